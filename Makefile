@@ -1,0 +1,41 @@
+# Each command sets up what it needs: Python 3.11 or newer, Node 20 or newer and npm have to be there.
+PYTHON ?= python3
+BIN := .venv/bin
+VIEWER := viewer/public/vendor
+
+.PHONY: setup demo test lint bench clean
+
+setup: .venv/ready $(VIEWER)/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+$(VIEWER)/ready: viewer/package.json viewer/package-lock.json viewer/scripts/vendor.mjs
+	@command -v npm >/dev/null || { echo "Node 20 or newer with npm is needed"; exit 1; }
+	cd viewer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --silent vendor
+	@touch $@
+
+demo: setup
+	$(BIN)/broadcaster demo $(ARGS)
+
+test: setup
+	@tests/ensure-packages chromium
+	cd viewer && npm test --silent
+	$(BIN)/pytest tests/unit tests/integration tests/browser $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	cd viewer && npm run --silent lint
+
+bench: setup
+	@tests/ensure-packages nginx wrk
+	$(BIN)/python -m tests.bench $(ARGS)
+
+clean:
+	rm -rf .venv viewer/node_modules $(VIEWER) build *.egg-info

@@ -1,0 +1,1 @@
+"""Puts an Owncast live stream into Cloudflare R2 and serves live playlists that point at it."""

@@ -1,0 +1,47 @@
+"""What can go wrong, as one tree.
+
+::
+
+    BroadcasterError            500
+    ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
+    ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
+    └── StorageError            503  the bucket did not do what was asked
+        ├── StorageUnavailable  503  a passing fault: try again soon
+        └── StorageRefused      503  a permanent fault (key, bucket, rights): someone must act
+
+Each class names the HTTP status it suggests to whoever has to answer a request with it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BroadcasterError(Exception):
+    """The root: everything this service raises on purpose."""
+
+    status: ClassVar[int] = 500
+
+
+class ConfigError(BroadcasterError):
+    """A setting is missing or wrong. The message is one line and names the variable."""
+
+
+class PlaylistError(BroadcasterError):
+    """Text that should be a playlist is not one, or uses what we do not carry."""
+
+    status: ClassVar[int] = 502
+
+
+class StorageError(BroadcasterError):
+    """The bucket did not do what was asked. Never carries a key or a signature."""
+
+    status: ClassVar[int] = 503
+
+
+class StorageUnavailable(StorageError):  # noqa: N818 - reads as the state it reports
+    """A passing fault: refused connection, timeout, throttling, a 5xx."""
+
+
+class StorageRefused(StorageError):  # noqa: N818 - reads as the state it reports
+    """A permanent fault: wrong key, missing bucket, missing rights. Trying again soon is of no use."""

@@ -1,0 +1,148 @@
+"""The rolling window of one variant: what a player is told, by the rules of a live playlist.
+
+Pure: no clock, no I/O. Section numbers are those of draft-pantos-hls-rfc8216bis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import replace
+from datetime import timedelta
+
+from broadcaster.playlist import MediaPlaylist, Segment, rounded_seconds
+
+MIN_WINDOW_SEGMENTS = 6  # Apple's authoring specification, 8.11
+MIN_WINDOW_TARGET_DURATIONS = 3  # §6.2.2
+
+
+class ManifestGenerator:
+    """Grows one media playlist segment by segment and lets the oldest roll off.
+
+    ``target_duration`` is in seconds and never changes (§6.2.1). ``window_segments`` is how many segments
+    are listed; more are kept where the specification asks for more. ``media_sequence`` is the number
+    of the first segment to come: numbering starts at 1, because hls.js does not block on a last number
+    of 0. ``discontinuity_sequence`` is the discontinuity number that players already know.
+    """
+
+    def __init__(
+        self,
+        target_duration: int,
+        window_segments: int,
+        *,
+        media_sequence: int = 1,
+        discontinuity_sequence: int = 0,
+    ) -> None:
+        self.target_duration = target_duration
+        self.ended = False
+        self._window_segments = max(window_segments, MIN_WINDOW_SEGMENTS)
+        self._segments: deque[tuple[Segment, bool]] = deque()
+        self._duration = timedelta()
+        self._media_sequence = media_sequence
+        self._discontinuity_sequence = discontinuity_sequence
+        self._current_discontinuity = discontinuity_sequence
+
+    def append(self, segment: Segment, *, discontinuity: int, independent: bool) -> None:
+        """Add the newest segment.
+
+        ``discontinuity`` is the segment's discontinuity number, the same in every variant (§6.2.4);
+        the tag is derived from it. ``independent`` says whether the segment starts with a key frame.
+        Raises ValueError after ``end()``, or when the discontinuity number falls.
+
+        A segment longer than the target duration cannot be listed, because TARGETDURATION never
+        changes (§6.2.1): it becomes as many EXT-X-GAP segments as its duration fills.
+        """
+        if self.ended:
+            raise ValueError("the playlist has ended")
+        jump = discontinuity - self._current_discontinuity
+        if jump < 0:
+            raise ValueError("discontinuity numbers never fall")
+        self._skip_runs(jump - 1, segment)
+        self._current_discontinuity = discontinuity
+        pieces = [segment]
+        if rounded_seconds(segment.duration) > self.target_duration:
+            pieces = _gaps(segment, self.target_duration)
+        for number, piece in enumerate(pieces):
+            starts_run = jump > 0 and number == 0
+            self._push(replace(piece, discontinuity=starts_run), independent=independent)
+        self._roll_off()
+
+    def end(self) -> None:
+        """Nothing more will come: EXT-X-ENDLIST (§6.2.5)."""
+        self.ended = True
+
+    @property
+    def next_media_sequence(self) -> int:
+        """The media sequence number of the segment to come."""
+        return self._media_sequence + len(self._segments)
+
+    @property
+    def current_discontinuity(self) -> int:
+        """The discontinuity number of the newest segment."""
+        return self._current_discontinuity
+
+    @property
+    def segment_count(self) -> int:
+        """How many segments are listed."""
+        return len(self._segments)
+
+    @property
+    def playlist(self) -> MediaPlaylist:
+        """What a player is told now."""
+        return MediaPlaylist(
+            target_duration=self.target_duration,
+            media_sequence=self._media_sequence,
+            discontinuity_sequence=self._discontinuity_sequence,
+            # "all media samples in a Media Segment can be decoded without information from other
+            # segments" must hold for every segment listed (§4.4.2.1).
+            independent_segments=bool(self._segments)
+            and all(independent for _, independent in self._segments),
+            segments=tuple(segment for segment, _ in self._segments),
+            ended=self.ended,
+        )
+
+    def _skip_runs(self, missed: int, segment: Segment) -> None:
+        """Account for encoder runs in which this variant brought nothing, but another one did."""
+        if missed <= 0:
+            return
+        if not self._segments:
+            self._discontinuity_sequence += missed
+            return
+        for _ in range(missed):
+            filler = timedelta(seconds=self.target_duration)
+            time = segment.program_date_time and segment.program_date_time - filler
+            gap = Segment(segment.uri, filler, discontinuity=True, program_date_time=time, gap=True)
+            self._push(gap, independent=True)
+
+    def _push(self, segment: Segment, *, independent: bool) -> None:
+        self._segments.append((segment, independent))
+        self._duration += segment.duration
+
+    def _roll_off(self) -> None:
+        minimum = timedelta(seconds=MIN_WINDOW_TARGET_DURATIONS * self.target_duration)
+        while len(self._segments) > self._window_segments:
+            oldest, _ = self._segments[0]
+            # "A server MUST NOT remove a Media Segment ... if that would produce a Playlist whose duration
+            # is less than three times the target duration" (§6.2.2).
+            if self._duration - oldest.duration < minimum:
+                break
+            self._segments.popleft()
+            self._duration -= oldest.duration
+            self._media_sequence += 1
+            # "If the server removes an EXT-X-DISCONTINUITY tag ... it MUST increment the value of the
+            # EXT-X-DISCONTINUITY-SEQUENCE tag" (§6.2.2).
+            self._discontinuity_sequence += oldest.discontinuity
+
+
+def _gaps(segment: Segment, target_duration: int) -> list[Segment]:
+    count = math.ceil(segment.duration / timedelta(seconds=target_duration))
+    step = segment.duration / count
+    return [
+        replace(
+            segment,
+            duration=step,
+            gap=True,
+            program_date_time=segment.program_date_time and segment.program_date_time + number * step,
+        )
+        for number in range(count)
+    ]

@@ -1,0 +1,193 @@
+"""Rendering and parsing of playlists."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import m3u8
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.errors import PlaylistError
+from broadcaster.playlist import (
+    MediaPlaylist,
+    MultivariantPlaylist,
+    Segment,
+    ServerControl,
+    Variant,
+    parse,
+    rounded_seconds,
+)
+
+START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+TWO = timedelta(seconds=2)
+
+CASES = [
+    pytest.param(MediaPlaylist(2), 3, id="empty"),
+    pytest.param(MediaPlaylist(2, segments=(Segment("a.ts", TWO),)), 3, id="one segment"),
+    pytest.param(
+        MediaPlaylist(
+            3,
+            media_sequence=7,
+            discontinuity_sequence=2,
+            independent_segments=True,
+            server_control=ServerControl(
+                can_block_reload=True, hold_back=timedelta(seconds=9), can_skip_until=timedelta(seconds=18)
+            ),
+            segments=(
+                Segment("a.ts", TWO, program_date_time=START),
+                Segment("b.ts", TWO, discontinuity=True, program_date_time=START + TWO),
+            ),
+            ended=True,
+        ),
+        3,
+        id="all tags of a live playlist",
+    ),
+    pytest.param(
+        MediaPlaylist(
+            2, segments=(Segment("a.m4s", TWO, map_uri="i.mp4"), Segment("b.m4s", TWO, map_uri="i.mp4"))
+        ),
+        6,
+        id="map",
+    ),
+    pytest.param(MediaPlaylist(2, segments=(Segment("a.ts", TWO, gap=True),)), 8, id="gap"),
+]
+
+
+@pytest.mark.parametrize(("playlist", "version"), CASES)
+def test_rendered_playlist_is_read_back(playlist: MediaPlaylist, version: int) -> None:
+    """What is rendered reads back as the same playlist and declares the lowest version that covers it."""
+    text = playlist.render()
+    assert parse(text) == playlist
+    assert f"#EXT-X-VERSION:{version}\n" in text
+
+
+def test_rendered_text() -> None:
+    """The text is exactly what the specification asks for."""
+    playlist = MediaPlaylist(
+        2,
+        media_sequence=4,
+        segments=(
+            Segment("a.m4s", TWO, map_uri="i.mp4", program_date_time=START),
+            Segment("b.m4s", TWO, map_uri="i.mp4", program_date_time=START + TWO, gap=True),
+        ),
+    )
+    assert playlist.render().splitlines() == [
+        "#EXTM3U",
+        "#EXT-X-VERSION:8",
+        "#EXT-X-TARGETDURATION:2",
+        "#EXT-X-MEDIA-SEQUENCE:4",
+        "#EXT-X-DISCONTINUITY-SEQUENCE:0",
+        '#EXT-X-MAP:URI="i.mp4"',
+        "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:00:00.000Z",
+        "#EXTINF:2.000000,",
+        "a.m4s",
+        "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:00:02.000Z",
+        "#EXT-X-GAP",
+        "#EXTINF:2.000000,",
+        "b.m4s",
+    ]
+
+
+segments = st.builds(
+    Segment,
+    uri=st.from_regex(r"[a-z0-9_-]{1,20}\.ts", fullmatch=True),
+    duration=st.integers(0, 60_000_000).map(lambda us: timedelta(microseconds=us)),
+    discontinuity=st.booleans(),
+    gap=st.booleans(),
+)
+playlists = st.builds(
+    MediaPlaylist,
+    target_duration=st.integers(1, 60),
+    media_sequence=st.integers(0, 2**40),
+    discontinuity_sequence=st.integers(0, 2**40),
+    independent_segments=st.booleans(),
+    segments=st.lists(segments, max_size=20).map(
+        lambda listed: tuple(
+            replace(segment, program_date_time=START + number * timedelta(milliseconds=1))
+            for number, segment in enumerate(listed)
+        )
+    ),
+    ended=st.booleans(),
+)
+
+
+@given(playlists)
+def test_round_trip(playlist: MediaPlaylist) -> None:
+    """Any playlist survives rendering and parsing, and the m3u8 package agrees on what it says."""
+    text = playlist.render()
+    assert parse(text) == playlist
+    judged = m3u8.loads(text)
+    assert judged.target_duration == playlist.target_duration
+    assert judged.media_sequence == playlist.media_sequence
+    assert [segment.uri for segment in judged.segments] == [segment.uri for segment in playlist.segments]
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.text().map(lambda text: f"#EXTM3U\n{text}\n"),
+        st.binary().map(lambda b: b.decode("latin-1")),
+    )
+)
+def test_garbage_is_a_playlist_error(text: str) -> None:
+    """Whatever the text, parsing gives a playlist or a PlaylistError."""
+    try:
+        playlist = parse(text)
+    except PlaylistError:
+        return
+    assert isinstance(playlist, MediaPlaylist | MultivariantPlaylist)
+
+
+@given(st.data())
+def test_every_prefix_is_a_prefix(data: st.DataObject) -> None:
+    """A playlist torn anywhere lists a part of the whole, or is refused: it never invents a segment."""
+    whole = CASES[2].values[0]
+    assert isinstance(whole, MediaPlaylist)
+    text = whole.render()
+    torn = text[: data.draw(st.integers(0, len(text)))]
+    try:
+        part = parse(torn)
+    except PlaylistError:
+        return
+    assert isinstance(part, MediaPlaylist)
+    assert part.segments == whole.segments[: len(part.segments)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("not a playlist", "does not start"),
+        ("#EXTM3U\n#EXTINF:2,\na.ts", "TARGETDURATION"),
+        ("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:nan,\na.ts", "parsed"),
+        ("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:-1,\na.ts", "EXTINF"),
+        ("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n#EXT-X-BYTERANGE:10@0\na.ts", "BYTERANGE"),
+        ('#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-KEY:METHOD=AES-128,URI="k"\n#EXTINF:2,\na.ts', "KEY"),
+    ],
+)
+def test_what_is_refused(lines: str, complaint: str) -> None:
+    """What cannot be carried is refused with a reason."""
+    with pytest.raises(PlaylistError, match=complaint):
+        parse(lines + "\n")
+
+
+def test_multivariant_playlist() -> None:
+    """Owncast's attributes pass through a multivariant playlist unchanged."""
+    playlist = MultivariantPlaylist(
+        (
+            Variant("0/playlist.m3u8", 1_200_000, 1_000_000, "avc1.64001f,mp4a.40.2", (1280, 720), 30.0),
+            Variant("1/playlist.m3u8", 400_000),
+        ),
+        independent_segments=True,
+    )
+    assert parse(playlist.render()) == playlist
+    assert re.search(
+        r'BANDWIDTH=1200000,.*CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=1280x720', playlist.render()
+    )
+
+
+@pytest.mark.parametrize(("seconds", "rounded"), [(2.499, 2), (2.5, 3), (2.0, 2), (0.4, 0), (8.333, 8)])
+def test_rounding(seconds: float, rounded: int) -> None:
+    """Halves round up, as a strict reader of 4.4.3.1 would."""
+    assert rounded_seconds(timedelta(seconds=seconds)) == rounded

@@ -1,0 +1,75 @@
+"""What a source of segments reports: frozen facts that the source hands to the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from broadcaster.playlist import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One uninterrupted run of the encoder; a new run is a discontinuity in every variant."""
+
+    number: int  # 0 for the first: the discontinuity number of all its segments (§6.2.4)
+    id: str  # unique for all time; a part of the object keys
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A finished file. Size in bytes and modification time in nanoseconds tell whether it changed later."""
+
+    name: str
+    path: Path
+    size: int
+    modified_ns: int
+
+    @property
+    def modified(self) -> datetime:
+        """When the file was finished."""
+        return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSegment:
+    """A segment that a source playlist lists, in its turn, each once.
+
+    ``file`` is None when the segment is broken or never came; ``fault`` then says why.
+    """
+
+    variant: str
+    run: Run
+    name: str
+    duration: timedelta
+    program_date_time: datetime
+    target_duration: int  # seconds, of the source playlist
+    independent: bool  # the source playlist has EXT-X-INDEPENDENT-SEGMENTS
+    noticed: datetime
+    file: SourceFile | None
+    fault: str | None = None
+    map_file: SourceFile | None = None  # EXT-X-MAP
+
+
+@dataclass(frozen=True, slots=True)
+class VariantsListed:
+    """The source's multivariant playlist was read; each URI is the variant's name."""
+
+    variants: tuple[Variant, ...]
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEnded:
+    """A variant's playlist says ENDLIST. Provisional: the same stream may go on."""
+
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWiped:
+    """The playlists that were followed are gone."""
+
+
+SourceEvent = SourceSegment | VariantsListed | SourceEnded | SourceWiped

@@ -1,0 +1,238 @@
+"""Turns one media playlist that keeps changing into segments, in order, each once."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourceSegment
+from broadcaster.playlist import MediaPlaylist, Segment
+from broadcaster.source.completeness import NOT_THERE, CompletenessCheck, Look, OutsideError
+from broadcaster.source.playlist_file import printable
+
+logger = logging.getLogger(__name__)
+
+# Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it appends at the end.
+OFFLINE_CLIP = re.compile(r"(stream-)?offline(-\w+)?\.\w+")
+OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself contain - or _
+SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back within this
+MIN_PATIENCE = 1.0  # seconds
+STALE_TARGET_DURATIONS = 6
+STALE_MIN = 15.0  # seconds
+
+RunAssigner = Callable[[str], Run]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A listed segment that has not been reported yet."""
+
+    segment: Segment
+    run: Run
+    name: str
+    target_duration: int
+    independent: bool
+    noticed: datetime
+    since: float  # monotonic
+    check: CompletenessCheck | None  # None: the name itself is wrong
+    map_check: CompletenessCheck | None
+    first: bool  # listed when the playlist was first seen: may be gone already
+
+
+class Follower:
+    """Follows the media playlist of one variant.
+
+    ``assign_run`` turns the identity of an encoder run into a Run that all variants share; ``clock``
+    gives the wall time. ``unsettled`` asks for another look soon.
+    """
+
+    def __init__(
+        self, root: Path, folder: Path, variant: str, assign_run: RunAssigner, clock: Callable[[], datetime]
+    ) -> None:
+        self.variant = variant
+        self.following = False
+        self.unsettled = False
+        self._root = root
+        self._folder = folder
+        self._assign_run = assign_run
+        self._clock = clock
+        self._pending: deque[_Pending] = deque()
+        self._known: dict[int, Segment] = {}
+        self._last: int | None = None
+        self._encoder_id = ""
+        self._breaks = 0
+        self._next_time: tuple[Run, datetime] | None = None
+        self._ended = False
+
+    def absorb(self, playlist: MediaPlaylist, modified: float, now: float) -> None:
+        """Take in a new version of the playlist, last modified at ``modified`` (seconds since the epoch)."""
+        listed = {
+            playlist.media_sequence + index: segment
+            for index, segment in enumerate(playlist.segments)
+            if not OFFLINE_CLIP.fullmatch(PurePosixPath(urlsplit(segment.uri).path).name)
+        }
+        if not listed:
+            if playlist.ended:
+                self.forget()  # the idle clip: the folder has been wiped
+            return
+        if not self.following and self._is_over(playlist, modified):
+            return
+        if self._restarted(listed):
+            self._last, self._known = None, {}
+            self._breaks += 1
+        first = not self.following
+        self.following, self._ended = True, playlist.ended
+        for sequence, segment in listed.items():
+            if self._last is None or sequence > self._last:
+                self._accept(segment, playlist, first=first, now=now)
+                self._last = sequence
+        oldest = min(listed)
+        # A torn version lists less than is known, so keep what it leaves out at its end.
+        self._known = {number: one for number, one in self._known.items() if number >= oldest} | listed
+
+    def forget(self) -> None:
+        """The playlist is gone: what comes next under its name is a new run."""
+        if self.following:
+            self._breaks += 1
+        self.following, self._ended, self._last, self._known = False, False, None, {}
+
+    def settle(self, now: float) -> list[SourceEvent]:
+        """What has become finished, or hopeless, by now (monotonic, seconds)."""
+        events: list[SourceEvent] = []
+        while self._pending:
+            event = self._judge(self._pending[0], now)
+            if event is None:
+                break
+            self._pending.popleft()
+            if isinstance(event, SourceSegment):
+                events.append(event)
+        self.unsettled = bool(self._pending)
+        if self._ended and not self._pending:
+            self._ended = False
+            events.append(SourceEnded(self.variant))
+        return events
+
+    def _is_over(self, playlist: MediaPlaylist, modified: float) -> bool:
+        """A playlist first met when it is finished, or long untouched, is not a live stream."""
+        age = self._clock().timestamp() - modified
+        return playlist.ended or age > max(STALE_MIN, STALE_TARGET_DURATIONS * playlist.target_duration)
+
+    def _restarted(self, listed: dict[int, Segment]) -> bool:
+        """Whether numbers that are known already stand for something else, or numbering fell back."""
+        if self._last is None:
+            return False
+        oldest_known = min(self._known, default=0)
+        return any(
+            number < oldest_known or not _same(self._known.get(number), segment)
+            for number, segment in listed.items()
+            if number <= self._last
+        )
+
+    def _accept(self, segment: Segment, playlist: MediaPlaylist, *, first: bool, now: float) -> None:
+        name = _local_name(segment.uri)
+        match = OWNCAST_NAME.fullmatch(name or "")
+        encoder_id = match["id"] if match else ""
+        if encoder_id != self._encoder_id:
+            self._encoder_id, self._breaks = encoder_id, 0
+        elif segment.discontinuity and self._last is not None:
+            self._breaks += 1
+        map_name = _local_name(segment.map_uri) if segment.map_uri else None
+        self._pending.append(
+            _Pending(
+                segment=segment,
+                run=self._assign_run(f"{encoder_id}#{self._breaks}"),
+                name=name or "invalid",
+                target_duration=playlist.target_duration,
+                independent=playlist.independent_segments,
+                noticed=self._clock(),
+                since=now,
+                check=self._checker(name) if name else None,
+                map_check=self._checker(map_name) if map_name else None,
+                first=first,
+            )
+        )
+
+    def _checker(self, name: str) -> CompletenessCheck:
+        return CompletenessCheck(self._root, self._folder / name, name)
+
+    def _judge(self, pending: _Pending, now: float) -> SourceSegment | str | None:
+        """The segment, or a word when it is left out, or None while there is hope."""
+        uri = printable(pending.segment.uri)
+        if pending.segment.gap:
+            return self._report(pending, None, None, "is a gap in the source")
+        if pending.check is None:
+            return self._report(pending, None, None, f"has a name that is not followed: {uri}")
+        try:
+            look = pending.check.look(now)
+            map_look = pending.map_check.look(now) if pending.map_check else Look(None)
+        except OutsideError as error:
+            return self._report(pending, None, None, str(error))
+        fault = look.fault or map_look.fault
+        if not fault:
+            return self._report(pending, look.file, map_look.file, None)
+        hopeless = now - pending.since > max(MIN_PATIENCE, float(pending.target_duration))
+        if pending.first and look.fault == NOT_THERE and (hopeless or self._later_is_there()):
+            return "left out"
+        return self._report(pending, None, None, fault) if hopeless else None
+
+    def _later_is_there(self) -> bool:
+        return any(later.check and later.check.exists() for later in islice(self._pending, 1, None))
+
+    def _report(
+        self, pending: _Pending, file: SourceFile | None, map_file: SourceFile | None, fault: str | None
+    ) -> SourceSegment:
+        if fault:
+            logger.warning("%s/%s %s; it is listed as a gap", self.variant, printable(pending.name), fault)
+        time = pending.segment.program_date_time or self._derived_time(pending, file)
+        self._next_time = (pending.run, time + pending.segment.duration)
+        return SourceSegment(
+            variant=self.variant,
+            run=pending.run,
+            name=pending.name,
+            duration=pending.segment.duration,
+            program_date_time=time,
+            target_duration=pending.target_duration,
+            independent=pending.independent,
+            noticed=pending.noticed,
+            file=file,
+            fault=fault,
+            map_file=map_file,
+        )
+
+    def _derived_time(self, pending: _Pending, file: SourceFile | None) -> datetime:
+        """For writers without PROGRAM-DATE-TIME: go on from the last segment, or from the file's time."""
+        if self._next_time and self._next_time[0] == pending.run:
+            return self._next_time[1]
+        end = file.modified if file else pending.noticed
+        return end - pending.segment.duration
+
+
+def _same(known: Segment | None, segment: Segment) -> bool:
+    if known is None or known.uri != segment.uri:
+        return False
+    if known.program_date_time is None or segment.program_date_time is None:
+        return True
+    return abs(known.program_date_time - segment.program_date_time) < SAME_TIME
+
+
+def _local_name(uri: str) -> str | None:
+    """The path below the playlist's folder that a URI means, or None when it is not to be followed."""
+    try:
+        parts = urlsplit(uri)
+        path = PurePosixPath(unquote(parts.path, errors="strict"))
+        path.as_posix().encode()  # a name that is not UTF-8 carries lone surrogates
+    except ValueError:
+        return None
+    if parts.scheme or parts.netloc:
+        path = PurePosixPath(path.name)
+    name = path.as_posix()
+    if path.is_absolute() or ".." in path.parts or not name.isprintable() or "\\" in name:
+        return None
+    return name if path.name and len(name) <= 255 else None  # noqa: PLR2004 - NAME_MAX

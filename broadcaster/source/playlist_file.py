@@ -1,0 +1,79 @@
+"""Reads a playlist file that is rewritten in place, and so may be met empty, torn or as garbage."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from broadcaster.errors import PlaylistError
+from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.source.completeness import OutsideError, is_open_for_writing, open_inside
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 4 * 1024 * 1024
+TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
+
+
+class PlaylistFile:
+    """One playlist on disk. ``unsettled`` asks for another look soon."""
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self.path = path
+        self.name = path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
+        self.modified = 0.0  # seconds since the epoch, of what was read last
+        self.unsettled = False
+        self._root = root
+        self._read: tuple[int, int, int] | None = None
+        self._read_at = 0.0
+        self._torn_since: float | None = None
+        self._reported = ""
+
+    def read(self, now: float) -> MediaPlaylist | MultivariantPlaylist | None:
+        """The playlist if it changed since it was read last, else None; ``now`` is monotonic, in seconds.
+
+        Raises FileNotFoundError when the file is gone.
+        """
+        status = self.path.stat()
+        signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if signature == self._read and not self.unsettled:
+            return None
+        try:
+            text, writing = self._load()
+            playlist = parse(text)
+        except FileNotFoundError:
+            raise
+        except (PlaylistError, OutsideError, OSError) as error:
+            self._torn(error, signature, now)
+            return None
+        if signature != self._read:
+            self._read_at = now
+        # What is there of a playlist still being written is a prefix of the new one: true, but not all.
+        self.unsettled = writing and now - self._read_at < TORN_FOR
+        self._read, self._torn_since, self.modified = signature, None, status.st_mtime
+        return playlist
+
+    def _load(self) -> tuple[str, bool]:
+        descriptor = open_inside(self._root, Path(os.path.realpath(self.path, strict=True)))
+        with os.fdopen(descriptor, "rb") as file:
+            writing = bool(is_open_for_writing(descriptor))
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise PlaylistError(f"is larger than {MAX_BYTES} bytes")
+        return data.decode("utf-8", errors="surrogateescape"), writing
+
+    def _torn(self, error: Exception, signature: tuple[int, int, int], now: float) -> None:
+        """Read again what may be torn; report once what stays unreadable."""
+        if signature != self._read or self._torn_since is None:
+            self._read, self._torn_since = signature, now
+        self.unsettled = now - self._torn_since < TORN_FOR
+        fault = str(error)
+        if not self.unsettled and fault != self._reported:
+            self._reported = fault
+            logger.warning("%s %s; it is left out until it changes", self.name, printable(fault))
+
+
+def printable(text: str) -> str:
+    """Text from outside, made fit for one log line: no line breaks, no control or stray bytes."""
+    return text.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,137 @@
+"""Finds the playlists of a folder and follows each: one synchronous look at a time."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from broadcaster.discovery import Run, SourceEvent, SourceWiped, VariantsListed
+from broadcaster.playlist import MultivariantPlaylist
+from broadcaster.source.follower import Follower
+from broadcaster.source.playlist_file import PlaylistFile, printable
+
+logger = logging.getLogger(__name__)
+
+MAX_PLAYLISTS = 17  # one multivariant playlist and 16 variants: keeps metrics labels and work bounded
+DISCOVERY_INTERVAL = 0.1  # seconds between looks for playlists that are new
+VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
+
+
+class RunBook:
+    """Gives each encoder run its number and its id, the same for all variants."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._runs: dict[str, Run] = {}
+
+    def assign(self, identity: str) -> Run:
+        """The run of that identity, a new one if it is not known yet."""
+        if identity not in self._runs:
+            number = len(self._runs)
+            encoder = re.sub(r"[^A-Za-z0-9_-]", "-", identity.partition("#")[0])[:40]
+            run_id = f"{self._clock():%Y%m%dT%H%M%SZ}-{number}" + (f"-{encoder}" if encoder else "")
+            self._runs[identity] = Run(number, run_id)
+            logger.info("encoder run %s begins", run_id)
+        return self._runs[identity]
+
+
+@dataclass(slots=True)
+class _Followed:
+    file: PlaylistFile
+    follower: Follower
+
+
+class Scanner:
+    """Looks at the folder ``root``: which playlists are there, and what is new in them.
+
+    ``clock`` gives the wall time. ``unsettled`` says that something is about to be finished.
+    """
+
+    def __init__(self, root: Path, clock: Callable[[], datetime]) -> None:
+        self.unsettled = False
+        self._root = root
+        self._clock = clock
+        self._runs = RunBook(clock)
+        self._followed: dict[Path, _Followed] = {}
+        self._refused: set[Path] = set()
+        self._next_discovery = 0.0
+
+    def scan(self, now: float) -> list[SourceEvent]:
+        """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
+        if now >= self._next_discovery:
+            self._next_discovery = now + DISCOVERY_INTERVAL
+            self._discover()
+        was_following = any(one.follower.following for one in self._followed.values())
+        events: list[SourceEvent] = []
+        for followed in self._followed.values():
+            events += self._look(followed, now)
+        self.unsettled = any(one.file.unsettled or one.follower.unsettled for one in self._followed.values())
+        if was_following and not any(one.follower.following for one in self._followed.values()):
+            logger.info("the playlists in the folder are gone")
+            events.append(SourceWiped())
+        return events
+
+    def _look(self, followed: _Followed, now: float) -> Iterator[SourceEvent]:
+        file, follower = followed.file, followed.follower
+        try:
+            playlist = file.read(now)
+        except OSError:  # gone, or no longer to be reached
+            follower.forget()
+            file.unsettled = False
+        else:
+            if isinstance(playlist, MultivariantPlaylist):
+                yield self._variants_listed(file, playlist)
+            elif playlist:
+                follower.absorb(playlist, file.modified, now)
+        yield from follower.settle(now)
+
+    def _discover(self) -> None:
+        for path in sorted({*self._root.glob("*.m3u8"), *self._root.glob("*/*.m3u8")}):
+            if path in self._followed or path in self._refused:
+                continue
+            variant = variant_name(path.relative_to(self._root).as_posix())
+            if variant is None or len(self._followed) >= MAX_PLAYLISTS:
+                self._refused.add(path)
+                why = "has a name that is not followed" if variant is None else "is one playlist too many"
+                logger.warning("%s %s", printable(path.relative_to(self._root).as_posix()), why)
+                continue
+            follower = Follower(self._root, path.parent, variant, self._runs.assign, self._clock)
+            self._followed[path] = _Followed(PlaylistFile(self._root, path), follower)
+
+    def _variants_listed(self, file: PlaylistFile, playlist: MultivariantPlaylist) -> VariantsListed:
+        listed = []
+        for variant in playlist.variants:
+            path = self._local_path(variant.uri, file.path)
+            name = variant_name(path)
+            if name:
+                listed.append(replace(variant, uri=name))
+        return VariantsListed(tuple(listed), datetime.fromtimestamp(file.modified, UTC))
+
+    def _local_path(self, uri: str, multivariant: Path) -> str:
+        """The path below the root that a variant's URI means."""
+        parts = urlsplit(uri)
+        path = PurePosixPath(unquote(parts.path))
+        if not parts.netloc:
+            return path.as_posix()
+        # With a serving endpoint configured Owncast's URIs are absolute: the end of the path is ours.
+        nested, flat = PurePosixPath(*path.parts[-2:]), path.name
+        beside = self._root / flat
+        flat_is_meant = not (self._root / nested).exists() and beside.exists() and beside != multivariant
+        return flat if flat_is_meant else nested.as_posix()
+
+
+def variant_name(path: str) -> str | None:
+    """The variant's name for a playlist's path below the root, None when it is unfit for a URL.
+
+    ``0/stream.m3u8`` is ``0``, ``video_720.m3u8`` is ``video_720``, ``a/video.m3u8`` is ``a-video``.
+    """
+    folder, _, file = path.rpartition("/")
+    stem = file.removesuffix(".m3u8")
+    name = f"{folder}-{stem}" if folder and stem not in PLAIN_STEMS else folder or stem
+    return name if VARIANT_NAME.fullmatch(name) else None

@@ -1,0 +1,401 @@
+"""A folder, written as carelessly as Owncast writes it, becomes segments: complete, in order, each once."""
+
+import asyncio
+import logging
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from broadcaster.discovery import SourceEnded, SourceEvent, SourceSegment, SourceWiped, VariantsListed
+from broadcaster.source import Source
+from broadcaster.source.completeness import is_open_for_writing
+from broadcaster.source.scanner import Scanner, variant_name
+from tests.support.hls_writer import START, HlsWriter, age
+
+
+class Folder:
+    """A folder with one variant, and a scanner that looks at it at times the test chooses."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.writer = HlsWriter(root / "0")
+        self.scanner = Scanner(root, lambda: datetime.now(UTC))
+        self.now = 100.0
+
+    def scan(self, after: float = 0.2) -> list[SourceEvent]:
+        self.now += after
+        return self.scanner.scan(self.now)
+
+    def names(self, after: float = 0.2) -> list[str]:
+        return [event.name for event in self.scan(after) if isinstance(event, SourceSegment)]
+
+    def segments(self, after: float = 0.2) -> list[SourceSegment]:
+        return [event for event in self.scan(after) if isinstance(event, SourceSegment)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "hls")
+
+
+def test_segments_come_in_order_and_once(folder: Folder) -> None:
+    """What is listed and complete comes in order, with the source's facts; nothing comes twice."""
+    folder.writer.write(range(3))
+    segments = folder.segments()
+    assert [segment.name for segment in segments] == [folder.writer.name(number) for number in range(3)]
+    assert segments[0].program_date_time == START
+    assert segments[0].target_duration == 2
+    assert segments[0].independent
+    assert segments[0].file
+    assert segments[0].file.size == 3 * 188
+    assert {segment.run.number for segment in segments} == {0}
+    assert "abc" in segments[0].run.id
+    folder.writer.write(range(1, 5))
+    assert folder.names() == [folder.writer.name(3), folder.writer.name(4)]
+    assert folder.scan() == []
+
+
+def test_the_folder_may_come_later_and_vanish(folder: Folder) -> None:
+    """A folder that is not there is no error; one that comes back begins a new run."""
+    shutil.rmtree(folder.root)
+    assert folder.scan() == []
+    HlsWriter(folder.root / "0").write(range(2))
+    first = folder.segments()
+    assert len(first) == 2
+    shutil.rmtree(folder.root)
+    assert folder.scan() == [SourceWiped()]
+    HlsWriter(folder.root / "0", "new").write(range(1))
+    second = folder.segments()
+    assert [segment.name for segment in second] == ["stream-new-0.ts"]
+    assert second[0].run.number == first[0].run.number + 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs file leases")
+def test_a_file_open_for_writing_is_not_complete(folder: Folder) -> None:
+    """Listed is not enough: a segment counts the moment its writer closes it."""
+    folder.writer.write(range(1))
+    assert len(folder.names()) == 1
+    path = folder.writer.folder / folder.writer.name(1)
+    with path.open("wb") as file:
+        file.write(bytes(188))
+        file.flush()
+        folder.writer.playlist(range(2))
+        assert folder.names() == []
+        assert folder.scanner.unsettled
+        assert folder.names(0.1) == []
+    assert folder.names(0.002) == [path.name]
+    assert not folder.scanner.unsettled
+
+
+def test_without_leases_a_quiet_time_decides(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel does not tell who writes, size and time have to stay the same for a while."""
+    monkeypatch.setattr("broadcaster.source.completeness.is_open_for_writing", lambda _: None)
+    folder.writer.write(range(1))
+    assert folder.names() == []
+    path = folder.writer.segment(0, packets=7)
+    assert folder.names(0.04) == []
+    assert folder.names(0.04) == []
+    assert folder.names(0.02) == [path.name]
+
+
+def test_a_writer_that_never_lets_go_does_not_stop_the_stream(folder: Folder) -> None:
+    """A file that stays open but does not change for a second is taken (and looked at again later)."""
+    path = folder.writer.folder / folder.writer.name(0)
+    with path.open("wb") as file:
+        file.write(bytes(188))
+        file.flush()
+        folder.writer.playlist(range(1))
+        assert folder.names() == []
+        assert folder.names(1.1) == [path.name]
+
+
+def test_lease_is_refused_while_written_and_harmless(tmp_path: Path) -> None:
+    """The lease tells open from closed, and a writer that comes later is not disturbed."""
+    path = tmp_path / "file"
+    with path.open("wb"):
+        descriptor = os.open(path, os.O_RDONLY)
+        assert is_open_for_writing(descriptor) is True
+    assert is_open_for_writing(descriptor) is False
+    path.write_bytes(b"again")
+    os.close(descriptor)
+
+
+def test_listed_before_its_bytes_are_there(folder: Folder) -> None:
+    """A playlist that overtakes its segment makes us wait, and the order is kept."""
+    folder.writer.write(range(1))
+    folder.names()
+    folder.writer.segment(2)
+    folder.writer.playlist(range(3))
+    assert folder.names() == []
+    folder.writer.segment(1)
+    assert folder.names() == [folder.writer.name(1), folder.writer.name(2)]
+
+
+def test_what_never_comes_is_reported_as_broken(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """A segment that is missing, empty or no whole number of packets becomes a gap, each with one line."""
+    folder.writer.write(range(1))
+    folder.names()
+    (folder.writer.folder / folder.writer.name(2)).write_bytes(b"")
+    (folder.writer.folder / folder.writer.name(3)).write_bytes(bytes(189))
+    folder.writer.segment(4)
+    folder.writer.playlist(range(5))
+    assert folder.names() == []
+    segments = folder.segments(5)
+    assert [(segment.fault or "fine").split()[0:2] for segment in segments] == [
+        ["is", "not"],
+        ["is", "empty"],
+        ["has", "189"],
+        ["fine"],
+    ]
+    assert [segment.file is None for segment in segments] == [True, True, True, False]
+    for number in (1, 2, 3):
+        assert sum(folder.writer.name(number) in record.getMessage() for record in caplog.records) == 1
+
+
+def test_torn_playlist_is_read_again(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """An empty or half playlist is no reason to complain: what it lists is true, the rest comes later."""
+    whole = folder.writer.text(range(3))
+    for number in range(3):
+        folder.writer.segment(number)
+    path = folder.writer.folder / "stream.m3u8"
+    seen = []
+    for length in (0, 5, 40, len(whole) // 2, len(whole) - 3, len(whole)):
+        path.write_text(whole[:length])
+        seen += folder.names(0.15)
+    assert seen == [folder.writer.name(number) for number in range(3)]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_garbage_playlist_is_reported_once(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """A playlist that stays unreadable is named in one line and hurts nothing else."""
+    other = HlsWriter(folder.root / "1")
+    other.write(range(1))
+    (folder.writer.folder / "stream.m3u8").write_bytes(b"\x00\xff garbage\n")
+    seen = folder.names()
+    for _ in range(20):
+        seen += folder.names()
+    assert seen == [other.name(0)]
+    assert sum("0/stream.m3u8" in record.getMessage() for record in caplog.records) == 1
+    folder.writer.write(range(2))
+    assert len(folder.names()) == 2
+
+
+HOSTILE_NAMES = {
+    "parent folder": b"../../secret.ts",
+    "absolute": b"/etc/hostname",
+    "encoded parent folder": b"%2e%2e/%2e%2e/secret.ts",
+    "symlink out of the folder": b"link.ts",
+    "symlink in a loop": b"loop.ts",
+    "symlinked folder": b"out/secret.ts",
+    "pipe": b"pipe.ts",
+    "folder": b"folder.ts",
+    "not UTF-8": b"stream-\xff-1.ts",
+    "null byte": b"a%00b.ts",
+    "line break": b"a%0Ab.ts",
+    "backslash": b"..\\secret.ts",
+    "too long": b"x" * 300 + b".ts",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_NAMES)
+def test_hostile_names(folder: Folder, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A name that leads out of the folder, or is none, is logged once and hurts nothing else."""
+    (folder.root.parent / "secret.ts").write_bytes(bytes(188))
+    (folder.writer.folder / "link.ts").symlink_to(folder.root.parent / "secret.ts")
+    (folder.writer.folder / "loop.ts").symlink_to("loop.ts")
+    (folder.writer.folder / "out").symlink_to(folder.root.parent)
+    os.mkfifo(folder.writer.folder / "pipe.ts")
+    (folder.writer.folder / "folder.ts").mkdir()
+    folder.writer.write(range(1))
+    folder.names()
+    text = folder.writer.text(range(3)).encode()
+    text = text.replace(folder.writer.name(1).encode(), HOSTILE_NAMES[kind])
+    (folder.writer.folder / "stream.m3u8").write_bytes(text)
+    folder.writer.segment(2)
+    segments = folder.segments() + folder.segments(5)
+    assert [segment.file is None for segment in segments] == [True, False]
+    assert segments[1].name == folder.writer.name(2)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert warnings[0].isascii()
+    assert warnings[0].isprintable()
+
+
+def test_absolute_urls_mean_the_file_of_that_name(folder: Folder) -> None:
+    """With a serving endpoint configured, URIs are absolute; the file beside the playlist is meant."""
+    folder.writer.segment(0)
+    text = folder.writer.text(range(1)).replace("stream-abc", "https://cdn.example/hls/0/stream-abc")
+    (folder.writer.folder / "stream.m3u8").write_text(text)
+    assert folder.names() == [folder.writer.name(0)]
+
+
+def test_restarted_encoder_is_a_new_run(folder: Folder) -> None:
+    """A new id with numbers from 0 is a new run; both variants agree on it."""
+    other = HlsWriter(folder.root / "1")
+    for writer in (folder.writer, other):
+        writer.write(range(5))
+    assert {segment.run.number for segment in folder.segments()} == {0}
+    for writer in (folder.writer, other):
+        writer.encoder = "ab-c_d-7"
+        writer.write(range(2))
+    second = folder.segments()
+    assert [(segment.variant, segment.name) for segment in second] == [
+        (variant, f"stream-ab-c_d-7-{number}.ts") for variant in "01" for number in range(2)
+    ]
+    assert len({segment.run for segment in second}) == 1
+    assert second[0].run.number == 1
+    assert "ab-c_d-7" in second[0].run.id
+
+
+def test_restart_under_the_same_names(folder: Folder) -> None:
+    """A writer without ids that starts over is told apart by its times, and by numbers that fall."""
+    folder.writer.encoder = ""
+    folder.writer.write(range(4))
+    assert len(folder.names()) == 4
+    folder.writer.start = START.replace(hour=13)
+    folder.writer.write(range(2))
+    again = folder.segments()
+    assert [segment.run.number for segment in again] == [1, 1]
+    folder.writer.write(range(50, 60))
+    assert {segment.run.number for segment in folder.segments()} == {1}
+    folder.writer.write(range(1))
+    assert [segment.run.number for segment in folder.segments()] == [2]
+
+
+def test_discontinuity_of_the_source_is_a_new_run(folder: Folder) -> None:
+    """Where the source itself marks a break, so do we."""
+    folder.writer.write(range(1))
+    folder.names()
+    folder.writer.segment(7)
+    extra = f"#EXT-X-DISCONTINUITY\n#EXTINF:2.0,\n{folder.writer.name(7)}\n"
+    folder.writer.playlist(range(1), extra=extra)
+    assert [segment.run.number for segment in folder.segments()] == [1]
+
+
+IDLE = """#EXTM3U
+#EXT-X-TARGETDURATION:8
+#EXT-X-PLAYLIST-TYPE:EVENT
+#EXTINF:8.000000,
+stream-offline-0.ts
+#EXT-X-ENDLIST
+"""
+
+
+def offline_end(clip: str = "offline.ts") -> str:
+    return f"#EXT-X-DISCONTINUITY\n#EXTINF:8.000000,\n{clip}\n"
+
+
+def test_end_of_stream_is_reported_after_its_last_segment(folder: Folder) -> None:
+    """ENDLIST with the offline clip ends the stream; the clip itself is not part of it."""
+    folder.writer.write(range(2))
+    folder.names()
+    folder.writer.segment(2)
+    (folder.writer.folder / "offline.ts").write_bytes(bytes(188))
+    folder.writer.playlist(range(3), extra=offline_end(), ended=True)
+    events = folder.scan()
+    assert [type(event) for event in events] == [SourceSegment, SourceEnded]
+    assert folder.scan() == []
+    folder.writer.encoder = "next"
+    folder.writer.write(range(1))
+    assert [segment.run.number for segment in folder.segments()] == [1]
+
+
+def test_idle_clip_and_finished_playlists_are_no_stream(folder: Folder) -> None:
+    """The idle clip, a finished recording and a long abandoned playlist are left alone until they move."""
+    (folder.writer.folder / "stream.m3u8").write_text(IDLE)
+    (folder.writer.folder / "stream-offline-0.ts").write_bytes(bytes(188))
+    recording = HlsWriter(folder.root / "1", "old")
+    recording.write(range(2))
+    recording.playlist(range(2), ended=True)
+    abandoned = HlsWriter(folder.root / "2", "dead")
+    abandoned.write(range(2))
+    age(abandoned.folder / "stream.m3u8", 100)
+    assert folder.scan() == []
+    abandoned.write(range(3))
+    assert len(folder.names()) == 3
+
+
+def test_folder_wiped_after_the_end(folder: Folder) -> None:
+    """When the idle clip takes the stream's place, the folder has been wiped."""
+    folder.writer.write(range(2))
+    folder.names()
+    folder.writer.playlist(range(2), extra=offline_end("offline-v2.ts"), ended=True)
+    assert [type(event) for event in folder.scan()] == [SourceEnded]
+    (folder.writer.folder / "stream.m3u8").write_text(IDLE)
+    assert folder.scan() == [SourceWiped()]
+
+
+def test_start_in_the_middle_of_a_stream(folder: Folder) -> None:
+    """What rolled off the disk before we came is left out; the segment at the live edge is waited for."""
+    for number in range(3, 6):
+        folder.writer.segment(number)
+    folder.writer.playlist(range(7))
+    assert folder.names() == [folder.writer.name(number) for number in range(3, 6)]
+    folder.writer.segment(6)
+    assert folder.names() == [folder.writer.name(6)]
+
+
+def test_map_is_carried(folder: Folder) -> None:
+    """With fMP4 each segment brings its EXT-X-MAP file, and sizes are not whole packets."""
+    (folder.writer.folder / "init.mp4").write_bytes(b"init")
+    (folder.writer.folder / "1.m4s").write_bytes(b"segment")
+    text = '#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI="init.mp4"\n#EXTINF:2,\n1.m4s\n'
+    (folder.writer.folder / "stream.m3u8").write_text(text)
+    (segment,) = folder.segments()
+    assert segment.map_file
+    assert segment.map_file.name == "init.mp4"
+    assert segment.file
+
+
+def test_multivariant_playlist_names_variants(folder: Folder) -> None:
+    """Attributes pass, and absolute addresses are reduced to the variant's name."""
+    folder.writer.write(range(1))
+    text = (
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000,RESOLUTION=640x360\n0/stream.m3u8\n"
+        "#EXT-X-STREAM-INF:BANDWIDTH=500\nhttps://cdn.example/hls/1/stream.m3u8\n"
+    )
+    (folder.root / "stream.m3u8").write_text(text)
+    (listed,) = [event for event in folder.scan() if isinstance(event, VariantsListed)]
+    assert [(variant.uri, variant.bandwidth) for variant in listed.variants] == [("0", 1000), ("1", 500)]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("0/stream.m3u8", "0"),
+        ("video_720.m3u8", "video_720"),
+        ("a/video.m3u8", "a-video"),
+        ("a b/stream.m3u8", None),
+        ("\udcff/stream.m3u8", None),
+        ("../stream.m3u8", None),
+    ],
+)
+def test_variant_names(path: str, name: str | None) -> None:
+    """A variant's name is fit for a URL, or the playlist is not followed."""
+    assert variant_name(path) == name
+
+
+async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
+    """The running source hands on a segment when its playlist is written, and stops when cancelled."""
+    root = tmp_path / "hls"
+    writer = HlsWriter(root / "0")
+    writer.write(range(1))
+    seen: asyncio.Queue[SourceEvent] = asyncio.Queue()
+    task = asyncio.create_task(Source(root, lambda: datetime.now(UTC)).run(seen.put))
+    async with asyncio.timeout(10):
+        first = await seen.get()
+        writer.segment(1)
+        writer.playlist(range(2))
+        second = await seen.get()
+        shutil.rmtree(root)
+        third = await seen.get()
+        HlsWriter(root / "0", "again").write(range(1))
+        fourth = await seen.get()
+    task.cancel()
+    await asyncio.wait([task])
+    names = [event.name for event in (first, second, fourth) if isinstance(event, SourceSegment)]
+    assert names == [writer.name(0), writer.name(1), "stream-again-0.ts"]
+    assert isinstance(third, SourceWiped)

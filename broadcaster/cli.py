@@ -1,0 +1,104 @@
+"""The command line: ``broadcaster run | demo``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from broadcaster.config import load
+from broadcaster.errors import BroadcasterError, ConfigError
+from broadcaster.service import serve
+
+EXIT_FAILED, EXIT_CONFIG = 1, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 when something failed, 2 for a wrong setting."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "run":
+            settings = load()
+            _log_to_stderr(settings.log_level)
+            asyncio.run(_until_stopped(serve(settings)))
+        else:
+            _demo(options.source, options.port)
+    except ConfigError as error:
+        return _complain(error, EXIT_CONFIG)
+    except BroadcasterError as error:
+        return _complain(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return 0
+    except BaseExceptionGroup as group:
+        first = _first(group)
+        return _complain(first, EXIT_CONFIG if isinstance(first, ConfigError) else EXIT_FAILED)
+    return 0
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work until SIGTERM or SIGINT; both end it the same orderly way."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="broadcaster", description="An Owncast stream, out of Cloudflare R2."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="follow the folder and serve it; settings from the environment and .env")
+    demo = commands.add_parser("demo", help="everything on embedded stand-ins, on this machine")
+    demo.add_argument(
+        "--source", type=Path, metavar="DIR", help="follow this HLS folder, not a simulated Owncast"
+    )
+    demo.add_argument("--port", type=int, default=3000, help="where the page is served (default: 3000)")
+    return parser
+
+
+def _demo(source: Path | None, port: int) -> None:
+    from broadcaster.demo import run_demo  # noqa: PLC0415 - its packages are an extra
+
+    _log_to_stderr("warning")
+    asyncio.run(_until_stopped(run_demo(source, port)))
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it reports every change
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+
+
+def _complain(error: BaseException, status: int) -> int:
+    text = str(error) if isinstance(error, BroadcasterError) else f"{type(error).__name__}: {error}"
+    sys.stderr.write(f"broadcaster: {text}\n")
+    return status
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure inside nested groups."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The settings: the only reader of the environment (and of ``.env``)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from broadcaster.errors import ConfigError
+from broadcaster.manifest import MIN_WINDOW_SEGMENTS
+
+VIEWER_DIR = Path(__file__).resolve().parent.parent / "viewer" / "public"
+
+
+def _http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValueError("must be an http(s) URL without a query")
+    return value.rstrip("/")
+
+
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", value):
+        raise ValueError("must be made of letters, digits, - and _, with / between folders")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+class Settings(BaseSettings):
+    """Every setting, by the name of its variable. Secrets are never shown."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
+    )
+
+    hls_dir: Path = Field(alias="BROADCASTER_HLS_DIR")
+    state_dir: Path = Field(default=Path("state"), alias="BROADCASTER_STATE_DIR")
+    host: str = Field(default="127.0.0.1", alias="BROADCASTER_HOST")
+    port: int = Field(default=3000, ge=0, le=65535, alias="BROADCASTER_PORT")
+    window_segments: int = Field(default=10, ge=MIN_WINDOW_SEGMENTS, alias="BROADCASTER_WINDOW_SEGMENTS")
+    target_duration: int | None = Field(default=None, ge=1, le=60, alias="BROADCASTER_TARGET_DURATION")
+    end_grace: float = Field(default=300, ge=0, alias="BROADCASTER_END_GRACE_SECONDS")
+    viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
+    log_level: str = Field(
+        default="info", pattern="(?i)^(debug|info|warning|error)$", alias="BROADCASTER_LOG_LEVEL"
+    )
+
+    account_id: str | None = Field(default=None, pattern="^[0-9a-f]{32}$", alias="R2_ACCOUNT_ID")
+    endpoint_url: HttpUrl | None = Field(default=None, alias="R2_ENDPOINT_URL")
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", alias="R2_BUCKET")
+    access_key_id: SecretStr = Field(min_length=1, alias="R2_ACCESS_KEY_ID")
+    secret_access_key: SecretStr = Field(min_length=1, alias="R2_SECRET_ACCESS_KEY")
+    public_url: HttpUrl = Field(alias="R2_PUBLIC_URL")
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(default="live", alias="R2_PREFIX")
+
+    @model_validator(mode="after")
+    def _need_endpoint(self) -> Settings:
+        if not self.account_id and not self.endpoint_url:
+            raise ValueError("R2_ACCOUNT_ID is missing (or R2_ENDPOINT_URL, for another S3 server)")
+        return self
+
+    @property
+    def s3_endpoint(self) -> str:
+        """The address of the S3 interface; an explicit one wins."""
+        return self.endpoint_url or f"https://{self.account_id}.r2.cloudflarestorage.com"
+
+
+def load(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, by the name of its variable
+    """Read the settings from the environment and ``.env``; ``overrides`` win.
+
+    Raises ConfigError: one line that names every variable that is missing or wrong, without its value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaint(dict(one)) for one in error.errors())) from None
+
+
+def _complaint(error: dict[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message

@@ -1,0 +1,86 @@
+"""Prometheus metrics, kept by listening to events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from broadcaster.events import (
+    Event,
+    SegmentDiscovered,
+    SegmentLost,
+    SegmentPublished,
+    SegmentUploaded,
+    StreamEnded,
+    StreamStarted,
+    UploadFailed,
+)
+
+SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """Registers the service's metrics in ``registry``; call it with each event."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"broadcaster_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str) -> Histogram:
+            return Histogram(f"broadcaster_{name}", text, ["variant"], buckets=SECONDS, registry=registry)
+
+        self._registry = registry
+        self._discovered = counter("segments_discovered", "Segments that the source finished", "variant")
+        self._published = counter(
+            "segments_published", "Segments listed for viewers, gaps included", "variant"
+        )
+        self._lost = counter("segments_lost", "Segments listed as gaps: broken or gone", "variant")
+        self._bytes = counter("uploaded_bytes", "Bytes that the bucket has confirmed", "variant")
+        self._failures = counter(
+            "upload_failures", "Attempts that failed and are made again", "variant", "kind"
+        )
+        self._streams = counter("streams_started", "Streams that went live")
+        self._live = Gauge("broadcaster_live", "1 while a stream is live", registry=registry)
+        self._upload = histogram("upload_seconds", "Time of the successful PUT of an object")
+        self._delay = histogram(
+            "publish_delay_seconds", "From segment complete on disk to listed for viewers"
+        )
+
+    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Add a gauge that is read when it is scraped."""
+        Gauge(f"broadcaster_{name}", text, registry=self._registry).set_function(value)
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case SegmentDiscovered(variant=variant):
+                self._discovered.labels(variant).inc()
+            case UploadFailed(variant=variant, permanent=permanent):
+                self._failures.labels(variant, "permanent" if permanent else "passing").inc()
+            case SegmentUploaded(variant=variant, size=size, seconds=seconds):
+                self._bytes.labels(variant).inc(size)
+                self._upload.labels(variant).observe(seconds)
+            case SegmentLost(variant=variant):
+                self._lost.labels(variant).inc()
+            case SegmentPublished(variant=variant, delay=delay):
+                self._published.labels(variant).inc()
+                if delay is not None:
+                    self._delay.labels(variant).observe(max(delay, 0))
+            case StreamStarted():
+                self._streams.inc()
+                self._live.set(1)
+            case StreamEnded():
+                self._live.set(0)
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry with the process's own figures (memory, CPU, open files, garbage collection)."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry

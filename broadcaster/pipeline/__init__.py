@@ -1,0 +1,9 @@
+"""The way of a segment, from the source to the channel.
+
+``flow`` keeps the order and decides what becomes of a segment, ``uploader`` gets one file into the bucket.
+"""
+
+from broadcaster.pipeline.flow import Pipeline
+from broadcaster.pipeline.uploader import Uploader
+
+__all__ = ["Pipeline", "Uploader"]

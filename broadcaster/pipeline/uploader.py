@@ -1,0 +1,104 @@
+"""One file into the bucket, however long it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from broadcaster.errors import StorageError, StorageRefused
+from broadcaster.events import Observer, SegmentUploaded, UploadFailed
+
+logger = logging.getLogger(__name__)
+
+PARALLEL_UPLOADS = 24  # connections in all; the client's pool has a few more
+MIN_DEADLINE, MAX_DEADLINE = 6.0, 60.0  # seconds for one attempt; grows, so that a slow link gets through
+BACKOFF = wait_random_exponential(multiplier=0.2, max=10)  # seconds, full jitter
+BACKOFF_PERMANENT = 15.0  # seconds
+LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
+
+
+class Store(Protocol):
+    """Where segments go."""
+
+    async def put(self, key: str, body: bytes, *, deadline: float) -> None:
+        """Store an object within ``deadline`` seconds; raises StorageError."""
+
+    def url(self, key: str) -> str:
+        """Where viewers read the object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why the bucket does not take segments, and since when."""
+
+    message: str
+    permanent: bool
+    since: datetime
+
+
+class Uploader:
+    """Tries without end, a bounded number at a time. ``fault`` says what is wrong at the moment."""
+
+    def __init__(self, store: Store, observe: Observer, clock: Callable[[], datetime]) -> None:
+        self.fault: Fault | None = None
+        self.url = store.url
+        self._store = store
+        self._observe = observe
+        self._clock = clock
+        self._slots = asyncio.Semaphore(PARALLEL_UPLOADS)
+        self._last_logged = 0.0
+
+    async def put(self, variant: str, key: str, path: Path) -> int:
+        """Return the size in bytes once the bucket has confirmed the file.
+
+        Raises OSError when the file cannot be read; failures of the bucket are tried again.
+        """
+        size = 0
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(StorageError),
+            wait=_pause,
+            before_sleep=lambda state: self._note_failure(variant, state),
+        ):
+            with attempt:
+                tried = attempt.retry_state.attempt_number - 1
+                deadline = min(MIN_DEADLINE * 2 ** min(tried, 8), MAX_DEADLINE)
+                async with self._slots:  # the body is in memory only while it has a slot
+                    body = await asyncio.to_thread(path.read_bytes)
+                    size = len(body)
+                    started = time.perf_counter()
+                    await self._store.put(key, body, deadline=deadline)
+                    seconds = time.perf_counter() - started
+                self._note_success(SegmentUploaded(variant, key, size, seconds))
+        return size
+
+    def _note_failure(self, variant: str, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        permanent = isinstance(error, StorageRefused)
+        self._observe(UploadFailed(variant, permanent))
+        known = self.fault and self.fault.permanent == permanent
+        since = self.fault.since if self.fault else self._clock()
+        self.fault = Fault(str(error), permanent, since)
+        if not known or time.monotonic() - self._last_logged > LOG_INTERVAL:
+            self._last_logged = time.monotonic()
+            level = logging.ERROR if permanent else logging.WARNING
+            logger.log(level, "uploads fail since %s: %s", f"{since:%H:%M:%SZ}", error)
+
+    def _note_success(self, uploaded: SegmentUploaded) -> None:
+        if self.fault:
+            logger.info("uploads work again; they failed since %s", f"{self.fault.since:%H:%M:%SZ}")
+            self.fault = None
+        self._observe(uploaded)
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds until the next attempt."""
+    permanent = state.outcome is not None and isinstance(state.outcome.exception(), StorageRefused)
+    return BACKOFF_PERMANENT if permanent else BACKOFF(state)

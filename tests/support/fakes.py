@@ -1,0 +1,79 @@
+"""Stand-ins for the neighbours of the pipeline: real classes with the real interfaces."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from broadcaster.discovery import Run, SourceEvent, SourceFile, SourceSegment
+from broadcaster.errors import StorageError
+
+START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+
+
+class FakeStore:
+    """A bucket in memory. Its next failures are listed in ``failures``; ``gate`` holds uploads back."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.puts: list[str] = []
+        self.failures: list[StorageError] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self.on_arrival: Callable[[], None] = lambda: None
+        self.on_put: Callable[[str], None] = lambda _: None
+
+    async def put(self, key: str, body: bytes, *, deadline: float) -> None:
+        assert deadline > 0
+        self.puts.append(key)
+        self.on_arrival()
+        if gate := self.gates.get(key.rpartition("/")[2]):
+            await gate.wait()
+        self.on_put(key)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.objects[key] = body
+
+    def url(self, key: str) -> str:
+        return f"https://bucket.example/{key}"
+
+
+class FakeSource:
+    """Events that a test puts in."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[SourceEvent] = asyncio.Queue()
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        while True:
+            await handle(await self.events.get())
+
+
+def segment_of(  # noqa: PLR0913 - a segment has that many properties
+    path: Path | None,
+    *,
+    number: int = 0,
+    variant: str = "0",
+    run: int = 0,
+    seconds: float = 2.0,
+    target_duration: int = 2,
+    map_path: Path | None = None,
+) -> SourceSegment:
+    """What a source says about a file; without a file, about a broken segment."""
+    return SourceSegment(
+        variant=variant,
+        run=Run(run, f"run{run}"),
+        name=path.name if path else f"{number}.ts",
+        duration=timedelta(seconds=seconds),
+        program_date_time=START + number * timedelta(seconds=seconds),
+        target_duration=target_duration,
+        independent=True,
+        noticed=START,
+        file=file_of(path) if path else None,
+        fault=None if path else "is not there",
+        map_file=file_of(map_path) if map_path else None,
+    )
+
+
+def file_of(path: Path) -> SourceFile:
+    status = path.stat()
+    return SourceFile(path.name, path, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,202 @@
+"""When a stream goes live, what is served, and how it ends."""
+
+import gzip
+from datetime import timedelta
+
+from broadcaster.channel import Channel, Publication, State
+from broadcaster.discovery import Run, VariantsListed
+from broadcaster.events import Event, SegmentPublished, StreamStarted
+from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Segment, Variant, parse
+from tests.support.fakes import START
+from tests.support.rules import violations
+
+
+class Stage:
+    """A channel whose clock stands still until the test moves it."""
+
+    def __init__(self, target_duration: int | None = None) -> None:
+        self.now = START
+        self.events: list[Event] = []
+        self.channel = Channel(6, lambda: self.now, self.events.append, target_duration)
+        self.previous: dict[str, MediaPlaylist] = {}
+
+    def publish(
+        self, variant: str, number: int, *, run: int = 0, seconds: float = 2.0, target: int = 2
+    ) -> None:
+        time = START + timedelta(seconds=number * 2)
+        segment = Segment(
+            f"https://b/{variant}/{run}-{number}.ts", timedelta(seconds=seconds), program_date_time=time
+        )
+        self.channel.publish(Publication(variant, Run(run, f"r{run}"), segment, True, target, time, 250_000))
+        for name in ("0", "1"):
+            if self.channel.media(name):
+                playlist = self.media(name)
+                assert not violations(self.previous.get(name), playlist)
+                self.previous[name] = playlist
+
+    def describe(self, *names: str, age: float = -10) -> None:
+        variants = tuple(Variant(name, 1000 * (index + 1), codecs="avc1") for index, name in enumerate(names))
+        self.channel.list_variants(VariantsListed(variants, START - timedelta(seconds=age)))
+
+    def media(self, variant: str) -> MediaPlaylist:
+        rendered = self.channel.media(variant)
+        assert rendered
+        assert gzip.decompress(rendered.gzipped) == rendered.body
+        playlist = parse(rendered.body.decode())
+        assert isinstance(playlist, MediaPlaylist)
+        return playlist
+
+    def main(self) -> MediaPlaylist | MultivariantPlaylist | None:
+        return parse(self.channel.main.body.decode()) if self.channel.main else None
+
+
+def test_nothing_is_served_until_all_variants_are_known() -> None:
+    """An old multivariant playlist is not believed; the new one makes the stream go live, whole."""
+    stage = Stage()
+    stage.describe("0", age=60)
+    stage.publish("0", 0)
+    assert stage.main() is None
+    stage.publish("1", 0)
+    assert stage.channel.state is State.STARTING
+    stage.describe("1", "0")
+    main = stage.main()
+    assert isinstance(main, MultivariantPlaylist)
+    assert [(variant.uri, variant.bandwidth) for variant in main.variants] == [
+        ("1/playlist.m3u8", 1000),
+        ("0/playlist.m3u8", 2000),
+    ]
+    assert main.independent_segments
+    assert StreamStarted(("0", "1")) in stage.events
+
+
+def test_waits_for_every_listed_variant() -> None:
+    """A variant that is listed but has no segment yet is waited for."""
+    stage = Stage()
+    stage.describe("0", "1")
+    stage.publish("0", 0)
+    assert stage.main() is None
+    stage.publish("1", 0)
+    assert stage.channel.state is State.LIVE
+
+
+def test_does_not_wait_for_ever() -> None:
+    """Without a word on the variants, the stream goes live after two target durations, bandwidth measured."""
+    stage = Stage()
+    stage.publish("0", 0)
+    stage.publish("1", 0)
+    stage.channel.tick(1000.0)
+    stage.channel.tick(1003.9)
+    assert stage.main() is None
+    stage.channel.tick(1004.0)
+    main = stage.main()
+    assert isinstance(main, MultivariantPlaylist)
+    assert [(variant.uri, variant.bandwidth) for variant in main.variants] == [
+        ("0/playlist.m3u8", 1_000_000),
+        ("1/playlist.m3u8", 1_000_000),
+    ]
+
+
+def test_one_variant_is_served_as_its_media_playlist() -> None:
+    """With one variant, the main playlist is the media playlist, and follows it."""
+    stage = Stage()
+    stage.describe("0")
+    for number in range(3):
+        stage.publish("0", number)
+        assert stage.channel.main is stage.channel.media("0")
+    assert len(stage.media("0").segments) == 3
+
+
+def test_target_duration_is_common_and_fixed() -> None:
+    """All variants share the largest TARGETDURATION seen at the start, and keep it."""
+    stage = Stage()
+    stage.publish("0", 0, target=2)
+    stage.publish("1", 0, target=4)
+    stage.describe("0", "1")
+    stage.publish("0", 1, target=7)
+    assert stage.media("0").target_duration == stage.media("1").target_duration == 4
+    assert stage.channel.target_duration == 4
+
+
+def test_configured_target_duration_wins() -> None:
+    """The operator's TARGETDURATION makes room for long segments."""
+    stage = Stage(target_duration=9)
+    stage.describe("0")
+    stage.publish("0", 0)
+    stage.publish("0", 1, seconds=8.4)
+    assert stage.media("0").target_duration == 9
+    assert not stage.media("0").segments[1].gap
+
+
+def test_restart_of_the_encoder_is_a_discontinuity_in_every_variant() -> None:
+    """Numbers go on across a new run, and the discontinuity numbers of the variants agree."""
+    stage = Stage()
+    stage.describe("0", "1")
+    for run in range(2):
+        for number in range(2):
+            for variant in ("0", "1"):
+                stage.publish(variant, 2 * run + number, run=run)
+    for variant in ("0", "1"):
+        playlist = stage.media(variant)
+        assert playlist.media_sequence == 1
+        assert [segment.discontinuity for segment in playlist.segments] == [False, False, True, False]
+
+
+def test_a_variant_that_comes_later_is_added() -> None:
+    """A variant of a later run gets a playlist whose discontinuity number agrees with the others."""
+    stage = Stage()
+    stage.describe("0")
+    stage.publish("0", 0)
+    stage.publish("0", 1, run=1)
+    stage.describe("0", "1")
+    stage.publish("1", 1, run=1)
+    main = stage.main()
+    assert isinstance(main, MultivariantPlaylist)
+    assert len(main.variants) == 2
+    assert stage.media("1").discontinuity_sequence == 1
+
+
+def test_end_and_next_stream() -> None:
+    """After the end the playlists stay finished until the next stream has begun; numbers go on."""
+    stage = Stage()
+    stage.describe("0", "1")
+    for number in range(8):
+        stage.publish("0", number)
+        stage.publish("1", number)
+    stage.channel.end()
+    ended = stage.channel.media("0")
+    assert ended
+    assert ended.ended
+    assert stage.previous["0"].segments == stage.media("0").segments
+    stage.previous = {name: stage.media(name) for name in ("0", "1")}
+    stage.describe("0", "1", age=-100)
+    stage.publish("0", 20, run=1)
+    assert stage.media("0").ended
+    stage.publish("1", 20, run=1)
+    assert stage.media("0").media_sequence == 9
+    assert stage.media("1").media_sequence == 9
+    assert [segment.discontinuity for segment in stage.media("0").segments] == [True]
+    assert stage.channel.state is State.LIVE
+
+
+def test_publish_delay_is_measured_from_the_finished_file() -> None:
+    """The delay runs from the file's completion to its listing."""
+    stage = Stage()
+    stage.describe("0")
+    stage.now = START + timedelta(seconds=0.25)
+    stage.publish("0", 0)
+    (event,) = [event for event in stage.events if isinstance(event, SegmentPublished)]
+    assert event.delay == 0.25
+
+
+def test_each_version_has_its_own_validator() -> None:
+    """The validator changes with the bytes and only with them."""
+    stage = Stage()
+    stage.describe("0")
+    stage.publish("0", 0)
+    first = stage.channel.main
+    stage.publish("0", 1)
+    second = stage.channel.main
+    assert first
+    assert second
+    assert first.etag != second.etag
+    assert first.max_age == 1

@@ -1,0 +1,87 @@
+"""Settings, and what is said when one is missing or wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from broadcaster.cli import main
+from broadcaster.config import load
+from broadcaster.errors import ConfigError
+
+SECRET = "s3cr3t-value"
+GOOD = {
+    "BROADCASTER_HLS_DIR": "hls",
+    "R2_ACCOUNT_ID": "0123456789abcdef0123456789abcdef",
+    "R2_BUCKET": "my-bucket",
+    "R2_ACCESS_KEY_ID": "key-" + SECRET,
+    "R2_SECRET_ACCESS_KEY": SECRET,
+    "R2_PUBLIC_URL": "https://video.example.com/",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_defaults() -> None:
+    """With the required settings alone, the rest is as documented."""
+    settings = load()
+    assert settings.host == "127.0.0.1"
+    assert settings.port == 3000
+    assert settings.window_segments == 10
+    assert settings.prefix == "live"
+    assert settings.s3_endpoint == "https://0123456789abcdef0123456789abcdef.r2.cloudflarestorage.com"
+    assert settings.public_url == "https://video.example.com"
+    assert SECRET not in repr(settings)
+
+
+def test_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``.env`` is read; the environment wins; an empty value counts as missing."""
+    monkeypatch.delenv("R2_BUCKET")
+    (tmp_path / ".env").write_text("R2_BUCKET=from-file\nR2_PREFIX=ignored\nUNRELATED=1\n")
+    monkeypatch.setenv("R2_PREFIX", "mine")
+    monkeypatch.setenv("BROADCASTER_PORT", "")
+    settings = load()
+    assert (settings.bucket, settings.prefix, settings.port) == ("from-file", "mine", 3000)
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever required variable is missing is named."""
+    monkeypatch.delenv(name)
+    with pytest.raises(ConfigError, match=f"{name} is missing"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BROADCASTER_PORT", "http"),
+        ("BROADCASTER_PORT", "70000"),
+        ("BROADCASTER_WINDOW_SEGMENTS", "5"),
+        ("BROADCASTER_LOG_LEVEL", "loud"),
+        ("R2_ACCOUNT_ID", "https://x"),
+        ("R2_ENDPOINT_URL", "r2.example.com"),
+        ("R2_BUCKET", "../x"),
+        ("R2_PUBLIC_URL", "ftp://x"),
+        ("R2_PUBLIC_URL", "https://user:" + SECRET + "@x"),
+        ("R2_PREFIX", "../live"),
+        ("R2_PREFIX", "/"),
+    ],
+)
+def test_wrong(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong value is one line that names the variable, status 2, without a traceback or a secret."""
+    monkeypatch.setenv(name, value)
+    assert main(["run"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("broadcaster: ")
+    assert output.err.count("\n") == 1
+    assert name in output.err
+    assert SECRET not in output.err
+    assert "Traceback" not in output.err

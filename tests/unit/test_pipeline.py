@@ -1,0 +1,256 @@
+"""The way of a segment, with a bucket in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from broadcaster.channel import Channel, State
+from broadcaster.discovery import SourceEnded, SourceWiped, VariantsListed
+from broadcaster.errors import StorageRefused, StorageUnavailable
+from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
+from broadcaster.pipeline import Pipeline, Uploader
+from broadcaster.playlist import MediaPlaylist, Variant, parse
+from broadcaster.spool import Spool
+from tests.support.fakes import FakeSource, FakeStore, segment_of
+from tests.support.hls_writer import PACKET
+
+
+class Line:
+    """A running pipeline and what it did."""
+
+    def __init__(self, folder: Path, end_grace: float = 300) -> None:
+        self.folder = folder
+        self.store = FakeStore()
+        self.source = FakeSource()
+        self.events: list[Event] = []
+        self.changed = asyncio.Event()
+        self.store.on_arrival = self.changed.set
+        self.channel = Channel(10, self.clock, self.observe)
+        self.uploader = Uploader(self.store, self.observe, self.clock)
+        self.spool = Spool(folder / "spool")
+        self.pipeline = Pipeline(
+            self.uploader, self.spool, self.channel, self.observe, prefix="live", end_grace=end_grace
+        )
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC)
+
+    def observe(self, event: Event) -> None:
+        self.events.append(event)
+        self.changed.set()
+
+    def file(self, name: str, content: bytes = PACKET) -> Path:
+        path = self.folder / name
+        path.write_bytes(content)
+        return path
+
+    def discover(self, path: Path | None, *, number: int = 0, run: int = 0) -> None:
+        self.source.events.put_nowait(segment_of(path, number=number, run=run))
+
+    def know_variants(self, *names: str) -> None:
+        listed = VariantsListed(
+            tuple(Variant(name, 1000) for name in names), datetime(2100, 1, 1, tzinfo=UTC)
+        )
+        self.source.events.put_nowait(listed)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    def published(self) -> list[str]:
+        return [
+            event.segment.uri.rpartition("/")[2]
+            for event in self.events
+            if isinstance(event, SegmentPublished)
+        ]
+
+    def playlist(self, variant: str = "0") -> MediaPlaylist:
+        rendered = self.channel.media(variant)
+        assert rendered
+        playlist = parse(rendered.body.decode())
+        assert isinstance(playlist, MediaPlaylist)
+        return playlist
+
+
+@asynccontextmanager
+async def running(line: Line) -> AsyncIterator[Line]:
+    line.know_variants("0")
+    task = asyncio.create_task(line.pipeline.run(line.source))
+    try:
+        yield line
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadcaster.pipeline.uploader.BACKOFF", lambda _: 0.001)
+    monkeypatch.setattr("broadcaster.pipeline.uploader.BACKOFF_PERMANENT", 0.001)
+    monkeypatch.setattr("broadcaster.pipeline.flow.TICK", 0.01)
+
+
+async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
+    """What the source finished is in the bucket byte for byte before it is listed."""
+    async with running(Line(tmp_path)) as line:
+        line.discover(line.file("a.ts", PACKET * 2))
+        await line.until(line.published)
+    assert line.store.objects == {"live/run0/0/a.ts": PACKET * 2}
+    assert line.playlist().segments[0].uri == "https://bucket.example/live/run0/0/a.ts"
+    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    assert line.pipeline.backlog == 0
+
+
+async def test_uploads_are_parallel_and_publication_is_in_order(tmp_path: Path) -> None:
+    """A slow upload does not hold up the others, but nothing is listed before it."""
+    async with running(Line(tmp_path)) as line:
+        gate = line.store.gates["0.ts"] = asyncio.Event()
+        for number in range(4):
+            line.discover(line.file(f"{number}.ts"), number=number)
+        await line.until(lambda: len(line.store.objects) == 3)
+        assert line.published() == []
+        assert line.pipeline.backlog == 4
+        gate.set()
+        await line.until(lambda: len(line.published()) == 4)
+    assert line.published() == ["0.ts", "1.ts", "2.ts", "3.ts"]
+
+
+async def test_the_source_may_take_its_files_away(tmp_path: Path) -> None:
+    """Once spooled, a segment reaches the bucket although the source has deleted it."""
+    async with running(Line(tmp_path)) as line:
+        gate = line.store.gates["1.ts"] = asyncio.Event()
+        for number in range(2, 40):
+            line.discover(line.file(f"{number}.ts"), number=number)
+        line.discover(line.file("1.ts"), number=1)
+        await line.until(lambda: line.pipeline.backlog == 1 and "live/run0/0/1.ts" in line.store.puts)
+        line.discover(line.file("last.ts"), number=50)
+        await line.until(lambda: "live/run0/0/last.ts" in line.store.objects)
+        (tmp_path / "last.ts").unlink()
+        (tmp_path / "1.ts").unlink()
+        gate.set()
+        await line.until(lambda: line.pipeline.backlog == 0)
+    assert line.published()[-2:] == ["1.ts", "last.ts"]
+    assert not [event for event in line.events if isinstance(event, SegmentLost)]
+
+
+async def test_failures_are_tried_again_without_end(tmp_path: Path) -> None:
+    """A bucket that fails many times in many ways loses nothing, and the fault is known meanwhile."""
+    line = Line(tmp_path)
+    line.store.failures = [StorageUnavailable("busy"), StorageRefused("bad key")] * 10
+    faults = []
+    line.store.on_put = lambda _: faults.append(line.uploader.fault)
+    async with running(line):
+        line.discover(line.file("a.ts"))
+        await line.until(line.published)
+    assert sum(isinstance(event, UploadFailed) for event in line.events) == 20
+    assert [fault.permanent for fault in faults if fault] == [False, True] * 10
+    assert line.uploader.fault is None
+    assert line.store.objects
+
+
+async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> None:
+    """With a stream on and a refusing bucket, the reason is known at once; without a stream there is none."""
+    line = Line(tmp_path)
+    async with running(line):
+        assert line.pipeline.trouble is None
+        line.store.failures = [StorageRefused("there is no such bucket")] * 100_000
+        line.discover(line.file("a.ts"))
+        await line.until(lambda: line.uploader.fault)
+        assert "there is no such bucket" in str(line.pipeline.trouble)
+
+
+async def test_a_broken_segment_is_a_gap(tmp_path: Path) -> None:
+    """What never came whole is listed as a gap in its place, and counted."""
+    async with running(Line(tmp_path)) as line:
+        line.discover(line.file("0.ts"), number=0)
+        line.discover(None, number=1)
+        line.discover(line.file("2.ts"), number=2)
+        await line.until(lambda: len(line.published()) == 3)
+    assert [segment.gap for segment in line.playlist().segments] == [False, True, False]
+    assert [event.reason for event in line.events if isinstance(event, SegmentLost)] == ["is not there"]
+
+
+async def test_a_file_that_vanishes_before_the_spool_is_a_gap(tmp_path: Path) -> None:
+    """A file that is gone before it could be linked is lost, which is said; the stream goes on."""
+    async with running(Line(tmp_path)) as line:
+        path = line.file("0.ts")
+        event = segment_of(path)
+        path.unlink()
+        line.source.events.put_nowait(event)
+        line.discover(line.file("1.ts"), number=1)
+        await line.until(lambda: len(line.published()) == 2)
+    assert [segment.gap for segment in line.playlist().segments] == [True, False]
+
+
+async def test_a_file_that_changes_is_uploaded_again(tmp_path: Path) -> None:
+    """When the source writes on after the file was taken, the final bytes are stored before it is listed."""
+    line = Line(tmp_path)
+
+    def write_on(_: str) -> None:
+        if len(line.store.puts) == 1:
+            line.file("a.ts", PACKET * 5)
+
+    line.store.on_put = write_on
+    async with running(line):
+        line.discover(line.file("a.ts", PACKET))
+        await line.until(line.published)
+    assert line.store.objects["live/run0/0/a.ts"] == PACKET * 5
+    assert len(line.store.puts) == 2
+
+
+async def test_reused_names_get_keys_of_their_own(tmp_path: Path) -> None:
+    """A writer that cycles through its names never overwrites an object."""
+    async with running(Line(tmp_path)) as line:
+        for number in range(3):
+            line.discover(line.file("same.ts", PACKET * (number + 1)), number=number)
+            await line.until(lambda: line.pipeline.backlog == 0 and len(line.published()) == len(line.store.puts))
+    assert [len(body) // 188 for body in line.store.objects.values()] == [1, 2, 3]
+
+
+async def test_a_map_is_uploaded_once_and_before_its_segments(tmp_path: Path) -> None:
+    """The initialisation section is in the bucket before the first segment that needs it is listed."""
+    async with running(Line(tmp_path)) as line:
+        map_path = line.file("init.mp4", b"init")
+        for number in range(3):
+            line.source.events.put_nowait(
+                segment_of(line.file(f"{number}.m4s", b"x"), number=number, map_path=map_path)
+            )
+        await line.until(lambda: len(line.published()) == 3)
+    assert line.store.puts.count("live/run0/0/init.mp4") == 1
+    assert {segment.map_uri for segment in line.playlist().segments} == {
+        "https://bucket.example/live/run0/0/init.mp4"
+    }
+
+
+async def test_the_stream_ends_after_the_grace_time(tmp_path: Path) -> None:
+    """Without a new segment for the grace time, the playlist ends; a new run begins a new playlist."""
+    async with running(Line(tmp_path, end_grace=0.05)) as line:
+        line.discover(line.file("0.ts"), number=0)
+        await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
+        assert line.playlist().ended
+        line.discover(line.file("1.ts"), number=1, run=1)
+        await line.until(lambda: len(line.published()) == 2)
+    playlist = line.playlist()
+    assert playlist.media_sequence == 2
+    assert [segment.discontinuity for segment in playlist.segments] == [True]
+
+
+async def test_wiped_after_its_end_a_stream_is_over_at_once(tmp_path: Path) -> None:
+    """A folder wiped after ENDLIST ends the stream without waiting; wiped in mid-stream it does not."""
+    async with running(Line(tmp_path)) as line:
+        line.discover(line.file("0.ts"), number=0)
+        await line.until(line.published)
+        line.source.events.put_nowait(SourceWiped())
+        line.discover(line.file("1.ts"), number=1, run=1)
+        await line.until(lambda: len(line.published()) == 2)
+        assert line.channel.state is State.LIVE
+        line.source.events.put_nowait(SourceEnded("0"))
+        line.source.events.put_nowait(SourceWiped())
+        await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
+    assert line.playlist().ended

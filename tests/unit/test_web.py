@@ -1,0 +1,194 @@
+"""What players, browsers and monitors get over HTTP."""
+
+import gzip
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+from prometheus_client import CollectorRegistry
+from pytest_aiohttp.plugin import AiohttpClient
+
+from broadcaster.channel import Channel, Publication
+from broadcaster.discovery import Run, VariantsListed
+from broadcaster.metrics import Metrics
+from broadcaster.playlist import Segment, Variant
+from broadcaster.web import HealthReport, make_app
+from tests.support.fakes import START
+
+MEDIA = "/live/0/playlist.m3u8"
+Client = TestClient[Request, Application]
+
+
+class Site:
+    """The application around a channel that the test fills."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = CollectorRegistry()
+        self.channel = Channel(6, lambda: START, Metrics(self.registry))
+        self.report = HealthReport("offline", 0, None)
+        viewer = folder / "viewer"
+        viewer.mkdir()
+        (viewer / "index.html").write_text("<!doctype html><title>live</title>")
+        (viewer / "main.js").write_text("export {};")
+        (folder / "secret.txt").write_text("secret")
+        self.app = make_app(self.channel, lambda: self.report, self.registry, viewer)
+
+    def go_live(self, *names: str) -> None:
+        self.channel.list_variants(VariantsListed(tuple(Variant(name, 1000) for name in names), START))
+        for name in names:
+            self.publish(name)
+
+    def publish(self, name: str) -> None:
+        segment = Segment("https://b/a.ts", timedelta(seconds=4), program_date_time=START)
+        self.channel.publish(Publication(name, Run(0, "r"), segment, True, 4, START, 1000))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture
+async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
+    return await aiohttp_client(site.app)
+
+
+@pytest.mark.parametrize("path", ["/live/playlist.m3u8", MEDIA, "/live/9/playlist.m3u8"])
+async def test_before_a_stream(client: Client, path: str) -> None:
+    """A playlist that does not exist yet is a 404 that no cache keeps and any page may read."""
+    response = await client.get(path)
+    assert response.status == 404
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/live/playlist.m3u8", MEDIA])
+async def test_playlist_headers(site: Site, client: Client, path: str) -> None:
+    """A playlist has its media type, may be read and aged by a page of any origin, and is cached shortly."""
+    site.go_live("0", "1")
+    response = await client.get(path, params={"cache-buster": "1"})
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "application/vnd.apple.mpegurl"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert {"Age", "Date", "ETag"} <= set(response.headers["Access-Control-Expose-Headers"].split(", "))
+    assert response.headers["Cache-Control"] == "public, max-age=2"
+    assert response.headers["Last-Modified"] == "Thu, 01 Jan 2026 12:00:00 GMT"
+    assert "Date" in response.headers
+    assert "aiohttp" not in response.headers["Server"]
+    head = await client.head(path)
+    assert head.status == 200
+    assert await head.read() == b""
+    assert head.headers["ETag"] == response.headers["ETag"]
+
+
+async def test_one_variant_is_the_main_playlist(site: Site, client: Client) -> None:
+    """With one variant, the main address answers with its media playlist."""
+    site.go_live("0")
+    main = await (await client.get("/live/playlist.m3u8")).text()
+    assert main == await (await client.get(MEDIA)).text()
+    assert "#EXTINF" in main
+
+
+@pytest.mark.parametrize(
+    ("accept", "gzipped"),
+    [
+        ("gzip", True),
+        ("br;q=1.0, gzip;q=0.8, *;q=0.1", True),
+        ("*", True),
+        ("deflate, gzip", True),
+        ("", False),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0.0, br", False),
+        ("gzip;q=0.01", True),
+        ("xgzip", False),
+    ],
+)
+async def test_gzip(site: Site, client: Client, accept: str, *, gzipped: bool) -> None:
+    """Compression is the client's choice, and each encoding has its own validator."""
+    site.go_live("0")
+    plain = await client.get(MEDIA, headers={"Accept-Encoding": ""})
+    response = await client.get(MEDIA, headers={"Accept-Encoding": accept}, auto_decompress=False)
+    body = await response.read()
+    assert (response.headers.get("Content-Encoding") == "gzip") is gzipped
+    assert (gzip.decompress(body) if gzipped else body) == await plain.read()
+    assert response.headers["Vary"] == "Accept-Encoding"
+    assert (response.headers["ETag"] != plain.headers["ETag"]) is gzipped
+
+
+async def test_conditional_requests(site: Site, client: Client) -> None:
+    """A client that has the current version gets 304 without a body, and the next version in full."""
+    site.go_live("0")
+    etag = (await client.get(MEDIA)).headers["ETag"]
+    for condition in (etag, f'"x", W/{etag}', "*"):
+        response = await client.get(MEDIA, headers={"If-None-Match": condition})
+        assert response.status == 304
+        assert await response.read() == b""
+        assert response.headers["ETag"] == etag
+        assert "Cache-Control" in response.headers
+    site.publish("0")
+    assert (await client.get(MEDIA, headers={"If-None-Match": etag})).status == 200
+
+
+async def test_preflight(client: Client) -> None:
+    """A browser's preflight is allowed on every playlist address."""
+    response = await client.options(
+        MEDIA, headers={"Origin": "https://a", "Access-Control-Request-Method": "GET"}
+    )
+    assert response.status == 204
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert "GET" in response.headers["Access-Control-Allow-Methods"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "word"), [(None, 200, "ok"), ("the bucket is away", 503, "failing")]
+)
+async def test_health(site: Site, client: Client, reason: str | None, status: int, word: str) -> None:
+    """Health keeps the known keys and is 503 with the reason while a stream does not get through."""
+    site.go_live("0", "1")
+    site.report = HealthReport("live", 3, reason)
+    response = await client.get("/health")
+    assert response.status == status
+    assert response.headers["Cache-Control"] == "no-store"
+    body = await response.json()
+    assert body == {
+        "status": word,
+        "stream": "live",
+        "reason": reason,
+        "chunks": 2,
+        "manifestChunks": 2,
+        "backlog": 3,
+        "peers": 0,
+        "torrents": 0,
+        "signaling": False,
+    }
+
+
+async def test_metrics(site: Site, client: Client) -> None:
+    """Metrics show what was published, in Prometheus' text format."""
+    site.go_live("0")
+    response = await client.get("/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    text = await response.text()
+    assert 'broadcaster_segments_published_total{variant="0"} 1.0' in text
+    assert 'broadcaster_publish_delay_seconds_count{variant="0"} 1.0' in text
+    assert "broadcaster_live 1.0" in text
+
+
+async def test_viewer(client: Client) -> None:
+    """The page and its modules are served, and nothing beside them."""
+    index = await client.get("/")
+    assert index.status == 200
+    assert "<title>live</title>" in await index.text()
+    assert index.headers["Cache-Control"] == "no-cache"
+    assert (await client.get("/main.js")).status == 200
+    for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/nothing.js"):
+        assert (await client.get(path)).status in (403, 404)
+
+
+async def test_other_methods_are_refused(client: Client) -> None:
+    """Nothing can be written."""
+    for method in ("POST", "PUT", "DELETE"):
+        assert (await client.request(method, MEDIA)).status == 405

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(source: Path | None, port: int) -> None:
-    from broadcaster.demo import run_demo  # noqa: PLC0415 - its packages are an extra
+    from broadcaster.demo.show import run_demo  # noqa: PLC0415 - its packages are an extra
 
     _log_to_stderr("warning")
     asyncio.run(_until_stopped(run_demo(source, port)))

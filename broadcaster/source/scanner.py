@@ -18,6 +18,7 @@ from broadcaster.source.playlist_file import PlaylistFile, printable
 logger = logging.getLogger(__name__)
 
 MAX_PLAYLISTS = 17  # one multivariant playlist and 16 variants: keeps metrics labels and work bounded
+LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
 DISCOVERY_INTERVAL = 0.1  # seconds between looks for playlists that are new
 VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
@@ -45,6 +46,9 @@ class RunBook:
 class _Followed:
     file: PlaylistFile
     follower: Follower
+    multivariant: bool = False
+    left_out_since: float | None = None  # monotonic
+    reported: bool = False
 
 
 class Scanner:
@@ -60,6 +64,7 @@ class Scanner:
         self._runs = RunBook(clock)
         self._followed: dict[Path, _Followed] = {}
         self._refused: set[Path] = set()
+        self._listed: set[str] = set()  # the variants of the multivariant playlist, if there is one
         self._next_discovery = 0.0
 
     def scan(self, now: float) -> list[SourceEvent]:
@@ -70,12 +75,34 @@ class Scanner:
         was_following = any(one.follower.following for one in self._followed.values())
         events: list[SourceEvent] = []
         for followed in self._followed.values():
-            events += self._look(followed, now)
+            if self._belongs(followed, now):
+                events += self._look(followed, now)
         self.unsettled = any(one.file.unsettled or one.follower.unsettled for one in self._followed.values())
         if was_following and not any(one.follower.following for one in self._followed.values()):
             logger.info("the playlists in the folder are gone")
             events.append(SourceWiped())
         return events
+
+    def _belongs(self, followed: _Followed, now: float) -> bool:
+        """Whether the playlist is part of the stream: what a multivariant playlist leaves out is not."""
+        present = {one.follower.variant for one in self._followed.values()}
+        listed = self._listed & present
+        if (
+            not listed
+            or followed.multivariant
+            or followed.follower.variant in listed
+            or followed.follower.following
+        ):
+            followed.left_out_since = None
+            return True
+        if followed.left_out_since is None:
+            followed.left_out_since = now
+        elif now - followed.left_out_since > LEFT_OUT_FOR and not followed.reported:
+            followed.reported = True
+            logger.warning(
+                "%s is not listed in the multivariant playlist; it is not followed", followed.file.name
+            )
+        return False
 
     def _look(self, followed: _Followed, now: float) -> Iterator[SourceEvent]:
         file, follower = followed.file, followed.follower
@@ -84,15 +111,21 @@ class Scanner:
         except OSError:  # gone, or no longer to be reached
             follower.forget()
             file.unsettled = False
+            if followed.multivariant:
+                self._listed = set()
         else:
             if isinstance(playlist, MultivariantPlaylist):
-                yield self._variants_listed(file, playlist)
+                followed.multivariant = True
+                listed = self._variants_listed(file, playlist)
+                self._listed = {variant.uri for variant in listed.variants}
+                yield listed
             elif playlist:
+                followed.multivariant = False
                 follower.absorb(playlist, file.modified, now)
         yield from follower.settle(now)
 
     def _discover(self) -> None:
-        for path in sorted({*self._root.glob("*.m3u8"), *self._root.glob("*/*.m3u8")}):
+        for path in [*sorted(self._root.glob("*.m3u8")), *sorted(self._root.glob("*/*.m3u8"))]:
             if path in self._followed or path in self._refused:
                 continue
             variant = variant_name(path.relative_to(self._root).as_posix())

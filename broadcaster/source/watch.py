@@ -11,8 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from watchfiles import awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from broadcaster.discovery import SourceEvent
+from broadcaster.source.playlist_file import printable
 from broadcaster.source.scanner import Scanner
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Source:
 
     async def _watch(self) -> None:
         missing = False
+        reported = ""
         while True:
             if self._inode() is None:
                 if not missing:
@@ -62,8 +65,15 @@ class Source:
             try:
                 async for _ in self._notifications():
                     self._changed.set()
-            except OSError as error:  # it vanished just now, or there are no more inotify watches
-                logger.warning("no notifications for %s (%s); polling", self._folder, error)
+            except* (OSError, WatchfilesRustInternalError) as group:
+                # It vanished just now, there are no more inotify watches, or a name is not UTF-8.
+                error = str(group.exceptions[0])
+                if error != reported:
+                    reported = error
+                    logger.warning(
+                        "no notifications (%s); looking every %s s", printable(error), POLL_SECONDS
+                    )
+                self._changed.set()
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _notifications(self) -> AsyncIterator[None]:

@@ -63,6 +63,9 @@ class Line:
                 self.changed.clear()
                 await self.changed.wait()
 
+    async def until_published(self, count: int) -> None:
+        await self.until(lambda: len(self.published()) >= count)
+
     def published(self) -> list[str]:
         return [
             event.segment.uri.rpartition("/")[2]
@@ -100,7 +103,7 @@ async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
     """What the source finished is in the bucket byte for byte before it is listed."""
     async with running(Line(tmp_path)) as line:
         line.discover(line.file("a.ts", PACKET * 2))
-        await line.until(line.published)
+        await line.until_published(1)
     assert line.store.objects == {"live/run0/0/a.ts": PACKET * 2}
     assert line.playlist().segments[0].uri == "https://bucket.example/live/run0/0/a.ts"
     assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
@@ -117,7 +120,7 @@ async def test_uploads_are_parallel_and_publication_is_in_order(tmp_path: Path) 
         assert line.published() == []
         assert line.pipeline.backlog == 4
         gate.set()
-        await line.until(lambda: len(line.published()) == 4)
+        await line.until_published(4)
     assert line.published() == ["0.ts", "1.ts", "2.ts", "3.ts"]
 
 
@@ -147,7 +150,7 @@ async def test_failures_are_tried_again_without_end(tmp_path: Path) -> None:
     line.store.on_put = lambda _: faults.append(line.uploader.fault)
     async with running(line):
         line.discover(line.file("a.ts"))
-        await line.until(line.published)
+        await line.until_published(1)
     assert sum(isinstance(event, UploadFailed) for event in line.events) == 20
     assert [fault.permanent for fault in faults if fault] == [False, True] * 10
     assert line.uploader.fault is None
@@ -171,7 +174,7 @@ async def test_a_broken_segment_is_a_gap(tmp_path: Path) -> None:
         line.discover(line.file("0.ts"), number=0)
         line.discover(None, number=1)
         line.discover(line.file("2.ts"), number=2)
-        await line.until(lambda: len(line.published()) == 3)
+        await line.until_published(3)
     assert [segment.gap for segment in line.playlist().segments] == [False, True, False]
     assert [event.reason for event in line.events if isinstance(event, SegmentLost)] == ["is not there"]
 
@@ -184,7 +187,7 @@ async def test_a_file_that_vanishes_before_the_spool_is_a_gap(tmp_path: Path) ->
         path.unlink()
         line.source.events.put_nowait(event)
         line.discover(line.file("1.ts"), number=1)
-        await line.until(lambda: len(line.published()) == 2)
+        await line.until_published(2)
     assert [segment.gap for segment in line.playlist().segments] == [True, False]
 
 
@@ -199,7 +202,7 @@ async def test_a_file_that_changes_is_uploaded_again(tmp_path: Path) -> None:
     line.store.on_put = write_on
     async with running(line):
         line.discover(line.file("a.ts", PACKET))
-        await line.until(line.published)
+        await line.until_published(1)
     assert line.store.objects["live/run0/0/a.ts"] == PACKET * 5
     assert len(line.store.puts) == 2
 
@@ -209,7 +212,7 @@ async def test_reused_names_get_keys_of_their_own(tmp_path: Path) -> None:
     async with running(Line(tmp_path)) as line:
         for number in range(3):
             line.discover(line.file("same.ts", PACKET * (number + 1)), number=number)
-            await line.until(lambda: line.pipeline.backlog == 0 and len(line.published()) == len(line.store.puts))
+            await line.until_published(number + 1)
     assert [len(body) // 188 for body in line.store.objects.values()] == [1, 2, 3]
 
 
@@ -221,7 +224,7 @@ async def test_a_map_is_uploaded_once_and_before_its_segments(tmp_path: Path) ->
             line.source.events.put_nowait(
                 segment_of(line.file(f"{number}.m4s", b"x"), number=number, map_path=map_path)
             )
-        await line.until(lambda: len(line.published()) == 3)
+        await line.until_published(3)
     assert line.store.puts.count("live/run0/0/init.mp4") == 1
     assert {segment.map_uri for segment in line.playlist().segments} == {
         "https://bucket.example/live/run0/0/init.mp4"
@@ -235,7 +238,7 @@ async def test_the_stream_ends_after_the_grace_time(tmp_path: Path) -> None:
         await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
         assert line.playlist().ended
         line.discover(line.file("1.ts"), number=1, run=1)
-        await line.until(lambda: len(line.published()) == 2)
+        await line.until_published(2)
     playlist = line.playlist()
     assert playlist.media_sequence == 2
     assert [segment.discontinuity for segment in playlist.segments] == [True]
@@ -245,10 +248,10 @@ async def test_wiped_after_its_end_a_stream_is_over_at_once(tmp_path: Path) -> N
     """A folder wiped after ENDLIST ends the stream without waiting; wiped in mid-stream it does not."""
     async with running(Line(tmp_path)) as line:
         line.discover(line.file("0.ts"), number=0)
-        await line.until(line.published)
+        await line.until_published(1)
         line.source.events.put_nowait(SourceWiped())
         line.discover(line.file("1.ts"), number=1, run=1)
-        await line.until(lambda: len(line.published()) == 2)
+        await line.until_published(2)
         assert line.channel.state is State.LIVE
         line.source.events.put_nowait(SourceEnded("0"))
         line.source.events.put_nowait(SourceWiped())

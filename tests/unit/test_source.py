@@ -362,6 +362,21 @@ def test_multivariant_playlist_names_variants(folder: Folder) -> None:
     assert [(variant.uri, variant.bandwidth) for variant in listed.variants] == [("0", 1000), ("1", 500)]
 
 
+def test_what_the_multivariant_playlist_leaves_out_is_not_followed(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beside a stream, a playlist that is not part of it is left alone, which is said once."""
+    (folder.root / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n")
+    other = HlsWriter(folder.root / "other")
+    for numbers in (range(1), range(2), range(3)):
+        folder.writer.write(numbers)
+        other.write(numbers)
+        assert folder.names(4) == [folder.writer.name(numbers.stop - 1)]
+    assert sum("other/stream.m3u8" in record.getMessage() for record in caplog.records) == 1
+    (folder.root / "stream.m3u8").unlink()
+    assert folder.names() == [other.name(number) for number in range(3)]
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [

@@ -1,0 +1,91 @@
+"""``broadcaster demo``: the bucket, a stream, the service and the page, all on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from broadcaster.config import Settings, load
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import require_free
+from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.events import Event, SegmentPublished, StreamStarted
+from broadcaster.service import serve
+
+REPORT_EVERY = 10  # seconds
+
+
+async def run_demo(source: Path | None, port: int) -> None:
+    """Run until cancelled; nothing is left behind, neither processes nor files.
+
+    ``source`` is the HLS folder of a real Owncast, None for a simulated one. Raises DemoError when a part
+    cannot be started, ConfigError for a wrong setting.
+    """
+    require_free(port)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broadcaster-demo-")))
+        _say("starting SeaweedFS, in the place of the R2 bucket")
+        bucket = await stack.enter_async_context(SeaweedBucket(folder / "bucket"))
+        if source is None:
+            source = folder / "hls"
+            _say("starting ffmpeg, in the place of Owncast, with two variants")
+            owncast = await stack.enter_async_context(SimulatedOwncast(source, folder / "owncast"))
+            await owncast.go_live()
+        await _serve(_settings(folder, source, port, bucket))
+
+
+async def _serve(settings: Settings) -> None:
+    progress = _Progress()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(settings, on_ready=progress.ready, on_event=progress.note))
+        group.create_task(progress.report())
+
+
+class _Progress:
+    """Tells the user what is going on."""
+
+    def __init__(self) -> None:
+        self._address = ""
+        self._published = 0
+        self._delays: list[float] = []
+
+    def ready(self, address: str) -> None:
+        self._address = address
+        _say("waiting for the first segments")
+
+    def note(self, event: Event) -> None:
+        match event:
+            case StreamStarted(variants=variants):
+                _say(f"live with {len(variants)} variant(s); Ctrl-C ends it. Open:\n\n    {self._address}/\n")
+            case SegmentPublished(delay=delay):
+                self._published += 1
+                self._delays += [] if delay is None else [delay]
+
+    async def report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_EVERY)
+            if self._delays:
+                milliseconds = 1000 * sorted(self._delays)[len(self._delays) // 2]
+                self._delays.clear()
+                _say(f"{self._published} segments published, {milliseconds:.0f} ms after they were finished")
+
+
+def _settings(folder: Path, source: Path, port: int, bucket: SeaweedBucket) -> Settings:
+    return load(
+        BROADCASTER_HLS_DIR=source,
+        BROADCASTER_STATE_DIR=folder / "state",
+        BROADCASTER_PORT=port,
+        R2_ENDPOINT_URL=bucket.endpoint_url,
+        R2_BUCKET=bucket.bucket,
+        R2_ACCESS_KEY_ID=bucket.access_key_id,
+        R2_SECRET_ACCESS_KEY=bucket.secret_access_key,
+        R2_PUBLIC_URL=bucket.public_url,
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"demo: {text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,99 @@
+"""The bucket client against real S3 servers: SeaweedFS, and moto for what is small."""
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import aiohttp
+import pytest
+from aiobotocore.session import get_session
+from moto.server import ThreadedMotoServer
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import free_ports
+from broadcaster.errors import StorageRefused, StorageUnavailable
+from broadcaster.storage import Bucket, open_store
+
+KEY = "live/run/0/stream-ä b-1.ts"
+
+
+@pytest.fixture
+async def moto() -> AsyncIterator[Bucket]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    bucket = Bucket(f"http://{host}:{port}", "small", "key", "secret", f"http://{host}:{port}/small")
+    async with get_session().create_client(
+        "s3",
+        endpoint_url=bucket.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    ) as client:
+        await client.create_bucket(Bucket="small", ACL="public-read")
+    yield bucket
+    server.stop()
+
+
+def bucket_of(server: SeaweedBucket) -> Bucket:
+    return Bucket(
+        server.endpoint_url, server.bucket, server.access_key_id, server.secret_access_key, server.public_url
+    )
+
+
+async def test_put_headers(bucket: SeaweedBucket) -> None:
+    """An object carries its media type and may be cached for ever, and is confirmed with its bytes."""
+    async with open_store(bucket_of(bucket)) as store:
+        await store.put(KEY, b"x" * 188, deadline=10)
+        async with aiohttp.ClientSession() as session, session.get(store.url(KEY)) as response:
+            assert response.headers["Content-Type"] == "video/mp2t"
+            assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert await response.read() == b"x" * 188
+
+
+async def test_missing_bucket_on_put(moto: Bucket) -> None:
+    """A bucket that went away in mid-stream is a permanent fault that names the setting."""
+    async with open_store(replace(moto, name="gone")) as store:
+        with pytest.raises(StorageRefused, match="R2_BUCKET"):
+            await store.put(KEY, b"x", deadline=10)
+
+
+async def test_put_does_not_wait_for_100_continue(moto: Bucket, caplog: pytest.LogCaptureFixture) -> None:
+    """The body is sent at once: a round trip less for each segment."""
+    with caplog.at_level(logging.DEBUG, logger="botocore"):
+        async with open_store(moto) as store:
+            await store.put("live/a.ts", b"x", deadline=10)
+    assert "PutObject" in caplog.text
+    assert "100-continue" not in caplog.text
+
+
+async def test_faults_are_told_apart(bucket: SeaweedBucket) -> None:
+    """Wrong key, secret and bucket are permanent and name the setting; nothing shows a secret."""
+    good = bucket_of(bucket)
+    async with open_store(good) as store:
+        await store.check("live", deadline=10)
+    for wrong, setting in [
+        (replace(good, access_key_id="AKIAWRONG"), "R2_ACCESS_KEY_ID"),
+        (replace(good, secret_access_key="wrong-secret"), "R2_SECRET_ACCESS_KEY"),
+        (replace(good, name="no-such-bucket"), "R2_BUCKET"),
+    ]:
+        async with open_store(wrong) as store:
+            with pytest.raises(StorageRefused, match=setting) as caught:
+                await store.check("live", deadline=10)
+        assert wrong.secret_access_key not in str(caught.value)
+        assert wrong.access_key_id not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+async def test_passing_faults(bucket: SeaweedBucket) -> None:
+    """Nobody there, and somebody who does not answer in time, are faults that pass."""
+    (port,) = free_ports(1)
+    async with open_store(replace(bucket_of(bucket), endpoint_url=f"http://127.0.0.1:{port}")) as store:
+        with pytest.raises(StorageUnavailable, match="cannot be reached"):
+            await store.put("live/x.ts", b"x", deadline=10)
+    async with open_store(bucket_of(bucket)) as store:
+        bucket.suspend()
+        with pytest.raises(StorageUnavailable, match="no answer within"):
+            await store.put("live/x.ts", b"x", deadline=0.2)
+        bucket.resume()
+        await store.put("live/x.ts", b"x", deadline=30)

@@ -1,0 +1,252 @@
+"""The main job on real parts: the simulated Owncast, SeaweedFS, the service, and a strict viewer."""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import imageio_ffmpeg
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
+from tests.support.hls_writer import PACKET
+from tests.support.service import Service, running_service
+from tests.support.watcher import Watcher, watching
+
+LONG = int(os.environ.get("STREAM_SECONDS", "120"))  # seconds of the long stream
+
+
+class Stage:
+    """Everything together."""
+
+    def __init__(
+        self, owncast: SimulatedOwncast, bucket: SeaweedBucket, service: Service, watcher: Watcher
+    ) -> None:
+        self.owncast = owncast
+        self.bucket = bucket
+        self.service = service
+        self.watcher = watcher
+
+    async def check_bucket(self) -> int:
+        """Every finished segment is listed and in the bucket byte for byte; returns how many there are."""
+        finished = self.owncast.finished
+        urls = {url_key(url): url for variant in ("0", "1") for url in self.watcher.segments(variant)}
+        assert set(urls) >= set(finished), f"never listed: {sorted(set(finished) - set(urls))}"
+        async with aiohttp.ClientSession() as session:
+            for key, digest in finished.items():
+                async with session.get(urls[key]) as response:
+                    assert hashlib.sha256(await response.read()).hexdigest() == digest, key
+        assert self.watcher.violations == []
+        assert self.watcher.missing == []
+        return len(finished)
+
+    async def drained(self) -> None:
+        """Wait until everything that Owncast finished is listed."""
+
+        def all_listed() -> bool:
+            urls = {url_key(url) for variant in ("0", "1") for url in self.watcher.segments(variant)}
+            return urls >= set(self.owncast.finished)
+
+        await self.watcher.until(all_listed, within=30)
+
+
+def url_key(url: str) -> SegmentKey:
+    """Encoder id, variant and name of a segment's URL."""
+    _, run, variant, name = url.rsplit("/", 3)
+    return (name.removeprefix("stream-").rpartition("-")[0], variant, name)
+
+
+@asynccontextmanager
+async def stage(
+    tmp_path: Path, bucket: SeaweedBucket, *, segment_seconds: int, **settings: str
+) -> AsyncIterator[Stage]:
+    """Owncast idle, the service following, a viewer watching."""
+    async with (
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=segment_seconds) as owncast,
+        running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
+        watching(service.address) as watcher,
+    ):
+        yield Stage(owncast, bucket, service, watcher)
+
+
+async def test_a_long_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Every segment of a two-minute stream is in the bucket byte for byte; no playlist ever lied."""
+    async with stage(tmp_path, bucket, segment_seconds=2) as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(LONG // 2 - 1, within=LONG + 30)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        assert await on.check_bucket() >= 2 * (LONG // 2 - 1)
+        versions = on.watcher.versions["0"]
+        assert len(versions) > LONG // 2 - 5
+        assert {version.target_duration for version in versions} == {2}
+        assert all(version.independent_segments for version in versions)
+        read_with_ffmpeg(on.service.address, tmp_path)
+        log = on.service.log.read_text()
+        assert on.bucket.secret_access_key not in log
+        assert " WARNING " not in log
+
+
+def read_with_ffmpeg(address: str, folder: Path) -> None:
+    """Real ffmpeg reads both variants' latest segments without a complaint."""
+    for variant in ("0", "1"):
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-live_start_index", "-4"]
+        command += ["-i", f"{address}/live/{variant}/playlist.m3u8", "-t", "4", "-f", "null", "-"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
+        assert result.returncode == 0
+        assert result.stderr == ""
+
+
+async def test_encoder_restarts_ends_and_starts_again(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """A reconnect, a crash, an end with a wiped folder and a new stream: numbers go on, nothing is lost."""
+    async with stage(tmp_path, bucket, segment_seconds=1) as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(8)
+        await on.owncast.stop_streaming()
+        await on.owncast.go_live("re-connect_ed-1")
+        await on.owncast.wait_for_segments(8)
+        await on.drained()
+        assert discontinuities(on.watcher, "0") == discontinuities(on.watcher, "1") == 1
+        await on.owncast.crash_encoder()
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(5)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        assert not on.watcher.versions["0"][-1].ended
+        await on.owncast.wipe()
+        await on.watcher.until_ended("0")
+        await on.watcher.until_ended("1")
+        last = on.watcher.last("0")
+        await on.owncast.go_live()
+        await on.watcher.until_number("0", last + 3)
+        await on.owncast.wait_for_segments(5)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        assert discontinuities(on.watcher, "0") == discontinuities(on.watcher, "1") == 3
+        await on.check_bucket()
+
+
+def discontinuities(watcher: Watcher, variant: str) -> int:
+    """The discontinuity number of the newest segment."""
+    playlist = watcher.versions[variant][-1]
+    return playlist.discontinuity_sequence + sum(segment.discontinuity for segment in playlist.segments)
+
+
+async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """A folder with one media playlist, written by ffmpeg straight to disk, is served as one playlist."""
+    hls = tmp_path / "hls"
+    async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
+        hls.mkdir()
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-f", "lavfi"]
+        command += [
+            "-i",
+            "testsrc2=size=160x90:rate=25",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-g",
+            "25",
+        ]
+        command += ["-t", "12", "-f", "hls", "-hls_time", "1", "-hls_list_size", "6", str(hls / "video.m3u8")]
+        process = await asyncio.create_subprocess_exec(*command)
+        await watcher.until_number("main", 11)
+        assert await process.wait() == 0
+        await watcher.until_number("main", 12)
+    assert watcher.violations == []
+    assert watcher.missing == []
+
+
+async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Segments with an EXT-X-MAP are carried, and ffmpeg plays them from the bucket."""
+    hls = tmp_path / "hls"
+    hls.mkdir()
+    async with running_service(tmp_path, hls, bucket) as service, watching(service.address) as watcher:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-f", "lavfi"]
+        command += [
+            "-i",
+            "testsrc2=size=160x90:rate=25",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-g",
+            "25",
+        ]
+        command += ["-t", "9", "-f", "hls", "-hls_time", "1", "-hls_segment_type", "fmp4"]
+        process = await asyncio.create_subprocess_exec(*command, str(hls / "video.m3u8"), cwd=hls)
+        await watcher.until_number("main", 8)
+        assert await process.wait() == 0
+        read = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-live_start_index", "0"]
+        read += ["-i", f"{service.address}/live/playlist.m3u8", "-t", "4", "-f", "null", "-"]
+        result = subprocess.run(read, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert watcher.violations == []
+    assert all(segment.map_uri for segment in watcher.versions["main"][-1].segments)
+
+
+async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Garbage of every kind beside a stream: each is logged once with its name and hurts nothing else."""
+    hls = tmp_path / "hls"
+    async with stage(tmp_path, bucket, segment_seconds=1) as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(2)
+        bad = {
+            "garbage": "\x00\x01 no playlist\n",
+            "headless": "#EXTINF:2,\nx.ts\n",
+            "climbing": playlist_of("../../etc/x.ts"),
+            "linked": playlist_of("link.ts"),
+            "empty": playlist_of("empty.ts"),
+            "odd": playlist_of("odd.ts"),
+        }
+        for name, text in bad.items():
+            folder = hls / name
+            folder.mkdir()
+            (folder / "empty.ts").touch()
+            (folder / "odd.ts").write_bytes(PACKET + b"x")
+            (folder / "link.ts").symlink_to(tmp_path / "broadcaster.log")
+            (folder / "stream.m3u8").write_text(text)
+        (hls / b"n\xffme".decode(errors="surrogateescape")).mkdir()
+        (hls / b"n\xffme/stream.m3u8".decode(errors="surrogateescape")).write_text(playlist_of("a.ts"))
+        await on.owncast.wait_for_segments(8)
+        await on.drained()
+        await on.check_bucket()
+        lines = on.service.log.read_text().splitlines()
+        for name in (*bad, "n\\udcffme"):
+            assert sum(f" {name}/stream.m3u8 " in line for line in lines) == 1, name
+        assert set(on.watcher.versions) == {"0", "1"}
+
+
+def playlist_of(name: str) -> str:
+    return f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{name}\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "complaint"),
+    [
+        ("R2_ACCESS_KEY_ID", "WRONGKEY", "R2_ACCESS_KEY_ID"),
+        ("R2_SECRET_ACCESS_KEY", "wrong-secret", "R2_SECRET_ACCESS_KEY"),
+        ("R2_BUCKET", "no-such-bucket", "R2_BUCKET"),
+        ("R2_ENDPOINT_URL", "http://127.0.0.1:9", "cannot be reached"),
+        ("BROADCASTER_HLS_DIR", "not/there", "the folder not/there is not there"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_one_line(
+    tmp_path: Path, bucket: SeaweedBucket, setting: str, value: str, complaint: str
+) -> None:
+    """A service that cannot do its work says which setting is to blame, in one line, without a secret."""
+    (tmp_path / "hls").mkdir()
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **{setting: value}) as service:
+        async with asyncio.timeout(20):
+            while complaint not in service.log.read_text():
+                await asyncio.sleep(0.05)  # a log file gives no sign of its own
+    log = service.log.read_text()
+    assert sum(complaint in line for line in log.splitlines()) == 1
+    assert "Traceback" not in log
+    for secret in (service.environment["R2_SECRET_ACCESS_KEY"], service.environment["R2_ACCESS_KEY_ID"]):
+        assert secret not in log

@@ -1,0 +1,74 @@
+"""The service as an operator runs it: a process of its own, settings in its environment."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import Child, free_ports, poll
+
+
+class Service:
+    """``broadcaster run`` against a bucket; ``settings`` overrule and complete its environment."""
+
+    def __init__(self, folder: Path, hls_dir: Path, bucket: SeaweedBucket, **settings: str) -> None:
+        (port,) = free_ports(1)
+        self.address = f"http://127.0.0.1:{port}"
+        self.log = folder / "broadcaster.log"
+        self.environment = {
+            "BROADCASTER_HLS_DIR": str(hls_dir),
+            "BROADCASTER_STATE_DIR": str(folder / "state"),
+            "BROADCASTER_PORT": str(port),
+            "R2_ENDPOINT_URL": bucket.endpoint_url,
+            "R2_BUCKET": bucket.bucket,
+            "R2_ACCESS_KEY_ID": bucket.access_key_id,
+            "R2_SECRET_ACCESS_KEY": bucket.secret_access_key,
+            "R2_PUBLIC_URL": bucket.public_url,
+            "R2_PREFIX": "live",
+            **settings,
+        }
+        self.child: Child | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.child = await Child.start("broadcaster", ["broadcaster", "run"], self.log, env=self.environment)
+        await self.child.until(poll(self._answers), within=30)
+
+    async def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.child
+        return await self.child.stop(grace=30)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        assert self.child
+        await self.child.kill()
+
+    async def health(self) -> dict[str, object]:
+        """What ``/health`` says; the HTTP status is under ``http``."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.address}/health") as response:
+            return {**await response.json(), "http": response.status}
+
+    async def _answers(self) -> bool:
+        try:
+            await self.health()
+        except (aiohttp.ClientConnectionError, ConnectionError, asyncio.TimeoutError):
+            return False
+        return True
+
+
+@asynccontextmanager
+async def running_service(
+    folder: Path, hls_dir: Path, bucket: SeaweedBucket, **settings: str
+) -> AsyncIterator[Service]:
+    """A service that runs, and is stopped at the end."""
+    service = Service(folder, hls_dir, bucket, **settings)
+    try:
+        await service.start()
+        yield service
+    finally:
+        if service.child:
+            await service.stop()

@@ -1,0 +1,125 @@
+"""A strict viewer: polls every playlist, holds each version against the rules and asks for all that is listed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
+from tests.support.rules import last_number, violations
+
+INTERVAL = 0.1  # seconds between polls
+
+
+class Watcher:
+    """Watches one service at ``address``. What it found is in ``violations`` and ``missing``.
+
+    With ``patient`` it takes a service that does not answer for one that is being restarted.
+    """
+
+    def __init__(self, address: str, *, patient: bool = False) -> None:
+        self.violations: list[str] = []
+        self.missing: list[str] = []
+        self.versions: dict[str, list[MediaPlaylist]] = {}
+        self.listed: dict[tuple[str, int], str] = {}  # variant and number → URL
+        self.changed = asyncio.Event()
+        self._address = address
+        self._patient = patient
+        self._etags: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                for variant, path in await self._variants(session):
+                    await self._look(session, variant, path)
+                await asyncio.sleep(INTERVAL)
+
+    async def until_number(self, variant: str, number: int, *, within: float = 60) -> None:
+        """Wait until a segment of that number is listed."""
+        await self.until(lambda: self.last(variant) >= number, within=within)
+
+    async def until_ended(self, variant: str, *, within: float = 60) -> None:
+        """Wait for ENDLIST."""
+        await self.until(
+            lambda: bool(self.versions.get(variant)) and self.versions[variant][-1].ended, within=within
+        )
+
+    async def until(self, condition: Callable[[], bool], *, within: float) -> None:
+        """Wait until ``condition()`` holds after a new version; raises TimeoutError."""
+        async with asyncio.timeout(within):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    def last(self, variant: str) -> int:
+        """The last number listed, 0 before there is any."""
+        versions = self.versions.get(variant)
+        return last_number(versions[-1]) if versions else 0
+
+    def segments(self, variant: str) -> Iterable[str]:
+        """Every URL that was ever listed, gaps left out, in order."""
+        seen: dict[str, None] = {}
+        for playlist in self.versions[variant]:
+            for segment in playlist.segments:
+                if not segment.gap:
+                    seen[segment.uri] = None
+        return seen
+
+    async def _variants(self, session: aiohttp.ClientSession) -> list[tuple[str, str]]:
+        text = await self._get(session, "/live/playlist.m3u8", conditional=False)
+        if text is None:
+            return []
+        playlist = parse(text)
+        if isinstance(playlist, MediaPlaylist):
+            return [("main", "/live/playlist.m3u8")]
+        assert isinstance(playlist, MultivariantPlaylist)
+        return [(variant.uri.partition("/")[0], f"/live/{variant.uri}") for variant in playlist.variants]
+
+    async def _look(self, session: aiohttp.ClientSession, variant: str, path: str) -> None:
+        text = await self._get(session, path, conditional=True)
+        if text is None:
+            return
+        playlist = parse(text)
+        assert isinstance(playlist, MediaPlaylist)
+        versions = self.versions.setdefault(variant, [])
+        found = violations(versions[-1] if versions else None, playlist)
+        self.violations += [f"variant {variant}, version {len(versions)}: {one}" for one in found]
+        for number, segment in enumerate(playlist.segments, playlist.media_sequence):
+            known = self.listed.setdefault((variant, number), segment.uri)
+            if known != segment.uri:
+                self.violations.append(f"variant {variant}: number {number} was {known}, is {segment.uri}")
+        await asyncio.gather(*(self._ask(session, s.uri) for s in playlist.segments if not s.gap))
+        versions.append(playlist)
+        self.changed.set()
+
+    async def _get(self, session: aiohttp.ClientSession, path: str, *, conditional: bool) -> str | None:
+        headers = {"If-None-Match": self._etags[path]} if conditional and path in self._etags else {}
+        try:
+            async with session.get(self._address + path, headers=headers) as response:
+                if response.status in (304, 404):
+                    return None
+                response.raise_for_status()
+                if conditional:
+                    self._etags[path] = response.headers["ETag"]
+                return await response.text()
+        except (aiohttp.ClientConnectionError, ConnectionError):
+            if not self._patient:
+                raise
+            return None
+
+    async def _ask(self, session: aiohttp.ClientSession, url: str) -> None:
+        async with session.head(url) as response:
+            if response.status != 200:
+                self.missing.append(f"{url}: {response.status}")
+
+
+@asynccontextmanager
+async def watching(address: str, *, patient: bool = False) -> AsyncIterator[Watcher]:
+    """A watcher at work. One that dies fails the test: it would have seen nothing."""
+    watcher = Watcher(address, patient=patient)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(watcher.run())
+        yield watcher
+        task.cancel()

@@ -1,0 +1,35 @@
+// The one place that knows hls.js as a package and sets it up; peer-to-peer wraps the class here.
+import Hls from "../vendor/hls.min.mjs";
+
+export { Hls };
+
+const patient = { maxNumRetry: 6, retryDelayMs: 1000, maxRetryDelayMs: 8000 };
+
+export function createHls(overrides = {}) {
+  const hls = new Hls({
+    enableWorker: true,
+    // The module build carries no worker of its own, and a file needs no "blob:" in a content security policy.
+    workerPath: new URL("../vendor/hls.worker.js", import.meta.url).href,
+    // Catching up gently needs lowLatencyMode; without parts in the playlist it changes nothing else.
+    lowLatencyMode: true,
+    maxLiveSyncPlaybackRate: 1.05,
+    backBufferLength: 30,
+    // Who was there before the stream must not start on a single segment and stall at the first hiccup.
+    initialLiveManifestSize: 3,
+    capLevelToPlayerSize: true,
+    playlistLoadPolicy: {
+      default: {
+        // A blocking reload may take 3 × TARGETDURATION to answer.
+        maxTimeToFirstByteMs: 25000,
+        maxLoadTimeMs: 30000,
+        timeoutRetry: patient,
+        errorRetry: patient,
+      },
+    },
+    ...overrides,
+  });
+  // Given to the constructor, this wants liveSyncDurationCount beside it, and that would override the server's
+  // HOLD-BACK. Left alone, that one is 3 where the server says nothing.
+  hls.config.liveMaxLatencyDurationCount = overrides.liveMaxLatencyDurationCount ?? 8;
+  return hls;
+}

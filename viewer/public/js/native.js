@@ -1,0 +1,53 @@
+// A player for browsers that play HLS themselves and have no Media Source Extensions (older iPhones).
+// They tell neither levels nor bytes; the growing end of the seekable range stands in for the playlist.
+
+export function createNativePlayer({ video, url, tell, now = () => performance.now() }) {
+  const off = new AbortController();
+  const on = (name, listener) => video.addEventListener(name, listener, { signal: off.signal });
+  let advancedAt = null;
+  let end = null;
+  let played = false;
+
+  const edge = () => (video.seekable.length ? video.seekable.end(video.seekable.length - 1) : null);
+  const height = () => tell.level(Object.freeze({ height: video.videoHeight, bitrate: 0 }));
+
+  on("resize", height);
+  on("playing", () => {
+    played = true;
+    height();
+  });
+  on("waiting", () => {
+    if (played && !video.seeking) tell.stall();
+  });
+  on("ended", () => tell.over("ended"));
+  on("error", () => tell.over("failed"));
+  video.src = url;
+
+  return Object.freeze({
+    facts() {
+      const latest = edge();
+      if (latest !== null && latest !== end) {
+        end = latest;
+        advancedAt = now();
+      }
+      const latency = latest === null ? null : Math.max(0, latest - video.currentTime);
+      // A live stream lasts for ever; a finished one gets a duration.
+      return {
+        live: !Number.isFinite(video.duration),
+        advancedAt,
+        targetDuration: 6, // not told; the usual one
+        failing: false,
+        latency,
+        target: latency === null ? null : 18,
+      };
+    },
+    setQuality() {},
+    goLive() {
+      const latest = edge();
+      if (latest !== null) video.currentTime = Math.max(0, latest - 18);
+    },
+    destroy() {
+      off.abort();
+    },
+  });
+}

@@ -1,0 +1,27 @@
+// What to do about an error hls.js could not get over by itself. Never "give up", never a tight loop.
+import { backoff } from "./backoff.js";
+
+const MEMORY = 60000; // ms after which an old error no longer counts
+
+/**
+ * Returns `next(error, now)` for error = {type, details, status}, which answers {step, delay} with
+ * step "load" (start loading again), "media" (reset the decoder) or "rebuild" (a new player, by way of a new look).
+ */
+export function createRecovery(random = Math.random) {
+  let past = [];
+  return function next({ type, details, status }, now) {
+    past = past.filter((entry) => now - entry.at < MEMORY);
+    const before = past.filter((entry) => entry.type === type).length;
+    past.push({ type, at: now });
+    if (type === "mediaError") return before < 2 ? { step: "media", delay: before * 1000 } : rebuild;
+    if (type !== "networkError") return rebuild;
+    const gone = status === 404 || status === 410;
+    // Without its playlist the player has nothing to go on with: it went, or was never understood.
+    if (details.startsWith("manifest") || (details.startsWith("level") && gone)) return rebuild;
+    // A segment that stays away is left behind: a new player starts at the live edge.
+    if (before >= (details.startsWith("frag") ? 2 : 4)) return rebuild;
+    return { step: "load", delay: backoff(before, { first: 1000, most: 8000 }, random) };
+  };
+}
+
+const rebuild = Object.freeze({ step: "rebuild", delay: 0 });

@@ -1,0 +1,88 @@
+// One player from its start to its end: watches it, keeps the state up to date, says how it ended.
+import { isBehind } from "./stats.js";
+import { createWatch } from "./watch.js";
+
+const TICK = 500;
+
+/** What a verdict of watch.js means for the page; null leaves the status as it is. */
+export function statusAfter(verdict, status, started) {
+  if (status === "blocked") return verdict === "playing" ? "live" : null;
+  if (verdict === "playing") return "live";
+  if (verdict === "buffering" || verdict === "stuck") return started ? "buffering" : "connecting";
+  if (verdict === "waiting" || verdict === "reconnecting") return verdict;
+  return null;
+}
+
+/** Plays until the stream is over ("ended") or the player is of no more use ("failed"). */
+export function runSession({ video, url, store, ledger, deck, makePlayer, autoplay, patience }) {
+  return new Promise((resolve) => {
+    const watch = createWatch(patience);
+    let started = false;
+    let done = false;
+
+    const over = (reason) => {
+      if (done) return;
+      done = true;
+      clearInterval(timer);
+      // Told from inside a player's own event: let it finish before the player goes.
+      queueMicrotask(() => {
+        // Paused by the viewer, and not by a failure to start or by the end.
+        const chosen = video.paused && !video.ended && store.get().status !== "blocked";
+        const held = chosen && (started || !autoplay);
+        deck.player = null;
+        player.destroy();
+        video.removeAttribute("src");
+        video.load();
+        store.set({ latency: null, behind: false, level: null });
+        resolve({ reason, started, held });
+      });
+    };
+
+    const player = makePlayer({
+      video,
+      url,
+      quality: store.get().quality,
+      tell: {
+        levels: (levels) => store.set({ levels }),
+        level: (level) => store.set({ level: keep(store.get().level, level) }),
+        stall: () => store.set({ stalls: store.get().stalls + 1 }),
+        bytes: (source, count) => ledger.add(source, count),
+        over,
+      },
+    });
+    deck.player = player;
+    store.set({ sessions: store.get().sessions + 1 });
+
+    function tick() {
+      const { currentTime, paused, readyState } = video;
+      const facts = player.facts();
+      const now = performance.now();
+      const verdict = watch({ ...facts, now, currentTime, paused, hidden: document.hidden });
+      started ||= verdict === "playing";
+      const { status } = store.get();
+      const ready = paused && readyState >= 2 && status !== "blocked"; // a viewer's own pause
+      const latency = facts.latency === null ? null : Math.round(facts.latency * 10) / 10;
+      store.set({
+        status: ready ? "live" : (statusAfter(verdict, status, started) ?? status),
+        latency,
+        behind: facts.live && isBehind(latency, facts.target, facts.targetDuration),
+      });
+      // A stream that ends before the viewer's first click has nothing left to click for.
+      if (verdict === "finished" || (status === "blocked" && !facts.live)) over("ended");
+      if (verdict === "stuck") over("failed");
+    }
+    const timer = setInterval(tick, TICK);
+    if (autoplay) startPlaying(video, store);
+  });
+}
+
+/** The same object as before when nothing about it is different, so that nobody redraws. */
+const keep = (before, after) =>
+  before && before.height === after.height && before.bitrate === after.bitrate ? before : after;
+
+/** Starts to play; a browser that wants to be asked first gets its button. */
+export function startPlaying(video, store) {
+  video.play().catch((error) => {
+    if (error.name === "NotAllowedError") store.set({ status: "blocked" });
+  });
+}

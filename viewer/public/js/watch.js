@@ -1,0 +1,43 @@
+// Looks at the player twice a second and says how it does. Pure: the sample comes from outside.
+
+const HICCUP = 1500; // ms without progress that nobody needs to hear about
+const TAIL = 4000; // ms without progress after which a finished stream counts as played out
+
+/**
+ * Returns `look(sample)`; sample = {now, currentTime, paused, hidden, failing, live, advancedAt, targetDuration}.
+ * - idle: paused by the viewer, or not in view (hidden tabs get too few ticks to judge)
+ * - playing; hiccup (too short to mention); buffering; reconnecting (playlists do not arrive)
+ * - waiting: the playlist stopped growing, so the encoder pauses
+ * - finished: the playlist has ended and there is nothing left to play
+ * - stuck: buffering or reconnecting for longer than `patience` ms; a new look at the stream is due
+ */
+export function createWatch(patience = 12000) {
+  let position = null;
+  let last = null;
+  let still = 0;
+
+  return function look(sample) {
+    // A throttled timer must not look like a long stall: one tick never counts for more than a second.
+    const step = last === null ? 0 : Math.min(sample.now - last, 1000);
+    last = sample.now;
+    const moved = position !== null && sample.currentTime !== position;
+    position = sample.currentTime;
+    still = moved || sample.paused || sample.hidden ? 0 : still + step;
+    if (sample.paused) return "idle";
+    if (moved) return "playing";
+    if (sample.hidden) return "idle";
+    if (!sample.live && still >= TAIL) return "finished";
+    if (still < HICCUP) return "hiccup";
+    if (!sample.failing && sample.live && quiet(sample)) {
+      still = Math.min(still, HICCUP); // patience starts anew when segments come again
+      return "waiting";
+    }
+    if (still >= patience) return "stuck";
+    return sample.failing ? "reconnecting" : "buffering";
+  };
+}
+
+/** A new segment is due within 1.5 × TARGETDURATION of the last (RFC 8216bis, 6.2.1); a second for the way. */
+function quiet({ now, advancedAt, targetDuration }) {
+  return advancedAt !== null && now - advancedAt > 1500 * targetDuration + 1000;
+}

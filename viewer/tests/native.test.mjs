@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createNativePlayer } from "../public/js/native.js";
+
+/** As much of a video element as the native player touches. */
+class FakeVideo extends EventTarget {
+  currentTime = 0;
+  duration = Infinity;
+  seeking = false;
+  videoHeight = 720;
+  end = null;
+  get seekable() {
+    return { length: this.end === null ? 0 : 1, end: () => this.end };
+  }
+}
+
+function player() {
+  const video = new FakeVideo();
+  const heard = [];
+  const tell = {
+    level: ({ height }) => heard.push(`level ${height}`),
+    stall: () => heard.push("stall"),
+    over: (reason) => heard.push(reason),
+  };
+  let clock = 0;
+  const made = createNativePlayer({ video, url: "https://live.example/p.m3u8", tell, now: () => clock });
+  return { video, heard, made, at: (ms) => { clock = ms; } };
+}
+
+test("the growing end of the seekable range is the playlist's growth", () => {
+  const { video, made, at } = player();
+  assert.equal(video.src, "https://live.example/p.m3u8");
+  assert.deepEqual([made.facts().advancedAt, made.facts().latency], [null, null]);
+  video.end = 30;
+  video.currentTime = 12;
+  at(1000);
+  assert.deepEqual([made.facts().advancedAt, made.facts().latency, made.facts().live], [1000, 18, true]);
+  at(5000);
+  assert.equal(made.facts().advancedAt, 1000);
+  video.duration = 31;
+  assert.equal(made.facts().live, false);
+});
+
+test("stalls count once something has played, and nothing is heard after the end", () => {
+  const { video, heard, made } = player();
+  const fire = (...names) => names.forEach((name) => video.dispatchEvent(new Event(name)));
+  fire("waiting", "playing", "waiting", "error", "ended");
+  made.destroy();
+  fire("waiting", "ended");
+  assert.deepEqual(heard, ["level 720", "stall", "failed", "ended"]);
+});

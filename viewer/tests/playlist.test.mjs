@@ -1,0 +1,27 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { firstVariant, judgePlaylist } from "../public/js/playlist.js";
+
+const head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:1\n";
+const cases = [
+  ["a growing playlist", `${head}#EXTINF:2,\na.ts\n`, "live"],
+  ["the same with CRLF and a byte order mark", `\uFEFF${head}#EXTINF:2,\na.ts\n`.replaceAll("\n", "\r\n"), "live"],
+  ["a finished one", `${head}#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n`, "ended"],
+  ["one without segments", head, "empty"],
+  ["nothing but gaps", `${head}#EXT-X-GAP\n#EXTINF:2,\na.ts\n#EXT-X-GAP\n#EXTINF:2,\nb.ts\n`, "empty"],
+  ["a gap and then media", `${head}#EXT-X-GAP\n#EXTINF:2,\na.ts\n#EXTINF:2,\nb.ts\n`, "live"],
+  ["a multivariant playlist", "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n0/a.m3u8\n", "multivariant"],
+  ["an error page", "<!doctype html><p>502", "invalid"],
+  ["nothing", "", "invalid"],
+  ["a bare header", "#EXTM3U\n", "invalid"],
+];
+for (const [name, text, verdict] of cases) {
+  test(`${name} is ${verdict}`, () => assert.equal(judgePlaylist(text), verdict));
+}
+
+test("the first variant is found, relative to the playlist", () => {
+  const text = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n# a comment\n\n0/list.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=2\n1/list.m3u8\n";
+  assert.equal(firstVariant(text, "https://live.example/live/playlist.m3u8"), "https://live.example/live/0/list.m3u8");
+  assert.equal(firstVariant("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n", "https://live.example/"), null);
+  assert.equal(firstVariant("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhttp://[\n", "https://live.example/"), null);
+});

@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createStore } from "../public/js/state.js";
+import { createLedger, formatBytes, formatLevel, isBehind } from "../public/js/stats.js";
+
+test("each state is frozen and an old one never changes", () => {
+  const store = createStore({ status: "offline", stalls: 0 });
+  const before = store.get();
+  store.set({ stalls: 1 });
+  assert.deepEqual(before, { status: "offline", stalls: 0 });
+  assert.ok(Object.isFrozen(store.get()));
+  assert.throws(() => Object.assign(store.get(), { stalls: 9 }), TypeError);
+});
+
+test("a subscriber hears the present state, then changes only, and can leave", () => {
+  const store = createStore({ status: "offline" });
+  const heard = [];
+  const leave = store.subscribe((state, before) => heard.push([state.status, before.status]));
+  store.set({ status: "offline" });
+  store.set({ status: "live" });
+  leave();
+  store.set({ status: "waiting" });
+  assert.deepEqual(heard, [["offline", "offline"], ["live", "offline"]]);
+});
+
+test("bytes add up by the host they came from", () => {
+  const store = createStore();
+  const ledger = createLedger(store);
+  ledger.add("a.example", 1000);
+  ledger.add("b.example", 5);
+  ledger.add("a.example", 500);
+  ledger.add("", 7);
+  ledger.add("c.example", undefined);
+  assert.deepEqual(store.get().bytesByHost, { "a.example": 1500, "b.example": 5 });
+  assert.ok(Object.isFrozen(store.get().bytesByHost));
+});
+
+test("figures are shown as far as they are known", () => {
+  assert.equal(formatLevel(null), "–");
+  assert.equal(formatLevel({ height: 720, bitrate: 0 }), "720p");
+  assert.equal(formatLevel({ height: 0, bitrate: 900000 }), "900 kbit/s");
+  assert.equal(formatLevel({ height: 720, bitrate: 2400000 }), "720p · 2.4 Mbit/s");
+  assert.equal(formatBytes(1500000), "1.5 MB");
+});
+
+test("behind means well past the wanted distance", () => {
+  assert.equal(isBehind(null, 6, 2), false);
+  assert.equal(isBehind(9, 6, 2), false);
+  assert.equal(isBehind(11, 6, 2), true);
+});

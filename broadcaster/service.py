@@ -104,9 +104,8 @@ async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator
         try:
             await web.TCPSite(runner, settings.host, settings.port).start()
         except OSError as error:
-            raise ConfigError(
-                f"BROADCASTER_HOST, BROADCASTER_PORT: {settings.host}:{settings.port} cannot be had: {error.strerror}"
-            ) from None
+            where = f"BROADCASTER_HOST, BROADCASTER_PORT: {settings.host}:{settings.port}"
+            raise ConfigError(f"{where} cannot be had: {error.strerror}") from None
         host, port = runner.addresses[0][:2]
         yield f"http://{host}:{port}"
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 MAX_PLAYLISTS = 17  # one multivariant playlist and 16 variants: keeps metrics labels and work bounded
 LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
-DISCOVERY_INTERVAL = 0.1  # seconds between looks for playlists that are new
 VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
 
@@ -65,12 +65,13 @@ class Scanner:
         self._followed: dict[Path, _Followed] = {}
         self._refused: set[Path] = set()
         self._listed: set[str] = set()  # the variants of the multivariant playlist, if there is one
-        self._next_discovery = 0.0
+        self._known_folders: dict[str, int] = {}
 
     def scan(self, now: float) -> list[SourceEvent]:
         """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
-        if now >= self._next_discovery:
-            self._next_discovery = now + DISCOVERY_INTERVAL
+        folders = self._folders()
+        if folders != self._known_folders:
+            self._known_folders = folders
             self._discover()
         was_following = any(one.follower.following for one in self._followed.values())
         events: list[SourceEvent] = []
@@ -123,6 +124,15 @@ class Scanner:
                 followed.multivariant = False
                 follower.absorb(playlist, file.modified, now)
         yield from follower.settle(now)
+
+    def _folders(self) -> dict[str, int]:
+        """The root and its folders with their modification times: a new file changes its folder's."""
+        try:
+            with os.scandir(self._root) as entries:
+                inside = {entry.path: entry.stat().st_mtime_ns for entry in entries if entry.is_dir()}
+            return {"": self._root.stat().st_mtime_ns, **inside}
+        except OSError:
+            return {}
 
     def _discover(self) -> None:
         for path in [*sorted(self._root.glob("*.m3u8")), *sorted(self._root.glob("*/*.m3u8"))]:

@@ -1,6 +1,5 @@
 """The service as an operator runs it: a process of its own, settings in its environment."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,7 +54,7 @@ class Service:
     async def _answers(self) -> bool:
         try:
             await self.health()
-        except (aiohttp.ClientConnectionError, ConnectionError, asyncio.TimeoutError):
+        except (aiohttp.ClientConnectionError, ConnectionError, TimeoutError):
             return False
         return True
 

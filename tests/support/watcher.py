@@ -1,4 +1,4 @@
-"""A strict viewer: polls every playlist, holds each version against the rules and asks for all that is listed."""
+"""A strict viewer: polls every playlist, judges each version, and asks for all that is listed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable

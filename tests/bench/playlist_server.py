@@ -1,0 +1,45 @@
+"""The real application with a full window; also writes the same bytes where nginx finds them."""
+
+import asyncio
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from broadcaster.channel import Channel, Publication
+from broadcaster.discovery import Run
+from broadcaster.playlist import Segment
+from broadcaster.web import HealthReport, make_app, make_runner
+
+
+def full_channel() -> Channel:
+    """A live channel of one variant."""
+    start = datetime.now(UTC)
+    channel = Channel(10, lambda: start, lambda _: None)
+    run = Run(0, "20260101T000000Z-0-abcdef")
+    for number in range(20):
+        url = f"https://video.example.com/live/{run.id}/0/stream-abcdef-{number}.ts"
+        time = start + timedelta(seconds=2 * number)
+        segment = Segment(url, timedelta(seconds=2), program_date_time=time)
+        channel.publish(Publication("0", run, segment, True, 2, time, 500_000))
+        channel.tick(number * 10.0)
+    return channel
+
+
+async def serve(channel: Channel, port: int) -> None:
+    """Serve until killed."""
+    app = make_app(channel, lambda: HealthReport("live", 0, None), CollectorRegistry(), Path("none"))
+    runner = make_runner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    full = full_channel()
+    if full.main is None:
+        raise RuntimeError("the channel did not go live")
+    Path(sys.argv[2]).write_bytes(full.main.body)
+    asyncio.run(serve(full, int(sys.argv[1])))

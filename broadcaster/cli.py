@@ -7,12 +7,12 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from broadcaster.config import load
-from broadcaster.errors import BroadcasterError, ConfigError
+from broadcaster.errors import BroadcasterError, ConfigError, JournalError
 from broadcaster.service import serve
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
@@ -25,10 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "run":
             settings = load()
             _log_to_stderr(settings.log_level)
-            asyncio.run(_until_stopped(serve(settings)))
+            asyncio.run(_until_stopped(lambda stop: serve(settings, stop)))
         else:
             _demo(options.source, options.port)
-    except ConfigError as error:
+    except (ConfigError, JournalError) as error:
         return _complain(error, EXIT_CONFIG)
     except BroadcasterError as error:
         return _complain(error, EXIT_FAILED)
@@ -36,27 +36,27 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except BaseExceptionGroup as group:
         first = _first(group)
-        return _complain(first, EXIT_CONFIG if isinstance(first, ConfigError) else EXIT_FAILED)
+        return _complain(first, EXIT_CONFIG if isinstance(first, ConfigError | JournalError) else EXIT_FAILED)
     return 0
 
 
-async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Do the work until SIGTERM or SIGINT; both end it the same orderly way."""
-    task = asyncio.ensure_future(work)
+async def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Do the work until SIGTERM or SIGINT sets its event; a second signal ends it without waiting."""
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(work(stop))
+
+    def on_signal() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
     loop = asyncio.get_running_loop()
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        task.cancel()
-
     for one in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(one, stop)
+        loop.add_signal_handler(one, on_signal)
     try:
         await task
     except asyncio.CancelledError:
-        if not stopped:
+        if not stop.is_set():
             raise
 
 
@@ -78,7 +78,17 @@ def _demo(source: Path | None, port: int) -> None:
     from broadcaster.demo.show import run_demo  # noqa: PLC0415 - its packages are an extra
 
     _log_to_stderr("warning")
-    asyncio.run(_until_stopped(run_demo(source, port)))
+
+    async def demo(stop: asyncio.Event) -> None:
+        """Nothing of a demo is worth finishing: it ends at once."""
+        running = asyncio.create_task(run_demo(source, port))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        running.cancel()
+        await running
+
+    asyncio.run(_until_stopped(demo))
 
 
 def _log_to_stderr(level: str) -> None:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broadcaster.errors import ConfigError
@@ -27,6 +36,15 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _retention(value: object) -> object:
+    """``window`` → zero, ``keep`` → None, else seconds."""
+    if value in ("window", "keep"):
+        return timedelta() if value == "window" else None
+    if isinstance(value, str) and not value.isdecimal():
+        raise ValueError("must be window, keep, or a number of seconds")
+    return timedelta(seconds=int(value)) if isinstance(value, str) else value
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
@@ -44,6 +62,11 @@ class Settings(BaseSettings):
     window_segments: int = Field(default=10, ge=MIN_WINDOW_SEGMENTS, alias="BROADCASTER_WINDOW_SEGMENTS")
     target_duration: int | None = Field(default=None, ge=1, le=60, alias="BROADCASTER_TARGET_DURATION")
     end_grace: float = Field(default=300, ge=0, alias="BROADCASTER_END_GRACE_SECONDS")
+    drain: float = Field(default=10, ge=0, alias="BROADCASTER_DRAIN_SECONDS")
+    spool_limit: ByteSize = Field(default=ByteSize(20 * 2**30), alias="BROADCASTER_SPOOL_LIMIT")
+    retention: Annotated[timedelta | None, BeforeValidator(_retention)] = Field(
+        default=timedelta(), alias="BROADCASTER_RETENTION"
+    )
     viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
     log_level: str = Field(
         default="info", pattern="(?i)^(debug|info|warning|error)$", alias="BROADCASTER_LOG_LEVEL"

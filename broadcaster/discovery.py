@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +15,7 @@ class Run:
 
     number: int  # 0 for the first: the discontinuity number of all its segments (§6.2.4)
     id: str  # unique for all time; a part of the object keys
+    identity: str  # what the source tells its runs apart by
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class SourceSegment:
 
     variant: str
     run: Run
+    sequence: int  # media sequence number in the source playlist
+    uri: str  # as the source playlist has it
     name: str
     duration: timedelta
     program_date_time: datetime
@@ -50,6 +53,22 @@ class SourceSegment:
     file: SourceFile | None
     fault: str | None = None
     map_file: SourceFile | None = None  # EXT-X-MAP
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePosition:
+    """How far a variant had been followed: its latest segments by their numbers in the source playlist."""
+
+    run: Run
+    known: dict[int, tuple[str, datetime]]  # URI and program date time
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMemory:
+    """What a source that starts again has to know to go on where it stood."""
+
+    runs: tuple[Run, ...] = ()
+    positions: dict[str, SourcePosition] = field(default_factory=dict)  # by variant
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 
     BroadcasterError            500
     ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
+    ├── JournalError            500  the journal cannot be used; the process ends with status 2
     ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
     └── StorageError            503  the bucket did not do what was asked
         ├── StorageUnavailable  503  a passing fault: try again soon
@@ -25,6 +26,10 @@ class BroadcasterError(Exception):
 
 class ConfigError(BroadcasterError):
     """A setting is missing or wrong. The message is one line and names the variable."""
+
+
+class JournalError(BroadcasterError):
+    """The journal in the state folder is foreign, broken, too new or in use. The message says what to do."""
 
 
 class PlaylistError(BroadcasterError):

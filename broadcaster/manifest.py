@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 
 from broadcaster.playlist import MediaPlaylist, Segment, rounded_seconds
 
@@ -41,6 +43,16 @@ class ManifestGenerator:
         self._media_sequence = media_sequence
         self._discontinuity_sequence = discontinuity_sequence
         self._current_discontinuity = discontinuity_sequence
+        self._longest = timedelta()
+
+    def restore(
+        self, segments: Iterable[tuple[Segment, bool]], *, current_discontinuity: int, ended: bool
+    ) -> None:
+        """Take up what an earlier process had listed, each segment with whether it was independent."""
+        for segment, independent in segments:
+            self._push(segment, independent=independent)
+        self._current_discontinuity = current_discontinuity
+        self.ended = ended
 
     def append(self, segment: Segment, *, discontinuity: int, independent: bool) -> None:
         """Add the newest segment.
@@ -82,6 +94,17 @@ class ManifestGenerator:
         return self._current_discontinuity
 
     @property
+    def longest(self) -> timedelta:
+        """The duration of the longest playlist there has been."""
+        return self._longest
+
+    def listed_from(self, media_sequence: int) -> list[tuple[int, Segment, bool]]:
+        """The segments from a number on: number, segment, whether it is independent."""
+        first = max(media_sequence, self._media_sequence)
+        tail = islice(self._segments, first - self._media_sequence, None)
+        return [(number, segment, independent) for number, (segment, independent) in enumerate(tail, first)]
+
+    @property
     def segment_count(self) -> int:
         """How many segments are listed."""
         return len(self._segments)
@@ -117,6 +140,7 @@ class ManifestGenerator:
     def _push(self, segment: Segment, *, independent: bool) -> None:
         self._segments.append((segment, independent))
         self._duration += segment.duration
+        self._longest = max(self._longest, self._duration)
 
     def _roll_off(self) -> None:
         minimum = timedelta(seconds=MIN_WINDOW_TARGET_DURATIONS * self.target_duration)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from broadcaster.channel import Channel
 from broadcaster.config import Settings
 from broadcaster.errors import ConfigError, StorageError
-from broadcaster.events import Event
+from broadcaster.events import Event, Observer
+from broadcaster.journal import Journal, Recalled
 from broadcaster.metrics import Metrics, process_registry
+from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.pipeline import Pipeline, Uploader
+from broadcaster.retention import Sweeper
 from broadcaster.source import Source
 from broadcaster.spool import Spool
 from broadcaster.storage import Bucket, ObjectStore, open_store
@@ -24,18 +29,20 @@ from broadcaster.web import HealthReport, make_app, make_runner
 logger = logging.getLogger(__name__)
 
 PROBE_DEADLINE = 10.0  # seconds
+STUCK = 5.0  # seconds without a sign of life of ingest; it looks several times a second
 
 
 async def serve(
     settings: Settings,
+    stop: asyncio.Event | None = None,
     *,
     on_ready: Callable[[str], None] = lambda _: None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> None:
-    """Run the service until cancelled.
+    """Run the service until ``stop``; then finish the uploads, within the time that is set for it.
 
     ``on_ready`` is told the address once it is served, ``on_event`` whatever happens. Raises ConfigError
-    when the address cannot be had or the state folder cannot be written.
+    when the address cannot be had or the state folder cannot be written, JournalError for its journal.
     """
     registry = process_registry()
     metrics = Metrics(registry)
@@ -44,28 +51,84 @@ async def serve(
         metrics(event)
         on_event(event)
 
-    channel = Channel(settings.window_segments, _now, observe, settings.target_duration)
-    async with open_store(_bucket(settings)) as store:
-        uploader = Uploader(store, observe, _now)
-        pipeline = Pipeline(
-            uploader,
-            _spool(settings),
-            channel,
+    with _journal(settings) as journal:
+        async with open_store(_bucket(settings)) as store:
+            parts = _Parts(settings, journal, store, observe)
+            parts.watch(metrics)
+            runner = make_runner(parts.app(registry))
+            async with _listening(runner, settings) as address, asyncio.TaskGroup() as group:
+                helpers = [
+                    group.create_task(_probe(store, settings.prefix), name="probe"),
+                    group.create_task(parts.sweeper.run(), name="sweeper"),
+                    group.create_task(keep_watchdog_quiet(parts.is_alive), name="watchdog"),
+                ]
+                logger.info("following %s, serving %s", settings.hls_dir, address)
+                notify("READY=1")
+                on_ready(address)
+                await parts.pipeline.run(parts.source, stop or asyncio.Event(), settings.drain)
+                notify("STOPPING=1")
+                for helper in helpers:
+                    helper.cancel()
+
+
+class _Parts:
+    """Everything that works on the stream, as it stood when the last process ended."""
+
+    def __init__(self, settings: Settings, journal: Journal, store: ObjectStore, observe: Observer) -> None:
+        recalled = journal.recall()
+        self._settings = settings
+        self._journal = journal
+        self._spool = _spool(settings)
+        self.channel = Channel(
+            settings.window_segments,
+            _now,
+            observe,
+            settings.target_duration,
+            ledger=journal,
+            memory=recalled.channel,
+        )
+        self.pipeline = Pipeline(
+            Uploader(store, observe, _now),
+            self._spool,
+            journal,
+            self.channel,
             observe,
             prefix=settings.prefix,
             end_grace=settings.end_grace,
         )
-        metrics.watch("backlog_segments", "Segments finished and not yet listed", lambda: pipeline.backlog)
+        self._resume(recalled)
+        self.source = Source(settings.hls_dir, _now, recalled.source)
+        self.sweeper = Sweeper(store, journal, _now, prefix=settings.prefix, retention=settings.retention)
 
-        def health() -> HealthReport:
-            return HealthReport(channel.state, pipeline.backlog, pipeline.trouble)
+    def _resume(self, recalled: Recalled) -> None:
+        spooled = self._spool.resume(one.key for one in recalled.pending)
+        self.pipeline.resume(((one.segment, one.key) for one in recalled.pending), spooled, recalled.keys)
 
-        app = make_app(channel, health, registry, settings.viewer_dir)
-        async with _listening(make_runner(app), settings) as address, asyncio.TaskGroup() as group:
-            group.create_task(_probe(store, settings.prefix), name="probe")
-            group.create_task(pipeline.run(Source(settings.hls_dir, _now)), name="pipeline")
-            logger.info("following %s, serving %s", settings.hls_dir, address)
-            on_ready(address)
+    def app(self, registry: CollectorRegistry) -> web.Application:
+        return make_app(self.channel, self._health, registry, self._settings.viewer_dir)
+
+    def watch(self, metrics: Metrics) -> None:
+        """Gauges that are read when they are scraped."""
+        metrics.watch(
+            "backlog_segments", "Segments finished and not yet listed", lambda: self.pipeline.backlog
+        )
+        metrics.watch("spool_bytes", "Bytes that wait in the spool", lambda: self._spool.size)
+        metrics.watch("spool_limit_bytes", "Bytes that may wait in the spool", lambda: self._spool.limit)
+        metrics.watch("deleted_objects", "Objects deleted since the start", lambda: self.sweeper.deleted)
+        metrics.watch(
+            "journal_failing",
+            "1 while the journal cannot be written",
+            lambda: self._journal.fault is not None,
+        )
+
+    def is_alive(self) -> bool:
+        """Whether ingest gives signs of life; systemd's watchdog ends a process that does not."""
+        return time.monotonic() - min(self.source.last_look, self.pipeline.last_tick) < STUCK
+
+    def _health(self) -> HealthReport:
+        reason = self.pipeline.trouble if self.is_alive() else "ingest is stuck"
+        warning = self._journal.fault and f"the journal cannot be written: {self._journal.fault}"
+        return HealthReport(self.channel.state, self.pipeline.backlog, reason, warning)
 
 
 def _now() -> datetime:
@@ -82,9 +145,21 @@ def _bucket(settings: Settings) -> Bucket:
     )
 
 
+@contextmanager
+def _journal(settings: Settings) -> Iterator[Journal]:
+    try:
+        journal = Journal(settings.state_dir, _now)
+    except OSError as error:
+        raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
 def _spool(settings: Settings) -> Spool:
     try:
-        return Spool(settings.state_dir / "spool")
+        return Spool(settings.state_dir / "spool", settings.spool_limit)
     except OSError as error:
         raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None
 

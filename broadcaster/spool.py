@@ -9,16 +9,37 @@ import asyncio
 import errno
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+
+NOT_LINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}
 
 
 class Spool:
-    """A folder of our own. What an earlier process left there is removed."""
+    """A folder of our own. ``size`` is how many bytes wait; ``limit``, in bytes, is for others to heed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.limit = limit
         self._folder = folder
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        self.size = 0
+        self._sizes: dict[Path, int] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def resume(self, keys: Iterable[str]) -> dict[str, Path]:
+        """Take over what an earlier process kept under these keys, and remove everything else."""
+        kept = {}
+        for key in keys:
+            path = self._folder / key
+            if path.is_file():
+                kept[key] = path
+                self._note(path)
+        for path in sorted(self._folder.rglob("*"), reverse=True):  # files before their folders
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            elif path not in self._sizes:
+                path.unlink()
+        return kept
 
     async def keep(self, file: Path, key: str) -> Path:
         """Link ``file`` into the spool under its object key; returns where it is.
@@ -31,11 +52,33 @@ class Spool:
         try:
             os.link(file, kept)
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            if error.errno not in NOT_LINKABLE:
                 raise
-            await asyncio.to_thread(shutil.copy2, file, kept)
+            await asyncio.to_thread(_copy, file, kept)
+        self._note(kept)
         return kept
 
     def drop(self, kept: Path) -> None:
-        """The bucket has it."""
+        """Let go of a file: the bucket has it, or it is given up."""
         kept.unlink(missing_ok=True)
+        self.size -= self._sizes.pop(kept, 0)
+        try:
+            kept.parent.rmdir()  # the last one of a variant in its run
+        except OSError:
+            return
+
+    def _note(self, kept: Path) -> None:
+        self.size -= self._sizes.get(kept, 0)
+        self._sizes[kept] = kept.stat().st_size
+        self.size += self._sizes[kept]
+
+
+def _copy(file: Path, kept: Path) -> None:
+    """Copy under another name first, so that a killed process leaves no half segment under its key."""
+    unfinished = kept.with_name(kept.name + ".part")
+    try:
+        shutil.copy2(file, unfinished)
+        unfinished.replace(kept)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ REMEDIES = {
     "AccessDenied": "the access key may not use this bucket; check the token's permissions and R2_BUCKET",
     "NoSuchBucket": "there is no such bucket; check R2_BUCKET",
 }
+NOT_FOUND = 404
 PERMANENT_STATUS = {401, 403}
 
 
@@ -83,6 +84,26 @@ class ObjectStore:
                 ContentType=content_type(key),
                 CacheControl=CACHE_CONTROL,
             )
+
+    async def size(self, key: str, *, deadline: float) -> int | None:
+        """The size in bytes of an object, None when there is none; raises as ``put`` does."""
+        async with self._failures("HEAD", deadline):
+            try:
+                return (await self._client.head_object(Bucket=self._bucket.name, Key=key))["ContentLength"]
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == NOT_FOUND:
+                    return None
+                raise
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        """Delete up to 1000 objects; those that are not there count as deleted. Raises as ``put`` does."""
+        async with self._failures("DELETE", deadline):
+            answer = await self._client.delete_objects(
+                Bucket=self._bucket.name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+        codes = {str(error.get("Code")) for error in answer.get("Errors", [])} - {"NoSuchKey"}
+        if codes:
+            raise StorageUnavailable(f"DELETE of some of {len(keys)} objects: {', '.join(sorted(codes))}")
 
     async def check(self, prefix: str, *, deadline: float) -> None:
         """Find out whether the bucket is there and lets us in; raises as ``put`` does.

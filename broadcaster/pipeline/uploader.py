@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from broadcaster.events import Observer, SegmentUploaded, UploadFailed
 logger = logging.getLogger(__name__)
 
 PARALLEL_UPLOADS = 24  # connections in all; the client's pool has a few more
+PARALLEL_PROBES = 2  # while the bucket fails
 MIN_DEADLINE, MAX_DEADLINE = 6.0, 60.0  # seconds for one attempt; grows, so that a slow link gets through
 BACKOFF = wait_random_exponential(multiplier=0.2, max=10)  # seconds, full jitter
 BACKOFF_PERMANENT = 15.0  # seconds
@@ -30,6 +32,9 @@ class Store(Protocol):
 
     async def put(self, key: str, body: bytes, *, deadline: float) -> None:
         """Store an object within ``deadline`` seconds; raises StorageError."""
+
+    async def size(self, key: str, *, deadline: float) -> int | None:
+        """The size in bytes of an object, None when there is none; raises StorageError."""
 
     def url(self, key: str) -> str:
         """Where viewers read the object."""
@@ -54,30 +59,46 @@ class Uploader:
         self._observe = observe
         self._clock = clock
         self._slots = asyncio.Semaphore(PARALLEL_UPLOADS)
+        self._probes = asyncio.Semaphore(PARALLEL_PROBES)
+        self._recovered = asyncio.Event()
         self._last_logged = 0.0
 
-    async def put(self, variant: str, key: str, path: Path) -> int:
+    async def put(self, variant: str, key: str, path: Path, *, look_first: bool = False) -> int:
         """Return the size in bytes once the bucket has confirmed the file.
 
+        ``look_first`` asks whether the bucket has it already, whole, before it is sent.
         Raises OSError when the file cannot be read; failures of the bucket are tried again.
         """
         size = 0
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(StorageError),
             wait=_pause,
+            sleep=self._sleep,
             before_sleep=lambda state: self._note_failure(variant, state),
         ):
             with attempt:
                 tried = attempt.retry_state.attempt_number - 1
                 deadline = min(MIN_DEADLINE * 2 ** min(tried, 8), MAX_DEADLINE)
-                async with self._slots:  # the body is in memory only while it has a slot
+                # While the bucket fails, a few attempts find out whether it is back; the others would only
+                # hold connections and memory. A body is in memory only while it has a slot.
+                async with self._probes if self.fault else self._slots:
                     body = await asyncio.to_thread(path.read_bytes)
                     size = len(body)
+                    if look_first and await self._store.size(key, deadline=deadline) == size:
+                        self._clear_fault()
+                        return size
                     started = time.perf_counter()
                     await self._store.put(key, body, deadline=deadline)
                     seconds = time.perf_counter() - started
-                self._note_success(SegmentUploaded(variant, key, size, seconds))
+                self._clear_fault()
+                self._observe(SegmentUploaded(variant, key, size, seconds))
         return size
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait for the next attempt, or until another one got through."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._recovered.wait()
 
     def _note_failure(self, variant: str, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -91,11 +112,13 @@ class Uploader:
             level = logging.ERROR if permanent else logging.WARNING
             logger.log(level, "uploads fail since %s: %s", f"{since:%H:%M:%SZ}", error)
 
-    def _note_success(self, uploaded: SegmentUploaded) -> None:
+    def _clear_fault(self) -> None:
         if self.fault:
             logger.info("uploads work again; they failed since %s", f"{self.fault.since:%H:%M:%SZ}")
             self.fault = None
-        self._observe(uploaded)
+            # Wakes those that wait now; whoever fails later waits for the next recovery.
+            self._recovered.set()
+            self._recovered = asyncio.Event()
 
 
 def _pause(state: RetryCallState) -> float:

@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourceSegment
+from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourcePosition, SourceSegment
 from broadcaster.playlist import MediaPlaylist, Segment
 from broadcaster.source.completeness import NOT_THERE, CompletenessCheck, Look, OutsideError
 from broadcaster.source.playlist_file import printable
+from broadcaster.source.rescue import left_behind, missed_between
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class _Pending:
 
     segment: Segment
     run: Run
+    sequence: int
     name: str
     target_duration: int
     independent: bool
@@ -49,12 +51,20 @@ class _Pending:
 class Follower:
     """Follows the media playlist of one variant.
 
-    ``assign_run`` turns the identity of an encoder run into a Run that all variants share; ``clock``
-    gives the wall time. ``unsettled`` asks for another look soon.
+    ``assign_run`` turns the identity of an encoder run into a Run that all variants share; ``breaks`` is how
+    many runs of a writer without ids there were before; ``clock`` gives the wall time. ``unsettled`` asks for
+    another look soon.
     """
 
-    def __init__(
-        self, root: Path, folder: Path, variant: str, assign_run: RunAssigner, clock: Callable[[], datetime]
+    def __init__(  # noqa: PLR0913 - where it is, what it is called, and what it shares with its siblings
+        self,
+        root: Path,
+        folder: Path,
+        variant: str,
+        assign_run: RunAssigner,
+        clock: Callable[[], datetime],
+        *,
+        breaks: int = 0,
     ) -> None:
         self.variant = variant
         self.following = False
@@ -67,7 +77,7 @@ class Follower:
         self._known: dict[int, Segment] = {}
         self._last: int | None = None
         self._encoder_id = ""
-        self._breaks = 0
+        self._breaks = breaks
         self._next_time: tuple[Run, datetime] | None = None
         self._ended = False
 
@@ -85,17 +95,30 @@ class Follower:
         if not self.following and self._is_over(playlist, modified):
             return
         if self._restarted(listed):
+            self._rescue_left_behind(playlist, now)
             self._last, self._known = None, {}
             self._breaks += 1
         first = not self.following
         self.following, self._ended = True, playlist.ended
         for sequence, segment in listed.items():
             if self._last is None or sequence > self._last:
-                self._accept(segment, playlist, first=first, now=now)
-                self._last = sequence
+                self._rescue_missed(sequence, segment, playlist, now)
+                self._accept(sequence, segment, playlist, first=first, now=now)
+                self._last, self._known[sequence] = sequence, segment
         oldest = min(listed)
         # A torn version lists less than is known, so keep what it leaves out at its end.
         self._known = {number: one for number, one in self._known.items() if number >= oldest} | listed
+
+    def recall(self, position: SourcePosition) -> None:
+        """Go on where an earlier process stood: only what is new after that is reported."""
+        encoder_id, _, breaks = position.run.identity.rpartition("#")
+        self._encoder_id, self._breaks = encoder_id, int(breaks)
+        self._known = {
+            number: Segment(uri, timedelta(), program_date_time=time)
+            for number, (uri, time) in position.known.items()
+        }
+        self._last = max(self._known)
+        self.following = True
 
     def forget(self) -> None:
         """The playlist is gone: what comes next under its name is a new run."""
@@ -129,16 +152,40 @@ class Follower:
         if self._last is None:
             return False
         oldest_known = min(self._known, default=0)
-        return any(
+        return _encoder_id(listed[max(listed)]) != self._encoder_id or any(
             number < oldest_known or not _same(self._known.get(number), segment)
             for number, segment in listed.items()
             if number <= self._last
         )
 
-    def _accept(self, segment: Segment, playlist: MediaPlaylist, *, first: bool, now: float) -> None:
+    def _rescue_missed(self, sequence: int, segment: Segment, playlist: MediaPlaylist, now: float) -> None:
+        """Nobody looked while the playlist moved on: take what lies between, or mark the break."""
+        before = self._known.get(self._last) if self._last is not None else None
+        if self._last is None or before is None or sequence == self._last + 1:
+            return
+        steps = sequence - self._last
+        missed = missed_between(self._folder, before, segment, steps, playlist.target_duration)
+        logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
+        if missed is None:
+            self._breaks += 1
+            return
+        for number, one in enumerate(missed, self._last + 1):
+            self._accept(number, one, playlist, first=False, now=now)
+
+    def _rescue_left_behind(self, playlist: MediaPlaylist, now: float) -> None:
+        """A new run has replaced the playlist: take what its predecessor had finished and nobody saw."""
+        last = self._known.get(self._last) if self._last is not None else None
+        if self._last is None or last is None or not OWNCAST_NAME.fullmatch(last.uri):
+            return  # without an id in its name a file may be the new run's
+        duration = last.duration or timedelta(seconds=playlist.target_duration)
+        for number, one in enumerate(left_behind(self._folder, last, duration), self._last + 1):
+            self._accept(number, one, playlist, first=False, now=now)
+
+    def _accept(
+        self, sequence: int, segment: Segment, playlist: MediaPlaylist, *, first: bool, now: float
+    ) -> None:
         name = _local_name(segment.uri)
-        match = OWNCAST_NAME.fullmatch(name or "")
-        encoder_id = match["id"] if match else ""
+        encoder_id = _encoder_id(segment)
         if encoder_id != self._encoder_id:
             self._encoder_id, self._breaks = encoder_id, 0
         elif segment.discontinuity and self._last is not None:
@@ -148,6 +195,7 @@ class Follower:
             _Pending(
                 segment=segment,
                 run=self._assign_run(f"{encoder_id}#{self._breaks}"),
+                sequence=sequence,
                 name=name or "invalid",
                 target_duration=playlist.target_duration,
                 independent=playlist.independent_segments,
@@ -195,6 +243,8 @@ class Follower:
         return SourceSegment(
             variant=self.variant,
             run=pending.run,
+            sequence=pending.sequence,
+            uri=pending.segment.uri,
             name=pending.name,
             duration=pending.segment.duration,
             program_date_time=time,
@@ -214,6 +264,11 @@ class Follower:
         return end - pending.segment.duration
 
 
+def _encoder_id(segment: Segment) -> str:
+    match = OWNCAST_NAME.fullmatch(PurePosixPath(urlsplit(segment.uri).path).name)
+    return match["id"] if match else ""
+
+
 def _same(known: Segment | None, segment: Segment) -> bool:
     if known is None or known.uri != segment.uri:
         return False
@@ -227,7 +282,6 @@ def _local_name(uri: str) -> str | None:
     try:
         parts = urlsplit(uri)
         path = PurePosixPath(unquote(parts.path, errors="strict"))
-        path.as_posix().encode()  # a name that is not UTF-8 carries lone surrogates
     except ValueError:
         return None
     if parts.scheme or parts.netloc:

@@ -61,7 +61,7 @@ class PlaylistFile:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise PlaylistError(f"is larger than {MAX_BYTES} bytes")
-        return data.decode("utf-8", errors="surrogateescape"), writing
+        return data.decode("utf-8", errors="backslashreplace"), writing
 
     def _torn(self, error: Exception, signature: tuple[int, int, int], now: float) -> None:
         """Read again what may be torn; report once what stays unreadable."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from broadcaster.discovery import Run, SourceEvent, SourceWiped, VariantsListed
+from broadcaster.discovery import Run, SourceEvent, SourceMemory, SourceWiped, VariantsListed
 from broadcaster.playlist import MultivariantPlaylist
 from broadcaster.source.follower import Follower
 from broadcaster.source.playlist_file import PlaylistFile, printable
@@ -25,19 +25,25 @@ PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "ch
 
 
 class RunBook:
-    """Gives each encoder run its number and its id, the same for all variants."""
+    """Gives each encoder run its number and its id, the same for all variants; goes on after ``known``."""
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], known: tuple[Run, ...]) -> None:
         self._clock = clock
-        self._runs: dict[str, Run] = {}
+        self._runs = {run.identity: run for run in known}
+        self._next = max((run.number for run in known), default=-1) + 1
+
+    @property
+    def breaks(self) -> int:
+        """The latest run of a writer that has no ids, whose runs are told apart by counting them."""
+        return max((int(identity[1:]) for identity in self._runs if identity.startswith("#")), default=0)
 
     def assign(self, identity: str) -> Run:
         """The run of that identity, a new one if it is not known yet."""
         if identity not in self._runs:
-            number = len(self._runs)
+            number, self._next = self._next, self._next + 1
             encoder = re.sub(r"[^A-Za-z0-9_-]", "-", identity.partition("#")[0])[:40]
             run_id = f"{self._clock():%Y%m%dT%H%M%SZ}-{number}" + (f"-{encoder}" if encoder else "")
-            self._runs[identity] = Run(number, run_id)
+            self._runs[identity] = Run(number, run_id, identity)
             logger.info("encoder run %s begins", run_id)
         return self._runs[identity]
 
@@ -54,14 +60,16 @@ class _Followed:
 class Scanner:
     """Looks at the folder ``root``: which playlists are there, and what is new in them.
 
-    ``clock`` gives the wall time. ``unsettled`` says that something is about to be finished.
+    ``clock`` gives the wall time, ``memory`` is where an earlier process stood. ``unsettled`` says that
+    something is about to be finished.
     """
 
-    def __init__(self, root: Path, clock: Callable[[], datetime]) -> None:
+    def __init__(self, root: Path, clock: Callable[[], datetime], memory: SourceMemory) -> None:
         self.unsettled = False
         self._root = root
         self._clock = clock
-        self._runs = RunBook(clock)
+        self._runs = RunBook(clock, memory.runs)
+        self._positions = dict(memory.positions)
         self._followed: dict[Path, _Followed] = {}
         self._refused: set[Path] = set()
         self._listed: set[str] = set()  # the variants of the multivariant playlist, if there is one
@@ -144,7 +152,11 @@ class Scanner:
                 why = "has a name that is not followed" if variant is None else "is one playlist too many"
                 logger.warning("%s %s", printable(path.relative_to(self._root).as_posix()), why)
                 continue
-            follower = Follower(self._root, path.parent, variant, self._runs.assign, self._clock)
+            follower = Follower(
+                self._root, path.parent, variant, self._runs.assign, self._clock, breaks=self._runs.breaks
+            )
+            if variant in self._positions:
+                follower.recall(self._positions.pop(variant))
             self._followed[path] = _Followed(PlaylistFile(self._root, path), follower)
 
     def _variants_listed(self, file: PlaylistFile, playlist: MultivariantPlaylist) -> VariantsListed:

@@ -13,7 +13,7 @@ from pathlib import Path
 from watchfiles import awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from broadcaster.discovery import SourceEvent
+from broadcaster.discovery import SourceEvent, SourceMemory
 from broadcaster.source.playlist_file import printable
 from broadcaster.source.scanner import Scanner
 
@@ -27,11 +27,18 @@ POLL_SECONDS = 0.25  # without notifications (network file systems), and to noti
 
 
 class Source:
-    """A folder that somebody writes HLS into. It need not exist yet, and may vanish and come back."""
+    """A folder that somebody writes HLS into. It need not exist yet, and may vanish and come back.
 
-    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+    ``memory`` is where an earlier process stood. ``last_look`` (monotonic, seconds) is when the folder was
+    looked at last: the sign of life of the whole ingest.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Callable[[], datetime], memory: SourceMemory | None = None
+    ) -> None:
+        self.last_look = time.monotonic()
         self._folder = folder
-        self._scanner = Scanner(folder, clock)
+        self._scanner = Scanner(folder, clock, memory or SourceMemory())
         self._changed = asyncio.Event()
 
     async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
@@ -43,7 +50,8 @@ class Source:
     async def _follow(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         while True:
             self._changed.clear()
-            for event in self._scanner.scan(time.monotonic()):
+            self.last_look = time.monotonic()
+            for event in self._scanner.scan(self.last_look):
                 await handle(event)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS if self._scanner.unsettled else POLL_SECONDS):

@@ -20,11 +20,15 @@ SHUTDOWN_TIMEOUT = 2.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """How the service is. ``reason`` is why a stream that is on does not get through."""
+    """How the service is. ``reason`` is why a stream that is on does not get through.
+
+    ``warning`` is what viewers do not suffer from yet.
+    """
 
     stream: str
     backlog: int
     reason: str | None
+    warning: str | None = None
 
 
 Health = Callable[[], HealthReport]
@@ -85,6 +89,7 @@ async def _health(request: web.Request) -> web.Response:
         "status": "failing" if report.reason else "ok",
         "stream": report.stream,
         "reason": report.reason,
+        "warning": report.warning,
         "chunks": channel.published,
         "manifestChunks": channel.listed,
         "backlog": report.backlog,

@@ -18,12 +18,12 @@ def full_channel() -> Channel:
     """A live channel of one variant."""
     start = datetime.now(UTC)
     channel = Channel(10, lambda: start, lambda _: None)
-    run = Run(0, "20260101T000000Z-0-abcdef")
+    run = Run(0, "20260101T000000Z-0-abcdef", "abcdef#0")
     for number in range(20):
         url = f"https://video.example.com/live/{run.id}/0/stream-abcdef-{number}.ts"
         time = start + timedelta(seconds=2 * number)
         segment = Segment(url, timedelta(seconds=2), program_date_time=time)
-        channel.publish(Publication("0", run, segment, True, 2, time, 500_000))
+        channel.publish(Publication("0", run, url, segment, True, 2, time, 500_000))
         channel.tick(number * 10.0)
     return channel
 

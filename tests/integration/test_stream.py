@@ -1,77 +1,20 @@
 """The main job on real parts: the simulated Owncast, SeaweedFS, the service, and a strict viewer."""
 
 import asyncio
-import hashlib
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import imageio_ffmpeg
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
 from tests.support.hls_writer import PACKET
 from tests.support.service import Service, running_service
+from tests.support.stage import stage
 from tests.support.watcher import Watcher, watching
 
 LONG = int(os.environ.get("STREAM_SECONDS", "120"))  # seconds of the long stream
-
-
-class Stage:
-    """Everything together."""
-
-    def __init__(
-        self, owncast: SimulatedOwncast, bucket: SeaweedBucket, service: Service, watcher: Watcher
-    ) -> None:
-        self.owncast = owncast
-        self.bucket = bucket
-        self.service = service
-        self.watcher = watcher
-
-    async def check_bucket(self) -> int:
-        """Every finished segment is listed and in the bucket byte for byte; returns how many there are."""
-        finished = self.owncast.finished
-        urls = {url_key(url): url for variant in ("0", "1") for url in self.watcher.segments(variant)}
-        assert set(urls) >= set(finished), f"never listed: {sorted(set(finished) - set(urls))}"
-        async with aiohttp.ClientSession() as session:
-            for key, digest in finished.items():
-                async with session.get(urls[key]) as response:
-                    assert hashlib.sha256(await response.read()).hexdigest() == digest, key
-        assert self.watcher.violations == []
-        assert self.watcher.missing == []
-        return len(finished)
-
-    async def drained(self) -> None:
-        """Wait until everything that Owncast finished is listed."""
-
-        def all_listed() -> bool:
-            urls = {url_key(url) for variant in ("0", "1") for url in self.watcher.segments(variant)}
-            return urls >= set(self.owncast.finished)
-
-        await self.watcher.until(all_listed, within=30)
-
-
-def url_key(url: str) -> SegmentKey:
-    """Encoder id, variant and name of a segment's URL."""
-    _, _, variant, name = url.rsplit("/", 3)
-    return (name.removeprefix("stream-").rpartition("-")[0], variant, name)
-
-
-@asynccontextmanager
-async def stage(
-    tmp_path: Path, bucket: SeaweedBucket, *, segment_seconds: int, **settings: str
-) -> AsyncIterator[Stage]:
-    """Owncast idle, the service following, a viewer watching."""
-    async with (
-        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=segment_seconds) as owncast,
-        running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
-        watching(service.address) as watcher,
-    ):
-        yield Stage(owncast, bucket, service, watcher)
 
 
 async def test_a_long_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:

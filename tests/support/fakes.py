@@ -33,6 +33,10 @@ class FakeStore:
             raise self.failures.pop(0)
         self.objects[key] = body
 
+    async def size(self, key: str, *, deadline: float) -> int | None:
+        assert deadline > 0
+        return len(self.objects[key]) if key in self.objects else None
+
     def url(self, key: str) -> str:
         return f"https://bucket.example/{key}"
 
@@ -61,7 +65,9 @@ def segment_of(  # noqa: PLR0913 - a segment has that many properties
     """What a source says about a file; without a file, about a broken segment."""
     return SourceSegment(
         variant=variant,
-        run=Run(run, f"run{run}"),
+        run=Run(run, f"run{run}", f"#{run}"),
+        sequence=number,
+        uri=path.name if path else f"{number}.ts",
         name=path.name if path else f"{number}.ts",
         duration=timedelta(seconds=seconds),
         program_date_time=START + number * timedelta(seconds=seconds),

@@ -61,7 +61,7 @@ class Watcher:
     def segments(self, variant: str) -> Iterable[str]:
         """Every URL that was ever listed, gaps left out, in order."""
         seen: dict[str, None] = {}
-        for playlist in self.versions[variant]:
+        for playlist in self.versions.get(variant, []):
             for segment in playlist.segments:
                 if not segment.gap:
                     seen[segment.uri] = None

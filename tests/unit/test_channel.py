@@ -27,7 +27,11 @@ class Stage:
         segment = Segment(
             f"https://b/{variant}/{run}-{number}.ts", timedelta(seconds=seconds), program_date_time=time
         )
-        self.channel.publish(Publication(variant, Run(run, f"r{run}"), segment, True, target, time, 250_000))
+        self.channel.publish(
+            Publication(
+                variant, Run(run, f"r{run}", f"#{run}"), segment.uri, segment, True, target, time, 250_000
+            )
+        )
         for name in ("0", "1"):
             if self.channel.media(name):
                 playlist = self.media(name)
@@ -163,9 +167,7 @@ def test_end_and_next_stream() -> None:
         stage.publish("0", number)
         stage.publish("1", number)
     stage.channel.end()
-    ended = stage.channel.media("0")
-    assert ended
-    assert ended.ended
+    assert stage.media("0").ended
     assert stage.previous["0"].segments == stage.media("0").segments
     stage.previous = {name: stage.media(name) for name in ("0", "1")}
     stage.describe("0", "1", age=-100)

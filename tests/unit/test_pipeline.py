@@ -12,6 +12,7 @@ from broadcaster.channel import Channel, State
 from broadcaster.discovery import SourceEnded, SourceWiped, VariantsListed
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
+from broadcaster.journal import Journal
 from broadcaster.pipeline import Pipeline, Uploader
 from broadcaster.playlist import MediaPlaylist, Variant, parse
 from broadcaster.spool import Spool
@@ -22,7 +23,7 @@ from tests.support.hls_writer import PACKET
 class Line:
     """A running pipeline and what it did."""
 
-    def __init__(self, folder: Path, end_grace: float = 300) -> None:
+    def __init__(self, folder: Path, end_grace: float = 300, limit: int = 10**9) -> None:
         self.folder = folder
         self.store = FakeStore()
         self.source = FakeSource()
@@ -31,9 +32,17 @@ class Line:
         self.store.on_arrival = self.changed.set
         self.channel = Channel(10, self.clock, self.observe)
         self.uploader = Uploader(self.store, self.observe, self.clock)
-        self.spool = Spool(folder / "spool")
+        self.spool = Spool(folder / "spool", limit)
+        self.journal = Journal(folder / "state", self.clock)
+        self.stop = asyncio.Event()
         self.pipeline = Pipeline(
-            self.uploader, self.spool, self.channel, self.observe, prefix="live", end_grace=end_grace
+            self.uploader,
+            self.spool,
+            self.journal,
+            self.channel,
+            self.observe,
+            prefix="live",
+            end_grace=end_grace,
         )
 
     def clock(self) -> datetime:
@@ -84,12 +93,13 @@ class Line:
 @asynccontextmanager
 async def running(line: Line) -> AsyncIterator[Line]:
     line.know_variants("0")
-    task = asyncio.create_task(line.pipeline.run(line.source))
+    task = asyncio.create_task(line.pipeline.run(line.source, line.stop, 5))
     try:
         yield line
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        line.stop.set()
+        await task
+        line.journal.close()
 
 
 @pytest.fixture(autouse=True)

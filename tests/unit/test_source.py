@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.discovery import SourceEnded, SourceEvent, SourceSegment, SourceWiped, VariantsListed
+from broadcaster.discovery import (
+    SourceEnded,
+    SourceEvent,
+    SourceMemory,
+    SourceSegment,
+    SourceWiped,
+    VariantsListed,
+)
 from broadcaster.source import Source
 from broadcaster.source.completeness import is_open_for_writing
 from broadcaster.source.scanner import Scanner, variant_name
@@ -22,7 +29,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.writer = HlsWriter(root / "0")
-        self.scanner = Scanner(root, lambda: datetime.now(UTC))
+        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
         self.now = 100.0
 
     def scan(self, after: float = 0.2) -> list[SourceEvent]:

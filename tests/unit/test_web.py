@@ -42,7 +42,7 @@ class Site:
 
     def publish(self, name: str) -> None:
         segment = Segment("https://b/a.ts", timedelta(seconds=4), program_date_time=START)
-        self.channel.publish(Publication(name, Run(0, "r"), segment, True, 4, START, 1000))
+        self.channel.publish(Publication(name, Run(0, "r", "#0"), "a.ts", segment, True, 4, START, 1000))
 
 
 @pytest.fixture
@@ -157,6 +157,7 @@ async def test_health(site: Site, client: Client, reason: str | None, status: in
         "status": word,
         "stream": "live",
         "reason": reason,
+        "warning": None,
         "chunks": 2,
         "manifestChunks": 2,
         "backlog": 3,

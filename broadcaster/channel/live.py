@@ -1,28 +1,30 @@
-"""The live state of all variants: what is served now, rendered once per version.
+"""When a stream goes live, what is listed, and when it is over.
 
 A stream goes live when it is known which variants it has: its multivariant playlist has been written
 since its first segment (Owncast writes it once, after every variant's first segment) and every variant
 listed there has a segment; or when waiting for that takes too long. From then on TARGETDURATION is fixed.
 
 After ``end()`` the playlists stay, finished. The next segment begins new playlists under the same
-URLs: only new segments, numbers that go on, and a raised discontinuity number.
+URLs: only new segments, numbers that go on, and a raised discontinuity number. So does a new encoder run
+whose segments are too long for the TARGETDURATION that players know.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from broadcaster.discovery import Run, VariantsListed
+from broadcaster.channel.memory import Change, ChannelMemory, Ledger, NoLedger, PlaylistState, Publication
+from broadcaster.channel.rendering import Rendered, render
+from broadcaster.discovery import VariantsListed
 from broadcaster.events import Observer, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.manifest import ManifestGenerator
 from broadcaster.playlist import MultivariantPlaylist, Segment, Variant, rounded_seconds
 
 LINEUP_TARGET_DURATIONS = 2  # how long to wait for a multivariant playlist that names all variants
+MAX_OVERLAP = timedelta(milliseconds=50)  # rounding between runs, not a clock that was set back
 
 
 class State(StrEnum):
@@ -34,35 +36,11 @@ class State(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """One version of a playlist, ready to be sent."""
-
-    body: bytes
-    gzipped: bytes
-    etag: str  # of ``body``, without quotes
-    modified: datetime
-    max_age: int  # seconds
-    ended: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A segment that the bucket has (or a gap), in its turn."""
-
-    variant: str
-    run: Run
-    segment: Segment
-    independent: bool
-    target_duration: int  # seconds, of the source playlist
-    completed: datetime | None  # when the file was finished; None for a gap
-    size: int = 0  # bytes
-
-
 @dataclass(slots=True)
 class _VariantState:
     generator: ManifestGenerator
     rendered: Rendered | None = None
+    newest_run: int = -1
     peak_bandwidth: int = 0  # bits per second
 
 
@@ -78,14 +56,18 @@ class Channel:
     """Takes publications and keeps what is served. ``clock`` gives the wall time.
 
     ``target_duration`` (seconds) overrules the source's, as room for segments of varying length.
+    ``ledger`` is told of every change before it can be seen; ``memory`` is what an earlier process told it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the seams to all its neighbours
         self,
         window_segments: int,
         clock: Callable[[], datetime],
         observe: Observer,
         target_duration: int | None = None,
+        *,
+        ledger: Ledger | None = None,
+        memory: ChannelMemory | None = None,
     ) -> None:
         self.state = State.OFFLINE
         self.published = 0  # segments since the start
@@ -93,11 +75,16 @@ class Channel:
         self._clock = clock
         self._observe = observe
         self._fixed_target_duration = target_duration
-        self._source = VariantsListed((), datetime.min.replace(tzinfo=clock().tzinfo))
+        self._ledger = ledger or NoLedger()
+        self._source = VariantsListed((), datetime.min.replace(tzinfo=UTC))
         self._variants: dict[str, _VariantState] = {}
-        self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, last discontinuity number
+        self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
+        self._shifts: dict[int, timedelta] = {}  # by run number: what its times are moved by
+        self._latest_end: datetime | None = None
         self._lineup = _Lineup()
         self._main: Rendered | None = None
+        if memory:
+            self._restore(memory)
 
     @property
     def main(self) -> Rendered | None:
@@ -120,8 +107,9 @@ class Channel:
         return next((state.generator.target_duration for state in self._variants.values()), None)
 
     def list_variants(self, listed: VariantsListed) -> None:
-        """The source's multivariant playlist, as it is now."""
+        """Take the source's multivariant playlist, as it is now."""
         self._source = listed
+        self._ledger.listed(listed)
         if self.state is State.STARTING and self._is_complete():
             self._go_live()
         elif self.state is State.LIVE:
@@ -129,6 +117,8 @@ class Channel:
 
     def publish(self, publication: Publication) -> None:
         """Make a segment visible to viewers."""
+        if self.state is State.LIVE and self._needs_new_playlists(publication):
+            self.end()
         if self.state is not State.LIVE:
             self.state = State.STARTING
             self._lineup.held.setdefault(publication.variant, []).append(publication)
@@ -136,7 +126,9 @@ class Channel:
                 self._go_live()
             return
         known = publication.variant in self._variants
-        self._append(publication, self.target_duration or publication.target_duration)
+        change = self._append(publication, self.target_duration or publication.target_duration)
+        self._ledger.published([change])
+        self._show(publication)
         if not known or len(self._variants) == 1:
             self._render_main()
 
@@ -157,10 +149,23 @@ class Channel:
             return
         for state in self._variants.values():
             state.generator.end()
+        states = [_playlist_state(name, state.generator) for name, state in self._variants.items()]
+        self._ledger.retired(states, timedelta())
+        for state in self._variants.values():
             state.rendered = self._render_media(state.generator)
         self.state = State.ENDED
         self._render_main()
         self._observe(StreamEnded())
+
+    def _needs_new_playlists(self, publication: Publication) -> bool:
+        """A new run of longer segments: under a TARGETDURATION that cannot rise they would all be gaps."""
+        state = self._variants.get(publication.variant)
+        return (
+            not self._fixed_target_duration
+            and state is not None
+            and publication.run.number > max(one.newest_run for one in self._variants.values())
+            and publication.target_duration > state.generator.target_duration
+        )
 
     def _is_complete(self) -> bool:
         held = self._lineup.held
@@ -178,31 +183,69 @@ class Channel:
     def _go_live(self) -> None:
         target_duration = self._lineup_target_duration()
         lineup, self._lineup = self._lineup, _Lineup()
-        self._variants = {}
+        previous, self._variants = self._variants, {}
+        held = [publication for publications in lineup.held.values() for publication in publications]
+        self._ledger.published([self._append(publication, target_duration) for publication in held])
+        gone = [
+            replace(_playlist_state(name, state.generator), current=False)
+            for name, state in previous.items()
+            if name not in self._variants
+        ]
+        longest = max((state.generator.longest for state in previous.values()), default=timedelta())
+        self._ledger.retired(gone, longest + timedelta(seconds=target_duration))
         self.state = State.LIVE
-        for publications in lineup.held.values():
-            for publication in publications:
-                self._append(publication, target_duration)
+        for publication in held:
+            self._show(publication)
         self._render_main()
         self._observe(StreamStarted(tuple(sorted(self._variants))))
 
-    def _append(self, publication: Publication, target_duration: int) -> None:
+    def _append(self, publication: Publication, target_duration: int) -> Change:
+        """Put a segment into its window, where nobody sees it yet; returns what has to be remembered."""
         state = self._variants.get(publication.variant)
         if state is None:
-            state = self._variants[publication.variant] = _VariantState(
-                self._new_generator(publication, target_duration)
-            )
-        generator, segment = state.generator, publication.segment
+            state = _VariantState(self._new_generator(publication, target_duration))
+            self._variants[publication.variant] = state
+        generator, number = state.generator, state.generator.next_media_sequence
+        segment = self._in_order(publication)
         generator.append(segment, discontinuity=publication.run.number, independent=publication.independent)
+        state.newest_run = publication.run.number
         self._positions[publication.variant] = (generator.next_media_sequence, publication.run.number)
         if publication.size and segment.duration:
             bits_per_second = int(publication.size * 8 / segment.duration.total_seconds())
             state.peak_bandwidth = max(state.peak_bandwidth, bits_per_second)
-        state.rendered = self._render_media(generator)
+        return Change(
+            state=_playlist_state(publication.variant, generator),
+            added=generator.listed_from(number),
+            availability=generator.longest + timedelta(seconds=target_duration),
+            run=publication.run,
+            shift=self._shifts[publication.run.number],
+            key=publication.key,
+            map_key=publication.map_key,
+        )
+
+    def _show(self, publication: Publication) -> None:
+        state = self._variants[publication.variant]
+        state.rendered = self._render_media(state.generator)
         self.published += 1
         completed = publication.completed
         delay = (self._clock() - completed).total_seconds() if completed else None
-        self._observe(SegmentPublished(publication.variant, segment, delay))
+        self._observe(SegmentPublished(publication.variant, publication.segment, delay))
+
+    def _in_order(self, publication: Publication) -> Segment:
+        """The segment with a time that does not lie before what is listed, whatever the encoder's clock did.
+
+        A run keeps one shift for all its segments and variants, so that their times stay consistent.
+        """
+        segment, run = publication.segment, publication.run.number
+        time = segment.program_date_time
+        if time is None:
+            return segment
+        if run not in self._shifts:
+            behind = self._latest_end - time if self._latest_end else timedelta()
+            self._shifts[run] = behind if behind > MAX_OVERLAP else timedelta()
+        time += self._shifts[run]
+        self._latest_end = max(self._latest_end or time, time + segment.duration)
+        return replace(segment, program_date_time=time)
 
     def _new_generator(self, publication: Publication, target_duration: int) -> ManifestGenerator:
         """Numbers go on where this variant's last playlist stood: they never fall under one URL (§6.2.2)."""
@@ -214,8 +257,36 @@ class Channel:
             discontinuity_sequence=discontinuity,
         )
 
+    def _restore(self, memory: ChannelMemory) -> None:
+        self._source = memory.variants or self._source
+        self._shifts = dict(memory.shifts)
+        for playlist in memory.playlists:
+            was = playlist.state
+            self._positions[was.variant] = (was.next_media_sequence, was.current_discontinuity)
+            ends = [s.program_date_time + s.duration for _, s, _ in playlist.listed if s.program_date_time]
+            self._latest_end = max([*ends, *([self._latest_end] if self._latest_end else [])], default=None)
+            if not was.current:
+                continue
+            generator = ManifestGenerator(
+                was.target_duration,
+                self._window_segments,
+                media_sequence=was.media_sequence,
+                discontinuity_sequence=was.discontinuity_sequence,
+            )
+            generator.restore(
+                ((segment, independent) for _, segment, independent in playlist.listed),
+                current_discontinuity=was.current_discontinuity,
+                ended=was.ended,
+            )
+            rendered = self._render_media(generator)
+            self._variants[was.variant] = _VariantState(generator, rendered, was.current_discontinuity)
+        if self._variants:
+            ended = all(state.generator.ended for state in self._variants.values())
+            self.state = State.ENDED if ended else State.LIVE
+            self._render_main()
+
     def _render_media(self, generator: ManifestGenerator) -> Rendered:
-        return self._render(generator.playlist.render(), generator.target_duration, ended=generator.ended)
+        return render(generator.playlist.render(), generator.target_duration, self._clock())
 
     def _render_main(self) -> None:
         states = self._variants
@@ -231,15 +302,18 @@ class Channel:
             variants.append(replace(variant, uri=f"{name}/playlist.m3u8", bandwidth=bandwidth))
         independent = all(state.generator.playlist.independent_segments for state in states.values())
         text = MultivariantPlaylist(tuple(variants), independent_segments=independent).render()
-        self._main = self._render(text, self.target_duration or 1, ended=self.state is State.ENDED)
+        self._main = render(text, self.target_duration or 1, self._clock())
 
-    def _render(self, text: str, target_duration: int, *, ended: bool) -> Rendered:
-        body = text.encode()
-        return Rendered(
-            body=body,
-            gzipped=gzip.compress(body, mtime=0),
-            etag=hashlib.sha256(body).hexdigest()[:32],
-            modified=self._clock(),
-            max_age=max(1, target_duration // 2),  # appendix B.1: half a target duration
-            ended=ended,
-        )
+
+def _playlist_state(variant: str, generator: ManifestGenerator) -> PlaylistState:
+    playlist = generator.playlist
+    return PlaylistState(
+        variant=variant,
+        current=True,
+        target_duration=generator.target_duration,
+        media_sequence=playlist.media_sequence,
+        next_media_sequence=generator.next_media_sequence,
+        discontinuity_sequence=playlist.discontinuity_sequence,
+        current_discontinuity=generator.current_discontinuity,
+        ended=generator.ended,
+    )

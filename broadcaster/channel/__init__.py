@@ -1,0 +1,30 @@
+"""The live state of all variants.
+
+``memory`` is what goes in and what has to be remembered, ``rendering`` the bytes that are served, ``live``
+decides when a stream begins, what is listed, and when it is over.
+"""
+
+from broadcaster.channel.live import Channel, State
+from broadcaster.channel.memory import (
+    Change,
+    ChannelMemory,
+    Ledger,
+    NoLedger,
+    PlaylistMemory,
+    PlaylistState,
+    Publication,
+)
+from broadcaster.channel.rendering import Rendered
+
+__all__ = [
+    "Change",
+    "Channel",
+    "ChannelMemory",
+    "Ledger",
+    "NoLedger",
+    "PlaylistMemory",
+    "PlaylistState",
+    "Publication",
+    "Rendered",
+    "State",
+]

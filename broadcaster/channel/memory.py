@@ -1,0 +1,102 @@
+"""What comes into the channel, and what has to be remembered so that a restart is invisible to a player."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from broadcaster.discovery import Run, VariantsListed
+from broadcaster.playlist import Segment
+
+Listed = tuple[int, Segment, bool]  # media sequence number, segment, whether it is independent
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A segment that the bucket has (or a gap), in its turn. ``key`` and ``map_key`` are its objects."""
+
+    variant: str
+    run: Run
+    key: str
+    segment: Segment
+    independent: bool
+    target_duration: int  # seconds, of the source playlist
+    completed: datetime | None = None  # when the file was finished; None for a gap
+    size: int = 0  # bytes
+    map_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaylistState:
+    """Where one variant's playlist stands, apart from the segments it lists."""
+
+    variant: str
+    current: bool  # False: of an earlier stream, kept because its numbers must never fall
+    target_duration: int  # seconds
+    media_sequence: int  # of the first segment listed
+    next_media_sequence: int
+    discontinuity_sequence: int  # before the first segment listed
+    current_discontinuity: int  # of the newest segment
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one publication did to one playlist, to be remembered before anybody can see it.
+
+    Segments below ``state.media_sequence`` are no longer listed; they have to stay readable for
+    ``availability``, the duration of the longest playlist plus their own (§6.2.2).
+    """
+
+    state: PlaylistState
+    added: Sequence[Listed]
+    availability: timedelta
+    run: Run
+    shift: timedelta  # of the run's times
+    key: str
+    map_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaylistMemory:
+    """One variant's playlist as an earlier process left it."""
+
+    state: PlaylistState
+    listed: Sequence[Listed]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMemory:
+    """Everything that an earlier process served."""
+
+    playlists: Sequence[PlaylistMemory] = ()
+    variants: VariantsListed | None = None
+    shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
+
+
+class Ledger(Protocol):
+    """Remembers what is published."""
+
+    def published(self, changes: Sequence[Change]) -> None:
+        """Remember all of it or nothing."""
+
+    def retired(self, states: Sequence[PlaylistState], availability: timedelta) -> None:
+        """Remember that these playlists ended, or, no longer current, list nothing any more."""
+
+    def listed(self, variants: VariantsListed) -> None:
+        """Remember the source's multivariant playlist."""
+
+
+class NoLedger:
+    """For a channel that need not outlive its process."""
+
+    def published(self, changes: Sequence[Change]) -> None:
+        """Forget it."""
+
+    def retired(self, states: Sequence[PlaylistState], availability: timedelta) -> None:
+        """Forget it."""
+
+    def listed(self, variants: VariantsListed) -> None:
+        """Forget it."""

@@ -1,0 +1,31 @@
+"""Bytes that are served: rendered and compressed once per version, never per request."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One version of a playlist, ready to be sent."""
+
+    body: bytes
+    gzipped: bytes
+    etag: str  # of ``body``, without quotes
+    modified: datetime
+    max_age: int  # seconds
+
+
+def render(text: str, target_duration: int, modified: datetime) -> Rendered:
+    """Make a playlist's text ready; ``target_duration`` in seconds decides how long it may be cached."""
+    body = text.encode()
+    return Rendered(
+        body=body,
+        gzipped=gzip.compress(body, mtime=0),
+        etag=hashlib.sha256(body).hexdigest()[:32],
+        modified=modified,
+        max_age=max(1, target_duration // 2),  # appendix B.1: half a target duration
+    )

@@ -1,0 +1,238 @@
+"""Writes down what happens, one transaction per event.
+
+A full disk is no reason to stop a stream: what cannot be written waits in memory, in order, and ``fault``
+says so. What a killed process loses of it is the price of a full disk alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from broadcaster.channel import Change, PlaylistState
+from broadcaster.discovery import SourceFile, SourceSegment, VariantsListed
+from broadcaster.errors import JournalError
+from broadcaster.journal.database import open_database
+from broadcaster.journal.recall import Recalled, recall, to_microseconds, variants_to_text
+
+logger = logging.getLogger(__name__)
+
+# Published segments that are remembered per variant: enough to recognise a source's whole playlist again.
+REMEMBERED_SEGMENTS = 2000
+FORGET_EVERY = 200  # publications
+
+Statement = tuple[str, Sequence[Any]]
+
+INSERT_SEGMENT = """
+INSERT OR IGNORE INTO segments (
+    key, variant, run, sequence, uri, name, duration, time, target_duration, independent, noticed,
+    path, size, modified_ns, fault, map_name, map_path, map_size, map_modified_ns, state
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')
+"""
+INSERT_ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+SAVE_PLAYLIST = "INSERT OR REPLACE INTO playlists VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+# What leaves the window has to be deleted later. A map goes with the last segment that needs it.
+REMOVE_KEYS = """
+INSERT OR IGNORE INTO removals (key, availability, removed)
+SELECT DISTINCT key, ?, ? FROM entries AS gone WHERE variant = ? AND number < ?
+AND NOT EXISTS (SELECT 1 FROM entries WHERE key = gone.key AND variant = gone.variant AND number >= ?)
+"""
+REMOVE_MAPS = """
+INSERT OR IGNORE INTO removals (key, availability, removed)
+SELECT DISTINCT map_key, ?, ? FROM entries AS gone WHERE variant = ? AND number < ? AND map_key IS NOT NULL
+AND NOT EXISTS (
+    SELECT 1 FROM entries WHERE map_key = gone.map_key AND variant = gone.variant AND number >= ?
+)
+"""
+REMOVE_ENTRIES = "DELETE FROM entries WHERE variant = ? AND number < ?"
+FORGET_SEGMENTS = """
+DELETE FROM segments WHERE state = 'published' AND variant = ? AND position <= (
+    SELECT position FROM segments WHERE variant = ? ORDER BY position DESC LIMIT 1 OFFSET ?
+)
+"""
+
+
+class Journal:
+    """The journal in ``folder``; ``clock`` gives the wall time.
+
+    Raises JournalError when the file cannot be used, OSError when the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.fault: str | None = None
+        self._path = folder / "journal.db"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._connection = open_database(self._path)
+        self._unsaved: list[list[Statement]] = []
+        self._publications = 0
+
+    def close(self) -> None:
+        """Write what can still be written and close the file."""
+        self.save()
+        self._connection.close()
+
+    def recall(self) -> Recalled:
+        """Return everything that an earlier process left."""
+        try:
+            return recall(self._connection)
+        except (sqlite3.Error, KeyError, ValueError, TypeError) as error:
+            raise JournalError(
+                f"{self._path} does not make sense ({error}); move it away to start with an empty one"
+            ) from None
+
+    def discovered(self, segment: SourceSegment, key: str) -> None:
+        """A segment is on its way."""
+        run = segment.run
+        self._write(
+            (
+                "INSERT OR IGNORE INTO runs (number, id, identity) VALUES (?, ?, ?)",
+                (run.number, run.id, run.identity),
+            ),
+            (
+                INSERT_SEGMENT,
+                (
+                    key,
+                    segment.variant,
+                    run.number,
+                    segment.sequence,
+                    segment.uri,
+                    segment.name,
+                    to_microseconds(segment.duration),
+                    to_microseconds(segment.program_date_time),
+                    segment.target_duration,
+                    segment.independent,
+                    to_microseconds(segment.noticed),
+                    *_file_columns(segment.file)[1:],
+                    segment.fault,
+                    *_file_columns(segment.map_file),
+                ),
+            ),
+        )
+
+    def published(self, changes: Sequence[Change]) -> None:
+        """Remember all of it or nothing (a channel's Ledger)."""
+        statements: list[Statement] = []
+        for change in changes:
+            statements += self._change_statements(change)
+            self._publications += 1
+            if self._publications % FORGET_EVERY == 0:
+                variant = change.state.variant
+                statements.append((FORGET_SEGMENTS, (variant, variant, REMEMBERED_SEGMENTS)))
+        self._write(*statements)
+
+    def retired(self, states: Sequence[PlaylistState], availability: timedelta) -> None:
+        """Remember that these playlists ended, or, no longer current, list nothing any more (a Ledger)."""
+        statements: list[Statement] = []
+        for state in states:
+            statements.append(_state_statement(state))
+            if not state.current:
+                statements += self._removal_statements(state.variant, state.next_media_sequence, availability)
+        self._write(*statements)
+
+    def listed(self, variants: VariantsListed) -> None:
+        """Remember the source's multivariant playlist (a Ledger)."""
+        self._write(("INSERT OR REPLACE INTO facts VALUES ('variants', ?)", (variants_to_text(variants),)))
+
+    def removals(self, removed_before: datetime | None, most: int) -> list[tuple[str, timedelta]]:
+        """Keys that left the window, before some time, oldest first, and how long they must stay readable."""
+        before = (1 << 62) if removed_before is None else to_microseconds(removed_before)
+        rows = self._connection.execute(
+            "SELECT key, availability FROM removals WHERE removed <= ? ORDER BY position LIMIT ?",
+            (before, most),
+        )
+        return [(key, timedelta(microseconds=availability)) for key, availability in rows]
+
+    def removed(self, keys: Sequence[str]) -> None:
+        """These objects are deleted."""
+        self._write(*(("DELETE FROM removals WHERE key = ?", (key,)) for key in keys))
+
+    def save(self) -> None:
+        """Try again to write what could not be written."""
+        if self._unsaved:
+            self._flush()
+
+    def _change_statements(self, change: Change) -> list[Statement]:
+        state = change.state
+        statements: list[Statement] = [
+            (
+                "INSERT OR IGNORE INTO runs (number, id, identity) VALUES (?, ?, ?)",
+                (change.run.number, change.run.id, change.run.identity),
+            ),
+            (
+                "UPDATE runs SET shift = ? WHERE number = ?",
+                (to_microseconds(change.shift), change.run.number),
+            ),
+            ("UPDATE segments SET state = 'published' WHERE key = ?", (change.key,)),
+            _state_statement(state),
+        ]
+        for number, segment, independent in change.added:
+            time = segment.program_date_time
+            entry = (
+                state.variant,
+                number,
+                change.key,
+                change.map_key,
+                segment.uri,
+                to_microseconds(segment.duration),
+                None if time is None else to_microseconds(time),
+                segment.discontinuity,
+                segment.map_uri,
+                segment.gap,
+                independent,
+            )
+            statements.append((INSERT_ENTRY, entry))
+        return statements + self._removal_statements(state.variant, state.media_sequence, change.availability)
+
+    def _removal_statements(self, variant: str, below: int, availability: timedelta) -> list[Statement]:
+        values = (to_microseconds(availability), to_microseconds(self._clock()), variant, below, below)
+        return [(REMOVE_KEYS, values), (REMOVE_MAPS, values), (REMOVE_ENTRIES, (variant, below))]
+
+    def _write(self, *statements: Statement) -> None:
+        if statements:
+            self._unsaved.append(list(statements))
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self._connection.execute("BEGIN")
+            for statements in self._unsaved:
+                for statement, values in statements:
+                    self._connection.execute(statement, values)
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if self.fault is None:
+                logger.error("the journal cannot be written, which a restart would suffer from: %s", error)
+            self.fault = str(error)
+            return
+        self._unsaved.clear()
+        if self.fault:
+            logger.info("the journal is written again")
+            self.fault = None
+
+
+def _state_statement(state: PlaylistState) -> Statement:
+    values = (
+        state.variant,
+        state.current,
+        state.target_duration,
+        state.media_sequence,
+        state.next_media_sequence,
+        state.discontinuity_sequence,
+        state.current_discontinuity,
+        state.ended,
+    )
+    return SAVE_PLAYLIST, values
+
+
+def _file_columns(file: SourceFile | None) -> tuple[str | None, str | None, int | None, int | None]:
+    if file is None:
+        return (None, None, None, None)
+    path = str(file.path).encode(errors="backslashreplace").decode()  # a path need not be UTF-8
+    return (file.name, path, file.size, file.modified_ns)

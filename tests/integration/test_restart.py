@@ -1,0 +1,62 @@
+"""A broadcaster that dies, or is restarted, is invisible to a player."""
+
+from pathlib import Path
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.stage import stage
+
+
+async def test_killed_and_restarted_in_mid_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Killed three times, the service goes on with the same numbers and URLs; nothing is lost."""
+    async with stage(tmp_path, bucket, segment_seconds=1, patient=True) as on:
+        await on.owncast.go_live()
+        await on.watcher.until_number("0", 3)
+        for _ in range(3):
+            await on.service.kill()
+            await on.owncast.wait_for_segments(on.owncast_segments() + 2)
+            before = {variant: on.watcher.versions[variant][-1] for variant in ("0", "1")}
+            await on.service.start()
+            last = on.watcher.last("0")
+            await on.watcher.until_number("0", last + 3)
+            for variant, playlist in before.items():
+                after = on.watcher.versions[variant][-1]
+                assert after.discontinuity_sequence == playlist.discontinuity_sequence == 0
+                assert not any(segment.discontinuity for segment in after.segments)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        await on.check_bucket()
+
+
+async def test_restarted_while_the_encoder_restarts(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """What an encoder finished while nobody looked is taken in, although no playlist lists it any more."""
+    async with stage(tmp_path, bucket, segment_seconds=1, patient=True) as on:
+        await on.owncast.go_live()
+        await on.watcher.until_number("0", 3)
+        await on.service.kill()
+        await on.owncast.wait_for_segments(on.owncast_segments() + 3)
+        await on.owncast.stop_streaming()
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(2)
+        await on.service.start()
+        await on.drained()
+        await on.check_bucket()
+        playlist = on.watcher.versions["0"][-1]
+        assert sum(segment.discontinuity for segment in playlist.segments) == 1
+
+
+async def test_stopped_in_order(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """SIGTERM finishes the uploads and ends with status 0; the ended stream is still there after a start."""
+    async with stage(
+        tmp_path, bucket, segment_seconds=1, patient=True, BROADCASTER_END_GRACE_SECONDS="1"
+    ) as on:
+        await on.owncast.go_live()
+        await on.watcher.until_number("0", 3)
+        assert await on.service.stop() == 0
+        assert "wait in the spool" not in on.service.log.read_text()
+        await on.owncast.stop_streaming()
+        await on.service.start()
+        await on.watcher.until_ended("0")
+        await on.service.stop()
+        await on.service.start()
+        assert (await on.service.health())["stream"] == "ended"
+        await on.check_bucket()

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VIEWER := viewer/public/vendor
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench chaos clean
 
 setup: .venv/ready $(VIEWER)/ready
 
@@ -24,7 +24,7 @@ demo: setup
 test: setup
 	@tests/ensure-packages chromium
 	cd viewer && npm test --silent
-	$(BIN)/pytest tests/unit tests/integration tests/browser $(ARGS)
+	$(BIN)/pytest tests/unit tests/integration tests/browser tests/chaos $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -36,6 +36,9 @@ lint: setup
 bench: setup
 	@tests/ensure-packages nginx wrk
 	$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: setup
+	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)
 
 clean:
 	rm -rf .venv viewer/node_modules $(VIEWER) build *.egg-info

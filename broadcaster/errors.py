@@ -4,6 +4,7 @@
 
     BroadcasterError            500
     ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
+    ├── DemoError               500  a part of the demo cannot be started or has died
     ├── JournalError            500  the journal cannot be used; the process ends with status 2
     ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
     └── StorageError            503  the bucket did not do what was asked
@@ -26,6 +27,10 @@ class BroadcasterError(Exception):
 
 class ConfigError(BroadcasterError):
     """A setting is missing or wrong. The message is one line and names the variable."""
+
+
+class DemoError(BroadcasterError):
+    """A part of the demo cannot be started or has died. The first line says all; a log's tail may follow."""
 
 
 class JournalError(BroadcasterError):

@@ -12,19 +12,18 @@ whose segments are too long for the TARGETDURATION that players know.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from broadcaster.channel.lineup import Lineup
 from broadcaster.channel.memory import Change, ChannelMemory, Ledger, NoLedger, PlaylistState, Publication
 from broadcaster.channel.rendering import Rendered, render
+from broadcaster.channel.timeline import Timeline
 from broadcaster.discovery import VariantsListed
 from broadcaster.events import Observer, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.manifest import ManifestGenerator
-from broadcaster.playlist import MultivariantPlaylist, Segment, Variant, rounded_seconds
-
-LINEUP_TARGET_DURATIONS = 2  # how long to wait for a multivariant playlist that names all variants
-MAX_OVERLAP = timedelta(milliseconds=50)  # rounding between runs, not a clock that was set back
+from broadcaster.playlist import MultivariantPlaylist, Variant
 
 
 class State(StrEnum):
@@ -42,14 +41,6 @@ class _VariantState:
     rendered: Rendered | None = None
     newest_run: int = -1
     peak_bandwidth: int = 0  # bits per second
-
-
-@dataclass(slots=True)
-class _Lineup:
-    """A stream that is about to go live."""
-
-    held: dict[str, list[Publication]] = field(default_factory=dict)
-    since: float | None = None  # monotonic
 
 
 class Channel:
@@ -79,9 +70,8 @@ class Channel:
         self._source = VariantsListed((), datetime.min.replace(tzinfo=UTC))
         self._variants: dict[str, _VariantState] = {}
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
-        self._shifts: dict[int, timedelta] = {}  # by run number: what its times are moved by
-        self._latest_end: datetime | None = None
-        self._lineup = _Lineup()
+        self._timeline = Timeline({}, ())
+        self._lineup = Lineup()
         self._main: Rendered | None = None
         if memory:
             self._restore(memory)
@@ -110,7 +100,7 @@ class Channel:
         """Take the source's multivariant playlist, as it is now."""
         self._source = listed
         self._ledger.listed(listed)
-        if self.state is State.STARTING and self._is_complete():
+        if self.state is State.STARTING and self._lineup.is_complete(self._source):
             self._go_live()
         elif self.state is State.LIVE:
             self._render_main()
@@ -121,8 +111,8 @@ class Channel:
             self.end()
         if self.state is not State.LIVE:
             self.state = State.STARTING
-            self._lineup.held.setdefault(publication.variant, []).append(publication)
-            if self._is_complete():
+            self._lineup.add(publication)
+            if self._lineup.is_complete(self._source):
                 self._go_live()
             return
         known = publication.variant in self._variants
@@ -134,11 +124,7 @@ class Channel:
 
     def tick(self, now: float) -> None:
         """Let time pass (monotonic, seconds): a stream whose variants stay unknown goes live all the same."""
-        if self.state is not State.STARTING:
-            return
-        if self._lineup.since is None:
-            self._lineup.since = now
-        if now - self._lineup.since >= LINEUP_TARGET_DURATIONS * self._lineup_target_duration():
+        if self.state is State.STARTING and self._lineup.has_waited(now):
             self._go_live()
 
     def end(self) -> None:
@@ -167,24 +153,11 @@ class Channel:
             and publication.target_duration > state.generator.target_duration
         )
 
-    def _is_complete(self) -> bool:
-        held = self._lineup.held
-        began = min((p.completed for ps in held.values() for p in ps if p.completed), default=None)
-        names = {variant.uri for variant in self._source.variants}
-        return began is not None and self._source.modified >= began and names == held.keys()
-
-    def _lineup_target_duration(self) -> int:
-        if self._fixed_target_duration:
-            return self._fixed_target_duration
-        # Never below what has been seen. The encoder rounds its own up, which is the room to spare.
-        held = [publication for publications in self._lineup.held.values() for publication in publications]
-        return max(max(one.target_duration, rounded_seconds(one.segment.duration)) for one in held)
-
     def _go_live(self) -> None:
-        target_duration = self._lineup_target_duration()
-        lineup, self._lineup = self._lineup, _Lineup()
+        held, target_duration = self._lineup.publications, self._lineup.target_duration
+        target_duration = self._fixed_target_duration or target_duration
+        self._lineup = Lineup()
         previous, self._variants = self._variants, {}
-        held = [publication for publications in lineup.held.values() for publication in publications]
         self._ledger.published([self._append(publication, target_duration) for publication in held])
         gone = [
             replace(_playlist_state(name, state.generator), current=False)
@@ -206,7 +179,7 @@ class Channel:
             state = _VariantState(self._new_generator(publication, target_duration))
             self._variants[publication.variant] = state
         generator, number = state.generator, state.generator.next_media_sequence
-        segment = self._in_order(publication)
+        segment = self._timeline.place(publication.segment, publication.run.number)
         generator.append(segment, discontinuity=publication.run.number, independent=publication.independent)
         state.newest_run = publication.run.number
         self._positions[publication.variant] = (generator.next_media_sequence, publication.run.number)
@@ -218,7 +191,7 @@ class Channel:
             added=generator.listed_from(number),
             availability=generator.longest + timedelta(seconds=target_duration),
             run=publication.run,
-            shift=self._shifts[publication.run.number],
+            shift=self._timeline.shift(publication.run.number),
             key=publication.key,
             map_key=publication.map_key,
         )
@@ -230,22 +203,6 @@ class Channel:
         completed = publication.completed
         delay = (self._clock() - completed).total_seconds() if completed else None
         self._observe(SegmentPublished(publication.variant, publication.segment, delay))
-
-    def _in_order(self, publication: Publication) -> Segment:
-        """The segment with a time that does not lie before what is listed, whatever the encoder's clock did.
-
-        A run keeps one shift for all its segments and variants, so that their times stay consistent.
-        """
-        segment, run = publication.segment, publication.run.number
-        time = segment.program_date_time
-        if time is None:
-            return segment
-        if run not in self._shifts:
-            behind = self._latest_end - time if self._latest_end else timedelta()
-            self._shifts[run] = behind if behind > MAX_OVERLAP else timedelta()
-        time += self._shifts[run]
-        self._latest_end = max(self._latest_end or time, time + segment.duration)
-        return replace(segment, program_date_time=time)
 
     def _new_generator(self, publication: Publication, target_duration: int) -> ManifestGenerator:
         """Numbers go on where this variant's last playlist stood: they never fall under one URL (§6.2.2)."""
@@ -259,12 +216,11 @@ class Channel:
 
     def _restore(self, memory: ChannelMemory) -> None:
         self._source = memory.variants or self._source
-        self._shifts = dict(memory.shifts)
+        everything = [segment for playlist in memory.playlists for _, segment, _ in playlist.listed]
+        self._timeline = Timeline(memory.shifts, everything)
         for playlist in memory.playlists:
             was = playlist.state
             self._positions[was.variant] = (was.next_media_sequence, was.current_discontinuity)
-            ends = [s.program_date_time + s.duration for _, s, _ in playlist.listed if s.program_date_time]
-            self._latest_end = max([*ends, *([self._latest_end] if self._latest_end else [])], default=None)
             if not was.current:
                 continue
             generator = ManifestGenerator(
@@ -293,15 +249,9 @@ class Channel:
         if len(states) == 1:
             self._main = next(iter(states.values())).rendered
             return
-        described = {variant.uri: variant for variant in self._source.variants}
-        order = [name for name in described if name in states] + sorted(states.keys() - described.keys())
-        variants = []
-        for name in order:
-            variant = described.get(name, Variant(name, 0))
-            bandwidth = variant.bandwidth or states[name].peak_bandwidth  # BANDWIDTH is required (§4.4.6.2)
-            variants.append(replace(variant, uri=f"{name}/playlist.m3u8", bandwidth=bandwidth))
+        bandwidths = {name: state.peak_bandwidth for name, state in states.items()}
         independent = all(state.generator.playlist.independent_segments for state in states.values())
-        text = MultivariantPlaylist(tuple(variants), independent_segments=independent).render()
+        text = MultivariantPlaylist(_attributed(self._source, bandwidths), independent).render()
         self._main = render(text, self.target_duration or 1, self._clock())
 
 
@@ -316,4 +266,19 @@ def _playlist_state(variant: str, generator: ManifestGenerator) -> PlaylistState
         discontinuity_sequence=playlist.discontinuity_sequence,
         current_discontinuity=generator.current_discontinuity,
         ended=generator.ended,
+    )
+
+
+def _attributed(source: VariantsListed, bandwidths: dict[str, int]) -> tuple[Variant, ...]:
+    """The variants served, with what the source says of them; else with the bandwidth that was measured."""
+    described = {variant.uri: variant for variant in source.variants}
+    order = [name for name in described if name in bandwidths] + sorted(bandwidths.keys() - described.keys())
+    return tuple(
+        replace(
+            described.get(name, Variant(name, 0)),
+            uri=f"{name}/playlist.m3u8",
+            # BANDWIDTH is required (§4.4.6.2)
+            bandwidth=(described[name].bandwidth if name in described else 0) or bandwidths[name],
+        )
+        for name in order
     )

@@ -21,7 +21,9 @@ import sys
 import sysconfig
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import NoReturn, Self, TypeVar
+
+from broadcaster.errors import DemoError
 
 HOST = "127.0.0.1"
 GRPC_OFFSET = 10_000  # SeaweedFS also listens on each of its ports plus this
@@ -45,10 +47,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 T = TypeVar("T")
-
-
-class DemoError(Exception):
-    """A part of the demo cannot be started or has died. The first line says all; a log's tail may follow."""
 
 
 class Child:
@@ -149,6 +147,13 @@ class Child:
             waiting.cancel()
             death.cancel()
             await asyncio.gather(waiting, death, return_exceptions=True)
+
+    async def watch(self) -> NoReturn:
+        """Wait until it has ended, and raise DemoError, of one line, then."""
+        status = await self.wait()
+        how = f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
+        last = self.log_tail(1)
+        raise DemoError(f"{self.name} {how}" + (f"; the last line of its log: {last}" if last else ""))
 
     def _signal(self, number: signal.Signals) -> None:
         # Only while it has not been waited for: later its id may be another's.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from broadcaster.config import Settings, load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import require_free
+from broadcaster.demo.children import Child, require_free
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.events import Event, SegmentPublished, StreamStarted
 from broadcaster.service import serve
@@ -22,24 +22,29 @@ async def run_demo(source: Path | None, port: int) -> None:
     """Run until cancelled; nothing is left behind, neither processes nor files.
 
     ``source`` is the HLS folder of a real Owncast, None for a simulated one. Raises DemoError when a part
-    cannot be started, ConfigError for a wrong setting.
+    cannot be started, ConfigError for a wrong setting; in a group, when either happens or a part dies later.
     """
     require_free(port)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broadcaster-demo-")))
         _say("starting SeaweedFS, in the place of the R2 bucket")
         bucket = await stack.enter_async_context(SeaweedBucket(folder / "bucket"))
+        parts = [bucket.child]
         if source is None:
             source = folder / "hls"
             _say("starting ffmpeg, in the place of Owncast, with two variants")
             owncast = await stack.enter_async_context(SimulatedOwncast(source, folder / "owncast"))
             await owncast.go_live()
-        await _serve(_settings(folder, source, port, bucket))
+            parts.append(owncast.encoder)
+        await _serve(_settings(folder, source, port, bucket), parts)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, parts: list[Child | None]) -> None:
     progress = _Progress()
     async with asyncio.TaskGroup() as group:
+        for part in parts:
+            if part is not None:
+                group.create_task(part.watch())
         group.create_task(serve(settings, on_ready=progress.ready, on_event=progress.note))
         group.create_task(progress.report())
 

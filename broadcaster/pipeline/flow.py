@@ -11,65 +11,29 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
-from broadcaster.channel import Channel, Publication, State
+from broadcaster.channel import Channel, State
 from broadcaster.discovery import (
     SourceEnded,
     SourceEvent,
-    SourceFile,
     SourceSegment,
     SourceWiped,
     VariantsListed,
 )
-from broadcaster.events import Observer, SegmentDiscovered, SegmentLost
+from broadcaster.events import Observer, SegmentDiscovered
 from broadcaster.pipeline.lane import Lane, Waiting
+from broadcaster.pipeline.neighbours import Keeper, Notebook, SegmentSource
+from broadcaster.pipeline.transfer import Transfer, changed
 from broadcaster.pipeline.uploader import Uploader
-from broadcaster.playlist import Segment
 
 logger = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
 LATE = 10.0  # seconds on the way after which a segment does not get through
 LATE_TARGET_DURATIONS = 3
-
-
-class SegmentSource(Protocol):
-    """Where segments come from."""
-
-    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
-        """Give every event to ``handle``, in order, until cancelled."""
-
-
-class Keeper(Protocol):
-    """Where segments wait."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that wait."""
-
-    @property
-    def limit(self) -> int:
-        """Bytes that may wait."""
-
-    async def keep(self, file: Path, key: str) -> Path:
-        """Hold on to a file; raises OSError."""
-
-    def drop(self, kept: Path) -> None:
-        """Let go of it."""
-
-
-class Notebook(Protocol):
-    """Where it is written down what is on its way."""
-
-    def discovered(self, segment: SourceSegment, key: str) -> None:
-        """A segment is on its way under this key."""
-
-    def save(self) -> None:
-        """Try again to write what could not be written."""
 
 
 class Pipeline:
@@ -96,7 +60,7 @@ class Pipeline:
         self._notebook = notebook
         self._channel = channel
         self._observe = observe
-        self._prefix = prefix
+        self._transfer = Transfer(uploader, spool, observe, prefix)
         self._end_grace = end_grace
         self._group = asyncio.TaskGroup()
         self._lanes: dict[str, Lane] = {}
@@ -124,7 +88,7 @@ class Pipeline:
             if (
                 segment.file
                 and kept is None
-                and _changed(segment.file) is None
+                and changed(segment.file) is None
                 and segment.file.path.is_file()
             ):
                 kept = segment.file.path
@@ -195,7 +159,7 @@ class Pipeline:
         self._last_segment = time.monotonic()
         self._source_ended = self._source_wiped = False
         lane = self._lane(segment.variant)
-        key = lane.key(f"{self._prefix}/{segment.run.id}/{segment.variant}", segment.name)
+        key = lane.key(self._transfer.folder(segment), segment.name)
         self._observe(SegmentDiscovered(segment.variant, segment.name))
         kept = segment.file.path if segment.file else None
         spooled = False
@@ -235,7 +199,9 @@ class Pipeline:
     async def _start_uploads(self, lane: Lane) -> None:
         while True:
             waiting = await lane.waiting.get()
-            waiting.upload = self._group.create_task(self._upload(lane, waiting), name=waiting.key)
+            waiting.upload = self._group.create_task(
+                self._transfer.publication(lane, waiting), name=waiting.key
+            )
             await lane.uploads.put((waiting, waiting.upload))
 
     async def _publish(self, lane: Lane) -> None:
@@ -248,70 +214,6 @@ class Pipeline:
                 self._spool.drop(waiting.kept)
             if not self._on_the_way:
                 self._idle.set()
-
-    async def _upload(self, lane: Lane, waiting: Waiting) -> Publication:
-        """A segment ends up in the bucket or lost, never in an exception that would stop the others."""
-        segment = waiting.segment
-        size, fault = 0, waiting.abandoned or segment.fault
-        if segment.file and waiting.kept and not fault:
-            try:
-                await self._upload_map(lane, segment)
-                size = await self._upload_file(waiting, segment.file, waiting.kept)
-            except OSError as error:
-                fault = f"cannot be read: {error.strerror}"
-            except asyncio.CancelledError:
-                if waiting.abandoned is None:
-                    raise
-                fault = waiting.abandoned
-        if fault:
-            logger.error("%s %s; it is listed as a gap", waiting.key, fault)
-            self._observe(SegmentLost(segment.variant, segment.name, fault))
-        map_key = self._map_key(segment) if size else None
-        return Publication(
-            variant=segment.variant,
-            run=segment.run,
-            key=waiting.key,
-            segment=Segment(
-                uri=self._uploader.url(waiting.key),
-                duration=segment.duration,
-                map_uri=self._uploader.url(map_key) if map_key else None,
-                program_date_time=segment.program_date_time,
-                gap=bool(fault),
-            ),
-            independent=segment.independent,
-            target_duration=segment.target_duration,
-            completed=None if fault or not segment.file else segment.file.modified,
-            size=size,
-            map_key=map_key,
-        )
-
-    def _map_key(self, segment: SourceSegment) -> str | None:
-        """The object of the segment's EXT-X-MAP."""
-        name = segment.map_file and segment.map_file.name
-        return f"{self._prefix}/{segment.run.id}/{segment.variant}/{name}" if name else None
-
-    async def _upload_map(self, lane: Lane, segment: SourceSegment) -> None:
-        """Wait until the bucket has the segment's EXT-X-MAP; each is uploaded once per run."""
-        key = self._map_key(segment)
-        if key is None or segment.map_file is None:
-            return
-        if key not in lane.maps:
-            upload = self._uploader.put(segment.variant, key, segment.map_file.path, look_first=True)
-            lane.maps[key] = self._group.create_task(upload, name=key)
-        await asyncio.shield(lane.maps[key])  # one segment that is given up must not end it for the others
-
-    async def _upload_file(self, waiting: Waiting, file: SourceFile, kept: Path) -> int:
-        """Upload until what the bucket has is what the source has; returns the size in bytes."""
-        while True:
-            recovered, waiting.recovered = waiting.recovered, False
-            size = await self._uploader.put(waiting.segment.variant, waiting.key, kept, look_first=recovered)
-            changed = _changed(file)
-            if changed is None:
-                return size
-            logger.warning("%s changed while it was uploaded; it is uploaded again", waiting.key)
-            file = changed
-            if waiting.spooled:
-                kept = await self._spool.keep(file.path, waiting.key)
 
     def _tick(self, now: float) -> None:
         self.last_tick = now
@@ -331,13 +233,3 @@ async def _wait_for(event: asyncio.Event, seconds: float) -> None:
 
 class _Stopped(Exception):  # noqa: N818 - no error: it ends the task group from inside
     """The pipeline was asked to stop."""
-
-
-def _changed(file: SourceFile) -> SourceFile | None:
-    """The file as it is now if it is another than it was; None also when it is gone."""
-    try:
-        status = file.path.stat()
-    except OSError:
-        return None
-    now = SourceFile(file.name, file.path, status.st_size, status.st_mtime_ns)
-    return None if now == file else now

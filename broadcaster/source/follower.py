@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourcePosition, SourceSegment
 from broadcaster.playlist import MediaPlaylist, Segment
 from broadcaster.source.completeness import NOT_THERE, CompletenessCheck, Look, OutsideError
+from broadcaster.source.names import encoder_id, is_offline_clip, local_name
 from broadcaster.source.playlist_file import printable
 from broadcaster.source.rescue import left_behind, missed_between
 
 logger = logging.getLogger(__name__)
 
-# Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it appends at the end.
-OFFLINE_CLIP = re.compile(r"(stream-)?offline(-\w+)?\.\w+")
-OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself contain - or _
 SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back within this
 MIN_PATIENCE = 1.0  # seconds
 STALE_TARGET_DURATIONS = 6
@@ -86,7 +82,7 @@ class Follower:
         listed = {
             playlist.media_sequence + index: segment
             for index, segment in enumerate(playlist.segments)
-            if not OFFLINE_CLIP.fullmatch(PurePosixPath(urlsplit(segment.uri).path).name)
+            if not is_offline_clip(segment)
         }
         if not listed:
             if playlist.ended:
@@ -111,8 +107,8 @@ class Follower:
 
     def recall(self, position: SourcePosition) -> None:
         """Go on where an earlier process stood: only what is new after that is reported."""
-        encoder_id, _, breaks = position.run.identity.rpartition("#")
-        self._encoder_id, self._breaks = encoder_id, int(breaks)
+        self._encoder_id, _, breaks = position.run.identity.rpartition("#")
+        self._breaks = int(breaks)
         self._known = {
             number: Segment(uri, timedelta(), program_date_time=time)
             for number, (uri, time) in position.known.items()
@@ -152,7 +148,7 @@ class Follower:
         if self._last is None:
             return False
         oldest_known = min(self._known, default=0)
-        return _encoder_id(listed[max(listed)]) != self._encoder_id or any(
+        return encoder_id(listed[max(listed)]) != self._encoder_id or any(
             number < oldest_known or not _same(self._known.get(number), segment)
             for number, segment in listed.items()
             if number <= self._last
@@ -175,7 +171,7 @@ class Follower:
     def _rescue_left_behind(self, playlist: MediaPlaylist, now: float) -> None:
         """A new run has replaced the playlist: take what its predecessor had finished and nobody saw."""
         last = self._known.get(self._last) if self._last is not None else None
-        if self._last is None or last is None or not OWNCAST_NAME.fullmatch(last.uri):
+        if self._last is None or last is None or not encoder_id(last):
             return  # without an id in its name a file may be the new run's
         duration = last.duration or timedelta(seconds=playlist.target_duration)
         for number, one in enumerate(left_behind(self._folder, last, duration), self._last + 1):
@@ -184,17 +180,17 @@ class Follower:
     def _accept(
         self, sequence: int, segment: Segment, playlist: MediaPlaylist, *, first: bool, now: float
     ) -> None:
-        name = _local_name(segment.uri)
-        encoder_id = _encoder_id(segment)
-        if encoder_id != self._encoder_id:
-            self._encoder_id, self._breaks = encoder_id, 0
+        name = local_name(segment.uri)
+        current_id = encoder_id(segment)
+        if current_id != self._encoder_id:
+            self._encoder_id, self._breaks = current_id, 0
         elif segment.discontinuity and self._last is not None:
             self._breaks += 1
-        map_name = _local_name(segment.map_uri) if segment.map_uri else None
+        map_name = local_name(segment.map_uri) if segment.map_uri else None
         self._pending.append(
             _Pending(
                 segment=segment,
-                run=self._assign_run(f"{encoder_id}#{self._breaks}"),
+                run=self._assign_run(f"{current_id}#{self._breaks}"),
                 sequence=sequence,
                 name=name or "invalid",
                 target_duration=playlist.target_duration,
@@ -264,29 +260,9 @@ class Follower:
         return end - pending.segment.duration
 
 
-def _encoder_id(segment: Segment) -> str:
-    match = OWNCAST_NAME.fullmatch(PurePosixPath(urlsplit(segment.uri).path).name)
-    return match["id"] if match else ""
-
-
 def _same(known: Segment | None, segment: Segment) -> bool:
     if known is None or known.uri != segment.uri:
         return False
     if known.program_date_time is None or segment.program_date_time is None:
         return True
     return abs(known.program_date_time - segment.program_date_time) < SAME_TIME
-
-
-def _local_name(uri: str) -> str | None:
-    """The path below the playlist's folder that a URI means, or None when it is not to be followed."""
-    try:
-        parts = urlsplit(uri)
-        path = PurePosixPath(unquote(parts.path, errors="strict"))
-    except ValueError:
-        return None
-    if parts.scheme or parts.netloc:
-        path = PurePosixPath(path.name)
-    name = path.as_posix()
-    if path.is_absolute() or ".." in path.parts or not name.isprintable() or "\\" in name:
-        return None
-    return name if path.name and len(name) <= 255 else None  # noqa: PLR2004 - NAME_MAX

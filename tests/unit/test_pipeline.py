@@ -176,6 +176,7 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.uploader.fault)
         assert "there is no such bucket" in str(line.pipeline.trouble)
+        line.store.failures.clear()
 
 
 async def test_a_broken_segment_is_a_gap(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""What ffmpeg is told: a test picture with a running clock and a tone, encoded with Owncast's own flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broadcaster.errors import DemoError
+
+IDLE = "offline"  # what stands in the place of a run's id in the idle clip's names
+# Needs a font, which not every machine has; testsrc2 draws a running time of its own.
+CLOCK = ",drawtext=text='%{localtime}':fontsize=h/10:fontcolor=white:box=1:x=(w-tw)/2:y=h-2*th:boxcolor=black"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One variant of the stream: pixels, and kbit/s of its video."""
+
+    width: int
+    height: int
+    bitrate: int
+
+
+RENDITIONS = (Rendition(640, 360, 800), Rendition(320, 180, 300))
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """ffmpeg's options for a receiver at ``url``; ``clock`` is a filter after the picture, or empty."""
+
+    url: str
+    variants: tuple[Rendition, ...]
+    segment_seconds: int
+    playlist_size: int  # segments
+    fps: int
+    clock: str
+
+    def live(self, run_id: str) -> list[str]:
+        """Options of a run that goes on until it is stopped."""
+        return [
+            *("-fflags", "+genpts", "-flags", "+cgop"),
+            *self._input(),
+            *(option for index, one in enumerate(self.variants) for option in self._rendition(index, one)),
+            *("-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-sc_threshold", "0"),
+            *self._output(run_id, len(self.variants)),
+            *("-hls_list_size", str(self.playlist_size)),
+            *("-hls_flags", "program_date_time+independent_segments+omit_endlist"),
+            *("-segment_format_options", "mpegts_flags=mpegts_copyts=1"),
+            *("-max_muxing_queue_size", "400"),
+            self.url + "/%v/stream.m3u8",
+        ]
+
+    def idle(self) -> list[str]:
+        """Options, after an input, that make it the finished playlist of an idle Owncast."""
+        copy = ["-map", "0", "-c", "copy", *self._output(IDLE, 1)]
+        return [*copy, "-hls_playlist_type", "event", self.url + "/%v/stream.m3u8"]
+
+    def _input(self) -> list[str]:
+        largest = max(self.variants, key=lambda one: one.height)
+        picture = f"testsrc2=size={largest.width}x{largest.height}:rate={self.fps}{self.clock}[out0]"
+        tone = "sine=frequency=440:beep_factor=4:sample_rate=48000[out1]"
+        return ["-re", "-f", "lavfi", "-i", f"{picture};{tone}"]
+
+    def _rendition(self, index: int, one: Rendition) -> list[str]:
+        frames = str(self.fps * self.segment_seconds)
+        values = {
+            "c:v": "libx264",
+            "b:v": f"{one.bitrate}k",
+            "maxrate:v": f"{one.bitrate * 106 // 100}k",
+            "bufsize:v": f"{one.bitrate * 12 // 10}k",
+            "g:v": frames,
+            "keyint_min:v": frames,
+            "profile:v": "high",
+            "r:v": str(self.fps),
+            "filter:v": f"scale={one.width}:{one.height}",
+            "c:a": "aac",
+            "b:a": "96k",
+        }
+        options = [part for key, value in values.items() for part in (f"-{key}:{index}", value)]
+        return ["-map", "v:0", "-map", "a:0?", *options]
+
+    def _output(self, run_id: str, count: int) -> list[str]:
+        streams = " ".join(f"v:{index},a:{index}" for index in range(count))
+        names = f"{self.url}/%v/stream-{run_id}-%d.ts"
+        options = ["-var_stream_map", streams, "-f", "hls", "-hls_time", str(self.segment_seconds)]
+        return [*options, "-master_pl_name", "stream.m3u8", "-hls_segment_filename", names, "-method", "PUT"]
+
+
+def clip_options(seconds: int) -> list[str]:
+    """Return the options, before a file's name, that make the offline clip."""
+    source = "smptebars=size=320x180:rate=24[out0];anullsrc=sample_rate=48000[out1]"
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "24", "-c:a", "aac"]
+    return ["-f", "lavfi", "-i", source, "-t", str(seconds), *codecs, "-f", "mpegts", "-y"]
+
+
+def ffmpeg() -> list[str]:
+    """Return the program with what it is always told. Raises DemoError when it is missing."""
+    try:
+        import imageio_ffmpeg  # noqa: PLC0415 - an extra: without it only the demo cannot run, and says so
+
+        return [str(imageio_ffmpeg.get_ffmpeg_exe()), "-hide_banner", "-loglevel", "warning", "-nostdin"]
+    except (ImportError, RuntimeError) as error:
+        raise DemoError("ffmpeg is missing: the package imageio-ffmpeg brings it") from error

@@ -1,0 +1,44 @@
+"""What the pipeline needs of its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from broadcaster.discovery import SourceEvent, SourceSegment
+
+
+class SegmentSource(Protocol):
+    """Where segments come from."""
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        """Give every event to ``handle``, in order, until cancelled."""
+
+
+class Keeper(Protocol):
+    """Where segments wait."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes that may wait."""
+
+    async def keep(self, file: Path, key: str) -> Path:
+        """Hold on to a file; raises OSError."""
+
+    def drop(self, kept: Path) -> None:
+        """Let go of it."""
+
+
+class Notebook(Protocol):
+    """Where it is written down what is on its way."""
+
+    def discovered(self, segment: SourceSegment, key: str) -> None:
+        """A segment is on its way under this key."""
+
+    def save(self) -> None:
+        """Try again to write what could not be written."""

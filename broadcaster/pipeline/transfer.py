@@ -1,0 +1,105 @@
+"""What becomes of one segment: it is in the bucket in the end, or it is a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from broadcaster.channel import Publication
+from broadcaster.discovery import SourceFile, SourceSegment
+from broadcaster.events import Observer, SegmentLost
+from broadcaster.pipeline.lane import Lane, Waiting
+from broadcaster.pipeline.neighbours import Keeper
+from broadcaster.pipeline.uploader import Uploader
+from broadcaster.playlist import Segment
+
+logger = logging.getLogger(__name__)
+
+
+class Transfer:
+    """Takes segments to the bucket; every object key begins with ``prefix``."""
+
+    def __init__(self, uploader: Uploader, spool: Keeper, observe: Observer, prefix: str) -> None:
+        self._uploader = uploader
+        self._spool = spool
+        self._observe = observe
+        self._prefix = prefix
+
+    def folder(self, segment: SourceSegment) -> str:
+        """Where the objects of the segment's variant and run are."""
+        return f"{self._prefix}/{segment.run.id}/{segment.variant}"
+
+    async def publication(self, lane: Lane, waiting: Waiting) -> Publication:
+        """A segment ends up in the bucket or lost, never in an exception that would stop the others."""
+        segment = waiting.segment
+        size, fault = 0, waiting.abandoned or segment.fault
+        if segment.file and waiting.kept and not fault:
+            try:
+                await self._upload_map(lane, segment)
+                size = await self._upload_file(waiting, segment.file, waiting.kept)
+            except OSError as error:
+                fault = f"cannot be read: {error.strerror}"
+            except asyncio.CancelledError:
+                if waiting.abandoned is None:
+                    raise
+                fault = waiting.abandoned
+        if fault:
+            logger.error("%s %s; it is listed as a gap", waiting.key, fault)
+            self._observe(SegmentLost(segment.variant, segment.name, fault))
+        map_key = self._map_key(segment) if size else None
+        return Publication(
+            variant=segment.variant,
+            run=segment.run,
+            key=waiting.key,
+            segment=Segment(
+                uri=self._uploader.url(waiting.key),
+                duration=segment.duration,
+                map_uri=self._uploader.url(map_key) if map_key else None,
+                program_date_time=segment.program_date_time,
+                gap=bool(fault),
+            ),
+            independent=segment.independent,
+            target_duration=segment.target_duration,
+            completed=None if fault or not segment.file else segment.file.modified,
+            size=size,
+            map_key=map_key,
+        )
+
+    def _map_key(self, segment: SourceSegment) -> str | None:
+        """The object of the segment's EXT-X-MAP."""
+        name = segment.map_file and segment.map_file.name
+        return f"{self.folder(segment)}/{name}" if name else None
+
+    async def _upload_map(self, lane: Lane, segment: SourceSegment) -> None:
+        """Wait until the bucket has the segment's EXT-X-MAP; each is uploaded once per run."""
+        key = self._map_key(segment)
+        if key is None or segment.map_file is None:
+            return
+        if key not in lane.maps:
+            upload = self._uploader.put(segment.variant, key, segment.map_file.path, look_first=True)
+            lane.maps[key] = asyncio.create_task(upload, name=key)
+        await asyncio.shield(lane.maps[key])  # one segment that is given up must not end it for the others
+
+    async def _upload_file(self, waiting: Waiting, file: SourceFile, kept: Path) -> int:
+        """Upload until what the bucket has is what the source has; returns the size in bytes."""
+        while True:
+            recovered, waiting.recovered = waiting.recovered, False
+            size = await self._uploader.put(waiting.segment.variant, waiting.key, kept, look_first=recovered)
+            now = changed(file)
+            if now is None:
+                return size
+            logger.warning("%s changed while it was uploaded; it is uploaded again", waiting.key)
+            file = now
+            if waiting.spooled:
+                kept = await self._spool.keep(file.path, waiting.key)
+
+
+def changed(file: SourceFile) -> SourceFile | None:
+    """The file as it is now if it is another than it was; None also when it is gone."""
+    try:
+        status = file.path.stat()
+    except OSError:
+        return None
+    now = SourceFile(file.name, file.path, status.st_size, status.st_mtime_ns)
+    return None if now == file else now

@@ -1,0 +1,39 @@
+"""What the names of segments say, and which of them are fit to be followed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from broadcaster.playlist import Segment
+
+# Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it appends at the end.
+OFFLINE_CLIP = re.compile(r"(stream-)?offline(-\w+)?\.\w+")
+OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself contain - or _
+
+
+def is_offline_clip(segment: Segment) -> bool:
+    """Whether it is one of Owncast's clips that stand in for a stream."""
+    return bool(OFFLINE_CLIP.fullmatch(PurePosixPath(urlsplit(segment.uri).path).name))
+
+
+def encoder_id(segment: Segment) -> str:
+    """The id of Owncast's encoder run, empty for other writers."""
+    match = OWNCAST_NAME.fullmatch(PurePosixPath(urlsplit(segment.uri).path).name)
+    return match["id"] if match else ""
+
+
+def local_name(uri: str) -> str | None:
+    """The path below the playlist's folder that a URI means, or None when it is not to be followed."""
+    try:
+        parts = urlsplit(uri)
+        path = PurePosixPath(unquote(parts.path, errors="strict"))
+    except ValueError:
+        return None
+    if parts.scheme or parts.netloc:
+        path = PurePosixPath(path.name)
+    name = path.as_posix()
+    if path.is_absolute() or ".." in path.parts or not name.isprintable() or "\\" in name:
+        return None
+    return name if path.name and len(name) <= 255 else None  # noqa: PLR2004 - NAME_MAX

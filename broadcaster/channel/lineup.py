@@ -16,6 +16,7 @@ class Lineup:
     """The segments that wait for their siblings, by variant, in order."""
 
     held: dict[str, list[Publication]] = field(default_factory=dict)
+    expected: set[str] = field(default_factory=set)  # variants with segments on their way
     since: float | None = None  # monotonic
 
     def add(self, publication: Publication) -> None:
@@ -34,10 +35,13 @@ class Lineup:
         return began is not None and source.modified >= began and names == self.held.keys()
 
     def has_waited(self, now: float) -> bool:
-        """Whether waiting has taken too long by now (monotonic, seconds)."""
+        """Whether it has taken too long by now (monotonic, seconds), and nothing that comes is missing."""
         if self.since is None:
             self.since = now
-        return now - self.since >= PATIENCE_TARGET_DURATIONS * self.target_duration
+        return (
+            self.expected <= self.held.keys()
+            and now - self.since >= PATIENCE_TARGET_DURATIONS * self.target_duration
+        )
 
     @property
     def target_duration(self) -> int:

@@ -105,6 +105,10 @@ class Channel:
         elif self.state is State.LIVE:
             self._render_main()
 
+    def expect(self, variant: str) -> None:
+        """A segment of this variant is on its way: a stream that starts does not leave it out."""
+        self._lineup.expected.add(variant)
+
     def publish(self, publication: Publication) -> None:
         """Make a segment visible to viewers."""
         if self.state is State.LIVE and self._needs_new_playlists(publication):

@@ -142,7 +142,7 @@ class Child:
             if waiting.done():
                 return waiting.result()
             status = f"ended with status {death.result()}" if death.done() else f"not ready in {within:g} s"
-            raise DemoError(f"{self.name}: {status}; the end of {self.log}:\n{self.log_tail()}")
+            raise DemoError(f"{self.name}: {status}; the end of its log:\n{self.log_tail()}")
         finally:
             waiting.cancel()
             death.cancel()
@@ -173,7 +173,7 @@ async def run(name: str, command: Sequence[str | Path], log: Path, *, within: fl
     finally:
         await child.kill()
     if status:
-        raise DemoError(f"{name} failed with status {status}; the end of {log}:\n{child.log_tail()}")
+        raise DemoError(f"{name} failed with status {status}; the end of its log:\n{child.log_tail()}")
 
 
 async def poll(probe: Callable[[], Awaitable[bool]]) -> None:

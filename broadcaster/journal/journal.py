@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Published segments that are remembered per variant: enough to recognise a source's whole playlist again.
 REMEMBERED_SEGMENTS = 2000
-FORGET_EVERY = 200  # publications
+FORGET_EVERY = 200  # publications of a variant
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -69,7 +70,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._connection = open_database(self._path)
         self._unsaved: list[list[Statement]] = []
-        self._publications = 0
+        self._publications: Counter[str] = Counter()
 
     def close(self) -> None:
         """Write what can still be written and close the file."""
@@ -119,9 +120,9 @@ class Journal:
         statements: list[Statement] = []
         for change in changes:
             statements += self._change_statements(change)
-            self._publications += 1
-            if self._publications % FORGET_EVERY == 0:
-                variant = change.state.variant
+            variant = change.state.variant
+            self._publications[variant] += 1
+            if self._publications[variant] % FORGET_EVERY == 0:
                 statements.append((FORGET_SEGMENTS, (variant, variant, REMEMBERED_SEGMENTS)))
         self._write(*statements)
 

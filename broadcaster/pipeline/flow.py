@@ -102,6 +102,7 @@ class Pipeline:
                 recovered=True,
             )
             self._on_the_way[key] = waiting
+            self._channel.expect(segment.variant)
         if self._on_the_way:
             self._idle.clear()
             logger.info("%d segments were on their way and go on", len(self._on_the_way))
@@ -161,6 +162,7 @@ class Pipeline:
         lane = self._lane(segment.variant)
         key = lane.key(self._transfer.folder(segment), segment.name)
         self._observe(SegmentDiscovered(segment.variant, segment.name))
+        self._channel.expect(segment.variant)
         kept = segment.file.path if segment.file else None
         spooled = False
         if kept:

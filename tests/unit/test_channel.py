@@ -100,6 +100,20 @@ def test_does_not_wait_for_ever() -> None:
     ]
 
 
+def test_waits_for_what_is_on_its_way() -> None:
+    """However long an upload takes, a stream does not start without a variant that has segments."""
+    stage = Stage()
+    stage.channel.expect("0")
+    stage.channel.expect("1")
+    stage.publish("0", 0)
+    stage.channel.tick(1000.0)
+    stage.channel.tick(2000.0)
+    assert stage.main() is None
+    stage.publish("1", 0)
+    stage.channel.tick(2001.0)
+    assert stage.channel.state is State.LIVE
+
+
 def test_one_variant_is_served_as_its_media_playlist() -> None:
     """With one variant, the main playlist is the media playlist, and follows it."""
     stage = Stage()

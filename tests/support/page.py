@@ -1,0 +1,91 @@
+"""The viewer's page as a test sees it: its own state, its video element, and what it asks the network for."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from playwright.async_api import Page, Request, Response
+
+LOOK = """() => {
+    const video = document.querySelector("video");
+    return {
+        ...window.broadcasterViewer,
+        clock: performance.now() / 1000,
+        time: video.currentTime,
+        frames: video.getVideoPlaybackQuality().totalVideoFrames,
+        dropped: video.getVideoPlaybackQuality().droppedVideoFrames,
+    };
+}"""
+
+
+async def seen(page: Page) -> dict[str, Any]:
+    """Read the page's state, where its picture is, and the page's own clock in seconds."""
+    return cast("dict[str, Any]", await page.evaluate(LOOK))
+
+
+async def until(page: Page, what: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+    """Wait for a state; when it does not come, the failure shows the one that was there."""
+    deadline = time.monotonic() + seconds
+    while not what(state := await seen(page)):
+        assert time.monotonic() < deadline, json.dumps(state)
+        await asyncio.sleep(0.1)
+    return state
+
+
+def is_(status: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda state: state["status"] == status
+
+
+@contextlib.contextmanager
+def no_complaints(page: Page) -> Iterator[None]:
+    """Fail on any script error and on anything that the content security policy refused."""
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if "Security Policy" in line.text else None)
+    yield
+    assert complaints == []
+
+
+class Traffic:
+    """Every request of a page, and what came of it, from here on."""
+
+    def __init__(self, page: Page) -> None:
+        self.requested: list[str] = []
+        self.refused: list[tuple[int, str]] = []
+        self.loads = 0  # of the page itself
+        self._another = asyncio.Event()
+        page.on("request", self._asked)
+        page.on("response", self._note)
+        page.on("domcontentloaded", self._loaded)
+
+    @property
+    def segments(self) -> list[str]:
+        """The addresses of the segments that were asked for, in order."""
+        return [url for url in self.requested if url.partition("?")[0].endswith(".ts")]
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """All the other addresses."""
+        segments = set(self.segments)
+        return [url for url in self.requested if url not in segments]
+
+    async def until_asked_for(self, part: str, *, within: float) -> None:
+        """Wait for a request whose address contains ``part``, from the beginning on."""
+        async with asyncio.timeout(within):
+            while not any(part in url for url in self.requested):
+                self._another.clear()
+                await self._another.wait()
+
+    def _asked(self, request: Request) -> None:
+        self.requested.append(request.url)
+        self._another.set()
+
+    def _note(self, response: Response) -> None:
+        if response.status >= 400:
+            self.refused.append((response.status, response.url))
+
+    def _loaded(self, _: Page) -> None:
+        self.loads += 1

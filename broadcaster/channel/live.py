@@ -71,6 +71,7 @@ class Channel:
         self._variants: dict[str, _VariantState] = {}
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
         self._timeline = Timeline({}, ())
+        self._longest = timedelta()  # of all playlists, ended ones too: players may still hold one
         self._lineup = Lineup()
         self._main: Rendered | None = None
         if memory:
@@ -168,8 +169,7 @@ class Channel:
             for name, state in previous.items()
             if name not in self._variants
         ]
-        longest = max((state.generator.longest for state in previous.values()), default=timedelta())
-        self._ledger.retired(gone, longest + timedelta(seconds=target_duration))
+        self._ledger.retired(gone, self._longest + timedelta(seconds=target_duration))
         self.state = State.LIVE
         for publication in held:
             self._show(publication)
@@ -186,6 +186,7 @@ class Channel:
         segment = self._timeline.place(publication.segment, publication.run.number)
         generator.append(segment, discontinuity=publication.run.number, independent=publication.independent)
         state.newest_run = publication.run.number
+        self._longest = max(self._longest, generator.longest)
         self._positions[publication.variant] = (generator.next_media_sequence, publication.run.number)
         if publication.size and segment.duration:
             bits_per_second = int(publication.size * 8 / segment.duration.total_seconds())
@@ -193,7 +194,7 @@ class Channel:
         return Change(
             state=_playlist_state(publication.variant, generator),
             added=generator.listed_from(number),
-            availability=generator.longest + timedelta(seconds=target_duration),
+            availability=self._longest + timedelta(seconds=target_duration),
             run=publication.run,
             shift=self._timeline.shift(publication.run.number),
             key=publication.key,
@@ -238,6 +239,7 @@ class Channel:
                 current_discontinuity=was.current_discontinuity,
                 ended=was.ended,
             )
+            self._longest = max(self._longest, generator.longest)
             rendered = self._render_media(generator)
             self._variants[was.variant] = _VariantState(generator, rendered, was.current_discontinuity)
         if self._variants:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from broadcaster.channel import Channel, State
@@ -92,9 +91,8 @@ class Pipeline:
                 and segment.file.path.is_file()
             ):
                 kept = segment.file.path
-            fault = segment.fault or ("was lost with its process" if kept is None else None)
             waiting = Waiting(
-                segment if kept else replace(segment, file=None, fault=fault),
+                segment,
                 key,
                 kept,
                 spooled=key in spooled,

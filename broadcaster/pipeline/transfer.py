@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-from pathlib import Path
 
 from broadcaster.channel import Publication
 from broadcaster.discovery import SourceFile, SourceSegment
@@ -34,10 +34,10 @@ class Transfer:
         """A segment ends up in the bucket or lost, never in an exception that would stop the others."""
         segment = waiting.segment
         size, fault = 0, waiting.abandoned or segment.fault
-        if segment.file and waiting.kept and not fault:
+        if segment.file and not fault:
             try:
                 await self._upload_map(lane, segment)
-                size = await self._upload_file(waiting, segment.file, waiting.kept)
+                size = await self._upload_file(waiting, segment.file)
             except OSError as error:
                 fault = f"cannot be read: {error.strerror}"
             except asyncio.CancelledError:
@@ -81,8 +81,13 @@ class Transfer:
             lane.maps[key] = asyncio.create_task(upload, name=key)
         await asyncio.shield(lane.maps[key])  # one segment that is given up must not end it for the others
 
-    async def _upload_file(self, waiting: Waiting, file: SourceFile, kept: Path) -> int:
+    async def _upload_file(self, waiting: Waiting, file: SourceFile) -> int:
         """Upload until what the bucket has is what the source has; returns the size in bytes."""
+        kept = waiting.kept
+        if kept is None:  # an earlier process had let go of it, but had not listed it
+            if await self._uploader.holds(waiting.segment.variant, waiting.key, file.size):
+                return file.size
+            raise FileNotFoundError(errno.ENOENT, "it went with its process")
         while True:
             recovered, waiting.recovered = waiting.recovered, False
             size = await self._uploader.put(waiting.segment.variant, waiting.key, kept, look_first=recovered)

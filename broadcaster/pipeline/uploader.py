@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
@@ -18,6 +18,8 @@ from broadcaster.errors import StorageError, StorageRefused
 from broadcaster.events import Observer, SegmentUploaded, UploadFailed
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PARALLEL_UPLOADS = 24  # connections in all; the client's pool has a few more
 PARALLEL_PROBES = 2  # while the bucket fails
@@ -69,30 +71,44 @@ class Uploader:
         ``look_first`` asks whether the bucket has it already, whole, before it is sent.
         Raises OSError when the file cannot be read; failures of the bucket are tried again.
         """
-        size = 0
-        async for attempt in AsyncRetrying(
+
+        async def attempt(deadline: float) -> int:
+            body = await asyncio.to_thread(path.read_bytes)
+            if look_first and await self._store.size(key, deadline=deadline) == len(body):
+                return len(body)
+            started = time.perf_counter()
+            await self._store.put(key, body, deadline=deadline)
+            self._observe(SegmentUploaded(variant, key, len(body), time.perf_counter() - started))
+            return len(body)
+
+        return await self._insist(variant, attempt)
+
+    async def holds(self, variant: str, key: str, size: int) -> bool:
+        """Whether the bucket has the object whole; asks until it gets an answer."""
+
+        async def attempt(deadline: float) -> int | None:
+            return await self._store.size(key, deadline=deadline)
+
+        return await self._insist(variant, attempt) == size
+
+    async def _insist(self, variant: str, attempt: Callable[[float], Awaitable[T]]) -> T:
+        """Make the attempt, given its deadline in seconds, until the bucket does its part."""
+        retrying = AsyncRetrying(
             retry=retry_if_exception_type(StorageError),
             wait=_pause,
             sleep=self._sleep,
             before_sleep=lambda state: self._note_failure(variant, state),
-        ):
-            with attempt:
-                tried = attempt.retry_state.attempt_number - 1
+        )
+        async for trial in retrying:
+            with trial:
+                tried = trial.retry_state.attempt_number - 1
                 deadline = min(MIN_DEADLINE * 2 ** min(tried, 8), MAX_DEADLINE)
                 # While the bucket fails, a few attempts find out whether it is back; the others would only
                 # hold connections and memory. A body is in memory only while it has a slot.
                 async with self._probes if self.fault else self._slots:
-                    body = await asyncio.to_thread(path.read_bytes)
-                    size = len(body)
-                    if look_first and await self._store.size(key, deadline=deadline) == size:
-                        self._clear_fault()
-                        return size
-                    started = time.perf_counter()
-                    await self._store.put(key, body, deadline=deadline)
-                    seconds = time.perf_counter() - started
+                    result = await attempt(deadline)
                 self._clear_fault()
-                self._observe(SegmentUploaded(variant, key, size, seconds))
-        return size
+        return result
 
     async def _sleep(self, seconds: float) -> None:
         """Wait for the next attempt, or until another one got through."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -143,7 +144,7 @@ class Scanner:
             return {}
 
     def _discover(self) -> None:
-        for path in [*sorted(self._root.glob("*.m3u8")), *sorted(self._root.glob("*/*.m3u8"))]:
+        for path in self._playlists():
             if path in self._followed or path in self._refused:
                 continue
             variant = variant_name(path.relative_to(self._root).as_posix())
@@ -158,6 +159,14 @@ class Scanner:
             if variant in self._positions:
                 follower.recall(self._positions.pop(variant))
             self._followed[path] = _Followed(PlaylistFile(self._root, path), follower)
+
+    def _playlists(self) -> list[Path]:
+        found: list[Path] = []
+        for pattern in ("*.m3u8", "*/*.m3u8"):
+            # A folder that vanishes under our eyes changes its parent's time: it is looked at again.
+            with contextlib.suppress(OSError):
+                found += sorted(self._root.glob(pattern))
+        return found
 
     def _variants_listed(self, file: PlaylistFile, playlist: MultivariantPlaylist) -> VariantsListed:
         listed = []

@@ -268,3 +268,22 @@ async def test_wiped_after_its_end_a_stream_is_over_at_once(tmp_path: Path) -> N
         line.source.events.put_nowait(SourceWiped())
         await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
     assert line.playlist().ended
+
+
+async def test_killed_before_a_stream_went_live(tmp_path: Path) -> None:
+    """Segments that were stored, but not listed when the process died, are listed by the next one."""
+    line = Line(tmp_path)
+    async with running(line):
+        line.know_variants("0", "1")
+        line.discover(line.file("a.ts"))
+        await line.until(lambda: line.store.puts)
+    assert line.channel.state is State.STARTING
+    (tmp_path / "a.ts").unlink()
+    again = Line(tmp_path)
+    again.store.objects = line.store.objects
+    recalled = again.journal.recall()
+    again.pipeline.resume(((one.segment, one.key) for one in recalled.pending), {}, recalled.keys)
+    async with running(again):
+        await again.until_published(1)
+    assert [segment.gap for segment in again.playlist().segments] == [False]
+    assert again.store.puts == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from broadcaster.config import Settings, load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, require_free
+from broadcaster.demo.children import HOST, Child, require_free
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.events import Event, SegmentPublished, StreamStarted
 from broadcaster.service import serve
@@ -59,7 +59,7 @@ class _Progress:
 
     def ready(self, address: str) -> None:
         self._address = address
-        _say("waiting for the first segments")
+        _say(f"waiting for the first segments; the page is at {address}/")
 
     def note(self, event: Event) -> None:
         match event:
@@ -80,6 +80,8 @@ class _Progress:
 
 def _settings(folder: Path, source: Path, port: int, bucket: SeaweedBucket) -> Settings:
     return load(
+        _env_file=None,  # what is set up for a real bucket does not concern the demo
+        BROADCASTER_HOST=HOST,
         BROADCASTER_HLS_DIR=source,
         BROADCASTER_STATE_DIR=folder / "state",
         BROADCASTER_PORT=port,

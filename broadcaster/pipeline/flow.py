@@ -31,6 +31,7 @@ from broadcaster.pipeline.uploader import Uploader
 logger = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
+WIPED_FOR = 2.0  # seconds; a file system that is away for a moment is no wipe
 LATE = 10.0  # seconds on the way after which a segment does not get through
 LATE_TARGET_DURATIONS = 3
 
@@ -68,8 +69,7 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_segment = time.monotonic()
-        self._source_ended = False
-        self._source_wiped = False
+        self._wiped_since: float | None = None  # monotonic
 
     def resume(
         self,
@@ -148,15 +148,16 @@ class Pipeline:
                 await self._discover(event)
             case VariantsListed():
                 self._channel.list_variants(event)
-            case SourceEnded():
-                self._source_ended = True
             case SourceWiped():
-                # Wiped in the middle of a stream, it may go on; wiped after its end, it will not.
-                self._source_wiped = self._source_ended
+                self._wiped_since = time.monotonic()
+            case SourceEnded():
+                # Provisional: Owncast takes the same stream up again within five minutes. The grace time
+                # counts from the last segment.
+                logger.info("variant %s says that it has ended", event.variant)
 
     async def _discover(self, segment: SourceSegment) -> None:
         self._last_segment = time.monotonic()
-        self._source_ended = self._source_wiped = False
+        self._wiped_since = None
         lane = self._lane(segment.variant)
         key = lane.key(self._transfer.folder(segment), segment.name)
         self._observe(SegmentDiscovered(segment.variant, segment.name))
@@ -221,7 +222,8 @@ class Pipeline:
         self._channel.tick(now)
         if self._on_the_way or self._channel.state not in (State.STARTING, State.LIVE):
             return
-        if self._source_wiped or now - self._last_segment > self._end_grace:
+        wiped = self._wiped_since is not None and now - self._wiped_since > WIPED_FOR
+        if wiped or now - self._last_segment > self._end_grace:
             self._channel.end()
 
 

@@ -107,7 +107,11 @@ class Scanner:
             return True
         if followed.left_out_since is None:
             followed.left_out_since = now
-        elif now - followed.left_out_since > LEFT_OUT_FOR and not followed.reported:
+        elif (
+            not followed.reported
+            and now - followed.left_out_since > LEFT_OUT_FOR
+            and followed.file.path.exists()
+        ):
             followed.reported = True
             logger.warning(
                 "%s is not listed in the multivariant playlist; it is not followed", followed.file.name

@@ -7,21 +7,20 @@ marks the seams with DISCONTINUITY, and points at a "bucket" on another port.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import json
 import re
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import imageio_ffmpeg
 import pytest
 from aiohttp import web
 
+from tests.support.page import is_, no_complaints, seen, until
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator
 
     from playwright.async_api import Page
 
@@ -230,37 +229,6 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     await station.stop()
     await origin.cleanup()
     await bucket.cleanup()
-
-
-async def seen(page: Page) -> dict[str, Any]:
-    """Read the page's state and where its picture is."""
-    found = await page.evaluate(
-        "() => ({...window.broadcasterViewer, time: document.querySelector('video').currentTime})"
-    )
-    return cast("dict[str, Any]", found)
-
-
-async def until(page: Page, what: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
-    """Wait for a state; when it does not come, the failure shows the one that was there."""
-    deadline = time.monotonic() + seconds
-    while not what(state := await seen(page)):
-        assert time.monotonic() < deadline, json.dumps(state)
-        await asyncio.sleep(0.1)
-    return state
-
-
-def is_(status: str) -> Callable[[dict[str, Any]], bool]:
-    return lambda state: state["status"] == status
-
-
-@contextlib.contextmanager
-def no_complaints(page: Page) -> Iterator[None]:
-    """Fail on any script error and on anything that the content security policy refused."""
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda line: complaints.append(line.text) if "Security Policy" in line.text else None)
-    yield
-    assert complaints == []
 
 
 async def test_page_follows_streams_from_offline_to_the_next_stream(

@@ -21,8 +21,9 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import HOST, Child, DemoError, free_ports, is_free, poll
+from broadcaster.demo.children import HOST, Child, free_ports, is_free, poll
 from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.errors import DemoError
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

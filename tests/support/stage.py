@@ -1,18 +1,33 @@
 """Everything together: the simulated Owncast, a bucket, the service and a strict viewer."""
 
+import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
 from tests.support.service import Service, running_service
-from tests.support.watcher import Watcher, watching
+from tests.support.watcher import Availability, Watcher, watching
 
 VARIANTS = ("0", "1")
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What the bucket has of all that was finished."""
+
+    missing: set[SegmentKey]
+    different: list[str] = field(default_factory=list)  # object keys
+    objects: int = 0
 
 
 class Stage:
@@ -50,6 +65,54 @@ class Stage:
         assert self.watcher.missing == []
         return len(finished)
 
+    async def settled(self, within: float) -> float:
+        """Wait until nothing is on its way and viewers see each variant's newest; returns the seconds.
+
+        Unlike ``drained`` it does not mind segments that came and went between two looks of the viewer.
+        """
+        started = time.monotonic()
+        newest = {key[1]: key for key in self.owncast.finished}  # in order of arrival
+
+        async def nothing_on_its_way() -> bool:
+            return (
+                all(key in self._shown(variant) for variant, key in newest.items())
+                and (await self.service.health())["backlog"] == 0
+            )
+
+        async with asyncio.timeout(within):
+            await poll(nothing_on_its_way)
+        await self.watcher.all_answered()
+        return time.monotonic() - started
+
+    async def check_zeros(self, hint: str = "") -> None:
+        """Nothing missing by the bucket's own list, nothing different, no rule broken, no URL unanswered.
+
+        Nor may viewers have seen a finished segment as a gap.
+        """
+        finished, watcher = self.owncast.finished, self.watcher
+        found = await take_inventory(self.bucket, finished)
+        seen = {url_key(url) for url in watcher.listed.values()}
+        gaps = sorted((seen & finished.keys()).difference(*(self._shown(one) for one in VARIANTS)))
+        versions = sum(len(versions) for versions in watcher.versions.values())
+        print(
+            f"{len(finished)} segments, {versions} versions of playlists: missing {len(found.missing)}, "
+            f"different {len(found.different)}, violations {len(watcher.violations)}, "
+            f"unanswered {len(watcher.missing)}, gaps {len(gaps)}"
+        )
+        assert found.missing == set(), hint
+        assert found.different == [], hint
+        assert watcher.violations == [], hint
+        assert watcher.missing == [], hint
+        assert gaps == [], hint
+        log = self.service.log.read_text()
+        assert "Traceback" not in log, hint
+        assert self.bucket.secret_access_key not in log, hint
+        assert self.bucket.access_key_id not in log, hint
+
+    def _shown(self, variant: str) -> set[SegmentKey]:
+        """Segments that viewers could play."""
+        return {url_key(url) for url in self.watcher.segments(variant)}
+
     def _unlisted(self) -> list[SegmentKey]:
         return sorted(set(self.owncast.finished) - set(self._urls()))
 
@@ -63,15 +126,48 @@ def url_key(url: str) -> SegmentKey:
     return (name.removeprefix("stream-").rpartition("-")[0], variant, name)
 
 
+async def take_inventory(bucket: SeaweedBucket, finished: dict[SegmentKey, str]) -> Inventory:
+    """Hold the bucket's objects against the SHA-256 of every finished segment."""
+    keys = [key for key in await object_keys(bucket) if url_key(key) in finished]
+    found = Inventory(set(finished) - {url_key(key) for key in keys}, objects=len(keys))
+    async with aiohttp.ClientSession() as session:
+        for key in keys:
+            async with session.get(f"{bucket.public_url}/{key}") as response:
+                if hashlib.sha256(await response.read()).hexdigest() != finished[url_key(key)]:
+                    found.different.append(key)
+    return found
+
+
+async def object_keys(bucket: SeaweedBucket) -> list[str]:
+    """The key of every segment in the bucket."""
+    config = AioConfig(read_timeout=5, retries={"total_max_attempts": 1})
+    async with get_session().create_client(
+        "s3",
+        config=config,
+        region_name="auto",
+        endpoint_url=bucket.endpoint_url,
+        aws_access_key_id=bucket.access_key_id,
+        aws_secret_access_key=bucket.secret_access_key,
+    ) as client:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket.bucket, Prefix="live/")
+        return [one["Key"] async for page in pages for one in page.get("Contents", [])]
+
+
 @asynccontextmanager
 async def stage(
-    tmp_path: Path, bucket: SeaweedBucket, *, segment_seconds: int, patient: bool = False, **settings: str
+    tmp_path: Path,
+    bucket: SeaweedBucket,
+    *,
+    segment_seconds: int,
+    patient: bool = False,
+    availability: Availability | None = None,
+    **settings: str,
 ) -> AsyncIterator[Stage]:
     """Owncast idle, the service following, a viewer watching; objects are kept, to be checked."""
     settings = {"BROADCASTER_RETENTION": "keep", **settings}
     async with (
         SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=segment_seconds) as owncast,
         running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
-        watching(service.address, patient=patient) as watcher,
+        watching(service.address, patient=patient, bucket=availability) as watcher,
     ):
         yield Stage(owncast, bucket, service, watcher)

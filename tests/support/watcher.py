@@ -1,8 +1,8 @@
 """A strict viewer: polls every playlist, judges each version, and asks for all that is listed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 
@@ -10,15 +10,36 @@ from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.rules import last_number, violations
 
 INTERVAL = 0.1  # seconds between polls
+UNREACHABLE_AFTER = 5.0  # seconds without an answer of a bucket
+
+
+class Availability:
+    """Whether the bucket is up, as the test knows that disturbs it."""
+
+    def __init__(self) -> None:
+        self.up = asyncio.Event()
+        self.up.set()
+        self.disturbances = 0
+
+    @contextmanager
+    def disturbed(self) -> Iterator[None]:
+        """Inside, the bucket need not answer."""
+        self.disturbances += 1
+        self.up.clear()
+        try:
+            yield
+        finally:
+            self.up.set()
 
 
 class Watcher:
     """Watches one service at ``address``. What it found is in ``violations`` and ``missing``.
 
-    With ``patient`` it takes a service that does not answer for one that is being restarted.
+    With ``patient`` it takes a service that does not answer for one that is being restarted. With ``bucket``
+    it asks for a URL again when the bucket was disturbed meanwhile, and does not wait for the answers.
     """
 
-    def __init__(self, address: str, *, patient: bool = False) -> None:
+    def __init__(self, address: str, *, patient: bool = False, bucket: Availability | None = None) -> None:
         self.violations: list[str] = []
         self.missing: list[str] = []
         self.versions: dict[str, list[MediaPlaylist]] = {}
@@ -26,11 +47,15 @@ class Watcher:
         self.changed = asyncio.Event()
         self._address = address
         self._patient = patient
+        self._bucket = bucket
+        self._questions = asyncio.TaskGroup()
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._etags: dict[str, str] = {}
+        self._served: set[str] = set()
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as self._questions:
             while True:
                 for variant, path in await self._variants(session):
                     await self._look(session, variant, path)
@@ -90,7 +115,7 @@ class Watcher:
             known = self.listed.setdefault((variant, number), segment.uri)
             if known != segment.uri:
                 self.violations.append(f"variant {variant}: number {number} was {known}, is {segment.uri}")
-        await asyncio.gather(*(self._ask(session, s.uri) for s in playlist.segments if not s.gap))
+        await self._ask_for(session, [segment.uri for segment in playlist.segments if not segment.gap])
         versions.append(playlist)
         self.changed.set()
 
@@ -98,16 +123,52 @@ class Watcher:
         headers = {"If-None-Match": self._etags[path]} if conditional and path in self._etags else {}
         try:
             async with session.get(self._address + path, headers=headers) as response:
+                if response.status == 404 and path in self._served:
+                    self.violations.append(f"{path} is gone")
                 if response.status in (304, 404):
                     return None
                 response.raise_for_status()
                 if conditional:
                     self._etags[path] = response.headers["ETag"]
-                return await response.text()
-        except (aiohttp.ClientConnectionError, ConnectionError):
+                text = await response.text()
+                self._served.add(path)
+                return text
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError):
             if not self._patient:
                 raise
             return None
+
+    async def all_answered(self) -> None:
+        """Wait until the bucket has answered for every URL that was listed."""
+        await asyncio.gather(*self._asking.values())
+
+    async def _ask_for(self, session: aiohttp.ClientSession, urls: Iterable[str]) -> None:
+        if self._bucket is None:
+            await asyncio.gather(*(self._ask(session, url) for url in urls))
+            return
+        for url in urls:
+            if url not in self._asking or self._asking[url].done():
+                asking = self._ask_until_answered(session, url, self._bucket)
+                self._asking[url] = self._questions.create_task(asking)
+
+    async def _ask_until_answered(
+        self, session: aiohttp.ClientSession, url: str, bucket: Availability
+    ) -> None:
+        """A bucket that is down on purpose is asked again once it is back. A 404 always counts."""
+        while True:
+            await bucket.up.wait()
+            before = bucket.disturbances
+            status = 0
+            try:
+                async with asyncio.timeout(UNREACHABLE_AFTER), session.head(url) as response:
+                    status, answer = response.status, f"{response.status}"
+            except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+                answer = type(error).__name__
+            if status == 200:
+                return
+            if 400 <= status < 500 or bucket.disturbances == before:
+                self.missing.append(f"{url}: {answer}")
+                return
 
     async def _ask(self, session: aiohttp.ClientSession, url: str) -> None:
         async with session.head(url) as response:
@@ -116,9 +177,11 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watching(address: str, *, patient: bool = False) -> AsyncIterator[Watcher]:
+async def watching(
+    address: str, *, patient: bool = False, bucket: Availability | None = None
+) -> AsyncIterator[Watcher]:
     """A watcher at work. One that dies fails the test: it would have seen nothing."""
-    watcher = Watcher(address, patient=patient)
+    watcher = Watcher(address, patient=patient, bucket=bucket)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(watcher.run())
         yield watcher

@@ -255,16 +255,19 @@ async def test_the_stream_ends_after_the_grace_time(tmp_path: Path) -> None:
     assert [segment.discontinuity for segment in playlist.segments] == [True]
 
 
-async def test_wiped_after_its_end_a_stream_is_over_at_once(tmp_path: Path) -> None:
-    """A folder wiped after ENDLIST ends the stream without waiting; wiped in mid-stream it does not."""
+async def test_a_wiped_folder_ends_the_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wipe ends the stream at once; ENDLIST, or a folder that is away for a moment, does not."""
     async with running(Line(tmp_path)) as line:
         line.discover(line.file("0.ts"), number=0)
         await line.until_published(1)
         line.source.events.put_nowait(SourceWiped())
         line.discover(line.file("1.ts"), number=1, run=1)
         await line.until_published(2)
-        assert line.channel.state is State.LIVE
         line.source.events.put_nowait(SourceEnded("0"))
+        monkeypatch.setattr("broadcaster.pipeline.flow.WIPED_FOR", 0.01)
+        line.discover(line.file("2.ts"), number=2, run=1)
+        await line.until_published(3)
+        assert line.channel.state is State.LIVE
         line.source.events.put_nowait(SourceWiped())
         await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
     assert line.playlist().ended

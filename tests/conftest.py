@@ -1,4 +1,4 @@
-"""Real servers for the integration tests, each started once where tests can share it."""
+"""Real servers for the tests that need them."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

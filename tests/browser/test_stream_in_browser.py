@@ -1,0 +1,96 @@
+"""A real Chromium plays the page of the real service: simulated Owncast, SeaweedFS, nothing in between."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from playwright.async_api import Page
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.page import Traffic, is_, no_complaints, seen, until
+from tests.support.stage import Stage, stage
+
+WATCHED = 30  # seconds
+
+
+def check(on: Stage, traffic: Traffic) -> None:
+    """Segments come from the bucket, all else from the service, and no playlist broke a rule."""
+    segments, elsewhere = traffic.segments, traffic.elsewhere
+    assert segments
+    assert [url for url in segments if not url.startswith(f"{on.bucket.public_url}/live/")] == []
+    assert [url for url in elsewhere if not url.startswith(f"{on.service.address}/")] == []
+    assert on.watcher.violations == []
+
+
+async def test_page_plays_without_a_stall_and_from_the_bucket(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page
+) -> None:
+    """Chromium plays for 30 s without a stall; every segment comes from the bucket's address."""
+    traffic = Traffic(page)
+    with no_complaints(page):
+        async with stage(tmp_path, bucket, segment_seconds=2) as on:
+            await on.owncast.go_live()
+            await on.owncast.wait_for_segments(4)
+            await page.goto(f"{on.service.address}/")
+            first = last = await until(page, lambda s: s["status"] == "live" and s["time"] > 0, 15)
+            for _ in range(WATCHED):
+                await asyncio.sleep(1)
+                state = await seen(page)
+                assert state["status"] == "live"
+                assert state["time"] - last["time"] > 0.5
+                assert state["frames"] - last["frames"] > 10
+                last = state
+            elapsed = last["clock"] - first["clock"]
+            assert elapsed >= WATCHED
+            assert last["time"] - first["time"] >= elapsed - 1
+            assert (last["stalls"], last["rebuilds"], last["sessions"]) == (0, 0, 1)
+            assert last["engine"] == "hls.js"
+            assert last["latency"] < 12
+            assert [level["height"] for level in last["levels"]] == [180, 360]
+            assert list(last["bytesByHost"]) == [bucket.endpoint_url.removeprefix("http://")]
+            await page.screenshot(path=tmp_path / "live.png")
+            assert traffic.refused == []
+            assert len(traffic.segments) >= WATCHED // 2
+            assert len(set(traffic.segments)) == len(traffic.segments)
+            check(on, traffic)
+
+
+async def test_page_follows_the_stream_through_its_life(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page
+) -> None:
+    """Offline, live, over a reconnect, offline, live again: the page follows by itself, never reloaded."""
+    traffic = Traffic(page)
+    with no_complaints(page):
+        async with stage(tmp_path, bucket, segment_seconds=2) as on:
+            await page.goto(f"{on.service.address}/")
+            await until(page, is_("offline"), 10)
+            await page.screenshot(path=tmp_path / "1-offline.png")
+
+            await on.owncast.go_live()
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 2, 30)
+            await on.owncast.stop_streaming()
+            reconnected = await on.owncast.go_live()
+            await on.owncast.wait_for_segments(1)
+            before = await seen(page)
+            await traffic.until_asked_for(f"/stream-{reconnected}-", within=30)
+            after = await until(page, lambda s: s["status"] == "live" and s["time"] > before["time"] + 8, 30)
+            assert (after["stalls"], after["sessions"], after["rebuilds"]) == (0, 1, 0)
+            await page.screenshot(path=tmp_path / "2-reconnected.png")
+
+            await on.owncast.stop_streaming()
+            await on.drained()
+            await on.owncast.wipe()
+            over = await until(page, is_("offline"), 30)
+            assert (over["sessions"], over["rebuilds"]) == (1, 0)
+            assert await page.get_by_text("The stream is offline", exact=True).is_visible()
+            await page.screenshot(path=tmp_path / "3-ended.png")
+
+            next_day = await on.owncast.go_live()
+            await traffic.until_asked_for(f"/stream-{next_day}-", within=30)
+            again = await until(page, lambda s: s["status"] == "live" and s["time"] > 2, 30)
+            assert (again["sessions"], again["rebuilds"]) == (2, 0)
+            await page.screenshot(path=tmp_path / "4-live-again.png")
+            assert traffic.loads == 1
+            assert set(traffic.refused) == {(404, f"{on.service.address}/live/playlist.m3u8")}
+            check(on, traffic)  # hls.js may ask its cache twice for the short last segment of a stream

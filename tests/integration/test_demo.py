@@ -1,0 +1,246 @@
+"""``broadcaster demo`` as its user meets it: one command, one link, and nothing left when it is over."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sysconfig
+import venv
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from broadcaster.demo.bucket import SOCKETS
+from broadcaster.demo.children import HOST, Child, free_ports, poll
+from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+START_WITHIN = 60.0  # seconds
+END_WITHIN = 10.0  # seconds
+
+
+class Demo:
+    """The command as a process of its own, with a temporary folder of its own."""
+
+    def __init__(self, folder: Path, *options: str | Path) -> None:
+        (self.port,) = free_ports(1)
+        self.options = options
+        self.tmp = folder / "tmp"
+        self.tmp.mkdir()
+        self.log = folder / "demo.log"
+        self.program: list[str | Path] = ["broadcaster"]
+        self.environment = {"TMPDIR": str(self.tmp)}
+        self.listening: set[int] = set()  # ports of its processes, as far as a test has looked
+        self._child: Child | None = None
+
+    @property
+    def child(self) -> Child:
+        assert self._child
+        return self._child
+
+    async def start(self) -> None:
+        command = [*self.program, "demo", "--port", str(self.port), *self.options]
+        self._child = await Child.start("broadcaster demo", command, self.log, env=self.environment)
+
+    async def close(self) -> None:
+        if self._child:
+            await self._child.stop()
+
+    async def until_it_says(self, text: str) -> None:
+        async def said() -> bool:
+            return text in self.log.read_text()
+
+        await self.child.until(poll(said), within=START_WITHIN)
+
+    async def link(self) -> str:
+        """Wait for the link that it prints once the stream is on, and return it."""
+        await self.until_it_says("Open:\n\n")
+        found = re.findall(r"^ *(http://\S+)$", self.log.read_text(), re.MULTILINE)
+        assert len(found) == 1
+        return str(found[0])
+
+    def processes(self, name: str = "") -> list[psutil.Process]:
+        """What it has started, by the beginning of the program's name."""
+        found = psutil.Process(self.child.pid).children(recursive=True)
+        for one in found:
+            self.listening |= {at.laddr.port for at in one.net_connections() if at.status == "LISTEN"}
+        return [one for one in found if one.name().startswith(name)]
+
+    async def complaint(self, status: int) -> str:
+        """Wait for its end with that status; returns what it complained of."""
+        await self.child.until(self._ended(), within=START_WITHIN)
+        assert self.child.returncode == status, self.log.read_text()
+        lines = [line for line in self.log.read_text().splitlines() if line and not line.startswith("demo: ")]
+        complaints = [line for line in lines if line.startswith("broadcaster: ")]
+        assert len(complaints) == 1, lines
+        assert lines[-1] == complaints[0], "one line says all, and it is the last"
+        self.check_nothing_is_left()
+        return complaints[0].removeprefix("broadcaster: ")
+
+    def check_nothing_is_left(self) -> None:
+        assert [one for one in psutil.process_iter() if self.is_ours(one)] == []
+        assert list(self.tmp.iterdir()) == []
+        assert [one for port in self.listening for one in SOCKETS.glob(f"seaweedfs-*-{port}.sock")] == []
+        assert "Traceback" not in self.log.read_text()
+
+    def is_ours(self, process: psutil.Process) -> bool:
+        """Whether the demo started it, or something that the demo started: the environment is handed down."""
+        try:
+            return process.environ().get("TMPDIR", "").startswith(str(self.tmp))
+        except psutil.Error:
+            return False  # gone meanwhile, or another user's
+
+    async def _ended(self) -> bool:
+        await self.child.wait()
+        return True
+
+
+@asynccontextmanager
+async def running(demo: Demo) -> AsyncIterator[Demo]:
+    """Start the demo, and end it whatever happens."""
+    try:
+        await demo.start()
+        yield demo
+    finally:
+        await demo.close()
+
+
+async def newest(session: aiohttp.ClientSession, url: str) -> str:
+    """The address of the last segment of a media playlist."""
+    async with session.get(url) as response:
+        playlist = parse(await response.text())
+    assert isinstance(playlist, MediaPlaylist)
+    return playlist.segments[-1].uri
+
+
+async def check_page(session: aiohttp.ClientSession, link: str) -> None:
+    """The page and what it is made of are served at the link."""
+    async with session.get(link) as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+        page = await response.text()
+    for part in re.findall(r'(?:src|href)="([^"]+)"', page):
+        async with session.get(link + part) as response:
+            assert response.status == 200, part
+
+
+async def check_stream(session: aiohttp.ClientSession, link: str, variants: int) -> list[str]:
+    """Every variant has segments, in the bucket, and gets more of them; returns their addresses."""
+    async with session.get(link + "live/playlist.m3u8") as response:
+        playlist = parse(await response.text())
+    assert isinstance(playlist, MultivariantPlaylist)
+    assert len(playlist.variants) == variants
+    found = []
+    for variant in playlist.variants:
+        url = f"{link}live/{variant.uri}"
+        first = await newest(session, url)
+
+        async def another(url: str = url, first: str = first) -> bool:
+            return await newest(session, url) != first
+
+        await poll(another)
+        for segment in (first, await newest(session, url)):
+            assert not segment.startswith(link)
+            async with session.get(segment) as response:
+                body = await response.read()
+                assert (response.status, len(body) % 188) == (200, 0)
+            found.append(segment)
+    return found
+
+
+async def test_the_demo_plays_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The link leads to the page and a stream of two variants; Ctrl-C ends all of it, with status 0."""
+    async with running(Demo(tmp_path)) as demo:
+        link = await demo.link()
+        assert link == f"http://{HOST}:{demo.port}/"
+        async with aiohttp.ClientSession() as session:
+            await check_page(session, link)
+            await demo.child.until(check_stream(session, link, 2), within=30)
+        (weed,) = demo.processes("weed")
+        (ffmpeg,) = demo.processes("ffmpeg")
+        assert demo.is_ours(weed)
+        assert demo.is_ours(ffmpeg)
+        assert list(demo.tmp.iterdir())
+        assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
+        demo.check_nothing_is_left()
+        lines = [line for line in demo.log.read_text().splitlines() if line]
+        assert [line for line in lines if not line.startswith("demo: ")] == [f"    {link}"]
+
+
+async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
+    """Ctrl-C before anything is up ends the demo just as cleanly."""
+    async with running(Demo(tmp_path)) as demo:
+        await demo.until_it_says("starting SeaweedFS")
+
+        async def begun() -> bool:
+            return bool(demo.processes("weed"))
+
+        await demo.child.until(poll(begun), within=START_WITHIN)
+        assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
+        demo.check_nothing_is_left()
+
+
+async def test_the_demo_follows_a_folder(tmp_path: Path) -> None:
+    """With ``--source`` the demo shows the stream of that folder, runs no encoder, and leaves it alone."""
+    hls = tmp_path / "hls"
+    async with (
+        SimulatedOwncast(hls, tmp_path / "owncast", segment_seconds=1) as owncast,
+        running(Demo(tmp_path, "--source", hls)) as demo,
+    ):
+        await demo.until_it_says("waiting for")
+        run_id = await owncast.go_live()
+        link = await demo.link()
+        async with aiohttp.ClientSession() as session:
+            segments = await demo.child.until(check_stream(session, link, 2), within=30)
+        assert all(f"/stream-{run_id}-" in segment for segment in segments)
+        assert not demo.processes("ffmpeg")
+        assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
+        demo.check_nothing_is_left()
+        assert list(hls.glob("0/stream-*.ts"))
+
+
+async def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    """On a port that is taken the demo says so, in one line, and starts nothing."""
+    demo = Demo(tmp_path)
+    with socket.create_server((HOST, demo.port)):
+        async with running(demo):
+            assert await demo.complaint(1) == f"port {demo.port} on {HOST} is taken"
+    assert "starting" not in demo.log.read_text()
+
+
+async def test_missing_seaweedfs_is_one_line(tmp_path: Path) -> None:
+    """In an environment without the program ``weed``, the demo says that this is what is missing."""
+    demo = Demo(tmp_path)
+    elsewhere = tmp_path / "venv"
+    venv.create(elsewhere, symlinks=True)
+    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(ROOT)}
+    demo.program = [elsewhere / "bin" / "python", "-m", "broadcaster.cli"]
+    demo.environment |= {"PYTHONPATH": os.pathsep.join(packages), "PATH": str(elsewhere / "bin")}
+    async with running(demo):
+        assert await demo.complaint(1) == "the program weed is missing or cannot be run"
+
+
+async def test_missing_ffmpeg_is_one_line(tmp_path: Path) -> None:
+    """Without ffmpeg the demo says so, and what had been started before is ended."""
+    demo = Demo(tmp_path)
+    nowhere = tmp_path / "no-ffmpeg"
+    demo.environment["IMAGEIO_FFMPEG_EXE"] = str(nowhere)
+    async with running(demo):
+        assert await demo.complaint(1) == f"the program {nowhere} is missing or cannot be run"
+
+
+@pytest.mark.parametrize(("program", "name"), [("ffmpeg", "ffmpeg"), ("weed", "SeaweedFS")])
+async def test_a_part_that_dies_ends_the_demo(tmp_path: Path, program: str, name: str) -> None:
+    """When the encoder or the bucket dies while the demo runs, one line says so and all the rest ends."""
+    async with running(Demo(tmp_path)) as demo:
+        await demo.link()
+        demo.processes()
+        (victim,) = demo.processes(program)
+        victim.kill()
+        assert (await demo.complaint(1)).startswith(f"{name} was ended by SIGKILL")

@@ -1,0 +1,256 @@
+"""Whatever happens in whatever order, players see playlists that follow from each other by the rules.
+
+Hypothesis drives the channel with a real journal: segments that come, are lost, are too long; encoder runs
+that begin anew, with their clocks set back; ends, new streams, and restarts of the process at any point.
+"""
+
+import shutil
+import tempfile
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from broadcaster.channel import Channel, ChannelMemory, Publication, State
+from broadcaster.discovery import Run, SourceSegment, VariantsListed
+from broadcaster.journal import Journal
+from broadcaster.playlist import MediaPlaylist, Segment, Variant, parse
+from tests.support.fakes import START
+from tests.support.rules import last_number, violations
+
+VARIANTS = ("0", "1")
+WINDOW = 6
+HOUR = timedelta(hours=1)
+ROUNDING = timedelta(milliseconds=100)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What players know of one number of one variant, for ever."""
+
+    uri: str
+    duration: timedelta
+    time: datetime
+    gap: bool
+
+
+class Encoder:
+    """Makes segments of two variants, as an encoder does whose clock nobody can trust."""
+
+    def __init__(self) -> None:
+        self.run = Run(0, "run0", "#0")
+        self.target_duration = 2
+        self.silent: str | None = None  # the variant that brings nothing in this run
+        self.count = 0
+        self._time = START
+
+    def restart(self, clock: timedelta, target_duration: int, silent: str | None) -> None:
+        number = self.run.number + 1
+        self.run = Run(number, f"run{number}", f"#{number}")
+        self._time += clock
+        self.target_duration, self.silent = target_duration, silent
+
+    def encode(self, seconds: float, variants: str, noticed: datetime) -> list[SourceSegment]:
+        self.count += 1
+        made = [self._segment(one, seconds, noticed) for one in variants if one != self.silent]
+        self._time += timedelta(seconds=seconds)
+        return made
+
+    def _segment(self, variant: str, seconds: float, noticed: datetime) -> SourceSegment:
+        name = f"{self.count}.ts"
+        return SourceSegment(
+            variant=variant,
+            run=self.run,
+            sequence=self.count,
+            uri=name,
+            name=name,
+            duration=timedelta(seconds=seconds),
+            program_date_time=self._time,
+            target_duration=self.target_duration,
+            independent=True,
+            noticed=noticed,
+            file=None,
+        )
+
+
+class Player:
+    """Polls one variant and forgets nothing."""
+
+    def __init__(self, variant: str) -> None:
+        self.variant = variant
+        self.playlist: MediaPlaylist | None = None
+        self.known: dict[int, Known] = {}
+        self.runs: dict[int, int] = {}  # number of a run → its discontinuity number
+        self._last = 0
+
+    def look(self, channel: Channel) -> None:
+        rendered = channel.media(self.variant)
+        if rendered is None:
+            return
+        playlist = parse(rendered.body.decode())
+        assert isinstance(playlist, MediaPlaylist)
+        assert not violations(self.playlist, playlist)
+        assert last_number(playlist) >= self._last
+        self.playlist, self._last = playlist, last_number(playlist)
+        discontinuity = playlist.discontinuity_sequence
+        for number, segment in enumerate(playlist.segments, playlist.media_sequence):
+            discontinuity += segment.discontinuity
+            self._learn(number, segment)
+            if not segment.gap:
+                run = int(segment.uri.split("/")[-3].removeprefix("run"))
+                assert self.runs.setdefault(run, discontinuity) == discontinuity
+
+    def _learn(self, number: int, segment: Segment) -> None:
+        assert segment.program_date_time
+        learned = Known(segment.uri, segment.duration, segment.program_date_time, segment.gap)
+        assert self.known.setdefault(number, learned) == learned
+        before = self.known.get(number - 1)
+        assert before is None or learned.time >= before.time - ROUNDING, (number, before, learned)
+
+
+class Broadcast(RuleBasedStateMachine):
+    """The channel and its journal on one side, players on the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="journal-"))
+        self.now = START
+        self.monotonic = 0.0
+        self.encoder = Encoder()
+        self.waiting: dict[str, deque[tuple[SourceSegment, str]]] = {one: deque() for one in VARIANTS}
+        self.lost: set[str] = set()
+        self.players = [Player(one) for one in VARIANTS]
+        self.journal = Journal(self.folder, lambda: self.now)
+        self.channel = self.new_channel(None)
+
+    def new_channel(self, memory: ChannelMemory | None) -> Channel:
+        return Channel(WINDOW, lambda: self.now, lambda _: None, ledger=self.journal, memory=memory)
+
+    def teardown(self) -> None:
+        self.journal.close()
+        shutil.rmtree(self.folder)
+
+    @rule(
+        seconds=st.sampled_from([2.0, 2.0, 2.0, 0.4, 1.3, 9.0]),
+        lost=st.sampled_from(["", "", "", "0", "1", "01"]),
+        variants=st.sampled_from(["01", "10"]),
+    )
+    def encode(self, seconds: float, lost: str, variants: str) -> None:
+        """A segment of each variant is finished; some are broken, some too long."""
+        for segment in self.encoder.encode(seconds, variants, self.now):
+            key = f"live/{segment.run.id}/{segment.variant}/{segment.name}"
+            self.journal.discovered(segment, key)
+            self.channel.expect(segment.variant)
+            self.waiting[segment.variant].append((segment, key))
+            if segment.variant in lost:
+                self.lost.add(key)
+
+    @rule(variant=st.sampled_from(VARIANTS), count=st.integers(1, 4))
+    def publish(self, variant: str, count: int) -> None:
+        """The bucket has confirmed some segments of one variant."""
+        for _ in range(min(count, len(self.waiting[variant]))):
+            segment, key = self.waiting[variant].popleft()
+            listed = Segment(
+                f"https://b/{key}",
+                segment.duration,
+                program_date_time=segment.program_date_time,
+                gap=key in self.lost,
+            )
+            completed = None if listed.gap else segment.noticed
+            size = 0 if listed.gap else 1000
+            self.channel.publish(
+                Publication(
+                    variant, segment.run, key, listed, True, segment.target_duration, completed, size
+                )
+            )
+            self.look()
+
+    @rule()
+    def catch_up(self) -> None:
+        """Everything that waits gets through."""
+        for variant in VARIANTS:
+            self.publish(variant, len(self.waiting[variant]))
+
+    @rule(
+        clock=st.sampled_from([timedelta(seconds=1), timedelta(), HOUR, -HOUR]),
+        target_duration=st.sampled_from([2, 2, 4]),
+        silent=st.sampled_from([None, None, "0", "1"]),
+        extra=st.sampled_from(["", "", "0", "1"]),
+    )
+    def restart_encoder(
+        self, clock: timedelta, target_duration: int, silent: str | None, extra: str
+    ) -> None:
+        """A new run; a crash may leave a last segment of the old one in one variant alone."""
+        if extra:
+            self.encode(1.0, "", extra)
+        self.encoder.restart(clock, target_duration, silent)
+
+    @rule(later=st.sampled_from([timedelta(seconds=1), timedelta(seconds=1), HOUR, -HOUR]))
+    def pass_time(self, later: timedelta) -> None:
+        """Time passes, or the clock of the machine jumps."""
+        self.now += later
+        self.monotonic += 3
+        self.channel.tick(self.monotonic)
+        self.look()
+
+    @rule(names=st.sampled_from(["01", "01", "0"]))
+    def list_variants(self, names: str) -> None:
+        """The multivariant playlist is written."""
+        self.channel.list_variants(VariantsListed(tuple(Variant(one, 1000) for one in names), self.now))
+        self.look()
+
+    @precondition(lambda self: not any(self.waiting.values()))
+    @rule()
+    def end(self) -> None:
+        """The grace time is over."""
+        self.channel.end()
+        self.look()
+
+    @rule()
+    def restart(self) -> None:
+        """The process dies and another goes on where it stood, which no player notices."""
+        starting = self.channel.state is State.STARTING
+        served = [self.channel.media(one) for one in VARIANTS]
+        main = self.channel.main
+        unpublished = {key for queue in self.waiting.values() for _, key in queue}
+        self.journal.close()
+        self.journal = Journal(self.folder, lambda: self.now)
+        recalled = self.journal.recall()
+        self.channel = self.new_channel(recalled.channel)
+        for before, after in zip(served, map(self.channel.media, VARIANTS), strict=True):
+            assert (before and before.body) == (after and after.body)
+        after = self.channel.main
+        assert (main and main.body) == (after and after.body)
+        pending = {one.key for one in recalled.pending}
+        assert pending >= unpublished if starting else pending == unpublished
+        self.waiting = {one: deque() for one in VARIANTS}
+        for one in recalled.pending:
+            self.waiting[one.segment.variant].append((one.segment, one.key))
+            self.channel.expect(one.segment.variant)
+
+    def look(self) -> None:
+        """Players poll."""
+        for player in self.players:
+            player.look(self.channel)
+
+    @invariant()
+    def variants_agree(self) -> None:
+        """TARGETDURATION, and the discontinuity number of each run, are those of the other variant too."""
+        playlists = [player.playlist for player in self.players if self.channel.media(player.variant)]
+        assert len({playlist.target_duration for playlist in playlists if playlist}) <= 1
+        one, other = (player.runs for player in self.players)
+        assert all(one[run] == other[run] for run in one.keys() & other.keys())
+
+
+TestBroadcast = Broadcast.TestCase
+TestBroadcast.settings = settings(
+    max_examples=40,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

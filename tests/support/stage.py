@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -65,12 +64,11 @@ class Stage:
         assert self.watcher.missing == []
         return len(finished)
 
-    async def settled(self, within: float) -> float:
-        """Wait until nothing is on its way and viewers see each variant's newest; returns the seconds.
+    async def is_settled(self, within: float) -> bool:
+        """Wait until nothing is on its way and viewers see each variant's newest; whether it came to that.
 
         Unlike ``drained`` it does not mind segments that came and went between two looks of the viewer.
         """
-        started = time.monotonic()
         newest = {key[1]: key for key in self.owncast.finished}  # in order of arrival
 
         async def nothing_on_its_way() -> bool:
@@ -79,10 +77,13 @@ class Stage:
                 and (await self.service.health())["backlog"] == 0
             )
 
-        async with asyncio.timeout(within):
-            await poll(nothing_on_its_way)
-        await self.watcher.all_answered()
-        return time.monotonic() - started
+        try:
+            async with asyncio.timeout(within):
+                await poll(nothing_on_its_way)
+                await self.watcher.all_answered()
+        except TimeoutError:
+            return False
+        return True
 
     async def check_zeros(self, hint: str = "") -> None:
         """Nothing missing by the bucket's own list, nothing different, no rule broken, no URL unanswered.
@@ -104,6 +105,7 @@ class Stage:
         assert watcher.violations == [], hint
         assert watcher.missing == [], hint
         assert gaps == [], hint
+        assert found.objects == len(finished), hint  # nothing is stored twice
         log = self.service.log.read_text()
         assert "Traceback" not in log, hint
         assert self.bucket.secret_access_key not in log, hint

@@ -1,0 +1,170 @@
+"""What can go wrong, as tracks that run beside each other, so that disasters meet.
+
+Every track has its own generator, seeded from the one seed: what it does and when is the same for a seed,
+whatever the others do. How far the service has come at that moment is not, and need not be.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from broadcaster.demo.children import poll
+from broadcaster.demo.owncast import SegmentKey
+from tests.support.stage import Stage, object_keys, url_key
+from tests.support.watcher import Availability
+
+Disaster = Callable[[random.Random], Coroutine[Any, Any, None]]
+
+TAKEN_WITHIN = 40.0  # seconds until all that is finished is in the spool or listed
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of what in ``seconds``."""
+
+    seconds: float
+    kills: int  # of the broadcaster
+    longest_freeze: float  # seconds of SIGSTOP for the bucket
+    freezes: int
+    bucket_kills: int
+    encoder_restarts: int  # and one end with a wiped folder
+
+    @classmethod
+    def of(cls, seconds: float) -> "Plan":
+        """As much as fits in."""
+        return cls(
+            seconds=seconds,
+            kills=max(3, round(seconds / 18)),
+            longest_freeze=min(15.0, seconds / 9),
+            freezes=max(1, round(seconds / 60)),
+            bucket_kills=max(1, round(seconds / 90)),
+            encoder_restarts=max(1, round(seconds / 60)),
+        )
+
+
+class Chaos:
+    """Does to a stage what a plan says, at moments that ``seed`` decides; ``done`` counts it."""
+
+    def __init__(self, on: Stage, availability: Availability, plan: Plan, seed: int) -> None:
+        self.done: Counter[str] = Counter()
+        self._on = on
+        self._availability = availability
+        self._plan = plan
+        self._seed = seed
+        self._began = time.monotonic()
+        self._service_is_mine = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Until the plan is fulfilled; everything is up again then."""
+        plan = self._plan
+        encoder: list[Disaster] = [self._restart_encoder] * plan.encoder_restarts
+        encoder.insert(len(encoder) // 2 + 1, self._end_and_wipe)
+        bucket: list[Disaster] = []
+        bucket += [self._freeze_bucket] * plan.freezes + [self._kill_bucket] * plan.bucket_kills
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._track("broadcaster", [self._kill_broadcaster] * plan.kills))
+            group.create_task(self._track("bucket", bucket, shuffled=True))
+            group.create_task(self._track("encoder", encoder))
+
+    def say(self, text: str) -> None:
+        """Show progress."""
+        print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
+
+    async def _track(
+        self,
+        name: str,
+        disasters: list[Disaster],
+        *,
+        shuffled: bool = False,
+    ) -> None:
+        """Each disaster at a random moment of its own share of the time."""
+        chance = random.Random(f"{self._seed} {name}")
+        if shuffled:
+            chance.shuffle(disasters)
+        share = self._plan.seconds / len(disasters)
+        for number, disaster in enumerate(disasters):
+            moment = self._began + (number + chance.uniform(0.1, 0.8)) * share
+            await asyncio.sleep(max(0.0, moment - time.monotonic()))
+            await disaster(chance)
+
+    async def _kill_broadcaster(self, chance: random.Random) -> None:
+        down = chance.choice((0.0, chance.uniform(0.1, 1.0), chance.uniform(1.0, 4.0)))
+        service = self._on.service
+        assert service.child
+        assert service.child.returncode is None, f"the broadcaster died by itself: {service.child.log_tail()}"
+        async with self._service_is_mine:
+            await service.kill()
+            self.say(f"broadcaster killed, for {down:.1f} s")
+            await asyncio.sleep(down)
+            await service.start()
+        self.done["broadcaster killed"] += 1
+
+    async def _freeze_bucket(self, chance: random.Random) -> None:
+        seconds = chance.uniform(self._plan.longest_freeze / 2, self._plan.longest_freeze)
+        self.say(f"bucket frozen for {seconds:.1f} s")
+        with self._availability.disturbed():
+            self._on.bucket.suspend()
+            await asyncio.sleep(seconds)
+            self._on.bucket.resume()
+        self.done["bucket frozen"] += 1
+
+    async def _kill_bucket(self, chance: random.Random) -> None:
+        down = chance.uniform(0.0, 4.0)
+        with self._availability.disturbed():
+            await self._on.bucket.kill()
+            self.say(f"bucket killed, for {down:.1f} s and its start")
+            await asyncio.sleep(down)
+            await self._on.bucket.start()
+        self.done["bucket killed"] += 1
+
+    async def _restart_encoder(self, chance: random.Random) -> None:
+        if chance.random() < 0.5:
+            self.say("encoder crashes and comes back")
+            await self._on.owncast.crash_encoder()
+        else:
+            self.say("encoder stops and comes back")
+            await self._on.owncast.stop_streaming()
+        await asyncio.sleep(chance.uniform(0.0, 1.0))
+        await self._on.owncast.go_live()
+        self.done["encoder restarted"] += 1
+
+    async def _end_and_wipe(self, chance: random.Random) -> None:
+        """The wipe waits until all was taken in: what nobody could have seen cannot be saved."""
+        self.say("stream ends")
+        await self._on.owncast.stop_streaming()
+        async with asyncio.timeout(TAKEN_WITHIN):
+            await poll(self._all_taken_in)
+        self.say("folder is wiped")
+        await self._on.owncast.wipe()
+        await asyncio.sleep(chance.uniform(0.0, 2.0))
+        self.say("a new stream begins")
+        await self._on.owncast.go_live()
+        self.done["folder wiped"] += 1
+
+    async def _all_taken_in(self) -> bool:
+        """Whether the service has everything; it is asked with no disaster of its own in between."""
+        async with self._service_is_mine:
+            missing = set(self._on.owncast.finished) - self._spooled() - self._listed()
+            if missing and self._availability.up.is_set():  # viewers do not see all that is published at once
+                with contextlib.suppress(BotoCoreError, ClientError):
+                    missing -= {url_key(key) for key in await object_keys(self._on.bucket)}
+            if missing:
+                return False
+            await self._on.service.health()  # it has finished what it was doing when its files were looked at
+            return True
+
+    def _spooled(self) -> set[SegmentKey]:
+        spool = Path(self._on.service.environment["BROADCASTER_STATE_DIR"], "spool")
+        return {url_key(str(Path(folder, name))) for folder, _, names in os.walk(spool) for name in names}
+
+    def _listed(self) -> set[SegmentKey]:
+        return {url_key(url) for url in self._on.watcher.listed.values()}

@@ -1,0 +1,56 @@
+"""Nothing is lost, whatever happens: real parts, and disasters at random moments.
+
+The simulated Owncast streams two variants in segments of one second through the service, a process of its
+own, into a real SeaweedFS, while, beside each other,
+
+- the broadcaster is killed (SIGKILL) and started again,
+- the bucket is frozen (SIGSTOP), or killed and started again on its data,
+- the encoder crashes or stops, and comes back; once the stream ends and Owncast wipes its folder.
+
+A strict viewer polls all playlists throughout. In the end four numbers have to be zero: finished segments
+that are not in the bucket, objects that differ from what was finished, violations of the rules between
+successive versions of a playlist, and listed URLs for which the bucket, while it was up, did not answer 200.
+No finished segment may have been given up as a gap either.
+
+``CHAOS_SECONDS`` is how long it goes on (45), ``CHAOS_SEED`` repeats what was done and when::
+
+    CHAOS_SECONDS=180 CHAOS_SEED=7 .venv/bin/pytest -s tests/chaos
+"""
+
+import os
+import random
+from pathlib import Path
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.chaos.disasters import Chaos, Plan
+from tests.support.stage import stage
+from tests.support.watcher import Availability
+
+SECONDS = float(os.environ.get("CHAOS_SECONDS") or 45)
+SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
+DRAIN_WITHIN = 60.0  # seconds
+
+
+async def test_nothing_is_lost(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """At the end of many disasters every finished segment is in the bucket, and no playlist ever lied."""
+    plan, availability = Plan.of(SECONDS), Availability()
+    hint = f"CHAOS_SECONDS={SECONDS:.0f} CHAOS_SEED={SEED}"
+    print(f"\n{hint}", flush=True)
+    async with stage(tmp_path, bucket, segment_seconds=1, patient=True, availability=availability) as on:
+        await on.owncast.go_live()
+        await on.watcher.until_number("0", 3)
+        chaos = Chaos(on, availability, plan, SEED)
+        await chaos.run()
+        await on.owncast.wait_for_segments(3)
+        await on.owncast.stop_streaming()
+        chaos.say("stream ends for good")
+        drained = await on.is_settled(within=DRAIN_WITHIN)
+        chaos.say("drained" if drained else f"not drained: {await on.service.health()}")
+        print(dict(chaos.done))
+        await on.check_zeros(hint)
+        assert drained, hint
+    assert chaos.done["broadcaster killed"] >= plan.kills
+    assert chaos.done["bucket frozen"] >= 1
+    assert chaos.done["bucket killed"] >= 1
+    assert chaos.done["encoder restarted"] >= 1
+    assert chaos.done["folder wiped"] == 1

@@ -16,6 +16,7 @@ from broadcaster.playlist import MediaPlaylist, Segment, rounded_seconds
 
 MIN_WINDOW_SEGMENTS = 6  # Apple's authoring specification, 8.11
 MIN_WINDOW_TARGET_DURATIONS = 3  # §6.2.2
+MIN_FILLER = timedelta(milliseconds=100)  # in the place of a run that took no time
 
 
 class ManifestGenerator:
@@ -131,10 +132,15 @@ class ManifestGenerator:
         if not self._segments:
             self._discontinuity_sequence += missed
             return
-        for _ in range(missed):
-            filler = timedelta(seconds=self.target_duration)
-            time = segment.program_date_time and segment.program_date_time - filler
-            gap = Segment(segment.uri, filler, discontinuity=True, program_date_time=time, gap=True)
+        before, time = self._segments[-1][0], segment.program_date_time
+        longest = step = timedelta(seconds=self.target_duration)
+        if time and before.program_date_time:
+            room = time - before.program_date_time - before.duration
+            step = min(longest, max(room, timedelta()) / missed)
+        duration = max(step, MIN_FILLER)
+        for number in range(missed, 0, -1):
+            begin = time and time - number * step
+            gap = Segment(segment.uri, duration, discontinuity=True, program_date_time=begin, gap=True)
             self._push(gap, independent=True)
 
     def _push(self, segment: Segment, *, independent: bool) -> None:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable
 
+logger = logging.getLogger(__name__)
+
 
 def notify(message: str) -> None:
-    """Send a state such as ``READY=1``."""
+    """Send a state such as ``READY=1``. Where that fails, a stream that is on goes on all the same."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
-        connection.connect(address)
-        connection.sendall(message.encode())
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    with socket.socket(socket.AF_UNIX, kind) as connection:
+        try:
+            connection.connect(address)
+            connection.send(message.encode())
+        except OSError as error:
+            logger.warning("systemd was not told %s: %s", message, error.strerror)
 
 
 async def keep_watchdog_quiet(is_alive: Callable[[], bool]) -> None:

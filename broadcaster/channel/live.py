@@ -25,6 +25,9 @@ from broadcaster.events import Observer, SegmentPublished, StreamEnded, StreamSt
 from broadcaster.manifest import ManifestGenerator
 from broadcaster.playlist import MultivariantPlaylist, Variant
 
+# How long every player needs to see ENDLIST: it polls once in a target duration, and caches keep half of one.
+SEEN_TARGET_DURATIONS = 2
+
 
 class State(StrEnum):
     """Where the stream stands, for viewers."""
@@ -70,7 +73,7 @@ class Channel:
         self._source = VariantsListed((), datetime.min.replace(tzinfo=UTC))
         self._variants: dict[str, _VariantState] = {}
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
-        self._timeline = Timeline({}, ())
+        self._timeline = Timeline({})
         self._longest = timedelta()  # of all playlists, ended ones too: players may still hold one
         self._lineup = Lineup()
         self._main: Rendered | None = None
@@ -101,23 +104,26 @@ class Channel:
         """Take the source's multivariant playlist, as it is now."""
         self._source = listed
         self._ledger.listed(listed)
-        if self.state is State.STARTING and self._lineup.is_complete(self._source):
+        if self.state is State.STARTING and self._lineup.is_due(self._source):
             self._go_live()
         elif self.state is State.LIVE:
             self._render_main()
 
     def expect(self, variant: str) -> None:
         """A segment of this variant is on its way: a stream that starts does not leave it out."""
-        self._lineup.expected.add(variant)
+        self._lineup.expected[variant] += 1
 
     def publish(self, publication: Publication) -> None:
         """Make a segment visible to viewers."""
+        self._lineup.expected[publication.variant] -= 1
         if self.state is State.LIVE and self._needs_new_playlists(publication):
+            rest = SEEN_TARGET_DURATIONS * (self.target_duration or 0)
             self.end()
+            self._lineup.rest = rest
         if self.state is not State.LIVE:
             self.state = State.STARTING
             self._lineup.add(publication)
-            if self._lineup.is_complete(self._source):
+            if self._lineup.is_due(self._source):
                 self._go_live()
             return
         known = publication.variant in self._variants
@@ -129,7 +135,7 @@ class Channel:
 
     def tick(self, now: float) -> None:
         """Let time pass (monotonic, seconds): a stream whose variants stay unknown goes live all the same."""
-        if self.state is State.STARTING and self._lineup.has_waited(now):
+        if self.state is State.STARTING and self._lineup.is_due(self._source, now):
             self._go_live()
 
     def end(self) -> None:
@@ -140,7 +146,7 @@ class Channel:
             return
         for state in self._variants.values():
             state.generator.end()
-        states = [_playlist_state(name, state.generator) for name, state in self._variants.items()]
+        states = [_playlist_state(name, state) for name, state in self._variants.items()]
         self._ledger.retired(states, timedelta())
         for state in self._variants.values():
             state.rendered = self._render_media(state.generator)
@@ -161,11 +167,11 @@ class Channel:
     def _go_live(self) -> None:
         held, target_duration = self._lineup.publications, self._lineup.target_duration
         target_duration = self._fixed_target_duration or target_duration
-        self._lineup = Lineup()
+        self._lineup = Lineup(expected=self._lineup.expected)
         previous, self._variants = self._variants, {}
         self._ledger.published([self._append(publication, target_duration) for publication in held])
         gone = [
-            replace(_playlist_state(name, state.generator), current=False)
+            replace(_playlist_state(name, state), current=False)
             for name, state in previous.items()
             if name not in self._variants
         ]
@@ -183,7 +189,7 @@ class Channel:
             state = _VariantState(self._new_generator(publication, target_duration))
             self._variants[publication.variant] = state
         generator, number = state.generator, state.generator.next_media_sequence
-        segment = self._timeline.place(publication.segment, publication.run.number)
+        segment = self._timeline.place(publication.segment, publication.variant, publication.run.number)
         generator.append(segment, discontinuity=publication.run.number, independent=publication.independent)
         state.newest_run = publication.run.number
         self._longest = max(self._longest, generator.longest)
@@ -192,7 +198,7 @@ class Channel:
             bits_per_second = int(publication.size * 8 / segment.duration.total_seconds())
             state.peak_bandwidth = max(state.peak_bandwidth, bits_per_second)
         return Change(
-            state=_playlist_state(publication.variant, generator),
+            state=_playlist_state(publication.variant, state),
             added=generator.listed_from(number),
             availability=self._longest + timedelta(seconds=target_duration),
             run=publication.run,
@@ -221,8 +227,7 @@ class Channel:
 
     def _restore(self, memory: ChannelMemory) -> None:
         self._source = memory.variants or self._source
-        everything = [segment for playlist in memory.playlists for _, segment, _ in playlist.listed]
-        self._timeline = Timeline(memory.shifts, everything)
+        self._timeline = _timeline(memory)
         for playlist in memory.playlists:
             was = playlist.state
             self._positions[was.variant] = (was.next_media_sequence, was.current_discontinuity)
@@ -241,7 +246,9 @@ class Channel:
             )
             self._longest = max(self._longest, generator.longest)
             rendered = self._render_media(generator)
-            self._variants[was.variant] = _VariantState(generator, rendered, was.current_discontinuity)
+            self._variants[was.variant] = _VariantState(
+                generator, rendered, was.current_discontinuity, was.peak_bandwidth
+            )
         if self._variants:
             ended = all(state.generator.ended for state in self._variants.values())
             self.state = State.ENDED if ended else State.LIVE
@@ -261,7 +268,8 @@ class Channel:
         self._main = render(text, self.target_duration or 1, self._clock())
 
 
-def _playlist_state(variant: str, generator: ManifestGenerator) -> PlaylistState:
+def _playlist_state(variant: str, state: _VariantState) -> PlaylistState:
+    generator = state.generator
     playlist = generator.playlist
     return PlaylistState(
         variant=variant,
@@ -272,7 +280,19 @@ def _playlist_state(variant: str, generator: ManifestGenerator) -> PlaylistState
         discontinuity_sequence=playlist.discontinuity_sequence,
         current_discontinuity=generator.current_discontinuity,
         ended=generator.ended,
+        peak_bandwidth=state.peak_bandwidth,
     )
+
+
+def _timeline(memory: ChannelMemory) -> Timeline:
+    """As it stood when all that is listed had been placed."""
+    timeline = Timeline(memory.shifts)
+    for playlist in memory.playlists:
+        run = playlist.state.discontinuity_sequence
+        for _, segment, _ in playlist.listed:
+            run += segment.discontinuity
+            timeline.pass_by(segment, playlist.state.variant, run)
+    return timeline
 
 
 def _attributed(source: VariantsListed, bandwidths: dict[str, int]) -> tuple[Variant, ...]:

@@ -40,6 +40,7 @@ class PlaylistState:
     discontinuity_sequence: int  # before the first segment listed
     current_discontinuity: int  # of the newest segment
     ended: bool
+    peak_bandwidth: int  # bits per second, measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,31 +13,48 @@ REMEMBERED_RUNS = 10
 
 
 class Timeline:
-    """Moves the times of a run that would begin before the last one ended.
+    """Moves the times of a run that would begin before earlier ones ended.
 
-    A run keeps one shift for all its segments and variants, so that their times stay consistent (§6.2.4).
-    ``shifts`` by run number and ``listed`` are what an earlier process knew.
+    A run has one shift for all its segments and variants, so that their times stay consistent (§6.2.4). It
+    grows, for all of them, where a variant would go back in time all the same: one that still had segments
+    of the run before when another variant began the new one.
+    ``shifts`` by run number is what an earlier process knew; what it listed is told by ``pass_by``.
     """
 
-    def __init__(self, shifts: Mapping[int, timedelta], listed: Iterable[Segment]) -> None:
+    def __init__(self, shifts: Mapping[int, timedelta]) -> None:
         self._shifts = dict(shifts)
-        ends = [one.program_date_time + one.duration for one in listed if one.program_date_time]
-        self._latest_end: datetime | None = max(ends, default=None)
+        self._ends: dict[int, datetime] = {}  # of each run
+        self._newest: dict[str, tuple[datetime, datetime]] = {}  # of each variant: time and end
 
     def shift(self, run: int) -> timedelta:
         """What the times of a run are moved by."""
         return self._shifts.get(run, timedelta())
 
-    def place(self, segment: Segment, run: int) -> Segment:
+    def place(self, segment: Segment, variant: str, run: int) -> Segment:
         """Return the segment with the time that players are told."""
         time = segment.program_date_time
         if time is None:
             return segment
         if run not in self._shifts:
-            behind = self._latest_end - time if self._latest_end else timedelta()
+            earlier = (end for number, end in self._ends.items() if number < run)
+            behind = max(earlier, default=time) - time
             self._shifts[run] = behind if behind > MAX_OVERLAP else timedelta()
-            for old in sorted(self._shifts)[:-REMEMBERED_RUNS]:
-                del self._shifts[old]
         time += self._shifts[run]
-        self._latest_end = max(self._latest_end or time, time + segment.duration)
-        return replace(segment, program_date_time=time)
+        newest, end = self._newest.get(variant, (time, time))
+        if time < newest:
+            self._shifts[run] += end - time
+            time = end
+        placed = replace(segment, program_date_time=time)
+        self.pass_by(placed, variant, run)
+        return placed
+
+    def pass_by(self, placed: Segment, variant: str, run: int) -> None:
+        """Take note of a segment that has its final time."""
+        time = placed.program_date_time
+        if time is None:
+            return
+        self._newest[variant] = (time, time + placed.duration)
+        self._ends[run] = max(self._ends.get(run, time), time + placed.duration)
+        for known in (self._shifts, self._ends):
+            for old in sorted(known)[:-REMEMBERED_RUNS]:
+                del known[old]

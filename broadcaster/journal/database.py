@@ -80,6 +80,7 @@ MIGRATIONS = (
         value TEXT NOT NULL
     ) STRICT;
     """,
+    "ALTER TABLE playlists ADD COLUMN peak_bandwidth INTEGER NOT NULL DEFAULT 0;",
 )
 
 
@@ -115,17 +116,19 @@ def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
         raise JournalError(f"{path} is a database of something else; move it away to start with an empty one")
     if version > len(migrations):
         raise JournalError(f"{path} was written by a newer version of the broadcaster; upgrade to use it")
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(" ".join(verdict.split()))
+    # Nothing was written so far: what is not ours, or broken, stays as it is.
     connection.execute("PRAGMA journal_mode = WAL")
     # In WAL mode NORMAL survives a killed process whole, and a power cut as of the last checkpoint.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("BEGIN EXCLUSIVE")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if not tables:  # a start on a full disk must not need to write
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("COMMIT")
     for number, script in enumerate(migrations[version:], version + 1):
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

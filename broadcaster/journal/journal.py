@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ INSERT OR IGNORE INTO segments (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')
 """
 INSERT_ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-SAVE_PLAYLIST = "INSERT OR REPLACE INTO playlists VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+SAVE_PLAYLIST = "INSERT OR REPLACE INTO playlists VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # What leaves the window has to be deleted later. A map goes with the last segment that needs it.
 REMOVE_KEYS = """
 INSERT OR IGNORE INTO removals (key, availability, removed)
@@ -69,19 +69,21 @@ class Journal:
         self._path = folder / "journal.db"
         folder.mkdir(parents=True, exist_ok=True)
         self._connection = open_database(self._path)
-        self._unsaved: list[list[Statement]] = []
+        self._unsaved: deque[list[Statement]] = deque()  # one transaction each
         self._publications: Counter[str] = Counter()
 
     def close(self) -> None:
         """Write what can still be written and close the file."""
-        self.save()
-        self._connection.close()
+        try:
+            self.save()
+        finally:
+            self._connection.close()
 
     def recall(self) -> Recalled:
         """Return everything that an earlier process left."""
         try:
             return recall(self._connection)
-        except (sqlite3.Error, KeyError, ValueError, TypeError) as error:
+        except (sqlite3.Error, LookupError, ValueError, TypeError, ArithmeticError) as error:
             raise JournalError(
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
@@ -141,10 +143,14 @@ class Journal:
 
     def removals(self, removed_before: datetime | None, most: int) -> list[tuple[str, timedelta]]:
         """Keys that left the window, before some time, oldest first, and how long they must stay readable."""
+        if self._unsaved:
+            return []  # what was deleted lately may be among them, and could not be crossed out
         before = (1 << 62) if removed_before is None else to_microseconds(removed_before)
         rows = self._connection.execute(
-            "SELECT key, availability FROM removals WHERE removed <= ? ORDER BY position LIMIT ?",
-            (before, most),
+            # The oldest alone are looked at: there are very many when they are kept for days.
+            "SELECT key, availability FROM (SELECT * FROM removals ORDER BY position LIMIT ?)"
+            " WHERE removed <= ?",
+            (most, before),
         )
         return [(key, timedelta(microseconds=availability)) for key, availability in rows]
 
@@ -200,22 +206,31 @@ class Journal:
 
     def _flush(self) -> None:
         try:
-            self._connection.execute("BEGIN")
-            for statements in self._unsaved:
-                for statement, values in statements:
-                    self._connection.execute(statement, values)
-            self._connection.execute("COMMIT")
+            while self._unsaved:
+                self._transact(self._unsaved[0])
+                self._unsaved.popleft()
         except sqlite3.OperationalError as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
             if self.fault is None:
                 logger.error("the journal cannot be written, which a restart would suffer from: %s", error)
             self.fault = str(error)
             return
-        self._unsaved.clear()
+        except sqlite3.Error:
+            self._unsaved.popleft()  # it would fail again, and keep the file from being closed in order
+            raise
         if self.fault:
             logger.info("the journal is written again")
             self.fault = None
+
+    def _transact(self, statements: Sequence[Statement]) -> None:
+        try:
+            self._connection.execute("BEGIN")
+            for statement, values in statements:
+                self._connection.execute(statement, values)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
 
 def _state_statement(state: PlaylistState) -> Statement:
@@ -228,6 +243,7 @@ def _state_statement(state: PlaylistState) -> Statement:
         state.discontinuity_sequence,
         state.current_discontinuity,
         state.ended,
+        state.peak_bandwidth,
     )
     return SAVE_PLAYLIST, values
 

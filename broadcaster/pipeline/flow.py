@@ -200,10 +200,8 @@ class Pipeline:
     async def _start_uploads(self, lane: Lane) -> None:
         while True:
             waiting = await lane.waiting.get()
-            waiting.upload = self._group.create_task(
-                self._transfer.publication(lane, waiting), name=waiting.key
-            )
-            await lane.uploads.put((waiting, waiting.upload))
+            upload = self._group.create_task(self._transfer.publication(lane, waiting), name=waiting.key)
+            await lane.uploads.put((waiting, upload))
 
     async def _publish(self, lane: Lane) -> None:
         while True:

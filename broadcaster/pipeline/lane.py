@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from broadcaster.channel import Publication
 from broadcaster.discovery import SourceSegment
 
-PARALLEL_UPLOADS = 8  # of one variant
+PARALLEL_UPLOADS = 6  # of one variant
 REMEMBERED_KEYS = 4096  # more than any writer's cycle of names
 
 
@@ -24,7 +25,7 @@ class Waiting:
     spooled: bool  # ``kept`` is ours to drop; else it is the source's own file
     since: float  # monotonic
     recovered: bool = False  # from an earlier process: the bucket may have it already
-    upload: asyncio.Task[Publication] | None = None
+    upload: asyncio.Task[Any] | None = None  # once it has begun
     abandoned: str | None = None  # why it was given up
 
 

@@ -32,6 +32,8 @@ class Transfer:
 
     async def publication(self, lane: Lane, waiting: Waiting) -> Publication:
         """A segment ends up in the bucket or lost, never in an exception that would stop the others."""
+        # Only from here on may it be cancelled to give it up: before, it would end without an answer.
+        waiting.upload = asyncio.current_task()
         segment = waiting.segment
         size, fault = 0, waiting.abandoned or segment.fault
         if segment.file and not fault:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PARALLEL_UPLOADS = 24  # connections in all; the client's pool has a few more
+PARALLEL_UPLOADS = 12  # connections in all, and bodies in memory
 PARALLEL_PROBES = 2  # while the bucket fails
 MIN_DEADLINE, MAX_DEADLINE = 6.0, 60.0  # seconds for one attempt; grows, so that a slow link gets through
 BACKOFF = wait_random_exponential(multiplier=0.2, max=10)  # seconds, full jitter
@@ -60,6 +61,8 @@ class Uploader:
         self._store = store
         self._observe = observe
         self._clock = clock
+        # One thread: with several, each keeps freed segments in a heap of its own (malloc's arenas).
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
         self._slots = asyncio.Semaphore(PARALLEL_UPLOADS)
         self._probes = asyncio.Semaphore(PARALLEL_PROBES)
         self._recovered = asyncio.Event()
@@ -73,7 +76,7 @@ class Uploader:
         """
 
         async def attempt(deadline: float) -> int:
-            body = await asyncio.to_thread(path.read_bytes)
+            body = await asyncio.get_running_loop().run_in_executor(self._reader, path.read_bytes)
             if look_first and await self._store.size(key, deadline=deadline) == len(body):
                 return len(body)
             started = time.perf_counter()

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from broadcaster.playlist import Segment
+from broadcaster.source.names import local_name
 
 NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d+)(?P<suffix>\.\w+)")
 MAX_RESCUED = 1000
@@ -32,11 +33,18 @@ def missed_between(
         return None
     missed = []
     for number in range(1, steps):
-        uri = sibling(after.uri, number - steps) or after.uri
+        uri = sibling(after.uri, number - steps)
         time = before.program_date_time + number * step
-        gap = not (folder / uri).is_file()
+        gap = uri is None or not _is_there(folder, uri)
         missed.append(
-            replace(after, uri=uri, duration=step, program_date_time=time, gap=gap, discontinuity=False)
+            replace(
+                after,
+                uri=uri or after.uri,
+                duration=step,
+                program_date_time=time,
+                gap=gap,
+                discontinuity=False,
+            )
         )
     return missed
 
@@ -46,11 +54,16 @@ def left_behind(folder: Path, last: Segment, duration: timedelta) -> list[Segmen
     found: list[Segment] = []
     while len(found) < MAX_RESCUED:
         uri = sibling(last.uri, len(found) + 1)
-        if uri is None or not (folder / uri).is_file():
+        if uri is None or not _is_there(folder, uri):
             break
         time = last.program_date_time and last.program_date_time + (len(found) + 1) * duration
         found.append(Segment(uri, duration, program_date_time=time, map_uri=last.map_uri))
     return found
+
+
+def _is_there(folder: Path, uri: str) -> bool:
+    name = local_name(uri)
+    return name is not None and (folder / name).is_file()
 
 
 def sibling(name: str, steps: int) -> str | None:

@@ -3,10 +3,14 @@
 import argparse
 import sys
 
-from tests.bench import playlist_rate, publish_overhead
+from tests.bench import long_run, playlist_rate, publish_overhead
 from tests.bench.report import Figure, show
 
-BENCHES = {"playlists": playlist_rate.measure, "publish": publish_overhead.measure}
+BENCHES = {
+    "playlists": playlist_rate.measure,
+    "publish": publish_overhead.measure,
+    "long-run": long_run.measure,
+}
 
 
 def main() -> int:

@@ -1,0 +1,170 @@
+"""100,000 segments through the pipeline, time compressed: what a stream of days leaves behind in the service.
+
+The bucket swallows everything at once; the journal, the spool (whose files are links to one and the same) and
+the deletion of what left the window are the real ones.
+"""
+
+import asyncio
+import gc
+import statistics
+import tempfile
+import time
+from array import array
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psutil
+
+from broadcaster.channel import Channel
+from broadcaster.discovery import Run, SourceEvent, SourceSegment, VariantsListed
+from broadcaster.events import Event, SegmentPublished
+from broadcaster.journal import Journal
+from broadcaster.metrics import Metrics, process_registry
+from broadcaster.pipeline import Pipeline, Uploader
+from broadcaster.playlist import Variant
+from broadcaster.retention import Sweeper
+from broadcaster.spool import Spool
+from tests.bench.report import Figure, progress
+from tests.support.fakes import START, file_of
+from tests.support.hls_writer import PACKET
+
+VARIANTS = ("0", "1", "2")
+ROUNDS = 33_334  # of one segment of each variant
+WARM_ROUNDS = 3_334
+SEGMENT = timedelta(seconds=2)
+SWEEP_EVERY = 100  # rounds
+
+
+class Hole:
+    """A bucket that takes everything and keeps nothing."""
+
+    async def put(self, key: str, body: bytes, *, deadline: float) -> None:
+        """Store an object."""
+
+    async def size(self, key: str, *, deadline: float) -> int | None:
+        """It was never there."""
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        """Delete objects."""
+
+    def url(self, key: str) -> str:
+        return f"https://video.example.com/{key}"
+
+
+class Marathon:
+    """An encoder that makes the next segments once the last ones are published, and takes the times."""
+
+    def __init__(self, folder: Path, pipeline: Pipeline, sweeper: Sweeper) -> None:
+        self.seconds = array("d", bytes(8 * ROUNDS))  # per publication
+        self.memory = {0: 0, WARM_ROUNDS: 0, ROUNDS: 0}  # bytes, after so many rounds
+        self.finished = asyncio.Event()
+        self.published = 0
+        self.round = 0
+        self._round_done = asyncio.Event()
+        self._pipeline = pipeline
+        self._sweeper = sweeper
+        path = folder / "segment.ts"
+        path.write_bytes(PACKET)
+        self._file = file_of(path)
+
+    def clock(self) -> datetime:
+        return START + self.round * SEGMENT
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, SegmentPublished):
+            self.published += 1
+            if self.published % len(VARIANTS) == 0:
+                self._round_done.set()
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        """All rounds, one after another."""
+        await handle(VariantsListed(tuple(Variant(one, 1_000_000) for one in VARIANTS), START + SEGMENT))
+        process = psutil.Process()
+        for self.round in range(ROUNDS):
+            self._round_done.clear()
+            started = time.perf_counter()
+            for variant in VARIANTS:
+                await handle(self._segment(variant))
+            await self._round_done.wait()
+            self.seconds[self.round] = (time.perf_counter() - started) / len(VARIANTS)
+            if self.round % SWEEP_EVERY == 0:
+                await self._sweeper.sweep(self.round * SEGMENT.total_seconds())
+            if self.round + 1 in self.memory:
+                gc.collect()
+                self.memory[self.round + 1] = process.memory_info().rss
+            if self.round % (ROUNDS // 10) == 0:
+                progress(f"long run: {self.round * len(VARIANTS)} segments")
+        self.finished.set()
+
+    def _segment(self, variant: str) -> SourceSegment:
+        name = f"stream-abcdef-{self.round}.ts"
+        return SourceSegment(
+            variant=variant,
+            run=Run(0, "20260101T120000Z-0-abcdef", "abcdef#0"),
+            sequence=self.round,
+            uri=name,
+            name=name,
+            duration=SEGMENT,
+            program_date_time=self.clock(),
+            target_duration=2,
+            independent=True,
+            noticed=self.clock(),
+            file=self._file,
+        )
+
+
+def measure() -> list[Figure]:
+    """Run them all in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_measure(Path(folder)))
+
+
+async def _measure(folder: Path) -> list[Figure]:
+    metrics = Metrics(process_registry())
+    marathon: Marathon
+
+    def observe(event: Event) -> None:
+        metrics(event)
+        marathon.observe(event)
+
+    def clock() -> datetime:
+        return marathon.clock()
+
+    journal = Journal(folder / "state", clock)
+    bucket = Hole()
+    channel = Channel(10, clock, observe, ledger=journal)
+    pipeline = Pipeline(
+        Uploader(bucket, observe, clock),
+        Spool(folder / "spool", 2**30),
+        journal,
+        channel,
+        observe,
+        prefix="live",
+        end_grace=300,
+    )
+    sweeper = Sweeper(bucket, journal, clock, prefix="live", retention=timedelta())
+    marathon = Marathon(folder, pipeline, sweeper)
+    await pipeline.run(marathon, marathon.finished, drain=10)
+    size = sum(path.stat().st_size for path in (folder / "state").glob("journal.db*"))
+    journal.close()
+    return _figures(marathon, size, sweeper.deleted)
+
+
+def _figures(marathon: Marathon, journal_size: int, deleted: int) -> list[Figure]:
+    if marathon.published != ROUNDS * len(VARIANTS):
+        raise RuntimeError(f"only {marathon.published} segments were published")
+    tenth = ROUNDS // 10
+    first = statistics.median(marathon.seconds[:tenth])
+    last = statistics.median(marathon.seconds[-tenth:])
+    grown = marathon.memory[ROUNDS] - marathon.memory[WARM_ROUNDS]
+    return [
+        Figure("long run: segments published", marathon.published),
+        Figure("long run: objects deleted meanwhile", deleted, at_least=0.99 * marathon.published),
+        Figure("long run: time per publication, first tenth", first * 1e6, "µs"),
+        Figure("long run: last tenth, by comparison", last / first, at_most=1.5),
+        # All that is kept per segment is bounded, and full after 10,000: a leak of 100 bytes would show.
+        Figure("long run: memory grown from 10,000 segments on", grown / 2**20, "MiB", at_most=10),
+        # 2,200 segments of each variant and their indexes, and a write-ahead log of 1,000 pages.
+        Figure("long run: journal at the end", journal_size / 2**20, "MiB", at_most=12),
+    ]

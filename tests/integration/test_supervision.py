@@ -1,0 +1,247 @@
+"""How the process starts, stops, and dies: statuses, lines, and what systemd hears."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.cli import main
+from broadcaster.config import load
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import Child, poll
+from broadcaster.discovery import SourceEvent, SourceMemory
+from broadcaster.service import serve
+from tests.support.hls_writer import PACKET, HlsWriter
+from tests.support.service import Service, running_service
+from tests.support.stage import object_keys
+
+MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n"
+
+
+def write(writer: HlsWriter, numbers: range) -> None:
+    """What a stream of one variant has finished, and the multivariant playlist that makes it go live."""
+    writer.write(numbers)
+    (writer.folder.parent / "stream.m3u8").write_text(MULTIVARIANT)
+
+
+async def until_backlog(service: Service, count: int) -> None:
+    async def reached() -> bool:
+        return (await service.health())["backlog"] == count
+
+    async with asyncio.timeout(20):
+        await poll(reached)
+
+
+async def listed(service: Service, count: int) -> None:
+    async def reached() -> bool:
+        return (await service.health())["manifestChunks"] == count
+
+    async with asyncio.timeout(20):
+        await poll(reached)
+
+
+async def test_sigterm_during_an_outage(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """What cannot be uploaded in time waits; the next start uploads it under the same keys, from the spool."""
+    writer = HlsWriter(tmp_path / "hls/0")
+    settings = {"BROADCASTER_DRAIN_SECONDS": "1", "BROADCASTER_RETENTION": "keep"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        write(writer, range(3))
+        await listed(service, 3)
+        bucket.suspend()
+        write(writer, range(6))
+        await until_backlog(service, 3)
+        started = time.monotonic()
+        assert await service.stop() == 0
+        assert 1 <= time.monotonic() - started < 10
+        log = service.log.read_text()
+        assert "3 segments wait in the spool for the next start" in log
+        assert "Traceback" not in log
+        for number in range(6):
+            (writer.folder / writer.name(number)).unlink()
+        bucket.resume()
+        await service.start()
+        await until_backlog(service, 0)
+        await listed(service, 6)
+        keys = await object_keys(bucket)
+        assert {key.rpartition("/")[2] for key in keys} == {writer.name(number) for number in range(6)}
+        assert len({key.rpartition("/")[0] for key in keys}) == 1
+        async with aiohttp.ClientSession() as session:
+            for key in keys:
+                async with session.get(f"{bucket.public_url}/{key}") as response:
+                    assert await response.read() == PACKET * 3
+
+
+async def test_sigterm_waits_for_uploads(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Uploads that get through within the drain time are finished before the process ends."""
+    writer = HlsWriter(tmp_path / "hls/0")
+    settings = {"BROADCASTER_DRAIN_SECONDS": "25", "BROADCASTER_RETENTION": "keep"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        bucket.suspend()
+        write(writer, range(3))
+        await until_backlog(service, 3)
+        stopping = asyncio.create_task(service.stop())
+        await asyncio.sleep(0)  # the signal is sent
+        bucket.resume()
+        assert await stopping == 0
+        assert "wait in the spool" not in service.log.read_text()
+        assert len(await object_keys(bucket)) == 3
+        assert not [path for path in (tmp_path / "state/spool").rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> SeaweedBucket:
+    """A bucket that is not there, for tests that need none."""
+    return SeaweedBucket(tmp_path / "bucket")
+
+
+async def run_to_its_end(folder: Path, bucket: SeaweedBucket) -> tuple[int, str]:
+    """Start the service, which must not last; returns its exit status and everything that it said."""
+    service = Service(folder, folder / "hls", bucket)
+    log = folder / "short.log"
+    child = await Child.start("broadcaster", ["broadcaster", "run"], log, env=service.environment)
+    try:
+        async with asyncio.timeout(20):
+            status = await child.wait()
+    finally:
+        await child.kill()
+    return status, log.read_text()
+
+
+async def test_two_on_one_state_folder(tmp_path: Path, nowhere: SeaweedBucket) -> None:
+    """The second process says in one line why it cannot start, and the first goes on undisturbed."""
+    async with running_service(tmp_path, tmp_path / "hls", nowhere) as first:
+        status, said = await run_to_its_end(tmp_path, nowhere)
+        assert status == 2
+        assert said.count("\n") == 1
+        assert "in use: another broadcaster runs on this state folder" in said
+        assert (await first.health())["warning"] is None
+
+
+@pytest.mark.parametrize("content", [b"These are notes, not a journal.\n" * 200, b"SQLite format 3\0" * 500])
+async def test_a_broken_journal(tmp_path: Path, nowhere: SeaweedBucket, content: bytes) -> None:
+    """A journal that cannot be used is one line with what to do, status 2, and stays as it is."""
+    journal = tmp_path / "state/journal.db"
+    journal.parent.mkdir()
+    journal.write_bytes(content)
+    status, said = await run_to_its_end(tmp_path, nowhere)
+    assert status == 2
+    assert said.count("\n") == 1
+    assert str(journal) in said
+    assert "move it away" in said
+    assert journal.read_bytes() == content
+
+
+class Ears:
+    """The socket on which systemd listens."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(path))
+
+    async def hear(self, within: float = 20) -> str:
+        async with asyncio.timeout(within):
+            return (await asyncio.get_running_loop().sock_recv(self._socket, 1000)).decode()
+
+    async def until(self, message: str) -> None:
+        while await self.hear() != message:
+            pass
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Ears]:
+    ears = Ears(tmp_path / "notify")
+    yield ears
+    ears.close()
+
+
+async def test_systemd_is_told(tmp_path: Path, nowhere: SeaweedBucket, systemd: Ears) -> None:
+    """Ready once the address is served, a sign of life again and again, stopping at the end."""
+    settings = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "200000"}
+    service = Service(tmp_path, tmp_path / "hls", nowhere, **settings)
+    starting = asyncio.create_task(service.start())
+    try:
+        assert await systemd.hear() == "READY=1"
+        await service.health()
+        for _ in range(3):
+            assert await systemd.hear(within=5) == "WATCHDOG=1"
+    finally:
+        await starting
+        assert await service.stop() == 0
+    await systemd.until("STOPPING=1")
+
+
+class HangingSource:
+    """A source that looks at its folder until it is told to hang, as one does on a dead network drive."""
+
+    hang: asyncio.Event
+
+    def __init__(self, _: Path, __: Callable[[], datetime], ___: SourceMemory) -> None:
+        self.last_look = time.monotonic()
+
+    async def run(self, _: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        while not self.hang.is_set():
+            self.last_look = time.monotonic()
+            await asyncio.sleep(0.01)
+        await asyncio.Event().wait()
+
+
+class DeadSource(HangingSource):
+    """A source with a fault that nobody has thought of."""
+
+    async def run(self, _: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        raise ZeroDivisionError("a fault nobody\nhas thought of")
+
+
+@pytest.fixture
+def environment(tmp_path: Path, nowhere: SeaweedBucket, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """The settings of a service in this process."""
+    service = Service(tmp_path, tmp_path / "hls", nowhere)
+    for name, value in service.environment.items():
+        monkeypatch.setenv(name, value)
+    return service
+
+
+async def test_the_watchdog_bites_when_ingest_is_stuck(
+    environment: Service, systemd: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the source gives no sign of life any more, systemd hears nothing either, and ``/health`` says why."""
+    HangingSource.hang = asyncio.Event()
+    monkeypatch.setattr("broadcaster.service.Source", HangingSource)
+    monkeypatch.setattr("broadcaster.service.STUCK", 1.0)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(systemd.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(load(), stop))
+        await systemd.until("READY=1")
+        for _ in range(15):  # longer than STUCK: it is no single message
+            assert await systemd.hear(within=5) == "WATCHDOG=1"
+        assert (await environment.health())["http"] == 200
+        HangingSource.hang.set()
+        with pytest.raises(TimeoutError):
+            while await systemd.hear(within=0.6):
+                pass
+        health = await environment.health()
+        assert (health["http"], health["reason"]) == (503, "ingest is stuck")
+        stop.set()
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_dead_part_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """When ingest dies the process ends with status 1 and one line; systemd starts it again."""
+    monkeypatch.setattr("broadcaster.service.Source", DeadSource)
+    assert main(["run"]) == 1
+    said = capsys.readouterr().err
+    assert said == "broadcaster: ZeroDivisionError: a fault nobody has thought of\n"
+    assert "Traceback" not in caplog.text

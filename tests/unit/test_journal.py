@@ -1,0 +1,406 @@
+"""What outlives the process: what is written comes back, whole or not at all, and bad files are refused."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.channel import Change, PlaylistState
+from broadcaster.discovery import Run, SourceFile, SourceSegment, VariantsListed
+from broadcaster.errors import JournalError
+from broadcaster.journal import Journal
+from broadcaster.journal.database import MIGRATIONS, open_database
+from broadcaster.playlist import Segment, Variant
+from tests.support.fakes import START, segment_of
+
+SECOND = timedelta(seconds=1)
+RUN = Run(3, "20260101T120000Z-3-abc", "abc#0")
+
+
+class Book:
+    """A journal that can be closed and opened again; its file is ``path``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "journal.db"
+        self.now = START
+        self.journal = self.open()
+
+    def open(self) -> Journal:
+        return Journal(self.folder, lambda: self.now)
+
+    def reopen(self) -> Journal:
+        self.journal.close()
+        self.journal = self.open()
+        return self.journal
+
+    def limit(self, pages: int) -> int:
+        """Let the file have so many pages more and no others, as on a disk that is full."""
+        connection = self.journal._connection  # noqa: SLF001 - a full disk, without a disk
+        (used,) = connection.execute("PRAGMA page_count").fetchone()
+        (limit,) = connection.execute(f"PRAGMA max_page_count = {used + pages}").fetchone()
+        assert isinstance(limit, int)
+        return limit
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Book]:
+    made = Book(tmp_path)
+    yield made
+    made.journal.close()
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadcaster.journal.database.BUSY_TIMEOUT", 0.0)
+
+
+def source_segment(number: int, variant: str = "0") -> SourceSegment:
+    """One of which no fact has its default."""
+    file = SourceFile(f"{number}.m4s", Path(f"/hls/{variant}/{number}.m4s"), 1234, 1_767_268_800_123_456_789)
+    return replace(
+        segment_of(None, number=number, variant=variant),
+        run=RUN,
+        name=file.name,
+        duration=timedelta(seconds=2, microseconds=2),
+        noticed=START + timedelta(microseconds=7),
+        file=file,
+        fault=None,
+        map_file=SourceFile("init.mp4", Path(f"/hls/{variant}/init.mp4"), 77, 99),
+    )
+
+
+def state(variant: str = "0", first: int = 1, following: int = 2, *, current: bool = True) -> PlaylistState:
+    return PlaylistState(
+        variant=variant,
+        current=current,
+        target_duration=4,
+        media_sequence=first,
+        next_media_sequence=following,
+        discontinuity_sequence=2,
+        current_discontinuity=3,
+        ended=False,
+        peak_bandwidth=1_000_000,
+    )
+
+
+def change(number: int, variant: str = "0", *, first: int = 1, map_key: str | None = None) -> Change:
+    """The publication of segment ``number`` under that number, after which ``first`` is the first listed."""
+    key = f"live/r/{variant}/{number}.ts"
+    listed = Segment(f"https://b/{key}", 2 * SECOND, program_date_time=START + number * SECOND)
+    return Change(
+        state=state(variant, first, number + 1),
+        added=[(number, listed, True)],
+        availability=30 * SECOND,
+        run=RUN,
+        shift=5 * SECOND,
+        key=key,
+        map_key=map_key,
+    )
+
+
+def test_segments_on_their_way_come_back(book: Book) -> None:
+    """All facts of pending segments come back, in order; what is published is pending no more."""
+    segments = [source_segment(1), source_segment(2), replace(source_segment(3), file=None, fault="is gone")]
+    segments.append(replace(source_segment(4), map_file=None, independent=False))
+    for segment in segments:
+        book.journal.discovered(segment, f"live/r/0/{segment.sequence}.ts")
+    book.journal.published([change(1)])
+    recalled = book.reopen().recall()
+    assert [one.segment for one in recalled.pending] == segments[1:]
+    assert [one.key for one in recalled.pending] == [f"live/r/0/{number}.ts" for number in (2, 3, 4)]
+    assert recalled.keys == {"0": [f"live/r/0/{number}.ts" for number in (1, 2, 3, 4)]}
+    assert recalled.source.runs == (RUN,)
+    position = recalled.source.positions["0"]
+    assert position.run == RUN
+    assert position.known[1] == (segments[0].uri, segments[0].program_date_time)
+
+
+def test_playlists_come_back(book: Book) -> None:
+    """Where each playlist stood, what it lists, with gaps and maps, and the shift of its run come back."""
+    entries = [
+        (7, Segment("https://b/1.m4s", 2 * SECOND, True, "https://b/init.mp4", START), True),
+        (8, Segment("https://b/2.m4s", SECOND / 3, gap=True), False),
+    ]
+    book.journal.published([replace(change(7), added=entries, state=state(first=7, following=9))])
+    book.journal.published([change(1, "1")])
+    channel = book.reopen().recall().channel
+    first, second = sorted(channel.playlists, key=lambda playlist: playlist.state.variant)
+    assert first.state == state(first=7, following=9)
+    assert [(number, one.uri, one.gap) for number, one, _ in first.listed] == [
+        (7, "https://b/1.m4s", False),
+        (8, "https://b/2.m4s", True),
+    ]
+    assert first.listed[0] == entries[0]
+    assert first.listed[1][1].program_date_time is None
+    assert first.listed[1][2] is False
+    assert second.state == state("1")
+    assert channel.shifts == {RUN.number: 5 * SECOND}
+
+
+def test_variants_come_back(book: Book) -> None:
+    """The source's multivariant playlist comes back with every attribute, also those that are not there."""
+    listed = VariantsListed(
+        (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000)), START + SECOND
+    )
+    book.journal.listed(VariantsListed((), START))
+    book.journal.listed(listed)
+    assert book.reopen().recall().channel.variants == listed
+
+
+def test_an_empty_journal_recalls_nothing(book: Book) -> None:
+    """At the first start there is nothing to go on from."""
+    recalled = book.journal.recall()
+    assert recalled.pending == []
+    assert recalled.channel.playlists == []
+    assert recalled.channel.variants is None
+    assert recalled.source.runs == ()
+
+
+def test_what_leaves_the_window_is_to_be_deleted(book: Book) -> None:
+    """Keys go when their last entry goes, a map with the last segment that needs it, in order of removal."""
+    for number in (1, 2, 3):
+        book.journal.published([change(number, map_key="live/r/0/a.mp4")])
+    book.journal.published([change(4, first=3, map_key="live/r/0/b.mp4")])
+    assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts"]
+    book.now += SECOND
+    book.journal.published([change(5, first=4, map_key="live/r/0/b.mp4")])
+    assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts", "live/r/0/3.ts", "live/r/0/a.mp4"]
+    assert book.journal.removals(START, 10)[-1] == ("live/r/0/2.ts", 30 * SECOND)
+    book.journal.removed(["live/r/0/1.ts"])
+    book.reopen()
+    assert keys(book) == ["live/r/0/2.ts", "live/r/0/3.ts", "live/r/0/a.mp4"]
+    assert len(book.journal.removals(None, 2)) == 2
+
+
+def test_a_playlist_that_is_retired_lists_nothing(book: Book) -> None:
+    """Of a variant that a new stream has not, all is deleted, and its numbers are remembered."""
+    book.journal.published([change(1)])
+    book.journal.retired([state(current=False)], SECOND)
+    (playlist,) = book.reopen().recall().channel.playlists
+    assert playlist.listed == []
+    assert playlist.state == state(current=False)
+    assert keys(book) == ["live/r/0/1.ts"]
+
+
+def keys(book: Book) -> list[str]:
+    return [key for key, _ in book.journal.removals(None, 100)]
+
+
+def test_a_publication_is_remembered_whole_or_not_at_all(book: Book) -> None:
+    """When one of its statements fails, nothing of a publication is in the journal, and others can follow."""
+    book.journal.discovered(source_segment(1), "live/r/0/1.ts")
+    book.journal.discovered(source_segment(2), "live/r/0/2.ts")
+    twice = replace(change(2), added=[*change(2).added, *change(2).added])
+    with pytest.raises(sqlite3.IntegrityError):
+        book.journal.published([change(1), twice])
+    connection = book.journal._connection  # noqa: SLF001 - half a transaction would be there alone
+    assert not connection.in_transaction
+    recalled = book.journal.recall()
+    assert recalled.channel.playlists == []
+    assert len(recalled.pending) == 2
+
+
+def test_remembered_segments_are_bounded(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest published segments are forgotten; what is pending never is, nor what another variant has."""
+    monkeypatch.setattr("broadcaster.journal.journal.REMEMBERED_SEGMENTS", 20)
+    monkeypatch.setattr("broadcaster.journal.journal.FORGET_EVERY", 5)
+    book.journal.discovered(source_segment(0), "live/r/0/0.ts")
+    book.journal.discovered(source_segment(1, "1"), "live/r/1/1.ts")
+    book.journal.published([change(1, "1")])
+    for number in range(1, 101):
+        book.journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
+        book.journal.published([change(number, first=max(1, number - 5))])
+    recalled = book.reopen().recall()
+    assert 20 <= len(recalled.keys["0"]) <= 26
+    assert recalled.keys["0"][0] == "live/r/0/0.ts"
+    assert recalled.keys["0"][-1] == "live/r/0/100.ts"
+    assert recalled.keys["1"] == ["live/r/1/1.ts"]
+    assert [one.key for one in recalled.pending] == ["live/r/0/0.ts"]
+
+
+def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be written waits in order, is said once, and is written once there is room."""
+    book.journal.discovered(source_segment(0), "live/r/0/0.ts")
+    book.journal.published([change(1), change(1, "1")])
+    limit = book.limit(pages=2)
+    for number in range(2, 200):
+        book.journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
+        book.journal.published([change(number, first=max(1, number - 5))])
+    assert book.journal.fault == "database or disk is full"
+    assert book.journal.removals(None, 10) == []  # nobody could cross them out
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "cannot be written" in caplog.text
+    book.journal.save()
+    assert book.journal.fault
+    book.limit(pages=limit + 10_000)
+    with caplog.at_level(logging.INFO):
+        book.journal.save()
+    assert book.journal.fault is None
+    assert caplog.messages[-1] == "the journal is written again"
+    recalled = book.reopen().recall()
+    assert [one.key for one in recalled.pending] == ["live/r/0/0.ts"]
+    assert recalled.keys["0"] == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(2, 200))]
+    assert len(keys(book)) == 100
+
+
+def test_what_waits_is_written_at_the_end(book: Book) -> None:
+    """A journal that is closed writes what it could not write before."""
+    limit = book.limit(pages=0)
+    for number in range(1, 100):
+        book.journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
+    assert book.journal.fault
+    book.limit(pages=limit + 10_000)
+    assert len(book.reopen().recall().pending) == 99
+
+
+def test_odd_names(book: Book) -> None:
+    """Quotes, emoji and paths that are not UTF-8 break nothing."""
+    odd = Path(b"/hls/n\xffme/'; DROP TABLE segments; --\xf0\x9f\x8e\xa5.ts".decode(errors="surrogateescape"))
+    segment = replace(source_segment(1), file=SourceFile("\U0001f3a5 '\".ts", odd, 1, 1))
+    segment = replace(segment, name="\U0001f3a5 '\".ts", uri="%F0%9F%8E%A5%20'%22.ts")
+    book.journal.discovered(segment, "live/r/0/\U0001f3a5 '\".ts")
+    (pending,) = book.reopen().recall().pending
+    assert pending.key == "live/r/0/\U0001f3a5 '\".ts"
+    assert pending.segment.uri == segment.uri
+    assert pending.segment.file
+    assert pending.segment.file.name == "\U0001f3a5 '\".ts"
+
+
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE bookmarks (id INTEGER)")
+
+
+def text(path: Path) -> None:
+    path.write_text("These are my notes, and they are longer than the header of a database.\n" * 20)
+
+
+def newer(path: Path) -> None:
+    with closing(open_database(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+
+
+def filled(path: Path) -> None:
+    journal = Journal(path.parent, lambda: START)
+    for number in range(1, 300):
+        journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
+    journal.close()
+
+
+def truncated(path: Path) -> None:
+    filled(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 + 100])
+
+
+def overwritten(path: Path) -> None:
+    filled(path)
+    data = bytearray(path.read_bytes())
+    data[4096 : 4 * 4096] = b"\xa5" * (3 * 4096)
+    path.write_bytes(data)
+
+
+def headless(path: Path) -> None:
+    filled(path)
+    path.write_bytes(bytes(100) + path.read_bytes()[100:])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (foreign, "is a database of something else"),
+        (text, "is not a journal, or is broken"),
+        (newer, "was written by a newer version"),
+        (truncated, "is not a journal, or is broken"),
+        (overwritten, "is not a journal, or is broken"),
+        (headless, "is not a journal, or is broken"),
+    ],
+)
+def test_a_bad_file_is_refused_and_left_alone(
+    tmp_path: Path, spoil: Callable[[Path], None], complaint: str
+) -> None:
+    """A file that is not a journal of ours is named in one line, with what to do, and not touched."""
+    path = tmp_path / "journal.db"
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=complaint) as caught:
+        Journal(tmp_path, lambda: START)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_a_journal_in_use_is_refused(book: Book) -> None:
+    """The second process on a state folder is told so; the first goes on."""
+    with pytest.raises(JournalError, match="in use: another broadcaster runs on this state folder"):
+        book.open()
+    book.journal.discovered(source_segment(1), "live/r/0/1.ts")
+    assert book.journal.fault is None
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    """What is no file at all is refused in one line too."""
+    (tmp_path / "journal.db").mkdir()
+    with pytest.raises(JournalError, match="cannot be opened"):
+        Journal(tmp_path, lambda: START)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO facts VALUES ('variants', 'not JSON')",
+        "INSERT INTO facts VALUES ('variants', '[1]')",
+        """INSERT INTO facts VALUES ('variants', '[1, [{"width": 1}]]')""",
+        "INSERT INTO facts VALUES ('variants', '[99999999999999999999, []]')",
+        "UPDATE segments SET run = 17",
+        "UPDATE segments SET time = 9000000000000000000",
+        "DROP TABLE runs",
+    ],
+)
+def test_content_that_makes_no_sense_is_refused(tmp_path: Path, statement: str) -> None:
+    """A whole database with impossible content is named in one line."""
+    filled(tmp_path / "journal.db")
+    with closing(open_database(tmp_path / "journal.db")) as connection:
+        connection.execute(statement)
+    with closing(Journal(tmp_path, lambda: START)) as journal:
+        with pytest.raises(JournalError, match="does not make sense") as caught:
+            journal.recall()
+        assert "\n" not in str(caught.value)
+
+
+def test_an_older_schema_is_migrated(tmp_path: Path) -> None:
+    """Scripts that a file has not seen yet are applied once, in order, and its content is kept."""
+    path = tmp_path / "journal.db"
+    scripts = ["CREATE TABLE one (a TEXT) STRICT; INSERT INTO one VALUES ('kept');"]
+    open_database(path, scripts).close()
+    scripts.append("ALTER TABLE one ADD COLUMN b INTEGER NOT NULL DEFAULT 7;")
+    for _ in range(2):
+        with closing(open_database(path, scripts)) as connection:
+            assert connection.execute("SELECT * FROM one").fetchall() == [("kept", 7)]
+            assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """A script is applied whole or not at all; the next start finds the old schema."""
+    path = tmp_path / "journal.db"
+    first = "CREATE TABLE one (a TEXT) STRICT;"
+    open_database(path, [first]).close()
+    with pytest.raises(JournalError, match="cannot be opened"):
+        open_database(path, [first, "CREATE TABLE two (a TEXT) STRICT; DROP TABLE three;"])
+    with closing(open_database(path, [first])) as connection:
+        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("one",)]
+
+
+def test_the_first_schema_is_still_migrated(tmp_path: Path) -> None:
+    """A journal of the first version goes on: its playlists come back."""
+    open_database(tmp_path / "journal.db", MIGRATIONS[:1]).close()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("INSERT INTO playlists VALUES ('0', 1, 4, 1, 2, 2, 3, 0)")
+    with closing(Journal(tmp_path, lambda: START)) as journal:
+        (playlist,) = journal.recall().channel.playlists
+    assert playlist.state == replace(state(), peak_bandwidth=0)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -93,14 +94,21 @@ def _demo(source: Path | None, port: int) -> None:
 
 def _log_to_stderr(level: str) -> None:
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it reports every change
+    for library in ("botocore", "aiobotocore"):
+        logging.getLogger(library).setLevel(logging.INFO)  # at debug level they show keys and signatures
     logging.basicConfig(
         level=level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )
 
 
 def _complain(error: BaseException, status: int) -> int:
-    text = str(error) if isinstance(error, BroadcasterError) else f"{type(error).__name__}: {error}"
-    sys.stderr.write(f"broadcaster: {text}\n")
+    if isinstance(error, BroadcasterError):
+        text = str(error)
+    else:  # a bug: say where
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+        text = f"{type(error).__name__}: {error}{where}"
+    sys.stderr.write(f"broadcaster: {' '.join(text.split())}\n")  # one line, whatever it was
     return status
 
 

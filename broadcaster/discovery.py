@@ -15,17 +15,26 @@ class Run:
 
     number: int  # 0 for the first: the discontinuity number of all its segments (§6.2.4)
     id: str  # unique for all time; a part of the object keys
-    identity: str  # what the source tells its runs apart by
+    identity: str  # what the source tells its runs apart by: the encoder's id, if any, # and a count
+
+    @property
+    def has_encoder_id(self) -> bool:
+        """Whether the names of its segments carry an id that no other run has."""
+        return not self.identity.startswith("#")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A finished file. Size in bytes and modification time in nanoseconds tell whether it changed later."""
+    """A finished file. Size in bytes and modification time in nanoseconds tell whether it changed later.
+
+    Another inode under the same path is another file. 0 is unknown.
+    """
 
     name: str
     path: Path
     size: int
     modified_ns: int
+    inode: int = 0
 
     @property
     def modified(self) -> datetime:

@@ -15,7 +15,6 @@ from broadcaster.events import (
     SegmentLost,
     SegmentPublished,
     SegmentUploaded,
-    StreamEnded,
     StreamStarted,
     UploadFailed,
 )
@@ -44,7 +43,6 @@ class Metrics:
             "upload_failures", "Attempts that failed and are made again", "variant", "kind"
         )
         self._streams = counter("streams_started", "Streams that went live")
-        self._live = Gauge("broadcaster_live", "1 while a stream is live", registry=registry)
         self._upload = histogram("upload_seconds", "Time of the successful PUT of an object")
         self._delay = histogram(
             "publish_delay_seconds", "From segment complete on disk to listed for viewers"
@@ -72,9 +70,6 @@ class Metrics:
                     self._delay.labels(variant).observe(max(delay, 0))
             case StreamStarted():
                 self._streams.inc()
-                self._live.set(1)
-            case StreamEnded():
-                self._live.set(0)
 
 
 def process_registry() -> CollectorRegistry:

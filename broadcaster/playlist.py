@@ -15,6 +15,10 @@ import m3u8
 from broadcaster.errors import PlaylistError
 
 MEDIA_TYPE = "application/vnd.apple.mpegurl"
+# No live stream comes near these; beyond them numbers and times overflow somewhere further on.
+MAX_SECONDS = 600
+MAX_NUMBER = 2**53 - 1
+YEARS = range(1971, 2200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,11 @@ def parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
 def _media(parsed: m3u8.M3U8) -> MediaPlaylist:
     if not parsed.target_duration or parsed.target_duration < 0:
         raise PlaylistError("has no EXT-X-TARGETDURATION")
+    if parsed.target_duration > MAX_SECONDS:
+        raise PlaylistError(f"has an EXT-X-TARGETDURATION above {MAX_SECONDS} s")
+    numbers = (parsed.media_sequence or 0, parsed.discontinuity_sequence or 0)
+    if not all(0 <= number <= MAX_NUMBER for number in numbers):
+        raise PlaylistError("has a sequence number out of range")
     control = parsed.server_control
     return MediaPlaylist(
         target_duration=int(parsed.target_duration),
@@ -176,9 +185,11 @@ def _segment(parsed: m3u8.Segment) -> Segment:
         raise PlaylistError("uses EXT-X-BYTERANGE: one file per segment is needed")
     if parsed.key and parsed.key.method not in (None, "NONE"):
         raise PlaylistError("uses EXT-X-KEY: encrypted segments are not carried")
-    if parsed.duration is None or parsed.duration < 0:
+    if parsed.duration is None or not 0 <= parsed.duration <= MAX_SECONDS:
         raise PlaylistError(f"has no valid EXTINF for {parsed.uri!r}")
     time = parsed.current_program_date_time
+    if time and time.year not in YEARS:
+        raise PlaylistError("has an EXT-X-PROGRAM-DATE-TIME out of range")
     return Segment(
         uri=parsed.uri,
         duration=timedelta(seconds=parsed.duration),

@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from broadcaster.channel import Channel
+from broadcaster.channel import Channel, State
 from broadcaster.config import Settings
 from broadcaster.errors import ConfigError, StorageError
 from broadcaster.events import Event, Observer
 from broadcaster.journal import Journal, Recalled
 from broadcaster.metrics import Metrics, process_registry
 from broadcaster.notify import keep_watchdog_quiet, notify
-from broadcaster.pipeline import Pipeline, Uploader
+from broadcaster.pipeline import Pipeline, Uploader, map_key_of
 from broadcaster.retention import Sweeper
 from broadcaster.source import Source
 from broadcaster.spool import Spool
@@ -65,8 +65,12 @@ async def serve(
                 logger.info("following %s, serving %s", settings.hls_dir, address)
                 notify("READY=1")
                 on_ready(address)
-                await parts.pipeline.run(parts.source, stop or asyncio.Event(), settings.drain)
-                notify("STOPPING=1")
+                await parts.pipeline.run(
+                    parts.source,
+                    stop or asyncio.Event(),
+                    settings.drain,
+                    on_stop=lambda: notify("STOPPING=1"),
+                )
                 for helper in helpers:
                     helper.cancel()
 
@@ -101,14 +105,18 @@ class _Parts:
         self.sweeper = Sweeper(store, journal, _now, prefix=settings.prefix, retention=settings.retention)
 
     def _resume(self, recalled: Recalled) -> None:
-        spooled = self._spool.resume(one.key for one in recalled.pending)
-        self.pipeline.resume(((one.segment, one.key) for one in recalled.pending), spooled, recalled.keys)
+        pending = [(one.segment, one.key) for one in recalled.pending]
+        maps = {map_key for segment, key in pending if (map_key := map_key_of(segment, key))}
+        with _state_folder(self._settings):
+            self._spool.resume([*maps, *(key for _, key in pending)])
+        self.pipeline.resume(pending)
 
     def app(self, registry: CollectorRegistry) -> web.Application:
         return make_app(self.channel, self._health, registry, self._settings.viewer_dir)
 
     def watch(self, metrics: Metrics) -> None:
         """Gauges that are read when they are scraped."""
+        metrics.watch("live", "1 while a stream is live", lambda: self.channel.state is State.LIVE)
         metrics.watch(
             "backlog_segments", "Segments finished and not yet listed", lambda: self.pipeline.backlog
         )
@@ -123,6 +131,8 @@ class _Parts:
 
     def is_alive(self) -> bool:
         """Whether ingest gives signs of life; systemd's watchdog ends a process that does not."""
+        if self.pipeline.draining:
+            return True
         return time.monotonic() - min(self.source.last_look, self.pipeline.last_tick) < STUCK
 
     def _health(self) -> HealthReport:
@@ -147,10 +157,8 @@ def _bucket(settings: Settings) -> Bucket:
 
 @contextmanager
 def _journal(settings: Settings) -> Iterator[Journal]:
-    try:
+    with _state_folder(settings):
         journal = Journal(settings.state_dir, _now)
-    except OSError as error:
-        raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None
     try:
         yield journal
     finally:
@@ -158,8 +166,14 @@ def _journal(settings: Settings) -> Iterator[Journal]:
 
 
 def _spool(settings: Settings) -> Spool:
-    try:
+    with _state_folder(settings):
         return Spool(settings.state_dir / "spool", settings.spool_limit)
+
+
+@contextmanager
+def _state_folder(settings: Settings) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None
 

@@ -25,13 +25,11 @@ class Spool:
         self._sizes: dict[Path, int] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def resume(self, keys: Iterable[str]) -> dict[str, Path]:
+    def resume(self, keys: Iterable[str]) -> None:
         """Take over what an earlier process kept under these keys, and remove everything else."""
-        kept = {}
         for key in keys:
             path = self._folder / key
             if path.is_file():
-                kept[key] = path
                 self._note(path)
         for path in sorted(self._folder.rglob("*"), reverse=True):  # files before their folders
             if path.is_dir() and not path.is_symlink():
@@ -39,10 +37,14 @@ class Spool:
                     path.rmdir()
             elif path not in self._sizes:
                 path.unlink()
-        return kept
 
-    async def keep(self, file: Path, key: str) -> Path:
-        """Link ``file`` into the spool under its object key; returns where it is.
+    def find(self, key: str) -> Path | None:
+        """Return what is kept under a key, None when there is nothing."""
+        path = self._folder / key
+        return path if path in self._sizes else None
+
+    async def keep(self, file: Path, key: str, *, copy: bool = False) -> Path:
+        """Link ``file`` into the spool under its object key, or copy it; returns where it is.
 
         Raises FileNotFoundError when the file is gone, OSError when there is no room.
         """
@@ -50,10 +52,13 @@ class Spool:
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.unlink(missing_ok=True)
         try:
-            os.link(file, kept)
+            if not copy:
+                os.link(file, kept)
         except OSError as error:
             if error.errno not in NOT_LINKABLE:
                 raise
+            copy = True
+        if copy:
             await asyncio.to_thread(_copy, file, kept)
         self._note(kept)
         return kept

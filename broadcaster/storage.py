@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import aiohttp
 import botocore.handlers
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 
@@ -91,9 +90,11 @@ class ObjectStore:
             try:
                 return (await self._client.head_object(Bucket=self._bucket.name, Key=key))["ContentLength"]
             except ClientError as error:
-                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == NOT_FOUND:
-                    return None
-                raise
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != NOT_FOUND:
+                    raise
+                # HEAD does not say whether it was the bucket that is not there; LIST raises then.
+                await self._client.list_objects_v2(Bucket=self._bucket.name, Prefix=key, MaxKeys=1)
+                return None
 
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
         """Delete up to 1000 objects; those that are not there count as deleted. Raises as ``put`` does."""
@@ -122,7 +123,9 @@ class ObjectStore:
         try:
             async with asyncio.timeout(deadline):
                 yield
-        except (ClientError, BotoCoreError, aiohttp.ClientError, OSError) as error:
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an answer can be wrong in ways that no list foresees
             raise self._typed(operation, error, deadline) from None  # the cause may quote the request
 
     def _typed(self, operation: str, error: Exception, deadline: float) -> StorageError:

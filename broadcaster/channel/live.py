@@ -11,6 +11,7 @@ whose segments are too long for the TARGETDURATION that players know.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,12 +22,15 @@ from broadcaster.channel.memory import Change, ChannelMemory, Ledger, NoLedger, 
 from broadcaster.channel.rendering import Rendered, render
 from broadcaster.channel.timeline import Timeline
 from broadcaster.discovery import VariantsListed
-from broadcaster.events import Observer, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.events import Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.manifest import ManifestGenerator
-from broadcaster.playlist import MultivariantPlaylist, Variant
+from broadcaster.playlist import MultivariantPlaylist, Variant, rounded_seconds
+
+logger = logging.getLogger(__name__)
 
 # How long every player needs to see ENDLIST: it polls once in a target duration, and caches keep half of one.
 SEEN_TARGET_DURATIONS = 2
+TOLERATED_TOO_LONG = 3  # segments that become gaps before new playlists make room for them
 
 
 class State(StrEnum):
@@ -75,6 +79,8 @@ class Channel:
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
         self._timeline = Timeline({})
         self._longest = timedelta()  # of all playlists, ended ones too: players may still hold one
+        self._outdated = False  # the source has fewer variants than are served
+        self._too_long = 0  # segments of these playlists
         self._lineup = Lineup()
         self._main: Rendered | None = None
         if memory:
@@ -107,6 +113,9 @@ class Channel:
         if self.state is State.STARTING and self._lineup.is_due(self._source):
             self._go_live()
         elif self.state is State.LIVE:
+            names = {variant.uri for variant in listed.variants}
+            # A variant that is no longer made would stand still in front of its viewers.
+            self._outdated = bool(names & self._variants.keys()) and not names >= self._variants.keys()
             self._render_main()
 
     def expect(self, variant: str) -> None:
@@ -146,8 +155,8 @@ class Channel:
             return
         for state in self._variants.values():
             state.generator.end()
-        states = [_playlist_state(name, state) for name, state in self._variants.items()]
-        self._ledger.retired(states, timedelta())
+        states = [self._state_of(name, state) for name, state in self._variants.items()]
+        self._ledger.published([], states)
         for state in self._variants.values():
             state.rendered = self._render_media(state.generator)
         self.state = State.ENDED
@@ -155,27 +164,35 @@ class Channel:
         self._observe(StreamEnded())
 
     def _needs_new_playlists(self, publication: Publication) -> bool:
-        """A new run of longer segments: under a TARGETDURATION that cannot rise they would all be gaps."""
+        """What players were told must not change: so it ends, and something new begins under the same URLs.
+
+        That is so when the source's variants become fewer; when a second one comes where the main URL is the
+        media playlist of the only one; and when the segments are longer than TARGETDURATION allows, which
+        would make gaps of them all: at once with a new encoder run, else when it happens again and again.
+        """
         state = self._variants.get(publication.variant)
-        return (
-            not self._fixed_target_duration
-            and state is not None
-            and publication.run.number > max(one.newest_run for one in self._variants.values())
-            and publication.target_duration > state.generator.target_duration
-        )
+        if self._outdated or state is None:
+            return self._outdated or len(self._variants) == 1
+        if self._fixed_target_duration:
+            return False
+        new_run = publication.run.number > max(one.newest_run for one in self._variants.values())
+        longer = publication.target_duration > state.generator.target_duration
+        return longer and (new_run or self._too_long >= TOLERATED_TOO_LONG)
 
     def _go_live(self) -> None:
         held, target_duration = self._lineup.publications, self._lineup.target_duration
         target_duration = self._fixed_target_duration or target_duration
         self._lineup = Lineup(expected=self._lineup.expected)
         previous, self._variants = self._variants, {}
-        self._ledger.published([self._append(publication, target_duration) for publication in held])
+        self._outdated, self._too_long = False, 0
+        changes = [self._append(publication, target_duration) for publication in held]
         gone = [
-            replace(_playlist_state(name, state), current=False)
+            replace(self._state_of(name, state), current=False)
             for name, state in previous.items()
             if name not in self._variants
         ]
-        self._ledger.retired(gone, self._longest + timedelta(seconds=target_duration))
+        # In one piece: half of it would be neither the old stream nor the new one.
+        self._ledger.published(changes, gone, self._longest + timedelta(seconds=target_duration))
         self.state = State.LIVE
         for publication in held:
             self._show(publication)
@@ -189,23 +206,36 @@ class Channel:
             state = _VariantState(self._new_generator(publication, target_duration))
             self._variants[publication.variant] = state
         generator, number = state.generator, state.generator.next_media_sequence
-        segment = self._timeline.place(publication.segment, publication.variant, publication.run.number)
-        generator.append(segment, discontinuity=publication.run.number, independent=publication.independent)
-        state.newest_run = publication.run.number
+        run = max(publication.run.number, generator.current_discontinuity)
+        segment = self._timeline.place(publication.segment, publication.variant, run)
+        if not segment.gap and rounded_seconds(segment.duration) > generator.target_duration:
+            self._lose(publication, generator.target_duration)
+        generator.append(segment, discontinuity=run, independent=publication.independent)
+        state.newest_run = run
         self._longest = max(self._longest, generator.longest)
-        self._positions[publication.variant] = (generator.next_media_sequence, publication.run.number)
+        self._positions[publication.variant] = (generator.next_media_sequence, run)
         if publication.size and segment.duration:
             bits_per_second = int(publication.size * 8 / segment.duration.total_seconds())
             state.peak_bandwidth = max(state.peak_bandwidth, bits_per_second)
         return Change(
-            state=_playlist_state(publication.variant, state),
+            state=self._state_of(publication.variant, state),
             added=generator.listed_from(number),
             availability=self._longest + timedelta(seconds=target_duration),
             run=publication.run,
-            shift=self._timeline.shift(publication.run.number),
+            shift=self._timeline.shift(run),
             key=publication.key,
             map_key=publication.map_key,
         )
+
+    def _lose(self, publication: Publication, target_duration: int) -> None:
+        self._too_long += 1
+        fault = f"is longer than TARGETDURATION, {target_duration} s"
+        logger.warning(
+            "%s %s; it is listed as gaps. Set BROADCASTER_TARGET_DURATION above the longest segment",
+            publication.key,
+            fault,
+        )
+        self._observe(SegmentLost(publication.variant, publication.key, fault))
 
     def _show(self, publication: Publication) -> None:
         state = self._variants[publication.variant]
@@ -228,10 +258,11 @@ class Channel:
     def _restore(self, memory: ChannelMemory) -> None:
         self._source = memory.variants or self._source
         self._timeline = _timeline(memory)
+        all_ended = all(one.state.ended for one in memory.playlists if one.state.current)
         for playlist in memory.playlists:
             was = playlist.state
             self._positions[was.variant] = (was.next_media_sequence, was.current_discontinuity)
-            if not was.current:
+            if not was.current or (was.ended and not all_ended):
                 continue
             generator = ManifestGenerator(
                 was.target_duration,
@@ -250,9 +281,24 @@ class Channel:
                 generator, rendered, was.current_discontinuity, was.peak_bandwidth
             )
         if self._variants:
-            ended = all(state.generator.ended for state in self._variants.values())
-            self.state = State.ENDED if ended else State.LIVE
+            self.state = State.ENDED if all_ended else State.LIVE
             self._render_main()
+
+    def _state_of(self, variant: str, state: _VariantState) -> PlaylistState:
+        generator = state.generator
+        playlist = generator.playlist
+        return PlaylistState(
+            variant=variant,
+            current=True,
+            target_duration=generator.target_duration,
+            media_sequence=playlist.media_sequence,
+            next_media_sequence=generator.next_media_sequence,
+            discontinuity_sequence=playlist.discontinuity_sequence,
+            current_discontinuity=generator.current_discontinuity,
+            ended=generator.ended,
+            peak_bandwidth=state.peak_bandwidth,
+            end=self._timeline.end(variant),
+        )
 
     def _render_media(self, generator: ManifestGenerator) -> Rendered:
         return render(generator.playlist.render(), generator.target_duration, self._clock())
@@ -268,22 +314,6 @@ class Channel:
         self._main = render(text, self.target_duration or 1, self._clock())
 
 
-def _playlist_state(variant: str, state: _VariantState) -> PlaylistState:
-    generator = state.generator
-    playlist = generator.playlist
-    return PlaylistState(
-        variant=variant,
-        current=True,
-        target_duration=generator.target_duration,
-        media_sequence=playlist.media_sequence,
-        next_media_sequence=generator.next_media_sequence,
-        discontinuity_sequence=playlist.discontinuity_sequence,
-        current_discontinuity=generator.current_discontinuity,
-        ended=generator.ended,
-        peak_bandwidth=state.peak_bandwidth,
-    )
-
-
 def _timeline(memory: ChannelMemory) -> Timeline:
     """As it stood when all that is listed had been placed."""
     timeline = Timeline(memory.shifts)
@@ -292,6 +322,8 @@ def _timeline(memory: ChannelMemory) -> Timeline:
         for _, segment, _ in playlist.listed:
             run += segment.discontinuity
             timeline.pass_by(segment, playlist.state.variant, run)
+        if not playlist.listed and playlist.state.end:
+            timeline.reach(playlist.state.end, playlist.state.variant, playlist.state.current_discontinuity)
     return timeline
 
 

@@ -41,6 +41,7 @@ class PlaylistState:
     current_discontinuity: int  # of the newest segment
     ended: bool
     peak_bandwidth: int  # bits per second, measured
+    end: datetime | None = None  # of the newest segment there ever was
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,16 @@ class ChannelMemory:
 class Ledger(Protocol):
     """Remembers what is published."""
 
-    def published(self, changes: Sequence[Change]) -> None:
-        """Remember all of it or nothing."""
+    def published(
+        self,
+        changes: Sequence[Change],
+        retired: Sequence[PlaylistState] = (),
+        availability: timedelta = timedelta(),
+    ) -> None:
+        """Remember all of it or nothing.
 
-    def retired(self, states: Sequence[PlaylistState], availability: timedelta) -> None:
-        """Remember that these playlists ended, or, no longer current, list nothing any more."""
+        ``retired`` playlists have ended, or, no longer current, list nothing any more.
+        """
 
     def listed(self, variants: VariantsListed) -> None:
         """Remember the source's multivariant playlist."""
@@ -93,10 +99,12 @@ class Ledger(Protocol):
 class NoLedger:
     """For a channel that need not outlive its process."""
 
-    def published(self, changes: Sequence[Change]) -> None:
-        """Forget it."""
-
-    def retired(self, states: Sequence[PlaylistState], availability: timedelta) -> None:
+    def published(
+        self,
+        changes: Sequence[Change],
+        retired: Sequence[PlaylistState] = (),
+        availability: timedelta = timedelta(),
+    ) -> None:
         """Forget it."""
 
     def listed(self, variants: VariantsListed) -> None:

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from broadcaster.playlist import Segment
 
 MAX_OVERLAP = timedelta(milliseconds=50)  # rounding between runs, not a clock that was set back
+# Within a run. No more than half a TARGETDURATION: each of the gaps that a long segment becomes is longer.
+MAX_JITTER = timedelta(milliseconds=500)
 REMEMBERED_RUNS = 10
 
 
@@ -24,11 +26,15 @@ class Timeline:
     def __init__(self, shifts: Mapping[int, timedelta]) -> None:
         self._shifts = dict(shifts)
         self._ends: dict[int, datetime] = {}  # of each run
-        self._newest: dict[str, tuple[datetime, datetime]] = {}  # of each variant: time and end
+        self._newest: dict[str, tuple[int, datetime]] = {}  # of each variant: run, and where it ends
 
     def shift(self, run: int) -> timedelta:
         """What the times of a run are moved by."""
         return self._shifts.get(run, timedelta())
+
+    def end(self, variant: str) -> datetime | None:
+        """Where the variant's newest segment ends."""
+        return self._newest[variant][1] if variant in self._newest else None
 
     def place(self, segment: Segment, variant: str, run: int) -> Segment:
         """Return the segment with the time that players are told."""
@@ -40,8 +46,8 @@ class Timeline:
             behind = max(earlier, default=time) - time
             self._shifts[run] = behind if behind > MAX_OVERLAP else timedelta()
         time += self._shifts[run]
-        newest, end = self._newest.get(variant, (time, time))
-        if time < newest:
+        newest_run, end = self._newest.get(variant, (run, time))
+        if end - time > (MAX_JITTER if newest_run == run else MAX_OVERLAP):
             self._shifts[run] += end - time
             time = end
         placed = replace(segment, program_date_time=time)
@@ -50,11 +56,13 @@ class Timeline:
 
     def pass_by(self, placed: Segment, variant: str, run: int) -> None:
         """Take note of a segment that has its final time."""
-        time = placed.program_date_time
-        if time is None:
-            return
-        self._newest[variant] = (time, time + placed.duration)
-        self._ends[run] = max(self._ends.get(run, time), time + placed.duration)
+        if placed.program_date_time is not None:
+            self.reach(placed.program_date_time + placed.duration, variant, run)
+
+    def reach(self, end: datetime, variant: str, run: int) -> None:
+        """Take note of where the newest segment of a variant ends."""
+        self._newest[variant] = (run, end)
+        self._ends[run] = max(self._ends.get(run, end), end)
         for known in (self._shifts, self._ends):
             for old in sorted(known)[:-REMEMBERED_RUNS]:
                 del known[old]

@@ -81,6 +81,7 @@ MIGRATIONS = (
     ) STRICT;
     """,
     "ALTER TABLE playlists ADD COLUMN peak_bandwidth INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE playlists ADD COLUMN end INTEGER;",
 )
 
 

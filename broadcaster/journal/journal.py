@@ -35,7 +35,7 @@ INSERT OR IGNORE INTO segments (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')
 """
 INSERT_ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-SAVE_PLAYLIST = "INSERT OR REPLACE INTO playlists VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+SAVE_PLAYLIST = "INSERT OR REPLACE INTO playlists VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # What leaves the window has to be deleted later. A map goes with the last segment that needs it.
 REMOVE_KEYS = """
 INSERT OR IGNORE INTO removals (key, availability, removed)
@@ -117,7 +117,12 @@ class Journal:
             ),
         )
 
-    def published(self, changes: Sequence[Change]) -> None:
+    def published(
+        self,
+        changes: Sequence[Change],
+        retired: Sequence[PlaylistState] = (),
+        availability: timedelta = timedelta(),
+    ) -> None:
         """Remember all of it or nothing (a channel's Ledger)."""
         statements: list[Statement] = []
         for change in changes:
@@ -126,12 +131,7 @@ class Journal:
             self._publications[variant] += 1
             if self._publications[variant] % FORGET_EVERY == 0:
                 statements.append((FORGET_SEGMENTS, (variant, variant, REMEMBERED_SEGMENTS)))
-        self._write(*statements)
-
-    def retired(self, states: Sequence[PlaylistState], availability: timedelta) -> None:
-        """Remember that these playlists ended, or, no longer current, list nothing any more (a Ledger)."""
-        statements: list[Statement] = []
-        for state in states:
+        for state in retired:
             statements.append(_state_statement(state))
             if not state.current:
                 statements += self._removal_statements(state.variant, state.next_media_sequence, availability)
@@ -146,12 +146,16 @@ class Journal:
         if self._unsaved:
             return []  # what was deleted lately may be among them, and could not be crossed out
         before = (1 << 62) if removed_before is None else to_microseconds(removed_before)
-        rows = self._connection.execute(
-            # The oldest alone are looked at: there are very many when they are kept for days.
-            "SELECT key, availability FROM (SELECT * FROM removals ORDER BY position LIMIT ?)"
-            " WHERE removed <= ?",
-            (most, before),
-        )
+        try:
+            rows = self._connection.execute(
+                # The oldest alone are looked at: there are very many when they are kept for days.
+                "SELECT key, availability FROM (SELECT * FROM removals ORDER BY position LIMIT ?)"
+                " WHERE removed <= ?",
+                (most, before),
+            ).fetchall()
+        except sqlite3.OperationalError as error:
+            logger.warning("the journal cannot be read, nothing is deleted now: %s", error)
+            return []
         return [(key, timedelta(microseconds=availability)) for key, availability in rows]
 
     def removed(self, keys: Sequence[str]) -> None:
@@ -244,6 +248,7 @@ def _state_statement(state: PlaylistState) -> Statement:
         state.current_discontinuity,
         state.ended,
         state.peak_bandwidth,
+        None if state.end is None else to_microseconds(state.end),
     )
     return SAVE_PLAYLIST, values
 

@@ -32,7 +32,6 @@ class Recalled:
     source: SourceMemory
     channel: ChannelMemory
     pending: Sequence[PendingSegment]
-    keys: dict[str, list[str]]  # the latest of each variant
 
 
 def recall(connection: sqlite3.Connection) -> Recalled:
@@ -43,14 +42,10 @@ def recall(connection: sqlite3.Connection) -> Recalled:
         for row in connection.execute("SELECT * FROM runs ORDER BY number")
     }
     pending = connection.execute("SELECT * FROM segments WHERE state = 'pending' ORDER BY position")
-    keys: dict[str, list[str]] = {}
-    for row in connection.execute("SELECT variant, key FROM segments ORDER BY position"):
-        keys.setdefault(row["variant"], []).append(row["key"])
     return Recalled(
         source=SourceMemory(tuple(runs.values()), _positions(connection, runs)),
         channel=_channel(connection),
         pending=[PendingSegment(_segment(row, runs[row["run"]]), row["key"]) for row in pending],
-        keys=keys,
     )
 
 
@@ -72,16 +67,18 @@ def _variants_from_text(text: str) -> VariantsListed:
 
 
 def _positions(connection: sqlite3.Connection, runs: dict[int, Run]) -> dict[str, SourcePosition]:
-    """The newest run of each variant, with its segments as the source listed them."""
-    newest = connection.execute("SELECT variant, max(run) AS run FROM segments GROUP BY variant").fetchall()
-    positions = {}
-    for row in newest:
-        segments = connection.execute(
-            "SELECT sequence, uri, time FROM segments WHERE variant = ? AND run = ?",
-            (row["variant"], row["run"]),
-        )
-        known = {one["sequence"]: (one["uri"], EPOCH + one["time"] * MICROSECOND) for one in segments}
-        positions[row["variant"]] = SourcePosition(runs[row["run"]], known)
+    """The segments that the source listed last: back to where its numbers began, whatever the run."""
+    positions: dict[str, SourcePosition] = {}
+    rows = connection.execute("SELECT variant, run, sequence, uri, time FROM segments ORDER BY position DESC")
+    oldest: dict[str, int] = {}
+    for row in rows:
+        variant, sequence = row["variant"], row["sequence"]
+        position = positions.setdefault(variant, SourcePosition(runs[row["run"]], {}))
+        if sequence < oldest.get(variant, sequence + 1):
+            oldest[variant] = sequence
+            position.known[sequence] = (row["uri"], EPOCH + row["time"] * MICROSECOND)
+        else:
+            oldest[variant] = -1  # an earlier numbering
     return positions
 
 
@@ -90,7 +87,8 @@ def _channel(connection: sqlite3.Connection) -> ChannelMemory:
     names = [field.name for field in fields(PlaylistState)]
     for row in connection.execute("SELECT * FROM playlists"):
         values = {name: row[name] for name in names}
-        values |= {"current": bool(row["current"]), "ended": bool(row["ended"])}
+        end = None if row["end"] is None else EPOCH + row["end"] * MICROSECOND
+        values |= {"current": bool(row["current"]), "ended": bool(row["ended"]), "end": end}
         entries = connection.execute(
             "SELECT * FROM entries WHERE variant = ? ORDER BY number", (row["variant"],)
         )

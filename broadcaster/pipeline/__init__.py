@@ -5,6 +5,7 @@
 """
 
 from broadcaster.pipeline.flow import Pipeline
+from broadcaster.pipeline.lane import map_key_of
 from broadcaster.pipeline.uploader import Uploader
 
-__all__ = ["Pipeline", "Uploader"]
+__all__ = ["Pipeline", "Uploader", "map_key_of"]

@@ -11,19 +11,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from broadcaster.channel import Channel, State
 from broadcaster.discovery import (
     SourceEnded,
     SourceEvent,
+    SourceFile,
     SourceSegment,
     SourceWiped,
     VariantsListed,
 )
 from broadcaster.events import Observer, SegmentDiscovered
-from broadcaster.pipeline.lane import Lane, Waiting
+from broadcaster.pipeline.lane import Lane, Waiting, key_of, map_key_of
 from broadcaster.pipeline.neighbours import Keeper, Notebook, SegmentSource
 from broadcaster.pipeline.transfer import Transfer, changed
 from broadcaster.pipeline.uploader import Uploader
@@ -31,7 +32,6 @@ from broadcaster.pipeline.uploader import Uploader
 logger = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds
-WIPED_FOR = 2.0  # seconds; a file system that is away for a moment is no wipe
 LATE = 10.0  # seconds on the way after which a segment does not get through
 LATE_TARGET_DURATIONS = 3
 
@@ -55,6 +55,7 @@ class Pipeline:
         end_grace: float,
     ) -> None:
         self.last_tick = time.monotonic()
+        self.draining = False
         self._uploader = uploader
         self._spool = spool
         self._notebook = notebook
@@ -64,49 +65,35 @@ class Pipeline:
         self._end_grace = end_grace
         self._group = asyncio.TaskGroup()
         self._lanes: dict[str, Lane] = {}
-        self._keys: dict[str, list[str]] = {}
         self._on_the_way: dict[str, Waiting] = {}  # by object key, oldest first
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_segment = time.monotonic()
-        self._wiped_since: float | None = None  # monotonic
+        self._wiped = False
 
-    def resume(
-        self,
-        pending: Iterable[tuple[SourceSegment, str]],
-        spooled: dict[str, Path],
-        keys: dict[str, list[str]],
-    ) -> None:
-        """Take up, before ``run``, what an earlier process had on its way.
-
-        ``spooled`` is what the spool still has, by key; ``keys`` are those used before, by variant.
-        """
-        self._keys = keys
+    def resume(self, pending: Iterable[tuple[SourceSegment, str]]) -> None:
+        """Take up, before ``run``, the segments that an earlier process had on their way, and their keys."""
         for segment, key in pending:
-            kept = spooled.get(key)
-            if (
-                segment.file
-                and kept is None
-                and changed(segment.file) is None
-                and segment.file.path.is_file()
-            ):
-                kept = segment.file.path
-            waiting = Waiting(
-                segment,
-                key,
-                kept,
-                spooled=key in spooled,
-                since=time.monotonic(),
-                recovered=True,
-            )
+            kept = self._spool.find(key)
+            spooled = kept is not None
+            file = segment.file
+            if file and kept is None and changed(file) is None and file.path.is_file():
+                kept = file.path
+            waiting = Waiting(segment, key, kept, spooled, since=time.monotonic(), recovered=True)
             self._on_the_way[key] = waiting
             self._channel.expect(segment.variant)
         if self._on_the_way:
             self._idle.clear()
             logger.info("%d segments were on their way and go on", len(self._on_the_way))
 
-    async def run(self, source: SegmentSource, stop: asyncio.Event, drain: float) -> None:
-        """Work until ``stop``, then finish what is on its way for at most ``drain`` seconds.
+    async def run(
+        self,
+        source: SegmentSource,
+        stop: asyncio.Event,
+        drain: float,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Work until ``stop``, then say so and finish what is on its way, for at most ``drain`` seconds.
 
         An exception here means that ingest is dead.
         """
@@ -118,6 +105,8 @@ class Pipeline:
                 while not stop.is_set():
                     self._tick(time.monotonic())
                     await _wait_for(stop, TICK)
+                self.draining = True
+                on_stop()
                 following.cancel()
                 await _wait_for(self._idle, drain)
                 raise _Stopped
@@ -149,7 +138,7 @@ class Pipeline:
             case VariantsListed():
                 self._channel.list_variants(event)
             case SourceWiped():
-                self._wiped_since = time.monotonic()
+                self._wiped = True
             case SourceEnded():
                 # Provisional: Owncast takes the same stream up again within five minutes. The grace time
                 # counts from the last segment.
@@ -157,24 +146,36 @@ class Pipeline:
 
     async def _discover(self, segment: SourceSegment) -> None:
         self._last_segment = time.monotonic()
-        self._wiped_since = None
+        self._wiped = self._wiped and segment.file is None  # what a wipe took away comes as gaps
         lane = self._lane(segment.variant)
-        key = lane.key(self._transfer.folder(segment), segment.name)
+        key = key_of(segment, self._transfer.folder(segment))
         self._observe(SegmentDiscovered(segment.variant, segment.name))
         self._channel.expect(segment.variant)
-        kept = segment.file.path if segment.file else None
-        spooled = False
-        if kept:
-            try:
-                kept, spooled = await self._spool.keep(kept, key), True
-            except OSError as error:
-                logger.warning("%s cannot be spooled (%s); it is read from the source", key, error.strerror)
+        await self._keep_map(segment, key)
+        kept = await self._keep(segment, segment.file, key)
         self._notebook.discovered(segment, key)
-        waiting = Waiting(segment, key, kept, spooled, time.monotonic())
+        source = segment.file.path if segment.file else None
+        waiting = Waiting(segment, key, kept or source, kept is not None, time.monotonic())
         self._on_the_way[key] = waiting
         self._idle.clear()
         lane.waiting.put_nowait(waiting)
         self._make_room()
+
+    async def _keep_map(self, segment: SourceSegment, key: str) -> None:
+        map_key = map_key_of(segment, key)
+        if map_key and map_key not in self._lane(segment.variant).maps and not self._spool.find(map_key):
+            await self._keep(segment, segment.map_file, map_key)
+
+    async def _keep(self, segment: SourceSegment, file: SourceFile | None, key: str) -> Path | None:
+        """Spool a file; None when that cannot be done, and it has to be read from the source."""
+        if file is None:
+            return None
+        try:
+            # A writer that uses its names again may write into the very file that a link would share.
+            return await self._spool.keep(file.path, key, copy=not segment.run.has_encoder_id)
+        except OSError as error:
+            logger.warning("%s cannot be spooled (%s); it is read from the source", key, error.strerror)
+            return None
 
     def _make_room(self) -> None:
         """The spool has a limit: past it the oldest are given up, and become gaps in their places."""
@@ -192,7 +193,7 @@ class Pipeline:
     def _lane(self, variant: str) -> Lane:
         lane = self._lanes.get(variant)
         if lane is None:
-            lane = self._lanes[variant] = Lane(self._keys.pop(variant, ()))
+            lane = self._lanes[variant] = Lane()
             self._group.create_task(self._start_uploads(lane), name=f"uploads of {variant}")
             self._group.create_task(self._publish(lane), name=f"publication of {variant}")
         return lane
@@ -207,7 +208,7 @@ class Pipeline:
         while True:
             waiting, upload = await lane.uploads.get()
             publication = await upload
-            del self._on_the_way[waiting.key]
+            self._on_the_way.pop(waiting.key, None)
             self._channel.publish(publication)
             if waiting.kept and waiting.spooled:
                 self._spool.drop(waiting.kept)
@@ -220,8 +221,9 @@ class Pipeline:
         self._channel.tick(now)
         if self._on_the_way or self._channel.state not in (State.STARTING, State.LIVE):
             return
-        wiped = self._wiped_since is not None and now - self._wiped_since > WIPED_FOR
-        if wiped or now - self._last_segment > self._end_grace:
+        # A grace time shorter than it takes to see the next segment would end the stream after each.
+        grace = max(self._end_grace, LATE_TARGET_DURATIONS * (self._channel.target_duration or 0))
+        if self._wiped or now - self._last_segment > grace:
             self._channel.end()
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from broadcaster.channel import Publication
-from broadcaster.discovery import SourceSegment
+from broadcaster.discovery import Run, SourceSegment
 
 PARALLEL_UPLOADS = 6  # of one variant
-REMEMBERED_KEYS = 4096  # more than any writer's cycle of names
 
 
 @dataclass(slots=True, eq=False)
@@ -30,25 +28,27 @@ class Waiting:
 
 
 class Lane:
-    """The order of one variant. ``keys`` are those that an earlier process used."""
+    """The order of one variant."""
 
-    def __init__(self, keys: Iterable[str] = ()) -> None:
+    def __init__(self) -> None:
         self.waiting: asyncio.Queue[Waiting] = asyncio.Queue()
         # A queue of tasks: its bound is the parallelism, its order the order of publication.
         self.uploads: asyncio.Queue[tuple[Waiting, asyncio.Task[Publication]]] = asyncio.Queue(
             PARALLEL_UPLOADS
         )
-        self.maps: dict[str, asyncio.Task[int]] = {}  # object key → upload of an EXT-X-MAP
-        self._keys = dict.fromkeys(keys)
+        self.maps: dict[str, asyncio.Task[None]] = {}  # object key → upload of an EXT-X-MAP
+        self.map_key: tuple[Run, str] | None = None  # the latest
 
-    def key(self, folder: str, name: str) -> str:
-        """An object key that was not used before, even when a writer reuses its names in turn."""
-        key = f"{folder}/{name}"
-        repeats = 1
-        while key in self._keys:
-            repeats += 1
-            key = f"{folder}/{repeats}-{name}"
-        self._keys[key] = None
-        if len(self._keys) > REMEMBERED_KEYS:
-            del self._keys[next(iter(self._keys))]
-        return key
+
+def key_of(segment: SourceSegment, folder: str) -> str:
+    """An object key that is never used twice.
+
+    Owncast's names are unique in their run; other writers may use theirs in turn, so the number goes in.
+    """
+    name = segment.name if segment.run.has_encoder_id else f"{segment.sequence}-{segment.name}"
+    return f"{folder}/{name}"
+
+
+def map_key_of(segment: SourceSegment, key: str) -> str | None:
+    """The object key of the segment's EXT-X-MAP, beside its own."""
+    return f"{key.rpartition('/')[0]}/{segment.map_file.name}" if segment.map_file else None

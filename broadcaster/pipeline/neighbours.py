@@ -27,8 +27,11 @@ class Keeper(Protocol):
     def limit(self) -> int:
         """Bytes that may wait."""
 
-    async def keep(self, file: Path, key: str) -> Path:
-        """Hold on to a file; raises OSError."""
+    async def keep(self, file: Path, key: str, *, copy: bool = False) -> Path:
+        """Hold on to a file, to its bytes as they are now with ``copy``; raises OSError."""
+
+    def find(self, key: str) -> Path | None:
+        """Return what is kept under a key."""
 
     def drop(self, kept: Path) -> None:
         """Let go of it."""

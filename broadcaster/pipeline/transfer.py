@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from dataclasses import replace
 
 from broadcaster.channel import Publication
 from broadcaster.discovery import SourceFile, SourceSegment
 from broadcaster.events import Observer, SegmentLost
-from broadcaster.pipeline.lane import Lane, Waiting
+from broadcaster.pipeline.lane import Lane, Waiting, map_key_of
 from broadcaster.pipeline.neighbours import Keeper
 from broadcaster.pipeline.uploader import Uploader
 from broadcaster.playlist import Segment
@@ -38,7 +39,7 @@ class Transfer:
         size, fault = 0, waiting.abandoned or segment.fault
         if segment.file and not fault:
             try:
-                await self._upload_map(lane, segment)
+                await self._upload_map(lane, waiting)
                 size = await self._upload_file(waiting, segment.file)
             except OSError as error:
                 fault = f"cannot be read: {error.strerror}"
@@ -49,7 +50,10 @@ class Transfer:
         if fault:
             logger.error("%s %s; it is listed as a gap", waiting.key, fault)
             self._observe(SegmentLost(segment.variant, segment.name, fault))
-        map_key = self._map_key(segment) if size else None
+        # A gap names no map, but keeps the run's one from being deleted: segments that need it may follow.
+        map_key = map_key_of(segment, waiting.key) or (
+            lane.map_key[1] if lane.map_key and lane.map_key[0] == segment.run else None
+        )
         return Publication(
             variant=segment.variant,
             run=segment.run,
@@ -57,7 +61,7 @@ class Transfer:
             segment=Segment(
                 uri=self._uploader.url(waiting.key),
                 duration=segment.duration,
-                map_uri=self._uploader.url(map_key) if map_key else None,
+                map_uri=self._uploader.url(map_key) if map_key and segment.map_file and not fault else None,
                 program_date_time=segment.program_date_time,
                 gap=bool(fault),
             ),
@@ -68,20 +72,30 @@ class Transfer:
             map_key=map_key,
         )
 
-    def _map_key(self, segment: SourceSegment) -> str | None:
-        """The object of the segment's EXT-X-MAP."""
-        name = segment.map_file and segment.map_file.name
-        return f"{self.folder(segment)}/{name}" if name else None
-
-    async def _upload_map(self, lane: Lane, segment: SourceSegment) -> None:
+    async def _upload_map(self, lane: Lane, waiting: Waiting) -> None:
         """Wait until the bucket has the segment's EXT-X-MAP; each is uploaded once per run."""
-        key = self._map_key(segment)
+        segment, key = waiting.segment, map_key_of(waiting.segment, waiting.key)
         if key is None or segment.map_file is None:
             return
+        lane.map_key = (segment.run, key)
         if key not in lane.maps:
-            upload = self._uploader.put(segment.variant, key, segment.map_file.path, look_first=True)
-            lane.maps[key] = asyncio.create_task(upload, name=key)
-        await asyncio.shield(lane.maps[key])  # one segment that is given up must not end it for the others
+            lane.maps[key] = asyncio.create_task(self._put_map(segment.variant, key, segment.map_file))
+        try:
+            # One segment that is given up must not end the upload for the others.
+            await asyncio.shield(lane.maps[key])
+        except OSError:
+            lane.maps.pop(key, None)  # the next segment tries again
+            raise
+
+    async def _put_map(self, variant: str, key: str, file: SourceFile) -> None:
+        kept = self._spool.find(key)
+        try:
+            await self._uploader.put(variant, key, kept or file.path, look_first=True)
+        except OSError:
+            if not await self._uploader.holds(variant, key, file.size):
+                raise
+        if kept:
+            self._spool.drop(kept)
 
     async def _upload_file(self, waiting: Waiting, file: SourceFile) -> int:
         """Upload until what the bucket has is what the source has; returns the size in bytes."""
@@ -99,14 +113,18 @@ class Transfer:
             logger.warning("%s changed while it was uploaded; it is uploaded again", waiting.key)
             file = now
             if waiting.spooled:
-                kept = await self._spool.keep(file.path, waiting.key)
+                kept = await self._spool.keep(
+                    file.path, waiting.key, copy=not waiting.segment.run.has_encoder_id
+                )
 
 
 def changed(file: SourceFile) -> SourceFile | None:
-    """The file as it is now if it is another than it was; None also when it is gone."""
+    """The file as it is now if it was written on; None also when it is gone, or replaced by another file."""
     try:
         status = file.path.stat()
     except OSError:
         return None
-    now = SourceFile(file.name, file.path, status.st_size, status.st_mtime_ns)
+    if file.inode not in (0, status.st_ino):
+        return None
+    now = replace(file, size=status.st_size, modified_ns=status.st_mtime_ns)
     return None if now == file else now

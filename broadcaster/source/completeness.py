@@ -33,6 +33,7 @@ class Look:
 
     file: SourceFile | None
     fault: str = ""
+    hopeless: bool = False  # no later look will be better
 
 
 class CompletenessCheck:
@@ -47,13 +48,18 @@ class CompletenessCheck:
 
     def exists(self) -> bool:
         """Whether there is anything under the name, finished or not."""
-        return self._path.exists()
+        try:
+            return self._path.exists()
+        except OSError:
+            return False
 
     def look(self, now: float) -> Look:
-        """Look once; ``now`` is monotonic, in seconds. Raises OutsideError for a path not to be followed."""
+        """Look once; ``now`` is monotonic, in seconds."""
         try:
             real = Path(os.path.realpath(self._path, strict=True))
             descriptor = open_inside(self._root, real)
+        except OutsideError as error:
+            return Look(None, str(error), hopeless=True)
         except FileNotFoundError:
             return Look(None, NOT_THERE)
         except OSError as error:
@@ -73,7 +79,7 @@ class CompletenessCheck:
             return Look(None, "is empty")
         if self._name.endswith(".ts") and status.st_size % TS_PACKET:
             return Look(None, f"has {status.st_size} bytes, not whole transport packets of {TS_PACKET}")
-        return Look(SourceFile(self._name, real, status.st_size, status.st_mtime_ns))
+        return Look(SourceFile(self._name, real, status.st_size, status.st_mtime_ns, status.st_ino))
 
 
 def open_inside(root: Path, real: Path) -> int:

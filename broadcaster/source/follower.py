@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourcePosition, SourceSegment
 from broadcaster.playlist import MediaPlaylist, Segment
-from broadcaster.source.completeness import NOT_THERE, CompletenessCheck, Look, OutsideError
+from broadcaster.source.completeness import NOT_THERE, CompletenessCheck, Look
 from broadcaster.source.names import encoder_id, is_offline_clip, local_name
 from broadcaster.source.playlist_file import printable
 from broadcaster.source.rescue import left_behind, missed_between
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back within this
 MIN_PATIENCE = 1.0  # seconds
+GONE_FOR = 2.0  # seconds; a file system that is away for a moment is no wipe
+LOOKED_AT_ONCE = 50  # pending segments
 STALE_TARGET_DURATIONS = 6
 STALE_MIN = 15.0  # seconds
 
@@ -42,6 +45,16 @@ class _Pending:
     check: CompletenessCheck | None  # None: the name itself is wrong
     map_check: CompletenessCheck | None
     first: bool  # listed when the playlist was first seen: may be gone already
+    looked_since: float = math.inf  # monotonic
+    looked: tuple[float, Look, Look] | None = None  # when, at the segment, at its map
+
+    def look(self, now: float) -> tuple[Look, Look]:
+        """Look at its files, once for each ``now``: at the segment and at its map."""
+        if self.looked is None or self.looked[0] != now:
+            self.looked_since = min(self.looked_since, now)
+            look = self.check.look(now) if self.check else Look(None)
+            self.looked = (now, look, self.map_check.look(now) if self.map_check else Look(None))
+        return self.looked[1:]
 
 
 class Follower:
@@ -76,9 +89,15 @@ class Follower:
         self._breaks = breaks
         self._next_time: tuple[Run, datetime] | None = None
         self._ended = False
+        self._latest_run = -1
+        self._gone_since: float | None = None  # monotonic
 
-    def absorb(self, playlist: MediaPlaylist, modified: float, now: float) -> None:
-        """Take in a new version of the playlist, last modified at ``modified`` (seconds since the epoch)."""
+    def absorb(self, playlist: MediaPlaylist, modified: float, now: float, *, whole: bool = True) -> None:
+        """Take in a new version of the playlist, last modified at ``modified`` (seconds since the epoch).
+
+        Unless it is ``whole``, its end may be missing.
+        """
+        self._gone_since = None
         listed = {
             playlist.media_sequence + index: segment
             for index, segment in enumerate(playlist.segments)
@@ -89,6 +108,8 @@ class Follower:
                 self.forget()  # the idle clip: the folder has been wiped
             return
         if not self.following and self._is_over(playlist, modified):
+            return
+        if self._last is not None and max(listed) < self._last and not whole:
             return
         if self._restarted(listed):
             self._rescue_left_behind(playlist, now)
@@ -114,7 +135,14 @@ class Follower:
             for number, (uri, time) in position.known.items()
         }
         self._last = max(self._known)
+        self._latest_run = position.run.number
         self.following = True
+
+    def miss(self, now: float) -> None:
+        """The playlist cannot be read now (monotonic, seconds); it may be back in a moment."""
+        self._gone_since = now if self._gone_since is None else self._gone_since
+        if self.following and now - self._gone_since > GONE_FOR:
+            self.forget()
 
     def forget(self) -> None:
         """The playlist is gone: what comes next under its name is a new run."""
@@ -125,6 +153,9 @@ class Follower:
     def settle(self, now: float) -> list[SourceEvent]:
         """What has become finished, or hopeless, by now (monotonic, seconds)."""
         events: list[SourceEvent] = []
+        # All of them, so that those behind a broken one are known to be quiet when their turn comes.
+        for pending in islice(self._pending, LOOKED_AT_ONCE):
+            pending.look(now)
         while self._pending:
             event = self._judge(self._pending[0], now)
             if event is None:
@@ -147,11 +178,17 @@ class Follower:
         """Whether numbers that are known already stand for something else, or numbering fell back."""
         if self._last is None:
             return False
-        oldest_known = min(self._known, default=0)
-        return encoder_id(listed[max(listed)]) != self._encoder_id or any(
-            number < oldest_known or not _same(self._known.get(number), segment)
-            for number, segment in listed.items()
-            if number <= self._last
+        newest = max(listed)
+        # Numbers that lie before all that is known mean nothing by themselves: after a restart of ours,
+        # they are those that were never remembered.
+        return (
+            encoder_id(listed[newest]) != self._encoder_id
+            or newest < self._last
+            or any(
+                not _same(self._known[number], segment)
+                for number, segment in listed.items()
+                if number in self._known
+            )
         )
 
     def _rescue_missed(self, sequence: int, segment: Segment, playlist: MediaPlaylist, now: float) -> None:
@@ -190,7 +227,7 @@ class Follower:
         self._pending.append(
             _Pending(
                 segment=segment,
-                run=self._assign_run(f"{current_id}#{self._breaks}"),
+                run=self._run(current_id),
                 sequence=sequence,
                 name=name or "invalid",
                 target_duration=playlist.target_duration,
@@ -203,6 +240,15 @@ class Follower:
             )
         )
 
+    def _run(self, encoder: str) -> Run:
+        """The run of an encoder's segment; an id that comes back after another one is a new run."""
+        run = self._assign_run(f"{encoder}#{self._breaks}")
+        while run.number < self._latest_run:
+            self._breaks += 1
+            run = self._assign_run(f"{encoder}#{self._breaks}")
+        self._latest_run = run.number
+        return run
+
     def _checker(self, name: str) -> CompletenessCheck:
         return CompletenessCheck(self._root, self._folder / name, name)
 
@@ -213,15 +259,13 @@ class Follower:
             return self._report(pending, None, None, "is a gap in the source")
         if pending.check is None:
             return self._report(pending, None, None, f"has a name that is not followed: {uri}")
-        try:
-            look = pending.check.look(now)
-            map_look = pending.map_check.look(now) if pending.map_check else Look(None)
-        except OutsideError as error:
-            return self._report(pending, None, None, str(error))
+        look, map_look = pending.look(now)
         fault = look.fault or map_look.fault
         if not fault:
             return self._report(pending, look.file, map_look.file, None)
-        hopeless = now - pending.since > max(MIN_PATIENCE, float(pending.target_duration))
+        patience = max(MIN_PATIENCE, float(pending.target_duration))
+        waited = now - pending.since > patience and now - pending.looked_since > MIN_PATIENCE / 2
+        hopeless = waited or look.hopeless or map_look.hopeless
         if pending.first and look.fault == NOT_THERE and (hopeless or self._later_is_there()):
             return "left out"
         return self._report(pending, None, None, fault) if hopeless else None

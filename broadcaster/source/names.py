@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from broadcaster.playlist import Segment
 
+NAME_MAX, MAX_NAME = 255, 600  # bytes of one part, and of all
 # Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it appends at the end.
 OFFLINE_CLIP = re.compile(r"(stream-)?offline(-\w+)?\.\w+")
 OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself contain - or _
@@ -15,12 +16,12 @@ OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself co
 
 def is_offline_clip(segment: Segment) -> bool:
     """Whether it is one of Owncast's clips that stand in for a stream."""
-    return bool(OFFLINE_CLIP.fullmatch(PurePosixPath(urlsplit(segment.uri).path).name))
+    return bool(OFFLINE_CLIP.fullmatch(_last_part(segment.uri)))
 
 
 def encoder_id(segment: Segment) -> str:
     """The id of Owncast's encoder run, empty for other writers."""
-    match = OWNCAST_NAME.fullmatch(PurePosixPath(urlsplit(segment.uri).path).name)
+    match = OWNCAST_NAME.fullmatch(_last_part(segment.uri))
     return match["id"] if match else ""
 
 
@@ -36,4 +37,13 @@ def local_name(uri: str) -> str | None:
     name = path.as_posix()
     if path.is_absolute() or ".." in path.parts or not name.isprintable() or "\\" in name:
         return None
-    return name if path.name and len(name) <= 255 else None  # noqa: PLR2004 - NAME_MAX
+    # File systems limit a name, S3 a whole key; both in bytes.
+    too_long = len(name.encode()) > MAX_NAME or any(len(part.encode()) > NAME_MAX for part in path.parts)
+    return name if path.name and not too_long else None
+
+
+def _last_part(uri: str) -> str:
+    try:
+        return PurePosixPath(urlsplit(uri).path).name
+    except ValueError:
+        return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from broadcaster.errors import PlaylistError
 from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
-from broadcaster.source.completeness import OutsideError, is_open_for_writing, open_inside
+from broadcaster.source.completeness import QUIET, OutsideError, is_open_for_writing, open_inside
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +50,16 @@ class PlaylistFile:
         if signature != self._read:
             self._read_at = now
         # What is there of a playlist still being written is a prefix of the new one: true, but not all.
-        self.unsettled = writing and now - self._read_at < TORN_FOR
+        quiet = QUIET if writing is None else TORN_FOR
+        self.unsettled = writing is not False and now - self._read_at < quiet
         self._read, self._torn_since, self.modified = signature, None, status.st_mtime
         return playlist
 
-    def _load(self) -> tuple[str, bool]:
+    def _load(self) -> tuple[str, bool | None]:
+        """The text, and whether it is still being written, None where that cannot be known."""
         descriptor = open_inside(self._root, Path(os.path.realpath(self.path, strict=True)))
         with os.fdopen(descriptor, "rb") as file:
-            writing = bool(is_open_for_writing(descriptor))
+            writing = is_open_for_writing(descriptor)
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise PlaylistError(f"is larger than {MAX_BYTES} bytes")

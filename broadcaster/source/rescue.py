@@ -14,7 +14,7 @@ from pathlib import Path
 from broadcaster.playlist import Segment
 from broadcaster.source.names import local_name
 
-NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d+)(?P<suffix>\.\w+)")
+NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,15})(?P<suffix>\.\w+)")
 MAX_RESCUED = 1000
 MAX_STEP_TARGET_DURATIONS = 3  # a longer time per segment is a pause, not segments that were missed
 
@@ -63,7 +63,10 @@ def left_behind(folder: Path, last: Segment, duration: timedelta) -> list[Segmen
 
 def _is_there(folder: Path, uri: str) -> bool:
     name = local_name(uri)
-    return name is not None and (folder / name).is_file()
+    try:
+        return name is not None and (folder / name).is_file()
+    except OSError:
+        return False
 
 
 def sibling(name: str, steps: int) -> str | None:

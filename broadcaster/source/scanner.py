@@ -19,7 +19,7 @@ from broadcaster.source.playlist_file import PlaylistFile, printable
 
 logger = logging.getLogger(__name__)
 
-MAX_PLAYLISTS = 17  # one multivariant playlist and 16 variants: keeps metrics labels and work bounded
+MAX_PLAYLISTS = 64  # finished ones of earlier days included: keeps metrics labels and work bounded
 LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
 VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
@@ -56,6 +56,7 @@ class _Followed:
     multivariant: bool = False
     left_out_since: float | None = None  # monotonic
     reported: bool = False
+    failed: bool = False
 
 
 class Scanner:
@@ -86,7 +87,7 @@ class Scanner:
         events: list[SourceEvent] = []
         for followed in self._followed.values():
             if self._belongs(followed, now):
-                events += self._look(followed, now)
+                events += self._guarded_look(followed, now)
         self.unsettled = any(one.file.unsettled or one.follower.unsettled for one in self._followed.values())
         if was_following and not any(one.follower.following for one in self._followed.values()):
             logger.info("the playlists in the folder are gone")
@@ -118,24 +119,33 @@ class Scanner:
             )
         return False
 
+    def _guarded_look(self, followed: _Followed, now: float) -> Iterator[SourceEvent]:
+        """One playlist that makes us fail must not stop the others, nor come back after every restart."""
+        try:
+            yield from self._look(followed, now)
+        except Exception:
+            if not followed.failed:
+                logger.exception("%s cannot be followed; please report this", followed.file.name)
+            followed.failed = True
+
     def _look(self, followed: _Followed, now: float) -> Iterator[SourceEvent]:
         file, follower = followed.file, followed.follower
         try:
             playlist = file.read(now)
-        except OSError:  # gone, or no longer to be reached
-            follower.forget()
+        except OSError:  # gone, or not to be reached
+            follower.miss(now)
             file.unsettled = False
-            if followed.multivariant:
-                self._listed = set()
         else:
-            if isinstance(playlist, MultivariantPlaylist):
+            if isinstance(playlist, MultivariantPlaylist) and file.unsettled:
+                followed.multivariant = True  # it may lack variants that are still being written
+            elif isinstance(playlist, MultivariantPlaylist):
                 followed.multivariant = True
                 listed = self._variants_listed(file, playlist)
                 self._listed = {variant.uri for variant in listed.variants}
                 yield listed
             elif playlist:
                 followed.multivariant = False
-                follower.absorb(playlist, file.modified, now)
+                follower.absorb(playlist, file.modified, now, whole=not file.unsettled)
         yield from follower.settle(now)
 
     def _folders(self) -> dict[str, int]:
@@ -148,7 +158,15 @@ class Scanner:
             return {}
 
     def _discover(self) -> None:
-        for path in self._playlists():
+        present = self._playlists()
+        if not any(one.multivariant for path, one in self._followed.items() if path in present):
+            self._listed = set()
+        self._followed = {
+            path: one
+            for path, one in self._followed.items()
+            if path in present or one.follower.following or one.follower.unsettled
+        }
+        for path in present:
             if path in self._followed or path in self._refused:
                 continue
             variant = variant_name(path.relative_to(self._root).as_posix())
@@ -183,14 +201,20 @@ class Scanner:
 
     def _local_path(self, uri: str, multivariant: Path) -> str:
         """The path below the root that a variant's URI means."""
-        parts = urlsplit(uri)
+        try:
+            parts = urlsplit(uri)
+        except ValueError:
+            return ""
         path = PurePosixPath(unquote(parts.path))
         if not parts.netloc:
             return path.as_posix()
         # With a serving endpoint configured Owncast's URIs are absolute: the end of the path is ours.
         nested, flat = PurePosixPath(*path.parts[-2:]), path.name
         beside = self._root / flat
-        flat_is_meant = not (self._root / nested).exists() and beside.exists() and beside != multivariant
+        try:
+            flat_is_meant = not (self._root / nested).exists() and beside.exists() and beside != multivariant
+        except OSError:  # no name of a file
+            flat_is_meant = False
         return flat if flat_is_meant else nested.as_posix()
 
 

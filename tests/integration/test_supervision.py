@@ -46,7 +46,7 @@ async def listed(service: Service, count: int) -> None:
 
 
 async def test_sigterm_during_an_outage(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """What cannot be uploaded in time waits; the next start uploads it under the same keys, from the spool."""
+    """What cannot be uploaded in time waits; the next start uploads it from the spool."""
     writer = HlsWriter(tmp_path / "hls/0")
     settings = {"BROADCASTER_DRAIN_SECONDS": "1", "BROADCASTER_RETENTION": "keep"}
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
@@ -152,6 +152,14 @@ class Ears:
         while await self.hear() != message:
             pass
 
+    async def until_silence(self, seconds: float) -> None:
+        """Wait until nothing has been heard for so long."""
+        while True:
+            try:
+                await self.hear(seconds)
+            except TimeoutError:
+                return
+
     def close(self) -> None:
         self._socket.close()
 
@@ -213,7 +221,7 @@ def environment(tmp_path: Path, nowhere: SeaweedBucket, monkeypatch: pytest.Monk
 async def test_the_watchdog_bites_when_ingest_is_stuck(
     environment: Service, systemd: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the source gives no sign of life any more, systemd hears nothing either, and ``/health`` says why."""
+    """When the source gives no sign of life, systemd hears nothing either, and ``/health`` says why."""
     HangingSource.hang = asyncio.Event()
     monkeypatch.setattr("broadcaster.service.Source", HangingSource)
     monkeypatch.setattr("broadcaster.service.STUCK", 1.0)
@@ -227,9 +235,7 @@ async def test_the_watchdog_bites_when_ingest_is_stuck(
             assert await systemd.hear(within=5) == "WATCHDOG=1"
         assert (await environment.health())["http"] == 200
         HangingSource.hang.set()
-        with pytest.raises(TimeoutError):
-            while await systemd.hear(within=0.6):
-                pass
+        await systemd.until_silence(0.6)
         health = await environment.health()
         assert (health["http"], health["reason"]) == (503, "ingest is stuck")
         stop.set()
@@ -243,5 +249,6 @@ def test_a_dead_part_ends_the_process(
     monkeypatch.setattr("broadcaster.service.Source", DeadSource)
     assert main(["run"]) == 1
     said = capsys.readouterr().err
-    assert said == "broadcaster: ZeroDivisionError: a fault nobody has thought of\n"
+    assert said.startswith("broadcaster: ZeroDivisionError: a fault nobody has thought of")
+    assert said.count("\n") == 1
     assert "Traceback" not in caplog.text

@@ -61,11 +61,12 @@ def segment_of(  # noqa: PLR0913 - a segment has that many properties
     seconds: float = 2.0,
     target_duration: int = 2,
     map_path: Path | None = None,
+    encoder: str = "enc",
 ) -> SourceSegment:
     """What a source says about a file; without a file, about a broken segment."""
     return SourceSegment(
         variant=variant,
-        run=Run(run, f"run{run}", f"#{run}"),
+        run=Run(run, f"run{run}", f"{encoder}#{run}"),
         sequence=number,
         uri=path.name if path else f"{number}.ts",
         name=path.name if path else f"{number}.ts",

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from broadcaster.channel import Channel, Publication, State
 from broadcaster.discovery import Run, VariantsListed
-from broadcaster.events import Event, SegmentPublished, StreamStarted
+from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamStarted
 from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Segment, Variant, parse
 from tests.support.fakes import START
 from tests.support.rules import violations
@@ -162,15 +162,71 @@ def test_restart_of_the_encoder_is_a_discontinuity_in_every_variant() -> None:
 def test_a_variant_that_comes_later_is_added() -> None:
     """A variant of a later run gets a playlist whose discontinuity number agrees with the others."""
     stage = Stage()
-    stage.describe("0")
-    stage.publish("0", 0)
-    stage.publish("0", 1, run=1)
-    stage.describe("0", "1")
+    stage.describe("0", "2")
+    for variant in ("0", "2"):
+        stage.publish(variant, 0)
+        stage.publish(variant, 1, run=1)
+    stage.describe("0", "1", "2")
     stage.publish("1", 1, run=1)
     main = stage.main()
     assert isinstance(main, MultivariantPlaylist)
-    assert len(main.variants) == 2
+    assert len(main.variants) == 3
     assert stage.media("1").discontinuity_sequence == 1
+
+
+def test_the_main_playlist_never_changes_its_kind() -> None:
+    """A second variant beside an only one ends the stream and begins another under the same URLs."""
+    stage = Stage()
+    stage.describe("0")
+    stage.publish("0", 0)
+    stage.publish("1", 1)
+    assert stage.media("0").ended
+    stage.describe("0", "1", age=-100)
+    stage.publish("0", 1)
+    for now in (1000.0, 1010.0):
+        stage.channel.tick(now)
+    assert isinstance(stage.main(), MultivariantPlaylist)
+    assert stage.media("0").media_sequence == 2
+
+
+def test_a_variant_that_is_no_longer_made_does_not_stay() -> None:
+    """When the source has fewer variants, the playlists end and those that are left begin anew."""
+    stage = Stage()
+    stage.describe("0", "1")
+    stage.publish("0", 0)
+    stage.publish("1", 0)
+    stage.describe("0", age=-100)
+    stage.publish("0", 1, run=1)
+    assert stage.media("1").ended
+    for now in (1000.0, 1010.0):
+        stage.channel.tick(now)
+    assert stage.channel.media("1") is None
+    assert isinstance(stage.main(), MediaPlaylist)
+    assert [segment.discontinuity for segment in stage.media("0").segments] == [True]
+
+
+def test_long_segments_are_told_and_in_the_end_make_room() -> None:
+    """A segment too long for TARGETDURATION is lost, and said so; when it goes on, new playlists begin."""
+    stage = Stage()
+    stage.describe("0")
+    stage.publish("0", 0)
+    for number in range(1, 5):
+        stage.publish("0", 4 * number, seconds=8.0, target=8)
+    assert sum(isinstance(event, SegmentLost) for event in stage.events) == 3
+    assert stage.media("0").ended
+    for now in (1000.0, 1020.0):
+        stage.channel.tick(now)
+    assert stage.media("0").target_duration == 8
+    assert not stage.media("0").segments[0].gap
+
+
+def test_a_run_that_falls_back_stops_nothing() -> None:
+    """Whatever a source says of its runs, discontinuity numbers never fall."""
+    stage = Stage()
+    stage.describe("0")
+    for run in (0, 1, 0):
+        stage.publish("0", len(stage.events), run=run)
+    assert [segment.discontinuity for segment in stage.media("0").segments] == [False, True, False]
 
 
 def test_end_and_next_stream() -> None:

@@ -87,6 +87,7 @@ class Player:
         self.known: dict[int, Known] = {}
         self.runs: dict[int, int] = {}  # number of a run → its discontinuity number
         self._last = 0
+        self._first = 1  # of this stream
 
     def look(self, channel: Channel) -> None:
         rendered = channel.media(self.variant)
@@ -96,6 +97,8 @@ class Player:
         assert isinstance(playlist, MediaPlaylist)
         assert not violations(self.playlist, playlist)
         assert last_number(playlist) >= self._last
+        if self.playlist and self.playlist.ended and playlist != self.playlist:
+            self._first = playlist.media_sequence
         self.playlist, self._last = playlist, last_number(playlist)
         discontinuity = playlist.discontinuity_sequence
         for number, segment in enumerate(playlist.segments, playlist.media_sequence):
@@ -109,7 +112,7 @@ class Player:
         assert segment.program_date_time
         learned = Known(segment.uri, segment.duration, segment.program_date_time, segment.gap)
         assert self.known.setdefault(number, learned) == learned
-        before = self.known.get(number - 1)
+        before = self.known.get(number - 1) if number > self._first else None
         assert before is None or learned.time >= before.time - ROUNDING, (number, before, learned)
 
 

@@ -1,15 +1,25 @@
 """What waits for the bucket is kept, whatever happens to the source folder."""
 # ruff: noqa: ASYNC240 - nothing else runs in these tests that could be held up
 
+import asyncio
 import errno
 import os
 import shutil
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from broadcaster.channel import Channel
+from broadcaster.discovery import SourceEvent, VariantsListed
+from broadcaster.events import Event, SegmentLost, SegmentPublished
+from broadcaster.journal import Journal
+from broadcaster.pipeline import Pipeline, Uploader
+from broadcaster.playlist import Variant
 from broadcaster.spool import Spool
+from tests.support.fakes import START, FakeStore, segment_of
 
 
 @pytest.fixture
@@ -112,12 +122,62 @@ async def test_resumed(tmp_path: Path, spool: Spool, file: Path) -> None:
     (tmp_path / "spool/live/run/0/b.ts.part").write_bytes(b"half")
     (tmp_path / "spool/link").symlink_to(tmp_path)
     again = Spool(tmp_path / "spool", 1000)
-    kept = again.resume(["live/run/0/a.ts", "live/run/0/gone.ts"])
-    assert kept == {"live/run/0/a.ts": tmp_path / "spool/live/run/0/a.ts"}
+    again.resume(["live/run/0/a.ts", "live/run/0/gone.ts"])
+    kept = again.find("live/run/0/a.ts")
+    assert kept == tmp_path / "spool/live/run/0/a.ts"
+    assert again.find("live/run/0/gone.ts") is None
     assert again.size == 7
     assert contents(tmp_path) == {"live/run/0/a.ts": b"segment"}
     assert not (tmp_path / "spool/live/run/1").exists()
     assert not (tmp_path / "spool/link").is_symlink()
     assert file.exists()
-    again.drop(kept["live/run/0/a.ts"])
+    again.drop(kept)
     assert again.size == 0
+
+
+class Burst:
+    """A source that finds one segment after the other, each one step of the event loop after the last."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files = files
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        for number, file in enumerate(self._files):
+            await handle(segment_of(file, number=number, encoder=""))
+            await asyncio.sleep(0)
+        await asyncio.Event().wait()
+
+
+async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
+    """A segment that is given up the moment its turn comes is a gap, and what follows is not held up."""
+    files = [tmp_path / f"{number}.ts" for number in range(10)]
+    for one in files:
+        one.write_bytes(b"segment")
+    events: list[Event] = []
+    store = FakeStore()
+    done = asyncio.Event()
+
+    def observe(event: Event) -> None:
+        events.append(event)
+        if sum(isinstance(one, SegmentPublished) for one in events) == 10:
+            done.set()
+
+    journal = Journal(tmp_path / "state", lambda: START)
+    channel = Channel(20, lambda: START, observe, ledger=journal)
+    pipeline = Pipeline(
+        Uploader(store, observe, lambda: START),
+        Spool(tmp_path / "spool", limit=len(b"segment")),
+        journal,
+        channel,
+        observe,
+        prefix="live",
+        end_grace=300,
+    )
+    channel.list_variants(VariantsListed((Variant("0", 1000),), datetime(2100, 1, 1, tzinfo=UTC)))
+    async with asyncio.timeout(10):
+        await pipeline.run(Burst(files), done, drain=5)
+    journal.close()
+    lost = [event.reason for event in events if isinstance(event, SegmentLost)]
+    assert set(lost) == {"was given up: the spool is full"}
+    assert len(store.objects) == 10 - len(lost)
+    assert pipeline.backlog == 0

@@ -175,7 +175,7 @@ async def test_metrics(site: Site, client: Client) -> None:
     text = await response.text()
     assert 'broadcaster_segments_published_total{variant="0"} 1.0' in text
     assert 'broadcaster_publish_delay_seconds_count{variant="0"} 1.0' in text
-    assert "broadcaster_live 1.0" in text
+    assert "broadcaster_streams_started_total 1.0" in text
 
 
 async def test_viewer(client: Client) -> None:

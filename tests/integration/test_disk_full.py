@@ -1,0 +1,213 @@
+"""No room: a full disk costs the safety net, never the stream, and past the spool's limit the oldest go."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from broadcaster.playlist import MediaPlaylist, parse
+from tests.support.hls_writer import PACKET, HlsWriter
+from tests.support.rules import violations
+from tests.support.service import Service, running_service
+from tests.support.stage import object_keys
+
+SMALL = 8  # MiB; the journal's write-ahead log alone may take 4
+PACKETS = 600  # of a segment: 110 KiB
+SEGMENT = PACKETS * len(PACKET)  # bytes
+MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n"
+
+
+class SmallDisk:
+    """A file system of its own, which can be filled to the last byte and given room again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    def fill(self) -> None:
+        with self._filler.open("ab", buffering=0) as file:
+            for size in (65_536, 4096, 1):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError:
+                    continue
+
+    def make_room(self) -> None:
+        self._filler.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    try:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SMALL}m", "tmpfs", str(folder)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no mount program")
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+class Show:
+    """A stream of one variant, as it is written and as it is served."""
+
+    def __init__(self, hls: Path, service: Service) -> None:
+        self.service = service
+        self.writer = HlsWriter(hls / "0")
+        self.count = 0
+        self.seen: MediaPlaylist | None = None
+
+    def write(self, count: int) -> None:
+        """Finish so many segments more."""
+        for number in range(self.count, self.count + count):
+            self.writer.segment(number, PACKETS)
+        self.count += count
+        self.writer.playlist(range(max(0, self.count - 15), self.count))
+        main = self.writer.folder.parent / "stream.m3u8"
+        if not main.exists():
+            main.write_text(MULTIVARIANT)
+
+    async def until_listed(self) -> MediaPlaylist:
+        """Wait until all that was written is listed; the playlist obeys the rules."""
+
+        async def listed() -> bool:
+            await self.look()
+            last = self.seen.segments[-1].uri if self.seen else ""
+            return last.endswith("/" + self.writer.name(self.count - 1))
+
+        async with asyncio.timeout(20):
+            await poll(listed)
+        assert self.seen
+        return self.seen
+
+    async def look(self) -> None:
+        text = await self.get("/live/playlist.m3u8")
+        if not text.startswith("#EXTM3U"):
+            return
+        playlist = parse(text)
+        assert isinstance(playlist, MediaPlaylist)
+        assert not violations(self.seen, playlist)
+        self.seen = playlist
+
+    async def get(self, path: str) -> str:
+        url = self.service.address + path
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return await response.text()
+
+    async def metric(self, name: str) -> float:
+        lines = (await self.get("/metrics")).splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.partition("{")[0].split()[0] == name)
+
+    async def until_metric(self, name: str, value: float) -> None:
+        async def reached() -> bool:
+            return await self.metric(name) == value
+
+        async with asyncio.timeout(20):
+            await poll(reached)
+
+    def said(self, text: str) -> int:
+        """How many lines of the log have it."""
+        return sum(text in line for line in self.service.log.read_text().splitlines())
+
+    async def check_bucket(self, bucket: SeaweedBucket, lost: range = range(0)) -> None:
+        """Everything that was finished is in the bucket byte for byte, once, but for what was given up."""
+        keys = await object_keys(bucket)
+        expected = {self.writer.name(number) for number in range(self.count) if number not in lost}
+        assert {key.rpartition("/")[2] for key in keys} == expected
+        assert len(keys) == len(expected)
+        async with aiohttp.ClientSession() as session:
+            for key in keys:
+                async with session.get(f"{bucket.public_url}/{key}") as response:
+                    assert await response.read() == PACKET * PACKETS
+
+
+async def test_a_full_disk(tmp_path: Path, bucket: SeaweedBucket, disk: SmallDisk) -> None:
+    """Without room for spool and journal, segments go from the source; with room again all is as before."""
+    settings = {"BROADCASTER_STATE_DIR": str(disk.folder / "state"), "BROADCASTER_RETENTION": "keep"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        show = Show(tmp_path / "hls", service)
+        show.write(3)
+        await show.until_listed()
+        assert await show.metric("broadcaster_journal_failing") == 0
+
+        disk.fill()
+        for _ in range(12):
+            show.write(1)
+            playlist = await show.until_listed()
+            assert not any(segment.gap for segment in playlist.segments)
+        assert await show.metric("broadcaster_journal_failing") == 1
+        health = await service.health()
+        assert health["http"] == 200
+        assert "the journal cannot be written: " in str(health["warning"])
+        assert show.said("the journal cannot be written") == 1
+        assert show.said("cannot be spooled (No space left on device); it is read from the source")
+
+        disk.make_room()
+        await show.until_metric("broadcaster_journal_failing", 0)
+        assert show.said("the journal is written again") == 1
+        spooled = show.said("cannot be spooled")
+        show.write(3)
+        await show.until_listed()
+        assert show.said("cannot be spooled") == spooled
+        await service.kill()
+        show.write(2)
+        await service.start()  # what was written late is there: the numbers go on
+        await show.until_listed()
+        await show.check_bucket(bucket)
+        assert "Traceback" not in service.log.read_text()
+
+
+async def test_started_on_a_full_disk(tmp_path: Path, bucket: SeaweedBucket, disk: SmallDisk) -> None:
+    """A service that is stopped or killed and started again on a full disk goes on where it stood."""
+    settings = {"BROADCASTER_STATE_DIR": str(disk.folder / "state"), "BROADCASTER_RETENTION": "keep"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        show = Show(tmp_path / "hls", service)
+        show.write(3)
+        await show.until_listed()
+        for end in (service.kill, service.stop):
+            await end()
+            disk.fill()
+            await service.start()
+            await show.look()
+            show.write(3)
+            await show.until_listed()
+            disk.make_room()
+            await show.until_metric("broadcaster_journal_failing", 0)
+        await show.check_bucket(bucket)
+        assert "Traceback" not in service.log.read_text()
+
+
+async def test_past_the_limit_of_the_spool(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """When more waits than may wait, the oldest become gaps in their places, which is said and counted."""
+    settings = {"BROADCASTER_SPOOL_LIMIT": str(3 * SEGMENT), "BROADCASTER_RETENTION": "keep"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        show = Show(tmp_path / "hls", service)
+        show.write(2)
+        await show.until_listed()
+        bucket.suspend()
+        show.write(9)
+        await show.until_metric("broadcaster_segments_lost_total", 6)
+        assert await show.metric("broadcaster_spool_bytes") <= 3 * SEGMENT
+        assert len([name for _, _, names in os.walk(tmp_path / "state/spool") for name in names]) == 3
+        bucket.resume()
+        playlist = await show.until_listed()
+        assert [segment.gap for segment in playlist.segments] == [False] + [True] * 6 + [False] * 3
+        assert show.said("was given up: the spool is full; it is listed as a gap") == 6
+        assert await show.metric("broadcaster_segments_lost_total") == 6
+        await show.check_bucket(bucket, lost=range(2, 8))

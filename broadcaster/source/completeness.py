@@ -65,10 +65,11 @@ class CompletenessCheck:
         except OSError as error:
             return Look(None, f"cannot be opened: {error.strerror}")
         try:
-            writing = is_open_for_writing(descriptor)
-            status = os.fstat(descriptor)
+            return self._judge(real, is_open_for_writing(descriptor), os.fstat(descriptor), now)
         finally:
             os.close(descriptor)
+
+    def _judge(self, real: Path, writing: bool | None, status: os.stat_result, now: float) -> Look:  # noqa: FBT001 - three states
         state = (status.st_size, status.st_mtime_ns)
         if state != self._seen:
             self._seen, self._seen_since = state, now

@@ -13,6 +13,7 @@ from broadcaster.discovery import (
     SourceEnded,
     SourceEvent,
     SourceMemory,
+    SourcePosition,
     SourceSegment,
     SourceWiped,
     VariantsListed,
@@ -422,3 +423,87 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
     names = [event.name for event in (first, second, fourth) if isinstance(event, SourceSegment)]
     assert names == [writer.name(0), writer.name(1), "stream-again-0.ts"]
     assert isinstance(third, SourceWiped)
+
+
+def test_an_encoder_id_that_comes_back_is_a_new_run(folder: Folder) -> None:
+    """Fail-over to another encoder and back gives three runs, in rising order, the same in every variant."""
+    other = HlsWriter(folder.root / "1")
+    runs = []
+    for encoder in ("main", "backup", "main"):
+        for writer in (folder.writer, other):
+            writer.encoder = encoder
+            writer.start = writer.start.replace(hour=writer.start.hour + 1)
+            writer.write(range(2))
+        runs.append({segment.run.number for segment in folder.segments()})
+    assert runs == [{0}, {1}, {2}]
+
+
+def test_those_behind_a_broken_segment_are_not_broken(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without leases too, one broken segment costs itself alone, however many wait behind it."""
+    monkeypatch.setattr("broadcaster.source.completeness.is_open_for_writing", lambda _: None)
+    folder.writer.write(range(1))
+    assert folder.segments(0.1) + folder.segments(0.1)
+    for number in range(2, 6):
+        folder.writer.segment(number)
+    (folder.writer.folder / folder.writer.name(1)).write_bytes(bytes(100))
+    folder.writer.playlist(range(6))
+    seen: list[SourceSegment] = []
+    for _ in range(40):
+        seen += folder.segments(0.1)
+    assert [segment.file is None for segment in seen] == [True, False, False, False, False]
+
+
+def test_a_playlist_that_is_away_for_a_moment(folder: Folder) -> None:
+    """A playlist that cannot be read once, and is back as it was, is the same stream."""
+    folder.writer.write(range(3))
+    assert len(folder.names()) == 3
+    path = folder.writer.folder / "stream.m3u8"
+    hidden = path.rename(path.with_suffix(".away"))
+    assert folder.scan() == []
+    hidden.rename(path)
+    assert folder.scan() == []
+    folder.writer.write(range(1, 4))
+    assert [segment.run.number for segment in folder.segments()] == [0]
+
+
+def test_goes_on_where_an_earlier_process_stood(folder: Folder) -> None:
+    """What was known is not reported again, although it is known of a part of the list alone."""
+    folder.writer.write(range(6))
+    segments = folder.segments()
+    known = {one.sequence: (one.uri, one.program_date_time) for one in segments[2:]}
+    run = segments[0].run
+    memory = SourceMemory((run,), {"0": SourcePosition(run, known)})
+    folder.scanner = Scanner(folder.root, lambda: datetime.now(UTC), memory)
+    assert folder.scan() == []
+    folder.writer.write(range(2, 7))
+    (segment,) = folder.segments()
+    assert (segment.name, segment.run) == (folder.writer.name(6), run)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["http://[x/seg1.ts", "https://cdn.example/" + "x" * 300, "é" * 200 + ".ts", "seg" + "9" * 5000 + ".ts"],
+)
+@pytest.mark.parametrize("kind", ["segment", "variant"])
+def test_what_no_library_can_read_stops_nothing(folder: Folder, line: str, kind: str) -> None:
+    """Addresses that make parsers raise hurt nothing but themselves, in a playlist of either kind."""
+    other = HlsWriter(folder.root / "1")
+    if kind == "segment":
+        text = folder.writer.text(range(3)).replace(folder.writer.name(1), line)
+        (folder.writer.folder / "stream.m3u8").write_text(text)
+    else:
+        folder.writer.write(range(3))
+        variants = "".join(
+            f"#EXT-X-STREAM-INF:BANDWIDTH=1\n{uri}\n" for uri in (line, "0/stream.m3u8", "1/stream.m3u8")
+        )
+        (folder.root / "stream.m3u8").write_text("#EXTM3U\n" + variants)
+    for number in range(3):
+        folder.writer.segment(number)
+    other.write(range(2))
+    segments = folder.segments() + folder.segments(5)
+    expected = {f"0/{folder.writer.name(number)}" for number in (0, 2)} | {
+        f"1/{other.name(number)}" for number in (0, 1)
+    }
+    assert {f"{one.variant}/{one.name}" for one in segments if one.file} >= expected

@@ -24,7 +24,9 @@ demo: setup
 test: setup
 	@tests/ensure-packages chromium
 	cd viewer && npm test --silent
-	$(BIN)/pytest tests/unit tests/integration tests/browser tests/chaos $(ARGS)
+	$(BIN)/pytest tests/unit $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal tests/integration tests/chaos $(ARGS)
+	$(BIN)/pytest tests/browser $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

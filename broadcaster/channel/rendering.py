@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rendered:
-    """One version of a playlist, ready to be sent."""
+    """One version of a playlist, ready to be sent; it equals itself alone, so that it is a cheap key."""
 
     body: bytes
     gzipped: bytes

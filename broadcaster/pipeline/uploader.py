@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ PARALLEL_PROBES = 2  # while the bucket fails
 MIN_DEADLINE, MAX_DEADLINE = 6.0, 60.0  # seconds for one attempt; grows, so that a slow link gets through
 BACKOFF = wait_random_exponential(multiplier=0.2, max=10)  # seconds, full jitter
 BACKOFF_PERMANENT = 15.0  # seconds
+FRESH = 5.0  # seconds; a file finished just now is in memory, and reading it is faster than changing threads
 LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
 
 
@@ -76,7 +78,7 @@ class Uploader:
         """
 
         async def attempt(deadline: float) -> int:
-            body = await asyncio.get_running_loop().run_in_executor(self._reader, path.read_bytes)
+            body = await self._read(path)
             if look_first and await self._store.size(key, deadline=deadline) == len(body):
                 return len(body)
             started = time.perf_counter()
@@ -85,6 +87,11 @@ class Uploader:
             return len(body)
 
         return await self._insist(variant, attempt)
+
+    async def _read(self, path: Path) -> bytes:
+        if not self.fault and time.time() - os.stat(path).st_mtime < FRESH:  # noqa: PTH116 - see FRESH
+            return _load(path)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, _load, path)
 
     async def holds(self, variant: str, key: str, size: int) -> bool:
         """Whether the bucket has the object whole; asks until it gets an answer."""
@@ -138,6 +145,10 @@ class Uploader:
             # Wakes those that wait now; whoever fails later waits for the next recovery.
             self._recovered.set()
             self._recovered = asyncio.Event()
+
+
+def _load(path: Path) -> bytes:
+    return path.read_bytes()
 
 
 def _pause(state: RetryCallState) -> float:

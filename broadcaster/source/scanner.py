@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -183,11 +182,16 @@ class Scanner:
             self._followed[path] = _Followed(PlaylistFile(self._root, path), follower)
 
     def _playlists(self) -> list[Path]:
-        found: list[Path] = []
-        for pattern in ("*.m3u8", "*/*.m3u8"):
-            # A folder that vanishes under our eyes changes its parent's time: it is looked at again.
-            with contextlib.suppress(OSError):
-                found += sorted(self._root.glob(pattern))
+        """The root's playlists, then those of its folders. By scandir: pathlib's glob takes a millisecond."""
+        found = []
+        for folder in ("", *sorted(path for path in self._known_folders if path)):
+            path = folder or str(self._root)
+            try:
+                with os.scandir(path) as entries:
+                    names = sorted(entry.name for entry in entries if entry.name.endswith(".m3u8"))
+            except OSError:  # it vanished just now, which changes its parent: we look again
+                continue
+            found += [Path(path, name) for name in names]
         return found
 
     def _variants_listed(self, file: PlaylistFile, playlist: MultivariantPlaylist) -> VariantsListed:

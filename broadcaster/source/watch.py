@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 # Notifications only say "look again": watchfiles' defaults would hold them back for 60 to 100 ms.
 WATCH_STEP_MS = 1
-WATCH_DEBOUNCE_MS = 2
-SETTLE_SECONDS = 0.002  # the close of a file brings no notification
+WATCH_DEBOUNCE_MS = 1
+SETTLE_SECONDS = 0.001  # the close of a file brings no notification
 POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
 
 

@@ -107,6 +107,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadcaster.pipeline.uploader.BACKOFF", lambda _: 0.001)
     monkeypatch.setattr("broadcaster.pipeline.uploader.BACKOFF_PERMANENT", 0.001)
     monkeypatch.setattr("broadcaster.pipeline.flow.TICK", 0.01)
+    monkeypatch.setattr("broadcaster.pipeline.flow.LATE_TARGET_DURATIONS", 0)
 
 
 async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:

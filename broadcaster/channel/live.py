@@ -19,12 +19,12 @@ from enum import StrEnum
 
 from broadcaster.channel.lineup import Lineup
 from broadcaster.channel.memory import Change, ChannelMemory, Ledger, NoLedger, PlaylistState, Publication
-from broadcaster.channel.rendering import Rendered, render
-from broadcaster.channel.timeline import Timeline
+from broadcaster.channel.rendering import Rendered, attributed, render
+from broadcaster.channel.timeline import Timeline, recalled_timeline
 from broadcaster.discovery import VariantsListed
 from broadcaster.events import Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.manifest import ManifestGenerator
-from broadcaster.playlist import MultivariantPlaylist, Variant, rounded_seconds
+from broadcaster.playlist import MultivariantPlaylist, rounded_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ class Channel:
 
     def _restore(self, memory: ChannelMemory) -> None:
         self._source = memory.variants or self._source
-        self._timeline = _timeline(memory)
+        self._timeline = recalled_timeline(memory)
         all_ended = all(one.state.ended for one in memory.playlists if one.state.current)
         for playlist in memory.playlists:
             was = playlist.state
@@ -310,33 +310,5 @@ class Channel:
             return
         bandwidths = {name: state.peak_bandwidth for name, state in states.items()}
         independent = all(state.generator.playlist.independent_segments for state in states.values())
-        text = MultivariantPlaylist(_attributed(self._source, bandwidths), independent).render()
+        text = MultivariantPlaylist(attributed(self._source, bandwidths), independent).render()
         self._main = render(text, self.target_duration or 1, self._clock())
-
-
-def _timeline(memory: ChannelMemory) -> Timeline:
-    """As it stood when all that is listed had been placed."""
-    timeline = Timeline(memory.shifts)
-    for playlist in memory.playlists:
-        run = playlist.state.discontinuity_sequence
-        for _, segment, _ in playlist.listed:
-            run += segment.discontinuity
-            timeline.pass_by(segment, playlist.state.variant, run)
-        if not playlist.listed and playlist.state.end:
-            timeline.reach(playlist.state.end, playlist.state.variant, playlist.state.current_discontinuity)
-    return timeline
-
-
-def _attributed(source: VariantsListed, bandwidths: dict[str, int]) -> tuple[Variant, ...]:
-    """The variants served, with what the source says of them; else with the bandwidth that was measured."""
-    described = {variant.uri: variant for variant in source.variants}
-    order = [name for name in described if name in bandwidths] + sorted(bandwidths.keys() - described.keys())
-    return tuple(
-        replace(
-            described.get(name, Variant(name, 0)),
-            uri=f"{name}/playlist.m3u8",
-            # BANDWIDTH is required (§4.4.6.2)
-            bandwidth=(described[name].bandwidth if name in described else 0) or bandwidths[name],
-        )
-        for name in order
-    )

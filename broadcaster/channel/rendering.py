@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+
+from broadcaster.discovery import VariantsListed
+from broadcaster.playlist import Variant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,4 +31,19 @@ def render(text: str, target_duration: int, modified: datetime) -> Rendered:
         etag=hashlib.sha256(body).hexdigest()[:32],
         modified=modified,
         max_age=max(1, target_duration // 2),  # appendix B.1: half a target duration
+    )
+
+
+def attributed(source: VariantsListed, bandwidths: dict[str, int]) -> tuple[Variant, ...]:
+    """The variants served, with what the source says of them; else with the bandwidth that was measured."""
+    described = {variant.uri: variant for variant in source.variants}
+    order = [name for name in described if name in bandwidths] + sorted(bandwidths.keys() - described.keys())
+    return tuple(
+        replace(
+            described.get(name, Variant(name, 0)),
+            uri=f"{name}/playlist.m3u8",
+            # BANDWIDTH is required (§4.4.6.2)
+            bandwidth=(described[name].bandwidth if name in described else 0) or bandwidths[name],
+        )
+        for name in order
     )

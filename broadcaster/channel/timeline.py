@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from broadcaster.channel.memory import ChannelMemory
 from broadcaster.playlist import Segment
 
 MAX_OVERLAP = timedelta(milliseconds=50)  # rounding between runs, not a clock that was set back
@@ -66,3 +67,16 @@ class Timeline:
         for known in (self._shifts, self._ends):
             for old in sorted(known)[:-REMEMBERED_RUNS]:
                 del known[old]
+
+
+def recalled_timeline(memory: ChannelMemory) -> Timeline:
+    """As it stood when all that is listed had been placed."""
+    timeline = Timeline(memory.shifts)
+    for playlist in memory.playlists:
+        run = playlist.state.discontinuity_sequence
+        for _, segment, _ in playlist.listed:
+            run += segment.discontinuity
+            timeline.pass_by(segment, playlist.state.variant, run)
+        if not playlist.listed and playlist.state.end:
+            timeline.reach(playlist.state.end, playlist.state.variant, playlist.state.current_discontinuity)
+    return timeline

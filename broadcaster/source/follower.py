@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
 from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourcePosition, SourceSegment
 from broadcaster.playlist import MediaPlaylist, Segment
-from broadcaster.source.completeness import NOT_THERE, CompletenessCheck, Look
+from broadcaster.source.completeness import NOT_THERE, CompletenessCheck
 from broadcaster.source.names import encoder_id, is_offline_clip, local_name
+from broadcaster.source.pending import Pending
 from broadcaster.source.playlist_file import printable
 from broadcaster.source.rescue import left_behind, missed_between
 
@@ -28,33 +27,6 @@ STALE_TARGET_DURATIONS = 6
 STALE_MIN = 15.0  # seconds
 
 RunAssigner = Callable[[str], Run]
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A listed segment that has not been reported yet."""
-
-    segment: Segment
-    run: Run
-    sequence: int
-    name: str
-    target_duration: int
-    independent: bool
-    noticed: datetime
-    since: float  # monotonic
-    check: CompletenessCheck | None  # None: the name itself is wrong
-    map_check: CompletenessCheck | None
-    first: bool  # listed when the playlist was first seen: may be gone already
-    looked_since: float = math.inf  # monotonic
-    looked: tuple[float, Look, Look] | None = None  # when, at the segment, at its map
-
-    def look(self, now: float) -> tuple[Look, Look]:
-        """Look at its files, once for each ``now``: at the segment and at its map."""
-        if self.looked is None or self.looked[0] != now:
-            self.looked_since = min(self.looked_since, now)
-            look = self.check.look(now) if self.check else Look(None)
-            self.looked = (now, look, self.map_check.look(now) if self.map_check else Look(None))
-        return self.looked[1:]
 
 
 class Follower:
@@ -82,7 +54,7 @@ class Follower:
         self._folder = folder
         self._assign_run = assign_run
         self._clock = clock
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[Pending] = deque()
         self._known: dict[int, Segment] = {}
         self._last: int | None = None
         self._encoder_id = ""
@@ -225,7 +197,7 @@ class Follower:
             self._breaks += 1
         map_name = local_name(segment.map_uri) if segment.map_uri else None
         self._pending.append(
-            _Pending(
+            Pending(
                 segment=segment,
                 run=self._run(current_id),
                 sequence=sequence,
@@ -252,7 +224,7 @@ class Follower:
     def _checker(self, name: str) -> CompletenessCheck:
         return CompletenessCheck(self._root, self._folder / name, name)
 
-    def _judge(self, pending: _Pending, now: float) -> SourceSegment | str | None:
+    def _judge(self, pending: Pending, now: float) -> SourceSegment | str | None:
         """The segment, or a word when it is left out, or None while there is hope."""
         uri = printable(pending.segment.uri)
         if pending.segment.gap:
@@ -274,7 +246,7 @@ class Follower:
         return any(later.check and later.check.exists() for later in islice(self._pending, 1, None))
 
     def _report(
-        self, pending: _Pending, file: SourceFile | None, map_file: SourceFile | None, fault: str | None
+        self, pending: Pending, file: SourceFile | None, map_file: SourceFile | None, fault: str | None
     ) -> SourceSegment:
         if fault:
             logger.warning("%s/%s %s; it is listed as a gap", self.variant, printable(pending.name), fault)
@@ -296,7 +268,7 @@ class Follower:
             map_file=map_file,
         )
 
-    def _derived_time(self, pending: _Pending, file: SourceFile | None) -> datetime:
+    def _derived_time(self, pending: Pending, file: SourceFile | None) -> datetime:
         """For writers without PROGRAM-DATE-TIME: go on from the last segment, or from the file's time."""
         if self._next_time and self._next_time[0] == pending.run:
             return self._next_time[1]

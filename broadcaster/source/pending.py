@@ -1,0 +1,38 @@
+"""A segment that a playlist lists and that has not been reported yet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from broadcaster.discovery import Run
+from broadcaster.playlist import Segment
+from broadcaster.source.completeness import CompletenessCheck, Look
+
+
+@dataclass(slots=True)
+class Pending:
+    """A listed segment that has not been reported yet."""
+
+    segment: Segment
+    run: Run
+    sequence: int
+    name: str
+    target_duration: int
+    independent: bool
+    noticed: datetime
+    since: float  # monotonic
+    check: CompletenessCheck | None  # None: the name itself is wrong
+    map_check: CompletenessCheck | None
+    first: bool  # listed when the playlist was first seen: may be gone already
+    looked_since: float = math.inf  # monotonic
+    looked: tuple[float, Look, Look] | None = None  # when, at the segment, at its map
+
+    def look(self, now: float) -> tuple[Look, Look]:
+        """Look at its files, once for each ``now``: at the segment and at its map."""
+        if self.looked is None or self.looked[0] != now:
+            self.looked_since = min(self.looked_since, now)
+            look = self.check.look(now) if self.check else Look(None)
+            self.looked = (now, look, self.map_check.look(now) if self.map_check else Look(None))
+        return self.looked[1:]

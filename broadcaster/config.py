@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broadcaster.errors import ConfigError
 from broadcaster.manifest import MIN_WINDOW_SEGMENTS
 
+MAX_WINDOW = timedelta(days=1)
 VIEWER_DIR = Path(__file__).resolve().parent.parent / "viewer" / "public"
 
 
@@ -60,6 +61,10 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", alias="BROADCASTER_HOST")
     port: int = Field(default=3000, ge=0, le=65535, alias="BROADCASTER_PORT")
     window_segments: int = Field(default=10, ge=MIN_WINDOW_SEGMENTS, alias="BROADCASTER_WINDOW_SEGMENTS")
+    window: timedelta = Field(
+        default=timedelta(), ge=timedelta(), le=MAX_WINDOW, alias="BROADCASTER_WINDOW_SECONDS"
+    )
+    max_waiters: int = Field(default=5000, ge=0, alias="BROADCASTER_MAX_WAITERS")
     target_duration: int | None = Field(default=None, ge=1, le=60, alias="BROADCASTER_TARGET_DURATION")
     end_grace: float = Field(default=300, ge=0, alias="BROADCASTER_END_GRACE_SECONDS")
     drain: float = Field(default=10, ge=0, alias="BROADCASTER_DRAIN_SECONDS")

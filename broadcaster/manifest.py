@@ -12,26 +12,32 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 
-from broadcaster.playlist import MediaPlaylist, Segment, rounded_seconds
+from broadcaster.playlist import MediaPlaylist, Segment, ServerControl, rounded_seconds
 
 MIN_WINDOW_SEGMENTS = 6  # Apple's authoring specification, 8.11
 MIN_WINDOW_TARGET_DURATIONS = 3  # §6.2.2
+HOLD_BACK_TARGET_DURATIONS = 3  # at least (§4.4.3.8)
+SKIP_TARGET_DURATIONS = 6  # at least (§4.4.3.8)
+# Below this, a delta update saves less than its additional address costs the caches in between.
+DELTA_WINDOW = timedelta(minutes=2)
 MIN_FILLER = timedelta(milliseconds=100)  # in the place of a run that took no time
 
 
 class ManifestGenerator:
     """Grows one media playlist segment by segment and lets the oldest roll off.
 
-    ``target_duration`` is in seconds and never changes (§6.2.1). ``window_segments`` is how many segments
-    are listed; more are kept where the specification asks for more. ``media_sequence`` is the number
-    of the first segment to come: numbering starts at 1, because hls.js does not block on a last number
-    of 0. ``discontinuity_sequence`` is the discontinuity number that players already know.
+    ``target_duration`` is in seconds and never changes (§6.2.1). ``window_segments`` and ``window`` are how
+    many segments are listed, and for how long: whichever is more, and more yet where the specification
+    asks for it. ``media_sequence`` is the number of the first segment to come: numbering starts at 1,
+    because hls.js does not block on a last number of 0. ``discontinuity_sequence`` is the discontinuity
+    number that players already know.
     """
 
     def __init__(
         self,
         target_duration: int,
         window_segments: int,
+        window: timedelta = timedelta(),
         *,
         media_sequence: int = 1,
         discontinuity_sequence: int = 0,
@@ -39,7 +45,13 @@ class ManifestGenerator:
         self.target_duration = target_duration
         self.ended = False
         self._window_segments = max(window_segments, MIN_WINDOW_SEGMENTS)
-        self._segments: deque[tuple[Segment, bool]] = deque()
+        # "A server MUST NOT remove a Media Segment ... if that would produce a Playlist whose duration is
+        # less than three times the target duration" (§6.2.2).
+        self._window = max(window, timedelta(seconds=MIN_WINDOW_TARGET_DURATIONS * target_duration))
+        self._server_control = self._make_server_control()
+        self._segments: deque[Segment] = deque()
+        self._independent: deque[bool] = deque()  # of each segment
+        self._dependent = 0  # how many are not
         self._duration = timedelta()
         self._media_sequence = media_sequence
         self._discontinuity_sequence = discontinuity_sequence
@@ -90,6 +102,16 @@ class ManifestGenerator:
         return self._media_sequence + len(self._segments)
 
     @property
+    def media_sequence(self) -> int:
+        """The media sequence number of the first segment listed."""
+        return self._media_sequence
+
+    @property
+    def discontinuity_sequence(self) -> int:
+        """The discontinuity number before the first segment listed."""
+        return self._discontinuity_sequence
+
+    @property
     def current_discontinuity(self) -> int:
         """The discontinuity number of the newest segment."""
         return self._current_discontinuity
@@ -102,7 +124,10 @@ class ManifestGenerator:
     def listed_from(self, media_sequence: int) -> list[tuple[int, Segment, bool]]:
         """The segments from a number on: number, segment, whether it is independent."""
         first = max(media_sequence, self._media_sequence)
-        tail = islice(self._segments, first - self._media_sequence, None)
+        skipped = first - self._media_sequence
+        tail = zip(
+            islice(self._segments, skipped, None), islice(self._independent, skipped, None), strict=True
+        )
         return [(number, segment, independent) for number, (segment, independent) in enumerate(tail, first)]
 
     @property
@@ -111,18 +136,30 @@ class ManifestGenerator:
         return len(self._segments)
 
     @property
+    def independent_segments(self) -> bool:
+        """Whether every segment listed can be decoded on its own (§4.4.2.1)."""
+        return bool(self._segments) and not self._dependent
+
+    @property
     def playlist(self) -> MediaPlaylist:
         """What a player is told now."""
         return MediaPlaylist(
             target_duration=self.target_duration,
             media_sequence=self._media_sequence,
             discontinuity_sequence=self._discontinuity_sequence,
-            # "all media samples in a Media Segment can be decoded without information from other
-            # segments" must hold for every segment listed (§4.4.2.1).
-            independent_segments=bool(self._segments)
-            and all(independent for _, independent in self._segments),
-            segments=tuple(segment for segment, _ in self._segments),
+            independent_segments=self.independent_segments,
+            server_control=self._server_control,
+            segments=tuple(self._segments),
             ended=self.ended,
+        )
+
+    def _make_server_control(self) -> ServerControl:
+        target = timedelta(seconds=self.target_duration)
+        window = max(self._window, self._window_segments * target)
+        return ServerControl(
+            can_block_reload=True,
+            hold_back=HOLD_BACK_TARGET_DURATIONS * target,
+            can_skip_until=SKIP_TARGET_DURATIONS * target if window >= DELTA_WINDOW else None,
         )
 
     def _skip_runs(self, missed: int, segment: Segment) -> None:
@@ -132,7 +169,7 @@ class ManifestGenerator:
         if not self._segments:
             self._discontinuity_sequence += missed
             return
-        before, time = self._segments[-1][0], segment.program_date_time
+        before, time = self._segments[-1], segment.program_date_time
         longest = step = timedelta(seconds=self.target_duration)
         if time and before.program_date_time:
             room = time - before.program_date_time - before.duration
@@ -144,19 +181,18 @@ class ManifestGenerator:
             self._push(gap, independent=True)
 
     def _push(self, segment: Segment, *, independent: bool) -> None:
-        self._segments.append((segment, independent))
+        self._segments.append(segment)
+        self._independent.append(independent)
+        self._dependent += not independent
         self._duration += segment.duration
         self._longest = max(self._longest, self._duration)
 
     def _roll_off(self) -> None:
-        minimum = timedelta(seconds=MIN_WINDOW_TARGET_DURATIONS * self.target_duration)
         while len(self._segments) > self._window_segments:
-            oldest, _ = self._segments[0]
-            # "A server MUST NOT remove a Media Segment ... if that would produce a Playlist whose duration
-            # is less than three times the target duration" (§6.2.2).
-            if self._duration - oldest.duration < minimum:
+            if self._duration - self._segments[0].duration < self._window:
                 break
-            self._segments.popleft()
+            oldest = self._segments.popleft()
+            self._dependent -= not self._independent.popleft()
             self._duration -= oldest.duration
             self._media_sequence += 1
             # "If the server removes an EXT-X-DISCONTINUITY tag ... it MUST increment the value of the

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
+from functools import cached_property
+from itertools import islice
 
 import m3u8
 
@@ -18,10 +21,12 @@ MEDIA_TYPE = "application/vnd.apple.mpegurl"
 # No live stream comes near these; beyond them numbers and times overflow somewhere further on.
 MAX_SECONDS = 600
 MAX_NUMBER = 2**53 - 1
+MAX_AHEAD = 2  # segments that a blocking reload may ask for beyond the last (§6.2.5.2)
+SKIP_VERSION = 9  # EXT-X-VERSION of a playlist with EXT-X-SKIP (§8)
 YEARS = range(1971, 2200)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """One media segment of a playlist, in the order of its tags (§4.4.4)."""
 
@@ -31,6 +36,26 @@ class Segment:
     map_uri: str | None = None  # EXT-X-MAP that applies to this segment
     program_date_time: datetime | None = None  # EXT-X-PROGRAM-DATE-TIME
     gap: bool = False  # EXT-X-GAP
+
+    @cached_property
+    def text(self) -> str:
+        """Its lines, apart from EXT-X-MAP. Made once: a window of hours is rendered with every version."""
+        lines = ["#EXT-X-DISCONTINUITY"] if self.discontinuity else []
+        if self.program_date_time:
+            utc = self.program_date_time.astimezone(UTC)
+            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z")
+        if self.gap:
+            lines.append("#EXT-X-GAP")
+        lines += [f"#EXTINF:{self.duration.total_seconds():.6f},", self.uri, ""]
+        return "\n".join(lines)
+
+
+class Reload(Enum):
+    """What a blocking playlist reload has to wait for (§6.2.5.2)."""
+
+    READY = auto()  # nothing: this version is the answer
+    PENDING = auto()  # a later version
+    TOO_FAR_AHEAD = auto()  # more than a server has to wait for: 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +85,76 @@ class MediaPlaylist:
         return sum((segment.duration for segment in self.segments), timedelta())
 
     @property
+    def last(self) -> int:
+        """The media sequence number of the last segment."""
+        return self.media_sequence + len(self.segments) - 1
+
+    @property
     def version(self) -> int:
         """The lowest EXT-X-VERSION that covers what is used (§8; GAP needs 8 for strict parsers)."""
         if any(segment.gap for segment in self.segments):
             return 8
         return 6 if any(segment.map_uri for segment in self.segments) else 3
 
+    def reload(self, media_sequence: int) -> Reload:
+        """What a client has to wait for that wants a version with this number, or a later one.
+
+        "If the client requests a Media Sequence Number greater than the Media Sequence Number of the last
+        Media Segment in the current Playlist plus two, the server SHOULD immediately return Bad Request"
+        (§6.2.5.2). Once the playlist has ended, nothing more will come.
+        """
+        if self.ended or media_sequence <= self.last:
+            return Reload.READY
+        return Reload.PENDING if media_sequence <= self.last + MAX_AHEAD else Reload.TOO_FAR_AHEAD
+
+    @property
+    def skippable(self) -> int:
+        """How many of the oldest segments a delta update leaves out.
+
+        Those that lie before the skip boundary, CAN-SKIP-UNTIL seconds from the end (§6.2.5.1).
+        """
+        boundary = self.server_control.can_skip_until if self.server_control else None
+        if boundary is None:
+            return 0
+        count = len(self.segments)
+        while count and boundary > timedelta():
+            count -= 1
+            boundary -= self.segments[count].duration
+        return count
+
     def render(self) -> str:
         """The playlist as text."""
-        return "\n".join(self._lines()) + "\n"
+        return "".join((*self._head(self.version), *self._tail(0)))
 
-    def _lines(self) -> Iterator[str]:
-        yield "#EXTM3U"
-        yield f"#EXT-X-VERSION:{self.version}"
-        yield f"#EXT-X-TARGETDURATION:{self.target_duration}"
-        yield f"#EXT-X-MEDIA-SEQUENCE:{self.media_sequence}"
-        yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}"
-        if self.independent_segments:
-            yield "#EXT-X-INDEPENDENT-SEGMENTS"
+    def render_delta(self) -> str:
+        """A delta update (§6.2.5.1): EXT-X-SKIP in the place of the oldest segments, where that may be."""
+        skipped = self.skippable
+        if not skipped:
+            return self.render()
+        skip = f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n"
+        return "".join((*self._head(SKIP_VERSION), skip, *self._tail(skipped)))
+
+    def _head(self, version: int) -> Iterator[str]:
+        yield f"#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{self.target_duration}\n"
         if self.server_control:
-            yield _server_control_line(self.server_control)
+            yield _server_control_line(self.server_control) + "\n"
+        yield f"#EXT-X-MEDIA-SEQUENCE:{self.media_sequence}\n"
+        yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
+        if self.independent_segments:
+            yield "#EXT-X-INDEPENDENT-SEGMENTS\n"
+
+    def _tail(self, skipped: int) -> Iterator[str]:
         map_uri = None
-        for segment in self.segments:
-            yield from _segment_lines(segment, map_uri)
-            map_uri = segment.map_uri
+        for segment in islice(self.segments, skipped, None):
+            # "It applies to every Media Segment that appears after it in the Playlist until the next
+            # EXT-X-MAP tag or until the end of the Playlist" (§4.4.4.5): so repeat it only where it changes.
+            if segment.map_uri != map_uri:
+                map_uri = segment.map_uri
+                if map_uri:
+                    yield f'#EXT-X-MAP:URI="{map_uri}"\n'
+            yield segment.text
         if self.ended:
-            yield "#EXT-X-ENDLIST"
+            yield "#EXT-X-ENDLIST\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,19 +300,3 @@ def _server_control_line(control: ServerControl) -> str:
     if control.can_skip_until:
         attributes.append(f"CAN-SKIP-UNTIL={control.can_skip_until.total_seconds():.3f}")
     return f"#EXT-X-SERVER-CONTROL:{','.join(attributes)}"
-
-
-def _segment_lines(segment: Segment, map_uri: str | None) -> Iterator[str]:
-    if segment.discontinuity:
-        yield "#EXT-X-DISCONTINUITY"
-    # "It applies to every Media Segment that appears after it in the Playlist until the next
-    # EXT-X-MAP tag or until the end of the Playlist" (§4.4.4.5): so repeat it only where it changes.
-    if segment.map_uri and segment.map_uri != map_uri:
-        yield f'#EXT-X-MAP:URI="{segment.map_uri}"'
-    if segment.program_date_time:
-        utc = segment.program_date_time.astimezone(UTC)
-        yield f"#EXT-X-PROGRAM-DATE-TIME:{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
-    if segment.gap:
-        yield "#EXT-X-GAP"
-    yield f"#EXTINF:{segment.duration.total_seconds():.6f},"
-    yield segment.uri

@@ -88,6 +88,7 @@ class _Parts:
             _now,
             observe,
             settings.target_duration,
+            window=settings.window,
             ledger=journal,
             memory=recalled.channel,
         )
@@ -112,7 +113,10 @@ class _Parts:
         self.pipeline.resume(pending)
 
     def app(self, registry: CollectorRegistry) -> web.Application:
-        return make_app(self.channel, self._health, registry, self._settings.viewer_dir)
+        settings = self._settings
+        return make_app(
+            self.channel, self._health, registry, settings.viewer_dir, max_waiters=settings.max_waiters
+        )
 
     def watch(self, metrics: Metrics) -> None:
         """Gauges that are read when they are scraped."""

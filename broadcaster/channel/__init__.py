@@ -15,7 +15,7 @@ from broadcaster.channel.memory import (
     PlaylistState,
     Publication,
 )
-from broadcaster.channel.rendering import Rendered
+from broadcaster.channel.rendering import Rendered, Version
 
 __all__ = [
     "Change",
@@ -28,4 +28,5 @@ __all__ = [
     "Publication",
     "Rendered",
     "State",
+    "Version",
 ]

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from broadcaster.channel.lineup import Lineup
 from broadcaster.channel.memory import Change, ChannelMemory, Ledger, NoLedger, PlaylistState, Publication
-from broadcaster.channel.rendering import Rendered, attributed, render
+from broadcaster.channel.rendering import Version, attributed
 from broadcaster.channel.timeline import Timeline, recalled_timeline
 from broadcaster.discovery import VariantsListed
 from broadcaster.events import Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
@@ -45,7 +45,7 @@ class State(StrEnum):
 @dataclass(slots=True)
 class _VariantState:
     generator: ManifestGenerator
-    rendered: Rendered | None = None
+    version: Version | None = None
     newest_run: int = -1
     peak_bandwidth: int = 0  # bits per second
 
@@ -64,13 +64,15 @@ class Channel:
         observe: Observer,
         target_duration: int | None = None,
         *,
+        window: timedelta = timedelta(),
         ledger: Ledger | None = None,
         memory: ChannelMemory | None = None,
     ) -> None:
+        self.clock = clock
         self.state = State.OFFLINE
         self.published = 0  # segments since the start
         self._window_segments = window_segments
-        self._clock = clock
+        self._window = window
         self._observe = observe
         self._fixed_target_duration = target_duration
         self._ledger = ledger or NoLedger()
@@ -82,19 +84,24 @@ class Channel:
         self._outdated = False  # the source has fewer variants than are served
         self._too_long = 0  # segments of these playlists
         self._lineup = Lineup()
-        self._main: Rendered | None = None
+        self._main: Version | None = None
         if memory:
             self._restore(memory)
 
     @property
-    def main(self) -> Rendered | None:
+    def main(self) -> Version | None:
         """The multivariant playlist, or the media playlist itself where there is one variant."""
         return self._main
 
-    def media(self, variant: str) -> Rendered | None:
+    def media(self, variant: str) -> Version | None:
         """The media playlist of one variant."""
         state = self._variants.get(variant)
-        return state.rendered if state else None
+        return state.version if state else None
+
+    @property
+    def variants(self) -> list[str]:
+        """The names of all variants served."""
+        return list(self._variants)
 
     @property
     def listed(self) -> int:
@@ -139,7 +146,7 @@ class Channel:
         change = self._append(publication, self.target_duration or publication.target_duration)
         self._ledger.published([change])
         self._show(publication)
-        if not known or len(self._variants) == 1:
+        if not known:
             self._render_main()
 
     def tick(self, now: float) -> None:
@@ -157,9 +164,9 @@ class Channel:
             state.generator.end()
         states = [self._state_of(name, state) for name, state in self._variants.items()]
         self._ledger.published([], states)
-        for state in self._variants.values():
-            state.rendered = self._render_media(state.generator)
         self.state = State.ENDED
+        for state in self._variants.values():
+            self._replace(state)
         self._render_main()
         self._observe(StreamEnded())
 
@@ -239,10 +246,10 @@ class Channel:
 
     def _show(self, publication: Publication) -> None:
         state = self._variants[publication.variant]
-        state.rendered = self._render_media(state.generator)
+        self._replace(state)
         self.published += 1
         completed = publication.completed
-        delay = (self._clock() - completed).total_seconds() if completed else None
+        delay = (self.clock() - completed).total_seconds() if completed else None
         self._observe(SegmentPublished(publication.variant, publication.segment, delay))
 
     def _new_generator(self, publication: Publication, target_duration: int) -> ManifestGenerator:
@@ -251,6 +258,7 @@ class Channel:
         return ManifestGenerator(
             target_duration,
             self._window_segments,
+            self._window,
             media_sequence=sequence,
             discontinuity_sequence=discontinuity,
         )
@@ -267,6 +275,7 @@ class Channel:
             generator = ManifestGenerator(
                 was.target_duration,
                 self._window_segments,
+                self._window,
                 media_sequence=was.media_sequence,
                 discontinuity_sequence=was.discontinuity_sequence,
             )
@@ -276,9 +285,9 @@ class Channel:
                 ended=was.ended,
             )
             self._longest = max(self._longest, generator.longest)
-            rendered = self._render_media(generator)
+            version = Version(generator.playlist, generator.target_duration, self.clock())
             self._variants[was.variant] = _VariantState(
-                generator, rendered, was.current_discontinuity, was.peak_bandwidth
+                generator, version, was.current_discontinuity, was.peak_bandwidth
             )
         if self._variants:
             self.state = State.ENDED if all_ended else State.LIVE
@@ -286,29 +295,34 @@ class Channel:
 
     def _state_of(self, variant: str, state: _VariantState) -> PlaylistState:
         generator = state.generator
-        playlist = generator.playlist
         return PlaylistState(
             variant=variant,
             current=True,
             target_duration=generator.target_duration,
-            media_sequence=playlist.media_sequence,
+            media_sequence=generator.media_sequence,
             next_media_sequence=generator.next_media_sequence,
-            discontinuity_sequence=playlist.discontinuity_sequence,
+            discontinuity_sequence=generator.discontinuity_sequence,
             current_discontinuity=generator.current_discontinuity,
             ended=generator.ended,
             peak_bandwidth=state.peak_bandwidth,
             end=self._timeline.end(variant),
         )
 
-    def _render_media(self, generator: ManifestGenerator) -> Rendered:
-        return render(generator.playlist.render(), generator.target_duration, self._clock())
+    def _replace(self, state: _VariantState) -> None:
+        """Put a new version in the place of the old one, and wake whoever waits for it."""
+        generator, old = state.generator, state.version
+        state.version = Version(generator.playlist, generator.target_duration, self.clock())
+        if len(self._variants) == 1:
+            self._main = state.version  # before anybody wakes up who asked under the main address
+        if old:
+            old.superseded.set()
 
     def _render_main(self) -> None:
         states = self._variants
         if len(states) == 1:
-            self._main = next(iter(states.values())).rendered
+            self._main = next(iter(states.values())).version
             return
         bandwidths = {name: state.peak_bandwidth for name, state in states.items()}
-        independent = all(state.generator.playlist.independent_segments for state in states.values())
-        text = MultivariantPlaylist(attributed(self._source, bandwidths), independent).render()
-        self._main = render(text, self.target_duration or 1, self._clock())
+        independent = all(state.generator.independent_segments for state in states.values())
+        playlist = MultivariantPlaylist(attributed(self._source, bandwidths), independent)
+        self._main = Version(playlist, self.target_duration or 1, self.clock())

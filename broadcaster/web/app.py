@@ -11,11 +11,18 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from broadcaster.channel import Channel
 from broadcaster.web import playlists
-from broadcaster.web.playlists import CHANNEL, NO_STORE
+from broadcaster.web.playlists import CHANNEL, NO_STORE, WAITING_ROOM
+from broadcaster.web.traffic import Traffic
+from broadcaster.web.waiting import WaitingRoom
 
 # cloudflared keeps idle connections for 90 s; the side that closes first must not be ours.
 KEEPALIVE_TIMEOUT = 120.0  # seconds
 SHUTDOWN_TIMEOUT = 2.0  # seconds
+# Players' requests are small. What is larger is an attempt to make us hold it.
+MAX_LINE_BYTES = 4096
+MAX_FIELD_BYTES = 4096
+MAX_BODY_BYTES = 65_536
+DEFAULT_MAX_WAITERS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +43,55 @@ Health = Callable[[], HealthReport]
 HEALTH: web.AppKey[Health] = web.AppKey("HEALTH")
 REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
 VIEWER_DIR = web.AppKey("VIEWER_DIR", Path)
+TRAFFIC = web.AppKey("TRAFFIC", Traffic)
 
 
 def make_app(
-    channel: Channel, health: Health, registry: CollectorRegistry, viewer_dir: Path
+    channel: Channel,
+    health: Health,
+    registry: CollectorRegistry,
+    viewer_dir: Path,
+    *,
+    max_waiters: int = DEFAULT_MAX_WAITERS,
 ) -> web.Application:
-    """The application; ``viewer_dir`` is served at ``/`` if it is there."""
-    app = web.Application()
+    """The application; ``viewer_dir`` is served at ``/`` if it is there.
+
+    Up to ``max_waiters`` requests wait for a later version of a playlist at a time.
+    """
+    traffic = Traffic(registry)
+    room = WaitingRoom(max_waiters, traffic.woke_up, channel.clock)
+    traffic.watch(room)
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[CHANNEL], app[HEALTH], app[REGISTRY], app[VIEWER_DIR] = channel, health, registry, viewer_dir
-    app.on_response_prepare.append(_common_headers)
-    app.router.add_get("/live/playlist.m3u8", playlists.main)
-    app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media)
-    app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight)
-    app.router.add_get("/health", _health)
-    app.router.add_get("/metrics", _metrics)
+    app[TRAFFIC], app[WAITING_ROOM] = traffic, room
+    app.on_response_prepare.append(_on_answer)
+    app.on_shutdown.append(room.close)
+    app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
+    app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
+    app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
+    app.router.add_get("/health", _health, name="health")
+    app.router.add_get("/metrics", _metrics, name="metrics")
     if viewer_dir.is_dir():
-        app.router.add_get("/", _index)
-        app.router.add_static("/", viewer_dir)
+        app.router.add_get("/", _index, name="index")
+        app.router.add_static("/", viewer_dir, name="viewer")
     return app
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
     """The server around the application."""
     return web.AppRunner(
-        app, access_log=None, keepalive_timeout=KEEPALIVE_TIMEOUT, shutdown_timeout=SHUTDOWN_TIMEOUT
+        app,
+        access_log=None,
+        handler_cancellation=True,  # a client that leaves frees its place in the waiting room
+        keepalive_timeout=KEEPALIVE_TIMEOUT,
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_FIELD_BYTES,
     )
 
 
-async def _common_headers(_: web.Request, response: web.StreamResponse) -> None:
+async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
+    request.app[TRAFFIC].answered(request, response)
     response.headers[hdrs.SERVER] = "broadcaster"
     response.headers.setdefault(
         hdrs.CACHE_CONTROL, "no-cache"

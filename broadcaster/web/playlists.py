@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
+from collections.abc import Callable
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from broadcaster.channel import Channel, Rendered
-from broadcaster.playlist import MEDIA_TYPE
+from broadcaster.channel import Channel, State, Version
+from broadcaster.playlist import MEDIA_TYPE, Reload
+from broadcaster.web.directives import BadDirective, Directives
+from broadcaster.web.waiting import NotWaited, WaitingRoom
 
 CHANNEL = web.AppKey("CHANNEL", Channel)
+WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
+
+# How many target durations a cache may keep the answer to a blocking request (appendix B.1).
+BLOCKING, FAILED_BLOCKING = 6, 4
+RETRY_AFTER = "1"  # seconds
+CHUNK = 16_384  # bytes
 
 CORS = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
@@ -26,14 +35,16 @@ ACCEPTS_GZIP = re.compile(
 )
 
 
-async def main(request: web.Request) -> web.Response:
+async def main(request: web.Request) -> web.StreamResponse:
     """The multivariant playlist, or the media playlist itself where there is one variant."""
-    return _respond(request, request.app[CHANNEL].main)
+    channel = request.app[CHANNEL]
+    return await _answer(request, lambda: channel.main)
 
 
-async def media(request: web.Request) -> web.Response:
+async def media(request: web.Request) -> web.StreamResponse:
     """The media playlist of one variant."""
-    return _respond(request, request.app[CHANNEL].media(request.match_info["variant"]))
+    channel, variant = request.app[CHANNEL], request.match_info["variant"]
+    return await _answer(request, lambda: channel.media(variant))
 
 
 async def preflight(_: web.Request) -> web.Response:
@@ -49,25 +60,79 @@ async def preflight(_: web.Request) -> web.Response:
     )
 
 
-def _respond(request: web.Request, rendered: Rendered | None) -> web.Response:
-    if rendered is None:
-        # No cache may keep this: the stream can begin at any moment.
-        return web.Response(status=404, text="There is no such stream at the moment.\n", headers=NO_STORE)
+async def _answer(request: web.Request, current: Callable[[], Version | None]) -> web.StreamResponse:
+    version = current()
+    # Once a stream has ended, its directives are ignored: nothing is waited for that cannot come (§6.2.5).
+    if version is None or not version.is_live or "_HLS_" not in request.query_string:
+        return await _respond(request, version)
+    try:
+        directives = Directives.parse(request.query)
+    except BadDirective as error:
+        return _refuse(400, str(error), max_age=FAILED_BLOCKING * version.target_duration)
+    if directives.media_sequence is None:
+        return await _respond(request, version, skip=directives.skip)
+    match version.reload(directives.media_sequence):
+        case Reload.TOO_FAR_AHEAD:  # no cache may keep this: the number's time will come
+            return _refuse(400, "_HLS_msn is more than two segments ahead")
+        case Reload.PENDING:
+            try:
+                version = await request.app[WAITING_ROOM].newer(current, directives.media_sequence)
+            except NotWaited as reason:
+                return _refuse(503, str(reason))
+    return await _respond(request, version, skip=directives.skip, blocking=True)
+
+
+async def _respond(
+    request: web.Request, version: Version | None, *, skip: bool = False, blocking: bool = False
+) -> web.StreamResponse:
+    channel = request.app[CHANNEL]
+    if version is None:
+        # A stream can begin at any moment; one that is on has no such variant.
+        max_age = channel.target_duration if channel.state is State.LIVE else None
+        return _refuse(404, "There is no such stream at the moment", max_age=max_age)
+    if blocking and version.is_live:
+        max_age = BLOCKING * version.target_duration
+    else:
+        max_age = version.max_age(channel.clock())
+    rendered = version.delta if skip and version.is_live else version.full
     gzip = _accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
-    headers = _headers(rendered, gzip=gzip)
+    headers = _headers(rendered.etag, version.modified, max_age, gzip=gzip)
     if _matches(request.headers.get(hdrs.IF_NONE_MATCH), headers[hdrs.ETAG]):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=rendered.gzipped if gzip else rendered.body, headers=headers)
+    body = rendered.gzipped if gzip else rendered.body
+    if len(body) <= CHUNK or request.method == hdrs.METH_HEAD:
+        return web.Response(body=body, headers=headers)
+    return await _send_slowly(request, body, headers)
+
+
+async def _send_slowly(request: web.Request, body: bytes, headers: CIMultiDict[str]) -> web.StreamResponse:
+    """No faster than the client reads: else a thousand slow ones would have a copy each in memory."""
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(body)
+    await response.prepare(request)
+    for start in range(0, len(body), CHUNK):
+        await response.write(body[start : start + CHUNK])
+    await response.write_eof()
+    return response
+
+
+def _refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Response:
+    headers = dict(NO_STORE)
+    if max_age is not None:
+        headers[hdrs.CACHE_CONTROL] = f"public, max-age={max_age}"
+    if status == web.HTTPServiceUnavailable.status_code:
+        headers[hdrs.RETRY_AFTER] = RETRY_AFTER
+    return web.Response(status=status, text=f"{reason}.\n", headers=headers)
 
 
 @lru_cache(maxsize=256)
-def _headers(rendered: Rendered, *, gzip: bool) -> CIMultiDict[str]:
+def _headers(etag: str, modified: datetime, max_age: int, *, gzip: bool) -> CIMultiDict[str]:
     """The headers of one version, made once: making them anew took as long as all the rest of an answer."""
     headers = CIMultiDict(CORS)
-    headers[hdrs.CACHE_CONTROL] = f"public, max-age={rendered.max_age}"
+    headers[hdrs.CACHE_CONTROL] = f"public, max-age={max_age}"
     # Strong validators name the bytes, so each encoding has its own (RFC 9110, 8.8.3.3).
-    headers[hdrs.ETAG] = f'"{rendered.etag}-gz"' if gzip else f'"{rendered.etag}"'
-    headers[hdrs.LAST_MODIFIED] = format_datetime(rendered.modified.astimezone(UTC), usegmt=True)
+    headers[hdrs.ETAG] = f'"{etag}-gz"' if gzip else f'"{etag}"'
+    headers[hdrs.LAST_MODIFIED] = format_datetime(modified.astimezone(UTC), usegmt=True)
     headers[hdrs.VARY] = "Accept-Encoding"
     headers[hdrs.CONTENT_TYPE] = MEDIA_TYPE
     if gzip:

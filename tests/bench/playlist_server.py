@@ -41,5 +41,5 @@ if __name__ == "__main__":
     full = full_channel()
     if full.main is None:
         raise RuntimeError("the channel did not go live")
-    Path(sys.argv[2]).write_bytes(full.main.body)
+    Path(sys.argv[2]).write_bytes(full.main.full.body)
     asyncio.run(serve(full, int(sys.argv[1])))

@@ -83,9 +83,9 @@ class Line:
         ]
 
     def playlist(self, variant: str = "0") -> MediaPlaylist:
-        rendered = self.channel.media(variant)
-        assert rendered
-        playlist = parse(rendered.body.decode())
+        version = self.channel.media(variant)
+        assert version
+        playlist = parse(version.full.body.decode())
         assert isinstance(playlist, MediaPlaylist)
         return playlist
 

@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broadcaster.channel import Channel, ChannelMemory, Publication, State
-from broadcaster.channel.rendering import Rendered
+from broadcaster.channel import Channel, ChannelMemory, Publication, State, Version
 from broadcaster.discovery import Run, SourceFile, SourceSegment, VariantsListed
 from broadcaster.journal import Journal
 from broadcaster.playlist import MediaPlaylist, Segment, Variant, parse
@@ -90,10 +89,10 @@ class Player:
         self._first = 1  # of this stream
 
     def look(self, channel: Channel) -> None:
-        rendered = channel.media(self.variant)
-        if rendered is None:
+        version = channel.media(self.variant)
+        if version is None:
             return
-        playlist = parse(rendered.body.decode())
+        playlist = parse(version.full.body.decode())
         assert isinstance(playlist, MediaPlaylist)
         assert not violations(self.playlist, playlist)
         assert last_number(playlist) >= self._last
@@ -116,9 +115,9 @@ class Player:
         assert before is None or learned.time >= before.time - ROUNDING, (number, before, learned)
 
 
-def names(main: Rendered | None) -> list[str]:
+def names(main: Version | None) -> list[str]:
     """The media playlists that the multivariant playlist leads to; none for one that is a media playlist."""
-    lines = main.body.decode().splitlines() if main else []
+    lines = main.full.body.decode().splitlines() if main else []
     return [line for line in lines if line.endswith("/playlist.m3u8")]
 
 
@@ -228,7 +227,7 @@ class Broadcast(RuleBasedStateMachine):
         recalled = self.journal.recall()
         self.channel = self.new_channel(recalled.channel)
         for before, after in zip(served, map(self.channel.media, VARIANTS), strict=True):
-            assert (before and before.body) == (after and after.body)
+            assert (before and before.full.body) == (after and after.full.body)
         assert names(main) == names(self.channel.main)
         pending = {one.key for one in recalled.pending}
         assert pending >= unpublished if starting else pending == unpublished

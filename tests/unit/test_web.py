@@ -73,7 +73,7 @@ async def test_playlist_headers(site: Site, client: Client, path: str) -> None:
     assert response.headers["Content-Type"] == "application/vnd.apple.mpegurl"
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert {"Age", "Date", "ETag"} <= set(response.headers["Access-Control-Expose-Headers"].split(", "))
-    assert response.headers["Cache-Control"] == "public, max-age=2"
+    assert response.headers["Cache-Control"] == "public, max-age=4"
     assert response.headers["Last-Modified"] == "Thu, 01 Jan 2026 12:00:00 GMT"
     assert "Date" in response.headers
     assert "aiohttp" not in response.headers["Server"]

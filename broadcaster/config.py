@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default=Path("state"), alias="BROADCASTER_STATE_DIR")
     host: str = Field(default="127.0.0.1", alias="BROADCASTER_HOST")
     port: int = Field(default=3000, ge=0, le=65535, alias="BROADCASTER_PORT")
+    admin_host: str = Field(default="127.0.0.1", alias="BROADCASTER_ADMIN_HOST")
+    admin_port: int = Field(default=3001, ge=0, le=65535, alias="BROADCASTER_ADMIN_PORT")
     window_segments: int = Field(default=10, ge=MIN_WINDOW_SEGMENTS, alias="BROADCASTER_WINDOW_SEGMENTS")
     window: timedelta = Field(
         default=timedelta(), ge=timedelta(), le=MAX_WINDOW, alias="BROADCASTER_WINDOW_SECONDS"
@@ -73,6 +75,7 @@ class Settings(BaseSettings):
         default=timedelta(), alias="BROADCASTER_RETENTION"
     )
     viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
+    viewer_mode: Literal["low-delay", "sharing"] = Field(default="low-delay", alias="BROADCASTER_VIEWER_MODE")
     log_level: str = Field(
         default="info", pattern="(?i)^(debug|info|warning|error)$", alias="BROADCASTER_LOG_LEVEL"
     )

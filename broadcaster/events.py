@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from broadcaster.playlist import Segment
 
@@ -45,23 +46,38 @@ class SegmentLost:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPublished:
-    """A segment is listed. ``delay`` is seconds since it was complete on disk, None for a gap."""
+    """A segment is listed. ``delay`` is seconds since it was complete on disk, None for a gap.
+
+    ``segment`` is as it is listed; of one that became several gaps, the last.
+    """
 
     variant: str
     segment: Segment
     delay: float | None
+    sequence: int  # media sequence number
+    run: str  # id of the encoder run
+    published: datetime
+    noticed: datetime | None = None
+    uploaded: datetime | None = None  # None for what is not in the bucket
+    size: int = 0  # bytes
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStarted:
-    """Playlists are served from now on."""
+    """Playlists are served from now on. ``run`` is the id of the newest encoder run."""
 
     variants: tuple[str, ...]
+    target_duration: int  # seconds
+    run: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
     """The playlists now carry EXT-X-ENDLIST."""
+
+    at: datetime
 
 
 Event = (

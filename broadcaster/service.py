@@ -24,7 +24,14 @@ from broadcaster.retention import Sweeper
 from broadcaster.source import Source
 from broadcaster.spool import Spool
 from broadcaster.storage import Bucket, ObjectStore, open_store
-from broadcaster.web import HealthReport, make_app, make_runner
+from broadcaster.web import (
+    Bulletin,
+    HealthReport,
+    PublicOptions,
+    make_operator_app,
+    make_public_app,
+    make_runner,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,35 +43,44 @@ async def serve(
     settings: Settings,
     stop: asyncio.Event | None = None,
     *,
-    on_ready: Callable[[str], None] = lambda _: None,
+    on_ready: Callable[[str, str], None] = lambda *_: None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> None:
     """Run the service until ``stop``; then finish the uploads, within the time that is set for it.
 
-    ``on_ready`` is told the address once it is served, ``on_event`` whatever happens. Raises ConfigError
-    when the address cannot be had or the state folder cannot be written, JournalError for its journal.
+    ``on_ready`` is told the public and the operator's address once they are served, ``on_event`` whatever
+    happens. Raises ConfigError when an address cannot be had or the state folder cannot be written,
+    JournalError for its journal.
     """
     registry = process_registry()
     metrics = Metrics(registry)
+    bulletin = Bulletin(settings.max_waiters)
 
     def observe(event: Event) -> None:
         metrics(event)
+        bulletin(event)
         on_event(event)
 
     with _journal(settings) as journal:
         async with open_store(_bucket(settings)) as store:
             parts = _Parts(settings, journal, store, observe)
             parts.watch(metrics)
-            runner = make_runner(parts.app(registry))
-            async with _listening(runner, settings) as address, asyncio.TaskGroup() as group:
+            public = parts.public_app(bulletin, registry)
+            operator = make_operator_app(parts.channel, parts.health, registry)
+            async with (
+                _listening(operator, settings.admin_host, settings.admin_port, "ADMIN_") as admin_address,
+                _listening(public, settings.host, settings.port) as address,
+                asyncio.TaskGroup() as group,
+            ):
                 helpers = [
                     group.create_task(_probe(store, settings.prefix), name="probe"),
                     group.create_task(parts.sweeper.run(), name="sweeper"),
                     group.create_task(keep_watchdog_quiet(parts.is_alive), name="watchdog"),
                 ]
                 logger.info("following %s, serving %s", settings.hls_dir, address)
+                logger.info("metrics at %s/metrics", admin_address)
                 notify("READY=1")
-                on_ready(address)
+                on_ready(address, admin_address)
                 await parts.pipeline.run(
                     parts.source,
                     stop or asyncio.Event(),
@@ -112,11 +128,11 @@ class _Parts:
             self._spool.resume([*maps, *(key for _, key in pending)])
         self.pipeline.resume(pending)
 
-    def app(self, registry: CollectorRegistry) -> web.Application:
+    def public_app(self, bulletin: Bulletin, registry: CollectorRegistry) -> web.Application:
         settings = self._settings
-        return make_app(
-            self.channel, self._health, registry, settings.viewer_dir, max_waiters=settings.max_waiters
-        )
+        page = {"eventsUrl": "/live/events", "beaconUrl": "/live/beacon", "mode": settings.viewer_mode}
+        options = PublicOptions(settings.viewer_dir, page, settings.max_waiters)
+        return make_public_app(self.channel, self.health, bulletin, registry, options)
 
     def watch(self, metrics: Metrics) -> None:
         """Gauges that are read when they are scraped."""
@@ -139,7 +155,8 @@ class _Parts:
             return True
         return time.monotonic() - min(self.source.last_look, self.pipeline.last_tick) < STUCK
 
-    def _health(self) -> HealthReport:
+    def health(self) -> HealthReport:
+        """How the service is now."""
         reason = self.pipeline.trouble if self.is_alive() else "ingest is stuck"
         warning = self._journal.fault and f"the journal cannot be written: {self._journal.fault}"
         return HealthReport(self.channel.state, self.pipeline.backlog, reason, warning)
@@ -191,15 +208,17 @@ async def _probe(store: ObjectStore, prefix: str) -> None:
 
 
 @asynccontextmanager
-async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator[str]:
+async def _listening(app: web.Application, host: str, port: int, kind: str = "") -> AsyncIterator[str]:
+    """Serve while inside; ``kind`` is part of the names of the settings."""
+    runner = make_runner(app)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            where = f"BROADCASTER_HOST, BROADCASTER_PORT: {settings.host}:{settings.port}"
+            where = f"BROADCASTER_{kind}HOST, BROADCASTER_{kind}PORT: {host}:{port}"
             raise ConfigError(f"{where} cannot be had: {error.strerror}") from None
-        host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}"
+        name, number = runner.addresses[0][:2]
+        yield f"http://{name}:{number}"
     finally:
         await runner.cleanup()

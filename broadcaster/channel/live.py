@@ -145,7 +145,7 @@ class Channel:
         known = publication.variant in self._variants
         change = self._append(publication, self.target_duration or publication.target_duration)
         self._ledger.published([change])
-        self._show(publication)
+        self._show(publication, change)
         if not known:
             self._render_main()
 
@@ -168,7 +168,7 @@ class Channel:
         for state in self._variants.values():
             self._replace(state)
         self._render_main()
-        self._observe(StreamEnded())
+        self._observe(StreamEnded(self.clock()))
 
     def _needs_new_playlists(self, publication: Publication) -> bool:
         """What players were told must not change: so it ends, and something new begins under the same URLs.
@@ -201,10 +201,11 @@ class Channel:
         # In one piece: half of it would be neither the old stream nor the new one.
         self._ledger.published(changes, gone, self._longest + timedelta(seconds=target_duration))
         self.state = State.LIVE
-        for publication in held:
-            self._show(publication)
+        for publication, change in zip(held, changes, strict=True):
+            self._show(publication, change)
         self._render_main()
-        self._observe(StreamStarted(tuple(sorted(self._variants))))
+        variants = tuple(sorted(self._variants))
+        self._observe(StreamStarted(variants, target_duration, held[-1].run.id, self.clock()))
 
     def _append(self, publication: Publication, target_duration: int) -> Change:
         """Put a segment into its window, where nobody sees it yet; returns what has to be remembered."""
@@ -244,13 +245,25 @@ class Channel:
         )
         self._observe(SegmentLost(publication.variant, publication.key, fault))
 
-    def _show(self, publication: Publication) -> None:
-        state = self._variants[publication.variant]
-        self._replace(state)
+    def _show(self, publication: Publication, change: Change) -> None:
+        self._replace(self._variants[publication.variant])
         self.published += 1
-        completed = publication.completed
-        delay = (self.clock() - completed).total_seconds() if completed else None
-        self._observe(SegmentPublished(publication.variant, publication.segment, delay))
+        now, completed = self.clock(), publication.completed
+        sequence, segment, _ = change.added[-1]
+        self._observe(
+            SegmentPublished(
+                publication.variant,
+                segment,
+                delay=(now - completed).total_seconds() if completed else None,
+                sequence=sequence,
+                run=publication.run.id,
+                published=now,
+                noticed=publication.noticed,
+                uploaded=publication.uploaded,
+                size=publication.size,
+                sha256=publication.sha256,
+            )
+        )
 
     def _new_generator(self, publication: Publication, target_duration: int) -> ManifestGenerator:
         """Numbers go on where this variant's last playlist stood: they never fall under one URL (§6.2.2)."""

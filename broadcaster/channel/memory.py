@@ -26,6 +26,9 @@ class Publication:
     completed: datetime | None = None  # when the file was finished; None for a gap
     size: int = 0  # bytes
     map_key: str | None = None
+    noticed: datetime | None = None  # when the source listed it
+    uploaded: datetime | None = None  # when the bucket confirmed it
+    sha256: str | None = None  # of its bytes, hexadecimal
 
 
 @dataclass(frozen=True, slots=True)

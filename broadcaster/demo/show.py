@@ -53,17 +53,18 @@ class _Progress:
     """Tells the user what is going on."""
 
     def __init__(self) -> None:
-        self._address = ""
+        self._address = self._admin_address = ""
         self._published = 0
         self._delays: list[float] = []
 
-    def ready(self, address: str) -> None:
-        self._address = address
+    def ready(self, address: str, admin_address: str) -> None:
+        self._address, self._admin_address = address, admin_address
         _say(f"waiting for the first segments; the page is at {address}/")
 
     def note(self, event: Event) -> None:
         match event:
             case StreamStarted(variants=variants):
+                _say(f"metrics at {self._admin_address}/metrics")
                 _say(f"live with {len(variants)} variant(s); Ctrl-C ends it. Open:\n\n    {self._address}/\n")
             case SegmentPublished(delay=delay):
                 self._published += 1
@@ -85,6 +86,7 @@ def _settings(folder: Path, source: Path, port: int, bucket: SeaweedBucket) -> S
         BROADCASTER_HLS_DIR=source,
         BROADCASTER_STATE_DIR=folder / "state",
         BROADCASTER_PORT=port,
+        BROADCASTER_ADMIN_PORT=0,
         R2_ENDPOINT_URL=bucket.endpoint_url,
         R2_BUCKET=bucket.bucket,
         R2_ACCESS_KEY_ID=bucket.access_key_id,

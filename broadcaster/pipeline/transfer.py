@@ -12,7 +12,7 @@ from broadcaster.discovery import SourceFile, SourceSegment
 from broadcaster.events import Observer, SegmentLost
 from broadcaster.pipeline.lane import Lane, Waiting, map_key_of
 from broadcaster.pipeline.neighbours import Keeper
-from broadcaster.pipeline.uploader import Uploader
+from broadcaster.pipeline.uploader import Stored, Uploader
 from broadcaster.playlist import Segment
 
 logger = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ class Transfer:
         # Only from here on may it be cancelled to give it up: before, it would end without an answer.
         waiting.upload = asyncio.current_task()
         segment = waiting.segment
-        size, fault = 0, waiting.abandoned or segment.fault
+        stored, fault = None, waiting.abandoned or segment.fault
         if segment.file and not fault:
             try:
                 await self._upload_map(lane, waiting)
-                size = await self._upload_file(waiting, segment.file)
+                stored = await self._upload_file(waiting, segment.file)
             except OSError as error:
                 fault = f"cannot be read: {error.strerror}"
             except asyncio.CancelledError:
@@ -68,8 +68,11 @@ class Transfer:
             independent=segment.independent,
             target_duration=segment.target_duration,
             completed=None if fault or not segment.file else segment.file.modified,
-            size=size,
+            size=stored.size if stored else 0,
             map_key=map_key,
+            noticed=segment.noticed,
+            uploaded=stored.at if stored else None,
+            sha256=stored.sha256 if stored else None,
         )
 
     async def _upload_map(self, lane: Lane, waiting: Waiting) -> None:
@@ -97,19 +100,21 @@ class Transfer:
         if kept:
             self._spool.drop(kept)
 
-    async def _upload_file(self, waiting: Waiting, file: SourceFile) -> int:
-        """Upload until what the bucket has is what the source has; returns the size in bytes."""
+    async def _upload_file(self, waiting: Waiting, file: SourceFile) -> Stored:
+        """Upload until what the bucket has is what the source has."""
         kept = waiting.kept
         if kept is None:  # an earlier process had let go of it, but had not listed it
             if await self._uploader.holds(waiting.segment.variant, waiting.key, file.size):
-                return file.size
+                return Stored(file.size, waiting.segment.noticed)
             raise FileNotFoundError(errno.ENOENT, "it went with its process")
         while True:
             recovered, waiting.recovered = waiting.recovered, False
-            size = await self._uploader.put(waiting.segment.variant, waiting.key, kept, look_first=recovered)
+            stored = await self._uploader.put(
+                waiting.segment.variant, waiting.key, kept, look_first=recovered
+            )
             now = changed(file)
             if now is None:
-                return size
+                return stored
             logger.warning("%s changed while it was uploaded; it is uploaded again", waiting.key)
             file = now
             if waiting.spooled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import time
@@ -46,6 +47,15 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What the bucket has confirmed, and when."""
+
+    size: int  # bytes
+    at: datetime
+    sha256: str | None = None  # hexadecimal; None for what an earlier process uploaded
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Why the bucket does not take segments, and since when."""
 
@@ -64,34 +74,34 @@ class Uploader:
         self._observe = observe
         self._clock = clock
         # One thread: with several, each keeps freed segments in a heap of its own (malloc's arenas).
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
         self._slots = asyncio.Semaphore(PARALLEL_UPLOADS)
         self._probes = asyncio.Semaphore(PARALLEL_PROBES)
         self._recovered = asyncio.Event()
         self._last_logged = 0.0
 
-    async def put(self, variant: str, key: str, path: Path, *, look_first: bool = False) -> int:
-        """Return the size in bytes once the bucket has confirmed the file.
+    async def put(self, variant: str, key: str, path: Path, *, look_first: bool = False) -> Stored:
+        """Return what the bucket has, once it has confirmed the file.
 
         ``look_first`` asks whether the bucket has it already, whole, before it is sent.
         Raises OSError when the file cannot be read; failures of the bucket are tried again.
         """
 
-        async def attempt(deadline: float) -> int:
+        async def attempt(deadline: float) -> Stored:
             body = await self._read(path)
-            if look_first and await self._store.size(key, deadline=deadline) == len(body):
-                return len(body)
-            started = time.perf_counter()
-            await self._store.put(key, body, deadline=deadline)
-            self._observe(SegmentUploaded(variant, key, len(body), time.perf_counter() - started))
-            return len(body)
+            digest = asyncio.get_running_loop().run_in_executor(self._worker, _sha256, body)
+            if not look_first or await self._store.size(key, deadline=deadline) != len(body):
+                started = time.perf_counter()
+                await self._store.put(key, body, deadline=deadline)
+                self._observe(SegmentUploaded(variant, key, len(body), time.perf_counter() - started))
+            return Stored(len(body), self._clock(), await digest)
 
         return await self._insist(variant, attempt)
 
     async def _read(self, path: Path) -> bytes:
         if not self.fault and time.time() - os.stat(path).st_mtime < FRESH:  # noqa: PTH116 - see FRESH
             return _load(path)
-        return await asyncio.get_running_loop().run_in_executor(self._reader, _load, path)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, _load, path)
 
     async def holds(self, variant: str, key: str, size: int) -> bool:
         """Whether the bucket has the object whole; asks until it gets an answer."""
@@ -149,6 +159,10 @@ class Uploader:
 
 def _load(path: Path) -> bytes:
     return path.read_bytes()
+
+
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def _pause(state: RetryCallState) -> float:

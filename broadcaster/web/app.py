@@ -1,17 +1,21 @@
-"""All routes of the service in one application."""
+"""The public listener: all routes that viewers need, and none that they do not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import hdrs, web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
 from broadcaster.channel import Channel
 from broadcaster.web import playlists
-from broadcaster.web.playlists import CHANNEL, NO_STORE, WAITING_ROOM
+from broadcaster.web.beacon import BEACON, Beacon, beacon
+from broadcaster.web.bulletin import BULLETIN, Bulletin, events
+from broadcaster.web.health import CHANNEL, HEALTH, Health, health
+from broadcaster.web.page import PAGE, VIEWER_DIR, index, page_config
+from broadcaster.web.playlists import WAITING_ROOM
 from broadcaster.web.traffic import Traffic
 from broadcaster.web.waiting import WaitingRoom
 
@@ -22,58 +26,47 @@ SHUTDOWN_TIMEOUT = 2.0  # seconds
 MAX_LINE_BYTES = 4096
 MAX_FIELD_BYTES = 4096
 MAX_BODY_BYTES = 65_536
-DEFAULT_MAX_WAITERS = 5000
 
-
-@dataclass(frozen=True, slots=True)
-class HealthReport:
-    """How the service is. ``reason`` is why a stream that is on does not get through.
-
-    ``warning`` is what viewers do not suffer from yet.
-    """
-
-    stream: str
-    backlog: int
-    reason: str | None
-    warning: str | None = None
-
-
-Health = Callable[[], HealthReport]
-
-HEALTH: web.AppKey[Health] = web.AppKey("HEALTH")
-REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
-VIEWER_DIR = web.AppKey("VIEWER_DIR", Path)
 TRAFFIC = web.AppKey("TRAFFIC", Traffic)
 
 
-def make_app(
-    channel: Channel,
-    health: Health,
-    registry: CollectorRegistry,
-    viewer_dir: Path,
-    *,
-    max_waiters: int = DEFAULT_MAX_WAITERS,
-) -> web.Application:
-    """The application; ``viewer_dir`` is served at ``/`` if it is there.
+@dataclass(frozen=True, slots=True)
+class PublicOptions:
+    """How the public listener is set up.
 
-    Up to ``max_waiters`` requests wait for a later version of a playlist at a time.
+    ``viewer_dir`` is served at ``/`` if it is there, ``page`` is what its page is told. Up to
+    ``max_waiters`` requests wait for a later version of a playlist at a time.
     """
+
+    viewer_dir: Path
+    page: Mapping[str, object] = field(default_factory=dict)
+    max_waiters: int = 5000
+
+
+def make_public_app(
+    channel: Channel, report: Health, bulletin: Bulletin, registry: CollectorRegistry, options: PublicOptions
+) -> web.Application:
+    """What the world sees: playlists, events, the page, and whether the service is well."""
     traffic = Traffic(registry)
-    room = WaitingRoom(max_waiters, traffic.woke_up, channel.clock)
+    room = WaitingRoom(options.max_waiters, traffic.woke_up, channel.clock)
     traffic.watch(room)
+    bulletin.watch(registry)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app[CHANNEL], app[HEALTH], app[REGISTRY], app[VIEWER_DIR] = channel, health, registry, viewer_dir
-    app[TRAFFIC], app[WAITING_ROOM] = traffic, room
+    app[CHANNEL], app[HEALTH], app[TRAFFIC], app[WAITING_ROOM] = channel, report, traffic, room
+    app[BULLETIN], app[BEACON] = bulletin, Beacon(registry)
+    app[VIEWER_DIR], app[PAGE] = options.viewer_dir, dict(options.page)
     app.on_response_prepare.append(_on_answer)
-    app.on_shutdown.append(room.close)
+    app.on_shutdown.extend((room.close, bulletin.close))
     app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
     app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
+    app.router.add_get("/live/events", events, name="events", allow_head=False)
+    app.router.add_post("/live/beacon", beacon, name="beacon")
     app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
-    app.router.add_get("/health", _health, name="health")
-    app.router.add_get("/metrics", _metrics, name="metrics")
-    if viewer_dir.is_dir():
-        app.router.add_get("/", _index, name="index")
-        app.router.add_static("/", viewer_dir, name="viewer")
+    app.router.add_get("/health", health, name="health")
+    if options.viewer_dir.is_dir():
+        app.router.add_get("/", index, name="index")
+        app.router.add_get("/config.json", page_config, name="page_config")
+        app.router.add_static("/", options.viewer_dir, name="viewer")
     return app
 
 
@@ -92,37 +85,8 @@ def make_runner(app: web.Application) -> web.AppRunner:
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
     request.app[TRAFFIC].answered(request, response)
-    response.headers[hdrs.SERVER] = "broadcaster"
-    response.headers.setdefault(
-        hdrs.CACHE_CONTROL, "no-cache"
-    )  # the viewer: ask each time whether it changed
-
-
-async def _index(request: web.Request) -> web.FileResponse:
-    return web.FileResponse(request.app[VIEWER_DIR] / "index.html")
-
-
-async def _metrics(request: web.Request) -> web.Response:
-    body = generate_latest(request.app[REGISTRY])
-    return web.Response(
-        body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST, hdrs.CACHE_CONTROL: "no-store"}
-    )
-
-
-async def _health(request: web.Request) -> web.Response:
-    """200 while ingest and storage work or no stream is on, 503 when one is on and does not get through."""
-    report = request.app[HEALTH]()
-    channel = request.app[CHANNEL]
-    body = {
-        "status": "failing" if report.reason else "ok",
-        "stream": report.stream,
-        "reason": report.reason,
-        "warning": report.warning,
-        "chunks": channel.published,
-        "manifestChunks": channel.listed,
-        "backlog": report.backlog,
-        "peers": 0,
-        "torrents": 0,
-        "signaling": False,
-    }
-    return web.json_response(body, status=503 if report.reason else 200, headers=NO_STORE)
+    headers = response.headers
+    headers[hdrs.SERVER] = "broadcaster"
+    headers["X-Content-Type-Options"] = "nosniff"
+    # The page's own files: ask each time whether they changed.
+    headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")

@@ -11,12 +11,12 @@ from functools import lru_cache
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from broadcaster.channel import Channel, State, Version
+from broadcaster.channel import State, Version
 from broadcaster.playlist import MEDIA_TYPE, Reload
 from broadcaster.web.directives import BadDirective, Directives
+from broadcaster.web.health import CHANNEL
 from broadcaster.web.waiting import NotWaited, WaitingRoom
 
-CHANNEL = web.AppKey("CHANNEL", Channel)
 WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
 
 # How many target durations a cache may keep the answer to a blocking request (appendix B.1).

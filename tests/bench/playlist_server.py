@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from broadcaster.channel import Channel, Publication
 from broadcaster.discovery import Run
 from broadcaster.playlist import Segment
-from broadcaster.web import HealthReport, make_app, make_runner
+from broadcaster.web import Bulletin, HealthReport, PublicOptions, make_public_app, make_runner
 
 
 def full_channel() -> Channel:
@@ -30,7 +30,9 @@ def full_channel() -> Channel:
 
 async def serve(channel: Channel, port: int) -> None:
     """Serve until killed."""
-    app = make_app(channel, lambda: HealthReport("live", 0, None), CollectorRegistry(), Path("none"))
+    health = HealthReport("live", 0, None)
+    options = PublicOptions(Path("none"))
+    app = make_public_app(channel, lambda: health, Bulletin(0), CollectorRegistry(), options)
     runner = make_runner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

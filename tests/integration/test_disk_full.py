@@ -111,7 +111,9 @@ class Show:
             return await response.text()
 
     async def metric(self, name: str) -> float:
-        lines = (await self.get("/metrics")).splitlines()
+        metrics = f"{self.service.admin_address}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(metrics) as response:
+            lines = (await response.text()).splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.partition("{")[0].split()[0] == name)
 
     async def until_metric(self, name: str, value: float) -> None:

@@ -14,13 +14,15 @@ class Service:
     """``broadcaster run`` against a bucket; ``settings`` overrule and complete its environment."""
 
     def __init__(self, folder: Path, hls_dir: Path, bucket: SeaweedBucket, **settings: str) -> None:
-        (port,) = free_ports(1)
+        port, admin_port = free_ports(2)
         self.address = f"http://127.0.0.1:{port}"
+        self.admin_address = f"http://127.0.0.1:{admin_port}"
         self.log = folder / "broadcaster.log"
         self.environment = {
             "BROADCASTER_HLS_DIR": str(hls_dir),
             "BROADCASTER_STATE_DIR": str(folder / "state"),
             "BROADCASTER_PORT": str(port),
+            "BROADCASTER_ADMIN_PORT": str(admin_port),
             "R2_ENDPOINT_URL": bucket.endpoint_url,
             "R2_BUCKET": bucket.bucket,
             "R2_ACCESS_KEY_ID": bucket.access_key_id,

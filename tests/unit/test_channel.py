@@ -70,7 +70,7 @@ def test_nothing_is_served_until_all_variants_are_known() -> None:
         ("0/playlist.m3u8", 2000),
     ]
     assert main.independent_segments
-    assert StreamStarted(("0", "1")) in stage.events
+    assert StreamStarted(("0", "1"), 2, "r0", START) in stage.events
 
 
 def test_waits_for_every_listed_variant() -> None:

@@ -1,48 +1,13 @@
 """What players, browsers and monitors get over HTTP."""
 
 import gzip
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import TestClient
-from aiohttp.web import Application, Request
-from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.channel import Channel, Publication
-from broadcaster.discovery import Run, VariantsListed
-from broadcaster.metrics import Metrics
-from broadcaster.playlist import Segment, Variant
-from broadcaster.web import HealthReport, make_app
-from tests.support.fakes import START
-
-MEDIA = "/live/0/playlist.m3u8"
-Client = TestClient[Request, Application]
-
-
-class Site:
-    """The application around a channel that the test fills."""
-
-    def __init__(self, folder: Path) -> None:
-        self.registry = CollectorRegistry()
-        self.channel = Channel(6, lambda: START, Metrics(self.registry))
-        self.report = HealthReport("offline", 0, None)
-        viewer = folder / "viewer"
-        viewer.mkdir()
-        (viewer / "index.html").write_text("<!doctype html><title>live</title>")
-        (viewer / "main.js").write_text("export {};")
-        (folder / "secret.txt").write_text("secret")
-        self.app = make_app(self.channel, lambda: self.report, self.registry, viewer)
-
-    def go_live(self, *names: str) -> None:
-        self.channel.list_variants(VariantsListed(tuple(Variant(name, 1000) for name in names), START))
-        for name in names:
-            self.publish(name)
-
-    def publish(self, name: str) -> None:
-        segment = Segment("https://b/a.ts", timedelta(seconds=4), program_date_time=START)
-        self.channel.publish(Publication(name, Run(0, "r", "#0"), "a.ts", segment, True, 4, START, 1000))
+from broadcaster.web import HealthReport
+from tests.support.site import MEDIA, Client, Site
 
 
 @pytest.fixture
@@ -167,15 +132,19 @@ async def test_health(site: Site, client: Client, reason: str | None, status: in
     }
 
 
-async def test_metrics(site: Site, client: Client) -> None:
-    """Metrics show what was published, in Prometheus' text format."""
+async def test_metrics(site: Site, client: Client, aiohttp_client: AiohttpClient) -> None:
+    """The operator's listener shows what was published, for Prometheus; the public one does not."""
     site.go_live("0")
-    response = await client.get("/metrics")
+    assert (await client.get("/metrics")).status == 404
+    operator = await aiohttp_client(site.operator_app)
+    response = await operator.get("/metrics")
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     text = await response.text()
     assert 'broadcaster_segments_published_total{variant="0"} 1.0' in text
     assert 'broadcaster_publish_delay_seconds_count{variant="0"} 1.0' in text
     assert "broadcaster_streams_started_total 1.0" in text
+    assert 'broadcaster_requests_total{route="viewer",status="404"} 1.0' in text
+    assert (await operator.get("/health")).status == 200
 
 
 async def test_viewer(client: Client) -> None:

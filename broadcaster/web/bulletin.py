@@ -1,0 +1,202 @@
+"""Tells pages what happens, as it happens: server-sent events at ``/live/events``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp_sse import EventSourceResponse
+from prometheus_client import CollectorRegistry, Gauge
+
+from broadcaster.channel import Channel
+from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.web.health import CHANNEL
+
+HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
+SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
+RETRY = 2000  # ms until a page connects again
+REMEMBERED_SEGMENTS = 60
+REMEMBERED_NEWS = 60  # who is further behind gets the newest state instead
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One event, ready to be sent."""
+
+    serial: int
+    name: str
+    data: str
+
+
+class Bulletin:
+    """Remembers the latest events (it is an observer); any number of pages read them at their own pace.
+
+    There is no queue for a client: each only knows how far it has read. ``places`` is how many there may be.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.readers = 0
+        self.refused = 0
+        self.places = places
+        self.closing = False
+        # Serials of two processes must differ: a page that comes back says which one it read last.
+        self._serial = int(time.time()) * 1000
+        self._news: deque[News] = deque(maxlen=REMEMBERED_NEWS)
+        self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
+        self._changed = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case SegmentPublished():
+                segment = _segment(event)
+                self._segments.append(segment)
+                self._add("segment", segment)
+            case StreamStarted(variants=variants, target_duration=target_duration, run=run, at=at):
+                started = {"run": run, "variants": variants, "targetDuration": target_duration}
+                self._add("started", {**started, "now": _milliseconds(at)})
+            case StreamEnded(at=at):
+                self._add("ended", {"now": _milliseconds(at)})
+
+    @property
+    def serial(self) -> int:
+        """The number of the latest event."""
+        return self._serial
+
+    def since(self, serial: int) -> list[News] | None:
+        """What came after an event; None when that is too long ago to tell."""
+        missed = self._serial - serial
+        if not 0 <= missed <= len(self._news):
+            return None
+        return list(self._news)[len(self._news) - missed :]
+
+    def state(self, channel: Channel) -> dict[str, Any]:
+        """How everything stands, for a page that has just come."""
+        run = self._segments[-1]["run"] if self._segments else None
+        listed = {name: version.playlist for name in channel.variants if (version := channel.media(name))}
+        first = {name: getattr(playlist, "media_sequence", 0) for name, playlist in listed.items()}
+        return {
+            "state": channel.state,
+            "run": run,
+            "targetDuration": channel.target_duration,
+            "now": _milliseconds(channel.clock()),
+            "segments": [
+                segment
+                for segment in self._segments
+                if segment["variant"] in first and segment["sequence"] >= first[segment["variant"]]
+            ],
+        }
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for the next event; whether it came in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self, _: web.Application | None = None) -> None:
+        """Let all readers go: the service stops."""
+        self.closing = True
+        self._changed.set()
+
+    def watch(self, registry: CollectorRegistry) -> None:
+        """Show how many read, at every scrape."""
+        readers = Gauge("broadcaster_event_readers", "Pages that are told of events", registry=registry)
+        readers.set_function(lambda: self.readers)
+        refused = Gauge(
+            "broadcaster_event_readers_refused",
+            "Pages that found no place since the start",
+            registry=registry,
+        )
+        refused.set_function(lambda: self.refused)
+
+    def _add(self, name: str, data: dict[str, Any]) -> None:
+        self._serial += 1
+        self._news.append(News(self._serial, name, json.dumps(data, separators=(",", ":"))))
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class Reader:
+    """One page that is told of events, until it leaves."""
+
+    def __init__(self, bulletin: Bulletin, response: EventSourceResponse, state: Callable[[], str]) -> None:
+        self._bulletin = bulletin
+        self._response = response
+        self._state = state
+
+    async def run(self, clock: Callable[[], datetime]) -> None:
+        """Send until the service stops. Cancelled when the page leaves."""
+        seen = await self._send_state()
+        while not self._bulletin.closing:
+            if not await self._bulletin.wait(HEARTBEAT):
+                await self._response.send(json.dumps({"now": _milliseconds(clock())}), event="time")
+            news = self._bulletin.since(seen)
+            if news is None:
+                seen = await self._send_state()
+                continue
+            for one in news:
+                await self._response.send(one.data, id=str(one.serial), event=one.name)
+                seen = one.serial
+
+    async def _send_state(self) -> int:
+        serial = self._bulletin.serial
+        await self._response.send(self._state(), id=str(serial), event="state", retry=RETRY)
+        return serial
+
+
+BULLETIN = web.AppKey("BULLETIN", Bulletin)
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """The stream of events (WHATWG HTML, 9.2), one reader more."""
+    bulletin, channel = request.app[BULLETIN], request.app[CHANNEL]
+    cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
+    if bulletin.closing or bulletin.readers >= bulletin.places:
+        bulletin.refused += 1
+        headers = {**cors, hdrs.CACHE_CONTROL: "no-store", hdrs.RETRY_AFTER: "10"}
+        return web.Response(status=503, text="Too many are listening.\n", headers=headers)
+    response = EventSourceResponse(headers=cors, sep="\n", send_timeout=SEND_TIMEOUT)
+    await response.prepare(request)
+    bulletin.readers += 1
+    try:
+        async with response:
+            state = bulletin.state
+            await Reader(bulletin, response, lambda: json.dumps(state(channel))).run(channel.clock)
+    except (ConnectionResetError, TimeoutError):
+        pass  # the page has left, or does not read
+    finally:
+        bulletin.readers -= 1
+    return response
+
+
+def _segment(event: SegmentPublished) -> dict[str, Any]:
+    segment = event.segment
+    return {
+        "variant": event.variant,
+        "sequence": event.sequence,
+        "run": event.run,
+        "url": segment.uri,
+        "mapUrl": segment.map_uri,
+        "duration": segment.duration.total_seconds(),
+        "programDateTime": _milliseconds(segment.program_date_time),
+        "size": event.size,
+        "sha256": event.sha256,
+        "gap": segment.gap,
+        "noticed": _milliseconds(event.noticed),
+        "uploaded": _milliseconds(event.uploaded),
+        "published": _milliseconds(event.published),
+    }
+
+
+def _milliseconds(time: datetime | None) -> float | None:
+    return None if time is None else round(time.timestamp() * 1000, 1)

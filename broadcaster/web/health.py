@@ -1,0 +1,50 @@
+"""How the service is, for whoever watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from broadcaster.channel import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """How the service is. ``reason`` is why a stream that is on does not get through.
+
+    ``warning`` is what viewers do not suffer from yet.
+    """
+
+    stream: str
+    backlog: int
+    reason: str | None
+    warning: str | None = None
+
+
+Health = Callable[[], HealthReport]
+
+CHANNEL = web.AppKey("CHANNEL", Channel)
+HEALTH: web.AppKey[Health] = web.AppKey("HEALTH")
+
+
+async def health(request: web.Request) -> web.Response:
+    """200 while ingest and storage work or no stream is on, 503 when one is on and does not get through."""
+    report = request.app[HEALTH]()
+    channel = request.app[CHANNEL]
+    body = {
+        "status": "failing" if report.reason else "ok",
+        "stream": report.stream,
+        "reason": report.reason,
+        "warning": report.warning,
+        "chunks": channel.published,
+        "manifestChunks": channel.listed,
+        "backlog": report.backlog,
+        "peers": 0,
+        "torrents": 0,
+        "signaling": False,
+    }
+    return web.json_response(
+        body, status=503 if report.reason else 200, headers={"Cache-Control": "no-store"}
+    )

@@ -1,0 +1,27 @@
+"""What the operator sees: a listener of its own, so that no tunnel can show it to the world by accident."""
+
+from __future__ import annotations
+
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from broadcaster.channel import Channel
+from broadcaster.web.health import CHANNEL, HEALTH, Health, health
+
+REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
+
+
+def make_operator_app(channel: Channel, report: Health, registry: CollectorRegistry) -> web.Application:
+    """``/metrics`` for Prometheus, and ``/health``."""
+    app = web.Application()
+    app[CHANNEL], app[HEALTH], app[REGISTRY] = channel, report, registry
+    app.router.add_get("/metrics", _metrics, name="metrics")
+    app.router.add_get("/health", health, name="health")
+    return app
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    body = generate_latest(request.app[REGISTRY])
+    return web.Response(
+        body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST, hdrs.CACHE_CONTROL: "no-store"}
+    )

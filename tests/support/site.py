@@ -1,0 +1,60 @@
+"""The public application around a channel that a test fills."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+from prometheus_client import CollectorRegistry, generate_latest
+
+from broadcaster.channel import Channel, Publication
+from broadcaster.discovery import Run, VariantsListed
+from broadcaster.events import Event
+from broadcaster.metrics import Metrics
+from broadcaster.playlist import Segment, Variant
+from broadcaster.web import Bulletin, HealthReport, PublicOptions, make_operator_app, make_public_app
+from tests.support.fakes import START
+
+MEDIA = "/live/0/playlist.m3u8"
+Client = TestClient[Request, Application]
+
+
+class Site:
+    """A site whose clock stands still; segments are four seconds long."""
+
+    def __init__(self, folder: Path, *, window: timedelta = timedelta(), max_waiters: int = 100) -> None:
+        self.now: datetime = START
+        self.registry = CollectorRegistry()
+        self.bulletin = Bulletin(max_waiters)
+        self._metrics = Metrics(self.registry)
+        self.channel = Channel(6, lambda: self.now, self._observe, window=window)
+        self.report = HealthReport("offline", 0, None)
+        self._count = 0
+        viewer = folder / "viewer"
+        viewer.mkdir()
+        (viewer / "index.html").write_text("<!doctype html><title>live</title>")
+        (viewer / "main.js").write_text("export {};")
+        (folder / "secret.txt").write_text("secret")
+        options = PublicOptions(viewer, {"eventsUrl": "/live/events", "title": "Live"}, max_waiters)
+        self.app = make_public_app(self.channel, lambda: self.report, self.bulletin, self.registry, options)
+        self.operator_app = make_operator_app(self.channel, lambda: self.report, self.registry)
+
+    def go_live(self, *names: str) -> None:
+        self.channel.list_variants(VariantsListed(tuple(Variant(name, 1000) for name in names), START))
+        for name in names:
+            self.publish(name)
+
+    def publish(self, name: str = "0") -> None:
+        time = START + timedelta(seconds=4 * self._count)
+        self._count += 1
+        segment = Segment(f"https://b/{self._count}.ts", timedelta(seconds=4), program_date_time=time)
+        self.channel.publish(
+            Publication(name, Run(0, "r", "#0"), segment.uri, segment, True, 4, START, 1000, sha256="abc")
+        )
+
+    def metrics(self) -> str:
+        return generate_latest(self.registry).decode()
+
+    def _observe(self, event: Event) -> None:
+        self._metrics(event)
+        self.bulletin(event)

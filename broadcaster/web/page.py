@@ -21,7 +21,8 @@ async def index(request: web.Request) -> web.FileResponse:
 
 async def page_config(request: web.Request) -> web.Response:
     """What the service knows, overruled by the ``config.json`` that the operator wrote beside the page."""
-    settings = {**request.app[PAGE], **_written(request.app[VIEWER_DIR] / "config.json")}
+    known = request.app[PAGE]
+    settings = known | _written(request.app[VIEWER_DIR] / "config.json")
     headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
     return web.json_response(settings, headers=headers)
 

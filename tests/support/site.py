@@ -44,12 +44,13 @@ class Site:
         for name in names:
             self.publish(name)
 
-    def publish(self, name: str = "0") -> None:
+    def publish(self, name: str = "0", seconds: int = 4) -> None:
         time = START + timedelta(seconds=4 * self._count)
         self._count += 1
-        segment = Segment(f"https://b/{self._count}.ts", timedelta(seconds=4), program_date_time=time)
+        url = f"https://b/{self._count}.ts"
+        segment = Segment(url, timedelta(seconds=seconds), program_date_time=time)
         self.channel.publish(
-            Publication(name, Run(0, "r", "#0"), segment.uri, segment, True, 4, START, 1000, sha256="abc")
+            Publication(name, Run(0, "r", "#0"), url, segment, True, seconds, START, 1000, sha256="abc")
         )
 
     def metrics(self) -> str:

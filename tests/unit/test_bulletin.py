@@ -1,0 +1,153 @@
+"""What pages are told, and what they report."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse
+from pytest_aiohttp.plugin import AiohttpClient
+
+from broadcaster.demo.children import poll
+from broadcaster.web.bulletin import REMEMBERED_NEWS
+from tests.support.site import Client, Site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path, max_waiters=1)
+
+
+@pytest.fixture
+async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
+    return await aiohttp_client(site.app)
+
+
+async def next_event(stream: ClientResponse) -> tuple[dict[str, str], Any]:
+    """The fields of the next event, and its data."""
+    fields: dict[str, str] = {}
+    async with asyncio.timeout(10):
+        while line := (await stream.content.readline()).decode().rstrip("\n"):
+            name, _, value = line.partition(": ")
+            fields[name] = value
+    return fields, json.loads(fields["data"])
+
+
+async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> None:
+    """First how things stand, then each event as it comes, with ids that rise."""
+    stream = await client.get("/live/events")
+    assert stream.headers["Content-Type"].startswith("text/event-stream")
+    assert stream.headers["Access-Control-Allow-Origin"] == "*"
+    fields, state = await next_event(stream)
+    assert fields["event"] == "state"
+    assert int(fields["retry"]) > 0
+    assert state["state"] == "offline"
+    assert state["segments"] == []
+    site.go_live("0")
+    first, segment = await next_event(stream)
+    assert first["event"] == "segment"
+    assert segment["sequence"] == 1
+    assert segment["url"] == "https://b/1.ts"
+    assert segment["sha256"] == "abc"
+    assert segment["size"] == 1000
+    assert segment["programDateTime"] == site.now.timestamp() * 1000
+    second, started = await next_event(stream)
+    assert (second["event"], started["variants"], started["run"]) == ("started", ["0"], "r")
+    assert int(second["id"]) == int(first["id"]) + 1
+    site.channel.end()
+    assert (await next_event(stream))[0]["event"] == "ended"
+
+
+async def test_a_page_that_comes_later(site: Site, client: Client) -> None:
+    """It is told of the segments that are listed, and of no others."""
+    site.go_live("0")
+    for _ in range(9):
+        site.publish()
+    _, state = await next_event(await client.get("/live/events"))
+    assert state["state"] == "live"
+    assert state["run"] == "r"
+    assert state["targetDuration"] == 4
+    assert [segment["sequence"] for segment in state["segments"]] == [5, 6, 7, 8, 9, 10]
+
+
+async def test_a_page_that_falls_behind_gets_the_newest_state(site: Site, client: Client) -> None:
+    """There is no queue that could grow: what was missed is left out."""
+    stream = await client.get("/live/events")
+    await next_event(stream)
+    site.go_live("0")
+    for _ in range(2 * REMEMBERED_NEWS):  # before the reader gets to run
+        site.publish()
+    fields, state = await next_event(stream)
+    assert fields["event"] == "state"
+    assert state["segments"][-1]["sequence"] == 2 * REMEMBERED_NEWS + 1
+
+
+async def test_only_so_many_are_told(site: Site, client: Client) -> None:
+    """One more than there are places is turned away; one that leaves makes room."""
+    stream = await client.get("/live/events")
+    await next_event(stream)
+    refused = await client.get("/live/events")
+    assert refused.status == 503
+    assert refused.headers["Cache-Control"] == "no-store"
+    assert refused.headers["Retry-After"]
+    stream.close()
+
+    async def gone() -> bool:
+        return site.bulletin.readers == 0
+
+    async with asyncio.timeout(10):
+        await poll(gone)
+    assert (await client.get("/live/events")).status == 200
+
+
+async def test_the_service_stops(site: Site, client: Client) -> None:
+    """The stream ends in order."""
+    stream = await client.get("/live/events")
+    await next_event(stream)
+    await site.app.shutdown()
+    async with asyncio.timeout(10):
+        assert await stream.content.read() == b""
+
+
+async def test_reports_are_added_up(site: Site, client: Client) -> None:
+    """Bytes by where they came from, and the time that was watched."""
+    report = {"httpBytes": 3000, "p2pBytes": 7000, "uploadedBytes": 10, "seconds": 30}
+    for _ in range(2):
+        assert (await client.post("/live/beacon", data=json.dumps(report))).status == 204
+    metrics = site.metrics()
+    assert 'broadcaster_viewer_bytes_total{source="bucket"} 6000.0' in metrics
+    assert 'broadcaster_viewer_bytes_total{source="peers"} 14000.0' in metrics
+    assert "broadcaster_viewer_seconds_total 60.0" in metrics
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("{", 400),
+        ("[]", 400),
+        ("[" * 1000, 400),
+        ("{}", 400),
+        ('{"seconds": -1}', 400),
+        ('{"seconds": 1, "httpBytes": 1e300}', 400),
+        ('{"seconds": 1, "httpBytes": NaN}', 400),
+        ('{"seconds": true}', 400),
+        ('{"seconds": 1, "p2pBytes": "9"}', 400),
+        ("x" * 2000, 413),
+    ],
+)
+async def test_reports_that_cannot_be_true(site: Site, client: Client, body: str, status: int) -> None:
+    """Nobody bends the figures at will, and nothing of a false report counts."""
+    assert (await client.post("/live/beacon", data=body)).status == status
+    assert "broadcaster_viewer_seconds_total 0.0" in site.metrics()
+
+
+async def test_page_config(client: Client, tmp_path: Path) -> None:
+    """The page learns the service's settings; what the operator wrote beside it wins."""
+    assert (await (await client.get("/config.json")).json())["eventsUrl"] == "/live/events"
+    (tmp_path / "viewer" / "config.json").write_text('{"title": "Our evening", "eventsUrl": null}')
+    config = await (await client.get("/config.json")).json()
+    assert config["title"] == "Our evening"
+    assert config["eventsUrl"] is None
+    (tmp_path / "viewer" / "config.json").write_text("{")
+    assert (await (await client.get("/config.json")).json())["title"] == "Live"

@@ -1,7 +1,8 @@
-"""The settings: the only reader of the environment (and of ``.env``)."""
+"""The settings: the only reader of the environment, of ``.env`` and of systemd's credentials."""
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broadcaster.errors import ConfigError
 from broadcaster.manifest import MIN_WINDOW_SEGMENTS
 
-MAX_WINDOW = timedelta(days=1)
+MAX_WINDOW = timedelta(days=7)
+LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
 VIEWER_DIR = Path(__file__).resolve().parent.parent / "viewer" / "public"
 
 
@@ -46,7 +48,19 @@ def _retention(value: object) -> object:
     return timedelta(seconds=int(value)) if isinstance(value, str) else value
 
 
+def _seconds(value: object) -> object:
+    """A plain number of seconds; by itself pydantic would want ISO 8601."""
+    return timedelta(seconds=int(value)) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _socket_url(value: str) -> str:
+    if not re.fullmatch(r"wss?://[^\s/?#@]+(/[^\s#]*)?", value):
+        raise ValueError("must be a ws(s) URL")
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+SocketUrl = Annotated[str, AfterValidator(_socket_url)]
 
 
 class Settings(BaseSettings):
@@ -63,10 +77,11 @@ class Settings(BaseSettings):
     admin_host: str = Field(default="127.0.0.1", alias="BROADCASTER_ADMIN_HOST")
     admin_port: int = Field(default=3001, ge=0, le=65535, alias="BROADCASTER_ADMIN_PORT")
     window_segments: int = Field(default=10, ge=MIN_WINDOW_SEGMENTS, alias="BROADCASTER_WINDOW_SEGMENTS")
-    window: timedelta = Field(
+    window: Annotated[timedelta, BeforeValidator(_seconds)] = Field(
         default=timedelta(), ge=timedelta(), le=MAX_WINDOW, alias="BROADCASTER_WINDOW_SECONDS"
     )
     max_waiters: int = Field(default=5000, ge=0, alias="BROADCASTER_MAX_WAITERS")
+    max_connections: int = Field(default=10_000, ge=1, alias="BROADCASTER_MAX_CONNECTIONS")
     target_duration: int | None = Field(default=None, ge=1, le=60, alias="BROADCASTER_TARGET_DURATION")
     end_grace: float = Field(default=300, ge=0, alias="BROADCASTER_END_GRACE_SECONDS")
     drain: float = Field(default=10, ge=0, alias="BROADCASTER_DRAIN_SECONDS")
@@ -76,6 +91,8 @@ class Settings(BaseSettings):
     )
     viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
     viewer_mode: Literal["low-delay", "sharing"] = Field(default="low-delay", alias="BROADCASTER_VIEWER_MODE")
+    tracker: bool = Field(default=True, alias="BROADCASTER_TRACKER")
+    tracker_url: SocketUrl | None = Field(default=None, alias="BROADCASTER_TRACKER_URL")
     log_level: str = Field(
         default="info", pattern="(?i)^(debug|info|warning|error)$", alias="BROADCASTER_LOG_LEVEL"
     )
@@ -85,14 +102,35 @@ class Settings(BaseSettings):
     bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", alias="R2_BUCKET")
     access_key_id: SecretStr = Field(min_length=1, alias="R2_ACCESS_KEY_ID")
     secret_access_key: SecretStr = Field(min_length=1, alias="R2_SECRET_ACCESS_KEY")
-    public_url: HttpUrl = Field(alias="R2_PUBLIC_URL")
+    public_url: HttpUrl | None = Field(default=None, alias="R2_PUBLIC_URL")
     prefix: Annotated[str, AfterValidator(_prefix)] = Field(default="live", alias="R2_PREFIX")
+    urls: Literal["public", "presigned"] = Field(default="public", alias="BROADCASTER_URLS")
+    mirror: bool = Field(default=False, alias="BROADCASTER_MIRROR")
 
     @model_validator(mode="after")
     def _need_endpoint(self) -> Settings:
         if not self.account_id and not self.endpoint_url:
             raise ValueError("R2_ACCOUNT_ID is missing (or R2_ENDPOINT_URL, for another S3 server)")
         return self
+
+    @model_validator(mode="after")
+    def _need_addresses_that_last(self) -> Settings:
+        if self.urls == "public" and not self.public_url:
+            raise ValueError("R2_PUBLIC_URL is missing (or BROADCASTER_URLS=presigned, for a private bucket)")
+        window = max(self.window, self.window_segments * timedelta(seconds=self.target_duration or 1))
+        # A segment is listed for a window, and stays readable for another one (§6.2.2).
+        if self.urls == "presigned" and 2 * window > LONGEST_SIGNATURE:
+            most = LONGEST_SIGNATURE // 2 // timedelta(seconds=1)
+            raise ValueError(
+                f"BROADCASTER_WINDOW_SECONDS: a window of more than {most} s outlives signed URLs"
+                " (BROADCASTER_URLS=presigned)"
+            )
+        return self
+
+    @property
+    def has_own_tracker(self) -> bool:
+        """Whether viewers meet at our own tracker: not where it is off, or another one is named."""
+        return self.tracker and self.tracker_url is None
 
     @property
     def s3_endpoint(self) -> str:
@@ -101,12 +139,13 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, by the name of its variable
-    """Read the settings from the environment and ``.env``; ``overrides`` win.
+    """Read the settings from the environment, ``.env`` and systemd's credentials; ``overrides`` win.
 
+    A credential is a file with the name of its variable (systemd.exec(5), ``LoadCredential=``).
     Raises ConfigError: one line that names every variable that is missing or wrong, without its value.
     """
     try:
-        return Settings(**overrides)
+        return Settings(**{"_secrets_dir": os.environ.get("CREDENTIALS_DIRECTORY"), **overrides})
     except ValidationError as error:
         raise ConfigError("; ".join(_complaint(dict(one)) for one in error.errors())) from None
 

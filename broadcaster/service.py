@@ -5,32 +5,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from broadcaster.channel import Channel, State
-from broadcaster.config import Settings
+from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.errors import ConfigError, StorageError
 from broadcaster.events import Event, Observer
 from broadcaster.journal import Journal, Recalled
 from broadcaster.metrics import Metrics, process_registry
+from broadcaster.mirror import Mirror
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.pipeline import Pipeline, Uploader, map_key_of
 from broadcaster.retention import Sweeper
 from broadcaster.source import Source
 from broadcaster.spool import Spool
 from broadcaster.storage import Bucket, ObjectStore, open_store
+from broadcaster.tracker import Limits, Tracker
 from broadcaster.web import (
     Bulletin,
     HealthReport,
     PublicOptions,
+    Signaling,
+    listening,
     make_operator_app,
     make_public_app,
-    make_runner,
+    raise_file_limit,
 )
 
 logger = logging.getLogger(__name__)
@@ -56,10 +61,11 @@ async def serve(
     metrics = Metrics(registry)
     bulletin = Bulletin(settings.max_waiters)
 
+    observers: list[Observer] = [metrics, bulletin, on_event]
+
     def observe(event: Event) -> None:
-        metrics(event)
-        bulletin(event)
-        on_event(event)
+        for observer in observers:
+            observer(event)
 
     with _journal(settings) as journal:
         async with open_store(_bucket(settings)) as store:
@@ -68,8 +74,15 @@ async def serve(
             public = parts.public_app(bulletin, registry)
             operator = make_operator_app(parts.channel, parts.health, registry)
             async with (
-                _listening(operator, settings.admin_host, settings.admin_port, "ADMIN_") as admin_address,
-                _listening(public, settings.host, settings.port) as address,
+                listening(
+                    operator,
+                    settings.admin_host,
+                    settings.admin_port,
+                    "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT",
+                ) as admin_address,
+                listening(
+                    public, settings.host, settings.port, "BROADCASTER_HOST, BROADCASTER_PORT"
+                ) as address,
                 asyncio.TaskGroup() as group,
             ):
                 helpers = [
@@ -77,6 +90,9 @@ async def serve(
                     group.create_task(parts.sweeper.run(), name="sweeper"),
                     group.create_task(keep_watchdog_quiet(parts.is_alive), name="watchdog"),
                 ]
+                if parts.mirror:
+                    observers.append(parts.mirror)
+                    helpers.append(group.create_task(parts.mirror.run(), name="mirror"))
                 logger.info("following %s, serving %s", settings.hls_dir, address)
                 logger.info("metrics at %s/metrics", admin_address)
                 notify("READY=1")
@@ -87,6 +103,8 @@ async def serve(
                     settings.drain,
                     on_stop=lambda: notify("STOPPING=1"),
                 )
+                if parts.mirror:
+                    await parts.mirror.flush()
                 for helper in helpers:
                     helper.cancel()
 
@@ -99,6 +117,7 @@ class _Parts:
         self._settings = settings
         self._journal = journal
         self._spool = _spool(settings)
+        self._signaling: Signaling | None = None
         self.channel = Channel(
             settings.window_segments,
             _now,
@@ -120,6 +139,7 @@ class _Parts:
         self._resume(recalled)
         self.source = Source(settings.hls_dir, _now, recalled.source)
         self.sweeper = Sweeper(store, journal, _now, prefix=settings.prefix, retention=settings.retention)
+        self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
 
     def _resume(self, recalled: Recalled) -> None:
         pending = [(one.segment, one.key) for one in recalled.pending]
@@ -130,8 +150,18 @@ class _Parts:
 
     def public_app(self, bulletin: Bulletin, registry: CollectorRegistry) -> web.Application:
         settings = self._settings
-        page = {"eventsUrl": "/live/events", "beaconUrl": "/live/beacon", "mode": settings.viewer_mode}
-        options = PublicOptions(settings.viewer_dir, page, settings.max_waiters)
+        page = {
+            "eventsUrl": "/live/events",
+            "beaconUrl": "/live/beacon",
+            "mode": settings.viewer_mode,
+            "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
+        }
+        connections = raise_file_limit(settings.max_connections)
+        if connections < settings.max_connections:
+            logger.warning("the limit of open files leaves room for %d connections", connections)
+        if settings.has_own_tracker:  # its sockets leave half of the places to everybody else
+            self._signaling = Signaling(self.channel, Tracker(Limits(connections=max(1, connections // 2))))
+        options = PublicOptions(settings.viewer_dir, page, settings.max_waiters, connections, self._signaling)
         return make_public_app(self.channel, self.health, bulletin, registry, options)
 
     def watch(self, metrics: Metrics) -> None:
@@ -148,6 +178,10 @@ class _Parts:
             "1 while the journal cannot be written",
             lambda: self._journal.fault is not None,
         )
+        if mirror := self.mirror:
+            metrics.watch("mirror_writes", "Playlists put into the bucket", lambda: mirror.writes)
+            metrics.watch("mirror_failures", "Attempts of it that failed", lambda: mirror.failures)
+            metrics.watch("mirror_behind", "Playlists not up to date in the bucket", lambda: mirror.behind)
 
     def is_alive(self) -> bool:
         """Whether ingest gives signs of life; systemd's watchdog ends a process that does not."""
@@ -159,7 +193,13 @@ class _Parts:
         """How the service is now."""
         reason = self.pipeline.trouble if self.is_alive() else "ingest is stuck"
         warning = self._journal.fault and f"the journal cannot be written: {self._journal.fault}"
-        return HealthReport(self.channel.state, self.pipeline.backlog, reason, warning)
+        if not warning and self.mirror and self.mirror.fault:
+            warning = f"playlists cannot be written into the bucket: {self.mirror.fault}"
+        report = HealthReport(self.channel.state, self.pipeline.backlog, reason, warning)
+        tracker = self._signaling
+        if tracker is None:
+            return report
+        return replace(report, peers=tracker.peers, torrents=tracker.torrents, signaling=True)
 
 
 def _now() -> datetime:
@@ -173,6 +213,7 @@ def _bucket(settings: Settings) -> Bucket:
         access_key_id=settings.access_key_id.get_secret_value(),
         secret_access_key=settings.secret_access_key.get_secret_value(),
         public_url=settings.public_url,
+        signed_for=LONGEST_SIGNATURE if settings.urls == "presigned" else None,
     )
 
 
@@ -205,20 +246,3 @@ async def _probe(store: ObjectStore, prefix: str) -> None:
         await store.check(prefix, deadline=PROBE_DEADLINE)
     except StorageError as error:
         logger.error("the bucket cannot be used now, uploads will be tried again: %s", error)
-
-
-@asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int, kind: str = "") -> AsyncIterator[str]:
-    """Serve while inside; ``kind`` is part of the names of the settings."""
-    runner = make_runner(app)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            where = f"BROADCASTER_{kind}HOST, BROADCASTER_{kind}PORT: {host}:{port}"
-            raise ConfigError(f"{where} cannot be had: {error.strerror}") from None
-        name, number = runner.addresses[0][:2]
-        yield f"http://{name}:{number}"
-    finally:
-        await runner.cleanup()

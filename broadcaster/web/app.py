@@ -13,18 +13,15 @@ from broadcaster.channel import Channel
 from broadcaster.web import playlists
 from broadcaster.web.beacon import BEACON, Beacon, beacon
 from broadcaster.web.bulletin import BULLETIN, Bulletin, events
+from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.health import CHANNEL, HEALTH, Health, health
 from broadcaster.web.page import PAGE, VIEWER_DIR, index, page_config
 from broadcaster.web.playlists import WAITING_ROOM
+from broadcaster.web.tracker_socket import Signaling, TrackerCollector
 from broadcaster.web.traffic import Traffic
 from broadcaster.web.waiting import WaitingRoom
 
-# cloudflared keeps idle connections for 90 s; the side that closes first must not be ours.
-KEEPALIVE_TIMEOUT = 120.0  # seconds
-SHUTDOWN_TIMEOUT = 2.0  # seconds
 # Players' requests are small. What is larger is an attempt to make us hold it.
-MAX_LINE_BYTES = 4096
-MAX_FIELD_BYTES = 4096
 MAX_BODY_BYTES = 65_536
 
 TRAFFIC = web.AppKey("TRAFFIC", Traffic)
@@ -35,12 +32,15 @@ class PublicOptions:
     """How the public listener is set up.
 
     ``viewer_dir`` is served at ``/`` if it is there, ``page`` is what its page is told. Up to
-    ``max_waiters`` requests wait for a later version of a playlist at a time.
+    ``max_waiters`` requests wait for a later version of a playlist at a time, on at most ``max_connections``.
+    ``signaling`` is the tracker, where it is on.
     """
 
     viewer_dir: Path
     page: Mapping[str, object] = field(default_factory=dict)
     max_waiters: int = 5000
+    max_connections: int = 10_000
+    signaling: Signaling | None = None
 
 
 def make_public_app(
@@ -54,6 +54,7 @@ def make_public_app(
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[CHANNEL], app[HEALTH], app[TRAFFIC], app[WAITING_ROOM] = channel, report, traffic, room
     app[BULLETIN], app[BEACON] = bulletin, Beacon(registry)
+    app[CONNECTIONS] = Connections(options.max_connections, registry)
     app[VIEWER_DIR], app[PAGE] = options.viewer_dir, dict(options.page)
     app.on_response_prepare.append(_on_answer)
     app.on_shutdown.extend((room.close, bulletin.close))
@@ -61,6 +62,10 @@ def make_public_app(
     app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
     app.router.add_get("/live/events", events, name="events", allow_head=False)
     app.router.add_post("/live/beacon", beacon, name="beacon")
+    if options.signaling:
+        app.on_shutdown.append(options.signaling.close)
+        registry.register(TrackerCollector(options.signaling))
+        app.router.add_get("/live/tracker", options.signaling.handle, name="tracker", allow_head=False)
     app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
     app.router.add_get("/health", health, name="health")
     if options.viewer_dir.is_dir():
@@ -70,20 +75,8 @@ def make_public_app(
     return app
 
 
-def make_runner(app: web.Application) -> web.AppRunner:
-    """The server around the application."""
-    return web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,  # a client that leaves frees its place in the waiting room
-        keepalive_timeout=KEEPALIVE_TIMEOUT,
-        shutdown_timeout=SHUTDOWN_TIMEOUT,
-        max_line_size=MAX_LINE_BYTES,
-        max_field_size=MAX_FIELD_BYTES,
-    )
-
-
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
+    request.app[CONNECTIONS].complete(request)
     request.app[TRAFFIC].answered(request, response)
     headers = response.headers
     headers[hdrs.SERVER] = "broadcaster"

@@ -14,13 +14,17 @@ from broadcaster.channel import Channel
 class HealthReport:
     """How the service is. ``reason`` is why a stream that is on does not get through.
 
-    ``warning`` is what viewers do not suffer from yet.
+    ``warning`` is what viewers do not suffer from yet. ``signaling`` is whether the tracker is on,
+    ``torrents`` its swarms.
     """
 
     stream: str
     backlog: int
     reason: str | None
     warning: str | None = None
+    peers: int = 0
+    torrents: int = 0
+    signaling: bool = False
 
 
 Health = Callable[[], HealthReport]
@@ -41,9 +45,9 @@ async def health(request: web.Request) -> web.Response:
         "chunks": channel.published,
         "manifestChunks": channel.listed,
         "backlog": report.backlog,
-        "peers": 0,
-        "torrents": 0,
-        "signaling": False,
+        "peers": report.peers,
+        "torrents": report.torrents,
+        "signaling": report.signaling,
     }
     return web.json_response(
         body, status=503 if report.reason else 200, headers={"Cache-Control": "no-store"}

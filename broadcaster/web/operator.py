@@ -6,7 +6,10 @@ from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from broadcaster.channel import Channel
+from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.health import CHANNEL, HEALTH, Health, health
+
+MAX_CONNECTIONS = 100
 
 REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
 
@@ -14,10 +17,16 @@ REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
 def make_operator_app(channel: Channel, report: Health, registry: CollectorRegistry) -> web.Application:
     """``/metrics`` for Prometheus, and ``/health``."""
     app = web.Application()
+    app[CONNECTIONS] = Connections(MAX_CONNECTIONS)
+    app.on_response_prepare.append(_on_answer)
     app[CHANNEL], app[HEALTH], app[REGISTRY] = channel, report, registry
     app.router.add_get("/metrics", _metrics, name="metrics")
     app.router.add_get("/health", health, name="health")
     return app
+
+
+async def _on_answer(request: web.Request, _: web.StreamResponse) -> None:
+    request.app[CONNECTIONS].complete(request)
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from broadcaster.channel import State, Version
 from broadcaster.playlist import MEDIA_TYPE, Reload
+from broadcaster.web.connections import CONNECTIONS
 from broadcaster.web.directives import BadDirective, Directives
 from broadcaster.web.health import CHANNEL
 from broadcaster.web.waiting import NotWaited, WaitingRoom
@@ -22,7 +23,7 @@ WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
 # How many target durations a cache may keep the answer to a blocking request (appendix B.1).
 BLOCKING, FAILED_BLOCKING = 6, 4
 RETRY_AFTER = "1"  # seconds
-CHUNK = 16_384  # bytes
+CHUNK = 8192  # bytes
 
 CORS = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
@@ -75,6 +76,7 @@ async def _answer(request: web.Request, current: Callable[[], Version | None]) -
         case Reload.TOO_FAR_AHEAD:  # no cache may keep this: the number's time will come
             return _refuse(400, "_HLS_msn is more than two segments ahead")
         case Reload.PENDING:
+            request.app[CONNECTIONS].complete(request)
             try:
                 version = await request.app[WAITING_ROOM].newer(current, directives.media_sequence)
             except NotWaited as reason:

@@ -5,13 +5,12 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from broadcaster.channel import Channel, Publication
 from broadcaster.discovery import Run
 from broadcaster.playlist import Segment
-from broadcaster.web import Bulletin, HealthReport, PublicOptions, make_public_app, make_runner
+from broadcaster.web import Bulletin, HealthReport, PublicOptions, listening, make_public_app
 
 
 def full_channel() -> Channel:
@@ -33,10 +32,8 @@ async def serve(channel: Channel, port: int) -> None:
     health = HealthReport("live", 0, None)
     options = PublicOptions(Path("none"))
     app = make_public_app(channel, lambda: health, Bulletin(0), CollectorRegistry(), options)
-    runner = make_runner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    await asyncio.Event().wait()
+    async with listening(app, "127.0.0.1", port, "the bench"):
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""Bounds on connections: a thousand slow clients must take neither the memory nor the places of the others.
+
+aiohttp closes a connection that is idle for long; here are the bounds that it leaves to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import time
+from collections.abc import Callable
+from typing import cast
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+REQUEST_TIMEOUT = 10.0  # seconds from a request's first byte, or the connection's begin, to its end
+STALL_TIMEOUT = 30.0  # seconds for which a client may leave a full buffer as it is
+SWEEP_EVERY = 1.0  # seconds
+# Bytes of one connection that wait in this process, and in the kernel, which would take megabytes by itself;
+# what comes after waits for the client to read.
+WRITE_BUFFER, SEND_BUFFER = 8192, 32_768
+RESERVED_FILES = 256  # for the bucket, the journal, the spool, the viewer's files
+BACKLOG = 1024
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 23\r\n"
+    b"Cache-Control: no-store\r\nRetry-After: 5\r\nAccess-Control-Allow-Origin: *\r\n"
+    b"Connection: close\r\n\r\n"
+    b"Too many are connected\n"
+)
+
+
+class Connections:
+    """All connections of one listener, ``places`` at most.
+
+    Registers its metrics in ``registry``, if there is one.
+    """
+
+    def __init__(self, places: int, registry: CollectorRegistry | None = None) -> None:
+        self._places = places
+        self._open: dict[web.RequestHandler, _Connection] = {}
+        self._cut = Counter(
+            "broadcaster_connections_cut",
+            "Connections ended by us: no place (full), a request that is not finished in time (unfinished), "
+            "an answer that is not read (stalled)",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("full", "unfinished", "stalled"):
+            self._cut.labels(reason)
+        Gauge("broadcaster_connections", "Connections that are open", registry=registry).set_function(
+            lambda: len(self._open)
+        )
+
+    def complete(self, request: web.Request) -> None:
+        """A request has come in whole: from here on the time is ours, not the client's."""
+        connection = self._open.get(cast(web.RequestHandler, request.protocol))
+        if connection:
+            connection.unfinished_since = None
+
+    def upgrade(self, request: web.Request) -> None:
+        """From here on it is a WebSocket: what comes are no requests, and need not be finished in time."""
+        connection = self._open.get(request.protocol)
+        if connection:
+            connection.unfinished_since, connection.upgraded = None, True
+
+    async def serve(
+        self, make_handler: Callable[[], web.RequestHandler], host: str, port: int
+    ) -> asyncio.Server:
+        """Listen; raises OSError."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: _Connection(self, make_handler), host, port, backlog=BACKLOG)
+
+    async def sweep(self) -> None:
+        """End what takes too long, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            now = time.monotonic()
+            for connection in list(self._open.values()):
+                if _longer(connection.unfinished_since, now, REQUEST_TIMEOUT):
+                    self._end(connection, "unfinished")
+                elif _longer(connection.stalled_since, now, STALL_TIMEOUT):
+                    self._end(connection, "stalled")
+
+    def admit(self, connection: _Connection) -> bool:
+        """Whether there is a place."""
+        if len(self._open) >= self._places:
+            self._cut.labels("full").inc()
+            return False
+        self._open[connection.handler] = connection
+        return True
+
+    def leave(self, connection: _Connection) -> None:
+        """A connection has ended."""
+        self._open.pop(connection.handler, None)
+
+    def _end(self, connection: _Connection, reason: str) -> None:
+        self._cut.labels(reason).inc()
+        self.leave(connection)
+        if connection.transport:
+            connection.transport.abort()
+
+
+CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
+
+
+class _Connection(asyncio.Protocol):
+    """Stands before aiohttp's own protocol and looks at the time."""
+
+    def __init__(self, connections: Connections, make_handler: Callable[[], web.RequestHandler]) -> None:
+        self.handler = make_handler()
+        self.transport: asyncio.Transport | None = None
+        self.unfinished_since: float | None = None  # monotonic
+        self.stalled_since: float | None = None  # monotonic
+        self.upgraded = False
+        self._connections = connections
+        self._admitted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._admitted = self._connections.admit(self)
+        if not self._admitted:
+            self.transport.write(FULL)
+            self.transport.close()
+            return
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self.unfinished_since = time.monotonic()
+        self.handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._admitted:
+            if self.unfinished_since is None and not self.upgraded:
+                self.unfinished_since = time.monotonic()
+            self.handler.data_received(data)
+
+    def eof_received(self) -> None:
+        if self._admitted:
+            self.handler.eof_received()
+
+    def pause_writing(self) -> None:
+        self.stalled_since = time.monotonic()
+        self.handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.stalled_since = None
+        self.handler.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._admitted:
+            self._connections.leave(self)
+            self.handler.connection_lost(exc)
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Allow this process as many open files as it takes to serve; returns for how many clients there are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted + RESERVED_FILES
+    if soft != resource.RLIM_INFINITY and soft < most:
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - RESERVED_FILES))
+
+
+def _longer(since: float | None, now: float, seconds: float) -> bool:
+    return since is not None and now - since > seconds

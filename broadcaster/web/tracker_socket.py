@@ -1,0 +1,203 @@
+"""The tracker's WebSocket at ``/live/tracker``.
+
+A socket's outgoing queue is the transport's own buffer, which is bounded here: nobody waits for a peer that
+does not read, and no task stands by for one that is idle.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from asyncio import Transport
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from aiohttp import WSCloseCode, WSMsgType, hdrs, web
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from broadcaster.channel import Channel
+from broadcaster.playlist import MultivariantPlaylist, Variant
+from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Send, Tracker
+from broadcaster.web.connections import CONNECTIONS
+
+HEARTBEAT = 30.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
+CLOSE_TIMEOUT = 2.0  # seconds for a client to say goodbye as well
+MAX_UNSENT = 262_144  # bytes that a client has not read
+RETRY_AFTER = "30"  # seconds
+IPV6_SITE = 64  # bits: what one customer has
+
+Swarms = tuple[tuple[str, ...], tuple[Variant, ...]]
+
+
+class Signaling:
+    """Connects the tracker's rules with sockets, and with what the channel serves."""
+
+    def __init__(
+        self, channel: Channel, tracker: Tracker | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.tracker = tracker or Tracker()
+        self._channel = channel
+        self._clock = clock
+        self._served: Swarms = ((), ())
+        self._sockets: dict[int, tuple[web.WebSocketResponse, Transport]] = {}
+
+    @property
+    def peers(self) -> int:
+        """Peers in all swarms."""
+        self._pass_time()
+        return self.tracker.peers
+
+    @property
+    def torrents(self) -> int:
+        """Swarms with a peer in them."""
+        self._pass_time()
+        return self.tracker.torrents
+
+    @property
+    def sockets(self) -> int:
+        """Sockets that are open."""
+        return self.tracker.sockets
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One socket, until either side closes it. 503 when there are too many, 426 for what is none."""
+        wants = request.headers
+        # aiohttp would log the address of a client that asks for a subprotocol.
+        if wants.get(hdrs.UPGRADE, "").lower() != "websocket" or hdrs.SEC_WEBSOCKET_PROTOCOL in wants:
+            headers = {hdrs.UPGRADE: "websocket", hdrs.CACHE_CONTROL: "no-store"}
+            return web.Response(status=426, text="A WebSocket without subprotocols.\n", headers=headers)
+        try:
+            number = self.tracker.connect(site_of(request), self._pass_time())
+        except Refused as refused:
+            headers = {hdrs.RETRY_AFTER: RETRY_AFTER, hdrs.CACHE_CONTROL: "no-store"}
+            return web.Response(status=503, text=f"Not now: {refused}.\n", headers=headers)
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_TIMEOUT,
+            autoping=False,  # our pongs are bounded as well
+            heartbeat=HEARTBEAT,
+            compress=False,  # a compressor takes more memory than all the rest of a connection
+            max_msg_size=MAX_MESSAGE_BYTES,
+            writer_limit=sys.maxsize,  # sending never waits; the bound is MAX_UNSENT
+        )
+        try:
+            await socket.prepare(request)
+            request.app[CONNECTIONS].upgrade(request)
+            if isinstance(request.transport, Transport):
+                self._sockets[number] = (socket, request.transport)
+                await self._converse(number, socket)
+        except ConnectionResetError:
+            pass  # gone while it was let in
+        finally:
+            self.tracker.disconnect(number)
+            self._sockets.pop(number, None)
+        return socket
+
+    async def close(self, _: web.Application | None = None) -> None:
+        """Hang up on everybody: the service stops."""
+        for socket, transport in list(self._sockets.values()):
+            with suppress(ConnectionResetError):
+                await socket.send_frame(WSCloseCode.GOING_AWAY.to_bytes(2, "big"), WSMsgType.CLOSE)
+            transport.close()
+
+    async def _converse(self, number: int, socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            now = self._pass_time()
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await self._perform(self.tracker.receive(number, message.data, now))
+            elif message.type in (WSMsgType.PING, WSMsgType.PONG):
+                await self._perform(self.tracker.charge(number, now))
+                if message.type is WSMsgType.PING:
+                    await self._send(number, message.data, WSMsgType.PONG)
+            if number not in self._sockets:
+                await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+                return
+        if socket.close_code == WSCloseCode.MESSAGE_TOO_BIG:
+            self.tracker.refused[Refusal.TOO_LARGE] += 1
+
+    async def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                await self._send(action.connection, action.text.encode(), WSMsgType.TEXT)
+            else:  # its handler, which brought the message, says goodbye
+                self._sockets.pop(action.connection, None)
+
+    async def _send(self, number: int, data: bytes, kind: WSMsgType) -> None:
+        """Put a frame into the socket's buffer; a client that lets it fill up has to go."""
+        if number not in self._sockets:
+            return
+        socket, transport = self._sockets[number]
+        if transport.get_write_buffer_size() > MAX_UNSENT:
+            self.tracker.refused[Refusal.SLOW] += 1
+            self._drop(number)
+            return
+        with suppress(ConnectionResetError):  # its own handler notices
+            await socket.send_frame(data, kind)
+
+    def _drop(self, number: int) -> None:
+        self.tracker.disconnect(number)
+        _, transport = self._sockets.pop(number)
+        transport.abort()
+
+    def _pass_time(self) -> float:
+        """Let the tracker know what is served now, and what time it is: no task has to run for that."""
+        main = self._channel.main
+        listed = main.playlist if main else None
+        variants = listed.variants if isinstance(listed, MultivariantPlaylist) else ()
+        served = (self._channel.runs, variants)
+        if served != self._served:
+            self._served = served
+            self.tracker.admit(*served)
+        now = self._clock()
+        for action in self.tracker.sweep(now):
+            if action.connection in self._sockets:
+                self._drop(action.connection)
+        return now
+
+
+class TrackerCollector(Collector):
+    """Reads the tracker's figures when they are scraped."""
+
+    def __init__(self, signaling: Signaling) -> None:
+        self._signaling = signaling
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of now (prometheus_client's protocol)."""
+        signaling = self._signaling
+        name = "broadcaster_tracker"
+        yield GaugeMetricFamily(f"{name}_peers", "Peers in all swarms", signaling.peers)
+        yield GaugeMetricFamily(f"{name}_swarms", "Swarms with a peer in them", signaling.torrents)
+        yield GaugeMetricFamily(f"{name}_sockets", "Sockets that are open", signaling.sockets)
+        messages = CounterMetricFamily(f"{name}_messages", "Messages from viewers", labels=["action"])
+        for action, number in signaling.tracker.messages.items():
+            messages.add_metric([action], number)
+        yield messages
+        refused = CounterMetricFamily(f"{name}_refused", "What was refused", labels=["reason"])
+        for reason in Refusal:
+            refused.add_metric([reason], signaling.tracker.refused[reason])
+        yield refused
+
+
+def site_of(request: web.Request) -> str | None:
+    """Where a request comes from, as far as sharing a limit goes: an IPv4 address, or an IPv6 site.
+
+    An address that is not of the Internet is a tunnel or a proxy of ours, which says whom it serves; if it
+    does not, nothing is known. A proxy must not let clients set these headers; who lies to one that does
+    escapes the limits of an address, not the others.
+    """
+    address = _address(request.remote)
+    if address is None or not address.is_global:
+        headers = request.headers
+        forwarded = headers.get("CF-Connecting-IP") or headers.get(hdrs.X_FORWARDED_FOR, "").split(",")[-1]
+        address = _address(forwarded.strip())
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, IPV6_SITE), strict=False))
+    return str(address) if address else None
+
+
+def _address(text: str | None) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text or "")
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

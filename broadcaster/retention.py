@@ -35,8 +35,8 @@ class RemovalList(Protocol):
     def removals(self, removed_before: datetime | None, most: int) -> list[tuple[str, timedelta]]:
         """Return keys that left the window, oldest first, and how long they must stay readable."""
 
-    def removed(self, keys: Sequence[str]) -> None:
-        """Forget them: they are deleted."""
+    def removed(self, keys: Sequence[str], *, kept: bool = False) -> None:
+        """Forget them: they are deleted, or kept for ever."""
 
 
 class Sweeper:
@@ -75,7 +75,7 @@ class Sweeper:
         before = self._clock() - self._retention if self._retention else None
         listed = self._journal.removals(before, BATCH)
         if self._retention is None:
-            self._journal.removed([key for key, _ in listed])
+            self._journal.removed([key for key, _ in listed], kept=True)
             return
         deadlines = self._deadlines
         self._deadlines = {key: deadlines.get(key, now + time.total_seconds()) for key, time in listed}

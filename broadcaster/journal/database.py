@@ -82,6 +82,10 @@ MIGRATIONS = (
     """,
     "ALTER TABLE playlists ADD COLUMN peak_bandwidth INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE playlists ADD COLUMN end INTEGER;",
+    """
+    ALTER TABLE entries ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE removals ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 

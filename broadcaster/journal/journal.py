@@ -12,49 +12,31 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from broadcaster.channel import Change, PlaylistState
 from broadcaster.discovery import SourceFile, SourceSegment, VariantsListed
 from broadcaster.errors import JournalError
 from broadcaster.journal.database import open_database
 from broadcaster.journal.recall import Recalled, recall, to_microseconds, variants_to_text
+from broadcaster.journal.statements import (
+    FORGET_SEGMENTS,
+    INSERT_ENTRY,
+    INSERT_RUN,
+    INSERT_SEGMENT,
+    KEEP_BYTES,
+    REMOVE_ENTRIES,
+    REMOVE_KEYS,
+    REMOVE_MAPS,
+    SAVE_PLAYLIST,
+    STORED_BYTES,
+    Statement,
+)
 
 logger = logging.getLogger(__name__)
 
 # Published segments that are remembered per variant: enough to recognise a source's whole playlist again.
 REMEMBERED_SEGMENTS = 2000
 FORGET_EVERY = 200  # publications of a variant
-
-Statement = tuple[str, Sequence[Any]]
-
-INSERT_SEGMENT = """
-INSERT OR IGNORE INTO segments (
-    key, variant, run, sequence, uri, name, duration, time, target_duration, independent, noticed,
-    path, size, modified_ns, fault, map_name, map_path, map_size, map_modified_ns, state
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')
-"""
-INSERT_ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-SAVE_PLAYLIST = "INSERT OR REPLACE INTO playlists VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# What leaves the window has to be deleted later. A map goes with the last segment that needs it.
-REMOVE_KEYS = """
-INSERT OR IGNORE INTO removals (key, availability, removed)
-SELECT DISTINCT key, ?, ? FROM entries AS gone WHERE variant = ? AND number < ?
-AND NOT EXISTS (SELECT 1 FROM entries WHERE key = gone.key AND variant = gone.variant AND number >= ?)
-"""
-REMOVE_MAPS = """
-INSERT OR IGNORE INTO removals (key, availability, removed)
-SELECT DISTINCT map_key, ?, ? FROM entries AS gone WHERE variant = ? AND number < ? AND map_key IS NOT NULL
-AND NOT EXISTS (
-    SELECT 1 FROM entries WHERE map_key = gone.map_key AND variant = gone.variant AND number >= ?
-)
-"""
-REMOVE_ENTRIES = "DELETE FROM entries WHERE variant = ? AND number < ?"
-FORGET_SEGMENTS = """
-DELETE FROM segments WHERE state = 'published' AND variant = ? AND position <= (
-    SELECT position FROM segments WHERE variant = ? ORDER BY position DESC LIMIT 1 OFFSET ?
-)
-"""
 
 
 class Journal:
@@ -92,10 +74,7 @@ class Journal:
         """A segment is on its way."""
         run = segment.run
         self._write(
-            (
-                "INSERT OR IGNORE INTO runs (number, id, identity) VALUES (?, ?, ?)",
-                (run.number, run.id, run.identity),
-            ),
+            (INSERT_RUN, (run.number, run.id, run.identity)),
             (
                 INSERT_SEGMENT,
                 (
@@ -158,9 +137,18 @@ class Journal:
             return []
         return [(key, timedelta(microseconds=availability)) for key, availability in rows]
 
-    def removed(self, keys: Sequence[str]) -> None:
-        """These objects are deleted."""
-        self._write(*(("DELETE FROM removals WHERE key = ?", (key,)) for key in keys))
+    def removed(self, keys: Sequence[str], *, kept: bool = False) -> None:
+        """Forget these objects: they are deleted, or kept for ever."""
+        statements: list[Statement] = [(KEEP_BYTES, (key,)) for key in keys] if kept else []
+        self._write(*statements, *(("DELETE FROM removals WHERE key = ?", (key,)) for key in keys))
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the segments in the bucket take up, as far as this journal goes back."""
+        try:
+            return int(self._connection.execute(STORED_BYTES).fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0  # it is said elsewhere that the journal cannot be read
 
     def save(self) -> None:
         """Try again to write what could not be written."""
@@ -170,10 +158,7 @@ class Journal:
     def _change_statements(self, change: Change) -> list[Statement]:
         state = change.state
         statements: list[Statement] = [
-            (
-                "INSERT OR IGNORE INTO runs (number, id, identity) VALUES (?, ?, ?)",
-                (change.run.number, change.run.id, change.run.identity),
-            ),
+            (INSERT_RUN, (change.run.number, change.run.id, change.run.identity)),
             (
                 "UPDATE runs SET shift = ? WHERE number = ?",
                 (to_microseconds(change.shift), change.run.number),
@@ -181,7 +166,7 @@ class Journal:
             ("UPDATE segments SET state = 'published' WHERE key = ?", (change.key,)),
             _state_statement(state),
         ]
-        for number, segment, independent in change.added:
+        for index, (number, segment, independent) in enumerate(change.added):
             time = segment.program_date_time
             entry = (
                 state.variant,
@@ -195,6 +180,7 @@ class Journal:
                 segment.map_uri,
                 segment.gap,
                 independent,
+                0 if index else change.size,  # one object, of however many entries
             )
             statements.append((INSERT_ENTRY, entry))
         return statements + self._removal_statements(state.variant, state.media_sequence, change.availability)

@@ -95,11 +95,12 @@ def _channel(connection: sqlite3.Connection) -> ChannelMemory:
         listed = [(entry["number"], _entry(entry), bool(entry["independent"])) for entry in entries]
         playlists.append(PlaylistMemory(PlaylistState(**values), listed))
     variants = connection.execute("SELECT value FROM facts WHERE name = 'variants'").fetchone()
-    newest = connection.execute("SELECT number, shift FROM runs ORDER BY number DESC LIMIT 10")
+    newest = connection.execute("SELECT number, id, shift FROM runs ORDER BY number DESC LIMIT 10").fetchall()
     return ChannelMemory(
         playlists=playlists,
         variants=_variants_from_text(variants["value"]) if variants else None,
         shifts={row["number"]: row["shift"] * MICROSECOND for row in newest if row["shift"] is not None},
+        runs=[row["id"] for row in reversed(newest)],
     )
 
 

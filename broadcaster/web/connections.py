@@ -55,7 +55,7 @@ class Connections:
 
     def complete(self, request: web.Request) -> None:
         """A request has come in whole: from here on the time is ours, not the client's."""
-        connection = self._open.get(cast(web.RequestHandler, request.protocol))
+        connection = self._open.get(request.protocol)
         if connection:
             connection.unfinished_since = None
 

@@ -188,6 +188,20 @@ def test_what_leaves_the_window_is_to_be_deleted(book: Book) -> None:
     assert len(book.journal.removals(None, 2)) == 2
 
 
+def test_what_the_bucket_holds_is_added_up(book: Book) -> None:
+    """Listed, waiting to be deleted or kept for ever: each object counts once, until it is deleted."""
+    gaps = [(2, Segment("https://b/2.ts", SECOND, gap=True), True)] * 2
+    long = replace(change(2), size=50, added=[(2, gaps[0][1], True), (3, gaps[1][1], True)])
+    book.journal.published([replace(change(1), size=100), long])
+    assert book.journal.stored_bytes == 150
+    book.journal.published([replace(change(4, first=4), size=7)])
+    assert book.reopen().stored_bytes == 157
+    book.journal.removed(["live/r/0/1.ts"], kept=True)
+    assert book.journal.stored_bytes == 157
+    book.journal.removed(["live/r/0/2.ts"])
+    assert book.reopen().stored_bytes == 107
+
+
 def test_a_playlist_that_is_retired_lists_nothing(book: Book) -> None:
     """Of a variant that a new stream has not, all is deleted, and its numbers are remembered."""
     book.journal.published([change(1)])

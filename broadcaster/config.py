@@ -24,7 +24,8 @@ from broadcaster.manifest import MIN_WINDOW_SEGMENTS
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
-VIEWER_DIR = Path(__file__).resolve().parent.parent / "viewer" / "public"
+VIEWER = Path(__file__).resolve().parent.parent / "viewer"
+VIEWER_DIR, DASHBOARD_DIR = VIEWER / "public", VIEWER / "dashboard"
 
 
 def _http_url(value: str) -> str:
@@ -90,6 +91,9 @@ class Settings(BaseSettings):
         default=timedelta(), alias="BROADCASTER_RETENTION"
     )
     viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
+    dashboard_dir: Path = Field(default=DASHBOARD_DIR, alias="BROADCASTER_DASHBOARD_DIR")
+    public_dashboard: bool = Field(default=False, alias="BROADCASTER_PUBLIC_DASHBOARD")
+    egress_price: float = Field(default=0.09, ge=0, alias="BROADCASTER_EGRESS_PRICE")
     viewer_mode: Literal["low-delay", "sharing"] = Field(default="low-delay", alias="BROADCASTER_VIEWER_MODE")
     tracker: bool = Field(default=True, alias="BROADCASTER_TRACKER")
     tracker_url: SocketUrl | None = Field(default=None, alias="BROADCASTER_TRACKER_URL")

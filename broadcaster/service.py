@@ -29,7 +29,9 @@ from broadcaster.storage import Bucket, ObjectStore, open_store
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.web import (
     Bulletin,
+    Dashboard,
     HealthReport,
+    History,
     PublicOptions,
     Signaling,
     listening,
@@ -61,7 +63,8 @@ async def serve(
     metrics = Metrics(registry)
     bulletin = Bulletin(settings.max_waiters)
 
-    observers: list[Observer] = [metrics, bulletin, on_event]
+    history = History(registry, _now)
+    observers: list[Observer] = [metrics, bulletin, history, on_event]
 
     def observe(event: Event) -> None:
         for observer in observers:
@@ -71,8 +74,11 @@ async def serve(
         async with open_store(_bucket(settings)) as store:
             parts = _Parts(settings, journal, store, observe)
             parts.watch(metrics)
-            public = parts.public_app(bulletin, registry)
-            operator = make_operator_app(parts.channel, parts.health, registry)
+            dashboard = Dashboard(
+                settings.dashboard_dir, settings.viewer_dir / "vendor", history, settings.egress_price
+            )
+            public = parts.public_app(bulletin, registry, dashboard if settings.public_dashboard else None)
+            operator = make_operator_app(parts.channel, parts.health, registry, dashboard)
             async with (
                 listening(
                     operator,
@@ -89,12 +95,13 @@ async def serve(
                     group.create_task(_probe(store, settings.prefix), name="probe"),
                     group.create_task(parts.sweeper.run(), name="sweeper"),
                     group.create_task(keep_watchdog_quiet(parts.is_alive), name="watchdog"),
+                    group.create_task(history.run(), name="history"),
                 ]
                 if parts.mirror:
                     observers.append(parts.mirror)
                     helpers.append(group.create_task(parts.mirror.run(), name="mirror"))
                 logger.info("following %s, serving %s", settings.hls_dir, address)
-                logger.info("metrics at %s/metrics", admin_address)
+                logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
                 notify("READY=1")
                 on_ready(address, admin_address)
                 await parts.pipeline.run(
@@ -148,7 +155,9 @@ class _Parts:
             self._spool.resume([*maps, *(key for _, key in pending)])
         self.pipeline.resume(pending)
 
-    def public_app(self, bulletin: Bulletin, registry: CollectorRegistry) -> web.Application:
+    def public_app(
+        self, bulletin: Bulletin, registry: CollectorRegistry, dashboard: Dashboard | None
+    ) -> web.Application:
         settings = self._settings
         page = {
             "eventsUrl": "/live/events",
@@ -161,7 +170,14 @@ class _Parts:
             logger.warning("the limit of open files leaves room for %d connections", connections)
         if settings.has_own_tracker:  # its sockets leave half of the places to everybody else
             self._signaling = Signaling(self.channel, Tracker(Limits(connections=max(1, connections // 2))))
-        options = PublicOptions(settings.viewer_dir, page, settings.max_waiters, connections, self._signaling)
+        options = PublicOptions(
+            settings.viewer_dir,
+            page,
+            settings.max_waiters,
+            connections,
+            self._signaling,
+            dashboard,
+        )
         return make_public_app(self.channel, self.health, bulletin, registry, options)
 
     def watch(self, metrics: Metrics) -> None:
@@ -172,6 +188,7 @@ class _Parts:
         )
         metrics.watch("spool_bytes", "Bytes that wait in the spool", lambda: self._spool.size)
         metrics.watch("spool_limit_bytes", "Bytes that may wait in the spool", lambda: self._spool.limit)
+        metrics.watch("stored_bytes", "Bytes of segments in the bucket", lambda: self._journal.stored_bytes)
         metrics.watch("deleted_objects", "Objects deleted since the start", lambda: self.sweeper.deleted)
         metrics.watch(
             "journal_failing",

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 # How long every player needs to see ENDLIST: it polls once in a target duration, and caches keep half of one.
 SEEN_TARGET_DURATIONS = 2
+REMEMBERED_RUNS = 16
 TOLERATED_TOO_LONG = 3  # segments that become gaps before new playlists make room for them
 
 
@@ -79,6 +80,7 @@ class Channel:
         self._source = VariantsListed((), datetime.min.replace(tzinfo=UTC))
         self._variants: dict[str, _VariantState] = {}
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
+        self._runs: tuple[str, ...] = ()
         self._timeline = Timeline({})
         self._longest = timedelta()  # of all playlists, ended ones too: players may still hold one
         self._outdated = False  # the source has fewer variants than are served
@@ -102,6 +104,11 @@ class Channel:
     def variants(self) -> list[str]:
         """The names of all variants served."""
         return list(self._variants)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The ids of the latest encoder runs, newest last: a viewer who stays was told an earlier one."""
+        return self._runs
 
     @property
     def listed(self) -> int:
@@ -213,6 +220,8 @@ class Channel:
         if state is None:
             state = _VariantState(self._new_generator(publication, target_duration))
             self._variants[publication.variant] = state
+        if publication.run.id not in self._runs:
+            self._runs = (*self._runs, publication.run.id)[-REMEMBERED_RUNS:]
         generator, number = state.generator, state.generator.next_media_sequence
         run = max(publication.run.number, generator.current_discontinuity)
         segment = self._timeline.place(publication.segment, publication.variant, run)
@@ -233,6 +242,7 @@ class Channel:
             shift=self._timeline.shift(run),
             key=publication.key,
             map_key=publication.map_key,
+            size=publication.size,
         )
 
     def _lose(self, publication: Publication, target_duration: int) -> None:
@@ -278,6 +288,7 @@ class Channel:
 
     def _restore(self, memory: ChannelMemory) -> None:
         self._source = memory.variants or self._source
+        self._runs = tuple(memory.runs)
         self._timeline = recalled_timeline(memory)
         all_ended = all(one.state.ended for one in memory.playlists if one.state.current)
         for playlist in memory.playlists:

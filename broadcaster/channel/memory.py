@@ -62,6 +62,7 @@ class Change:
     shift: timedelta  # of the run's times
     key: str
     map_key: str | None = None
+    size: int = 0  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class ChannelMemory:
     playlists: Sequence[PlaylistMemory] = ()
     variants: VariantsListed | None = None
     shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
+    runs: Sequence[str] = ()  # ids of the latest, newest last
 
 
 class Ledger(Protocol):

@@ -14,6 +14,7 @@ from broadcaster.web import playlists
 from broadcaster.web.beacon import BEACON, Beacon, beacon
 from broadcaster.web.bulletin import BULLETIN, Bulletin, events
 from broadcaster.web.connections import CONNECTIONS, Connections
+from broadcaster.web.dashboard import Dashboard, add_dashboard
 from broadcaster.web.health import CHANNEL, HEALTH, Health, health
 from broadcaster.web.page import PAGE, VIEWER_DIR, index, page_config
 from broadcaster.web.playlists import WAITING_ROOM
@@ -33,7 +34,7 @@ class PublicOptions:
 
     ``viewer_dir`` is served at ``/`` if it is there, ``page`` is what its page is told. Up to
     ``max_waiters`` requests wait for a later version of a playlist at a time, on at most ``max_connections``.
-    ``signaling`` is the tracker, where it is on.
+    ``signaling`` is the tracker, where it is on; ``dashboard`` the operator's, if all the world may see it.
     """
 
     viewer_dir: Path
@@ -41,6 +42,7 @@ class PublicOptions:
     max_waiters: int = 5000
     max_connections: int = 10_000
     signaling: Signaling | None = None
+    dashboard: Dashboard | None = None
 
 
 def make_public_app(
@@ -68,6 +70,8 @@ def make_public_app(
         app.router.add_get("/live/tracker", options.signaling.handle, name="tracker", allow_head=False)
     app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
     app.router.add_get("/health", health, name="health")
+    if options.dashboard:
+        add_dashboard(app, options.dashboard)
     if options.viewer_dir.is_dir():
         app.router.add_get("/", index, name="index")
         app.router.add_get("/config.json", page_config, name="page_config")

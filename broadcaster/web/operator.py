@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from broadcaster.channel import Channel
 from broadcaster.web.connections import CONNECTIONS, Connections
+from broadcaster.web.dashboard import Dashboard, add_dashboard
 from broadcaster.web.health import CHANNEL, HEALTH, Health, health
 
 MAX_CONNECTIONS = 100
@@ -14,14 +15,18 @@ MAX_CONNECTIONS = 100
 REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
 
 
-def make_operator_app(channel: Channel, report: Health, registry: CollectorRegistry) -> web.Application:
-    """``/metrics`` for Prometheus, and ``/health``."""
+def make_operator_app(
+    channel: Channel, report: Health, registry: CollectorRegistry, dashboard: Dashboard | None = None
+) -> web.Application:
+    """``/metrics`` for Prometheus, ``/health``, and the dashboard."""
     app = web.Application()
     app[CONNECTIONS] = Connections(MAX_CONNECTIONS)
     app.on_response_prepare.append(_on_answer)
     app[CHANNEL], app[HEALTH], app[REGISTRY] = channel, report, registry
     app.router.add_get("/metrics", _metrics, name="metrics")
     app.router.add_get("/health", health, name="health")
+    if dashboard:
+        add_dashboard(app, dashboard)
     return app
 
 

@@ -1,0 +1,83 @@
+"""What the operator's dashboard is given to draw."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpClient
+
+from broadcaster.events import SegmentUploaded
+from broadcaster.web import Dashboard, History, make_operator_app
+from broadcaster.web.history import ROWS
+from tests.support.site import Site
+
+
+class Desk:
+    """A site, its history, and the operator's application with a dashboard."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site = Site(folder)
+        self.history = History(self.site.registry, lambda: self.site.now)
+        page = folder / "dashboard"
+        page.mkdir()
+        (page / "index.html").write_text("<title>dashboard</title>")
+        self.app: web.Application = make_operator_app(
+            self.site.channel,
+            lambda: self.site.report,
+            self.site.registry,
+            Dashboard(page, folder / "vendor", self.history, 0.09),
+        )
+
+    def look(self, later: float = 5) -> None:
+        self.site.now += timedelta(seconds=later)
+        self.history.look()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+async def test_rows(desk: Desk, aiohttp_client: AiohttpClient) -> None:
+    """Each row has the metrics as they stood and the longest times since the one before; none comes twice."""
+    client = await aiohttp_client(desk.app)
+    desk.look()
+    desk.site.go_live("0")
+    for seconds in (0.2, 0.4, 0.3):
+        desk.history(SegmentUploaded("0", "key", 1000, seconds))
+    desk.look()
+    desk.look()
+    answer = await client.get("/dashboard/data.json")
+    assert answer.headers["Cache-Control"] == "no-store"
+    body = await answer.json()
+    assert [row["published"] for row in body["rows"]] == [0, 1, 1]
+    assert [row["uploadTime"] for row in body["rows"]] == [None, 0.4, None]
+    assert body["variants"] == ["0"]
+    assert body["prices"]["compareEgressPerGb"] == 0.09
+    since = body["rows"][1]["time"]
+    newer = await (await client.get("/dashboard/data.json", params={"since": since})).json()
+    assert newer["rows"] == body["rows"][2:]
+
+
+async def test_the_page(desk: Desk, aiohttp_client: AiohttpClient) -> None:
+    """It is served below its own address, and a wrong question gets a clear answer."""
+    client = await aiohttp_client(desk.app)
+    assert "dashboard" in await (await client.get("/dashboard")).text()
+    assert (await client.get("/dashboard/data.json?since=x")).status == 400
+    assert (await client.get("/dashboard/data.json?since=nan")).status == 200
+
+
+async def test_it_is_the_operators_alone(desk: Desk, aiohttp_client: AiohttpClient) -> None:
+    """The public listener has no dashboard unless it is asked for."""
+    client = await aiohttp_client(desk.site.app)
+    assert (await client.get("/dashboard")).status == 404
+
+
+def test_the_history_is_bounded(desk: Desk) -> None:
+    """The last hour is kept, and nothing older."""
+    for _ in range(ROWS + 5):
+        desk.look()
+    rows = desk.history.since(0)
+    assert len(rows) == ROWS
+    assert rows[0]["time"] == (desk.site.now.timestamp() - 5 * (ROWS - 1)) * 1000

@@ -1,0 +1,31 @@
+// Keeps the last hour of the service's figures, and asks for what is new.
+
+const MOST = 720; // rows; what the service keeps
+
+/** Rows old and new, without repetition; fewer than before when the service has started anew. */
+export function merge(rows, fresh) {
+  const newest = rows.at(-1)?.time ?? 0;
+  const added = fresh.filter(({ time }) => time > newest);
+  const restarted = added.length > 0 && rows.length > 0 && added[0].requests < rows.at(-1).requests;
+  return [...(restarted ? [] : rows), ...added].slice(-MOST);
+}
+
+/** Asks at `url` every `seconds` and tells `draw({rows, ...what stands now})`, or `draw(null)` when it cannot. */
+export async function follow({ url, draw, seconds = 5, get = fetch, sleep = pause, again = () => true }) {
+  let rows = [];
+  do {
+    try {
+      const answer = await get(`${url}?since=${rows.at(-1)?.time ?? 0}`, { cache: "no-store" });
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      const now = await answer.json();
+      rows = merge(rows, now.rows);
+      draw({ ...now, rows });
+    } catch (error) {
+      console.warn(error);
+      draw(null);
+    }
+    await sleep(1000 * seconds);
+  } while (again());
+}
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -1,0 +1,68 @@
+// What the operator's dashboard makes of the service's figures.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { follow, merge } from "../dashboard/js/feed.js";
+import { money, peerShare, pollers, rate, rates } from "../dashboard/js/figures.js";
+import { bytes, dollars, percent } from "../dashboard/js/words.js";
+
+const row = (seconds, more = {}) => ({ time: 1000 * seconds, requests: 0, ...more });
+const prices = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.09 };
+
+test("rows are kept once and in order, and not beyond a restart of the service", () => {
+  const rows = [row(1, { requests: 5 }), row(2, { requests: 6 })];
+  assert.deepEqual(merge(rows, [row(2, { requests: 6 }), row(3, { requests: 7 })]).map(({ time }) => time), [1000, 2000, 3000]);
+  assert.deepEqual(merge(rows, [row(9, { requests: 0 })]).map(({ time }) => time), [9000]);
+});
+
+test("counters become rates", () => {
+  const rows = [row(0, { polls: 0 }), row(5, { polls: 10 }), row(10, { polls: 40 })];
+  assert.equal(rate(rows, "polls"), 4);
+  assert.deepEqual(rates(rows, "polls"), [null, 2, 6]);
+  assert.equal(rate(rows.slice(0, 1), "polls"), null);
+});
+
+test("those who poll are told from those who wait", () => {
+  const start = row(0, { mediaPolls: 0, mainPolls: 0, wakeUps: 0 });
+  assert.equal(pollers([start, row(10, { mediaPolls: 100, mainPolls: 0, wakeUps: 50 })], 2), 10);
+  assert.equal(pollers([start], 2), null);
+});
+
+test("the share of peers, and nothing before anybody has reported", () => {
+  assert.equal(peerShare({ bucketBytes: 25, peerBytes: 75 }), 0.75);
+  assert.equal(peerShare({ bucketBytes: 0, peerBytes: 0 }), null);
+});
+
+test("money: operations and storage against egress", () => {
+  const all = { operationsA: 1e6, operationsB: 1e6, storedByteSeconds: 1e9 * 30 * 24 * 3600, bucketBytes: 50e9, peerBytes: 50e9 };
+  const { spent, compared, saved } = money([row(0, all)], prices);
+  assert.ok(Math.abs(spent - (4.5 + 0.36 + 0.015)) < 1e-9);
+  assert.ok(Math.abs(compared - 9) < 1e-9);
+  assert.equal(saved, compared - spent);
+  assert.equal(money([], prices), null);
+});
+
+test("figures are written as people read them", () => {
+  assert.equal(bytes(999), "999 B");
+  assert.equal(bytes(1.25e9), "1.3 GB");
+  assert.equal(percent(null), "–");
+  assert.equal(dollars(-0.5), "−$0.5000");
+});
+
+test("asks for what is new, and says so when the service does not answer", async () => {
+  const answers = [{ rows: [row(1)], health: {} }, null, { rows: [row(2)], health: {} }];
+  const asked = [];
+  const drawn = [];
+  await follow({
+    url: "data.json",
+    draw: (now) => drawn.push(now && now.rows.length),
+    get: async (url) => {
+      asked.push(url);
+      const body = answers.shift();
+      return body ? { ok: true, json: async () => body } : { ok: false, status: 500 };
+    },
+    sleep: async () => {},
+    again: () => answers.length > 0,
+  });
+  assert.deepEqual(drawn, [1, null, 2]);
+  assert.deepEqual(asked, ["data.json?since=0", "data.json?since=1000", "data.json?since=1000"]);
+});

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from broadcaster.events import (
     Event,
@@ -52,6 +55,10 @@ class Metrics:
         """Add a gauge that is read when it is scraped."""
         Gauge(f"broadcaster_{name}", text, registry=self._registry).set_function(value)
 
+    def count(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, int]]) -> None:
+        """Add a counter that something else keeps, by the values of a label; read when it is scraped."""
+        self._registry.register(_Counts(f"broadcaster_{name}", text, label, values))
+
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         match event:
@@ -70,6 +77,20 @@ class Metrics:
                     self._delay.labels(variant).observe(max(delay, 0))
             case StreamStarted():
                 self._streams.inc()
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts(Collector):
+    name: str
+    text: str
+    label: str
+    values: Callable[[], Mapping[str, int]]
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(self.name, self.text, labels=[self.label])
+        for value, count in self.values().items():
+            family.add_metric([value], count)
+        yield family
 
 
 def process_registry() -> CollectorRegistry:

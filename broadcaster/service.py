@@ -123,6 +123,7 @@ class _Parts:
         recalled = journal.recall()
         self._settings = settings
         self._journal = journal
+        self._store = store
         self._spool = _spool(settings)
         self._signaling: Signaling | None = None
         self.channel = Channel(
@@ -189,6 +190,12 @@ class _Parts:
         metrics.watch("spool_bytes", "Bytes that wait in the spool", lambda: self._spool.size)
         metrics.watch("spool_limit_bytes", "Bytes that may wait in the spool", lambda: self._spool.limit)
         metrics.watch("stored_bytes", "Bytes of segments in the bucket", lambda: self._journal.stored_bytes)
+        metrics.count(
+            "bucket_operations",
+            "Requests to the bucket by price class: a, b or free",
+            "class",
+            lambda: self._store.operations,
+        )
         metrics.watch("deleted_objects", "Objects deleted since the start", lambda: self.sweeper.deleted)
         metrics.watch(
             "journal_failing",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from asyncio import Transport
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -68,7 +68,7 @@ class Signaling:
             headers = {hdrs.UPGRADE: "websocket", hdrs.CACHE_CONTROL: "no-store"}
             return web.Response(status=426, text="A WebSocket without subprotocols.\n", headers=headers)
         try:
-            number = self.tracker.connect(site_of(request), self._pass_time())
+            number = self.tracker.connect(site_of(request.remote, request.headers), self._pass_time())
         except Refused as refused:
             headers = {hdrs.RETRY_AFTER: RETRY_AFTER, hdrs.CACHE_CONTROL: "no-store"}
             return web.Response(status=503, text=f"Not now: {refused}.\n", headers=headers)
@@ -178,16 +178,15 @@ class TrackerCollector(Collector):
         yield refused
 
 
-def site_of(request: web.Request) -> str | None:
+def site_of(remote: str | None, headers: Mapping[str, str]) -> str | None:
     """Where a request comes from, as far as sharing a limit goes: an IPv4 address, or an IPv6 site.
 
     An address that is not of the Internet is a tunnel or a proxy of ours, which says whom it serves; if it
     does not, nothing is known. A proxy must not let clients set these headers; who lies to one that does
     escapes the limits of an address, not the others.
     """
-    address = _address(request.remote)
+    address = _address(remote)
     if address is None or not address.is_global:
-        headers = request.headers
         forwarded = headers.get("CF-Connecting-IP") or headers.get(hdrs.X_FORWARDED_FOR, "").split(",")[-1]
         address = _address(forwarded.strip())
     if isinstance(address, IPv6Address):

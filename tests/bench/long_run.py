@@ -48,7 +48,7 @@ class Hole:
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
         """Delete objects."""
 
-    def url(self, key: str) -> str:
+    async def url(self, key: str) -> str:
         return f"https://video.example.com/{key}"
 
 

@@ -1,0 +1,41 @@
+"""The operator's dashboard in a real Chromium, while a stream is on and after the bucket has gone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.page import no_complaints
+from tests.support.stage import stage
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page, scheme: str) -> None:
+    """It shows the stream's figures and curves, and says so when the service no longer answers."""
+    pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    with no_complaints(page):
+        async with stage(tmp_path, bucket, segment_seconds=1, patient=True) as on:
+            await on.owncast.go_live()
+            await on.owncast.wait_for_segments(4)
+            await page.goto(f"{on.service.admin_address}/dashboard")
+            await page.get_by_text("Stream: live").wait_for()
+            published = page.locator("#now div", has=page.get_by_text("Segments listed")).locator("dd")
+            await page.wait_for_function(
+                "() => document.querySelectorAll('.uplot canvas').length === 6", timeout=20_000
+            )
+            await on.owncast.wait_for_segments(16)
+            await page.wait_for_timeout(6000)  # a row more, which comes every five seconds
+            assert int(await published.inner_text()) >= 12
+            delay = page.locator("#now div", has=page.get_by_text("Publish delay")).locator("dd")
+            assert (await delay.inner_text()).endswith(" ms")
+            operations = page.locator("#money div", has=page.get_by_text("Class A operations")).locator("dd")
+            assert int((await operations.inner_text()).replace(",", "")) >= 16
+            await page.screenshot(path=pictures / f"dashboard-{scheme}.png", full_page=True)
+            await on.service.stop()
+            await page.get_by_text("The service does not answer").wait_for()
+            assert await page.locator("#trouble").is_visible()

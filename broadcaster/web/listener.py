@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from broadcaster.errors import ConfigError
 from broadcaster.web.connections import CONNECTIONS
@@ -20,6 +22,24 @@ MAX_LINE_BYTES = 4096
 MAX_FIELD_BYTES = 4096
 
 
+class _OurFaults(logging.Filter):
+    """Lets through what is our fault, without the address of whoever met it.
+
+    A request that is none would be logged with a traceback for each: strangers send them all day long.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            return False
+        if "%s" in str(record.msg):
+            record.msg, record.args = "Error handling a request", ()
+        return True
+
+
+logger = logging.getLogger(__name__)
+logger.addFilter(_OurFaults())
+
+
 @asynccontextmanager
 async def listening(app: web.Application, host: str, port: int, settings: str) -> AsyncIterator[str]:
     """Serve while inside; yields the address.
@@ -29,6 +49,8 @@ async def listening(app: web.Application, host: str, port: int, settings: str) -
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=logger,
+        auto_decompress=False,  # nobody sends us much, and a small body can become a large one
         handler_cancellation=True,  # a client that leaves frees its place in the waiting room
         keepalive_timeout=KEEPALIVE_TIMEOUT,
         shutdown_timeout=SHUTDOWN_TIMEOUT,

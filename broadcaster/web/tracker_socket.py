@@ -112,8 +112,6 @@ class Signaling:
             if number not in self._sockets:
                 await socket.close(code=WSCloseCode.POLICY_VIOLATION)
                 return
-        if socket.close_code == WSCloseCode.MESSAGE_TOO_BIG:
-            self.tracker.refused[Refusal.TOO_LARGE] += 1
 
     async def _perform(self, actions: list[Action]) -> None:
         for action in actions:

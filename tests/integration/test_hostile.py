@@ -1,0 +1,136 @@
+"""A crawl of the public listener by somebody who means no good."""
+
+import asyncio
+import base64
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from broadcaster.config import VIEWER_DIR
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from tests.support.hls_writer import HlsWriter
+from tests.support.hostile import hostile_requests
+from tests.support.service import Service, running_service
+
+AT_ONCE = 40
+PATIENCE, IDLE = 3.0, 1.0  # seconds for the first byte, and for each of the others
+SECRET = b"the quick brown fox has a secret"
+SOCKETS = 300
+MEBIBYTE = 2**20
+STATUS = re.compile(rb"^HTTP/1\.[01] (\d{3}) ", re.MULTILINE)
+
+
+async def answer(port: int, request: bytes) -> bytes:
+    """Everything that comes back on a connection of its own, until it is over or nothing more comes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b""
+    try:
+        writer.write(request)
+        async with asyncio.timeout(PATIENCE) as patience:
+            while data := await reader.read(65_536):
+                body += data
+                patience.reschedule(asyncio.get_running_loop().time() + IDLE)
+    except (ConnectionError, TimeoutError):
+        pass
+    finally:
+        writer.close()
+    return body
+
+
+async def crawl(port: int) -> dict[int, int]:
+    """Send them all; returns how often each status came."""
+    places, statuses = asyncio.Semaphore(AT_ONCE), dict[int, int]()
+
+    async def one(request: bytes) -> None:
+        async with places:
+            body = await answer(port, request)
+        for status in map(int, STATUS.findall(body)):
+            statuses[status] = statuses.get(status, 0) + 1
+            assert status < 500, (status, request[:300])
+        assert SECRET not in body, request[:300]
+        assert b"root:x:0" not in body, request[:300]
+        assert b"broadcaster_requests_total" not in body, request[:300]
+        assert b"Traceback" not in body, request[:300]
+
+    async with asyncio.TaskGroup() as group:
+        for request in hostile_requests():
+            group.create_task(one(request))
+    assert sum(statuses.values()) > 1500  # the others never finish, and get no answer
+    return statuses
+
+
+async def flood_tracker(address: str) -> None:
+    """Sockets that say nothing of sense, all at once."""
+
+    async def one(session: aiohttp.ClientSession, number: int) -> None:
+        try:
+            async with session.ws_connect(f"{address}/live/tracker") as socket:
+                await socket.send_str("{" * number)
+                await socket.send_bytes(secrets.token_bytes(100 * number))
+                await socket.send_str('{"action":"announce","info_hash":"' + "x" * 100_000)
+                async with asyncio.timeout(PATIENCE):
+                    await socket.receive()
+        except aiohttp.ClientError:
+            pass  # turned away
+
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*(one(session, number) for number in range(SOCKETS)))
+
+
+async def half_sockets(port: int) -> None:
+    """Upgrades that are never used."""
+    key = base64.b64encode(secrets.token_bytes(16)).decode()
+    request = (
+        f"GET /live/tracker HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    await asyncio.gather(*(answer(port, request.encode() + b"\xff" * 50) for _ in range(SOCKETS)))
+
+
+def prepare(tmp_path: Path) -> tuple[Path, Path]:
+    """An HLS folder with a stream, and a page beside which there is something that nobody shall see."""
+    viewer, hls = tmp_path / "viewer" / "public", tmp_path / "hls"
+    shutil.copytree(VIEWER_DIR, viewer)
+    for folder in (tmp_path, viewer.parent):
+        (folder / "secret.txt").write_bytes(SECRET)
+        (folder / ".env").write_bytes(SECRET)
+    HlsWriter(hls / "0").write(range(6))
+    return viewer, hls
+
+
+async def test_a_hostile_crawl(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Whatever is asked: no 5xx, no file outside the page, no traceback, bounded memory; players play on."""
+    viewer, hls = prepare(tmp_path)
+    assert sum(1 for _ in hostile_requests()) >= 2000
+    async with running_service(tmp_path, hls, bucket, BROADCASTER_VIEWER_DIR=str(viewer)) as service:
+        await plays(service)
+        port = int(service.address.rpartition(":")[2])
+        assert service.child
+        process = psutil.Process(service.child.pid)
+        await crawl(port)  # whatever is made only once
+        before = process.memory_info().rss / MEBIBYTE
+        statuses = await crawl(port)
+        await flood_tracker(service.address)
+        await half_sockets(port)
+        growth = process.memory_info().rss / MEBIBYTE - before
+        print(f"statuses {dict(sorted(statuses.items()))}, memory grew by {growth:.1f} MiB")
+        assert growth < 30
+        await plays(service)
+    assert "Traceback" not in service.log.read_text()
+
+
+async def plays(service: Service) -> None:
+    """Wait until a player would get the stream."""
+
+    async def listed() -> bool:
+        url = f"{service.address}/live/0/playlist.m3u8"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status == 200
+
+    async with asyncio.timeout(30):
+        await poll(listed)

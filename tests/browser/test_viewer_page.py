@@ -1,234 +1,28 @@
-"""The viewer's page in a real Chromium, against a live stream made on the spot.
-
-The server of these tests stands in for the broadcaster: it numbers segments from 1 across encoder runs,
-marks the seams with DISCONTINUITY, and points at a "bucket" on another port.
-"""
+"""The viewer's page in a real Chromium, against a live stream made on the spot."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import re
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import imageio_ffmpeg
 import pytest
-from aiohttp import web
+from playwright.async_api import expect
 
 from tests.support.page import is_, no_complaints, seen, until
+from tests.support.station import HEIGHTS, Place, on_air
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from playwright.async_api import Page
-
-VIEWER = Path(__file__).resolve().parents[2] / "viewer" / "public"
-WINDOW = 8
-HEIGHTS = (360, 180)  # of the two variants
-M3U8 = "application/vnd.apple.mpegurl"
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One segment as the playlist lists it; run -1 is a gap."""
-
-    run: int
-    name: str
-    seconds: float
-
-
-@dataclass
-class Station:
-    """A small broadcaster: encoder runs in, playlists out."""
-
-    root: Path
-    bucket: str = ""
-    multivariant: bool = True
-    on: bool = False
-    ended: bool = False
-    runs: list[asyncio.subprocess.Process] = field(default_factory=list)
-    segments: list[Listed] = field(default_factory=list)
-
-    async def encode(self) -> None:
-        """Start an encoder: test picture, tone, two variants, 1-second segments."""
-        run = self.root / str(len(self.runs))
-        for variant in range(len(HEIGHTS)):
-            (run / str(variant)).mkdir(parents=True)
-        sizes = [f"scale=-2:{height}" for height in HEIGHTS]
-        outputs = itertools.chain.from_iterable(
-            [
-                *("-map", "0:v", "-map", "1:a", "-vf", size, "-c:v", "libx264", "-preset", "ultrafast"),
-                *("-pix_fmt", "yuv420p", "-g", "15", "-sc_threshold", "0", "-c:a", "aac", "-b:a", "64k"),
-                *("-f", "hls", "-hls_time", "1", "-hls_list_size", "0", "-hls_flags", "temp_file"),
-                *(
-                    "-hls_segment_filename",
-                    str(run / str(variant) / "s-%d.ts"),
-                    str(run / str(variant) / "s.m3u8"),
-                ),
-            ]
-            for variant, size in enumerate(sizes)
-        )
-        inputs = (
-            "-re",
-            "-f",
-            "lavfi",
-            "-i",
-            "testsrc2=size=640x360:rate=15",
-            "-re",
-            "-f",
-            "lavfi",
-            "-i",
-            "sine=220",
-        )
-        process = await asyncio.create_subprocess_exec(
-            *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", *inputs, *outputs),
-            stdin=asyncio.subprocess.DEVNULL,
-        )
-        self.runs.append(process)
-
-    async def stop(self) -> None:
-        """Kill the encoder, as a lost connection would."""
-        if self.runs and self.runs[-1].returncode is None:
-            self.runs[-1].kill()
-            await self.runs[-1].wait()
-
-    async def start_stream(self, *, multivariant: bool) -> None:
-        """Begin a new stream at the old address; numbers go on."""
-        self.multivariant = multivariant
-        await self.encode()
-        while not self.fresh():  # noqa: ASYNC110 - the encoder is another process: it sets no event
-            await asyncio.sleep(0.05)
-        self.on, self.ended = True, False
-
-    def fresh(self) -> list[Listed]:
-        """List what the newest run has finished, in every variant, and the playlist does not have yet."""
-        run = len(self.runs) - 1
-        per_variant = [self.parse(self.root / str(run) / str(v) / "s.m3u8") for v in range(len(HEIGHTS))]
-        done = min(per_variant, key=len)
-        taken = sum(segment.run == run for segment in self.segments)
-        return [Listed(run, name, seconds) for seconds, name in done[taken:]]
-
-    @staticmethod
-    def parse(path: Path) -> list[tuple[float, str]]:
-        if not path.exists():
-            return []
-        found = re.findall(r"#EXTINF:([\d.]+),.*\n(\S+)", path.read_text())
-        return [(float(seconds), name) for seconds, name in found]
-
-    def lose_next(self) -> None:
-        """Let the next listed place be a gap, as if the bucket had refused the segment."""
-        self.segments.append(Listed(-1, "lost.ts", 1.0))
-
-    def media(self, variant: int) -> str:
-        if not self.ended:
-            self.segments += self.fresh()
-        window = self.segments[-WINDOW:]
-        before = self.segments[: len(self.segments) - len(window)]
-        lines = ["#EXTM3U", "#EXT-X-VERSION:8", "#EXT-X-TARGETDURATION:2"]
-        lines += [f"#EXT-X-MEDIA-SEQUENCE:{len(before) + 1}"]
-        lines += [f"#EXT-X-DISCONTINUITY-SEQUENCE:{len(seams(before))}"]
-        lines += ["#EXT-X-INDEPENDENT-SEGMENTS"]
-        all_seams = seams(self.segments)
-        for number, segment in enumerate(window, start=len(before)):
-            if number in all_seams:
-                lines.append("#EXT-X-DISCONTINUITY")
-            if segment.run < 0:
-                lines.append("#EXT-X-GAP")
-            lines += [f"#EXTINF:{segment.seconds:.3f},"]
-            lines += [f"{self.bucket}/{segment.run}/{variant}/{segment.name}"]
-        return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if self.ended else []), ""])
-
-    def top(self) -> str:
-        if not self.multivariant:
-            return self.media(0)
-        streams = [
-            f"#EXT-X-STREAM-INF:BANDWIDTH={height * 2500},RESOLUTION={height * 16 // 9}x{height},"
-            f'CODECS="avc1.42c01e,mp4a.40.2"\n{variant}/playlist.m3u8'
-            for variant, height in enumerate(HEIGHTS)
-        ]
-        return "\n".join(["#EXTM3U", *streams, ""])
-
-
-def seams(segments: list[Listed]) -> set[int]:
-    """Where another encoder run begins (a gap breaks nothing by itself)."""
-    real = [(number, segment.run) for number, segment in enumerate(segments) if segment.run >= 0]
-    return {number for (_, before), (number, run) in itertools.pairwise(real) if before != run}
-
-
-async def serve(app: web.Application) -> tuple[web.AppRunner, str]:
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    return runner, site_url(runner)
-
-
-def site_url(runner: web.AppRunner) -> str:
-    host, port = cast("tuple[str, int]", runner.addresses[0])
-    return f"http://{host}:{port}"
-
-
-def origin_of(station: Station) -> web.Application:
-    """Page and playlists, never a byte of video."""
-    plain = {"Cache-Control": "no-store"}
-
-    async def top(_: web.Request) -> web.Response:
-        if not station.on:
-            return web.Response(status=404, headers=plain)
-        return web.Response(text=station.top(), content_type=M3U8, headers=plain)
-
-    async def media(request: web.Request) -> web.Response:
-        variant = int(request.match_info["variant"])
-        if not station.on or not station.multivariant:
-            return web.Response(status=404, headers=plain)
-        return web.Response(text=station.media(variant), content_type=M3U8, headers=plain)
-
-    async def index(_: web.Request) -> web.FileResponse:
-        return web.FileResponse(VIEWER / "index.html")
-
-    app = web.Application()
-    app.router.add_get("/live/playlist.m3u8", top)
-    app.router.add_get(r"/live/{variant:\d}/playlist.m3u8", media)
-    app.router.add_get("/", index)
-    app.router.add_static("/", VIEWER)
-    return app
-
-
-def bucket_of(station: Station) -> web.Application:
-    """Segments, open to every origin."""
-
-    async def cors(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers["Access-Control-Allow-Origin"] = "*"
-
-    app = web.Application()
-    app.on_response_prepare.append(cors)
-    app.router.add_static("/", station.root)
-    return app
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a test plays with."""
-
-    station: Station
-    url: str
 
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    """Serve the page, the playlists and the bucket on ports of their own."""
-    if not (VIEWER / "vendor" / "hls.min.mjs").exists():
-        pytest.fail("viewer/public/vendor is missing: run `npm ci && npm run vendor` in viewer/")
-    station = Station(tmp_path / "bucket")
-    station.root.mkdir()
-    bucket, station.bucket = await serve(bucket_of(station))
-    origin, url = await serve(origin_of(station))
-    yield Place(station, url)
-    await station.stop()
-    await origin.cleanup()
-    await bucket.cleanup()
+    """Put a station on the air."""
+    async with on_air(tmp_path) as place:
+        yield place
 
 
 async def test_page_follows_streams_from_offline_to_the_next_stream(
@@ -299,3 +93,99 @@ async def test_sound_quality_and_going_back_to_live(page: Page, place: Place) ->
         state = await until(page, lambda s: not s["behind"] and not s["paused"], 5)
         assert state["latency"] < behind["latency"] - 2
         assert (await page.evaluate("() => Object.isFrozen(window.broadcasterViewer)")) is True
+
+
+async def test_keyboard_alone_is_enough(page: Page, place: Place) -> None:
+    """Every shortcut does what the list of shortcuts says, and the list can be reached and left by key."""
+    await place.station.start_stream(multivariant=True)
+    with no_complaints(page):
+        await page.goto(place.url)
+        await until(page, lambda s: s["status"] == "live" and s["time"] > 0, 12)
+        await page.keyboard.press("k")
+        await until(page, lambda s: s["paused"], 3)
+        await page.keyboard.press("Space")
+        await until(page, lambda s: not s["paused"], 3)
+        await page.keyboard.press("m")
+        await until(page, lambda s: not s["muted"], 3)
+        for _ in range(4):
+            await page.keyboard.press("ArrowDown")
+        await until(page, lambda s: s["volume"] == pytest.approx(0.8), 3)
+        await page.keyboard.press("f")
+        await until(page, lambda s: s["fullscreen"], 5)
+        await page.keyboard.press("f")
+        await until(page, lambda s: not s["fullscreen"], 5)
+        await page.keyboard.press("p")
+        await until(page, lambda s: s["pip"], 5)
+        await page.keyboard.press("p")
+        await until(page, lambda s: not s["pip"], 5)
+        await page.keyboard.press("i")
+        await until(page, lambda s: s["statsOpen"], 3)
+        statistics = page.get_by_role("complementary", name="Statistics")
+        await expect(statistics).to_be_focused()
+        await page.keyboard.press("ArrowDown")  # scrolls there
+        await page.keyboard.press("Escape")
+        await until(page, lambda s: not s["statsOpen"] and s["volume"] == pytest.approx(0.8), 3)
+        await expect(page.locator("body")).to_be_focused()
+        await page.keyboard.press("?")
+        shortcuts = page.get_by_role("dialog", name="Keyboard shortcuts")
+        await shortcuts.wait_for()
+        await page.get_by_role("switch", name="Use single keys").uncheck()
+        await page.keyboard.press("Escape")
+        await shortcuts.wait_for(state="hidden")
+        await page.keyboard.press("k")
+        await until(page, lambda s: not s["shortcuts"] and not s["paused"], 3)
+
+        await page.reload()  # what was chosen is kept
+        state = await until(page, lambda s: s["status"] == "live" and s["time"] > 0, 12)
+        assert (state["volume"], state["shortcuts"]) == (pytest.approx(0.8), False)
+
+
+async def test_streamers_own_server_helps_out(page: Page, place: Place) -> None:
+    """A broadcaster that is away gives way to the streamer's own playlist, said so, until it is back."""
+    station = place.station
+    station.config = {
+        "fallbackUrl": "/hls/stream.m3u8",
+        "fallbackAfterSeconds": 2,
+        "title": "From the harbour",
+    }
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    await station.start_stream(multivariant=True)
+    with no_complaints(page):
+        await page.goto(place.url)
+        await until(page, lambda s: s["status"] == "live" and s["time"] > 0, 12)
+        assert await page.get_by_role("heading", name="The harbour").is_visible()
+        assert not any("/hls/" in url for url in requested)
+
+        station.away = True
+        playing = await until(page, lambda s: s["fallback"] and s["status"] == "live" and s["time"] > 0, 60)
+        notice = page.get_by_text("The usual way to you is interrupted")
+        assert await notice.is_visible()
+        assert any("/hls/segments/" in url for url in requested)
+
+        station.away = False
+        back = await until(page, lambda s: not s["fallback"] and s["status"] == "live" and s["time"] > 0, 60)
+        assert back["sessions"] == playing["sessions"] + 1
+        assert await page.get_by_text("The usual way is back.").is_visible()
+        await notice.wait_for(state="hidden")
+
+
+async def test_operators_title_colours_words_and_poster(page: Page, place: Place) -> None:
+    """What config.json says is what the page shows, within the content security policy."""
+    place.station.config = {
+        "title": "The harbour",
+        "colors": {"accent": "#ffcc00", "live": "not a colour"},
+        "texts": {"offlineTitle": "Back on Sunday at ten"},
+        "poster": "/favicon.svg",
+    }
+    with no_complaints(page):
+        await page.goto(place.url)
+        await until(page, is_("offline"), 10)
+        assert await page.title() == "The harbour"
+        assert await page.get_by_text("Back on Sunday at ten", exact=True).is_visible()
+        await page.locator("#poster").wait_for()
+        assert await page.evaluate("document.querySelector('#poster').naturalWidth") > 0
+        style = "getComputedStyle(document.documentElement).getPropertyValue"
+        assert await page.evaluate(f"{style}('--accent')") == "#ffcc00"
+        assert await page.evaluate(f"{style}('--on-accent')") == "#000000"
+        assert await page.evaluate(f"{style}('--live')") == "#d3263f"

@@ -1,28 +1,80 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { loadConfig, parseConfig } from "../public/js/config.js";
+import { defaults, loadConfig, parseConfig } from "../public/js/config.js";
+import { defaultTexts } from "../public/js/texts.js";
 
 const base = "https://page.example/watch/";
 
-test("without settings the service's own playlist is played", () => {
+test("without settings the service's own addresses are used, and nothing that needs an operator's word", () => {
   for (const raw of [null, undefined, 7, "x", [], {}]) {
-    assert.deepEqual(parseConfig(raw, base), {
-      playlistUrl: "https://page.example/live/playlist.m3u8",
-      title: "Live stream",
-    });
+    const config = parseConfig(raw, base);
+    assert.equal(config.playlistUrl, "https://page.example/live/playlist.m3u8");
+    assert.equal(config.eventsUrl, "https://page.example/live/events");
+    assert.deepEqual([config.title, config.mode, config.fallbackAfterSeconds], ["Live stream", "low-delay", 20]);
+    for (const name of ["trackerUrl", "beaconUrl", "fallbackUrl", "poster"]) assert.equal(config[name], null, name);
+    assert.deepEqual(config.iceServers, []);
+    assert.deepEqual(config.colors, defaults.colors);
+    assert.deepEqual(config.costs, defaults.costs);
+    assert.deepEqual(config.texts, defaultTexts);
   }
 });
 
 test("a playlist elsewhere and a title are taken", () => {
   const config = parseConfig({ playlistUrl: "https://live.example/a.m3u8", title: " My show " }, base);
-  assert.deepEqual(config, { playlistUrl: "https://live.example/a.m3u8", title: "My show" });
-  assert.ok(Object.isFrozen(config));
+  assert.deepEqual([config.playlistUrl, config.title], ["https://live.example/a.m3u8", "My show"]);
+  assert.equal(config.eventsUrl, "https://live.example/events"); // a static page needs to name the playlist only
+  for (const part of [config, config.colors, config.costs, config.texts, config.iceServers]) {
+    assert.ok(Object.isFrozen(part));
+  }
 });
 
 test("only http and https addresses are taken", () => {
   for (const bad of ["javascript:alert(1)", "data:text/plain,x", "file:///etc/passwd", "http://", "", 3]) {
-    assert.equal(parseConfig({ playlistUrl: bad }, base).playlistUrl, "https://page.example/live/playlist.m3u8");
+    const names = ["playlistUrl", "beaconUrl", "fallbackUrl", "poster", "trackerUrl", "eventsUrl"];
+    const config = parseConfig(Object.fromEntries(names.map((name) => [name, bad])), base);
+    const [playlistUrl, ...others] = names.map((name) => config[name]);
+    assert.equal(playlistUrl, "https://page.example/live/playlist.m3u8");
+    assert.deepEqual(others, [null, null, null, null, "https://page.example/live/events"]);
   }
+});
+
+test("a tracker is a WebSocket, on the page's own host or elsewhere", () => {
+  const cases = [
+    ["/live/tracker", "wss://page.example/live/tracker"],
+    ["ws://peers.example/", "ws://peers.example/"],
+    ["https://peers.example/a", "wss://peers.example/a"],
+    ["udp://peers.example/", null],
+  ];
+  for (const [given, found] of cases) assert.equal(parseConfig({ trackerUrl: given }, base).trackerUrl, found);
+});
+
+test("null switches the events off", () => {
+  assert.equal(parseConfig({ eventsUrl: null }, base).eventsUrl, null);
+});
+
+test("each wrong value alone takes its default", () => {
+  const config = parseConfig(
+    {
+      mode: "fast",
+      fallbackAfterSeconds: "10",
+      colors: { accent: "red", live: " #00AA00 ", other: "#123456" },
+      costs: { classAPerMillion: 5, classBPerMillion: -1, storagePerGbMonth: Number.NaN, compareEgressPerGb: "0.1" },
+      texts: { offlineTitle: " Back on Sunday ", offlineText: 7, nonsense: "x", toString: "y" },
+    },
+    base,
+  );
+  assert.deepEqual([config.mode, config.fallbackAfterSeconds], ["low-delay", 20]);
+  assert.deepEqual(config.colors, { accent: "#5b4bdb", live: "#00AA00" });
+  assert.deepEqual(config.costs, { ...defaults.costs, classAPerMillion: 5 });
+  assert.deepEqual(config.texts, { ...defaultTexts, offlineTitle: "Back on Sunday" });
+});
+
+test("only ICE servers that a browser takes are passed on", () => {
+  const turn = { urls: ["turn:a.example:3478", "turns:a.example"], username: "u", credential: "c" };
+  const wrong = [null, 7, {}, { urls: [] }, { urls: "http://a.example" }, { urls: ["stun:a", 7] }];
+  const { iceServers } = parseConfig({ iceServers: [{ urls: "stun:b.example" }, turn, ...wrong] }, base);
+  assert.deepEqual(iceServers, [{ urls: ["stun:b.example"] }, turn]);
+  assert.deepEqual(parseConfig({ iceServers: {} }, base).iceServers, []);
 });
 
 test("a missing, broken or unreachable config.json means the defaults", async () => {

@@ -9,6 +9,7 @@ class FakeVideo extends EventTarget {
   seeking = false;
   videoHeight = 720;
   end = null;
+  textTracks = Object.assign(new EventTarget(), { *[Symbol.iterator]() {} });
   get seekable() {
     return { length: this.end === null ? 0 : 1, end: () => this.end };
   }
@@ -18,6 +19,7 @@ function player() {
   const video = new FakeVideo();
   const heard = [];
   const tell = {
+    captions: () => {},
     level: ({ height }) => heard.push(`level ${height}`),
     stall: () => heard.push("stall"),
     over: (reason) => heard.push(reason),

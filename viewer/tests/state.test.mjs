@@ -23,16 +23,24 @@ test("a subscriber hears the present state, then changes only, and can leave", (
   assert.deepEqual(heard, [["offline", "offline"], ["live", "offline"]]);
 });
 
-test("bytes add up by the host they came from", () => {
+test("bytes add up by source and by the host they came from, and are shown when asked to", () => {
   const store = createStore();
   const ledger = createLedger(store);
-  ledger.add("a.example", 1000);
-  ledger.add("b.example", 5);
-  ledger.add("a.example", 500);
-  ledger.add("", 7);
-  ledger.add("c.example", undefined);
-  assert.deepEqual(store.get().bytesByHost, { "a.example": 1500, "b.example": 5 });
+  ledger.add("bucket", 1000, "a.example");
+  ledger.add("bucket", 5, "b.example");
+  ledger.add("bucket", 500, "a.example");
+  ledger.add("peers", 70);
+  ledger.add("uploaded", 8);
+  ledger.add(null, 9, "owncast.example");
+  ledger.add("bucket", null, "c.example");
+  assert.deepEqual(store.get().bytesByHost, {});
+  ledger.flush();
+  assert.deepEqual(store.get().bytesByHost, { "a.example": 1500, "b.example": 5, "owncast.example": 9 });
+  assert.deepEqual(store.get().bytes, { bucket: 1505, peers: 70, uploaded: 8 });
   assert.ok(Object.isFrozen(store.get().bytesByHost));
+  const { bytes } = store.get();
+  ledger.flush();
+  assert.equal(store.get().bytes, bytes);
 });
 
 test("figures are shown as far as they are known", () => {

@@ -1,24 +1,47 @@
 // The page's settings: an optional config.json beside index.html. Nothing is taken from the address bar.
+import { parseTexts } from "./texts.js";
 
-export const defaults = Object.freeze({ playlistUrl: "/live/playlist.m3u8", title: "Live stream" });
+const MODES = Object.freeze(["low-delay", "sharing"]);
+const ICE = /^(stuns?|turns?):\S+$/;
+const COLOR = /^#[0-9a-f]{6}$/i;
 
-function httpUrl(value, base) {
-  if (typeof value !== "string" || value.trim() === "") return null;
-  try {
-    const url = new URL(value, base);
-    return url.protocol === "http:" || url.protocol === "https:" ? url.href : null;
-  } catch {
-    return null;
-  }
-}
+/** US dollars: R2's list prices, and what a gigabyte costs that leaves a rented server. */
+const costs = Object.freeze({
+  storagePerGbMonth: 0.015,
+  classAPerMillion: 4.5,
+  classBPerMillion: 0.36,
+  compareEgressPerGb: 0.09,
+});
+
+export const defaults = Object.freeze({
+  title: "Live stream",
+  playlistUrl: "/live/playlist.m3u8",
+  eventsUrl: "events", // beside the playlist, wherever that is
+  fallbackAfterSeconds: 20,
+  mode: "low-delay",
+  colors: Object.freeze({ accent: "#5b4bdb", live: "#d3263f" }),
+  costs,
+});
 
 /** Settings that are sound whatever `raw` holds: what is missing or wrong takes its default. */
 export function parseConfig(raw, base) {
-  const given = raw !== null && typeof raw === "object" ? raw : {};
-  const title = typeof given.title === "string" ? given.title.trim().slice(0, 200) : "";
+  const given = object(raw);
+  const playlistUrl = address(given.playlistUrl, base) ?? address(defaults.playlistUrl, base);
+  const events = given.eventsUrl === null ? null : address(given.eventsUrl, base);
   return Object.freeze({
-    playlistUrl: httpUrl(given.playlistUrl, base) ?? httpUrl(defaults.playlistUrl, base),
-    title: title || defaults.title,
+    title: text(given.title) ?? defaults.title,
+    playlistUrl,
+    eventsUrl: given.eventsUrl === null ? null : (events ?? address(defaults.eventsUrl, playlistUrl)),
+    trackerUrl: socket(given.trackerUrl, base),
+    beaconUrl: address(given.beaconUrl, base),
+    fallbackUrl: address(given.fallbackUrl, base),
+    fallbackAfterSeconds: number(given.fallbackAfterSeconds, 1, 3600) ?? defaults.fallbackAfterSeconds,
+    mode: MODES.includes(given.mode) ? given.mode : defaults.mode,
+    iceServers: iceServers(given.iceServers),
+    poster: address(given.poster, base),
+    colors: overlay(defaults.colors, given.colors, (value) => (COLOR.test(text(value)) ? value.trim() : null)),
+    costs: overlay(costs, given.costs, (value) => number(value, 0, 1e6)),
+    texts: parseTexts(object(given.texts)),
   });
 }
 
@@ -30,4 +53,50 @@ export async function loadConfig(base, get = fetch) {
   } catch {
     return parseConfig(null, base);
   }
+}
+
+const object = (value) => (value !== null && typeof value === "object" && !Array.isArray(value) ? value : {});
+const number = (value, least, most) =>
+  typeof value === "number" && value >= least && value <= most ? value : null;
+const text = (value) => (typeof value === "string" && value.trim() !== "" ? value.trim().slice(0, 200) : null);
+
+/** The defaults, each replaced by what `given` has under its name, if `sound` takes it (null: it does not). */
+function overlay(standard, given, sound) {
+  const own = object(given);
+  const pairs = Object.entries(standard).map(([name, value]) => [name, sound(own[name]) ?? value]);
+  return Object.freeze(Object.fromEntries(pairs));
+}
+
+function parseUrl(value, base) {
+  if (text(value) === null) return null;
+  try {
+    return new URL(value, base);
+  } catch {
+    return null;
+  }
+}
+
+function address(value, base) {
+  const url = parseUrl(value, base);
+  return url !== null && /^https?:$/.test(url.protocol) ? url.href : null;
+}
+
+/** A WebSocket's address; a path means this page's own host. */
+function socket(value, base) {
+  const url = parseUrl(value, base);
+  if (url === null || !/^(https?|wss?):$/.test(url.protocol)) return null;
+  url.protocol = url.protocol.replace("http", "ws");
+  return url.href;
+}
+
+/** RTCIceServer dictionaries, as RTCPeerConnection takes them; a wrong one would make it throw. */
+function iceServers(value) {
+  const servers = (Array.isArray(value) ? value : []).map(object).map(({ urls, username, credential }) => ({
+    urls: Object.freeze([urls ?? []].flat()),
+    ...(text(username) === null ? {} : { username, credential: text(credential) ?? "" }),
+  }));
+  const sound = servers.filter(
+    ({ urls }) => urls.length > 0 && urls.every((url) => typeof url === "string" && ICE.test(url)),
+  );
+  return Object.freeze(sound.map(Object.freeze));
 }

@@ -25,6 +25,8 @@ export async function follow({ url, store, alarm, play, wait = waitForStream, ag
       store.set({ status: "offline", levels: Object.freeze([]) });
       // Everybody's stream ends in the same second; they need not all ask in it.
       await alarm.sleep(Math.round(backoff(0, { first: 1000, most: 1000, spread: 0.9 }, random)));
+    } else if (reason === "switched") {
+      autoplay = !held; // on to what is better now
     } else {
       failures = performance.now() - since > STEADY ? 1 : failures + 1;
       autoplay = !held;

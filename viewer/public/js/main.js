@@ -1,11 +1,19 @@
 // Puts the parts together.
 import { createAlarm } from "./backoff.js";
+import { createBeacon } from "./beacon.js";
+import { createChoices } from "./choices.js";
 import { loadConfig } from "./config.js";
+import { abilities } from "./controls.js";
+import { createMeter } from "./costs.js";
 import { Hls } from "./engine.js";
+import { createFallback } from "./fallback.js";
+import { createFeed } from "./feed.js";
+import { createHistory } from "./history.js";
+import { listenToKeys } from "./keyboard.js";
 import { follow, playWith } from "./live.js";
 import { createNativePlayer } from "./native.js";
 import { createPlayer } from "./player.js";
-import { startPlaying } from "./session.js";
+import { createRequests } from "./requests.js";
 import { createStore } from "./state.js";
 import { createLedger } from "./stats.js";
 import { createUi } from "./ui.js";
@@ -14,25 +22,12 @@ const video = document.querySelector("video");
 const store = createStore();
 const ledger = createLedger(store);
 const alarm = createAlarm();
-const deck = { player: null }; // the player that is on, if any
+const deck = { player: null, feed: null }; // the player that is on, if any, and what it is fed from
 
-/** Everything a viewer can ask for. */
-const requests = Object.freeze({
-  play: () => startPlaying(video, store),
-  unmute: () => {
-    video.muted = false;
-    if (video.volume === 0) video.volume = 1;
-    requests.play();
-  },
-  goLive: () => {
-    deck.player?.goLive();
-    requests.play();
-  },
-  chooseQuality: (quality) => {
-    store.set({ quality });
-    deck.player?.setQuality(quality);
-  },
-});
+const choices = createChoices();
+const requests = createRequests({ document, video, root: document.querySelector("main"), store, deck, choices });
+const history = createHistory();
+const meter = createMeter();
 
 // For tests and the curious: a frozen picture of the state; there is nothing to set.
 Object.defineProperty(window, "broadcasterViewer", { get: () => store.get() });
@@ -43,25 +38,34 @@ function chooseEngine() {
   return { engine: null, makePlayer: null };
 }
 
-const noteSound = () => store.set({ muted: video.muted || video.volume === 0 });
-video.addEventListener("volumechange", noteSound);
-for (const name of ["play", "playing", "pause", "emptied"]) {
-  video.addEventListener(name, () => store.set({ paused: video.paused }));
-}
 // Somebody looks at the page again, or the network is back: look at once.
 document.addEventListener("visibilitychange", () => document.hidden || alarm.wake());
 window.addEventListener("online", () => alarm.wake());
 
-video.muted = true; // the only way browsers let a page start by itself
-noteSound();
-createUi(document, store, requests);
+// What this viewer chose at an earlier visit.
+const { shortcuts = true, volume = 1 } = choices.load();
+store.set({ shortcuts });
+video.volume = volume;
+
+store.subscribe(meter.note);
+setInterval(() => history.add(performance.now(), store.get()), 1000);
+createUi({ document, store, requests, can: abilities(document, video), meter, history });
+listenToKeys(document, requests, () => store.get().shortcuts);
 
 const config = await loadConfig(document.baseURI);
 const { engine, makePlayer } = chooseEngine();
-store.set({ title: config.title, engine });
+const { title, texts, colors, costs, poster } = config;
+const { mode = config.mode, p2p: wanted = true } = choices.load();
+store.set({ title, texts, colors, costs, poster, engine, mode });
 if (makePlayer === null) {
   store.set({ status: "unsupported" });
 } else {
-  const play = playWith({ video, url: config.playlistUrl, store, ledger, deck, makePlayer });
-  await follow({ url: config.playlistUrl, store, alarm, play });
+  const { playlistUrl: url, beaconUrl, fallbackUrl, fallbackAfterSeconds: afterSeconds } = config;
+  if (beaconUrl !== null) createBeacon({ url: beaconUrl, store });
+  deck.feed = createFeed({ config, store, ledger, alarm, deck, wanted, native: engine === "native", document });
+  await deck.feed.ready;
+  const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm });
+  const make = (terms) => makePlayer({ ...terms, feed: deck.feed });
+  const play = playWith({ video, url, store, ledger, deck, makePlayer: make });
+  await follow({ url, store, alarm, play: fallback.wrap(play, url), wait: fallback.wait });
 }

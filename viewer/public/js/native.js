@@ -1,8 +1,10 @@
 // A player for browsers that play HLS themselves and have no Media Source Extensions (older iPhones).
 // They tell neither levels nor bytes; the growing end of the seekable range stands in for the playlist.
+import { createCaptions } from "./captions.js";
 
-export function createNativePlayer({ video, url, tell, now = () => performance.now() }) {
+export function createNativePlayer({ video, url, caption = null, tell, now = () => performance.now() }) {
   const off = new AbortController();
+  const setCaption = createCaptions(video, { chosen: caption, tell: tell.captions, signal: off.signal });
   const on = (name, listener) => video.addEventListener(name, listener, { signal: off.signal });
   let advancedAt = null;
   let end = null;
@@ -39,9 +41,11 @@ export function createNativePlayer({ video, url, tell, now = () => performance.n
         failing: false,
         latency,
         target: latency === null ? null : 18,
+        delay: null,
       };
     },
     setQuality() {},
+    setCaption,
     goLive() {
       const latest = edge();
       if (latest !== null) video.currentTime = Math.max(0, latest - 18);

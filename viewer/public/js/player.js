@@ -1,22 +1,39 @@
 // A player made of hls.js and a video element. It reports; what to make of it is decided in session.js.
+import { createCaptions } from "./captions.js";
 import { Hls, createHls } from "./engine.js";
+import { SHARING, tuning } from "./modes.js";
 import { describeLevel, describeLevels, matchLevel } from "./quality.js";
 import { createRecovery } from "./recover.js";
-import { hostOf } from "./stats.js";
 
 /**
- * `tell` takes what happens: levels(list), level(one), stall(), bytes(source, count), over("ended" | "failed").
- * The answer is what session.js drives: facts(), setQuality(), goLive(), destroy().
+ * `tell` takes what happens: levels(list), level(one), captions(list), error(), stall(),
+ * over("ended" | "failed" | "switched"). `feed` is the page's (feed.js). The answer is what session.js drives.
  */
-export function createPlayer({ video, url, quality, tell, make = createHls, now = () => performance.now() }) {
-  const hls = make();
+export function createPlayer({ video, url, quality, caption, feed, tell, make = createHls, now = () => performance.now() }) {
+  const line = feed.connect();
+  const hls = make(line.config);
+  line.bind(hls);
   const recovery = createRecovery();
+  const off = new AbortController();
+  const setCaption = createCaptions(video, { chosen: caption, tell: tell.captions, signal: off.signal });
   const { Events, ErrorDetails } = Hls;
   let live = true;
   let advancedAt = null;
   let targetDuration = 2;
   let failing = false;
   let retry = 0;
+  let distance = null;
+  let mode = feed.mode();
+
+  /** Follows the mode and the length of the segments; `target` in seconds. */
+  function tune(segment, target) {
+    const wanted = tuning(mode, { segment, target, told: feed.told() });
+    hls.config.maxBufferLength = wanted.ahead;
+    hls.config.maxMaxBufferLength = mode === SHARING ? wanted.ahead : 120;
+    if (wanted.distance === distance || wanted.distance === null) return;
+    distance = wanted.distance;
+    hls.targetLatency = distance;
+  }
 
   const setQuality = (wanted) => {
     hls.nextLevel = matchLevel(hls.levels, wanted);
@@ -38,21 +55,25 @@ export function createPlayer({ video, url, quality, tell, make = createHls, now 
   hls.on(Events.LEVEL_UPDATED, (_event, { details }) => {
     live = details.live;
     targetDuration = details.targetduration;
+    tune(details.averagetargetduration || targetDuration, targetDuration);
     if (details.advanced) advancedAt = now();
   });
-  hls.on(Events.FRAG_LOADED, (_event, { frag, part, networkDetails }) => {
-    const address = networkDetails?.responseURL || networkDetails?.url || frag.url;
-    tell.bytes(hostOf(address), (part ?? frag).stats.loaded);
-    tellLevel();
-  });
+  hls.on(Events.FRAG_LOADED, tellLevel);
+  hls.on(Events.FRAG_CHANGED, (_event, { frag }) => feed.played(frag.url));
   hls.on(Events.MEDIA_ENDED, () => {
     if (!live) tell.over("ended");
   });
   hls.on(Events.ERROR, (_event, error) => {
+    tell.error();
     if (error.details === ErrorDetails.BUFFER_STALLED_ERROR) tell.stall();
     if (/^(manifest|level)Load/.test(error.details)) failing = true;
     if (error.fatal) repair(error);
   });
+
+  function goLive() {
+    const position = hls.liveSyncPosition;
+    if (position !== null) video.currentTime = position;
+  }
 
   function repair({ type, details, response }) {
     const { step, delay } = recovery({ type, details, status: response?.code }, now());
@@ -64,6 +85,8 @@ export function createPlayer({ video, url, quality, tell, make = createHls, now 
     retry = setTimeout(() => (step === "media" ? hls.recoverMediaError() : hls.startLoad()), delay);
   }
 
+  // Where to begin is decided when the first playlist is there, before it can be asked about its segments.
+  if (feed.duration() !== null) tune(feed.duration(), Math.ceil(feed.duration()));
   hls.loadSource(url);
   hls.attachMedia(video);
 
@@ -75,15 +98,27 @@ export function createPlayer({ video, url, quality, tell, make = createHls, now 
       failing,
       latency: advancedAt === null ? null : hls.latency,
       target: hls.targetLatency,
+      delay: hls.playingDate ? (feed.serverTime() - hls.playingDate.getTime()) / 1000 : null,
     }),
     setQuality,
-    goLive() {
-      const position = hls.liveSyncPosition;
-      if (position !== null) video.currentTime = position;
+    setCaption,
+    goLive,
+    setMode(wanted) {
+      mode = wanted;
+      const details = hls.latestLevelDetails;
+      if (!details) return;
+      tune(details.averagetargetduration || targetDuration, targetDuration);
+      goLive();
     },
+    /** Another player is to take over: there is now what this one was made without. */
+    renew: () => tell.over("switched"),
+    share: line.share,
+    news: line.news,
     destroy() {
+      off.abort();
       clearTimeout(retry);
       hls.destroy();
+      line.close();
     },
   });
 }

@@ -19,3 +19,6 @@ export function matchLevel(levels, quality) {
   const height = Number.parseInt(quality, 10);
   return height > 0 ? levels.findIndex((level) => level.height === height) : -1;
 }
+
+/** What comes after `current`, and the first again after the last. */
+export const nextOf = (list, current) => list[(list.indexOf(current) + 1) % list.length];

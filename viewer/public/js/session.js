@@ -1,5 +1,6 @@
 // One player from its start to its end: watches it, keeps the state up to date, says how it ended.
 import { isBehind } from "./stats.js";
+import { vitals } from "./vitals.js";
 import { createWatch } from "./watch.js";
 
 const TICK = 500;
@@ -13,8 +14,8 @@ export function statusAfter(verdict, status, started) {
   return null;
 }
 
-/** Plays until the stream is over ("ended") or the player is of no more use ("failed"). */
-export function runSession({ video, url, store, ledger, deck, makePlayer, autoplay, patience }) {
+/** Plays until the stream is over ("ended"), the player is of no more use ("failed") or `stop` is aborted ("switched"). */
+export function runSession({ video, url, store, ledger, deck, makePlayer, autoplay, patience, stop }) {
   return new Promise((resolve) => {
     const watch = createWatch(patience);
     let started = false;
@@ -33,7 +34,8 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
         player.destroy();
         video.removeAttribute("src");
         video.load();
-        store.set({ latency: null, behind: false, level: null });
+        ledger.flush();
+        store.set({ latency: null, delay: null, behind: false, level: null, buffer: null });
         resolve({ reason, started, held });
       });
     };
@@ -42,15 +44,18 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
       video,
       url,
       quality: store.get().quality,
+      caption: store.get().caption,
       tell: {
         levels: (levels) => store.set({ levels }),
         level: (level) => store.set({ level: keep(store.get().level, level) }),
+        error: () => store.set({ errors: store.get().errors + 1 }),
         stall: () => store.set({ stalls: store.get().stalls + 1 }),
-        bytes: (source, count) => ledger.add(source, count),
+        captions: (captions) => store.set({ captions }),
         over,
       },
     });
     deck.player = player;
+    stop?.addEventListener("abort", () => over("switched"));
     store.set({ sessions: store.get().sessions + 1 });
 
     function tick() {
@@ -61,10 +66,13 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
       started ||= verdict === "playing";
       const { status } = store.get();
       const ready = paused && readyState >= 2 && status !== "blocked"; // a viewer's own pause
-      const latency = facts.latency === null ? null : Math.round(facts.latency * 10) / 10;
+      const latency = tenths(facts.latency);
+      ledger.flush();
       store.set({
+        ...vitals(video, store.get().frames),
         status: ready ? "live" : (statusAfter(verdict, status, started) ?? status),
         latency,
+        delay: tenths(facts.delay),
         behind: facts.live && isBehind(latency, facts.target, facts.targetDuration),
       });
       // A stream that ends before the viewer's first click has nothing left to click for.
@@ -75,6 +83,8 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
     if (autoplay) startPlaying(video, store);
   });
 }
+
+const tenths = (seconds) => (seconds === null ? null : Math.round(10 * seconds) / 10);
 
 /** The same object as before when nothing about it is different, so that nobody redraws. */
 const keep = (before, after) =>

@@ -1,4 +1,6 @@
 // One frozen state: requests change it in one place, everybody else subscribes.
+import { defaults } from "./config.js";
+import { defaultTexts } from "./texts.js";
 
 /** What the page knows before it has looked at anything. */
 export const initialState = Object.freeze({
@@ -9,14 +11,37 @@ export const initialState = Object.freeze({
   paused: true,
   muted: true,
   latency: null, // seconds behind the end of the playlist
+  delay: null, // seconds from the encoder's clock to the screen, where the stream tells its time
   behind: false, // far enough back for "go live" to make sense
   levels: Object.freeze([]), // {height, bitrate}, best first
   level: null, // the one on screen
   quality: "auto", // "auto" or the key of a level
   bytesByHost: Object.freeze({}),
   stalls: 0, // times the buffer ran dry
+  errors: 0, // of hls.js, those it got over by itself included
   rebuilds: 0, // times the player was thrown away and made anew after a failure
   sessions: 0, // players made so far
+  mode: "low-delay", // or "sharing": a few seconds more delay, and viewers pass video on to each other
+  // reason: why it is not on: null | "tracker" | "metered" | "off" | "unsupported"
+  p2p: Object.freeze({ available: false, enabled: false, peers: 0, reason: null }),
+  bytes: Object.freeze({ bucket: 0, peers: 0, uploaded: 0 }), // got from the bucket and from peers, given to peers
+  rejected: 0, // segments from peers that were not what the server has stored
+  buffer: null, // seconds ahead of what is on screen
+  frames: Object.freeze({ dropped: 0, total: 0 }),
+  // newest last, at most 12: {variant, sequence, noticed, uploaded, told, fetched, played}, ms since the epoch or null
+  stages: Object.freeze([]),
+  fallback: false, // playing fallbackUrl, because the playlist cannot be had
+  captions: Object.freeze([]), // {id, label}
+  caption: null, // the id of the one shown
+  volume: 1, // 0 to 1
+  pip: false,
+  fullscreen: false,
+  statsOpen: false,
+  shortcuts: true, // single keys do something
+  texts: defaultTexts,
+  costs: defaults.costs,
+  colors: defaults.colors,
+  poster: null, // the address of a picture for when there is no stream
 });
 
 export function createStore(initial = initialState) {

@@ -1,13 +1,23 @@
 // Where the bytes come from, and how figures are shown.
 
-/** Adds up bytes by source: the host of a segment's address, later also "p2p". */
+/** Adds up bytes by where they come from: "bucket" (over HTTP) or "peers", and those given to peers, "uploaded". */
 export function createLedger(store) {
+  let bytes = { ...store.get().bytes };
+  let hosts = { ...store.get().bytesByHost };
+  let changed = false;
   return Object.freeze({
-    add(source, bytes) {
-      if (!source || !(bytes > 0)) return;
-      const { bytesByHost } = store.get();
-      const sum = (bytesByHost[source] ?? 0) + bytes;
-      store.set({ bytesByHost: Object.freeze({ ...bytesByHost, [source]: sum }) });
+    /** `source` is null for what comes from neither, `host` the one it came from, if it was one. */
+    add(source, count, host = null) {
+      if (!(count > 0)) return;
+      if (source) bytes = { ...bytes, [source]: bytes[source] + count };
+      if (host) hosts = { ...hosts, [host]: (hosts[host] ?? 0) + count };
+      changed = true;
+    },
+    /** Shows what was added. Peers send many small pieces: nobody needs to redraw for each. */
+    flush() {
+      if (!changed) return;
+      changed = false;
+      store.set({ bytes: Object.freeze(bytes), bytesByHost: Object.freeze(hosts) });
     },
   });
 }
@@ -40,6 +50,9 @@ export function formatLevel(level) {
   const parts = [level.height ? `${level.height}p` : "", level.bitrate ? formatBitrate(level.bitrate) : ""];
   return parts.filter(Boolean).join(" · ") || "–";
 }
+
+/** From the camera to the screen where the stream tells its time, else from the playlist's end. */
+export const behindLive = ({ delay, latency }) => delay ?? latency;
 
 export function formatLatency(seconds) {
   return seconds === null ? "–" : `${seconds.toFixed(1)} s`;

@@ -1,83 +1,59 @@
 // Shows the state, passes on what the viewer asks for. Decides nothing.
-import { levelKey } from "./quality.js";
-import { formatBitrate, formatBytes, formatLatency, formatLevel } from "./stats.js";
+import { createBar } from "./ui/bar.js";
+import { createHelp } from "./ui/help.js";
+import { createPicks } from "./ui/picks.js";
+import { watchPresence } from "./ui/presence.js";
+import { createSharing } from "./ui/sharing.js";
+import { createStatus } from "./ui/status.js";
 
-/** For each status: the word on the badge, and the card over the picture (none: the picture speaks for itself). */
-const texts = Object.freeze({
-  connecting: { badge: "Connecting", card: ["Connecting…", "Getting the stream."] },
-  offline: { badge: "Offline", card: ["The stream is offline", "Leave this page open: it starts by itself."] },
-  live: { badge: "Live", said: "The stream is live." },
-  buffering: { badge: "Buffering", card: ["One moment…", "The connection is slow; the stream goes on soon."] },
-  waiting: { badge: "Paused", card: ["The stream is paused", "Waiting for it; it goes on by itself."] },
-  reconnecting: { badge: "Reconnecting", card: ["Connection lost", "Trying again; nothing for you to do."] },
-  blocked: { badge: "Ready", card: ["Ready to play", "Your browser wants a click before it starts."] },
-  unsupported: { badge: "Sorry", card: ["No player for this browser", "A current version of any browser will do."] },
-});
+const PARTS = [createStatus, createBar, createPicks, createSharing, createHelp];
 
-export function createUi(document, store, requests) {
+/** `can` = abilities() of controls.js; `meter` and `history` are for the statistics. */
+export function createUi({ document, store, requests, can, meter, history }) {
   const at = (id) => document.getElementById(id);
-  at("play").addEventListener("click", requests.play);
-  at("unmute").addEventListener("click", requests.unmute);
-  at("go-live").addEventListener("click", requests.goLive);
-  at("quality").addEventListener("change", (event) => requests.chooseQuality(event.target.value));
-
+  const draw = PARTS.map((make) => make({ document, at, requests, can }));
   store.subscribe((state, before) => {
-    const first = state === before;
-    const changed = (...keys) => first || keys.some((key) => state[key] !== before[key]);
-    if (changed("title", "status")) showTitle(document, at, state);
-    if (changed("status")) showStatus(document, at, state);
-    if (changed("levels", "quality")) showQualities(document, at("quality"), state);
-    at("choice").hidden = state.levels.length < 2;
-    at("unmute").hidden = !(state.muted && state.status === "live" && !state.paused);
-    at("go-live").hidden = !state.behind;
-    at("latency").textContent = formatLatency(state.latency);
-    at("level").textContent = formatLevel(state.level);
-    if (changed("bytesByHost")) showSources(document, at("sources"), state.bytesByHost);
+    const changed = (...keys) => state === before || keys.some((key) => state[key] !== before[key]);
+    for (const part of draw) part(state, changed, before);
   });
+  watchPresence(at("main"), store, requests);
+  followStats({ document, at, store, requests, meter, history });
 }
 
-function showTitle(document, at, { title, status }) {
-  at("title").textContent = title;
-  document.title = status === "live" ? `● ${title}` : title;
-}
+/** The panel's code and its plot library come when somebody first wants to see it. */
+function followStats({ document, at, store, requests, meter, history }) {
+  let loading = null;
+  let focused = null; // before the panel was opened
+  const panel = at("stats");
+  at("show-stats").addEventListener("click", requests.toggleStats);
+  at("close-stats").addEventListener("click", requests.closeStats);
 
-function showStatus(document, at, { status }) {
-  const { badge, card, said } = texts[status];
-  document.body.dataset.status = status;
-  at("badge").textContent = badge;
-  at("card").hidden = !card;
-  at("play").hidden = status !== "blocked";
-  // Over a frozen picture the browser's own spinner would show through; in full screen it is all there is.
-  const video = document.querySelector("video");
-  video.controls = !card || document.fullscreenElement === video;
-  if (card) [at("card-title").textContent, at("card-text").textContent] = card;
-  // The one region that is read aloud: it changes with the status, not with every figure.
-  at("said").textContent = said ?? card.join(" ");
-}
+  /** Into the panel, so that it can be read and scrolled by key, and back to where the viewer was. */
+  function moveFocus(open) {
+    if (open) {
+      focused = document.activeElement;
+      panel.scrollIntoView({ block: "nearest" }); // below the picture on a narrow screen
+      panel.focus({ preventScroll: true });
+    } else if (panel.contains(document.activeElement)) {
+      document.activeElement.blur();
+      focused?.focus();
+    }
+  }
 
-function showQualities(document, select, { levels, quality }) {
-  const best = [...levels].sort((a, b) => b.height - a.height || b.bitrate - a.bitrate);
-  const options = best.map((level) => {
-    const alone = best.filter(({ height }) => height === level.height).length === 1;
-    const name = level.height && alone ? `${level.height}p` : formatLevel(level);
-    return new Option(level.height ? name : formatBitrate(level.bitrate), levelKey(level));
+  store.subscribe(({ statsOpen }, before) => {
+    if (statsOpen === before.statsOpen) return;
+    if (!statsOpen) moveFocus(false); // as long as it is there
+    document.body.toggleAttribute("data-stats", statsOpen);
+    panel.hidden = !statsOpen;
+    at("show-stats").setAttribute("aria-expanded", String(statsOpen));
+    if (!statsOpen) return;
+    moveFocus(true);
+    loading ??= import("./stats-panel.js").then(({ createStatsPanel }) => {
+      createStatsPanel({ document, at, store, meter, history });
+    });
+    loading.catch((error) => {
+      console.error(error);
+      loading = null; // the next opening tries again
+    });
   });
-  select.replaceChildren(new Option("Auto", "auto"), ...options);
-  select.value = quality;
-  if (select.selectedIndex < 0) select.value = "auto"; // this stream has no such rendition
-}
-
-function showSources(document, list, bytesByHost) {
-  const sources = Object.entries(bytesByHost).sort(([, a], [, b]) => b - a);
-  const lines = sources.map(([host, bytes]) => {
-    const line = document.createElement("span");
-    const name = document.createElement("span");
-    name.className = "host";
-    name.textContent = host;
-    name.title = host;
-    line.className = "source";
-    line.append(name, `· ${formatBytes(bytes)}`);
-    return line;
-  });
-  list.replaceChildren(...(lines.length ? lines : ["–"]));
 }

@@ -1,0 +1,143 @@
+"""The page's looks in all its states: screenshots to look at, and axe-core's judgement of each.
+
+Set ``SCREENSHOTS`` to a folder to keep the pictures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support.page import is_, no_complaints, until
+from tests.support.stage import stage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser, Page
+
+    from broadcaster.demo.bucket import SeaweedBucket
+
+AXE = Path(__file__).resolve().parents[2] / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
+WIDE = (1280, 860)
+PHONE = (375, 740)
+IFRAME = (640, 360)
+SETTLED = 0.5  # seconds until a plot has its new size and a fade is over
+
+
+@dataclass(frozen=True)
+class Look:
+    """One way to look at a page that is open."""
+
+    name: str
+    size: tuple[int, int] = WIDE
+    scheme: str = "dark"
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Return the folder for the pictures."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """Open a tab in which nothing pulses, so that two pictures of one state are alike."""
+    context = await browser.new_context(reduced_motion="reduce")
+    yield await context.new_page()
+    await context.close()
+
+
+async def check(page: Page, folder: Path, *looks: Look) -> None:
+    """Take pictures; nothing is cut off at the side, and axe-core has no serious complaint."""
+    for look in looks:
+        width, height = look.size
+        await page.set_viewport_size({"width": width, "height": height})
+        await page.emulate_media(color_scheme=cast("Any", look.scheme), reduced_motion="reduce")
+        await page.mouse.move(100, 100)  # the controls are there
+        await asyncio.sleep(SETTLED)
+        await page.screenshot(path=folder / f"{look.name}.png")
+        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), look.name
+        await page.evaluate(AXE.read_text())
+        found = await page.evaluate("async () => (await axe.run()).violations")
+        grave = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert grave == [], f"{look.name}: {json.dumps(grave, indent=2)}"
+
+
+async def test_offline_page_looks_good(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
+) -> None:
+    """Before a stream the page says so in a friendly way, on a wide screen and on a phone, dark and light."""
+    async with stage(tmp_path, bucket, segment_seconds=2) as on:
+        with no_complaints(page):
+            await page.goto(f"{on.service.address}/")
+            await until(page, is_("offline"), 20)
+            light, phone = Look("offline-light", scheme="light"), Look("offline-phone", PHONE)
+            await check(page, shots, Look("offline"), light, phone)
+
+
+async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path) -> None:
+    """A playing page, its statistics, its list of keys and its iframe, wide and narrow, dark and light."""
+    async with stage(tmp_path, bucket, segment_seconds=1) as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(6)
+        with no_complaints(page):
+            await page.goto(f"{on.service.address}/")
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 1, 30)
+            light, phone = Look("live-light", scheme="light"), Look("live-phone", PHONE)
+            await check(page, shots, Look("live"), light, phone)
+
+            await page.get_by_text("Sharing", exact=True).click()
+            await page.get_by_role("switch", name="Share").wait_for()
+            await check(page, shots, Look("sharing"), Look("sharing-phone", PHONE, "light"))
+            await page.get_by_text("Low delay", exact=True).click()
+
+            await page.keyboard.press("?")
+            await check(page, shots, Look("help"), Look("help-phone", PHONE, "light"))
+            await page.keyboard.press("Escape")
+
+            await page.keyboard.press("f")
+            await until(page, lambda s: s["fullscreen"], 5)
+            await check(page, shots, Look("fullscreen"))
+            await page.keyboard.press("f")
+
+            await page.keyboard.press("i")
+            await statistics_filled(page)
+            light, phone = Look("stats-light", scheme="light"), Look("stats-phone", PHONE)
+            whole = Look("stats-whole", (1280, 1240), "light")
+            await check(page, shots, Look("stats"), light, phone, whole)
+
+
+async def test_iframe_shows_the_picture_alone(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
+) -> None:
+    """With ?embed=1 the picture fills the page, and the title stays with the site around it."""
+    async with stage(tmp_path, bucket, segment_seconds=1) as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(6)
+        with no_complaints(page):
+            await page.goto(f"{on.service.address}/?embed=1")
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 1, 30)
+            await check(page, shots, Look("embed", IFRAME), Look("embed-light", IFRAME, "light"))
+            assert await page.locator("h1").is_hidden()
+            assert await page.evaluate("document.querySelector('video').clientHeight") == IFRAME[1]
+            await page.mouse.move(101, 100)
+            await page.locator("main[data-idle]").wait_for()
+            await page.screenshot(path=shots / "embed-idle.png")
+
+
+async def statistics_filled(page: Page) -> None:
+    """Wait until the statistics have something to show in all their parts."""
+    await page.get_by_role("complementary", name="Statistics").wait_for()
+    await page.locator("#stages tbody tr").nth(7).wait_for()
+    await page.locator("#flow-plot canvas").wait_for()
+    await expect(page.locator("#money dd").first).not_to_have_text("$0.00")

@@ -1,0 +1,31 @@
+// What this viewer chose, for the next visit: on this device only.
+
+const KEY = "broadcaster";
+const sound = Object.freeze({
+  volume: (value) => typeof value === "number" && value >= 0 && value <= 1,
+  mode: (value) => value === "low-delay" || value === "sharing",
+  p2p: (value) => typeof value === "boolean",
+  shortcuts: (value) => typeof value === "boolean",
+});
+
+/** `reach` gives the storage; an iframe of another site may not have one, and then nothing is kept. */
+export function createChoices(reach = () => window.localStorage) {
+  function load() {
+    try {
+      const kept = JSON.parse(reach().getItem(KEY)) ?? {};
+      return Object.fromEntries(Object.entries(sound).filter(([name, is]) => is(kept[name])).map(([name]) => [name, kept[name]]));
+    } catch {
+      return {};
+    }
+  }
+  return Object.freeze({
+    load,
+    keep(patch) {
+      try {
+        reach().setItem(KEY, JSON.stringify({ ...load(), ...patch }));
+      } catch {
+        // no room or no right to keep anything: the choice holds until the page is left
+      }
+    },
+  });
+}

@@ -1,0 +1,37 @@
+// The way of each segment, from the server's folder to the screen, in times of the server's clock.
+
+const SHOWN = 12;
+const KNOWN = 60;
+
+/** Keeps `stages` of the store: those segments that were fetched, newest last. */
+export function createJourney({ store, clock }) {
+  const rows = new Map(); // by address
+
+  function row(url) {
+    if (!rows.has(url)) {
+      rows.set(url, { url, variant: null, sequence: null, noticed: null, uploaded: null, told: null, fetched: null, played: null });
+      if (rows.size > KNOWN) rows.delete(rows.keys().next().value);
+    }
+    return rows.get(url);
+  }
+
+  function note(url, what) {
+    const one = row(url);
+    for (const [name, value] of Object.entries(what)) one[name] ??= value;
+    if (one.fetched === null) return;
+    const fetched = [...rows.values()].filter((each) => each.fetched !== null);
+    const newest = fetched.sort((a, b) => a.fetched - b.fetched).slice(-SHOWN);
+    store.set({ stages: Object.freeze(newest.map(({ url: _, ...stages }) => Object.freeze(stages))) });
+  }
+
+  return Object.freeze({
+    /** The server says that there is a segment. One that was there before we came was never told as news. */
+    told({ url, variant, sequence, noticed, uploaded }, isNews) {
+      note(url, { variant, sequence, noticed, uploaded, ...(isNews ? { told: clock.now() } : {}) });
+    },
+    fetched: (url, sequence) => note(url, { sequence, fetched: clock.now() }),
+    played(url) {
+      if (rows.has(url)) note(url, { played: clock.now() });
+    },
+  });
+}

@@ -1,0 +1,53 @@
+// Keys: which one asks for what. The list of help is drawn from the same table.
+
+export const shortcuts = Object.freeze([
+  { keys: ["k", " "], label: ["Space", "K"], what: "Play or pause", ask: (requests) => requests.togglePlay() },
+  { keys: ["l"], label: ["L"], what: "Go live", ask: (requests) => requests.goLive() },
+  { keys: ["m"], label: ["M"], what: "Sound on or off", ask: (requests) => requests.toggleMute() },
+  { keys: ["ArrowUp"], label: ["↑"], what: "Louder", repeats: true, ask: (requests) => requests.changeVolume(0.05) },
+  { keys: ["ArrowDown"], label: ["↓"], what: "Quieter", repeats: true, ask: (requests) => requests.changeVolume(-0.05) },
+  { keys: ["c"], label: ["C"], what: "Captions", ask: (requests) => requests.nextCaption() },
+  { keys: ["f"], label: ["F"], what: "Full screen", ask: (requests) => requests.toggleFullscreen() },
+  { keys: ["p"], label: ["P"], what: "Picture in picture", ask: (requests) => requests.togglePip() },
+  { keys: ["i"], label: ["I"], what: "Statistics", ask: (requests) => requests.toggleStats() },
+  { keys: ["Escape"], label: ["Esc"], what: "Close the statistics", ask: (requests) => requests.closeStats() },
+  { keys: ["?"], label: ["?"], what: "This list", ask: (requests) => requests.toggleHelp() },
+]);
+
+const CHOOSING = new Set(["radio", "range"]); // inputs to which the arrow keys belong
+const BUTTONS = new Set(["button", "checkbox", "radio", "submit"]); // and those that Space presses
+
+/**
+ * The shortcut that a key press stands for, or null. event = {key, ctrlKey, altKey, metaKey, repeat,
+ * defaultPrevented}; focus = {tag, type, editable, dialog, scrolls} of what has the focus: it gets the keys it needs.
+ */
+export function shortcutFor(event, focus) {
+  if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return null;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (focus.editable || focus.tag === "textarea" || focus.tag === "select") return null;
+  if (focus.dialog && key !== "?") return null;
+  const type = focus.tag === "button" ? "button" : focus.tag === "input" ? focus.type : "";
+  if (focus.tag === "input" && !CHOOSING.has(type) && !BUTTONS.has(type)) return null;
+  if (key === " " && BUTTONS.has(type)) return null;
+  if (key.startsWith("Arrow") && (CHOOSING.has(type) || focus.scrolls)) return null;
+  const found = shortcuts.find(({ keys }) => keys.includes(key));
+  return found && (found.repeats || !event.repeat) ? found : null;
+}
+
+/** Listens on the whole page; `wanted()` is false for viewers who switched single keys off (WCAG 2.2, 2.1.4). */
+export function listenToKeys(document, requests, wanted) {
+  document.addEventListener("keydown", (event) => {
+    const at = event.target;
+    const focus = {
+      tag: at.localName ?? "",
+      type: at.type ?? "",
+      editable: at.isContentEditable === true,
+      dialog: at.closest?.("dialog") != null,
+      scrolls: at.closest?.("aside") != null,
+    };
+    const found = shortcutFor(event, focus);
+    if (found === null || !(wanted() || found.keys.includes("Escape"))) return;
+    event.preventDefault();
+    found.ask(requests);
+  });
+}

@@ -1,0 +1,58 @@
+// One player's line to the stream: from the bucket and, where viewers share, from peers.
+import { createDelivery } from "./delivery.js";
+import { Hls } from "./engine.js";
+import { createPeers } from "./p2p.js";
+import { hostOf } from "./stats.js";
+
+/**
+ * `Engine` is the library of p2p.js, null where this player is not to share; `swarm` its {trackerUrl, iceServers,
+ * enabled}. `counts` is false for what does not come from the bucket.
+ */
+export function createLine({ Engine, swarm, catalog, prefetch, journey, ledger, sharing, counts }) {
+  const bucket = (url, count) => ledger.add(counts ? "bucket" : null, count, hostOf(url));
+  const peers =
+    Engine &&
+    createPeers({
+      Engine,
+      ...swarm,
+      catalog,
+      run: catalog.run(),
+      tell: {
+        loaded(url, count, source) {
+          journey.fetched(url);
+          if (source === "peers") ledger.add(source, count);
+          else bucket(url, count);
+        },
+        rejected: sharing.rejected,
+        uploaded: (count) => ledger.add("uploaded", count),
+        peers: sharing.setPeers,
+        trackerLost: sharing.trackerLost,
+      },
+    });
+  const delivery = createDelivery({
+    Base: Hls.DefaultConfig.loader,
+    catalog,
+    prefetch,
+    peers,
+    tell: {
+      arrived({ url, sn }, count) {
+        if (Number.isInteger(sn)) journey.fetched(url, sn);
+        bucket(url, count);
+      },
+    },
+  });
+  return Object.freeze({
+    config: delivery.config,
+    bind: delivery.bind,
+    share: (enabled) => peers?.enable(enabled),
+    /** The server tells of a segment. */
+    news(segment) {
+      peers?.follow(catalog.run());
+      delivery.news(segment);
+    },
+    close() {
+      prefetch.clear();
+      sharing.setPeers(0);
+    },
+  });
+}

@@ -1,0 +1,89 @@
+// Viewers pass video on to each other: p2p-media-loader, set up so that it does so on a live stream.
+import { HIGH_DEMAND } from "./modes.js";
+
+const HASH_PATIENCE = 1500; // ms to wait for the server's word about a segment that a peer has already brought
+
+/** The library, null where it cannot be had. */
+export async function loadLibrary() {
+  try {
+    return (await import("../vendor/p2p-media-loader-hlsjs.min.mjs")).HlsJsP2PEngine;
+  } catch (error) {
+    console.error(error);
+    return null;
+  }
+}
+
+/** Whether this browser can share: WebRTC, and hashes, which pages have only over HTTPS or on localhost. */
+export const isCapable = (scope = globalThis) =>
+  typeof scope.RTCPeerConnection === "function" && scope.crypto?.subtle !== undefined;
+
+/**
+ * One player's part in the swarm. `tell` hears loaded(url, bytes, "bucket" | "peers"), rejected(), uploaded(bytes),
+ * peers(count) and trackerLost(). The answer's `loader()` is hls.js's fragment loader while it shares, else null.
+ */
+export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enabled, tell }) {
+  const connected = new Set();
+  let sharing = enabled;
+  let swarm = run;
+  const engine = new Engine({
+    core: {
+      swarmId: swarmOf(run),
+      isP2PDisabled: !enabled,
+      announceTrackers: [trackerUrl],
+      rtcConfig: { iceServers },
+      // The default of 15 s is longer than a live player is behind: everything would come from the bucket.
+      highDemandTimeWindow: HIGH_DEMAND,
+      segmentMemoryStorageLimit: 256, // MiB
+      async validateP2PSegment(url, _range, data) {
+        const genuine = await isGenuine(catalog, url, data);
+        if (!genuine) tell.rejected();
+        return genuine;
+      },
+    },
+  });
+  const loaders = engine.getConfigForHlsJs();
+
+  // Whole segments, not chunks: what is refused has saved nobody anything.
+  engine.addEventListener("onSegmentLoaded", ({ segmentUrl, bytesLength, downloadSource }) => {
+    tell.loaded(segmentUrl, bytesLength, downloadSource === "p2p" ? "peers" : "bucket");
+  });
+  engine.addEventListener("onChunkUploaded", (count) => tell.uploaded(count));
+  engine.addEventListener("onPeerConnect", ({ peerId }) => tell.peers(connected.add(peerId).size));
+  engine.addEventListener("onPeerClose", ({ peerId }) => connected.delete(peerId) && tell.peers(connected.size));
+  for (const name of ["onTrackerWarning", "onTrackerError"]) {
+    engine.addEventListener(name, ({ warning, error }) => {
+      // A peer that cannot be reached is reported as a warning of the tracker's, too.
+      if (!/^Connection error/.test((warning ?? error)?.message)) tell.trackerLost();
+    });
+  }
+
+  const apply = (core) => engine.applyDynamicConfig({ core });
+  return Object.freeze({
+    loader: () => (sharing ? loaders.fLoader : null),
+    /** Lets the library listen to an hls.js; it does when the first playlist is loaded. */
+    bind: (hls) => engine.bindHls(hls),
+    listen: (config) => new loaders.pLoader(config),
+    enable(wanted) {
+      if (wanted === sharing) return;
+      sharing = wanted;
+      apply({ isP2PDisabled: !wanted });
+    },
+    /** Another encoder run: everybody changes to its swarm at this moment, and who comes later finds them there. */
+    follow(next) {
+      if (next === swarm) return;
+      swarm = next;
+      apply({ isP2PDisabled: true });
+      apply({ swarmId: swarmOf(next), isP2PDisabled: !sharing });
+    },
+  });
+}
+
+const swarmOf = (run) => `broadcaster-${run ?? "unknown"}`;
+
+/** Whether the bytes are those that the server has stored. What it has not told of is not taken from peers. */
+export async function isGenuine(catalog, url, data, patience = HASH_PATIENCE) {
+  const segment = await catalog.wait(url, patience);
+  if (!segment?.sha256) return false;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === segment.sha256;
+}

@@ -1,0 +1,58 @@
+// Everything a viewer can ask for. Each changes something in one place; the page follows the state.
+import { createControls } from "./controls.js";
+import { nextOf } from "./quality.js";
+import { startPlaying } from "./session.js";
+
+/** `deck` has the player that is on, if any, and the feed; `choices` keeps what should hold for the next visit. */
+export function createRequests({ document, video, root, store, deck, choices }) {
+  const controls = createControls({ document, video, root, store, play: () => startPlaying(video, store) });
+  const help = document.getElementById("help");
+
+  const setVolume = (volume) => {
+    controls.setVolume(volume);
+    choices.keep({ volume: video.volume });
+  };
+  const chooseCaption = (caption) => {
+    store.set({ caption });
+    deck.player?.setCaption?.(caption);
+  };
+
+  return Object.freeze({
+    ...controls,
+    setVolume,
+    changeVolume: (by) => {
+      const from = store.get().muted ? 0 : video.volume; // up from silence begins at the bottom
+      setVolume(Math.round(100 * (from + by)) / 100);
+    },
+    goLive: () => {
+      deck.player?.goLive();
+      controls.play();
+    },
+    chooseQuality: (quality) => {
+      store.set({ quality });
+      deck.player?.setQuality(quality);
+    },
+    chooseCaption,
+    nextCaption: () => {
+      const { captions, caption } = store.get();
+      chooseCaption(nextOf([null, ...captions.map(({ id }) => id)], caption));
+    },
+    setMode: (mode) => {
+      store.set({ mode });
+      choices.keep({ mode });
+      deck.feed?.setMode(mode);
+    },
+    /** Whether this page may pass video on and take it from other viewers. */
+    setP2p: (wanted) => {
+      choices.keep({ p2p: wanted });
+      deck.feed?.setWanted(wanted);
+    },
+    toggleStats: () => store.set({ statsOpen: !store.get().statsOpen }),
+    closeStats: () => store.set({ statsOpen: false }),
+    toggleHelp: () => (help.open ? help.close() : help.showModal()),
+    setShortcuts: (shortcuts) => {
+      store.set({ shortcuts });
+      choices.keep({ shortcuts });
+    },
+  });
+}

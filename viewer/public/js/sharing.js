@@ -1,0 +1,59 @@
+// Decides whether this page shares, keeps the state's `p2p` true to it, and tells the player that is on.
+import { judgeSharing } from "./modes.js";
+
+const TRACKER_PAUSE = 60000; // ms until a tracker that was gone is tried again
+const SILENCE = 10000; // ms without the server's events after which hashes are missing
+
+/** Whether somebody pays by the byte here, as far as the browser says. */
+export const isMetered = (connection) =>
+  connection?.saveData === true || connection?.type === "cellular";
+
+/** `apply(enabled)` is told each change. */
+export function createSharing({ store, offered, capable, wanted, connection = globalThis.navigator?.connection, apply }) {
+  const facts = { offered, capable, wanted, metered: isMetered(connection), gone: false, told: null, mode: store.get().mode };
+  let tracker = 0;
+  let silence = 0;
+
+  function judge() {
+    const before = store.get().p2p;
+    const { available, enabled, reason } = judgeSharing(facts);
+    const peers = enabled ? before.peers : 0;
+    if (before.available !== available || before.enabled !== enabled || before.reason !== reason) {
+      store.set({ p2p: Object.freeze({ available, enabled, reason, peers }) });
+    }
+    if (before.enabled !== enabled) apply(enabled);
+  }
+
+  function change(patch) {
+    Object.assign(facts, patch);
+    judge();
+  }
+
+  connection?.addEventListener?.("change", () => change({ metered: isMetered(connection) }));
+  judge();
+
+  return Object.freeze({
+    setMode: (mode) => change({ mode }),
+    setWanted: (wanted) => change({ wanted }),
+    setCapable: (able) => change({ capable: able }),
+    setPeers(peers) {
+      const { p2p } = store.get();
+      if (p2p.peers !== peers) store.set({ p2p: Object.freeze({ ...p2p, peers }) });
+    },
+    /** A peer has sent what the server has not stored. */
+    rejected: () => store.set({ rejected: store.get().rejected + 1 }),
+    /** The tracker does not answer. Who has peers keeps them: they do not need it any more. */
+    trackerLost() {
+      if (facts.gone || store.get().p2p.peers > 0) return;
+      change({ gone: true });
+      clearTimeout(tracker);
+      tracker = setTimeout(() => change({ gone: false }), TRACKER_PAUSE);
+    },
+    /** The server tells of segments and their hashes, or has ceased to. */
+    hears(told) {
+      clearTimeout(silence);
+      if (told) change({ told: true });
+      else silence = setTimeout(() => change({ told: false }), SILENCE);
+    },
+  });
+}

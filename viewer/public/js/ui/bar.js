@@ -1,0 +1,46 @@
+// The buttons on the picture.
+import { behindLive, formatLatency } from "../stats.js";
+
+/** Each button is a picture, a name and a key. */
+function show(button, icon, name, key) {
+  const use = button.querySelector("use");
+  if (use.getAttribute("href") !== icon) use.setAttribute("href", icon);
+  if (button.ariaLabel !== name) button.setAttribute("aria-label", name);
+  button.title = `${name} (${key})`;
+}
+
+export function createBar({ at, requests, can }) {
+  const click = (id, ask) => at(id).addEventListener("click", ask);
+  click("play-pause", requests.togglePlay);
+  click("mute", requests.toggleMute);
+  click("unmute", requests.unmute);
+  click("go-live", requests.goLive);
+  click("pip", requests.togglePip);
+  click("fullscreen", requests.toggleFullscreen);
+  at("volume").addEventListener("input", (event) => requests.setVolume(event.target.valueAsNumber / 100));
+  at("pip").hidden = !can.pip;
+  at("fullscreen").hidden = !can.fullscreen;
+
+  return function draw(state, changed) {
+    const { paused, muted, volume, behind, status, pip, fullscreen } = state;
+    if (changed("paused")) show(at("play-pause"), paused ? "#i-play" : "#i-pause", paused ? "Play" : "Pause", "k");
+    if (changed("muted")) show(at("mute"), muted ? "#i-muted" : "#i-sound", muted ? "Sound on" : "Sound off", "m");
+    if (changed("muted", "volume")) showVolume(at("volume"), muted ? 0 : Math.round(100 * volume));
+    if (changed("fullscreen")) {
+      const name = fullscreen ? "Leave full screen" : "Full screen";
+      show(at("fullscreen"), fullscreen ? "#i-small" : "#i-full", name, "f");
+    }
+    if (changed("pip")) at("pip").setAttribute("aria-pressed", String(pip));
+    at("unmute").hidden = !(muted && status === "live" && !paused);
+    at("go-live").hidden = !behind;
+    at("edge-word").hidden = behind;
+    at("edge").classList.toggle("at-edge", status === "live" && !behind && !paused);
+    at("latency").textContent = `${behind ? "−" : ""}${formatLatency(behindLive(state))}`;
+  };
+}
+
+function showVolume(slider, percent) {
+  if (slider.valueAsNumber !== percent) slider.value = percent;
+  slider.style.setProperty("--filled", `${percent}%`);
+  slider.setAttribute("aria-valuetext", `${percent} percent`);
+}

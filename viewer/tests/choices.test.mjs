@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createChoices } from "../public/js/choices.js";
+
+function storage(text = null) {
+  let kept = text;
+  return { getItem: () => kept, setItem: (_, value) => (kept = value) };
+}
+
+test("choices add up and are there at the next visit", () => {
+  const device = storage();
+  createChoices(() => device).keep({ volume: 0.5 });
+  createChoices(() => device).keep({ p2p: false, mode: "sharing" });
+  assert.deepEqual(createChoices(() => device).load(), { volume: 0.5, p2p: false, mode: "sharing" });
+});
+
+test("what makes no sense is not taken", () => {
+  const device = storage(JSON.stringify({ volume: 7, mode: "fast", p2p: "yes", shortcuts: true, other: 1 }));
+  assert.deepEqual(createChoices(() => device).load(), { shortcuts: true });
+  for (const text of ["{", "7", "null", "[]"]) assert.deepEqual(createChoices(() => storage(text)).load(), {});
+});
+
+test("a browser that keeps nothing is no failure", () => {
+  const choices = createChoices(() => {
+    throw new Error("SecurityError");
+  });
+  choices.keep({ volume: 1 });
+  assert.deepEqual(choices.load(), {});
+});

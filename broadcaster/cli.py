@@ -1,10 +1,9 @@
-"""The command line: ``broadcaster run | demo``."""
+"""The command line: ``broadcaster run | demo | check``."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import signal
 import sys
 import traceback
@@ -12,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from broadcaster import logs
+from broadcaster.check import check, origin
 from broadcaster.config import load
 from broadcaster.errors import BroadcasterError, ConfigError, JournalError
 from broadcaster.service import serve
@@ -22,22 +23,28 @@ EXIT_FAILED, EXIT_CONFIG = 1, 2
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 when something failed, 2 for a wrong setting."""
     options = _parser().parse_args(arguments)
+    form = options.log_format or logs.usual_form()
     try:
         if options.command == "run":
             settings = load()
-            _log_to_stderr(settings.log_level)
+            logs.set_up(settings.log_level, form)
             asyncio.run(_until_stopped(lambda stop: serve(settings, stop)))
+        elif options.command == "check":
+            logs.set_up("error", form)
+            return check(fix=options.fix, as_json=options.json, origin=options.origin)
         else:
+            logs.set_up("warning", form)
             _demo(options.source, options.port)
     except (ConfigError, JournalError) as error:
-        return _complain(error, EXIT_CONFIG)
+        return _complain(error, EXIT_CONFIG, form)
     except BroadcasterError as error:
-        return _complain(error, EXIT_FAILED)
+        return _complain(error, EXIT_FAILED, form)
     except KeyboardInterrupt:
         return 0
     except BaseExceptionGroup as group:
         first = _first(group)
-        return _complain(first, EXIT_CONFIG if isinstance(first, ConfigError | JournalError) else EXIT_FAILED)
+        status = EXIT_CONFIG if isinstance(first, ConfigError | JournalError) else EXIT_FAILED
+        return _complain(first, status, form)
     return 0
 
 
@@ -65,20 +72,32 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="broadcaster", description="An Owncast stream, out of Cloudflare R2."
     )
+    parser.set_defaults(log_format=None)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="follow the folder and serve it; settings from the environment and .env")
+    run = commands.add_parser(
+        "run", help="follow the folder and serve it; settings from the environment and .env"
+    )
+    run.add_argument(
+        "--log-format",
+        choices=logs.FORMS,
+        help="default: journal where systemd keeps the log, else text",
+    )
     demo = commands.add_parser("demo", help="everything on embedded stand-ins, on this machine")
     demo.add_argument(
         "--source", type=Path, metavar="DIR", help="follow this HLS folder, not a simulated Owncast"
     )
     demo.add_argument("--port", type=int, default=3000, help="where the page is served (default: 3000)")
+    doctor = commands.add_parser("check", help="find out what is wrong with settings, folders and bucket")
+    doctor.add_argument("--fix", action="store_true", help="set the bucket's CORS policy and lifecycle rules")
+    doctor.add_argument("--json", action="store_true", help="the report for programs")
+    doctor.add_argument(
+        "--origin", type=origin, metavar="URL", help="where viewers open the page: https://watch.example.com"
+    )
     return parser
 
 
 def _demo(source: Path | None, port: int) -> None:
     from broadcaster.demo.show import run_demo  # noqa: PLC0415 - its packages are an extra
-
-    _log_to_stderr("warning")
 
     async def demo(stop: asyncio.Event) -> None:
         """Nothing of a demo is worth finishing: it ends at once."""
@@ -92,23 +111,14 @@ def _demo(source: Path | None, port: int) -> None:
     asyncio.run(_until_stopped(demo))
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it reports every change
-    for library in ("botocore", "aiobotocore"):
-        logging.getLogger(library).setLevel(logging.INFO)  # at debug level they show keys and signatures
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-
-
-def _complain(error: BaseException, status: int) -> int:
+def _complain(error: BaseException, status: int, form: str) -> int:
     if isinstance(error, BroadcasterError):
         text = str(error)
     else:  # a bug: say where
         frames = traceback.extract_tb(error.__traceback__)
         where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
         text = f"{type(error).__name__}: {error}{where}"
-    sys.stderr.write(f"broadcaster: {' '.join(text.split())}\n")  # one line, whatever it was
+    sys.stderr.write(logs.last_line(" ".join(text.split()), form) + "\n")  # one line, whatever it was
     return status
 
 

@@ -24,6 +24,8 @@ from broadcaster.events import (
 
 SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
 
+PASSING, PERMANENT = "passing", "permanent"  # kinds of failure
+
 
 class Metrics:
     """Registers the service's metrics in ``registry``; call it with each event."""
@@ -64,8 +66,9 @@ class Metrics:
         match event:
             case SegmentDiscovered(variant=variant):
                 self._discovered.labels(variant).inc()
+                self._start_at_zero(variant)
             case UploadFailed(variant=variant, permanent=permanent):
-                self._failures.labels(variant, "permanent" if permanent else "passing").inc()
+                self._failures.labels(variant, PERMANENT if permanent else PASSING).inc()
             case SegmentUploaded(variant=variant, size=size, seconds=seconds):
                 self._bytes.labels(variant).inc(size)
                 self._upload.labels(variant).observe(seconds)
@@ -77,6 +80,12 @@ class Metrics:
                     self._delay.labels(variant).observe(max(delay, 0))
             case StreamStarted():
                 self._streams.inc()
+
+    def _start_at_zero(self, variant: str) -> None:
+        """Prometheus takes no notice of a first failure whose counter was not there before."""
+        self._lost.labels(variant)
+        for kind in (PASSING, PERMANENT):
+            self._failures.labels(variant, kind)
 
 
 @dataclass(frozen=True, slots=True)

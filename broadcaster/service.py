@@ -184,11 +184,13 @@ class _Parts:
     def watch(self, metrics: Metrics) -> None:
         """Gauges that are read when they are scraped."""
         metrics.watch("live", "1 while a stream is live", lambda: self.channel.state is State.LIVE)
+        metrics.watch("failing", "1 while /health says 503", lambda: self.health().reason is not None)
         metrics.watch(
             "backlog_segments", "Segments finished and not yet listed", lambda: self.pipeline.backlog
         )
         metrics.watch("spool_bytes", "Bytes that wait in the spool", lambda: self._spool.size)
         metrics.watch("spool_limit_bytes", "Bytes that may wait in the spool", lambda: self._spool.limit)
+        metrics.watch("spool_free_bytes", "Bytes free on the disk of the spool", lambda: self._spool.free)
         metrics.watch("stored_bytes", "Bytes of segments in the bucket", lambda: self._journal.stored_bytes)
         metrics.count(
             "bucket_operations",
@@ -203,8 +205,12 @@ class _Parts:
             lambda: self._journal.fault is not None,
         )
         if mirror := self.mirror:
-            metrics.watch("mirror_writes", "Playlists put into the bucket", lambda: mirror.writes)
-            metrics.watch("mirror_failures", "Attempts of it that failed", lambda: mirror.failures)
+            metrics.count(
+                "mirror_writes",
+                "Attempts to put a playlist into the bucket by outcome: done or failed",
+                "outcome",
+                lambda: {"done": mirror.writes, "failed": mirror.failures},
+            )
             metrics.watch("mirror_behind", "Playlists not up to date in the bucket", lambda: mirror.behind)
 
     def is_alive(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import shutil
 from collections.abc import Iterable
@@ -37,6 +38,14 @@ class Spool:
                     path.rmdir()
             elif path not in self._sizes:
                 path.unlink()
+
+    @property
+    def free(self) -> float:
+        """Bytes that are left on its file system; NaN where the system will not tell."""
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError:
+            return math.nan
 
     def find(self, key: str) -> Path | None:
         """Return what is kept under a key, None when there is nothing."""

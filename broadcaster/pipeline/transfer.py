@@ -36,32 +36,22 @@ class Transfer:
         # Only from here on may it be cancelled to give it up: before, it would end without an answer.
         waiting.upload = asyncio.current_task()
         segment = waiting.segment
-        stored, fault = None, waiting.abandoned or segment.fault
-        if segment.file and not fault:
-            try:
-                await self._upload_map(lane, waiting)
-                stored = await self._upload_file(waiting, segment.file)
-            except OSError as error:
-                fault = f"cannot be read: {error.strerror}"
-            except asyncio.CancelledError:
-                if waiting.abandoned is None:
-                    raise
-                fault = waiting.abandoned
+        stored, fault = await self._upload(lane, waiting)
+        waiting.upload = None  # from here on it is too late to give it up
         if fault:
             logger.error("%s %s; it is listed as a gap", waiting.key, fault)
             self._observe(SegmentLost(segment.variant, segment.name, fault))
-        # A gap names no map, but keeps the run's one from being deleted: segments that need it may follow.
-        map_key = map_key_of(segment, waiting.key) or (
-            lane.map_key[1] if lane.map_key and lane.map_key[0] == segment.run else None
-        )
+        map_key = map_key_of(segment, waiting.key)
+        # Signed after the upload: the life of a URL must not pass while the segment waits for the bucket.
+        map_uri = await self._uploader.lasting_url(map_key) if map_key and not fault else None
         return Publication(
             variant=segment.variant,
             run=segment.run,
             key=waiting.key,
             segment=Segment(
-                uri=self._uploader.url(waiting.key),
+                uri=await self._uploader.url(waiting.key),
                 duration=segment.duration,
-                map_uri=self._uploader.url(map_key) if map_key and segment.map_file and not fault else None,
+                map_uri=map_uri,
                 program_date_time=segment.program_date_time,
                 gap=bool(fault),
             ),
@@ -69,11 +59,27 @@ class Transfer:
             target_duration=segment.target_duration,
             completed=None if fault or not segment.file else segment.file.modified,
             size=stored.size if stored else 0,
-            map_key=map_key,
+            # A gap names no map, but keeps the run's one from being deleted: who needs it may follow.
+            map_key=map_key or (lane.map_key[1] if lane.map_key and lane.map_key[0] == segment.run else None),
             noticed=segment.noticed,
             uploaded=stored.at if stored else None,
             sha256=stored.sha256 if stored else None,
         )
+
+    async def _upload(self, lane: Lane, waiting: Waiting) -> tuple[Stored | None, str | None]:
+        """What the bucket has in the end, or why that is nothing."""
+        file, fault = waiting.segment.file, waiting.abandoned or waiting.segment.fault
+        if file is None or fault:
+            return None, fault
+        try:
+            await self._upload_map(lane, waiting)
+            return await self._upload_file(waiting, file), None
+        except OSError as error:
+            return None, f"cannot be read: {error.strerror}"
+        except asyncio.CancelledError:
+            if waiting.abandoned is None:
+                raise
+            return None, waiting.abandoned
 
     async def _upload_map(self, lane: Lane, waiting: Waiting) -> None:
         """Wait until the bucket has the segment's EXT-X-MAP; each is uploaded once per run."""

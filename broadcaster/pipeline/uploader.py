@@ -42,8 +42,11 @@ class Store(Protocol):
     async def size(self, key: str, *, deadline: float) -> int | None:
         """The size in bytes of an object, None when there is none; raises StorageError."""
 
-    def url(self, key: str) -> str:
-        """Where viewers read the object."""
+    async def url(self, key: str) -> str:
+        """Where viewers read the object, from now on for as long as they may want it."""
+
+    async def lasting_url(self, key: str) -> str:
+        """The same of an object that many segments name, and mostly the one that was given before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class Uploader:
 
     def __init__(self, store: Store, observe: Observer, clock: Callable[[], datetime]) -> None:
         self.fault: Fault | None = None
-        self.url = store.url
+        self.url, self.lasting_url = store.url, store.lasting_url
         self._store = store
         self._observe = observe
         self._clock = clock

@@ -24,7 +24,7 @@ from broadcaster.web.connections import CONNECTIONS
 
 HEARTBEAT = 30.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
 CLOSE_TIMEOUT = 2.0  # seconds for a client to say goodbye as well
-MAX_UNSENT = 262_144  # bytes that a client has not read
+MAX_UNSENT = 65_536  # bytes that a client has not read: the offers of a minute, and more
 RETRY_AFTER = "30"  # seconds
 IPV6_SITE = 64  # bits: what one customer has
 
@@ -83,7 +83,7 @@ class Signaling:
         try:
             await socket.prepare(request)
             request.app[CONNECTIONS].upgrade(request)
-            if isinstance(request.transport, Transport):
+            if request.transport is not None:
                 self._sockets[number] = (socket, request.transport)
                 await self._converse(number, socket)
         except ConnectionResetError:

@@ -51,6 +51,9 @@ class Hole:
     async def url(self, key: str) -> str:
         return f"https://video.example.com/{key}"
 
+    async def lasting_url(self, key: str) -> str:
+        return await self.url(key)
+
 
 class Marathon:
     """An encoder that makes the next segments once the last ones are published, and takes the times."""

@@ -1,8 +1,10 @@
 """The bucket client against real S3 servers: SeaweedFS, and moto for what is small."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -15,6 +17,7 @@ from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.storage import Bucket, open_store
 
 KEY = "live/run/0/stream-ä b-1.ts"
+PLAYLIST = "live/0/playlist.m3u8"
 
 
 @pytest.fixture
@@ -45,10 +48,63 @@ async def test_put_headers(bucket: SeaweedBucket) -> None:
     """An object carries its media type and may be cached for ever, and is confirmed with its bytes."""
     async with open_store(bucket_of(bucket)) as store:
         await store.put(KEY, b"x" * 188, deadline=10)
-        async with aiohttp.ClientSession() as session, session.get(store.url(KEY)) as response:
+        async with aiohttp.ClientSession() as session, session.get(await store.url(KEY)) as response:
             assert response.headers["Content-Type"] == "video/mp2t"
             assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
             assert await response.read() == b"x" * 188
+
+
+async def test_a_playlist_replaces_only_what_we_know(bucket: SeaweedBucket) -> None:
+    """A playlist takes the place of none or of a known one, never of another; caches keep it briefly."""
+    async with open_store(bucket_of(bucket)) as store:
+
+        async def replace_it(body: bytes, etag: str | None) -> str | None:
+            return await store.replace(PLAYLIST, body, etag=etag, max_age=3, deadline=10)
+
+        assert await store.etag(PLAYLIST, deadline=10) is None
+        first = await replace_it(b"first", None)
+        assert first == await store.etag(PLAYLIST, deadline=10)
+        second = await replace_it(b"second", first)
+        assert second == await store.etag(PLAYLIST, deadline=10) != first
+        for late in (first, None):
+            assert await replace_it(b"late", late) is None
+        url = f"{bucket.public_url}/{PLAYLIST}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert await response.read() == b"second"
+            assert response.headers["Content-Type"] == "application/vnd.apple.mpegurl"
+            assert response.headers["Cache-Control"] == "public, max-age=3"
+            assert "Content-Encoding" not in response.headers
+        await store.delete([PLAYLIST], deadline=10)
+        assert await replace_it(b"late", second) is None
+
+
+async def test_a_long_playlist_is_compressed(bucket: SeaweedBucket) -> None:
+    """The playlist of a window of hours takes a fraction of its size to write, and to read."""
+    text = "".join(f"#EXTINF:2.000000,\nhttps://b/live/{number}.ts\n" for number in range(7200)).encode()
+    async with open_store(bucket_of(bucket)) as store:
+        etag = await store.replace(PLAYLIST, text, etag=None, max_age=3, deadline=10)
+        assert etag == await store.etag(PLAYLIST, deadline=10)
+        assert 0 < (await store.size(PLAYLIST, deadline=10) or 0) < len(text) / 5
+        url = f"{bucket.public_url}/{PLAYLIST}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert await response.read() == text
+
+
+async def test_an_object_that_many_segments_name_keeps_its_url(moto: Bucket) -> None:
+    """The URL is signed anew only after half of its life; a segment's is signed when it is asked for."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    async with open_store(replace(moto, signed_for=timedelta(days=7)), lambda: now) as store:
+        first = await store.lasting_url("live/run/0/init.mp4")
+        assert first == await store.lasting_url("live/run/0/init.mp4")
+        assert first.startswith(f"{moto.endpoint_url}/small/live/run/0/init.mp4?")
+        assert "X-Amz-Expires=604800" in first
+        await asyncio.sleep(1.1)  # signatures differ from second to second
+        assert await store.url("live/run/0/init.mp4") != first
+        now += timedelta(days=3.4)
+        assert await store.lasting_url("live/run/0/init.mp4") == first
+        now += timedelta(days=0.2)
+        assert await store.lasting_url("live/run/0/init.mp4") != first
 
 
 async def test_missing_bucket_on_put(moto: Bucket) -> None:

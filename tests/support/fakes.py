@@ -37,8 +37,11 @@ class FakeStore:
         assert deadline > 0
         return len(self.objects[key]) if key in self.objects else None
 
-    def url(self, key: str) -> str:
+    async def url(self, key: str) -> str:
         return f"https://bucket.example/{key}"
+
+    async def lasting_url(self, key: str) -> str:
+        return await self.url(key)
 
 
 class FakeSource:

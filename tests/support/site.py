@@ -12,7 +12,15 @@ from broadcaster.discovery import Run, VariantsListed
 from broadcaster.events import Event
 from broadcaster.metrics import Metrics
 from broadcaster.playlist import Segment, Variant
-from broadcaster.web import Bulletin, HealthReport, PublicOptions, make_operator_app, make_public_app
+from broadcaster.tracker import Tracker
+from broadcaster.web import (
+    Bulletin,
+    HealthReport,
+    PublicOptions,
+    Signaling,
+    make_operator_app,
+    make_public_app,
+)
 from tests.support.fakes import START
 
 MEDIA = "/live/0/playlist.m3u8"
@@ -20,9 +28,16 @@ Client = TestClient[Request, Application]
 
 
 class Site:
-    """A site whose clock stands still; segments are four seconds long."""
+    """A site whose clock stands still; segments are four seconds long. Its tracker is off, unless given."""
 
-    def __init__(self, folder: Path, *, window: timedelta = timedelta(), max_waiters: int = 100) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        window: timedelta = timedelta(),
+        max_waiters: int = 100,
+        tracker: Tracker | None = None,
+    ) -> None:
         self.now: datetime = START
         self.registry = CollectorRegistry()
         self.bulletin = Bulletin(max_waiters)
@@ -35,7 +50,9 @@ class Site:
         (viewer / "index.html").write_text("<!doctype html><title>live</title>")
         (viewer / "main.js").write_text("export {};")
         (folder / "secret.txt").write_text("secret")
-        options = PublicOptions(viewer, {"eventsUrl": "/live/events", "title": "Live"}, max_waiters)
+        signaling = Signaling(self.channel, tracker) if tracker else None
+        page = {"eventsUrl": "/live/events", "title": "Live"}
+        options = PublicOptions(viewer, page, max_waiters, signaling=signaling)
         self.app = make_public_app(self.channel, lambda: self.report, self.bulletin, self.registry, options)
         self.operator_app = make_operator_app(self.channel, lambda: self.report, self.registry)
 

@@ -271,3 +271,16 @@ def test_each_version_has_its_own_validator() -> None:
     assert first
     assert second
     assert first.full.etag != second.full.etag
+
+
+def test_runs() -> None:
+    """The latest encoder runs are known in their order, once they are listed; not more than matter."""
+    stage = Stage()
+    assert list(stage.channel.runs) == []
+    stage.publish("0", 0)
+    assert list(stage.channel.runs) == []
+    stage.describe("0")
+    assert list(stage.channel.runs) == ["r0"]
+    for run in range(1, 20):
+        stage.publish("0", run, run=run)
+    assert list(stage.channel.runs) == [f"r{run}" for run in range(4, 20)]

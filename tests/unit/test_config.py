@@ -38,6 +38,17 @@ def test_defaults() -> None:
     assert SECRET not in repr(settings)
 
 
+def test_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Viewers meet at our own tracker, unless it is off or another is named."""
+    assert load().has_own_tracker
+    monkeypatch.setenv("BROADCASTER_TRACKER", "false")
+    assert not load().has_own_tracker
+    monkeypatch.setenv("BROADCASTER_TRACKER", "true")
+    monkeypatch.setenv("BROADCASTER_TRACKER_URL", "wss://tracker.example.com:8443/announce?key=1")
+    assert not load().has_own_tracker
+    assert load().tracker_url == "wss://tracker.example.com:8443/announce?key=1"
+
+
 def test_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """``.env`` is read; the environment wins; an empty value counts as missing."""
     monkeypatch.delenv("R2_BUCKET")
@@ -46,6 +57,41 @@ def test_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BROADCASTER_PORT", "")
     settings = load()
     assert (settings.bucket, settings.prefix, settings.port) == ("from-file", "mine", 3000)
+
+
+def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Systemd's credentials are files with the variables' names; the environment wins."""
+    monkeypatch.delenv("R2_SECRET_ACCESS_KEY")
+    (tmp_path / "R2_SECRET_ACCESS_KEY").write_text("from-a-file\n")
+    (tmp_path / "R2_BUCKET").write_text("ignored")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = load()
+    assert settings.secret_access_key.get_secret_value() == "from-a-file"
+    assert settings.bucket == "my-bucket"
+
+
+def test_presigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private bucket needs no public address; public is the default."""
+    assert (load().urls, load().mirror) == ("public", False)
+    monkeypatch.setenv("BROADCASTER_URLS", "presigned")
+    monkeypatch.delenv("R2_PUBLIC_URL")
+    assert load().public_url is None
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("BROADCASTER_WINDOW_SECONDS", 302_400), ("BROADCASTER_WINDOW_SEGMENTS", 50_400)],
+)
+def test_a_window_that_outlives_signatures(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven days have to do for a window and for the time, as long again, that objects stay readable."""
+    monkeypatch.setenv("BROADCASTER_TARGET_DURATION", "6")
+    monkeypatch.setenv(name, str(most + 1))
+    load()
+    monkeypatch.setenv("BROADCASTER_URLS", "presigned")
+    with pytest.raises(ConfigError, match=r"BROADCASTER_WINDOW_SECONDS.*302400.*BROADCASTER_URLS=presigned"):
+        load()
+    monkeypatch.setenv(name, str(most))
+    load()
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
@@ -63,6 +109,8 @@ def test_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROADCASTER_PORT", "70000"),
         ("BROADCASTER_WINDOW_SEGMENTS", "5"),
         ("BROADCASTER_LOG_LEVEL", "loud"),
+        ("BROADCASTER_TRACKER", "maybe"),
+        ("BROADCASTER_TRACKER_URL", "https://tracker.example.com"),
         ("R2_ACCOUNT_ID", "https://x"),
         ("R2_ENDPOINT_URL", "r2.example.com"),
         ("R2_BUCKET", "../x"),
@@ -70,6 +118,9 @@ def test_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("R2_PUBLIC_URL", "https://user:" + SECRET + "@x"),
         ("R2_PREFIX", "../live"),
         ("R2_PREFIX", "/"),
+        ("BROADCASTER_URLS", "private"),
+        ("BROADCASTER_MIRROR", "perhaps"),
+        ("BROADCASTER_WINDOW_SECONDS", "604801"),
     ],
 )
 def test_wrong(

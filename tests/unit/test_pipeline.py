@@ -23,9 +23,11 @@ from tests.support.hls_writer import PACKET
 class Line:
     """A running pipeline and what it did."""
 
-    def __init__(self, folder: Path, end_grace: float = 300, limit: int = 10**9) -> None:
+    def __init__(
+        self, folder: Path, end_grace: float = 300, limit: int = 10**9, store: FakeStore | None = None
+    ) -> None:
         self.folder = folder
-        self.store = FakeStore()
+        self.store = store or FakeStore()
         self.source = FakeSource()
         self.events: list[Event] = []
         self.changed = asyncio.Event()
@@ -240,6 +242,40 @@ async def test_a_map_is_uploaded_once_and_before_its_segments(tmp_path: Path) ->
     assert line.store.puts.count("live/run0/0/init.mp4") == 1
     assert {segment.map_uri for segment in line.playlist().segments} == {
         "https://bucket.example/live/run0/0/init.mp4"
+    }
+
+
+class SigningStore(FakeStore):
+    """A private bucket: no two URLs are the same, apart from lasting ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signed: list[str] = []
+
+    async def url(self, key: str) -> str:
+        self.signed.append(key)
+        return f"https://bucket.example/{key}?signature={len(self.signed)}"
+
+    async def lasting_url(self, key: str) -> str:
+        return f"https://bucket.example/{key}?signature=lasting"
+
+
+async def test_a_signed_url_is_made_once_and_after_the_upload(tmp_path: Path) -> None:
+    """Its life begins with the upload, and it stays the same; maps have lasting ones."""
+    store = SigningStore()
+    store.on_put = lambda key: store.signed.append(f"upload of {key}")
+    async with running(Line(tmp_path, store=store)) as line:
+        map_path = line.file("init.mp4", b"init")
+        for number in range(3):
+            path = line.file(f"{number}.m4s", b"x")
+            line.source.events.put_nowait(segment_of(path, number=number, map_path=map_path))
+            await line.until_published(number + 1)
+    listed = line.playlist().segments
+    assert store.signed.count("live/run0/0/1.m4s") == 1
+    assert store.signed.index("upload of live/run0/0/1.m4s") < store.signed.index("live/run0/0/1.m4s")
+    assert len({segment.uri for segment in listed}) == 3
+    assert {segment.map_uri for segment in listed} == {
+        "https://bucket.example/live/run0/0/init.mp4?signature=lasting"
     }
 
 

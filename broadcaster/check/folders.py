@@ -1,0 +1,157 @@
+"""The two folders on this machine: the one that Owncast writes, and our own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from broadcaster.check.report import Finding, bytes_text, failed, ok, rate_text, skipped, time_text, warning
+from broadcaster.check.survey import Survey
+
+MIN_ROOM = 64 * 2**20  # bytes: the journal and a few segments
+WRITTEN = 65_536  # bytes of a file that is tried
+STALE_TARGET_DURATIONS, STALE = 3, 15.0  # without a new playlist a stream is not on; seconds, at least
+WHERE = "BROADCASTER_HLS_DIR has to be Owncast's data/hls"
+NO_LINK = {
+    errno.EXDEV: (
+        "it is on another file system: every segment is copied",
+        "put BROADCASTER_STATE_DIR on the file system of the HLS folder; a bind mount counts as another one",
+    ),
+    errno.EPERM: (
+        "the kernel refuses links to another user's files: every segment is copied",
+        "run the service as Owncast's user",
+    ),
+}
+
+
+def env_file(path: Path) -> Finding:
+    """The settings' file holds keys: nobody else should be able to read it."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        return warning(f"{path} can be read by other users (mode {mode:o})", f"chmod 600 {path}")
+    return ok(f"only its owner can read {path}")
+
+
+def hls_folder(folder: Path) -> Finding:
+    """The folder is there and can be read."""
+    try:
+        with os.scandir(folder) as entries:
+            count = sum(1 for _ in entries)
+    except FileNotFoundError:
+        return failed(f"{folder} is not there", f"{WHERE}; in a container, mount it")
+    except NotADirectoryError:
+        return failed(f"{folder} is a file", WHERE)
+    except PermissionError:
+        return failed(
+            f"{folder} may not be read by this user (id {os.geteuid()})",
+            "run the service, and this check, as Owncast's user or in its group",
+        )
+    return ok(f"{folder} is there, {count} files and folders")
+
+
+def playlists(folder: Path, found: Survey) -> Finding:
+    """What is in the folder looks like HLS."""
+    if not found.variants and not found.absent:
+        return _no_playlists(folder, found)
+    if found.absent:
+        names = ", ".join(found.absent)
+        return failed(f"the multivariant playlist names what is not there: {names}", WHERE)
+    missing = sum(one.missing for one in found.variants)
+    if missing:
+        return warning(
+            f"{missing} of {sum(one.listed for one in found.variants)} listed segments are not there",
+            "switch Owncast's own S3 storage off; its files have to stay in the folder",
+        )
+    if found.faults:
+        return warning(
+            f"one playlist cannot be used: {found.faults[0]}", "see that its writer is the only one"
+        )
+    seconds = max(one.target_duration for one in found.variants)
+    rate = f", {rate_text(found.rate)} together" if found.rate else ""
+    return ok(f"{len(found.variants)} variant(s), segments of up to {seconds} s{rate}")
+
+
+def _no_playlists(folder: Path, found: Survey) -> Finding:
+    if found.faults:
+        return failed(f"no playlist can be used: {found.faults[0]}", WHERE)
+    if not found.entries:
+        return warning(f"{folder} is empty", "start Owncast; if it runs, it writes elsewhere")
+    inside = next((one for one in (folder / "hls", folder / "data/hls") if one.is_dir()), None)
+    hint = f"{WHERE}; perhaps it is {inside}" if inside else WHERE
+    return failed(f"{folder} has no playlist (.m3u8) in it: it is not an HLS folder", hint)
+
+
+def writing(found: Survey, now: float) -> Finding:
+    """A stream's playlists are being written; ``now`` in seconds since the epoch."""
+    if not found.live:
+        return skipped("no stream is on; check again during one")
+    newest = max(found.live, key=lambda one: one.modified)
+    age = max(0.0, now - newest.modified)
+    if age > max(STALE, STALE_TARGET_DURATIONS * newest.target_duration):
+        return warning(
+            f"the stream has no end, and was last written {time_text(age)} ago",
+            "see that the encoder runs and that Owncast writes into this very folder",
+        )
+    return ok(f"last written {time_text(age)} ago")
+
+
+def state_folder(folder: Path) -> Finding:
+    """Our own folder can be written. It is made at the first start, and not by this check."""
+    try:
+        with tempfile.TemporaryFile(prefix=".check-", dir=existing(folder)) as file:
+            file.write(bytes(WRITTEN))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        remedies = {
+            errno.ENOSPC: "make room on its disk",
+            errno.EDQUOT: "raise its user's quota",
+            errno.EROFS: "choose a folder for BROADCASTER_STATE_DIR that is not mounted read-only",
+            errno.ENOTDIR: "choose a folder for BROADCASTER_STATE_DIR, not a file",
+        }
+        remedy = remedies.get(error.errno or 0, f"let the user with id {os.geteuid()} write there")
+        return failed(f"{folder} cannot be written: {error.strerror}", remedy)
+    if not folder.exists():
+        return ok(f"{folder} can be made; the service does so at its first start")
+    return ok(f"{folder} can be written")
+
+
+def links(folder: Path, hls: Path, sample: Path | None) -> Finding:
+    """A segment in the HLS folder can be linked into ours; tried with ``sample``, one of them."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".check-", dir=existing(folder)) as probe:
+            if sample is None:
+                if hls.stat().st_dev != Path(probe).stat().st_dev:
+                    return warning(*NO_LINK[errno.EXDEV])
+                return ok("the same file system; there is no segment yet to try a link with")
+            os.link(sample, Path(probe, "link"))
+    except FileNotFoundError:
+        return skipped("the segment went away meanwhile")
+    except OSError as error:
+        usual = (f"no links ({error.strerror}): every segment is copied", "choose another file system")
+        return warning(*NO_LINK.get(error.errno or 0, usual))
+    return ok("segments are kept as links, not copies")
+
+
+def room(folder: Path, limit: int, rate: float) -> Finding:
+    """There is room for what may wait; ``limit`` in bytes, ``rate`` in bytes per second, 0 if not known."""
+    free = shutil.disk_usage(existing(folder)).free
+    lasts = f", {time_text(free / rate)} of this stream" if rate else ""
+    message = f"{bytes_text(free)} left{lasts}"
+    if free < MIN_ROOM:
+        return failed(message, "make room on the disk of BROADCASTER_STATE_DIR")
+    if free < limit:
+        return warning(
+            f"{message}; less than BROADCASTER_SPOOL_LIMIT, {bytes_text(limit)}",
+            "lower it below what is free: then the oldest segments become gaps, and the disk never fills up",
+        )
+    return ok(message)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())

@@ -1,0 +1,129 @@
+"""Which checks there are, in which order, and what each needs."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from broadcaster.check import folders, repair, uplink
+from broadcaster.check.bucket import BucketChecks, Means, from_storage
+from broadcaster.check.doctor import Check, in_thread
+from broadcaster.check.probe import CLEANUP
+from broadcaster.check.public import PublicChecks
+from broadcaster.check.report import Finding, failed, ok
+from broadcaster.check.survey import Survey, survey
+from broadcaster.config import Settings
+from broadcaster.errors import StorageError
+
+HANGS = "does the file system hang? A network file system does when its server is away"
+ENV_FILE = Path(".env")
+
+
+class Plan:
+    """All checks of a service with these settings, and what one learns for the others."""
+
+    def __init__(self, settings: Settings, means: Means) -> None:
+        self._settings = settings
+        self._means = means
+        self._bucket = BucketChecks(means, settings.s3_endpoint, settings.prefix)
+        self._public = PublicChecks(means)
+        self._survey: Survey | None = None
+
+    def checks(self, allowed: str | None) -> list[Check]:
+        """Everything, in order. ``allowed``: the origin, or ``*``, to open the bucket for; None: no --fix."""
+        repairs = self._repairs(allowed) if allowed else []
+        return [*self._of_settings(), *self._of_folders(), *self._of_bucket(), *repairs, *self._of_public()]
+
+    def _of_settings(self) -> list[Check]:
+        checks = [Check("settings", "settings", self._complete)]
+        if ENV_FILE.exists():
+            checks.append(Check("env-file", "keys on disk", partial(in_thread, folders.env_file, ENV_FILE)))
+        return checks
+
+    def _of_folders(self) -> list[Check]:
+        hls, state = self._settings.hls_dir, self._settings.state_dir
+        there = partial(in_thread, folders.hls_folder, hls)
+        writable = partial(in_thread, folders.state_folder, state)
+        return [
+            Check("hls-folder", "HLS folder", there, on_timeout=HANGS),
+            Check("hls-playlists", "HLS playlists", self._playlists, ("hls-folder",), on_timeout=HANGS),
+            Check("hls-live", "stream being written", self._writing, ("hls-playlists",)),
+            Check("state-folder", "state folder", writable, on_timeout=HANGS),
+            Check("state-links", "links, not copies", self._links, ("hls-folder", "state-folder")),
+            Check("state-room", "room for the spool", self._room, ("state-folder",)),
+        ]
+
+    def _of_bucket(self) -> list[Check]:
+        bucket = self._bucket
+        return [
+            Check("endpoint", "endpoint", bucket.endpoint, ("settings",)),
+            Check("clock", "clock", bucket.clock, ("endpoint",)),
+            Check("access", "key and bucket", bucket.access, ("endpoint", "clock")),
+            Check("put", "PUT", bucket.put, ("access",)),
+            Check("head", "HEAD", bucket.head, ("put",)),
+            Check("get", "ranged GET", bucket.get, ("put",)),
+            Check("uplink", "uplink", self._uplink, ("put",), deadline=uplink.PATIENCE + 1),
+        ]
+
+    def _repairs(self, allowed: str) -> list[Check]:
+        settings, client = self._settings, self._means.settings
+        days = repair.backstop_days(settings.retention, settings.window)
+        cors = partial(repair.fix_cors, client, self._means.browser.origin, allowed)
+        backstop = partial(repair.fix_lifecycle, client, settings.prefix, days)
+        return [
+            Check("fix-cors", "CORS policy", cors, ("access",)),
+            Check("fix-lifecycle", "lifecycle rules", backstop, ("access",)),
+        ]
+
+    def _of_public(self) -> list[Check]:
+        public = self._public
+        # Signed addresses are the endpoint's own.
+        needs = ("access",) if self._settings.urls == "presigned" else ()
+        return [
+            Check("public-address", "viewers' address", public.address, needs),
+            Check("public-protocol", "viewers' protocol", public.protocol, ("public-address",)),
+            Check("public-object", "viewers read", self._read, ("put", "public-address")),
+            Check("public-headers", "headers", public.headers, ("public-object",)),
+            Check("public-cors", "CORS", public.cors, ("public-object",)),
+            Check("public-ranges", "ranges", public.ranges, ("public-object",)),
+            Check("public-preflight", "CORS preflight", public.preflight, ("public-object",)),
+            Check("public-404", "404 and then there", public.absent, ("public-object",)),
+            Check("public-cache", "edge cache", public.edge, ("public-object",)),
+            Check("delete", "DELETE", self._bucket.delete, ("access",), deadline=CLEANUP + 0.5, always=True),
+        ]
+
+    async def _complete(self) -> Finding:
+        endpoint, bucket = self._settings.s3_endpoint, self._settings.bucket
+        if urlsplit(endpoint).path.strip("/").endswith(bucket):
+            return failed(
+                "R2_ENDPOINT_URL ends in the bucket's name", "leave it away there; R2_BUCKET says it"
+            )
+        return ok(f"complete; bucket {bucket!r}, keys begin with {self._settings.prefix}/")
+
+    async def _playlists(self) -> Finding:
+        self._survey = await in_thread(survey, self._settings.hls_dir)
+        return folders.playlists(self._settings.hls_dir, self._survey)
+
+    async def _writing(self) -> Finding:
+        return folders.writing(self._survey or Survey(), time.time())
+
+    async def _links(self) -> Finding:
+        sample = self._survey.sample if self._survey else None
+        return await in_thread(folders.links, self._settings.state_dir, self._settings.hls_dir, sample)
+
+    async def _room(self) -> Finding:
+        rate = self._survey.rate if self._survey else 0.0
+        return await in_thread(folders.room, self._settings.state_dir, self._settings.spool_limit, rate)
+
+    async def _uplink(self) -> Finding:
+        try:
+            measured = await uplink.measure(self._means.objects)
+        except StorageError as error:
+            return from_storage(error)
+        return uplink.judge(measured, self._survey, self._bucket.put_seconds)
+
+    async def _read(self) -> Finding:
+        self._public.body = self._bucket.body
+        return await self._public.object()

@@ -1,0 +1,202 @@
+"""The address where viewers read the bucket, asked as their browsers ask."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from broadcaster.check.bucket import PART, SIZE, Means, from_storage
+from broadcaster.check.http import Answer, negotiated, no_answer
+from broadcaster.check.report import Finding, failed, ok, skipped, warning
+from broadcaster.errors import StorageError
+from broadcaster.source.playlist_file import printable
+from broadcaster.storage import CACHE_CONTROL, content_type
+
+SETTING = "R2_PUBLIC_URL"
+DEVELOPMENT = ".r2.dev"
+CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Cache-Status of what is cached
+PRIVATE = (
+    "connect a custom domain to the bucket (R2, Settings, Custom Domains) and name it in R2_PUBLIC_URL; "
+    "Cloudflare Access or a firewall rule in front must let viewers pass"
+)
+ELSEWHERE = "R2_PUBLIC_URL has to be the custom domain of this bucket, without R2_PREFIX and without a path"
+CORS = (
+    "let the bucket's CORS policy allow GET, HEAD and the header range to the page's origin: --fix does so; "
+    "--origin says where the page is"
+)
+
+
+class PublicChecks:
+    """The checks of one public address, on an object that the bucket has, whose bytes are ``body``."""
+
+    def __init__(self, means: Means) -> None:
+        self.body = b""
+        self._browser = means.browser
+        self._objects = means.objects
+        self._whole: Answer | None = None
+        self._part: Answer | None = None
+
+    async def address(self) -> Finding:
+        """It answers, and does not claim to have what is not there."""
+        url = await self._objects.url("early")
+        try:
+            answer = await self._browser.fetch(url)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        return judge_address(url, answer)
+
+    async def protocol(self) -> Finding:
+        """HTTP/2 or HTTP/3: many segments and playlists at a time over one connection."""
+        url = await self._objects.url("early")
+        if urlsplit(url).scheme != "https":
+            return warning("plain http: a page on https may not read it", "use the https address")
+        try:
+            chosen = await negotiated(url)
+        except OSError as error:  # a proxy, perhaps: the address itself did answer
+            return skipped(f"it cannot be found out ({type(error).__name__})")
+        if chosen != "h2":
+            return warning("HTTP/1.1 only", "switch HTTP/2 on: Cloudflare, Speed, Protocol optimization")
+        return ok("HTTP/2")
+
+    async def object(self) -> Finding:
+        """What the bucket has is what viewers get."""
+        url = await self._objects.url("probe")
+        try:
+            self._whole = answer = await self._browser.fetch(url)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return failed("the object stored just now is not found there (404)", ELSEWHERE)
+        if answer.status != HTTPStatus.OK:
+            return failed(f"reading an object is answered {answer.status}", PRIVATE)
+        if answer.body != self.body:
+            return failed("other bytes come than were stored: something else is served", ELSEWHERE)
+        http3 = "; HTTP/3 offered" if "h3=" in answer.headers.get("Alt-Svc", "") else ""
+        return ok(f"{SIZE} bytes in {answer.seconds * 1000:.0f} ms, as stored{http3}")
+
+    async def headers(self) -> Finding:
+        """The headers that we stored with it have not been changed on the way."""
+        if self._whole is None:
+            return skipped("there was no answer")
+        expected = {"Content-Type": content_type(self._objects.key("probe")), "Cache-Control": CACHE_CONTROL}
+        found = {name: self._whole.headers.get(name, "none") for name in expected}
+        wrong = [f"{name} is {found[name]!r}, not {expected[name]!r}" for name in expected]
+        wrong = [text for text, name in zip(wrong, expected, strict=True) if found[name] != expected[name]]
+        if wrong:
+            return warning(
+                "; ".join(wrong),
+                "let Cloudflare respect existing headers: Caching, Browser Cache TTL; no rule may set them",
+            )
+        return ok("Content-Type and Cache-Control as stored")
+
+    async def cors(self) -> Finding:
+        """A page may read the bytes."""
+        if self._whole is None:
+            return skipped("there was no answer")
+        allowed = self._whole.headers.getall("Access-Control-Allow-Origin", [])
+        origin = self._browser.origin
+        if len(allowed) > 1:
+            return failed(
+                "Access-Control-Allow-Origin comes twice, which browsers refuse",
+                "set it in the bucket's CORS policy alone, not in a Transform Rule as well",
+            )
+        if not allowed:
+            return failed(f"pages of {origin} may not read: no Access-Control-Allow-Origin", CORS)
+        if allowed[0] not in ("*", origin):
+            return failed(
+                f"pages of {origin} may not read: Access-Control-Allow-Origin is {allowed[0]!r}", CORS
+            )
+        return ok(f"pages of {origin} may read")
+
+    async def ranges(self) -> Finding:
+        """A part can be asked for, as players do that share, and the page sees which part came."""
+        first, last = PART
+        url = await self._objects.url("probe")
+        try:
+            self._part = answer = await self._browser.fetch(url, headers={"Range": f"bytes={first}-{last}"})
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        expected = f"bytes {first}-{last}/{SIZE}"
+        is_part = answer.status == HTTPStatus.PARTIAL_CONTENT and answer.body == self.body[first : last + 1]
+        if not is_part or answer.headers.get("Content-Range") != expected:
+            return warning(
+                f"a range is answered {answer.status} with {len(answer.body)} bytes",
+                "whatever stands in front of the bucket has to pass the Range header on",
+            )
+        if answer.words("Access-Control-Expose-Headers").isdisjoint({"content-range", "*"}):
+            return warning("pages do not see Content-Range: it is not exposed", CORS)
+        return ok("ranges work, and pages see Content-Range")
+
+    async def preflight(self) -> Finding:
+        """Browsers that ask before they send a Range header are told yes (Fetch, CORS-preflight fetch)."""
+        url = await self._objects.url("probe")
+        asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
+        try:
+            answer = await self._browser.fetch(url, "OPTIONS", asked)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        return judge_preflight(answer, self._browser.origin)
+
+    async def absent(self) -> Finding:
+        """An object that was asked for before it was there is found once it is."""
+        try:
+            await self._objects.put("early", SIZE)
+        except StorageError as error:
+            return from_storage(error)
+        url = await self._objects.url("early")
+        try:
+            answer = await self._browser.fetch(url)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return warning(
+                "an edge keeps a 404 for an object that has come meanwhile",
+                "in Cloudflare's cache rule for the segments, set the edge TTL of status 404 to no-store",
+            )
+        if answer.status != HTTPStatus.OK:
+            return failed(f"reading an object is answered {answer.status}", PRIVATE)
+        return ok("a 404 is not kept")
+
+    async def edge(self) -> Finding:
+        """Cloudflare keeps segments near the viewers, so that the bucket is not asked by each of them."""
+        answer = self._part or self._whole
+        status = answer.headers.get("CF-Cache-Status") if answer else None
+        if not status:
+            return skipped("no Cloudflare cache in front")
+        if status.upper() not in CACHED:
+            return warning(
+                f"Cloudflare does not cache segments ({status}): each viewer's request reaches the bucket",
+                "make a cache rule for this host: eligible for cache, edge TTL from the origin's header",
+            )
+        return ok(f"Cloudflare caches segments ({status})")
+
+
+def judge_address(url: str, answer: Answer) -> Finding:
+    """What the answer to ``url``, which is not there yet, says of the address."""
+    parts = urlsplit(url)
+    where = f"{parts.scheme}://{parts.netloc}"
+    if answer.status in range(200, 300):
+        return failed(f"{where} answers {answer.status} to what is not there: not a bucket", ELSEWHERE)
+    if answer.status in range(300, 400):
+        target = printable(urlsplit(answer.headers.get("Location", "")).netloc) or "elsewhere"
+        return failed(f"{where} redirects to {target}", "name the final address in R2_PUBLIC_URL, with https")
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return failed(f"{where} answers {answer.status}", "see Cloudflare's dashboard: is the domain active?")
+    if (parts.hostname or "").endswith(DEVELOPMENT):
+        return warning(f"{where} is for development: Cloudflare slows it down", PRIVATE.partition(";")[0])
+    return ok(f"{where} answers in {answer.seconds * 1000:.0f} ms")
+
+
+def judge_preflight(answer: Answer, origin: str) -> Finding:
+    """Whether the answer lets a page of ``origin`` send GET, which is always allowed, with a Range header."""
+    if answer.status not in range(200, 300):
+        refused = f"it is answered {answer.status}"
+    elif answer.headers.get("Access-Control-Allow-Origin") not in ("*", origin):
+        refused = "it does not allow the origin"
+    elif answer.words("Access-Control-Allow-Headers").isdisjoint({"*", "range"}):
+        refused = "it does not allow the header"
+    else:
+        return ok("a Range header is allowed")
+    return warning(f"a browser that asks first may not send a Range header: {refused}", CORS)

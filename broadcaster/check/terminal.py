@@ -1,0 +1,94 @@
+"""``broadcaster check`` as people and scripts meet it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import timedelta
+from typing import TextIO
+
+from broadcaster.check.bucket import Means
+from broadcaster.check.doctor import examine
+from broadcaster.check.http import open_browser
+from broadcaster.check.plan import Plan
+from broadcaster.check.probe import probing
+from broadcaster.check.report import Report, Result, failed
+from broadcaster.check.settings_client import open_settings
+from broadcaster.config import Settings, load
+from broadcaster.errors import ConfigError
+from broadcaster.storage import Bucket, open_store
+
+EXIT_FAILED, EXIT_CONFIG = 1, 2
+BUDGET = 10.0  # seconds for all checks; what the start, the cleaning up and the end take comes on top
+SIGNED_FOR = timedelta(minutes=10)
+CLEAR_LINE = "\r\x1b[2K"
+
+
+class _Progress:
+    """Shows what is being checked, on a terminal, and each result as it comes."""
+
+    def __init__(self, output: TextIO, *, results: bool) -> None:
+        self._output = output
+        self._results = results
+        self._clear = CLEAR_LINE if output.isatty() else ""
+
+    def start(self, title: str) -> None:
+        if self._clear:
+            self._write(f"{self._clear}...      {title}")
+
+    def result(self, result: Result) -> None:
+        self._write(self._clear + (f"{result.text}\n" if self._results else ""))
+
+    def _write(self, text: str) -> None:
+        self._output.write(text)
+        self._output.flush()
+
+
+def check(*, fix: bool, as_json: bool, origin: str | None) -> int:
+    """Check everything that ``run`` needs; returns the exit status: 0, 1 when something failed, 2 as ``run``.
+
+    ``fix`` sets the bucket's CORS policy and lifecycle rules; ``origin`` is where the page is, as
+    scheme://host. Output and errors never show a key or a signature.
+    """
+    try:
+        settings = load()
+    except ConfigError as error:
+        finding = failed(
+            str(error), "set it in the environment or in .env; .env.example says what each means"
+        )
+        report = Report([Result("settings", "settings", finding, 0.0)])
+        sys.stdout.write(f"{report.as_json() if as_json else report.results[0].text}\n")
+        return EXIT_CONFIG
+    progress = _Progress(sys.stderr if as_json else sys.stdout, results=not as_json)
+    try:
+        report = asyncio.run(_examine(settings, fix=fix, origin=origin, progress=progress))
+    except KeyboardInterrupt:
+        sys.stderr.write("\nbroadcaster: interrupted\n")
+        return EXIT_FAILED
+    sys.stdout.write(f"{report.as_json()}\n" if as_json else f"\n{report.summary()}\n")
+    return 0 if report.is_good else EXIT_FAILED
+
+
+async def _examine(settings: Settings, *, fix: bool, origin: str | None, progress: _Progress) -> Report:
+    page = origin or f"http://{settings.host}:{settings.port}"
+    bucket = _bucket(settings)
+    async with (
+        open_browser(page) as browser,
+        open_store(bucket) as store,
+        open_settings(bucket) as client,
+        probing(store, settings.prefix) as objects,
+    ):
+        plan = Plan(settings, Means(browser, store, client, objects))
+        checks = plan.checks((origin or "*") if fix else None)
+        return await examine(checks, budget=BUDGET, on_start=progress.start, on_result=progress.result)
+
+
+def _bucket(settings: Settings) -> Bucket:
+    return Bucket(
+        endpoint_url=settings.s3_endpoint,
+        name=settings.bucket,
+        access_key_id=settings.access_key_id.get_secret_value(),
+        secret_access_key=settings.secret_access_key.get_secret_value(),
+        public_url=settings.public_url,
+        signed_for=SIGNED_FOR if settings.urls == "presigned" else None,
+    )

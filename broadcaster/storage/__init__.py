@@ -1,0 +1,26 @@
+"""The bucket: an S3 client set up for live video on Cloudflare R2, with typed failures.
+
+Every call is made once: retrying is the pipeline's business, because botocore's own modes leave out what
+R2 answers under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBody).
+"""
+
+from broadcaster.storage.faults import PERMANENT_STATUS, REMEDIES
+from broadcaster.storage.store import (
+    CACHE_CONTROL,
+    CONTENT_TYPES,
+    Bucket,
+    ObjectStore,
+    content_type,
+    open_store,
+)
+
+__all__ = [
+    "CACHE_CONTROL",
+    "CONTENT_TYPES",
+    "PERMANENT_STATUS",
+    "REMEDIES",
+    "Bucket",
+    "ObjectStore",
+    "content_type",
+    "open_store",
+]

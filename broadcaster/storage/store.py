@@ -1,0 +1,229 @@
+"""Puts objects into the bucket, looks, deletes, and says where viewers find them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import botocore.handlers
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
+
+from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.playlist import MEDIA_TYPE
+from broadcaster.storage.faults import status_of, typed
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef, PutObjectRequestTypeDef
+
+CACHE_CONTROL = "public, max-age=31536000, immutable"  # keys are never used twice
+CONTENT_TYPES = {
+    ".m3u8": MEDIA_TYPE,
+    ".ts": "video/mp2t",
+    ".m4s": "video/iso.segment",
+    ".mp4": "video/mp4",
+    ".aac": "audio/aac",
+    ".vtt": "text/vtt",
+}
+POOL_CONNECTIONS = 32
+CONNECT_TIMEOUT = 3  # seconds
+READ_TIMEOUT = 60  # seconds; the deadline of each call is the one that matters
+KEEPALIVE = 60  # seconds
+
+NOT_FOUND = 404
+# What Cloudflare charges for each (developers.cloudflare.com/r2/pricing); one that fails counts as well.
+OPERATION_CLASSES = {"PUT": "a", "LIST": "a", "HEAD": "b", "DELETE": "free"}
+OVERTAKEN = {409, 412}  # the condition does not hold, or another write is under way
+COMPRESS_FROM, GZIP_LEVEL = 16_384, 6  # bytes of a playlist, and how much work they are worth
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where the bucket is and how to get in; ``public_url`` is where viewers read it, no slash at its end.
+
+    Where ``signed_for`` is set, viewers get presigned URLs, which are valid for so long.
+    """
+
+    endpoint_url: str
+    name: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    public_url: str | None
+    signed_for: timedelta | None = None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ObjectStore:
+    """Puts objects into one bucket. Made by ``open_store``; ``clock`` gives the wall time.
+
+    ``operations`` counts what was asked of the bucket, by price class: a, b or free.
+    """
+
+    def __init__(self, client: S3Client, bucket: Bucket, clock: Callable[[], datetime] = _now) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._clock = clock
+        self.operations = Counter(dict.fromkeys(OPERATION_CLASSES.values(), 0))
+        self._lasting: dict[str, tuple[str, datetime]] = {}  # by key: URL, and when it was signed
+
+    async def put(self, key: str, body: bytes, *, deadline: float) -> None:
+        """Store an object under a key that is never used again; ``deadline`` in seconds.
+
+        Raises StorageUnavailable or StorageRefused. When it returns, the bucket has confirmed the
+        object, checked against its MD5 (R2 is strongly consistent: it can be read at once).
+        """
+        async with self._failures("PUT", deadline):
+            await self._client.put_object(**self._request(key, body, CACHE_CONTROL))
+
+    async def replace(
+        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    ) -> str | None:
+        """Store a playlist in the place of the one with this ETag, or of none; returns its own ETag.
+
+        None when the bucket has another one by then: a request that arrives late cannot overwrite a newer
+        one. Caches may keep it for ``max_age`` seconds. A long one is stored compressed, as players expect
+        it (Apple's authoring specification, 10.1). Raises as ``put`` does.
+        """
+        if is_long := len(body) >= COMPRESS_FROM:
+            body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
+        request = self._request(key, body, f"public, max-age={max_age}")
+        if is_long:
+            request["ContentEncoding"] = "gzip"
+        if etag:
+            request["IfMatch"] = etag
+        else:
+            request["IfNoneMatch"] = "*"
+        async with self._failures("PUT", deadline):
+            try:
+                return (await self._client.put_object(**request))["ETag"]
+            except ClientError as error:
+                if status_of(error) in OVERTAKEN:
+                    return None
+                raise
+
+    async def size(self, key: str, *, deadline: float) -> int | None:
+        """The size in bytes of an object, None when there is none; raises as ``put`` does."""
+        head = await self._head(key, deadline)
+        return head["ContentLength"] if head else None
+
+    async def etag(self, key: str, *, deadline: float) -> str | None:
+        """The ETag of an object, None when there is none; raises as ``put`` does."""
+        head = await self._head(key, deadline)
+        return head["ETag"] if head else None
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        """Delete up to 1000 objects; those that are not there count as deleted. Raises as ``put`` does."""
+        async with self._failures("DELETE", deadline):
+            answer = await self._client.delete_objects(
+                Bucket=self._bucket.name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+        codes = {str(error.get("Code")) for error in answer.get("Errors", [])} - {"NoSuchKey"}
+        if codes:
+            raise StorageUnavailable(f"DELETE of some of {len(keys)} objects: {', '.join(sorted(codes))}")
+
+    async def check(self, prefix: str, *, deadline: float) -> None:
+        """Find out whether the bucket is there and lets us in; raises as ``put`` does.
+
+        A listing, because its errors, unlike those of HEAD, say what is wrong.
+        """
+        async with self._failures("LIST", deadline):
+            await self._client.list_objects_v2(Bucket=self._bucket.name, Prefix=prefix, MaxKeys=1)
+
+    async def url(self, key: str) -> str:
+        """Where viewers read the object. In a private bucket: signed now, and another one each time."""
+        life = self._bucket.signed_for
+        if life is None:
+            return f"{self._bucket.public_url}/{quote(key)}"
+        where = {"Bucket": self._bucket.name, "Key": key}
+        seconds = int(life.total_seconds())
+        return await self._client.generate_presigned_url("get_object", Params=where, ExpiresIn=seconds)
+
+    async def lasting_url(self, key: str) -> str:
+        """Where viewers read an object that is named again and again: one URL for half of its life."""
+        now, half = self._clock(), (self._bucket.signed_for or timedelta.max) / 2
+        self._lasting = {one: known for one, known in self._lasting.items() if now - known[1] < half}
+        if key not in self._lasting:
+            signed = (await self.url(key), now)
+            self._lasting.setdefault(key, signed)
+        return self._lasting[key][0]
+
+    def _request(self, key: str, body: bytes, cache_control: str) -> PutObjectRequestTypeDef:
+        md5 = hashlib.md5(body, usedforsecurity=False).digest()
+        return {
+            "Bucket": self._bucket.name,
+            "Key": key,
+            "Body": body,
+            "ContentMD5": base64.b64encode(md5).decode(),
+            "ContentType": content_type(key),
+            "CacheControl": cache_control,
+        }
+
+    async def _head(self, key: str, deadline: float) -> HeadObjectOutputTypeDef | None:
+        async with self._failures("HEAD", deadline):
+            try:
+                return await self._client.head_object(Bucket=self._bucket.name, Key=key)
+            except ClientError as error:
+                if status_of(error) != NOT_FOUND:
+                    raise
+                # HEAD does not say whether it was the bucket that is not there; LIST raises then.
+                await self._client.list_objects_v2(Bucket=self._bucket.name, Prefix=key, MaxKeys=1)
+                return None
+
+    @asynccontextmanager
+    async def _failures(self, operation: str, deadline: float) -> AsyncIterator[None]:
+        self.operations[OPERATION_CLASSES[operation]] += 1
+        try:
+            async with asyncio.timeout(deadline):
+                yield
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an answer can be wrong in ways that no list foresees
+            where = f"{operation} to {self._bucket.endpoint_url}, bucket {self._bucket.name!r}"
+            raise typed(where, error, deadline) from None  # the cause may quote the request
+
+
+@asynccontextmanager
+async def open_store(bucket: Bucket, clock: Callable[[], datetime] = _now) -> AsyncIterator[ObjectStore]:
+    """One client for the life of the process."""
+    config = AioConfig(
+        region_name="auto",
+        signature_version="s3v4",
+        s3={"addressing_style": "path", "payload_signing_enabled": False},
+        request_checksum_calculation="when_required",  # R2 refuses the default trailer checksum
+        response_checksum_validation="when_required",
+        retries={"total_max_attempts": 1},
+        max_pool_connections=POOL_CONNECTIONS,
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        connector_args={"keepalive_timeout": KEEPALIVE},
+    )
+    async with get_session().create_client(
+        "s3",
+        endpoint_url=bucket.endpoint_url,
+        aws_access_key_id=bucket.access_key_id,
+        aws_secret_access_key=bucket.secret_access_key,
+        config=config,
+    ) as client:
+        # Expect: 100-continue costs a round trip per segment, and R2 does not answer it.
+        client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
+        yield ObjectStore(client, bucket, clock)
+
+
+def content_type(key: str) -> str:
+    """The media type by the key's suffix."""
+    suffix = key[key.rfind(".") :].lower() if "." in key else ""
+    return CONTENT_TYPES.get(suffix, "application/octet-stream")

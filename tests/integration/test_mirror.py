@@ -1,0 +1,200 @@
+"""The bucket alone serves a stream, and what it serves keeps every rule, whatever happens to the writes."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+import pytest
+from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.playlist import MediaPlaylist, parse
+from tests.support.service import Service, running_service
+from tests.support.stage import VARIANTS
+from tests.support.watcher import Watcher, watching
+
+KEY = "live/0/playlist.m3u8"
+
+
+async def figures(service: Service) -> dict[str, float]:
+    """Every metric, by its name and the values of its labels."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.admin_address}/metrics") as response,
+    ):
+        families = text_string_to_metric_families(await response.text())
+    samples = [sample for family in families for sample in family.samples]
+    return {" ".join((sample.name, *sample.labels.values())): sample.value for sample in samples}
+
+
+async def read(url: str) -> MediaPlaylist:
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        playlist = parse(await response.text())
+    assert isinstance(playlist, MediaPlaylist)
+    return playlist
+
+
+@asynccontextmanager
+async def on_air(
+    tmp_path: Path, bucket: SeaweedBucket, **settings: str
+) -> AsyncIterator[tuple[SimulatedOwncast, Service, Watcher]]:
+    """A stream of 1-second segments, and a viewer who knows the bucket alone."""
+    settings = {"BROADCASTER_MIRROR": "true", "BROADCASTER_WINDOW_SEGMENTS": "6", **settings}
+    async with (
+        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1) as owncast,
+        running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
+        watching(bucket.public_url) as watcher,
+    ):
+        await owncast.go_live()
+        await watcher.until_number("0", 3)
+        yield owncast, service, watcher
+        assert watcher.violations == []
+        assert watcher.missing == []
+
+
+async def test_a_stream_without_the_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """From the first segment to the end, past retention and over a crash, nobody need ask the service."""
+    async with on_air(tmp_path, bucket) as (owncast, service, watcher):
+
+        async def objects_are_deleted() -> bool:
+            return (await figures(service))["broadcaster_deleted_objects"] > 0
+
+        async with asyncio.timeout(90):
+            await poll(objects_are_deleted)
+        found = await figures(service)
+        assert found["broadcaster_mirror_writes_total done"] > 10
+        assert found["broadcaster_mirror_writes_total failed"] == 0
+        asked = [name for name in found if name.startswith("broadcaster_requests_total ")]
+        assert asked == ["broadcaster_requests_total health 200"]  # by which the test knew of the start
+
+        await service.kill()
+        await owncast.wait_for_segments(watcher.last("0") + 2)
+        await service.start()
+        await watcher.until_number("0", watcher.last("0") + 3)
+
+        await owncast.stop_streaming()
+        await owncast.wipe()
+        await watcher.until_ended("0")
+        await watcher.until_ended("1")
+        original = await read(f"{service.address}/live/0/playlist.m3u8")
+        copy = await read(f"{bucket.public_url}/{KEY}")
+        assert copy.segments == original.segments
+        assert copy.server_control
+        assert not copy.server_control.can_block_reload
+        assert await service.stop() == 0
+        assert (await read(f"{bucket.public_url}/{KEY}")).ended
+        assert "WARNING" not in service.log.read_text()
+
+
+async def test_the_end_of_the_service_takes_the_newest_along(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """After SIGTERM the bucket's playlists list the last segment that was published."""
+    async with on_air(tmp_path, bucket) as (owncast, service, _):
+        assert await service.stop() == 0
+        copies = [await read(f"{bucket.public_url}/live/{variant}/playlist.m3u8") for variant in VARIANTS]
+        await owncast.stop_streaming()
+        with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as journal:
+            rows = journal.execute("SELECT next_media_sequence FROM playlists ORDER BY variant").fetchall()
+        assert [copy.last + 1 for copy in copies] == [number for (number,) in rows]
+
+
+class Way(StrEnum):
+    """What becomes of a playlist on its way to the bucket."""
+
+    THROUGH = "through"
+    REFUSED = "refused"  # as R2 does when one key is written too often
+    UNANSWERED = "unanswered"  # the bucket has it, but nobody says so
+    HELD = "held"  # it reaches the bucket later, when its sender has given up
+
+
+class PlaylistProxy:
+    """Stands between the service and its bucket at ``url``, and does to playlists what ``way`` says."""
+
+    def __init__(self, bucket: SeaweedBucket) -> None:
+        self.way = Way.THROUGH
+        self.url = ""
+        self._bucket = bucket.endpoint_url
+        self._held: list[tuple[web.BaseRequest, bytes]] = []
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Self]:
+        runner = web.ServerRunner(web.Server(self._answer), handler_cancellation=True, shutdown_timeout=0.1)
+        async with aiohttp.ClientSession(auto_decompress=False) as self._session:
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            host, port = runner.addresses[0][:2]
+            self.url = f"http://{host}:{port}"
+            try:
+                yield self
+            finally:
+                await runner.cleanup()
+
+    async def let_go(self) -> list[int]:
+        """Send on what was held; returns the status of the bucket's answers."""
+        answers = [await self._send(request, body) for request, body in self._held]
+        self._held.clear()
+        return [answer.status for answer in answers]
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        body = await request.read()
+        if request.method != "PUT" or not request.path.endswith(".m3u8") or self.way is Way.THROUGH:
+            return await self._send(request, body)
+        if self.way is Way.REFUSED:
+            error = "<Error><Code>TooManyRequests</Code></Error>"
+            return web.Response(status=429, text=error, content_type="application/xml")
+        if self.way is Way.UNANSWERED:
+            await self._send(request, body)
+        else:
+            self._held.append((request, body))
+        await asyncio.Event().wait()  # until the client has gone
+        raise AssertionError
+
+    async def _send(self, request: web.BaseRequest, body: bytes) -> web.Response:
+        url = URL(self._bucket + request.raw_path, encoded=True)
+        async with self._session.request(request.method, url, headers=request.headers, data=body) as answer:
+            headers = answer.headers.copy()
+            for name in ("Transfer-Encoding", "Content-Length", "Date", "Server"):
+                headers.popall(name, None)
+            return web.Response(status=answer.status, headers=headers, body=await answer.read())
+
+
+@pytest.mark.parametrize("way", [Way.REFUSED, Way.UNANSWERED, Way.HELD])
+async def test_writes_that_do_not_get_through(tmp_path: Path, bucket: SeaweedBucket, way: Way) -> None:
+    """Segments are published all the while; an older playlist never comes back, and the last one arrives."""
+    async with (
+        PlaylistProxy(bucket).open() as proxy,
+        on_air(tmp_path, bucket, R2_ENDPOINT_URL=proxy.url) as (owncast, service, watcher),
+    ):
+        proxy.way = way
+
+        async def the_mirror_is_late() -> bool:
+            return (await figures(service))["broadcaster_mirror_writes_total failed"] >= 3
+
+        async with asyncio.timeout(90):
+            await poll(the_mirror_is_late)
+        health = await service.health()
+        assert "playlists cannot be written into the bucket" in str(health["warning"])
+        published = (await read(f"{service.address}/live/0/playlist.m3u8")).last
+        if way is not Way.UNANSWERED:
+            assert published > watcher.last("0") + 2
+        proxy.way = Way.THROUGH
+        await watcher.until_number("0", published + 1, within=60)
+        await watcher.until_number("1", published + 1, within=60)
+        if way is Way.HELD:
+            assert set(await proxy.let_go()) == {412}
+        await owncast.stop_streaming()
+        await owncast.wipe()
+        await watcher.until_ended("0", within=60)
+        await watcher.until_ended("1", within=60)
+        log = service.log.read_text()
+        assert log.count("playlists cannot be written into the bucket") == 1
+        assert log.count("playlists are written into the bucket again") == 1
+        assert "uploads fail" not in log

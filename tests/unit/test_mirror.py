@@ -1,0 +1,441 @@
+"""The playlists in the bucket follow the channel's: in order, not too often, and through every failure."""
+
+import asyncio
+import hashlib
+import heapq
+import itertools
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from broadcaster.channel import Channel, ChannelMemory, PlaylistMemory, PlaylistState, Publication
+from broadcaster.discovery import Run, VariantsListed
+from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
+from broadcaster.events import Event
+from broadcaster.mirror import MAX_PAUSE, Mirror
+from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Segment, Variant, parse
+from tests.support.fakes import START
+
+MAIN, FIRST, SECOND = "live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8"
+GONE = StorageUnavailable("no answer within 5 s")
+
+
+class Time:
+    """A monotonic clock that runs only while the test lets time pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._sleepers: list[tuple[float, int, asyncio.Event]] = []
+        self._serials = itertools.count()  # who went to sleep first wakes up first
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        heapq.heappush(self._sleepers, (self.now + seconds, next(self._serials), woken))
+        await woken.wait()
+
+    async def goes_by(self, seconds: float) -> None:
+        end = self.now + seconds
+        await settle()
+        while self._sleepers and self._sleepers[0][0] <= end:
+            self.now, _, woken = heapq.heappop(self._sleepers)
+            woken.set()
+            await settle()
+        self.now = end
+
+
+async def settle() -> None:
+    """Let every task go as far as it can without time."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class FakeBucket:
+    """Objects in memory with S3's conditional writes. A write takes ``seconds``.
+
+    Each of ``faults`` is raised by one of the next calls. The next ``swallow`` writes time out on their way,
+    and ``land`` lets them arrive.
+    """
+
+    def __init__(self, time: Time) -> None:
+        self.time = time
+        self.seconds = 0.0
+        self.objects: dict[str, bytes] = {}
+        self.max_ages: dict[str, int] = {}
+        self.writes: list[tuple[float, str, bytes]] = []  # attempts: time, key, body
+        self.faults: list[StorageError] = []
+        self.swallow = 0
+        self.late: list[tuple[str, bytes, str | None]] = []
+        self.refused = 0  # by a condition
+        self.in_flight: set[str] = set()
+
+    def tag(self, key: str) -> str | None:
+        body = self.objects.get(key)
+        return None if body is None else f'"{hashlib.sha256(body).hexdigest()}"'
+
+    async def etag(self, key: str, *, deadline: float) -> str | None:
+        assert deadline > 0
+        if self.faults:
+            raise self.faults.pop(0)
+        return self.tag(key)
+
+    async def replace(
+        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    ) -> str | None:
+        assert deadline > 0
+        assert key not in self.in_flight
+        self.writes.append((self.time.now, key, body))
+        self.in_flight.add(key)
+        if self.seconds:
+            await self.time.sleep(self.seconds)
+        self.in_flight.remove(key)
+        if self.faults:
+            raise self.faults.pop(0)
+        if self.swallow:
+            self.swallow -= 1
+            self.late.append((key, body, etag))
+            raise GONE
+        self.max_ages[key] = max_age
+        return self._write(key, body, etag)
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        assert deadline > 0
+        for key in keys:
+            self.objects.pop(key, None)
+
+    def land(self) -> None:
+        """What timed out arrives after all."""
+        for key, body, etag in self.late:
+            self._write(key, body, etag)
+        self.late.clear()
+
+    def _write(self, key: str, body: bytes, etag: str | None) -> str | None:
+        if self.tag(key) != etag:
+            self.refused += 1
+            return None
+        self.objects[key] = body
+        return self.tag(key)
+
+    def times(self, key: str) -> list[float]:
+        """When somebody tried to write a key."""
+        return [time for time, one, _ in self.writes if one == key]
+
+    def media(self, key: str) -> MediaPlaylist:
+        playlist = parse(self.objects[key].decode())
+        assert isinstance(playlist, MediaPlaylist)
+        return playlist
+
+
+class Studio:
+    """A channel with segments of 2 s, and its mirror."""
+
+    def __init__(self, memory: ChannelMemory | None = None) -> None:
+        self.time = Time()
+        self.bucket = FakeBucket(self.time)
+        window = timedelta(minutes=3)
+        self.channel = Channel(6, lambda: START, self.observe, window=window, memory=memory)
+        self.mirror = Mirror(self.bucket, self.channel, "live", clock=self.time, sleep=self.time.sleep)
+        self.number = 0
+
+    def observe(self, event: Event) -> None:
+        self.mirror(event)
+
+    def describe(self, *variants: str, bandwidth: int = 1000) -> None:
+        listed = tuple(Variant(name, bandwidth) for name in variants)
+        self.channel.list_variants(VariantsListed(listed, START + timedelta(hours=1)))
+
+    def publish(self, *variants: str, run: int = 0) -> None:
+        self.number += 1
+        for name in variants:
+            key = f"live/r{run}/{name}/{self.number}.ts"
+            begin = START + 2 * self.number * timedelta(seconds=1)
+            segment = Segment(f"https://b/{key}", timedelta(seconds=2), program_date_time=begin)
+            self.channel.publish(
+                Publication(name, Run(run, f"r{run}", f"#{run}"), key, segment, True, 2, START, 1000)
+            )
+
+    def newest(self, variant: str = "0") -> int:
+        version = self.channel.media(variant)
+        assert version
+        assert isinstance(version.playlist, MediaPlaylist)
+        return version.playlist.last
+
+
+@asynccontextmanager
+async def working(studio: Studio) -> AsyncIterator[FakeBucket]:
+    task = asyncio.create_task(studio.mirror.run())
+    await settle()
+    yield studio.bucket
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_written() -> None:
+    """The service's own playlists, without what a bucket cannot do, for caches to keep for half a TD."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0", "1")
+        studio.publish("0", "1")
+        await studio.time.goes_by(0)
+        main = parse(bucket.objects[MAIN].decode())
+        assert isinstance(main, MultivariantPlaylist)
+        assert [variant.uri for variant in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
+        version = studio.channel.media("0")
+        assert version
+        ours, copy = version.full.body.decode().splitlines(), bucket.objects[FIRST].decode().splitlines()
+        assert set(ours) ^ set(copy) == {
+            "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK=6.000,CAN-SKIP-UNTIL=12.000",
+            "#EXT-X-SERVER-CONTROL:HOLD-BACK=6.000",
+        }
+        assert bucket.max_ages == {MAIN: 1, FIRST: 1, SECOND: 1}
+        assert (studio.mirror.writes, studio.mirror.failures, studio.mirror.behind) == (3, 0, 0)
+
+
+async def test_one_write_a_second_and_newest_wins() -> None:
+    """Versions that come faster than once a second are passed over; the last one always gets there."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0", "1")
+        for _ in range(40):
+            studio.publish("0", "1")
+            await studio.time.goes_by(0.13)
+        await studio.time.goes_by(1)
+        assert bucket.media(FIRST).last == studio.newest() == 40
+        for key in (FIRST, SECOND):
+            times = bucket.times(key)
+            gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+            assert min(gaps) >= 1
+            assert 5 <= len(times) <= 7
+        assert len(bucket.times(MAIN)) <= 2  # it changed no more than once
+
+
+async def test_a_slow_write_is_waited_for() -> None:
+    """While a write is under way no other begins; then comes the newest, and a second's rest before it."""
+    studio = Studio()
+    studio.bucket.seconds = 3.0
+    async with working(studio) as bucket:
+        studio.describe("0")
+        studio.publish("0")
+        await studio.time.goes_by(0.1)
+        for _ in range(4):
+            studio.publish("0")
+            await studio.time.goes_by(0.5)
+        assert len(bucket.times(FIRST)) == 1
+        await studio.time.goes_by(5)
+        first, second = bucket.times(FIRST)
+        assert second - first == pytest.approx(4)
+        assert bucket.media(FIRST).last == 5
+
+
+@pytest.mark.parametrize("when", ["after", "before"])
+async def test_a_late_write_never_replaces_a_newer_one(when: str) -> None:
+    """A write that was given up and arrives before or after the next one leaves the newest in place."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0")
+        studio.publish("0")
+        await studio.time.goes_by(1)
+        bucket.swallow = 2  # of both keys
+        studio.publish("0")
+        await studio.time.goes_by(1)
+        assert len(bucket.late) == 2
+        assert bucket.media(FIRST).last == 1
+        studio.publish("0")
+        if when == "before":
+            bucket.land()
+            assert bucket.media(FIRST).last == 2
+        await studio.time.goes_by(3)
+        assert bucket.media(FIRST).last == 3
+        bucket.land()
+        assert bucket.media(FIRST).last == bucket.media(MAIN).last == 3
+        assert bucket.refused == (2 if when == "after" else 0)
+
+
+async def test_overtaken_between_look_and_write() -> None:
+    """When the object changes after we have looked (412), we look again and write the newest."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0")
+        studio.publish("0")
+        await studio.time.goes_by(1)
+        bucket.swallow = 2
+        studio.publish("0")
+        await studio.time.goes_by(1)
+        bucket.seconds = 0.5
+        await studio.time.goes_by(1.1)  # the next write is under way, its condition is set
+        assert len(bucket.in_flight) == 2
+        bucket.land()
+        studio.publish("0")
+        bucket.seconds = 0.0
+        await studio.time.goes_by(6)
+        assert bucket.refused == 2
+        assert bucket.media(FIRST).last == bucket.media(MAIN).last == 3
+
+
+async def test_failures_are_tried_again_with_the_newest(caplog: pytest.LogCaptureFixture) -> None:
+    """An outage: logged once, counted, tried again at growing intervals, and over with the newest version."""
+    studio = Studio()
+    with caplog.at_level(logging.INFO):
+        async with working(studio) as bucket:
+            studio.describe("0", "1")
+            studio.publish("0", "1")
+            await studio.time.goes_by(2)
+            bucket.faults = [GONE] * 20
+            for _ in range(60):
+                studio.publish("0", "1")
+                await studio.time.goes_by(2)
+            assert bucket.faults == []
+            assert studio.mirror.failures == 20
+            assert studio.mirror.fault is None
+            assert bucket.media(FIRST).last == bucket.media(SECOND).last == 61
+            times = bucket.times(FIRST)
+            gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+            assert min(gaps) >= 1
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "no answer within 5 s" in caplog.text
+
+
+async def test_a_bucket_that_refuses() -> None:
+    """As long as it lasts the mirror says why, asks now and then, and publication goes on."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        bucket.faults = [StorageRefused("check R2_ACCESS_KEY_ID")] * 10_000
+        studio.describe("0")
+        for _ in range(300):
+            studio.publish("0")
+            await studio.time.goes_by(2)
+        assert studio.mirror.fault == "check R2_ACCESS_KEY_ID"
+        assert studio.mirror.behind == 2
+        assert studio.newest() == 300
+        assert studio.mirror.failures == pytest.approx(2 * 600 / MAX_PAUSE, rel=0.1)
+
+
+async def test_the_multivariant_playlist_comes_last() -> None:
+    """A playlist is not named before the bucket has it: a cache might remember that it was not there."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0", "1")
+        bucket.swallow = 1
+        studio.publish("0", "1")
+        await studio.time.goes_by(0.5)
+        assert set(bucket.objects) == {SECOND}
+        await studio.time.goes_by(3)
+        assert set(bucket.objects) == {FIRST, SECOND, MAIN}
+        assert bucket.writes[-1][1] == MAIN
+
+
+async def test_a_variant_that_joins_is_not_named_too_early() -> None:
+    """Nor when it joins while the multivariant playlist waits for its second to pass."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0", "1")
+        studio.publish("0", "1")
+        await studio.time.goes_by(0.2)
+        studio.describe("0", "1", bandwidth=2000)
+        studio.publish("0", "1")
+        await studio.time.goes_by(0.3)
+        bucket.swallow = 1
+        studio.describe("0", "1", "2", bandwidth=2000)
+        studio.publish("2")
+        await studio.time.goes_by(1)
+        assert bucket.swallow == 0
+        assert b"2/playlist.m3u8" not in bucket.objects[MAIN]
+        await studio.time.goes_by(3)
+        assert b"2/playlist.m3u8" in bucket.objects[MAIN]
+
+
+async def test_the_end_and_the_next_stream() -> None:
+    """The finished playlists stay; those that the next stream does not have go, once nothing names them."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0", "1")
+        studio.publish("0", "1")
+        await studio.time.goes_by(1)
+        studio.channel.end()
+        await studio.time.goes_by(1)
+        assert bucket.media(FIRST).ended
+        assert bucket.media(SECOND).ended
+        await studio.time.goes_by(1000)
+        assert set(bucket.objects) == {FIRST, SECOND, MAIN}
+
+        bucket.seconds = 0.5
+        studio.describe("0")
+        studio.publish("0", run=1)
+        await studio.time.goes_by(0.3)
+        assert SECOND in bucket.objects
+        await studio.time.goes_by(0.5)
+        assert set(bucket.objects) == {FIRST, MAIN}
+        assert bucket.objects[MAIN] == bucket.objects[FIRST]
+        assert not bucket.media(FIRST).ended
+
+        bucket.seconds = 0.0
+        studio.channel.end()
+        studio.describe("0", "1")
+        studio.publish("0", "1", run=2)
+        await studio.time.goes_by(3)
+        assert set(bucket.objects) == {FIRST, SECOND, MAIN}
+        assert bucket.media(SECOND).last == 2
+
+
+async def test_a_restart_takes_up_what_is_there() -> None:
+    """At the start the restored playlists are written, over what an earlier process left, at once."""
+    segment = Segment("https://b/7.ts", timedelta(seconds=2), program_date_time=START)
+    state = PlaylistState(
+        variant="0",
+        current=True,
+        target_duration=2,
+        media_sequence=7,
+        next_media_sequence=8,
+        discontinuity_sequence=0,
+        current_discontinuity=0,
+        ended=False,
+        peak_bandwidth=1000,
+    )
+    studio = Studio(ChannelMemory([PlaylistMemory(state, [(7, segment, True)])]))
+    studio.bucket.objects = {FIRST: b"older", MAIN: b"older"}
+    async with working(studio) as bucket:
+        await studio.time.goes_by(0)
+        assert bucket.media(FIRST).last == bucket.media(MAIN).last == 7
+        assert bucket.refused == 0
+
+
+async def test_another_writer_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    """Who else writes our playlists is overwritten, and the log says so."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe("0")
+        studio.publish("0")
+        await studio.time.goes_by(1)
+        bucket.objects[FIRST] = b"foreign"
+        studio.publish("0")
+        await studio.time.goes_by(5)
+        assert bucket.media(FIRST).last == 2
+    assert f"{FIRST} has been changed by another writer" in caplog.text
+
+
+async def test_flush(caplog: pytest.LogCaptureFixture) -> None:
+    """The end waits for the newest versions, but not for a bucket that is away."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        await studio.mirror.flush(0.001)  # nothing is served
+        studio.describe("0")
+        studio.publish("0")
+        await studio.time.goes_by(0.5)
+        studio.publish("0")
+        flushing = asyncio.create_task(studio.mirror.flush(30))
+        await settle()
+        assert not flushing.done()
+        await studio.time.goes_by(0.5)
+        await flushing
+        assert bucket.media(FIRST).last == bucket.media(MAIN).last == 2
+        assert caplog.text == ""
+        bucket.faults = [GONE] * 100
+        studio.publish("0")
+        await studio.mirror.flush(0.01)
+        assert "2 playlists in the bucket are out of date" in caplog.text

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 VIEWER := viewer/public/vendor
+PM2 := deploy/pm2/node_modules
 
 .PHONY: setup demo test lint bench chaos clean
 
@@ -18,11 +19,15 @@ $(VIEWER)/ready: viewer/package.json viewer/package-lock.json viewer/scripts/ven
 	cd viewer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --silent vendor
 	@touch $@
 
+$(PM2)/ready: deploy/pm2/package.json deploy/pm2/package-lock.json
+	cd deploy/pm2 && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 demo: setup
 	$(BIN)/broadcaster demo $(ARGS)
 
-test: setup
-	@tests/ensure-packages chromium
+test: setup $(PM2)/ready
+	@tests/ensure-packages chromium nginx prometheus systemd-analyze=systemd
 	cd viewer && npm test --silent
 	$(BIN)/pytest tests/unit $(ARGS)
 	$(BIN)/pytest -n 3 --dist worksteal tests/integration tests/chaos $(ARGS)
@@ -43,4 +48,4 @@ chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)
 
 clean:
-	rm -rf .venv viewer/node_modules $(VIEWER) build *.egg-info
+	rm -rf .venv viewer/node_modules $(VIEWER) $(PM2) build *.egg-info

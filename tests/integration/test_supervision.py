@@ -1,7 +1,6 @@
 """How the process starts, stops, and dies: statuses, lines, and what systemd hears."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
@@ -19,6 +18,7 @@ from broadcaster.service import serve
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.service import Service, running_service
 from tests.support.stage import object_keys
+from tests.support.systemd import Ears
 
 MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n"
 
@@ -134,34 +134,6 @@ async def test_a_broken_journal(tmp_path: Path, nowhere: SeaweedBucket, content:
     assert str(journal) in said
     assert "move it away" in said
     assert journal.read_bytes() == content
-
-
-class Ears:
-    """The socket on which systemd listens."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(path))
-
-    async def hear(self, within: float = 20) -> str:
-        async with asyncio.timeout(within):
-            return (await asyncio.get_running_loop().sock_recv(self._socket, 1000)).decode()
-
-    async def until(self, message: str) -> None:
-        while await self.hear() != message:
-            pass
-
-    async def until_silence(self, seconds: float) -> None:
-        """Wait until nothing has been heard for so long."""
-        while True:
-            try:
-                await self.hear(seconds)
-            except TimeoutError:
-                return
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture

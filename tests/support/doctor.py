@@ -1,0 +1,160 @@
+"""``broadcaster check`` as an operator runs it, and what may stand between viewers and the bucket."""
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import HOST, find_program
+
+LONGEST = 15.0  # seconds, whatever is wrong
+PACKETS = 3000  # of a segment of 2 seconds: 2.26 Mbit/s
+SECRETS = ("AWS4-HMAC", "Signature=", "X-Amz-Signature", "Credential=")
+PASSED_ON = {"origin", "range", "access-control-request-method", "access-control-request-headers"}
+NOT_PASSED_BACK = {"content-length", "transfer-encoding", "connection", "date", "server"}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a run of the doctor came to."""
+
+    status: int
+    output: str
+    seconds: float
+    checks: dict[str, dict[str, str]]  # by name; empty without --json
+
+    def bad(self) -> dict[str, str]:
+        """The verdicts of all checks that are not well."""
+        return {
+            name: one["verdict"]
+            for name, one in self.checks.items()
+            if one["verdict"] in ("failed", "warning")
+        }
+
+    def says(self, name: str, verdict: str, message: str, remedy: str) -> None:
+        """Assert that a check ended so, for this reason and with this remedy."""
+        found = self.checks[name]
+        assert found["verdict"] == verdict, found
+        assert message in found["message"], found
+        assert remedy in found["remedy"], found
+
+
+def settings_of(folder: Path, bucket: SeaweedBucket, **settings: str) -> dict[str, str]:
+    """The environment for a bucket and the folders ``hls`` and ``state``, overruled by ``settings``."""
+    return {
+        "BROADCASTER_HLS_DIR": str(folder / "hls"),
+        "BROADCASTER_STATE_DIR": str(folder / "state"),
+        "R2_ENDPOINT_URL": bucket.endpoint_url,
+        "R2_BUCKET": bucket.bucket,
+        "R2_ACCESS_KEY_ID": bucket.access_key_id,
+        "R2_SECRET_ACCESS_KEY": bucket.secret_access_key,
+        "R2_PUBLIC_URL": bucket.public_url,
+        "R2_PREFIX": "live",
+        **settings,
+    }
+
+
+async def examine(
+    folder: Path, settings: dict[str, str], *arguments: str, under: Sequence[str] = ()
+) -> Examination:
+    """Run it in ``folder``, through the program ``under``; it is in time and shows no secret."""
+    started = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *under,
+        find_program("broadcaster"),
+        "check",
+        *arguments,
+        cwd=folder,
+        env={**os.environ, **settings},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+    seconds = time.monotonic() - started
+    text = output.decode() + errors.decode()
+    for secret in (settings["R2_ACCESS_KEY_ID"], settings["R2_SECRET_ACCESS_KEY"], *SECRETS):
+        assert secret not in text, text
+    assert "Traceback" not in text, text
+    assert errors == b"", text
+    assert seconds < LONGEST, text
+    report = json.loads(output)["checks"] if "--json" in arguments else []
+    return Examination(process.returncode or 0, text, seconds, {one["name"]: one for one in report})
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def listening(handler: Handler, **options: object) -> AsyncIterator[str]:
+    """A web server that hands every request to ``handler``; gives its address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, HOST, 0, **options)  # type: ignore[arg-type]
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield f"{'https' if options.get('ssl_context') else 'http'}://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+Alter = Callable[[web.Request, web.Response], web.Response]
+
+
+@asynccontextmanager
+async def edge(bucket: SeaweedBucket, alter: Alter, **options: object) -> AsyncIterator[str]:
+    """A proxy between viewers and the bucket, which changes each answer by ``alter``; gives its address."""
+    async with aiohttp.ClientSession() as session:
+
+        async def pass_on(request: web.Request) -> web.StreamResponse:
+            headers = {name: value for name, value in request.headers.items() if name.lower() in PASSED_ON}
+            url = bucket.public_url + request.path
+            async with session.request(request.method, url, headers=headers) as found:
+                passed = [
+                    (name, value)
+                    for name, value in found.headers.items()
+                    if name.lower() not in NOT_PASSED_BACK
+                ]
+                response = web.Response(status=found.status, body=await found.read())
+                response.headers.clear()
+                for name, value in passed:
+                    response.headers.add(name, value)
+            return alter(request, response)
+
+        async with listening(pass_on, **options) as address:
+            yield address
+
+
+@contextmanager
+def small_disk(folder: Path, size: str, *, read_only: bool = False) -> Iterator[Path]:
+    """A file system of its own at ``folder``; skips the test where none can be mounted."""
+    folder.mkdir()
+    options = f"size={size}" + (",ro" if read_only else "")
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount program")
+    if done.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -1,0 +1,184 @@
+"""What the doctor sees in the two folders of this machine."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from broadcaster.check import folders
+from broadcaster.check.survey import survey
+from tests.support.hls_writer import PACKET, HlsWriter
+
+MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{0}\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{1}\n"
+
+
+@pytest.fixture
+def hls(tmp_path: Path) -> Path:
+    folder = tmp_path / "hls"
+    folder.mkdir()
+    return folder
+
+
+def two_variants(hls: Path) -> list[HlsWriter]:
+    writers = [HlsWriter(hls / name) for name in ("0", "1")]
+    for writer in writers:
+        writer.write(range(5))
+    (hls / "stream.m3u8").write_text(MASTER.format("0/stream.m3u8", "1/stream.m3u8"))
+    return writers
+
+
+def test_a_live_stream(hls: Path) -> None:
+    """Variants, the bytes they make per second, and when they were written last."""
+    two_variants(hls)
+    found = survey(hls)
+    assert [one.name for one in found.variants] == ["0", "1"]
+    assert found.rate == 2 * 3 * len(PACKET) / 2.0
+    assert found.sample
+    finding = folders.playlists(hls, found)
+    assert finding.verdict == "ok"
+    assert "2 variant(s), segments of up to 2 s" in finding.message
+    assert folders.writing(found, time.time()).verdict == "ok"
+    stale = folders.writing(found, time.time() + 600)
+    assert stale.verdict == "warning"
+    assert "10 min ago" in stale.message
+
+
+def test_absolute_uris_and_leftovers(hls: Path) -> None:
+    """With a serving endpoint Owncast's URIs are absolute; what is not named is left over."""
+    two_variants(hls)
+    HlsWriter(hls / "2").write(range(5))
+    (hls / "stream.m3u8").write_text(
+        MASTER.format("https://x/hls/0/stream.m3u8", "https://x/hls/1/stream.m3u8")
+    )
+    assert [one.name for one in survey(hls).variants] == ["0", "1"]
+
+
+def test_owncast_idle_and_after_the_end(hls: Path) -> None:
+    """The offline clip is no stream, and neither is one with an end; their bytes are not the stream's."""
+    writer = HlsWriter(hls / "0", "offline")
+    writer.segment(0)
+    writer.playlist(range(1), ended=True)
+    found = survey(hls)
+    assert found.rate == 0
+    assert folders.playlists(hls, found).verdict == "ok"
+    assert folders.writing(found, time.time()).verdict == "skipped"
+    writer = HlsWriter(hls / "0", "abc")
+    writer.write(range(3))
+    writer.playlist(range(3), ended=True)
+    assert folders.writing(survey(hls), time.time()).verdict == "skipped"
+    assert survey(hls).rate > 0
+
+
+def test_segments_that_are_not_there(hls: Path) -> None:
+    """Listed segments without files mean that somebody removes them; the newest may just be late."""
+    writer = HlsWriter(hls / "0")
+    writer.write(range(5))
+    (hls / "0" / writer.name(4)).unlink()
+    assert folders.playlists(hls, survey(hls)).verdict == "ok"
+    (hls / "0" / writer.name(1)).unlink()
+    finding = folders.playlists(hls, survey(hls))
+    assert finding.verdict == "warning"
+    assert "1 of 5 listed segments" in finding.message
+
+
+def test_a_folder_too_high_up(tmp_path: Path, hls: Path) -> None:
+    """Owncast's data folder, in the place of the one with the playlists, is told apart."""
+    two_variants(hls)
+    finding = folders.playlists(tmp_path, survey(tmp_path))
+    assert finding.verdict == "failed"
+    assert "names what is not there: 0, 1" in finding.message
+
+
+def test_foreign_and_empty_folders(hls: Path, tmp_path: Path) -> None:
+    """A folder without playlists is not Owncast's; an empty one may become so."""
+    assert folders.playlists(hls, survey(hls)).verdict == "warning"
+    (hls / "holiday.jpg").write_bytes(b"x")
+    finding = folders.playlists(hls, survey(hls))
+    assert finding.verdict == "failed"
+    assert "not an HLS folder" in finding.message
+    finding = folders.playlists(tmp_path, survey(tmp_path))
+    assert finding.remedy.endswith(f"perhaps it is {hls}")
+
+
+def test_playlists_that_cannot_be_used(hls: Path) -> None:
+    """A playlist that stays unreadable is named, with the reason."""
+    (hls / "stream.m3u8").write_text("<html>")
+    finding = folders.playlists(hls, survey(hls))
+    assert finding.verdict == "failed"
+    assert "stream.m3u8 does not start with #EXTM3U" in finding.message
+    HlsWriter(hls / "0").write(range(2))
+    assert folders.playlists(hls, survey(hls)).verdict == "warning"
+
+
+def test_hls_folder(hls: Path, tmp_path: Path) -> None:
+    """There or not, and a folder; what is wrong names the setting."""
+    assert folders.hls_folder(hls).verdict == "ok"
+    file = tmp_path / "file"
+    file.touch()
+    for wrong in (tmp_path / "none", file):
+        finding = folders.hls_folder(wrong)
+        assert finding.verdict == "failed"
+        assert "BROADCASTER_HLS_DIR" in finding.remedy
+
+
+def test_state_folder_is_left_as_it_was(tmp_path: Path) -> None:
+    """It is tried with a file that goes away again, and not made when it is missing."""
+    folder = tmp_path / "a" / "state"
+    assert "can be made" in folders.state_folder(folder).message
+    assert list(tmp_path.iterdir()) == []
+    folder.mkdir(parents=True)
+    assert folders.state_folder(folder).verdict == "ok"
+    assert list(folder.iterdir()) == []
+    (tmp_path / "file").touch()
+    finding = folders.state_folder(tmp_path / "file" / "state")
+    assert finding.verdict == "failed"
+    assert "BROADCASTER_STATE_DIR" in finding.remedy
+
+
+def test_links(tmp_path: Path, hls: Path) -> None:
+    """A link is tried with a real segment, and is gone afterwards."""
+    HlsWriter(hls / "0").write(range(1))
+    sample = survey(hls).sample
+    assert sample
+    state = tmp_path / "state"
+    state.mkdir()
+    assert folders.links(state, hls, sample).verdict == "ok"
+    assert sample.stat().st_nlink == 1
+    assert list(state.iterdir()) == []
+    assert folders.links(state, hls, None).verdict == "ok"
+    sample.unlink()
+    assert folders.links(state, hls, sample).verdict == "skipped"
+    other = Path("/dev/shm")  # another file system, on most machines
+    if other.is_dir() and other.stat().st_dev != tmp_path.stat().st_dev:
+        assert folders.links(other, hls, None).verdict == "warning"
+
+
+def test_room(tmp_path: Path) -> None:
+    """Less than what may wait is a warning; how long it lasts is told when the bit rate is known."""
+    assert folders.room(tmp_path, 0, 0).verdict == "ok"
+    finding = folders.room(tmp_path, 2**60, 1e6)
+    assert finding.verdict == "warning"
+    assert "of this stream" in finding.message
+    assert "lower it" in finding.remedy
+
+
+def test_env_file(tmp_path: Path) -> None:
+    """A file with keys that others can read is told."""
+    path = tmp_path / ".env"
+    path.touch(mode=0o600)
+    assert folders.env_file(path).verdict == "ok"
+    path.chmod(0o644)
+    finding = folders.env_file(path)
+    assert finding.verdict == "warning"
+    assert finding.remedy == f"chmod 600 {path}"
+
+
+def test_a_torn_playlist_is_read_again(hls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A playlist met while it is rewritten in place is no fault."""
+    writer = HlsWriter(hls / "0")
+    writer.write(range(2))
+    whole = writer.text(range(2))
+    path = hls / "0" / "stream.m3u8"
+    path.write_text("")
+    monkeypatch.setattr(time, "sleep", lambda _: path.write_text(whole))
+    assert survey(hls).faults == ()

@@ -1,0 +1,478 @@
+"""The tracker's rules: who meets whom, and how much of everything there may be."""
+
+import json
+from typing import Any
+
+import pytest
+
+from broadcaster.playlist import Variant
+from broadcaster.tracker import Limits, Refusal, Refused, info_hash, stream_index
+from tests.support.swarm import OTHER_SWARM, RUN, SWARM, Crowd, announce, answer, identifier
+
+FULL = Variant("0", 2_500_000, None, "avc1.64001f,mp4a.40.2", (1280, 720), 30.0)
+
+
+def failure_of(told: dict[str, list[dict[str, Any]]], name: str) -> str:
+    (reply,) = told[name]
+    assert reply["action"] == "announce"
+    return str(reply["failure reason"])
+
+
+@pytest.mark.parametrize(
+    ("variant", "index", "swarm"),
+    [
+        (None, "UYnLxGhQilEV4D0HbCx+kRv0ZF0=", "KkXjmoL9ZYEjGXjOHHy6"),
+        (Variant("0", 0), "ZJ7vfm6xun7mHTjQy7Tf6h8sYQU=", "/X+ON9VUuqhStvDWbTTp"),
+        (Variant("0", 1_234_567), "Q1eNYYeIpkIGa+dnkMdliMgrG64=", "oLQ7iBga7CeXMEMDmbNc"),
+        (FULL, "EHK89iYCQiM+pA6Jy1vN2QvR6q8=", "PMIAohUboYeHHSapa1nf"),
+        (
+            Variant("1", 900_000, 800_000, "mp4a.40.2, avc1.66.30", (640, 360), 29.97),
+            "RygTtdPje7J76D74FQ0uJ0cAYD0=",
+            "zkyXWZN5+l4XSaSuF9gF",
+        ),
+        (
+            Variant("1", 10, None, "hvc1.1.6.L93.B0,avc1.4D401E,ec-3", None, 100.0),
+            "yVfofzrKJZEOTjS6hIPcWnEtLfY=",
+            "hrZcNRU3KoIOtt3iiz0a",
+        ),
+        (Variant("3", 0, 20, "av01.0.04M.08/x"), "U+bV6frSms05LdvShz7nGVx4A8E=", "f2NHfujjvoHvzCgovMUC"),
+        (Variant("4", 77, None, "mp4a.40.2"), "CjK78eg5WRnxdlD+NF516JajNG8=", "QnP83DCRoyuSlsh3vpTR"),
+        (Variant("4", 77, None, "avc1.066.30"), "MbzeLYg8ZRw6xdrVgvyZJTZnrQY=", "Xgby8YDIP3HN6YQDfkM0"),
+    ],
+)
+def test_swarm_of_a_variant(variant: Variant | None, index: str, swarm: str) -> None:
+    """The index and the swarm of a variant are those that p2p-media-loader 2.3.1 was seen to compute."""
+    assert stream_index(variant) == index
+    assert info_hash("r1", index) == swarm
+
+
+def test_announce() -> None:
+    """The reply says when to announce again, and how many there are."""
+    crowd = Crowd()
+    crowd.connect("a", "b")
+    assert crowd.say("a", announce("a", 5)) == {
+        "a": [{"action": "announce", "info_hash": SWARM, "interval": 20, "complete": 0, "incomplete": 1}]
+    }
+    assert crowd.say("b", announce("b"))["b"][0]["incomplete"] == 2
+    assert crowd.say("b", announce("b", event=None))["b"][0]["incomplete"] == 2
+    assert (crowd.tracker.peers, crowd.tracker.torrents, crowd.tracker.sockets) == (2, 1, 2)
+
+
+def test_offers_go_to_others() -> None:
+    """Each offer goes to another peer, never to the one that made it, and nobody gets two."""
+    crowd = Crowd()
+    names = [f"peer{number}" for number in range(8)]
+    crowd.connect(*names)
+    for name in names:
+        crowd.say(name, announce(name))
+    told = crowd.say("peer0", announce("peer0", 5))
+    offers = {name: messages for name, messages in told.items() if name != "peer0"}
+    assert len(offers) == 5
+    for number, (message,) in enumerate(offers.values()):
+        assert message == {
+            "action": "announce",
+            "info_hash": SWARM,
+            "offer": {"type": "offer", "sdp": f"offer of peer0-{number}"},
+            "offer_id": identifier(f"peer0-{number}"),
+            "peer_id": identifier("peer0"),
+        }
+
+
+def test_offers_are_spread() -> None:
+    """Over time everybody gets offers, whoever came first."""
+    crowd = Crowd()
+    names = [f"peer{number}" for number in range(10)]
+    crowd.connect(*names)
+    for name in names:
+        crowd.say(name, announce(name))
+    reached: set[str] = set()
+    for _ in range(30):
+        crowd.pass_time(1)
+        reached |= crowd.say("peer0", announce("peer0", 2)).keys()
+    assert reached == set(names)
+
+
+def test_no_more_than_ten_offers() -> None:
+    """Of one announce, ten offers are handed on."""
+    crowd = Crowd()
+    names = [f"peer{number}" for number in range(20)]
+    crowd.connect(*names)
+    for name in names:
+        crowd.say(name, announce(name))
+    assert len(crowd.say("peer0", announce("peer0", 15)).keys() - {"peer0"}) == 10
+
+
+def test_answer() -> None:
+    """The answer to an offer goes to the peer that made it, once, and the answering one gets no reply."""
+    crowd = Crowd()
+    crowd.connect("a", "b")
+    crowd.say("b", announce("b"))
+    crowd.say("a", announce("a", 1))
+    assert crowd.say("b", answer("b", "a", "a-0")) == {
+        "a": [
+            {
+                "action": "announce",
+                "info_hash": SWARM,
+                "answer": {"type": "answer", "sdp": "answer of b"},
+                "offer_id": identifier("a-0"),
+                "peer_id": identifier("b"),
+            }
+        ]
+    }
+    assert crowd.say("b", answer("b", "a", "a-0")) == {}
+    assert crowd.tracker.refused[Refusal.UNASKED_ANSWER] == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        answer("b", "a", "a-1"),
+        answer("b", "c", "a-0"),
+        answer("c", "a", "a-0"),
+        answer("b", "b", "a-0"),
+        answer("b", "a", "a-0", swarm=OTHER_SWARM),
+    ],
+)
+def test_unasked_answer(message: str) -> None:
+    """An answer to what this peer was not offered goes nowhere."""
+    crowd = Crowd()
+    crowd.connect("a", "b", "c")
+    crowd.say("b", announce("b"))
+    crowd.say("a", announce("a", 1))
+    crowd.say("c", announce("c"))
+    assert crowd.say("b", message) == {}
+    assert crowd.say("b", answer("b", "a", "a-0")).keys() == {"a"}
+
+
+def test_answer_of_somebody_else() -> None:
+    """Who was not handed an offer cannot answer it, even in the name of the one who was."""
+    crowd = Crowd()
+    crowd.connect("a", "b", "c")
+    crowd.say("b", announce("b"))
+    crowd.say("a", announce("a", 1))
+    assert crowd.say("c", answer("b", "a", "a-0")) == {}
+    crowd.say("c", announce("c"))
+    assert crowd.say("c", answer("b", "a", "a-0")) == {}
+
+
+def test_late_answer() -> None:
+    """An answer comes too late when the offering client waits no longer, or another has its id now."""
+    crowd = Crowd(Limits(pending_seconds=10))
+    crowd.connect("a", "b")
+    crowd.say("b", announce("b"))
+    crowd.say("a", announce("a", ["old", "older"]))
+    crowd.pass_time(10)
+    assert crowd.say("b", answer("b", "a", "old")) == {}
+    crowd.say("a", announce("a", ["new"]))
+    crowd.disconnect("a")
+    crowd.connect("impostor")
+    crowd.say("impostor", announce("a"))
+    assert crowd.say("b", answer("b", "a", "new")) == {}
+
+
+def test_pending_offers_are_bounded() -> None:
+    """Who does not answer is owed the latest offers alone."""
+    crowd = Crowd(Limits(pending_offers=3))
+    crowd.connect("a", "b")
+    crowd.say("b", announce("b"))
+    for number in range(5):
+        crowd.say("a", announce("a", [f"offer{number}"]))
+    answered = [bool(crowd.say("b", answer("b", "a", f"offer{number}"))) for number in range(5)]
+    assert answered == [False, False, True, True, True]
+
+
+def test_foreign_swarm() -> None:
+    """Only swarms of the runs that are served are admitted; the client is told so, and stays."""
+    crowd = Crowd()
+    crowd.connect("a")
+    reason = failure_of(crowd.say("a", announce("a", 5, swarm=OTHER_SWARM)), "a")
+    assert reason == "this tracker does not serve that swarm"
+    assert (crowd.tracker.peers, crowd.tracker.torrents) == (0, 0)
+    assert crowd.tracker.refused == {Refusal.UNKNOWN_SWARM: 1}
+    assert not crowd.gone
+
+
+def test_swarms_follow_the_channel() -> None:
+    """A new run and other variants are admitted; who came for earlier variants stays; an old run goes."""
+    crowd = Crowd()
+    crowd.connect("a", "b")
+    crowd.say("a", announce("a"))
+    crowd.tracker.admit([RUN, "new"], [FULL])
+    for run in (RUN, "new"):
+        for index in (stream_index(None), stream_index(FULL)):
+            assert crowd.say("b", announce("b", swarm=info_hash(run, index)))["b"][0]["interval"] == 20
+    assert (crowd.tracker.peers, crowd.tracker.torrents) == (5, 4)
+    crowd.tracker.admit(["new"], [])
+    assert (crowd.tracker.peers, crowd.tracker.torrents) == (2, 2)
+    assert "does not serve" in failure_of(crowd.say("a", announce("a")), "a")
+    still = announce("b", swarm=info_hash("new", stream_index(FULL)))
+    assert crowd.say("b", still)["b"][0]["incomplete"] == 1
+
+
+def test_admitted_swarms_are_bounded() -> None:
+    """However often runs and variants change, only the latest are remembered."""
+    crowd = Crowd()
+    for number in range(200):
+        crowd.tracker.admit([f"run{one}" for one in range(number)], [Variant("0", 1000 + number)])
+    crowd.connect("a")
+    newest, oldest = stream_index(Variant("0", 1199)), stream_index(Variant("0", 1000))
+    assert "interval" in crowd.say("a", announce("a", swarm=info_hash("run198", newest)))["a"][0]
+    assert failure_of(crowd.say("a", announce("a", swarm=info_hash("run198", oldest))), "a")
+    assert failure_of(crowd.say("a", announce("a", swarm=info_hash("run0", newest))), "a")
+
+
+def test_one_owner_of_a_peer_id() -> None:
+    """Nobody can announce in the name of a peer that is there; once it has left, its id is free."""
+    crowd = Crowd()
+    crowd.connect("a", "thief", "b")
+    crowd.say("a", announce("a"))
+    assert "another connection" in failure_of(crowd.say("thief", announce("a", 1)), "thief")
+    assert crowd.say("b", announce("b", 1)).keys() == {"a", "b"}
+    crowd.disconnect("a")
+    assert crowd.say("thief", announce("a"))["thief"][0]["incomplete"] == 2
+
+
+def test_one_peer_of_a_connection_in_a_swarm() -> None:
+    """A page that comes back with another peer id over the same socket is still one peer."""
+    crowd = Crowd()
+    crowd.connect("a")
+    crowd.say("a", announce("a"))
+    assert crowd.say("a", announce("a2"))["a"][0]["incomplete"] == 1
+    assert crowd.tracker.peers == 1
+
+
+def test_leaving() -> None:
+    """A peer that stops, or whose connection closes, gets no more offers."""
+    crowd = Crowd()
+    crowd.connect("a", "b", "c")
+    for name in "abc":
+        crowd.say(name, announce(name))
+    assert crowd.say("b", announce("b", 3, event="stopped"))["b"][0]["incomplete"] == 2
+    crowd.disconnect("c")
+    crowd.disconnect("c")
+    assert crowd.say("a", announce("a", 5)).keys() == {"a"}
+    assert (crowd.tracker.peers, crowd.tracker.sockets) == (1, 2)
+    assert crowd.say("c", announce("c")) == {}
+
+
+def test_those_who_stay() -> None:
+    """In whatever order others leave, those who stay can be reached."""
+    crowd = Crowd()
+    crowd.connect(*"abcdef")
+    for name in "abcdef":
+        crowd.say(name, announce(name))
+    for name in "bfe":
+        crowd.disconnect(name)
+    assert crowd.say("a", announce("a", 5)).keys() == set("acd")
+
+
+def test_stopping_for_somebody_else() -> None:
+    """Nobody can make another peer leave."""
+    crowd = Crowd()
+    crowd.connect("a", "b")
+    crowd.say("a", announce("a"))
+    crowd.say("b", announce("b"))
+    crowd.say("b", announce("a", event="stopped"))
+    assert crowd.tracker.peers == 2
+
+
+def test_peer_falls_silent() -> None:
+    """After two intervals without an announce a peer is gone; one that goes on announcing stays."""
+    crowd = Crowd(Limits(interval=20))
+    crowd.connect("a", "b")
+    crowd.say("a", announce("a"))
+    crowd.say("b", announce("b"))
+    crowd.pass_time(20)
+    crowd.say("a", announce("a", event=None))
+    crowd.pass_time(19.9)
+    assert crowd.tracker.peers == 2
+    crowd.pass_time(0.1)
+    assert crowd.tracker.peers == 1
+    assert crowd.say("a", announce("a", 5, event=None)).keys() == {"a"}
+    assert crowd.say("b", announce("b", event=None))["b"][0]["incomplete"] == 2
+
+
+def test_idle_connection() -> None:
+    """A connection that announces nothing has to go, whatever else it says."""
+    crowd = Crowd(Limits(idle=60))
+    crowd.connect("idle", "active", "foreign")
+    for _ in range(3):
+        crowd.say("active", announce("active"))
+        crowd.say("foreign", announce("foreign", swarm=OTHER_SWARM))
+        crowd.pass_time(20)
+    assert crowd.gone == {"idle": "idle", "foreign": "idle"}
+    assert crowd.tracker.sockets == 1
+
+
+def test_swarms_of_a_connection_are_bounded() -> None:
+    """A connection can be in so many swarms; when it leaves one, there is room for another."""
+    crowd = Crowd(Limits(swarms_per_connection=2))
+    swarms = [info_hash(run, stream_index(None)) for run in ("r0", "r1", "r2")]
+    crowd.tracker.admit(["r0", "r1", "r2"], [])
+    crowd.connect("a")
+    for swarm in swarms[:2]:
+        crowd.say("a", announce("a", swarm=swarm))
+    assert "too many swarms" in failure_of(crowd.say("a", announce("a", swarm=swarms[2])), "a")
+    crowd.say("a", announce("a", swarm=swarms[0], event="stopped"))
+    assert crowd.say("a", announce("a", swarm=swarms[2]))["a"][0]["incomplete"] == 1
+
+
+def test_peers_of_a_swarm_are_bounded() -> None:
+    """A full swarm takes nobody in, and goes on for those who are there."""
+    crowd = Crowd(Limits(peers_per_swarm=2))
+    crowd.connect("a", "b", "c")
+    crowd.say("a", announce("a"))
+    crowd.say("b", announce("b"))
+    assert "full" in failure_of(crowd.say("c", announce("c")), "c")
+    assert crowd.say("a", announce("a", 5, event=None)).keys() == {"a", "b"}
+
+
+def test_connections_are_bounded() -> None:
+    """The tracker refuses a connection too many, and one too many from the same address."""
+    crowd = Crowd(Limits(connections=4, connections_per_address=2))
+    crowd.connect("a", "b", address="192.0.2.1")
+    with pytest.raises(Refused, match="this address") as refused:
+        crowd.connect("c", address="192.0.2.1")
+    assert refused.value.reason == Refusal.ADDRESS
+    crowd.disconnect("a")
+    crowd.connect("c", address="192.0.2.1")
+    crowd.connect("d", "e")
+    with pytest.raises(Refused, match="full"):
+        crowd.connect("f")
+    assert crowd.tracker.sockets == 4
+
+
+def test_addresses_are_bounded_and_forgotten() -> None:
+    """An address is remembered while it is connected, or has just been so often; never too many of them."""
+    crowd = Crowd(Limits(connections=5, address_burst=3, address_rate=0.1))
+    for number in range(10):
+        crowd.connect("a", address=f"192.0.2.{number}")
+        crowd.disconnect("a")
+    with pytest.raises(Refused, match="full"):
+        crowd.connect("a", address="192.0.2.99")
+    crowd.connect("b", address="192.0.2.1")
+    crowd.connect("b", address="192.0.2.1")
+    with pytest.raises(Refused, match="too many connections"):
+        crowd.connect("b", address="192.0.2.1")
+    crowd.pass_time(10)
+    crowd.connect("a", address="192.0.2.99")
+
+
+def test_addresses_are_not_forgotten_too_soon() -> None:
+    """Neither leaving and coming back nor sitting still makes room for more from the same address."""
+    crowd = Crowd(Limits(connections_per_address=2, address_burst=4, address_rate=0.1, idle=1e6))
+    crowd.connect("a", "b", address="192.0.2.1")
+    crowd.pass_time(100)
+    with pytest.raises(Refused, match="this address"):
+        crowd.connect("c", address="192.0.2.1")
+    for _ in range(4):
+        crowd.connect("d", address="192.0.2.2")
+        crowd.disconnect("d")
+    crowd.pass_time(10)
+    crowd.connect("d", address="192.0.2.2")
+    crowd.disconnect("d")
+    with pytest.raises(Refused, match="this address"):
+        crowd.connect("d", address="192.0.2.2")
+
+
+def test_announces_of_an_address_are_bounded() -> None:
+    """Many connections from one address share a rate of announces; others do not suffer."""
+    crowd = Crowd(Limits(address_burst=6, address_rate=1))
+    crowd.connect("a", "b", "c", address="192.0.2.1")
+    for name in "abc":
+        crowd.say(name, announce(name))
+    assert "this address" in failure_of(crowd.say("a", announce("a", event=None)), "a")
+    crowd.connect("d", address="192.0.2.2")
+    assert "interval" in crowd.say("d", announce("d"))["d"][0]
+    crowd.pass_time(1)
+    assert "interval" in crowd.say("a", announce("a", event=None))["a"][0]
+    assert not crowd.gone
+
+
+def test_messages_of_a_connection_are_bounded() -> None:
+    """Who says too much is closed; answers that were asked for do not count."""
+    crowd = Crowd(Limits(message_burst=21, message_rate=0.1))
+    crowd.connect("a", "b")
+    crowd.say("b", announce("b"))
+    for number in range(20):
+        crowd.say("a", announce("a", [f"offer{number}"]))
+        assert crowd.say("b", answer("b", "a", f"offer{number}"))
+    for _ in range(20):
+        crowd.ping("b")
+    crowd.ping("a")
+    assert not crowd.gone
+    crowd.pass_time(10)
+    crowd.ping("a")
+    crowd.ping("b")
+    assert not crowd.gone
+    crowd.say("a", announce("a"))
+    crowd.ping("b")
+    assert crowd.gone == {"a": "rate", "b": "rate"}
+    assert (crowd.tracker.peers, crowd.tracker.sockets) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "no json",
+        "null",
+        "[]",
+        "1",
+        "{}",
+        '"announce"',
+        "[" * 60_000,
+        "9" * 60_000,
+        b"\xff\xfe\x00",
+        b"\x00" * 100,
+        announce("a") + " " * 65_536,
+        json.dumps({"action": "announce"}),
+        json.dumps({"action": "scrape", "info_hash": SWARM}),
+        json.dumps({"action": ["announce"], "info_hash": SWARM, "peer_id": identifier("a")}),
+        announce("a", swarm="short"),
+        announce("a", swarm="\u20ac" * 20),
+        announce("a", peer_id=7),
+        announce("a", peer_id=["a"] * 20),
+        announce("a", peer_id="a" * 21),
+        announce("a", offers="offers"),
+        announce("a", offers={"0": 1}),
+        announce("a", offers=[1]),
+        announce("a", offers=[{}]),
+        announce("a", offers=[{"offer_id": identifier("o"), "offer": "sdp"}]),
+        announce("a", offers=[{"offer_id": identifier("o"), "offer": {"type": "answer", "sdp": ""}}]),
+        announce("a", offers=[{"offer_id": identifier("o"), "offer": {"type": "offer", "sdp": 1}}]),
+        announce(
+            "a", offers=[{"offer_id": identifier("o"), "offer": {"type": "offer", "sdp": "x" * 20_000}}]
+        ),
+        announce("a", offers=[{"offer_id": "o", "offer": {"type": "offer", "sdp": ""}}]),
+        answer("a", "b", "o", answer=1),
+        answer("a", "b", "o", answer={"type": "offer", "sdp": ""}),
+        answer("a", "b", "o", to_peer_id=None),
+        answer("a", "b", "o", offer_id=3),
+    ],
+    ids=range(33),
+)
+def test_malformed(message: str | bytes) -> None:
+    """Who does not speak the protocol is closed, and nobody else hears of it."""
+    crowd = Crowd()
+    crowd.connect("a", "b")
+    crowd.say("a", announce("a"))
+    crowd.say("b", announce("b"))
+    assert crowd.say("a", message) == {}
+    assert crowd.gone == {"a": "malformed"}
+    assert crowd.tracker.peers == 1
+
+
+def test_what_is_passed_on() -> None:
+    """Other peers get what the protocol has, and nothing that a client may have added to it."""
+    crowd = Crowd()
+    crowd.connect("a", "b")
+    crowd.say("b", announce("b"))
+    strange = "\xe9\u20ac\ud800\x00"
+    offer = {"type": "offer", "sdp": strange, "more": 1}
+    offers = [{"offer": offer, "offer_id": "\xff" * 20, "x": 2}]
+    told = crowd.say("a", announce("a", offers=offers, interval=1, answer_to="b"))
+    (message,) = told["b"]
+    assert message.keys() == {"action", "info_hash", "peer_id", "offer", "offer_id"}
+    assert message["offer"] == {"type": "offer", "sdp": strange}
+    assert message["offer_id"] == "\xff" * 20

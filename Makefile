@@ -27,7 +27,7 @@ demo: setup
 	$(BIN)/broadcaster demo $(ARGS)
 
 test: setup $(PM2)/ready
-	@tests/ensure-packages chromium nginx prometheus systemd-analyze=systemd
+	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd
 	cd viewer && npm test --silent
 	$(BIN)/pytest tests/unit $(ARGS)
 	$(BIN)/pytest -n 3 --dist worksteal tests/integration tests/chaos $(ARGS)

@@ -12,8 +12,8 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
-from broadcaster.storage import PERMANENT_STATUS, REMEDIES, Bucket
+from broadcaster.errors import StorageError
+from broadcaster.storage import Bucket, typed
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -78,13 +78,9 @@ class SettingsClient:
 
 
 def _none_set(error: ClientError) -> list[Rule]:
-    if _code(error) in NONE_SET:
+    if error.response.get("Error", {}).get("Code") in NONE_SET:
         return []
     raise error
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
 @asynccontextmanager
@@ -93,17 +89,10 @@ async def _failures(operation: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(DEADLINE):
             yield
-    except ClientError as error:
-        code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        kind = StorageRefused if code in REMEDIES or status in PERMANENT_STATUS else StorageUnavailable
-        remedy = f": {REMEDIES[code]}" if code in REMEDIES else ""
-        raise kind(f"{operation}: {code} (HTTP {status}){remedy}") from None
-    except TimeoutError:
-        raise StorageUnavailable(f"{operation}: no answer within {DEADLINE:.0f} s") from None
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - an answer can be wrong in ways that no list foresees
-        raise StorageUnavailable(f"{operation}: {type(error).__name__}") from None
+        raise typed(operation, error, DEADLINE) from None
 
 
 @asynccontextmanager

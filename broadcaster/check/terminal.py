@@ -16,7 +16,8 @@ from broadcaster.check.report import Report, Result, failed
 from broadcaster.check.settings_client import open_settings
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError
-from broadcaster.storage import Bucket, open_store
+from broadcaster.service import bucket_of
+from broadcaster.storage import open_store
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
 BUDGET = 10.0  # seconds for all checks; what the start, the cleaning up and the end take comes on top
@@ -71,7 +72,7 @@ def check(*, fix: bool, as_json: bool, origin: str | None) -> int:
 
 async def _examine(settings: Settings, *, fix: bool, origin: str | None, progress: _Progress) -> Report:
     page = origin or f"http://{settings.host}:{settings.port}"
-    bucket = _bucket(settings)
+    bucket = bucket_of(settings, SIGNED_FOR)
     async with (
         open_browser(page) as browser,
         open_store(bucket) as store,
@@ -81,14 +82,3 @@ async def _examine(settings: Settings, *, fix: bool, origin: str | None, progres
         plan = Plan(settings, Means(browser, store, client, objects))
         checks = plan.checks((origin or "*") if fix else None)
         return await examine(checks, budget=BUDGET, on_start=progress.start, on_result=progress.result)
-
-
-def _bucket(settings: Settings) -> Bucket:
-    return Bucket(
-        endpoint_url=settings.s3_endpoint,
-        name=settings.bucket,
-        access_key_id=settings.access_key_id.get_secret_value(),
-        secret_access_key=settings.secret_access_key.get_secret_value(),
-        public_url=settings.public_url,
-        signed_for=SIGNED_FOR if settings.urls == "presigned" else None,
-    )

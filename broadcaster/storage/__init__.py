@@ -4,7 +4,7 @@ Every call is made once: retrying is the pipeline's business, because botocore's
 R2 answers under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBody).
 """
 
-from broadcaster.storage.faults import PERMANENT_STATUS, REMEDIES
+from broadcaster.storage.faults import REMEDIES, typed
 from broadcaster.storage.store import (
     CACHE_CONTROL,
     CONTENT_TYPES,
@@ -17,10 +17,10 @@ from broadcaster.storage.store import (
 __all__ = [
     "CACHE_CONTROL",
     "CONTENT_TYPES",
-    "PERMANENT_STATUS",
     "REMEDIES",
     "Bucket",
     "ObjectStore",
     "content_type",
     "open_store",
+    "typed",
 ]

@@ -12,6 +12,7 @@ REMEDIES = {
     "Unauthorized": "the access key is not accepted; check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY",
     "AccessDenied": "the access key may not use this bucket; check the token's permissions and R2_BUCKET",
     "NoSuchBucket": "there is no such bucket; check R2_BUCKET",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it by NTP (timedatectl set-ntp true)",
 }
 PERMANENT_STATUS = {401, 403}
 

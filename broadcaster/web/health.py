@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -29,13 +29,26 @@ class HealthReport:
 
 Health = Callable[[], HealthReport]
 
+NOT_TOLD = "/health on the operator's listener says why"
+
 CHANNEL = web.AppKey("CHANNEL", Channel)
 HEALTH: web.AppKey[Health] = web.AppKey("HEALTH")
 
 
-async def health(request: web.Request) -> web.Response:
-    """200 while ingest and storage work or no stream is on, 503 when one is on and does not get through."""
+async def public_health(request: web.Request) -> web.Response:
+    """How the service is, for the world: reasons name the bucket and the account, so they are not told."""
     report = request.app[HEALTH]()
+    reason, warning = report.reason and NOT_TOLD, report.warning and NOT_TOLD
+    return _answer(request, replace(report, reason=reason, warning=warning))
+
+
+async def health(request: web.Request) -> web.Response:
+    """How the service is, for the operator."""
+    return _answer(request, request.app[HEALTH]())
+
+
+def _answer(request: web.Request, report: HealthReport) -> web.Response:
+    """200 while ingest and storage work or no stream is on, 503 when one is on and does not get through."""
     channel = request.app[CHANNEL]
     body = {
         "status": "failing" if report.reason else "ok",

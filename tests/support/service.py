@@ -49,8 +49,11 @@ class Service:
         await self.child.kill()
 
     async def health(self) -> dict[str, object]:
-        """What ``/health`` says; the HTTP status is under ``http``."""
-        async with aiohttp.ClientSession() as session, session.get(f"{self.address}/health") as response:
+        """What ``/health`` tells the operator; the HTTP status is under ``http``."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.admin_address}/health") as response,
+        ):
             return {**await response.json(), "http": response.status}
 
     async def _answers(self) -> bool:

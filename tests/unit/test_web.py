@@ -7,6 +7,7 @@ import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.web import HealthReport
+from broadcaster.web.health import NOT_TOLD
 from tests.support.site import MEDIA, Client, Site
 
 
@@ -110,11 +111,14 @@ async def test_preflight(client: Client) -> None:
 @pytest.mark.parametrize(
     ("reason", "status", "word"), [(None, 200, "ok"), ("the bucket is away", 503, "failing")]
 )
-async def test_health(site: Site, client: Client, reason: str | None, status: int, word: str) -> None:
-    """Health keeps the known keys and is 503 with the reason while a stream does not get through."""
+async def test_health(
+    site: Site, aiohttp_client: AiohttpClient, reason: str | None, status: int, word: str
+) -> None:
+    """Health keeps the known keys and is 503 while a stream does not get through; operators learn why."""
     site.go_live("0", "1")
     site.report = HealthReport("live", 3, reason)
-    response = await client.get("/health")
+    public, operator = await aiohttp_client(site.app), await aiohttp_client(site.operator_app)
+    response = await operator.get("/health")
     assert response.status == status
     assert response.headers["Cache-Control"] == "no-store"
     body = await response.json()
@@ -130,6 +134,9 @@ async def test_health(site: Site, client: Client, reason: str | None, status: in
         "torrents": 0,
         "signaling": False,
     }
+    told = await public.get("/health")
+    assert told.status == status
+    assert await told.json() == {**body, "reason": reason and NOT_TOLD}
 
 
 async def test_metrics(site: Site, client: Client, aiohttp_client: AiohttpClient) -> None:

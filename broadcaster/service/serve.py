@@ -1,0 +1,153 @@
+"""Runs the parts together: one TaskGroup owns every task, so that no part can die unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from broadcaster.config import Settings
+from broadcaster.errors import StorageError
+from broadcaster.events import Event, Observer
+from broadcaster.metrics import Metrics, process_registry
+from broadcaster.notify import keep_watchdog_quiet, notify
+from broadcaster.service.gauges import add_gauges
+from broadcaster.service.parts import Parts, bucket_of, now, open_journal
+from broadcaster.storage import ObjectStore, open_store
+from broadcaster.tracker import Limits, Tracker
+from broadcaster.web import (
+    Bulletin,
+    Dashboard,
+    History,
+    PublicOptions,
+    Signaling,
+    listening,
+    make_operator_app,
+    make_public_app,
+    raise_file_limit,
+)
+
+logger = logging.getLogger(__name__)
+
+PROBE_DEADLINE = 10.0  # seconds
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event | None = None,
+    *,
+    on_ready: Callable[[str, str], None] = lambda *_: None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> None:
+    """Run the service until ``stop``; then finish the uploads, within the time that is set for it.
+
+    ``on_ready`` is told the public and the operator's address once they are served, ``on_event`` whatever
+    happens. Raises ConfigError when an address cannot be had or the state folder cannot be written,
+    JournalError for its journal.
+    """
+    registry = process_registry()
+    metrics, bulletin = Metrics(registry), Bulletin(settings.max_waiters)
+    history = History(registry, now)
+    observers: list[Observer] = [metrics, bulletin, history, on_event]
+
+    def observe(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    with open_journal(settings) as journal:
+        async with open_store(bucket_of(settings)) as store:
+            parts = Parts(settings, journal, store, observe)
+            add_gauges(metrics, parts)
+            if parts.mirror:
+                observers.append(parts.mirror)
+            async with (
+                _listeners(settings, parts, bulletin, history, registry) as addresses,
+                asyncio.TaskGroup() as group,
+            ):
+                helpers = _start_helpers(group, parts, history, settings.prefix)
+                logger.info("following %s, serving %s", settings.hls_dir, addresses[0])
+                logger.info("dashboard at %s/dashboard, metrics at %s/metrics", addresses[1], addresses[1])
+                notify("READY=1")
+                on_ready(*addresses)
+                await parts.pipeline.run(
+                    parts.source,
+                    stop or asyncio.Event(),
+                    settings.drain,
+                    on_stop=lambda: notify("STOPPING=1"),
+                )
+                if parts.mirror:
+                    await parts.mirror.flush()
+                for helper in helpers:
+                    helper.cancel()
+
+
+def _start_helpers(
+    group: asyncio.TaskGroup, parts: Parts, history: History, prefix: str
+) -> list[asyncio.Task[None]]:
+    work = {
+        "probe": _probe(parts.store, prefix),
+        "sweeper": parts.sweeper.run(),
+        "watchdog": keep_watchdog_quiet(parts.is_alive),
+        "history": history.run(),
+    }
+    if parts.mirror:
+        work["mirror"] = parts.mirror.run()
+    return [group.create_task(one, name=name) for name, one in work.items()]
+
+
+@asynccontextmanager
+async def _listeners(
+    settings: Settings, parts: Parts, bulletin: Bulletin, history: History, registry: CollectorRegistry
+) -> AsyncIterator[tuple[str, str]]:
+    """Serve while inside; yields the public and the operator's address."""
+    dashboard = Dashboard(
+        settings.dashboard_dir, settings.viewer_dir / "vendor", history, settings.egress_price
+    )
+    operator = make_operator_app(parts.channel, parts.health, registry, dashboard)
+    options = _public_options(settings, parts, dashboard)
+    public = make_public_app(parts.channel, parts.health, bulletin, registry, options)
+    async with (
+        _listening(operator, settings.admin_host, settings.admin_port, "ADMIN_") as admin_address,
+        _listening(public, settings.host, settings.port) as address,
+    ):
+        yield address, admin_address
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int, kind: str = "") -> AsyncIterator[str]:
+    names = f"BROADCASTER_{kind}HOST, BROADCASTER_{kind}PORT"
+    async with listening(app, host, port, names) as address:
+        yield address
+
+
+def _public_options(settings: Settings, parts: Parts, dashboard: Dashboard) -> PublicOptions:
+    connections = raise_file_limit(settings.max_connections)
+    if connections < settings.max_connections:
+        logger.warning("the limit of open files leaves room for %d connections", connections)
+    if settings.has_own_tracker:  # its sockets leave half of the places to everybody else
+        parts.signaling = Signaling(parts.channel, Tracker(Limits(connections=max(1, connections // 2))))
+    return PublicOptions(
+        settings.viewer_dir,
+        page={
+            "eventsUrl": "/live/events",
+            "beaconUrl": "/live/beacon",
+            "mode": settings.viewer_mode,
+            "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
+        },
+        max_waiters=settings.max_waiters,
+        max_connections=connections,
+        signaling=parts.signaling,
+        dashboard=dashboard if settings.public_dashboard else None,
+    )
+
+
+async def _probe(store: ObjectStore, prefix: str) -> None:
+    """Say at once what is wrong with the bucket. It is no reason to stop: it may be mended meanwhile."""
+    try:
+        await store.check(prefix, deadline=PROBE_DEADLINE)
+    except StorageError as error:
+        logger.error("the bucket cannot be used now, uploads will be tried again: %s", error)

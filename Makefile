@@ -30,7 +30,7 @@ test: setup $(PM2)/ready
 	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd
 	cd viewer && npm test --silent
 	$(BIN)/pytest tests/unit $(ARGS)
-	$(BIN)/pytest -n 3 --dist worksteal tests/integration tests/chaos $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal tests/integration tests/conformance tests/chaos $(ARGS)
 	$(BIN)/pytest tests/browser $(ARGS)
 
 lint: setup

@@ -1,0 +1,64 @@
+"""Questions that several checks ask."""
+
+import asyncio
+
+from yarl import URL
+
+from tests.conformance.subject import Answer, Query, Subject
+from tests.conformance.text import Playlist
+from tests.conformance.verdicts import NotApplicable, require
+
+SKIP: Query = {"_HLS_skip": "YES"}
+GZIP = {"Accept-Encoding": "gzip"}
+FAR_AHEAD = 1000  # segments
+MISSING = URL("no-such-variant/playlist.m3u8")  # beside the playlist that is tested
+
+
+async def blocking_playlist(subject: Subject) -> Playlist:
+    """The current playlist; raises NotApplicable where blocking reload is not advertised."""
+    playlist = (await subject.ask_origin()).playlist
+    if not playlist.can_block:
+        raise NotApplicable("CAN-BLOCK-RELOAD is not advertised")
+    return playlist
+
+
+async def without_and_with(subject: Subject, query: Query) -> tuple[Answer, Answer]:
+    """Two answers, asked for at the same time: what is slow about both is not the query's doing."""
+    return await asyncio.gather(subject.ask_origin(), subject.ask(query))
+
+
+def require_at_once(subject: Subject, plain: Answer, answer: Answer) -> None:
+    """Raise Violation where the second answer was held up."""
+    late = answer.seconds - plain.seconds
+    require(late < subject.promptly, f"answered {late:.1f} s later than without the query")
+
+
+async def refused(subject: Subject, query: Query) -> Answer:
+    """The answer to what is no proper blocking request; raises Violation unless that is a 400 at once."""
+    await blocking_playlist(subject)
+    plain, answer = await without_and_with(subject, query)
+    require(answer.status == 400, f"{query}: 400 expected, {answer.status} seen")
+    require_at_once(subject, plain, answer)
+    return answer
+
+
+async def timed_out(subject: Subject) -> Answer:
+    """The answer to a request for a segment that does not come; raises Violation unless that is a 503."""
+    number = (await blocking_playlist(subject)).last + 1
+    answer = await subject.ask({"_HLS_msn": number})
+    require(answer.status == 503, f"503 expected, {answer.status} seen")
+    return answer
+
+
+async def missing(subject: Subject) -> Answer:
+    """The answer under an address that has no playlist; raises Violation unless that is a 404."""
+    answer = await subject.ask(url=subject.url.join(MISSING))
+    require(answer.status == 404, f"{MISSING}: 404 expected, {answer.status} seen")
+    return answer
+
+
+async def offline(subject: Subject) -> Answer:
+    """The answer before there is a stream; raises Violation unless that is a 404."""
+    answer = await subject.ask(url=subject.url)
+    require(answer.status == 404, f"404 expected, {answer.status} seen")
+    return answer

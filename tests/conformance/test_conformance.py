@@ -1,0 +1,133 @@
+"""The suite against the service: a real process and a real bucket, from before a stream to after it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from broadcaster.demo.owncast import EMPTY_PLAYLIST, ENDING
+from tests.conformance import delta, rules
+from tests.conformance.checks import name_of, run_all
+from tests.conformance.subject import State, subject_at
+from tests.conformance.verdicts import Outcome
+from tests.support.hls_writer import START, HlsWriter
+from tests.support.service import Service, running_service
+
+LISTED = 10  # segments, by the encoder
+WITHIN = 30.0  # seconds, for what should take one or two
+DELTA_CHECKS = {
+    name_of(check)
+    for check in (
+        delta.a_long_playlist_is_skipped,
+        delta.a_delta_update_declares_version_9,
+        delta.the_skip_boundary_is_kept,
+        delta.a_delta_update_has_its_numbers,
+        delta.merging_gives_the_full_playlist,
+        delta.a_blocking_delta_update_is_whole,
+    )
+}
+
+
+class Encoder:
+    """Writes segments of one second in so many variants."""
+
+    def __init__(self, hls_dir: Path, variants: int) -> None:
+        self._folders = [hls_dir / str(index) for index in range(variants)]
+        self._writers: list[HlsWriter] = []
+        self._number = self._total = 0
+        hls_dir.mkdir()
+        lines = [f"#EXT-X-STREAM-INF:BANDWIDTH=1000\n{folder.name}/stream.m3u8\n" for folder in self._folders]
+        (hls_dir / "stream.m3u8").write_text("#EXTM3U\n" + "".join(lines))
+
+    def start(self, run: str) -> None:
+        """Begin a run, numbered from 0, that takes up the time of the one before."""
+        self._writers, self._number = [HlsWriter(folder, run) for folder in self._folders], 0
+        for writer in self._writers:
+            writer.seconds, writer.start = 1.0, START + timedelta(seconds=self._total)
+
+    def write(self, count: int = 1) -> None:
+        """List so many segments more, all at once."""
+        first, self._number = self._number, self._number + count
+        self._total += count
+        for writer in self._writers:
+            for number in range(first, self._number):
+                writer.segment(number)
+            writer.playlist(range(max(0, min(first, self._number - LISTED)), self._number))
+
+    def idle(self) -> None:
+        """Leave nothing but the offline clip, as Owncast does some minutes after a stream."""
+        for writer in self._writers:
+            (writer.folder / "stream.m3u8").write_text(EMPTY_PLAYLIST + ENDING)
+
+    @asynccontextmanager
+    async def live(self) -> AsyncIterator[None]:
+        """Inside, a segment is written every second."""
+
+        async def write_for_ever() -> None:
+            while True:
+                await asyncio.sleep(1)
+                self.write()
+
+        writing = asyncio.create_task(write_for_ever())
+        try:
+            yield
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+
+async def reached(service: Service, **state: object) -> None:
+    """Wait until ``/health`` says so."""
+
+    async def is_so() -> bool:
+        return state.items() <= (await service.health()).items()
+
+    async with asyncio.timeout(WITHIN):
+        await poll(is_so)
+
+
+async def not_ok(service: Service, state: State) -> dict[str, str]:
+    """The checks that were not ok, with what became of them."""
+    async with subject_at(f"{service.address}/live/playlist.m3u8", state) as subject:
+        verdicts = await run_all(subject)
+    failed = [str(verdict) for verdict in verdicts if verdict.outcome is Outcome.FAILED]
+    assert failed == []
+    return {verdict.check: verdict.reason for verdict in verdicts if verdict.outcome is not Outcome.OK}
+
+
+async def test_a_stream_of_two_variants(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Before a stream, live with a short window across two encoder runs, paused, ended: no rule is broken."""
+    encoder = Encoder(tmp_path / "hls", variants=2)
+    settings = {"BROADCASTER_WINDOW_SEGMENTS": "6", "BROADCASTER_TARGET_DURATION": "2"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        assert await not_ok(service, State.OFFLINE) == {}
+        encoder.start("first")
+        encoder.write(5)
+        await reached(service, chunks=10)
+        encoder.start("second")
+        encoder.write(5)
+        await reached(service, chunks=20)
+        async with encoder.live():
+            assert (await not_ok(service, State.LIVE)).keys() == DELTA_CHECKS
+        assert await not_ok(service, State.PAUSED) == {}
+        encoder.idle()
+        await reached(service, stream="ended")
+        assert await not_ok(service, State.ENDED) == {}
+
+
+async def test_a_window_of_minutes(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """With one variant and a window that pays for delta updates, no rule is broken either."""
+    encoder = Encoder(tmp_path / "hls", variants=1)
+    settings = {"BROADCASTER_WINDOW_SECONDS": "120", "BROADCASTER_TARGET_DURATION": "2"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        encoder.start("first")
+        encoder.write(110)
+        await reached(service, chunks=110)
+        encoder.start("second")
+        encoder.write(20)
+        await reached(service, manifestChunks=120)
+        async with encoder.live():
+            assert (await not_ok(service, State.LIVE)).keys() == {name_of(rules.variants_agree)}

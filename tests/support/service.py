@@ -36,7 +36,7 @@ class Service:
     async def start(self) -> None:
         """Start it and wait until it answers."""
         self.child = await Child.start("broadcaster", ["broadcaster", "run"], self.log, env=self.environment)
-        await self.child.until(poll(self._answers), within=30)
+        await self.child.until(poll(self.answers), within=30)
 
     async def stop(self) -> int:
         """SIGTERM; returns the exit status."""
@@ -56,7 +56,7 @@ class Service:
         ):
             return {**await response.json(), "http": response.status}
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
         try:
             await self.health()
         except (aiohttp.ClientConnectionError, ConnectionError, TimeoutError):

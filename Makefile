@@ -4,7 +4,7 @@ BIN := .venv/bin
 VIEWER := viewer/public/vendor
 PM2 := deploy/pm2/node_modules
 
-.PHONY: setup demo test lint bench chaos clean
+.PHONY: setup demo test lint bench soak chaos clean
 
 setup: .venv/ready $(VIEWER)/ready
 
@@ -43,6 +43,11 @@ lint: setup
 bench: setup
 	@tests/ensure-packages nginx wrk
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# What `make test` does in a short form, at its full length.
+soak: setup
+	@tests/ensure-packages chromium
+	STREAM_SECONDS=120 SLOW_CLIENTS_SECONDS=60 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_slow_clients.py $(ARGS)
 
 chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)

@@ -79,12 +79,11 @@ class Bulletin:
 
     def state(self, channel: Channel) -> dict[str, Any]:
         """How everything stands, for a page that has just come."""
-        run = self._segments[-1]["run"] if self._segments else None
         listed = {name: version.playlist for name in channel.variants if (version := channel.media(name))}
         first = {name: getattr(playlist, "media_sequence", 0) for name, playlist in listed.items()}
         return {
             "state": channel.state,
-            "run": run,
+            "run": channel.runs[-1] if channel.runs else None,
             "targetDuration": channel.target_duration,
             "now": _milliseconds(channel.clock()),
             "segments": [

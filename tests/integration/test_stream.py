@@ -14,7 +14,7 @@ from tests.support.service import Service, running_service
 from tests.support.stage import stage
 from tests.support.watcher import Watcher, watching
 
-LONG = int(os.environ.get("STREAM_SECONDS", "120"))  # seconds of the long stream
+LONG = int(os.environ.get("STREAM_SECONDS", "40"))  # seconds of the long stream
 
 
 async def test_a_long_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:

@@ -146,6 +146,6 @@ async def test_which_tracker(
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
         assert json.loads(await fetched(f"{service.address}/config.json"))["trackerUrl"] == url
         assert (await service.health())["signaling"] is (url == "/live/tracker")
-        async with aiohttp.ClientSession() as session:
-            response = await session.get(f"{service.address}/live/tracker")
+        tracker = f"{service.address}/live/tracker"
+        async with aiohttp.ClientSession() as session, session.get(tracker) as response:
             assert response.status == (426 if url == "/live/tracker" else 404)

@@ -111,7 +111,7 @@ test("the catalog knows the newest segments, whose they are, and who waits for o
   assert.deepEqual([catalog.run(), catalog.duration()], [null, null]);
   const late = catalog.wait(segment(2).url, 1000);
   const never = catalog.wait(segment(9).url, 1000);
-  for (const sequence of [1, 2, 3]) catalog.note(segment(sequence, { run: `r${sequence}` }));
+  for (const sequence of [1, 2, 3]) catalog.note(segment(sequence, { run: `r${sequence}`, duration: 3 - sequence }));
   catalog.note({ sequence: 4 });
   assert.equal((await late).sequence, 2);
   assert.equal((await catalog.wait(segment(3).url, 1000)).sequence, 3);

@@ -25,7 +25,8 @@ test("sharing keeps five segments, of long ones a few seconds more than HOLD-BAC
   assert.equal(distance(2, 2), 10);
   assert.equal(distance(4, 4), 18);
   assert.equal(distance(6, 6), 24);
-  assert.equal(tuning("sharing", { segment: 2, target: 2, told: true }).ahead, 4);
+  assert.equal(tuning("sharing", { segment: 2, target: 2, told: true, shared: true }).ahead, 4);
+  assert.equal(tuning("sharing", { segment: 2, target: 2, told: true, shared: false }).ahead, 30);
 });
 
 test("each reason not to share is told, the first that holds", () => {

@@ -5,6 +5,7 @@ const MOST = 240; // of all variants together
 export function createCatalog(most = MOST) {
   const byUrl = new Map();
   const waiting = new Map(); // URL → functions that want its segment
+  const durations = []; // of the latest
   let newest = null;
 
   return Object.freeze({
@@ -13,6 +14,8 @@ export function createCatalog(most = MOST) {
       if (typeof segment?.url !== "string") return;
       byUrl.set(segment.url, Object.freeze({ ...segment }));
       newest = segment;
+      if (!segment.gap) durations.push(segment.duration);
+      if (durations.length > 6) durations.shift();
       if (byUrl.size > most) byUrl.delete(byUrl.keys().next().value);
       for (const resolve of waiting.get(segment.url) ?? []) resolve(segment);
       waiting.delete(segment.url);
@@ -36,7 +39,7 @@ export function createCatalog(most = MOST) {
     },
     /** The encoder run of the newest segment, null before there is any. */
     run: () => newest?.run ?? null,
-    /** How long segments are at the moment, in seconds, null before there is any. */
-    duration: () => newest?.duration ?? null,
+    /** How long segments are at the moment, in seconds, null before there is any. The last of a run is shorter. */
+    duration: () => (durations.length ? Math.max(...durations) : null),
   });
 }

@@ -1,6 +1,6 @@
 // What time the server has: its times and ours are shown side by side.
 
-const KEEP = 30; // samples; one comes every ten seconds
+const KEEP = 60; // samples: a few minutes
 
 /**
  * The offset is the largest difference of late: that message travelled least. So the server's time comes out
@@ -10,6 +10,7 @@ export function createClock({ local = precise, keep = KEEP } = {}) {
   const differences = [];
   let offset = 0;
   return Object.freeze({
+    /** A time of the server's clock that cannot have been in the future when it was sent. */
     note(serverTime) {
       if (!Number.isFinite(serverTime)) return;
       differences.push(serverTime - local());

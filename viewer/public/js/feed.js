@@ -97,7 +97,10 @@ function follow({ eventsUrl, clock, catalog, journey, sharing, alarm, deck, docu
       for (const segment of segments) note(segment, false);
       if (state === "live") wakeSoon();
     },
-    segment: (segment) => note(segment, true),
+    segment(segment) {
+      clock.note(segment.published);
+      note(segment, true);
+    },
     started: wakeSoon,
   };
 
@@ -111,7 +114,7 @@ function follow({ eventsUrl, clock, catalog, journey, sharing, alarm, deck, docu
       url: eventsUrl,
       hear(name, data) {
         told = name !== "lost";
-        if (data?.now) clock.note(data.now);
+        clock.note(data?.now);
         react[name]?.(data);
         sharing.hears(told);
         resolve();

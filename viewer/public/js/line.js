@@ -44,6 +44,7 @@ export function createLine({ Engine, swarm, catalog, prefetch, journey, ledger, 
   return Object.freeze({
     config: delivery.config,
     bind: delivery.bind,
+    isShared: () => Boolean(peers?.loader()),
     share: (enabled) => peers?.enable(enabled),
     /** The server tells of a segment. */
     news(segment) {

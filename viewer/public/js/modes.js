@@ -6,21 +6,24 @@ export const SHARING = "sharing";
 /** Seconds of video that decide at the last moment: what peers have not brought by then comes from the bucket. */
 export const HIGH_DEMAND = 2.5;
 
+const AHEAD = 30; // seconds that hls.js keeps by itself
+
 /**
  * How far behind the end of the playlist to play, in seconds, null to leave it to the server's HOLD-BACK; and
  * how much hls.js itself keeps ahead. `segment` and `target` are a segment's usual and longest duration,
- * `told` says whether the server tells of segments as they come.
+ * `told` says whether the server tells of segments as they come, `shared` whether peers bring them.
  */
-export function tuning(mode, { segment, target, told }) {
+export function tuning(mode, { segment, target, told, shared }) {
+  // With peers the way ahead is the library's: it fetches from them while there is time.
+  const ahead = shared ? Math.max(2 * target, HIGH_DEMAND) : AHEAD;
   if (mode === SHARING) {
     // Five segments are what peers need to pass them on; of long ones that would be half a minute.
     const distance = Math.max(3 * target, Math.min(5 * segment, 3 * target + 6), 4 + HIGH_DEMAND);
-    // The rest of the way ahead is the library's: from peers, while there is time.
-    return { distance: halves(distance), ahead: Math.max(2 * target, HIGH_DEMAND) };
+    return { distance: halves(distance), ahead };
   }
   // HOLD-BACK leaves room for players that learn late of a segment. One that is told needs the segment that is
   // on its way, half of one for its jitter, and what a fetch can take.
-  return { distance: told ? halves(Math.min(1.5 * segment + 1.5, 3 * target)) : null, ahead: 30 };
+  return { distance: told ? halves(Math.min(1.5 * segment + 1.5, 3 * target)) : null, ahead };
 }
 
 /** Segments differ a little in length; the distance must not change with each. */

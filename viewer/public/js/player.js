@@ -1,7 +1,7 @@
 // A player made of hls.js and a video element. It reports; what to make of it is decided in session.js.
 import { createCaptions } from "./captions.js";
 import { Hls, createHls } from "./engine.js";
-import { SHARING, tuning } from "./modes.js";
+import { tuning } from "./modes.js";
 import { describeLevel, describeLevels, matchLevel } from "./quality.js";
 import { createRecovery } from "./recover.js";
 
@@ -27,9 +27,8 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
 
   /** Follows the mode and the length of the segments; `target` in seconds. */
   function tune(segment, target) {
-    const wanted = tuning(mode, { segment, target, told: feed.told() });
-    hls.config.maxBufferLength = wanted.ahead;
-    hls.config.maxMaxBufferLength = mode === SHARING ? wanted.ahead : 120;
+    const wanted = tuning(mode, { segment, target, told: feed.told(), shared: line.isShared() });
+    hls.config.maxBufferLength = hls.config.maxMaxBufferLength = wanted.ahead;
     if (wanted.distance === distance || wanted.distance === null) return;
     distance = wanted.distance;
     hls.targetLatency = distance;

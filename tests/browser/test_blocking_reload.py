@@ -1,0 +1,117 @@
+"""The page on a stream with a long window: blocking reload and delta updates, as hls.js uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+from playwright.async_api import Page, Response
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from broadcaster.playlist import MediaPlaylist, parse
+from tests.support.long_stream import long_stream
+from tests.support.page import no_complaints, seen, until
+from tests.support.service import Service, running_service
+
+WINDOW = 600  # seconds
+SEGMENT = 2  # seconds
+WATCHED = 60  # seconds
+MEDIA = re.compile(r"/live/(\d)/playlist\.m3u8")
+
+
+async def test_blocking_reload_and_delta_updates_over_a_window_of_ten_minutes(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page
+) -> None:
+    """hls.js asks for each version once and before it is there, merges the deltas, and plays for 60 s."""
+    settings = {"BROADCASTER_WINDOW_SECONDS": str(WINDOW)}
+    async with (
+        long_stream(tmp_path / "hls", tmp_path, head_start=WINDOW, segment_seconds=SEGMENT),
+        running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
+    ):
+        await asyncio.wait_for(poll(lambda: is_full(service)), 180)
+        log = PlaylistLog(page)
+        with no_complaints(page):
+            await page.goto(f"{service.address}/")
+            first = await until(page, lambda s: s["status"] == "live" and s["time"] > 0, 30)
+            await asyncio.sleep(WATCHED)
+            last = await seen(page)
+
+        elapsed = last["clock"] - first["clock"]
+        assert last["time"] - first["time"] >= elapsed - 1
+        assert (last["stalls"], last["errors"], last["rebuilds"], last["sessions"]) == (0, 0, 0, 1)
+        updates = await log.check()
+        assert updates >= WATCHED // SEGMENT - 2
+        assert log.refused == []
+    print(log.summary)
+
+
+class PlaylistLog:
+    """What the page asked of media playlists from here on, per variant in order."""
+
+    def __init__(self, page: Page) -> None:
+        self.asked: dict[str, list[str]] = {}
+        self.answers: dict[str, Response] = {}
+        self.refused: list[tuple[int, str]] = []
+        self.summary = ""
+        page.on("request", lambda request: self._note(request.url))
+        page.on("response", self._keep)
+
+    async def check(self) -> int:
+        """Each variant: plain once when hls.js turns to it, then number after number; returns how many.
+
+        The page's own look for a stream, of the first variant, is plain as well.
+        """
+        blocking, sizes = 0, [0, 0]
+        for variant, urls in self.asked.items():
+            numbers = [msn(url) for url in urls]
+            looks = 1 if variant == "0" else 0
+            turns = [number for number in numbers[looks:] if number is None]
+            assert len(turns) <= 2, numbers  # it may change its mind about the quality once at the start
+            runs = [list(run) for plain, run in itertools.groupby(numbers, lambda n: n is None) if not plain]
+            for run in runs:
+                assert run == list(range(run[0] or 0, (run[0] or 0) + len(run)))
+            blocking += sum(map(len, runs))
+            deltas = [url for url in urls if msn(url) is not None]
+            assert [url for url in deltas if "_HLS_skip=YES" not in url] == []
+            for url in urls:
+                if url not in self.answers:
+                    continue  # still blocked
+                text = await self.answers[url].text()
+                sizes["_HLS_skip" in url] = len(text)
+                assert ("#EXT-X-SKIP:" in text) == ("_HLS_skip" in url), text
+        self.summary = f"{blocking} blocking reloads; full playlist {sizes[0]} bytes, delta {sizes[1]} bytes"
+        return blocking
+
+    def _note(self, url: str) -> None:
+        if found := MEDIA.search(url):
+            self.asked.setdefault(found[1], []).append(url)
+
+    def _keep(self, response: Response) -> None:
+        if MEDIA.search(response.url):
+            self.answers[response.url] = response
+            if response.status >= 400:
+                self.refused.append((response.status, response.url))
+
+
+def msn(url: str) -> int | None:
+    """The media sequence number that a URL waits for."""
+    values = parse_qs(urlsplit(url).query).get("_HLS_msn")
+    return int(values[0]) if values else None
+
+
+async def is_full(service: Service) -> bool:
+    """Whether the playlists list the whole window."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.address}/live/0/playlist.m3u8") as answer,
+    ):
+        if answer.status != 200:
+            return False
+        playlist = parse(await answer.text())
+    assert isinstance(playlist, MediaPlaylist)
+    return sum(segment.duration.total_seconds() for segment in playlist.segments) >= WINDOW - SEGMENT

@@ -1,0 +1,147 @@
+"""The server's events make the page quick: what is told is fetched at once, and once only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from playwright.async_api import Page, Request, Route
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.page import Traffic, no_complaints, seen, until
+from tests.support.stage import stage
+
+WATCHED = 60  # seconds
+SEGMENT = 2  # seconds
+MEDIAN, PERCENTILE_95 = 150, 200  # ms from the end of the upload to the bytes in the browser
+
+
+async def test_segments_are_in_the_browser_within_200_ms_of_their_upload(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page
+) -> None:
+    """Over 60 s: p50 150 ms and p95 200 ms at most, by the server's times; nothing is fetched twice."""
+    traffic = Traffic(page)
+    with no_complaints(page):
+        async with stage(tmp_path, bucket, segment_seconds=SEGMENT) as on:
+            await on.owncast.go_live()
+            await on.owncast.wait_for_segments(4)
+            async with told_by(on.service.address) as told:
+                news = await watch(page, on.service.address, WATCHED)
+            for row in news:  # the page shows the server's own times
+                event = told[(row["variant"], row["sequence"])]
+                assert (row["noticed"], row["uploaded"]) == (event["noticed"], event["uploaded"])
+                assert abs(row["told"] - event["heard"]) < 200  # another listener heard it at that time, too
+            check_delays(news)
+            check_once_from_the_bucket(traffic, bucket)
+
+
+async def test_events_alone_are_as_quick_where_playlists_are_polled(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page
+) -> None:
+    """Where playlists cannot block, as on a static host, segments are fetched before hls.js knows them."""
+    ahead = FetchedAhead(page)
+    traffic = Traffic(page)
+
+    async def without_blocking(route: Route) -> None:
+        answer = await route.fetch()
+        text = await answer.text()
+        await route.fulfill(response=answer, body=text.replace("CAN-BLOCK-RELOAD=YES,", ""))
+
+    await page.route("**/live/*/playlist.m3u8*", without_blocking)
+    with no_complaints(page):
+        async with stage(tmp_path, bucket, segment_seconds=SEGMENT) as on:
+            await on.owncast.go_live()
+            await on.owncast.wait_for_segments(4)
+            news = await watch(page, on.service.address, WATCHED / 2)
+            assert [url for url in traffic.requested if "_HLS_msn" in url] == []
+            check_delays(news)
+            check_once_from_the_bucket(traffic, bucket)
+            assert ahead.count >= 0.8 * len(news)
+            await page.unroute_all(behavior="ignoreErrors")
+            await page.close()
+
+
+class FetchedAhead:
+    """Counts the segments that the page fetched itself; hls.js uses XMLHttpRequest."""
+
+    def __init__(self, page: Page) -> None:
+        self.count = 0
+        page.on("request", self._note)
+
+    def _note(self, request: Request) -> None:
+        self.count += request.resource_type == "fetch" and request.url.endswith(".ts")
+
+
+async def watch(page: Page, address: str, seconds: float) -> list[dict[str, Any]]:
+    """Play for so long without a fault; returns the stages of the segments that were told as they came."""
+    await page.goto(f"{address}/")
+    await until(page, lambda s: s["status"] == "live" and s["time"] > 0, 20)
+    rows = await collect_stages(page, seconds)
+    state = await seen(page)
+    assert (state["stalls"], state["errors"], state["rebuilds"]) == (0, 0, 0)
+    news = [row for row in rows if row["told"] is not None]
+    assert len(news) >= seconds / SEGMENT - 4
+    played = [row for row in news if row["played"] is not None]
+    assert len(played) >= len(news) - 4
+    for row in news:
+        assert row["noticed"] < row["uploaded"] <= row["told"]
+    assert all(row["fetched"] < row["played"] for row in played)
+    return news
+
+
+def check_delays(news: list[dict[str, Any]]) -> None:
+    delays = sorted(row["fetched"] - row["uploaded"] for row in news)
+    median, percentile_95 = statistics.median(delays), delays[int(0.95 * (len(delays) - 1))]
+    print(
+        f"{len(delays)} segments: p50 {median:.0f} ms, p95 {percentile_95:.0f} ms, most {delays[-1]:.0f} ms"
+    )
+    assert median <= MEDIAN
+    assert percentile_95 <= PERCENTILE_95
+
+
+def check_once_from_the_bucket(traffic: Traffic, bucket: SeaweedBucket) -> None:
+    segments = traffic.segments
+    assert len(set(segments)) == len(segments)
+    assert [url for url in segments if not url.startswith(f"{bucket.public_url}/live/")] == []
+
+
+async def collect_stages(page: Page, seconds: float) -> list[dict[str, Any]]:
+    """The stages of every segment that was shown within that time, each as it was seen last."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for _ in range(round(seconds)):
+        await asyncio.sleep(1)
+        for row in (await seen(page))["stages"]:
+            rows[(row["variant"], row["sequence"])] = row
+    return list(rows.values())
+
+
+@asynccontextmanager
+async def told_by(address: str) -> AsyncIterator[dict[tuple[str, int], dict[str, Any]]]:
+    """Every segment the server tells of from here on, with the time in ms at which we ``heard`` of it."""
+    told: dict[tuple[str, int], dict[str, Any]] = {}
+
+    async def listen() -> None:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
+            session.get(f"{address}/live/events") as answer,
+        ):
+            name = ""
+            async for line in answer.content:
+                field, _, value = line.decode().rstrip("\n").partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data" and name == "segment":
+                    segment = {**json.loads(value), "heard": 1000 * time.time()}
+                    told[(segment["variant"], segment["sequence"])] = segment
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(listen())
+        yield told
+        task.cancel()

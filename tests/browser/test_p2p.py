@@ -1,0 +1,209 @@
+"""Viewers who pass video on to each other: four pages in a network of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, Route
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.network import own_network, relay_to
+from tests.support.page import Traffic, no_complaints, seen, until
+from tests.support.stage import Stage, stage
+
+pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
+
+WARM_UP, WATCHED = 40, 40  # seconds
+SEGMENT = 2  # seconds
+SHARE = 0.55  # of all bytes, by peers
+
+# The page's uploads, with one bit of each larger piece turned round. Commands of the protocol are small.
+WRONG_BYTES = """
+const { send } = RTCDataChannel.prototype;
+RTCDataChannel.prototype.send = function (data) {
+  if (data.byteLength > 2000) {
+    const wrong = new Uint8Array(ArrayBuffer.isView(data) ? data.slice() : data.slice(0));
+    wrong[wrong.length - 100] ^= 1;
+    data = wrong;
+  }
+  return send.call(this, data);
+};
+"""
+
+LIBRARY_IS_LOADED = """
+() => performance.getEntriesByType("resource").some(({ name }) => name.includes("p2p-media-loader"))
+"""
+
+
+@pytest.fixture
+def network() -> Iterator[None]:
+    """Everything of a test runs in a network of its own; without the right to make one, in the machine's."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(PermissionError):
+            stack.enter_context(own_network())
+        yield
+
+
+async def test_four_viewers_share_and_go_on_without_the_tracker(
+    tmp_path: Path, bucket: SeaweedBucket, browser: Browser
+) -> None:
+    """Once warm, 55 % of all bytes come from peers, without a fault; without the tracker all play on."""
+    async with (
+        stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        relay_to(port_of(on)) as (relay, port),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(8)
+        pages = [await stack.enter_async_context(viewer(browser, on, port)) for _ in range(4)]
+        for page in pages:
+            await until(page, lambda s: s["p2p"]["enabled"] and s["p2p"]["peers"] == 3, WARM_UP)
+        await asyncio.sleep(WARM_UP)
+        before = [await seen(page) for page in pages]
+        await asyncio.sleep(WATCHED)
+        after = [await seen(page) for page in pages]
+        share = share_of_peers(before, after)
+        print(f"{share:.0%} of {total(before, after) / 1e6:.1f} MB came from peers")
+        check_playing(before, after)
+        assert share >= SHARE
+
+        await relay.close()
+        await asyncio.sleep(WATCHED)
+        later = [await seen(page) for page in pages]
+        check_playing(after, later)
+        print(f"{share_of_peers(after, later):.0%} without the tracker")
+        assert [state["p2p"]["peers"] for state in later] == [3] * 4  # who knows each other needs no tracker
+
+
+async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
+    tmp_path: Path, bucket: SeaweedBucket, browser: Browser
+) -> None:
+    """What a bad peer sends is refused and fetched from the bucket; others share beside it."""
+    async with (
+        stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(8)
+        bad = await stack.enter_async_context(viewer(browser, on, script=WRONG_BYTES))
+        await until(bad, lambda s: s["status"] == "live" and s["time"] > 0, 30)
+        good = await stack.enter_async_context(viewer(browser, on))
+        traffic = Traffic(good)
+        before = await until(good, lambda s: s["rejected"] > 0, 60)
+        await asyncio.sleep(WATCHED / 2)
+        alone = await seen(good)
+        check_playing([before], [alone])
+        assert alone["bytes"]["peers"] == 0  # there is only the bad one
+        assert len(traffic.segments) >= WATCHED / 2 // SEGMENT - 1
+
+        other = await stack.enter_async_context(viewer(browser, on))
+        joined = await until(other, lambda s: s["bytes"]["peers"] > 0, 60)
+        await asyncio.sleep(WATCHED / 2)
+        after = [await seen(page) for page in (good, other)]
+        check_playing([alone, joined], after)
+        print(f"{alone['rejected']} and {sum(state['rejected'] for state in after)} segments refused")
+        assert share_of_peers([alone, joined], after) > 0.2
+
+
+async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
+    tmp_path: Path, bucket: SeaweedBucket, browser: Browser
+) -> None:
+    """The viewer's switches work while the video plays; after a reconnect all meet again in the new swarm."""
+    async with (
+        stage(tmp_path, bucket, segment_seconds=SEGMENT) as on,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(8)
+        pages = [await stack.enter_async_context(viewer(browser, on)) for _ in range(2)]
+        page, other = pages
+        for one in pages:
+            await until(one, lambda s: s["status"] == "live" and s["time"] > 1, 30)
+            assert await one.evaluate(LIBRARY_IS_LOADED) is False  # in low-delay mode nobody needs it
+            await one.get_by_text("Sharing", exact=True).click()
+        for one in pages:
+            first = await until(one, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > 0, 60)
+            assert await one.evaluate(LIBRARY_IS_LOADED) is True
+
+        await page.get_by_text("Low delay").click()
+        near = await until(page, lambda s: s["latency"] < first["latency"] - 3 and s["buffer"], 20)
+        assert (near["p2p"]["enabled"], near["p2p"]["peers"], near["sessions"]) == (False, 0, 2)
+        await until(other, lambda s: s["p2p"]["peers"] == 0, 20)
+        await page.get_by_text("Sharing", exact=True).click()
+        await until(page, lambda s: s["latency"] > near["latency"] + 3 and s["p2p"]["peers"] == 1, 30)
+
+        await page.get_by_text("Share", exact=True).click()
+        off = await until(page, lambda s: s["p2p"]["reason"] == "off", 5)
+        await until(page, lambda s: s["time"] > off["time"] + 8, 30)
+        await page.get_by_text("Share", exact=True).click()
+        again = await until(page, lambda s: s["p2p"]["peers"] == 1, 30)
+
+        await on.owncast.stop_streaming()
+        reconnected = await on.owncast.go_live()
+        await Traffic(page).until_asked_for(f"/stream-{reconnected}-", within=60)
+        for one in pages:
+            await until(
+                one, lambda s: s["p2p"]["peers"] == 1 and s["bytes"]["peers"] > again["bytes"]["peers"], 60
+            )
+        last = [await seen(one) for one in pages]
+        assert [(state["sessions"], state["rebuilds"], state["rejected"]) for state in last] == [
+            (2, 0, 0)
+        ] * 2
+
+
+@asynccontextmanager
+async def viewer(
+    browser: Browser, on: Stage, tracker_port: int | None = None, script: str = ""
+) -> AsyncIterator[Page]:
+    """A page with connections of its own, which a profile shared with others would not give it."""
+    context = await browser.new_context(viewport={"width": 640, "height": 480})
+    page = await context.new_page()
+    if script:
+        await page.add_init_script(script)
+
+    async def with_tracker(route: Route) -> None:
+        answer = await route.fetch()
+        config: dict[str, Any] = {
+            **await answer.json(),
+            "trackerUrl": f"ws://127.0.0.1:{tracker_port}/live/tracker",
+        }
+        await route.fulfill(response=answer, body=json.dumps(config))
+
+    if tracker_port is not None:
+        await page.route("**/config.json", with_tracker)
+    with no_complaints(page):
+        await page.goto(f"{on.service.address}/")
+        yield page
+    await context.close()
+
+
+def port_of(on: Stage) -> int:
+    return int(on.service.address.rpartition(":")[2])
+
+
+def check_playing(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    """Everybody has played on, nobody has stalled or begun anew."""
+    for first, last in zip(before, after, strict=True):
+        assert last["status"] == "live"
+        assert last["time"] - first["time"] >= last["clock"] - first["clock"] - 1
+        assert (last["stalls"] - first["stalls"], last["rebuilds"], last["sessions"]) == (0, 0, 1)
+
+
+def received(state: dict[str, Any]) -> tuple[int, int]:
+    return state["bytes"]["peers"], state["bytes"]["bucket"]
+
+
+def total(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> int:
+    return sum(sum(received(state)) for state in after) - sum(sum(received(state)) for state in before)
+
+
+def share_of_peers(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> float:
+    peers = sum(received(state)[0] for state in after) - sum(received(state)[0] for state in before)
+    return peers / total(before, after)

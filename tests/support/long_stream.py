@@ -1,0 +1,37 @@
+"""A stream that has been on for a while already: its first minutes are encoded as fast as ffmpeg can."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from broadcaster.demo.children import Child
+from broadcaster.demo.encoder import Encoder, Rendition, ffmpeg
+from broadcaster.demo.receiver import Receiver
+
+SMALL = (Rendition(320, 180, 200), Rendition(160, 90, 100))
+RUN = "long"
+
+
+@asynccontextmanager
+async def long_stream(
+    hls_dir: Path, work_dir: Path, *, head_start: int, segment_seconds: int
+) -> AsyncIterator[Child]:
+    """One encoder run with Owncast's flags, ``head_start`` seconds of it at once, the rest in real time.
+
+    Timestamps are continuous. PROGRAM-DATE-TIME counts media time from the start: it is ahead of the clock.
+    """
+    for index in range(len(SMALL)):
+        (hls_dir / str(index)).mkdir(parents=True)
+    receiver = Receiver(hls_dir, 0)
+    await receiver.start()
+    segments = 2 * head_start // segment_seconds  # none leaves the source's playlist before it is followed
+    options = Encoder(receiver.url, SMALL, segment_seconds, segments, 12, "").live(RUN)
+    at = options.index("-re")
+    burst = ["-readrate_initial_burst", str(head_start), "-readrate_catchup", "1"]
+    options[at : at + 1] = ["-readrate", "1", *burst]
+    encoder = await Child.start("ffmpeg", [*ffmpeg(), *options], work_dir / "ffmpeg.log")
+    try:
+        yield encoder
+    finally:
+        await encoder.kill()
+        await receiver.close()

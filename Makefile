@@ -31,7 +31,7 @@ test: setup $(PM2)/ready
 	cd viewer && npm test --silent
 	$(BIN)/pytest tests/unit $(ARGS)
 	$(BIN)/pytest -n 3 --dist worksteal tests/integration tests/conformance tests/chaos $(ARGS)
-	$(BIN)/pytest tests/browser $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal tests/browser $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -47,7 +47,7 @@ bench: setup
 # What `make test` does in a short form, at its full length.
 soak: setup
 	@tests/ensure-packages chromium
-	STREAM_SECONDS=120 SLOW_CLIENTS_SECONDS=60 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_slow_clients.py $(ARGS)
+	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_slow_clients.py tests/browser $(ARGS)
 
 chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)

@@ -21,10 +21,11 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.playlist import MediaPlaylist, parse
 from broadcaster.storage import Bucket, open_store
+from tests.support.length import seconds
 from tests.support.page import Traffic, is_, no_complaints, seen, until
 from tests.support.service import Service, running_service
 
-WATCHED = 30  # seconds
+WATCHED = seconds(30, 12)
 
 
 @asynccontextmanager

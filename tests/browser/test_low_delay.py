@@ -9,10 +9,11 @@ from pathlib import Path
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.length import seconds
 from tests.support.page import Traffic, no_complaints, seen, until
 from tests.support.stage import stage
 
-SETTLING, WATCHED = 10, 40  # seconds
+SETTLING, WATCHED = 10, seconds(40, 15)
 MOST = 4.5  # seconds
 
 

@@ -14,13 +14,14 @@ import pytest
 from playwright.async_api import Browser, Page, Route
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.length import seconds
 from tests.support.network import own_network, relay_to
 from tests.support.page import Traffic, no_complaints, seen, until
 from tests.support.stage import Stage, stage
 
 pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
 
-WARM_UP, WATCHED = 40, 40  # seconds
+WARM_UP, WATCHED = seconds(40, 30), seconds(40, 20)
 SEGMENT = 2  # seconds
 SHARE = 0.55  # of all bytes, by peers
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.length import seconds
 from tests.support.page import Traffic, is_, no_complaints, seen, until
 from tests.support.stage import Stage, stage
 
-WATCHED = 30  # seconds
+WATCHED = seconds(30, 15)
 
 
 def check(on: Stage, traffic: Traffic) -> None:

@@ -208,6 +208,9 @@ async def is_well(service: Service) -> bool:
 
 
 async def backlog_metric(service: Service) -> float:
-    async with aiohttp.ClientSession() as session, session.get(f"{service.admin_address}/metrics") as response:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.admin_address}/metrics") as response,
+    ):
         lines = (await response.text()).splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("broadcaster_backlog_segments "))

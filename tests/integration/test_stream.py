@@ -1,7 +1,6 @@
 """The main job on real parts: the simulated Owncast, SeaweedFS, the service, and a strict viewer."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -10,11 +9,12 @@ import pytest
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from tests.support.hls_writer import PACKET
+from tests.support.length import seconds
 from tests.support.service import Service, running_service
 from tests.support.stage import stage
 from tests.support.watcher import Watcher, watching
 
-LONG = int(os.environ.get("STREAM_SECONDS", "40"))  # seconds of the long stream
+LONG = seconds(120, 40)
 
 
 async def test_a_long_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:

@@ -26,19 +26,17 @@ def documented() -> dict[str, str]:
 
 def written(default: Any) -> str:  # noqa: ANN401 - of any type
     """A default as the README writes it."""
+    if default in (None, PydanticUndefined):
+        return "" if default is None else "required"
     match default:
-        case None:
-            return ""
         case bool():
-            return f"`{str(default).lower()}`"
+            default = str(default).lower()
         case float():
-            return f"`{default:g}`"
+            default = f"{default:g}"
         case timedelta():
-            return f"`{int(default.total_seconds())}`"
+            default = int(default.total_seconds())
         case Path() if default.is_relative_to(VIEWER):
-            return f"`{default.relative_to(VIEWER.parent)}`"
-        case _ if default is PydanticUndefined:
-            return "required"
+            default = default.relative_to(VIEWER.parent)
     return f"`{default}`"
 
 

@@ -21,7 +21,7 @@ from tests.support.stage import Stage, stage
 
 pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
 
-WARM_UP, WATCHED = seconds(40, 30), seconds(40, 20)
+WARM_UP, WATCHED = seconds(40, 20), seconds(40, 16)
 SEGMENT = 2  # seconds
 SHARE = 0.55  # of all bytes, by peers
 

@@ -6,7 +6,6 @@ Set ``SCREENSHOTS`` to a folder to keep the pictures.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from playwright.async_api import expect
 
-from tests.support.page import is_, no_complaints, until
+from tests.support.page import barriers, is_, no_complaints, until
 from tests.support.stage import stage
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from broadcaster.demo.bucket import SeaweedBucket
 
-AXE = Path(__file__).resolve().parents[2] / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 WIDE = (1280, 860)
 PHONE = (375, 740)
 IFRAME = (640, 360)
@@ -67,10 +65,7 @@ async def check(page: Page, folder: Path, *looks: Look) -> None:
         await asyncio.sleep(SETTLED)
         await page.screenshot(path=folder / f"{look.name}.png")
         assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), look.name
-        await page.evaluate(AXE.read_text())
-        found = await page.evaluate("async () => (await axe.run()).violations")
-        grave = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert grave == [], f"{look.name}: {json.dumps(grave, indent=2)}"
+        assert await barriers(page) == [], look.name
 
 
 async def test_offline_page_looks_good(

@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.length import SOAK
 from tests.support.page import Traffic, no_complaints, seen, until
 from tests.support.stage import stage
 from tests.support.watcher import Availability
@@ -18,7 +19,7 @@ OUTAGE = 10  # seconds
 BACK_WITHIN = 60  # seconds
 
 
-@pytest.mark.parametrize("mode", ["low-delay", "sharing"])
+@pytest.mark.parametrize("mode", ["low-delay", "sharing"] if SOAK else ["sharing"])
 async def test_page_outlives_the_broadcaster_and_the_bucket(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, mode: str
 ) -> None:

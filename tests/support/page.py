@@ -5,10 +5,12 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 from playwright.async_api import Page, Request, Response
 
+AXE = Path(__file__).resolve().parents[2] / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 LOOK = """() => {
     const video = document.querySelector("video");
     return {
@@ -33,6 +35,13 @@ async def until(page: Page, what: Callable[[dict[str, Any]], bool], seconds: flo
         assert time.monotonic() < deadline, json.dumps(state)
         await asyncio.sleep(0.1)
     return state
+
+
+async def barriers(page: Page) -> list[dict[str, Any]]:
+    """What axe-core finds that keeps people out: its serious and critical violations."""
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("async () => (await axe.run()).violations")
+    return [one for one in found if one["impact"] in ("serious", "critical")]
 
 
 def is_(status: str) -> Callable[[dict[str, Any]], bool]:

@@ -3,11 +3,14 @@
 import argparse
 import sys
 
-from tests.bench import long_run, playlist_rate, publish_overhead
+from tests.bench import delta, long_run, playlist_rate, publish_overhead, tracker_load, wake_up
 from tests.bench.report import Figure, show
 
 BENCHES = {
     "playlists": playlist_rate.measure,
+    "wake-up": wake_up.measure,
+    "delta": delta.measure,
+    "tracker": tracker_load.measure,
     "publish": publish_overhead.measure,
     "long-run": long_run.measure,
 }

@@ -1,0 +1,57 @@
+"""Delta updates of a DVR window of four hours: how much smaller they are, and how long one takes to make.
+
+Made means rendered, compressed and hashed, once per version and for all who ask. Each time no segment has its
+lines yet, as after a restart; in a stream that goes on, all but the newest have them.
+"""
+
+import statistics
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from broadcaster.channel.rendering import Version
+from broadcaster.playlist import MediaPlaylist
+from tests.bench.report import Figure, progress
+from tests.support.site_server import SECONDS, LongChannel
+
+HOURS = 4
+TIMES = 300
+FULL_TIMES = 20
+
+
+def measure() -> list[Figure]:
+    """In this process, without HTTP."""
+    progress(f"delta: {HOURS} hours of {SECONDS}-second segments")
+    main = LongChannel(HOURS * 3600 // SECONDS).channel.main
+    if main is None or not isinstance(main.playlist, MediaPlaylist) or not main.playlist.skippable:
+        raise RuntimeError("there is no playlist that has delta updates")
+    full, delta = main.full, main.delta
+    seconds, full_seconds = [], []
+    for number in range(TIMES):
+        version = _fresh(main.playlist)
+        begun = time.perf_counter()
+        _ = version.delta
+        seconds.append(time.perf_counter() - begun)
+        if number < FULL_TIMES:
+            begun = time.perf_counter()
+            _ = version.full
+            full_seconds.append(time.perf_counter() - begun)
+    return [
+        Figure(f"{HOURS}-hour window: full playlist", len(full.body) / 1000, "kB"),
+        Figure(f"{HOURS}-hour window: full playlist, compressed", len(full.gzipped) / 1000, "kB"),
+        Figure("delta update: share of its bytes", 100 * len(delta.body) / len(full.body), "%", at_most=5),
+        Figure(
+            "delta update: share of its bytes, both compressed",
+            100 * len(delta.gzipped) / len(full.gzipped),
+            "%",
+            at_most=5,
+        ),
+        Figure("delta update: time to make one, median", 1000 * statistics.median(seconds), "ms", at_most=1),
+        Figure("full playlist: time to make one, median", 1000 * statistics.median(full_seconds), "ms"),
+    ]
+
+
+def _fresh(playlist: MediaPlaylist) -> Version:
+    """The same playlist, as if nothing of it had been rendered before."""
+    segments = tuple(replace(segment) for segment in playlist.segments)
+    return Version(replace(playlist, segments=segments), playlist.target_duration, datetime.now(UTC))

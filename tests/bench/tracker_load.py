@@ -1,0 +1,117 @@
+"""2,000 viewers at the tracker, each of whom announces every 20 s and answers what it is offered."""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from contextlib import ExitStack
+
+import aiohttp
+import psutil
+
+from broadcaster.web import raise_file_limit
+from tests.bench.cores import CLIENT, free_port, run, this_process_on
+from tests.bench.report import Figure, percentile, progress
+from tests.support.swarm import announce, answer, identifier
+
+CLIENTS = 2000
+INTERVAL = 20.0  # seconds, as the tracker says
+MEASURED = 2 * INTERVAL
+OFFERS = 5  # of an announce, as the client makes
+SDP = (
+    "v=0\r\n" + "a=candidate:1 1 udp 2113937151 192.0.2.1 50000 typ host\r\n" * 25
+)  # 1.5 KB, like a browser's
+PATIENCE = 30.0  # seconds
+
+
+class Viewer:
+    """One page, as far as the tracker knows it. ``replies`` are how long each took (seconds)."""
+
+    def __init__(self, number: int, url: str, session: aiohttp.ClientSession) -> None:
+        self.replies: list[float] = []
+        self.answered = 0
+        self._name = f"peer{number}"
+        self._url = url
+        self._session = session
+        self._asked = 0.0
+        self._chance = random.Random(number)
+        self.joined = asyncio.Event()
+
+    async def run(self) -> None:
+        """Join at some time within the first interval; until cancelled."""
+        await asyncio.sleep(self._chance.uniform(0, INTERVAL))
+        async with self._session.ws_connect(self._url) as socket, asyncio.TaskGroup() as group:
+            group.create_task(self._announce(socket))
+            async for message in socket:
+                await self._hear(socket, json.loads(message.data))
+            raise RuntimeError(f"{self._name} was hung up on: {socket.close_code}")
+
+    async def _announce(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            names = [f"{self._name}-{number}" for number in range(OFFERS)]
+            offers = [
+                {"offer": {"type": "offer", "sdp": SDP}, "offer_id": identifier(name)} for name in names
+            ]
+            text = announce(self._name, offers=offers)
+            self._asked = time.monotonic()
+            await socket.send_str(text)
+            await asyncio.sleep(INTERVAL)
+
+    async def _hear(self, socket: aiohttp.ClientWebSocketResponse, told: dict[str, str]) -> None:
+        if "interval" in told:
+            self.replies.append(time.monotonic() - self._asked)
+            self.joined.set()
+        elif "offer" in told:
+            offering, offer = told["peer_id"].rstrip("-"), told["offer_id"].rstrip("-")
+            sdp = {"type": "answer", "sdp": SDP}
+            await socket.send_str(answer(self._name, offering, offer, answer=sdp))
+        elif "answer" in told:
+            self.answered += 1
+        else:
+            raise RuntimeError(f"the tracker refuses: {told}")
+
+
+def measure() -> list[Figure]:
+    """The tracker has one core, all viewers together the other."""
+    if raise_file_limit(CLIENTS) < CLIENTS:
+        progress(f"tracker: {CLIENTS} connections are more than this system allows, left out")
+        return []
+    with ExitStack() as stack:
+        port = free_port()
+        server = run(
+            stack, [sys.executable, "-m", "tests.bench.tracker_server", str(port), str(CLIENTS)], port
+        )
+        stack.enter_context(this_process_on(CLIENT))
+        return asyncio.run(_watch(f"ws://127.0.0.1:{port}/live/tracker", psutil.Process(server.pid)))
+
+
+async def _watch(url: str, server: psutil.Process) -> list[Figure]:
+    memory = server.memory_info().rss
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session, asyncio.TaskGroup() as group:
+        viewers = [Viewer(number, url, session) for number in range(CLIENTS)]
+        tasks = [group.create_task(viewer.run()) for viewer in viewers]
+        progress(f"tracker: {CLIENTS} viewers join within {INTERVAL:.0f} s")
+        async with asyncio.timeout(INTERVAL + PATIENCE):
+            await asyncio.gather(*(viewer.joined.wait() for viewer in viewers))
+        for viewer in viewers:
+            viewer.replies.clear()
+            viewer.answered = 0
+        busy = sum(server.cpu_times()[:2])
+        progress(f"tracker: {MEASURED:.0f} s of announces")
+        await asyncio.sleep(MEASURED)
+        busy = sum(server.cpu_times()[:2]) - busy
+        memory = server.memory_info().rss - memory
+        replies = [reply for viewer in viewers for reply in viewer.replies]
+        answered = sum(viewer.answered for viewer in viewers)
+        for task in tasks:
+            task.cancel()
+    return [
+        Figure(f"tracker with {CLIENTS} viewers: announces per second", len(replies) / MEASURED, "/s"),
+        Figure("tracker: offers answered per second", answered / MEASURED, "/s"),
+        Figure("tracker: announce to reply, median", 1000 * percentile(replies, 0.5), "ms"),
+        Figure("tracker: announce to reply, p99", 1000 * percentile(replies, 0.99), "ms", at_most=100),
+        Figure("tracker: memory of a viewer", memory / CLIENTS / 1024, "KiB", at_most=64),
+        Figure("tracker: share of a core", 100 * busy / MEASURED, "%"),
+    ]

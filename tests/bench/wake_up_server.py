@@ -1,0 +1,73 @@
+"""The real application with a live channel. A number on its standard input: publish once so many wait."""
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from broadcaster.channel import Channel, Publication
+from broadcaster.demo.children import poll
+from broadcaster.discovery import Run
+from broadcaster.playlist import Segment
+from broadcaster.web import (
+    Bulletin,
+    HealthReport,
+    PublicOptions,
+    listening,
+    make_public_app,
+    raise_file_limit,
+)
+
+SECONDS = 6
+RUN = Run(0, "20260101T000000Z-0-abcdef", "abcdef#0")
+QUIET = 0.3  # seconds from the last request that waits to the publication
+
+
+class Show:
+    """A channel of one variant with a full window."""
+
+    def __init__(self) -> None:
+        self.channel = Channel(10, lambda: datetime.now(UTC), lambda _: None)
+        self._number = 0
+        for number in range(20):
+            self.publish()
+            self.channel.tick(number * 10.0)
+
+    def publish(self) -> None:
+        """List one more segment."""
+        url = f"https://video.example.com/live/{RUN.id}/0/stream-abcdef-{self._number}.ts"
+        time = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=SECONDS * self._number)
+        self._number += 1
+        segment = Segment(url, timedelta(seconds=SECONDS), program_date_time=time)
+        self.channel.publish(Publication("0", RUN, url, segment, True, SECONDS, time, 500_000))
+
+
+async def waiting(registry: CollectorRegistry, wanted: int) -> bool:
+    """Whether so many requests wait."""
+    return (registry.get_sample_value("broadcaster_waiters") or 0) >= wanted
+
+
+async def main(port: int, places: int) -> None:
+    """Serve until the standard input ends; says the time (monotonic) of each publication."""
+    show, registry, health = Show(), CollectorRegistry(), HealthReport("live", 0, None)
+    options = PublicOptions(Path("none"), max_waiters=places, max_connections=raise_file_limit(places + 100))
+    app = make_public_app(show.channel, lambda: health, Bulletin(0), registry, options)
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
+    )
+    async with listening(app, "127.0.0.1", port, "the bench"):
+        while line := await commands.readline():
+            await poll(partial(waiting, registry, int(line)))
+            await asyncio.sleep(QUIET)
+            published = time.monotonic()
+            show.publish()
+            print(published, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*map(int, sys.argv[1:3])))

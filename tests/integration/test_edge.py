@@ -1,0 +1,151 @@
+"""What reaches the service when a caching edge stands between it and its audience.
+
+The original's case is one variant of 6-second segments for 40 minutes, 400 segments, and 600 viewers. Here
+the segments are shorter, so that a test sees enough of them. What is counted is requests per segment, all of
+them, the start included; 400 times that is the original's case.
+
+That is fair from segments of two seconds on, because both kinds of requests come once per version, whatever
+its length: a blocking reload by its number, and a plain playlist because a cache keeps it until the next
+version is due. With one-second segments it would be too good: cache lifetimes are whole seconds, nginx counts
+whole seconds of the clock, and so it would skip every other version. What does not shrink with the segments
+is nginx's own timeouts: ``test_edge_rules.py`` has longer waits.
+
+The original itself takes its 40 minutes: ``EDGE_SEGMENT_SECONDS=6 EDGE_SEGMENTS=400 .venv/bin/pytest -s
+-k "1]" tests/integration/test_edge.py``.
+"""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from tests.support.audience import Audience, watching
+from tests.support.edge import require_nginx, running_edge
+from tests.support.hls_writer import HlsWriter
+from tests.support.service import Service, running_service
+
+VIEWERS = 600
+SECONDS = int(os.environ.get("EDGE_SEGMENT_SECONDS", "2"))
+SEGMENTS = int(os.environ.get("EDGE_SEGMENTS", "10"))
+JITTER = 0.2  # seconds by which a segment comes early or late
+ORIGINAL_SEGMENTS = 400
+LISTED = 10
+
+
+class Encoder:
+    """Writes a folder in real time; ``published`` is when each segment was listed there (the loop's time)."""
+
+    def __init__(self, root: Path, variants: int) -> None:
+        self.published: dict[int, float] = {}
+        self._root = root
+        self._writers = [HlsWriter(root / str(index)) for index in range(variants)]
+        for writer in self._writers:
+            writer.seconds = SECONDS
+        self._begin = 0.0
+
+    async def until(self, segments: int) -> None:
+        """Write until there are so many, about one in each segment's duration."""
+        loop, chance = asyncio.get_running_loop(), random.Random(segments)
+        self._begin = self._begin or loop.time()
+        for number in range(len(self.published), segments):
+            due = self._begin + number * SECONDS + chance.uniform(-JITTER, JITTER)
+            await asyncio.sleep(due - loop.time())
+            self.write(number)
+
+    def write(self, number: int) -> None:
+        self.published[number] = asyncio.get_running_loop().time()
+        for writer in self._writers:
+            writer.segment(number)
+            writer.playlist(range(max(0, number + 1 - LISTED), number + 1))
+        if number == 0:
+            lines = [
+                f"#EXT-X-STREAM-INF:BANDWIDTH={one + 1}000\n{one}/stream.m3u8\n"
+                for one in range(len(self._writers))
+            ]
+            (self._root / "stream.m3u8").write_text("#EXTM3U\n" + "".join(lines))
+
+
+@pytest.fixture(autouse=True)
+def _nginx() -> None:
+    require_nginx()
+
+
+@pytest.mark.parametrize("variants", [1, 3])
+async def test_600_viewers(tmp_path: Path, bucket: SeaweedBucket, variants: int) -> None:
+    """Under 1,000 requests reach the origin in the original's case, and no viewer falls behind."""
+    encoder = Encoder(tmp_path / "hls", variants)
+    async with (
+        running_service(tmp_path, tmp_path / "hls", bucket) as service,
+        running_edge(tmp_path, service.address) as edge,
+    ):
+        encoder.write(0)
+        async with asyncio.timeout(30):
+            await poll(lambda: is_live(service))
+        length = SEGMENTS * SECONDS
+        async with watching(
+            edge.address, encoder.published, count=VIEWERS, join_within=length / 3
+        ) as audience:
+            await encoder.until(SEGMENTS)
+            await asyncio.sleep(SECONDS)  # the last one's time
+            reached = await requests(service) + await waiting(service)
+            asked = audience.requests
+            await audience.until_seen(SEGMENTS - 1, within=30)
+        encoder.write(SEGMENTS)  # the answer to what the edge still waits for
+        async with asyncio.timeout(30):
+            await poll(lambda: nobody_waits(service))
+        in_all = await requests(service)
+        await edge.stop()
+    assert sum(one.from_origin for one in edge.log()) == in_all
+    assert set(audience.answers) == {200}
+    report(audience, variants, asked, reached)
+    if variants == 1:
+        assert ORIGINAL_SEGMENTS * reached / SEGMENTS < 1000
+
+
+def report(audience: Audience, variants: int, asked: int, reached: int) -> None:
+    per_segment = reached / SEGMENTS
+    print(
+        f"\n{VIEWERS} viewers, {variants} variants, {SEGMENTS} segments of {SECONDS} s: {asked} requests, "
+        f"{reached} of them at the origin, {per_segment:.2f} per segment; "
+        f"in 40 minutes of 6-second segments {ORIGINAL_SEGMENTS * per_segment:.0f}, "
+        f"of {SECONDS}-second segments {2400 / SECONDS * per_segment:.0f}"
+    )
+    for blocks, late in audience.late.items():
+        late.sort()
+        print(
+            f"viewers that {'block' if blocks else 'poll'} know of a segment after "
+            f"{late[len(late) // 2]:.2f} s (median), {late[len(late) * 99 // 100]:.2f} s (p99)"
+        )
+
+
+async def is_live(service: Service) -> bool:
+    return (await service.health())["stream"] == "live"
+
+
+async def nobody_waits(service: Service) -> bool:
+    return not await waiting(service)
+
+
+async def requests(service: Service) -> int:
+    """How many requests for playlists the service has answered."""
+    return await metric(service, "broadcaster_requests_total", "_playlist")
+
+
+async def waiting(service: Service) -> int:
+    return await metric(service, "broadcaster_waiters", "")
+
+
+async def metric(service: Service, name: str, label: str) -> int:
+    """The sum of a metric's values with this text among its labels."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.admin_address}/metrics") as response,
+    ):
+        lines = (await response.text()).splitlines()
+    rows = [line.rpartition(" ") for line in lines if not line.startswith("#")]
+    return int(sum(float(value) for key, _, value in rows if key.partition("{")[0] == name and label in key))

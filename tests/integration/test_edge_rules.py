@@ -1,0 +1,195 @@
+"""What the shipped nginx configuration does with each kind of request, in front of the real application."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import free_ports, poll
+from broadcaster.web import listening
+from tests.support.audience import ACCEPT_ENCODINGS, ORIGINS
+from tests.support.edge import Edge, require_nginx, running_edge
+from tests.support.fakes import START
+from tests.support.service import running_service
+from tests.support.site import MEDIA, Site
+
+MAIN = "/live/playlist.m3u8"
+
+
+@pytest.fixture(autouse=True)
+def _nginx() -> None:
+    require_nginx()
+
+
+@dataclass
+class Front:
+    """An edge, the site behind it, and somebody who asks."""
+
+    site: Site
+    edge: Edge
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body as it came, and headers."""
+        url = URL(self.edge.address + path, encoded=True)  # as it is spelt
+        async with self.session.get(url, headers=headers) as response:
+            return response.status, await response.read(), dict(response.headers)
+
+    def asked(self, status: int = 200) -> float:
+        """How many requests for media playlists the site has answered so."""
+        value = self.site.registry.get_sample_value(
+            "broadcaster_requests_total", {"route": "media_playlist", "status": str(status)}
+        )
+        return value or 0
+
+    async def somebody_waits(self) -> bool:
+        return bool(self.site.registry.get_sample_value("broadcaster_waiters"))
+
+
+@asynccontextmanager
+async def serving(site: Site, port: int) -> AsyncIterator[None]:
+    async with listening(site.app, "127.0.0.1", port, "the test's port"):
+        yield
+
+
+@pytest.fixture
+async def front(tmp_path: Path) -> AsyncIterator[Front]:
+    """A site that is live, with two variants."""
+    site, (port,) = Site(tmp_path), free_ports(1)
+    site.go_live("0", "1")
+    async with (
+        serving(site, port),
+        running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+    ):
+        yield Front(site, edge, session)
+
+
+async def test_one_copy_for_all(front: Front) -> None:
+    """Whatever browsers send besides, one request reaches the origin, and each gets what it can read."""
+    version, bodies = front.site.channel.media("0"), defaultdict[bool, set[bytes]](set)
+    assert version
+    for number, encoding in enumerate([*ACCEPT_ENCODINGS, ""]):
+        origin, cookie = ORIGINS[number % len(ORIGINS)], f"session={number}"
+        request = {"Accept-Encoding": encoding, "Origin": origin, "Cookie": cookie}
+        status, body, headers = await front.get(f"{MEDIA}?cache-buster={number}", **request)
+        assert status == 200
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        assert headers.get("Content-Encoding") == ("gzip" if "gzip" in encoding else None)
+        bodies["gzip" in encoding].add(body)
+    assert front.asked() == 1
+    assert bodies == {False: {version.full.body}, True: {version.full.gzipped}}
+
+
+async def test_age_can_be_computed(front: Front) -> None:
+    """A copy from the cache has the Date of its making, and a browser that has it already gets a 304."""
+    _, _, first = await front.get(MEDIA)
+    await asyncio.sleep(1.1)  # Date is in whole seconds
+    _, _, second = await front.get(MEDIA)
+    assert (first["X-Cache"], second["X-Cache"]) == ("MISS", "HIT")
+    assert second["Date"] == first["Date"]
+    status, _, headers = await front.get(MEDIA, **{"If-None-Match": first["Etag"]})
+    assert (status, headers["X-Cache"]) == (304, "HIT")
+
+
+async def test_directives_have_copies_of_their_own(front: Front) -> None:
+    """An answer to a blocking reload is never taken for the plain playlist, however the query is spelt."""
+    for _ in range(2):
+        for query in ("", "?_HLS_msn=1", "?x=1&_HLS_msn=1&y=2", "?_HLS_msn=1&_HLS_msn=3", "?%5FHLS_msn=3"):
+            status, _, headers = await front.get(MEDIA + query)
+            blocking = "?_" in query or "&_" in query
+            assert (status, headers["Cache-Control"]) == (200, f"public, max-age={24 if blocking else 4}")
+    assert front.asked() == 2
+    for _ in range(2):
+        assert (await front.get(f"{MEDIA}?_HLS_part=0"))[0] == 400
+    assert front.asked(400) == 1
+
+
+async def test_a_long_wait_is_shared(front: Front) -> None:
+    """Those who wait for longer than nginx's usual five seconds have one request at the origin in common.
+
+    The one for whom it was made leaves; the answer is for the others all the same.
+    """
+    path = f"{MEDIA}?_HLS_msn=2"
+    leaver = asyncio.create_task(front.get(path))
+    async with asyncio.timeout(10):
+        await poll(front.somebody_waits)
+    others = [asyncio.create_task(front.get(path)) for _ in range(50)]
+    await asyncio.sleep(1)
+    leaver.cancel()
+    await asyncio.sleep(6)
+    front.site.publish("0")
+    answers = await asyncio.gather(*others)
+    assert {status for status, _, _ in answers} == {200}
+    assert front.asked() == 1
+
+
+async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:
+    """Before a stream, a hundred pages that ask at once learn within seconds that there is none."""
+    site, (port,) = Site(tmp_path), free_ports(1)
+    async with (
+        serving(site, port),
+        running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
+        aiohttp.ClientSession() as session,
+    ):
+        front = Front(site, edge, session)
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*(front.get(MAIN) for _ in range(100)))
+        assert {(status, headers["Cache-Control"]) for status, _, headers in answers} == {(404, "no-store")}
+        site.go_live("0")
+        assert (await front.get(MAIN))[0] == 200
+
+
+async def test_a_service_that_is_away(tmp_path: Path) -> None:
+    """While the service is restarted, players that poll get what the edge has; what it never had is a 502."""
+    site, (port,) = Site(tmp_path), free_ports(1)
+    site.go_live("0", "1")
+    async with (
+        running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
+        aiohttp.ClientSession() as session,
+    ):
+        front = Front(site, edge, session)
+        async with serving(site, port):
+            site.now = START + timedelta(seconds=5)  # the next segment is overdue: kept for a second only
+            assert (await front.get(MEDIA))[0] == 200
+        await asyncio.sleep(2.1)  # nginx counts whole seconds of the clock
+        assert [(await front.get(MEDIA))[2]["X-Cache"] for _ in range(2)] == ["STALE", "STALE"]
+        assert (await front.get("/live/1/playlist.m3u8"))[0] == 502
+
+
+async def test_what_is_not_a_playlist(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Events and the tracker pass at once, the page is fetched once, the operator's addresses are closed."""
+    async with (
+        running_service(tmp_path, tmp_path / "hls", bucket) as service,
+        running_edge(tmp_path, service.address) as edge,
+        aiohttp.ClientSession() as session,
+    ):
+        async with asyncio.timeout(10), session.get(f"{edge.address}/live/events") as events:
+            assert events.content_type == "text/event-stream"
+            assert b"state" in await events.content.readuntil(b"\n\n")
+        async with session.ws_connect(f"{edge.address}/live/tracker") as tracker:
+            announce = {"action": "announce", "info_hash": "x" * 20, "peer_id": "y" * 20, "offers": []}
+            await tracker.send_json(announce)
+            assert json.loads(await tracker.receive_str(timeout=10))["action"] == "announce"
+        for _ in range(2):
+            async with session.get(f"{edge.address}/") as page:
+                assert "<!doctype html>" in (await page.text()).lower()
+                cached = page.headers["X-Cache"]
+        assert cached == "HIT"
+        async with session.post(f"{edge.address}/live/beacon", data=b"{}") as beacon:
+            assert (beacon.status, "X-Cache" in beacon.headers) == (400, False)
+        for path in ("/metrics", "/dashboard", "/dashboard/data"):
+            async with session.get(edge.address + path) as closed:
+                assert closed.status == 404
+        await edge.stop()
+    passed = {one.uri for one in edge.log() if one.from_origin}
+    assert passed == {"/live/events", "/live/tracker", "/live/beacon", "/"}

@@ -1,0 +1,122 @@
+"""Real nginx with the configuration that operators get, in front of a service."""
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.children import Child, free_ports, poll
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy/nginx/broadcaster.conf"
+# One process, which cannot leave others behind when this one is killed.
+AROUND = """
+daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log warn;
+worker_rlimit_nofile 16384;
+events {{ worker_connections 8192; }}
+http {{
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    include {folder}/broadcaster.conf;
+}}
+"""
+LINE = re.compile(r'\S+ (?P<status>\d+) (?P<cache>\S+) (?P<upstream>\S+) \S+ "(?P<method>\S+) (?P<uri>\S+)"')
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A line of the log: one request, and whether the origin was asked for it."""
+
+    status: int
+    cache: str  # HIT, MISS, ...; "-" where nothing is cached
+    from_origin: bool
+    method: str
+    uri: str
+
+
+class Edge:
+    """nginx at ``address``, with its cache and its log in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        (port,) = free_ports(1)
+        self.address = f"http://127.0.0.1:{port}"
+        self.error_log = folder / "error.log"
+        self._folder = folder
+        self._child: Child | None = None
+
+    async def start(self, origin: str) -> None:
+        """Start it in front of ``origin`` and wait until it answers."""
+        self._folder.mkdir()
+        listen, upstream = (str(urlsplit(one).netloc) for one in (self.address, origin))
+        text = shipped(
+            {
+                "listen 80;": f"listen {listen};",
+                "server 127.0.0.1:3000 ": f"server {upstream} ",
+                "/var/cache/nginx-broadcaster ": f"{self._folder}/cache ",
+                "/var/log/nginx/broadcaster.log ": f"{self._folder}/access.log ",
+            }
+        )
+        (self._folder / "broadcaster.conf").write_text(text)
+        main = self._folder / "nginx.conf"
+        main.write_text(AROUND.format(folder=self._folder))
+        command: list[str | Path] = ["nginx", "-e", self.error_log, "-p", self._folder, "-c", main]
+        self._child = await Child.start("nginx", command, self._folder / "output.log")
+        await self._child.until(poll(self._answers), within=10)
+
+    async def stop(self) -> None:
+        """End it; its log is complete then."""
+        if self._child:
+            await self._child.stop()
+
+    def log(self) -> list[Passed]:
+        """All requests since the start, in the order of their ends; complete once it has stopped."""
+        lines = (self._folder / "access.log").read_text().splitlines()
+        found = [match for line in lines if (match := LINE.fullmatch(line))]
+        assert len(found) == len(lines)
+        return [
+            Passed(int(one["status"]), one["cache"], one["upstream"] != "-", one["method"], one["uri"])
+            for one in found
+        ]
+
+    async def _answers(self) -> bool:
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.address}/metrics"):
+                return True
+        except (aiohttp.ClientConnectionError, ConnectionError):
+            return False
+
+
+def shipped(changes: dict[str, str]) -> str:
+    """The shipped configuration with other addresses and paths, each of which must be there once."""
+    text = CONFIGURATION.read_text()
+    for old, new in changes.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+def require_nginx() -> None:
+    """Skip the test where nginx is missing, but never in CI."""
+    if shutil.which("nginx"):
+        return
+    missing = "nginx is missing (on Debian or Ubuntu: apt-get install nginx)"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@asynccontextmanager
+async def running_edge(folder: Path, origin: str) -> AsyncIterator[Edge]:
+    """An edge that runs, and is stopped at the end."""
+    edge = Edge(folder / "edge")
+    try:
+        await edge.start(origin)
+        yield edge
+    finally:
+        await edge.stop()

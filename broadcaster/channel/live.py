@@ -199,6 +199,8 @@ class Channel:
         self._lineup = Lineup(expected=self._lineup.expected)
         previous, self._variants = self._variants, {}
         self._outdated, self._too_long = False, 0
+        if len({publication.variant for publication in held}) == 1:
+            self._take_main_address(held[0])
         changes = [self._append(publication, target_duration) for publication in held]
         gone = [
             replace(self._state_of(name, state), current=False)
@@ -213,6 +215,12 @@ class Channel:
         self._render_main()
         variants = tuple(sorted(self._variants))
         self._observe(StreamStarted(variants, target_duration, held[-1].run.id, self.clock()))
+
+    def _take_main_address(self, publication: Publication) -> None:
+        """The main address becomes this variant's: whoever had it before, numbers must not fall (§6.2.2)."""
+        _, discontinuity = self._positions.get(publication.variant, (1, publication.run.number))
+        sequence = max((number for number, _ in self._positions.values()), default=1)
+        self._positions[publication.variant] = (sequence, discontinuity)
 
     def _append(self, publication: Publication, target_duration: int) -> Change:
         """Put a segment into its window, where nobody sees it yet; returns what has to be remembered."""

@@ -19,6 +19,7 @@ from broadcaster.errors import JournalError
 from broadcaster.journal.database import open_database
 from broadcaster.journal.recall import Recalled, recall, to_microseconds, variants_to_text
 from broadcaster.journal.statements import (
+    COUNT_BYTES,
     FORGET_SEGMENTS,
     INSERT_ENTRY,
     INSERT_RUN,
@@ -51,6 +52,7 @@ class Journal:
         self._path = folder / "journal.db"
         folder.mkdir(parents=True, exist_ok=True)
         self._connection = open_database(self._path)
+        self._connection.executescript(COUNT_BYTES)
         self._unsaved: deque[list[Statement]] = deque()  # one transaction each
         self._publications: Counter[str] = Counter()
 

@@ -15,7 +15,7 @@ from broadcaster.web.beacon import BEACON, Beacon, beacon
 from broadcaster.web.bulletin import BULLETIN, Bulletin, events
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import Dashboard, add_dashboard
-from broadcaster.web.health import CHANNEL, HEALTH, Health, public_health
+from broadcaster.web.health import CHANNEL, HEALTH, Health, for_the_world, health
 from broadcaster.web.page import PAGE, VIEWER_DIR, index, page_config
 from broadcaster.web.playlists import WAITING_ROOM
 from broadcaster.web.tracker_socket import Signaling, TrackerCollector
@@ -54,7 +54,8 @@ def make_public_app(
     traffic.watch(room)
     bulletin.watch(registry)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app[CHANNEL], app[HEALTH], app[TRAFFIC], app[WAITING_ROOM] = channel, report, traffic, room
+    app[CHANNEL], app[TRAFFIC], app[WAITING_ROOM] = channel, traffic, room
+    app[HEALTH] = for_the_world(report)  # /health, and the dashboard if it is shown
     app[BULLETIN], app[BEACON] = bulletin, Beacon(registry)
     app[CONNECTIONS] = Connections(options.max_connections, registry)
     app[VIEWER_DIR], app[PAGE] = options.viewer_dir, dict(options.page)
@@ -69,7 +70,7 @@ def make_public_app(
         registry.register(TrackerCollector(options.signaling))
         app.router.add_get("/live/tracker", options.signaling.handle, name="tracker", allow_head=False)
     app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
-    app.router.add_get("/health", public_health, name="health")
+    app.router.add_get("/health", health, name="health")
     if options.dashboard:
         add_dashboard(app, options.dashboard)
     if options.viewer_dir.is_dir():

@@ -137,7 +137,8 @@ class Reader:
         """Send until the service stops. Cancelled when the page leaves."""
         seen = await self._send_state()
         while not self._bulletin.closing:
-            if not await self._bulletin.wait(HEARTBEAT):
+            # What came while the last was sent has woken nobody.
+            if seen == self._bulletin.serial and not await self._bulletin.wait(HEARTBEAT):
                 await self._response.send(json.dumps({"now": _milliseconds(clock())}), event="time")
             news = self._bulletin.since(seen)
             if news is None:

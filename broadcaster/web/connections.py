@@ -10,6 +10,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 REQUEST_TIMEOUT = 10.0  # seconds from a request's first byte, or the connection's begin, to its end
 STALL_TIMEOUT = 30.0  # seconds for which a client may leave a full buffer as it is
+FILE_TIMEOUT = 120.0  # seconds for a file: the kernel sends it, and nothing here shows whether it is read
 SWEEP_EVERY = 1.0  # seconds
 # Bytes of one connection that wait in this process, and in the kernel, which would take megabytes by itself;
 # what comes after waits for the client to read.
@@ -34,11 +36,20 @@ FULL = (
 class Connections:
     """All connections of one listener, ``places`` at most.
 
-    Registers its metrics in ``registry``, if there is one.
+    Registers its metrics in ``registry``, if there is one. The timeouts are in seconds.
     """
 
-    def __init__(self, places: int, registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self,
+        places: int,
+        registry: CollectorRegistry | None = None,
+        *,
+        stall_timeout: float = STALL_TIMEOUT,
+        file_timeout: float = FILE_TIMEOUT,
+    ) -> None:
         self._places = places
+        self._stall_timeout = stall_timeout
+        self._file_timeout = file_timeout
         self._open: dict[web.RequestHandler, _Connection] = {}
         self._cut = Counter(
             "broadcaster_connections_cut",
@@ -78,9 +89,12 @@ class Connections:
             await asyncio.sleep(SWEEP_EVERY)
             now = time.monotonic()
             for connection in list(self._open.values()):
+                connection.look(now)
                 if _longer(connection.unfinished_since, now, REQUEST_TIMEOUT):
                     self._end(connection, "unfinished")
-                elif _longer(connection.stalled_since, now, STALL_TIMEOUT):
+                elif _longer(connection.stalled_since, now, self._stall_timeout) or _longer(
+                    connection.deaf_since, now, self._file_timeout
+                ):
                     self._end(connection, "stalled")
 
     def admit(self, connection: _Connection) -> bool:
@@ -98,8 +112,7 @@ class Connections:
     def _end(self, connection: _Connection, reason: str) -> None:
         self._cut.labels(reason).inc()
         self.leave(connection)
-        if connection.transport:
-            connection.transport.abort()
+        connection.end()
 
 
 CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
@@ -113,9 +126,38 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.unfinished_since: float | None = None  # monotonic
         self.stalled_since: float | None = None  # monotonic
+        self.deaf_since: float | None = None  # monotonic: nothing is read from it, as while a file is sent
         self.upgraded = False
         self._connections = connections
         self._admitted = False
+        self._unsent = 0  # bytes, when it stalled
+
+    def look(self, now: float) -> None:
+        """Take note of what the transport does not tell by itself; ``now`` is monotonic."""
+        if self.transport is None:
+            return
+        if self.transport.is_reading():
+            self.deaf_since = None
+        elif self.deaf_since is None:
+            self.deaf_since = now
+        if self.stalled_since is not None:  # a large answer is read, though the buffer is full all the time
+            unsent = self.transport.get_write_buffer_size()
+            if self._unsent - unsent >= WRITE_BUFFER:
+                self.stalled_since, self._unsent = now, unsent
+            self._unsent = max(self._unsent, unsent)
+
+    def end(self) -> None:
+        """Close it without waiting for the client."""
+        if self.transport is None:
+            return
+        if self.transport.is_reading():
+            self.transport.abort()
+            return
+        # Closed while a file is sent, its number would stay in asyncio's selector, and whoever got that
+        # number next would not be read from. So what sends the file has to find out first.
+        with suppress(OSError):
+            self.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        asyncio.get_running_loop().call_later(SWEEP_EVERY, self.transport.abort)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -131,6 +173,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._admitted:
+            self.deaf_since = None  # of a file before this one
             if self.unfinished_since is None and not self.upgraded:
                 self.unfinished_since = time.monotonic()
             self.handler.data_received(data)
@@ -141,6 +184,7 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.stalled_since = time.monotonic()
+        self._unsent = self.transport.get_write_buffer_size() if self.transport else 0
         self.handler.pause_writing()
 
     def resume_writing(self) -> None:

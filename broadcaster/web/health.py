@@ -35,21 +35,19 @@ CHANNEL = web.AppKey("CHANNEL", Channel)
 HEALTH: web.AppKey[Health] = web.AppKey("HEALTH")
 
 
-async def public_health(request: web.Request) -> web.Response:
+def for_the_world(report: Health) -> Health:
     """How the service is, for the world: reasons name the bucket and the account, so they are not told."""
-    report = request.app[HEALTH]()
-    reason, warning = report.reason and NOT_TOLD, report.warning and NOT_TOLD
-    return _answer(request, replace(report, reason=reason, warning=warning))
+
+    def told() -> HealthReport:
+        now = report()
+        return replace(now, reason=now.reason and NOT_TOLD, warning=now.warning and NOT_TOLD)
+
+    return told
 
 
 async def health(request: web.Request) -> web.Response:
-    """How the service is, for the operator."""
-    return _answer(request, request.app[HEALTH]())
-
-
-def _answer(request: web.Request, report: HealthReport) -> web.Response:
     """200 while ingest and storage work or no stream is on, 503 when one is on and does not get through."""
-    channel = request.app[CHANNEL]
+    channel, report = request.app[CHANNEL], request.app[HEALTH]()
     body = {
         "status": "failing" if report.reason else "ok",
         "stream": report.stream,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -10,6 +11,8 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry
 
 from broadcaster.events import Event, SegmentPublished, SegmentUploaded
+
+logger = logging.getLogger(__name__)
 
 STEP = 5.0  # seconds
 ROWS = 720  # an hour
@@ -68,7 +71,10 @@ class History:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            self.look()
+            try:
+                self.look()
+            except Exception:  # a dashboard is no reason to end a stream
+                logger.exception("the dashboard misses a row")
             await asyncio.sleep(STEP)
 
     def look(self) -> None:

@@ -100,7 +100,8 @@ async def _respond(
     gzip = _accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
     headers = _headers(rendered.etag, version.modified, max_age, gzip=gzip)
     if _matches(request.headers.get(hdrs.IF_NONE_MATCH), headers[hdrs.ETAG]):
-        return web.Response(status=304, headers=headers)
+        validators = _validators(rendered.etag, version.modified, max_age, gzip=gzip)
+        return web.Response(status=304, headers=validators)
     body = rendered.gzipped if gzip else rendered.body
     if len(body) <= CHUNK or request.method == hdrs.METH_HEAD:
         return web.Response(body=body, headers=headers)
@@ -143,13 +144,22 @@ def _headers(etag: str, modified: datetime, max_age: int, *, gzip: bool) -> CIMu
 
 
 @lru_cache(maxsize=256)
+def _validators(etag: str, modified: datetime, max_age: int, *, gzip: bool) -> CIMultiDict[str]:
+    """What a 304 says: the client has the rest already (RFC 9110, 15.4.5)."""
+    headers = _headers(etag, modified, max_age, gzip=gzip).copy()
+    for name in (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, hdrs.LAST_MODIFIED):
+        headers.pop(name, None)
+    return headers
+
+
+@lru_cache(maxsize=256)
 def _accepts_gzip(accept_encoding: str) -> bool:
     return bool(ACCEPTS_GZIP.search(accept_encoding))
 
 
 def _matches(condition: str | None, etag: str) -> bool:
     """If-None-Match by weak comparison (RFC 9110, 13.1.2)."""
-    if condition is None:
-        return False
+    if condition is None or condition == etag:  # nearly always one of these
+        return condition is not None
     tags = [tag.strip().removeprefix("W/") for tag in condition.split(",")]
     return etag in tags or "*" in tags

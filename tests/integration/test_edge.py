@@ -10,12 +10,10 @@ version is due. With one-second segments it would be too good: cache lifetimes a
 whole seconds of the clock, and so it would skip every other version. What does not shrink with the segments
 is nginx's own timeouts: ``test_edge_rules.py`` has longer waits.
 
-The original itself takes its 40 minutes: ``EDGE_SEGMENT_SECONDS=6 EDGE_SEGMENTS=400 .venv/bin/pytest -s
--k "1]" tests/integration/test_edge.py``.
+At full length (``SOAK=1``) it is the original itself, nothing scaled: it takes its 40 minutes.
 """
 
 import asyncio
-import os
 import random
 from pathlib import Path
 
@@ -27,25 +25,28 @@ from broadcaster.demo.children import poll
 from tests.support.audience import Audience, watching
 from tests.support.edge import require_nginx, running_edge
 from tests.support.hls_writer import HlsWriter
+from tests.support.length import SOAK
 from tests.support.service import Service, running_service
 
 VIEWERS = 600
-SECONDS = int(os.environ.get("EDGE_SEGMENT_SECONDS", "2"))
-SEGMENTS = int(os.environ.get("EDGE_SEGMENTS", "10"))
+LENGTH = 2400  # seconds of the original
+ORIGINAL_SECONDS = 6  # of a segment
+SHORT_SEGMENTS = 10
+CASES = [(1, ORIGINAL_SECONDS if SOAK else 2), (3, 2)]  # variants, seconds of a segment
 JITTER = 0.2  # seconds by which a segment comes early or late
-ORIGINAL_SEGMENTS = 400
 LISTED = 10
 
 
 class Encoder:
     """Writes a folder in real time; ``published`` is when each segment was listed there (the loop's time)."""
 
-    def __init__(self, root: Path, variants: int) -> None:
+    def __init__(self, root: Path, variants: int, seconds: int) -> None:
         self.published: dict[int, float] = {}
         self._root = root
         self._writers = [HlsWriter(root / str(index)) for index in range(variants)]
         for writer in self._writers:
-            writer.seconds = SECONDS
+            writer.seconds = seconds
+        self._seconds = seconds
         self._begin = 0.0
 
     async def until(self, segments: int) -> None:
@@ -53,7 +54,7 @@ class Encoder:
         loop, chance = asyncio.get_running_loop(), random.Random(segments)
         self._begin = self._begin or loop.time()
         for number in range(len(self.published), segments):
-            due = self._begin + number * SECONDS + chance.uniform(-JITTER, JITTER)
+            due = self._begin + number * self._seconds + chance.uniform(-JITTER, JITTER)
             await asyncio.sleep(due - loop.time())
             self.write(number)
 
@@ -75,10 +76,11 @@ def _nginx() -> None:
     require_nginx()
 
 
-@pytest.mark.parametrize("variants", [1, 3])
-async def test_600_viewers(tmp_path: Path, bucket: SeaweedBucket, variants: int) -> None:
+@pytest.mark.parametrize(("variants", "seconds"), CASES)
+async def test_600_viewers(tmp_path: Path, bucket: SeaweedBucket, variants: int, seconds: int) -> None:
     """Under 1,000 requests reach the origin in the original's case, and no viewer falls behind."""
-    encoder = Encoder(tmp_path / "hls", variants)
+    segments = LENGTH // seconds if SOAK else SHORT_SEGMENTS
+    encoder = Encoder(tmp_path / "hls", variants, seconds)
     async with (
         running_service(tmp_path, tmp_path / "hls", bucket) as service,
         running_edge(tmp_path, service.address) as edge,
@@ -86,35 +88,34 @@ async def test_600_viewers(tmp_path: Path, bucket: SeaweedBucket, variants: int)
         encoder.write(0)
         async with asyncio.timeout(30):
             await poll(lambda: is_live(service))
-        length = SEGMENTS * SECONDS
+        join_within = segments * seconds / 3
         async with watching(
-            edge.address, encoder.published, count=VIEWERS, join_within=length / 3
+            edge.address, encoder.published, count=VIEWERS, join_within=join_within
         ) as audience:
-            await encoder.until(SEGMENTS)
-            await asyncio.sleep(SECONDS)  # the last one's time
+            await encoder.until(segments)
+            await asyncio.sleep(seconds)  # the last one's time
             reached = await requests(service) + await waiting(service)
             asked = audience.requests
-            await audience.until_seen(SEGMENTS - 1, within=30)
-        encoder.write(SEGMENTS)  # the answer to what the edge still waits for
+            await audience.until_seen(segments - 1, within=30)
+        encoder.write(segments)  # the answer to what the edge still waits for
         async with asyncio.timeout(30):
             await poll(lambda: nobody_waits(service))
         in_all = await requests(service)
         await edge.stop()
     assert sum(one.from_origin for one in edge.log()) == in_all
     assert set(audience.answers) == {200}
-    report(audience, variants, asked, reached)
-    if variants == 1:
-        assert ORIGINAL_SEGMENTS * reached / SEGMENTS < 1000
-
-
-def report(audience: Audience, variants: int, asked: int, reached: int) -> None:
-    per_segment = reached / SEGMENTS
     print(
-        f"\n{VIEWERS} viewers, {variants} variants, {SEGMENTS} segments of {SECONDS} s: {asked} requests, "
-        f"{reached} of them at the origin, {per_segment:.2f} per segment; "
-        f"in 40 minutes of 6-second segments {ORIGINAL_SEGMENTS * per_segment:.0f}, "
-        f"of {SECONDS}-second segments {2400 / SECONDS * per_segment:.0f}"
+        f"\n{VIEWERS} viewers, {variants} variants, {segments} segments of {seconds} s: {asked} requests, "
+        f"{reached} of them at the origin, {reached / segments:.2f} per segment; "
+        f"in 40 minutes {LENGTH / seconds * reached / segments:.0f}, with segments of {ORIGINAL_SECONDS} s "
+        f"{LENGTH / ORIGINAL_SECONDS * reached / segments:.0f}"
     )
+    show_lateness(audience)
+    if variants == 1:
+        assert LENGTH / ORIGINAL_SECONDS * reached / segments < 1000
+
+
+def show_lateness(audience: Audience) -> None:
     for blocks, late in audience.late.items():
         late.sort()
         print(

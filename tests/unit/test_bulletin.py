@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
+from aiohttp_sse import EventSourceResponse
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.demo.children import poll
-from broadcaster.web.bulletin import REMEMBERED_NEWS
+from broadcaster.web.bulletin import HEARTBEAT, REMEMBERED_NEWS, Reader
 from tests.support.site import Client, Site
 
 
@@ -57,6 +58,42 @@ async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> Non
     assert int(second["id"]) == int(first["id"]) + 1
     site.channel.end()
     assert (await next_event(stream))[0]["event"] == "ended"
+
+
+class Busy(EventSourceResponse):
+    """A page's connection that takes what it is sent when it is ``ready``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready = asyncio.Event()
+        self.names: list[str | None] = []
+
+    async def send(
+        self,
+        data: str,  # noqa: ARG002
+        id: str | None = None,  # noqa: A002, ARG002 - as its base has it
+        event: str | None = None,
+        retry: int | None = None,  # noqa: ARG002
+    ) -> None:
+        await self.ready.wait()
+        self.names.append(event)
+
+    async def has_all(self) -> bool:
+        return self.names == ["state", "segment", "started", "ended"]
+
+
+async def test_nothing_waits_for_the_next_event(site: Site) -> None:
+    """What happens while a page is still being told of something else is told right after."""
+    busy = Busy()
+    reader = Reader(site.bulletin, busy, lambda: "{}")
+    reading = asyncio.create_task(reader.run(site.channel.clock))
+    await asyncio.sleep(0)  # it is being sent the state
+    site.go_live("0")
+    site.channel.end()
+    busy.ready.set()
+    async with asyncio.timeout(HEARTBEAT / 2):
+        await poll(busy.has_all)
+    reading.cancel()
 
 
 async def test_a_page_that_comes_later(site: Site, client: Client) -> None:

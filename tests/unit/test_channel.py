@@ -189,6 +189,23 @@ def test_the_main_playlist_never_changes_its_kind() -> None:
     assert stage.media("0").media_sequence == 2
 
 
+def test_numbers_never_fall_under_the_main_address() -> None:
+    """Whichever variant is the only one: a player knows the main address, not the variant's name."""
+    stage = Stage()
+    last = 0
+    for run, name in enumerate(("0", "1", "0")):
+        stage.previous.clear()
+        stage.describe(name, age=-1000)
+        for number in range(20 * run, 20 * run + 9):
+            stage.publish(name, number, run=run)
+        main = stage.main()
+        assert isinstance(main, MediaPlaylist)
+        assert main.media_sequence > last
+        assert main.discontinuity_sequence + main.segments[0].discontinuity == run
+        last = main.last
+        stage.channel.end()
+
+
 def test_a_variant_that_is_no_longer_made_does_not_stay() -> None:
     """When the source has fewer variants, the playlists end and those that are left begin anew."""
     stage = Stage()

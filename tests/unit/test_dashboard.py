@@ -5,10 +5,19 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.events import SegmentUploaded
-from broadcaster.web import Dashboard, History, make_operator_app
+from broadcaster.web import (
+    Bulletin,
+    Dashboard,
+    HealthReport,
+    History,
+    PublicOptions,
+    make_operator_app,
+    make_public_app,
+)
 from broadcaster.web.history import ROWS
 from tests.support.site import Site
 
@@ -72,6 +81,21 @@ async def test_it_is_the_operators_alone(desk: Desk, aiohttp_client: AiohttpClie
     """The public listener has no dashboard unless it is asked for."""
     client = await aiohttp_client(desk.site.app)
     assert (await client.get("/dashboard")).status == 404
+
+
+async def test_the_world_is_not_told_why(desk: Desk, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Shown to viewers, the dashboard names neither the bucket nor the account."""
+    site, registry = desk.site, CollectorRegistry()
+    dashboard = Dashboard(tmp_path, tmp_path, desk.history, 0.09)
+    options = PublicOptions(tmp_path, dashboard=dashboard)
+    report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")
+    client = await aiohttp_client(
+        make_public_app(site.channel, lambda: report, Bulletin(1), registry, options)
+    )
+    text = await (await client.get("/dashboard/data.json")).text()
+    assert "/health on the operator's listener" in text
+    assert "b-1" not in text
+    assert "a-1" not in text
 
 
 def test_the_history_is_bounded(desk: Desk) -> None:

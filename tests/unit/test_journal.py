@@ -255,8 +255,9 @@ def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture)
     limit = book.limit(pages=2)
     for number in range(2, 200):
         book.journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
-        book.journal.published([change(number, first=max(1, number - 5))])
+        book.journal.published([replace(change(number, first=max(1, number - 5)), size=10)])
     assert book.journal.fault == "database or disk is full"
+    assert 0 < book.journal.stored_bytes < 1980
     assert book.journal.removals(None, 10) == []  # nobody could cross them out
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "cannot be written" in caplog.text
@@ -270,6 +271,7 @@ def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture)
     assert book.remembered("0") == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(2, 200))]
     assert [one.key for one in book.journal.recall().pending] == ["live/r/0/0.ts"]
     assert len(keys(book)) == 100
+    assert book.journal.stored_bytes == book.reopen().stored_bytes == 1980
 
 
 def test_what_waits_is_written_at_the_end(book: Book) -> None:

@@ -195,7 +195,7 @@ class Traffic(RuleBasedStateMachine):
         )
         self._answer(offer, number, peer)
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 20.0, 31.0, 39.0, 101.0]))
+    @rule(seconds=st.sampled_from([0.125, 1.0, 5.0, 20.0, 31.0, 39.0, 101.0]))  # exact in binary
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self._note(self.tracker.sweep(self.now))

@@ -29,8 +29,8 @@ demo: setup
 test: setup $(PM2)/ready
 	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd
 	cd viewer && npm test --silent
-	$(BIN)/pytest tests/unit $(ARGS)
-	$(BIN)/pytest -n 3 --dist worksteal tests/integration tests/conformance tests/chaos $(ARGS)
+	$(BIN)/pytest -n 2 tests/unit $(ARGS)
+	$(BIN)/pytest -n 4 --dist worksteal tests/integration tests/conformance tests/chaos $(ARGS)
 	$(BIN)/pytest -n 2 --dist worksteal tests/browser $(ARGS)
 
 lint: setup

@@ -77,7 +77,7 @@ class Uploader:
         self._observe = observe
         self._clock = clock
         # One thread: with several, each keeps freed segments in a heap of its own (malloc's arenas).
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
         self._slots = asyncio.Semaphore(PARALLEL_UPLOADS)
         self._probes = asyncio.Semaphore(PARALLEL_PROBES)
         self._recovered = asyncio.Event()
@@ -92,19 +92,19 @@ class Uploader:
 
         async def attempt(deadline: float) -> Stored:
             body = await self._read(path)
-            digest = asyncio.get_running_loop().run_in_executor(self._worker, _sha256, body)
             if not look_first or await self._store.size(key, deadline=deadline) != len(body):
                 started = time.perf_counter()
                 await self._store.put(key, body, deadline=deadline)
                 self._observe(SegmentUploaded(variant, key, len(body), time.perf_counter() - started))
-            return Stored(len(body), self._clock(), await digest)
+            # Here, and not in a thread, which would have to wait for its turn while other uploads are busy.
+            return Stored(len(body), self._clock(), hashlib.sha256(body).hexdigest())
 
         return await self._insist(variant, attempt)
 
     async def _read(self, path: Path) -> bytes:
         if not self.fault and time.time() - os.stat(path).st_mtime < FRESH:  # noqa: PTH116 - see FRESH
             return _load(path)
-        return await asyncio.get_running_loop().run_in_executor(self._worker, _load, path)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, _load, path)
 
     async def holds(self, variant: str, key: str, size: int) -> bool:
         """Whether the bucket has the object whole; asks until it gets an answer."""
@@ -162,10 +162,6 @@ class Uploader:
 
 def _load(path: Path) -> bytes:
     return path.read_bytes()
-
-
-def _sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
 
 
 def _pause(state: RetryCallState) -> float:

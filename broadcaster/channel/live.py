@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from broadcaster.channel.lineup import Lineup
-from broadcaster.channel.memory import Change, ChannelMemory, Ledger, NoLedger, PlaylistState, Publication
+from broadcaster.channel.memory import Change, ChannelMemory, Ledger, NoLedger, Publication
 from broadcaster.channel.rendering import Version, attributed
+from broadcaster.channel.served import ServedPlaylist, announcement
 from broadcaster.channel.timeline import Timeline, recalled_timeline
 from broadcaster.discovery import VariantsListed
-from broadcaster.events import Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.events import Observer, SegmentLost, StreamEnded, StreamStarted
 from broadcaster.manifest import ManifestGenerator
 from broadcaster.playlist import MultivariantPlaylist, rounded_seconds
 
@@ -41,14 +42,6 @@ class State(StrEnum):
     STARTING = "starting"  # segments come, but not yet of all variants
     LIVE = "live"
     ENDED = "ended"
-
-
-@dataclass(slots=True)
-class _VariantState:
-    generator: ManifestGenerator
-    version: Version | None = None
-    newest_run: int = -1
-    peak_bandwidth: int = 0  # bits per second
 
 
 class Channel:
@@ -78,7 +71,7 @@ class Channel:
         self._fixed_target_duration = target_duration
         self._ledger = ledger or NoLedger()
         self._source = VariantsListed((), datetime.min.replace(tzinfo=UTC))
-        self._variants: dict[str, _VariantState] = {}
+        self._variants: dict[str, ServedPlaylist] = {}
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
         self._runs: tuple[str, ...] = ()
         self._timeline = Timeline({})
@@ -169,7 +162,7 @@ class Channel:
             return
         for state in self._variants.values():
             state.generator.end()
-        states = [self._state_of(name, state) for name, state in self._variants.items()]
+        states = [state.memory(name, self._timeline) for name, state in self._variants.items()]
         self._ledger.published([], states)
         self.state = State.ENDED
         for state in self._variants.values():
@@ -203,7 +196,7 @@ class Channel:
             self._take_main_address(held[0])
         changes = [self._append(publication, target_duration) for publication in held]
         gone = [
-            replace(self._state_of(name, state), current=False)
+            replace(state.memory(name, self._timeline), current=False)
             for name, state in previous.items()
             if name not in self._variants
         ]
@@ -226,7 +219,7 @@ class Channel:
         """Put a segment into its window, where nobody sees it yet; returns what has to be remembered."""
         state = self._variants.get(publication.variant)
         if state is None:
-            state = _VariantState(self._new_generator(publication, target_duration))
+            state = ServedPlaylist(self._new_generator(publication, target_duration))
             self._variants[publication.variant] = state
         if publication.run.id not in self._runs:
             self._runs = (*self._runs, publication.run.id)[-REMEMBERED_RUNS:]
@@ -239,11 +232,9 @@ class Channel:
         state.newest_run = run
         self._longest = max(self._longest, generator.longest)
         self._positions[publication.variant] = (generator.next_media_sequence, run)
-        if publication.size and segment.duration:
-            bits_per_second = int(publication.size * 8 / segment.duration.total_seconds())
-            state.peak_bandwidth = max(state.peak_bandwidth, bits_per_second)
+        state.measure(publication.size, segment.duration)
         return Change(
-            state=self._state_of(publication.variant, state),
+            state=state.memory(publication.variant, self._timeline),
             added=generator.listed_from(number),
             availability=self._longest + timedelta(seconds=target_duration),
             run=publication.run,
@@ -266,22 +257,15 @@ class Channel:
     def _show(self, publication: Publication, change: Change) -> None:
         self._replace(self._variants[publication.variant])
         self.published += 1
-        now, completed = self.clock(), publication.completed
-        sequence, segment, _ = change.added[-1]
-        self._observe(
-            SegmentPublished(
-                publication.variant,
-                segment,
-                delay=(now - completed).total_seconds() if completed else None,
-                sequence=sequence,
-                run=publication.run.id,
-                published=now,
-                noticed=publication.noticed,
-                uploaded=publication.uploaded,
-                size=publication.size,
-                sha256=publication.sha256,
-            )
-        )
+        self._observe(announcement(publication, change, self.clock()))
+
+    def _replace(self, served: ServedPlaylist) -> None:
+        """Put a new version in the place of the old one, and wake whoever waits for it."""
+        old = served.renew(self.clock())
+        if len(self._variants) == 1:
+            self._main = served.version  # before anybody wakes up who asked under the main address
+        if old:
+            old.superseded.set()
 
     def _new_generator(self, publication: Publication, target_duration: int) -> ManifestGenerator:
         """Numbers go on where this variant's last playlist stood: they never fall under one URL (§6.2.2)."""
@@ -302,52 +286,13 @@ class Channel:
         for playlist in memory.playlists:
             was = playlist.state
             self._positions[was.variant] = (was.next_media_sequence, was.current_discontinuity)
-            if not was.current or (was.ended and not all_ended):
-                continue
-            generator = ManifestGenerator(
-                was.target_duration,
-                self._window_segments,
-                self._window,
-                media_sequence=was.media_sequence,
-                discontinuity_sequence=was.discontinuity_sequence,
-            )
-            generator.restore(
-                ((segment, independent) for _, segment, independent in playlist.listed),
-                current_discontinuity=was.current_discontinuity,
-                ended=was.ended,
-            )
-            self._longest = max(self._longest, generator.longest)
-            version = Version(generator.playlist, generator.target_duration, self.clock())
-            self._variants[was.variant] = _VariantState(
-                generator, version, was.current_discontinuity, was.peak_bandwidth
-            )
+            if was.current and (all_ended or not was.ended):
+                served = ServedPlaylist.recalled(playlist, self._window_segments, self._window, self.clock())
+                self._longest = max(self._longest, served.generator.longest)
+                self._variants[was.variant] = served
         if self._variants:
             self.state = State.ENDED if all_ended else State.LIVE
             self._render_main()
-
-    def _state_of(self, variant: str, state: _VariantState) -> PlaylistState:
-        generator = state.generator
-        return PlaylistState(
-            variant=variant,
-            current=True,
-            target_duration=generator.target_duration,
-            media_sequence=generator.media_sequence,
-            next_media_sequence=generator.next_media_sequence,
-            discontinuity_sequence=generator.discontinuity_sequence,
-            current_discontinuity=generator.current_discontinuity,
-            ended=generator.ended,
-            peak_bandwidth=state.peak_bandwidth,
-            end=self._timeline.end(variant),
-        )
-
-    def _replace(self, state: _VariantState) -> None:
-        """Put a new version in the place of the old one, and wake whoever waits for it."""
-        generator, old = state.generator, state.version
-        state.version = Version(generator.playlist, generator.target_duration, self.clock())
-        if len(self._variants) == 1:
-            self._main = state.version  # before anybody wakes up who asked under the main address
-        if old:
-            old.superseded.set()
 
     def _render_main(self) -> None:
         states = self._variants

@@ -1,8 +1,4 @@
-"""HLS playlists as frozen data: rendering, and parsing through the ``m3u8`` package.
-
-Section numbers are those of draft-pantos-hls-rfc8216bis. Media time is ``timedelta``, wall time an
-aware ``datetime``.
-"""
+"""HLS playlists as frozen data that render themselves."""
 
 from __future__ import annotations
 
@@ -13,17 +9,9 @@ from enum import Enum, auto
 from functools import cached_property
 from itertools import islice
 
-import m3u8
-
-from broadcaster.errors import PlaylistError
-
 MEDIA_TYPE = "application/vnd.apple.mpegurl"
-# No live stream comes near these; beyond them numbers and times overflow somewhere further on.
-MAX_SECONDS = 600
-MAX_NUMBER = 2**53 - 1
 MAX_AHEAD = 2  # segments that a blocking reload may ask for beyond the last (§6.2.5.2)
 SKIP_VERSION = 9  # EXT-X-VERSION of a playlist with EXT-X-SKIP (§8)
-YEARS = range(1971, 2200)
 
 
 @dataclass(frozen=True)
@@ -202,93 +190,6 @@ class MultivariantPlaylist:
 def rounded_seconds(duration: timedelta) -> int:
     """A duration in whole seconds, rounded as §4.4.3.1 compares it with the target duration."""
     return int(duration.total_seconds() + 0.5)
-
-
-def parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
-    """Read a playlist.
-
-    A last line without its line break is taken for the torn end of a file that is being written, and
-    left out. Raises PlaylistError for what is not a playlist, or is one we cannot carry (byte ranges,
-    encryption).
-    """
-    whole = text[: text.rfind("\n") + 1]
-    if not whole.startswith("#EXTM3U"):
-        raise PlaylistError("does not start with #EXTM3U")
-    try:
-        parsed = m3u8.loads(whole)
-        return _multivariant(parsed) if parsed.is_variant else _media(parsed)
-    except PlaylistError:
-        raise
-    except Exception as error:  # the parser meets hostile text with whatever its code happens to raise
-        raise PlaylistError(f"cannot be parsed: {type(error).__name__}: {error}") from error
-
-
-def _media(parsed: m3u8.M3U8) -> MediaPlaylist:
-    if not parsed.target_duration or parsed.target_duration < 0:
-        raise PlaylistError("has no EXT-X-TARGETDURATION")
-    if parsed.target_duration > MAX_SECONDS:
-        raise PlaylistError(f"has an EXT-X-TARGETDURATION above {MAX_SECONDS} s")
-    numbers = (parsed.media_sequence or 0, parsed.discontinuity_sequence or 0)
-    if not all(0 <= number <= MAX_NUMBER for number in numbers):
-        raise PlaylistError("has a sequence number out of range")
-    control = parsed.server_control
-    return MediaPlaylist(
-        target_duration=int(parsed.target_duration),
-        media_sequence=int(parsed.media_sequence or 0),
-        discontinuity_sequence=int(parsed.discontinuity_sequence or 0),
-        independent_segments=bool(parsed.is_independent_segments),
-        server_control=ServerControl(
-            can_block_reload=control.can_block_reload == "YES",
-            hold_back=_optional_seconds(control.hold_back),
-            can_skip_until=_optional_seconds(control.can_skip_until),
-        )
-        if control
-        else None,
-        segments=tuple(_segment(segment) for segment in parsed.segments if segment.uri),
-        ended=bool(parsed.is_endlist),
-    )
-
-
-def _segment(parsed: m3u8.Segment) -> Segment:
-    if parsed.byterange or (parsed.init_section and parsed.init_section.byterange):
-        raise PlaylistError("uses EXT-X-BYTERANGE: one file per segment is needed")
-    if parsed.key and parsed.key.method not in (None, "NONE"):
-        raise PlaylistError("uses EXT-X-KEY: encrypted segments are not carried")
-    if parsed.duration is None or not 0 <= parsed.duration <= MAX_SECONDS:
-        raise PlaylistError(f"has no valid EXTINF for {parsed.uri!r}")
-    time = parsed.current_program_date_time
-    if time and time.year not in YEARS:
-        raise PlaylistError("has an EXT-X-PROGRAM-DATE-TIME out of range")
-    return Segment(
-        uri=parsed.uri,
-        duration=timedelta(seconds=parsed.duration),
-        discontinuity=bool(parsed.discontinuity),
-        map_uri=parsed.init_section.uri if parsed.init_section else None,
-        program_date_time=(time if time.tzinfo else time.replace(tzinfo=UTC)) if time else None,
-        gap=bool(parsed.gap_tag),
-    )
-
-
-def _multivariant(parsed: m3u8.M3U8) -> MultivariantPlaylist:
-    return MultivariantPlaylist(
-        variants=tuple(
-            Variant(
-                uri=playlist.uri,
-                bandwidth=int(info.bandwidth or 0),
-                average_bandwidth=info.average_bandwidth,
-                codecs=info.codecs,
-                resolution=tuple(info.resolution) if info.resolution else None,
-                frame_rate=info.frame_rate,
-            )
-            for playlist in parsed.playlists
-            for info in (playlist.stream_info,)
-        ),
-        independent_segments=bool(parsed.is_independent_segments),
-    )
-
-
-def _optional_seconds(value: float | None) -> timedelta | None:
-    return None if value is None else timedelta(seconds=value)
 
 
 def _server_control_line(control: ServerControl) -> str:

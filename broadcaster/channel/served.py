@@ -1,0 +1,89 @@
+"""One variant's playlist as it is served, and what is told of a segment that has just been listed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from broadcaster.channel.memory import Change, PlaylistMemory, PlaylistState, Publication
+from broadcaster.channel.rendering import Version
+from broadcaster.channel.timeline import Timeline
+from broadcaster.events import SegmentPublished
+from broadcaster.manifest import ManifestGenerator
+
+
+@dataclass(slots=True)
+class ServedPlaylist:
+    """What a variant's playlist lists, and the version of it that players get."""
+
+    generator: ManifestGenerator
+    version: Version | None = None
+    newest_run: int = -1
+    peak_bandwidth: int = 0  # bits per second
+
+    @classmethod
+    def recalled(
+        cls, playlist: PlaylistMemory, window_segments: int, window: timedelta, now: datetime
+    ) -> Self:
+        """As an earlier process left it."""
+        was = playlist.state
+        generator = ManifestGenerator(
+            was.target_duration,
+            window_segments,
+            window,
+            media_sequence=was.media_sequence,
+            discontinuity_sequence=was.discontinuity_sequence,
+        )
+        generator.restore(
+            ((segment, independent) for _, segment, independent in playlist.listed),
+            current_discontinuity=was.current_discontinuity,
+            ended=was.ended,
+        )
+        version = Version(generator.playlist, generator.target_duration, now)
+        return cls(generator, version, was.current_discontinuity, was.peak_bandwidth)
+
+    def renew(self, now: datetime) -> Version | None:
+        """Serve what the generator lists now; returns the version before."""
+        old = self.version
+        self.version = Version(self.generator.playlist, self.generator.target_duration, now)
+        return old
+
+    def measure(self, size: int, duration: timedelta) -> None:
+        """Take note of a segment's bit rate; ``size`` in bytes."""
+        if size and duration:
+            self.peak_bandwidth = max(self.peak_bandwidth, int(size * 8 / duration.total_seconds()))
+
+    def memory(self, variant: str, timeline: Timeline) -> PlaylistState:
+        """What has to be remembered of it."""
+        generator = self.generator
+        return PlaylistState(
+            variant=variant,
+            current=True,
+            target_duration=generator.target_duration,
+            media_sequence=generator.media_sequence,
+            next_media_sequence=generator.next_media_sequence,
+            discontinuity_sequence=generator.discontinuity_sequence,
+            current_discontinuity=generator.current_discontinuity,
+            ended=generator.ended,
+            peak_bandwidth=self.peak_bandwidth,
+            end=timeline.end(variant),
+        )
+
+
+def announcement(publication: Publication, change: Change, now: datetime) -> SegmentPublished:
+    """The event for a segment that has been listed ``now``."""
+    completed = publication.completed
+    sequence, segment, _ = change.added[-1]
+    return SegmentPublished(
+        publication.variant,
+        segment,
+        delay=(now - completed).total_seconds() if completed else None,
+        sequence=sequence,
+        run=publication.run.id,
+        published=now,
+        noticed=publication.noticed,
+        uploaded=publication.uploaded,
+        size=publication.size,
+        sha256=publication.sha256,
+    )

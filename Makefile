@@ -1,7 +1,8 @@
 # Each command sets up what it needs: Python 3.11 or newer, Node 20 or newer and npm have to be there.
 PYTHON ?= python3
 BIN := .venv/bin
-VIEWER := viewer/public/vendor
+VENDOR := viewer/public/vendor
+VIEWER := viewer/node_modules
 PM2 := deploy/pm2/node_modules
 
 .PHONY: setup demo test lint bench soak chaos clean
@@ -53,4 +54,4 @@ chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)
 
 clean:
-	rm -rf .venv viewer/node_modules $(VIEWER) $(PM2) build *.egg-info
+	rm -rf .venv $(VIEWER) $(VENDOR) $(PM2) build *.egg-info

@@ -32,7 +32,7 @@ test: setup $(PM2)/ready
 	cd viewer && npm test --silent
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 	$(BIN)/pytest -n 4 --dist worksteal tests/integration tests/conformance tests/chaos $(ARGS)
-	$(BIN)/pytest -n 2 --dist worksteal tests/browser $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal tests/browser $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -46,9 +46,9 @@ bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)
 
 # What `make test` does in a short form, at its full length.
-soak: setup
+soak: setup $(PM2)/ready
 	@tests/ensure-packages chromium
-	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_slow_clients.py tests/browser $(ARGS)
+	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/browser $(ARGS)
 
 chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)

@@ -14,6 +14,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import Child, free_ports, poll
 from tests.integration import test_systemd
 from tests.support.hls_writer import HlsWriter
+from tests.support.length import SOAK
 from tests.support.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +135,7 @@ class Reader:
             await self._run(f"{command.partition(' ')[0]} kill")
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it; CI itself works in a clean clone")
 async def test_the_commands_of_the_readme(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Each does what the README says of it, as far as a machine without a Cloudflare account can tell."""
     if not (ROOT / ".git").exists():

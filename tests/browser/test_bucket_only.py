@@ -24,6 +24,7 @@ from broadcaster.storage import Bucket, open_store
 from tests.support.length import seconds
 from tests.support.page import Traffic, is_, no_complaints, seen, until
 from tests.support.service import Service, running_service
+from tests.support.stage import taken_in
 
 WATCHED = seconds(30, 12)
 
@@ -89,6 +90,7 @@ async def test_page_plays_from_the_bucket_and_the_service_sees_nobody(
             await watch(page)
             await page.screenshot(path=tmp_path / "live.png")
             await owncast.stop_streaming()
+            await taken_in(owncast, bucket.public_url)
             await owncast.wipe()
             await until(page, is_("offline"), 60)
         families = text_string_to_metric_families(await metrics(service))

@@ -19,7 +19,7 @@ from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.playlist import MediaPlaylist, parse
 from tests.support.service import Service, running_service
-from tests.support.stage import VARIANTS
+from tests.support.stage import VARIANTS, taken_in
 from tests.support.watcher import Watcher, watching
 
 KEY = "live/0/playlist.m3u8"
@@ -82,6 +82,7 @@ async def test_a_stream_without_the_service(tmp_path: Path, bucket: SeaweedBucke
         await watcher.until_number("0", watcher.last("0") + 3)
 
         await owncast.stop_streaming()
+        await taken_in(owncast, bucket.public_url)
         await owncast.wipe()
         await watcher.until_ended("0")
         await watcher.until_ended("1")
@@ -191,6 +192,7 @@ async def test_writes_that_do_not_get_through(tmp_path: Path, bucket: SeaweedBuc
         if way is Way.HELD:
             assert set(await proxy.let_go()) == {412}
         await owncast.stop_streaming()
+        await taken_in(owncast, bucket.public_url)
         await owncast.wipe()
         await watcher.until_ended("0", within=60)
         await watcher.until_ended("1", within=60)

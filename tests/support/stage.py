@@ -14,6 +14,7 @@ from aiobotocore.session import get_session
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
+from broadcaster.playlist import MediaPlaylist, parse
 from tests.support.service import Service, running_service
 from tests.support.watcher import Availability, Watcher, watching
 
@@ -120,6 +121,24 @@ class Stage:
 
     def _urls(self) -> dict[SegmentKey, str]:
         return {url_key(url): url for variant in VARIANTS for url in self.watcher.segments(variant)}
+
+
+async def taken_in(owncast: SimulatedOwncast, address: str, within: float = 30) -> None:
+    """Wait until players there see the newest that Owncast finished: what is wiped before cannot be saved."""
+    newest = {key[1]: key for key in owncast.finished}  # in order of arrival
+
+    async def listed() -> bool:
+        async with aiohttp.ClientSession() as session:
+            for variant, key in newest.items():
+                async with session.get(f"{address}/live/{variant}/playlist.m3u8") as response:
+                    playlist = parse(await response.text())
+                assert isinstance(playlist, MediaPlaylist)
+                if key not in {url_key(segment.uri.partition("?")[0]) for segment in playlist.segments}:
+                    return False
+        return True
+
+    async with asyncio.timeout(within):
+        await poll(listed)
 
 
 def url_key(url: str) -> SegmentKey:

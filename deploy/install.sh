@@ -100,7 +100,7 @@ write_drop_in() { # settings file
         say "# Made by install.sh for $folder, and made again by each run of it."
         say "[Service]"
         say "SupplementaryGroups=$group"
-        case $folder in /home/* | /root/* | /run/user/*) say "ProtectHome=read-only" ;; esac
+        case $folder in /home/* | ~root/* | /run/user/*) say "ProtectHome=read-only" ;; esac
     } >"$drop_in"
 }
 

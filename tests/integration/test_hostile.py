@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import re
 import secrets
 import shutil
@@ -29,16 +30,12 @@ async def answer(port: int, request: bytes) -> bytes:
     """Everything that comes back on a connection of its own, until it is over or nothing more comes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = b""
-    try:
+    with contextlib.closing(writer), contextlib.suppress(ConnectionError, TimeoutError):
         writer.write(request)
         async with asyncio.timeout(PATIENCE) as patience:
             while data := await reader.read(65_536):
                 body += data
                 patience.reschedule(asyncio.get_running_loop().time() + IDLE)
-    except (ConnectionError, TimeoutError):
-        pass
-    finally:
-        writer.close()
     return body
 
 
@@ -68,15 +65,13 @@ async def flood_tracker(address: str) -> None:
     """Sockets that say nothing of sense, all at once."""
 
     async def one(session: aiohttp.ClientSession, number: int) -> None:
-        try:
+        with contextlib.suppress(aiohttp.ClientError):  # turned away
             async with session.ws_connect(f"{address}/live/tracker") as socket:
                 await socket.send_str("{" * number)
                 await socket.send_bytes(secrets.token_bytes(100 * number))
                 await socket.send_str('{"action":"announce","info_hash":"' + "x" * 100_000)
                 async with asyncio.timeout(PATIENCE):
                     await socket.receive()
-        except aiohttp.ClientError:
-            pass  # turned away
 
     async with aiohttp.ClientSession() as session:
         await asyncio.gather(*(one(session, number) for number in range(SOCKETS)))

@@ -158,8 +158,7 @@ class FaultProxy:
         await self._relay(client, _copy, _copy)
 
     async def _hang(self, client: Client) -> None:
-        while await client.reader.read(CHUNK):
-            pass
+        await client.reader.read(-1)  # until the client has had enough
 
     async def _reset(self, client: Client) -> None:
         _, length = await client.head()

@@ -18,8 +18,9 @@ class Ears:
             return (await asyncio.get_running_loop().sock_recv(self._socket, 1000)).decode()
 
     async def until(self, message: str) -> None:
-        while await self.hear() != message:
-            pass
+        heard = None
+        while heard != message:
+            heard = await self.hear()
 
     async def until_silence(self, seconds: float) -> None:
         """Wait until nothing has been heard for so long."""

@@ -82,10 +82,14 @@ class SourceMemory:
 
 @dataclass(frozen=True, slots=True)
 class VariantsListed:
-    """The source's multivariant playlist was read; each URI is the variant's name."""
+    """What the source says of its variants, by their names.
 
-    variants: tuple[Variant, ...]
-    modified: datetime
+    The multivariant playlist may be of another run, or of Owncast's idle clip: it is written at any time, and
+    says nothing of its age. What there is a place for in the folder is true at this moment.
+    """
+
+    variants: tuple[Variant, ...]  # the multivariant playlist's, the name in the place of the URI
+    present: frozenset[str] = frozenset()  # those with a folder, or a playlist that is followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,8 @@ class SourceEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceWiped:
-    """The playlists that were followed are gone."""
+class SourceIdle:
+    """Owncast's idle clip has been alone for so long that no transcoder of a stream can be beside it."""
 
 
-SourceEvent = SourceSegment | VariantsListed | SourceEnded | SourceWiped
+SourceEvent = SourceSegment | VariantsListed | SourceEnded | SourceIdle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from broadcaster.channel.memory import Publication
@@ -19,6 +20,7 @@ class Lineup:
     held: dict[str, list[Publication]] = field(default_factory=dict)
     expected: Counter[str] = field(default_factory=Counter)  # segments on their way, by variant
     rest: float = 0  # seconds for which the finished playlists have to be there before
+    room: int = 0  # seconds that TARGETDURATION has to leave for segments
     since: float | None = None  # monotonic
 
     def add(self, publication: Publication) -> None:
@@ -31,30 +33,28 @@ class Lineup:
         everything = (publication for publications in self.held.values() for publication in publications)
         return sorted(everything, key=lambda publication: publication.run.number)
 
-    def is_due(self, source: VariantsListed, now: float | None = None) -> bool:
-        """Whether to go live: everybody is there, or it has taken too long by now (monotonic, seconds)."""
+    def is_due(self, source: VariantsListed, known: AbstractSet[str], now: float | None = None) -> bool:
+        """Whether to go live: everybody is there, or it has taken too long by now (monotonic, seconds).
+
+        ``known`` are the variants of the stream before.
+        """
         if now is not None:
             self.since = now if self.since is None else self.since
             self.rest = self.rest if now - self.since < self.rest else 0
-        return not self.rest and (self._is_complete(source) or (now is not None and self._has_waited(now)))
-
-    def _is_complete(self, source: VariantsListed) -> bool:
-        """Whether the multivariant playlist is of this stream, and every variant that it lists is here."""
-        began = min((one.completed for one in self.publications if one.completed), default=None)
-        names = {variant.uri for variant in source.variants}
-        return began is not None and source.modified >= began and names == self.held.keys()
+        if self.rest or not self.held or not (+self.expected).keys() <= self.held.keys():
+            return False
+        # A multivariant playlist may be an older run's, or the idle clip's, and files tell nothing by their
+        # times. It is this run's when it names all that has come, and nothing else has a place in the folder.
+        named = {variant.uri for variant in source.variants}
+        complete = source.present <= self.held.keys() and self.held.keys() in (named, known)
+        return complete or (now is not None and self._has_waited(now))
 
     def _has_waited(self, now: float) -> bool:
-        """Whether it has taken too long, and nothing that comes is missing."""
-        return (
-            self.since is not None
-            and (+self.expected).keys() <= self.held.keys()
-            and now - self.since >= PATIENCE_TARGET_DURATIONS * self.target_duration
-        )
+        patience = PATIENCE_TARGET_DURATIONS * self.target_duration(None)
+        return self.since is not None and now - self.since >= patience
 
-    @property
-    def target_duration(self) -> int:
+    def target_duration(self, configured: int | None) -> int:
         """Seconds; never below what has been seen. The encoder rounds up: that is the room to spare."""
-        return max(
-            max(one.target_duration, rounded_seconds(one.segment.duration)) for one in self.publications
-        )
+        announced = configured or max(one.target_duration for one in self.publications)
+        longest = max(one.segment.duration for one in self.publications)
+        return max(self.room, announced, rounded_seconds(longest))

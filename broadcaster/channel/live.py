@@ -1,12 +1,13 @@
 """When a stream goes live, what is listed, and when it is over.
 
-A stream goes live when it is known which variants it has: its multivariant playlist has been written
-since its first segment (Owncast writes it once, after every variant's first segment) and every variant
-listed there has a segment; or when waiting for that takes too long. From then on TARGETDURATION is fixed.
+A stream goes live when it is known which variants it has: those of its multivariant playlist, or of the
+stream before, and nobody else has a place in the folder; or when waiting for that takes too long. From then
+on TARGETDURATION is fixed.
 
 After ``end()`` the playlists stay, finished. The next segment begins new playlists under the same
-URLs: only new segments, numbers that go on, and a raised discontinuity number. So does a new encoder run
-whose segments are too long for the TARGETDURATION that players know.
+URLs: only new segments, numbers that go on, and a raised discontinuity number. What players were told
+cannot change: so the same happens, at once, when a segment is too long for the TARGETDURATION that they know,
+or when the source's variants become fewer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from broadcaster.channel.lineup import Lineup
@@ -25,14 +26,18 @@ from broadcaster.channel.timeline import Timeline, recalled_timeline
 from broadcaster.discovery import VariantsListed
 from broadcaster.events import Observer, SegmentLost, StreamEnded, StreamStarted
 from broadcaster.manifest import ManifestGenerator
-from broadcaster.playlist import MultivariantPlaylist, rounded_seconds
+from broadcaster.playlist import MultivariantPlaylist, Variant, rounded_seconds
 
 logger = logging.getLogger(__name__)
 
-# How long every player needs to see ENDLIST: it polls once in a target duration, and caches keep half of one.
-SEEN_TARGET_DURATIONS = 2
+# How long ENDLIST is there before new playlists: whoever polls asks once in a target duration (§6.3.4).
+SEEN_TARGET_DURATIONS = 1
 REMEMBERED_RUNS = 16
-TOLERATED_TOO_LONG = 3  # segments that become gaps before new playlists make room for them
+# Seconds. Where one segment is longer than those before, more will be: x264 sets key frames up to 250 frames
+# apart, which is 10 s at 25 a second. So there is room for them at once, and not a new end for each.
+ROOM = 10
+LONGEST_ROOM = 60  # seconds; a longer segment becomes gaps, as no player could follow such playlists
+STANDSTILL = 3  # target durations, and segments of another variant, without one of its own
 
 
 class State(StrEnum):
@@ -70,14 +75,14 @@ class Channel:
         self._observe = observe
         self._fixed_target_duration = target_duration
         self._ledger = ledger or NoLedger()
-        self._source = VariantsListed((), datetime.min.replace(tzinfo=UTC))
+        self._source = VariantsListed(())
+        self._described: tuple[Variant, ...] = ()  # what is told of the variants
         self._variants: dict[str, ServedPlaylist] = {}
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
         self._runs: tuple[str, ...] = ()
         self._timeline = Timeline({})
         self._longest = timedelta()  # of all playlists, ended ones too: players may still hold one
-        self._outdated = False  # the source has fewer variants than are served
-        self._too_long = 0  # segments of these playlists
+        self._run_began: tuple[int, datetime] | None = None  # the newest run, by the encoder's clock
         self._lineup = Lineup()
         self._main: Version | None = None
         if memory:
@@ -114,15 +119,18 @@ class Channel:
         return next((state.generator.target_duration for state in self._variants.values()), None)
 
     def list_variants(self, listed: VariantsListed) -> None:
-        """Take the source's multivariant playlist, as it is now."""
+        """Take what the source says of its variants, as it is now."""
         self._source = listed
-        self._ledger.listed(listed)
-        if self.state is State.STARTING and self._lineup.is_due(self._source):
+        described = {one.uri: one for one in listed.variants}
+        if not described.keys() >= listed.present:
+            # It is of another run, or of the idle clip: what was known is better.
+            described |= {one.uri: one for one in self._described}
+        if described and tuple(described.values()) != self._described:
+            self._described = tuple(described.values())
+            self._ledger.listed(self._described)
+        if self.state is State.STARTING and self._lineup.is_due(listed, self._variants.keys()):
             self._go_live()
         elif self.state is State.LIVE:
-            names = {variant.uri for variant in listed.variants}
-            # A variant that is no longer made would stand still in front of its viewers.
-            self._outdated = bool(names & self._variants.keys()) and not names >= self._variants.keys()
             self._render_main()
 
     def expect(self, variant: str) -> None:
@@ -132,14 +140,16 @@ class Channel:
     def publish(self, publication: Publication) -> None:
         """Make a segment visible to viewers."""
         self._lineup.expected[publication.variant] -= 1
-        if self.state is State.LIVE and self._needs_new_playlists(publication):
+        if self.state is State.LIVE and (reason := self._outgrown(publication)):
+            logger.warning("the playlists end and new ones begin at once: %s", reason)
             rest = SEEN_TARGET_DURATIONS * (self.target_duration or 0)
+            room = self._room_for(publication)
             self.end()
-            self._lineup.rest = rest
+            self._lineup.rest, self._lineup.room = rest, room
         if self.state is not State.LIVE:
             self.state = State.STARTING
             self._lineup.add(publication)
-            if self._lineup.is_due(self._source):
+            if self._lineup.is_due(self._source, self._variants.keys()):
                 self._go_live()
             return
         known = publication.variant in self._variants
@@ -151,7 +161,7 @@ class Channel:
 
     def tick(self, now: float) -> None:
         """Let time pass (monotonic, seconds): a stream whose variants stay unknown goes live all the same."""
-        if self.state is State.STARTING and self._lineup.is_due(self._source, now):
+        if self.state is State.STARTING and self._lineup.is_due(self._source, self._variants.keys(), now):
             self._go_live()
 
     def end(self) -> None:
@@ -170,28 +180,63 @@ class Channel:
         self._render_main()
         self._observe(StreamEnded(self.clock()))
 
-    def _needs_new_playlists(self, publication: Publication) -> bool:
-        """What players were told must not change: so it ends, and something new begins under the same URLs.
+    def _outgrown(self, publication: Publication) -> str | None:
+        """Why the playlists cannot list this segment, as what players were told must not change; or None.
 
-        That is so when the source's variants become fewer; when a second one comes where the main URL is the
-        media playlist of the only one; and when the segments are longer than TARGETDURATION allows, which
-        would make gaps of them all: at once with a new encoder run, else when it happens again and again.
+        It is too long for TARGETDURATION; a second variant comes where the main URL is the media playlist of
+        the only one; or there are fewer variants, which would stand still in front of their viewers.
         """
-        state = self._variants.get(publication.variant)
-        if self._outdated or state is None:
-            return self._outdated or len(self._variants) == 1
-        if self._fixed_target_duration:
-            return False
-        new_run = publication.run.number > max(one.newest_run for one in self._variants.values())
-        longer = publication.target_duration > state.generator.target_duration
-        return longer and (new_run or self._too_long >= TOLERATED_TOO_LONG)
+        if publication.variant not in self._variants:
+            alone = len(self._variants) == 1
+            return f"variant {publication.variant} comes beside an only one" if alone else None
+        if self._is_too_long(publication, self.target_duration or 0):
+            seconds = publication.segment.duration.total_seconds()
+            return (
+                f"{publication.key} lasts {seconds:.3f} s, more than TARGETDURATION, {self.target_duration} s"
+                " (BROADCASTER_TARGET_DURATION, set above the longest, prevents that)"
+            )
+        gone = self._gone(publication)
+        return f"there is no variant {', '.join(sorted(gone))} any more" if gone else None
+
+    def _is_too_long(self, publication: Publication, target_duration: int) -> bool:
+        duration = rounded_seconds(publication.segment.duration)
+        return not publication.segment.gap and target_duration < duration <= LONGEST_ROOM
+
+    def _room_for(self, publication: Publication) -> int:
+        """The TARGETDURATION that the next playlists need, seconds.
+
+        The first segment of a run shows its length (Owncast's latency level); one that is longer than those
+        before it in its run shows that they vary.
+        """
+        if not self._is_too_long(publication, self.target_duration or 0):
+            return self.target_duration or 0
+        varies = publication.run.number <= self._variants[publication.variant].newest_run
+        return max(rounded_seconds(publication.segment.duration), ROOM if varies else 0)
+
+    def _gone(self, publication: Publication) -> set[str]:
+        """Variants that bring nothing more: without a folder in a new run, or while this one goes on."""
+        present, run = self._source.present, publication.run.number
+        newest = max(one.newest_run for one in self._variants.values())
+        if run > newest and present and not present >= self._variants.keys():
+            return self._variants.keys() - present
+        time = publication.segment.program_date_time
+        if self._run_began is None or self._run_began[0] != run or time is None:
+            return set()
+        patience = timedelta(seconds=STANDSTILL * (self.target_duration or 0))
+        began = self._run_began[1]
+        return {
+            name
+            for name, served in self._variants.items()
+            if served.others[publication.variant] >= STANDSTILL
+            and not self._lineup.expected[name]
+            and time - max(served.end or began, began) > patience
+        }
 
     def _go_live(self) -> None:
-        held, target_duration = self._lineup.publications, self._lineup.target_duration
-        target_duration = self._fixed_target_duration or target_duration
+        held = self._lineup.publications
+        target_duration = self._lineup.target_duration(self._fixed_target_duration)
         self._lineup = Lineup(expected=self._lineup.expected)
         previous, self._variants = self._variants, {}
-        self._outdated, self._too_long = False, 0
         if len({publication.variant for publication in held}) == 1:
             self._take_main_address(held[0])
         changes = [self._append(publication, target_duration) for publication in held]
@@ -229,7 +274,14 @@ class Channel:
         if not segment.gap and rounded_seconds(segment.duration) > generator.target_duration:
             self._lose(publication, generator.target_duration)
         generator.append(segment, discontinuity=run, independent=publication.independent)
-        state.newest_run = run
+        for other in self._variants.values():
+            other.others[publication.variant] += 1
+        state.others.clear()
+        state.newest_run, state.end = run, None
+        if time := publication.segment.program_date_time:
+            state.end = time + segment.duration
+            if self._run_began is None or self._run_began[0] != publication.run.number:
+                self._run_began = (publication.run.number, time)
         self._longest = max(self._longest, generator.longest)
         self._positions[publication.variant] = (generator.next_media_sequence, run)
         state.measure(publication.size, segment.duration)
@@ -245,13 +297,8 @@ class Channel:
         )
 
     def _lose(self, publication: Publication, target_duration: int) -> None:
-        self._too_long += 1
-        fault = f"is longer than TARGETDURATION, {target_duration} s"
-        logger.warning(
-            "%s %s; it is listed as gaps. Set BROADCASTER_TARGET_DURATION above the longest segment",
-            publication.key,
-            fault,
-        )
+        fault = f"is longer than TARGETDURATION, {target_duration} s, can be"
+        logger.error("%s %s; it is listed as gaps", publication.key, fault)
         self._observe(SegmentLost(publication.variant, publication.key, fault))
 
     def _show(self, publication: Publication, change: Change) -> None:
@@ -279,7 +326,7 @@ class Channel:
         )
 
     def _restore(self, memory: ChannelMemory) -> None:
-        self._source = memory.variants or self._source
+        self._described = tuple(memory.variants)
         self._runs = tuple(memory.runs)
         self._timeline = recalled_timeline(memory)
         all_ended = all(one.state.ended for one in memory.playlists if one.state.current)
@@ -301,5 +348,5 @@ class Channel:
             return
         bandwidths = {name: state.peak_bandwidth for name, state in states.items()}
         independent = all(state.generator.independent_segments for state in states.values())
-        playlist = MultivariantPlaylist(attributed(self._source, bandwidths), independent)
+        playlist = MultivariantPlaylist(attributed(self._described, bandwidths), independent)
         self._main = Version(playlist, self.target_duration or 1, self.clock())

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from broadcaster.discovery import Run, VariantsListed
-from broadcaster.playlist import Segment
+from broadcaster.discovery import Run
+from broadcaster.playlist import Segment, Variant
 
 Listed = tuple[int, Segment, bool]  # media sequence number, segment, whether it is independent
 
@@ -78,7 +78,7 @@ class ChannelMemory:
     """Everything that an earlier process served."""
 
     playlists: Sequence[PlaylistMemory] = ()
-    variants: VariantsListed | None = None
+    variants: Sequence[Variant] = ()  # what the source's multivariant playlist said of them
     shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
     runs: Sequence[str] = ()  # ids of the latest, newest last
 
@@ -97,8 +97,8 @@ class Ledger(Protocol):
         ``retired`` playlists have ended, or, no longer current, list nothing any more.
         """
 
-    def listed(self, variants: VariantsListed) -> None:
-        """Remember the source's multivariant playlist."""
+    def listed(self, variants: Sequence[Variant]) -> None:
+        """Remember what is told of the variants."""
 
 
 class NoLedger:
@@ -112,5 +112,5 @@ class NoLedger:
     ) -> None:
         """Forget it."""
 
-    def listed(self, variants: VariantsListed) -> None:
+    def listed(self, variants: Sequence[Variant]) -> None:
         """Forget it."""

@@ -6,11 +6,11 @@ import asyncio
 import gzip
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
-from broadcaster.discovery import VariantsListed
 from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Reload, Variant
 
 GZIP_LEVEL = 6  # of a window of four hours 9 % more than 9 leaves, in a third of the time
@@ -92,9 +92,9 @@ def _rendered(text: str) -> Rendered:
     )
 
 
-def attributed(source: VariantsListed, bandwidths: dict[str, int]) -> tuple[Variant, ...]:
+def attributed(source: Iterable[Variant], bandwidths: dict[str, int]) -> tuple[Variant, ...]:
     """The variants served, with what the source says of them; else with the bandwidth that was measured."""
-    described = {variant.uri: variant for variant in source.variants}
+    described = {variant.uri: variant for variant in source}
     order = [name for name in described if name in bandwidths] + sorted(bandwidths.keys() - described.keys())
     return tuple(
         replace(

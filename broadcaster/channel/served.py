@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -20,6 +21,8 @@ class ServedPlaylist:
     generator: ManifestGenerator
     version: Version | None = None
     newest_run: int = -1
+    end: datetime | None = None  # of the newest segment, by the encoder's clock
+    others: Counter[str] = field(default_factory=Counter)  # segments of other variants since its newest
     peak_bandwidth: int = 0  # bits per second
 
     @classmethod
@@ -41,7 +44,7 @@ class ServedPlaylist:
             ended=was.ended,
         )
         version = Version(generator.playlist, generator.target_duration, now)
-        return cls(generator, version, was.current_discontinuity, was.peak_bandwidth)
+        return cls(generator, version, was.current_discontinuity, peak_bandwidth=was.peak_bandwidth)
 
     def renew(self, now: datetime) -> Version | None:
         """Serve what the generator lists now; returns the version before."""

@@ -86,6 +86,8 @@ MIGRATIONS = (
     ALTER TABLE entries ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE removals ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
     """,
+    # Without the time of the multivariant playlist, which had told nothing.
+    "UPDATE facts SET value = json_extract(value, '$[1]') WHERE name = 'variants';",
 )
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from broadcaster.channel import Change, PlaylistState
-from broadcaster.discovery import SourceFile, SourceSegment, VariantsListed
+from broadcaster.discovery import SourceFile, SourceSegment
 from broadcaster.errors import JournalError
 from broadcaster.journal.database import open_database
 from broadcaster.journal.recall import Recalled, recall, to_microseconds, variants_to_text
@@ -32,6 +32,7 @@ from broadcaster.journal.statements import (
     STORED_BYTES,
     Statement,
 )
+from broadcaster.playlist import Variant
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +119,8 @@ class Journal:
                 statements += self._removal_statements(state.variant, state.next_media_sequence, availability)
         self._write(*statements)
 
-    def listed(self, variants: VariantsListed) -> None:
-        """Remember the source's multivariant playlist (a Ledger)."""
+    def listed(self, variants: Sequence[Variant]) -> None:
+        """Remember what is told of the variants (a Ledger)."""
         self._write(("INSERT OR REPLACE INTO facts VALUES ('variants', ?)", (variants_to_text(variants),)))
 
     def removals(self, removed_before: datetime | None, most: int) -> list[tuple[str, timedelta]]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from broadcaster.channel import ChannelMemory, PlaylistMemory, PlaylistState
-from broadcaster.discovery import Run, SourceFile, SourceMemory, SourcePosition, SourceSegment, VariantsListed
+from broadcaster.discovery import Run, SourceFile, SourceMemory, SourcePosition, SourceSegment
 from broadcaster.playlist import Segment, Variant
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,16 +54,16 @@ def to_microseconds(time: datetime | timedelta) -> int:
     return ((time - EPOCH) if isinstance(time, datetime) else time) // MICROSECOND
 
 
-def variants_to_text(listed: VariantsListed) -> str:
-    """The source's multivariant playlist as JSON."""
-    return json.dumps([to_microseconds(listed.modified), [asdict(variant) for variant in listed.variants]])
+def variants_to_text(variants: Sequence[Variant]) -> str:
+    """What is told of the variants as JSON."""
+    return json.dumps([asdict(variant) for variant in variants])
 
 
-def _variants_from_text(text: str) -> VariantsListed:
-    modified, variants = json.loads(text)
+def _variants_from_text(text: str) -> tuple[Variant, ...]:
+    variants = json.loads(text)
     for variant in variants:
         variant["resolution"] = tuple(variant["resolution"]) if variant["resolution"] else None
-    return VariantsListed(tuple(Variant(**variant) for variant in variants), EPOCH + modified * MICROSECOND)
+    return tuple(Variant(**variant) for variant in variants)
 
 
 def _positions(connection: sqlite3.Connection, runs: dict[int, Run]) -> dict[str, SourcePosition]:
@@ -98,7 +98,7 @@ def _channel(connection: sqlite3.Connection) -> ChannelMemory:
     newest = connection.execute("SELECT number, id, shift FROM runs ORDER BY number DESC LIMIT 10").fetchall()
     return ChannelMemory(
         playlists=playlists,
-        variants=_variants_from_text(variants["value"]) if variants else None,
+        variants=_variants_from_text(variants["value"]) if variants else (),
         shifts={row["number"]: row["shift"] * MICROSECOND for row in newest if row["shift"] is not None},
         runs=[row["id"] for row in reversed(newest)],
     )

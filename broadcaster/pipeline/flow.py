@@ -19,8 +19,8 @@ from broadcaster.discovery import (
     SourceEnded,
     SourceEvent,
     SourceFile,
+    SourceIdle,
     SourceSegment,
-    SourceWiped,
     VariantsListed,
 )
 from broadcaster.events import Observer, SegmentDiscovered
@@ -69,7 +69,7 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_segment = time.monotonic()
-        self._wiped = False
+        self._source_is_idle = False
 
     def resume(self, pending: Iterable[tuple[SourceSegment, str]]) -> None:
         """Take up, before ``run``, the segments that an earlier process had on their way, and their keys."""
@@ -137,8 +137,8 @@ class Pipeline:
                 await self._discover(event)
             case VariantsListed():
                 self._channel.list_variants(event)
-            case SourceWiped():
-                self._wiped = True
+            case SourceIdle():
+                self._source_is_idle = True
             case SourceEnded():
                 # Provisional: Owncast takes the same stream up again within five minutes. The grace time
                 # counts from the last segment.
@@ -146,7 +146,7 @@ class Pipeline:
 
     async def _discover(self, segment: SourceSegment) -> None:
         self._last_segment = time.monotonic()
-        self._wiped = self._wiped and segment.file is None  # what a wipe took away comes as gaps
+        self._source_is_idle = False
         lane = self._lane(segment.variant)
         key = key_of(segment, self._transfer.folder(segment))
         self._observe(SegmentDiscovered(segment.variant, segment.name))
@@ -223,7 +223,7 @@ class Pipeline:
             return
         # A grace time shorter than it takes to see the next segment would end the stream after each.
         grace = max(self._end_grace, LATE_TARGET_DURATIONS * (self._channel.target_duration or 0))
-        if self._wiped or now - self._last_segment > grace:
+        if self._source_is_idle or now - self._last_segment > grace:
             self._channel.end()
 
 

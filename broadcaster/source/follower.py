@@ -10,18 +10,18 @@ from itertools import islice
 from pathlib import Path
 
 from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourcePosition, SourceSegment
-from broadcaster.playlist import MediaPlaylist, Segment
+from broadcaster.playlist import MediaPlaylist, Segment, rounded_seconds
 from broadcaster.source.completeness import NOT_THERE, CompletenessCheck
 from broadcaster.source.names import encoder_id, is_offline_clip, local_name
 from broadcaster.source.pending import Pending
 from broadcaster.source.playlist_file import printable
 from broadcaster.source.rescue import left_behind, missed_between
+from broadcaster.source.transport_stream import media_duration
 
 logger = logging.getLogger(__name__)
 
 SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back within this
 MIN_PATIENCE = 1.0  # seconds
-GONE_FOR = 2.0  # seconds; a file system that is away for a moment is no wipe
 LOOKED_AT_ONCE = 50  # pending segments
 STALE_TARGET_DURATIONS = 6
 STALE_MIN = 15.0  # seconds
@@ -30,11 +30,12 @@ RunAssigner = Callable[[str], Run]
 
 
 class Follower:
-    """Follows the media playlist of one variant.
+    """Follows the media playlist of one variant, which may be away, or show the idle clip, at any time.
 
     ``assign_run`` turns the identity of an encoder run into a Run that all variants share; ``breaks`` is how
     many runs of a writer without ids there were before; ``clock`` gives the wall time. ``unsettled`` asks for
-    another look soon.
+    another look soon, ``idle`` says that the playlist shows Owncast's idle clip and nothing else, ``over``
+    that it was finished, or long untouched, when it was first met, which is no live stream.
     """
 
     def __init__(  # noqa: PLR0913 - where it is, what it is called, and what it shares with its siblings
@@ -49,6 +50,8 @@ class Follower:
     ) -> None:
         self.variant = variant
         self.following = False
+        self.idle = False
+        self.over = False
         self.unsettled = False
         self._root = root
         self._folder = folder
@@ -60,26 +63,27 @@ class Follower:
         self._encoder_id = ""
         self._breaks = breaks
         self._next_time: tuple[Run, datetime] | None = None
+        self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
         self._ended = False
         self._latest_run = -1
-        self._gone_since: float | None = None  # monotonic
 
     def absorb(self, playlist: MediaPlaylist, modified: float, now: float, *, whole: bool = True) -> None:
         """Take in a new version of the playlist, last modified at ``modified`` (seconds since the epoch).
 
         Unless it is ``whole``, its end may be missing.
         """
-        self._gone_since = None
         listed = {
             playlist.media_sequence + index: segment
             for index, segment in enumerate(playlist.segments)
             if not is_offline_clip(segment)
         }
+        # The transcoder of the idle clip goes on for a while beside a stream's, and writes its finished
+        # playlist over the live one: what is followed is not over by that.
+        self.idle = playlist.ended and bool(playlist.segments) and not listed
         if not listed:
-            if playlist.ended:
-                self.forget()  # the idle clip: the folder has been wiped
             return
-        if not self.following and self._is_over(playlist, modified):
+        self.over = not self.following and self._is_over(playlist, modified)
+        if self.over:
             return
         if self._last is not None and max(listed) < self._last and not whole:
             return
@@ -88,7 +92,7 @@ class Follower:
             self._last, self._known = None, {}
             self._breaks += 1
         first = not self.following
-        self.following, self._ended = True, playlist.ended
+        self.following, self._ended, self._playlist = True, playlist.ended, playlist
         for sequence, segment in listed.items():
             if self._last is None or sequence > self._last:
                 self._rescue_missed(sequence, segment, playlist, now)
@@ -102,25 +106,34 @@ class Follower:
         """Go on where an earlier process stood: only what is new after that is reported."""
         self._encoder_id, _, breaks = position.run.identity.rpartition("#")
         self._breaks = int(breaks)
-        self._known = {
-            number: Segment(uri, timedelta(), program_date_time=time)
-            for number, (uri, time) in position.known.items()
-        }
-        self._last = max(self._known)
+        self._last = max(position.known)
+        duration = timedelta()
+        for number, (uri, time) in sorted(position.known.items()):
+            before = self._known.get(number - 1)
+            if before and before.program_date_time:
+                duration = time - before.program_date_time  # of the one before, and likely of this one
+            self._known[number] = Segment(uri, duration, program_date_time=time)
         self._latest_run = position.run.number
         self.following = True
 
-    def miss(self, now: float) -> None:
-        """The playlist cannot be read now (monotonic, seconds); it may be back in a moment."""
-        self._gone_since = now if self._gone_since is None else self._gone_since
-        if self.following and now - self._gone_since > GONE_FOR:
-            self.forget()
+    @property
+    def encoder(self) -> str:
+        """The id of the encoder run that is followed; empty where there is none, or its writer has no ids."""
+        return self._encoder_id if self.following else ""
 
-    def forget(self) -> None:
-        """The playlist is gone: what comes next under its name is a new run."""
-        if self.following:
-            self._breaks += 1
-        self.following, self._ended, self._last, self._known = False, False, None, {}
+    def miss(self) -> None:
+        """The playlist is not there now, which says nothing: Owncast removes it at each of its starts."""
+        self.idle = False
+
+    def take_unlisted(self, now: float) -> None:
+        """Take what was finished after the segments that are known, by its files: no playlist can be read."""
+        last = self._known.get(self._last) if self._last is not None else None
+        if self._last is None or last is None or not self._encoder_id:
+            return  # without an id in its name a file may be another run's
+        for one in left_behind(self._folder, last, last.duration):
+            self._last += 1
+            self._known[self._last] = one
+            self._accept(self._last, one, self._playlist, unlisted=True, now=now)
 
     def settle(self, now: float) -> list[SourceEvent]:
         """What has become finished, or hopeless, by now (monotonic, seconds)."""
@@ -152,10 +165,11 @@ class Follower:
             return False
         newest = max(listed)
         # Numbers that lie before all that is known mean nothing by themselves: after a restart of ours,
-        # they are those that were never remembered.
+        # they are those that were never remembered. An encoder with an id does not start over under it:
+        # a shorter list is a version from before.
         return (
             encoder_id(listed[newest]) != self._encoder_id
-            or newest < self._last
+            or (newest < self._last and not self._encoder_id)
             or any(
                 not _same(self._known[number], segment)
                 for number, segment in listed.items()
@@ -175,7 +189,7 @@ class Follower:
             self._breaks += 1
             return
         for number, one in enumerate(missed, self._last + 1):
-            self._accept(number, one, playlist, first=False, now=now)
+            self._accept(number, one, playlist, now=now)
 
     def _rescue_left_behind(self, playlist: MediaPlaylist, now: float) -> None:
         """A new run has replaced the playlist: take what its predecessor had finished and nobody saw."""
@@ -184,10 +198,17 @@ class Follower:
             return  # without an id in its name a file may be the new run's
         duration = last.duration or timedelta(seconds=playlist.target_duration)
         for number, one in enumerate(left_behind(self._folder, last, duration), self._last + 1):
-            self._accept(number, one, playlist, first=False, now=now)
+            self._accept(number, one, playlist, unlisted=True, now=now)
 
-    def _accept(
-        self, sequence: int, segment: Segment, playlist: MediaPlaylist, *, first: bool, now: float
+    def _accept(  # noqa: PLR0913 - what is listed, and how it came to be known
+        self,
+        sequence: int,
+        segment: Segment,
+        playlist: MediaPlaylist,
+        *,
+        now: float,
+        first: bool = False,
+        unlisted: bool = False,
     ) -> None:
         name = local_name(segment.uri)
         current_id = encoder_id(segment)
@@ -209,6 +230,7 @@ class Follower:
                 check=self._checker(name) if name else None,
                 map_check=self._checker(map_name) if map_name else None,
                 first=first,
+                unlisted=unlisted,
             )
         )
 
@@ -237,7 +259,9 @@ class Follower:
             return self._report(pending, look.file, map_look.file, None)
         patience = max(MIN_PATIENCE, float(pending.target_duration))
         waited = now - pending.since > patience and now - pending.looked_since > MIN_PATIENCE / 2
-        hopeless = waited or look.hopeless or map_look.hopeless
+        # The folder is removed when the next run starts: what has gone with it does not come any more.
+        wiped = NOT_THERE in (look.fault, map_look.fault) and self._pending[-1].run != pending.run
+        hopeless = waited or wiped or look.hopeless or map_look.hopeless
         if pending.first and look.fault == NOT_THERE and (hopeless or self._later_is_there()):
             return "left out"
         return self._report(pending, None, None, fault) if hopeless else None
@@ -250,17 +274,23 @@ class Follower:
     ) -> SourceSegment:
         if fault:
             logger.warning("%s/%s %s; it is listed as a gap", self.variant, printable(pending.name), fault)
-        time = pending.segment.program_date_time or self._derived_time(pending, file)
-        self._next_time = (pending.run, time + pending.segment.duration)
+        duration = pending.segment.duration
+        if pending.unlisted and file:
+            duration = _measured(file, duration)
+        follows = self._next_time if self._next_time and self._next_time[0] == pending.run else None
+        time = None if pending.unlisted and follows else pending.segment.program_date_time
+        # For writers without PROGRAM-DATE-TIME: go on from the last segment, or from the file's time.
+        time = time or (follows[1] if follows else (file.modified if file else pending.noticed) - duration)
+        self._next_time = (pending.run, time + duration)
         return SourceSegment(
             variant=self.variant,
             run=pending.run,
             sequence=pending.sequence,
             uri=pending.segment.uri,
             name=pending.name,
-            duration=pending.segment.duration,
+            duration=duration,
             program_date_time=time,
-            target_duration=pending.target_duration,
+            target_duration=pending.target_duration or rounded_seconds(duration),
             independent=pending.independent,
             noticed=pending.noticed,
             file=file,
@@ -268,12 +298,13 @@ class Follower:
             map_file=map_file,
         )
 
-    def _derived_time(self, pending: Pending, file: SourceFile | None) -> datetime:
-        """For writers without PROGRAM-DATE-TIME: go on from the last segment, or from the file's time."""
-        if self._next_time and self._next_time[0] == pending.run:
-            return self._next_time[1]
-        end = file.modified if file else pending.noticed
-        return end - pending.segment.duration
+
+def _measured(file: SourceFile, estimated: timedelta) -> timedelta:
+    """How long a segment lasts that no playlist has listed."""
+    try:
+        return media_duration(file.path) or estimated
+    except OSError:  # it went just now; whoever takes it will say so
+        return estimated
 
 
 def _same(known: Segment | None, segment: Segment) -> bool:

@@ -26,6 +26,7 @@ class Pending:
     check: CompletenessCheck | None  # None: the name itself is wrong
     map_check: CompletenessCheck | None
     first: bool  # listed when the playlist was first seen: may be gone already
+    unlisted: bool  # found by its file: how long it lasts is measured
     looked_since: float = math.inf  # monotonic
     looked: tuple[float, Look, Look] | None = None  # when, at the segment, at its map
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -14,21 +15,32 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 4 * 1024 * 1024
 TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
+REPORT_EVERY = 10.0  # seconds at least between two lines about one playlist
+FORBIDDEN = (
+    "cannot be read: permission denied. Owncast makes its closing playlist readable by its own user alone: "
+    "what it finished is taken by its files. If this is said in the middle of a stream, run the service as "
+    "Owncast's user, or as one of its group with files of mode 0640 or more"
+)
 
 
 class PlaylistFile:
-    """One playlist on disk. ``unsettled`` asks for another look soon."""
+    """One playlist on disk.
+
+    ``unsettled`` asks for another look soon; ``forbidden`` says that its latest version may not be read.
+    """
 
     def __init__(self, root: Path, path: Path) -> None:
         self.path = path
         self.name = path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
         self.modified = 0.0  # seconds since the epoch, of what was read last
         self.unsettled = False
+        self.forbidden = False
         self._root = root
         self._read: tuple[int, int, int] | None = None
         self._read_at = 0.0
         self._torn_since: float | None = None
-        self._reported = ""
+        self._reported: tuple[int, int, int] | None = None  # the version
+        self._reported_at = -math.inf
 
     def read(self, now: float) -> MediaPlaylist | MultivariantPlaylist | None:
         """The playlist if it changed since it was read last, else None; ``now`` is monotonic, in seconds.
@@ -39,11 +51,17 @@ class PlaylistFile:
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if signature == self._read and not self.unsettled:
             return None
+        self.forbidden = False
         try:
             text, writing = self._load()
             playlist = parse(text)
         except FileNotFoundError:
             raise
+        except PermissionError:
+            self.forbidden = True
+            self._read, self.unsettled = signature, False
+            self._report(FORBIDDEN, now)
+            return None
         except (PlaylistError, OutsideError, OSError) as error:
             self._torn(error, signature, now)
             return None
@@ -70,10 +88,14 @@ class PlaylistFile:
         if signature != self._read or self._torn_since is None:
             self._read, self._torn_since = signature, now
         self.unsettled = now - self._torn_since < TORN_FOR
-        fault = str(error)
-        if not self.unsettled and fault != self._reported:
-            self._reported = fault
-            logger.warning("%s %s; it is left out until it changes", self.name, printable(fault))
+        if not self.unsettled:
+            self._report(f"{printable(str(error))}; it is left out until it changes", now)
+
+    def _report(self, fault: str, now: float) -> None:
+        """Say what is wrong with this version, once."""
+        if self._read != self._reported and now - self._reported_at >= REPORT_EVERY:
+            self._reported, self._reported_at = self._read, now
+            logger.warning("%s %s", self.name, fault)
 
 
 def printable(text: str) -> str:

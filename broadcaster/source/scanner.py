@@ -7,19 +7,31 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from broadcaster.discovery import Run, SourceEvent, SourceMemory, SourceWiped, VariantsListed
-from broadcaster.playlist import MultivariantPlaylist
+from broadcaster.discovery import (
+    Run,
+    SourceEvent,
+    SourceIdle,
+    SourceMemory,
+    SourceSegment,
+    VariantsListed,
+)
+from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Variant
 from broadcaster.source.follower import Follower
+from broadcaster.source.names import encoder_id
 from broadcaster.source.playlist_file import PlaylistFile, printable
 
 logger = logging.getLogger(__name__)
 
 MAX_PLAYLISTS = 64  # finished ones of earlier days included: keeps metrics labels and work bounded
 LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
+# Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
+# transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
+IDLE_FOR = 30.0
+MEDIA_SUFFIXES = (".ts", ".m4s", ".mp4")
 VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
 
@@ -52,6 +64,7 @@ class RunBook:
 class _Followed:
     file: PlaylistFile
     follower: Follower
+    waiting: MediaPlaylist | None = None  # the latest version, while it is not known to belong to the stream
     multivariant: bool = False
     left_out_since: float | None = None  # monotonic
     reported: bool = False
@@ -73,8 +86,12 @@ class Scanner:
         self._positions = dict(memory.positions)
         self._followed: dict[Path, _Followed] = {}
         self._refused: set[Path] = set()
-        self._listed: set[str] = set()  # the variants of the multivariant playlist, if there is one
+        self._variants: tuple[Variant, ...] = ()  # of the multivariant playlist, if there is one
         self._known_folders: dict[str, int] = {}
+        self._places: set[str] = set()  # folders that no playlist has come into yet
+        self._told = VariantsListed(())
+        self._idle_since: float | None = None  # monotonic
+        self._idle_told = False
 
     def scan(self, now: float) -> list[SourceEvent]:
         """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
@@ -82,36 +99,61 @@ class Scanner:
         if folders != self._known_folders:
             self._known_folders = folders
             self._discover()
-        was_following = any(one.follower.following for one in self._followed.values())
         events: list[SourceEvent] = []
         for followed in self._followed.values():
-            if self._belongs(followed, now):
-                events += self._guarded_look(followed, now)
+            events += self._guarded_look(followed, now)
         self.unsettled = any(one.file.unsettled or one.follower.unsettled for one in self._followed.values())
-        if was_following and not any(one.follower.following for one in self._followed.values()):
-            logger.info("the playlists in the folder are gone")
-            events.append(SourceWiped())
+        listed = VariantsListed(self._variants, self._present())
+        if listed != self._told:
+            self._told = listed
+            events.insert(0, listed)
+        if self._is_idle(now, busy=any(isinstance(event, SourceSegment) for event in events)):
+            events.append(SourceIdle())
         return events
 
-    def _belongs(self, followed: _Followed, now: float) -> bool:
-        """Whether the playlist is part of the stream: what a multivariant playlist leaves out is not."""
-        present = {one.follower.variant for one in self._followed.values()}
-        listed = self._listed & present
+    def _is_idle(self, now: float, *, busy: bool) -> bool:
+        """Whether the idle clip has just been alone for long enough to mean something; true once."""
+        if busy or not any(one.follower.idle for one in self._followed.values()):
+            self._idle_since, self._idle_told = None, False
+            return False
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        if self._idle_told or now - self._idle_since < IDLE_FOR:
+            return False
+        logger.info("Owncast shows its idle clip alone: there is no stream")
+        self._idle_told = True
+        return True
+
+    def _present(self) -> frozenset[str]:
+        """The variants that there is a place for: Owncast makes their folders before anything else."""
+        folders = {self._root, *map(Path, self._known_folders)}
+        followed = {
+            one.follower.variant
+            for path, one in self._followed.items()
+            if path.parent in folders
+            and not (one.multivariant or one.follower.over or one.left_out_since is not None)
+        }
+        return frozenset(self._places | followed)
+
+    def _belongs(self, followed: _Followed, playlist: MediaPlaylist, now: float) -> bool:
+        """Whether the playlist is part of the stream: what the multivariant playlist leaves out is not.
+
+        Unless it is of the same run as those that are followed: then that multivariant playlist is of another
+        one, or of the idle clip, whose transcoder goes on for a while beside a stream's.
+        """
+        names = {one.follower.variant for one in self._followed.values()}
+        listed = names.intersection(variant.uri for variant in self._variants)
+        encoders = {one.follower.encoder for one in self._followed.values()} - {""}
         if (
             not listed
-            or followed.multivariant
             or followed.follower.variant in listed
             or followed.follower.following
+            or any(encoder_id(segment) in encoders for segment in playlist.segments[-1:])
         ):
             followed.left_out_since = None
             return True
         if followed.left_out_since is None:
             followed.left_out_since = now
-        elif (
-            not followed.reported
-            and now - followed.left_out_since > LEFT_OUT_FOR
-            and followed.file.path.exists()
-        ):
+        elif not followed.reported and now - followed.left_out_since > LEFT_OUT_FOR:
             followed.reported = True
             logger.warning(
                 "%s is not listed in the multivariant playlist; it is not followed", followed.file.name
@@ -132,19 +174,20 @@ class Scanner:
         try:
             playlist = file.read(now)
         except OSError:  # gone, or not to be reached
-            follower.miss(now)
-            file.unsettled = False
+            follower.miss()
+            file.unsettled, followed.waiting = False, None
         else:
-            if isinstance(playlist, MultivariantPlaylist) and file.unsettled:
-                followed.multivariant = True  # it may lack variants that are still being written
-            elif isinstance(playlist, MultivariantPlaylist):
+            if isinstance(playlist, MultivariantPlaylist):
                 followed.multivariant = True
-                listed = self._variants_listed(file, playlist)
-                self._listed = {variant.uri for variant in listed.variants}
-                yield listed
+                if not file.unsettled:  # else it may lack variants that are still being written
+                    self._variants = self._named(file, playlist)
             elif playlist:
-                followed.multivariant = False
-                follower.absorb(playlist, file.modified, now, whole=not file.unsettled)
+                followed.multivariant, followed.waiting = False, playlist
+            if followed.waiting and self._belongs(followed, followed.waiting, now):
+                follower.absorb(followed.waiting, file.modified, now, whole=not file.unsettled)
+                followed.waiting = None
+            if file.forbidden:
+                follower.take_unlisted(now)
         yield from follower.settle(now)
 
     def _folders(self) -> dict[str, int]:
@@ -159,16 +202,15 @@ class Scanner:
     def _discover(self) -> None:
         present = self._playlists()
         if not any(one.multivariant for path, one in self._followed.items() if path in present):
-            self._listed = set()
-        self._followed = {
-            path: one
-            for path, one in self._followed.items()
-            if path in present or one.follower.following or one.follower.unsettled
-        }
+            self._variants = ()
+        # One that is away is remembered: under its name the same run may go on, or the next one begin.
+        away = [path for path in self._followed if path not in present]
         for path in present:
             if path in self._followed or path in self._refused:
                 continue
             variant = variant_name(path.relative_to(self._root).as_posix())
+            if len(self._followed) >= MAX_PLAYLISTS and away:
+                del self._followed[away.pop(0)]
             if variant is None or len(self._followed) >= MAX_PLAYLISTS:
                 self._refused.add(path)
                 why = "has a name that is not followed" if variant is None else "is one playlist too many"
@@ -183,25 +225,26 @@ class Scanner:
 
     def _playlists(self) -> list[Path]:
         """The root's playlists, then those of its folders. By scandir: pathlib's glob takes a millisecond."""
-        found = []
+        found: list[Path] = []
+        self._places = set()
         for folder in ("", *sorted(path for path in self._known_folders if path)):
-            path = folder or str(self._root)
+            path = Path(folder) if folder else self._root
             try:
                 with os.scandir(path) as entries:
-                    names = sorted(entry.name for entry in entries if entry.name.endswith(".m3u8"))
+                    names = sorted(entry.name for entry in entries)
             except OSError:  # it vanished just now, which changes its parent: we look again
                 continue
-            found += [Path(path, name) for name in names]
+            playlists = [path / name for name in names if name.endswith(".m3u8")]
+            found += playlists
+            may_be_variant = not names or any(name.endswith(MEDIA_SUFFIXES) for name in names)
+            if folder and may_be_variant and not playlists and VARIANT_NAME.fullmatch(path.name):
+                self._places.add(path.name)
         return found
 
-    def _variants_listed(self, file: PlaylistFile, playlist: MultivariantPlaylist) -> VariantsListed:
-        listed = []
-        for variant in playlist.variants:
-            path = self._local_path(variant.uri, file.path)
-            name = variant_name(path)
-            if name:
-                listed.append(replace(variant, uri=name))
-        return VariantsListed(tuple(listed), datetime.fromtimestamp(file.modified, UTC))
+    def _named(self, file: PlaylistFile, playlist: MultivariantPlaylist) -> tuple[Variant, ...]:
+        """The variants of a multivariant playlist, each with its name in the place of its URI."""
+        named = ((one, variant_name(self._local_path(one.uri, file.path))) for one in playlist.variants)
+        return tuple(replace(variant, uri=name) for variant, name in named if name)
 
     def _local_path(self, uri: str, multivariant: Path) -> str:
         """The path below the root that a variant's URI means."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +25,7 @@ WATCH_STEP_MS = 1
 WATCH_DEBOUNCE_MS = 1
 SETTLE_SECONDS = 0.001  # the close of a file brings no notification
 POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
+ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long between two runs
 
 
 class Source:
@@ -58,35 +60,33 @@ class Source:
                     await self._changed.wait()
 
     async def _watch(self) -> None:
-        missing = False
+        away = _Absence(self._folder)
         reported = ""
         while True:
-            if self._inode() is None:
-                if not missing:
-                    logger.warning("the folder %s is not there; waiting for it", self._folder)
-                missing = True
+            try:
+                folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as error:
+                away.note(error)
                 await asyncio.sleep(POLL_SECONDS)
                 continue
-            if missing:
-                logger.info("the folder %s is there", self._folder)
-                missing = False
+            away.over()
             try:
-                async for _ in self._notifications():
-                    self._changed.set()
+                await self._watch_one(folder)
             except* (OSError, WatchfilesRustInternalError) as group:
                 # It vanished just now, there are no more inotify watches, or a name is not UTF-8.
-                error = str(group.exceptions[0])
-                if error != reported:
-                    reported = error
+                error_text = str(group.exceptions[0])
+                if error_text != reported and _is_same(self._folder, folder):
+                    reported = error_text
                     logger.warning(
-                        "no notifications (%s); looking every %s s", printable(error), POLL_SECONDS
+                        "no notifications (%s); looking every %s s", printable(error_text), POLL_SECONDS
                     )
                 self._changed.set()
                 await asyncio.sleep(POLL_SECONDS)
+            finally:
+                os.close(folder)
 
-    async def _notifications(self) -> AsyncIterator[None]:
-        """Until the folder is replaced or gone, which the kernel's watch would sit out in silence."""
-        inode = self._inode()
+    async def _watch_one(self, folder: int) -> None:
+        """Pass on notifications until the folder is replaced or gone, of which the kernel would not tell."""
         async for _ in awatch(
             self._folder,
             watch_filter=None,
@@ -95,12 +95,38 @@ class Source:
             rust_timeout=int(POLL_SECONDS * 1000),
             yield_on_timeout=True,
         ):
-            yield
-            if self._inode() != inode:
+            self._changed.set()
+            if not _is_same(self._folder, folder):
                 return
 
-    def _inode(self) -> int | None:
-        try:
-            return self._folder.stat().st_ino
-        except OSError:
-            return None
+
+class _Absence:
+    """Says that the folder is not to be had, once it has lasted: Owncast removes it at each of its starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._since: float | None = None  # monotonic
+        self._reported = ""
+
+    def note(self, error: OSError) -> None:
+        """It is not to be had now."""
+        self._since = time.monotonic() if self._since is None else self._since
+        missing = isinstance(error, FileNotFoundError)
+        fault = "is not there" if missing else f"cannot be read: {error.strerror}"
+        if fault != self._reported and time.monotonic() - self._since > ABSENT_FOR:
+            self._reported = fault
+            logger.warning("the folder %s %s; waiting for it", self._folder, fault)
+
+    def over(self) -> None:
+        """It is there."""
+        if self._reported:
+            logger.info("the folder %s is there", self._folder)
+        self._since, self._reported = None, ""
+
+
+def _is_same(folder: Path, descriptor: int) -> bool:
+    """Whether the path still leads to that folder. While it is held open, no other can have its number."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(descriptor))
+    except OSError:
+        return False

@@ -82,7 +82,7 @@ class Marathon:
 
     async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         """All rounds, one after another."""
-        await handle(VariantsListed(tuple(Variant(one, 1_000_000) for one in VARIANTS), START + SEGMENT))
+        await handle(VariantsListed(tuple(Variant(one, 1_000_000) for one in VARIANTS), frozenset(VARIANTS)))
         process = psutil.Process()
         for self.round in range(ROUNDS):
             self._round_done.clear()

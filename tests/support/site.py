@@ -57,7 +57,9 @@ class Site:
         self.operator_app = make_operator_app(self.channel, lambda: self.report, self.registry)
 
     def go_live(self, *names: str) -> None:
-        self.channel.list_variants(VariantsListed(tuple(Variant(name, 1000) for name in names), START))
+        self.channel.list_variants(
+            VariantsListed(tuple(Variant(name, 1000) for name in names), frozenset(names))
+        )
         for name in names:
             self.publish(name)
 

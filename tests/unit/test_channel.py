@@ -4,8 +4,9 @@ import gzip
 from datetime import timedelta
 
 from broadcaster.channel import Channel, Publication, State
+from broadcaster.channel.live import LONGEST_ROOM, ROOM
 from broadcaster.discovery import Run, VariantsListed
-from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamStarted
+from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Segment, Variant, parse
 from tests.support.fakes import START
 from tests.support.rules import violations
@@ -27,6 +28,7 @@ class Stage:
         segment = Segment(
             f"https://b/{variant}/{run}-{number}.ts", timedelta(seconds=seconds), program_date_time=time
         )
+        self.channel.expect(variant)
         self.channel.publish(
             Publication(
                 variant, Run(run, f"r{run}", f"#{run}"), segment.uri, segment, True, target, time, 250_000
@@ -38,9 +40,10 @@ class Stage:
                 assert not violations(self.previous.get(name), playlist)
                 self.previous[name] = playlist
 
-    def describe(self, *names: str, age: float = -10) -> None:
+    def describe(self, *names: str, present: str | None = None) -> None:
+        """The multivariant playlist names these, and the folder has a place for those of ``present``."""
         variants = tuple(Variant(name, 1000 * (index + 1), codecs="avc1") for index, name in enumerate(names))
-        self.channel.list_variants(VariantsListed(variants, START - timedelta(seconds=age)))
+        self.channel.list_variants(VariantsListed(variants, frozenset(names if present is None else present)))
 
     def media(self, variant: str) -> MediaPlaylist:
         version = self.channel.media(variant)
@@ -55,9 +58,9 @@ class Stage:
 
 
 def test_nothing_is_served_until_all_variants_are_known() -> None:
-    """An old multivariant playlist is not believed; the new one makes the stream go live, whole."""
+    """The idle clip's multivariant playlist is not believed; the stream's makes it go live, whole."""
     stage = Stage()
-    stage.describe("0", age=60)
+    stage.describe("0", present="01")
     stage.publish("0", 0)
     assert stage.main() is None
     stage.publish("1", 0)
@@ -130,7 +133,7 @@ def test_target_duration_is_common_and_fixed() -> None:
     stage.publish("0", 0, target=2)
     stage.publish("1", 0, target=4)
     stage.describe("0", "1")
-    stage.publish("0", 1, target=7)
+    stage.publish("0", 1, target=7)  # announced, of segments that are not here yet
     assert stage.media("0").target_duration == stage.media("1").target_duration == 4
     assert stage.channel.target_duration == 4
 
@@ -181,7 +184,7 @@ def test_the_main_playlist_never_changes_its_kind() -> None:
     stage.publish("0", 0)
     stage.publish("1", 1)
     assert stage.media("0").ended
-    stage.describe("0", "1", age=-100)
+    stage.describe("0", "1")
     stage.publish("0", 1)
     for now in (1000.0, 1010.0):
         stage.channel.tick(now)
@@ -195,7 +198,7 @@ def test_numbers_never_fall_under_the_main_address() -> None:
     last = 0
     for run, name in enumerate(("0", "1", "0")):
         stage.previous.clear()
-        stage.describe(name, age=-1000)
+        stage.describe(name)
         for number in range(20 * run, 20 * run + 9):
             stage.publish(name, number, run=run)
         main = stage.main()
@@ -207,34 +210,156 @@ def test_numbers_never_fall_under_the_main_address() -> None:
 
 
 def test_a_variant_that_is_no_longer_made_does_not_stay() -> None:
-    """When the source has fewer variants, the playlists end and those that are left begin anew."""
+    """When a new run has fewer variants, the playlists end and those that are left begin anew."""
     stage = Stage()
     stage.describe("0", "1")
     stage.publish("0", 0)
     stage.publish("1", 0)
-    stage.describe("0", age=-100)
+    stage.describe("0")
+    assert not stage.media("1").ended
     stage.publish("0", 1, run=1)
     assert stage.media("1").ended
-    for now in (1000.0, 1010.0):
+    for now in (1000.0, 1002.0):
         stage.channel.tick(now)
     assert stage.channel.media("1") is None
     assert isinstance(stage.main(), MediaPlaylist)
     assert [segment.discontinuity for segment in stage.media("0").segments] == [True]
 
 
-def test_long_segments_are_told_and_in_the_end_make_room() -> None:
-    """A segment too long for TARGETDURATION is lost, and said so; when it goes on, new playlists begin."""
+def test_a_variant_that_stands_still_does_not_stay() -> None:
+    """Where the folder tells nothing, one that brings nothing for three target durations is left out."""
+    stage = Stage()
+    stage.describe("0", "1", "2")
+    for variant in "012":
+        stage.publish(variant, 0)
+    for number in range(1, 5):
+        for variant in "02":
+            stage.publish(variant, number)
+    assert stage.channel.state is State.LIVE
+    stage.publish("0", 5)
+    assert stage.media("1").ended
+    stage.publish("2", 5)
+    for now in (1000.0, 1004.0):
+        stage.channel.tick(now)
+    assert sorted(stage.channel.variants) == ["0", "2"]
+
+
+def test_a_variant_whose_segments_are_on_their_way_does_not_stand_still() -> None:
+    """A backlog is no reason to leave a variant out, and neither is a long pause between two runs."""
+    stage = Stage()
+    stage.describe("0", "1")
+    stage.publish("0", 0)
+    stage.publish("1", 0)
+    stage.channel.expect("1")
+    for number in range(1, 20):
+        stage.publish("0", number)
+    stage.publish("1", 1)
+    stage.publish("0", 100, run=1)
+    stage.publish("1", 100, run=1)
+    stage.publish("0", 101, run=1)
+    assert stage.channel.state is State.LIVE
+
+
+def test_the_idle_clip_changes_nothing() -> None:
+    """Its transcoder writes its own multivariant playlist over the stream's: no variant is lost by that."""
+    stage = Stage()
+    stage.describe("0", "1")
+    for number in range(3):
+        stage.publish("0", number)
+        stage.publish("1", number)
+        stage.describe("0", present="01")
+    main = stage.main()
+    assert isinstance(main, MultivariantPlaylist)
+    assert [variant.bandwidth for variant in main.variants] == [1000, 2000]
+    stage.publish("0", 10, run=1)
+    stage.publish("1", 10, run=1)
+    assert stage.channel.state is State.LIVE
+
+
+def test_known_variants_are_not_waited_for_again() -> None:
+    """The next stream goes live with the variants of the last, whatever the multivariant playlist says."""
+    stage = Stage()
+    stage.describe("0", "1")
+    stage.publish("0", 0)
+    stage.publish("1", 0)
+    stage.channel.end()
+    stage.describe("0", present="01")
+    stage.publish("0", 10, run=1)
+    assert stage.media("0").ended
+    stage.publish("1", 10, run=1)
+    assert not stage.media("0").ended
+
+
+def test_a_place_in_the_folder_is_waited_for() -> None:
+    """Owncast makes a folder for each variant first: one that is still empty will have its segments."""
     stage = Stage()
     stage.describe("0")
     stage.publish("0", 0)
-    for number in range(1, 5):
-        stage.publish("0", 4 * number, seconds=8.0, target=8)
-    assert sum(isinstance(event, SegmentLost) for event in stage.events) == 3
+    stage.channel.end()
+    stage.describe("0", present="01")
+    stage.publish("0", 10, run=1)
+    stage.channel.tick(1000.0)
     assert stage.media("0").ended
-    for now in (1000.0, 1020.0):
+    stage.publish("1", 10, run=1)
+    stage.describe("0", "1")
+    assert isinstance(stage.main(), MultivariantPlaylist)
+
+
+def test_a_longer_segment_is_listed_whole_and_makes_room_for_more() -> None:
+    """It ends the playlists and begins the next, with room for all that vary as far: no picture is lost."""
+    stage = Stage()
+    stage.describe("0")
+    lasted = [3, 3, 4, 3, 6, 3, 8]
+    for number, seconds in enumerate(lasted):
+        stage.publish("0", 4 * number, seconds=seconds, target=max(lasted[: number + 1]))
+        if stage.channel.state is not State.LIVE:
+            assert stage.media("0").ended
+            assert stage.media("0").target_duration == 3
+            stage.channel.tick(1000.0)
+            stage.channel.tick(1002.9)
+            assert stage.media("0").ended
+            stage.channel.tick(1003.0)
+    assert not [event for event in stage.events if isinstance(event, SegmentLost)]
+    assert sum(isinstance(event, StreamEnded) for event in stage.events) == 1
+    assert stage.media("0").target_duration == ROOM
+    assert [segment.duration.total_seconds() for segment in stage.media("0").segments] == lasted[2:]
+
+
+def test_a_longer_latency_level_is_one_short_end() -> None:
+    """A new run whose segments are longer needs new playlists, with the TARGETDURATION that it announces."""
+    stage = Stage()
+    stage.describe("0", "1")
+    for variant in "01":
+        stage.publish(variant, 0)
+    for variant in "01":
+        stage.publish(variant, 10, run=1, seconds=5.0, target=5)
+    for now in (1000.0, 1002.0):
         stage.channel.tick(now)
-    assert stage.media("0").target_duration == 8
-    assert not stage.media("0").segments[0].gap
+    for variant in "01":
+        assert stage.media(variant).target_duration == 5
+        assert [segment.discontinuity for segment in stage.media(variant).segments] == [True]
+    assert sum(isinstance(event, StreamEnded) for event in stage.events) == 1
+
+
+def test_a_shorter_latency_level_changes_nothing() -> None:
+    """Shorter segments fit into the TARGETDURATION that players know."""
+    stage = Stage()
+    stage.describe("0")
+    stage.publish("0", 0, seconds=4.0, target=4)
+    stage.publish("0", 10, run=1, seconds=2.0, target=2)
+    assert stage.media("0").target_duration == 4
+    assert len(stage.media("0").segments) == 2
+
+
+def test_no_player_could_follow_a_segment_of_minutes() -> None:
+    """One that is longer than any TARGETDURATION we would announce becomes gaps, which is said."""
+    stage = Stage()
+    stage.describe("0")
+    stage.publish("0", 0)
+    stage.publish("0", 1, seconds=LONGEST_ROOM + 1, target=61)
+    assert stage.channel.state is State.LIVE
+    assert sum(isinstance(event, SegmentLost) for event in stage.events) == 1
+    assert all(segment.gap for segment in stage.media("0").segments[1:])
 
 
 def test_a_run_that_falls_back_stops_nothing() -> None:
@@ -257,7 +382,7 @@ def test_end_and_next_stream() -> None:
     assert stage.media("0").ended
     assert stage.previous["0"].segments == stage.media("0").segments
     stage.previous = {name: stage.media(name) for name in ("0", "1")}
-    stage.describe("0", "1", age=-100)
+    stage.describe("0", "1")
     stage.publish("0", 20, run=1)
     assert stage.media("0").ended
     stage.publish("1", 20, run=1)

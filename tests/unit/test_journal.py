@@ -1,5 +1,6 @@
 """What outlives the process: what is written comes back, whole or not at all, and bad files are refused."""
 
+import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.channel import Change, PlaylistState
-from broadcaster.discovery import Run, SourceFile, SourceSegment, VariantsListed
+from broadcaster.discovery import Run, SourceFile, SourceSegment
 from broadcaster.errors import JournalError
 from broadcaster.journal import Journal
 from broadcaster.journal.database import MIGRATIONS, open_database
@@ -155,10 +156,8 @@ def test_playlists_come_back(book: Book) -> None:
 
 def test_variants_come_back(book: Book) -> None:
     """The source's multivariant playlist comes back with every attribute, also those that are not there."""
-    listed = VariantsListed(
-        (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000)), START + SECOND
-    )
-    book.journal.listed(VariantsListed((), START))
+    listed = (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000))
+    book.journal.listed(())
     book.journal.listed(listed)
     assert book.reopen().recall().channel.variants == listed
 
@@ -168,7 +167,7 @@ def test_an_empty_journal_recalls_nothing(book: Book) -> None:
     recalled = book.journal.recall()
     assert recalled.pending == []
     assert recalled.channel.playlists == []
-    assert recalled.channel.variants is None
+    assert recalled.channel.variants == ()
     assert recalled.source.runs == ()
 
 
@@ -429,3 +428,13 @@ def test_the_first_schema_is_still_migrated(tmp_path: Path) -> None:
     with closing(Journal(tmp_path, lambda: START)) as journal:
         (playlist,) = journal.recall().channel.playlists
     assert playlist.state == replace(state(), peak_bandwidth=0)
+
+
+def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
+    """What was told of the variants goes on without the time that stood beside it."""
+    open_database(tmp_path / "journal.db", MIGRATIONS[:4]).close()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        described = {"uri": "0", "bandwidth": 1000, "resolution": [640, 360]}
+        connection.execute("INSERT INTO facts VALUES ('variants', ?)", (json.dumps([17, [described]]),))
+    with closing(Journal(tmp_path, lambda: START)) as journal:
+        assert journal.recall().channel.variants == (Variant("0", 1000, resolution=(640, 360)),)

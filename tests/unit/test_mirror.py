@@ -147,7 +147,7 @@ class Studio:
 
     def describe(self, *variants: str, bandwidth: int = 1000) -> None:
         listed = tuple(Variant(name, bandwidth) for name in variants)
-        self.channel.list_variants(VariantsListed(listed, START + timedelta(hours=1)))
+        self.channel.list_variants(VariantsListed(listed, frozenset(variants)))
 
     def publish(self, *variants: str, run: int = 0) -> None:
         self.number += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.channel import Channel, State
-from broadcaster.discovery import SourceEnded, SourceWiped, VariantsListed
+from broadcaster.discovery import SourceEnded, SourceIdle, VariantsListed
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.journal import Journal
@@ -63,9 +63,7 @@ class Line:
         self.source.events.put_nowait(segment_of(path, number=number, run=run, encoder=encoder))
 
     def know_variants(self, *names: str) -> None:
-        listed = VariantsListed(
-            tuple(Variant(name, 1000) for name in names), datetime(2100, 1, 1, tzinfo=UTC)
-        )
+        listed = VariantsListed(tuple(Variant(name, 1000) for name in names), frozenset(names))
         self.source.events.put_nowait(listed)
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -292,8 +290,8 @@ async def test_the_stream_ends_after_the_grace_time(tmp_path: Path) -> None:
     assert [segment.discontinuity for segment in playlist.segments] == [True]
 
 
-async def test_a_wiped_folder_ends_the_stream(tmp_path: Path) -> None:
-    """A wipe ends the stream at once; ENDLIST alone does not."""
+async def test_an_idle_owncast_ends_the_stream(tmp_path: Path) -> None:
+    """When the idle clip has been alone for long, the stream is over; ENDLIST alone does not mean that."""
     async with running(Line(tmp_path)) as line:
         line.discover(line.file("0.ts"), number=0)
         await line.until_published(1)
@@ -301,7 +299,7 @@ async def test_a_wiped_folder_ends_the_stream(tmp_path: Path) -> None:
         line.discover(line.file("1.ts"), number=1, run=1)
         await line.until_published(2)
         assert line.channel.state is State.LIVE
-        line.source.events.put_nowait(SourceWiped())
+        line.source.events.put_nowait(SourceIdle())
         await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
     assert line.playlist().ended
 

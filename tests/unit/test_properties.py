@@ -205,7 +205,8 @@ class Broadcast(RuleBasedStateMachine):
     @rule(names=st.sampled_from(["01", "01", "0"]))
     def list_variants(self, names: str) -> None:
         """The multivariant playlist is written."""
-        self.channel.list_variants(VariantsListed(tuple(Variant(one, 1000) for one in names), self.now))
+        listed = VariantsListed(tuple(Variant(one, 1000) for one in names), frozenset(names))
+        self.channel.list_variants(listed)
         self.look()
 
     @precondition(lambda self: not any(self.waiting.values()))

@@ -1,10 +1,11 @@
 """A folder, written as carelessly as Owncast writes it, becomes segments: complete, in order, each once."""
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,15 @@ import pytest
 from broadcaster.discovery import (
     SourceEnded,
     SourceEvent,
+    SourceIdle,
     SourceMemory,
     SourcePosition,
     SourceSegment,
-    SourceWiped,
     VariantsListed,
 )
 from broadcaster.source import Source
-from broadcaster.source.completeness import is_open_for_writing
-from broadcaster.source.scanner import Scanner, variant_name
+from broadcaster.source.completeness import is_open_for_writing, open_inside
+from broadcaster.source.scanner import IDLE_FOR, Scanner, variant_name
 from tests.support.hls_writer import START, HlsWriter, age
 
 
@@ -34,6 +35,10 @@ class Folder:
         self.now = 100.0
 
     def scan(self, after: float = 0.2) -> list[SourceEvent]:
+        """Everything but what is said of the variants."""
+        return [event for event in self.look(after) if not isinstance(event, VariantsListed)]
+
+    def look(self, after: float = 0.2) -> list[SourceEvent]:
         self.now += after
         return self.scanner.scan(self.now)
 
@@ -67,7 +72,7 @@ def test_segments_come_in_order_and_once(folder: Folder) -> None:
 
 
 def test_the_folder_may_come_later_and_vanish(folder: Folder) -> None:
-    """A folder that is not there is no error; one that comes back begins a new run."""
+    """A folder that is not there is no error, and no end; with another encoder's id it is a new run."""
     shutil.rmtree(folder.root)
     assert folder.scan() == []
     HlsWriter(folder.root / "0").write(range(2))
@@ -75,7 +80,7 @@ def test_the_folder_may_come_later_and_vanish(folder: Folder) -> None:
     assert len(first) == 2
     shutil.rmtree(folder.root)
     assert folder.scan() == []
-    assert folder.scan(3) == [SourceWiped()]
+    assert folder.scan(300) == []
     HlsWriter(folder.root / "0", "new").write(range(1))
     second = folder.segments()
     assert [segment.name for segment in second] == ["stream-new-0.ts"]
@@ -327,14 +332,107 @@ def test_idle_clip_and_finished_playlists_are_no_stream(folder: Folder) -> None:
     assert len(folder.names()) == 3
 
 
-def test_folder_wiped_after_the_end(folder: Folder) -> None:
-    """When the idle clip takes the stream's place, the folder has been wiped."""
+def test_an_idle_clip_that_stays_is_the_end(folder: Folder) -> None:
+    """When the idle clip alone has been there for long, there is no stream; that is said once."""
     folder.writer.write(range(2))
     folder.names()
     folder.writer.playlist(range(2), extra=offline_end("offline-v2.ts"), ended=True)
     assert [type(event) for event in folder.scan()] == [SourceEnded]
+    shutil.rmtree(folder.root)
+    assert folder.scan(IDLE_FOR + 1) == []
+    folder.writer.folder.mkdir(parents=True)
     (folder.writer.folder / "stream.m3u8").write_text(IDLE)
-    assert folder.scan() == [SourceWiped()]
+    assert folder.scan() == []
+    assert folder.scan(IDLE_FOR - 1) == []
+    assert folder.scan(1) == [SourceIdle()]
+    assert folder.scan(IDLE_FOR) == []
+
+
+def test_an_idle_clip_over_a_live_playlist_is_looked_past(folder: Folder) -> None:
+    """Its transcoder goes on for a while beside a stream's: when the live playlist is back, nothing broke."""
+    folder.writer.write(range(3))
+    first = folder.segments()
+    for numbers in (range(4), range(6), range(9)):
+        (folder.writer.folder / "stream.m3u8").write_text(IDLE)
+        assert folder.scan(2) == []
+        folder.writer.write(numbers)
+        first += folder.segments()
+    assert [segment.name for segment in first] == [folder.writer.name(number) for number in range(9)]
+    assert {segment.run.number for segment in first} == {0}
+    assert folder.scan(IDLE_FOR + 1) == []
+
+
+def test_a_folder_that_comes_back_as_it_was_goes_on(folder: Folder) -> None:
+    """A file system that is away for minutes has not begun anything new."""
+    folder.writer.write(range(3))
+    assert len(folder.names()) == 3
+    away = folder.root.rename(folder.root.with_name("away"))
+    assert folder.scan(100) == []
+    away.rename(folder.root)
+    assert folder.scan() == []
+    folder.writer.write(range(1, 5))
+    assert [segment.run.number for segment in folder.segments()] == [0, 0]
+
+
+def test_an_older_version_of_a_playlist_begins_nothing(folder: Folder) -> None:
+    """Ffmpeg's playlists race each other to the disk; an encoder with an id never starts over under it."""
+    folder.writer.write(range(6))
+    assert len(folder.names()) == 6
+    folder.writer.playlist(range(4))
+    assert folder.names() == []
+    folder.writer.write(range(1, 7))
+    assert [segment.run.number for segment in folder.segments()] == [0]
+
+
+def test_what_went_with_the_folder_holds_nothing_up(folder: Folder) -> None:
+    """A segment that was listed and never seen is a gap as soon as the next run is there."""
+    folder.writer.write(range(2))
+    folder.names()
+    folder.writer.playlist(range(3))
+    assert folder.names() == []
+    shutil.rmtree(folder.root)
+    assert folder.names() == []
+    HlsWriter(folder.root / "0", "next").write(range(1))
+    segments = folder.segments()
+    assert [(segment.file is None, segment.run.number) for segment in segments] == [(True, 0), (False, 1)]
+
+
+class ClosedToUs:
+    """A playlist that may not be read, as Owncast's closing one by another user than its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.paths: set[Path] = set()
+
+        def checked(root: Path, path: Path) -> int:
+            if path in self.paths:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return open_inside(root, path)
+
+        monkeypatch.setattr("broadcaster.source.playlist_file.open_inside", checked)
+
+
+def test_the_last_segment_is_taken_by_its_file(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the closing playlist is for Owncast's user alone, what it would list is found; it is said why."""
+    closed = ClosedToUs(monkeypatch)
+    for number, encoder in enumerate(("first", "second")):
+        closed.paths.clear()
+        folder.writer.encoder = encoder
+        folder.writer.write(range(3))
+        assert len(folder.segments()) == 3
+        folder.writer.segment(3)
+        playlist = folder.writer.playlist(range(4), extra=offline_end(), ended=True)
+        (folder.writer.folder / "offline.ts").write_bytes(bytes(188))
+        closed.paths.add(playlist)
+        (last,) = folder.segments()
+        assert (last.name, last.run.number) == (folder.writer.name(3), number)
+        assert last.program_date_time == START + 3 * timedelta(seconds=2)
+        assert last.file
+        assert folder.segments(20) == []
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 2
+    assert all("0/stream.m3u8" in one and "permission denied" in one for one in said)
 
 
 def test_start_in_the_middle_of_a_stream(folder: Folder) -> None:
@@ -367,8 +465,35 @@ def test_multivariant_playlist_names_variants(folder: Folder) -> None:
         "#EXT-X-STREAM-INF:BANDWIDTH=500\nhttps://cdn.example/hls/1/stream.m3u8\n"
     )
     (folder.root / "stream.m3u8").write_text(text)
-    (listed,) = [event for event in folder.scan() if isinstance(event, VariantsListed)]
+    (listed,) = [event for event in folder.look() if isinstance(event, VariantsListed)]
     assert [(variant.uri, variant.bandwidth) for variant in listed.variants] == [("0", 1000), ("1", 500)]
+
+
+def test_places_in_the_folder_are_told(folder: Folder) -> None:
+    """A folder that is still empty will be a variant's; what never holds media is none."""
+    HlsWriter(folder.root / "1", "old").playlist(range(2), ended=True)
+    (folder.root / "2").mkdir()
+    (folder.root / "pictures").mkdir()
+    (folder.root / "pictures" / "a.jpg").write_bytes(b"picture")
+    folder.writer.write(range(1))
+    (listed,) = [event for event in folder.look() if isinstance(event, VariantsListed)]
+    assert listed.present == {"0", "2"}
+    HlsWriter(folder.root / "2").write(range(1))
+    assert not [event for event in folder.look() if isinstance(event, VariantsListed)]
+    shutil.rmtree(folder.root / "2")
+    (listed,) = [event for event in folder.look() if isinstance(event, VariantsListed)]
+    assert listed.present == {"0"}
+
+
+def test_the_idle_clips_multivariant_playlist_leaves_no_variant_out(folder: Folder) -> None:
+    """What is of the same encoder run belongs to the stream, whoever wrote the multivariant playlist."""
+    (folder.root / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n")
+    folder.writer.write(range(1))
+    other = HlsWriter(folder.root / "1")
+    other.write(range(1))
+    segments = folder.segments() + folder.segments()
+    assert {segment.variant for segment in segments} == {"0", "1"}
+    assert len({segment.run for segment in segments}) == 1
 
 
 def test_what_the_multivariant_playlist_leaves_out_is_not_followed(
@@ -376,7 +501,7 @@ def test_what_the_multivariant_playlist_leaves_out_is_not_followed(
 ) -> None:
     """Beside a stream, a playlist that is not part of it is left alone, which is said once."""
     (folder.root / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n")
-    other = HlsWriter(folder.root / "other")
+    other = HlsWriter(folder.root / "other", "stranger")
     for numbers in (range(1), range(2), range(3)):
         folder.writer.write(numbers)
         other.write(numbers)
@@ -407,22 +532,28 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
     root = tmp_path / "hls"
     writer = HlsWriter(root / "0")
     writer.write(range(1))
-    seen: asyncio.Queue[SourceEvent] = asyncio.Queue()
-    task = asyncio.create_task(Source(root, lambda: datetime.now(UTC)).run(seen.put))
+    seen: asyncio.Queue[SourceSegment] = asyncio.Queue()
+
+    async def take(event: SourceEvent) -> None:
+        if isinstance(event, SourceSegment):
+            await seen.put(event)
+
+    task = asyncio.create_task(Source(root, lambda: datetime.now(UTC)).run(take))
     async with asyncio.timeout(10):
         first = await seen.get()
         writer.segment(1)
         writer.playlist(range(2))
         second = await seen.get()
         shutil.rmtree(root)
-        third = await seen.get()
         HlsWriter(root / "0", "again").write(range(1))
-        fourth = await seen.get()
+        third = await seen.get()
     task.cancel()
     await asyncio.wait([task])
-    names = [event.name for event in (first, second, fourth) if isinstance(event, SourceSegment)]
-    assert names == [writer.name(0), writer.name(1), "stream-again-0.ts"]
-    assert isinstance(third, SourceWiped)
+    assert [one.name for one in (first, second, third)] == [
+        writer.name(0),
+        writer.name(1),
+        "stream-again-0.ts",
+    ]
 
 
 def test_an_encoder_id_that_comes_back_is_a_new_run(folder: Folder) -> None:

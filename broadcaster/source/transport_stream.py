@@ -1,0 +1,45 @@
+"""How long a finished MPEG transport stream segment lasts, where no playlist says so (ISO 13818-1)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+PACKET = 188  # bytes
+SYNC = 0x47
+CLOCK = 90_000  # Hz, of the time stamps
+WRAP = 1 << 33  # they have 33 bits
+VIDEO = range(0xE0, 0xF0)  # stream ids (table 2-22)
+HAS_PTS = 0x80
+
+
+def media_duration(path: Path) -> timedelta | None:
+    """The time from the first picture to the end of the last one, None where there are no two pictures.
+
+    Raises OSError when the file cannot be read.
+    """
+    data = path.read_bytes()
+    stamps: list[int] = []
+    for start in range(0, len(data) - PACKET + 1, PACKET):
+        packet = data[start : start + PACKET]
+        # payload_unit_start_indicator (2.4.3.2): only there is a PES header, with a time stamp.
+        if packet[0] == SYNC and packet[1] & 0x40:
+            stamp = _video_stamp(packet)
+            if stamp is not None:
+                first = stamps[0] if stamps else stamp
+                stamps.append(first + (stamp - first + WRAP // 2) % WRAP - WRAP // 2)
+    steps = sorted(later - earlier for earlier, later in pairwise(sorted(stamps)))
+    if not steps:
+        return None
+    return timedelta(seconds=(max(stamps) - min(stamps) + steps[len(steps) // 2]) / CLOCK)
+
+
+def _video_stamp(packet: bytes) -> int | None:
+    """The presentation time stamp of a PES packet of video that begins in this packet (2.4.3.6)."""
+    has_adaptation_field = packet[3] & 0x20
+    pes = packet[5 + packet[4] :] if has_adaptation_field else packet[4:]
+    if pes[:3] != b"\0\0\1" or len(pes) < 14 or pes[3] not in VIDEO or not pes[7] & HAS_PTS:  # noqa: PLR2004 - up to the stamp's end
+        return None
+    high, middle, low = pes[9] >> 1 & 7, int.from_bytes(pes[10:12]) >> 1, int.from_bytes(pes[12:14]) >> 1
+    return high << 30 | middle << 15 | low

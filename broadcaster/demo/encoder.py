@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from broadcaster.errors import DemoError
 
 IDLE = "offline"  # what stands in the place of a run's id in the idle clip's names
+IDLE_SEGMENT_SECONDS = 5  # Owncast transcodes the idle clip at its highest latency level
+KEY_FRAMES_FOR = 4 * 3600  # seconds that a run with uneven key frames may last
+NEVER = 1_000_000  # frames between two key frames that nobody asked for
 # Needs a font, which not every machine has; testsrc2 draws a running time of its own.
 CLOCK = ",drawtext=text='%{localtime}':fontsize=h/10:fontcolor=white:box=1:x=(w-tw)/2:y=h-2*th:boxcolor=black"
 
@@ -23,9 +29,39 @@ class Rendition:
 RENDITIONS = (Rendition(640, 360, 800), Rendition(320, 180, 300))
 
 
+class LatencyLevel(NamedTuple):
+    """How long Owncast's segments are, and how many of them a playlist lists."""
+
+    segment_seconds: int
+    playlist_size: int
+
+    def changed(self, segment_seconds: int | None, playlist_size: int | None) -> LatencyLevel:
+        """Return it with what is given; Owncast's own size belongs to a new length unless one is given."""
+        level = self
+        if segment_seconds is not None:
+            level = next((one for one in LATENCY_LEVELS if one.segment_seconds == segment_seconds), self)
+            level = level._replace(segment_seconds=segment_seconds)
+        return level if playlist_size is None else level._replace(playlist_size=playlist_size)
+
+
+# By Owncast's own number; 2 is its default (its models/latencyLevels.go).
+LATENCY_LEVELS = (
+    LatencyLevel(1, 25),
+    LatencyLevel(2, 15),
+    LatencyLevel(3, 10),
+    LatencyLevel(4, 8),
+    LatencyLevel(5, 5),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """ffmpeg's options for a receiver at ``url``; ``clock`` is a filter after the picture, or empty."""
+    """ffmpeg's options for a receiver at ``url``; ``clock`` is a filter after the picture, or empty.
+
+    ``key_frames`` are the seconds of a source's key frames, from 0 to the end of a period that is repeated; a
+    segment then ends with the first key frame that is late enough, as with Owncast's passthrough. Without
+    them there is one at the start of each segment.
+    """
 
     url: str
     variants: tuple[Rendition, ...]
@@ -33,6 +69,7 @@ class Encoder:
     playlist_size: int  # segments
     fps: int
     clock: str
+    key_frames: tuple[float, ...] = ()
 
     def live(self, run_id: str) -> list[str]:
         """Options of a run that goes on until it is stopped."""
@@ -41,7 +78,7 @@ class Encoder:
             *self._input(),
             *(option for index, one in enumerate(self.variants) for option in self._rendition(index, one)),
             *("-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-sc_threshold", "0"),
-            *self._output(run_id, len(self.variants)),
+            *self._output(run_id, self.segment_seconds),
             *("-hls_list_size", str(self.playlist_size)),
             *("-hls_flags", "program_date_time+independent_segments+omit_endlist"),
             *("-segment_format_options", "mpegts_flags=mpegts_copyts=1"),
@@ -50,9 +87,14 @@ class Encoder:
         ]
 
     def idle(self) -> list[str]:
-        """Options, after an input, that make it the finished playlist of an idle Owncast."""
-        copy = ["-map", "0", "-c", "copy", *self._output(IDLE, 1)]
-        return [*copy, "-hls_playlist_type", "event", self.url + "/%v/stream.m3u8"]
+        """Options, after an input, that make it the finished playlist of an idle Owncast, in each variant."""
+        return [
+            *("-map", "v:0", "-map", "a:0") * len(self.variants),
+            *("-c", "copy"),  # Owncast encodes it for each variant; that would only take time here
+            *self._output(IDLE, IDLE_SEGMENT_SECONDS),
+            *("-hls_flags", "program_date_time+independent_segments", "-hls_playlist_type", "event"),
+            self.url + "/%v/stream.m3u8",
+        ]
 
     def _input(self) -> list[str]:
         largest = max(self.variants, key=lambda one: one.height)
@@ -61,7 +103,7 @@ class Encoder:
         return ["-re", "-f", "lavfi", "-i", f"{picture};{tone}"]
 
     def _rendition(self, index: int, one: Rendition) -> list[str]:
-        frames = str(self.fps * self.segment_seconds)
+        frames = str(NEVER if self.key_frames else self.fps * self.segment_seconds)
         values = {
             "c:v": "libx264",
             "b:v": f"{one.bitrate}k",
@@ -75,14 +117,26 @@ class Encoder:
             "c:a": "aac",
             "b:a": "96k",
         }
+        if self.key_frames:
+            values["force_key_frames:v"] = ",".join(f"{at:g}" for at in _repeated(self.key_frames))
         options = [part for key, value in values.items() for part in (f"-{key}:{index}", value)]
         return ["-map", "v:0", "-map", "a:0?", *options]
 
-    def _output(self, run_id: str, count: int) -> list[str]:
-        streams = " ".join(f"v:{index},a:{index}" for index in range(count))
+    def _output(self, run_id: str, segment_seconds: int) -> list[str]:
+        streams = " ".join(f"v:{index},a:{index}" for index in range(len(self.variants)))
         names = f"{self.url}/%v/stream-{run_id}-%d.ts"
-        options = ["-var_stream_map", streams, "-f", "hls", "-hls_time", str(self.segment_seconds)]
+        options = ["-var_stream_map", streams, "-f", "hls", "-hls_time", str(segment_seconds)]
         return [*options, "-master_pl_name", "stream.m3u8", "-hls_segment_filename", names, "-method", "PUT"]
+
+
+def _repeated(key_frames: tuple[float, ...]) -> Iterator[float]:
+    start, *others = key_frames
+    yield start
+    for period in itertools.count():
+        for at in others:
+            yield period * key_frames[-1] + at
+        if (period + 1) * key_frames[-1] > KEY_FRAMES_FOR:
+            return
 
 
 def clip_options(seconds: int) -> list[str]:

@@ -1,31 +1,32 @@
-"""A stand-in for Owncast: its folder in all its states.
+"""A stand-in for Owncast: its folder in all its states, as a real one was seen to have it.
 
-``encoder`` has the test picture and Owncast's own ffmpeg flags, ``receiver`` its careless way with files.
+``encoder`` has the test picture and Owncast's own ffmpeg flags, ``receiver`` its careless way with files,
+``hls_folder`` what it does there itself, ``idle`` the clip of an idle one, ``status`` what it says of itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import signal
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from broadcaster.demo.children import Child, run
-from broadcaster.demo.encoder import CLOCK, RENDITIONS, Encoder, Rendition, clip_options, ffmpeg
+from broadcaster.demo.children import Child
+from broadcaster.demo.encoder import LATENCY_LEVELS, RENDITIONS, Encoder, LatencyLevel, Rendition, ffmpeg
+from broadcaster.demo.hls_folder import HlsFolder
+from broadcaster.demo.idle import STEP_WITHIN, IdleClip
 from broadcaster.demo.receiver import Receiver, SegmentKey
+from broadcaster.demo.status import Status
 from broadcaster.errors import DemoError
 
-__all__ = ["RENDITIONS", "Rendition", "SegmentKey", "SimulatedOwncast"]
+__all__ = ["LATENCY_LEVELS", "RENDITIONS", "LatencyLevel", "Rendition", "SegmentKey", "SimulatedOwncast"]
 
-KEEP_BEYOND_PLAYLIST = 10  # segments that Owncast's cleanup leaves besides those listed
-CLIP = "offline.ts"
-CLIP_SECONDS = 8
-STEP_WITHIN = 60.0  # seconds for what ffmpeg does in one or two
-EMPTY_PLAYLIST = f"#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:{CLIP_SECONDS}\n"
-ENDING = f"#EXT-X-DISCONTINUITY\n#EXTINF:{CLIP_SECONDS}.000000,\n{CLIP}\n#EXT-X-ENDLIST\n"
+# Seconds. A real one's playlists are ahead of the clock by 1.6, the median of 31 playlists; 0.5 of it is here
+# what ffmpeg reads at once, before it goes on at the pace of a stream.
+DATE_AHEAD = 1.1
+LAST_GRACE = 2.0  # seconds that an encoder has after its receiver is gone
 
 
 class SimulatedOwncast:
@@ -33,7 +34,13 @@ class SimulatedOwncast:
 
     ``work_dir``, on the same file system, holds logs and the offline clip. ``playlist_size`` is in segments,
     ``cleanup_interval`` in seconds. ``slow_writes`` holds up every write by so many seconds: an HTTP chunk,
-    32 KiB at most, is two writes. Methods raise DemoError when ffmpeg cannot do its work.
+    32 KiB at most, is two writes. For ``idle_overlap`` seconds from ``start``, ``wipe`` or ``restart`` the
+    transcoder of the idle clip goes on beside a stream that begins, and writes over its playlists.
+    ``multivariant_first`` says whether that playlist is dated a tick before the first segments; None is both
+    ways in turn. ``key_frames`` are those of a source that is passed through, in seconds from 0 to the end of
+    a period that is repeated. ``older`` is the way of versions that keep the folder when a stream begins and
+    close playlists in place. What happens is posted to ``webhook_url``. Methods raise DemoError when ffmpeg
+    cannot do its work.
     """
 
     def __init__(  # noqa: PLR0913 - a stand-in has as many knobs as tests need; all but two have defaults
@@ -47,19 +54,29 @@ class SimulatedOwncast:
         fps: int = 24,
         cleanup_interval: float = 60.0,
         slow_writes: float = 0.0,
+        idle_overlap: float = 10.0,
+        multivariant_first: bool | None = None,
+        key_frames: tuple[float, ...] | None = None,
+        older: bool = False,
+        webhook_url: str | None = None,
     ) -> None:
         self.hls_dir = hls_dir
         self.variants = variants
         self.run_id = ""
         self.encoder: Child | None = None
+        self.status = Status(webhook_url=webhook_url)
         self._work_dir = work_dir
-        self._segment_seconds = segment_seconds
-        self._playlist_size = playlist_size
+        self._level = LatencyLevel(segment_seconds, playlist_size)
         self._fps = fps
         self._cleanup_interval = cleanup_interval
         self._cleanup: asyncio.Task[None] | None = None
-        self._receiver = Receiver(hls_dir, slow_writes)
-        self._clock = CLOCK
+        self._folder = HlsFolder(hls_dir, older=older)
+        self._idle = IdleClip(work_dir, idle_overlap)
+        self._receiver = Receiver(hls_dir, slow_writes, date_ahead=DATE_AHEAD)
+        self._clock: str | None = None
+        self._key_frames = key_frames or ()
+        self._multivariant_first = multivariant_first
+        self._runs = 0
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -80,14 +97,20 @@ class SimulatedOwncast:
         """Per run's id and variant the names of the segments in the last playlist of that run."""
         return dict(self._receiver.playlists)
 
+    @property
+    def url(self) -> str:
+        """Where Owncast's own web server is, without a slash at the end."""
+        return self.status.url
+
+    @property
+    def status_url(self) -> str:
+        """Where Owncast says whether it is online."""
+        return f"{self.status.url}/api/status"
+
     async def start(self) -> None:
         """Come up as Owncast does: the folder is wiped and holds the idle clip."""
-        self._work_dir.mkdir(parents=True, exist_ok=True)
-        await self._receiver.start()
+        await self._come_up()
         try:
-            await self._find_clock()
-            if not self._clip.exists():
-                await self._make_clip()
             await self.wipe()
         except BaseException:
             await self.close()
@@ -96,13 +119,56 @@ class SimulatedOwncast:
     async def close(self) -> None:
         """End ffmpeg and the receiver; the folder stays as it is."""
         await self._end_run(signal.SIGKILL)
+        await self._idle.end()
         await self._receiver.close()
+        await self.status.close()
 
-    async def go_live(self, run_id: str | None = None) -> str:
-        """Start a run of the encoder and return its id, at random unless given; nothing is wiped."""
+    async def shut_down(self, *, with_signal: signal.Signals = signal.SIGTERM) -> None:
+        """End as Owncast does when it is stopped or killed: at once, and the folder stays as it is.
+
+        Nobody takes any more what the encoder, which gets the signal too, still has.
+        """
+        await self._receiver.abort()
+        await self.status.close()
+        await self._idle.end()
+        await self._stop_cleanup()
+        if self.encoder is not None:
+            await self.encoder.stop(with_signal, grace=LAST_GRACE)
+            self.encoder = None
+
+    async def restart(self, *, with_signal: signal.Signals = signal.SIGTERM) -> None:
+        """Shut down and come up again: an encoder may connect while the idle clip is being transcoded."""
+        await self.shut_down(with_signal=with_signal)
+        await self._come_up()
+        self._folder.empty()
+        self._folder.prepare(len(self.variants))
+        self._idle.begin()
+        await self._idle.go_on(self._options)
+
+    async def go_live(
+        self,
+        run_id: str | None = None,
+        *,
+        segment_seconds: int | None = None,
+        playlist_size: int | None = None,
+        variants: tuple[Rendition, ...] | None = None,
+    ) -> str:
+        """Start a run of the encoder and return its id, at random unless given.
+
+        The folder is made anew. What is given else holds from now on; to a length in seconds belongs the
+        playlist's size of its latency level, unless that is given too.
+        """
         if self.encoder is not None:
             raise DemoError("the simulated Owncast is live already")
+        await self._idle.go_on(self._options)
+        self.variants = variants or self.variants
+        self._level = self._level.changed(segment_seconds, playlist_size)
         self.run_id = run_id or secrets.token_urlsafe(7)
+        self._runs += 1
+        first = self._runs % 2 == 0 if self._multivariant_first is None else self._multivariant_first
+        self._receiver.begin_run(multivariant_first=first)
+        self.status.connect(self._level.segment_seconds)
+        self._folder.prepare(len(self.variants))
         self.encoder = await Child.start(
             "ffmpeg",
             [*ffmpeg(), *self._options.live(self.run_id)],
@@ -121,89 +187,59 @@ class SimulatedOwncast:
     async def stop_streaming(self) -> None:
         """End the stream in good order: the last segment comes whole, the offline clip is appended."""
         await self._end_run(signal.SIGINT)
-        self._append_clip()
+        self.status.disconnect()
+        self._folder.close_playlists(len(self.variants), self._idle.clip)
+        self.status.stopped()
 
     async def crash_encoder(self) -> None:
         """End ffmpeg by SIGKILL: what it had not sent is lost, and nothing is appended."""
         await self._end_run(signal.SIGKILL)
+        self.status.disconnect()
 
     async def wipe(self) -> None:
         """Remove the whole folder and transcode the idle clip, as at the start and 5 minutes after an end."""
-        self._remove_folder()
-        await self._run_ffmpeg("-i", self._clip, *self._options.idle())
+        await self._idle.end()
+        self._folder.empty()
+        self._folder.prepare(len(self.variants))
+        await self._idle.show(self._options)
         await self._receiver.drain()
 
     @property
     def _options(self) -> Encoder:
-        return Encoder(
-            self._receiver.url,
-            self.variants,
-            self._segment_seconds,
-            self._playlist_size,
-            self._fps,
-            self._clock,
-        )
-
-    @property
-    def _clip(self) -> Path:
-        return self._work_dir / CLIP
+        clock = self._clock or ""
+        return Encoder(self._receiver.url, self.variants, *self._level, self._fps, clock, self._key_frames)
 
     def _finished_in_each_variant(self) -> int:
         variants = [variant for run_id, variant, _ in self.finished if run_id == self.run_id]
         return min(variants.count(str(index)) for index in range(len(self.variants)))
 
+    async def _come_up(self) -> None:
+        self._work_dir.mkdir(parents=True, exist_ok=True)
+        await self._receiver.start()
+        try:
+            await self.status.start()
+            if self._clock is None:
+                self._clock = await self._idle.find_clock()
+            await self._idle.make()
+        except BaseException:
+            await self.close()
+            raise
+
     async def _end_run(self, with_signal: signal.Signals) -> None:
-        if self._cleanup is not None:
-            self._cleanup.cancel()
-            await asyncio.gather(self._cleanup, return_exceptions=True)
-            self._cleanup = None
+        await self._stop_cleanup()
         if self.encoder is not None:
             # Not a second signal: ffmpeg would then give up its connections, and the last segment with them.
             await self.encoder.stop(with_signal)
             self.encoder = None
             await self._receiver.drain()
 
+    async def _stop_cleanup(self) -> None:
+        if self._cleanup is not None:
+            self._cleanup.cancel()
+            await asyncio.gather(self._cleanup, return_exceptions=True)
+            self._cleanup = None
+
     async def _clean_up_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._cleanup_interval)
-            self._clean_up()
-
-    def _clean_up(self) -> None:
-        for folder in self._folders():
-            newest_first = sorted(folder.glob("*.ts"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-            for path in newest_first[self._playlist_size + KEEP_BEYOND_PLAYLIST :]:
-                path.unlink()
-
-    def _folders(self) -> list[Path]:
-        return [self.hls_dir / str(index) for index in range(len(self.variants))]
-
-    def _remove_folder(self) -> None:
-        if self.hls_dir.exists():
-            shutil.rmtree(self.hls_dir)
-        for folder in self._folders():
-            folder.mkdir(parents=True)
-
-    def _append_clip(self) -> None:
-        for folder in self._folders():
-            shutil.copyfile(self._clip, folder / CLIP)
-            playlist = folder / "stream.m3u8"
-            text = playlist.read_text() + ENDING if playlist.exists() else EMPTY_PLAYLIST + ENDING
-            temporary = self._work_dir / f"tmp-stream-{folder.name}.m3u8"
-            temporary.write_text(text)
-            temporary.replace(playlist)
-
-    async def _run_ffmpeg(self, *options: str | Path) -> None:
-        await run("ffmpeg", [*ffmpeg(), *options], self._work_dir / "ffmpeg.log", within=STEP_WITHIN)
-
-    async def _find_clock(self) -> None:
-        picture = f"color=size=64x64{CLOCK}"
-        try:
-            await self._run_ffmpeg("-f", "lavfi", "-i", picture, "-frames:v", "1", "-f", "null", "-")
-        except DemoError:
-            self._clock = ""
-
-    async def _make_clip(self) -> None:
-        # Under another name first: a clip that is there is taken for whole.
-        unfinished = self._work_dir / f"unfinished-{CLIP}"
-        await self._run_ffmpeg(*clip_options(CLIP_SECONDS), unfinished)
-        unfinished.replace(self._clip)
+            self._folder.clean_up(len(self.variants), self._level.playlist_size)

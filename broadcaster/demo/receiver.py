@@ -10,16 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from io import FileIO
 from pathlib import Path
 
 from broadcaster.demo.children import HOST
 from broadcaster.demo.encoder import IDLE
+from broadcaster.demo.hls_folder import FILE_MODE, PLAYLIST
 
 REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")
-SEGMENT = re.compile(r"stream-(?P<run>.+)-\d+\.ts")
+SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")
+DATE_TIME = re.compile(rb"(?<=#EXT-X-PROGRAM-DATE-TIME:)\S+")
+TICK = 0.01  # seconds: two of the kernel's ticks at 250 Hz, by which files are dated
+PATIENCE = 2.0  # seconds that a file waits for another to be written before it
 
 SegmentKey = tuple[str, str, str]  # run's id, variant, file name
 
@@ -28,16 +34,20 @@ class Receiver:
     """Takes ffmpeg's PUTs, writes them below ``root``, and remembers what came whole.
 
     With ``pause`` (seconds) every write is held up that long, so that empty and half files can be seen.
+    PROGRAM-DATE-TIME of live playlists is moved ``date_ahead`` seconds ahead.
     """
 
-    def __init__(self, root: Path, pause: float) -> None:
+    def __init__(self, root: Path, pause: float, *, date_ahead: float = 0.0) -> None:
         self.url = ""
         self.received: dict[SegmentKey, str] = {}
         self.listed: set[SegmentKey] = set()
         self.playlists: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._multivariant_first = False
         self._root = root
         self._pause = pause
-        self._open = 0
+        self._date_ahead = timedelta(seconds=date_ahead)
+        self._requests: dict[asyncio.Task[None], str] = {}  # the paths that are being written
+        self._multivariant_due = False  # that of a run, not the idle clip's
         self._changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -48,8 +58,24 @@ class Receiver:
     async def close(self) -> None:
         """Finish what has been begun, then listen no more."""
         await self.drain()
+        await self.abort()
+
+    async def abort(self) -> None:
+        """Stop as a process does that is killed: half a file stays half a file."""
         self._server.close()
+        for request in self._requests:
+            request.cancel()
+        await asyncio.gather(*self._requests, return_exceptions=True)
         await self._server.wait_closed()
+
+    def begin_run(self, *, multivariant_first: bool) -> None:
+        """Prepare for a new run.
+
+        ``multivariant_first`` says whether the multivariant playlist gets its date a tick before the last of
+        the first segments or after it: ffmpeg does not wait for one PUT before it sends the next.
+        """
+        self._multivariant_first = multivariant_first
+        self._multivariant_due = True
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until ``condition``, asked after every request, is true."""
@@ -64,49 +90,110 @@ class Receiver:
         await reader.read()
         writer.close()
         await writer.wait_closed()
-        await self.until(lambda: self._open == 0)
+        await self.until(lambda: not self._requests)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker
+        self._requests[task] = ""
         try:
             request = REQUEST.match(await reader.readuntil(b"\r\n\r\n"))
+            status = b"400 Bad Request"
             if request:
-                await self._put(self._root / request[1].decode(), reader)
-            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                self._requests[task] = request[1].decode()
+                status = await self._put(request[1].decode(), reader)
+            writer.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass  # an ffmpeg that was killed leaves half a request; one that lives has often hung up already
         finally:
             writer.close()
-            self._open -= 1
+            del self._requests[task]
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def _put(self, path: Path, reader: asyncio.StreamReader) -> None:
-        digest = hashlib.sha256()
-        with contextlib.closing(_create(path)) as file:
-            async for chunk in _body(reader):
+    async def _put(self, name: str, reader: asyncio.StreamReader) -> bytes:
+        """Write one file; returns the status of the answer."""
+        path = self._root / name
+        try:
+            file = _create(path)
+        except FileNotFoundError:  # the folder is gone, or has fewer variants than that ffmpeg thinks
+            async for _ in _body(reader):
+                pass
+            return b"500 Internal Server Error"
+        digest, last, playlist = hashlib.sha256(), b"", b""
+        with contextlib.closing(file):
+            async for chunk in self._dated(reader) if path.suffix == ".m3u8" else _body(reader):
                 digest.update(chunk)
+                playlist = chunk
                 for part in (chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]):
-                    if self._pause:
-                        await asyncio.sleep(self._pause)
-                    file.write(part)
-        self._note(path, digest.hexdigest())
+                    await self._write(file, last)
+                    last = part
+            await self._take_turn(name)
+            await self._write(file, last)
+            is_there = os.fstat(file.fileno()).st_nlink > 0  # not when the folder was made anew meanwhile
+        self._multivariant_due &= name != PLAYLIST
+        if is_there and path.suffix == ".ts":
+            self._note_segment(path, digest.hexdigest())
+        elif is_there:
+            self._note_playlist(path, playlist.decode())
+        return b"200 OK"
 
-    def _note(self, path: Path, digest: str) -> None:
-        names = path.read_text().splitlines() if path.suffix == ".m3u8" else [path.name]
-        segments = [(match["run"], name) for name in names if (match := SEGMENT.fullmatch(name))]
-        keys = [(run_id, path.parent.name, name) for run_id, name in segments if run_id != IDLE]
-        if path.suffix == ".ts":
-            self.received.update(dict.fromkeys(keys, digest))
-        elif keys:
+    async def _write(self, file: FileIO, part: bytes) -> None:
+        if part:
+            if self._pause:
+                await asyncio.sleep(self._pause)
+            file.write(part)
+
+    async def _take_turn(self, name: str) -> None:
+        """Let the last of the first segments and the multivariant playlist be finished in the order set."""
+        segment = SEGMENT.fullmatch(name.rpartition("/")[2])
+        if not self._multivariant_due:
+            return
+        if name == PLAYLIST and not self._multivariant_first:
+            turn = self.until(lambda: not any(path.endswith("-0.ts") for path in self._requests.values()))
+        elif segment and segment["number"] == "0" and segment["run"] != IDLE and self._multivariant_first:
+            turn = self.until(lambda: not self._multivariant_due)
+        else:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(turn, PATIENCE)
+        await asyncio.sleep(TICK)
+
+    async def _dated(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        """Yield a playlist whole, its dates as far ahead as Owncast's are.
+
+        Owncast's ffmpeg takes its time to look at a stream before it starts the clock of its playlists, and
+        what it has looked at is in the first segment.
+        """
+        body = b"".join([chunk async for chunk in _body(reader)])
+        live = not re.search(rb"^stream-offline-", body, re.MULTILINE)
+        yield DATE_TIME.sub(self._ahead, body) if live and self._date_ahead else body
+
+    def _ahead(self, date: re.Match[bytes]) -> bytes:
+        moved = datetime.fromisoformat(date[0].decode()) + self._date_ahead
+        return moved.strftime(f"%Y-%m-%dT%H:%M:%S.{moved.microsecond // 1000:03}%z").encode()
+
+    def _note_segment(self, path: Path, digest: str) -> None:
+        self.received.update(dict.fromkeys(_keys(path.parent.name, [path.name]), digest))
+
+    def _note_playlist(self, path: Path, text: str) -> None:
+        if keys := _keys(path.parent.name, text.splitlines()):
             self.listed.update(keys)
             self.playlists[keys[-1][:2]] = tuple(name for _, _, name in keys)
 
 
+def _keys(variant: str, lines: list[str]) -> list[SegmentKey]:
+    """Return the keys of the live segments among ``lines``."""
+    segments = [(match["run"], name) for name in lines if (match := SEGMENT.fullmatch(name))]
+    return [(run_id, variant, name) for run_id, name in segments if run_id != IDLE]
+
+
 def _create(path: Path) -> FileIO:
     # Unbuffered: what has come is on disk for all to see, as it is with Owncast.
-    return path.open("wb", buffering=0)
+    file = path.open("wb", buffering=0)
+    path.chmod(FILE_MODE)  # whatever the umask
+    return file
 
 
 async def _body(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from broadcaster.demo.owncast import EMPTY_PLAYLIST, ENDING
+from broadcaster.demo.hls_folder import NOTHING_BUT_THE_CLIP
 from tests.conformance import delta, rules
 from tests.conformance.checks import name_of, run_all
 from tests.conformance.subject import State, subject_at
@@ -60,7 +60,7 @@ class Encoder:
     def idle(self) -> None:
         """Leave nothing but the offline clip, as Owncast does some minutes after a stream."""
         for writer in self._writers:
-            (writer.folder / "stream.m3u8").write_text(EMPTY_PLAYLIST + ENDING)
+            (writer.folder / "stream.m3u8").write_text(NOTHING_BUT_THE_CLIP)
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:

@@ -186,15 +186,11 @@ class SimulatedOwncast:
 
     async def stop_streaming(self) -> None:
         """End the stream in good order: the last segment comes whole, the offline clip is appended."""
-        await self._end_run(signal.SIGINT)
-        self.status.disconnect()
-        self._folder.close_playlists(len(self.variants), self._idle.clip)
-        self.status.stopped()
+        await self._end_stream(signal.SIGINT)
 
     async def crash_encoder(self) -> None:
-        """End ffmpeg by SIGKILL: what it had not sent is lost, and nothing is appended."""
-        await self._end_run(signal.SIGKILL)
-        self.status.disconnect()
+        """End ffmpeg by SIGKILL: what it had not sent is lost; Owncast takes it for an end all the same."""
+        await self._end_stream(signal.SIGKILL)
 
     async def wipe(self) -> None:
         """Remove the whole folder and transcode the idle clip, as at the start and 5 minutes after an end."""
@@ -224,6 +220,12 @@ class SimulatedOwncast:
         except BaseException:
             await self.close()
             raise
+
+    async def _end_stream(self, with_signal: signal.Signals) -> None:
+        await self._end_run(with_signal)
+        self.status.disconnect()
+        self._folder.close_playlists(len(self.variants), self._idle.clip)
+        self.status.stopped()
 
     async def _end_run(self, with_signal: signal.Signals) -> None:
         await self._stop_cleanup()

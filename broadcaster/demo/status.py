@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -97,16 +98,17 @@ class Status:
 
     def _times(self) -> dict[str, Any]:
         return {
-            "lastConnectTime": _rfc3339(self._connected),
-            "lastDisconnectTime": _rfc3339(self._disconnected),
+            "lastConnectTime": _to_the_second(self._connected),
+            "lastDisconnectTime": _to_the_second(self._disconnected),
             "versionNumber": VERSION,
             "streamTitle": self.stream_title,
         }
 
     async def _answer(self, _request: web.Request) -> web.Response:
         # A viewerCount of 0 is left out, as there.
-        answer = {"serverTime": self._clock().isoformat(), **self._times(), "online": self.online}
-        return web.json_response(answer, headers={"Cache-Control": "no-cache, no-store, must-revalidate"})
+        answer = {"serverTime": _rfc3339(self._clock()), **self._times(), "online": self.online}
+        headers = {"Cache-Control": "no-cache, no-store, must-revalidate"}
+        return web.Response(text=_compact(answer) + "\n", content_type="application/json", headers=headers)
 
     def _post(self, kind: str) -> None:
         if self._webhook_url is None:
@@ -118,7 +120,7 @@ class Status:
             "status": {**self._times(), **counts, "online": self.online},
             "streamTitle": self.stream_title,
             "summary": SUMMARY,
-            "timestamp": self._clock().isoformat(),
+            "timestamp": _rfc3339(self._clock()),
         }
         post = asyncio.create_task(self._send(self._webhook_url, {"eventData": data, "type": kind}))
         self._posts.add(post)
@@ -127,10 +129,19 @@ class Status:
     @staticmethod
     async def _send(url: str, event: dict[str, Any]) -> None:
         timeout = aiohttp.ClientTimeout(total=WEBHOOK_WITHIN)
+        headers = {"Content-Type": "application/json"}
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # it is not tried again there either
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=event):
-                pass
+            async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+                await session.post(url, data=_compact(event))
 
 
-def _rfc3339(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat(timespec="seconds")
+def _compact(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
+
+
+def _to_the_second(time: datetime | None) -> str | None:
+    return None if time is None else _rfc3339(time.replace(microsecond=0))

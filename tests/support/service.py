@@ -1,19 +1,30 @@
 """The service as an operator runs it: a process of its own, settings in its environment."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, free_ports, poll
+from broadcaster.demo.children import Child, find_program, free_ports, poll
 
 
 class Service:
-    """``broadcaster run`` against a bucket; ``settings`` overrule and complete its environment."""
+    """``broadcaster run`` against a bucket; ``settings`` overrule and complete its environment.
 
-    def __init__(self, folder: Path, hls_dir: Path, bucket: SeaweedBucket, **settings: str) -> None:
+    ``wrapper`` is a command that runs it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        hls_dir: Path,
+        bucket: SeaweedBucket,
+        wrapper: Sequence[str] = (),
+        **settings: str,
+    ) -> None:
+        self._command = [*wrapper, find_program("broadcaster"), "run"]
         port, admin_port = free_ports(2)
         self.address = f"http://127.0.0.1:{port}"
         self.admin_address = f"http://127.0.0.1:{admin_port}"
@@ -35,7 +46,7 @@ class Service:
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
-        self.child = await Child.start("broadcaster", ["broadcaster", "run"], self.log, env=self.environment)
+        self.child = await Child.start("broadcaster", self._command, self.log, env=self.environment)
         await self.child.until(poll(self.answers), within=30)
 
     async def stop(self) -> int:
@@ -66,10 +77,10 @@ class Service:
 
 @asynccontextmanager
 async def running_service(
-    folder: Path, hls_dir: Path, bucket: SeaweedBucket, **settings: str
+    folder: Path, hls_dir: Path, bucket: SeaweedBucket, wrapper: Sequence[str] = (), **settings: str
 ) -> AsyncIterator[Service]:
     """A service that runs, and is stopped at the end."""
-    service = Service(folder, hls_dir, bucket, **settings)
+    service = Service(folder, hls_dir, bucket, wrapper, **settings)
     try:
         await service.start()
         yield service

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,20 +175,28 @@ async def object_keys(bucket: SeaweedBucket) -> list[str]:
 
 
 @asynccontextmanager
-async def stage(
+async def stage(  # noqa: PLR0913 - what a test can turn
     tmp_path: Path,
     bucket: SeaweedBucket,
     *,
-    segment_seconds: int,
+    segment_seconds: int = 1,
+    owncast: SimulatedOwncast | None = None,
     patient: bool = False,
     availability: Availability | None = None,
+    wrapper: Sequence[str] = (),
     **settings: str,
 ) -> AsyncIterator[Stage]:
-    """Owncast idle, the service following, a viewer watching; objects are kept, to be checked."""
+    """Owncast idle, the service following, a viewer watching; objects are kept, to be checked.
+
+    ``wrapper`` is a command that runs the service.
+    """
     settings = {"BROADCASTER_RETENTION": "keep", **settings}
+    owncast = owncast or SimulatedOwncast(
+        tmp_path / "hls", tmp_path / "owncast", segment_seconds=segment_seconds
+    )
     async with (
-        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=segment_seconds) as owncast,
-        running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
+        owncast,
+        running_service(tmp_path, owncast.hls_dir, bucket, wrapper, **settings) as service,
         watching(service.address, patient=patient, bucket=availability) as watcher,
     ):
         yield Stage(owncast, bucket, service, watcher)

@@ -1,0 +1,118 @@
+"""When a stream is over, and when its playlists have to end although it is not."""
+
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.owncast import RENDITIONS, SimulatedOwncast
+from broadcaster.playlist import MediaPlaylist
+from tests.support.length import SOAK
+from tests.support.stage import VARIANTS, Stage, stage
+
+GRACE = 8.0  # seconds
+KEY_FRAMES = (0, 3, 6, 10, 13, 19, 22, 30)  # seconds, of a source that is passed through
+SCALE = 1 if SOAK else 3
+
+
+async def test_the_grace_time_and_the_next_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """ENDLIST comes after the grace time and not before; the next stream begins with its first segments."""
+    async with stage(tmp_path, bucket, BROADCASTER_END_GRACE_SECONDS=f"{GRACE:g}") as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(3)
+        await on.owncast.stop_streaming()
+        stopped = time.monotonic()
+        await on.drained()
+        await ended(on)
+        assert time.monotonic() - stopped > GRACE
+        before = {variant: on.watcher.last(variant) for variant in VARIANTS}
+        await on.owncast.wipe()
+        await on.owncast.go_live()
+        for variant in VARIANTS:
+            await on.watcher.until_number(variant, before[variant] + 1)
+        await on.owncast.wait_for_segments(3)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        await on.check_zeros()
+        for variant in VARIANTS:
+            first = next(one for one in on.watcher.versions[variant] if one.last > before[variant])
+            assert first.last - before[variant] <= 2  # it was not held back for longer than the next segment
+            assert first.segments[0].discontinuity
+
+
+async def test_an_owncast_that_stays_idle(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Five minutes after an end Owncast shows its idle clip: that it stays ends the stream before the grace."""
+    async with stage(tmp_path, bucket) as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(2)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        await on.owncast.wipe()
+        await ended(on, within=120)
+
+
+async def ended(on: Stage, within: float = 60) -> None:
+    for variant in VARIANTS:
+        await on.watcher.until_ended(variant, within=within)
+
+
+async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """A source that is passed through has segments as long as it likes: no second of picture is lost."""
+    owncast = SimulatedOwncast(
+        tmp_path / "hls",
+        tmp_path / "owncast",
+        segment_seconds=3 // SCALE,
+        variants=RENDITIONS[:1],
+        key_frames=tuple(moment / SCALE for moment in KEY_FRAMES),
+    )
+    async with stage(tmp_path, bucket, owncast=owncast) as on:
+        await owncast.go_live()
+        await owncast.wait_for_segments(2 * len(KEY_FRAMES))
+        await owncast.stop_streaming()
+        await on.watcher.until(
+            lambda: len(set(on.watcher.segments("main"))) == len(owncast.finished), within=60
+        )
+        versions = on.watcher.versions["main"]
+        assert on.watcher.violations == []
+        assert on.watcher.missing == []
+        assert not any(segment.gap for version in versions for segment in version.segments)
+        assert ends(versions) <= 1
+        played = [one.duration.total_seconds() for version in versions for one in version.segments]
+        longest = max(later - earlier for earlier, later in pairwise(KEY_FRAMES)) / SCALE
+        assert max(segment.duration.total_seconds() for segment in played.values()) == pytest.approx(
+            longest, abs=0.2
+        )
+
+
+async def test_a_longer_latency_level_and_fewer_variants(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """What players were told cannot change: the playlists end for a moment, and nothing is lost."""
+    async with stage(tmp_path, bucket) as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(3)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        await on.owncast.go_live(segment_seconds=2)
+        await on.owncast.wait_for_segments(3)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        assert [ends(on.watcher.versions[variant]) for variant in VARIANTS] == [1, 1]
+        assert {on.watcher.versions[variant][-1].target_duration for variant in VARIANTS} == {2}
+        await on.owncast.go_live(variants=RENDITIONS[:1])
+        await on.owncast.wait_for_segments(3)
+        await on.owncast.stop_streaming()
+        await on.watcher.until(lambda: bool(on.watcher.versions.get("main")), within=60)
+        last_of_run = f"{on.owncast.run_id}-2.ts"
+        await on.watcher.until(
+            lambda: any(last_of_run in url for url in on.watcher.segments("main")), within=60
+        )
+        assert on.watcher.violations == []
+        assert on.watcher.missing == []
+        told = [line for line in on.service.log.read_text().splitlines() if "new ones begin at once" in line]
+        assert len(told) == 2
+
+
+def ends(versions: list[MediaPlaylist]) -> int:
+    """How often ENDLIST came."""
+    return sum(after.ended and not before.ended for before, after in pairwise(versions))

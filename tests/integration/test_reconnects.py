@@ -1,0 +1,191 @@
+"""An encoder that comes back, in every way that an Owncast has: players notice a DISCONTINUITY and no more.
+
+In ``make soak`` all latency levels take part, with pauses of up to 90 s.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.owncast import LATENCY_LEVELS, LatencyLevel, SimulatedOwncast
+from broadcaster.playlist import MediaPlaylist, parse
+from tests.support.length import SOAK
+from tests.support.stage import VARIANTS, Stage, stage
+
+# Latency level, and pauses in seconds before the encoder is back; a restart and a kill of Owncast follow.
+FULL = (
+    (LATENCY_LEVELS[0], (0.5, 3, 20)),
+    (LATENCY_LEVELS[1], (90, 0.5)),
+    (LATENCY_LEVELS[2], (3, 20, 90)),
+    (LATENCY_LEVELS[3], (0.5, 3)),
+    (LATENCY_LEVELS[4], (20, 90)),
+)
+SHORT = ((LatencyLevel(1, 10), (0.5, 3)),)
+NOBODY = 65534
+
+Break = Callable[[SimulatedOwncast], Awaitable[object]]
+
+
+async def stop(owncast: SimulatedOwncast) -> None:
+    await owncast.stop_streaming()
+
+
+async def crash(owncast: SimulatedOwncast) -> None:
+    await owncast.crash_encoder()
+
+
+async def restart(owncast: SimulatedOwncast) -> None:
+    await owncast.restart()
+
+
+async def kill(owncast: SimulatedOwncast) -> None:
+    await owncast.restart(with_signal=signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("level", "pauses"), FULL if SOAK else SHORT)
+@pytest.mark.parametrize("user", ["same", "other"])
+async def test_reconnects_restarts_and_kills(
+    tmp_path: Path, bucket: SeaweedBucket, level: LatencyLevel, pauses: tuple[float, ...], user: str
+) -> None:
+    """The window stays whole, numbers and times go on, nothing is lost or doubled, and nothing ends."""
+    breaks = [*zip((stop, crash, stop), pauses, strict=False), (restart, 0.0), (kill, 0.0)]
+    async with on_stage(tmp_path, bucket, user, level) as on:
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(3)
+        await on.drained()
+        for broken, pause in breaks:
+            await come_back(on, broken, pause)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        check_versions(on, discontinuities=len(breaks))
+        await on.check_zeros()
+        warnings = warnings_of(on)
+        assert [line for line in warnings if "permission denied" not in line] == []
+        assert bool(warnings) == (user == "other")  # its closing playlists are for Owncast's user alone
+
+
+async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Shorter segments fit into what players were told: the same playlists go on, twice."""
+    owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=3)
+    async with stage(tmp_path, bucket, owncast=owncast) as on:
+        await owncast.go_live()
+        await owncast.wait_for_segments(2)
+        for seconds in (2, 1):
+            await owncast.stop_streaming()
+            await on.drained()
+            await owncast.go_live(segment_seconds=seconds)
+            await owncast.wait_for_segments(3)
+        await owncast.stop_streaming()
+        await on.drained()
+        check_versions(on, discontinuities=2)
+        await on.check_zeros()
+        assert warnings_of(on) == []
+
+
+async def come_back(on: Stage, broken: Break, pause: float) -> None:
+    """The encoder goes and is back after so many seconds; who waited for a segment meanwhile is answered."""
+    before = {variant: on.watcher.last(variant) for variant in VARIANTS}
+    await broken(on.owncast)
+    await on.drained()
+    after = {variant: on.watcher.last(variant) for variant in VARIANTS}
+    assert all(after[variant] >= before[variant] for variant in VARIANTS)
+    async with aiohttp.ClientSession(on.service.address) as session, asyncio.TaskGroup() as group:
+        waiting = [
+            group.create_task(blocked(session, variant, number + 1)) for variant, number in after.items()
+        ]
+        await asyncio.sleep(pause)  # an encoder is away for this long, which nothing announces
+        await on.owncast.go_live()
+        await on.owncast.wait_for_segments(3)
+        await on.drained()
+    for variant, answer in zip(VARIANTS, waiting, strict=True):
+        playlist = answer.result()
+        new = playlist.segments[after[variant] + 1 - playlist.media_sequence]
+        assert new.discontinuity
+        assert on.owncast.run_id in new.uri
+
+
+async def blocked(session: aiohttp.ClientSession, variant: str, number: int) -> MediaPlaylist:
+    """Ask as players do: a 503 after three target durations is asked again."""
+    while True:
+        url = f"/live/{variant}/playlist.m3u8?_HLS_msn={number}"
+        async with session.get(url) as response:
+            assert response.status in (200, 503)
+            if response.status == 200:
+                playlist = parse(await response.text())
+                assert isinstance(playlist, MediaPlaylist)
+                assert playlist.last >= number
+                return playlist
+
+
+def check_versions(on: Stage, *, discontinuities: int) -> None:
+    """No version had ENDLIST or lists less than the one before it; each break is one DISCONTINUITY."""
+    for variant in VARIANTS:
+        versions = on.watcher.versions[variant]
+        assert not [version for version in versions if version.ended]
+        assert {version.target_duration for version in versions} == {versions[0].target_duration}
+        for before, after in pairwise(versions):
+            assert len(after.segments) >= min(len(before.segments), 10)
+            assert not any(segment.gap for segment in after.segments)
+        last = versions[-1]
+        assert (
+            last.discontinuity_sequence + sum(one.discontinuity for one in last.segments) == discontinuities
+        )
+    numbers = on.watcher.listed
+    assert len(set(numbers.values())) == len(numbers) == len(on.owncast.finished)
+
+
+def warnings_of(on: Stage) -> list[str]:
+    """What an operator is told of trouble."""
+    return [
+        line for line in on.service.log.read_text().splitlines() if " WARNING " in line or " ERROR " in line
+    ]
+
+
+@asynccontextmanager
+async def on_stage(
+    tmp_path: Path, bucket: SeaweedBucket, user: str, level: LatencyLevel
+) -> AsyncIterator[Stage]:
+    """Owncast's user runs the service too, or another does, with Owncast's group and CAP_LEASE alone."""
+    if user == "same":
+        async with stage(tmp_path, bucket, owncast=simulated(tmp_path, level)) as on:
+            yield on
+        return
+    if os.geteuid() or not shutil.which("setpriv"):
+        pytest.skip("to run the service as another user takes root and setpriv")
+    folder, own = folders_of_two_users()
+    lease = ("--inh-caps=-all,+lease", "--ambient-caps=-all,+lease", "--bounding-set=-all,+lease")
+    wrapper = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--groups=0", *lease)
+    try:
+        async with stage(own, bucket, owncast=simulated(folder, level), wrapper=wrapper) as on:
+            yield on
+    finally:
+        shutil.rmtree(folder)
+
+
+def folders_of_two_users() -> tuple[Path, Path]:
+    """Owncast's, and in it one of the service's; pytest's own are for root alone."""
+    folder = Path(tempfile.mkdtemp(prefix="broadcaster-other-"))
+    folder.chmod(0o750)
+    own = folder / "service"
+    own.mkdir()
+    os.chown(own, NOBODY, NOBODY)
+    return folder, own
+
+
+def simulated(folder: Path, level: LatencyLevel) -> SimulatedOwncast:
+    return SimulatedOwncast(
+        folder / "hls",
+        folder / "owncast",
+        segment_seconds=level.segment_seconds,
+        playlist_size=level.playlist_size,
+    )

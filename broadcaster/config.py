@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     max_connections: int = Field(default=10_000, ge=1, alias="BROADCASTER_MAX_CONNECTIONS")
     target_duration: int | None = Field(default=None, ge=1, le=60, alias="BROADCASTER_TARGET_DURATION")
     end_grace: float = Field(default=300, ge=0, alias="BROADCASTER_END_GRACE_SECONDS")
+    owncast_url: HttpUrl | None = Field(default=None, alias="BROADCASTER_OWNCAST_URL")
+    disconnect_grace: float | None = Field(default=None, ge=0, alias="BROADCASTER_DISCONNECT_GRACE_SECONDS")
     drain: float = Field(default=10, ge=0, alias="BROADCASTER_DRAIN_SECONDS")
     spool_limit: ByteSize = Field(default=ByteSize(20 * 2**30), alias="BROADCASTER_SPOOL_LIMIT")
     retention: Annotated[timedelta | None, BeforeValidator(_retention)] = Field(
@@ -129,6 +131,12 @@ class Settings(BaseSettings):
                 f"BROADCASTER_WINDOW_SECONDS: a window of more than {most} s outlives signed URLs"
                 " (BROADCASTER_URLS=presigned)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _need_owncast_for_its_word(self) -> Settings:
+        if self.disconnect_grace is not None and not self.owncast_url:
+            raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
         return self
 
     @property

@@ -6,6 +6,7 @@
     ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
     ├── DemoError               500  a part of the demo cannot be started or has died
     ├── JournalError            500  the journal cannot be used; the process ends with status 2
+    ├── OwncastError            502  Owncast does not say how it is: no answer, or one that cannot be read
     ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
     └── StorageError            503  the bucket did not do what was asked
         ├── StorageUnavailable  503  a passing fault: try again soon
@@ -35,6 +36,12 @@ class DemoError(BroadcasterError):
 
 class JournalError(BroadcasterError):
     """The journal in the state folder is foreign, broken, too new or in use. The message says what to do."""
+
+
+class OwncastError(BroadcasterError):
+    """Owncast gives no answer, or none that can be read. The message is one line and says why."""
+
+    status: ClassVar[int] = 502
 
 
 class PlaylistError(BroadcasterError):

@@ -94,6 +94,24 @@ def test_a_window_that_outlives_signatures(name: str, most: int, monkeypatch: py
     load()
 
 
+def test_owncast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Owncast is asked only where its address is set, and its word ends nothing unless a time is set too."""
+    assert (load().owncast_url, load().disconnect_grace) == (None, None)
+    monkeypatch.setenv("BROADCASTER_OWNCAST_URL", "http://127.0.0.1:8080/")
+    assert (load().owncast_url, load().disconnect_grace) == ("http://127.0.0.1:8080", None)
+    monkeypatch.setenv("BROADCASTER_DISCONNECT_GRACE_SECONDS", "0")
+    assert load().disconnect_grace == 0
+
+
+def test_a_disconnect_grace_without_owncast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time after Owncast's word is of no use where Owncast is not asked, which names both settings."""
+    monkeypatch.setenv("BROADCASTER_DISCONNECT_GRACE_SECONDS", "30")
+    with pytest.raises(ConfigError, match=r"BROADCASTER_DISCONNECT_GRACE_SECONDS.*BROADCASTER_OWNCAST_URL"):
+        load()
+    monkeypatch.setenv("BROADCASTER_OWNCAST_URL", "http://127.0.0.1:8080")
+    assert load().disconnect_grace == 30
+
+
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever required variable is missing is named."""
@@ -121,6 +139,11 @@ def test_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROADCASTER_URLS", "private"),
         ("BROADCASTER_MIRROR", "perhaps"),
         ("BROADCASTER_WINDOW_SECONDS", "604801"),
+        ("BROADCASTER_OWNCAST_URL", "127.0.0.1:8080"),
+        ("BROADCASTER_OWNCAST_URL", "http://127.0.0.1:8080/?x"),
+        ("BROADCASTER_OWNCAST_URL", "http://admin:" + SECRET + "@127.0.0.1:8080"),
+        ("BROADCASTER_DISCONNECT_GRACE_SECONDS", "-1"),
+        ("BROADCASTER_DISCONNECT_GRACE_SECONDS", "soon"),
     ],
 )
 def test_wrong(

@@ -1,0 +1,209 @@
+"""What Owncast says of itself: whether its encoder is connected.
+
+Read from Owncast's own source (``core/stats.go``, ``core/streamState.go``, ``controllers/status.go``):
+``lastConnectTime`` is set as soon as an encoder connects and null again when it has gone. ``online`` alone
+would not do, because it stays false for the first seconds of a connection, 7 at least. A restart of Owncast
+forgets ``lastConnectTime`` and keeps the ``lastDisconnectTime`` that was saved last: an Owncast that was just
+started says "no encoder" of a stream that it never saw leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+
+import aiohttp
+
+from broadcaster.errors import OwncastError
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 2.0  # seconds between two looks
+MIN_INTERVAL = 0.5  # seconds, however often we are asked to look
+TIMEOUT = 2.0  # seconds for an answer, its body included
+MAX_BYTES = 65_536  # of an answer; the usual one has 300
+PATIENCE = 30.0  # seconds without an answer until that is said
+RETURN = 10.0  # seconds that an encoder has to come back to an Owncast that may just have been started
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An answer of ``/api/status``. Times are by Owncast's clock, in whole seconds."""
+
+    connected: bool
+    connected_at: datetime | None  # None while no encoder is connected
+    disconnected_at: datetime | None  # None while one is connected, and before any ever was
+    title: str | None
+    version: str | None
+
+
+class OwncastStatus:
+    """What the Owncast at ``url`` says, as far as it can be known now; ``run`` keeps it up to date.
+
+    ``connected`` is whether an encoder is connected, None while that is not known: there is no answer, or one
+    that cannot be read. ``disconnected_since`` (monotonic) is when Owncast was first seen to say that the
+    encoder has gone, None while its word does not count. ``title`` is the stream's, the latest known;
+    ``fault`` is why the latest look gave no answer.
+
+    An Owncast that does not answer may be starting again, and no encoder can come back to it meanwhile. So
+    after a look without an answer the time begins anew. A fresh Owncast has no encoder until one comes back,
+    so its word counts only when it has lasted for 10 s; at once where ``lastDisconnectTime`` shows that it
+    saw the encoder leave that we knew. An end may be told later for all this, but never one that was none.
+    How long to wait for an Owncast that never answers again is the business of whoever asks.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.connected: bool | None = None
+        self.disconnected_since: float | None = None
+        self.title: str | None = None
+        self.fault: str | None = None
+        self._url = url
+        self._clock = clock
+        self._asked = asyncio.Event()
+        self._connected_at: datetime | None = None
+        self._absent_since: float | None = None  # the first answer in a row without an encoder
+        self._silent_since: float | None = None  # the first look in a row without an answer
+        self._warned = False
+        self._told = False  # what the log says of the encoder
+
+    def ask(self) -> None:
+        """Look at once, or as soon as half a second has passed since the last look."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Look every two seconds, until cancelled."""
+        async with open_session() as session:
+            while True:
+                self._asked.clear()
+                try:
+                    status = await fetch(session, self._url)
+                except OwncastError as error:
+                    self.silent(str(error), self._clock())
+                else:
+                    self.heard(status, self._clock())
+                await asyncio.sleep(MIN_INTERVAL)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(INTERVAL - MIN_INTERVAL):
+                        await self._asked.wait()
+
+    def heard(self, status: Status, now: float) -> None:
+        """Take note of an answer."""
+        if self._warned:
+            logger.info("Owncast answers again")
+        self._warned, self._silent_since, self.fault = False, None, None
+        if status.connected:
+            self._absent_since = self.disconnected_since = None
+            self._connected_at = status.connected_at
+        else:
+            if self._absent_since is None:
+                self._absent_since = now
+            if self._saw_it_leave(status) or now - self._absent_since >= RETURN:
+                self.disconnected_since = self._absent_since
+        self.connected, self.title = status.connected, status.title
+        if status.connected is not self._told:
+            self._told = status.connected
+            logger.info(
+                "Owncast says that the encoder has %s", "connected" if status.connected else "disconnected"
+            )
+
+    def silent(self, fault: str, now: float) -> None:
+        """Take note of a look without an answer, and why there was none."""
+        self.connected = self.disconnected_since = self._absent_since = None
+        self.fault = fault
+        if self._silent_since is None:
+            self._silent_since = now
+        if now - self._silent_since > PATIENCE and not self._warned:
+            self._warned = True
+            logger.warning(
+                "Owncast has not said for %.0f s whether the encoder is connected: %s; "
+                "look at BROADCASTER_OWNCAST_URL",
+                PATIENCE,
+                fault,
+            )
+
+    def _saw_it_leave(self, status: Status) -> bool:
+        """Whether Owncast itself saw the encoder leave whose connection was the last that we knew."""
+        if self._connected_at is None or status.disconnected_at is None:
+            return False
+        return status.disconnected_at >= self._connected_at  # in whole seconds, so that they may be the same
+
+
+@asynccontextmanager
+async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """What Owncast is asked with. Nothing is kept or unpacked: an answer is small, or it is not Owncast's."""
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+        headers={"Accept-Encoding": "identity"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    ) as session:
+        yield session
+
+
+async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
+    """Ask the Owncast at ``url`` once, within the session's time; redirects are not followed.
+
+    Raises OwncastError.
+    """
+    try:
+        async with session.get(f"{url}/api/status", allow_redirects=False) as response:
+            if response.status != HTTPStatus.OK:
+                raise OwncastError(f"/api/status is answered {response.status}")
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise OwncastError("/api/status is answered with more than 64 KiB")
+    except TimeoutError:
+        raise OwncastError(f"there is no answer within {TIMEOUT:.0f} s") from None
+    except aiohttp.ClientConnectorDNSError:
+        raise OwncastError("its name is not known") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
+            raise OwncastError("it refuses connections") from None
+        raise OwncastError(f"it cannot be reached ({type(error).__name__})") from None
+    return parse(bytes(body))
+
+
+def parse(body: bytes) -> Status:
+    """Read an answer of ``/api/status``; raises OwncastError for what is none."""
+    try:
+        found = json.loads(body)
+        online, connected_at = found["online"], _time(found["lastConnectTime"])
+        disconnected_at = _time(found.get("lastDisconnectTime"))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        online = None
+    if not isinstance(online, bool):
+        raise OwncastError("/api/status is not answered as Owncast does")
+    return Status(
+        online or connected_at is not None,
+        connected_at,
+        disconnected_at,
+        _text(found.get("streamTitle")),
+        _text(found.get("versionNumber")),
+    )
+
+
+def _time(value: object) -> datetime | None:
+    """A time of Owncast's (RFC 3339), which has a time zone."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError("a time is no text")
+    time_ = datetime.fromisoformat(value)
+    if time_.tzinfo is None:
+        raise ValueError("a time without a time zone")
+    return time_
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

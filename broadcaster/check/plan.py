@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from broadcaster.check import folders, repair, uplink
+from broadcaster.check import folders, owncast, repair, uplink
 from broadcaster.check.bucket import BucketChecks, Means, from_storage
 from broadcaster.check.doctor import Check, in_thread
 from broadcaster.check.probe import CLEANUP
@@ -34,7 +34,8 @@ class Plan:
     def checks(self, allowed: str | None) -> list[Check]:
         """Everything, in order. ``allowed``: the origin, or ``*``, to open the bucket for; None: no --fix."""
         repairs = self._repairs(allowed) if allowed else []
-        return [*self._of_settings(), *self._of_folders(), *self._of_bucket(), *repairs, *self._of_public()]
+        here = [*self._of_settings(), *self._of_folders(), *self._of_owncast()]
+        return [*here, *self._of_bucket(), *repairs, *self._of_public()]
 
     def _of_settings(self) -> list[Check]:
         checks = [Check("settings", "settings", self._complete)]
@@ -54,6 +55,10 @@ class Plan:
             Check("state-links", "links, not copies", self._links, ("hls-folder", "state-folder")),
             Check("state-room", "room for the spool", self._room, ("state-folder",)),
         ]
+
+    def _of_owncast(self) -> list[Check]:
+        url = self._settings.owncast_url
+        return [Check("owncast", "Owncast", partial(owncast.answers, url))] if url else []
 
     def _of_bucket(self) -> list[Check]:
         bucket = self._bucket

@@ -1,7 +1,8 @@
 """The way of a segment, from the source to the channel.
 
 ``flow`` keeps the order, ``lane`` is one variant's way, ``transfer`` decides what becomes of a segment,
-``uploader`` gets one file into the bucket, and ``neighbours`` says what they need of others.
+``uploader`` gets one file into the bucket, ``departure`` judges whether the encoder has left for good, and
+``neighbours`` says what they need of others.
 """
 
 from broadcaster.pipeline.flow import Pipeline

@@ -24,8 +24,9 @@ from broadcaster.discovery import (
     VariantsListed,
 )
 from broadcaster.events import Observer, SegmentDiscovered
+from broadcaster.pipeline.departure import has_left
 from broadcaster.pipeline.lane import Lane, Waiting, key_of, map_key_of
-from broadcaster.pipeline.neighbours import Keeper, Notebook, SegmentSource
+from broadcaster.pipeline.neighbours import Encoder, Keeper, Notebook, SegmentSource
 from broadcaster.pipeline.transfer import Transfer, changed
 from broadcaster.pipeline.uploader import Uploader
 
@@ -40,7 +41,7 @@ class Pipeline:
     """Takes what the source reports to the channel, by way of the bucket.
 
     ``prefix`` begins every object key; ``end_grace`` is how many seconds without a new segment end the
-    stream for viewers.
+    stream for viewers, ``disconnect_grace`` how many since the ``encoder`` has gone, where that is known.
     """
 
     def __init__(  # noqa: PLR0913 - the seams to all its neighbours
@@ -53,6 +54,8 @@ class Pipeline:
         *,
         prefix: str,
         end_grace: float,
+        encoder: Encoder | None = None,
+        disconnect_grace: float | None = None,
     ) -> None:
         self.last_tick = time.monotonic()
         self.draining = False
@@ -63,6 +66,8 @@ class Pipeline:
         self._observe = observe
         self._transfer = Transfer(uploader, spool, observe, prefix)
         self._end_grace = end_grace
+        self._encoder = encoder
+        self._disconnect_grace = disconnect_grace
         self._group = asyncio.TaskGroup()
         self._lanes: dict[str, Lane] = {}
         self._on_the_way: dict[str, Waiting] = {}  # by object key, oldest first
@@ -223,7 +228,8 @@ class Pipeline:
             return
         # A grace time shorter than it takes to see the next segment would end the stream after each.
         grace = max(self._end_grace, LATE_TARGET_DURATIONS * (self._channel.target_duration or 0))
-        if self._source_is_idle or now - self._last_segment > grace:
+        left = has_left(self._encoder, self._disconnect_grace, self._last_segment, now)
+        if self._source_is_idle or now - self._last_segment > grace or left:
             self._channel.end()
 
 

@@ -45,3 +45,15 @@ class Notebook(Protocol):
 
     def save(self) -> None:
         """Try again to write what could not be written."""
+
+
+class Encoder(Protocol):
+    """What is known of the encoder from elsewhere."""
+
+    @property
+    def connected(self) -> bool | None:
+        """Whether it is connected; None while that is not known."""
+
+    @property
+    def disconnected_since(self) -> float | None:
+        """Since when it is known to have gone (monotonic); None while it is not."""

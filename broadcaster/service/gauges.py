@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from broadcaster.channel import State
 from broadcaster.metrics import Metrics
 from broadcaster.service.parts import Parts
@@ -36,3 +38,9 @@ def add_gauges(metrics: Metrics, parts: Parts) -> None:
             lambda: {"done": mirror.writes, "failed": mirror.failures},
         )
         metrics.watch("mirror_behind", "Playlists not up to date in the bucket", lambda: mirror.behind)
+    if owncast := parts.owncast:
+        metrics.watch(
+            "owncast_connected",
+            "1 while Owncast says that the encoder is connected, 0 while it says that it is not, else NaN",
+            lambda: math.nan if owncast.connected is None else owncast.connected,
+        )

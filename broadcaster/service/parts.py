@@ -14,6 +14,7 @@ from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
 from broadcaster.journal import Journal, Recalled
 from broadcaster.mirror import Mirror
+from broadcaster.owncast import OwncastStatus
 from broadcaster.pipeline import Pipeline, Uploader, map_key_of
 from broadcaster.retention import Sweeper
 from broadcaster.source import Source
@@ -51,6 +52,7 @@ class Parts:
             ledger=journal,
             memory=recalled.channel,
         )
+        self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
         self.pipeline = Pipeline(
             Uploader(store, observe, now),
             self.spool,
@@ -59,6 +61,8 @@ class Parts:
             observe,
             prefix=settings.prefix,
             end_grace=settings.end_grace,
+            encoder=self.owncast,
+            disconnect_grace=settings.disconnect_grace,
         )
         self._resume(recalled)
         self.source = Source(settings.hls_dir, now, recalled.source)

@@ -101,6 +101,8 @@ def _start_helpers(
     }
     if parts.mirror:
         work["mirror"] = parts.mirror.run()
+    if parts.owncast:
+        work["owncast"] = parts.owncast.run()
     return [group.create_task(one, name=name) for name, one in work.items()]
 
 
@@ -112,7 +114,8 @@ async def _listeners(
     dashboard = Dashboard(
         settings.dashboard_dir, settings.viewer_dir / "vendor", history, settings.egress_price
     )
-    operator = make_operator_app(parts.channel, parts.health, registry, dashboard)
+    ask_owncast = parts.owncast.ask if parts.owncast else None
+    operator = make_operator_app(parts.channel, parts.health, registry, dashboard, ask_owncast)
     options = _public_options(settings, parts, dashboard)
     public = make_public_app(parts.channel, parts.health, bulletin, registry, options)
     async with (

@@ -55,6 +55,14 @@ class FakeSource:
             await handle(await self.events.get())
 
 
+class FakeEncoder:
+    """An encoder that is said to be connected, or to have gone."""
+
+    def __init__(self) -> None:
+        self.connected: bool | None = True
+        self.disconnected_since: float | None = None
+
+
 def segment_of(  # noqa: PLR0913 - a segment has that many properties
     path: Path | None,
     *,

@@ -1,6 +1,7 @@
 """The way of a segment, with a bucket in memory."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,15 +17,32 @@ from broadcaster.journal import Journal
 from broadcaster.pipeline import Pipeline, Uploader
 from broadcaster.playlist import MediaPlaylist, Variant, parse
 from broadcaster.spool import Spool
-from tests.support.fakes import FakeSource, FakeStore, segment_of
+from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of
 from tests.support.hls_writer import PACKET
+
+
+class CountingJournal(Journal):
+    """Counts the pipeline's ticks, each of which saves."""
+
+    saved = 0
+    on_save: Callable[[], None]
+
+    def save(self) -> None:
+        super().save()
+        self.saved += 1
+        self.on_save()
 
 
 class Line:
     """A running pipeline and what it did."""
 
     def __init__(
-        self, folder: Path, end_grace: float = 300, limit: int = 10**9, store: FakeStore | None = None
+        self,
+        folder: Path,
+        end_grace: float = 300,
+        limit: int = 10**9,
+        store: FakeStore | None = None,
+        disconnect_grace: float | None = None,
     ) -> None:
         self.folder = folder
         self.store = store or FakeStore()
@@ -35,8 +53,10 @@ class Line:
         self.channel = Channel(10, self.clock, self.observe)
         self.uploader = Uploader(self.store, self.observe, self.clock)
         self.spool = Spool(folder / "spool", limit)
-        self.journal = Journal(folder / "state", self.clock)
+        self.journal = CountingJournal(folder / "state", self.clock)
+        self.journal.on_save = self.changed.set
         self.stop = asyncio.Event()
+        self.encoder = FakeEncoder()
         self.pipeline = Pipeline(
             self.uploader,
             self.spool,
@@ -45,6 +65,8 @@ class Line:
             self.observe,
             prefix="live",
             end_grace=end_grace,
+            encoder=self.encoder,
+            disconnect_grace=disconnect_grace,
         )
 
     def clock(self) -> datetime:
@@ -74,6 +96,11 @@ class Line:
 
     async def until_published(self, count: int) -> None:
         await self.until(lambda: len(self.published()) >= count)
+
+    async def several_ticks(self, count: int = 5) -> None:
+        """Wait until the pipeline has looked so often whether the stream is over."""
+        last = self.journal.saved
+        await self.until(lambda: self.journal.saved >= last + count)
 
     def published(self) -> list[str]:
         return [
@@ -108,6 +135,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadcaster.pipeline.uploader.BACKOFF_PERMANENT", 0.001)
     monkeypatch.setattr("broadcaster.pipeline.flow.TICK", 0.01)
     monkeypatch.setattr("broadcaster.pipeline.flow.LATE_TARGET_DURATIONS", 0)
+    monkeypatch.setattr("broadcaster.pipeline.departure.FLUSH", 0.01)
 
 
 async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
@@ -288,6 +316,33 @@ async def test_the_stream_ends_after_the_grace_time(tmp_path: Path) -> None:
     playlist = line.playlist()
     assert playlist.media_sequence == 2
     assert [segment.discontinuity for segment in playlist.segments] == [True]
+
+
+async def test_an_encoder_that_has_gone_ends_the_stream(tmp_path: Path) -> None:
+    """Where the operator wants it, that ends the stream before the grace time, after what is on its way."""
+    async with running(Line(tmp_path, disconnect_grace=0)) as line:
+        line.discover(line.file("0.ts"), number=0)
+        await line.until_published(1)
+        gate = line.store.gates["1.ts"] = asyncio.Event()
+        line.discover(line.file("1.ts"), number=1)
+        await line.until(lambda: "live/run0/0/1.ts" in line.store.puts)
+        line.encoder.connected, line.encoder.disconnected_since = False, time.monotonic()
+        await line.several_ticks()
+        assert line.channel.state is State.LIVE
+        gate.set()
+        await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
+    assert line.published() == ["0.ts", "1.ts"]
+    assert line.playlist().ended
+
+
+async def test_an_encoder_that_has_gone_may_come_back(tmp_path: Path) -> None:
+    """Unless a time is set for it, the word that the encoder has gone ends nothing before the grace time."""
+    async with running(Line(tmp_path)) as line:
+        line.discover(line.file("0.ts"), number=0)
+        await line.until_published(1)
+        line.encoder.connected, line.encoder.disconnected_since = False, time.monotonic()
+        await line.several_ticks()
+        assert line.channel.state is State.LIVE
 
 
 async def test_an_idle_owncast_ends_the_stream(tmp_path: Path) -> None:

@@ -1,0 +1,198 @@
+"""Owncast asked over HTTP: its answers, what may come in their place, its webhooks, and the doctor."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from pytest_aiohttp.plugin import AiohttpClient
+
+from broadcaster.channel import Channel
+from broadcaster.check.owncast import answers
+from broadcaster.demo.children import free_ports
+from broadcaster.errors import OwncastError
+from broadcaster.owncast import OwncastStatus, fetch, open_session
+from broadcaster.web import HealthReport, make_operator_app
+from tests.support.doctor import listening
+from tests.support.fakes import START
+from tests.support.owncast_api import VERSION, FakeOwncast, fake_owncast, status
+
+
+@pytest.fixture
+async def owncast() -> AsyncIterator[FakeOwncast]:
+    async with fake_owncast() as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadcaster.owncast.INTERVAL", 0.02)
+    monkeypatch.setattr("broadcaster.owncast.MIN_INTERVAL", 0.01)
+
+
+@asynccontextmanager
+async def following(url: str) -> AsyncIterator[OwncastStatus]:
+    known = OwncastStatus(url)
+    task = asyncio.create_task(known.run())
+    try:
+        yield known
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+
+async def test_the_life_of_a_stream(owncast: FakeOwncast) -> None:
+    """A connection is seen before the stream is shown, and the encoder's going at once."""
+    async with following(owncast.url) as known:
+        assert (known.connected, known.disconnected_since, known.title) == (None, None, None)
+        await owncast.until_heard()
+        assert (known.connected, known.title, known.fault) == (False, "A title", None)
+        for step in (owncast.connect, owncast.show):
+            step()
+            await owncast.until_heard()
+            assert (known.connected, known.disconnected_since) == (True, None)
+        owncast.disconnect()
+        await owncast.until_heard()
+        since = known.disconnected_since
+        assert since is not None
+        await owncast.until_heard()
+        assert (known.connected, known.disconnected_since) == (False, since)
+        owncast.connect()
+        await owncast.until_heard()
+        assert (known.connected, known.disconnected_since) == (True, None)
+        owncast.restart()
+        await owncast.until_heard()
+        assert (known.connected, known.disconnected_since) == (False, None)
+
+
+async def test_faults(owncast: FakeOwncast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with an answer, nothing is known then, and why; the next good answer counts again."""
+    monkeypatch.setattr("broadcaster.owncast.TIMEOUT", 0.1)
+    elsewhere: list[str] = []
+    released = asyncio.Event()
+
+    async def other(request: web.Request) -> web.Response:
+        elsewhere.append(request.path)
+        return web.json_response(status(online=True))
+
+    async def fail(_: web.Request) -> web.Response:
+        return web.Response(status=500)
+
+    async def hang(_: web.Request) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    async def stall(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"online":')
+        return await hang(request)
+
+    async def too_much(_: web.Request) -> web.Response:
+        return web.json_response({**status(online=True, connected=START), "streamTitle": "x" * 65_536})
+
+    async def packed(_: web.Request) -> web.Response:
+        response = web.json_response(status(online=True, connected=START))
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async with listening(other) as target, following(owncast.url) as known:
+
+        async def redirect(_: web.Request) -> web.Response:
+            raise web.HTTPFound(f"{target}/api/status")
+
+        for answer, why in [
+            (fail, "answered 500"),
+            (hang, "no answer within"),
+            (stall, "no answer within"),
+            (too_much, "more than 64 KiB"),
+            (packed, "as Owncast does"),
+            (redirect, "answered 302"),
+        ]:
+            owncast.answer = None
+            owncast.connect()
+            await owncast.until_heard()
+            assert (known.connected, known.fault) == (True, None)
+            owncast.answer = answer
+            await owncast.until_heard()
+            assert (known.connected, known.disconnected_since) == (None, None)
+            assert why in str(known.fault)
+            assert known.title == "A title"
+        released.set()
+    assert elsewhere == []
+
+
+async def test_nobody_there() -> None:
+    """An address where nothing listens, or that cannot be one, is a fault with its reason."""
+    (port,) = free_ports(1)
+    async with open_session() as session:
+        for url, why in [
+            (f"http://127.0.0.1:{port}", "refuses connections"),
+            ("http://127.0.0.1:99999", "cannot be reached"),
+            ("http://no-such-name.invalid", "not known"),
+            (f"http://{'a' * 64}.example", "cannot be reached"),
+        ]:
+            with pytest.raises(OwncastError, match=why):
+                await fetch(session, url)
+
+
+async def test_asking(owncast: FakeOwncast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for a look, it looks at once; many askings at a time are one look."""
+    monkeypatch.setattr("broadcaster.owncast.INTERVAL", 3600)
+    seen = asyncio.Event()
+
+    async def hold(_: web.Request) -> web.Response:
+        await seen.wait()
+        return web.json_response(owncast.status)
+
+    owncast.answer = hold
+    async with following(owncast.url) as known:
+        await owncast.until_asked(1)
+        for _ in range(10):
+            known.ask()
+        seen.set()
+        await owncast.until_asked(2)
+        owncast.connect()
+        known.ask()
+        await owncast.until_asked(3)
+        known.ask()
+        await owncast.until_asked(4)
+        assert known.connected
+        assert owncast.requests == 4
+
+
+async def test_webhook(aiohttp_client: AiohttpClient) -> None:
+    """Whatever is posted, it makes us ask and nothing else; too much of it is refused."""
+    asked: list[bool] = []
+    channel = Channel(6, lambda: START, lambda _: None)
+
+    def app(**options: object) -> web.Application:
+        report = HealthReport("offline", 0, None)
+        return make_operator_app(channel, lambda: report, CollectorRegistry(), **options)  # type: ignore[arg-type]
+
+    client = await aiohttp_client(app(ask_owncast=lambda: asked.append(True)))
+    for body in (b'{"type": "STREAM_STOPPED", "eventData": {}}', b"", b"\xff" * 65_000):
+        assert (await client.post("/owncast/webhook", data=body)).status == 204
+    assert len(asked) == 3
+    assert (await client.post("/owncast/webhook", data=b"x" * 70_000)).status == 413
+    assert (await client.get("/owncast/webhook")).status == 405
+    assert len(asked) == 3
+    without = await aiohttp_client(app())
+    assert (await without.post("/owncast/webhook", data=b"{}")).status == 404
+
+
+async def test_check(owncast: FakeOwncast) -> None:
+    """The doctor says which version answers; that none does is a warning, which names the setting."""
+    found = await answers(owncast.url)
+    assert (found.verdict, found.message) == ("ok", f"version {VERSION} answers; no encoder is connected")
+    owncast.connect()
+    owncast.status["versionNumber"] = "1\n\x1b[2J"
+    found = await answers(owncast.url)
+    assert found.message == "version 1\\n\\x1b[2J answers; an encoder is connected"
+    owncast.status = {"status": "ok"}
+    found = await answers(owncast.url)
+    assert (found.verdict, "as Owncast does" in found.message) == ("warning", True)
+    assert "BROADCASTER_OWNCAST_URL" in found.remedy

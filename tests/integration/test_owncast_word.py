@@ -1,0 +1,91 @@
+"""The service beside an Owncast that says whether its encoder is connected."""
+
+import asyncio
+import math
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from tests.support.doctor import examine, settings_of
+from tests.support.hls_writer import HlsWriter
+from tests.support.owncast_api import VERSION, fake_owncast
+from tests.support.service import Service, running_service
+
+
+async def text_of(url: str) -> str:
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return await response.text()
+
+
+async def connected(service: Service) -> float:
+    """The metric."""
+    families = text_string_to_metric_families(await text_of(f"{service.admin_address}/metrics"))
+    return next(one.samples[0].value for one in families if one.name == "broadcaster_owncast_connected")
+
+
+async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Five minutes before the grace time is over, a webhook has Owncast asked, and its answer is the end.
+
+    Before, a restart of Owncast with the encoder back at once is nothing.
+    """
+    writer = HlsWriter(tmp_path / "hls" / "0")
+    writer.write(range(3))
+
+    async def fail(_: web.Request) -> web.Response:
+        return web.Response(status=503)
+
+    async with fake_owncast() as owncast:
+        owncast.connect()
+        settings = {
+            "BROADCASTER_OWNCAST_URL": owncast.url,
+            "BROADCASTER_DISCONNECT_GRACE_SECONDS": "0",
+        }
+        async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+            playlist = f"{service.address}/live/playlist.m3u8"
+
+            async def shows(text: str) -> bool:
+                return text in await text_of(playlist)
+
+            async def says(value: float) -> bool:
+                found = await connected(service)
+                return found == value or (math.isnan(found) and math.isnan(value))
+
+            async with asyncio.timeout(60):
+                await poll(lambda: shows(writer.name(2)))
+                await poll(lambda: says(1))
+                owncast.answer = fail
+                await poll(lambda: says(math.nan))
+                owncast.answer = None
+                owncast.restart()
+                await poll(lambda: says(0))
+                owncast.connect()
+                await poll(lambda: says(1))
+                owncast.show()
+                writer.write(range(4))
+                await poll(lambda: shows(writer.name(3)))
+                assert not await shows("#EXT-X-ENDLIST")
+                owncast.disconnect()
+                async with aiohttp.ClientSession() as session:
+                    hook = f"{service.admin_address}/owncast/webhook"
+                    async with session.post(hook, json={"type": "STREAM_STOPPED"}) as response:
+                        assert response.status == 204
+                await poll(lambda: shows("#EXT-X-ENDLIST"))
+                assert await connected(service) == 0
+        log = service.log.read_text()
+    assert log.count("Owncast says that the encoder has connected") == 2
+    assert log.count("Owncast says that the encoder has disconnected") == 2
+
+
+async def test_check_has_a_row_for_it(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Where its address is set the doctor says which Owncast answers; where it is not, nothing of it."""
+    async with fake_owncast() as owncast:
+        settings = settings_of(tmp_path, bucket, BROADCASTER_OWNCAST_URL=owncast.url)
+        found = await examine(tmp_path, settings, "--json")
+        found.says("owncast", "ok", f"version {VERSION} answers; no encoder is connected", "")
+    gone = await examine(tmp_path, settings, "--json")
+    gone.says("owncast", "warning", "it refuses connections", "BROADCASTER_OWNCAST_URL")
+    assert "owncast" not in (await examine(tmp_path, settings_of(tmp_path, bucket), "--json")).checks

@@ -190,9 +190,12 @@ def _keys(variant: str, lines: list[str]) -> list[SegmentKey]:
 
 
 def _create(path: Path) -> FileIO:
-    # Unbuffered: what has come is on disk for all to see, as it is with Owncast.
+    # Unbuffered: what has come is on disk for all to see, as it is with Owncast. A file that is there keeps
+    # its mode: the idle clip's playlist over a closing one is for its owner's eyes alone too.
+    is_new = not path.exists()
     file = path.open("wb", buffering=0)
-    path.chmod(FILE_MODE)  # whatever the umask
+    if is_new:
+        path.chmod(FILE_MODE)  # whatever the umask
     return file
 
 

@@ -137,8 +137,12 @@ class SimulatedOwncast:
             self.encoder = None
 
     async def restart(self, *, with_signal: signal.Signals = signal.SIGTERM) -> None:
-        """Shut down and come up again: an encoder may connect while the idle clip is being transcoded."""
+        """Shut down and come up again."""
         await self.shut_down(with_signal=with_signal)
+        await self.start_again()
+
+    async def start_again(self) -> None:
+        """Come up after ``shut_down``: an encoder may connect while the idle clip is being transcoded."""
         await self._come_up()
         self._folder.empty()
         self._folder.prepare(len(self.variants))

@@ -79,7 +79,13 @@ async def test_page_plays_from_the_bucket_and_the_service_sees_nobody(
     async with (
         static_site(site) as address,
         SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
-        running_service(tmp_path, tmp_path / "hls", bucket, BROADCASTER_MIRROR="true") as service,
+        running_service(
+            tmp_path,
+            tmp_path / "hls",
+            bucket,
+            BROADCASTER_MIRROR="true",
+            BROADCASTER_END_GRACE_SECONDS="10",
+        ) as service,
     ):
         traffic = Traffic(page)
         with no_complaints(page):
@@ -91,7 +97,6 @@ async def test_page_plays_from_the_bucket_and_the_service_sees_nobody(
             await page.screenshot(path=tmp_path / "live.png")
             await owncast.stop_streaming()
             await taken_in(owncast, bucket.public_url)
-            await owncast.wipe()
             await until(page, is_("offline"), 60)
         families = text_string_to_metric_families(await metrics(service))
         (requests,) = (family for family in families if family.name == "broadcaster_requests")

@@ -26,10 +26,14 @@ async def test_page_outlives_the_broadcaster_and_the_bucket(
     """The broadcaster is killed and started again, then the bucket: the page is live again by itself."""
     traffic = Traffic(page)
     availability = Availability()
-    settings = {"BROADCASTER_VIEWER_MODE": mode}
     with no_complaints(page):
         async with stage(
-            tmp_path, bucket, segment_seconds=2, patient=True, availability=availability, **settings
+            tmp_path,
+            bucket,
+            segment_seconds=2,
+            patient=True,
+            availability=availability,
+            BROADCASTER_VIEWER_MODE=mode,
         ) as on:
             await on.owncast.go_live()
             await on.owncast.wait_for_segments(6)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -127,40 +128,64 @@ class Chaos:
         self.done["bucket killed"] += 1
 
     async def _restart_encoder(self, chance: random.Random) -> None:
-        if chance.random() < 0.5:
-            self.say("encoder crashes and comes back")
-            await self._on.owncast.crash_encoder()
-        else:
-            self.say("encoder stops and comes back")
-            await self._on.owncast.stop_streaming()
-        await asyncio.sleep(chance.uniform(0.0, 1.0))
-        await self._on.owncast.go_live()
+        how = chance.choice((self._crash, self._stop, self._restart_owncast, self._kill_owncast))
+        async with self._service_is_mine:
+            await how()
+            await asyncio.sleep(chance.uniform(0.0, 1.0))
+            await self._on.owncast.go_live()
         self.done["encoder restarted"] += 1
 
-    async def _end_and_wipe(self, chance: random.Random) -> None:
-        """The wipe waits until all was taken in: what nobody could have seen cannot be saved."""
-        self.say("stream ends")
+    async def _crash(self) -> None:
+        self.say("encoder crashes and comes back")
+        await self._on.owncast.crash_encoder()
+        await self._taken_in()
+
+    async def _stop(self) -> None:
+        self.say("encoder stops and comes back")
         await self._on.owncast.stop_streaming()
-        async with asyncio.timeout(TAKEN_WITHIN):
-            await poll(self._all_taken_in)
-        self.say("folder is wiped")
-        await self._on.owncast.wipe()
-        await asyncio.sleep(chance.uniform(0.0, 2.0))
-        self.say("a new stream begins")
-        await self._on.owncast.go_live()
+        await self._taken_in()
+
+    async def _restart_owncast(self) -> None:
+        self.say("Owncast is restarted")
+        await self._on.owncast.shut_down()
+        await self._taken_in()
+        await self._on.owncast.start_again()
+
+    async def _kill_owncast(self) -> None:
+        self.say("Owncast is killed and comes back")
+        await self._on.owncast.shut_down(with_signal=signal.SIGKILL)
+        await self._taken_in()
+        await self._on.owncast.start_again()
+
+    async def _end_and_wipe(self, chance: random.Random) -> None:
+        self.say("stream ends")
+        async with self._service_is_mine:
+            await self._on.owncast.stop_streaming()
+            await self._taken_in()
+            self.say("folder is wiped")
+            await self._on.owncast.wipe()
+            await asyncio.sleep(chance.uniform(0.0, 2.0))
+            self.say("a new stream begins")
+            await self._on.owncast.go_live()
         self.done["folder wiped"] += 1
 
+    async def _taken_in(self) -> None:
+        """Wait until the service has all that is finished: nobody can save what the next start removes.
+
+        The service is not killed meanwhile.
+        """
+        async with asyncio.timeout(TAKEN_WITHIN):
+            await poll(self._all_taken_in)
+
     async def _all_taken_in(self) -> bool:
-        """Whether the service has everything; it is asked with no disaster of its own in between."""
-        async with self._service_is_mine:
-            missing = set(self._on.owncast.finished) - self._spooled() - self._listed()
-            if missing and self._availability.up.is_set():  # viewers do not see all that is published at once
-                with contextlib.suppress(BotoCoreError, ClientError):
-                    missing -= {url_key(key) for key in await object_keys(self._on.bucket)}
-            if missing:
-                return False
-            await self._on.service.health()  # it has finished what it was doing when its files were looked at
-            return True
+        missing = set(self._on.owncast.finished) - self._spooled() - self._listed()
+        if missing and self._availability.up.is_set():  # viewers do not see all that is published at once
+            with contextlib.suppress(BotoCoreError, ClientError):
+                missing -= {url_key(key) for key in await object_keys(self._on.bucket)}
+        if missing:
+            return False
+        await self._on.service.health()  # it has finished what it was doing when its files were looked at
+        return True
 
     def _spooled(self) -> set[SegmentKey]:
         spool = Path(self._on.service.environment["BROADCASTER_STATE_DIR"], "spool")

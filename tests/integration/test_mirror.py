@@ -48,7 +48,12 @@ async def on_air(
     tmp_path: Path, bucket: SeaweedBucket, **settings: str
 ) -> AsyncIterator[tuple[SimulatedOwncast, Service, Watcher]]:
     """A stream of 1-second segments, and a viewer who knows the bucket alone."""
-    settings = {"BROADCASTER_MIRROR": "true", "BROADCASTER_WINDOW_SEGMENTS": "6", **settings}
+    settings = {
+        "BROADCASTER_MIRROR": "true",
+        "BROADCASTER_WINDOW_SEGMENTS": "6",
+        "BROADCASTER_END_GRACE_SECONDS": "10",
+        **settings,
+    }
     async with (
         SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1) as owncast,
         running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
@@ -83,7 +88,6 @@ async def test_a_stream_without_the_service(tmp_path: Path, bucket: SeaweedBucke
 
         await owncast.stop_streaming()
         await taken_in(owncast, bucket.public_url)
-        await owncast.wipe()
         await watcher.until_ended("0")
         await watcher.until_ended("1")
         original = await read(f"{service.address}/live/0/playlist.m3u8")
@@ -193,7 +197,6 @@ async def test_writes_that_do_not_get_through(tmp_path: Path, bucket: SeaweedBuc
             assert set(await proxy.let_go()) == {412}
         await owncast.stop_streaming()
         await taken_in(owncast, bucket.public_url)
-        await owncast.wipe()
         await watcher.until_ended("0", within=60)
         await watcher.until_ended("1", within=60)
         log = service.log.read_text()

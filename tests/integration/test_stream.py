@@ -12,7 +12,7 @@ from tests.support.hls_writer import PACKET
 from tests.support.length import seconds
 from tests.support.service import Service, running_service
 from tests.support.stage import stage
-from tests.support.watcher import Watcher, watching
+from tests.support.watcher import watching
 
 LONG = seconds(120, 40)
 
@@ -44,41 +44,6 @@ async def read_with_ffmpeg(url: str, start: int) -> None:
     _, complaints = await reader.communicate()
     assert complaints == b""
     assert reader.returncode == 0
-
-
-async def test_encoder_restarts_ends_and_starts_again(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """A reconnect, a crash, an end with a wiped folder and a new stream: numbers go on, nothing is lost."""
-    async with stage(tmp_path, bucket, segment_seconds=1) as on:
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(8)
-        await on.owncast.stop_streaming()
-        await on.owncast.go_live("re-connect_ed-1")
-        await on.owncast.wait_for_segments(8)
-        await on.drained()
-        assert discontinuities(on.watcher, "0") == discontinuities(on.watcher, "1") == 1
-        await on.owncast.crash_encoder()
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(5)
-        await on.owncast.stop_streaming()
-        await on.drained()
-        assert not on.watcher.versions["0"][-1].ended
-        await on.owncast.wipe()
-        await on.watcher.until_ended("0")
-        await on.watcher.until_ended("1")
-        last = on.watcher.last("0")
-        await on.owncast.go_live()
-        await on.watcher.until_number("0", last + 3)
-        await on.owncast.wait_for_segments(5)
-        await on.owncast.stop_streaming()
-        await on.drained()
-        assert discontinuities(on.watcher, "0") == discontinuities(on.watcher, "1") == 3
-        await on.check_bucket()
-
-
-def discontinuities(watcher: Watcher, variant: str) -> int:
-    """The discontinuity number of the newest segment."""
-    playlist = watcher.versions[variant][-1]
-    return playlist.discontinuity_sequence + sum(segment.discontinuity for segment in playlist.segments)
 
 
 async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: SeaweedBucket) -> None:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from broadcaster.channel import Channel
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.web.health import CHANNEL
+from broadcaster.web.offsets import EncoderOffsets
 
 HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
 SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
@@ -50,13 +51,14 @@ class Bulletin:
         self._serial = int(time.time()) * 1000
         self._news: deque[News] = deque(maxlen=REMEMBERED_NEWS)
         self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
+        self._offsets = EncoderOffsets()
         self._changed = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         match event:
             case SegmentPublished():
-                segment = _segment(event)
+                segment = _segment(event, self._offsets.note(event))
                 self._segments.append(segment)
                 self._add("segment", segment)
             case StreamStarted(variants=variants, target_duration=target_duration, run=run, at=at):
@@ -179,7 +181,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _segment(event: SegmentPublished) -> dict[str, Any]:
+def _segment(event: SegmentPublished, offset: timedelta | None) -> dict[str, Any]:
     segment = event.segment
     return {
         "variant": event.variant,
@@ -189,6 +191,8 @@ def _segment(event: SegmentPublished) -> dict[str, Any]:
         "mapUrl": segment.map_uri,
         "duration": segment.duration.total_seconds(),
         "programDateTime": _milliseconds(segment.program_date_time),
+        # By how much the encoder's times are ahead of ours, in milliseconds.
+        "encoderOffset": None if offset is None else round(offset.total_seconds() * 1000, 1),
         "size": event.size,
         "sha256": event.sha256,
         "gap": segment.gap,

@@ -53,6 +53,7 @@ async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> Non
     assert segment["sha256"] == "abc"
     assert segment["size"] == 1000
     assert segment["programDateTime"] == site.now.timestamp() * 1000
+    assert segment["encoderOffset"] == 4000  # four seconds of video, finished when it began
     second, started = await next_event(stream)
     assert (second["event"], started["variants"], started["run"]) == ("started", ["0"], "r")
     assert int(second["id"]) == int(first["id"]) + 1

@@ -39,6 +39,8 @@ export function createCatalog(most = MOST) {
     },
     /** The encoder run of the newest segment, null before there is any. */
     run: () => newest?.run ?? null,
+    /** By how many ms the times of this segment are ahead of the server's clock, 0 when that is not told. */
+    encoderOffset: (url) => byUrl.get(url)?.encoderOffset ?? 0,
     /** How long segments are at the moment, in seconds, null before there is any. The last of a run is shorter. */
     duration: () => (durations.length ? Math.max(...durations) : null),
   });

@@ -55,6 +55,7 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
     told,
     /** How long its segments are, in seconds, null when it has not told. */
     duration: catalog.duration,
+    encoderOffset: catalog.encoderOffset,
     played: journey.played,
     mode,
     async setMode(chosen) {

@@ -23,6 +23,7 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
   let failing = false;
   let retry = 0;
   let distance = null;
+  let playing = null; // the address of the segment on screen
   let mode = feed.mode();
 
   /** Follows the mode and the length of the segments; `target` in seconds. */
@@ -58,7 +59,10 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
     if (details.advanced) advancedAt = now();
   });
   hls.on(Events.FRAG_LOADED, tellLevel);
-  hls.on(Events.FRAG_CHANGED, (_event, { frag }) => feed.played(frag.url));
+  hls.on(Events.FRAG_CHANGED, (_event, { frag }) => {
+    playing = frag.url;
+    feed.played(frag.url);
+  });
   hls.on(Events.MEDIA_ENDED, () => {
     if (!live) tell.over("ended");
   });
@@ -68,6 +72,12 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
     if (/^(manifest|level)Load/.test(error.details)) failing = true;
     if (error.fatal) repair(error);
   });
+
+  /** From the camera to the screen, in seconds: the playlist tells the encoder's time, the server by how much it is wrong. */
+  function delay() {
+    const date = hls.playingDate;
+    return date ? (feed.serverTime() - (date.getTime() - feed.encoderOffset(playing))) / 1000 : null;
+  }
 
   function goLive() {
     const position = hls.liveSyncPosition;
@@ -97,7 +107,7 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
       failing,
       latency: advancedAt === null ? null : hls.latency,
       target: hls.targetLatency,
-      delay: hls.playingDate ? (feed.serverTime() - hls.playingDate.getTime()) / 1000 : null,
+      delay: delay(),
     }),
     setQuality,
     setCaption,

@@ -11,7 +11,7 @@ export const initialState = Object.freeze({
   paused: true,
   muted: true,
   latency: null, // seconds behind the end of the playlist
-  delay: null, // seconds from the encoder's clock to the screen, where the stream tells its time
+  delay: null, // seconds from the camera to the screen, where the stream tells its time
   behind: false, // far enough back for "go live" to make sense
   levels: Object.freeze([]), // {height, bitrate}, best first
   level: null, // the one on screen

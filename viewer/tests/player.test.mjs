@@ -1,0 +1,23 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fakePlayer } from "./support/fake-player.mjs";
+
+const url = (number) => `https://b.example/${number}.ts`;
+
+test("the delay is by the clock and not by an encoder's whose times are ahead of it", () => {
+  const { hls, catalog, player } = fakePlayer({ serverTime: () => 100000 });
+  const plays = (number, date) => {
+    hls.playingDate = new Date(date);
+    hls.tell("FRAG_CHANGED", { frag: { url: url(number) } });
+    return player.facts().delay;
+  };
+  assert.equal(player.facts().delay, null);
+  assert.equal(plays(1, 96000), 4, "a segment that the server has not told of: the playlist's word");
+  catalog.note({ url: url(2), run: "a", encoderOffset: 1600 });
+  catalog.note({ url: url(3), run: "b", encoderOffset: 41600 }); // after a reconnect, moved
+  catalog.note({ url: url(4), run: "b", encoderOffset: null });
+  assert.equal(plays(2, 96000), 5.6);
+  assert.equal(plays(3, 136000), 5.6, "the run on screen is what counts, not the newest");
+  assert.equal(plays(2, 95000), 6.6);
+  assert.equal(plays(4, 96000), 4);
+});

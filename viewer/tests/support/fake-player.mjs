@@ -1,0 +1,65 @@
+// What a player of player.js stands between: hls.js, a video element and the page's feed, as far as it touches them.
+import { EventEmitter } from "node:events";
+import { createCatalog } from "../../public/js/catalog.js";
+import { Hls } from "../../public/js/engine.js";
+import { createPlayer } from "../../public/js/player.js";
+
+export class FakeVideo extends EventTarget {
+  currentTime = 0;
+  textTracks = Object.assign(new EventTarget(), { *[Symbol.iterator]() {} });
+}
+
+export class FakeHls extends EventEmitter {
+  config = {};
+  levels = [];
+  currentLevel = -1;
+  latency = 5;
+  targetLatency = 4;
+  playingDate = null;
+  loads = 0;
+  loadSource() {}
+  attachMedia() {}
+  startLoad() {
+    this.loads += 1;
+  }
+  destroy() {}
+  /** An event as hls.js tells it, by the name it has in Hls.Events. */
+  tell(name, data) {
+    this.emit(Hls.Events[name], Hls.Events[name], data);
+  }
+}
+
+/** {hls, catalog, player, heard}: `heard` has what the session was told. `serverTime` in ms; `feed` overrules. */
+export function fakePlayer({ serverTime = () => 0, ...feed } = {}) {
+  const hls = new FakeHls();
+  const catalog = createCatalog();
+  const heard = [];
+  const line = { config: {}, bind() {}, isShared: () => false, share() {}, news() {}, close() {} };
+  const player = createPlayer({
+    video: new FakeVideo(),
+    url: "https://live.example/live/playlist.m3u8",
+    quality: "auto",
+    caption: null,
+    feed: {
+      connect: () => line,
+      mode: () => "low-delay",
+      told: () => true,
+      duration: catalog.duration,
+      encoderOffset: catalog.encoderOffset,
+      played() {},
+      serverTime,
+      ...feed,
+    },
+    tell: {
+      levels() {},
+      level() {},
+      captions() {},
+      stall() {},
+      error: () => heard.push("error"),
+      over: (reason) => heard.push(reason),
+    },
+    make: () => hls,
+    now: () => 0,
+  });
+  return { hls, catalog, player, heard };
+}

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { createNativePlayer } from "../public/js/native.js";
 
@@ -50,4 +51,11 @@ test("stalls count once something has played, and nothing is heard after the end
   made.destroy();
   fire("waiting", "ended");
   assert.deepEqual(heard, ["level 720", "stall", "failed", "ended"]);
+});
+
+test("the picture is asked for with CORS: Chromium's own HLS refuses segments of another origin otherwise", () => {
+  const page = readFileSync(new URL("../public/index.html", import.meta.url), "utf8");
+  const videos = page.match(/<video\b[^>]*>/g);
+  assert.equal(videos.length, 1);
+  assert.match(videos[0], / crossorigin="anonymous"/);
 });

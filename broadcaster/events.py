@@ -75,9 +75,10 @@ class StreamStarted:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """The playlists now carry EXT-X-ENDLIST."""
+    """The playlists now carry EXT-X-ENDLIST. ``going_on``: new ones follow at the same address at once."""
 
     at: datetime
+    going_on: bool = False
 
 
 Event = (

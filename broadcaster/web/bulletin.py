@@ -52,6 +52,7 @@ class Bulletin:
         self._news: deque[News] = deque(maxlen=REMEMBERED_NEWS)
         self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
         self._offsets = EncoderOffsets()
+        self._going_on = False  # the playlists have ended, and new ones are about to follow
         self._changed = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
@@ -63,9 +64,11 @@ class Bulletin:
                 self._add("segment", segment)
             case StreamStarted(variants=variants, target_duration=target_duration, run=run, at=at):
                 started = {"run": run, "variants": variants, "targetDuration": target_duration}
+                self._going_on = False
                 self._add("started", {**started, "now": _milliseconds(at)})
-            case StreamEnded(at=at):
-                self._add("ended", {"now": _milliseconds(at)})
+            case StreamEnded(at=at, going_on=going_on):
+                self._going_on = going_on
+                self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
 
     @property
     def serial(self) -> int:
@@ -85,6 +88,7 @@ class Bulletin:
         first = {name: getattr(playlist, "media_sequence", 0) for name, playlist in listed.items()}
         return {
             "state": channel.state,
+            "goingOn": self._going_on,
             "run": channel.runs[-1] if channel.runs else None,
             "targetDuration": channel.target_duration,
             "now": _milliseconds(channel.clock()),

@@ -61,7 +61,7 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
 
         station.ended = True
         await station.stop()
-        await until(page, is_("offline"), 15)
+        await until(page, is_("offline"), 30)  # it has looked for what may follow at once
         await asyncio.sleep(1)
         assert (await seen(page))["sessions"] == 1  # the finished playlist is not played again
 

@@ -11,6 +11,7 @@ from aiohttp_sse import EventSourceResponse
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.demo.children import poll
+from broadcaster.events import StreamEnded, StreamStarted
 from broadcaster.web.bulletin import HEARTBEAT, REMEMBERED_NEWS, Reader
 from tests.support.site import Client, Site
 
@@ -58,7 +59,24 @@ async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> Non
     assert (second["event"], started["variants"], started["run"]) == ("started", ["0"], "r")
     assert int(second["id"]) == int(first["id"]) + 1
     site.channel.end()
-    assert (await next_event(stream))[0]["event"] == "ended"
+    fields, ended = await next_event(stream)
+    assert fields["event"] == "ended"
+    assert ended == {"now": site.now.timestamp() * 1000, "goingOn": False}
+
+
+async def test_new_playlists_follow_at_once(site: Site, client: Client) -> None:
+    """A page can tell such an end from that of the stream, whether it was there or comes meanwhile."""
+    stream = await client.get("/live/events")
+    assert (await next_event(stream))[1]["goingOn"] is False
+    site.bulletin(StreamEnded(site.now, going_on=True))
+    assert (await next_event(stream))[1]["goingOn"] is True
+    stream.close()
+    site.bulletin.places += 1
+    stream = await client.get("/live/events")
+    assert (await next_event(stream))[1]["goingOn"] is True
+    site.bulletin(StreamStarted(("0",), 4, "s", site.now))
+    await next_event(stream)
+    assert site.bulletin.state(site.channel)["goingOn"] is False
 
 
 class Busy(EventSourceResponse):

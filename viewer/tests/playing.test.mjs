@@ -112,6 +112,7 @@ test("after an end and after a failure the page waits and plays again, each fail
     store,
     alarm: { sleep: async (ms) => pauses.push(ms) },
     random: () => 0.5,
+    goesOn: () => false,
     wait: async () => seen.push("wait"),
     play: async ({ patience }) => {
       seen.push(patience);

@@ -5,6 +5,7 @@ import { listen } from "./events.js";
 import { createJourney } from "./journey.js";
 import { createLine } from "./line.js";
 import { LOW_DELAY, SHARING } from "./modes.js";
+import { createOutlook } from "./outlook.js";
 import { isCapable, loadLibrary } from "./p2p.js";
 import { createPreconnect, createPrefetch } from "./prefetch.js";
 import { createSharing } from "./sharing.js";
@@ -22,6 +23,7 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
   const clock = createClock();
   const catalog = createCatalog();
   const journey = createJourney({ store, clock });
+  const outlook = createOutlook();
   const prefetch = createPrefetch({
     fetched(url, count) {
       journey.fetched(url);
@@ -45,7 +47,7 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
     if (library === null) sharing.setCapable(false);
     return library !== null;
   }
-  const { told, firstWord } = follow({ eventsUrl, clock, catalog, journey, sharing, alarm, deck, document });
+  const { told, firstWord } = follow({ eventsUrl, clock, catalog, journey, outlook, sharing, alarm, deck, document });
 
   return Object.freeze({
     /** When the first player can be made. */
@@ -53,6 +55,7 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
     serverTime: clock.now,
     /** Whether the server tells of segments at the moment. */
     told,
+    goesOn: outlook.goesOn,
     /** How long its segments are, in seconds, null when it has not told. */
     duration: catalog.duration,
     encoderOffset: catalog.encoderOffset,
@@ -82,7 +85,7 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
 }
 
 /** Listens to the server from now on. `firstWord` resolves at its first, or when that does not come. */
-function follow({ eventsUrl, clock, catalog, journey, sharing, alarm, deck, document }) {
+function follow({ eventsUrl, clock, catalog, journey, outlook, sharing, alarm, deck, document }) {
   const preconnect = createPreconnect(document);
   let told = false;
 
@@ -103,6 +106,9 @@ function follow({ eventsUrl, clock, catalog, journey, sharing, alarm, deck, docu
       note(segment, true);
     },
     started: wakeSoon,
+    ended({ goingOn }) {
+      if (goingOn === true) deck.player?.replaced?.();
+    },
   };
 
   const firstWord = new Promise((resolve) => {
@@ -116,6 +122,7 @@ function follow({ eventsUrl, clock, catalog, journey, sharing, alarm, deck, docu
       hear(name, data) {
         told = name !== "lost";
         clock.note(data?.now);
+        outlook.hears(name, data);
         react[name]?.(data);
         sharing.hears(told);
         resolve();

@@ -4,37 +4,53 @@ import { waitForStream } from "./offline.js";
 import { runSession } from "./session.js";
 
 const STEADY = 30000; // ms of session after which earlier failures are forgotten
+// Everybody's stream ends in the same second; they need not all ask in it. In ms.
+const afterEnd = { first: 1000, most: 1000, spread: 0.9 };
+const beforeNext = { first: 250, most: 250, spread: 0.9 };
+const DOUBT = 10000; // ms after an end in which new playlists may follow, where the server does not tell
 
-/** Follows `url` for ever. `alarm` ends a pause early; `again` is for tests. */
-export async function follow({ url, store, alarm, play, wait = waitForStream, again = () => true, random }) {
+/**
+ * Follows `url` for ever. `alarm` ends a pause early; `goesOn` says whether new playlists follow those that end
+ * (outlook.js); `again` is for tests.
+ */
+export async function follow({
+  url, store, alarm, play, goesOn = unknown, wait = waitForStream, again = forEver, random, now = performanceNow,
+}) {
   let failures = 0;
+  let endedAt = -Infinity;
+  const mayGoOn = () => goesOn() ?? now() - endedAt < DOUBT;
+  const statusWithout = () => (mayGoOn() ? "connecting" : "offline");
   let autoplay = true;
   do {
     await wait({
       url,
       alarm,
       hidden: () => document.hidden,
-      tell: (found) => store.set({ status: found === "offline" ? "offline" : "reconnecting" }),
+      tell: (found) => store.set({ status: found === "offline" ? statusWithout() : "reconnecting" }),
     });
     store.set({ status: "connecting" });
-    const since = performance.now();
+    const since = now();
     const { reason, held } = await play({ autoplay, patience: patienceAfter(failures) }).catch(broken);
     if (reason === "ended") {
       failures = 0;
       autoplay = true;
-      store.set({ status: "offline", levels: Object.freeze([]) });
-      // Everybody's stream ends in the same second; they need not all ask in it.
-      await alarm.sleep(Math.round(backoff(0, { first: 1000, most: 1000, spread: 0.9 }, random)));
+      endedAt = now();
+      store.set({ status: statusWithout(), levels: Object.freeze([]) });
+      await alarm.sleep(backoff(0, goesOn() ? beforeNext : afterEnd, random));
     } else if (reason === "switched") {
       autoplay = !held; // on to what is better now
     } else {
-      failures = performance.now() - since > STEADY ? 1 : failures + 1;
+      failures = now() - since > STEADY ? 1 : failures + 1;
       autoplay = !held;
       store.set({ status: "reconnecting", rebuilds: store.get().rebuilds + 1 });
       await alarm.sleep(backoff(failures - 1, { first: 1000, most: 20000 }, random));
     }
   } while (again());
 }
+
+const unknown = () => null;
+const forEver = () => true;
+const performanceNow = () => performance.now();
 
 /** A player that could not even be made is one more failure to come back from. */
 function broken(error) {

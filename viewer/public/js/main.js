@@ -67,5 +67,6 @@ if (makePlayer === null) {
   const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm });
   const make = (terms) => makePlayer({ ...terms, feed: deck.feed });
   const play = playWith({ video, url, store, ledger, deck, makePlayer: make });
-  await follow({ url, store, alarm, play: fallback.wrap(play, url), wait: fallback.wait });
+  const { goesOn } = deck.feed;
+  await follow({ url, store, alarm, goesOn, play: fallback.wrap(play, url), wait: fallback.wait });
 }

@@ -21,6 +21,7 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
   let advancedAt = null;
   let targetDuration = 2;
   let failing = false;
+  let replaced = false;
   let retry = 0;
   let distance = null;
   let playing = null; // the address of the segment on screen
@@ -85,6 +86,10 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
   }
 
   function repair({ type, details, response }) {
+    if (replaced && isPlaylist(details)) {
+      tell.over("ended");
+      return;
+    }
     const { step, delay } = recovery({ type, details, status: response?.code }, now());
     if (step === "rebuild") {
       tell.over("failed");
@@ -121,6 +126,10 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
     },
     /** Another player is to take over: there is now what this one was made without. */
     renew: () => tell.over("switched"),
+    /** Its playlists end, and others take their place: what cannot be read of them any more is no failure. */
+    replaced() {
+      replaced = true;
+    },
     share: line.share,
     news: line.news,
     destroy() {
@@ -131,3 +140,5 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
     },
   });
 }
+
+const isPlaylist = (details) => /^(manifest|level)/.test(details);

@@ -7,14 +7,19 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 from broadcaster.check.report import Finding, bytes_text, failed, ok, rate_text, skipped, time_text, warning
-from broadcaster.check.survey import Survey
+from broadcaster.check.survey import LOOKS, PAUSE, SEGMENTS, Survey
 
 MIN_ROOM = 64 * 2**20  # bytes: the journal and a few segments
 WRITTEN = 65_536  # bytes of a file that is tried
 STALE_TARGET_DURATIONS, STALE = 3, 15.0  # without a new playlist a stream is not on; seconds, at least
+STARTING = (
+    60.0  # seconds that a transcoder may take; with passthrough and long key frame distances 10 and more
+)
+OWNCAST = "owncast.db"  # beside the HLS folder in Owncast's data folder
 WHERE = "BROADCASTER_HLS_DIR has to be Owncast's data/hls"
 NO_LINK = {
     errno.EXDEV: (
@@ -37,15 +42,30 @@ def env_file(path: Path) -> Finding:
 
 
 def hls_folder(folder: Path) -> Finding:
-    """The folder is there and can be read."""
+    """The folder is there and can be read. Looks again: Owncast removes it, and makes it anew at once."""
+    for _ in range(LOOKS - 1):
+        if _is_there(folder):
+            break
+        time.sleep(PAUSE)
     try:
         with os.scandir(folder) as entries:
             count = sum(1 for _ in entries)
     except FileNotFoundError:
+        if _is_there(folder.parent / OWNCAST):
+            return skipped(
+                f"{folder} is not there now: Owncast is between two streams, or does not run",
+                "check again with Owncast running; it makes the folder anew each time its transcoder starts",
+            )
         return failed(f"{folder} is not there", f"{WHERE}; in a container, mount it")
     except NotADirectoryError:
         return failed(f"{folder} is a file", WHERE)
     except PermissionError:
+        if closed := _closed(folder):
+            return failed(
+                f"{closed} may not be entered by this user (id {os.geteuid()})",
+                f"chmod g+x {closed}, and run the service, and this check, in its group: "
+                "Owncast makes its data folder for its own user alone",
+            )
         return failed(
             f"{folder} may not be read by this user (id {os.geteuid()})",
             "run the service, and this check, as Owncast's user or in its group",
@@ -53,10 +73,42 @@ def hls_folder(folder: Path) -> Finding:
     return ok(f"{folder} is there, {count} files and folders")
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # of a folder above it; that is told when it is read
+        return True
+
+
+def _closed(folder: Path) -> Path | None:
+    """The first folder above this one that may not be entered."""
+    above = reversed(folder.absolute().parents)
+    return next((one for one in above if not os.access(one, os.X_OK, effective_ids=True)), None)
+
+
 def playlists(folder: Path, found: Survey) -> Finding:
     """What is in the folder looks like HLS."""
-    if not found.variants and not found.absent:
+    if not (found.variants or found.closing or found.refused or found.absent):
         return _no_playlists(folder, found)
+    if fault := _fault(found):
+        return fault
+    if found.closing:
+        names = ", ".join(found.closing)
+        return ok(
+            f"the stream is over: Owncast's closing playlist can be read by its user alone ({names}), as "
+            "after every end; the service takes the last segment by its file, and nothing is lost"
+        )
+    seconds = max(one.target_duration for one in found.variants)
+    rate = f", {rate_text(found.rate)} together" if found.rate else ""
+    return ok(f"{len(found.variants)} variant(s), segments of up to {seconds} s{rate}")
+
+
+def _fault(found: Survey) -> Finding | None:
+    if found.refused:
+        return failed(
+            f"{', '.join(found.refused)} may not be read by this user (id {os.geteuid()})",
+            "run the service, and this check, as Owncast's user; its umask may make files for it alone",
+        )
     if found.absent:
         names = ", ".join(found.absent)
         return failed(f"the multivariant playlist names what is not there: {names}", WHERE)
@@ -70,19 +122,35 @@ def playlists(folder: Path, found: Survey) -> Finding:
         return warning(
             f"one playlist cannot be used: {found.faults[0]}", "see that its writer is the only one"
         )
-    seconds = max(one.target_duration for one in found.variants)
-    rate = f", {rate_text(found.rate)} together" if found.rate else ""
-    return ok(f"{len(found.variants)} variant(s), segments of up to {seconds} s{rate}")
+    return None
 
 
 def _no_playlists(folder: Path, found: Survey) -> Finding:
     if found.faults:
         return failed(f"no playlist can be used: {found.faults[0]}", WHERE)
+    if _is_starting(folder):
+        return skipped(
+            f"no playlists yet: Owncast starts its transcoder, for which it makes {folder} anew",
+            "check again in a minute",
+        )
     if not found.entries:
         return warning(f"{folder} is empty", "start Owncast; if it runs, it writes elsewhere")
     inside = next((one for one in (folder / "hls", folder / "data/hls") if one.is_dir()), None)
     hint = f"{WHERE}; perhaps it is {inside}" if inside else WHERE
     return failed(f"{folder} has no playlist (.m3u8) in it: it is not an HLS folder", hint)
+
+
+def _is_starting(folder: Path) -> bool:
+    """Whether it is as Owncast makes it for a transcoder, and that just now: variants without playlists."""
+    try:
+        variants = list(folder.iterdir())
+        newest = max(one.stat().st_mtime for one in (folder, *variants))
+        files = [one for variant in variants for one in variant.iterdir()]
+    except FileNotFoundError:
+        return True  # it goes away and comes back
+    except OSError:  # a file in a folder's place
+        return False
+    return time.time() - newest < STARTING and all(one.suffix in SEGMENTS for one in files)
 
 
 def writing(found: Survey, now: float) -> Finding:

@@ -94,9 +94,9 @@ def failed(message: str, remedy: str) -> Finding:
     return Finding(Verdict.FAILED, message, remedy)
 
 
-def skipped(message: str) -> Finding:
+def skipped(message: str, remedy: str = "") -> Finding:
     """It cannot be known now."""
-    return Finding(Verdict.SKIPPED, message)
+    return Finding(Verdict.SKIPPED, message, remedy)
 
 
 def bytes_text(size: float) -> str:

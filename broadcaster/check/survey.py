@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from broadcaster.source.names import is_offline_clip, local_name
 from broadcaster.source.playlist_file import MAX_BYTES, printable
 from broadcaster.source.scanner import variant_name
 
+SEGMENTS = {".ts", ".m4s", ".mp4"}
 LOOKS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: one may be met torn. Seconds between looks
 
 
@@ -44,6 +46,8 @@ class Survey:
     """One look at a folder."""
 
     variants: tuple[Variant, ...] = ()
+    closing: tuple[str, ...] = ()  # variants whose playlist is Owncast's closing one, its user's alone
+    refused: tuple[str, ...] = ()  # playlists that this user may not read for another reason
     absent: tuple[str, ...] = ()  # variants that the multivariant playlist names and that are not there
     faults: tuple[str, ...] = ()  # playlists that cannot be used, and why
     entries: int = 0  # files and folders in it
@@ -70,22 +74,29 @@ class Survey:
 
 
 def survey(root: Path) -> Survey:
-    """Look at the folder, again where a playlist may just be torn. Raises OSError when it cannot be read."""
+    """Look at the folder, again where a playlist may just be torn or the folder just be made anew.
+
+    One that is not there holds nothing. Raises OSError when it cannot be read.
+    """
     for _ in range(LOOKS - 1):
         found = _look(root)
-        if not found.faults:
+        if not found.faults and not found.absent:
             return found
         time.sleep(PAUSE)
     return _look(root)
 
 
 def _look(root: Path) -> Survey:
-    with os.scandir(root) as entries:
-        inside = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(root) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return Survey()
     folders = [root, *(Path(entry.path) for entry in inside if entry.is_dir())]
     variants: dict[str, Variant] = {}
     named: set[str] = set()
-    faults = []
+    unread: set[str] = set()  # variants whose playlist is there all the same
+    closing, refused, faults = [], [], []
     for path in [one for folder in folders for one in sorted(folder.glob("*.m3u8"))]:
         relative = path.relative_to(root).as_posix()
         name = variant_name(relative)
@@ -94,9 +105,17 @@ def _look(root: Path) -> Survey:
             modified = path.stat().st_mtime
         except FileNotFoundError:
             continue  # a wipe, just now
+        except PermissionError:
+            if name and _is_closing(path):
+                closing.append(name)
+            else:
+                refused.append(printable(relative))
+            unread.add(name or "")
+            continue
         except (PlaylistError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             faults.append(printable(f"{relative} {why}"))
+            unread.add(name or "")
             continue
         if isinstance(playlist, MultivariantPlaylist):
             named |= {_named(variant.uri) for variant in playlist.variants}
@@ -104,15 +123,44 @@ def _look(root: Path) -> Survey:
             faults.append(printable(f"{relative} has a name that is not followed"))
         else:
             variants[name] = _variant(name, path.parent, playlist, modified)
-    absent = named - set(variants) if named else set()
-    if named & set(variants):  # the others are left over from earlier streams
+    absent = named - set(variants) - unread
+    if named & {*variants, *closing}:  # the others are left over from earlier streams
         variants = {name: one for name, one in variants.items() if name in named}
-    return Survey(tuple(variants.values()), tuple(sorted(absent)), tuple(faults), len(inside))
+        closing = [name for name in closing if name in named]
+    return Survey(
+        variants=tuple(variants.values()),
+        closing=tuple(closing),
+        refused=tuple(refused),
+        absent=tuple(sorted(absent)),
+        faults=tuple(faults),
+        entries=len(inside),
+    )
 
 
 def _read(path: Path) -> MediaPlaylist | MultivariantPlaylist:
     with path.open("rb") as file:
         return parse(file.read(MAX_BYTES).decode("utf-8", errors="backslashreplace"))
+
+
+def _is_closing(path: Path) -> bool:
+    """Whether a playlist that may not be read is the one that Owncast ends a stream with.
+
+    It is made as a temporary file, for its user alone, and moved: the segments beside it can be read.
+    """
+    try:
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return False
+        return any(_is_readable(one) for one in path.parent.iterdir() if one.suffix in SEGMENTS)
+    except OSError:
+        return False
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 def _named(uri: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from broadcaster.check import folders
 from broadcaster.check.survey import survey
-from tests.support.hls_writer import PACKET, HlsWriter
+from tests.support.hls_writer import PACKET, HlsWriter, age
 
 MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{0}\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{1}\n"
 
@@ -91,6 +91,7 @@ def test_a_folder_too_high_up(tmp_path: Path, hls: Path) -> None:
 
 def test_foreign_and_empty_folders(hls: Path, tmp_path: Path) -> None:
     """A folder without playlists is not Owncast's; an empty one may become so."""
+    age(hls, 600)
     assert folders.playlists(hls, survey(hls)).verdict == "warning"
     (hls / "holiday.jpg").write_bytes(b"x")
     finding = folders.playlists(hls, survey(hls))

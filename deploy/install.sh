@@ -83,17 +83,32 @@ write_settings() {
     require_credential R2_SECRET_ACCESS_KEY "the API token's secret access key"
 }
 
-# Owncast lets nobody but its own user and group into its folder.
+as_group() { setpriv --reuid=65534 --regid=65534 --groups="$1" "${@:2}" >/dev/null 2>&1; }
+
+# Prints the first folder above one that a group may not enter, if there is any.
+closed_to() { # group, folder
+    local path=$2 above=()
+    while [ "$path" != / ]; do path=$(dirname "$path"); above=("$path" "${above[@]}"); done
+    for path in "${above[@]}"; do
+        as_group "$1" test -x "$path" || { printf '%s' "$path"; return; }
+    done
+}
+
+# Owncast lets nobody but its own user and group into its HLS folder, and its user alone into data, around it. To
+# open that is the operator's to do: what in it is not its user's alone can then be read by the group.
 write_drop_in() { # settings file
-    local folder group drop_in unit=broadcaster
+    local folder group closed drop_in unit=broadcaster
     [ "$1" = "$settings" ] || unit=broadcaster@$(basename "$1" .env)
     drop_in=$units/$unit.service.d/10-owncast.conf
     folder=$(sed -n 's/^BROADCASTER_HLS_DIR=//p' "$1")
-    [ -d "$folder" ] || fail "BROADCASTER_HLS_DIR: there is no folder $folder; start Owncast once, it makes it"
+    [ -d "$folder" ] || fail "BROADCASTER_HLS_DIR: there is no folder $folder; start Owncast, which makes it (anew at each start of a stream: try again)"
     group=$(stat -c %g "$folder")
-    if [ -z "$root" ] &&
-        ! setpriv --reuid=65534 --regid=65534 --groups="$group" ls "$folder/." >/dev/null 2>&1; then
-        fail "the group $(stat -c %G "$folder") cannot read $folder: chmod g+rx it, and g+x the folders above it"
+    if [ -z "$root" ] && ! as_group "$group" ls "$folder/."; then
+        closed=$(closed_to "$group" "$(realpath "$folder")")
+        [ -z "$closed" ] ||
+            fail "the group $(stat -c %G "$folder") may not enter $closed, as Owncast makes it: chmod g+x $closed" \
+                "(and before it chmod 600 what there is nobody else's business, such as $closed/owncast.db)"
+        fail "the group $(stat -c %G "$folder") cannot read $folder: chmod g+rx $folder"
     fi
     install -d "${drop_in%/*}"
     {

@@ -4,6 +4,7 @@ BIN := .venv/bin
 VENDOR := viewer/public/vendor
 VIEWER := viewer/node_modules
 PM2 := deploy/pm2/node_modules
+GSTREAMER := "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 
 .PHONY: setup demo test lint bench soak chaos clean
 
@@ -29,10 +30,12 @@ demo: setup
 
 test: setup $(PM2)/ready
 	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd
+	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
 	cd viewer && npm test --silent
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 	$(BIN)/pytest -n 4 --dist worksteal tests/integration tests/conformance tests/chaos $(ARGS)
 	$(BIN)/pytest -n 3 --dist worksteal tests/browser $(ARGS)
+	$(BIN)/pytest -n 2 tests/players $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from tests.support.chromium import FLAGS, find_chromium
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-)
 
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """Return the browser's path; without one the tests are skipped, but never in CI."""
-    for name in NAMES:
-        path = shutil.which(name)
-        if path is not None:
-            return path
-    missing = f"no browser: none of {', '.join(NAMES)} is on the PATH (apt-get install chromium)"
-    if os.environ.get("CI"):
-        pytest.fail(missing)
-    pytest.skip(missing)
+    return find_chromium()
 
 
 @pytest.fixture

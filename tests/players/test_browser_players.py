@@ -1,0 +1,29 @@
+"""hls.js, Shaka and video.js, as anybody may put them into a page of their own."""
+
+from pathlib import Path
+
+from playwright.async_api import async_playwright
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.players.browser_players import PLAYERS, BrowserPlayer
+from tests.players.reconnect import all_show_more, on_air, shown
+from tests.support.chromium import FLAGS, find_chromium
+
+
+async def test_browser_players_play_on_after_the_encoder_was_away(
+    tmp_path: Path, bucket: SeaweedBucket
+) -> None:
+    """The encoder is away for 20 s: each plays the new run by itself, and none has given up."""
+    chromium = find_chromium()
+    async with on_air(tmp_path, bucket) as on, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, headless=True, chromium_sandbox=False, args=list(FLAGS)
+        )
+        players = [await BrowserPlayer.start(browser, name, on.url) for name in PLAYERS]
+        await all_show_more(players, await shown(players))
+        run_id = await on.reconnect(players)
+        await all_show_more(players, await shown(players))
+        for player in players:
+            fetched = {url for url in player.traffic.segments if f"/stream-{run_id}-" in url}
+            assert len(fetched) >= 2, player.name
+        await browser.close()

@@ -144,7 +144,7 @@ class Channel:
             logger.warning("the playlists end and new ones begin at once: %s", reason)
             rest = SEEN_TARGET_DURATIONS * (self.target_duration or 0)
             room = self._room_for(publication)
-            self.end()
+            self.end(going_on=True)
             self._lineup.rest, self._lineup.room = rest, room
         if self.state is not State.LIVE:
             self.state = State.STARTING
@@ -164,8 +164,8 @@ class Channel:
         if self.state is State.STARTING and self._lineup.is_due(self._source, self._variants.keys(), now):
             self._go_live()
 
-    def end(self) -> None:
-        """The stream is over for viewers."""
+    def end(self, *, going_on: bool = False) -> None:
+        """The stream is over for viewers; or ``going_on``, and new playlists follow at once."""
         if self.state is State.STARTING:
             self._go_live()
         if self.state is not State.LIVE:
@@ -178,7 +178,7 @@ class Channel:
         for state in self._variants.values():
             self._replace(state)
         self._render_main()
-        self._observe(StreamEnded(self.clock()))
+        self._observe(StreamEnded(self.clock(), going_on))
 
     def _outgrown(self, publication: Publication) -> str | None:
         """Why the playlists cannot list this segment, as what players were told must not change; or None.

@@ -362,6 +362,17 @@ def test_an_idle_clip_over_a_live_playlist_is_looked_past(folder: Folder) -> Non
     assert folder.scan(IDLE_FOR + 1) == []
 
 
+def test_an_idle_clip_over_the_closing_playlist_hides_no_segment(folder: Folder) -> None:
+    """What was finished beside it is taken by its file."""
+    folder.writer.write(range(2))
+    assert len(folder.names()) == 2
+    folder.writer.segment(2)
+    (folder.writer.folder / "stream.m3u8").write_text(IDLE)
+    assert folder.names() == [folder.writer.name(2)]
+    folder.writer.write(range(4))
+    assert folder.names() == [folder.writer.name(3)]
+
+
 def test_a_folder_that_comes_back_as_it_was_goes_on(folder: Folder) -> None:
     """A file system that is away for minutes has not begun anything new."""
     folder.writer.write(range(3))

@@ -24,8 +24,8 @@ class IdleClip:
 
     def __init__(self, work_dir: Path, takes: float) -> None:
         self.clip = work_dir / CLIP
+        self.takes = takes
         self._work_dir = work_dir
-        self._takes = takes
         self._ends = 0.0  # when the transcoder has done its work, by the loop's clock
         self._transcoder: Child | None = None
 
@@ -48,12 +48,11 @@ class IdleClip:
 
     async def show(self, options: Encoder) -> None:
         """Put the clip into the folder at once."""
-        self.begin()
         await self.run_ffmpeg("-i", self.clip, *options.idle())
 
     def begin(self) -> None:
         """Note that a transcoder has started, which ``go_on`` lets do its work."""
-        self._ends = asyncio.get_running_loop().time() + self._takes
+        self._ends = asyncio.get_running_loop().time() + self.takes
 
     async def go_on(self, options: Encoder) -> None:
         """Let a transcoder that has not done its work yet go on in the background."""

@@ -90,7 +90,7 @@ class SimulatedOwncast:
     @property
     def finished(self) -> dict[SegmentKey, str]:
         """SHA-256 of every segment, of all runs, that came whole and was listed; not the offline clip."""
-        return {key: sha for key, sha in self._receiver.received.items() if key in self._receiver.listed}
+        return self._receiver.finished
 
     @property
     def last_playlists(self) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -144,10 +144,7 @@ class SimulatedOwncast:
     async def start_again(self) -> None:
         """Come up after ``shut_down``: an encoder may connect while the idle clip is being transcoded."""
         await self._come_up()
-        self._folder.empty()
-        self._folder.prepare(len(self.variants))
-        self._idle.begin()
-        await self._idle.go_on(self._options)
+        await self.wipe(at_once=False)
 
     async def go_live(
         self,
@@ -185,7 +182,7 @@ class SimulatedOwncast:
         """Wait until each variant has ``count`` finished segments of this run, for ``within`` seconds."""
         if self.encoder is None:
             raise DemoError("the simulated Owncast is not live")
-        enough = self._receiver.until(lambda: self._finished_in_each_variant() >= count)
+        enough = self._receiver.until_finished(self.run_id, len(self.variants), count)
         await self.encoder.until(enough, within=within)
 
     async def stop_streaming(self) -> None:
@@ -196,22 +193,25 @@ class SimulatedOwncast:
         """End ffmpeg by SIGKILL: what it had not sent is lost; Owncast takes it for an end all the same."""
         await self._end_stream(signal.SIGKILL)
 
-    async def wipe(self) -> None:
-        """Remove the whole folder and transcode the idle clip, as at the start and 5 minutes after an end."""
+    async def wipe(self, *, at_once: bool = True) -> None:
+        """Remove the whole folder and transcode the idle clip, as at the start and 5 minutes after an end.
+
+        Unless ``at_once`` the clip takes its time, ``idle_overlap``, as a real one's does.
+        """
         await self._idle.end()
         self._folder.empty()
         self._folder.prepare(len(self.variants))
-        await self._idle.show(self._options)
-        await self._receiver.drain()
+        self._idle.begin()
+        if at_once or not self._idle.takes:
+            await self._idle.show(self._options)
+            await self._receiver.drain()
+        else:
+            await self._idle.go_on(self._options)
 
     @property
     def _options(self) -> Encoder:
         clock = self._clock or ""
         return Encoder(self._receiver.url, self.variants, *self._level, self._fps, clock, self._key_frames)
-
-    def _finished_in_each_variant(self) -> int:
-        variants = [variant for run_id, variant, _ in self.finished if run_id == self.run_id]
-        return min(variants.count(str(index)) for index in range(len(self.variants)))
 
     async def _come_up(self) -> None:
         self._work_dir.mkdir(parents=True, exist_ok=True)

@@ -50,14 +50,20 @@ class Receiver:
         self._multivariant_due = False  # that of a run, not the idle clip's
         self._changed = asyncio.Event()
 
+    @property
+    def finished(self) -> dict[SegmentKey, str]:
+        """SHA-256 of every segment that came whole and was listed."""
+        return {key: sha for key, sha in self.received.items() if key in self.listed}
+
     async def start(self) -> None:
         """Listen on a free loopback port."""
         self._server = await asyncio.start_server(self._serve, HOST, 0)
         self.url = f"http://{HOST}:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
-        """Finish what has been begun, then listen no more."""
-        await self.drain()
+        """Finish what has been begun, then listen no more; nothing to do after ``abort``."""
+        if self._server.is_serving():
+            await self.drain()
         await self.abort()
 
     async def abort(self) -> None:
@@ -81,6 +87,15 @@ class Receiver:
         """Wait until ``condition``, asked after every request, is true."""
         while not condition():
             await self._changed.wait()
+
+    async def until_finished(self, run_id: str, variants: int, count: int) -> None:
+        """Wait until each of so many variants of a run has ``count`` finished segments."""
+
+        def enough() -> bool:
+            finished = [variant for run, variant, _ in self.finished if run == run_id]
+            return all(finished.count(str(index)) >= count for index in range(variants))
+
+        await self.until(enough)
 
     async def drain(self) -> None:
         """Wait until every request that an ffmpeg, by now gone, has ever sent is dealt with."""

@@ -159,7 +159,12 @@ OLDER = (
         Seen(playlists=CLOSED, clip_modes=OPEN, runs=frozenset({"earlier", "idle"})),
     ),
     Row(Steps.first_segment, "until the first new segment", Seen(clip_modes=OPEN, runs=EARLIER)),
-    Row(Steps.wipe, "after 5 minutes the folder is removed there too", AT_REST),
+    Row(
+        Steps.disconnect,
+        "written in place, 0644",
+        Seen(playlists=CLOSED, clip_modes=OPEN, runs=EARLIER),
+    ),
+    Row(Steps.wipe, "5 minutes after an end the folder is removed there too", AT_REST),
 )
 
 

@@ -6,7 +6,7 @@ VIEWER := viewer/node_modules
 PM2 := deploy/pm2/node_modules
 GSTREAMER := "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 
-.PHONY: setup demo test lint bench soak chaos clean
+.PHONY: setup demo test unit lint bench soak chaos clean
 
 setup: .venv/ready $(VIEWER)/ready
 
@@ -36,6 +36,9 @@ test: setup $(PM2)/ready
 	$(BIN)/pytest -n 4 --dist worksteal tests/integration tests/conformance tests/chaos $(ARGS)
 	$(BIN)/pytest -n 3 --dist worksteal tests/browser $(ARGS)
 	$(BIN)/pytest -n 2 tests/players $(ARGS)
+
+unit: setup
+	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

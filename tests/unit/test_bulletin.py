@@ -29,7 +29,7 @@ async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
 async def next_event(stream: ClientResponse) -> tuple[dict[str, str], Any]:
     """The fields of the next event, and its data."""
     fields: dict[str, str] = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while line := (await stream.content.readline()).decode().rstrip("\n"):
             name, _, value = line.partition(": ")
             fields[name] = value
@@ -152,7 +152,7 @@ async def test_only_so_many_are_told(site: Site, client: Client) -> None:
     async def gone() -> bool:
         return site.bulletin.readers == 0
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await poll(gone)
     assert (await client.get("/live/events")).status == 200
 
@@ -162,7 +162,7 @@ async def test_the_service_stops(site: Site, client: Client) -> None:
     stream = await client.get("/live/events")
     await next_event(stream)
     await site.app.shutdown()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await stream.content.read() == b""
 
 

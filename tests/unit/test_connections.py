@@ -1,63 +1,100 @@
-"""Which connections are ended, and which are left alone."""
+"""Which connections are ended, and which are left alone, by a clock that the tests turn."""
 
 import asyncio
 import contextlib
 import logging
 import socket
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from broadcaster.demo.children import poll
 from broadcaster.web import listening
-from broadcaster.web.connections import CONNECTIONS, SWEEP_EVERY, Connections
+from broadcaster.web.connections import (
+    CONNECTIONS,
+    FILE_TIMEOUT,
+    REQUEST_TIMEOUT,
+    STALL_TIMEOUT,
+    Connections,
+)
 
 SIZE = 4_000_000  # bytes: far more than the kernel takes at once
-TIMEOUT = 2.0  # seconds
+PORTION = 200_000  # bytes: more than the kernel holds, so that some of the rest comes after
+SWEEP = 0.01  # seconds between two looks at the connections; it is they who see what the clock says
+
+
+class Clock:
+    """In the place of the module ``time``, for the connections alone."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.asked = asyncio.Semaphore(0)
+
+    def monotonic(self) -> float:
+        self.asked.release()
+        return self.now
+
+    async def looks(self, count: int = 3) -> None:
+        """Wait until somebody has looked at the time so often, from now on."""
+        self.asked = asyncio.Semaphore(0)
+        async with asyncio.timeout(60):
+            for _ in range(count):
+                await self.asked.acquire()
 
 
 class House:
-    """A listener with one large answer in a file and one in memory; a client that may read slowly."""
+    """A listener with a large answer in a file and one in memory, and a WebSocket that echoes once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.clock = clock
         self.registry = CollectorRegistry()
         self.address = ("", 0)
         (folder / "file").write_bytes(bytes(SIZE))
         (folder / "small").write_bytes(b"small")
         self.app = web.Application()
-        connections = Connections(10, self.registry, stall_timeout=TIMEOUT, file_timeout=TIMEOUT)
-        self.app[CONNECTIONS] = connections
+        self.app[CONNECTIONS] = Connections(10, self.registry)
         self.app.on_response_prepare.append(self._on_answer)
         self.app.router.add_get("/body", self._body)
+        self.app.router.add_get("/socket", self._socket)
         self.app.router.add_static("/", folder)
 
-    async def ask(self, path: str) -> socket.socket:
-        """Connect and send a request."""
+    async def ask(self, path: str, end: str = "\r\n") -> socket.socket:
+        """Connect and send a request, which ``end`` completes."""
         client = socket.socket()
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(client, self.address)
-        await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nHost: x\r\n{end}".encode())
         return client
 
-    async def has_cut_one(self) -> bool:
-        return self.stalled == 1 and self.open == 0
+    async def until_cut(self, reason: str) -> float:
+        """Let time pass until a connection is ended; returns for how long it was left alone, in seconds."""
+        began = self.clock.now
 
-    @property
-    def stalled(self) -> float:
-        """How many were cut because they do not read."""
-        name = "broadcaster_connections_cut_total"
-        return self.registry.get_sample_value(name, {"reason": "stalled"}) or 0
+        async def is_cut() -> bool:
+            self.clock.now += 5.0
+            return self.cut(reason) == 1 and self.open == 0
+
+        async with asyncio.timeout(60):
+            await poll(is_cut)
+        return self.clock.now - began
+
+    def cut(self, reason: str) -> float:
+        """How many were ended for that reason."""
+        return self.registry.get_sample_value("broadcaster_connections_cut_total", {"reason": reason}) or 0
 
     @property
     def open(self) -> float:
         """How many are there."""
         return self.registry.get_sample_value("broadcaster_connections") or 0
+
+    async def is_entered(self) -> bool:
+        return self.open == 1
 
     async def _on_answer(self, request: web.Request, _: web.StreamResponse) -> None:
         self.app[CONNECTIONS].complete(request)
@@ -65,39 +102,76 @@ class House:
     async def _body(self, _: web.Request) -> web.Response:
         return web.Response(body=bytes(SIZE))
 
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        self.app[CONNECTIONS].upgrade(request)
+        await response.send_str((await response.receive()).data)
+        await response.receive()
+        return response
+
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    house = House(tmp_path)
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    clock = Clock()
+    monkeypatch.setattr("broadcaster.web.connections.time", clock)
+    monkeypatch.setattr("broadcaster.web.connections.SWEEP_EVERY", SWEEP)
+    house = House(tmp_path, clock)
     async with listening(house.app, "127.0.0.1", 0, "TEST") as address:
         host, _, port = address.removeprefix("http://").rpartition(":")
         house.address = (host, int(port))
         yield house
 
 
-@pytest.mark.parametrize("path", ["/file", "/body"])
+@pytest.mark.parametrize(("path", "patience"), [("/file", FILE_TIMEOUT), ("/body", STALL_TIMEOUT)])
 async def test_who_does_not_read_loses_the_place(
-    house: House, path: str, caplog: pytest.LogCaptureFixture
+    house: House, path: str, patience: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also when the kernel sends a file; whoever connects next is served, and nothing is logged."""
     with caplog.at_level(logging.INFO), contextlib.closing(await house.ask(path)):
-        async with asyncio.timeout(30):
-            await poll(house.has_cut_one)
-        await asyncio.sleep(2 * SWEEP_EVERY)  # its descriptor is given back, and to the next
+        assert await house.until_cut("stalled") > patience
+        await house.clock.looks()  # its descriptor is given back, and to the next
         loop = asyncio.get_running_loop()
         for _ in range(3):
             with contextlib.closing(await house.ask("/small")) as next_one:
-                answer = await asyncio.wait_for(loop.sock_recv(next_one, 100), 10)
+                answer = await asyncio.wait_for(loop.sock_recv(next_one, 100), 60)
                 assert answer.startswith(b"HTTP/1.1 200")
     assert not caplog.records
 
 
 async def test_who_reads_slowly_is_left_alone(house: House) -> None:
     """A large answer takes longer than a client may stall, while the buffer is full all the time."""
-    loop, began = asyncio.get_running_loop(), time.monotonic()
+    loop = asyncio.get_running_loop()
     with contextlib.closing(await house.ask("/body")) as client:
-        while time.monotonic() - began < 3 * TIMEOUT:
-            assert await asyncio.wait_for(loop.sock_recv(client, 8192), 10)
-            await asyncio.sleep(0.02)
-        assert house.stalled == 0
+        for _ in range(10):
+            left = PORTION
+            while left > 0:
+                received = await asyncio.wait_for(loop.sock_recv(client, left), 60)
+                assert received
+                left -= len(received)
+            await house.clock.looks()
+            house.clock.now += 0.6 * STALL_TIMEOUT
+            await house.clock.looks()
+        assert house.cut("stalled") == 0
         assert house.open == 1
+
+
+async def test_who_does_not_finish_a_request_loses_the_place(house: House) -> None:
+    """Half a request keeps a place for so long and no longer."""
+    with contextlib.closing(await house.ask("/small", end="")):
+        async with asyncio.timeout(60):
+            await poll(house.is_entered)
+        assert await house.until_cut("unfinished") > REQUEST_TIMEOUT
+
+
+async def test_a_websocket_is_no_request_that_has_to_be_finished(house: House) -> None:
+    """A socket over which nothing goes for an hour keeps its place."""
+    host, port = house.address
+    url = f"http://{host}:{port}/socket"
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as client:
+        await client.send_str("are you there?")
+        assert await client.receive_str(timeout=60) == "are you there?"
+        for _ in range(3):
+            house.clock.now += 3600
+            await house.clock.looks()
+        assert (house.cut("unfinished"), house.cut("stalled"), house.open) == (0, 0, 1)

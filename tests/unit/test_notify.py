@@ -19,7 +19,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 
 async def heard(systemd: socket.socket) -> str:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return (await asyncio.get_running_loop().sock_recv(systemd, 1000)).decode()
 
 

@@ -176,7 +176,7 @@ async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
         end_grace=300,
     )
     channel.list_variants(VariantsListed((Variant("0", 1000),), frozenset("0")))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await pipeline.run(Burst(files, found), done, drain=5)
     journal.close()
     lost = [event.reason for event in events if isinstance(event, SegmentLost)]

@@ -20,7 +20,7 @@ from tests.support.site import Site
 from tests.support.swarm import announce, answer, identifier
 
 SWARM = info_hash("r", stream_index(None))  # the site's run
-DEADLINE = 20.0  # seconds
+DEADLINE = 60.0  # seconds
 GENEROUS = Limits(message_rate=1e6, message_burst=10**6)
 
 

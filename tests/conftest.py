@@ -1,15 +1,22 @@
 """Real servers for the tests that need them."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.one_bucket import OneBucket, one_bucket
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneBucket]:
+    """A real S3 server, which the tests of this worker use one after another."""
+    with one_bucket(tmp_path_factory.mktemp("bucket")) as server:
+        yield server
 
 
 @pytest.fixture
-async def bucket(tmp_path: Path) -> AsyncIterator[SeaweedBucket]:
-    """A real S3 server with an empty bucket that anybody may read."""
-    async with SeaweedBucket(tmp_path / "bucket") as running:
-        yield running
+def bucket(bucket_server: OneBucket) -> Iterator[SeaweedBucket]:
+    """An empty bucket that anybody may read. It may be suspended; to kill it, start one of your own."""
+    with bucket_server.lent() as bucket:
+        yield bucket

@@ -44,6 +44,13 @@ LIBRARY_IS_LOADED = """
 
 
 @pytest.fixture
+async def bucket(tmp_path: Path) -> AsyncIterator[SeaweedBucket]:
+    """A bucket in the test's network."""
+    async with SeaweedBucket(tmp_path / "bucket") as running:
+        yield running
+
+
+@pytest.fixture
 def network() -> Iterator[None]:
     """Everything of a test runs in a network of its own; without the right to make one, in the machine's."""
     with contextlib.ExitStack() as stack:

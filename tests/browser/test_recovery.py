@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from tests.support.watcher import Availability
 
 OUTAGE = 10  # seconds
 BACK_WITHIN = 60  # seconds
+
+
+@pytest.fixture
+async def bucket(tmp_path: Path) -> AsyncIterator[SeaweedBucket]:
+    """A bucket that may be killed."""
+    async with SeaweedBucket(tmp_path / "bucket") as running:
+        yield running
 
 
 @pytest.mark.parametrize("mode", ["low-delay", "sharing"] if SOAK else ["sharing"])

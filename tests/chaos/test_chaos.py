@@ -31,12 +31,15 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000
 DRAIN_WITHIN = 60.0  # seconds
 
 
-async def test_nothing_is_lost(tmp_path: Path, bucket: SeaweedBucket) -> None:
+async def test_nothing_is_lost(tmp_path: Path) -> None:
     """At the end of many disasters every finished segment is in the bucket, and no playlist ever lied."""
     plan, availability = Plan.of(SECONDS), Availability()
     hint = f"CHAOS_SECONDS={SECONDS:.0f} CHAOS_SEED={SEED}"
     print(f"\n{hint}", flush=True)
-    async with stage(tmp_path, bucket, segment_seconds=1, patient=True, availability=availability) as on:
+    async with (
+        SeaweedBucket(tmp_path / "bucket") as bucket,
+        stage(tmp_path, bucket, segment_seconds=1, patient=True, availability=availability) as on,
+    ):
         await on.owncast.go_live()
         await on.watcher.until_number("0", 3)
         chaos = Chaos(on, availability, plan, SEED)

@@ -5,21 +5,16 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from aiobotocore.session import get_session
 from aiohttp import web
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.doctor import Alter, edge, examine, listening, settings_of
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
+from tests.support.one_bucket import client_of
 
 PAGE = "https://watch.example.com"
 
@@ -41,18 +36,6 @@ def hls(tmp_path: Path) -> None:
 async def strict(tmp_path: Path) -> AsyncIterator[SeaweedBucket]:
     async with StrictBucket(tmp_path / "bucket") as running:
         yield running
-
-
-@asynccontextmanager
-async def client_of(bucket: SeaweedBucket) -> AsyncIterator["S3Client"]:
-    async with get_session().create_client(
-        "s3",
-        region_name="auto",
-        endpoint_url=bucket.endpoint_url,
-        aws_access_key_id=bucket.access_key_id,
-        aws_secret_access_key=bucket.secret_access_key,
-    ) as client:
-        yield client
 
 
 async def test_no_cors_and_its_repair(tmp_path: Path, strict: SeaweedBucket) -> None:

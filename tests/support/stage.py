@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
 from broadcaster.playlist import MediaPlaylist, parse
+from tests.support.one_bucket import client_of
 from tests.support.service import Service, running_service
 from tests.support.watcher import Availability, Watcher, watching
 
@@ -161,15 +160,7 @@ async def take_inventory(bucket: SeaweedBucket, finished: dict[SegmentKey, str])
 
 async def object_keys(bucket: SeaweedBucket) -> list[str]:
     """The key of every segment in the bucket."""
-    config = AioConfig(read_timeout=5, retries={"total_max_attempts": 1})
-    async with get_session().create_client(
-        "s3",
-        config=config,
-        region_name="auto",
-        endpoint_url=bucket.endpoint_url,
-        aws_access_key_id=bucket.access_key_id,
-        aws_secret_access_key=bucket.secret_access_key,
-    ) as client:
+    async with client_of(bucket) as client:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket.bucket, Prefix="live/")
         return [one["Key"] async for page in pages for one in page.get("Contents", [])]
 

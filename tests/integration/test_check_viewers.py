@@ -223,8 +223,8 @@ async def test_tls(
         unknown = await examine(tmp_path, settings, "--json")
         assert unknown.status == 1
         unknown.says("public-address", "failed", "certificate is not accepted", "R2_PUBLIC_URL")
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        found = await examine(tmp_path, settings, "--json")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # which is read when a process starts
+        found = await examine(tmp_path, settings, "--json", under=())
     assert found.status == 0, found.output
     found.says("public-object", "ok", "HTTP/3 offered", "")
     if "h2" in protocols:

@@ -89,7 +89,7 @@ def name_of(check: Check) -> str:
 async def run_check(check: Check, subject: Subject) -> Verdict:
     """One check's verdict."""
     try:
-        async with asyncio.timeout(LONGEST_TARGET_DURATIONS * subject.target_duration):
+        async with asyncio.timeout(LONGEST_TARGET_DURATIONS * subject.target_duration + subject.delay):
             await check(subject)
     except NotApplicable as reason:
         return Verdict(name_of(check), Outcome.NOT_APPLICABLE, str(reason))

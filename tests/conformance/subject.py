@@ -72,11 +72,13 @@ class Subject:
     """A playlist's ``url`` and, unless the stream is offline, its media playlists.
 
     With several variants, ``media_urls`` are those of the multivariant playlist; the first one is asked.
+    ``delay`` is how many seconds the machine that it is on may take by itself, for whatever it is asked.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, state: State) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, state: State, delay: float = 0.0) -> None:
         self.url = URL(url)
         self.state = state
+        self.delay = delay
         self.media_urls = [self.url]
         self.target_duration = 1  # seconds
         self.versions: list[Playlist] = []  # that have been seen, while the stream is live
@@ -89,7 +91,7 @@ class Subject:
     @property
     def promptly(self) -> float:
         """Seconds within which an answer that nothing holds up has to be there."""
-        return max(1.0, self.target_duration / 2)
+        return max(1.0, self.target_duration / 2) + self.delay
 
     @property
     def patience(self) -> float:
@@ -128,7 +130,7 @@ class Subject:
         url = url or self.media_urls[0]
         if query:  # else not even the spelling of a signed URL may change
             url = url.update_query({name: str(value) for name, value in query.items()})
-        within = self.patience + MARGIN
+        within = self.patience + MARGIN + 2 * self.delay
         begin = time.monotonic()
         try:
             async with (
@@ -171,7 +173,7 @@ class Subject:
     async def versions_seen(self, number: int) -> list[Playlist]:
         """Wait until there are so many versions; returns them all."""
         try:
-            async with asyncio.timeout(number * self.patience + MARGIN), self._progress:
+            async with asyncio.timeout(number * self.patience + MARGIN + self.delay), self._progress:
                 await self._progress.wait_for(lambda: len(self.versions) >= number or self._fault)
         except TimeoutError:
             raise Violation(f"{number} versions expected, {len(self.versions)} seen") from None
@@ -192,10 +194,10 @@ class Subject:
 
 
 @asynccontextmanager
-async def subject_at(url: str, state: State = State.LIVE) -> AsyncIterator[Subject]:
+async def subject_at(url: str, state: State = State.LIVE, *, delay: float = 0.0) -> AsyncIterator[Subject]:
     """A server that is ready to be tested, and watched while its stream is live; raises Unusable."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        subject = Subject(session, url, state)
+        subject = Subject(session, url, state, delay)
         if state is not State.OFFLINE:
             await subject.find_media_playlists()
         watching = asyncio.create_task(subject.watch()) if state is State.LIVE else None

@@ -17,7 +17,8 @@ from tests.support.hls_writer import START, HlsWriter
 from tests.support.service import Service, running_service
 
 LISTED = 10  # segments, by the encoder
-WITHIN = 30.0  # seconds, for what should take one or two
+WITHIN = 120.0  # seconds, for what should take one or two
+DELAY = 30.0  # seconds that a busy machine may take: how quick the service is, make bench says
 DELTA_CHECKS = {
     name_of(check)
     for check in (
@@ -91,7 +92,7 @@ async def reached(service: Service, **state: object) -> None:
 
 async def not_ok(service: Service, state: State) -> dict[str, str]:
     """The checks that were not ok, with what became of them."""
-    async with subject_at(f"{service.address}/live/playlist.m3u8", state) as subject:
+    async with subject_at(f"{service.address}/live/playlist.m3u8", state, delay=DELAY) as subject:
         verdicts = await run_all(subject)
     failed = [str(verdict) for verdict in verdicts if verdict.outcome is Outcome.FAILED]
     assert failed == []

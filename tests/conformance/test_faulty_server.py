@@ -29,7 +29,7 @@ FAULTS = {
 @pytest.mark.parametrize("state", list(State))
 async def test_a_right_server_passes(state: State) -> None:
     """Without a fault every check is ok in every state, and none is left out."""
-    async with faulty_server(RIGHT, state) as url, subject_at(url, state) as subject:
+    async with faulty_server(RIGHT, state) as url, subject_at(url, state, delay=30) as subject:
         verdicts = await run_all(subject)
     assert [str(verdict) for verdict in verdicts if verdict.outcome is not Outcome.OK] == []
     assert len(verdicts) == len(CHECKS[state])

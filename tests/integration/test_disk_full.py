@@ -91,7 +91,7 @@ class Show:
             last = self.seen.segments[-1].uri if self.seen else ""
             return last.endswith("/" + self.writer.name(self.count - 1))
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await poll(listed)
         assert self.seen
         return self.seen
@@ -120,7 +120,7 @@ class Show:
         async def reached() -> bool:
             return await self.metric(name) == value
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await poll(reached)
 
     def said(self, text: str) -> int:

@@ -121,7 +121,7 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
     """
     path = f"{MEDIA}?_HLS_msn=2"
     leaver = asyncio.create_task(front.get(path))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await poll(front.somebody_waits)
     others = [asyncio.create_task(front.get(path)) for _ in range(50)]
     await asyncio.sleep(1)
@@ -134,7 +134,7 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
 
 
 async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:
-    """Before a stream, a hundred pages that ask at once learn within seconds that there is none."""
+    """Before a stream, hundreds of pages that ask at once are told so, and not one after another."""
     site, (port,) = Site(tmp_path), free_ports(1)
     async with (
         serving(site, port),
@@ -142,8 +142,8 @@ async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:
         aiohttp.ClientSession() as session,
     ):
         front = Front(site, edge, session)
-        async with asyncio.timeout(10):
-            answers = await asyncio.gather(*(front.get(MAIN) for _ in range(100)))
+        async with asyncio.timeout(60):  # one after another, at two a second, they would take minutes
+            answers = await asyncio.gather(*(front.get(MAIN) for _ in range(400)))
         assert {(status, headers["Cache-Control"]) for status, _, headers in answers} == {(404, "no-store")}
         site.go_live("0")
         assert (await front.get(MAIN))[0] == 200
@@ -173,13 +173,13 @@ async def test_what_is_not_a_playlist(tmp_path: Path, bucket: SeaweedBucket) -> 
         running_edge(tmp_path, service.address) as edge,
         aiohttp.ClientSession() as session,
     ):
-        async with asyncio.timeout(10), session.get(f"{edge.address}/live/events") as events:
+        async with asyncio.timeout(60), session.get(f"{edge.address}/live/events") as events:
             assert events.content_type == "text/event-stream"
             assert b"state" in await events.content.readuntil(b"\n\n")
         async with session.ws_connect(f"{edge.address}/live/tracker") as tracker:
             announce = {"action": "announce", "info_hash": "x" * 20, "peer_id": "y" * 20, "offers": []}
             await tracker.send_json(announce)
-            assert json.loads(await tracker.receive_str(timeout=10))["action"] == "announce"
+            assert json.loads(await tracker.receive_str(timeout=60))["action"] == "announce"
         for _ in range(2):
             async with session.get(f"{edge.address}/") as page:
                 assert "<!doctype html>" in (await page.text()).lower()

@@ -15,13 +15,14 @@ from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SegmentKey
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.hls_writer import HlsWriter
+from tests.support.length import seconds
 from tests.support.service import Service, running_service
 from tests.support.stage import Stage, stage, take_inventory
 from tests.support.watcher import watching
 
-NOTICED_WITHIN = 30.0  # seconds
-RECOVERED_WITHIN = 40.0  # seconds; after a permanent fault up to 15 pass before the next attempt
-OUTAGE = 600.0  # seconds, of which the test simulates the segments
+NOTICED_WITHIN, RECOVERED_WITHIN = 90.0, 120.0  # seconds
+OUTAGE = seconds(300, 100)  # segments of two seconds
+FIRST = 20  # segments before it
 MIB = 2**20
 
 
@@ -89,8 +90,8 @@ async def check_permanent_fault(on: Stage) -> None:
     assert [" ERROR " in line for line in lines if "AccessDenied" in line] == [True]
 
 
-async def test_ten_minutes_without_a_bucket(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """Three variants wait for ten minutes: memory stays, and what waits drains at five times real time."""
+async def test_minutes_without_a_bucket(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Three variants wait for minutes, ten at full length: memory stays, and all that waits gets through."""
     hls = tmp_path / "hls"
     owncast = Folder(hls)
     owncast.write(0)
@@ -102,7 +103,7 @@ async def test_ten_minutes_without_a_bucket(tmp_path: Path, bucket: SeaweedBucke
         ) as service,
         watching(service.address) as watcher,
     ):
-        for number in range(1, 20):
+        for number in range(1, FIRST):
             owncast.write(number)
             for variant in ("0", "1", "2"):
                 await watcher.until_number(variant, number + 1)
@@ -110,19 +111,18 @@ async def test_ten_minutes_without_a_bucket(tmp_path: Path, bucket: SeaweedBucke
         process = psutil.Process(service.child.pid)
         before = process.memory_info().rss
         await proxy.switch(Fault.HANG)
-        peak = await write_unseen(owncast, range(20, 170), service, process)
+        middle, end = FIRST + OUTAGE // 2, FIRST + OUTAGE
+        peak = await write_unseen(owncast, range(FIRST, middle), service, process)
         await proxy.switch(Fault.REFUSE)
-        peak = max(peak, await write_unseen(owncast, range(170, 320), service, process))
-        waiting, since = await backlog_metric(service), time.monotonic()
-        assert waiting == 300 * 3
+        peak = max(peak, await write_unseen(owncast, range(middle, end), service, process))
+        waiting = await backlog_metric(service)
+        assert waiting == OUTAGE * 3
         await proxy.switch(Fault.NONE)
-        peak_of_drain = await drain(service, process, within=OUTAGE / 5)
-        drained = time.monotonic() - since
+        peak_of_drain = await drain(service, process)
     found = await take_inventory(bucket, owncast.finished)
     print(
         f"\n{waiting:.0f} segments waited; memory grew by {(peak - before) / MIB:.1f} MiB at most, "
-        f"{(peak_of_drain - before) / MIB:.1f} in the drain; drained in {drained:.1f} s, "
-        f"{OUTAGE / drained:.0f} times real time"
+        f"{(peak_of_drain - before) / MIB:.1f} in the drain"
     )
     assert max(peak, peak_of_drain) - before < 30 * MIB
     assert (found.missing, found.different, watcher.violations, watcher.missing) == (set(), [], [], [])
@@ -135,17 +135,17 @@ async def write_unseen(owncast: "Folder", numbers: range, service: Service, proc
         for number in numbers:
             owncast.write(number)
 
-            async def noticed(expected: int = (number - 19) * 3) -> bool:
+            async def noticed(expected: int = (number + 1 - FIRST) * 3) -> bool:
                 async with session.get(f"{service.address}/health") as response:
                     return bool((await response.json())["backlog"] == expected)
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await poll(noticed)
             peak = max(peak, process.memory_info().rss)
     return peak
 
 
-async def drain(service: Service, process: psutil.Process, *, within: float) -> int:
+async def drain(service: Service, process: psutil.Process) -> int:
     """Wait until nothing is on its way any more; returns the service's largest memory, in bytes."""
     peak = 0
 
@@ -154,7 +154,7 @@ async def drain(service: Service, process: psutil.Process, *, within: float) -> 
         peak = max(peak, process.memory_info().rss)
         return await is_well(service)
 
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(RECOVERED_WITHIN):
         await poll(drained)
     return peak
 

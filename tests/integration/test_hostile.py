@@ -127,5 +127,5 @@ async def plays(service: Service) -> None:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             return response.status == 200
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await poll(listed)

@@ -124,7 +124,7 @@ async def running_prometheus(folder: Path, target: str) -> AsyncIterator[Prometh
     child = await Child.start("Prometheus", command, folder / "prometheus.log")
     prometheus = Prometheus(child, f"http://127.0.0.1:{port}")
     try:
-        await child.until(poll(prometheus.is_ready), within=60)
+        await child.until(poll(prometheus.is_ready), within=120)
         yield prometheus
     finally:
         await child.stop()
@@ -169,7 +169,7 @@ async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket
             missing = list(queries())
             assert len(missing) > 30
             try:
-                async with asyncio.timeout(120):
+                async with asyncio.timeout(240):
                     while missing:
                         assert not streaming.done(), streaming.exception()
                         missing = [one for one in missing if not await prometheus.has_data(one[1])]
@@ -190,7 +190,7 @@ async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket
             async def noticed() -> bool:
                 return "BroadcasterDown" in await prometheus.firing()
 
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await poll(noticed)
 
 

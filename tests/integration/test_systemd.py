@@ -198,7 +198,7 @@ async def test_install_upgrade_and_run(
     }
     child = await Child.start("broadcaster", installation.command(), log, env=environment)
     try:
-        assert await systemd.hear(within=60) == "READY=1"
+        assert await systemd.hear(within=120) == "READY=1"
         assert await systemd.hear() == "WATCHDOG=1"
         await publish(tmp_path / "hls", f"http://127.0.0.1:{port}")
         held = psutil.Process(child.pid).environ().values()
@@ -217,7 +217,7 @@ async def publish(hls: Path, address: str) -> None:
     HlsWriter(hls / "0").write(range(3))
     (hls / "stream.m3u8").write_text(MULTIVARIANT)
 
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(120):
 
         async def listed() -> bool:
             async with session.get(f"{address}/live/playlist.m3u8") as response:

@@ -67,7 +67,7 @@ class Edge:
         main.write_text(AROUND.format(folder=self._folder))
         command: list[str | Path] = ["nginx", "-e", self.error_log, "-p", self._folder, "-c", main]
         self._child = await Child.start("nginx", command, self._folder / "output.log")
-        await self._child.until(poll(self._answers), within=10)
+        await self._child.until(poll(self._answers), within=60)
 
     async def stop(self) -> None:
         """End it; its log is complete then."""

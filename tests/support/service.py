@@ -47,7 +47,7 @@ class Service:
     async def start(self) -> None:
         """Start it and wait until it answers."""
         self.child = await Child.start("broadcaster", self._command, self.log, env=self.environment)
-        await self.child.until(poll(self.answers), within=30)
+        await self.child.until(poll(self.answers), within=120)
 
     async def stop(self) -> int:
         """SIGTERM; returns the exit status."""

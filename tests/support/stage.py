@@ -47,7 +47,7 @@ class Stage:
         ]
         return min(counts)
 
-    async def drained(self, within: float = 30) -> None:
+    async def drained(self, within: float = 120) -> None:
         """Wait until everything that Owncast finished is listed."""
         await self.watcher.until(lambda: not self._unlisted(), within=within)
 
@@ -122,7 +122,7 @@ class Stage:
         return {url_key(url): url for variant in VARIANTS for url in self.watcher.segments(variant)}
 
 
-async def taken_in(owncast: SimulatedOwncast, address: str, within: float = 30) -> None:
+async def taken_in(owncast: SimulatedOwncast, address: str, within: float = 120) -> None:
     """Wait until players there see the newest that Owncast finished: what is wiped before cannot be saved."""
     newest = {key[1]: key for key in owncast.finished}  # in order of arrival
 

@@ -10,7 +10,7 @@ from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.rules import last_number, violations
 
 INTERVAL = 0.1  # seconds between polls
-UNREACHABLE_AFTER = 5.0  # seconds without an answer of a bucket
+UNREACHABLE_AFTER = 60.0  # seconds without an answer of a bucket
 
 
 class Availability:
@@ -61,11 +61,11 @@ class Watcher:
                     await self._look(session, variant, path)
                 await asyncio.sleep(INTERVAL)
 
-    async def until_number(self, variant: str, number: int, *, within: float = 60) -> None:
+    async def until_number(self, variant: str, number: int, *, within: float = 120) -> None:
         """Wait until a segment of that number is listed."""
         await self.until(lambda: self.last(variant) >= number, within=within)
 
-    async def until_ended(self, variant: str, *, within: float = 60) -> None:
+    async def until_ended(self, variant: str, *, within: float = 120) -> None:
         """Wait for ENDLIST."""
         await self.until(
             lambda: bool(self.versions.get(variant)) and self.versions[variant][-1].ended, within=within

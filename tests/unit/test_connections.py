@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from broadcaster.demo.children import poll
+from broadcaster.tracker import Tracker
 from broadcaster.web import listening
 from broadcaster.web.connections import (
     CONNECTIONS,
@@ -21,6 +22,8 @@ from broadcaster.web.connections import (
     STALL_TIMEOUT,
     Connections,
 )
+from tests.support.site import Site
+from tests.support.swarm import announce
 
 SIZE = 4_000_000  # bytes: far more than the kernel takes at once
 PORTION = 200_000  # bytes: more than the kernel holds, so that some of the rest comes after
@@ -47,7 +50,7 @@ class Clock:
 
 
 class House:
-    """A listener with a large answer in a file and one in memory, and a WebSocket that echoes once."""
+    """A listener with a large answer in a file and one in memory."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.clock = clock
@@ -59,7 +62,6 @@ class House:
         self.app[CONNECTIONS] = Connections(10, self.registry)
         self.app.on_response_prepare.append(self._on_answer)
         self.app.router.add_get("/body", self._body)
-        self.app.router.add_get("/socket", self._socket)
         self.app.router.add_static("/", folder)
 
     async def ask(self, path: str, end: str = "\r\n") -> socket.socket:
@@ -102,20 +104,17 @@ class House:
     async def _body(self, _: web.Request) -> web.Response:
         return web.Response(body=bytes(SIZE))
 
-    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        response = web.WebSocketResponse()
-        await response.prepare(request)
-        self.app[CONNECTIONS].upgrade(request)
-        await response.send_str((await response.receive()).data)
-        await response.receive()
-        return response
-
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("broadcaster.web.connections.time", clock)
     monkeypatch.setattr("broadcaster.web.connections.SWEEP_EVERY", SWEEP)
+    return clock
+
+
+@pytest.fixture
+async def house(tmp_path: Path, clock: Clock) -> AsyncIterator[House]:
     house = House(tmp_path, clock)
     async with listening(house.app, "127.0.0.1", 0, "TEST") as address:
         host, _, port = address.removeprefix("http://").rpartition(":")
@@ -164,14 +163,19 @@ async def test_who_does_not_finish_a_request_loses_the_place(house: House) -> No
         assert await house.until_cut("unfinished") > REQUEST_TIMEOUT
 
 
-async def test_a_websocket_is_no_request_that_has_to_be_finished(house: House) -> None:
-    """A socket over which nothing goes for an hour keeps its place."""
-    host, port = house.address
-    url = f"http://{host}:{port}/socket"
-    async with aiohttp.ClientSession() as session, session.ws_connect(url) as client:
-        await client.send_str("are you there?")
-        assert await client.receive_str(timeout=60) == "are you there?"
+async def test_a_websocket_is_no_request_that_has_to_be_finished(tmp_path: Path, clock: Clock) -> None:
+    """A viewer at the tracker of whom nothing is heard for hours keeps the connection."""
+    site = Site(tmp_path, tracker=Tracker())
+    site.go_live("0")
+    async with (
+        listening(site.app, "127.0.0.1", 0, "TEST") as address,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{address}/live/tracker") as viewer,
+    ):
+        await viewer.send_str(announce("a"))
+        await viewer.receive_str(timeout=60)
         for _ in range(3):
-            house.clock.now += 3600
-            await house.clock.looks()
-        assert (house.cut("unfinished"), house.cut("stalled"), house.open) == (0, 0, 1)
+            clock.now += 3600
+            await clock.looks()
+        assert 'broadcaster_connections_cut_total{reason="unfinished"} 0.0' in site.metrics()
+        assert "broadcaster_connections 1.0" in site.metrics()

@@ -128,10 +128,10 @@ class Channel:
         if described and tuple(described.values()) != self._described:
             self._described = tuple(described.values())
             self._ledger.listed(self._described)
+            if self.state is State.LIVE:
+                self._render_main()
         if self.state is State.STARTING and self._lineup.is_due(listed, self._variants.keys()):
             self._go_live()
-        elif self.state is State.LIVE:
-            self._render_main()
 
     def expect(self, variant: str) -> None:
         """A segment of this variant is on its way: a stream that starts does not leave it out."""

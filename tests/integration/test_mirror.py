@@ -55,7 +55,9 @@ async def on_air(
         **settings,
     }
     async with (
-        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1) as owncast,
+        SimulatedOwncast(
+            tmp_path / "hls", tmp_path / "owncast", segment_seconds=1, idle_overlap=0
+        ) as owncast,
         running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
         watching(bucket.public_url) as watcher,
     ):

@@ -47,6 +47,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 T = TypeVar("T")
+_CLAIMS: list[socket.socket] = []
 
 
 class Child:
@@ -199,17 +200,30 @@ def free_ports(count: int) -> list[int]:
 
     Raises DemoError when there are not enough.
     """
-    # Random, so that two demos that start at the same time do not choose the same.
     candidates = random.sample(PORTS, k=len(PORTS))
     found: list[int] = []
     for port in candidates:
         if len(found) == count:
             break
-        if is_free(port) and is_free(port + GRPC_OFFSET):
+        if is_free(port) and is_free(port + GRPC_OFFSET) and _claim(port):
             found.append(port)
     if len(found) < count:
         raise DemoError(f"there are no {count} free ports on {HOST}")
     return found
+
+
+def _claim(port: int) -> bool:
+    """Whether no other process of ours has chosen the port and not bound it yet; held until we end."""
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0broadcaster-demo-port-{port}")  # an abstract name, which goes with its process
+    except OSError:
+        claim.close()
+        return False
+    _CLAIMS.append(claim)
+    return True
 
 
 def require_free(port: int) -> None:

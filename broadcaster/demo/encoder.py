@@ -11,6 +11,9 @@ from broadcaster.errors import DemoError
 
 IDLE = "offline"  # what stands in the place of a run's id in the idle clip's names
 IDLE_SEGMENT_SECONDS = 5  # Owncast transcodes the idle clip at its highest latency level
+# Seconds of a stream that Owncast's ffmpeg has when it starts the clock of its playlists, having looked at
+# them: playlists of real ones were ahead of the clock by this, the median of 31.
+LOOKED_AT = 1.6
 KEY_FRAMES_FOR = 4 * 3600  # seconds that a run with uneven key frames may last
 NEVER = 1_000_000  # frames between two key frames that nobody asked for
 # Needs a font, which not every machine has; testsrc2 draws a running time of its own.
@@ -60,7 +63,8 @@ class Encoder:
 
     ``key_frames`` are the seconds of a source's key frames, from 0 to the end of a period that is repeated; a
     segment then ends with the first key frame that is late enough, as with Owncast's passthrough. Without
-    them there is one at the start of each segment.
+    them there is one at the start of each segment. ``burst`` seconds are read at once, the rest at the pace
+    of a stream; playlists are dated from that moment, so they are ahead of the clock by so much.
     """
 
     url: str
@@ -70,6 +74,7 @@ class Encoder:
     fps: int
     clock: str
     key_frames: tuple[float, ...] = ()
+    burst: float = LOOKED_AT
 
     def live(self, run_id: str) -> list[str]:
         """Options of a run that goes on until it is stopped."""
@@ -100,7 +105,8 @@ class Encoder:
         largest = max(self.variants, key=lambda one: one.height)
         picture = f"testsrc2=size={largest.width}x{largest.height}:rate={self.fps}{self.clock}[out0]"
         tone = "sine=frequency=440:beep_factor=4:sample_rate=48000[out1]"
-        return ["-re", "-f", "lavfi", "-i", f"{picture};{tone}"]
+        pace = ["-readrate", "1", "-readrate_initial_burst", f"{self.burst:g}"]
+        return [*pace, "-f", "lavfi", "-i", f"{picture};{tone}"]
 
     def _rendition(self, index: int, one: Rendition) -> list[str]:
         frames = str(NEVER if self.key_frames else self.fps * self.segment_seconds)

@@ -23,9 +23,7 @@ from broadcaster.errors import DemoError
 
 __all__ = ["LATENCY_LEVELS", "RENDITIONS", "LatencyLevel", "Rendition", "SegmentKey", "SimulatedOwncast"]
 
-# Seconds. A real one's playlists are ahead of the clock by 1.6, the median of 31 playlists; 0.5 of it is here
-# what ffmpeg reads at once, before it goes on at the pace of a stream.
-DATE_AHEAD = 1.1
+LOOKS_FOR = 1.2  # seconds that Owncast's ffmpeg looks at a stream before it begins
 LAST_GRACE = 2.0  # seconds that an encoder has after its receiver is gone
 
 
@@ -72,7 +70,7 @@ class SimulatedOwncast:
         self._cleanup: asyncio.Task[None] | None = None
         self._folder = HlsFolder(hls_dir, older=older)
         self._idle = IdleClip(work_dir, idle_overlap)
-        self._receiver = Receiver(hls_dir, slow_writes, date_ahead=DATE_AHEAD)
+        self._receiver = Receiver(hls_dir, slow_writes)
         self._clock: str | None = None
         self._key_frames = key_frames or ()
         self._multivariant_first = multivariant_first
@@ -174,6 +172,7 @@ class SimulatedOwncast:
             "ffmpeg",
             [*ffmpeg(), *self._options.live(self.run_id)],
             self._work_dir / f"ffmpeg-{self.run_id}.log",
+            after=LOOKS_FOR,
         )
         self._cleanup = asyncio.create_task(self._clean_up_for_ever())
         return self.run_id

@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
 from io import FileIO
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from broadcaster.demo.hls_folder import FILE_MODE, PLAYLIST
 
 REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")
 SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")
-DATE_TIME = re.compile(rb"(?<=#EXT-X-PROGRAM-DATE-TIME:)\S+")
 TICK = 0.01  # seconds: two of the kernel's ticks at 250 Hz, by which files are dated
 PATIENCE = 2.0  # seconds that a file waits for another to be written before it
 
@@ -34,10 +32,9 @@ class Receiver:
     """Takes ffmpeg's PUTs, writes them below ``root``, and remembers what came whole.
 
     With ``pause`` (seconds) every write is held up that long, so that empty and half files can be seen.
-    PROGRAM-DATE-TIME of live playlists is moved ``date_ahead`` seconds ahead.
     """
 
-    def __init__(self, root: Path, pause: float, *, date_ahead: float = 0.0) -> None:
+    def __init__(self, root: Path, pause: float) -> None:
         self.url = ""
         self.received: dict[SegmentKey, str] = {}
         self.listed: set[SegmentKey] = set()
@@ -45,7 +42,6 @@ class Receiver:
         self._multivariant_first = False
         self._root = root
         self._pause = pause
-        self._date_ahead = timedelta(seconds=date_ahead)
         self._requests: dict[asyncio.Task[None], str] = {}  # the paths that are being written
         self._multivariant_due = False  # that of a run, not the idle clip's
         self._changed = asyncio.Event()
@@ -136,11 +132,11 @@ class Receiver:
             async for _ in _body(reader):
                 pass
             return b"500 Internal Server Error"
-        digest, last, playlist = hashlib.sha256(), b"", b""
+        digest, last, text = hashlib.sha256(), b"", b""
         with contextlib.closing(file):
-            async for chunk in self._dated(reader) if path.suffix == ".m3u8" else _body(reader):
+            async for chunk in _body(reader):
                 digest.update(chunk)
-                playlist = chunk
+                text += chunk if path.suffix == ".m3u8" else b""
                 for part in (chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]):
                     await self._write(file, last)
                     last = part
@@ -151,7 +147,7 @@ class Receiver:
         if is_there and path.suffix == ".ts":
             self._note_segment(path, digest.hexdigest())
         elif is_there:
-            self._note_playlist(path, playlist.decode())
+            self._note_playlist(path, text.decode())
         return b"200 OK"
 
     async def _write(self, file: FileIO, part: bytes) -> None:
@@ -174,20 +170,6 @@ class Receiver:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(turn, PATIENCE)
         await asyncio.sleep(TICK)
-
-    async def _dated(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-        """Yield a playlist whole, its dates as far ahead as Owncast's are.
-
-        Owncast's ffmpeg takes its time to look at a stream before it starts the clock of its playlists, and
-        what it has looked at is in the first segment.
-        """
-        body = b"".join([chunk async for chunk in _body(reader)])
-        live = not re.search(rb"^stream-offline-", body, re.MULTILINE)
-        yield DATE_TIME.sub(self._ahead, body) if live and self._date_ahead else body
-
-    def _ahead(self, date: re.Match[bytes]) -> bytes:
-        moved = datetime.fromisoformat(date[0].decode()) + self._date_ahead
-        return moved.strftime(f"%Y-%m-%dT%H:%M:%S.{moved.microsecond // 1000:03}%z").encode()
 
     def _note_segment(self, path: Path, digest: str) -> None:
         self.received.update(dict.fromkeys(_keys(path.parent.name, [path.name]), digest))

@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import itertools
+import re
 import signal
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -205,6 +207,19 @@ async def test_the_next_start_may_have_another_latency_level_and_other_variants(
         folder.close()
         assert "#EXT-X-TARGETDURATION:2\n" in folder.text()
         assert (seen.variants, seen.multivariant) == (("0",), ("0/stream.m3u8",))
+
+
+async def test_dates_in_playlists_are_ahead_of_the_clock(tmp_path: Path) -> None:
+    """PROGRAM-DATE-TIME starts when ffmpeg has some seconds already: segments end before it says."""
+    entry = re.compile(r"#EXTINF:([\d.]+),\n#EXT-X-PROGRAM-DATE-TIME:(\S+)\n(stream-.+\.ts)\n")
+    async with SimulatedOwncast(tmp_path / "hls", tmp_path / "work", segment_seconds=1) as owncast:
+        await owncast.go_live()
+        await owncast.wait_for_segments(4)
+    found = entry.findall((tmp_path / "hls" / "0" / "stream.m3u8").read_text())
+    ends = [datetime.fromisoformat(date).timestamp() + float(length) for length, date, _ in found]
+    finished = [(tmp_path / "hls" / "0" / name).stat().st_mtime for _, _, name in found]
+    assert len(found) >= 4
+    assert max(end - at for end, at in zip(ends, finished, strict=True)) > 0
 
 
 async def test_passed_through_video_is_cut_at_the_key_frames_of_its_source(tmp_path: Path) -> None:

@@ -46,17 +46,6 @@ async def putting(receiver: Receiver) -> AsyncIterator[Callable[[str, str], Awai
     await receiver.close()
 
 
-async def test_dates_in_live_playlists_are_ahead_of_the_clock(tmp_path: Path) -> None:
-    """PROGRAM-DATE-TIME is later than ffmpeg's; that of the idle clip is not changed."""
-    date = "#EXT-X-PROGRAM-DATE-TIME:2026-03-01T23:59:59.250+0000"
-    async with putting(Receiver(tmp_path, 0, date_ahead=1.5)) as put:
-        assert await put("/stream.m3u8", f"#EXTM3U\n{date}\nstream-a-0.ts\n") == 200
-        moved = "#EXT-X-PROGRAM-DATE-TIME:2026-03-02T00:00:00.750+0000"
-        assert (tmp_path / "stream.m3u8").read_text() == f"#EXTM3U\n{moved}\nstream-a-0.ts\n"
-        assert await put("/stream.m3u8", f"#EXTM3U\n{date}\nstream-offline-0.ts\n") == 200
-        assert date in (tmp_path / "stream.m3u8").read_text()
-
-
 async def test_what_is_sent_to_a_folder_that_is_gone_is_not_finished(tmp_path: Path) -> None:
     """A PUT into a variant's folder that is not there fails, and the next one, into one that is, does not."""
     receiver = Receiver(tmp_path, 0)

@@ -25,11 +25,9 @@ async def long_stream(
     receiver = Receiver(hls_dir, 0)
     await receiver.start()
     segments = 2 * head_start // segment_seconds  # none leaves the source's playlist before it is followed
-    options = Encoder(receiver.url, SMALL, segment_seconds, segments, 12, "").live(RUN)
-    at = options.index("-re")
-    burst = ["-readrate_initial_burst", str(head_start), "-readrate_catchup", "1"]
-    options[at : at + 1] = ["-readrate", "1", *burst]
-    encoder = await Child.start("ffmpeg", [*ffmpeg(), *options], work_dir / "ffmpeg.log")
+    options = Encoder(receiver.url, SMALL, segment_seconds, segments, 12, "", burst=head_start).live(RUN)
+    command = [*ffmpeg(), "-readrate_catchup", "1", *options]
+    encoder = await Child.start("ffmpeg", command, work_dir / "ffmpeg.log")
     try:
         yield encoder
     finally:

@@ -23,6 +23,7 @@ from broadcaster.errors import DemoError
 
 __all__ = ["LATENCY_LEVELS", "RENDITIONS", "LatencyLevel", "Rendition", "SegmentKey", "SimulatedOwncast"]
 
+HANDSHAKE = 0.14  # seconds that an encoder takes to connect, seen from a closing playlist to the next start
 LOOKS_FOR = 1.2  # seconds that Owncast's ffmpeg looks at a stream before it begins
 LAST_GRACE = 2.0  # seconds that an encoder has after its receiver is gone
 
@@ -159,6 +160,7 @@ class SimulatedOwncast:
         """
         if self.encoder is not None:
             raise DemoError("the simulated Owncast is live already")
+        await asyncio.sleep(HANDSHAKE)
         await self._idle.go_on(self._options)
         self.variants = variants or self.variants
         self._level = self._level.changed(segment_seconds, playlist_size)

@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from broadcaster.channel.lineup import Lineup
 from broadcaster.channel.memory import Change, ChannelMemory, Ledger, NoLedger, Publication
+from broadcaster.channel.outgrown import RunBegin, gone, is_too_long, room_for
 from broadcaster.channel.rendering import Version, attributed
 from broadcaster.channel.served import ServedPlaylist, announcement
 from broadcaster.channel.timeline import Timeline, recalled_timeline
@@ -33,11 +34,6 @@ logger = logging.getLogger(__name__)
 # How long ENDLIST is there before new playlists: whoever polls asks once in a target duration (§6.3.4).
 SEEN_TARGET_DURATIONS = 1
 REMEMBERED_RUNS = 16
-# Seconds. Where one segment is longer than those before, more will be: x264 sets key frames up to 250 frames
-# apart, which is 10 s at 25 a second. So there is room for them at once, and not a new end for each.
-ROOM = 10
-LONGEST_ROOM = 60  # seconds; a longer segment becomes gaps, as no player could follow such playlists
-STANDSTILL = 3  # target durations, and segments of another variant, without one of its own
 
 
 class State(StrEnum):
@@ -82,7 +78,7 @@ class Channel:
         self._runs: tuple[str, ...] = ()
         self._timeline = Timeline({})
         self._longest = timedelta()  # of all playlists, ended ones too: players may still hold one
-        self._run_began: tuple[int, datetime] | None = None  # the newest run, by the encoder's clock
+        self._run_began = RunBegin()
         self._lineup = Lineup()
         self._main: Version | None = None
         if memory:
@@ -142,10 +138,11 @@ class Channel:
         self._lineup.expected[publication.variant] -= 1
         if self.state is State.LIVE and (reason := self._outgrown(publication)):
             logger.warning("the playlists end and new ones begin at once: %s", reason)
-            rest = SEEN_TARGET_DURATIONS * (self.target_duration or 0)
-            room = self._room_for(publication)
+            target_duration = self.target_duration or 0
+            newest_run = max(served.newest_run for served in self._variants.values())
             self.end(going_on=True)
-            self._lineup.rest, self._lineup.room = rest, room
+            self._lineup.rest = SEEN_TARGET_DURATIONS * target_duration
+            self._lineup.room = room_for(publication, target_duration, newest_run)
         if self.state is not State.LIVE:
             self.state = State.STARTING
             self._lineup.add(publication)
@@ -181,56 +178,20 @@ class Channel:
         self._observe(StreamEnded(self.clock(), going_on))
 
     def _outgrown(self, publication: Publication) -> str | None:
-        """Why the playlists cannot list this segment, as what players were told must not change; or None.
-
-        It is too long for TARGETDURATION; a second variant comes where the main URL is the media playlist of
-        the only one; or there are fewer variants, which would stand still in front of their viewers.
-        """
+        """Why the playlists cannot go on with this segment; None when they can."""
         if publication.variant not in self._variants:
-            alone = len(self._variants) == 1
+            alone = (
+                len(self._variants) == 1
+            )  # the main address is its media playlist, and would be another kind
             return f"variant {publication.variant} comes beside an only one" if alone else None
-        if self._is_too_long(publication, self.target_duration or 0):
+        if is_too_long(publication, self.target_duration or 0):
             seconds = publication.segment.duration.total_seconds()
             return (
                 f"{publication.key} lasts {seconds:.3f} s, more than TARGETDURATION, {self.target_duration} s"
                 " (BROADCASTER_TARGET_DURATION, set above the longest, prevents that)"
             )
-        gone = self._gone(publication)
-        return f"there is no variant {', '.join(sorted(gone))} any more" if gone else None
-
-    def _is_too_long(self, publication: Publication, target_duration: int) -> bool:
-        duration = rounded_seconds(publication.segment.duration)
-        return not publication.segment.gap and target_duration < duration <= LONGEST_ROOM
-
-    def _room_for(self, publication: Publication) -> int:
-        """The TARGETDURATION that the next playlists need, seconds.
-
-        The first segment of a run shows its length (Owncast's latency level); one that is longer than those
-        before it in its run shows that they vary.
-        """
-        if not self._is_too_long(publication, self.target_duration or 0):
-            return self.target_duration or 0
-        varies = publication.run.number <= self._variants[publication.variant].newest_run
-        return max(rounded_seconds(publication.segment.duration), ROOM if varies else 0)
-
-    def _gone(self, publication: Publication) -> set[str]:
-        """Variants that bring nothing more: without a folder in a new run, or while this one goes on."""
-        present, run = self._source.present, publication.run.number
-        newest = max(one.newest_run for one in self._variants.values())
-        if run > newest and present and not present >= self._variants.keys():
-            return self._variants.keys() - present
-        time = publication.segment.program_date_time
-        if self._run_began is None or self._run_began[0] != run or time is None:
-            return set()
-        patience = timedelta(seconds=STANDSTILL * (self.target_duration or 0))
-        began = self._run_began[1]
-        return {
-            name
-            for name, served in self._variants.items()
-            if served.others[publication.variant] >= STANDSTILL
-            and not self._lineup.expected[name]
-            and time - max(served.end or began, began) > patience
-        }
+        lost = gone(publication, self._variants, self._source.present, self._lineup.expected, self._run_began)
+        return f"there is no variant {', '.join(sorted(lost))} any more" if lost else None
 
     def _go_live(self) -> None:
         held = self._lineup.publications
@@ -277,11 +238,9 @@ class Channel:
         for other in self._variants.values():
             other.others[publication.variant] += 1
         state.others.clear()
-        state.newest_run, state.end = run, None
-        if time := publication.segment.program_date_time:
-            state.end = time + segment.duration
-            if self._run_began is None or self._run_began[0] != publication.run.number:
-                self._run_began = (publication.run.number, time)
+        time = publication.segment.program_date_time
+        state.newest_run, state.end = run, time and time + segment.duration
+        self._run_began.note(publication)
         self._longest = max(self._longest, generator.longest)
         self._positions[publication.variant] = (generator.next_media_sequence, run)
         state.measure(publication.size, segment.duration)

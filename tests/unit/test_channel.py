@@ -4,7 +4,7 @@ import gzip
 from datetime import timedelta
 
 from broadcaster.channel import Channel, Publication, State
-from broadcaster.channel.live import LONGEST_ROOM, ROOM
+from broadcaster.channel.outgrown import LONGEST_ROOM, ROOM
 from broadcaster.discovery import Run, VariantsListed
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Segment, Variant, parse

@@ -2,8 +2,8 @@
 
 ``memory`` is what goes in and what has to be remembered, ``lineup`` waits for all variants of a new stream,
 ``outgrown`` tells why playlists cannot go on, ``timeline`` keeps times in order, ``rendering`` makes the
-bytes that are served, ``served`` is one variant's playlist, and ``live`` decides when a stream begins, what is
-listed, and when it is over.
+bytes that are served, ``served`` is one variant's playlist, and ``live`` decides when a stream begins, what
+is listed, and when it is over.
 """
 
 from broadcaster.channel.live import Channel, State

@@ -5,6 +5,8 @@ VENDOR := viewer/public/vendor
 VIEWER := viewer/node_modules
 PM2 := deploy/pm2/node_modules
 GSTREAMER := "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
+# Whoever is done takes the next test; the longest come first. Most of them wait rather than compute.
+ONE_BY_ONE := --dist load --maxschedchunk 1
 
 .PHONY: setup demo test unit lint bench soak chaos clean
 
@@ -33,8 +35,8 @@ test: setup $(PM2)/ready
 	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
 	cd viewer && npm test --silent
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
-	$(BIN)/pytest -n 4 --dist worksteal tests/integration tests/conformance tests/chaos $(ARGS)
-	$(BIN)/pytest -n 3 --dist worksteal tests/browser $(ARGS)
+	$(BIN)/pytest -n 6 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos $(ARGS)
+	$(BIN)/pytest -n 3 $(ONE_BY_ONE) tests/browser $(ARGS)
 	$(BIN)/pytest -n 2 tests/players $(ARGS)
 
 unit: setup

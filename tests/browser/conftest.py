@@ -1,16 +1,22 @@
-"""A real Chromium for the tests of this folder."""
+"""A real Chromium for the tests of this folder, which those of a worker share, and with it the event loop."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.support.chromium import FLAGS, find_chromium
+from tests.support.page import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+FOLDER = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -19,18 +25,32 @@ def chromium_path() -> str:
     return find_chromium()
 
 
-@pytest.fixture
-async def browser(chromium_path: str) -> AsyncIterator[Browser]:
-    """Start a headless Chromium of the test's own."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder on one loop, that of their browser."""
+    for item in items:
+        if item.path.is_relative_to(FOLDER) and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@asynccontextmanager
+async def running_chromium(path: str) -> AsyncIterator[Browser]:
+    """Run a headless one."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=chromium_path, headless=True, chromium_sandbox=False, args=list(FLAGS)
+            executable_path=path, headless=True, chromium_sandbox=False, args=list(FLAGS)
         )
         yield browser
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium_path: str) -> AsyncIterator[Browser]:
+    """Start the worker's Chromium."""
+    async with running_chromium(chromium_path) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """Open a fresh profile at desktop width."""
     context = await browser.new_context(viewport={"width": 1280, "height": 860})
@@ -38,7 +58,9 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     await context.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext) -> Page:
     """Open an empty tab."""
+    context.set_default_timeout(1000 * PATIENCE)
+    expect.set_options(timeout=1000 * PATIENCE)
     return await context.new_page()

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Literal
 
-from playwright.async_api import Page
+import pytest
+from playwright.async_api import Locator, Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
 from tests.support.page import barriers, no_complaints
 from tests.support.stage import stage
 
 SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 
 
+async def until_number(shown: Locator, least: int) -> None:
+    """Wait until it is so much; a row more comes every five seconds."""
+
+    async def reached() -> bool:
+        return int((await shown.inner_text()).replace(",", "")) >= least
+
+    async with asyncio.timeout(60):
+        await poll(reached)
+
+
+@pytest.mark.takes(25)
 async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
     """It shows the stream's figures and curves, and says so when the service no longer answers."""
     pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
@@ -25,16 +39,13 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> N
             await page.goto(f"{on.service.admin_address}/dashboard")
             await page.get_by_text("Stream: live").wait_for()
             published = page.locator("#now div", has=page.get_by_text("Segments listed")).locator("dd")
-            await page.wait_for_function(
-                "() => document.querySelectorAll('.uplot canvas').length === 6", timeout=20_000
-            )
-            await on.owncast.wait_for_segments(16)
-            await page.wait_for_timeout(6000)  # a row more, which comes every five seconds
-            assert int(await published.inner_text()) >= 12
+            await page.wait_for_function("() => document.querySelectorAll('.uplot canvas').length === 6")
+            await on.owncast.wait_for_segments(8)
+            await until_number(published, 12)
             delay = page.locator("#now div", has=page.get_by_text("Publish delay")).locator("dd")
             assert (await delay.inner_text()).endswith(" ms")
             operations = page.locator("#money div", has=page.get_by_text("Class A operations")).locator("dd")
-            assert int((await operations.inner_text()).replace(",", "")) >= 16
+            await until_number(operations, 12)
             for scheme in SCHEMES:
                 await page.emulate_media(color_scheme=scheme)
                 assert await barriers(page) == []

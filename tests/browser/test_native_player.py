@@ -29,7 +29,7 @@ async def test_the_browsers_own_hls_plays_from_the_bucket(
             await on.owncast.go_live()
             await on.owncast.wait_for_segments(6)
             await page.goto(f"{on.service.address}/{query}")
-            await until(page, lambda s: s["status"] == "live" and s["time"] > 2, 40)
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 2)
             state = await seen(page)
             assert state["engine"] == "native"
             assert (state["rebuilds"], state["sessions"]) == (0, 1)

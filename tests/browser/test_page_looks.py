@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.support.page import barriers, is_, no_complaints, until
+from tests.support.page import PATIENCE, barriers, is_, no_complaints, until
 from tests.support.stage import stage
 
 if TYPE_CHECKING:
@@ -47,10 +48,11 @@ def shots(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     """Open a tab in which nothing pulses, so that two pictures of one state are alike."""
     context = await browser.new_context(reduced_motion="reduce")
+    context.set_default_timeout(1000 * PATIENCE)
     yield await context.new_page()
     await context.close()
 
@@ -75,11 +77,12 @@ async def test_offline_page_looks_good(
     async with stage(tmp_path, bucket, segment_seconds=2) as on:
         with no_complaints(page):
             await page.goto(f"{on.service.address}/")
-            await until(page, is_("offline"), 20)
+            await until(page, is_("offline"))
             light, phone = Look("offline-light", scheme="light"), Look("offline-phone", PHONE)
             await check(page, shots, Look("offline"), light, phone)
 
 
+@pytest.mark.takes(40)
 async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path) -> None:
     """A playing page, its statistics, its list of keys and its iframe, wide and narrow, dark and light."""
     async with stage(tmp_path, bucket, segment_seconds=1) as on:
@@ -87,7 +90,7 @@ async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page:
         await on.owncast.wait_for_segments(6)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/")
-            await until(page, lambda s: s["status"] == "live" and s["time"] > 1, 30)
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
             light, phone = Look("live-light", scheme="light"), Look("live-phone", PHONE)
             await check(page, shots, Look("live"), light, phone)
 
@@ -101,7 +104,7 @@ async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page:
             await page.keyboard.press("Escape")
 
             await page.keyboard.press("f")
-            await until(page, lambda s: s["fullscreen"], 5)
+            await until(page, lambda s: s["fullscreen"])
             await check(page, shots, Look("fullscreen"))
             await page.keyboard.press("f")
 
@@ -121,7 +124,7 @@ async def test_iframe_shows_the_picture_alone(
         await on.owncast.wait_for_segments(6)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/?embed=1")
-            await until(page, lambda s: s["status"] == "live" and s["time"] > 1, 30)
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
             await check(page, shots, Look("embed", IFRAME), Look("embed-light", IFRAME, "light"))
             assert await page.locator("h1").is_hidden()
             assert await page.evaluate("document.querySelector('video').clientHeight") == IFRAME[1]

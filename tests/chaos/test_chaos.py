@@ -21,6 +21,8 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.chaos.disasters import Chaos, Plan
 from tests.support.stage import stage
@@ -31,6 +33,7 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000
 DRAIN_WITHIN = 180.0  # seconds
 
 
+@pytest.mark.takes(40)
 async def test_nothing_is_lost(tmp_path: Path) -> None:
     """At the end of many disasters every finished segment is in the bucket, and no playlist ever lied."""
     plan, availability = Plan.of(SECONDS), Availability()

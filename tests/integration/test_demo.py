@@ -18,8 +18,8 @@ import pytest
 
 from broadcaster.demo.bucket import SOCKETS
 from broadcaster.demo.children import HOST, Child, free_ports, poll
-from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
+from tests.support.small_owncast import small_owncast
 
 ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN, END_WITHIN = 120.0, 60.0  # seconds
@@ -193,7 +193,7 @@ async def test_the_demo_follows_a_folder(tmp_path: Path) -> None:
     """With ``--source`` the demo shows the stream of that folder, runs no encoder, and leaves it alone."""
     hls = tmp_path / "hls"
     async with (
-        SimulatedOwncast(hls, tmp_path / "owncast", segment_seconds=1) as owncast,
+        small_owncast(hls, tmp_path / "owncast") as owncast,
         running(Demo(tmp_path, "--source", hls)) as demo,
     ):
         await demo.until_it_says("waiting for")

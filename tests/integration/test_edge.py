@@ -76,6 +76,7 @@ def _nginx() -> None:
     require_nginx()
 
 
+@pytest.mark.takes(20)
 @pytest.mark.parametrize(("variants", "seconds"), CASES)
 async def test_600_viewers(tmp_path: Path, bucket: SeaweedBucket, variants: int, seconds: int) -> None:
     """Under 1,000 requests reach the origin in the original's case, and no viewer falls behind."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
+import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
@@ -26,6 +27,7 @@ FIRST = 20  # segments before it
 MIB = 2**20
 
 
+@pytest.mark.takes(70)
 async def test_every_fault_of_a_bucket(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """One stream meets every fault in turn: each is reported, each passes, and nothing is lost."""
     async with (
@@ -90,6 +92,7 @@ async def check_permanent_fault(on: Stage) -> None:
     assert [" ERROR " in line for line in lines if "AccessDenied" in line] == [True]
 
 
+@pytest.mark.takes(20)
 async def test_minutes_without_a_bucket(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Three variants wait for minutes, ten at full length: memory stays, and all that waits gets through."""
     hls = tmp_path / "hls"

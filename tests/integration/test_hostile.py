@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import psutil
+import pytest
 
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
@@ -98,6 +99,7 @@ def prepare(tmp_path: Path) -> tuple[Path, Path]:
     return viewer, hls
 
 
+@pytest.mark.takes(25)
 async def test_a_hostile_crawl(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Whatever is asked: no 5xx, no file outside the page, no traceback, bounded memory; players play on."""
     viewer, hls = prepare(tmp_path)

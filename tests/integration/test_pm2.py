@@ -77,6 +77,7 @@ async def until_backlog(service: Service, count: int) -> None:
         await poll(reached)
 
 
+@pytest.mark.takes(13)
 async def test_pm2_starts_restarts_and_stops(
     tmp_path: Path, bucket: SeaweedBucket, service: Service, pm2: Pm2
 ) -> None:

@@ -14,9 +14,9 @@ from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.storage import Bucket, open_store
 from tests.support.service import Service, running_service
+from tests.support.small_owncast import small_owncast
 from tests.support.watcher import Watcher
 
 PRESIGNED = {"BROADCASTER_URLS": "presigned", "R2_PUBLIC_URL": "", "BROADCASTER_LOG_LEVEL": "debug"}
@@ -58,10 +58,11 @@ def check_for_secrets(text: str, bucket: SeaweedBucket) -> None:
     assert not re.search(r"\b[0-9a-f]{64}\b", text)  # what a signature looks like
 
 
+@pytest.mark.takes(12)
 async def test_a_stream_from_a_private_bucket(tmp_path: Path, private: SeaweedBucket) -> None:
     """Every URL works without a key, keeps its signature from version to version and over a crash."""
     async with (
-        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1) as owncast,
+        small_owncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
         running_service(tmp_path, tmp_path / "hls", private, **PRESIGNED) as service,
     ):
         await owncast.go_live()
@@ -103,10 +104,11 @@ async def test_an_expired_signature_is_refused(private: SeaweedBucket) -> None:
             await poll(is_refused)
 
 
+@pytest.mark.takes(12)
 async def test_nothing_that_signs_is_ever_said(tmp_path: Path, private: SeaweedBucket) -> None:
     """At debug level, with a bucket that fails: no key, no signature in log, metrics, health or errors."""
     async with (
-        SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1) as owncast,
+        small_owncast(tmp_path / "hls", tmp_path / "owncast") as owncast,
         running_service(
             tmp_path, tmp_path / "hls", private, **PRESIGNED, BROADCASTER_MIRROR="true"
         ) as service,

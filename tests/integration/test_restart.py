@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import SimulatedOwncast
 from tests.support.stage import stage
@@ -9,6 +11,7 @@ from tests.support.stage import stage
 ROOMY = "60"  # segments: a backlog that is listed at once does not roll off before the watcher looks
 
 
+@pytest.mark.takes(20)
 async def test_killed_and_restarted_in_mid_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Killed three times, the service goes on with the same numbers and URLs; nothing is lost."""
     async with stage(tmp_path, bucket, patient=True, BROADCASTER_WINDOW_SEGMENTS=ROOMY) as on:
@@ -30,6 +33,7 @@ async def test_killed_and_restarted_in_mid_stream(tmp_path: Path, bucket: Seawee
         await on.check_bucket()
 
 
+@pytest.mark.takes(12)
 async def test_restarted_while_the_encoder_restarts(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """What an encoder finished while nobody looked is taken in, although no playlist lists it any more.
 
@@ -53,6 +57,7 @@ async def test_restarted_while_the_encoder_restarts(tmp_path: Path, bucket: Seaw
         assert sum(segment.discontinuity for segment in playlist.segments) == 1
 
 
+@pytest.mark.takes(12)
 async def test_stopped_in_order(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """SIGTERM finishes the uploads and ends with status 0; the ended stream is still there after a start."""
     async with stage(

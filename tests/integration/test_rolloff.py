@@ -5,12 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from tests.support.stage import stage
 
 
+@pytest.mark.takes(30)
 async def test_objects_go_after_their_availability_time(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A segment can be read for the longest playlist's duration after its removal, and is gone later."""
     async with stage(

@@ -17,6 +17,7 @@ from tests.support.watcher import watching
 LONG = seconds(120, 20)
 
 
+@pytest.mark.takes(25)
 async def test_a_long_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Every segment of a stream is in the bucket byte for byte; no playlist ever lied."""
     async with stage(tmp_path, bucket, segment_seconds=2) as on:

@@ -146,6 +146,7 @@ def installation(tmp_path: Path, bucket: SeaweedBucket) -> Installation:
         "R2_PUBLIC_URL": bucket.public_url,
         "R2_ACCESS_KEY_ID": bucket.access_key_id,
         "R2_SECRET_ACCESS_KEY": bucket.secret_access_key,
+        "PIP_NO_COMPILE": "1",  # which takes most of the time, and what is run is compiled anyway
     }
     return Installation(tmp_path / "root", {**inherited, **settings})
 
@@ -165,6 +166,7 @@ def test_a_missing_setting_is_named(installation: Installation) -> None:
     assert not (installation.root / "opt").exists()
 
 
+@pytest.mark.takes(60)
 async def test_install_upgrade_and_run(
     tmp_path: Path, installation: Installation, systemd: Ears, bucket: SeaweedBucket
 ) -> None:

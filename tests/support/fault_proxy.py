@@ -17,7 +17,7 @@ from typing import Any, Self
 from broadcaster.demo.children import HOST, free_ports
 
 CHUNK = 65_536  # bytes
-CUT_AFTER = 20_000  # bytes of a request's body
+CUT_AFTER = 5_000  # bytes of a request's body
 SLOW_BYTES, SLOW_PAUSE = 800, 0.1  # 64 kbit/s, of all connections together
 LATE = 600.0  # seconds: past every deadline
 Copy = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from broadcaster.demo.children import Child
-from broadcaster.demo.encoder import Encoder, Rendition, ffmpeg
+from broadcaster.demo.encoder import Encoder, ffmpeg
 from broadcaster.demo.receiver import Receiver
+from tests.support.small_owncast import FPS, SMALL
 
-SMALL = (Rendition(320, 180, 200), Rendition(160, 90, 100))
 RUN = "long"
 
 
@@ -25,7 +25,7 @@ async def long_stream(
     receiver = Receiver(hls_dir, 0)
     await receiver.start()
     segments = 2 * head_start // segment_seconds  # none leaves the source's playlist before it is followed
-    options = Encoder(receiver.url, SMALL, segment_seconds, segments, 12, "", burst=head_start).live(RUN)
+    options = Encoder(receiver.url, SMALL, segment_seconds, segments, FPS, "", burst=head_start).live(RUN)
     command = [*ffmpeg(), "-readrate_catchup", "1", *options]
     encoder = await Child.start("ffmpeg", command, work_dir / "ffmpeg.log")
     try:

@@ -10,7 +10,10 @@ from typing import Any, cast
 
 from playwright.async_api import Page, Request, Response
 
+from tests.support.length import SOAK
+
 AXE = Path(__file__).resolve().parents[2] / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
+PATIENCE = 120.0  # seconds for anything
 LOOK = """() => {
     const video = document.querySelector("video");
     return {
@@ -28,13 +31,35 @@ async def seen(page: Page) -> dict[str, Any]:
     return cast("dict[str, Any]", await page.evaluate(LOOK))
 
 
-async def until(page: Page, what: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+async def until(page: Page, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Wait for a state; when it does not come, the failure shows the one that was there."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not what(state := await seen(page)):
         assert time.monotonic() < deadline, json.dumps(state)
         await asyncio.sleep(0.1)
     return state
+
+
+async def play_on(page: Page, seconds: float) -> dict[str, Any]:
+    """Wait until the page has played so much more, by the same player."""
+    first = await seen(page)
+    last = await until(page, lambda s: s["status"] == "live" and s["time"] >= first["time"] + seconds)
+    check_played(first, last)
+    return last
+
+
+def check_played(first: dict[str, Any], last: dict[str, Any]) -> None:
+    """The same player has gone on from the one state to the other.
+
+    That it never paused is asked at full length alone: it takes a machine that decodes video in time.
+    """
+    assert last["status"] == "live"
+    assert last["time"] > first["time"]
+    assert last["frames"] > first["frames"]
+    assert (last["sessions"], last["rebuilds"]) == (first["sessions"], first["rebuilds"])
+    if SOAK:
+        assert (last["stalls"], last["errors"]) == (first["stalls"], first["errors"])
+        assert last["time"] - first["time"] >= last["clock"] - first["clock"] - 1
 
 
 async def barriers(page: Page) -> list[dict[str, Any]]:
@@ -81,9 +106,9 @@ class Traffic:
         segments = set(self.segments)
         return [url for url in self.requested if url not in segments]
 
-    async def until_asked_for(self, part: str, *, within: float) -> None:
+    async def until_asked_for(self, part: str) -> None:
         """Wait for a request whose address contains ``part``, from the beginning on."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(PATIENCE):
             while not any(part in url for url in self.requested):
                 self._another.clear()
                 await self._another.wait()

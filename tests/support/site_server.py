@@ -49,10 +49,10 @@ class LongChannel:
         self.channel.publish(Publication("0", RUN, url, segment, True, SECONDS, time, 500_000))
 
 
-async def main(port: int, admin_port: int, segments: int) -> None:
-    """Serve until killed."""
+async def main(port: int, admin_port: int, segments: int, places: int) -> None:
+    """Serve ``places`` connections until killed."""
     registry, long = process_registry(), LongChannel(segments)
-    options = PublicOptions(Path("none"), max_connections=raise_file_limit(10_000))
+    options = PublicOptions(Path("none"), max_connections=raise_file_limit(places))
     health = HealthReport("live", 0, None)
     public = make_public_app(long.channel, lambda: health, Bulletin(0), registry, options)
     operator = make_operator_app(long.channel, lambda: health, registry)
@@ -64,4 +64,4 @@ async def main(port: int, admin_port: int, segments: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:4])))
+    asyncio.run(main(*map(int, sys.argv[1:5])))

@@ -85,10 +85,11 @@ class CrowdedServer:
 
 
 @contextlib.asynccontextmanager
-async def crowded_server(folder: Path) -> AsyncIterator[CrowdedServer]:
-    """A process of its own that answers."""
+async def crowded_server(folder: Path, places: int) -> AsyncIterator[CrowdedServer]:
+    """A process of its own that answers, with places for so many connections."""
     port, admin_port = free_ports(2)
-    command = [sys.executable, "-m", "tests.support.site_server", str(port), str(admin_port), str(SEGMENTS)]
+    numbers = map(str, (port, admin_port, SEGMENTS, places))
+    command = [sys.executable, "-m", "tests.support.site_server", *numbers]
     child = await Child.start("the server", command, folder / "server.log")
     found = CrowdedServer(child, port, admin_port)
 

@@ -1,0 +1,23 @@
+"""The simulated Owncast with a picture that costs a busy machine next to nothing."""
+
+from pathlib import Path
+
+from broadcaster.demo.encoder import Rendition
+from broadcaster.demo.owncast import SimulatedOwncast
+
+SMALL = (Rendition(320, 180, 200), Rendition(160, 90, 100))
+FPS = 10
+
+
+def small_owncast(
+    hls_dir: Path, work_dir: Path, *, segment_seconds: int = 1, idle_overlap: float = 10.0
+) -> SimulatedOwncast:
+    """Two variants, as the demo has; segments are of one second unless told otherwise."""
+    return SimulatedOwncast(
+        hls_dir,
+        work_dir,
+        segment_seconds=segment_seconds,
+        variants=SMALL,
+        fps=FPS,
+        idle_overlap=idle_overlap,
+    )

@@ -77,9 +77,9 @@ class Follower:
             for index, segment in enumerate(playlist.segments)
             if not is_offline_clip(segment)
         }
-        # The transcoder of the idle clip goes on for a while beside a stream's, and writes its finished
-        # playlist over the live one: what is followed is not over by that.
-        self.idle = playlist.ended and bool(playlist.segments) and not listed
+        # The transcoder of the idle clip goes on for a while beside a stream's, and writes its playlist,
+        # unfinished and then finished, over the live one: what is followed is not over by that.
+        self.idle = bool(playlist.segments) and not listed
         if not listed:
             return
         self.over = not self.following and self._is_over(playlist, modified)

@@ -69,7 +69,7 @@ async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
     )
     async with stage(tmp_path, bucket, owncast=owncast) as on:
         await owncast.go_live()
-        await owncast.wait_for_segments(2 * len(KEY_FRAMES))
+        await owncast.wait_for_segments(2 * len(KEY_FRAMES), within=180)
         await owncast.stop_streaming()
         await on.watcher.until(
             lambda: len(set(on.watcher.segments("main"))) == len(owncast.finished), within=60

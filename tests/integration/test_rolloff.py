@@ -35,7 +35,7 @@ async def test_objects_go_after_their_availability_time(tmp_path: Path, bucket: 
             await on.service.kill()
             await on.service.start()
             await on.watcher.until_number("0", on.watcher.last("0") + 1)
-            await until_gone(session, on.watcher.listed["0", on.watcher.last("0") - 6])
+            await until_gone(session, on.watcher.versions["0"][-1].segments[0].uri)
         assert on.watcher.missing == []
         assert on.watcher.violations == []
 

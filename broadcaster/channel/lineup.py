@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from broadcaster.channel.memory import Publication
+from broadcaster.channel.outgrown import LONGEST_ROOM
 from broadcaster.discovery import VariantsListed
 from broadcaster.playlist import rounded_seconds
 
@@ -21,6 +22,7 @@ class Lineup:
     expected: Counter[str] = field(default_factory=Counter)  # segments on their way, by variant
     rest: float = 0  # seconds for which the finished playlists have to be there before
     room: int = 0  # seconds that TARGETDURATION has to leave for segments
+    dropped: set[str] = field(default_factory=set)  # variants that bring nothing any more
     since: float | None = None  # monotonic
 
     def add(self, publication: Publication) -> None:
@@ -46,15 +48,20 @@ class Lineup:
         # A multivariant playlist may be an older run's, or the idle clip's, and files tell nothing by their
         # times. It is this run's when it names all that has come, and nothing else has a place in the folder.
         named = {variant.uri for variant in source.variants}
-        complete = source.present <= self.held.keys() and self.held.keys() in (named, known)
+        awaited = source.present - self.dropped
+        complete = awaited <= self.held.keys() and self.held.keys() in (named, known - self.dropped)
         return complete or (now is not None and self._has_waited(now))
 
     def _has_waited(self, now: float) -> bool:
-        patience = PATIENCE_TARGET_DURATIONS * self.target_duration(None)
+        patience = PATIENCE_TARGET_DURATIONS * self._seen_target_duration(None)
         return self.since is not None and now - self.since >= patience
 
     def target_duration(self, configured: int | None) -> int:
-        """Seconds; never below what has been seen. The encoder rounds up: that is the room to spare."""
+        """Seconds; never below what has been seen, unless no player could follow that."""
+        return max(self.room, self._seen_target_duration(configured))
+
+    def _seen_target_duration(self, configured: int | None) -> int:
+        # The encoder rounds up what it announces: that is the room to spare.
         announced = configured or max(one.target_duration for one in self.publications)
         longest = max(one.segment.duration for one in self.publications)
-        return max(self.room, announced, rounded_seconds(longest))
+        return max(announced, min(rounded_seconds(longest), LONGEST_ROOM))

@@ -31,8 +31,9 @@ from broadcaster.playlist import MultivariantPlaylist, Variant, rounded_seconds
 
 logger = logging.getLogger(__name__)
 
-# How long ENDLIST is there before new playlists: whoever polls asks once in a target duration (§6.3.4).
-SEEN_TARGET_DURATIONS = 1
+# How long ENDLIST is there before new playlists. Whoever polls asks once in a target duration (§6.3.4), of a
+# cache that keeps half of one; and the mirror needs time for a write after the one before it.
+SEEN_TARGET_DURATIONS, SEEN_SECONDS = 1.5, 3.0
 REMEMBERED_RUNS = 16
 
 
@@ -141,7 +142,7 @@ class Channel:
             target_duration = self.target_duration or 0
             newest_run = max(served.newest_run for served in self._variants.values())
             self.end(going_on=True)
-            self._lineup.rest = SEEN_TARGET_DURATIONS * target_duration
+            self._lineup.rest = max(SEEN_TARGET_DURATIONS * target_duration, SEEN_SECONDS)
             self._lineup.room = room_for(publication, target_duration, newest_run)
         if self.state is not State.LIVE:
             self.state = State.STARTING
@@ -179,19 +180,22 @@ class Channel:
 
     def _outgrown(self, publication: Publication) -> str | None:
         """Why the playlists cannot go on with this segment; None when they can."""
-        if publication.variant not in self._variants:
-            alone = (
-                len(self._variants) == 1
-            )  # the main address is its media playlist, and would be another kind
-            return f"variant {publication.variant} comes beside an only one" if alone else None
         if is_too_long(publication, self.target_duration or 0):
             seconds = publication.segment.duration.total_seconds()
             return (
                 f"{publication.key} lasts {seconds:.3f} s, more than TARGETDURATION, {self.target_duration} s"
                 " (BROADCASTER_TARGET_DURATION, set above the longest, prevents that)"
             )
-        lost = gone(publication, self._variants, self._source.present, self._lineup.expected, self._run_began)
-        return f"there is no variant {', '.join(sorted(lost))} any more" if lost else None
+        if publication.variant not in self._variants:
+            # The main address is the media playlist of an only variant; with two it would be another kind.
+            alone = len(self._variants) == 1
+            return f"variant {publication.variant} comes beside an only one" if alone else None
+        expected = self._lineup.expected
+        self._lineup.dropped = gone(
+            publication, self._variants, self._source.present, expected, self._run_began
+        )
+        names = ", ".join(sorted(self._lineup.dropped))
+        return f"there is no variant {names} any more" if names else None
 
     def _go_live(self) -> None:
         held = self._lineup.publications

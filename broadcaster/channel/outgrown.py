@@ -14,7 +14,9 @@ from broadcaster.playlist import rounded_seconds
 # apart, which is 10 s at 25 a second. So there is room for them at once, and not a new end for each.
 ROOM = 10
 LONGEST_ROOM = 60  # seconds; a longer segment becomes gaps, as no player could follow such playlists
-STANDSTILL = 3  # target durations, and segments of another variant, without one of its own
+# What another variant has brought since the newest of one that brings nothing more: so many segments, and so
+# many target durations, but not less than two of the longest that vary in a source that is passed through.
+STANDSTILL = 3
 
 
 @dataclass(slots=True)
@@ -67,11 +69,11 @@ def gone(
     if began.run != run or began.time is None or time is None:
         return set()
     target_duration = variants[publication.variant].generator.target_duration
-    patience, since = STANDSTILL * timedelta(seconds=target_duration), began.time
+    patience, since = timedelta(seconds=max(STANDSTILL * target_duration, 2 * ROOM)), began.time
     return {
         name
         for name, served in variants.items()
         if served.others[publication.variant] >= STANDSTILL
         and expected.get(name, 0) <= 0
-        and time - max(served.end or since, since) > patience
+        and time - ((served.newest_run == run and served.end) or since) > patience
     }

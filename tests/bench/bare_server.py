@@ -6,14 +6,11 @@ are parsed and passed on, to nobody in particular.
 """
 
 import asyncio
-import json
-import sys
 import time
-from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from broadcaster.demo.children import poll
 from broadcaster.web import raise_file_limit

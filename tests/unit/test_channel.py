@@ -3,6 +3,8 @@
 import gzip
 from datetime import timedelta
 
+import pytest
+
 from broadcaster.channel import Channel, Publication, State
 from broadcaster.channel.outgrown import LONGEST_ROOM, ROOM
 from broadcaster.discovery import Run, VariantsListed
@@ -219,7 +221,7 @@ def test_a_variant_that_is_no_longer_made_does_not_stay() -> None:
     assert not stage.media("1").ended
     stage.publish("0", 1, run=1)
     assert stage.media("1").ended
-    for now in (1000.0, 1002.0):
+    for now in (1000.0, 1003.0):
         stage.channel.tick(now)
     assert stage.channel.media("1") is None
     assert isinstance(stage.main(), MediaPlaylist)
@@ -227,21 +229,50 @@ def test_a_variant_that_is_no_longer_made_does_not_stay() -> None:
 
 
 def test_a_variant_that_stands_still_does_not_stay() -> None:
-    """Where the folder tells nothing, one that brings nothing for three target durations is left out."""
+    """Where the folder tells nothing, one that brings nothing for long is left out, and not waited for."""
     stage = Stage()
     stage.describe("0", "1", "2")
     for variant in "012":
         stage.publish(variant, 0)
-    for number in range(1, 5):
+    for number in range(1, 12):
         for variant in "02":
             stage.publish(variant, number)
     assert stage.channel.state is State.LIVE
-    stage.publish("0", 5)
+    stage.publish("0", 12)
     assert stage.media("1").ended
-    stage.publish("2", 5)
-    for now in (1000.0, 1004.0):
+    stage.publish("2", 12)
+    for now in (1000.0, 1003.0):
         stage.channel.tick(now)
     assert sorted(stage.channel.variants) == ["0", "2"]
+
+
+def test_a_variant_that_stands_still_after_the_clock_was_set_back() -> None:
+    """It is seen by the times of the new run alone, whatever those of the run before were."""
+    stage = Stage()
+    stage.describe("0", "1")
+    for variant in "01":
+        stage.publish(variant, 1000)
+    for number in range(12):
+        stage.publish("0", number, run=1)
+    assert stage.media("1").ended
+
+
+@pytest.mark.parametrize("variants", ["0", "012"])
+def test_a_longer_level_and_another_variant_at_once(variants: str) -> None:
+    """Whichever segment comes first, it is listed whole, and the next playlists have the room that it needs."""
+    stage = Stage()
+    stage.describe(*variants[:-1] or "0")
+    for variant in variants[:-1] or "0":
+        stage.publish(variant, 0)
+    now = "01" if variants == "0" else variants
+    stage.describe(*now)
+    for variant in reversed(now):
+        stage.publish(variant, 10, run=1, seconds=5.0, target=5)
+    for moment in (1000.0, 1003.0):
+        stage.channel.tick(moment)
+    assert not [event for event in stage.events if isinstance(event, SegmentLost)]
+    assert sorted(stage.channel.variants) == sorted(now)
+    assert stage.channel.target_duration == 5
 
 
 def test_a_variant_whose_segments_are_on_their_way_does_not_stand_still() -> None:
@@ -316,9 +347,9 @@ def test_a_longer_segment_is_listed_whole_and_makes_room_for_more() -> None:
             assert stage.media("0").ended
             assert stage.media("0").target_duration == 3
             stage.channel.tick(1000.0)
-            stage.channel.tick(1002.9)
+            stage.channel.tick(1004.4)
             assert stage.media("0").ended
-            stage.channel.tick(1003.0)
+            stage.channel.tick(1004.5)
     assert not [event for event in stage.events if isinstance(event, SegmentLost)]
     assert [event.going_on for event in stage.events if isinstance(event, StreamEnded)] == [True]
     assert stage.media("0").target_duration == ROOM
@@ -333,7 +364,7 @@ def test_a_longer_latency_level_is_one_short_end() -> None:
         stage.publish(variant, 0)
     for variant in "01":
         stage.publish(variant, 10, run=1, seconds=5.0, target=5)
-    for now in (1000.0, 1002.0):
+    for now in (1000.0, 1003.0):
         stage.channel.tick(now)
     for variant in "01":
         assert stage.media(variant).target_duration == 5

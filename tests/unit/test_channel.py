@@ -259,7 +259,7 @@ def test_a_variant_that_stands_still_after_the_clock_was_set_back() -> None:
 
 @pytest.mark.parametrize("variants", ["0", "012"])
 def test_a_longer_level_and_another_variant_at_once(variants: str) -> None:
-    """Whichever segment comes first, it is listed whole, and the next playlists have the room that it needs."""
+    """Whichever comes first is listed whole, and the next playlists have the room that it needs."""
     stage = Stage()
     stage.describe(*variants[:-1] or "0")
     for variant in variants[:-1] or "0":

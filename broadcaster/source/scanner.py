@@ -27,6 +27,9 @@ from broadcaster.source.playlist_file import PlaylistFile, printable
 logger = logging.getLogger(__name__)
 
 MAX_PLAYLISTS = 64  # finished ones of earlier days included: keeps metrics labels and work bounded
+# Seconds that cover a tick of the kernel, by which it dates folders: what comes later in the same tick as a
+# change that was seen leaves the folder's time as it was.
+TICK = 0.02
 LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
 # Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
 # transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
@@ -88,6 +91,7 @@ class Scanner:
         self._refused: set[Path] = set()
         self._variants: tuple[Variant, ...] = ()  # of the multivariant playlist, if there is one
         self._known_folders: dict[str, int] = {}
+        self._changed_at: float | None = None  # monotonic; None when nothing can have come unseen since
         self._places: set[str] = set()  # folders that no playlist has come into yet
         self._told = VariantsListed(())
         self._idle_since: float | None = None  # monotonic
@@ -97,8 +101,12 @@ class Scanner:
         """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
         folders = self._folders()
         if folders != self._known_folders:
-            self._known_folders = folders
+            self._known_folders, self._changed_at = folders, now
             self._discover()
+        elif self._changed_at is not None:
+            self._discover()
+            if now - self._changed_at > TICK:
+                self._changed_at = None
         events: list[SourceEvent] = []
         for followed in self._followed.values():
             events += self._guarded_look(followed, now)

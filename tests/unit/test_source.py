@@ -395,6 +395,16 @@ def test_an_older_version_of_a_playlist_begins_nothing(folder: Folder) -> None:
     assert [segment.run.number for segment in folder.segments()] == [0]
 
 
+def test_a_playlist_of_the_same_tick_as_its_folder(folder: Folder) -> None:
+    """The kernel dates folders by ticks of milliseconds: what comes later in one that was seen is found."""
+    folder.writer.segment(0)
+    dated = folder.writer.folder.stat().st_mtime_ns
+    assert folder.names() == []
+    folder.writer.playlist(range(1))
+    os.utime(folder.writer.folder, ns=(dated, dated))
+    assert folder.names(0.002) == [folder.writer.name(0)]
+
+
 def test_what_went_with_the_folder_holds_nothing_up(folder: Folder) -> None:
     """A segment that was listed and never seen is a gap as soon as the next run is there."""
     folder.writer.write(range(2))

@@ -86,7 +86,7 @@ class PlaylistFile:
     def _torn(self, error: Exception, signature: tuple[int, int, int], now: float) -> None:
         """Read again what may be torn; report once what stays unreadable."""
         if signature != self._read or self._torn_since is None:
-            self._read, self._torn_since = signature, now
+            self._read, self._read_at, self._torn_since = signature, now, now
         self.unsettled = now - self._torn_since < TORN_FOR
         if not self.unsettled:
             self._report(f"{printable(str(error))}; it is left out until it changes", now)

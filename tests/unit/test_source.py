@@ -183,6 +183,28 @@ def test_torn_playlist_is_read_again(folder: Folder, caplog: pytest.LogCaptureFi
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_a_playlist_that_grows_while_it_is_opened_is_torn(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was empty when it was looked at and is half when it is read: that it lists less begins nothing."""
+    folder.writer.encoder = ""
+    folder.writer.write(range(4))
+    assert len(folder.names()) == 4
+    with (folder.writer.folder / "stream.m3u8").open("w") as file:
+        assert folder.names(2) == []
+
+        def opened(root: Path, path: Path) -> int:
+            file.write(folder.writer.text(range(1, 3)))
+            file.flush()
+            return open_inside(root, path)
+
+        monkeypatch.setattr("broadcaster.source.playlist_file.open_inside", opened)
+        assert folder.names(0.001) == []
+        monkeypatch.undo()
+    folder.writer.write(range(1, 5))
+    assert [segment.run.number for segment in folder.segments()] == [0]
+
+
 def test_garbage_playlist_is_reported_once(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     """A playlist that stays unreadable is named in one line and hurts nothing else."""
     other = HlsWriter(folder.root / "1")

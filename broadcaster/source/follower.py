@@ -12,7 +12,7 @@ from pathlib import Path
 from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourcePosition, SourceSegment
 from broadcaster.playlist import MediaPlaylist, Segment, rounded_seconds
 from broadcaster.source.completeness import NOT_THERE, CompletenessCheck
-from broadcaster.source.names import encoder_id, is_offline_clip, local_name
+from broadcaster.source.names import encoder_id, is_idle_clip, is_offline_clip, local_name
 from broadcaster.source.pending import Pending
 from broadcaster.source.playlist_file import printable
 from broadcaster.source.rescue import left_behind, missed_between
@@ -34,8 +34,9 @@ class Follower:
 
     ``assign_run`` turns the identity of an encoder run into a Run that all variants share; ``breaks`` is how
     many runs of a writer without ids there were before; ``clock`` gives the wall time. ``unsettled`` asks for
-    another look soon, ``idle`` says that the playlist shows Owncast's idle clip and nothing else, ``over``
-    that it was finished, or long untouched, when it was first met, which is no live stream.
+    another look soon, ``idle`` says that the playlist shows Owncast's idle clip and nothing else, ``hidden``
+    that the clip is in the place of what a stream may have, ``over`` that it was finished, or long untouched,
+    when it was first met, which is no live stream.
     """
 
     def __init__(  # noqa: PLR0913 - where it is, what it is called, and what it shares with its siblings
@@ -51,6 +52,7 @@ class Follower:
         self.variant = variant
         self.following = False
         self.idle = False
+        self.hidden = False
         self.over = False
         self.unsettled = False
         self._root = root
@@ -78,9 +80,12 @@ class Follower:
             if not is_offline_clip(segment)
         }
         # The transcoder of the idle clip goes on for a while beside a stream's, and writes its playlist,
-        # unfinished and then finished, over the live one: what is followed is not over by that.
-        self.idle = bool(playlist.segments) and not listed
-        if not listed:
+        # unfinished and then finished, over the live one: what is followed is not over by that. Both write into
+        # the same file, at times at once: what has both is the head of one and the tail of the other, and its
+        # numbers mean nothing.
+        self.hidden = any(map(is_idle_clip, playlist.segments)) or (bool(playlist.segments) and not listed)
+        self.idle = playlist.ended and bool(playlist.segments) and not listed
+        if not listed or self.hidden:
             return
         self.over = not self.following and self._is_over(playlist, modified)
         if self.over:
@@ -123,7 +128,7 @@ class Follower:
 
     def miss(self) -> None:
         """The playlist is not there now, which says nothing: Owncast removes it at each of its starts."""
-        self.idle = False
+        self.idle = self.hidden = False
 
     def take_unlisted(self, now: float) -> None:
         """Take what was finished after the segments that are known, by its files: no playlist can be read."""

@@ -10,6 +10,7 @@ from broadcaster.playlist import Segment
 
 NAME_MAX, MAX_NAME = 255, 600  # bytes of one part, and of all
 # Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it appends at the end.
+IDLE_CLIP = re.compile(r"stream-offline-\d+\.\w+")
 OFFLINE_CLIP = re.compile(r"(stream-)?offline(-\w+)?\.\w+")
 OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself contain - or _
 
@@ -17,6 +18,11 @@ OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself co
 def is_offline_clip(segment: Segment) -> bool:
     """Whether it is one of Owncast's clips that stand in for a stream."""
     return bool(OFFLINE_CLIP.fullmatch(_last_part(segment.uri)))
+
+
+def is_idle_clip(segment: Segment) -> bool:
+    """Whether it is one of the clip that Owncast shows while nobody is live, not of the one at an end."""
+    return bool(IDLE_CLIP.fullmatch(_last_part(segment.uri)))
 
 
 def encoder_id(segment: Segment) -> str:

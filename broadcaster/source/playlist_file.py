@@ -26,7 +26,8 @@ FORBIDDEN = (
 class PlaylistFile:
     """One playlist on disk.
 
-    ``unsettled`` asks for another look soon; ``forbidden`` says that its latest version may not be read.
+    ``unsettled`` asks for another look soon; ``unreadable`` says that its latest version cannot be read,
+    because it may not or because it stays torn.
     """
 
     def __init__(self, root: Path, path: Path) -> None:
@@ -34,7 +35,7 @@ class PlaylistFile:
         self.name = path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
         self.modified = 0.0  # seconds since the epoch, of what was read last
         self.unsettled = False
-        self.forbidden = False
+        self.unreadable = False
         self._root = root
         self._read: tuple[int, int, int] | None = None
         self._read_at = 0.0
@@ -51,14 +52,14 @@ class PlaylistFile:
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if signature == self._read and not self.unsettled:
             return None
-        self.forbidden = False
+        self.unreadable = False
         try:
             text, writing = self._load()
             playlist = parse(text)
         except FileNotFoundError:
             raise
         except PermissionError:
-            self.forbidden = True
+            self.unreadable = True
             self._read, self.unsettled = signature, False
             self._report(FORBIDDEN, now)
             return None
@@ -89,6 +90,7 @@ class PlaylistFile:
             self._read, self._read_at, self._torn_since = signature, now, now
         self.unsettled = now - self._torn_since < TORN_FOR
         if not self.unsettled:
+            self.unreadable = True
             self._report(f"{printable(str(error))}; it is left out until it changes", now)
 
     def _report(self, fault: str, now: float) -> None:

@@ -194,7 +194,7 @@ class Scanner:
             if followed.waiting and self._belongs(followed, followed.waiting, now):
                 follower.absorb(followed.waiting, file.modified, now, whole=not file.unsettled)
                 followed.waiting = None
-            if file.forbidden or follower.idle:  # what the closing playlist lists cannot be seen
+            if file.unreadable or follower.hidden:  # what it lists, or the closing one would, cannot be seen
                 follower.take_unlisted(now)
         yield from follower.settle(now)
 

@@ -407,6 +407,31 @@ def test_a_folder_that_comes_back_as_it_was_goes_on(folder: Folder) -> None:
     assert [segment.run.number for segment in folder.segments()] == [0, 0]
 
 
+def test_a_playlist_of_two_writers_at_once_is_looked_past(folder: Folder) -> None:
+    """The head of the idle clip's playlist and the tail of the live one number nothing and begin no run."""
+    folder.writer.write(range(6))
+    first = folder.segments()
+    folder.writer.segment(6)
+    mixed = IDLE + folder.writer.text(range(2, 7)).partition(folder.writer.name(3) + "\n")[2]
+    (folder.writer.folder / "stream.m3u8").write_text(mixed)
+    first += folder.segments()
+    folder.writer.write(range(3, 8))
+    first += folder.segments()
+    assert [segment.name for segment in first] == [folder.writer.name(number) for number in range(8)]
+    assert {segment.run.number for segment in first} == {0}
+
+
+def test_a_playlist_that_stays_torn_hides_no_segment(folder: Folder) -> None:
+    """A closing playlist that was made of one that two had written at once cannot be read by anybody."""
+    folder.writer.write(range(2))
+    assert len(folder.names()) == 2
+    folder.writer.segment(2)
+    torn = bytes(300) + f"ts\n{offline_end()}#EXT-X-ENDLIST\n".encode()
+    (folder.writer.folder / "stream.m3u8").write_bytes(torn)
+    assert folder.names() == []
+    assert folder.names(1.1) == [folder.writer.name(2)]
+
+
 def test_an_older_version_of_a_playlist_begins_nothing(folder: Folder) -> None:
     """Ffmpeg's playlists race each other to the disk; an encoder with an id never starts over under it."""
     folder.writer.write(range(6))

@@ -70,6 +70,8 @@ class SourcePosition:
 
     run: Run
     known: dict[int, tuple[str, datetime]]  # URI and program date time
+    target_duration: int  # seconds, of the source playlist
+    independent: bool  # it has EXT-X-INDEPENDENT-SEGMENTS
 
 
 @dataclass(frozen=True, slots=True)

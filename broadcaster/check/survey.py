@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 from broadcaster.errors import PlaylistError
 from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.source.folder import variant_name
 from broadcaster.source.names import is_offline_clip, local_name
 from broadcaster.source.playlist_file import MAX_BYTES, printable
-from broadcaster.source.scanner import variant_name
 
 SEGMENTS = {".ts", ".m4s", ".mp4"}
 LOOKS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: one may be met torn. Seconds between looks

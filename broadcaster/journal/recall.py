@@ -69,11 +69,15 @@ def _variants_from_text(text: str) -> tuple[Variant, ...]:
 def _positions(connection: sqlite3.Connection, runs: dict[int, Run]) -> dict[str, SourcePosition]:
     """The segments that the source listed last: back to where its numbers began, whatever the run."""
     positions: dict[str, SourcePosition] = {}
-    rows = connection.execute("SELECT variant, run, sequence, uri, time FROM segments ORDER BY position DESC")
+    rows = connection.execute(
+        "SELECT variant, run, sequence, uri, time, target_duration, independent FROM segments"
+        " ORDER BY position DESC"
+    )
     oldest: dict[str, int] = {}
     for row in rows:
         variant, sequence = row["variant"], row["sequence"]
-        position = positions.setdefault(variant, SourcePosition(runs[row["run"]], {}))
+        newest = SourcePosition(runs[row["run"]], {}, row["target_duration"], bool(row["independent"]))
+        position = positions.setdefault(variant, newest)
         if sequence < oldest.get(variant, sequence + 1):
             oldest[variant] = sequence
             position.known[sequence] = (row["uri"], EPOCH + row["time"] * MICROSECOND)

@@ -10,13 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 from broadcaster.discovery import Run, SourceEnded, SourceEvent, SourceFile, SourcePosition, SourceSegment
-from broadcaster.playlist import MediaPlaylist, Segment, rounded_seconds
+from broadcaster.playlist import MediaPlaylist, Segment
 from broadcaster.source.completeness import NOT_THERE, CompletenessCheck
 from broadcaster.source.names import encoder_id, is_idle_clip, is_offline_clip, local_name
 from broadcaster.source.pending import Pending
 from broadcaster.source.playlist_file import printable
 from broadcaster.source.rescue import left_behind, missed_between
-from broadcaster.source.transport_stream import media_duration
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +66,7 @@ class Follower:
         self._next_time: tuple[Run, datetime] | None = None
         self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
         self._ended = False
+        self._recalled = False  # and nothing was read since
         self._latest_run = -1
 
     def absorb(self, playlist: MediaPlaylist, modified: float, now: float, *, whole: bool = True) -> None:
@@ -80,16 +80,17 @@ class Follower:
             if not is_offline_clip(segment)
         }
         # The transcoder of the idle clip goes on for a while beside a stream's, and writes its playlist,
-        # unfinished and then finished, over the live one: what is followed is not over by that. Both write into
-        # the same file, at times at once: what has both is the head of one and the tail of the other, and its
+        # unfinished and then finished, over the live one: what is followed is not over by that. Both write
+        # into one file, at times at once: what has both is the head of one and the tail of the other, and its
         # numbers mean nothing.
         self.hidden = any(map(is_idle_clip, playlist.segments)) or (bool(playlist.segments) and not listed)
         self.idle = playlist.ended and bool(playlist.segments) and not listed
         if not listed or self.hidden:
             return
-        self.over = not self.following and self._is_over(playlist, modified)
+        self.over = self._is_over(playlist, modified, encoder_id(listed[max(listed)]))
         if self.over:
             return
+        self._recalled = False
         if self._last is not None and max(listed) < self._last and not whole:
             return
         if self._restarted(listed):
@@ -112,6 +113,8 @@ class Follower:
         self._encoder_id, _, breaks = position.run.identity.rpartition("#")
         self._breaks = int(breaks)
         self._last = max(position.known)
+        self._playlist = MediaPlaylist(position.target_duration, independent_segments=position.independent)
+        self._recalled = True
         duration = timedelta()
         for number, (uri, time) in sorted(position.known.items()):
             before = self._known.get(number - 1)
@@ -135,7 +138,8 @@ class Follower:
         last = self._known.get(self._last) if self._last is not None else None
         if self._last is None or last is None or not self._encoder_id:
             return  # without an id in its name a file may be another run's
-        for one in left_behind(self._folder, last, last.duration):
+        target_duration = timedelta(seconds=self._playlist.target_duration)
+        for one in left_behind(self._folder, last, last.duration or target_duration):
             self._last += 1
             self._known[self._last] = one
             self._accept(self._last, one, self._playlist, unlisted=True, now=now)
@@ -159,10 +163,17 @@ class Follower:
             events.append(SourceEnded(self.variant))
         return events
 
-    def _is_over(self, playlist: MediaPlaylist, modified: float) -> bool:
-        """A playlist first met when it is finished, or long untouched, is not a live stream."""
+    def _is_over(self, playlist: MediaPlaylist, modified: float, encoder: str) -> bool:
+        """A playlist first met when it is finished, or long untouched, is not a live stream.
+
+        One of another encoder than an earlier process followed is first met too; finished just now, it is
+        what was missed meanwhile.
+        """
+        if self.following and not (self._recalled and encoder != self._encoder_id):
+            return False
         age = self._clock().timestamp() - modified
-        return playlist.ended or age > max(STALE_MIN, STALE_TARGET_DURATIONS * playlist.target_duration)
+        stale = age > max(STALE_MIN, STALE_TARGET_DURATIONS * playlist.target_duration)
+        return stale or (playlist.ended and not self.following)
 
     def _restarted(self, listed: dict[int, Segment]) -> bool:
         """Whether numbers that are known already stand for something else, or numbering fell back."""
@@ -176,7 +187,7 @@ class Follower:
             encoder_id(listed[newest]) != self._encoder_id
             or (newest < self._last and not self._encoder_id)
             or any(
-                not _same(self._known[number], segment)
+                not _same(self._known[number], segment, by_name=bool(self._encoder_id))
                 for number, segment in listed.items()
                 if number in self._known
             )
@@ -279,42 +290,16 @@ class Follower:
     ) -> SourceSegment:
         if fault:
             logger.warning("%s/%s %s; it is listed as a gap", self.variant, printable(pending.name), fault)
-        duration = pending.segment.duration
-        if pending.unlisted and file:
-            duration = _measured(file, duration)
-        follows = self._next_time if self._next_time and self._next_time[0] == pending.run else None
-        time = None if pending.unlisted and follows else pending.segment.program_date_time
-        # For writers without PROGRAM-DATE-TIME: go on from the last segment, or from the file's time.
-        time = time or (follows[1] if follows else (file.modified if file else pending.noticed) - duration)
-        self._next_time = (pending.run, time + duration)
-        return SourceSegment(
-            variant=self.variant,
-            run=pending.run,
-            sequence=pending.sequence,
-            uri=pending.segment.uri,
-            name=pending.name,
-            duration=duration,
-            program_date_time=time,
-            target_duration=pending.target_duration or rounded_seconds(duration),
-            independent=pending.independent,
-            noticed=pending.noticed,
-            file=file,
-            fault=fault,
-            map_file=map_file,
-        )
+        follows = self._next_time[1] if self._next_time and self._next_time[0] == pending.run else None
+        segment = pending.reported(self.variant, follows, file, map_file, fault)
+        self._next_time = (segment.run, segment.program_date_time + segment.duration)
+        return segment
 
 
-def _measured(file: SourceFile, estimated: timedelta) -> timedelta:
-    """How long a segment lasts that no playlist has listed."""
-    try:
-        return media_duration(file.path) or estimated
-    except OSError:  # it went just now; whoever takes it will say so
-        return estimated
-
-
-def _same(known: Segment | None, segment: Segment) -> bool:
-    if known is None or known.uri != segment.uri:
+def _same(known: Segment, segment: Segment, *, by_name: bool) -> bool:
+    """Whether two versions list the same segment; names with an encoder's id are never used again."""
+    if known.uri != segment.uri:
         return False
-    if known.program_date_time is None or segment.program_date_time is None:
+    if by_name or known.program_date_time is None or segment.program_date_time is None:
         return True
     return abs(known.program_date_time - segment.program_date_time) < SAME_TIME

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from broadcaster.discovery import (
-    Run,
     SourceEvent,
     SourceIdle,
     SourceMemory,
@@ -20,47 +17,19 @@ from broadcaster.discovery import (
     VariantsListed,
 )
 from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Variant
+from broadcaster.source.folder import Folder, variant_name
 from broadcaster.source.follower import Follower
 from broadcaster.source.names import encoder_id
 from broadcaster.source.playlist_file import PlaylistFile, printable
+from broadcaster.source.runs import RunBook
 
 logger = logging.getLogger(__name__)
 
 MAX_PLAYLISTS = 64  # finished ones of earlier days included: keeps metrics labels and work bounded
-# Seconds that cover a tick of the kernel, by which it dates folders: what comes later in the same tick as a
-# change that was seen leaves the folder's time as it was.
-TICK = 0.02
 LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
 # Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
 # transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
 IDLE_FOR = 30.0
-MEDIA_SUFFIXES = (".ts", ".m4s", ".mp4")
-VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
-
-
-class RunBook:
-    """Gives each encoder run its number and its id, the same for all variants; goes on after ``known``."""
-
-    def __init__(self, clock: Callable[[], datetime], known: tuple[Run, ...]) -> None:
-        self._clock = clock
-        self._runs = {run.identity: run for run in known}
-        self._next = max((run.number for run in known), default=-1) + 1
-
-    @property
-    def breaks(self) -> int:
-        """The latest run of a writer that has no ids, whose runs are told apart by counting them."""
-        return max((int(identity[1:]) for identity in self._runs if identity.startswith("#")), default=0)
-
-    def assign(self, identity: str) -> Run:
-        """The run of that identity, a new one if it is not known yet."""
-        if identity not in self._runs:
-            number, self._next = self._next, self._next + 1
-            encoder = re.sub(r"[^A-Za-z0-9_-]", "-", identity.partition("#")[0])[:40]
-            run_id = f"{self._clock():%Y%m%dT%H%M%SZ}-{number}" + (f"-{encoder}" if encoder else "")
-            self._runs[identity] = Run(number, run_id, identity)
-            logger.info("encoder run %s begins", run_id)
-        return self._runs[identity]
 
 
 @dataclass(slots=True)
@@ -90,23 +59,15 @@ class Scanner:
         self._followed: dict[Path, _Followed] = {}
         self._refused: set[Path] = set()
         self._variants: tuple[Variant, ...] = ()  # of the multivariant playlist, if there is one
-        self._known_folders: dict[str, int] = {}
-        self._changed_at: float | None = None  # monotonic; None when nothing can have come unseen since
-        self._places: set[str] = set()  # folders that no playlist has come into yet
+        self._folder = Folder(root)
         self._told = VariantsListed(())
         self._idle_since: float | None = None  # monotonic
         self._idle_told = False
 
     def scan(self, now: float) -> list[SourceEvent]:
         """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
-        folders = self._folders()
-        if folders != self._known_folders:
-            self._known_folders, self._changed_at = folders, now
+        if self._folder.look(now):
             self._discover()
-        elif self._changed_at is not None:
-            self._discover()
-            if now - self._changed_at > TICK:
-                self._changed_at = None
         events: list[SourceEvent] = []
         for followed in self._followed.values():
             events += self._guarded_look(followed, now)
@@ -133,14 +94,13 @@ class Scanner:
 
     def _present(self) -> frozenset[str]:
         """The variants that there is a place for: Owncast makes their folders before anything else."""
-        folders = {self._root, *map(Path, self._known_folders)}
         followed = {
             one.follower.variant
             for path, one in self._followed.items()
-            if path.parent in folders
+            if self._folder.has(path.parent)
             and not (one.multivariant or one.follower.over or one.left_out_since is not None)
         }
-        return frozenset(self._places | followed)
+        return frozenset(self._folder.places | followed)
 
     def _belongs(self, followed: _Followed, playlist: MediaPlaylist, now: float) -> bool:
         """Whether the playlist is part of the stream: what the multivariant playlist leaves out is not.
@@ -198,31 +158,19 @@ class Scanner:
                 follower.take_unlisted(now)
         yield from follower.settle(now)
 
-    def _folders(self) -> dict[str, int]:
-        """The root and its folders with their modification times: a new file changes its folder's."""
-        try:
-            with os.scandir(self._root) as entries:
-                inside = {entry.path: entry.stat().st_mtime_ns for entry in entries if entry.is_dir()}
-            return {"": self._root.stat().st_mtime_ns, **inside}
-        except OSError:
-            return {}
-
     def _discover(self) -> None:
-        present = self._playlists()
+        present = set(self._folder.playlists)
         if not any(one.multivariant for path, one in self._followed.items() if path in present):
             self._variants = ()
-        # One that is away is remembered: under its name the same run may go on, or the next one begin.
-        away = [path for path in self._followed if path not in present]
-        for path in present:
-            if path in self._followed or path in self._refused:
+        for path in self._folder.playlists:
+            if path in self._followed:
                 continue
             variant = variant_name(path.relative_to(self._root).as_posix())
-            if len(self._followed) >= MAX_PLAYLISTS and away:
-                del self._followed[away.pop(0)]
-            if variant is None or len(self._followed) >= MAX_PLAYLISTS:
-                self._refused.add(path)
+            if variant is None or not self._has_room(present):
                 why = "has a name that is not followed" if variant is None else "is one playlist too many"
-                logger.warning("%s %s", printable(path.relative_to(self._root).as_posix()), why)
+                if path not in self._refused:
+                    logger.warning("%s %s", printable(path.relative_to(self._root).as_posix()), why)
+                self._refused.add(path)
                 continue
             follower = Follower(
                 self._root, path.parent, variant, self._runs.assign, self._clock, breaks=self._runs.breaks
@@ -231,23 +179,17 @@ class Scanner:
                 follower.recall(self._positions.pop(variant))
             self._followed[path] = _Followed(PlaylistFile(self._root, path), follower)
 
-    def _playlists(self) -> list[Path]:
-        """The root's playlists, then those of its folders. By scandir: pathlib's glob takes a millisecond."""
-        found: list[Path] = []
-        self._places = set()
-        for folder in ("", *sorted(path for path in self._known_folders if path)):
-            path = Path(folder) if folder else self._root
-            try:
-                with os.scandir(path) as entries:
-                    names = sorted(entry.name for entry in entries)
-            except OSError:  # it vanished just now, which changes its parent: we look again
-                continue
-            playlists = [path / name for name in names if name.endswith(".m3u8")]
-            found += playlists
-            may_be_variant = not names or any(name.endswith(MEDIA_SUFFIXES) for name in names)
-            if folder and may_be_variant and not playlists and VARIANT_NAME.fullmatch(path.name):
-                self._places.add(path.name)
-        return found
+    def _has_room(self, present: set[Path]) -> bool:
+        """Whether another playlist can be followed; one that is away, and brought nothing, gives way first.
+
+        As long as there is room, one that is away is remembered: its run may go on, or the next one begin.
+        """
+        if len(self._followed) < MAX_PLAYLISTS:
+            return True
+        away = [path for path in self._followed if path not in present]
+        if away:
+            del self._followed[min(away, key=lambda path: self._followed[path].follower.following)]
+        return bool(away)
 
     def _named(self, file: PlaylistFile, playlist: MultivariantPlaylist) -> tuple[Variant, ...]:
         """The variants of a multivariant playlist, each with its name in the place of its URI."""
@@ -271,14 +213,3 @@ class Scanner:
         except OSError:  # no name of a file
             flat_is_meant = False
         return flat if flat_is_meant else nested.as_posix()
-
-
-def variant_name(path: str) -> str | None:
-    """The variant's name for a playlist's path below the root, None when it is unfit for a URL.
-
-    ``0/stream.m3u8`` is ``0``, ``video_720.m3u8`` is ``video_720``, ``a/video.m3u8`` is ``a-video``.
-    """
-    folder, _, file = path.rpartition("/")
-    stem = file.removesuffix(".m3u8")
-    name = f"{folder}-{stem}" if folder and stem not in PLAIN_STEMS else folder or stem
-    return name if VARIANT_NAME.fullmatch(name) else None

@@ -63,6 +63,7 @@ class Chaos:
         self._seed = seed
         self._began = time.monotonic()
         self._service_is_mine = asyncio.Lock()
+        self._missing: set[SegmentKey] = set()
 
     async def run(self) -> None:
         """Until the plan is fulfilled; everything is up again then."""
@@ -174,14 +175,18 @@ class Chaos:
 
         The service is not killed meanwhile.
         """
-        async with asyncio.timeout(TAKEN_WITHIN):
-            await poll(self._all_taken_in)
+        try:
+            async with asyncio.timeout(TAKEN_WITHIN):
+                await poll(self._all_taken_in)
+        except TimeoutError:
+            raise AssertionError(f"not taken in: {sorted(self._missing)}") from None
 
     async def _all_taken_in(self) -> bool:
         missing = set(self._on.owncast.finished) - self._spooled() - self._listed()
         if missing and self._availability.up.is_set():  # viewers do not see all that is published at once
             with contextlib.suppress(BotoCoreError, ClientError):
                 missing -= {url_key(key) for key in await object_keys(self._on.bucket)}
+        self._missing = missing
         if missing:
             return False
         await self._on.service.health()  # it has finished what it was doing when its files were looked at

@@ -136,7 +136,9 @@ def test_after_a_restart(folder: Folder) -> None:
     folder.writer.playlist(range(6, 9))
     known = {number: (folder.writer.name(number), START + number * SECONDS) for number in range(3)}
     run = Run(0, "20260101T120000Z-0-abc", "abc#0")
-    folder.scanner = folder.new_scanner(SourceMemory((run,), {"0": SourcePosition(run, known)}))
+    folder.scanner = folder.new_scanner(
+        SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+    )
     segments = folder.segments()
     assert names(segments) == [folder.writer.name(number) for number in range(3, 9)]
     assert {segment.run for segment in segments} == {run}
@@ -151,7 +153,9 @@ def test_after_a_restart_into_another_run(folder: Folder) -> None:
     folder.writer.write(range(2))
     known = {number: (f"stream-abc-{number}.ts", START + number * SECONDS) for number in range(3)}
     run = Run(0, "20260101T120000Z-0-abc", "abc#0")
-    folder.scanner = folder.new_scanner(SourceMemory((run,), {"0": SourcePosition(run, known)}))
+    folder.scanner = folder.new_scanner(
+        SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+    )
     segments = folder.segments()
     assert [(segment.name, segment.run.number) for segment in segments] == [
         ("stream-abc-3.ts", 0),

@@ -21,7 +21,8 @@ from broadcaster.discovery import (
 )
 from broadcaster.source import Source
 from broadcaster.source.completeness import is_open_for_writing, open_inside
-from broadcaster.source.scanner import IDLE_FOR, Scanner, variant_name
+from broadcaster.source.folder import variant_name
+from broadcaster.source.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
 from tests.support.hls_writer import START, HlsWriter, age
 
 
@@ -395,6 +396,85 @@ def test_an_idle_clip_over_the_closing_playlist_hides_no_segment(folder: Folder)
     assert folder.names() == [folder.writer.name(3)]
 
 
+def test_what_was_taken_by_its_file_is_listed_later(folder: Folder) -> None:
+    """Its time was estimated: when the live playlist is back with others, it is still the same segment."""
+    folder.writer.write(range(2))
+    assert len(folder.names()) == 2
+    for number in (2, 3):
+        folder.writer.segment(number)
+        (folder.writer.folder / "stream.m3u8").write_text(IDLE)
+        assert folder.names() == [folder.writer.name(number)]
+    folder.writer.seconds = 5
+    folder.writer.write(range(5))
+    assert [(one.name, one.run.number) for one in folder.segments()] == [(folder.writer.name(4), 0)]
+
+
+def test_hidden_when_an_earlier_process_ended(folder: Folder) -> None:
+    """After a restart beside the idle clip too, what is taken by its file is of its run when it is listed."""
+    folder.writer.write(range(1))
+    (first,) = folder.segments()
+    known = {0: (first.uri, first.program_date_time)}
+    memory = SourceMemory((first.run,), {"0": SourcePosition(first.run, known, 2, independent=True)})
+    folder.scanner = Scanner(folder.root, lambda: datetime.now(UTC), memory)
+    folder.writer.segment(1)
+    (folder.writer.folder / "stream.m3u8").write_text(IDLE)
+    (hidden,) = folder.segments()
+    assert (hidden.sequence, hidden.duration, hidden.independent) == (1, timedelta(seconds=2), True)
+    folder.writer.write(range(3))
+    assert [(one.name, one.run) for one in folder.segments()] == [(folder.writer.name(2), first.run)]
+
+
+def test_an_old_stream_is_no_live_one_after_a_restart(folder: Folder) -> None:
+    """What another encoder finished long ago, while no process looked, is left alone; not what it just did."""
+    folder.writer.write(range(1))
+    (first,) = folder.segments()
+    known = {0: (first.uri, first.program_date_time)}
+    memory = SourceMemory((first.run,), {"0": SourcePosition(first.run, known, 2, independent=True)})
+    for seconds, count in ((1000, 0), (1, 3)):
+        folder.scanner = Scanner(folder.root, lambda: datetime.now(UTC), memory)
+        folder.writer.encoder = "missed"
+        folder.writer.write(range(3))
+        age(folder.writer.playlist(range(3), extra=offline_end(), ended=True), seconds)
+        assert len(folder.names()) == count
+
+
+def test_a_live_playlist_is_remembered_among_many(folder: Folder) -> None:
+    """Those that never brought anything give way to others first, and one too many is followed later."""
+    folder.writer.write(range(1))
+    assert len(folder.names()) == 1
+    finished = [HlsWriter(folder.root / f"old{number}") for number in range(MAX_PLAYLISTS - 1)]
+    for writer in finished:
+        writer.playlist(range(1), ended=True)
+    folder.names()
+    shutil.rmtree(folder.writer.folder)
+    shutil.rmtree(finished[0].folder)
+    HlsWriter(folder.root / "new").playlist(range(1), ended=True)
+    folder.names()
+    folder.writer.folder.mkdir()
+    folder.writer.write(range(1, 2))
+    assert folder.names() == [folder.writer.name(1)]
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once what to do about it, and the others are followed."""
+    (folder.root / "1").mkdir()
+    scandir = os.scandir
+
+    def forbidding(path: Path) -> object:
+        if Path(path).name == "1":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("broadcaster.source.folder.os.scandir", forbidding)
+    for count in (1, 2):
+        folder.writer.write(range(count))
+        assert len(folder.names()) == 1
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "the folder 1 may not be read" in said
+
+
 def test_a_folder_that_comes_back_as_it_was_goes_on(folder: Folder) -> None:
     """A file system that is away for minutes has not begun anything new."""
     folder.writer.write(range(3))
@@ -673,7 +753,7 @@ def test_goes_on_where_an_earlier_process_stood(folder: Folder) -> None:
     segments = folder.segments()
     known = {one.sequence: (one.uri, one.program_date_time) for one in segments[2:]}
     run = segments[0].run
-    memory = SourceMemory((run,), {"0": SourcePosition(run, known)})
+    memory = SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
     folder.scanner = Scanner(folder.root, lambda: datetime.now(UTC), memory)
     assert folder.scan() == []
     folder.writer.write(range(2, 7))

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tests.bench import delta, long_run, playlist_rate, publish_overhead, tracker_load, wake_up
+from tests.bench import delta, long_run, playlist_rate, publish_overhead, slow_clients, tracker_load, wake_up
 from tests.bench.report import Figure, show
 
 BENCHES = {
@@ -11,6 +11,7 @@ BENCHES = {
     "wake-up": wake_up.measure,
     "delta": delta.measure,
     "tracker": tracker_load.measure,
+    "slow-clients": slow_clients.measure,
     "publish": publish_overhead.measure,
     "long-run": long_run.measure,
 }

@@ -2,13 +2,17 @@
 
 ``file``: a handler that returns the bytes of a file. ``waiting``: requests that wait until a number is read
 from the standard input and so many wait; then all get the same bytes. ``sockets``: WebSockets whose messages
-are parsed and passed on, to nobody in particular.
+are parsed and passed on, as a tracker's are, without bounds or checks.
 """
 
 import asyncio
+import json
+import sys
 import time
-from itertools import cycle
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from random import Random
+from typing import Any
 
 from aiohttp import web
 
@@ -20,6 +24,7 @@ from tests.bench.wake_up_server import QUIET, numbers
 PATH = "/live/playlist.m3u8"
 HEADERS = {"Content-Type": "application/vnd.apple.mpegurl", "Cache-Control": "public, max-age=2"}
 BACKLOG = 1024
+MAX_MESSAGE_BYTES = 2**20
 
 
 async def serve(app: web.Application, port: int) -> None:
@@ -31,7 +36,7 @@ async def serve(app: web.Application, port: int) -> None:
 
 async def serve_file(port: int, file: str) -> None:
     """The same bytes for every request."""
-    body = Path(file).read_bytes()
+    body = await asyncio.to_thread(Path(file).read_bytes)
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=body, headers=HEADERS)
@@ -73,19 +78,39 @@ async def serve_waiting(port: int, places: str) -> None:
 
 
 async def serve_sockets(port: int, places: str) -> None:
-    """Every announce has a reply, its offers go to the sockets in turn, and answers to whoever is next."""
+    """Every announce has a reply, each of its offers goes to somebody, each answer to who made the offer."""
     raise_file_limit(int(places) + 100)
-    sockets: list[web.WebSocketResponse] = []
-    turn = cycle(iter(sockets.__iter__, None)) if False else None  # placeholder
-    del turn
+    peers: dict[str, web.WebSocketResponse] = {}
+    chance = Random(1)
 
     async def talk(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE_BYTES)
         await socket.prepare(request)
-        sockets.append(socket)
+        async for message in socket:
+            fields = json.loads(message.data)
+            name, about = fields["peer_id"], {"action": "announce", "info_hash": fields["info_hash"]}
+            if "answer" in fields:
+                told = {**about, "answer": fields["answer"], "offer_id": fields["offer_id"], "peer_id": name}
+                await peers[fields["to_peer_id"]].send_str(json.dumps(told))
+                continue
+            peers[name] = socket
+            await socket.send_str(json.dumps({**about, "interval": 20, "incomplete": len(peers)}))
+            for one in fields["offers"]:
+                told = {**about, "offer": one["offer"], "offer_id": one["offer_id"], "peer_id": name}
+                await chance.choice(list(peers.values())).send_str(json.dumps(told))
         return socket
 
     app = web.Application()
     app.router.add_get("/live/tracker", talk)
     await serve(app, port)
     await asyncio.Event().wait()
+
+
+SERVERS: dict[str, Callable[[int, str], Coroutine[Any, Any, None]]] = {
+    "file": serve_file,
+    "waiting": serve_waiting,
+    "sockets": serve_sockets,
+}
+
+if __name__ == "__main__":
+    asyncio.run(SERVERS[sys.argv[1]](int(sys.argv[2]), sys.argv[3]))

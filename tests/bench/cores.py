@@ -35,7 +35,7 @@ def run(stack: ExitStack, command: Sequence[str], port: int, *, piped: bool = Fa
         subprocess.Popen(on_core(SERVER, command), stdin=pipe, stdout=pipe, text=True)
     )
     stack.callback(process.terminate)
-    for _ in range(200):
+    for _ in range(2400):  # two minutes
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return process

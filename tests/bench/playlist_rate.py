@@ -1,4 +1,7 @@
-"""Playlist requests per second of one process on one core, with nginx serving the same bytes beside it."""
+"""Playlist requests per second of one process on one core, beside a bare aiohttp handler and nginx.
+
+Both send the same bytes. Ours also counts, times, and chooses what to send.
+"""
 
 import re
 import shutil
@@ -21,7 +24,7 @@ PATH = "/live/playlist.m3u8"
 
 
 def measure() -> list[Figure]:
-    """Alternate between the two servers, the client on another core; ratios are medians of the rounds."""
+    """Alternate between the servers, the client on another core; ratios are medians of the rounds."""
     nginx, wrk = shutil.which("nginx"), shutil.which("wrk")
     if not nginx or not wrk:
         progress("playlists: nginx or wrk is missing, left out")
@@ -40,12 +43,19 @@ def measure() -> list[Figure]:
         (folder / "www" / "live").mkdir(parents=True)
         run(stack, server, ours)
         run(stack, [nginx, "-c", str(_nginx_conf(folder, theirs)), "-p", str(folder)], theirs)
+        bare = free_port()
+        body = str(folder / "www" / PATH[1:])
+        run(stack, [sys.executable, "-m", "tests.bench.bare_server", "file", str(bare), body], bare)
         etag = _etag(ours)
-        rounds = [_round(wrk, number, ours, theirs, etag) for number in range(1, ROUNDS + 1)]
+        rounds = [_round(wrk, number, (ours, bare, theirs), etag) for number in range(1, ROUNDS + 1)]
     return [
         Figure("playlist requests per second, one core", max(one.full for one in rounds), "/s"),
         Figure("the same bytes by nginx from a file, one core", max(one.nginx for one in rounds), "/s"),
-        Figure("playlists: ratio to nginx", median(one.full / one.nginx for one in rounds), at_least=0.35),
+        Figure("the same bytes by bare aiohttp, one core", max(one.bare for one in rounds), "/s"),
+        Figure(
+            "playlists: ratio to bare aiohttp", median(one.full / one.bare for one in rounds), at_least=0.6
+        ),
+        Figure("playlists: ratio to nginx", median(one.full / one.nginx for one in rounds)),
         Figure(
             "304 answers: ratio to full ones", median(one.same / one.outdated for one in rounds), at_least=1
         ),
@@ -57,15 +67,18 @@ class _Rates:
     """Requests per second of one round, which is short: its ratios are those of one and the same machine."""
 
     full: float
+    bare: float
     nginx: float
     outdated: float  # with an If-None-Match that does not match: full answers
     same: float  # with one that does: 304
 
 
-def _round(wrk: str, number: int, ours: int, theirs: int, etag: str) -> _Rates:
+def _round(wrk: str, number: int, ports: tuple[int, int, int], etag: str) -> _Rates:
     progress(f"playlists: round {number} of {ROUNDS}")
+    ours, bare, theirs = ports
     return _Rates(
         full=_rate(wrk, ours),
+        bare=_rate(wrk, bare),
         nginx=_rate(wrk, theirs),
         outdated=_rate(wrk, ours, f"If-None-Match: {etag[::-1]}"),
         same=_rate(wrk, ours, f"If-None-Match: {etag}"),

@@ -1,29 +1,45 @@
-"""The service in a process of its own; its events become lines of JSON in a file."""
+"""The service in a process of its own; for each segment a line of JSON tells when it was listed."""
 
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
 from broadcaster.config import load
-from broadcaster.events import Event, SegmentPublished, SegmentUploaded, StreamStarted
+from broadcaster.events import Event, SegmentPublished, StreamStarted
 from broadcaster.service import serve
 
 
+class Note:
+    """Writes down how long after its file was written each segment was published."""
+
+    def __init__(self, path: Path, hls_dir: Path) -> None:
+        self._file = path.open("w", buffering=1)
+        self._hls_dir = hls_dir
+        self._since = time.time()
+
+    def published(self, variant: str, name: str) -> None:
+        """It happens now; what was there before this process is left out."""
+        written = (self._hls_dir / variant / name).stat().st_mtime
+        if written > self._since:
+            self._file.write(json.dumps({"name": name, "delay": time.time() - written}) + "\n")
+
+
 async def main(path: Path) -> None:
-    """Serve until killed."""
-    with path.open("w", buffering=1) as file:
+    """Serve until killed; the first segments, which wait for their siblings to go live, are left out."""
+    settings = load()
+    note, live = Note(path, settings.hls_dir), False
 
-        def note(event: Event) -> None:
-            match event:
-                case StreamStarted():
-                    file.write(json.dumps({"started": True}) + "\n")
-                case SegmentUploaded(key=key, seconds=seconds):
-                    file.write(json.dumps({"key": key, "put": seconds}) + "\n")
-                case SegmentPublished(segment=segment, delay=delay):
-                    file.write(json.dumps({"url": segment.uri, "delay": delay}) + "\n")
+    def observe(event: Event) -> None:
+        nonlocal live
+        match event:
+            case StreamStarted():
+                live = True
+            case SegmentPublished(variant=variant, segment=segment) if live:
+                note.published(variant, segment.uri.rpartition("/")[2])
 
-        await serve(load(), on_event=note)
+    await serve(settings, on_event=observe)
 
 
 if __name__ == "__main__":

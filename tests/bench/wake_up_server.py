@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -51,18 +52,22 @@ async def waiting(registry: CollectorRegistry, wanted: int) -> bool:
     return (registry.get_sample_value("broadcaster_waiters") or 0) >= wanted
 
 
+async def numbers() -> AsyncIterator[int]:
+    """Those that come over the standard input, a line each."""
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while line := await lines.readline():
+        yield int(line)
+
+
 async def main(port: int, places: int) -> None:
     """Serve until the standard input ends; says the time (monotonic) of each publication."""
     show, registry, health = Show(), CollectorRegistry(), HealthReport("live", 0, None)
     options = PublicOptions(Path("none"), max_waiters=places, max_connections=raise_file_limit(places + 100))
     app = make_public_app(show.channel, lambda: health, Bulletin(0), registry, options)
-    commands = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
-    )
     async with listening(app, "127.0.0.1", port, "the bench"):
-        while line := await commands.readline():
-            await poll(partial(waiting, registry, int(line)))
+        async for wanted in numbers():
+            await poll(partial(waiting, registry, wanted))
             await asyncio.sleep(QUIET)
             published = time.monotonic()
             show.publish()

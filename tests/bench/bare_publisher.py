@@ -1,0 +1,63 @@
+"""The least that publishing can be: watchfiles sees a change, each new segment is read and PUT.
+
+It neither judges whether a file is whole nor keeps anything for a restart. Settings come from the
+environment, as the service's do; for each segment a line of JSON tells when it was stored.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from watchfiles import awatch
+
+from broadcaster.config import load
+from tests.bench.service_events import Note
+
+
+async def main(path: Path) -> None:
+    """Publish until killed what the playlists list from now on."""
+    settings = load()
+    note = Note(path, settings.hls_dir)
+    config = AioConfig(
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path"},
+    )
+    known = {one.name for one in _listed(settings.hls_dir)}
+    async with get_session().create_client(
+        "s3",
+        config=config,
+        region_name="auto",
+        endpoint_url=settings.s3_endpoint,
+        aws_access_key_id=settings.access_key_id.get_secret_value(),
+        aws_secret_access_key=settings.secret_access_key.get_secret_value(),
+    ) as client:
+
+        async def publish(segment: Path) -> None:
+            body = segment.read_bytes()  # noqa: ASYNC240 - it is in memory
+            await client.put_object(
+                Bucket=settings.bucket, Key=f"bare/{segment.parent.name}/{segment.name}", Body=body
+            )
+            note.published(segment.parent.name, segment.name)
+
+        async with asyncio.TaskGroup() as group:
+            async for _ in awatch(settings.hls_dir, step=5, debounce=5):
+                for segment in _listed(settings.hls_dir):
+                    if segment.name not in known:
+                        known.add(segment.name)
+                        group.create_task(publish(segment))
+
+
+def _listed(folder: Path) -> list[Path]:
+    return [
+        playlist.parent / line
+        for playlist in folder.glob("*/stream.m3u8")
+        for line in playlist.read_text().splitlines()
+        if line.endswith(".ts")
+    ]
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,61 @@
+"""How long normal clients wait while thousands do not finish their requests or hardly read the answers."""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+
+from broadcaster.web import raise_file_limit
+from tests.bench.report import Figure, percentile, progress
+from tests.support.slow_clients import REQUEST, CrowdedServer, crowded_server, slow_clients
+
+CLIENTS = 2000  # of each kind
+NORMAL_CLIENTS = 10
+SECONDS = 10.0
+FLOOR = 0.003  # seconds; below that a p99 is the scheduler's
+
+
+def measure() -> list[Figure]:
+    """The same server, first in quiet."""
+    if raise_file_limit(2 * CLIENTS + 100) < 2 * CLIENTS:
+        progress(f"slow clients: {2 * CLIENTS} connections are more than this system allows, left out")
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_measure(Path(folder)))
+
+
+async def _measure(folder: Path) -> list[Figure]:
+    async with crowded_server(folder, 2 * CLIENTS + 100) as server:
+        await _p99(server, 1)  # whatever is made only once
+        progress("slow clients: in quiet")
+        quiet = await _p99(server, SECONDS)
+        async with slow_clients(server.port) as clients, asyncio.TaskGroup() as group:
+            await clients.open(CLIENTS, REQUEST, reading=False)
+            await clients.open(CLIENTS, REQUEST + b"\r\n", reading=True)
+            reading = group.create_task(clients.read_slowly())
+            progress("slow clients: in the crowd")
+            crowded = await _p99(server, SECONDS)
+            reading.cancel()
+    return [
+        Figure("a playlist in quiet, p99", 1000 * quiet, "ms"),
+        Figure(f"a playlist among {2 * CLIENTS} slow clients, p99", 1000 * crowded, "ms"),
+        Figure("slow clients: ratio of the two", crowded / max(quiet, FLOOR), at_most=4),
+    ]
+
+
+async def _p99(server: CrowdedServer, seconds: float) -> float:
+    """Seconds that normal clients wait."""
+    waits: list[float] = []
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            waits.append(await server.ask(session))
+            await asyncio.sleep(0.05)
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        for _ in range(NORMAL_CLIENTS):
+            group.create_task(client(session))
+    return percentile(waits, 0.99)

@@ -36,7 +36,7 @@ test: setup $(PM2)/ready
 	cd viewer && npm test --silent
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 	$(BIN)/pytest -n 6 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos $(ARGS)
-	$(BIN)/pytest -n 3 $(ONE_BY_ONE) tests/browser $(ARGS)
+	$(BIN)/pytest -n 4 $(ONE_BY_ONE) tests/browser $(ARGS)
 	$(BIN)/pytest -n 2 tests/players $(ARGS)
 
 unit: setup

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -83,21 +84,24 @@ async def serve_sockets(port: int, places: str) -> None:
     peers: dict[str, web.WebSocketResponse] = {}
     chance = Random(1)
 
+    async def pass_on(socket: web.WebSocketResponse, fields: dict[str, Any]) -> None:
+        name, about = fields["peer_id"], {"action": "announce", "info_hash": fields["info_hash"]}
+        if "answer" in fields:
+            told = {**about, "answer": fields["answer"], "offer_id": fields["offer_id"], "peer_id": name}
+            await peers[fields["to_peer_id"]].send_str(json.dumps(told))
+            return
+        peers[name] = socket
+        await socket.send_str(json.dumps({**about, "interval": 20, "incomplete": len(peers)}))
+        for one in fields["offers"]:
+            told = {**about, "offer": one["offer"], "offer_id": one["offer_id"], "peer_id": name}
+            await chance.choice(list(peers.values())).send_str(json.dumps(told))
+
     async def talk(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE_BYTES)
         await socket.prepare(request)
         async for message in socket:
-            fields = json.loads(message.data)
-            name, about = fields["peer_id"], {"action": "announce", "info_hash": fields["info_hash"]}
-            if "answer" in fields:
-                told = {**about, "answer": fields["answer"], "offer_id": fields["offer_id"], "peer_id": name}
-                await peers[fields["to_peer_id"]].send_str(json.dumps(told))
-                continue
-            peers[name] = socket
-            await socket.send_str(json.dumps({**about, "interval": 20, "incomplete": len(peers)}))
-            for one in fields["offers"]:
-                told = {**about, "offer": one["offer"], "offer_id": one["offer_id"], "peer_id": name}
-                await chance.choice(list(peers.values())).send_str(json.dumps(told))
+            with suppress(ConnectionResetError):  # at the end all leave
+                await pass_on(socket, json.loads(message.data))
         return socket
 
     app = web.Application()

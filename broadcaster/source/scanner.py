@@ -37,7 +37,7 @@ class _Followed:
     file: PlaylistFile
     follower: Follower
     waiting: MediaPlaylist | None = None  # the latest version, while it is not known to belong to the stream
-    multivariant: bool = False
+    media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
     left_out_since: float | None = None  # monotonic
     reported: bool = False
     failed: bool = False
@@ -98,7 +98,9 @@ class Scanner:
             one.follower.variant
             for path, one in self._followed.items()
             if self._folder.has(path.parent)
-            and not (one.multivariant or one.follower.over or one.left_out_since is not None)
+            # In the root there is no folder to tell that it is of a variant.
+            and (path.parent != self._root or one.media)
+            and not (one.media is False or one.follower.over or one.left_out_since is not None)
         }
         return frozenset(self._folder.places | followed)
 
@@ -146,11 +148,11 @@ class Scanner:
             file.unsettled, followed.waiting = False, None
         else:
             if isinstance(playlist, MultivariantPlaylist):
-                followed.multivariant = True
+                followed.media = False
                 if not file.unsettled:  # else it may lack variants that are still being written
                     self._variants = self._named(file, playlist)
             elif playlist:
-                followed.multivariant, followed.waiting = False, playlist
+                followed.media, followed.waiting = True, playlist
             if followed.waiting and self._belongs(followed, followed.waiting, now):
                 follower.absorb(followed.waiting, file.modified, now, whole=not file.unsettled)
                 followed.waiting = None
@@ -160,7 +162,7 @@ class Scanner:
 
     def _discover(self) -> None:
         present = set(self._folder.playlists)
-        if not any(one.multivariant for path, one in self._followed.items() if path in present):
+        if not any(one.media is False for path, one in self._followed.items() if path in present):
             self._variants = ()
         for path in self._folder.playlists:
             if path in self._followed:

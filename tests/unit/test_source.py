@@ -633,6 +633,17 @@ def test_places_in_the_folder_are_told(folder: Folder) -> None:
     assert listed.present == {"0"}
 
 
+def test_a_torn_multivariant_playlist_is_no_variant(folder: Folder) -> None:
+    """What an Owncast that was killed has left of it takes no place; a media playlist beside it does."""
+    folder.writer.write(range(1))
+    (folder.root / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-VER")
+    (listed,) = [event for event in folder.look() if isinstance(event, VariantsListed)]
+    assert listed.present == {"0"}
+    (folder.root / "flat.m3u8").write_text(folder.writer.text(range(1)))
+    (listed,) = [event for event in folder.look() if isinstance(event, VariantsListed)]
+    assert listed.present == {"0", "flat"}
+
+
 def test_the_idle_clips_multivariant_playlist_leaves_no_variant_out(folder: Folder) -> None:
     """What is of the same encoder run belongs to the stream, whoever wrote the multivariant playlist."""
     (folder.root / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n")

@@ -425,7 +425,7 @@ def test_hidden_when_an_earlier_process_ended(folder: Folder) -> None:
 
 
 def test_an_old_stream_is_no_live_one_after_a_restart(folder: Folder) -> None:
-    """What another encoder finished long ago, while no process looked, is left alone; not what it just did."""
+    """What another encoder finished long ago, unseen, is left alone; what it has finished just now is not."""
     folder.writer.write(range(1))
     (first,) = folder.segments()
     known = {0: (first.uri, first.program_date_time)}

@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +25,11 @@ from broadcaster.manifest import MIN_WINDOW_SEGMENTS
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
+MAX_WAIT = 7 * 24 * 3600.0  # seconds; whoever wants longer wants something else
+MAX_CLIENTS = 1_000_000
+MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
+MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
+MIN_SPOOL, MAX_SPOOL = ByteSize(2**18), ByteSize(2**50)  # room for a short segment, at least
 VIEWER = Path(__file__).resolve().parent.parent / "viewer"
 VIEWER_DIR, DASHBOARD_DIR = VIEWER / "public", VIEWER / "dashboard"
 
@@ -31,6 +37,7 @@ VIEWER_DIR, DASHBOARD_DIR = VIEWER / "public", VIEWER / "dashboard"
 def _http_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
         raise ValueError("must be an http(s) URL without a query")
+    _check_host(value)
     return value.rstrip("/")
 
 
@@ -40,28 +47,53 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _seconds(value: object) -> object:
+    """A plain number of seconds; by itself pydantic would want ISO 8601, and no number is too large."""
+    if not (isinstance(value, str) and value.isdecimal()):
+        return value
+    try:
+        return timedelta(seconds=int(value))
+    except (OverflowError, ValueError):  # more than a timedelta holds, more digits than int reads
+        return timedelta.max
+
+
 def _retention(value: object) -> object:
     """``window`` → zero, ``keep`` → None, else seconds."""
     if value in ("window", "keep"):
         return timedelta() if value == "window" else None
     if isinstance(value, str) and not value.isdecimal():
         raise ValueError("must be window, keep, or a number of seconds")
-    return timedelta(seconds=int(value)) if isinstance(value, str) else value
-
-
-def _seconds(value: object) -> object:
-    """A plain number of seconds; by itself pydantic would want ISO 8601."""
-    return timedelta(seconds=int(value)) if isinstance(value, str) and value.isdecimal() else value
+    seconds = _seconds(value)
+    if isinstance(seconds, timedelta) and seconds > MAX_RETENTION:
+        raise ValueError(f"must be at most {MAX_RETENTION // timedelta(seconds=1)} seconds, or keep")
+    return seconds
 
 
 def _socket_url(value: str) -> str:
     if not re.fullmatch(r"wss?://[^\s/?#@]+(/[^\s#]*)?", value):
         raise ValueError("must be a ws(s) URL")
+    _check_host(value)
+    return value
+
+
+def _check_host(url: str) -> None:
+    try:
+        fits = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:  # brackets that do not match, or a port that is no number or too large
+        fits = False
+    if not fits:
+        raise ValueError("has a host or a port that cannot be")
+
+
+def _spool_limit(value: ByteSize) -> ByteSize:
+    if not MIN_SPOOL <= value <= MAX_SPOOL:
+        raise ValueError("must be between 256KiB, to hold a segment, and 1PiB")
     return value
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SocketUrl = Annotated[str, AfterValidator(_socket_url)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -77,25 +109,34 @@ class Settings(BaseSettings):
     port: int = Field(default=3000, ge=0, le=65535, alias="BROADCASTER_PORT")
     admin_host: str = Field(default="127.0.0.1", alias="BROADCASTER_ADMIN_HOST")
     admin_port: int = Field(default=3001, ge=0, le=65535, alias="BROADCASTER_ADMIN_PORT")
-    window_segments: int = Field(default=10, ge=MIN_WINDOW_SEGMENTS, alias="BROADCASTER_WINDOW_SEGMENTS")
+    window_segments: int = Field(
+        default=10,
+        ge=MIN_WINDOW_SEGMENTS,
+        le=MAX_WINDOW // timedelta(seconds=1),
+        alias="BROADCASTER_WINDOW_SEGMENTS",
+    )
     window: Annotated[timedelta, BeforeValidator(_seconds)] = Field(
         default=timedelta(), ge=timedelta(), le=MAX_WINDOW, alias="BROADCASTER_WINDOW_SECONDS"
     )
-    max_waiters: int = Field(default=5000, ge=0, alias="BROADCASTER_MAX_WAITERS")
-    max_connections: int = Field(default=10_000, ge=1, alias="BROADCASTER_MAX_CONNECTIONS")
+    max_waiters: int = Field(default=5000, ge=0, le=MAX_CLIENTS, alias="BROADCASTER_MAX_WAITERS")
+    max_connections: int = Field(default=10_000, ge=1, le=MAX_CLIENTS, alias="BROADCASTER_MAX_CONNECTIONS")
     target_duration: int | None = Field(default=None, ge=1, le=60, alias="BROADCASTER_TARGET_DURATION")
-    end_grace: float = Field(default=300, ge=0, alias="BROADCASTER_END_GRACE_SECONDS")
+    end_grace: Seconds = Field(default=300, alias="BROADCASTER_END_GRACE_SECONDS")
     owncast_url: HttpUrl | None = Field(default=None, alias="BROADCASTER_OWNCAST_URL")
-    disconnect_grace: float | None = Field(default=None, ge=0, alias="BROADCASTER_DISCONNECT_GRACE_SECONDS")
-    drain: float = Field(default=10, ge=0, alias="BROADCASTER_DRAIN_SECONDS")
-    spool_limit: ByteSize = Field(default=ByteSize(20 * 2**30), alias="BROADCASTER_SPOOL_LIMIT")
+    disconnect_grace: Seconds | None = Field(default=None, alias="BROADCASTER_DISCONNECT_GRACE_SECONDS")
+    drain: Seconds = Field(default=10, alias="BROADCASTER_DRAIN_SECONDS")
+    spool_limit: Annotated[ByteSize, AfterValidator(_spool_limit)] = Field(
+        default=ByteSize(20 * 2**30), alias="BROADCASTER_SPOOL_LIMIT"
+    )
     retention: Annotated[timedelta | None, BeforeValidator(_retention)] = Field(
         default=timedelta(), alias="BROADCASTER_RETENTION"
     )
     viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
     dashboard_dir: Path = Field(default=DASHBOARD_DIR, alias="BROADCASTER_DASHBOARD_DIR")
     public_dashboard: bool = Field(default=False, alias="BROADCASTER_PUBLIC_DASHBOARD")
-    egress_price: float = Field(default=0.09, ge=0, alias="BROADCASTER_EGRESS_PRICE")
+    egress_price: float = Field(
+        default=0.09, ge=0, le=1000, allow_inf_nan=False, alias="BROADCASTER_EGRESS_PRICE"
+    )
     viewer_mode: Literal["low-delay", "sharing"] = Field(default="low-delay", alias="BROADCASTER_VIEWER_MODE")
     tracker: bool = Field(default=True, alias="BROADCASTER_TRACKER")
     tracker_url: SocketUrl | None = Field(default=None, alias="BROADCASTER_TRACKER_URL")
@@ -109,7 +150,9 @@ class Settings(BaseSettings):
     access_key_id: SecretStr = Field(min_length=1, alias="R2_ACCESS_KEY_ID")
     secret_access_key: SecretStr = Field(min_length=1, alias="R2_SECRET_ACCESS_KEY")
     public_url: HttpUrl | None = Field(default=None, alias="R2_PUBLIC_URL")
-    prefix: Annotated[str, AfterValidator(_prefix)] = Field(default="live", alias="R2_PREFIX")
+    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        default="live", max_length=MAX_PREFIX, alias="R2_PREFIX"
+    )
     urls: Literal["public", "presigned"] = Field(default="public", alias="BROADCASTER_URLS")
     mirror: bool = Field(default=False, alias="BROADCASTER_MIRROR")
 
@@ -131,6 +174,14 @@ class Settings(BaseSettings):
                 f"BROADCASTER_WINDOW_SECONDS: a window of more than {most} s outlives signed URLs"
                 " (BROADCASTER_URLS=presigned)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _need_two_folders(self) -> Settings:
+        """Owncast empties the one at its start; what it does not know, the spool removes from the other."""
+        hls, state = (Path(os.path.realpath(folder)) for folder in (self.hls_dir, self.state_dir))
+        if hls.is_relative_to(state) or state.is_relative_to(hls):
+            raise ValueError("BROADCASTER_STATE_DIR and BROADCASTER_HLS_DIR must not lie inside each other")
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,23 @@ GOOD = {
     "R2_SECRET_ACCESS_KEY": SECRET,
     "R2_PUBLIC_URL": "https://video.example.com/",
 }
+# A number that is one to Python, but of no use, must not be found out in the middle of a stream.
+NO_NUMBERS = ("nan", "inf", "-inf", "-1", "12345678901234567", "1e300", "9" * 400, "9" * 5000)
+NUMBERS = (
+    "BROADCASTER_PORT",
+    "BROADCASTER_ADMIN_PORT",
+    "BROADCASTER_WINDOW_SEGMENTS",
+    "BROADCASTER_WINDOW_SECONDS",
+    "BROADCASTER_TARGET_DURATION",
+    "BROADCASTER_SPOOL_LIMIT",
+    "BROADCASTER_RETENTION",
+    "BROADCASTER_DRAIN_SECONDS",
+    "BROADCASTER_END_GRACE_SECONDS",
+    "BROADCASTER_DISCONNECT_GRACE_SECONDS",
+    "BROADCASTER_MAX_WAITERS",
+    "BROADCASTER_MAX_CONNECTIONS",
+    "BROADCASTER_EGRESS_PRICE",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -144,13 +161,34 @@ def test_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("BROADCASTER_OWNCAST_URL", "http://admin:" + SECRET + "@127.0.0.1:8080"),
         ("BROADCASTER_DISCONNECT_GRACE_SECONDS", "-1"),
         ("BROADCASTER_DISCONNECT_GRACE_SECONDS", "soon"),
+        ("BROADCASTER_RETENTION", "99999999999"),
+        ("BROADCASTER_RETENTION", "-1"),
+        ("BROADCASTER_RETENTION", "nan"),
+        ("BROADCASTER_SPOOL_LIMIT", "0"),
+        ("BROADCASTER_SPOOL_LIMIT", "-20GiB"),
+        ("BROADCASTER_SPOOL_LIMIT", "262143"),
+        ("BROADCASTER_SPOOL_LIMIT", "2PiB"),
+        ("BROADCASTER_STATE_DIR", "hls"),
+        ("BROADCASTER_STATE_DIR", "hls/0/state"),
+        ("BROADCASTER_STATE_DIR", "."),
+        ("BROADCASTER_STATE_DIR", "link"),
+        ("R2_ENDPOINT_URL", "http://127.0.0.1:99999"),
+        ("R2_ENDPOINT_URL", "http://[::1"),
+        ("R2_ENDPOINT_URL", "http://:9000"),
+        ("R2_PREFIX", "x" * 201),
+        *((name, value) for name in NUMBERS for value in NO_NUMBERS),
     ],
 )
 def test_wrong(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A wrong value is one line that names the variable, status 2, without a traceback or a secret."""
+    Path("link").symlink_to("hls")
+    monkeypatch.setenv("BROADCASTER_OWNCAST_URL", "http://127.0.0.1:8080")
     monkeypatch.setenv(name, value)
+    # Before it is run: what is not refused would run for ever.
+    with pytest.raises(ConfigError, match=name):
+        load()
     assert main(["run"]) == 2
     output = capsys.readouterr()
     assert output.out == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, timedelta
 
 import m3u8
@@ -13,25 +14,42 @@ from broadcaster.playlist.types import MediaPlaylist, MultivariantPlaylist, Segm
 MAX_SECONDS = 600
 MAX_NUMBER = 2**53 - 1
 YEARS = range(1971, 2200)
+EXTINF = re.compile(r"^#EXTINF:([^,\n]*)", re.MULTILINE)
+TARGET_DURATION = re.compile(r"^#EXT-X-TARGETDURATION:\s*(\d{1,9})", re.MULTILINE)
 
 
 def parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
     """Read a playlist.
 
     A last line without its line break is taken for the torn end of a file that is being written, and
-    left out. Raises PlaylistError for what is not a playlist, or is one we cannot carry (byte ranges,
-    encryption).
+    left out. A segment without a valid EXTINF is a gap of the target duration: those around it keep their
+    numbers and times. Raises PlaylistError for what is not a playlist, or is one we cannot carry (byte
+    ranges, encryption).
     """
     whole = text[: text.rfind("\n") + 1]
     if not whole.startswith("#EXTM3U"):
         raise PlaylistError("does not start with #EXTM3U")
     try:
-        parsed = m3u8.loads(whole)
+        parsed = m3u8.loads(_with_durations(whole))
         return _multivariant(parsed) if parsed.is_variant else _media(parsed)
     except PlaylistError:
         raise
     except Exception as error:  # the parser meets hostile text with whatever its code happens to raise
         raise PlaylistError(f"cannot be parsed: {type(error).__name__}: {error}") from error
+
+
+def _with_durations(text: str) -> str:
+    """The text with each EXTINF that is no duration replaced: m3u8 adds them up to times."""
+    target = TARGET_DURATION.search(text)
+    gap = f"#EXT-X-GAP\n#EXTINF:{target[1] if target else 1}"
+    return EXTINF.sub(lambda match: match[0] if _is_duration(match[1]) else gap, text)
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= MAX_SECONDS
+    except ValueError:
+        return False
 
 
 def _media(parsed: m3u8.M3U8) -> MediaPlaylist:

@@ -266,7 +266,7 @@ class Follower:
         """The segment, or a word when it is left out, or None while there is hope."""
         uri = printable(pending.segment.uri)
         if pending.segment.gap:
-            return self._report(pending, None, None, "is a gap in the source")
+            return self._report(pending, None, None, "is a gap in the source, or has no valid EXTINF")
         if pending.check is None:
             return self._report(pending, None, None, f"has a name that is not followed: {uri}")
         look, map_look = pending.look(now)

@@ -220,6 +220,22 @@ def test_garbage_playlist_is_reported_once(folder: Folder, caplog: pytest.LogCap
     assert len(folder.names()) == 2
 
 
+def test_one_bad_duration_is_one_gap(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """A segment whose EXTINF cannot be is a gap in its place, which is said once; the others go on."""
+    folder.writer.write(range(4))
+    path = folder.writer.folder / "stream.m3u8"
+    bad = path.read_text().replace("EXTINF:2.000000", "EXTINF:nan", 1)
+    path.write_text(bad)
+    segments = folder.segments() + folder.segments()
+    assert [(one.sequence, one.file is None) for one in segments] == [
+        (0, True),
+        (1, False),
+        (2, False),
+        (3, False),
+    ]
+    assert sum("EXTINF" in record.getMessage() for record in caplog.records) == 1
+
+
 HOSTILE_NAMES = {
     "parent folder": b"../../secret.ts",
     "absolute": b"/etc/hostname",

@@ -4,7 +4,7 @@ Section numbers are those of draft-pantos-hls-rfc8216bis. Media time is ``timede
 aware ``datetime``.
 """
 
-from broadcaster.playlist.parsing import parse
+from broadcaster.playlist.parsing import PlaylistReader, parse
 from broadcaster.playlist.types import (
     MEDIA_TYPE,
     MediaPlaylist,
@@ -20,6 +20,7 @@ __all__ = [
     "MEDIA_TYPE",
     "MediaPlaylist",
     "MultivariantPlaylist",
+    "PlaylistReader",
     "Reload",
     "Segment",
     "ServerControl",

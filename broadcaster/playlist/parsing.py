@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, timedelta
 
 import m3u8
@@ -18,19 +19,95 @@ EXTINF = re.compile(r"^#EXTINF:([^,\n]*)", re.MULTILINE)
 TARGET_DURATION = re.compile(r"^#EXT-X-TARGETDURATION:\s*(\d{1,9})", re.MULTILINE)
 
 
-def parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
+# What belongs to a segment; EXT-X-MAP does too, and stays in front of all of them while the first ones leave.
+SEGMENT_TAG = re.compile(
+    r"^#EXT(INF|-X-(BITRATE|BYTERANGE|CUE|DATERANGE|DISCONTINUITY\s|GAP|KEY|PROGRAM-DATE-TIME))", re.MULTILINE
+)
+PLAYLIST_TAG = re.compile(
+    r"^#EXT(M3U|-X-(VERSION|TARGETDURATION|SERVER|DISCONTINUITY-|MEDIA|INDEP|STREAM|DEFINE))", re.MULTILINE
+)
+SEQUENCE = re.compile(r"^#EXT-X-MEDIA-SEQUENCE:(\d{1,16})\s*$", re.MULTILINE)
+MAP = re.compile(r"^#EXT-X-MAP:.*", re.MULTILINE)
+URI_LINE = re.compile(r"^[^#\s].*\n", re.MULTILINE)
+# A writer that was killed closes its file as well: a line without its break counts where nothing can lack.
+WHOLE_LINE = re.compile(r"#EXT-X-ENDLIST|[^#].*\.(m3u8|ts|m4s|mp4|m4a|m4v|aac)")
+
+
+def parse(text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPlaylist:
     """Read a playlist.
 
     A last line without its line break is taken for the torn end of a file that is being written, and
-    left out. A segment without a valid EXTINF is a gap of the target duration: those around it keep their
-    numbers and times. Raises PlaylistError for what is not a playlist, or is one we cannot carry (byte
-    ranges, encryption).
+    left out, unless the file is ``closed`` and the line looks whole. A segment without a valid EXTINF is a
+    gap of the target duration: those around it keep their numbers and times. Raises PlaylistError for what
+    is not a playlist, or is one we cannot carry (byte ranges, encryption).
     """
-    whole = text[: text.rfind("\n") + 1]
-    if not whole.startswith("#EXTM3U"):
+    return PlaylistReader().read(text, closed=closed)
+
+
+class PlaylistReader:
+    """Reads the versions of one playlist, each as ``parse`` does, but what was there before only once.
+
+    A playlist of hours has 14,400 segments, and a version for each. It is kept as text and as segments; what
+    a version has in common with the one before is found by its bytes. ``parsed`` counts segments.
+    """
+
+    def __init__(self) -> None:
+        self.parsed = 0
+        self._maps: list[str] = []
+        self._first = 0  # media sequence number
+        self._body = ""  # from the first segment's first tag to the last one's URI
+        self._ends: list[int] = []  # of each segment in it
+        self._segments: tuple[Segment, ...] = ()
+
+    def read(self, text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPlaylist:
+        """Read a version; raises PlaylistError."""
+        end = text.rfind("\n") + 1
+        whole = text + "\n" if closed and WHOLE_LINE.fullmatch(text, end) else text[:end]
+        start = match.start() if (match := SEGMENT_TAG.search(whole)) else len(whole)
+        head, body = whole[:start], whole[start:]
+        sequence, maps = SEQUENCE.search(head), MAP.findall(head)
+        first = int(sequence[1]) if sequence else 0
+        begin, known, ends = self._known(first, maps, body)
+        tail = body[begin:]
+        playlist = _parse(head + _carried(known) + tail)
+        if isinstance(playlist, MultivariantPlaylist):
+            return playlist
+        self.parsed += len(playlist.segments)
+        ends += [begin + line.end() for line in URI_LINE.finditer(tail)]
+        playlist = replace(playlist, segments=known + playlist.segments)
+        # Where a tag for the whole playlist stands among the segments, each version is read as a whole.
+        if len(ends) == len(playlist.segments) and not PLAYLIST_TAG.search(tail) and not playlist.ended:
+            self._maps, self._first, self._ends, self._segments = maps, first, ends, playlist.segments
+            self._body = body[: ends[-1]] if ends else ""
+        return playlist
+
+    def _known(self, first: int, maps: list[str], body: str) -> tuple[int, tuple[Segment, ...], list[int]]:
+        """How much of the body is known, as characters, segments, and where those end."""
+        dropped = first - self._first
+        if maps == self._maps and 0 <= dropped < len(self._ends):
+            begin = self._ends[dropped - 1] if dropped else 0
+            if body.startswith(self._body[begin:]):
+                ends = [end - begin for end in self._ends[dropped:]]
+                return ends[-1], self._segments[dropped:], ends
+        return 0, (), []
+
+
+def _carried(known: tuple[Segment, ...]) -> str:
+    """The tags that say of the next segment what follows from those before it."""
+    if not known:
+        return ""
+    last = known[-1]
+    lines = f'#EXT-X-MAP:URI="{last.map_uri}"\n' if last.map_uri else ""
+    if last.program_date_time:
+        lines += f"#EXT-X-PROGRAM-DATE-TIME:{(last.program_date_time + last.duration).isoformat()}\n"
+    return lines
+
+
+def _parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
+    if not text.startswith("#EXTM3U"):
         raise PlaylistError("does not start with #EXTM3U")
     try:
-        parsed = m3u8.loads(_with_durations(whole))
+        parsed = m3u8.loads(_with_durations(text))
         return _multivariant(parsed) if parsed.is_variant else _media(parsed)
     except PlaylistError:
         raise

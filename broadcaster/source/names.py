@@ -17,7 +17,8 @@ OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself co
 
 def is_offline_clip(segment: Segment) -> bool:
     """Whether it is one of Owncast's clips that stand in for a stream."""
-    return bool(OFFLINE_CLIP.fullmatch(_last_part(segment.uri)))
+    # Most are told by a glance: a playlist of hours is looked through at each of its versions.
+    return "offline" in segment.uri and bool(OFFLINE_CLIP.fullmatch(_last_part(segment.uri)))
 
 
 def is_idle_clip(segment: Segment) -> bool:
@@ -38,10 +39,11 @@ def local_name(uri: str) -> str | None:
         path = PurePosixPath(unquote(parts.path, errors="strict"))
     except ValueError:
         return None
-    if parts.scheme or parts.netloc:
+    # A whole address, or a path from a web server's root (ffmpeg's -hls_base_url), names the file beside it.
+    if parts.scheme or parts.netloc or path.is_absolute():
         path = PurePosixPath(path.name)
     name = path.as_posix()
-    if path.is_absolute() or ".." in path.parts or not name.isprintable() or "\\" in name:
+    if ".." in path.parts or not name.isprintable() or "\\" in name:
         return None
     # File systems limit a name, S3 a whole key; both in bytes.
     too_long = len(name.encode()) > MAX_NAME or any(len(part.encode()) > NAME_MAX for part in path.parts)

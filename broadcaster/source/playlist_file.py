@@ -8,12 +8,12 @@ import os
 from pathlib import Path
 
 from broadcaster.errors import PlaylistError
-from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.source.completeness import QUIET, OutsideError, is_open_for_writing, open_inside
 
 logger = logging.getLogger(__name__)
 
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024  # a day of segments of one second, and a bound for what is kept of it
 TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
 REPORT_EVERY = 10.0  # seconds at least between two lines about one playlist
 FORBIDDEN = (
@@ -40,6 +40,7 @@ class PlaylistFile:
         self._read: tuple[int, int, int] | None = None
         self._read_at = 0.0
         self._torn_since: float | None = None
+        self._reader = PlaylistReader()
         self._reported: tuple[int, int, int] | None = None  # the version
         self._reported_at = -math.inf
 
@@ -55,7 +56,9 @@ class PlaylistFile:
         self.unreadable = False
         try:
             text, writing = self._load()
-            playlist = parse(text)
+            settled = signature == self._read and now - self._read_at >= QUIET
+            closed = settled if writing is None else not writing
+            playlist = self._reader.read(text, closed=closed)
         except FileNotFoundError:
             raise
         except PermissionError:

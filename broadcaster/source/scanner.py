@@ -204,8 +204,8 @@ class Scanner:
             parts = urlsplit(uri)
         except ValueError:
             return ""
-        path = PurePosixPath(unquote(parts.path))
-        if not parts.netloc:
+        path = PurePosixPath(unquote(parts.path).lstrip("/"))
+        if not parts.netloc and not parts.path.startswith("/"):
             return path.as_posix()
         # With a serving endpoint configured Owncast's URIs are absolute: the end of the path is ours.
         nested, flat = PurePosixPath(*path.parts[-2:]), path.name

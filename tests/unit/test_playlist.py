@@ -13,6 +13,7 @@ from broadcaster.errors import PlaylistError
 from broadcaster.playlist import (
     MediaPlaylist,
     MultivariantPlaylist,
+    PlaylistReader,
     Segment,
     ServerControl,
     Variant,
@@ -138,6 +139,48 @@ def test_garbage_is_a_playlist_error(text: str) -> None:
     except PlaylistError:
         return
     assert isinstance(playlist, MediaPlaylist | MultivariantPlaylist)
+
+
+mapped = st.lists(
+    st.builds(replace, segments, map_uri=st.sampled_from([None, "i.mp4", "j.mp4"])), min_size=1, max_size=12
+)
+
+
+@given(mapped, st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 60)), max_size=6))
+def test_versions_read_as_each_by_itself(listed: list[Segment], versions: list[tuple[int, int, int]]) -> None:
+    """Whatever windows follow each other, and wherever they are torn: each reads as it does by itself."""
+    listed = [
+        replace(one, program_date_time=START + number * TWO if number % 3 else None)
+        for number, one in enumerate(listed)
+    ]
+    reader = PlaylistReader()
+    for first, last, torn in sorted(versions):
+        playlist = MediaPlaylist(2, first, segments=tuple(listed[first : last + 1]), ended=last == first)
+        text = playlist.render()
+        text = text[: max(90, len(text) - torn)]
+        assert reader.read(text) == parse(text)
+
+
+def test_only_what_is_new_is_parsed() -> None:
+    """One version more of a playlist of hours costs one segment, while it grows and while it slides."""
+    many = tuple(Segment(f"{n}.m4s", TWO, map_uri="i.mp4", program_date_time=START) for n in range(1003))
+    reader = PlaylistReader()
+    counts = []
+    for first, last in [(0, 1000), (0, 1001), (0, 1001), (1, 1002), (2, 1003)]:
+        playlist = MediaPlaylist(2, first, segments=many[first:last])
+        assert reader.read(playlist.render()) == playlist
+        counts.append(reader.parsed)
+    assert counts == [1000, 1001, 1001, 1002, 1003]
+
+
+@pytest.mark.parametrize("last", ["b.ts", "sub/b.m4s", "#EXT-X-ENDLIST"])
+def test_a_closed_file_needs_no_final_line_break(last: str) -> None:
+    """What looks whole at the end counts once nobody writes the file; half a name never does."""
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n#EXTINF:2,\n{last}"
+    whole = parse(text + "\n")
+    assert parse(text, closed=True) == whole
+    assert parse(text) != whole
+    assert parse(text[:-1] if last == "#EXT-X-ENDLIST" else text[:-3], closed=True) == parse(text)
 
 
 @given(st.data())

@@ -206,6 +206,26 @@ def test_a_playlist_that_grows_while_it_is_opened_is_torn(
     assert [segment.run.number for segment in folder.segments()] == [0]
 
 
+def test_no_final_line_break(folder: Folder) -> None:
+    """The last line of a finished file counts without its line break, but not while somebody writes on."""
+    for number in range(2):
+        folder.writer.segment(number)
+    path = folder.writer.folder / "stream.m3u8"
+    with path.open("w") as writer:
+        writer.write(folder.writer.text(range(2))[:-1])
+        writer.flush()
+        assert folder.names() == [folder.writer.name(0)]
+    assert folder.names() == [folder.writer.name(1)]
+
+
+def test_a_long_playlist_is_read(folder: Folder) -> None:
+    """What lists a day takes megabytes, and is followed as any other."""
+    folder.writer.segment(0)
+    text = folder.writer.text(range(1)) + ("#" + "x" * 255 + "\n") * 30_000
+    (folder.writer.folder / "stream.m3u8").write_text(text)
+    assert folder.names() == [folder.writer.name(0)]
+
+
 def test_garbage_playlist_is_reported_once(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     """A playlist that stays unreadable is named in one line and hurts nothing else."""
     other = HlsWriter(folder.root / "1")
@@ -239,6 +259,7 @@ def test_one_bad_duration_is_one_gap(folder: Folder, caplog: pytest.LogCaptureFi
 HOSTILE_NAMES = {
     "parent folder": b"../../secret.ts",
     "absolute": b"/etc/hostname",
+    "absolute parent folder": b"/hls/../secret.ts",
     "encoded parent folder": b"%2e%2e/%2e%2e/secret.ts",
     "symlink out of the folder": b"link.ts",
     "symlink in a loop": b"loop.ts",
@@ -277,12 +298,18 @@ def test_hostile_names(folder: Folder, kind: str, caplog: pytest.LogCaptureFixtu
     assert warnings[0].isprintable()
 
 
-def test_absolute_urls_mean_the_file_of_that_name(folder: Folder) -> None:
-    """With a serving endpoint configured, URIs are absolute; the file beside the playlist is meant."""
+@pytest.mark.parametrize("base", ["https://cdn.example", ""])
+def test_absolute_urls_mean_the_file_of_that_name(folder: Folder, base: str) -> None:
+    """With a serving endpoint, or ffmpeg's base URL, URIs are absolute: the file beside it is meant."""
     folder.writer.segment(0)
-    text = folder.writer.text(range(1)).replace("stream-abc", "https://cdn.example/hls/0/stream-abc")
+    text = folder.writer.text(range(1)).replace("stream-abc", f"{base}/hls/0/stream-abc")
     (folder.writer.folder / "stream.m3u8").write_text(text)
-    assert folder.names() == [folder.writer.name(0)]
+    main = f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{base}/hls/0/stream.m3u8\n"
+    (folder.root / "stream.m3u8").write_text(main)
+    events = folder.look(0)
+    listed = [event for event in events if isinstance(event, VariantsListed)]
+    assert [variant.uri for event in listed for variant in event.variants] == ["0"]
+    assert [one.name for one in events if isinstance(one, SourceSegment)] == [folder.writer.name(0)]
 
 
 def test_restarted_encoder_is_a_new_run(folder: Folder) -> None:

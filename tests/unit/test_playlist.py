@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import m3u8
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broadcaster.errors import PlaylistError
@@ -146,6 +146,7 @@ mapped = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(mapped, st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 60)), max_size=6))
 def test_versions_read_as_each_by_itself(listed: list[Segment], versions: list[tuple[int, int, int]]) -> None:
     """Whatever windows follow each other, and wherever they are torn: each reads as it does by itself."""

@@ -15,7 +15,7 @@ from broadcaster.source.completeness import NOT_THERE, CompletenessCheck
 from broadcaster.source.names import encoder_id, is_idle_clip, is_offline_clip, local_name
 from broadcaster.source.pending import Pending
 from broadcaster.source.playlist_file import printable
-from broadcaster.source.rescue import left_behind, missed_between
+from broadcaster.source.rescue import begun_before, left_behind, missed_between
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ class Follower:
             self._rescue_left_behind(playlist, now)
             self._last, self._known = None, {}
             self._breaks += 1
+            self._rescue_begun(listed, playlist, now)
         first = not self.following
         self.following, self._ended, self._playlist = True, playlist.ended, playlist
         for sequence, segment in listed.items():
@@ -215,6 +216,17 @@ class Follower:
         duration = last.duration or timedelta(seconds=playlist.target_duration)
         for number, one in enumerate(left_behind(self._folder, last, duration), self._last + 1):
             self._accept(number, one, playlist, unlisted=True, now=now)
+
+    def _rescue_begun(self, listed: dict[int, Segment], playlist: MediaPlaylist, now: float) -> None:
+        """A new run began while nobody looked: take what it had finished and lists no more."""
+        oldest = min(listed)
+        encoder = encoder_id(listed[oldest])
+        # Without an id of its own, or with one that comes back, the files may be an earlier run's.
+        if not encoder or self._assign_run(f"{encoder}#0").number <= self._latest_run:
+            return
+        begun = begun_before(self._folder, listed[oldest])
+        for number, one in enumerate(begun, oldest - len(begun)):
+            self._accept(number, one, playlist, now=now)
 
     def _accept(  # noqa: PLR0913 - what is listed, and how it came to be known
         self,

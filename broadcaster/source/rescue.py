@@ -13,6 +13,7 @@ from pathlib import Path
 
 from broadcaster.playlist import Segment
 from broadcaster.source.names import local_name
+from broadcaster.source.transport_stream import media_duration
 
 NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,15})(?P<suffix>\.\w+)")
 MAX_RESCUED = 1000
@@ -59,6 +60,27 @@ def left_behind(folder: Path, last: Segment, duration: timedelta) -> list[Segmen
         time = last.program_date_time and last.program_date_time + (len(found) + 1) * duration
         found.append(Segment(uri, duration, program_date_time=time, map_uri=last.map_uri))
     return found
+
+
+def begun_before(folder: Path, first: Segment) -> list[Segment]:
+    """Return what a run had finished before the first segment that is listed: as long as there are files."""
+    found: list[Segment] = []
+    while len(found) < MAX_RESCUED:
+        uri = sibling(first.uri, -len(found) - 1)
+        if uri is None or not _is_there(folder, uri):
+            break
+        later = found[-1] if found else first
+        duration = _measured(folder, uri) or first.duration
+        time = later.program_date_time and later.program_date_time - duration
+        found.append(Segment(uri, duration, program_date_time=time, map_uri=first.map_uri))
+    return found[::-1]
+
+
+def _measured(folder: Path, uri: str) -> timedelta | None:
+    try:
+        return media_duration(folder / (local_name(uri) or ""))
+    except OSError:  # it went just now; whoever takes it will say so
+        return None
 
 
 def _is_there(folder: Path, uri: str) -> bool:

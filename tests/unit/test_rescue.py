@@ -1,5 +1,6 @@
 """Segments that no playlist lists any more: taken in from their files, or gaps in their places."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,6 +165,33 @@ def test_after_a_restart_into_another_run(folder: Folder) -> None:
         ("stream-new-1.ts", 1),
     ]
     assert segments[0].duration == SECONDS
+
+
+def test_what_a_run_began_with_is_taken_in(folder: Folder) -> None:
+    """A run that began while nobody looked is whole, as far as its files are there, with its times."""
+    shutil.rmtree(folder.root)
+    folder.writer = HlsWriter(folder.root / "0", "new")
+    folder.write_unseen(range(1, 6))
+    folder.writer.playlist(range(4, 6))
+    segments = folder.segments()
+    assert names(segments) == [folder.writer.name(number) for number in range(1, 6)]
+    assert [segment.sequence for segment in segments] == list(range(1, 6))
+    assert [segment.program_date_time for segment in segments] == [
+        START + number * SECONDS for number in range(1, 6)
+    ]
+    assert {segment.run.number for segment in segments} == {1}
+    assert folder.segments() == []
+
+
+def test_an_encoder_that_comes_back_brings_nothing_twice(folder: Folder) -> None:
+    """What lies before its playlist may have been seen when it was on before."""
+    folder.writer.encoder = "backup"
+    folder.writer.write(range(2))
+    assert len(folder.segments()) == 2
+    folder.writer.encoder = "abc"
+    folder.writer.segment(3)
+    folder.writer.playlist(range(3, 4))
+    assert names(folder.segments()) == ["stream-abc-3.ts"]
 
 
 def test_times_between_are_spread_evenly(tmp_path: Path) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from broadcaster.discovery import Run, SourceFile, SourceSegment
 from broadcaster.playlist import Segment
 from broadcaster.source.completeness import CompletenessCheck, Look
 from broadcaster.source.transport_stream import media_duration
-
-LONGEST_MEASURED = timedelta(seconds=60)  # beyond it time stamps have jumped
 
 
 @dataclass(slots=True)
@@ -50,7 +48,8 @@ class Pending:
         fault: str | None,
     ) -> SourceSegment:
         """What is reported of it; ``follows`` is where the segment before it in its run has ended."""
-        duration = _measured(file, self.segment.duration) if self.unlisted and file else self.segment.duration
+        measured = media_duration(file.path) if self.unlisted and file else None
+        duration = measured or self.segment.duration
         time = None if self.unlisted and follows else self.segment.program_date_time
         # For writers without PROGRAM-DATE-TIME: go on from the last segment, or from the file's time.
         time = time or follows or (file.modified if file else self.noticed) - duration
@@ -69,12 +68,3 @@ class Pending:
             fault=fault,
             map_file=map_file,
         )
-
-
-def _measured(file: SourceFile, estimated: timedelta) -> timedelta:
-    """How long a segment lasts that no playlist has listed."""
-    try:
-        measured = media_duration(file.path)
-    except OSError:  # it went just now; whoever takes it will say so
-        return estimated
-    return measured if measured and measured < LONGEST_MEASURED else estimated

@@ -70,17 +70,10 @@ def begun_before(folder: Path, first: Segment) -> list[Segment]:
         if uri is None or not _is_there(folder, uri):
             break
         later = found[-1] if found else first
-        duration = _measured(folder, uri) or first.duration
+        duration = media_duration(folder / (local_name(uri) or "")) or first.duration
         time = later.program_date_time and later.program_date_time - duration
         found.append(Segment(uri, duration, program_date_time=time, map_uri=first.map_uri))
     return found[::-1]
-
-
-def _measured(folder: Path, uri: str) -> timedelta | None:
-    try:
-        return media_duration(folder / (local_name(uri) or ""))
-    except OSError:  # it went just now; whoever takes it will say so
-        return None
 
 
 def _is_there(folder: Path, uri: str) -> bool:

@@ -110,8 +110,10 @@ class Scanner:
         Unless it is of the same run as those that are followed: then that multivariant playlist is of another
         one, or of the idle clip, whose transcoder goes on for a while beside a stream's.
         """
-        names = {one.follower.variant for one in self._followed.values()}
-        listed = names.intersection(variant.uri for variant in self._variants)
+        named = {variant.uri for variant in self._variants}
+        # Where all that it names is hidden by the idle clip, it is the clip's as well.
+        shown = {one.follower.variant for one in self._followed.values() if not one.follower.hidden}
+        listed = named & shown
         encoders = {one.follower.encoder for one in self._followed.values()} - {""}
         if (
             not listed

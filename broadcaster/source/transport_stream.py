@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+LONGEST = timedelta(seconds=60)
 PACKET = 188  # bytes
 SYNC = 0x47
 CLOCK = 90_000  # Hz, of the time stamps
@@ -15,11 +16,14 @@ HAS_PTS = 0x80
 
 
 def media_duration(path: Path) -> timedelta | None:
-    """The time from the first picture to the end of the last one, None where there are no two pictures.
+    """The time from the first picture to the end of the last one.
 
-    Raises OSError when the file cannot be read.
+    None where there are no two pictures, where their time stamps have jumped, or where the file is gone.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
     stamps: list[int] = []
     for start in range(0, len(data) - PACKET + 1, PACKET):
         packet = data[start : start + PACKET]
@@ -32,7 +36,8 @@ def media_duration(path: Path) -> timedelta | None:
     steps = sorted(later - earlier for earlier, later in pairwise(sorted(stamps)))
     if not steps:
         return None
-    return timedelta(seconds=(max(stamps) - min(stamps) + steps[len(steps) // 2]) / CLOCK)
+    duration = timedelta(seconds=(max(stamps) - min(stamps) + steps[len(steps) // 2]) / CLOCK)
+    return duration if duration < LONGEST else None
 
 
 def _video_stamp(packet: bytes) -> int | None:

@@ -698,6 +698,15 @@ def test_the_idle_clips_multivariant_playlist_leaves_no_variant_out(folder: Fold
     assert len({segment.run for segment in segments}) == 1
 
 
+def test_the_idle_clips_playlists_leave_no_variant_out(folder: Folder) -> None:
+    """When the clip is over every playlist that the multivariant one names, that one is the clip's as well."""
+    (folder.writer.folder / "stream.m3u8").write_text(IDLE)
+    (folder.root / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n")
+    other = HlsWriter(folder.root / "1")
+    other.write(range(1))
+    assert [one.name for one in folder.segments() + folder.segments()] == [other.name(0)]
+
+
 def test_what_the_multivariant_playlist_leaves_out_is_not_followed(
     folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:

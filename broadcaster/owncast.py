@@ -27,7 +27,7 @@ from broadcaster.errors import OwncastError
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 2.0  # seconds between two looks
+INTERVAL = 1.0  # seconds between two looks
 MIN_INTERVAL = 0.5  # seconds, however often we are asked to look
 TIMEOUT = 2.0  # seconds for an answer, its body included
 MAX_BYTES = 65_536  # of an answer; the usual one has 300

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from broadcaster.pipeline.neighbours import Encoder
 
-FLUSH = 2.0  # seconds in which the last segments are found after their encoder has gone
+FLUSH = 1.5  # seconds in which the last segments are found after their encoder has gone
 
 
 def has_left(encoder: Encoder | None, grace: float | None, last_segment: float, now: float) -> bool:
-    """Whether it has been gone for ``grace`` seconds, and for 2 at least; never where nothing is known.
+    """Whether it has been gone for ``grace`` seconds, and for 1.5 at least; never where nothing is known.
 
     ``last_segment`` and ``now`` are monotonic. An encoder whose segments go on has not gone, whatever is said
     of it: what is known may be of another one.

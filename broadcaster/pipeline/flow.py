@@ -148,6 +148,8 @@ class Pipeline:
                 # Provisional: Owncast takes the same stream up again within five minutes. The grace time
                 # counts from the last segment.
                 logger.info("variant %s says that it has ended", event.variant)
+                if self._encoder:
+                    self._encoder.ask()
 
     async def _discover(self, segment: SourceSegment) -> None:
         self._last_segment = time.monotonic()

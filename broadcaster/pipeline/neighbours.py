@@ -57,3 +57,6 @@ class Encoder(Protocol):
     @property
     def disconnected_since(self) -> float | None:
         """Since when it is known to have gone (monotonic); None while it is not."""
+
+    def ask(self) -> None:
+        """Find out soon whether it is still connected."""

@@ -130,6 +130,11 @@ class Follower:
         """The id of the encoder run that is followed; empty where there is none, or its writer has no ids."""
         return self._encoder_id if self.following else ""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the latest version was finished; Owncast may close one just before its last segment comes."""
+        return self.following and self._playlist.ended
+
     def miss(self) -> None:
         """The playlist is not there now, which says nothing: Owncast removes it at each of its starts."""
         self.idle = self.hidden = False

@@ -53,7 +53,7 @@ class PlaylistFile:
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if signature == self._read and not self.unsettled:
             return None
-        self.unreadable = False
+        self.unreadable, text = False, ""
         try:
             text, writing = self._load()
             settled = signature == self._read and now - self._read_at >= QUIET
@@ -67,7 +67,13 @@ class PlaylistFile:
             self._report(FORBIDDEN, now)
             return None
         except (PlaylistError, OutsideError, OSError) as error:
-            self._torn(error, signature, now)
+            # Owncast may read a playlist at the moment when it is rewritten, and close an empty one.
+            self.unreadable = text.rstrip().endswith("#EXT-X-ENDLIST")
+            if self.unreadable:
+                self._read, self.unsettled = signature, False
+                logger.info("%s is closed without what it has listed", self.name)
+            else:
+                self._torn(error, signature, now)
             return None
         if signature != self._read:
             self._read_at = now

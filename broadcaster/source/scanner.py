@@ -158,7 +158,7 @@ class Scanner:
             if followed.waiting and self._belongs(followed, followed.waiting, now):
                 follower.absorb(followed.waiting, file.modified, now, whole=not file.unsettled)
                 followed.waiting = None
-            if file.unreadable or follower.hidden:  # what it lists, or the closing one would, cannot be seen
+            if file.unreadable or follower.hidden or follower.closed:  # it may not list all that is finished
                 follower.take_unlisted(now)
         yield from follower.settle(now)
 

@@ -62,6 +62,9 @@ class FakeEncoder:
         self.connected: bool | None = True
         self.disconnected_since: float | None = None
 
+    def ask(self) -> None:
+        """It is known."""
+
 
 def segment_of(  # noqa: PLR0913 - a segment has that many properties
     path: Path | None,

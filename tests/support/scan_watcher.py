@@ -23,7 +23,9 @@ def positions(reported: list[SourceSegment]) -> dict[str, SourcePosition]:
     found: dict[str, SourcePosition] = {}
     oldest: dict[str, int] = {}
     for one in reversed(reported):
-        position = found.setdefault(one.variant, SourcePosition(one.run, {}))
+        position = found.setdefault(
+            one.variant, SourcePosition(one.run, {}, one.target_duration, one.independent)
+        )
         if one.sequence < oldest.get(one.variant, one.sequence + 1):
             oldest[one.variant] = one.sequence
             position.known[one.sequence] = (one.uri, one.program_date_time)

@@ -428,6 +428,21 @@ def test_an_idle_clip_over_a_live_playlist_is_looked_past(folder: Folder) -> Non
     assert folder.scan(IDLE_FOR + 1) == []
 
 
+@pytest.mark.parametrize("listed", [None, 2])
+def test_a_playlist_closed_while_it_was_rewritten(
+    folder: Folder, caplog: pytest.LogCaptureFixture, listed: int | None
+) -> None:
+    """Owncast reads it just when ffmpeg empties it, or just before: the last segment is taken by its file."""
+    folder.writer.write(range(2))
+    assert len(folder.names()) == 2
+    folder.writer.segment(2)
+    path = folder.writer.playlist(range(listed or 0), extra=offline_end(), ended=True)
+    if listed is None:
+        path.write_text(offline_end() + "#EXT-X-ENDLIST\n")
+    assert folder.names(0.01) == [folder.writer.name(2)]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def test_an_idle_clip_over_the_closing_playlist_hides_no_segment(folder: Folder) -> None:
     """What was finished beside it is taken by its file."""
     folder.writer.write(range(2))
@@ -545,11 +560,11 @@ def test_a_playlist_of_two_writers_at_once_is_looked_past(folder: Folder) -> Non
 
 
 def test_a_playlist_that_stays_torn_hides_no_segment(folder: Folder) -> None:
-    """A closing playlist that was made of one that two had written at once cannot be read by anybody."""
+    """A playlist that two had written at once cannot be read by anybody."""
     folder.writer.write(range(2))
     assert len(folder.names()) == 2
     folder.writer.segment(2)
-    torn = bytes(300) + f"ts\n{offline_end()}#EXT-X-ENDLIST\n".encode()
+    torn = bytes(300) + f"ts\n{offline_end()}".encode()
     (folder.writer.folder / "stream.m3u8").write_bytes(torn)
     assert folder.names() == []
     assert folder.names(1.1) == [folder.writer.name(2)]
@@ -699,7 +714,7 @@ def test_the_idle_clips_multivariant_playlist_leaves_no_variant_out(folder: Fold
 
 
 def test_the_idle_clips_playlists_leave_no_variant_out(folder: Folder) -> None:
-    """When the clip is over every playlist that the multivariant one names, that one is the clip's as well."""
+    """When the clip is over each playlist that the multivariant one names, that one is the clip's as well."""
     (folder.writer.folder / "stream.m3u8").write_text(IDLE)
     (folder.root / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n")
     other = HlsWriter(folder.root / "1")

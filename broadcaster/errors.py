@@ -10,6 +10,7 @@
     ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
     └── StorageError            503  the bucket did not do what was asked
         ├── StorageUnavailable  503  a passing fault: try again soon
+        │   └── ObjectsNotDeleted  503  some objects of a request
         └── StorageRefused      503  a permanent fault (key, bucket, rights): someone must act
 
 Each class names the HTTP status it suggests to whoever has to answer a request with it.
@@ -58,6 +59,14 @@ class StorageError(BroadcasterError):
 
 class StorageUnavailable(StorageError):  # noqa: N818 - reads as the state it reports
     """A passing fault: refused connection, timeout, throttling, a 5xx."""
+
+
+class ObjectsNotDeleted(StorageUnavailable):
+    """Some of the objects of one request were not deleted: ``keys``. All others were."""
+
+    def __init__(self, message: str, keys: frozenset[str]) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 class StorageRefused(StorageError):  # noqa: N818 - reads as the state it reports

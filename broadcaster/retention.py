@@ -1,96 +1,92 @@
 """Deletes what has left the window, once no player can still want it.
 
-Deadlines run on the monotonic clock from when this process first saw them: a wall clock that jumps, or a
-restart, can only delay a deletion, never bring it forward.
+When that is, the journal has written down as it left; here it is only done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol
 
-from broadcaster.errors import StorageError
+from broadcaster.errors import ObjectsNotDeleted, StorageError
 
 logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = 5.0  # seconds
 BATCH = 1000  # what one DeleteObjects takes
 DEADLINE = 30.0  # seconds
+SET_ASIDE = timedelta(minutes=10)  # what the bucket does not delete is tried again after so long
 
 
 class Deleter(Protocol):
     """Deletes objects."""
 
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
-        """Delete them all within ``deadline`` seconds; raises StorageError."""
+        """Delete them all within ``deadline`` seconds; raises StorageError, ObjectsNotDeleted of some."""
 
 
 class RemovalList(Protocol):
     """What has to be deleted."""
 
-    def removals(self, removed_before: datetime | None, most: int) -> list[tuple[str, timedelta]]:
-        """Return keys that left the window, oldest first, and how long they must stay readable."""
+    def removals(self, most: int) -> list[str]:
+        """Return keys that left the window, oldest first."""
+
+    def due(self, most: int) -> list[str]:
+        """Return those that have to be deleted now, oldest first."""
 
     def removed(self, keys: Sequence[str], *, kept: bool = False) -> None:
         """Forget them: they are deleted, or kept for ever."""
 
+    def postponed(self, keys: Sequence[str], by: timedelta) -> None:
+        """They cannot be deleted now."""
+
+    def prefixes(self, prefix: str) -> tuple[str, ...]:
+        """Remember the prefix; return all there ever were."""
+
 
 class Sweeper:
-    """Deletes objects below ``prefix`` and no others.
+    """Deletes objects below ``prefix``, or one that it was before, and no others; unless they are kept."""
 
-    ``retention`` is how long to keep what has left the window: zero for as long as players may want it, None
-    for ever. ``clock`` gives the wall time, which counts for a retention of days alone.
-    """
-
-    def __init__(
-        self,
-        store: Deleter,
-        journal: RemovalList,
-        clock: Callable[[], datetime],
-        *,
-        prefix: str,
-        retention: timedelta | None,
-    ) -> None:
+    def __init__(self, store: Deleter, journal: RemovalList, *, prefix: str, kept: bool) -> None:
         self.deleted = 0
         self._store = store
         self._journal = journal
-        self._clock = clock
-        self._prefix = prefix + "/"
-        self._retention = retention
-        self._deadlines: dict[str, float] = {}
+        self._prefixes = tuple(f"{one}/" for one in journal.prefixes(prefix))
+        self._kept = kept
         self._failing = False
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            await self.sweep(time.monotonic())
+            await self.sweep()
             await asyncio.sleep(SWEEP_EVERY)
 
-    async def sweep(self, now: float) -> None:
-        """Delete what is due at ``now`` (monotonic, seconds). A failure is tried again at the next sweep."""
-        before = self._clock() - self._retention if self._retention else None
-        listed = self._journal.removals(before, BATCH)
-        if self._retention is None:
-            self._journal.removed([key for key, _ in listed], kept=True)
+    async def sweep(self) -> None:
+        """Delete all that is due. What fails is tried again: a request at the next sweep, an object later."""
+        if self._kept:
+            while keys := self._journal.removals(BATCH):
+                self._journal.removed(keys, kept=True)
+                await asyncio.sleep(0)
             return
-        deadlines = self._deadlines
-        self._deadlines = {key: deadlines.get(key, now + time.total_seconds()) for key, time in listed}
-        due = [key for key, deadline in self._deadlines.items() if deadline <= now]
-        ours = [key for key in due if key.startswith(self._prefix)]
-        if not due:
-            return
-        try:
-            if ours:
-                await self._store.delete(ours, deadline=DEADLINE)
-        except StorageError as error:
-            if not self._failing:
-                logger.warning("%d objects cannot be deleted now: %s", len(ours), error)
-            self._failing = True
-            return
-        self._failing = False
-        self.deleted += len(ours)
-        self._journal.removed(due)
+        complaint = None
+        while keys := self._journal.due(BATCH):
+            ours = [key for key in keys if key.startswith(self._prefixes)]
+            refused: frozenset[str] = frozenset()
+            try:
+                if ours:
+                    await self._store.delete(ours, deadline=DEADLINE)
+            except ObjectsNotDeleted as error:
+                complaint = f"{len(error.keys)} objects cannot be deleted: {error}"
+                refused = error.keys if error.keys <= set(ours) else frozenset(ours)
+            except StorageError as error:
+                complaint = f"{len(ours)} objects cannot be deleted now: {error}"
+                break
+            self.deleted += len(ours) - len(refused)
+            self._journal.postponed([key for key in keys if key in refused], SET_ASIDE)
+            self._journal.removed([key for key in keys if key not in refused])
+        if complaint and not self._failing:
+            logger.warning("%s", complaint)
+        self._failing = complaint is not None

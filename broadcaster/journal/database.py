@@ -88,6 +88,12 @@ MIGRATIONS = (
     """,
     # Without the time of the multivariant playlist, which had told nothing.
     "UPDATE facts SET value = json_extract(value, '$[1]') WHERE name = 'variants';",
+    """
+    ALTER TABLE entries ADD COLUMN availability INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE removals ADD COLUMN delete_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE removals SET delete_at = removed + availability;
+    CREATE INDEX due_removals ON removals (delete_at);
+    """,
 )
 
 

@@ -14,23 +14,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from broadcaster.channel import Change, PlaylistState
-from broadcaster.discovery import SourceFile, SourceSegment
+from broadcaster.discovery import SourceSegment
 from broadcaster.errors import JournalError
 from broadcaster.journal.database import open_database
 from broadcaster.journal.recall import Recalled, recall, to_microseconds, variants_to_text
 from broadcaster.journal.statements import (
     COUNT_BYTES,
+    DUE,
     FORGET_SEGMENTS,
     INSERT_ENTRY,
     INSERT_RUN,
     INSERT_SEGMENT,
     KEEP_BYTES,
+    LAST_REMOVAL,
     REMOVE_ENTRIES,
     REMOVE_KEYS,
     REMOVE_MAPS,
-    SAVE_PLAYLIST,
     STORED_BYTES,
     Statement,
+    file_columns,
+    state_statement,
 )
 from broadcaster.playlist import Variant
 
@@ -42,18 +45,25 @@ FORGET_EVERY = 200  # publications of a variant
 
 
 class Journal:
-    """The journal in ``folder``; ``clock`` gives the wall time.
+    """The journal in ``folder``; what leaves the window is kept for ``retention`` at least.
 
+    ``clock`` gives the time, and must not jump: it tells what is to be deleted. What an earlier process left,
+    by a clock that may have been another, waits for its availability time once more.
     Raises JournalError when the file cannot be used, OSError when the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, folder: Path, clock: Callable[[], datetime], retention: timedelta | None = None
+    ) -> None:
         self._clock = clock
+        self._opened = clock()
+        self._retention = to_microseconds(retention or timedelta())
         self.fault: str | None = None
         self._path = folder / "journal.db"
         folder.mkdir(parents=True, exist_ok=True)
         self._connection = open_database(self._path)
         self._connection.executescript(COUNT_BYTES)
+        self._earlier = int(self._connection.execute(LAST_REMOVAL).fetchone()[0])
         self._unsaved: deque[list[Statement]] = deque()  # one transaction each
         self._publications: Counter[str] = Counter()
 
@@ -92,9 +102,9 @@ class Journal:
                     segment.target_duration,
                     segment.independent,
                     to_microseconds(segment.noticed),
-                    *_file_columns(segment.file)[1:],
+                    *file_columns(segment.file)[1:],
                     segment.fault,
-                    *_file_columns(segment.map_file),
+                    *file_columns(segment.map_file),
                 ),
             ),
         )
@@ -114,7 +124,7 @@ class Journal:
             if self._publications[variant] % FORGET_EVERY == 0:
                 statements.append((FORGET_SEGMENTS, (variant, variant, REMEMBERED_SEGMENTS)))
         for state in retired:
-            statements.append(_state_statement(state))
+            statements.append(state_statement(state))
             if not state.current:
                 statements += self._removal_statements(state.variant, state.next_media_sequence, availability)
         self._write(*statements)
@@ -123,27 +133,40 @@ class Journal:
         """Remember what is told of the variants (a Ledger)."""
         self._write(("INSERT OR REPLACE INTO facts VALUES ('variants', ?)", (variants_to_text(variants),)))
 
-    def removals(self, removed_before: datetime | None, most: int) -> list[tuple[str, timedelta]]:
-        """Keys that left the window, before some time, oldest first, and how long they must stay readable."""
+    def removals(self, most: int) -> list[str]:
+        """Keys that left the window, oldest first."""
+        return self._keys("SELECT key FROM removals ORDER BY position LIMIT ?", (most,))
+
+    def due(self, most: int) -> list[str]:
+        """Keys that have to be deleted now, oldest first."""
+        now, here = self._clock(), to_microseconds(self._clock() - self._opened)
+        return self._keys(DUE, (to_microseconds(now), self._earlier, here, most))
+
+    def _keys(self, query: str, values: Sequence[int]) -> list[str]:
         if self._unsaved:
             return []  # what was deleted lately may be among them, and could not be crossed out
-        before = (1 << 62) if removed_before is None else to_microseconds(removed_before)
         try:
-            rows = self._connection.execute(
-                # The oldest alone are looked at: there are very many when they are kept for days.
-                "SELECT key, availability FROM (SELECT * FROM removals ORDER BY position LIMIT ?)"
-                " WHERE removed <= ?",
-                (most, before),
-            ).fetchall()
+            return [key for (key,) in map(tuple, self._connection.execute(query, values))]
         except sqlite3.OperationalError as error:
             logger.warning("the journal cannot be read, nothing is deleted now: %s", error)
             return []
-        return [(key, timedelta(microseconds=availability)) for key, availability in rows]
+
+    def postponed(self, keys: Sequence[str], by: timedelta) -> None:
+        """These could not be deleted: they are due again later."""
+        at = to_microseconds(self._clock() + by)
+        self._write(*(("UPDATE removals SET delete_at = ? WHERE key = ?", (at, key)) for key in keys))
+
+    def prefixes(self, prefix: str) -> tuple[str, ...]:
+        """Remember this prefix; returns all that keys of this journal have ever begun with."""
+        row = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
+        known = dict.fromkeys([*(row[0].split() if row else ()), prefix])
+        self._write(("INSERT OR REPLACE INTO facts VALUES ('prefixes', ?)", (" ".join(known),)))
+        return tuple(known)
 
     def removed(self, keys: Sequence[str], *, kept: bool = False) -> None:
         """Forget these objects: they are deleted, or kept for ever."""
-        statements: list[Statement] = [(KEEP_BYTES, (key,)) for key in keys] if kept else []
-        self._write(*statements, *(("DELETE FROM removals WHERE key = ?", (key,)) for key in keys))
+        keeping: list[Statement] = [(KEEP_BYTES, (key,)) for key in keys] if kept else []
+        self._write(*keeping, *(("DELETE FROM removals WHERE key = ?", (key,)) for key in keys))
 
     @property
     def stored_bytes(self) -> int:
@@ -167,7 +190,7 @@ class Journal:
                 (to_microseconds(change.shift), change.run.number),
             ),
             ("UPDATE segments SET state = 'published' WHERE key = ?", (change.key,)),
-            _state_statement(state),
+            state_statement(state),
         ]
         for index, (number, segment, independent) in enumerate(change.added):
             time = segment.program_date_time
@@ -184,12 +207,19 @@ class Journal:
                 segment.gap,
                 independent,
                 0 if index else change.size,  # one object, of however many entries
+                to_microseconds(change.availability),
             )
             statements.append((INSERT_ENTRY, entry))
         return statements + self._removal_statements(state.variant, state.media_sequence, change.availability)
 
     def _removal_statements(self, variant: str, below: int, availability: timedelta) -> list[Statement]:
-        values = (to_microseconds(availability), to_microseconds(self._clock()), variant, below, below)
+        values = (
+            variant,
+            below,
+            to_microseconds(self._clock()),
+            to_microseconds(availability),
+            self._retention,
+        )
         return [(REMOVE_KEYS, values), (REMOVE_MAPS, values), (REMOVE_ENTRIES, (variant, below))]
 
     def _write(self, *statements: Statement) -> None:
@@ -224,26 +254,3 @@ class Journal:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-
-
-def _state_statement(state: PlaylistState) -> Statement:
-    values = (
-        state.variant,
-        state.current,
-        state.target_duration,
-        state.media_sequence,
-        state.next_media_sequence,
-        state.discontinuity_sequence,
-        state.current_discontinuity,
-        state.ended,
-        state.peak_bandwidth,
-        None if state.end is None else to_microseconds(state.end),
-    )
-    return SAVE_PLAYLIST, values
-
-
-def _file_columns(file: SourceFile | None) -> tuple[str | None, str | None, int | None, int | None]:
-    if file is None:
-        return (None, None, None, None)
-    path = str(file.path).encode(errors="backslashreplace").decode()  # a path need not be UTF-8
-    return (file.name, path, file.size, file.modified_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,14 @@ STUCK = 5.0  # seconds without a sign of life of ingest; it looks several times 
 def now() -> datetime:
     """The wall time."""
     return datetime.now(UTC)
+
+
+def steady(
+    wall: Callable[[], datetime] = now, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[], datetime]:
+    """A clock that begins with the wall time and then does not jump, whatever becomes of that."""
+    begin, since = wall(), monotonic()
+    return lambda: begin + timedelta(seconds=monotonic() - since)
 
 
 class Parts:
@@ -66,7 +74,7 @@ class Parts:
         )
         self._resume(recalled)
         self.source = Source(settings.hls_dir, now, recalled.source)
-        self.sweeper = Sweeper(store, journal, now, prefix=settings.prefix, retention=settings.retention)
+        self.sweeper = Sweeper(store, journal, prefix=settings.prefix, kept=settings.retention is None)
         self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
 
     def _resume(self, recalled: Recalled) -> None:
@@ -111,7 +119,7 @@ def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> 
 def open_journal(settings: Settings) -> Iterator[Journal]:
     """The journal in the state folder; raises ConfigError or JournalError when it cannot be used."""
     with _state_folder(settings):
-        journal = Journal(settings.state_dir, now)
+        journal = Journal(settings.state_dir, steady(), settings.retention)
     try:
         yield journal
     finally:

@@ -19,7 +19,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.errors import ObjectsNotDeleted, StorageError
 from broadcaster.playlist import MEDIA_TYPE
 from broadcaster.storage.faults import status_of, typed
 
@@ -126,14 +126,19 @@ class ObjectStore:
         return head["ETag"] if head else None
 
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
-        """Delete up to 1000 objects; those that are not there count as deleted. Raises as ``put`` does."""
+        """Delete up to 1000 objects; those that are not there count as deleted.
+
+        Raises ObjectsNotDeleted where the bucket keeps some of them, else as ``put`` does.
+        """
         async with self._failures("DELETE", deadline):
             answer = await self._client.delete_objects(
                 Bucket=self._bucket.name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
             )
-        codes = {str(error.get("Code")) for error in answer.get("Errors", [])} - {"NoSuchKey"}
-        if codes:
-            raise StorageUnavailable(f"DELETE of some of {len(keys)} objects: {', '.join(sorted(codes))}")
+        errors = [error for error in answer.get("Errors", []) if error.get("Code") != "NoSuchKey"]
+        if errors:
+            codes = ", ".join(sorted({str(error.get("Code")) for error in errors}))
+            kept = frozenset(str(error.get("Key")) for error in errors)
+            raise ObjectsNotDeleted(f"DELETE of some of {len(keys)} objects: {codes}", kept)
 
     async def check(self, prefix: str, *, deadline: float) -> None:
         """Find out whether the bucket is there and lets us in; raises as ``put`` does.

@@ -92,7 +92,7 @@ class Marathon:
             await self._round_done.wait()
             self.seconds[self.round] = (time.perf_counter() - started) / len(VARIANTS)
             if self.round % SWEEP_EVERY == 0:
-                await self._sweeper.sweep(self.round * SEGMENT.total_seconds())
+                await self._sweeper.sweep()
             if self.round + 1 in self.memory:
                 gc.collect()
                 self.memory[self.round + 1] = process.memory_info().rss
@@ -125,14 +125,14 @@ def measure() -> list[Figure]:
 
 async def _measure(folder: Path) -> list[Figure]:
     metrics = Metrics(process_registry())
-    marathon: Marathon
+    marathons: list[Marathon] = []
 
     def observe(event: Event) -> None:
         metrics(event)
-        marathon.observe(event)
+        marathons[0].observe(event)
 
     def clock() -> datetime:
-        return marathon.clock()
+        return marathons[0].clock() if marathons else START
 
     journal = Journal(folder / "state", clock)
     bucket = Hole()
@@ -146,8 +146,9 @@ async def _measure(folder: Path) -> list[Figure]:
         prefix="live",
         end_grace=300,
     )
-    sweeper = Sweeper(bucket, journal, clock, prefix="live", retention=timedelta())
+    sweeper = Sweeper(bucket, journal, prefix="live", kept=False)
     marathon = Marathon(folder, pipeline, sweeper)
+    marathons.append(marathon)
     await pipeline.run(marathon, marathon.finished, drain=10)
     size = sum(path.stat().st_size for path in (folder / "state").glob("journal.db*"))
     journal.close()

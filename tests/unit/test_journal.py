@@ -180,11 +180,12 @@ def test_what_leaves_the_window_is_to_be_deleted(book: Book) -> None:
     book.now += SECOND
     book.journal.published([change(5, first=4, map_key="live/r/0/b.mp4")])
     assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts", "live/r/0/3.ts", "live/r/0/a.mp4"]
-    assert book.journal.removals(START, 10)[-1] == ("live/r/0/2.ts", 30 * SECOND)
+    book.now += 29 * SECOND
+    assert book.journal.due(10) == ["live/r/0/1.ts", "live/r/0/2.ts"]
     book.journal.removed(["live/r/0/1.ts"])
     book.reopen()
     assert keys(book) == ["live/r/0/2.ts", "live/r/0/3.ts", "live/r/0/a.mp4"]
-    assert len(book.journal.removals(None, 2)) == 2
+    assert book.journal.removals(2) == ["live/r/0/2.ts", "live/r/0/3.ts"]
 
 
 def test_what_the_bucket_holds_is_added_up(book: Book) -> None:
@@ -212,7 +213,7 @@ def test_a_playlist_that_is_retired_lists_nothing(book: Book) -> None:
 
 
 def keys(book: Book) -> list[str]:
-    return [key for key, _ in book.journal.removals(None, 100)]
+    return book.journal.removals(100)
 
 
 def test_a_publication_is_remembered_whole_or_not_at_all(book: Book) -> None:
@@ -257,7 +258,7 @@ def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture)
         book.journal.published([replace(change(number, first=max(1, number - 5)), size=10)])
     assert book.journal.fault == "database or disk is full"
     assert 0 < book.journal.stored_bytes < 1980
-    assert book.journal.removals(None, 10) == []  # nobody could cross them out
+    assert book.journal.removals(10) == []  # nobody could cross them out
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "cannot be written" in caplog.text
     book.journal.save()
@@ -438,3 +439,14 @@ def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
         connection.execute("INSERT INTO facts VALUES ('variants', ?)", (json.dumps([17, [described]]),))
     with closing(Journal(tmp_path, lambda: START)) as journal:
         assert journal.recall().channel.variants == (Variant("0", 1000, resolution=(640, 360)),)
+
+
+def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:
+    """What left the window before it was written down when it goes, goes after its availability time."""
+    open_database(tmp_path / "journal.db", MIGRATIONS[:5]).close()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.execute("INSERT INTO removals VALUES (1, 'live/a', 30000000, 1000000, 7)")
+    with closing(Journal(tmp_path, lambda: START)) as journal:
+        assert journal.removals(10) == ["live/a"]
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
+        assert connection.execute("SELECT delete_at FROM removals").fetchall() == [(31_000_000,)]

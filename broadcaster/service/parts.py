@@ -17,6 +17,7 @@ from broadcaster.mirror import Mirror
 from broadcaster.owncast import OwncastStatus
 from broadcaster.pipeline import Pipeline, Uploader, map_key_of
 from broadcaster.retention import Sweeper
+from broadcaster.service.losses import Losses
 from broadcaster.source import Source
 from broadcaster.spool import Spool
 from broadcaster.storage import Bucket, ObjectStore
@@ -50,6 +51,7 @@ class Parts:
         self.journal = journal
         self.store = store
         self.spool = _spool(settings)
+        self.losses = Losses()
         self.signaling: Signaling | None = None
         self.channel = Channel(
             settings.window_segments,
@@ -92,7 +94,7 @@ class Parts:
 
     def health(self) -> HealthReport:
         """How the service is now."""
-        reason = self.pipeline.trouble if self.is_alive() else "ingest is stuck"
+        reason = (self.pipeline.trouble or self.losses.trouble) if self.is_alive() else "ingest is stuck"
         warning = self.journal.fault and f"the journal cannot be written: {self.journal.fault}"
         if not warning and self.mirror and self.mirror.fault:
             warning = f"playlists cannot be written into the bucket: {self.mirror.fault}"

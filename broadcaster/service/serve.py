@@ -62,6 +62,7 @@ async def serve(
     with open_journal(settings) as journal:
         async with open_store(bucket_of(settings)) as store:
             parts = Parts(settings, journal, store, observe)
+            observers.append(parts.losses)
             add_gauges(metrics, parts)
             if parts.mirror:
                 observers.append(parts.mirror)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broadcaster.errors import StorageError
+from broadcaster.errors import StorageError, StorageUnavailable
 from broadcaster.storage import ObjectStore
 
 PUT_DEADLINE = 3.0  # seconds
@@ -35,7 +36,11 @@ class ProbeObjects:
         """Store ``size`` bytes that cannot be compressed and return them; raises StorageError."""
         body = os.urandom(size)
         self._keys.append(self.key(name))  # even when no answer comes, the bucket may have it
-        await self._store.put(self.key(name), body, deadline=deadline)
+        try:
+            async with asyncio.timeout(deadline):
+                await self._store.put(self.key(name), body)
+        except TimeoutError:
+            raise StorageUnavailable(f"PUT: no answer within {deadline:.0f} s") from None
         return body
 
     async def remove(self) -> int:

@@ -24,6 +24,7 @@ from broadcaster.discovery import (
     VariantsListed,
 )
 from broadcaster.events import Observer, SegmentDiscovered
+from broadcaster.pipeline.balance import Balance
 from broadcaster.pipeline.departure import has_left
 from broadcaster.pipeline.lane import Lane, Waiting, key_of, map_key_of
 from broadcaster.pipeline.neighbours import Encoder, Keeper, Notebook, SegmentSource
@@ -64,6 +65,7 @@ class Pipeline:
         self._notebook = notebook
         self._channel = channel
         self._observe = observe
+        self._balance = Balance()
         self._transfer = Transfer(uploader, spool, observe, prefix)
         self._end_grace = end_grace
         self._encoder = encoder
@@ -134,7 +136,8 @@ class Pipeline:
         fault = self._uploader.fault
         if fault and (late or fault.permanent):
             return f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {fault.message}"
-        return f"a segment has been on its way for {waited:.0f} s" if late else None
+        on_its_way = f"a segment has been on its way for {waited:.0f} s"
+        return (self._balance.shortage or on_its_way) if late else None
 
     async def _accept(self, event: SourceEvent) -> None:
         match event:
@@ -158,6 +161,8 @@ class Pipeline:
         key = key_of(segment, self._transfer.folder(segment))
         self._observe(SegmentDiscovered(segment.variant, segment.name))
         self._channel.expect(segment.variant)
+        size = segment.file.size if segment.file else 0
+        self._balance.add(segment.variant, size, segment.duration.total_seconds(), self._last_segment)
         await self._keep_map(segment, key)
         kept = await self._keep(segment, segment.file, key)
         self._notebook.discovered(segment, key)
@@ -226,6 +231,9 @@ class Pipeline:
         self.last_tick = now
         self._notebook.save()
         self._channel.tick(now)
+        if self._uploader.fault:
+            self._balance.forget()
+        self._balance.look(self._uploader.sent, now, in_use=self._uploader.is_busy)
         if self._on_the_way or self._channel.state not in (State.STARTING, State.LIVE):
             return
         # A grace time shorter than it takes to see the next segment would end the stream after each.

@@ -10,7 +10,7 @@ from typing import Any
 from broadcaster.channel import Publication
 from broadcaster.discovery import Run, SourceSegment
 
-PARALLEL_UPLOADS = 6  # of one variant
+AHEAD = 12  # segments of one variant that wait for their turn at once: as many as may have one
 
 
 @dataclass(slots=True, eq=False)
@@ -32,10 +32,8 @@ class Lane:
 
     def __init__(self) -> None:
         self.waiting: asyncio.Queue[Waiting] = asyncio.Queue()
-        # A queue of tasks: its bound is the parallelism, its order the order of publication.
-        self.uploads: asyncio.Queue[tuple[Waiting, asyncio.Task[Publication]]] = asyncio.Queue(
-            PARALLEL_UPLOADS
-        )
+        # A queue of tasks: its order is the order of publication.
+        self.uploads: asyncio.Queue[tuple[Waiting, asyncio.Task[Publication]]] = asyncio.Queue(AHEAD)
         self.maps: dict[str, asyncio.Task[None]] = {}  # object key → upload of an EXT-X-MAP
         self.map_key: tuple[Run, str] | None = None  # the latest
 

@@ -88,7 +88,7 @@ class Transfer:
             return
         lane.map_key = (segment.run, key)
         if key not in lane.maps:
-            lane.maps[key] = asyncio.create_task(self._put_map(segment.variant, key, segment.map_file))
+            lane.maps[key] = asyncio.create_task(self._put_map(segment, key, segment.map_file))
         try:
             # One segment that is given up must not end the upload for the others.
             await asyncio.shield(lane.maps[key])
@@ -96,12 +96,12 @@ class Transfer:
             lane.maps.pop(key, None)  # the next segment tries again
             raise
 
-    async def _put_map(self, variant: str, key: str, file: SourceFile) -> None:
+    async def _put_map(self, segment: SourceSegment, key: str, file: SourceFile) -> None:
         kept = self._spool.find(key)
         try:
-            await self._uploader.put(variant, key, kept or file.path, look_first=True)
+            await self._uploader.put(segment, key, kept or file.path, look_first=True)
         except OSError:
-            if not await self._uploader.holds(variant, key, file.size):
+            if not await self._uploader.holds(segment, key, file.size):
                 raise
         if kept:
             self._spool.drop(kept)
@@ -110,14 +110,12 @@ class Transfer:
         """Upload until what the bucket has is what the source has."""
         kept = waiting.kept
         if kept is None:  # an earlier process had let go of it, but had not listed it
-            if await self._uploader.holds(waiting.segment.variant, waiting.key, file.size):
+            if await self._uploader.holds(waiting.segment, waiting.key, file.size):
                 return Stored(file.size, waiting.segment.noticed)
             raise FileNotFoundError(errno.ENOENT, "it went with its process")
         while True:
             recovered, waiting.recovered = waiting.recovered, False
-            stored = await self._uploader.put(
-                waiting.segment.variant, waiting.key, kept, look_first=recovered
-            )
+            stored = await self._uploader.put(waiting.segment, waiting.key, kept, look_first=recovered)
             now = changed(file)
             if now is None:
                 return stored

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import botocore.handlers
@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from broadcaster.errors import ObjectsNotDeleted, StorageError
 from broadcaster.playlist import MEDIA_TYPE
+from broadcaster.storage.body import ANSWER, STALL, Body
 from broadcaster.storage.faults import status_of, typed
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ CONTENT_TYPES = {
     ".vtt": "text/vtt",
 }
 POOL_CONNECTIONS = 32
-CONNECT_TIMEOUT = 3  # seconds
-READ_TIMEOUT = 60  # seconds; the deadline of each call is the one that matters
+CONNECT_TIMEOUT = 5  # seconds; three turns of a link whose buffers are full take two to three
+READ_TIMEOUT = 600  # seconds; the limit of each call is the one that matters
 KEEPALIVE = 60  # seconds
 
 NOT_FOUND = 404
@@ -70,7 +71,8 @@ def _now() -> datetime:
 class ObjectStore:
     """Puts objects into one bucket. Made by ``open_store``; ``clock`` gives the wall time.
 
-    ``operations`` counts what was asked of the bucket, by price class: a, b or free.
+    ``operations`` counts what was asked of the bucket, by price class: a, b or free; ``sent`` counts the
+    bytes of segments that have left, those of attempts that failed as well.
     """
 
     def __init__(self, client: S3Client, bucket: Bucket, clock: Callable[[], datetime] = _now) -> None:
@@ -78,16 +80,26 @@ class ObjectStore:
         self._bucket = bucket
         self._clock = clock
         self.operations = Counter(dict.fromkeys(OPERATION_CLASSES.values(), 0))
+        self.sent = 0
         self._lasting: dict[str, tuple[str, datetime]] = {}  # by key: URL, and when it was signed
 
-    async def put(self, key: str, body: bytes, *, deadline: float) -> None:
-        """Store an object under a key that is never used again; ``deadline`` in seconds.
+    async def put(self, key: str, body: bytes) -> None:
+        """Store an object under a key that is never used again, however long it takes while bytes move.
 
         Raises StorageUnavailable or StorageRefused. When it returns, the bucket has confirmed the
         object, checked against its MD5 (R2 is strongly consistent: it can be read at once).
         """
-        async with self._failures("PUT", deadline):
-            await self._client.put_object(**self._request(key, body, CACHE_CONTROL))
+        payload = Body(body)
+        request = self._request(key, body, CACHE_CONTROL)
+        request["Body"] = cast("bytes", payload)  # the types know no Payload; botocore takes what has read()
+        async with self._failures("PUT", STALL, payload) as limit:
+            with payload.watched(limit, self._note_sent):
+                answer = await self._client.put_object(**request)
+        # An ETag is the MD5 in R2; of an object that is encrypted with a key of one's own, it is not.
+        etag, md5 = answer.get("ETag", "").strip('"'), base64.b64decode(request["ContentMD5"]).hex()
+        plain = len(etag) == len(md5) and answer.get("ServerSideEncryption", "AES256") == "AES256"
+        if plain and etag != md5:
+            raise StorageUnavailable(f"PUT of {key}: the bucket has other bytes than were sent")
 
     async def replace(
         self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
@@ -177,6 +189,9 @@ class ObjectStore:
             "CacheControl": cache_control,
         }
 
+    def _note_sent(self, size: int) -> None:
+        self.sent += size
+
     async def _head(self, key: str, deadline: float) -> HeadObjectOutputTypeDef | None:
         async with self._failures("HEAD", deadline):
             try:
@@ -189,15 +204,21 @@ class ObjectStore:
                 return None
 
     @asynccontextmanager
-    async def _failures(self, operation: str, deadline: float) -> AsyncIterator[None]:
+    async def _failures(
+        self, operation: str, deadline: float, body: Body | None = None
+    ) -> AsyncIterator[asyncio.Timeout]:
         self.operations[OPERATION_CLASSES[operation]] += 1
         try:
-            async with asyncio.timeout(deadline):
-                yield
+            async with asyncio.timeout(deadline) as limit:
+                yield limit
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - an answer can be wrong in ways that no list foresees
             where = f"{operation} to {self._bucket.endpoint_url}, bucket {self._bucket.name!r}"
+            if body and limit.expired():
+                if body.left:
+                    raise StorageUnavailable(f"{where}: no bytes get through for {STALL:.0f} s") from None
+                deadline = ANSWER
             raise typed(where, error, deadline) from None  # the cause may quote the request
 
 

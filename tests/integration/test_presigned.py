@@ -91,7 +91,7 @@ async def test_an_expired_signature_is_refused(private: SeaweedBucket) -> None:
         signed_for=timedelta(seconds=2),
     )
     async with open_store(ours) as store, aiohttp.ClientSession() as session:
-        await store.put("live/run/0/stream-ä b-1.ts", b"x", deadline=10)
+        await store.put("live/run/0/stream-ä b-1.ts", b"x")
         url = URL(await store.url("live/run/0/stream-ä b-1.ts"), encoded=True)
 
         async def is_refused() -> bool:

@@ -47,7 +47,7 @@ def bucket_of(server: SeaweedBucket) -> Bucket:
 async def test_put_headers(bucket: SeaweedBucket) -> None:
     """An object carries its media type and may be cached for ever, and is confirmed with its bytes."""
     async with open_store(bucket_of(bucket)) as store:
-        await store.put(KEY, b"x" * 188, deadline=60)
+        await store.put(KEY, b"x" * 188)
         async with aiohttp.ClientSession() as session, session.get(await store.url(KEY)) as response:
             assert response.headers["Content-Type"] == "video/mp2t"
             assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
@@ -111,14 +111,14 @@ async def test_missing_bucket_on_put(moto: Bucket) -> None:
     """A bucket that went away in mid-stream is a permanent fault that names the setting."""
     async with open_store(replace(moto, name="gone")) as store:
         with pytest.raises(StorageRefused, match="R2_BUCKET"):
-            await store.put(KEY, b"x", deadline=60)
+            await store.put(KEY, b"x")
 
 
 async def test_put_does_not_wait_for_100_continue(moto: Bucket, caplog: pytest.LogCaptureFixture) -> None:
     """The body is sent at once: a round trip less for each segment."""
     with caplog.at_level(logging.DEBUG, logger="botocore"):
         async with open_store(moto) as store:
-            await store.put("live/a.ts", b"x", deadline=60)
+            await store.put("live/a.ts", b"x")
     assert "PutObject" in caplog.text
     assert "100-continue" not in caplog.text
 
@@ -141,15 +141,17 @@ async def test_faults_are_told_apart(bucket: SeaweedBucket) -> None:
         assert caught.value.__cause__ is None
 
 
-async def test_passing_faults(bucket: SeaweedBucket) -> None:
+async def test_passing_faults(bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody there, and somebody who does not answer in time, are faults that pass."""
+    for patience in ("LOOK", "ANSWER"):
+        monkeypatch.setattr(f"broadcaster.storage.body.{patience}", 0.2)
     (port,) = free_ports(1)
     async with open_store(replace(bucket_of(bucket), endpoint_url=f"http://127.0.0.1:{port}")) as store:
         with pytest.raises(StorageUnavailable, match="cannot be reached"):
-            await store.put("live/x.ts", b"x", deadline=60)
+            await store.put("live/x.ts", b"x")
     async with open_store(bucket_of(bucket)) as store:
         bucket.suspend()
         with pytest.raises(StorageUnavailable, match="no answer within"):
-            await store.put("live/x.ts", b"x", deadline=0.2)
+            await store.put("live/x.ts", b"x")
         bucket.resume()
-        await store.put("live/x.ts", b"x", deadline=60)
+        await store.put("live/x.ts", b"x")

@@ -17,13 +17,13 @@ class FakeStore:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.puts: list[str] = []
+        self.sent = 0
         self.failures: list[StorageError] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.on_arrival: Callable[[], None] = lambda: None
         self.on_put: Callable[[str], None] = lambda _: None
 
-    async def put(self, key: str, body: bytes, *, deadline: float) -> None:
-        assert deadline > 0
+    async def put(self, key: str, body: bytes) -> None:
         self.puts.append(key)
         self.on_arrival()
         if gate := self.gates.get(key.rpartition("/")[2]):
@@ -32,6 +32,7 @@ class FakeStore:
         if self.failures:
             raise self.failures.pop(0)
         self.objects[key] = body
+        self.sent += len(body)
 
     async def size(self, key: str, *, deadline: float) -> int | None:
         assert deadline > 0

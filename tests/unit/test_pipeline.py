@@ -131,8 +131,9 @@ async def running(line: Line) -> AsyncIterator[Line]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcaster.pipeline.uploader.BACKOFF", lambda _: 0.001)
-    monkeypatch.setattr("broadcaster.pipeline.uploader.BACKOFF_PERMANENT", 0.001)
+    monkeypatch.setattr("broadcaster.pipeline.uploader.MAX_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.pipeline.uploader.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.pipeline.uploader.REFUSED_PAUSE", 0.001)
     monkeypatch.setattr("broadcaster.pipeline.flow.TICK", 0.01)
     monkeypatch.setattr("broadcaster.pipeline.flow.LATE_TARGET_DURATIONS", 0)
     monkeypatch.setattr("broadcaster.pipeline.departure.FLUSH", 0.01)

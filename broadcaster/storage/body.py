@@ -1,0 +1,110 @@
+"""The body of an upload, which knows how much of it the other side has not acknowledged yet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import Callable, Iterator
+
+from aiohttp import Payload
+from aiohttp.abc import AbstractStreamWriter
+
+PIECE = 65_536  # bytes: as much as a connection takes before it says "wait"
+# Seconds. A home uplink that is full, or loses packets, pauses for two or three; after an outage of ten,
+# TCP itself waits longer before it tries again than a new connection takes.
+STALL = 10.0
+# Seconds for the answer to a body that is there: to give it up would mean to send all of it again.
+ANSWER = 20.0
+LOOK = 0.5  # seconds between two looks at what has left
+
+
+class Body(Payload):
+    """Bytes that go to the connection in pieces; ``left`` of them have not been acknowledged.
+
+    botocore wants ``read`` and ``seek`` of a body and calls neither: the length is known, the MD5 is given
+    and the payload is not signed.
+    """
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value)
+        self._size = self.left = len(value)
+        self._handed = 0
+        self._transport: asyncio.WriteTransport | None = None
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def read(self, _size: int = -1) -> bytes:
+        """All of it."""
+        return bytes(self._value)
+
+    def seek(self, _offset: int) -> None:
+        """Nothing to do: each writing starts at the beginning."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """As text."""
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Hand it out in pieces, each when the connection has room for it."""
+        self._transport = getattr(writer, "transport", None)
+        self._handed = 0
+        self._linger(on=False)
+        whole = memoryview(self._value)
+        for start in range(0, len(whole), PIECE):
+            piece = whole[start : start + PIECE]
+            self._handed += len(piece)
+            await writer.write(piece)
+
+    @contextlib.contextmanager
+    def watched(self, limit: asyncio.Timeout, note: Callable[[int], None]) -> Iterator[None]:
+        """Put the limit off as long as bytes leave; ``note`` is told how many, in the end all of them."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            timer = loop.call_later(LOOK, look)
+            left = self._count()
+            if left < self.left and not limit.expired():
+                note(self.left - left)
+                self.left = left
+                limit.reschedule(loop.time() + (STALL if left else ANSWER))
+
+        timer = loop.call_later(LOOK, look)
+        try:
+            yield
+            note(self.left)
+            self._linger(on=True)
+        except BaseException:
+            if self._transport:
+                self._transport.abort()
+            raise
+        finally:
+            timer.cancel()
+
+    def _linger(self, *, on: bool) -> None:
+        """Whether a closed connection sends the rest: of what was given up, that would only fill the link."""
+        with contextlib.suppress(OSError):  # closed
+            if self._transport:
+                how = struct.pack("ii", not on, 0)
+                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
+
+    def _count(self) -> int:
+        left = len(self._value) - self._handed
+        if self._transport:
+            left += self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
+        return left
+
+
+def _unacknowledged(transport: asyncio.WriteTransport) -> int:
+    """Bytes that the kernel has and the other side does not (tcp(7): SIOCOUTQ, the same as TIOCOUTQ)."""
+    try:
+        answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError, AttributeError):  # closed, or not a kernel that tells
+        return 0
+    return int(struct.unpack("i", answer)[0])

@@ -1,0 +1,193 @@
+"""The real uploader and client behind a link that is hardly faster than the stream, and away for a while."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from broadcaster.channel import Channel
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.discovery import SourceSegment, VariantsListed
+from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded
+from broadcaster.journal import Journal
+from broadcaster.pipeline import Pipeline, Uploader
+from broadcaster.playlist import Variant
+from broadcaster.spool import Spool
+from broadcaster.storage import Bucket, ObjectStore, open_store
+from tests.support.fakes import FakeSource, segment_of
+from tests.support.length import SOAK
+from tests.support.throttled_link import ThrottledLink
+
+SCALE = 5 if SOAK else 15  # times shorter than in life: segments, outages, and every patience
+MEGABIT = 125_000  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Megabits per second of each variant and of the link; seconds of a segment and of the outage."""
+
+    variants: tuple[float, ...]
+    segment: float
+    link: float
+    outage: float
+
+    @property
+    def load(self) -> float:
+        return sum(self.variants) / self.link
+
+
+CASES = [
+    Case((6.0,), 3.0, 8.0, 30.0),
+    Case((2.5, 1.0, 0.4), 2.0, 5.2, 30.0),
+    Case((6.0, 1.0), 10.0, 9.0, 30.0),
+    Case((6.0,), 3.0, 7.5, 60.0),
+    Case((6.0,), 10.0, 7.5, 60.0),
+    Case((1.2, 0.6), 6.0, 3.0, 120.0),
+    Case((4.0, 2.0, 1.0, 0.4), 4.0, 9.5, 30.0),
+    Case((0.8,), 2.0, 1.0, 60.0),
+]
+
+
+class Room:
+    """A pipeline whose encoder writes random bytes at the right times."""
+
+    def __init__(self, case: Case, folder: Path, store: ObjectStore) -> None:
+        self.case = case
+        self.folder = folder
+        self.source = FakeSource()
+        self.encoder: asyncio.Task[None]
+        self.uploaded = 0  # bytes that the bucket has confirmed
+        self.published = 0
+        self.lost = 0
+        self.changed = asyncio.Event()
+        self.journal = Journal(folder / "state", now)
+        channel = Channel(10, now, self.observe)
+        self.pipeline = Pipeline(
+            Uploader(store, self.observe, now),
+            Spool(folder / "spool", 10**10),
+            self.journal,
+            channel,
+            self.observe,
+            prefix="live",
+            end_grace=300,
+        )
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, SegmentUploaded):
+            self.uploaded += event.size
+        self.published += isinstance(event, SegmentPublished)
+        self.lost += isinstance(event, SegmentLost)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(120):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def encode(self) -> None:
+        names = tuple(str(index) for index in range(len(self.case.variants)))
+        self.source.events.put_nowait(
+            VariantsListed(tuple(Variant(name, 1000) for name in names), frozenset(names))
+        )
+        seconds = self.case.segment / SCALE
+        began, number = time.monotonic(), 0
+        while True:
+            number += 1
+            await asyncio.sleep(max(0.0, began + number * seconds - time.monotonic()))
+            for name, rate in zip(names, self.case.variants, strict=True):
+                self.source.events.put_nowait(self._segment(name, number, rate, seconds))
+
+    def _segment(self, name: str, number: int, rate: float, seconds: float) -> SourceSegment:
+        path = self.folder / f"{name}-{number}.ts"
+        size = int(rate * MEGABIT * seconds * random.uniform(0.95, 1.05))
+        path.write_bytes(os.urandom(size))
+        return replace(
+            segment_of(path, number=number, variant=name, seconds=seconds),
+            program_date_time=now() + timedelta(seconds=random.uniform(0, 0.1) * seconds),
+        )
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def encoding(
+    case: Case, folder: Path, bucket: SeaweedBucket, link: ThrottledLink
+) -> AsyncIterator[Room]:
+    ours = Bucket(link.url, bucket.bucket, bucket.access_key_id, bucket.secret_access_key, bucket.public_url)
+    async with open_store(ours) as store:
+        room = Room(case, folder, store)
+        stop = asyncio.Event()
+        running = asyncio.create_task(room.pipeline.run(room.source, stop, 0))
+        room.encoder = asyncio.create_task(room.encode())
+        try:
+            yield room
+        finally:
+            room.encoder.cancel()
+            stop.set()
+            await asyncio.gather(room.encoder, return_exceptions=True)
+            await running
+            room.journal.close()
+
+
+@pytest.fixture(autouse=True)
+def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every patience is shorter by as much as segments and outages are."""
+    for name, value in {
+        "storage.body.STALL": 10,
+        "storage.store.STALL": 10,
+        "storage.body.ANSWER": 20,
+        "storage.body.LOOK": 0.5,
+        "pipeline.turns.QUICK": 2,
+        "pipeline.turns.SLOW": 6,
+        "pipeline.uploader.FIRST_PAUSE": 0.2,
+        "pipeline.uploader.MAX_PAUSE": 10,
+        "pipeline.flow.TICK": 0.5,
+        "pipeline.flow.LATE": 10,
+    }.items():
+        monkeypatch.setattr(f"broadcaster.{name}", value / SCALE)
+
+
+@pytest.mark.takes(30)
+@pytest.mark.parametrize("case", CASES if SOAK else CASES[:3], ids=str)
+async def test_a_backlog_drains(case: Case, tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """After an outage the stream comes back to live on a link that it nearly fills, and wastes little."""
+    live = 2 * len(case.variants)  # segments on their way, at most
+    async with (
+        ThrottledLink(port_of(bucket), case.link * MEGABIT) as link,
+        encoding(case, tmp_path, bucket, link) as room,
+    ):
+        await room.until(lambda: room.published >= 2 * live and room.pipeline.backlog <= live)
+        link.up.clear()
+        await asyncio.sleep(case.outage / SCALE)
+        link.up.set()
+        began, waited = time.monotonic(), room.pipeline.backlog
+        await room.until(lambda: room.pipeline.backlog <= live)
+        took, allowed = time.monotonic() - began, 1.5 * case.outage / (1 - case.load) / SCALE
+        room.encoder.cancel()
+        await room.until(lambda: room.pipeline.backlog == 0)
+        twice = link.passed / room.uploaded - 1
+        print(
+            f"\n{case}: load {case.load:.0%}, {waited} waited; live after {took:.1f} of {allowed:.1f} s, "
+            f"{twice:.1%} sent twice, {room.uploaded / 1e6:.1f} MB"
+        )
+    assert waited > live
+    assert took <= allowed
+    assert twice <= 0.05
+    assert room.lost == 0
+
+
+def port_of(bucket: SeaweedBucket) -> int:
+    port = urlsplit(bucket.endpoint_url).port
+    assert port
+    return port

@@ -15,6 +15,7 @@ from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.journal import Journal
 from broadcaster.pipeline import Pipeline, Uploader
+from broadcaster.pipeline.balance import SAMPLES
 from broadcaster.playlist import MediaPlaylist, Variant, parse
 from broadcaster.spool import Spool
 from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of
@@ -207,6 +208,22 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
         await line.until(lambda: line.uploader.fault)
         assert "there is no such bucket" in str(line.pipeline.trouble)
         line.store.failures.clear()
+
+
+async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that is late for want of bandwidth is told with both rates, otherwise as late alone."""
+    monkeypatch.setattr("broadcaster.pipeline.flow.LATE", 0)
+    line = Line(tmp_path)
+    async with running(line):
+        gate = line.store.gates["a.ts"] = asyncio.Event()
+        line.discover(line.file("a.ts"))
+        await line.until(lambda: line.store.puts)
+        assert str(line.pipeline.trouble).startswith("a segment has been on its way")
+        await line.several_ticks(SAMPLES + 2)
+        assert line.pipeline.trouble == "the uplink carries 0.0 Mbit/s, the stream needs 0.0"
+        gate.set()
+        await line.until_published(1)
+        assert line.pipeline.trouble is None
 
 
 async def test_a_broken_segment_is_a_gap(tmp_path: Path) -> None:

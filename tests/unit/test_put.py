@@ -1,0 +1,136 @@
+"""What a PUT sends, and when it is given up, with a server that does what the test says."""
+
+import asyncio
+import contextlib
+import hashlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from broadcaster.errors import StorageUnavailable
+from broadcaster.storage import Bucket, ObjectStore, open_store
+
+BODY = bytes(range(256)) * 16_384  # 4 MiB: more than the kernel takes for a server that does not read
+MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, seconds in (("store", "STALL", 0.5), ("body", "STALL", 0.5), ("body", "LOOK", 0.02)):
+        monkeypatch.setattr(f"broadcaster.storage.{module}.{name}", seconds)
+
+
+@contextlib.asynccontextmanager
+async def store_at(serve: Server) -> AsyncIterator[ObjectStore]:
+    served: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        served.add(task)
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    async with await asyncio.start_server(accept, sock=listener) as server:
+        url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        async with open_store(Bucket(url, "bucket", "key", "secret", url)) as store:
+            yield store
+        async with asyncio.timeout(60):
+            await asyncio.gather(*served)
+
+
+def answer(etag: str, *more: str) -> bytes:
+    lines = ("HTTP/1.1 200 OK", f'ETag: "{etag}"', "Content-Length: 0", *more)
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def test_what_is_sent() -> None:
+    """One head with the length and the MD5, neither chunked nor signed nor waited for, then the bytes."""
+    heads = []
+    bodies = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
+        bodies.append(await reader.readexactly(len(BODY)))
+        writer.write(answer(MD5))
+
+    async with store_at(take) as store:
+        await store.put("live/a.ts", BODY)
+        assert store.sent == len(BODY)
+    assert bodies == [BODY]
+    (head,) = heads
+    assert f"\r\ncontent-length: {len(BODY)}\r\n" in head
+    assert "\r\ncontent-md5: " in head
+    assert "\r\nx-amz-content-sha256: unsigned-payload\r\n" in head
+    assert "\r\ncontent-type: video/mp2t\r\n" in head
+    assert "transfer-encoding" not in head
+    assert "expect" not in head
+
+
+@pytest.mark.usefixtures("short_patience")
+async def test_a_server_that_takes_no_bytes() -> None:
+    """When nothing moves any more, the attempt ends, and what the kernel still has of it is not sent."""
+    given_up = asyncio.Event()
+    taken = 0
+
+    async def stop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await given_up.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with contextlib.suppress(ConnectionResetError):
+            while data := await reader.read(65_536):
+                taken += len(data)
+
+    async with store_at(stop) as store:
+        with pytest.raises(StorageUnavailable, match="no bytes get through for"):
+            await store.put("live/a.ts", BODY)
+        assert store.sent < len(BODY)
+        given_up.set()
+    assert taken < len(BODY)
+
+
+async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once all the bytes are there, its answer is waited for on its own terms."""
+    for patience in ("LOOK", "ANSWER"):
+        monkeypatch.setattr(f"broadcaster.storage.body.{patience}", 0.1)
+
+    async def take(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(BODY))
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+
+    async with store_at(take) as store:
+        with pytest.raises(StorageUnavailable, match="no answer within"):
+            await store.put("live/a.ts", BODY)
+        assert store.sent == len(BODY)
+
+
+@pytest.mark.parametrize(
+    ("etag", "more", "fault"),
+    [
+        (MD5, (), None),
+        ("0" * 32, (), "other bytes"),
+        ("0" * 32 + "-1", (), None),  # of parts: no MD5
+        ("0" * 32, ("x-amz-server-side-encryption: aws:kms",), None),
+    ],
+)
+async def test_other_bytes_in_the_bucket(etag: str, more: tuple[str, ...], fault: str | None) -> None:
+    """An ETag that is an MD5 must be that of what was sent; else the attempt has failed."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(BODY))
+        writer.write(answer(etag, *more))
+
+    async with store_at(take) as store:
+        failing = pytest.raises(StorageUnavailable, match=fault) if fault else contextlib.nullcontext()
+        with failing:
+            await store.put("live/a.ts", BODY)

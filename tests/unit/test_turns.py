@@ -1,0 +1,128 @@
+"""Who may use the uplink, and what is said of it."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from broadcaster.discovery import SourceFile, SourceSegment
+from broadcaster.pipeline.balance import SAMPLES, Balance
+from broadcaster.pipeline.turns import MOST, PROBES, SLOW, START, Turns
+from tests.support.fakes import segment_of
+
+
+def segment(number: int, size: int, late: float = 0.0) -> SourceSegment:
+    one = segment_of(None, number=number, variant=str(size))
+    time = one.program_date_time + timedelta(seconds=late)
+    return replace(one, program_date_time=time, file=SourceFile("x", Path("x"), size, 0))
+
+
+async def take_all(turns: Turns, segments: list[SourceSegment]) -> list[SourceSegment]:
+    """The order of their turns, one at a time."""
+    order = []
+
+    async def upload(one: SourceSegment) -> None:
+        async with turns.turn(one):
+            order.append(one)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*map(upload, segments))
+    return order
+
+
+async def test_the_oldest_time_and_of_it_the_smallest() -> None:
+    """Whatever came first, and however little the times of one moment differ."""
+    turns = Turns()
+    turns.limit = 1
+    first = segment(5, 9)
+    waiting = [segment(2, 9), segment(1, 9), segment(1, 1, 0.3), segment(2, 1, -0.1), segment(1, 4, -0.2)]
+    order = await take_all(turns, [first, *waiting])
+    assert order == [first, waiting[2], waiting[4], waiting[1], waiting[3], waiting[0]]
+
+
+async def test_one_that_waits_may_be_given_up() -> None:
+    """It takes nobody's turn, neither while it waits nor in the moment in which its turn comes."""
+    turns = Turns()
+    turns.limit = 1
+    one = segment(0, 1)
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(turns.turn(one))
+        uploads = [asyncio.create_task(take_all(turns, [segment(number, 1)])) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        uploads[1].cancel()
+        uploads[0].cancel()
+    uploads[2].cancel()  # its turn has come
+    await asyncio.gather(*uploads, return_exceptions=True)
+    assert turns.in_flight == 0
+    assert await take_all(turns, [one]) == [one]
+
+
+async def test_few_while_the_bucket_fails() -> None:
+    """Those find out whether it is back; then all go on."""
+    turns = Turns()
+    turns.probing = True
+    end = asyncio.Event()
+
+    async def upload(number: int) -> None:
+        async with turns.turn(segment(number, 1)):
+            await end.wait()
+            turns.probing = False
+
+    uploads = [asyncio.create_task(upload(number)) for number in range(20)]
+    await asyncio.sleep(0)
+    assert turns.in_flight == PROBES
+    end.set()
+    await asyncio.gather(*uploads)
+    assert turns.in_flight == 0
+
+
+def test_their_number_follows_the_link() -> None:
+    """More while uploads are quick, fewer while they are slow, half after a failure; two on a thin link."""
+    turns = Turns()
+    assert turns.limit == START
+    for _ in range(200):
+        turns.succeeded(0.1)
+    assert turns.limit == MOST
+    for _ in range(200):
+        turns.succeeded(SLOW + 1)
+    assert turns.limit == 2
+    turns.limit = 12
+    turns.failed()
+    assert turns.limit == 6
+    for _ in range(9):
+        turns.failed()
+    assert turns.limit == 1
+    turns.succeeded(SLOW + 1)
+    assert turns.limit == 2
+
+
+def watch(balance: Balance, megabits: float, *, looks: int = SAMPLES + 1, in_use: bool = True) -> None:
+    """So much moves each second, seen twice a second."""
+    for look in range(looks):
+        balance.look(int(look * 0.5 * megabits * 125_000), look * 0.5, in_use=in_use)
+
+
+def test_an_uplink_that_does_not_carry_the_stream() -> None:
+    """Both rates are named, of all variants together."""
+    balance = Balance()
+    for number in range(10):
+        balance.add("0", 2 * 625_000, 2.0, number * 2.0)
+        balance.add("1", 2 * 125_000, 2.0, number * 2.0)
+    watch(balance, 3.1)
+    assert balance.shortage == "the uplink carries 3.1 Mbit/s, the stream needs 6.0"
+
+
+def test_nothing_is_said_of_a_link_that_is_not_known() -> None:
+    """A link that carries the stream, is hardly used, was away, or has just come back, is no shortage."""
+    balance = Balance()
+    assert balance.shortage is None
+    balance.add("0", 2 * 750_000, 2.0, 0.0)
+    watch(balance, 7)
+    assert balance.shortage is None
+    balance.forget()
+    watch(balance, 3, looks=SAMPLES)
+    assert balance.shortage is None
+    balance.forget()
+    watch(balance, 3, in_use=False)
+    assert balance.shortage is None

@@ -18,7 +18,7 @@ PIECE = 65_536  # bytes: as much as a connection takes before it says "wait"
 # TCP itself waits longer before it tries again than a new connection takes.
 STALL = 10.0
 # Seconds for the answer to a body that is there: to give it up would mean to send all of it again.
-ANSWER = 20.0
+ANSWER = 15.0
 LOOK = 0.5  # seconds between two looks at what has left
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ import pytest
 from broadcaster.channel import Channel
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.discovery import SourceSegment, VariantsListed
-from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded
+from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded, UploadFailed
 from broadcaster.journal import Journal
 from broadcaster.pipeline import Pipeline, Uploader
 from broadcaster.playlist import Variant
@@ -66,6 +67,7 @@ class Room:
         self.encoder: asyncio.Task[None]
         self.uploaded = 0  # bytes that the bucket has confirmed
         self.published = 0
+        self.failed = 0  # attempts
         self.lost = 0
         self.changed = asyncio.Event()
         self.journal = Journal(folder / "state", now)
@@ -84,6 +86,7 @@ class Room:
         if isinstance(event, SegmentUploaded):
             self.uploaded += event.size
         self.published += isinstance(event, SegmentPublished)
+        self.failed += isinstance(event, UploadFailed)
         self.lost += isinstance(event, SegmentLost)
         self.changed.set()
 
@@ -146,7 +149,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "storage.body.STALL": 10,
         "storage.store.STALL": 10,
-        "storage.body.ANSWER": 20,
+        "storage.body.ANSWER": 15,
         "storage.body.LOOK": 0.5,
         "pipeline.turns.QUICK": 2,
         "pipeline.turns.SLOW": 6,
@@ -154,6 +157,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
         "pipeline.uploader.MAX_PAUSE": 10,
         "pipeline.flow.TICK": 0.5,
         "pipeline.flow.LATE": 10,
+        "pipeline.flow.LATE_TARGET_DURATIONS": 3,
     }.items():
         monkeypatch.setattr(f"broadcaster.{name}", value / SCALE)
 
@@ -185,6 +189,22 @@ async def test_a_backlog_drains(case: Case, tmp_path: Path, bucket: SeaweedBucke
     assert took <= allowed
     assert twice <= 0.05
     assert room.lost == 0
+
+
+async def test_a_link_too_thin_for_the_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """While the backlog grows, the trouble that is told has both rates; no upload fails meanwhile."""
+    case = Case((5.0, 1.0), 3.0, 3.1, 0.0)
+    async with (
+        ThrottledLink(port_of(bucket), case.link * MEGABIT) as link,
+        encoding(case, tmp_path, bucket, link) as room,
+    ):
+        await room.until(lambda: (room.pipeline.trouble or "").startswith("the uplink"))
+        told = room.pipeline.trouble or ""
+    carries, needs = map(float, re.findall(r"\d+\.\d", told))
+    assert told == f"the uplink carries {carries} Mbit/s, the stream needs {needs}"
+    assert 0.5 * case.link < carries < 1.3 * case.link
+    assert 5.5 < needs < 6.5
+    assert room.failed == 0
 
 
 def port_of(bucket: SeaweedBucket) -> int:

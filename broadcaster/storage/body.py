@@ -34,6 +34,9 @@ class Body(Payload):
         self._size = self.left = len(value)
         self._handed = 0
         self._transport: asyncio.WriteTransport | None = None
+        self._timer: asyncio.TimerHandle
+        self._limit: asyncio.Timeout
+        self._note: Callable[[int], None]
 
     def __len__(self) -> int:
         return len(self._value)
@@ -63,19 +66,8 @@ class Body(Payload):
     @contextlib.contextmanager
     def watched(self, limit: asyncio.Timeout, note: Callable[[int], None]) -> Iterator[None]:
         """Put the limit off as long as bytes leave; ``note`` is told how many, in the end all of them."""
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle
-
-        def look() -> None:
-            nonlocal timer
-            timer = loop.call_later(LOOK, look)
-            left = self._count()
-            if left < self.left and not limit.expired():
-                note(self.left - left)
-                self.left = left
-                limit.reschedule(loop.time() + (STALL if left else ANSWER))
-
-        timer = loop.call_later(LOOK, look)
+        self._limit, self._note = limit, note
+        self._plan()
         try:
             yield
             note(self.left)
@@ -85,7 +77,18 @@ class Body(Payload):
                 self._transport.abort()
             raise
         finally:
-            timer.cancel()
+            self._timer.cancel()  # nothing else keeps a body longer than its attempt
+
+    def _plan(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LOOK, self._look)
+
+    def _look(self) -> None:
+        self._plan()
+        left = self._count()
+        if left < self.left and not self._limit.expired():
+            self._note(self.left - left)
+            self.left = left
+            self._limit.reschedule(asyncio.get_running_loop().time() + (STALL if left else ANSWER))
 
     def _linger(self, *, on: bool) -> None:
         """Whether a closed connection sends the rest: of what was given up, that would only fill the link."""

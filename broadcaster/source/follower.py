@@ -132,7 +132,7 @@ class Follower:
 
     @property
     def closed(self) -> bool:
-        """Whether the latest version was finished; Owncast may close one just before its last segment comes."""
+        """Whether the latest version was finished: Owncast may do that just before the last segment comes."""
         return self.following and self._playlist.ended
 
     def miss(self) -> None:

@@ -18,7 +18,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
 from tests.support.length import SOAK, seconds
 from tests.support.network import own_network, relay_to
-from tests.support.page import Traffic, no_complaints, play_on, seen, until
+from tests.support.page import PATIENCE, Traffic, no_complaints, play_on, seen, until
 from tests.support.stage import Stage, stage
 
 pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
@@ -175,6 +175,7 @@ async def viewer(
 ) -> AsyncIterator[Page]:
     """A page with connections of its own, which a profile shared with others would not give it."""
     context = await browser.new_context(viewport={"width": 640, "height": 480})
+    context.set_default_timeout(1000 * PATIENCE)
     page = await context.new_page()
     if script:
         await page.add_init_script(script)

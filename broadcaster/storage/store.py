@@ -19,7 +19,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from broadcaster.errors import ObjectsNotDeleted, StorageError
+from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.playlist import MEDIA_TYPE
 from broadcaster.storage.body import ANSWER, STALL, Body
 from broadcaster.storage.faults import status_of, typed

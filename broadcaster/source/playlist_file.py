@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 32 * 1024 * 1024  # a day of segments of one second, and a bound for what is kept of it
 TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
+# Seconds after which that is said: two transcoders of Owncast may write it at once, until one writes again.
+REPORT_AFTER = 6.0
 REPORT_EVERY = 10.0  # seconds at least between two lines about one playlist
 FORBIDDEN = (
     "cannot be read: permission denied. Owncast makes its closing playlist readable by its own user alone: "
@@ -41,6 +43,7 @@ class PlaylistFile:
         self._read_at = 0.0
         self._torn_since: float | None = None
         self._reader = PlaylistReader()
+        self._fault = ""
         self._reported: tuple[int, int, int] | None = None  # the version
         self._reported_at = -math.inf
 
@@ -52,8 +55,9 @@ class PlaylistFile:
         status = self.path.stat()
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if signature == self._read and not self.unsettled:
+            self._report(now)
             return None
-        self.unreadable, text = False, ""
+        self.unreadable, self._fault, text = False, "", ""
         try:
             text, writing = self._load()
             settled = signature == self._read and now - self._read_at >= QUIET
@@ -64,7 +68,8 @@ class PlaylistFile:
         except PermissionError:
             self.unreadable = True
             self._read, self.unsettled = signature, False
-            self._report(FORBIDDEN, now)
+            self._fault, self._torn_since = FORBIDDEN, None
+            self._report(now)
             return None
         except (PlaylistError, OutsideError, OSError) as error:
             # Owncast may read a playlist at the moment when it is rewritten, and close an empty one.
@@ -98,15 +103,16 @@ class PlaylistFile:
         if signature != self._read or self._torn_since is None:
             self._read, self._read_at, self._torn_since = signature, now, now
         self.unsettled = now - self._torn_since < TORN_FOR
-        if not self.unsettled:
-            self.unreadable = True
-            self._report(f"{printable(str(error))}; it is left out until it changes", now)
+        self.unreadable = not self.unsettled
+        self._fault = f"{printable(str(error))}; it is left out until it changes"
 
-    def _report(self, fault: str, now: float) -> None:
+    def _report(self, now: float) -> None:
         """Say what is wrong with this version, once."""
-        if self._read != self._reported and now - self._reported_at >= REPORT_EVERY:
+        if not self._fault or self._read == self._reported or now - self._reported_at < REPORT_EVERY:
+            return
+        if self._torn_since is None or now - self._torn_since >= REPORT_AFTER:
             self._reported, self._reported_at = self._read, now
-            logger.warning("%s %s", self.name, fault)
+            logger.warning("%s %s", self.name, self._fault)
 
 
 def printable(text: str) -> str:

@@ -110,16 +110,17 @@ class Scanner:
         Unless it is of the same run as those that are followed: then that multivariant playlist is of another
         one, or of the idle clip, whose transcoder goes on for a while beside a stream's.
         """
+        followers = [one.follower for one in self._followed.values()]
         named = {variant.uri for variant in self._variants}
-        # Where all that it names is hidden by the idle clip, it is the clip's as well.
-        shown = {one.follower.variant for one in self._followed.values() if not one.follower.hidden}
-        listed = named & shown
-        encoders = {one.follower.encoder for one in self._followed.values()} - {""}
+        listed = [follower for follower in followers if follower.variant in named]
+        # Where the idle clip hides all that it names, it is the clip's as well.
+        of_clip = all(follower.hidden for follower in listed)
+        encoder = encoder_id(playlist.segments[-1]) if playlist.segments else ""
         if (
             not listed
-            or followed.follower.variant in listed
+            or followed.follower.variant in named
             or followed.follower.following
-            or any(encoder_id(segment) in encoders for segment in playlist.segments[-1:])
+            or (encoder and (of_clip or encoder in {follower.encoder for follower in followers}))
         ):
             followed.left_out_since = None
             return True

@@ -50,7 +50,10 @@ async def meet(fault: Fault, proxy: FaultProxy, on: Stage) -> None:
     failed, worked = count(on.service, " uploads fail "), count(on.service, " uploads work again")
     await proxy.switch(fault)
     async with asyncio.timeout(NOTICED_WITHIN):
-        await poll(lambda: said_more(on.service, " uploads fail ", failed))
+        if fault is Fault.SLOW:  # bytes move: nothing fails, but segments are late
+            await poll(lambda: is_failing(on.service))
+        else:
+            await poll(lambda: said_more(on.service, " uploads fail ", failed))
     if fault is Fault.HANG:
         await check_long_fault(on)
     if fault is Fault.DENIED:
@@ -60,7 +63,8 @@ async def meet(fault: Fault, proxy: FaultProxy, on: Stage) -> None:
     lasted = time.monotonic() - began
     await proxy.switch(Fault.NONE)
     async with asyncio.timeout(RECOVERED_WITHIN):
-        await poll(lambda: said_more(on.service, " uploads work again", worked))
+        if fault is not Fault.SLOW:
+            await poll(lambda: said_more(on.service, " uploads work again", worked))
         await poll(lambda: is_well(on.service))
     print(f"{fault.name}: for {lasted:.1f} s, made good in {time.monotonic() - began - lasted:.1f} s")
 

@@ -120,12 +120,20 @@ async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) 
             (folder / "stream.m3u8").write_text(text)
         (hls / b"n\xffme".decode(errors="surrogateescape")).mkdir()
         (hls / b"n\xffme/stream.m3u8".decode(errors="surrogateescape")).write_text(playlist_of("a.ts"))
+        told = {name: f" {name}/stream.m3u8 " for name in (*bad, "n\\udcffme")}
+
+        async def all_told() -> bool:
+            log = on.service.log.read_text()
+            return all(text in log for text in told.values())
+
+        async with asyncio.timeout(120):
+            await poll(all_told)
         await on.owncast.wait_for_segments(8)
         await on.drained()
         await on.check_bucket()
         lines = on.service.log.read_text().splitlines()
-        for name in (*bad, "n\\udcffme"):
-            assert sum(f" {name}/stream.m3u8 " in line for line in lines) == 1, name
+        for name, text in told.items():
+            assert sum(text in line for line in lines) == 1, name
         assert set(on.watcher.versions) == {"0", "1"}
 
 

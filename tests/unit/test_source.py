@@ -234,6 +234,9 @@ def test_garbage_playlist_is_reported_once(folder: Folder, caplog: pytest.LogCap
     seen = folder.names()
     for _ in range(20):
         seen += folder.names()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    for _ in range(20):
+        seen += folder.names()
     assert seen == [other.name(0)]
     assert sum("0/stream.m3u8" in record.getMessage() for record in caplog.records) == 1
     folder.writer.write(range(2))

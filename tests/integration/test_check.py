@@ -172,7 +172,8 @@ async def test_network_faults(  # noqa: PLR0913, PLR0917 - a table's columns
     async with FaultProxy(int(bucket.endpoint_url.rpartition(":")[2])) as proxy:
         await proxy.switch(fault)
         go_on(stream)
-        found = await examine(tmp_path, settings_of(tmp_path, bucket, R2_ENDPOINT_URL=proxy.url), "--json")
+        settings = settings_of(tmp_path, bucket, R2_ENDPOINT_URL=proxy.url)
+        found = await examine(tmp_path, settings, "--json", patient=False)
     assert found.status == 1
     found.says(name, "failed", message, remedy)
     assert found.bad() == {name: "failed", **USUAL}
@@ -183,7 +184,7 @@ async def test_everything_hangs(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """With neither the endpoint nor the viewers' address ever answering, it still ends."""
     bucket.suspend()
     try:
-        found = await examine(tmp_path, settings_of(tmp_path, bucket), "--json")
+        found = await examine(tmp_path, settings_of(tmp_path, bucket), "--json", patient=False)
     finally:
         bucket.resume()
     found.says("endpoint", "failed", "does not answer within 3 s", "firewall")

@@ -7,9 +7,11 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import (
+    ExitStack,
     asynccontextmanager,
     chdir,
     contextmanager,
+    nullcontext,
     redirect_stderr,
     redirect_stdout,
     suppress,
@@ -22,11 +24,22 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from broadcaster.check.doctor import Check
+from broadcaster.check.probe import ProbeObjects
+from broadcaster.check.report import Finding
 from broadcaster.cli import main
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import HOST, find_program
 
 PATIENCE = 120.0  # seconds
+LIMITS = (
+    "bucket.DEADLINE",
+    "http.TIMEOUT",
+    "probe.CLEANUP",
+    "settings_client.DEADLINE",
+    "terminal.BUDGET",
+    "uplink.PATIENCE",
+)
 PACKETS = 3000  # of a segment of 2 seconds: 2.26 Mbit/s
 SECRETS = ("AWS4-HMAC", "Signature=", "X-Amz-Signature", "Credential=")
 PASSED_ON = {"origin", "range", "access-control-request-method", "access-control-request-headers"}
@@ -73,15 +86,19 @@ def settings_of(folder: Path, bucket: SeaweedBucket, **settings: str) -> dict[st
 
 
 async def examine(
-    folder: Path, settings: dict[str, str], *arguments: str, under: Sequence[str] | None = None
+    folder: Path,
+    settings: dict[str, str],
+    *arguments: str,
+    under: Sequence[str] | None = None,
+    patient: bool = True,
 ) -> Examination:
     """Run it in ``folder``, and see that it shows no secret.
 
-    It is a call in a thread, as a new Python takes a second to start; with ``under``, a process of its own,
-    run by that program.
+    It is a call in a thread, as a new Python takes a second to start, and a ``patient`` one: what a busy
+    machine answers late is not a fault. With ``under`` it is a process of its own, run by that program.
     """
     if under is None:
-        ran = asyncio.to_thread(_in_this_process, folder, settings, arguments)
+        ran = asyncio.to_thread(_in_this_process, folder, settings, arguments, patient=patient)
     else:
         ran = _as_a_process(folder, settings, [*under, find_program("broadcaster"), "check", *arguments])
     async with asyncio.timeout(PATIENCE):
@@ -95,11 +112,27 @@ async def examine(
     return Examination(status, text, {one["name"]: one for one in report})
 
 
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Inside, everything may take minutes that has seconds otherwise."""
+
+    async def without_deadline(check: Check, _: float) -> Finding:
+        return await check.run()
+
+    with ExitStack() as stack:
+        for name in LIMITS:
+            stack.enter_context(patch(f"broadcaster.check.{name}", PATIENCE))
+        stack.enter_context(patch("broadcaster.check.doctor._bounded", without_deadline))
+        stack.enter_context(patch.dict(ProbeObjects.put.__kwdefaults__, deadline=PATIENCE))
+        yield
+
+
 def _in_this_process(
-    folder: Path, settings: dict[str, str], arguments: Sequence[str]
+    folder: Path, settings: dict[str, str], arguments: Sequence[str], *, patient: bool
 ) -> tuple[int, str, str]:
     output, errors = io.StringIO(), io.StringIO()
     with (
+        _patience() if patient else nullcontext(),
         patch.dict(os.environ, settings),
         chdir(folder),
         redirect_stdout(output),

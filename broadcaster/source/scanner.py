@@ -30,6 +30,7 @@ LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its 
 # Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
 # transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
 IDLE_FOR = 30.0
+CLIP_ALONE = 15.0  # seconds of it after which no stream's playlists are there
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Scanner:
         self._followed: dict[Path, _Followed] = {}
         self._refused: set[Path] = set()
         self._variants: tuple[Variant, ...] = ()  # of the multivariant playlist, if there is one
+        self._clip_variants: tuple[Variant, ...] = ()  # of the idle clip's
         self._folder = Folder(root)
         self._told = VariantsListed(())
         self._idle_since: float | None = None  # monotonic
@@ -72,6 +74,7 @@ class Scanner:
         for followed in self._followed.values():
             events += self._guarded_look(followed, now)
         self.unsettled = any(one.file.unsettled or one.follower.unsettled for one in self._followed.values())
+        self._know_clip(now)
         listed = VariantsListed(self._variants, self._present())
         if listed != self._told:
             self._told = listed
@@ -91,6 +94,14 @@ class Scanner:
         logger.info("Owncast shows its idle clip alone: there is no stream")
         self._idle_told = True
         return True
+
+    def _know_clip(self, now: float) -> None:
+        """Note how the idle clip's multivariant playlist looks: it is written over a stream's too."""
+        alone = self._idle_since is not None and now - self._idle_since > CLIP_ALONE
+        followers = [one.follower for one in self._followed.values()]
+        is_clips = alone or not any(follower.following for follower in followers)
+        if is_clips and any(follower.hidden for follower in followers):
+            self._clip_variants = self._variants
 
     def _present(self) -> frozenset[str]:
         """The variants that there is a place for: Owncast makes their folders before anything else."""
@@ -152,8 +163,10 @@ class Scanner:
         else:
             if isinstance(playlist, MultivariantPlaylist):
                 followed.media = False
-                if not file.unsettled:  # else it may lack variants that are still being written
-                    self._variants = self._named(file, playlist)
+                named = self._named(file, playlist)
+                # While it is written it may lack variants; the clip's tells nothing of a stream's.
+                if not (file.unsettled or (self._variants and named == self._clip_variants)):
+                    self._variants = named
             elif playlist:
                 followed.media, followed.waiting = True, playlist
             if followed.waiting and self._belongs(followed, followed.waiting, now):

@@ -119,6 +119,19 @@ def test_waits_for_what_is_on_its_way() -> None:
     assert stage.channel.state is State.LIVE
 
 
+def test_what_is_told_of_some_variants_alone_is_not_told() -> None:
+    """Players would take a variant without CODECS, beside others with, for sound alone."""
+    stage = Stage()
+    stage.describe("0", present="01")
+    stage.publish("0", 0)
+    stage.publish("1", 0)
+    for now in (1000.0, 1004.0):
+        stage.channel.tick(now)
+    main = stage.main()
+    assert isinstance(main, MultivariantPlaylist)
+    assert [(one.bandwidth, one.codecs) for one in main.variants] == [(1000, None), (1_000_000, None)]
+
+
 def test_one_variant_is_served_as_its_media_playlist() -> None:
     """With one variant, the main playlist is the media playlist, and follows it."""
     stage = Stage()

@@ -716,6 +716,24 @@ def test_the_idle_clips_multivariant_playlist_leaves_no_variant_out(folder: Fold
     assert len({segment.run for segment in segments}) == 1
 
 
+def test_the_idle_clips_multivariant_playlist_describes_no_stream(folder: Folder) -> None:
+    """Known from before the stream, it is not believed when it comes over the stream's."""
+    root = folder.root / "stream.m3u8"
+    described = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH={}\n0/stream.m3u8\n"
+    root.write_text(described.format(7))
+    (folder.writer.folder / "stream.m3u8").write_text(IDLE)
+    folder.look()
+    shutil.rmtree(folder.root)
+    folder.writer.folder.mkdir(parents=True)
+    folder.look()
+    told = []
+    for bandwidth in (7, 1000, 7, 1001):
+        folder.writer.write(range(1))
+        root.write_text(described.format(bandwidth))
+        told += [one.variants for one in folder.look() if isinstance(one, VariantsListed)]
+    assert [one.bandwidth for variants in told for one in variants] == [7, 1000, 1001]
+
+
 def test_the_idle_clips_playlists_leave_no_variant_out(folder: Folder) -> None:
     """When the clip is over each playlist that the multivariant one names, that one is the clip's as well."""
     (folder.writer.folder / "stream.m3u8").write_text(IDLE)

@@ -96,7 +96,7 @@ def attributed(source: Iterable[Variant], bandwidths: dict[str, int]) -> tuple[V
     """The variants served, with what the source says of them; else with the bandwidth that was measured."""
     described = {variant.uri: variant for variant in source}
     if not bandwidths.keys() <= described.keys():
-        # Beside variants with CODECS or RESOLUTION, players take those without for sound alone, and drop them.
+        # Beside variants with CODECS or RESOLUTION, players take those without for sound alone.
         described = {name: Variant(name, one.bandwidth) for name, one in described.items()}
     order = [name for name in described if name in bandwidths] + sorted(bandwidths.keys() - described.keys())
     return tuple(

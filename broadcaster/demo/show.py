@@ -33,7 +33,10 @@ async def run_demo(source: Path | None, port: int) -> None:
         if source is None:
             source = folder / "hls"
             _say("starting ffmpeg, in the place of Owncast, with two variants")
-            owncast = await stack.enter_async_context(SimulatedOwncast(source, folder / "owncast"))
+            # Without the idle clip's transcoder beside the stream: it describes all variants alike.
+            owncast = await stack.enter_async_context(
+                SimulatedOwncast(source, folder / "owncast", idle_overlap=0)
+            )
             await owncast.go_live()
             parts.append(owncast.encoder)
         await _serve(_settings(folder, source, port, bucket), parts)

@@ -8,6 +8,9 @@ GSTREAMER := "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-
 # Whoever is done takes the next test; the longest come first. Most of them wait rather than compute.
 ONE_BY_ONE := --dist load --maxschedchunk 1
 
+# Python's and npm's packages are fetched at the same time.
+MAKEFLAGS += --jobs=3
+
 .PHONY: setup demo test unit lint bench soak chaos clean
 
 setup: .venv/ready $(VIEWER)/ready
@@ -36,8 +39,7 @@ test: setup $(PM2)/ready
 	cd viewer && npm test --silent
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
 	$(BIN)/pytest -n 6 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos $(ARGS)
-	$(BIN)/pytest -n 4 $(ONE_BY_ONE) tests/browser $(ARGS)
-	$(BIN)/pytest -n 2 tests/players $(ARGS)
+	$(BIN)/pytest -n 5 $(ONE_BY_ONE) tests/browser tests/players $(ARGS)
 
 unit: setup
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)

@@ -14,7 +14,7 @@ from typing import Any
 from broadcaster import logs
 from broadcaster.check import check, origin
 from broadcaster.config import load
-from broadcaster.errors import BroadcasterError, ConfigError, JournalError
+from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
 from broadcaster.service import serve
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             logs.set_up("warning", form)
             _demo(options.source, options.port)
-    except (ConfigError, JournalError) as error:
+    except (ConfigError, CatalogError) as error:
         return _complain(error, EXIT_CONFIG, form)
     except BroadcasterError as error:
         return _complain(error, EXIT_FAILED, form)
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except BaseExceptionGroup as group:
         first = _first(group)
-        status = EXIT_CONFIG if isinstance(first, ConfigError | JournalError) else EXIT_FAILED
+        status = EXIT_CONFIG if isinstance(first, ConfigError | CatalogError) else EXIT_FAILED
         return _complain(first, status, form)
     return 0
 

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broadcaster.errors import ConfigError
-from broadcaster.manifest import MIN_WINDOW_SEGMENTS
+from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2

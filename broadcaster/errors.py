@@ -35,7 +35,7 @@ class DemoError(BroadcasterError):
     """A part of the demo cannot be started or has died. The first line says all; a log's tail may follow."""
 
 
-class JournalError(BroadcasterError):
+class CatalogError(BroadcasterError):
     """The journal in the state folder is foreign, broken, too new or in use. The message says what to do."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from broadcaster.playlist import Segment
+from broadcaster.hls import MediaSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SegmentPublished:
     """
 
     variant: str
-    segment: Segment
+    segment: MediaSegment
     delay: float | None
     sequence: int  # media sequence number
     run: str  # id of the encoder run

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from broadcaster.errors import PlaylistError
-from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
-from broadcaster.source.folder import variant_name
-from broadcaster.source.names import is_offline_clip, local_name
-from broadcaster.source.playlist_file import MAX_BYTES, printable
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.ingest.folder import variant_name
+from broadcaster.ingest.names import is_offline_clip, local_name
+from broadcaster.ingest.playlist_file import MAX_BYTES, printable
 
 SEGMENTS = {".ts", ".m4s", ".mp4"}
 LOOKS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: one may be met torn. Seconds between looks

@@ -16,13 +16,13 @@ from broadcaster.errors import StorageError
 from broadcaster.events import Event, Observer
 from broadcaster.metrics import Metrics, process_registry
 from broadcaster.notify import keep_watchdog_quiet, notify
+from broadcaster.service.components import Components, bucket_of, now, open_catalog
 from broadcaster.service.gauges import add_gauges
-from broadcaster.service.parts import Parts, bucket_of, now, open_journal
 from broadcaster.storage import ObjectStore, open_store
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.web import (
-    Bulletin,
     Dashboard,
+    EventStream,
     History,
     PublicOptions,
     Signaling,
@@ -51,26 +51,26 @@ async def serve(
     JournalError for its journal.
     """
     registry = process_registry()
-    metrics, bulletin = Metrics(registry), Bulletin(settings.max_waiters)
+    metrics, event_stream = Metrics(registry), EventStream(settings.max_waiters)
     history = History(registry, now)
-    observers: list[Observer] = [metrics, bulletin, history, on_event]
+    observers: list[Observer] = [metrics, event_stream, history, on_event]
 
     def observe(event: Event) -> None:
         for observer in observers:
             observer(event)
 
-    with open_journal(settings) as journal:
+    with open_catalog(settings) as catalog:
         async with open_store(bucket_of(settings)) as store:
-            parts = Parts(settings, journal, store, observe)
-            observers.append(parts.losses)
-            add_gauges(metrics, parts)
-            if parts.mirror:
-                observers.append(parts.mirror)
+            components = Components(settings, catalog, store, observe)
+            observers.append(components.losses)
+            add_gauges(metrics, components)
+            if components.mirror:
+                observers.append(components.mirror)
             async with (
-                _listeners(settings, parts, bulletin, history, registry) as addresses,
+                _listeners(settings, components, event_stream, history, registry) as addresses,
                 asyncio.TaskGroup() as group,
             ):
-                helpers = _start_helpers(group, parts, history, settings.prefix)
+                helpers = _start_helpers(group, components, history, settings.prefix)
                 # What is there now stays, 100,000 objects of the S3 client above all: to look through them
                 # again and again would hold everything up for 50 ms each time.
                 gc.collect()
@@ -79,46 +79,50 @@ async def serve(
                 logger.info("dashboard at %s/dashboard, metrics at %s/metrics", addresses[1], addresses[1])
                 notify("READY=1")
                 on_ready(*addresses)
-                await parts.pipeline.run(
-                    parts.source,
+                await components.pipeline.run(
+                    components.source,
                     stop or asyncio.Event(),
                     settings.drain,
                     on_stop=lambda: notify("STOPPING=1"),
                 )
-                if parts.mirror:
-                    await parts.mirror.flush()
+                if components.mirror:
+                    await components.mirror.flush()
                 for helper in helpers:
                     helper.cancel()
 
 
 def _start_helpers(
-    group: asyncio.TaskGroup, parts: Parts, history: History, prefix: str
+    group: asyncio.TaskGroup, components: Components, history: History, prefix: str
 ) -> list[asyncio.Task[None]]:
     work = {
-        "probe": _probe(parts.store, prefix),
-        "sweeper": parts.sweeper.run(),
-        "watchdog": keep_watchdog_quiet(parts.is_alive),
+        "probe": _probe(components.store, prefix),
+        "sweeper": components.sweeper.run(),
+        "watchdog": keep_watchdog_quiet(components.is_alive),
         "history": history.run(),
     }
-    if parts.mirror:
-        work["mirror"] = parts.mirror.run()
-    if parts.owncast:
-        work["owncast"] = parts.owncast.run()
+    if components.mirror:
+        work["mirror"] = components.mirror.run()
+    if components.owncast:
+        work["owncast"] = components.owncast.run()
     return [group.create_task(one, name=name) for name, one in work.items()]
 
 
 @asynccontextmanager
 async def _listeners(
-    settings: Settings, parts: Parts, bulletin: Bulletin, history: History, registry: CollectorRegistry
+    settings: Settings,
+    components: Components,
+    event_stream: EventStream,
+    history: History,
+    registry: CollectorRegistry,
 ) -> AsyncIterator[tuple[str, str]]:
     """Serve while inside; yields the public and the operator's address."""
     dashboard = Dashboard(
         settings.dashboard_dir, settings.viewer_dir / "vendor", history, settings.egress_price
     )
-    ask_owncast = parts.owncast.ask if parts.owncast else None
-    operator = make_operator_app(parts.channel, parts.health, registry, dashboard, ask_owncast)
-    options = _public_options(settings, parts, dashboard)
-    public = make_public_app(parts.channel, parts.health, bulletin, registry, options)
+    ask_owncast = components.owncast.ask if components.owncast else None
+    operator = make_operator_app(components.channel, components.health, registry, dashboard, ask_owncast)
+    options = _public_options(settings, components, dashboard)
+    public = make_public_app(components.channel, components.health, event_stream, registry, options)
     async with (
         _listening(operator, settings.admin_host, settings.admin_port, "ADMIN_") as admin_address,
         _listening(public, settings.host, settings.port) as address,
@@ -133,12 +137,14 @@ async def _listening(app: web.Application, host: str, port: int, kind: str = "")
         yield address
 
 
-def _public_options(settings: Settings, parts: Parts, dashboard: Dashboard) -> PublicOptions:
+def _public_options(settings: Settings, components: Components, dashboard: Dashboard) -> PublicOptions:
     connections = raise_file_limit(settings.max_connections)
     if connections < settings.max_connections:
         logger.warning("the limit of open files leaves room for %d connections", connections)
     if settings.has_own_tracker:  # its sockets leave half of the places to everybody else
-        parts.signaling = Signaling(parts.channel, Tracker(Limits(connections=max(1, connections // 2))))
+        components.signaling = Signaling(
+            components.channel, Tracker(Limits(connections=max(1, connections // 2)))
+        )
     return PublicOptions(
         settings.viewer_dir,
         page={
@@ -149,7 +155,7 @@ def _public_options(settings: Settings, parts: Parts, dashboard: Dashboard) -> P
         },
         max_waiters=settings.max_waiters,
         max_connections=connections,
-        signaling=parts.signaling,
+        signaling=components.signaling,
         dashboard=dashboard if settings.public_dashboard else None,
     )
 

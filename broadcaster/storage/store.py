@@ -20,7 +20,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
-from broadcaster.playlist import MEDIA_TYPE
+from broadcaster.hls import MEDIA_TYPE
 from broadcaster.storage.body import ANSWER, STALL, Body
 from broadcaster.storage.faults import status_of, typed
 

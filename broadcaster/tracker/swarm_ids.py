@@ -10,7 +10,7 @@ import hashlib
 import re
 from base64 import b64encode
 
-from broadcaster.playlist import Variant
+from broadcaster.hls import Variant
 
 SWARM_PREFIX = "broadcaster-"  # the page's swarmId is this and the run's id
 PROTOCOL_VERSION = "v2"  # PEER_PROTOCOL_VERSION, p2p-media-loader-core/src/utils/stream.ts

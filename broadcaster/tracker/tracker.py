@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 
-from broadcaster.playlist import Variant
+from broadcaster.hls import Variant
 from broadcaster.tracker.addresses import Addresses
 from broadcaster.tracker.limits import Bucket, Limits, Refusal, Refused
 from broadcaster.tracker.messages import (

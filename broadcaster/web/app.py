@@ -9,12 +9,12 @@ from pathlib import Path
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 
-from broadcaster.channel import Channel
+from broadcaster.live import Channel
 from broadcaster.web import playlists
 from broadcaster.web.beacon import BEACON, Beacon, beacon
-from broadcaster.web.bulletin import BULLETIN, Bulletin, events
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import Dashboard, add_dashboard
+from broadcaster.web.event_stream import EVENT_STREAM, EventStream, events
 from broadcaster.web.health import CHANNEL, HEALTH, Health, for_the_world, health
 from broadcaster.web.page import PAGE, VIEWER_DIR, index, page_config
 from broadcaster.web.playlists import WAITING_ROOM
@@ -46,21 +46,25 @@ class PublicOptions:
 
 
 def make_public_app(
-    channel: Channel, report: Health, bulletin: Bulletin, registry: CollectorRegistry, options: PublicOptions
+    channel: Channel,
+    report: Health,
+    event_stream: EventStream,
+    registry: CollectorRegistry,
+    options: PublicOptions,
 ) -> web.Application:
     """What the world sees: playlists, events, the page, and whether the service is well."""
     traffic = Traffic(registry)
     room = WaitingRoom(options.max_waiters, traffic.woke_up, channel.clock)
     traffic.watch(room)
-    bulletin.watch(registry)
+    event_stream.watch(registry)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[CHANNEL], app[TRAFFIC], app[WAITING_ROOM] = channel, traffic, room
     app[HEALTH] = for_the_world(report)  # /health, and the dashboard if it is shown
-    app[BULLETIN], app[BEACON] = bulletin, Beacon(registry)
+    app[EVENT_STREAM], app[BEACON] = event_stream, Beacon(registry)
     app[CONNECTIONS] = Connections(options.max_connections, registry)
     app[VIEWER_DIR], app[PAGE] = options.viewer_dir, dict(options.page)
     app.on_response_prepare.append(_on_answer)
-    app.on_shutdown.extend((room.close, bulletin.close))
+    app.on_shutdown.extend((room.close, event_stream.close))
     app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
     app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
     app.router.add_get("/live/events", events, name="events", allow_head=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
-from broadcaster.channel import Channel
+from broadcaster.live import Channel
 
 
 @dataclass(frozen=True, slots=True)

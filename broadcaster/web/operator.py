@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from broadcaster.channel import Channel
+from broadcaster.live import Channel
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import Dashboard, add_dashboard
 from broadcaster.web.health import CHANNEL, HEALTH, Health, health

@@ -11,8 +11,8 @@ from functools import lru_cache
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from broadcaster.channel import State, Version
-from broadcaster.playlist import MEDIA_TYPE, Reload
+from broadcaster.hls import MEDIA_TYPE, Reload
+from broadcaster.live import Snapshot, State
 from broadcaster.web.connections import CONNECTIONS
 from broadcaster.web.directives import BadDirective, Directives
 from broadcaster.web.health import CHANNEL
@@ -61,7 +61,7 @@ async def preflight(_: web.Request) -> web.Response:
     )
 
 
-async def _answer(request: web.Request, current: Callable[[], Version | None]) -> web.StreamResponse:
+async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) -> web.StreamResponse:
     version = current()
     # Once a stream has ended, its directives are ignored: nothing is waited for that cannot come (§6.2.5).
     if version is None or not version.is_live or "_HLS_" not in request.query_string:
@@ -85,7 +85,7 @@ async def _answer(request: web.Request, current: Callable[[], Version | None]) -
 
 
 async def _respond(
-    request: web.Request, version: Version | None, *, skip: bool = False, blocking: bool = False
+    request: web.Request, version: Snapshot | None, *, skip: bool = False, blocking: bool = False
 ) -> web.StreamResponse:
     channel = request.app[CHANNEL]
     if version is None:

@@ -17,8 +17,8 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from broadcaster.channel import Channel
-from broadcaster.playlist import MultivariantPlaylist, Variant
+from broadcaster.hls import MultivariantPlaylist, Variant
+from broadcaster.live import Channel
 from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Send, Tracker
 from broadcaster.web.connections import CONNECTIONS
 

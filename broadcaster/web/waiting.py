@@ -9,8 +9,8 @@ from datetime import datetime
 
 from aiohttp import web
 
-from broadcaster.channel import Version
-from broadcaster.playlist import Reload
+from broadcaster.hls import Reload
+from broadcaster.live import Snapshot
 
 PATIENCE_TARGET_DURATIONS = 3  # then 503 (§6.2.5.2)
 MAX_PATIENCE = 90.0  # seconds; Cloudflare's tunnel cuts a connection that is silent for 100
@@ -32,10 +32,10 @@ class WaitingRoom:
         self._places = places
         self._observe = observe
         self._clock = clock
-        self._awaited: Counter[Version] = Counter()
+        self._awaited: Counter[Snapshot] = Counter()
         self._closing = False
 
-    async def newer(self, current: Callable[[], Version | None], media_sequence: int) -> Version | None:
+    async def newer(self, current: Callable[[], Snapshot | None], media_sequence: int) -> Snapshot | None:
         """Wait for a version with this media sequence number, or for the end of the stream.
 
         Returns None when the playlist is no longer there; raises NotWaited. A client that leaves cancels it.
@@ -67,7 +67,7 @@ class WaitingRoom:
         for version in self._awaited:
             version.superseded.set()
 
-    async def _superseded(self, version: Version) -> None:
+    async def _superseded(self, version: Snapshot) -> None:
         self._awaited[version] += 1
         try:
             await version.superseded.wait()

@@ -9,8 +9,8 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from broadcaster.channel.rendering import Version
-from broadcaster.playlist import MediaPlaylist
+from broadcaster.hls import MediaPlaylist
+from broadcaster.live.snapshot import Snapshot
 from tests.bench.report import Figure, progress
 from tests.support.site_server import SECONDS, LongChannel
 
@@ -57,7 +57,7 @@ def measure() -> list[Figure]:
     ]
 
 
-def _fresh(playlist: MediaPlaylist) -> Version:
+def _fresh(playlist: MediaPlaylist) -> Snapshot:
     """The same playlist, as if nothing of it had been rendered before."""
     segments = tuple(replace(segment) for segment in playlist.segments)
-    return Version(replace(playlist, segments=segments), playlist.target_duration, datetime.now(UTC))
+    return Snapshot(replace(playlist, segments=segments), playlist.target_duration, datetime.now(UTC))

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import psutil
 
-from broadcaster.channel import Channel
-from broadcaster.discovery import Run, SourceEvent, SourceSegment, VariantsListed
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.records import Run, Segment
+from broadcaster.delivery import Pipeline, Uploader
+from broadcaster.delivery.spool import Spool
+from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.journal import Journal
+from broadcaster.hls import Variant
+from broadcaster.ingest.reports import SourceEvent, VariantsListed
+from broadcaster.live import Channel
 from broadcaster.metrics import Metrics, process_registry
-from broadcaster.pipeline import Pipeline, Uploader
-from broadcaster.playlist import Variant
-from broadcaster.retention import Sweeper
-from broadcaster.spool import Spool
 from tests.bench.report import Figure, progress
 from tests.support.fakes import START, file_of
 from tests.support.hls_writer import PACKET
@@ -102,9 +103,9 @@ class Marathon:
                 progress(f"long run: {self.round * len(VARIANTS)} segments")
         self.finished.set()
 
-    def _segment(self, variant: str) -> SourceSegment:
+    def _segment(self, variant: str) -> Segment:
         name = f"stream-abcdef-{self.round}.ts"
-        return SourceSegment(
+        return Segment(
             variant=variant,
             run=Run(0, "20260101T120000Z-0-abcdef", "abcdef#0"),
             sequence=self.round,
@@ -136,24 +137,24 @@ async def _measure(folder: Path) -> list[Figure]:
     def clock() -> datetime:
         return marathons[0].clock() if marathons else START
 
-    journal = Journal(folder / "state", clock)
+    catalog = Catalog(folder / "state", clock)
     bucket = Hole()
-    channel = Channel(10, clock, observe, ledger=journal)
+    channel = Channel(10, clock, observe, catalog=catalog)
     pipeline = Pipeline(
         Uploader(bucket, observe, clock),
         Spool(folder / "spool", 2**30),
-        journal,
+        catalog,
         channel,
         observe,
         prefix="live",
         end_grace=300,
     )
-    sweeper = Sweeper(bucket, journal, prefix="live", kept=False)
+    sweeper = Sweeper(bucket, catalog, prefix="live", kept=False)
     marathon = Marathon(folder, pipeline, sweeper)
     marathons.append(marathon)
     await pipeline.run(marathon, marathon.finished, drain=10)
     size = sum(path.stat().st_size for path in (folder / "state").glob("journal.db*"))
-    journal.close()
+    catalog.close()
     return _figures(marathon, size, sweeper.deleted)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from broadcaster.channel import Channel, Publication
-from broadcaster.discovery import Run
-from broadcaster.playlist import Segment
-from broadcaster.web import Bulletin, HealthReport, PublicOptions, listening, make_public_app
+from broadcaster.catalog.memory import Publication
+from broadcaster.catalog.records import Run
+from broadcaster.hls import MediaSegment
+from broadcaster.live import Channel
+from broadcaster.web import EventStream, HealthReport, PublicOptions, listening, make_public_app
 
 
 def full_channel() -> Channel:
@@ -21,7 +22,7 @@ def full_channel() -> Channel:
     for number in range(20):
         url = f"https://video.example.com/live/{run.id}/0/stream-abcdef-{number}.ts"
         time = start + timedelta(seconds=2 * number)
-        segment = Segment(url, timedelta(seconds=2), program_date_time=time)
+        segment = MediaSegment(url, timedelta(seconds=2), program_date_time=time)
         channel.publish(Publication("0", run, url, segment, True, 2, time, 500_000))
         channel.tick(number * 10.0)
     return channel
@@ -31,7 +32,7 @@ async def serve(channel: Channel, port: int) -> None:
     """Serve until killed."""
     health = HealthReport("live", 0, None)
     options = PublicOptions(Path("none"))
-    app = make_public_app(channel, lambda: health, Bulletin(0), CollectorRegistry(), options)
+    app = make_public_app(channel, lambda: health, EventStream(0), CollectorRegistry(), options)
     async with listening(app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.web import (
-    Bulletin,
+    EventStream,
     HealthReport,
     PublicOptions,
     Signaling,
@@ -28,7 +28,7 @@ async def main(port: int, places: int) -> None:
         max_connections=raise_file_limit(places + 100),
         signaling=Signaling(channel, Tracker(Limits(connections=places))),
     )
-    app = make_public_app(channel, lambda: health, Bulletin(0), CollectorRegistry(), options)
+    app = make_public_app(channel, lambda: health, EventStream(0), CollectorRegistry(), options)
     async with listening(app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from broadcaster.channel import Channel, Publication
+from broadcaster.catalog.memory import Publication
+from broadcaster.catalog.records import Run
 from broadcaster.demo.children import poll
-from broadcaster.discovery import Run
-from broadcaster.playlist import Segment
+from broadcaster.hls import MediaSegment
+from broadcaster.live import Channel
 from broadcaster.web import (
-    Bulletin,
+    EventStream,
     HealthReport,
     PublicOptions,
     listening,
@@ -43,7 +44,7 @@ class Show:
         url = f"https://video.example.com/live/{RUN.id}/0/stream-abcdef-{self._number}.ts"
         time = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=SECONDS * self._number)
         self._number += 1
-        segment = Segment(url, timedelta(seconds=SECONDS), program_date_time=time)
+        segment = MediaSegment(url, timedelta(seconds=SECONDS), program_date_time=time)
         self.channel.publish(Publication("0", RUN, url, segment, True, SECONDS, time, 500_000))
 
 
@@ -64,7 +65,7 @@ async def main(port: int, places: int) -> None:
     """Serve until the standard input ends; says the time (monotonic) of each publication."""
     show, registry, health = Show(), CollectorRegistry(), HealthReport("live", 0, None)
     options = PublicOptions(Path("none"), max_waiters=places, max_connections=raise_file_limit(places + 100))
-    app = make_public_app(show.channel, lambda: health, Bulletin(0), registry, options)
+    app = make_public_app(show.channel, lambda: health, EventStream(0), registry, options)
     async with listening(app, "127.0.0.1", port, "the bench"):
         async for wanted in numbers():
             await poll(partial(waiting, registry, wanted))

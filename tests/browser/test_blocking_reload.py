@@ -14,7 +14,7 @@ from playwright.async_api import Page, Response
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from broadcaster.playlist import MediaPlaylist, parse
+from broadcaster.hls import MediaPlaylist, parse
 from tests.support.length import seconds
 from tests.support.long_stream import long_stream
 from tests.support.page import no_complaints, play_on, until

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from broadcaster.playlist import MediaPlaylist, parse
+from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.storage import Bucket, open_store
 from tests.support.length import seconds
 from tests.support.page import Traffic, is_, no_complaints, play_on, until

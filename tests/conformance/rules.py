@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 from yarl import URL
 
 from broadcaster.errors import PlaylistError
-from broadcaster.playlist import MediaPlaylist, parse
+from broadcaster.hls import MediaPlaylist, parse
 from tests.conformance.subject import Subject
 from tests.conformance.text import Playlist
 from tests.conformance.verdicts import NotApplicable, Violation, require

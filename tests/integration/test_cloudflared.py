@@ -11,13 +11,13 @@ import yaml
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from broadcaster.channel import Channel
 from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
+from broadcaster.live import Channel
 from broadcaster.storage import CONTENT_TYPES
 from broadcaster.tracker import Tracker
 from broadcaster.web import (
-    Bulletin,
     Dashboard,
+    EventStream,
     HealthReport,
     History,
     PublicOptions,
@@ -44,7 +44,7 @@ def public_app() -> web.Application:
     return make_public_app(
         channel,
         lambda: HealthReport("offline", 0, None),
-        Bulletin(10),
+        EventStream(10),
         CollectorRegistry(),
         PublicOptions(VIEWER_DIR, signaling=signaling),
     )

@@ -18,7 +18,7 @@ import pytest
 
 from broadcaster.demo.bucket import SOCKETS
 from broadcaster.demo.children import HOST, Child, free_ports, poll
-from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.small_owncast import small_owncast
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from broadcaster.playlist import MediaPlaylist, parse
+from broadcaster.hls import MediaPlaylist, parse
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.rules import violations
 from tests.support.service import Service, running_service

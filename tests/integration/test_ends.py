@@ -8,7 +8,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import RENDITIONS, SimulatedOwncast
-from broadcaster.playlist import MediaPlaylist
+from broadcaster.hls import MediaPlaylist
 from tests.support.length import SOAK
 from tests.support.stage import VARIANTS, Stage, stage
 

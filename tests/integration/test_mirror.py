@@ -17,7 +17,7 @@ from yarl import URL
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SimulatedOwncast
-from broadcaster.playlist import MediaPlaylist, parse
+from broadcaster.hls import MediaPlaylist, parse
 from tests.support.service import Service, running_service
 from tests.support.small_owncast import small_owncast
 from tests.support.stage import VARIANTS, taken_in
@@ -108,8 +108,8 @@ async def test_the_end_of_the_service_takes_the_newest_along(tmp_path: Path, buc
         assert await service.stop() == 0
         copies = [await read(f"{bucket.public_url}/live/{variant}/playlist.m3u8") for variant in VARIANTS]
         await owncast.stop_streaming()
-        with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as journal:
-            rows = journal.execute("SELECT next_media_sequence FROM playlists ORDER BY variant").fetchall()
+        with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as catalog:
+            rows = catalog.execute("SELECT next_media_sequence FROM playlists ORDER BY variant").fetchall()
         assert [copy.last + 1 for copy in copies] == [number for (number,) in rows]
 
 

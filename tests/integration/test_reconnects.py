@@ -18,7 +18,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import LATENCY_LEVELS, LatencyLevel, SimulatedOwncast
-from broadcaster.playlist import MediaPlaylist, parse
+from broadcaster.hls import MediaPlaylist, parse
 from tests.support.length import SOAK
 from tests.support.stage import VARIANTS, Stage, stage
 

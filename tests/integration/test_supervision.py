@@ -9,11 +9,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from broadcaster.catalog.records import SourceMemory
 from broadcaster.cli import main
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import Child, poll
-from broadcaster.discovery import SourceEvent, SourceMemory
+from broadcaster.ingest.reports import SourceEvent
 from broadcaster.service import serve
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.service import Service, running_service
@@ -126,15 +127,15 @@ async def test_two_on_one_state_folder(tmp_path: Path, nowhere: SeaweedBucket) -
 @pytest.mark.parametrize("content", [b"These are notes, not a journal.\n" * 200, b"SQLite format 3\0" * 500])
 async def test_a_broken_journal(tmp_path: Path, nowhere: SeaweedBucket, content: bytes) -> None:
     """A journal that cannot be used is one line with what to do, status 2, and stays as it is."""
-    journal = tmp_path / "state/journal.db"
-    journal.parent.mkdir()
-    journal.write_bytes(content)
+    catalog = tmp_path / "state/journal.db"
+    catalog.parent.mkdir()
+    catalog.write_bytes(content)
     status, said = await run_to_its_end(tmp_path, nowhere)
     assert status == 2
     assert said.count("\n") == 1
-    assert str(journal) in said
+    assert str(catalog) in said
     assert "move it away" in said
-    assert journal.read_bytes() == content
+    assert catalog.read_bytes() == content
 
 
 @pytest.fixture
@@ -196,8 +197,8 @@ async def test_the_watchdog_bites_when_ingest_is_stuck(
 ) -> None:
     """When the source gives no sign of life, systemd hears nothing either, and ``/health`` says why."""
     HangingSource.hang = asyncio.Event()
-    monkeypatch.setattr("broadcaster.service.parts.Source", HangingSource)
-    monkeypatch.setattr("broadcaster.service.parts.STUCK", STUCK)
+    monkeypatch.setattr("broadcaster.service.components.Source", HangingSource)
+    monkeypatch.setattr("broadcaster.service.components.STUCK", STUCK)
     monkeypatch.setenv("NOTIFY_SOCKET", str(systemd.path))
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
     stop = asyncio.Event()
@@ -224,7 +225,7 @@ def test_a_dead_part_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """When ingest dies the process ends with status 1 and one line; systemd starts it again."""
-    monkeypatch.setattr("broadcaster.service.parts.Source", DeadSource)
+    monkeypatch.setattr("broadcaster.service.components.Source", DeadSource)
     assert main(["run"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("broadcaster: ZeroDivisionError: a fault nobody has thought of")

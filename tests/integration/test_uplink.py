@@ -14,14 +14,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from broadcaster.channel import Channel
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.records import Segment
+from broadcaster.delivery import Pipeline, Uploader
+from broadcaster.delivery.spool import Spool
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.discovery import SourceSegment, VariantsListed
 from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded, UploadFailed
-from broadcaster.journal import Journal
-from broadcaster.pipeline import Pipeline, Uploader
-from broadcaster.playlist import Variant
-from broadcaster.spool import Spool
+from broadcaster.hls import Variant
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live import Channel
 from broadcaster.storage import Bucket, ObjectStore, open_store
 from tests.support.fakes import FakeSource, segment_of
 from tests.support.length import SOAK
@@ -70,12 +71,12 @@ class Room:
         self.failed = 0  # attempts
         self.lost = 0
         self.changed = asyncio.Event()
-        self.journal = Journal(folder / "state", now)
+        self.catalog = Catalog(folder / "state", now)
         channel = Channel(10, now, self.observe)
         self.pipeline = Pipeline(
             Uploader(store, self.observe, now),
             Spool(folder / "spool", 10**10),
-            self.journal,
+            self.catalog,
             channel,
             self.observe,
             prefix="live",
@@ -109,7 +110,7 @@ class Room:
             for name, rate in zip(names, self.case.variants, strict=True):
                 self.source.events.put_nowait(self._segment(name, number, rate, seconds))
 
-    def _segment(self, name: str, number: int, rate: float, seconds: float) -> SourceSegment:
+    def _segment(self, name: str, number: int, rate: float, seconds: float) -> Segment:
         path = self.folder / f"{name}-{number}.ts"
         size = int(rate * MEGABIT * seconds * random.uniform(0.95, 1.05))
         path.write_bytes(os.urandom(size))
@@ -140,7 +141,7 @@ async def encoding(
             stop.set()
             await asyncio.gather(room.encoder, return_exceptions=True)
             await running
-            room.journal.close()
+            room.catalog.close()
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broadcaster.discovery import Run, SourceEvent, SourceFile, SourceSegment
+from broadcaster.catalog.records import Run, Segment, SourceFile
 from broadcaster.errors import StorageError
+from broadcaster.ingest.reports import SourceEvent
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -77,9 +78,9 @@ def segment_of(  # noqa: PLR0913 - a segment has that many properties
     target_duration: int = 2,
     map_path: Path | None = None,
     encoder: str = "enc",
-) -> SourceSegment:
+) -> Segment:
     """What a source says about a file; without a file, about a broken segment."""
-    return SourceSegment(
+    return Segment(
         variant=variant,
         run=Run(run, f"run{run}", f"{encoder}#{run}"),
         sequence=number,

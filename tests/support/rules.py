@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from broadcaster.playlist import MediaPlaylist, rounded_seconds
+from broadcaster.hls import MediaPlaylist, rounded_seconds
 
 
 def violations(previous: MediaPlaylist | None, current: MediaPlaylist) -> list[str]:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import stat
 
-from broadcaster.discovery import (
-    SourceEvent,
-    SourceIdle,
-    SourceMemory,
-    SourcePosition,
-    SourceSegment,
-    VariantsListed,
-)
-from broadcaster.source.scanner import Scanner
+from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
+from broadcaster.ingest.reports import SourceEvent, SourceIdle, VariantsListed
+from broadcaster.ingest.scanner import Scanner
 from tests.support.owncast_life import AHEAD, START, Made, OwncastLife, Transcoder
 
 ON = 1000.0  # what the monotonic clock says at the beginning
 
 
-def positions(reported: list[SourceSegment]) -> dict[str, SourcePosition]:
+def positions(reported: list[Segment]) -> dict[str, SourcePosition]:
     """What the journal remembers of the source."""
     found: dict[str, SourcePosition] = {}
     oldest: dict[str, int] = {}
@@ -40,7 +34,7 @@ class ScanWatcher:
     def __init__(self, life: OwncastLife, keen: float, poll: float, meddle: float) -> None:
         self.life = life
         self.keen, self.poll, self.meddle = keen, poll, meddle
-        self.reported: list[SourceSegment] = []
+        self.reported: list[Segment] = []
         self.seen: dict[tuple[str, str, int], Made] = {}  # has to be reported
         self.met: set[tuple[int, str]] = set()  # encoder runs whose playlists have been seen, by variant
         self.present: frozenset[str] = frozenset()
@@ -164,10 +158,10 @@ class ScanWatcher:
             self.met.add(key)
         return key in self.met
 
-    def key_of(self, one: SourceSegment) -> tuple[str, str, int]:
+    def key_of(self, one: Segment) -> tuple[str, str, int]:
         return (one.variant, one.name, self.encoder_of(one))
 
-    def encoder_of(self, one: SourceSegment) -> int:
+    def encoder_of(self, one: Segment) -> int:
         if self.life.ids:
             return int(one.name.split("-")[2])
         began = (one.program_date_time - START).total_seconds() - AHEAD + 0.6
@@ -184,14 +178,14 @@ class ScanWatcher:
             assert not self.idle_told or life.idle_since is None, "idle told twice"
             assert life.live is None or not any(life.live.made.values()), "idle although a stream is on"
             self.idle_told = True
-        elif isinstance(event, SourceSegment):
+        elif isinstance(event, Segment):
             self.say(f"  > {event.variant}/{event.name} {event.run.identity} {event.fault or ''}")
             self.idle_told = False
             self._last_segment = life.time
             self.check_segment(event)
             self.reported.append(event)
 
-    def check_segment(self, event: SourceSegment) -> None:
+    def check_segment(self, event: Segment) -> None:
         assert "offline" not in event.name, "the idle clip is reported"
         encoder = self.encoder_of(event)
         key = self.key_of(event)

@@ -7,14 +7,16 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broadcaster.channel import Channel, Publication
-from broadcaster.discovery import Run, VariantsListed
+from broadcaster.catalog.memory import Publication
+from broadcaster.catalog.records import Run
 from broadcaster.events import Event
+from broadcaster.hls import MediaSegment, Variant
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live import Channel
 from broadcaster.metrics import Metrics
-from broadcaster.playlist import Segment, Variant
 from broadcaster.tracker import Tracker
 from broadcaster.web import (
-    Bulletin,
+    EventStream,
     HealthReport,
     PublicOptions,
     Signaling,
@@ -40,7 +42,7 @@ class Site:
     ) -> None:
         self.now: datetime = START
         self.registry = CollectorRegistry()
-        self.bulletin = Bulletin(max_waiters)
+        self.event_stream = EventStream(max_waiters)
         self._metrics = Metrics(self.registry)
         self.channel = Channel(6, lambda: self.now, self._observe, window=window)
         self.report = HealthReport("offline", 0, None)
@@ -53,7 +55,9 @@ class Site:
         signaling = Signaling(self.channel, tracker) if tracker else None
         page = {"eventsUrl": "/live/events", "title": "Live"}
         options = PublicOptions(viewer, page, max_waiters, signaling=signaling)
-        self.app = make_public_app(self.channel, lambda: self.report, self.bulletin, self.registry, options)
+        self.app = make_public_app(
+            self.channel, lambda: self.report, self.event_stream, self.registry, options
+        )
         self.operator_app = make_operator_app(self.channel, lambda: self.report, self.registry)
 
     def go_live(self, *names: str) -> None:
@@ -67,7 +71,7 @@ class Site:
         time = START + timedelta(seconds=4 * self._count)
         self._count += 1
         url = f"https://b/{self._count}.ts"
-        segment = Segment(url, timedelta(seconds=seconds), program_date_time=time)
+        segment = MediaSegment(url, timedelta(seconds=seconds), program_date_time=time)
         self.channel.publish(
             Publication(name, Run(0, "r", "#0"), url, segment, True, seconds, START, 1000, sha256="abc")
         )
@@ -77,4 +81,4 @@ class Site:
 
     def _observe(self, event: Event) -> None:
         self._metrics(event)
-        self.bulletin(event)
+        self.event_stream(event)

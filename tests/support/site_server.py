@@ -9,12 +9,13 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broadcaster.channel import Channel, Publication
-from broadcaster.discovery import Run
+from broadcaster.catalog.memory import Publication
+from broadcaster.catalog.records import Run
+from broadcaster.hls import MediaSegment
+from broadcaster.live import Channel
 from broadcaster.metrics import process_registry
-from broadcaster.playlist import Segment
 from broadcaster.web import (
-    Bulletin,
+    EventStream,
     HealthReport,
     PublicOptions,
     listening,
@@ -45,7 +46,7 @@ class LongChannel:
         url = f"https://video.example.com/live/{RUN.id}/0/stream-abcdef-{self._number}.ts"
         time = self._start + timedelta(seconds=SECONDS * self._number)
         self._number += 1
-        segment = Segment(url, timedelta(seconds=SECONDS), program_date_time=time)
+        segment = MediaSegment(url, timedelta(seconds=SECONDS), program_date_time=time)
         self.channel.publish(Publication("0", RUN, url, segment, True, SECONDS, time, 500_000))
 
 
@@ -54,7 +55,7 @@ async def main(port: int, admin_port: int, segments: int, places: int) -> None:
     registry, long = process_registry(), LongChannel(segments)
     options = PublicOptions(Path("none"), max_connections=raise_file_limit(places))
     health = HealthReport("live", 0, None)
-    public = make_public_app(long.channel, lambda: health, Bulletin(0), registry, options)
+    public = make_public_app(long.channel, lambda: health, EventStream(0), registry, options)
     operator = make_operator_app(long.channel, lambda: health, registry)
     async with listening(public, HOST, port, "port"), listening(operator, HOST, admin_port, "admin port"):
         print(json.dumps({"segments": segments}), flush=True)

@@ -12,7 +12,7 @@ import aiohttp
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
-from broadcaster.playlist import MediaPlaylist, parse
+from broadcaster.hls import MediaPlaylist, parse
 from tests.support.one_bucket import client_of
 from tests.support.service import Service, running_service
 from tests.support.small_owncast import small_owncast

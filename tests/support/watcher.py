@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 
-from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.rules import last_number, violations
 
 INTERVAL = 0.1  # seconds between polls

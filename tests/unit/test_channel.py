@@ -5,11 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from broadcaster.channel import Channel, Publication, State
-from broadcaster.channel.outgrown import LONGEST_ROOM, ROOM
-from broadcaster.discovery import Run, VariantsListed
+from broadcaster.catalog.memory import Publication
+from broadcaster.catalog.records import Run
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Segment, Variant, parse
+from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live import Channel, State
+from broadcaster.live.outgrown import LONGEST_ROOM, ROOM
 from tests.support.fakes import START
 from tests.support.rules import violations
 
@@ -27,7 +29,7 @@ class Stage:
         self, variant: str, number: int, *, run: int = 0, seconds: float = 2.0, target: int = 2
     ) -> None:
         time = START + timedelta(seconds=number * 2)
-        segment = Segment(
+        segment = MediaSegment(
             f"https://b/{variant}/{run}-{number}.ts", timedelta(seconds=seconds), program_date_time=time
         )
         self.channel.expect(variant)

@@ -10,8 +10,8 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.events import SegmentUploaded
 from broadcaster.web import (
-    Bulletin,
     Dashboard,
+    EventStream,
     HealthReport,
     History,
     PublicOptions,
@@ -90,7 +90,7 @@ async def test_the_world_is_not_told_why(desk: Desk, tmp_path: Path, aiohttp_cli
     options = PublicOptions(tmp_path, dashboard=dashboard)
     report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")
     client = await aiohttp_client(
-        make_public_app(site.channel, lambda: report, Bulletin(1), registry, options)
+        make_public_app(site.channel, lambda: report, EventStream(1), registry, options)
     )
     text = await (await client.get("/dashboard/data.json")).text()
     assert "/health on the operator's listener" in text

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.channel import Change, PlaylistState
-from broadcaster.discovery import Run, SourceFile, SourceSegment
-from broadcaster.errors import JournalError
-from broadcaster.journal import Journal
-from broadcaster.journal.database import MIGRATIONS, open_database
-from broadcaster.playlist import Segment, Variant
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.database import MIGRATIONS, open_database
+from broadcaster.catalog.memory import Change, PlaylistState
+from broadcaster.catalog.records import Run, Segment, SourceFile
+from broadcaster.errors import CatalogError
+from broadcaster.hls import MediaSegment, Variant
 from tests.support.fakes import START, segment_of
 
 SECOND = timedelta(seconds=1)
@@ -30,30 +30,30 @@ class Book:
         self.folder = folder
         self.path = folder / "journal.db"
         self.now = START
-        self.journal = self.open()
+        self.catalog = self.open()
 
-    def open(self) -> Journal:
-        return Journal(self.folder, lambda: self.now)
+    def open(self) -> Catalog:
+        return Catalog(self.folder, lambda: self.now)
 
-    def reopen(self) -> Journal:
-        self.journal.close()
-        self.journal = self.open()
-        return self.journal
+    def reopen(self) -> Catalog:
+        self.catalog.close()
+        self.catalog = self.open()
+        return self.catalog
 
     def remembered(self, variant: str) -> list[str]:
         """The keys of all segments that the file has, pending or published."""
-        self.journal.close()
+        self.catalog.close()
         with closing(sqlite3.connect(self.path)) as connection:
             rows = connection.execute(
                 "SELECT key FROM segments WHERE variant = ? ORDER BY position", (variant,)
             )
             keys = [key for (key,) in rows]
-        self.journal = self.open()
+        self.catalog = self.open()
         return keys
 
     def limit(self, pages: int) -> int:
         """Let the file have so many pages more and no others, as on a disk that is full."""
-        connection = self.journal._connection  # noqa: SLF001 - a full disk, without a disk
+        connection = self.catalog._connection  # noqa: SLF001 - a full disk, without a disk
         (used,) = connection.execute("PRAGMA page_count").fetchone()
         (limit,) = connection.execute(f"PRAGMA max_page_count = {used + pages}").fetchone()
         assert isinstance(limit, int)
@@ -64,15 +64,15 @@ class Book:
 def book(tmp_path: Path) -> Iterator[Book]:
     made = Book(tmp_path)
     yield made
-    made.journal.close()
+    made.catalog.close()
 
 
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcaster.journal.database.BUSY_TIMEOUT", 0.0)
+    monkeypatch.setattr("broadcaster.catalog.database.BUSY_TIMEOUT", 0.0)
 
 
-def source_segment(number: int, variant: str = "0") -> SourceSegment:
+def source_segment(number: int, variant: str = "0") -> Segment:
     """One of which no fact has its default."""
     file = SourceFile(f"{number}.m4s", Path(f"/hls/{variant}/{number}.m4s"), 1234, 1_767_268_800_123_456_789)
     return replace(
@@ -104,7 +104,7 @@ def state(variant: str = "0", first: int = 1, following: int = 2, *, current: bo
 def change(number: int, variant: str = "0", *, first: int = 1, map_key: str | None = None) -> Change:
     """The publication of segment ``number`` under that number, after which ``first`` is the first listed."""
     key = f"live/r/{variant}/{number}.ts"
-    listed = Segment(f"https://b/{key}", 2 * SECOND, program_date_time=START + number * SECOND)
+    listed = MediaSegment(f"https://b/{key}", 2 * SECOND, program_date_time=START + number * SECOND)
     return Change(
         state=state(variant, first, number + 1),
         added=[(number, listed, True)],
@@ -121,8 +121,8 @@ def test_segments_on_their_way_come_back(book: Book) -> None:
     segments = [source_segment(1), source_segment(2), replace(source_segment(3), file=None, fault="is gone")]
     segments.append(replace(source_segment(4), map_file=None, independent=False))
     for segment in segments:
-        book.journal.discovered(segment, f"live/r/0/{segment.sequence}.ts")
-    book.journal.published([change(1)])
+        book.catalog.discovered(segment, f"live/r/0/{segment.sequence}.ts")
+    book.catalog.published([change(1)])
     recalled = book.reopen().recall()
     assert [one.segment for one in recalled.pending] == segments[1:]
     assert [one.key for one in recalled.pending] == [f"live/r/0/{number}.ts" for number in (2, 3, 4)]
@@ -135,11 +135,11 @@ def test_segments_on_their_way_come_back(book: Book) -> None:
 def test_playlists_come_back(book: Book) -> None:
     """Where each playlist stood, what it lists, with gaps and maps, and the shift of its run come back."""
     entries = [
-        (7, Segment("https://b/1.m4s", 2 * SECOND, True, "https://b/init.mp4", START), True),
-        (8, Segment("https://b/2.m4s", SECOND / 3, gap=True), False),
+        (7, MediaSegment("https://b/1.m4s", 2 * SECOND, True, "https://b/init.mp4", START), True),
+        (8, MediaSegment("https://b/2.m4s", SECOND / 3, gap=True), False),
     ]
-    book.journal.published([replace(change(7), added=entries, state=state(first=7, following=9))])
-    book.journal.published([change(1, "1")])
+    book.catalog.published([replace(change(7), added=entries, state=state(first=7, following=9))])
+    book.catalog.published([change(1, "1")])
     channel = book.reopen().recall().channel
     first, second = sorted(channel.playlists, key=lambda playlist: playlist.state.variant)
     assert first.state == state(first=7, following=9)
@@ -157,14 +157,14 @@ def test_playlists_come_back(book: Book) -> None:
 def test_variants_come_back(book: Book) -> None:
     """The source's multivariant playlist comes back with every attribute, also those that are not there."""
     listed = (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000))
-    book.journal.listed(())
-    book.journal.listed(listed)
+    book.catalog.listed(())
+    book.catalog.listed(listed)
     assert book.reopen().recall().channel.variants == listed
 
 
 def test_an_empty_journal_recalls_nothing(book: Book) -> None:
     """At the first start there is nothing to go on from."""
-    recalled = book.journal.recall()
+    recalled = book.catalog.recall()
     assert recalled.pending == []
     assert recalled.channel.playlists == []
     assert recalled.channel.variants == ()
@@ -174,38 +174,38 @@ def test_an_empty_journal_recalls_nothing(book: Book) -> None:
 def test_what_leaves_the_window_is_to_be_deleted(book: Book) -> None:
     """Keys go when their last entry goes, a map with the last segment that needs it, in order of removal."""
     for number in (1, 2, 3):
-        book.journal.published([change(number, map_key="live/r/0/a.mp4")])
-    book.journal.published([change(4, first=3, map_key="live/r/0/b.mp4")])
+        book.catalog.published([change(number, map_key="live/r/0/a.mp4")])
+    book.catalog.published([change(4, first=3, map_key="live/r/0/b.mp4")])
     assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts"]
     book.now += SECOND
-    book.journal.published([change(5, first=4, map_key="live/r/0/b.mp4")])
+    book.catalog.published([change(5, first=4, map_key="live/r/0/b.mp4")])
     assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts", "live/r/0/3.ts", "live/r/0/a.mp4"]
     book.now += 29 * SECOND
-    assert book.journal.due(10) == ["live/r/0/1.ts", "live/r/0/2.ts"]
-    book.journal.removed(["live/r/0/1.ts"])
+    assert book.catalog.due(10) == ["live/r/0/1.ts", "live/r/0/2.ts"]
+    book.catalog.removed(["live/r/0/1.ts"])
     book.reopen()
     assert keys(book) == ["live/r/0/2.ts", "live/r/0/3.ts", "live/r/0/a.mp4"]
-    assert book.journal.removals(2) == ["live/r/0/2.ts", "live/r/0/3.ts"]
+    assert book.catalog.removals(2) == ["live/r/0/2.ts", "live/r/0/3.ts"]
 
 
 def test_what_the_bucket_holds_is_added_up(book: Book) -> None:
     """Listed, waiting to be deleted or kept for ever: each object counts once, until it is deleted."""
-    gaps = [(2, Segment("https://b/2.ts", SECOND, gap=True), True)] * 2
+    gaps = [(2, MediaSegment("https://b/2.ts", SECOND, gap=True), True)] * 2
     long = replace(change(2), size=50, added=[(2, gaps[0][1], True), (3, gaps[1][1], True)])
-    book.journal.published([replace(change(1), size=100), long])
-    assert book.journal.stored_bytes == 150
-    book.journal.published([replace(change(4, first=4), size=7)])
+    book.catalog.published([replace(change(1), size=100), long])
+    assert book.catalog.stored_bytes == 150
+    book.catalog.published([replace(change(4, first=4), size=7)])
     assert book.reopen().stored_bytes == 157
-    book.journal.removed(["live/r/0/1.ts"], kept=True)
-    assert book.journal.stored_bytes == 157
-    book.journal.removed(["live/r/0/2.ts"])
+    book.catalog.removed(["live/r/0/1.ts"], kept=True)
+    assert book.catalog.stored_bytes == 157
+    book.catalog.removed(["live/r/0/2.ts"])
     assert book.reopen().stored_bytes == 107
 
 
 def test_a_playlist_that_is_retired_lists_nothing(book: Book) -> None:
     """Of a variant that a new stream has not, all is deleted, and its numbers are remembered."""
-    book.journal.published([change(1)])
-    book.journal.published([], [state(current=False)], SECOND)
+    book.catalog.published([change(1)])
+    book.catalog.published([], [state(current=False)], SECOND)
     (playlist,) = book.reopen().recall().channel.playlists
     assert playlist.listed == []
     assert playlist.state == state(current=False)
@@ -213,73 +213,73 @@ def test_a_playlist_that_is_retired_lists_nothing(book: Book) -> None:
 
 
 def keys(book: Book) -> list[str]:
-    return book.journal.removals(100)
+    return book.catalog.removals(100)
 
 
 def test_a_publication_is_remembered_whole_or_not_at_all(book: Book) -> None:
     """When one of its statements fails, nothing of a publication is in the journal, and others can follow."""
-    book.journal.discovered(source_segment(1), "live/r/0/1.ts")
-    book.journal.discovered(source_segment(2), "live/r/0/2.ts")
+    book.catalog.discovered(source_segment(1), "live/r/0/1.ts")
+    book.catalog.discovered(source_segment(2), "live/r/0/2.ts")
     twice = replace(change(2), added=[*change(2).added, *change(2).added])
     with pytest.raises(sqlite3.IntegrityError):
-        book.journal.published([change(1), twice])
-    connection = book.journal._connection  # noqa: SLF001 - half a transaction would be there alone
+        book.catalog.published([change(1), twice])
+    connection = book.catalog._connection  # noqa: SLF001 - half a transaction would be there alone
     assert not connection.in_transaction
-    recalled = book.journal.recall()
+    recalled = book.catalog.recall()
     assert recalled.channel.playlists == []
     assert len(recalled.pending) == 2
 
 
 def test_remembered_segments_are_bounded(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest published segments are forgotten; what is pending never is, nor what another variant has."""
-    monkeypatch.setattr("broadcaster.journal.journal.REMEMBERED_SEGMENTS", 20)
-    monkeypatch.setattr("broadcaster.journal.journal.FORGET_EVERY", 5)
-    book.journal.discovered(source_segment(0), "live/r/0/0.ts")
-    book.journal.discovered(source_segment(1, "1"), "live/r/1/1.ts")
-    book.journal.published([change(1, "1")])
+    monkeypatch.setattr("broadcaster.catalog.catalog.REMEMBERED_SEGMENTS", 20)
+    monkeypatch.setattr("broadcaster.catalog.catalog.FORGET_EVERY", 5)
+    book.catalog.discovered(source_segment(0), "live/r/0/0.ts")
+    book.catalog.discovered(source_segment(1, "1"), "live/r/1/1.ts")
+    book.catalog.published([change(1, "1")])
     for number in range(1, 101):
-        book.journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
-        book.journal.published([change(number, first=max(1, number - 5))])
+        book.catalog.discovered(source_segment(number), f"live/r/0/{number}.ts")
+        book.catalog.published([change(number, first=max(1, number - 5))])
     remembered = book.remembered("0")
     assert 20 <= len(remembered) <= 26
     assert remembered[0] == "live/r/0/0.ts"
     assert remembered[-1] == "live/r/0/100.ts"
     assert book.remembered("1") == ["live/r/1/1.ts"]
-    assert [one.key for one in book.journal.recall().pending] == ["live/r/0/0.ts"]
+    assert [one.key for one in book.catalog.recall().pending] == ["live/r/0/0.ts"]
 
 
 def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be written waits in order, is said once, and is written once there is room."""
-    book.journal.discovered(source_segment(0), "live/r/0/0.ts")
-    book.journal.published([change(1), change(1, "1")])
+    book.catalog.discovered(source_segment(0), "live/r/0/0.ts")
+    book.catalog.published([change(1), change(1, "1")])
     limit = book.limit(pages=2)
     for number in range(2, 200):
-        book.journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
-        book.journal.published([replace(change(number, first=max(1, number - 5)), size=10)])
-    assert book.journal.fault == "database or disk is full"
-    assert 0 < book.journal.stored_bytes < 1980
-    assert book.journal.removals(10) == []  # nobody could cross them out
+        book.catalog.discovered(source_segment(number), f"live/r/0/{number}.ts")
+        book.catalog.published([replace(change(number, first=max(1, number - 5)), size=10)])
+    assert book.catalog.fault == "database or disk is full"
+    assert 0 < book.catalog.stored_bytes < 1980
+    assert book.catalog.removals(10) == []  # nobody could cross them out
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "cannot be written" in caplog.text
-    book.journal.save()
-    assert book.journal.fault
+    book.catalog.save()
+    assert book.catalog.fault
     book.limit(pages=limit + 10_000)
     with caplog.at_level(logging.INFO):
-        book.journal.save()
-    assert book.journal.fault is None
+        book.catalog.save()
+    assert book.catalog.fault is None
     assert caplog.messages[-1] == "the journal is written again"
     assert book.remembered("0") == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(2, 200))]
-    assert [one.key for one in book.journal.recall().pending] == ["live/r/0/0.ts"]
+    assert [one.key for one in book.catalog.recall().pending] == ["live/r/0/0.ts"]
     assert len(keys(book)) == 100
-    assert book.journal.stored_bytes == book.reopen().stored_bytes == 1980
+    assert book.catalog.stored_bytes == book.reopen().stored_bytes == 1980
 
 
 def test_what_waits_is_written_at_the_end(book: Book) -> None:
     """A journal that is closed writes what it could not write before."""
     limit = book.limit(pages=0)
     for number in range(1, 100):
-        book.journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
-    assert book.journal.fault
+        book.catalog.discovered(source_segment(number), f"live/r/0/{number}.ts")
+    assert book.catalog.fault
     book.limit(pages=limit + 10_000)
     assert len(book.reopen().recall().pending) == 99
 
@@ -289,7 +289,7 @@ def test_odd_names(book: Book) -> None:
     odd = Path(b"/hls/n\xffme/'; DROP TABLE segments; --\xf0\x9f\x8e\xa5.ts".decode(errors="surrogateescape"))
     segment = replace(source_segment(1), file=SourceFile("\U0001f3a5 '\".ts", odd, 1, 1))
     segment = replace(segment, name="\U0001f3a5 '\".ts", uri="%F0%9F%8E%A5%20'%22.ts")
-    book.journal.discovered(segment, "live/r/0/\U0001f3a5 '\".ts")
+    book.catalog.discovered(segment, "live/r/0/\U0001f3a5 '\".ts")
     (pending,) = book.reopen().recall().pending
     assert pending.key == "live/r/0/\U0001f3a5 '\".ts"
     assert pending.segment.uri == segment.uri
@@ -312,10 +312,10 @@ def newer(path: Path) -> None:
 
 
 def filled(path: Path) -> None:
-    journal = Journal(path.parent, lambda: START)
+    catalog = Catalog(path.parent, lambda: START)
     for number in range(1, 300):
-        journal.discovered(source_segment(number), f"live/r/0/{number}.ts")
-    journal.close()
+        catalog.discovered(source_segment(number), f"live/r/0/{number}.ts")
+    catalog.close()
 
 
 def truncated(path: Path) -> None:
@@ -353,8 +353,8 @@ def test_a_bad_file_is_refused_and_left_alone(
     path = tmp_path / "journal.db"
     spoil(path)
     before = path.read_bytes()
-    with pytest.raises(JournalError, match=complaint) as caught:
-        Journal(tmp_path, lambda: START)
+    with pytest.raises(CatalogError, match=complaint) as caught:
+        Catalog(tmp_path, lambda: START)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
@@ -362,17 +362,17 @@ def test_a_bad_file_is_refused_and_left_alone(
 
 def test_a_journal_in_use_is_refused(book: Book) -> None:
     """The second process on a state folder is told so; the first goes on."""
-    with pytest.raises(JournalError, match="in use: another broadcaster runs on this state folder"):
+    with pytest.raises(CatalogError, match="in use: another broadcaster runs on this state folder"):
         book.open()
-    book.journal.discovered(source_segment(1), "live/r/0/1.ts")
-    assert book.journal.fault is None
+    book.catalog.discovered(source_segment(1), "live/r/0/1.ts")
+    assert book.catalog.fault is None
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     """What is no file at all is refused in one line too."""
     (tmp_path / "journal.db").mkdir()
-    with pytest.raises(JournalError, match="cannot be opened"):
-        Journal(tmp_path, lambda: START)
+    with pytest.raises(CatalogError, match="cannot be opened"):
+        Catalog(tmp_path, lambda: START)
 
 
 @pytest.mark.parametrize(
@@ -392,9 +392,9 @@ def test_content_that_makes_no_sense_is_refused(tmp_path: Path, statement: str) 
     filled(tmp_path / "journal.db")
     with closing(open_database(tmp_path / "journal.db")) as connection:
         connection.execute(statement)
-    with closing(Journal(tmp_path, lambda: START)) as journal:
-        with pytest.raises(JournalError, match="does not make sense") as caught:
-            journal.recall()
+    with closing(Catalog(tmp_path, lambda: START)) as catalog:
+        with pytest.raises(CatalogError, match="does not make sense") as caught:
+            catalog.recall()
         assert "\n" not in str(caught.value)
 
 
@@ -415,7 +415,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     first = "CREATE TABLE one (a TEXT) STRICT;"
     open_database(path, [first]).close()
-    with pytest.raises(JournalError, match="cannot be opened"):
+    with pytest.raises(CatalogError, match="cannot be opened"):
         open_database(path, [first, "CREATE TABLE two (a TEXT) STRICT; DROP TABLE three;"])
     with closing(open_database(path, [first])) as connection:
         assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("one",)]
@@ -426,8 +426,8 @@ def test_the_first_schema_is_still_migrated(tmp_path: Path) -> None:
     open_database(tmp_path / "journal.db", MIGRATIONS[:1]).close()
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("INSERT INTO playlists VALUES ('0', 1, 4, 1, 2, 2, 3, 0)")
-    with closing(Journal(tmp_path, lambda: START)) as journal:
-        (playlist,) = journal.recall().channel.playlists
+    with closing(Catalog(tmp_path, lambda: START)) as catalog:
+        (playlist,) = catalog.recall().channel.playlists
     assert playlist.state == replace(state(), peak_bandwidth=0)
 
 
@@ -437,8 +437,8 @@ def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         described = {"uri": "0", "bandwidth": 1000, "resolution": [640, 360]}
         connection.execute("INSERT INTO facts VALUES ('variants', ?)", (json.dumps([17, [described]]),))
-    with closing(Journal(tmp_path, lambda: START)) as journal:
-        assert journal.recall().channel.variants == (Variant("0", 1000, resolution=(640, 360)),)
+    with closing(Catalog(tmp_path, lambda: START)) as catalog:
+        assert catalog.recall().channel.variants == (Variant("0", 1000, resolution=(640, 360)),)
 
 
 def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:
     open_database(tmp_path / "journal.db", MIGRATIONS[:5]).close()
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("INSERT INTO removals VALUES (1, 'live/a', 30000000, 1000000, 7)")
-    with closing(Journal(tmp_path, lambda: START)) as journal:
-        assert journal.removals(10) == ["live/a"]
+    with closing(Catalog(tmp_path, lambda: START)) as catalog:
+        assert catalog.removals(10) == ["live/a"]
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         assert connection.execute("SELECT delete_at FROM removals").fetchall() == [(31_000_000,)]

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from broadcaster.events import SegmentLost, SegmentPublished, StreamEnded
-from broadcaster.playlist import Segment
+from broadcaster.hls import MediaSegment
 from broadcaster.service.losses import MANY, Losses
 from tests.support.fakes import START
 
@@ -15,7 +15,7 @@ def lost(variant: str = "0") -> SegmentLost:
 
 
 def published(variant: str = "0", *, gap: bool = False) -> SegmentPublished:
-    segment = Segment("a.ts", timedelta(seconds=2), gap=gap)
+    segment = MediaSegment("a.ts", timedelta(seconds=2), gap=gap)
     return SegmentPublished(variant, segment, None, sequence=1, run="r", published=START)
 
 

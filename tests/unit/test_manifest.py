@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.manifest import ManifestGenerator
-from broadcaster.playlist import MediaPlaylist, Segment, parse
+from broadcaster.hls import MediaPlaylist, MediaSegment, parse
+from broadcaster.hls.manifest import ManifestGenerator
 from tests.support.rules import violations
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -16,7 +16,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def fill(generator: ManifestGenerator, durations: list[float], discontinuity: int = 0) -> None:
     for number, seconds in enumerate(durations):
         time = START + timedelta(seconds=2 * number)
-        segment = Segment(f"{discontinuity}-{number}.ts", timedelta(seconds=seconds), program_date_time=time)
+        segment = MediaSegment(
+            f"{discontinuity}-{number}.ts", timedelta(seconds=seconds), program_date_time=time
+        )
         generator.append(segment, discontinuity=discontinuity, independent=True)
 
 
@@ -79,7 +81,7 @@ def test_independent_segments_only_while_it_is_true() -> None:
     generator = ManifestGenerator(2, 6)
     fill(generator, [2.0])
     assert generator.playlist.independent_segments
-    generator.append(Segment("x.ts", timedelta(seconds=2)), discontinuity=0, independent=False)
+    generator.append(MediaSegment("x.ts", timedelta(seconds=2)), discontinuity=0, independent=False)
     assert not generator.playlist.independent_segments
     fill(generator, [2.0] * 6)
     assert generator.playlist.independent_segments
@@ -111,7 +113,7 @@ def test_successive_playlists_obey_the_rules(
         run += new_runs
         duration = timedelta(milliseconds=milliseconds)
         time += new_runs * timedelta(seconds=target)
-        segment = Segment(f"{number}.ts", duration, program_date_time=time, gap=gap)
+        segment = MediaSegment(f"{number}.ts", duration, program_date_time=time, gap=gap)
         generator.append(segment, discontinuity=run, independent=independent)
         time += duration
         current = parse(generator.playlist.render())

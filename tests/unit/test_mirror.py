@@ -11,12 +11,14 @@ from datetime import timedelta
 
 import pytest
 
-from broadcaster.channel import Channel, ChannelMemory, PlaylistMemory, PlaylistState, Publication
-from broadcaster.discovery import Run, VariantsListed
+from broadcaster.catalog.memory import ChannelMemory, PlaylistMemory, PlaylistState, Publication
+from broadcaster.catalog.records import Run
+from broadcaster.delivery.mirror import MAX_PAUSE, Mirror
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
-from broadcaster.mirror import MAX_PAUSE, Mirror
-from broadcaster.playlist import MediaPlaylist, MultivariantPlaylist, Segment, Variant, parse
+from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live import Channel
 from tests.support.fakes import START
 
 MAIN, FIRST, SECOND = "live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8"
@@ -154,7 +156,7 @@ class Studio:
         for name in variants:
             key = f"live/r{run}/{name}/{self.number}.ts"
             begin = START + 2 * self.number * timedelta(seconds=1)
-            segment = Segment(f"https://b/{key}", timedelta(seconds=2), program_date_time=begin)
+            segment = MediaSegment(f"https://b/{key}", timedelta(seconds=2), program_date_time=begin)
             self.channel.publish(
                 Publication(name, Run(run, f"r{run}", f"#{run}"), key, segment, True, 2, START, 1000)
             )
@@ -385,7 +387,7 @@ async def test_the_end_and_the_next_stream() -> None:
 
 async def test_a_restart_takes_up_what_is_there() -> None:
     """At the start the restored playlists are written, over what an earlier process left, at once."""
-    segment = Segment("https://b/7.ts", timedelta(seconds=2), program_date_time=START)
+    segment = MediaSegment("https://b/7.ts", timedelta(seconds=2), program_date_time=START)
     state = PlaylistState(
         variant="0",
         current=True,

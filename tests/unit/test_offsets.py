@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from broadcaster.events import SegmentPublished
-from broadcaster.playlist import Segment
+from broadcaster.hls import MediaSegment
 from broadcaster.web.offsets import REMEMBERED_RUNS, EncoderOffsets
 from tests.support.fakes import START
 
@@ -24,7 +24,7 @@ def published(  # noqa: PLR0913 - what a segment is told by
     begin = START + number * LENGTH
     completed = begin + LENGTH + timedelta(seconds=late)
     told = time and begin + timedelta(seconds=ahead)
-    segment = Segment(f"https://b/{number}.ts", LENGTH, program_date_time=told, gap=gap)
+    segment = MediaSegment(f"https://b/{number}.ts", LENGTH, program_date_time=told, gap=gap)
     return SegmentPublished(
         "0",
         segment,

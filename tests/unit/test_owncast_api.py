@@ -9,10 +9,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.channel import Channel
 from broadcaster.check.owncast import answers
 from broadcaster.demo.children import free_ports
 from broadcaster.errors import OwncastError
+from broadcaster.live import Channel
 from broadcaster.owncast import OwncastStatus, fetch, open_session
 from broadcaster.web import HealthReport, make_operator_app
 from tests.support.doctor import listening

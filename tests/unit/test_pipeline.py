@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.channel import Channel, State
-from broadcaster.discovery import SourceEnded, SourceIdle, VariantsListed
+from broadcaster.catalog import Catalog
+from broadcaster.delivery import Pipeline, Uploader
+from broadcaster.delivery.balance import SAMPLES
+from broadcaster.delivery.spool import Spool
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
-from broadcaster.journal import Journal
-from broadcaster.pipeline import Pipeline, Uploader
-from broadcaster.pipeline.balance import SAMPLES
-from broadcaster.playlist import MediaPlaylist, Variant, parse
-from broadcaster.spool import Spool
+from broadcaster.hls import MediaPlaylist, Variant, parse
+from broadcaster.ingest.reports import SourceEnded, SourceIdle, VariantsListed
+from broadcaster.live import Channel, State
 from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of
 from tests.support.hls_writer import PACKET
 
 
-class CountingJournal(Journal):
+class CountingJournal(Catalog):
     """Counts the pipeline's ticks, each of which saves."""
 
     saved = 0
@@ -54,14 +54,14 @@ class Line:
         self.channel = Channel(10, self.clock, self.observe)
         self.uploader = Uploader(self.store, self.observe, self.clock)
         self.spool = Spool(folder / "spool", limit)
-        self.journal = CountingJournal(folder / "state", self.clock)
-        self.journal.on_save = self.changed.set
+        self.catalog = CountingJournal(folder / "state", self.clock)
+        self.catalog.on_save = self.changed.set
         self.stop = asyncio.Event()
         self.encoder = FakeEncoder()
         self.pipeline = Pipeline(
             self.uploader,
             self.spool,
-            self.journal,
+            self.catalog,
             self.channel,
             self.observe,
             prefix="live",
@@ -100,8 +100,8 @@ class Line:
 
     async def several_ticks(self, count: int = 5) -> None:
         """Wait until the pipeline has looked so often whether the stream is over."""
-        last = self.journal.saved
-        await self.until(lambda: self.journal.saved >= last + count)
+        last = self.catalog.saved
+        await self.until(lambda: self.catalog.saved >= last + count)
 
     def published(self) -> list[str]:
         return [
@@ -127,17 +127,17 @@ async def running(line: Line) -> AsyncIterator[Line]:
     finally:
         line.stop.set()
         await task
-        line.journal.close()
+        line.catalog.close()
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcaster.pipeline.uploader.MAX_PAUSE", 0.001)
-    monkeypatch.setattr("broadcaster.pipeline.uploader.FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("broadcaster.pipeline.uploader.REFUSED_PAUSE", 0.001)
-    monkeypatch.setattr("broadcaster.pipeline.flow.TICK", 0.01)
-    monkeypatch.setattr("broadcaster.pipeline.flow.LATE_TARGET_DURATIONS", 0)
-    monkeypatch.setattr("broadcaster.pipeline.departure.FLUSH", 0.01)
+    monkeypatch.setattr("broadcaster.delivery.uploader.MAX_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.delivery.uploader.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.delivery.uploader.REFUSED_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.delivery.flow.TICK", 0.01)
+    monkeypatch.setattr("broadcaster.delivery.flow.LATE_TARGET_DURATIONS", 0)
+    monkeypatch.setattr("broadcaster.delivery.departure.FLUSH", 0.01)
 
 
 async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
 
 async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment that is late for want of bandwidth is told with both rates, otherwise as late alone."""
-    monkeypatch.setattr("broadcaster.pipeline.flow.LATE", 0)
+    monkeypatch.setattr("broadcaster.delivery.flow.LATE", 0)
     line = Line(tmp_path)
     async with running(line):
         gate = line.store.gates["a.ts"] = asyncio.Event()
@@ -388,7 +388,7 @@ async def test_killed_before_a_stream_went_live(tmp_path: Path) -> None:
     (tmp_path / "a.ts").unlink()
     again = Line(tmp_path)
     again.store.objects = line.store.objects
-    recalled = again.journal.recall()
+    recalled = again.catalog.recall()
     again.pipeline.resume((one.segment, one.key) for one in recalled.pending)
     async with running(again):
         await again.until_published(1)

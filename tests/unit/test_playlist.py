@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broadcaster.errors import PlaylistError
-from broadcaster.playlist import (
+from broadcaster.hls import (
     MediaPlaylist,
+    MediaSegment,
     MultivariantPlaylist,
     PlaylistReader,
-    Segment,
     ServerControl,
     Variant,
     parse,
@@ -26,7 +26,7 @@ TWO = timedelta(seconds=2)
 
 CASES = [
     pytest.param(MediaPlaylist(2), 3, id="empty"),
-    pytest.param(MediaPlaylist(2, segments=(Segment("a.ts", TWO),)), 3, id="one segment"),
+    pytest.param(MediaPlaylist(2, segments=(MediaSegment("a.ts", TWO),)), 3, id="one segment"),
     pytest.param(
         MediaPlaylist(
             3,
@@ -37,8 +37,8 @@ CASES = [
                 can_block_reload=True, hold_back=timedelta(seconds=9), can_skip_until=timedelta(seconds=18)
             ),
             segments=(
-                Segment("a.ts", TWO, program_date_time=START),
-                Segment("b.ts", TWO, discontinuity=True, program_date_time=START + TWO),
+                MediaSegment("a.ts", TWO, program_date_time=START),
+                MediaSegment("b.ts", TWO, discontinuity=True, program_date_time=START + TWO),
             ),
             ended=True,
         ),
@@ -47,12 +47,16 @@ CASES = [
     ),
     pytest.param(
         MediaPlaylist(
-            2, segments=(Segment("a.m4s", TWO, map_uri="i.mp4"), Segment("b.m4s", TWO, map_uri="i.mp4"))
+            2,
+            segments=(
+                MediaSegment("a.m4s", TWO, map_uri="i.mp4"),
+                MediaSegment("b.m4s", TWO, map_uri="i.mp4"),
+            ),
         ),
         6,
         id="map",
     ),
-    pytest.param(MediaPlaylist(2, segments=(Segment("a.ts", TWO, gap=True),)), 8, id="gap"),
+    pytest.param(MediaPlaylist(2, segments=(MediaSegment("a.ts", TWO, gap=True),)), 8, id="gap"),
 ]
 
 
@@ -70,8 +74,8 @@ def test_rendered_text() -> None:
         2,
         media_sequence=4,
         segments=(
-            Segment("a.m4s", TWO, map_uri="i.mp4", program_date_time=START),
-            Segment("b.m4s", TWO, map_uri="i.mp4", program_date_time=START + TWO, gap=True),
+            MediaSegment("a.m4s", TWO, map_uri="i.mp4", program_date_time=START),
+            MediaSegment("b.m4s", TWO, map_uri="i.mp4", program_date_time=START + TWO, gap=True),
         ),
     )
     assert playlist.render().splitlines() == [
@@ -92,7 +96,7 @@ def test_rendered_text() -> None:
 
 
 segments = st.builds(
-    Segment,
+    MediaSegment,
     uri=st.from_regex(r"[a-z0-9_-]{1,20}\.ts", fullmatch=True),
     duration=st.integers(0, 60_000_000).map(lambda us: timedelta(microseconds=us)),
     discontinuity=st.booleans(),
@@ -149,7 +153,9 @@ mapped = st.lists(st.builds(replace, segments, map_uri=maps), min_size=1, max_si
 
 @settings(deadline=None)
 @given(mapped, st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 60)), max_size=6))
-def test_versions_read_as_each_by_itself(listed: list[Segment], versions: list[tuple[int, int, int]]) -> None:
+def test_versions_read_as_each_by_itself(
+    listed: list[MediaSegment], versions: list[tuple[int, int, int]]
+) -> None:
     """Whatever windows follow each other, and wherever they are torn: each reads as it does by itself."""
     listed = [replace(one, program_date_time=START + number * TWO) for number, one in enumerate(listed)]
     reader = PlaylistReader()
@@ -162,7 +168,7 @@ def test_versions_read_as_each_by_itself(listed: list[Segment], versions: list[t
 
 def test_only_what_is_new_is_parsed() -> None:
     """One version more of a playlist of hours costs one segment, while it grows and while it slides."""
-    many = tuple(Segment(f"{n}.m4s", TWO, map_uri="i.mp4", program_date_time=START) for n in range(1003))
+    many = tuple(MediaSegment(f"{n}.m4s", TWO, map_uri="i.mp4", program_date_time=START) for n in range(1003))
     reader = PlaylistReader()
     counts = []
     for first, last in [(0, 1000), (0, 1001), (0, 1001), (1, 1002), (2, 1003)]:
@@ -221,9 +227,9 @@ def test_what_is_refused(lines: str, complaint: str) -> None:
 @pytest.mark.parametrize("bad", ["nan", "inf", "-1.5", "95443", "1e12", "", "two"])
 def test_one_bad_duration_costs_one_segment(bad: str) -> None:
     """A segment without a valid EXTINF is a gap of the target duration; numbers and times around it stay."""
-    before, after = Segment("a.ts", TWO), Segment("c.ts", TWO)
+    before, after = MediaSegment("a.ts", TWO), MediaSegment("c.ts", TWO)
     playlist = MediaPlaylist(
-        3, 7, segments=(replace(before, program_date_time=START), Segment("b.ts", TWO, gap=True), after)
+        3, 7, segments=(replace(before, program_date_time=START), MediaSegment("b.ts", TWO, gap=True), after)
     )
     text = playlist.render().replace("#EXT-X-GAP\n#EXTINF:2.000000", f"#EXTINF:{bad}")
     read = parse(text)

@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broadcaster.channel import Channel, ChannelMemory, Publication, State, Version
-from broadcaster.discovery import Run, SourceFile, SourceSegment, VariantsListed
-from broadcaster.journal import Journal
-from broadcaster.playlist import MediaPlaylist, Segment, Variant, parse
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.memory import ChannelMemory, Publication
+from broadcaster.catalog.records import Run, Segment, SourceFile
+from broadcaster.hls import MediaPlaylist, MediaSegment, Variant, parse
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live import Channel, Snapshot, State
 from tests.support.fakes import START
 from tests.support.rules import last_number, violations
 
@@ -54,15 +56,15 @@ class Encoder:
         self._time += clock
         self.target_duration, self.silent = target_duration, silent
 
-    def encode(self, seconds: float, variants: str, noticed: datetime) -> list[SourceSegment]:
+    def encode(self, seconds: float, variants: str, noticed: datetime) -> list[Segment]:
         self.count += 1
         made = [self._segment(one, seconds, noticed) for one in variants if one != self.silent]
         self._time += timedelta(seconds=seconds)
         return made
 
-    def _segment(self, variant: str, seconds: float, noticed: datetime) -> SourceSegment:
+    def _segment(self, variant: str, seconds: float, noticed: datetime) -> Segment:
         name = f"{self.count}.ts"
-        return SourceSegment(
+        return Segment(
             variant=variant,
             run=self.run,
             sequence=self.count,
@@ -107,7 +109,7 @@ class Player:
                 run = int(segment.uri.split("/")[-3].removeprefix("run"))
                 assert self.runs.setdefault(run, discontinuity) == discontinuity
 
-    def _learn(self, number: int, segment: Segment) -> None:
+    def _learn(self, number: int, segment: MediaSegment) -> None:
         assert segment.program_date_time
         learned = Known(segment.uri, segment.duration, segment.program_date_time, segment.gap)
         assert self.known.setdefault(number, learned) == learned
@@ -115,7 +117,7 @@ class Player:
         assert before is None or learned.time >= before.time - ROUNDING, (number, before, learned)
 
 
-def names(main: Version | None) -> list[str]:
+def names(main: Snapshot | None) -> list[str]:
     """The media playlists that the multivariant playlist leads to; none for one that is a media playlist."""
     lines = main.full.body.decode().splitlines() if main else []
     return [line for line in lines if line.endswith("/playlist.m3u8")]
@@ -130,17 +132,17 @@ class Broadcast(RuleBasedStateMachine):
         self.now = START
         self.monotonic = 0.0
         self.encoder = Encoder()
-        self.waiting: dict[str, deque[tuple[SourceSegment, str]]] = {one: deque() for one in VARIANTS}
+        self.waiting: dict[str, deque[tuple[Segment, str]]] = {one: deque() for one in VARIANTS}
         self.lost: set[str] = set()
         self.players = [Player(one) for one in VARIANTS]
-        self.journal = Journal(self.folder, lambda: self.now)
+        self.catalog = Catalog(self.folder, lambda: self.now)
         self.channel = self.new_channel(None)
 
     def new_channel(self, memory: ChannelMemory | None) -> Channel:
-        return Channel(WINDOW, lambda: self.now, lambda _: None, ledger=self.journal, memory=memory)
+        return Channel(WINDOW, lambda: self.now, lambda _: None, catalog=self.catalog, memory=memory)
 
     def teardown(self) -> None:
-        self.journal.close()
+        self.catalog.close()
         shutil.rmtree(self.folder)
 
     @rule(
@@ -152,7 +154,7 @@ class Broadcast(RuleBasedStateMachine):
         """A segment of each variant is finished; some are broken, some too long."""
         for segment in self.encoder.encode(seconds, variants, self.now):
             key = f"live/{segment.run.id}/{segment.variant}/{segment.name}"
-            self.journal.discovered(segment, key)
+            self.catalog.discovered(segment, key)
             self.channel.expect(segment.variant)
             self.waiting[segment.variant].append((segment, key))
             if segment.variant in lost:
@@ -163,7 +165,7 @@ class Broadcast(RuleBasedStateMachine):
         """The bucket has confirmed some segments of one variant."""
         for _ in range(min(count, len(self.waiting[variant]))):
             segment, key = self.waiting[variant].popleft()
-            listed = Segment(
+            listed = MediaSegment(
                 f"https://b/{key}",
                 segment.duration,
                 program_date_time=segment.program_date_time,
@@ -223,9 +225,9 @@ class Broadcast(RuleBasedStateMachine):
         served = [self.channel.media(one) for one in VARIANTS]
         main = self.channel.main
         unpublished = {key for queue in self.waiting.values() for _, key in queue}
-        self.journal.close()
-        self.journal = Journal(self.folder, lambda: self.now)
-        recalled = self.journal.recall()
+        self.catalog.close()
+        self.catalog = Catalog(self.folder, lambda: self.now)
+        recalled = self.catalog.recall()
         self.channel = self.new_channel(recalled.channel)
         for before, after in zip(served, map(self.channel.media, VARIANTS), strict=True):
             assert (before and before.full.body) == (after and after.full.body)
@@ -244,7 +246,7 @@ class Broadcast(RuleBasedStateMachine):
         for _ in range(10):
             self.pass_time(timedelta(seconds=1))
         assert self.channel.state is not State.STARTING
-        assert not self.journal.recall().pending
+        assert not self.catalog.recall().pending
 
     def look(self) -> None:
         """Players poll."""

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.discovery import Run, SourceMemory, SourcePosition, SourceSegment
-from broadcaster.playlist import Segment
-from broadcaster.source.rescue import left_behind, missed_between, sibling
-from broadcaster.source.scanner import Scanner
+from broadcaster.catalog.records import Run, Segment, SourceMemory, SourcePosition
+from broadcaster.hls import MediaSegment
+from broadcaster.ingest.rescue import left_behind, missed_between, sibling
+from broadcaster.ingest.scanner import Scanner
 from tests.support.hls_writer import START, HlsWriter
 
 SECONDS = timedelta(seconds=2)
 
 
-def listed(number: int, *, after: timedelta | None = None) -> Segment:
+def listed(number: int, *, after: timedelta | None = None) -> MediaSegment:
     time = START + (number * SECONDS if after is None else after)
-    return Segment(f"stream-abc-{number}.ts", SECONDS, program_date_time=time)
+    return MediaSegment(f"stream-abc-{number}.ts", SECONDS, program_date_time=time)
 
 
 class Folder:
@@ -32,9 +32,9 @@ class Folder:
     def new_scanner(self, memory: SourceMemory) -> Scanner:
         return Scanner(self.root, lambda: datetime.now(UTC), memory)
 
-    def segments(self, after: float = 0.2) -> list[SourceSegment]:
+    def segments(self, after: float = 0.2) -> list[Segment]:
         self.now += after
-        return [event for event in self.scanner.scan(self.now) if isinstance(event, SourceSegment)]
+        return [event for event in self.scanner.scan(self.now) if isinstance(event, Segment)]
 
     def write_unseen(self, numbers: range) -> None:
         for number in numbers:
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Folder:
     return made
 
 
-def names(segments: list[SourceSegment]) -> list[str]:
+def names(segments: list[Segment]) -> list[str]:
     return [segment.name for segment in segments]
 
 
@@ -211,11 +211,13 @@ def test_times_between_are_spread_evenly(tmp_path: Path) -> None:
         (listed(0), listed(4, after=timedelta(minutes=5)), 4),  # a pause
         (listed(4), listed(6, after=timedelta()), 2),  # a clock that was set back
         (listed(0), listed(2000), 2000),  # more than is sensible
-        (Segment("stream-abc-0.ts", SECONDS), listed(3), 3),  # no times
-        (listed(0), Segment("stream-abc-3.ts", SECONDS), 3),
+        (MediaSegment("stream-abc-0.ts", SECONDS), listed(3), 3),  # no times
+        (listed(0), MediaSegment("stream-abc-3.ts", SECONDS), 3),
     ],
 )
-def test_what_does_not_belong_together(tmp_path: Path, before: Segment, after: Segment, steps: int) -> None:
+def test_what_does_not_belong_together(
+    tmp_path: Path, before: MediaSegment, after: MediaSegment, steps: int
+) -> None:
     """Where numbers and times do not fit together, the break is a discontinuity, not a row of guesses."""
     assert missed_between(tmp_path, before, after, steps, 2) is None
 
@@ -227,11 +229,11 @@ def test_names_that_lead_to_no_other_file(tmp_path: Path, uri: str) -> None:
     folder.mkdir()
     for one in (folder / "live.ts", folder / "stream-abc-9.ts", tmp_path / "stream-abc-2.ts"):
         one.write_bytes(bytes(188))
-    after = Segment(uri, SECONDS, program_date_time=START + 3 * SECONDS)
+    after = MediaSegment(uri, SECONDS, program_date_time=START + 3 * SECONDS)
     found = missed_between(folder, listed(0), after, 3, 2)
     assert found is not None
     assert [one.gap for one in found] == [True, True]
-    assert left_behind(folder, Segment(uri, SECONDS), SECONDS) == []
+    assert left_behind(folder, MediaSegment(uri, SECONDS), SECONDS) == []
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from broadcaster.channel import Change, PlaylistState
-from broadcaster.discovery import Run
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.memory import Change, PlaylistState
+from broadcaster.catalog.records import Run
+from broadcaster.delivery.sweeper import BATCH, SET_ASIDE, Sweeper
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
-from broadcaster.journal import Journal
-from broadcaster.playlist import Segment
-from broadcaster.retention import BATCH, SET_ASIDE, Sweeper
-from broadcaster.service.parts import steady
+from broadcaster.hls import MediaSegment
+from broadcaster.service.components import steady
 from broadcaster.storage import Bucket, ObjectStore
 from tests.support.fakes import START
 
@@ -58,19 +58,19 @@ class House:
         return self.now
 
     def open(self, retention: timedelta | None, prefix: str = "live") -> None:
-        self.journal = Journal(self.folder, self.clock, retention)
-        self.sweeper = Sweeper(self.bucket, self.journal, prefix=prefix, kept=retention is None)
+        self.catalog = Catalog(self.folder, self.clock, retention)
+        self.sweeper = Sweeper(self.bucket, self.catalog, prefix=prefix, kept=retention is None)
 
     def restart(self, retention: timedelta | None = WINDOW, prefix: str = "live") -> None:
-        self.journal.close()
+        self.catalog.close()
         self.open(retention, prefix)
 
     def publish(self, key: str) -> None:
         """List ``key``; the one listed before leaves the window."""
         self.number += 1
         state = PlaylistState("0", True, 2, self.number, self.number + 1, 0, 0, False, 0)
-        listed = [(self.number, Segment(f"https://b/{key}", timedelta(seconds=2)), True)]
-        self.journal.published(
+        listed = [(self.number, MediaSegment(f"https://b/{key}", timedelta(seconds=2)), True)]
+        self.catalog.published(
             [Change(state, listed, self.availability, Run(0, "r", "#0"), timedelta(), key)]
         )
 
@@ -86,7 +86,7 @@ class House:
 def house(tmp_path: Path) -> Iterator[House]:
     made = House(tmp_path)
     yield made
-    made.journal.close()
+    made.catalog.close()
 
 
 class LockedBucket:
@@ -202,7 +202,7 @@ async def test_one_that_cannot_be_deleted_blocks_no_other(
     for number in range(4):
         house.publish(f"live/{number}")
     assert await house.sweep(after=30) == ["live/1", "live/2"]
-    assert house.journal.removals(10) == ["live/0"]
+    assert house.catalog.removals(10) == ["live/0"]
     assert await house.sweep(after=30) == []
     assert house.bucket.calls == 1
     house.bucket.locked.clear()
@@ -217,7 +217,7 @@ async def test_kept_for_ever(house: House) -> None:
     house.publish("live/a")
     house.publish("live/b")
     assert await house.sweep(after=1000) == []
-    assert house.journal.removals(10) == []
+    assert house.catalog.removals(10) == []
     house.restart()
     assert await house.sweep(after=1000) == []
     assert await house.sweep(after=1000) == []
@@ -251,7 +251,7 @@ async def test_nothing_outside_the_prefix_is_deleted(house: House, key: str) -> 
     house.publish("live/c")
     await house.sweep()
     assert await house.sweep(after=30) == ["live/b"]
-    assert house.journal.removals(10) == []
+    assert house.catalog.removals(10) == []
 
 
 async def test_many_go_in_batches(house: House) -> None:

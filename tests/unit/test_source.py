@@ -10,19 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.discovery import (
-    SourceEnded,
-    SourceEvent,
-    SourceIdle,
-    SourceMemory,
-    SourcePosition,
-    SourceSegment,
-    VariantsListed,
-)
-from broadcaster.source import Source
-from broadcaster.source.completeness import is_open_for_writing, open_inside
-from broadcaster.source.folder import variant_name
-from broadcaster.source.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
+from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
+from broadcaster.ingest import Source
+from broadcaster.ingest.completeness import is_open_for_writing, open_inside
+from broadcaster.ingest.folder import variant_name
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
+from broadcaster.ingest.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
 from tests.support.hls_writer import START, HlsWriter, age
 
 
@@ -44,10 +37,10 @@ class Folder:
         return self.scanner.scan(self.now)
 
     def names(self, after: float = 0.2) -> list[str]:
-        return [event.name for event in self.scan(after) if isinstance(event, SourceSegment)]
+        return [event.name for event in self.scan(after) if isinstance(event, Segment)]
 
-    def segments(self, after: float = 0.2) -> list[SourceSegment]:
-        return [event for event in self.scan(after) if isinstance(event, SourceSegment)]
+    def segments(self, after: float = 0.2) -> list[Segment]:
+        return [event for event in self.scan(after) if isinstance(event, Segment)]
 
 
 @pytest.fixture
@@ -107,7 +100,7 @@ def test_a_file_open_for_writing_is_not_complete(folder: Folder) -> None:
 
 def test_without_leases_a_quiet_time_decides(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the kernel does not tell who writes, size and time have to stay the same for a while."""
-    monkeypatch.setattr("broadcaster.source.completeness.is_open_for_writing", lambda _: None)
+    monkeypatch.setattr("broadcaster.ingest.completeness.is_open_for_writing", lambda _: None)
     folder.writer.write(range(1))
     assert folder.names() == []
     path = folder.writer.segment(0, packets=7)
@@ -199,7 +192,7 @@ def test_a_playlist_that_grows_while_it_is_opened_is_torn(
             file.flush()
             return open_inside(root, path)
 
-        monkeypatch.setattr("broadcaster.source.playlist_file.open_inside", opened)
+        monkeypatch.setattr("broadcaster.ingest.playlist_file.open_inside", opened)
         assert folder.names(0.001) == []
         monkeypatch.undo()
     folder.writer.write(range(1, 5))
@@ -312,7 +305,7 @@ def test_absolute_urls_mean_the_file_of_that_name(folder: Folder, base: str) -> 
     events = folder.look(0)
     listed = [event for event in events if isinstance(event, VariantsListed)]
     assert [variant.uri for event in listed for variant in event.variants] == ["0"]
-    assert [one.name for one in events if isinstance(one, SourceSegment)] == [folder.writer.name(0)]
+    assert [one.name for one in events if isinstance(one, Segment)] == [folder.writer.name(0)]
 
 
 def test_restarted_encoder_is_a_new_run(folder: Folder) -> None:
@@ -379,7 +372,7 @@ def test_end_of_stream_is_reported_after_its_last_segment(folder: Folder) -> Non
     (folder.writer.folder / "offline.ts").write_bytes(bytes(188))
     folder.writer.playlist(range(3), extra=offline_end(), ended=True)
     events = folder.scan()
-    assert [type(event) for event in events] == [SourceSegment, SourceEnded]
+    assert [type(event) for event in events] == [Segment, SourceEnded]
     assert folder.scan() == []
     folder.writer.encoder = "next"
     folder.writer.write(range(1))
@@ -528,7 +521,7 @@ def test_a_folder_that_may_not_be_read_is_named(
             raise PermissionError(errno.EACCES, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr("broadcaster.source.folder.os.scandir", forbidding)
+    monkeypatch.setattr("broadcaster.ingest.folder.os.scandir", forbidding)
     for count in (1, 2):
         folder.writer.write(range(count))
         assert len(folder.names()) == 1
@@ -617,7 +610,7 @@ class ClosedToUs:
                 raise PermissionError(errno.EACCES, "Permission denied")
             return open_inside(root, path)
 
-        monkeypatch.setattr("broadcaster.source.playlist_file.open_inside", checked)
+        monkeypatch.setattr("broadcaster.ingest.playlist_file.open_inside", checked)
 
 
 def test_the_last_segment_is_taken_by_its_file(
@@ -779,10 +772,10 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
     root = tmp_path / "hls"
     writer = HlsWriter(root / "0")
     writer.write(range(1))
-    seen: asyncio.Queue[SourceSegment] = asyncio.Queue()
+    seen: asyncio.Queue[Segment] = asyncio.Queue()
 
     async def take(event: SourceEvent) -> None:
-        if isinstance(event, SourceSegment):
+        if isinstance(event, Segment):
             await seen.put(event)
 
     task = asyncio.create_task(Source(root, lambda: datetime.now(UTC)).run(take))
@@ -820,14 +813,14 @@ def test_those_behind_a_broken_segment_are_not_broken(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without leases too, one broken segment costs itself alone, however many wait behind it."""
-    monkeypatch.setattr("broadcaster.source.completeness.is_open_for_writing", lambda _: None)
+    monkeypatch.setattr("broadcaster.ingest.completeness.is_open_for_writing", lambda _: None)
     folder.writer.write(range(1))
     assert folder.segments(0.1) + folder.segments(0.1)
     for number in range(2, 6):
         folder.writer.segment(number)
     (folder.writer.folder / folder.writer.name(1)).write_bytes(bytes(100))
     folder.writer.playlist(range(6))
-    seen: list[SourceSegment] = []
+    seen: list[Segment] = []
     for _ in range(40):
         seen += folder.segments(0.1)
     assert [segment.file is None for segment in seen] == [True, False, False, False, False]

@@ -11,13 +11,13 @@ from typing import NoReturn
 
 import pytest
 
-from broadcaster.channel import Channel
-from broadcaster.discovery import SourceEvent, VariantsListed
+from broadcaster.catalog import Catalog
+from broadcaster.delivery import Pipeline, Uploader
+from broadcaster.delivery.spool import Spool
 from broadcaster.events import Event, SegmentLost, SegmentPublished
-from broadcaster.journal import Journal
-from broadcaster.pipeline import Pipeline, Uploader
-from broadcaster.playlist import Variant
-from broadcaster.spool import Spool
+from broadcaster.hls import Variant
+from broadcaster.ingest.reports import SourceEvent, VariantsListed
+from broadcaster.live import Channel
 from tests.support.fakes import START, FakeStore, segment_of
 
 
@@ -164,12 +164,12 @@ async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
         if sum(isinstance(one, SegmentPublished) for one in events) == 10:
             done.set()
 
-    journal = Journal(tmp_path / "state", lambda: START)
-    channel = Channel(20, lambda: START, observe, ledger=journal)
+    catalog = Catalog(tmp_path / "state", lambda: START)
+    channel = Channel(20, lambda: START, observe, catalog=catalog)
     pipeline = Pipeline(
         Uploader(store, observe, lambda: START),
         Spool(tmp_path / "spool", limit=len(b"segment")),
-        journal,
+        catalog,
         channel,
         observe,
         prefix="live",
@@ -178,7 +178,7 @@ async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
     channel.list_variants(VariantsListed((Variant("0", 1000),), frozenset("0")))
     async with asyncio.timeout(60):
         await pipeline.run(Burst(files, found), done, drain=5)
-    journal.close()
+    catalog.close()
     lost = [event.reason for event in events if isinstance(event, SegmentLost)]
     assert lost == ["was given up: the spool is full"] * 9
     assert len(store.objects) == 10 - len(lost)

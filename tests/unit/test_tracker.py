@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster.playlist import Variant
+from broadcaster.hls import Variant
 from broadcaster.tracker import Limits, Refusal, Refused, info_hash, stream_index
 from tests.support.swarm import OTHER_SWARM, RUN, SWARM, Crowd, announce, answer, identifier
 

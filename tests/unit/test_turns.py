@@ -6,23 +6,23 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from broadcaster.discovery import SourceFile, SourceSegment
-from broadcaster.pipeline.balance import SAMPLES, Balance
-from broadcaster.pipeline.turns import MOST, PROBES, SLOW, START, Turns
+from broadcaster.catalog.records import Segment, SourceFile
+from broadcaster.delivery.balance import SAMPLES, Balance
+from broadcaster.delivery.turns import MOST, PROBES, SLOW, START, Turns
 from tests.support.fakes import segment_of
 
 
-def segment(number: int, size: int, late: float = 0.0) -> SourceSegment:
+def segment(number: int, size: int, late: float = 0.0) -> Segment:
     one = segment_of(None, number=number, variant=str(size))
     time = one.program_date_time + timedelta(seconds=late)
     return replace(one, program_date_time=time, file=SourceFile("x", Path("x"), size, 0))
 
 
-async def take_all(turns: Turns, segments: list[SourceSegment]) -> list[SourceSegment]:
+async def take_all(turns: Turns, segments: list[Segment]) -> list[Segment]:
     """The order of their turns, one at a time."""
     order = []
 
-    async def upload(one: SourceSegment) -> None:
+    async def upload(one: Segment) -> None:
         async with turns.turn(one):
             order.append(one)
             await asyncio.sleep(0)

@@ -1,0 +1,152 @@
+"""The journal's file: opening it, its schema, and the schema's history."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from broadcaster.errors import CatalogError
+
+APPLICATION_ID = 0x42524344  # "BRCD", so that a foreign database is recognised
+BUSY_TIMEOUT = 2.0  # seconds: a predecessor that is just ending
+
+# One script per schema version, applied in order to whatever is older. Times are microseconds.
+MIGRATIONS = (
+    """
+    CREATE TABLE runs (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        identity TEXT NOT NULL UNIQUE,
+        shift INTEGER
+    ) STRICT;
+    CREATE TABLE segments (
+        position INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        variant TEXT NOT NULL,
+        run INTEGER NOT NULL REFERENCES runs (number),
+        sequence INTEGER NOT NULL,
+        uri TEXT NOT NULL,
+        name TEXT NOT NULL,
+        duration INTEGER NOT NULL,
+        time INTEGER NOT NULL,
+        target_duration INTEGER NOT NULL,
+        independent INTEGER NOT NULL,
+        noticed INTEGER NOT NULL,
+        path TEXT,
+        size INTEGER,
+        modified_ns INTEGER,
+        fault TEXT,
+        map_name TEXT,
+        map_path TEXT,
+        map_size INTEGER,
+        map_modified_ns INTEGER,
+        state TEXT NOT NULL CHECK (state IN ('pending', 'published'))
+    ) STRICT;
+    CREATE INDEX pending_segments ON segments (position) WHERE state = 'pending';
+    CREATE INDEX segments_of_variant ON segments (variant, position);
+    CREATE TABLE playlists (
+        variant TEXT PRIMARY KEY,
+        current INTEGER NOT NULL,
+        target_duration INTEGER NOT NULL,
+        media_sequence INTEGER NOT NULL,
+        next_media_sequence INTEGER NOT NULL,
+        discontinuity_sequence INTEGER NOT NULL,
+        current_discontinuity INTEGER NOT NULL,
+        ended INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE entries (
+        variant TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        map_key TEXT,
+        uri TEXT NOT NULL,
+        duration INTEGER NOT NULL,
+        time INTEGER,
+        discontinuity INTEGER NOT NULL,
+        map_uri TEXT,
+        gap INTEGER NOT NULL,
+        independent INTEGER NOT NULL,
+        PRIMARY KEY (variant, number)
+    ) STRICT;
+    CREATE TABLE removals (
+        position INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL UNIQUE,
+        availability INTEGER NOT NULL,
+        removed INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE facts (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT;
+    """,
+    "ALTER TABLE playlists ADD COLUMN peak_bandwidth INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE playlists ADD COLUMN end INTEGER;",
+    """
+    ALTER TABLE entries ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE removals ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    """,
+    # Without the time of the multivariant playlist, which had told nothing.
+    "UPDATE facts SET value = json_extract(value, '$[1]') WHERE name = 'variants';",
+    """
+    ALTER TABLE entries ADD COLUMN availability INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE removals ADD COLUMN delete_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE removals SET delete_at = removed + availability;
+    CREATE INDEX due_removals ON removals (delete_at);
+    """,
+)
+
+
+def open_database(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+    """Open the journal, make it if it is not there, and bring an older schema up to date.
+
+    Raises JournalError for a file that is not ours, is broken, is of a newer version, or is in use.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
+        try:
+            _prepare(connection, path, migrations)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise CatalogError(f"{path} is in use: another broadcaster runs on this state folder") from None
+        raise CatalogError(f"{path} cannot be opened: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise CatalogError(
+            f"{path} is not a journal, or is broken ({error}); move it away to start with an empty one"
+        ) from None
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    # Exclusive: the second process on a state folder is told at once, and there is no shared memory file.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    version = _number(connection, "user_version")
+    tables = _one(connection, "SELECT count(*) FROM sqlite_schema")
+    if tables and _number(connection, "application_id") != APPLICATION_ID:
+        raise CatalogError(f"{path} is a database of something else; move it away to start with an empty one")
+    if version > len(migrations):
+        raise CatalogError(f"{path} was written by a newer version of the broadcaster; upgrade to use it")
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(" ".join(verdict.split()))
+    # Nothing was written so far: what is not ours, or broken, stays as it is.
+    connection.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode NORMAL survives a killed process whole, and a power cut as of the last checkpoint.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("BEGIN EXCLUSIVE")
+    if not tables:  # a start on a full disk must not need to write
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("COMMIT")
+    for number, script in enumerate(migrations[version:], version + 1):
+        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return _one(connection, f"PRAGMA {pragma}")
+
+
+def _one(connection: sqlite3.Connection, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0])

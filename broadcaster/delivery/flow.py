@@ -1,0 +1,247 @@
+"""Keeps the order and decides what becomes of a segment.
+
+Uploads run in parallel; each variant's segments are published in order. The encoder cannot be slowed,
+so nothing here ever makes the source wait: what cannot be uploaded yet waits in the spool. When that
+is full, the oldest become gaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from broadcaster.catalog.records import Segment, SourceFile
+from broadcaster.delivery.balance import Balance
+from broadcaster.delivery.departure import has_left
+from broadcaster.delivery.lane import Lane, Waiting, key_of, map_key_of
+from broadcaster.delivery.neighbours import Book, Encoder, Keeper, SegmentSource
+from broadcaster.delivery.transfer import Transfer, changed
+from broadcaster.delivery.uploader import Uploader
+from broadcaster.events import Observer, SegmentDiscovered
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
+from broadcaster.live import Channel, State
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.5  # seconds
+LATE = 10.0  # seconds on the way after which a segment does not get through
+LATE_TARGET_DURATIONS = 3
+
+
+class Pipeline:
+    """Takes what the source reports to the channel, by way of the bucket.
+
+    ``prefix`` begins every object key; ``end_grace`` is how many seconds without a new segment end the
+    stream for viewers, ``disconnect_grace`` how many since the ``encoder`` has gone, where that is known.
+    """
+
+    def __init__(  # noqa: PLR0913 - the seams to all its neighbours
+        self,
+        uploader: Uploader,
+        spool: Keeper,
+        catalog: Book,
+        channel: Channel,
+        observe: Observer,
+        *,
+        prefix: str,
+        end_grace: float,
+        encoder: Encoder | None = None,
+        disconnect_grace: float | None = None,
+    ) -> None:
+        self.last_tick = time.monotonic()
+        self.draining = False
+        self._uploader = uploader
+        self._spool = spool
+        self._catalog = catalog
+        self._channel = channel
+        self._observe = observe
+        self._balance = Balance()
+        self._transfer = Transfer(uploader, spool, observe, prefix)
+        self._end_grace = end_grace
+        self._encoder = encoder
+        self._disconnect_grace = disconnect_grace
+        self._group = asyncio.TaskGroup()
+        self._lanes: dict[str, Lane] = {}
+        self._on_the_way: dict[str, Waiting] = {}  # by object key, oldest first
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._last_segment = time.monotonic()
+        self._source_is_idle = False
+
+    def resume(self, pending: Iterable[tuple[Segment, str]]) -> None:
+        """Take up, before ``run``, the segments that an earlier process had on their way, and their keys."""
+        for segment, key in pending:
+            kept = self._spool.find(key)
+            spooled = kept is not None
+            file = segment.file
+            if file and kept is None and changed(file) is None and file.path.is_file():
+                kept = file.path
+            waiting = Waiting(segment, key, kept, spooled, since=time.monotonic(), recovered=True)
+            self._on_the_way[key] = waiting
+            self._channel.expect(segment.variant)
+        if self._on_the_way:
+            self._idle.clear()
+            logger.info("%d segments were on their way and go on", len(self._on_the_way))
+
+    async def run(
+        self,
+        source: SegmentSource,
+        stop: asyncio.Event,
+        drain: float,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Work until ``stop``, then say so and finish what is on its way, for at most ``drain`` seconds.
+
+        An exception here means that ingest is dead.
+        """
+        try:
+            async with self._group as group:
+                for waiting in self._on_the_way.values():
+                    self._lane(waiting.segment.variant).waiting.put_nowait(waiting)
+                following = group.create_task(source.run(self._accept), name="source")
+                while not stop.is_set():
+                    self._tick(time.monotonic())
+                    await _wait_for(stop, TICK)
+                self.draining = True
+                on_stop()
+                following.cancel()
+                await _wait_for(self._idle, drain)
+                raise _Stopped
+        except* _Stopped:
+            if self._on_the_way:
+                logger.warning("%d segments wait in the spool for the next start", len(self._on_the_way))
+
+    @property
+    def backlog(self) -> int:
+        """Segments that the source has finished and viewers cannot see yet."""
+        return len(self._on_the_way)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the stream that is on does not get through; None while it does, or while none is on."""
+        if not self._on_the_way:
+            return None
+        waited = time.monotonic() - next(iter(self._on_the_way.values())).since
+        late = waited > max(LATE, LATE_TARGET_DURATIONS * (self._channel.target_duration or 0))
+        fault = self._uploader.fault
+        if fault and (late or fault.permanent):
+            return f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {fault.message}"
+        on_its_way = f"a segment has been on its way for {waited:.0f} s"
+        return (self._balance.shortage or on_its_way) if late else None
+
+    async def _accept(self, event: SourceEvent) -> None:
+        match event:
+            case Segment():
+                await self._discover(event)
+            case VariantsListed():
+                self._channel.list_variants(event)
+            case SourceIdle():
+                self._source_is_idle = True
+            case SourceEnded():
+                # Provisional: Owncast takes the same stream up again within five minutes. The grace time
+                # counts from the last segment.
+                logger.info("variant %s says that it has ended", event.variant)
+                if self._encoder:
+                    self._encoder.ask()
+
+    async def _discover(self, segment: Segment) -> None:
+        self._last_segment = time.monotonic()
+        self._source_is_idle = False
+        lane = self._lane(segment.variant)
+        key = key_of(segment, self._transfer.folder(segment))
+        self._observe(SegmentDiscovered(segment.variant, segment.name))
+        self._channel.expect(segment.variant)
+        size = segment.file.size if segment.file else 0
+        self._balance.add(segment.variant, size, segment.duration.total_seconds(), self._last_segment)
+        await self._keep_map(segment, key)
+        kept = await self._keep(segment, segment.file, key)
+        self._catalog.discovered(segment, key)
+        source = segment.file.path if segment.file else None
+        waiting = Waiting(segment, key, kept or source, kept is not None, time.monotonic())
+        self._on_the_way[key] = waiting
+        self._idle.clear()
+        lane.waiting.put_nowait(waiting)
+        self._make_room()
+
+    async def _keep_map(self, segment: Segment, key: str) -> None:
+        map_key = map_key_of(segment, key)
+        if map_key and map_key not in self._lane(segment.variant).maps and not self._spool.find(map_key):
+            await self._keep(segment, segment.map_file, map_key)
+
+    async def _keep(self, segment: Segment, file: SourceFile | None, key: str) -> Path | None:
+        """Spool a file; None when that cannot be done, and it has to be read from the source."""
+        if file is None:
+            return None
+        try:
+            # A writer that uses its names again may write into the very file that a link would share.
+            return await self._spool.keep(file.path, key, copy=not segment.run.has_encoder_id)
+        except OSError as error:
+            logger.warning("%s cannot be spooled (%s); it is read from the source", key, error.strerror)
+            return None
+
+    def _make_room(self) -> None:
+        """The spool has a limit: past it the oldest are given up, and become gaps in their places."""
+        if self._spool.size <= self._spool.limit:
+            return
+        for waiting in self._on_the_way.values():
+            if self._spool.size <= self._spool.limit:
+                return
+            if waiting.spooled and waiting.kept and waiting.abandoned is None:
+                waiting.abandoned = "was given up: the spool is full"
+                self._spool.drop(waiting.kept)
+                if waiting.upload:
+                    waiting.upload.cancel()
+
+    def _lane(self, variant: str) -> Lane:
+        lane = self._lanes.get(variant)
+        if lane is None:
+            lane = self._lanes[variant] = Lane()
+            self._group.create_task(self._start_uploads(lane), name=f"uploads of {variant}")
+            self._group.create_task(self._publish(lane), name=f"publication of {variant}")
+        return lane
+
+    async def _start_uploads(self, lane: Lane) -> None:
+        while True:
+            waiting = await lane.waiting.get()
+            upload = self._group.create_task(self._transfer.publication(lane, waiting), name=waiting.key)
+            await lane.uploads.put((waiting, upload))
+
+    async def _publish(self, lane: Lane) -> None:
+        while True:
+            waiting, upload = await lane.uploads.get()
+            publication = await upload
+            self._on_the_way.pop(waiting.key, None)
+            self._channel.publish(publication)
+            if waiting.kept and waiting.spooled:
+                self._spool.drop(waiting.kept)
+            if not self._on_the_way:
+                self._idle.set()
+
+    def _tick(self, now: float) -> None:
+        self.last_tick = now
+        self._catalog.save()
+        self._channel.tick(now)
+        if self._uploader.fault:
+            self._balance.forget()
+        self._balance.look(self._uploader.sent, now, in_use=self._uploader.is_busy)
+        if self._on_the_way or self._channel.state not in (State.STARTING, State.LIVE):
+            return
+        # A grace time shorter than it takes to see the next segment would end the stream after each.
+        grace = max(self._end_grace, LATE_TARGET_DURATIONS * (self._channel.target_duration or 0))
+        left = has_left(self._encoder, self._disconnect_grace, self._last_segment, now)
+        if self._source_is_idle or now - self._last_segment > grace or left:
+            self._channel.end()
+
+
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: it ends the task group from inside
+    """The pipeline was asked to stop."""

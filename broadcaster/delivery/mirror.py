@@ -1,0 +1,216 @@
+"""Writes every version of the playlists into the bucket too, so that viewers need not ask the service at all.
+
+Their keys, ``{prefix}/playlist.m3u8`` and ``{prefix}/{variant}/playlist.m3u8``, are like the service's paths.
+What is written names only what is there: segments, which are published after their upload, and, in the
+multivariant playlist, media playlists that the bucket has confirmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
+from broadcaster.live import Channel, Snapshot
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 1.0  # seconds between two writes of one key: R2 takes no more (429)
+MAX_PAUSE = 15.0  # seconds between two attempts
+MIN_DEADLINE, MAX_DEADLINE = 5.0, 30.0  # seconds for one attempt; grows, so that a slow link gets through
+MAX_DOUBLINGS = 8  # of the pause and of the deadline
+FLUSH = 5.0  # seconds that the end of the service waits for the newest versions
+
+
+class PlaylistStore(Protocol):
+    """Where the copies go. Everything raises StorageError; ``deadline`` is in seconds."""
+
+    async def etag(self, key: str, *, deadline: float) -> str | None:
+        """The ETag of an object, None when there is none."""
+
+    async def replace(
+        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    ) -> str | None:
+        """Store an object in the place of the one with this ETag, or of none.
+
+        Returns its own ETag, None when something else is in that place.
+        """
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        """Delete objects."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Copy:
+    """What the bucket has under one key, as far as we know."""
+
+    variant: str | None  # None: the main playlist
+    key: str
+    stored: MediaPlaylist | MultivariantPlaylist | None = None  # by this process, and confirmed
+    etag: str | None = None  # None: nothing is there
+    etag_known: bool = False  # not before the first write, and not after one whose fate is unknown
+    failures: int = 0  # in a row
+    not_before: float = 0  # monotonic: when the next write may be made
+    news: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Mirror:
+    """Keeps the bucket's playlists as ``channel`` has them. Call it with each event, and let ``run`` work.
+
+    Per key there is one write at a time, at most one a second, and always of the newest version. A write that
+    was given up may still reach the bucket later. So each is made on the condition that nothing has changed
+    there since our last look: an older version never takes the place of a newer one.
+    """
+
+    def __init__(
+        self,
+        store: PlaylistStore,
+        channel: Channel,
+        prefix: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.writes = 0
+        self.failures = 0
+        self.fault: str | None = None
+        self._store = store
+        self._channel = channel
+        self._prefix = prefix
+        self._clock = clock
+        self._sleep = sleep
+        self._copies: dict[str | None, _Copy] = {}  # by variant
+        self._news = asyncio.Event()
+        self._progress = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event: there may be new versions."""
+        if isinstance(event, SegmentPublished | StreamStarted | StreamEnded):
+            self._news.set()
+
+    async def run(self) -> None:
+        """Write until cancelled; first what an earlier process has left in the channel."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._news.clear()
+                for copy in self._all():
+                    copy.news.set()
+                    if copy.task is None:
+                        copy.task = group.create_task(self._keep_up(copy), name=copy.key)
+                await self._news.wait()
+
+    @property
+    def behind(self) -> int:
+        """How many playlists the bucket does not have in their newest version."""
+        return sum(not self._is_current(copy) for copy in self._all())
+
+    async def flush(self, seconds: float = FLUSH) -> None:
+        """Wait, no longer than that, until the bucket has the newest versions."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.behind:
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            logger.warning("%d playlists in the bucket are out of date until the next start", self.behind)
+
+    def _all(self) -> list[_Copy]:
+        served = [*self._channel.variants, None] if self._channel.main else []
+        for variant in served:
+            if variant not in self._copies:
+                folder = self._prefix if variant is None else f"{self._prefix}/{variant}"
+                self._copies[variant] = _Copy(variant, f"{folder}/playlist.m3u8")
+        return list(self._copies.values())
+
+    def _wanted(self, copy: _Copy) -> Snapshot | None:
+        """What the bucket ought to have; None of a variant that the present stream does not have."""
+        return self._channel.main if copy.variant is None else self._channel.media(copy.variant)
+
+    def _is_current(self, copy: _Copy) -> bool:
+        wanted = self._wanted(copy)
+        return copy.stored == (wanted.playlist if wanted else None)
+
+    def _is_due(self, copy: _Copy) -> bool:
+        """Whether to write, or delete, now: nothing may be named before it is there, nor go while it is."""
+        if self._is_current(copy):
+            return False
+        wanted = self._wanted(copy)
+        if wanted is None:
+            return self._is_current(self._copies[None])
+        if isinstance(wanted.playlist, MultivariantPlaylist):
+            copies = (self._copies.get(variant) for variant in self._channel.variants)
+            return all(copy and copy.stored for copy in copies)
+        return True
+
+    async def _keep_up(self, copy: _Copy) -> None:
+        """Do all that has to be done under one key."""
+        while True:
+            await copy.news.wait()
+            copy.news.clear()
+            while self._is_due(copy):
+                await self._sleep(max(copy.not_before - self._clock(), 0))
+                await self._attempt(copy)
+
+    async def _attempt(self, copy: _Copy) -> None:
+        pause, deadline = INTERVAL, min(MIN_DEADLINE * 2**copy.failures, MAX_DEADLINE)
+        try:
+            if not copy.etag_known:
+                copy.etag = await self._store.etag(copy.key, deadline=deadline)
+            await self._write(copy, deadline)
+        except StorageError as error:
+            copy.failures = min(copy.failures + 1, MAX_DOUBLINGS)
+            pause = min(INTERVAL * 2**copy.failures, MAX_PAUSE)
+            self._note_failure(error)
+        else:
+            copy.failures = 0
+            self._note_success()
+        copy.not_before = self._clock() + pause
+
+    async def _write(self, copy: _Copy, deadline: float) -> None:
+        if not self._is_due(copy):
+            return  # time has passed
+        wanted, etag = self._wanted(copy), None
+        copy.etag_known = False  # until there is an answer
+        if wanted is None:
+            await self._store.delete([copy.key], deadline=deadline)
+        else:
+            etag = await self._store.replace(
+                copy.key,
+                _text(wanted.playlist),
+                etag=copy.etag,
+                max_age=max(1, wanted.target_duration // 2),  # appendix B.1
+                deadline=deadline,
+            )
+            if etag is None:
+                raise StorageUnavailable(f"{copy.key} has been changed by another writer")
+            self.writes += 1
+        copy.etag, copy.etag_known = etag, True
+        copy.stored = wanted.playlist if wanted else None
+
+    def _note_failure(self, error: StorageError) -> None:
+        self.failures += 1
+        if self.fault is None:
+            logger.warning("playlists cannot be written into the bucket; it is tried again: %s", error)
+        self.fault = str(error)
+
+    def _note_success(self) -> None:
+        self._progress.set()
+        self._news.set()  # the multivariant playlist may have waited for this one
+        if self.fault is not None and not any(copy.failures for copy in self._copies.values()):
+            logger.info("playlists are written into the bucket again")
+            self.fault = None
+
+
+def _text(playlist: MediaPlaylist | MultivariantPlaylist) -> bytes:
+    """The playlist without what a bucket cannot do: wait for the next version, or leave out old segments."""
+    if isinstance(playlist, MediaPlaylist) and playlist.server_control:
+        control = ServerControl(hold_back=playlist.server_control.hold_back)
+        playlist = dataclasses.replace(playlist, server_control=control)
+    return playlist.render().encode()

@@ -1,0 +1,92 @@
+"""Deletes what has left the window, once no player can still want it.
+
+When that is, the journal has written down as it left; here it is only done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from broadcaster.errors import ObjectsNotDeleted, StorageError
+
+logger = logging.getLogger(__name__)
+
+SWEEP_EVERY = 5.0  # seconds
+BATCH = 1000  # what one DeleteObjects takes
+DEADLINE = 30.0  # seconds
+SET_ASIDE = timedelta(minutes=10)  # what the bucket does not delete is tried again after so long
+
+
+class Deleter(Protocol):
+    """Deletes objects."""
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        """Delete them all within ``deadline`` seconds; raises StorageError, ObjectsNotDeleted of some."""
+
+
+class RemovalList(Protocol):
+    """What has to be deleted."""
+
+    def removals(self, most: int) -> list[str]:
+        """Return keys that left the window, oldest first."""
+
+    def due(self, most: int) -> list[str]:
+        """Return those that have to be deleted now, oldest first."""
+
+    def removed(self, keys: Sequence[str], *, kept: bool = False) -> None:
+        """Forget them: they are deleted, or kept for ever."""
+
+    def postponed(self, keys: Sequence[str], by: timedelta) -> None:
+        """They cannot be deleted now."""
+
+    def prefixes(self, prefix: str) -> tuple[str, ...]:
+        """Remember the prefix; return all there ever were."""
+
+
+class Sweeper:
+    """Deletes objects below ``prefix``, or one that it was before, and no others; unless they are kept."""
+
+    def __init__(self, store: Deleter, catalog: RemovalList, *, prefix: str, kept: bool) -> None:
+        self.deleted = 0
+        self._store = store
+        self._catalog = catalog
+        self._prefixes = tuple(f"{one}/" for one in catalog.prefixes(prefix))
+        self._kept = kept
+        self._failing = False
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await self.sweep()
+            await asyncio.sleep(SWEEP_EVERY)
+
+    async def sweep(self) -> None:
+        """Delete all that is due. What fails is tried again: a request at the next sweep, an object later."""
+        if self._kept:
+            while keys := self._catalog.removals(BATCH):
+                self._catalog.removed(keys, kept=True)
+                await asyncio.sleep(0)
+            return
+        complaint = None
+        while keys := self._catalog.due(BATCH):
+            ours = [key for key in keys if key.startswith(self._prefixes)]
+            refused: frozenset[str] = frozenset()
+            try:
+                if ours:
+                    await self._store.delete(ours, deadline=DEADLINE)
+            except ObjectsNotDeleted as error:
+                complaint = f"{len(error.keys)} objects cannot be deleted: {error}"
+                refused = error.keys if error.keys <= set(ours) else frozenset(ours)
+            except StorageError as error:
+                complaint = f"{len(ours)} objects cannot be deleted now: {error}"
+                break
+            self.deleted += len(ours) - len(refused)
+            self._catalog.postponed([key for key in keys if key in refused], SET_ASIDE)
+            self._catalog.removed([key for key in keys if key not in refused])
+        if complaint and not self._failing:
+            logger.warning("%s", complaint)
+        self._failing = complaint is not None

@@ -1,0 +1,72 @@
+"""Who may use the uplink, and how many at once: that follows the link."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from broadcaster.catalog.records import Segment
+
+MOST, START = 12, 6  # uploads at once, and bodies in memory
+PROBES = 2  # while the bucket fails
+QUICK, SLOW = 2.0, 6.0  # seconds for one upload
+
+
+class Turns:
+    """The oldest time comes first, and of one time the smaller variant, so that something stays live.
+
+    ``in_flight`` of at most ``limit`` are on; a few only while ``probing``.
+    """
+
+    def __init__(self) -> None:
+        self.limit = float(START)
+        self.probing = False
+        self.in_flight = 0
+        self._waiting: dict[asyncio.Future[None], Segment] = {}
+
+    @asynccontextmanager
+    async def turn(self, segment: Segment) -> AsyncIterator[None]:
+        """Wait for it, and hold it."""
+        come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[come] = segment
+        self._admit()
+        try:
+            await come
+            yield
+        finally:
+            self._waiting.pop(come, None)
+            if come.done() and not come.cancelled():
+                self.in_flight -= 1
+            self._admit()
+
+    def succeeded(self, seconds: float) -> None:
+        """One more now and then while uploads are quick, one less for each that is slow.
+
+        Two at least: while one waits for its answer, the other uses the link.
+        """
+        step = 1 / self.limit if seconds < QUICK else -1.0 if seconds > SLOW else 0.0
+        self.limit = min(max(self.limit + step, 2.0), MOST)
+
+    def failed(self) -> None:
+        """Half as many: the link, or the bucket, has had too much."""
+        self.limit = max(self.limit / 2, 1.0)
+
+    def _admit(self) -> None:
+        while self._waiting and self.in_flight < int(min(self.limit, PROBES) if self.probing else self.limit):
+            come = self._next()
+            del self._waiting[come]
+            if not come.cancelled():
+                self.in_flight += 1
+                come.set_result(None)
+
+    def _next(self) -> asyncio.Future[None]:
+        oldest = min(self._waiting.values(), key=lambda one: one.program_date_time)
+        # The times of one moment differ a little from variant to variant.
+        until = oldest.program_date_time + oldest.duration / 2
+        first = (come for come, one in self._waiting.items() if one.program_date_time < until)
+        return min(first, key=lambda come: _size(self._waiting[come]))
+
+
+def _size(segment: Segment) -> int:
+    return segment.file.size if segment.file else 0

@@ -1,0 +1,178 @@
+"""One file into the bucket, however long it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from broadcaster.catalog.records import Segment
+from broadcaster.delivery.turns import Turns
+from broadcaster.errors import StorageError, StorageRefused
+from broadcaster.events import Observer, SegmentUploaded, UploadFailed
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE, MAX_PAUSE = 0.2, 10.0  # seconds between attempts; doubled each time, of which a random part
+REFUSED_PAUSE = 15.0  # seconds
+DEADLINE = 10.0  # seconds for a question to the bucket
+FRESH = 5.0  # seconds; a file finished just now is in memory, and reading it is faster than changing threads
+LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
+
+
+class Store(Protocol):
+    """Where segments go."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes of objects that have left so far, failed attempts included."""
+
+    async def put(self, key: str, body: bytes) -> None:
+        """Store an object, however long it takes while bytes move; raises StorageError."""
+
+    async def size(self, key: str, *, deadline: float) -> int | None:
+        """The size in bytes of an object, None when there is none; raises StorageError."""
+
+    async def url(self, key: str) -> str:
+        """Where viewers read the object, from now on for as long as they may want it."""
+
+    async def lasting_url(self, key: str) -> str:
+        """The same of an object that many segments name, and mostly the one that was given before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the bucket has confirmed, and when."""
+
+    size: int  # bytes
+    at: datetime
+    sha256: str | None = None  # hexadecimal; None for what an earlier process uploaded
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why the bucket does not take segments, and since when."""
+
+    message: str
+    permanent: bool
+    since: datetime
+
+
+class Uploader:
+    """Tries without end, a bounded number at a time. ``fault`` says what is wrong at the moment."""
+
+    def __init__(self, store: Store, observe: Observer, clock: Callable[[], datetime]) -> None:
+        self.fault: Fault | None = None
+        self.url, self.lasting_url = store.url, store.lasting_url
+        self._store = store
+        self._observe = observe
+        self._clock = clock
+        # One thread: with several, each keeps freed segments in a heap of its own (malloc's arenas).
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
+        self._turns = Turns()
+        self._recovered = asyncio.Event()
+        self._last_logged = 0.0
+
+    @property
+    def sent(self) -> int:
+        """Bytes that have left so far."""
+        return self._store.sent
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the uplink is in use."""
+        return self._turns.in_flight > 0
+
+    async def put(self, segment: Segment, key: str, path: Path, *, look_first: bool = False) -> Stored:
+        """Return what the bucket has, once it has confirmed the file, in the turn of ``segment``.
+
+        ``look_first`` asks whether the bucket has it already, whole, before it is sent.
+        Raises OSError when the file cannot be read; failures of the bucket are tried again.
+        """
+
+        async def attempt() -> Stored:
+            body = await self._read(path)
+            if not look_first or await self._store.size(key, deadline=DEADLINE) != len(body):
+                started = time.perf_counter()
+                await self._store.put(key, body)
+                seconds = time.perf_counter() - started
+                self._turns.succeeded(seconds)
+                self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
+            # Here, and not in a thread, which would have to wait for its turn while other uploads are busy.
+            return Stored(len(body), self._clock(), hashlib.sha256(body).hexdigest())
+
+        return await self._insist(segment, attempt)
+
+    async def _read(self, path: Path) -> bytes:
+        if not self.fault and time.time() - os.stat(path).st_mtime < FRESH:  # noqa: PTH116 - see FRESH
+            return _load(path)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, _load, path)
+
+    async def holds(self, segment: Segment, key: str, size: int) -> bool:
+        """Whether the bucket has the object whole; asks until it gets an answer."""
+
+        async def attempt() -> int | None:
+            return await self._store.size(key, deadline=DEADLINE)
+
+        return await self._insist(segment, attempt) == size
+
+    async def _insist(self, segment: Segment, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Make the attempt until the bucket does its part. A body is in memory only while it has its turn."""
+        pause = FIRST_PAUSE
+        while True:
+            async with self._turns.turn(segment):
+                try:
+                    result = await attempt()
+                except StorageError as error:
+                    fault = self._note_failure(segment.variant, error)
+                else:
+                    self._clear_fault()
+                    return result
+            await self._sleep(REFUSED_PAUSE if fault.permanent else random.uniform(0, pause))  # noqa: S311
+            pause = min(2 * pause, MAX_PAUSE)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait for the next attempt, or until another one got through."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._recovered.wait()
+
+    def _note_failure(self, variant: str, error: StorageError) -> Fault:
+        permanent = isinstance(error, StorageRefused)
+        self._observe(UploadFailed(variant, permanent))
+        known = self.fault and self.fault.permanent == permanent
+        since = self.fault.since if self.fault else self._clock()
+        self.fault = Fault(str(error), permanent, since)
+        # A few attempts find out whether the bucket is back; more would only hold connections and memory.
+        self._turns.probing = True
+        if not permanent:
+            self._turns.failed()
+        if not known or time.monotonic() - self._last_logged > LOG_INTERVAL:
+            self._last_logged = time.monotonic()
+            level = logging.ERROR if permanent else logging.WARNING
+            logger.log(level, "uploads fail since %s: %s", f"{since:%H:%M:%SZ}", error)
+        return self.fault
+
+    def _clear_fault(self) -> None:
+        if self.fault:
+            logger.info("uploads work again; they failed since %s", f"{self.fault.since:%H:%M:%SZ}")
+            self.fault, self._turns.probing = None, False
+            # Wakes those that wait now; whoever fails later waits for the next recovery.
+            self._recovered.set()
+            self._recovered = asyncio.Event()
+
+
+def _load(path: Path) -> bytes:
+    return path.read_bytes()

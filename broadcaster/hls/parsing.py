@@ -1,0 +1,199 @@
+"""Reading playlists that others wrote, through the ``m3u8`` package, into our types."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, timedelta
+
+import m3u8
+
+from broadcaster.errors import PlaylistError
+from broadcaster.hls.types import MediaPlaylist, MediaSegment, MultivariantPlaylist, ServerControl, Variant
+
+# No live stream comes near these; beyond them numbers and times overflow somewhere further on.
+MAX_SECONDS = 600
+MAX_NUMBER = 2**53 - 1
+YEARS = range(1971, 2200)
+EXTINF = re.compile(r"^#EXTINF:([^,\n]*)", re.MULTILINE)
+TARGET_DURATION = re.compile(r"^#EXT-X-TARGETDURATION:\s*(\d{1,9})", re.MULTILINE)
+
+
+# What belongs to a segment; EXT-X-MAP does too, and stays in front of all of them while the first ones leave.
+SEGMENT_TAG = re.compile(
+    r"^#EXT(INF|-X-(BITRATE|BYTERANGE|CUE|DATERANGE|DISCONTINUITY\s|GAP|KEY|PROGRAM-DATE-TIME))", re.MULTILINE
+)
+PLAYLIST_TAG = re.compile(
+    r"^#EXT(M3U|-X-(VERSION|TARGETDURATION|SERVER|DISCONTINUITY-|MEDIA|INDEP|STREAM|DEFINE))", re.MULTILINE
+)
+SEQUENCE = re.compile(r"^#EXT-X-MEDIA-SEQUENCE:(\d{1,16})\s*$", re.MULTILINE)
+MAP = re.compile(r"^#EXT-X-MAP:.*", re.MULTILINE)
+URI_LINE = re.compile(r"^[^#\s].*\n", re.MULTILINE)
+# A writer that was killed closes its file as well: a line without its break counts where nothing can lack.
+WHOLE_LINE = re.compile(r"#EXT-X-ENDLIST|[^#].*\.(m3u8|ts|m4s|mp4|m4a|m4v|aac)")
+
+
+def parse(text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPlaylist:
+    """Read a playlist.
+
+    A last line without its line break is taken for the torn end of a file that is being written, and
+    left out, unless the file is ``closed`` and the line looks whole. A segment without a valid EXTINF is a
+    gap of the target duration: those around it keep their numbers and times. Raises PlaylistError for what
+    is not a playlist, or is one we cannot carry (byte ranges, encryption).
+    """
+    return PlaylistReader().read(text, closed=closed)
+
+
+class PlaylistReader:
+    """Reads the versions of one playlist, each as ``parse`` does, but what was there before only once.
+
+    A playlist of hours has 14,400 segments, and a version for each. It is kept as text and as segments; what
+    a version has in common with the one before is found by its bytes. ``parsed`` counts segments.
+    """
+
+    def __init__(self) -> None:
+        self.parsed = 0
+        self._maps: list[str] = []
+        self._first = 0  # media sequence number
+        self._body = ""  # from the first segment's first tag to the last one's URI
+        self._ends: list[int] = []  # of each segment in it
+        self._segments: tuple[MediaSegment, ...] = ()
+
+    def read(self, text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPlaylist:
+        """Read a version; raises PlaylistError."""
+        end = text.rfind("\n") + 1
+        whole = text + "\n" if closed and WHOLE_LINE.fullmatch(text, end) else text[:end]
+        start = match.start() if (match := SEGMENT_TAG.search(whole)) else len(whole)
+        head, body = whole[:start], whole[start:]
+        sequence, maps = SEQUENCE.search(head), MAP.findall(head)
+        first = int(sequence[1]) if sequence else 0
+        begin, known, ends = self._known(first, maps, body)
+        tail = body[begin:]
+        playlist = _parse(head + _carried(known) + tail)
+        if isinstance(playlist, MultivariantPlaylist):
+            return playlist
+        self.parsed += len(playlist.segments)
+        ends += [begin + line.end() for line in URI_LINE.finditer(tail)]
+        playlist = replace(playlist, segments=known + playlist.segments)
+        # Where a tag for the whole playlist stands among the segments, each version is read as a whole.
+        if len(ends) == len(playlist.segments) and not PLAYLIST_TAG.search(tail) and not playlist.ended:
+            self._maps, self._first, self._ends, self._segments = maps, first, ends, playlist.segments
+            self._body = body[: ends[-1]] if ends else ""
+        return playlist
+
+    def _known(
+        self, first: int, maps: list[str], body: str
+    ) -> tuple[int, tuple[MediaSegment, ...], list[int]]:
+        """How much of the body is known, as characters, segments, and where those end."""
+        dropped = first - self._first
+        if maps == self._maps and 0 <= dropped < len(self._ends):
+            begin = self._ends[dropped - 1] if dropped else 0
+            if body.startswith(self._body[begin:]):
+                ends = [end - begin for end in self._ends[dropped:]]
+                return ends[-1], self._segments[dropped:], ends
+        return 0, (), []
+
+
+def _carried(known: tuple[MediaSegment, ...]) -> str:
+    """The tags that say of the next segment what follows from those before it."""
+    if not known:
+        return ""
+    last = known[-1]
+    lines = f'#EXT-X-MAP:URI="{last.map_uri}"\n' if last.map_uri else ""
+    if last.program_date_time:
+        lines += f"#EXT-X-PROGRAM-DATE-TIME:{(last.program_date_time + last.duration).isoformat()}\n"
+    return lines
+
+
+def _parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
+    if not text.startswith("#EXTM3U"):
+        raise PlaylistError("does not start with #EXTM3U")
+    try:
+        parsed = m3u8.loads(_with_durations(text))
+        return _multivariant(parsed) if parsed.is_variant else _media(parsed)
+    except PlaylistError:
+        raise
+    except Exception as error:  # the parser meets hostile text with whatever its code happens to raise
+        raise PlaylistError(f"cannot be parsed: {type(error).__name__}: {error}") from error
+
+
+def _with_durations(text: str) -> str:
+    """The text with each EXTINF that is no duration replaced: m3u8 adds them up to times."""
+    target = TARGET_DURATION.search(text)
+    gap = f"#EXT-X-GAP\n#EXTINF:{target[1] if target else 1}"
+    return EXTINF.sub(lambda match: match[0] if _is_duration(match[1]) else gap, text)
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= MAX_SECONDS
+    except ValueError:
+        return False
+
+
+def _media(parsed: m3u8.M3U8) -> MediaPlaylist:
+    if not parsed.target_duration or parsed.target_duration < 0:
+        raise PlaylistError("has no EXT-X-TARGETDURATION")
+    if parsed.target_duration > MAX_SECONDS:
+        raise PlaylistError(f"has an EXT-X-TARGETDURATION above {MAX_SECONDS} s")
+    numbers = (parsed.media_sequence or 0, parsed.discontinuity_sequence or 0)
+    if not all(0 <= number <= MAX_NUMBER for number in numbers):
+        raise PlaylistError("has a sequence number out of range")
+    control = parsed.server_control
+    return MediaPlaylist(
+        target_duration=int(parsed.target_duration),
+        media_sequence=int(parsed.media_sequence or 0),
+        discontinuity_sequence=int(parsed.discontinuity_sequence or 0),
+        independent_segments=bool(parsed.is_independent_segments),
+        server_control=ServerControl(
+            can_block_reload=control.can_block_reload == "YES",
+            hold_back=_optional_seconds(control.hold_back),
+            can_skip_until=_optional_seconds(control.can_skip_until),
+        )
+        if control
+        else None,
+        segments=tuple(_segment(segment) for segment in parsed.segments if segment.uri),
+        ended=bool(parsed.is_endlist),
+    )
+
+
+def _segment(parsed: m3u8.MediaSegment) -> MediaSegment:
+    if parsed.byterange or (parsed.init_section and parsed.init_section.byterange):
+        raise PlaylistError("uses EXT-X-BYTERANGE: one file per segment is needed")
+    if parsed.key and parsed.key.method not in (None, "NONE"):
+        raise PlaylistError("uses EXT-X-KEY: encrypted segments are not carried")
+    if parsed.duration is None or not 0 <= parsed.duration <= MAX_SECONDS:
+        raise PlaylistError(f"has no valid EXTINF for {parsed.uri!r}")
+    time = parsed.current_program_date_time
+    if time and time.year not in YEARS:
+        raise PlaylistError("has an EXT-X-PROGRAM-DATE-TIME out of range")
+    return MediaSegment(
+        uri=parsed.uri,
+        duration=timedelta(seconds=parsed.duration),
+        discontinuity=bool(parsed.discontinuity),
+        map_uri=parsed.init_section.uri if parsed.init_section else None,
+        program_date_time=(time if time.tzinfo else time.replace(tzinfo=UTC)) if time else None,
+        gap=bool(parsed.gap_tag),
+    )
+
+
+def _multivariant(parsed: m3u8.M3U8) -> MultivariantPlaylist:
+    return MultivariantPlaylist(
+        variants=tuple(
+            Variant(
+                uri=playlist.uri,
+                bandwidth=int(info.bandwidth or 0),
+                average_bandwidth=info.average_bandwidth,
+                codecs=info.codecs,
+                resolution=tuple(info.resolution) if info.resolution else None,
+                frame_rate=info.frame_rate,
+            )
+            for playlist in parsed.playlists
+            for info in (playlist.stream_info,)
+        ),
+        independent_segments=bool(parsed.is_independent_segments),
+    )
+
+
+def _optional_seconds(value: float | None) -> timedelta | None:
+    return None if value is None else timedelta(seconds=value)

@@ -1,0 +1,98 @@
+"""What is in the folder: its playlists, and the places where variants will be."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from broadcaster.ingest.playlist_file import printable
+
+logger = logging.getLogger(__name__)
+
+# Seconds that cover a tick of the kernel, by which it dates folders: what comes later in the same tick as a
+# change that was seen leaves the folder's time as it was.
+TICK = 0.02
+MEDIA_SUFFIXES = (".ts", ".m4s", ".mp4")
+VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
+
+
+class Folder:
+    """The folder ``root`` and those in it, as they were when they were looked at last.
+
+    ``playlists`` are the root's first; ``places`` are the names of folders that may be variants and have no
+    playlist yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.playlists: list[Path] = []
+        self.places: set[str] = set()
+        self._times: dict[str, int] = {}
+        self._changed_at: float | None = None  # monotonic; None when nothing can have come unseen since
+        self._forbidden: set[Path] = set()
+
+    def look(self, now: float) -> bool:
+        """Look at ``now`` (monotonic, seconds); returns whether anything may have come or gone."""
+        times = self._look_at_times()
+        if times != self._times:
+            self._times, self._changed_at = times, now
+        elif self._changed_at is None:
+            return False
+        elif now - self._changed_at > TICK:
+            self._changed_at = None
+        self._list()
+        return True
+
+    def has(self, folder: Path) -> bool:
+        """Whether that is the root or one of the folders in it."""
+        return folder == self.root or str(folder) in self._times
+
+    def _look_at_times(self) -> dict[str, int]:
+        """The root and its folders with their modification times: a new file changes its folder's."""
+        try:
+            with os.scandir(self.root) as entries:
+                inside = {entry.path: entry.stat().st_mtime_ns for entry in entries if entry.is_dir()}
+            return {"": self.root.stat().st_mtime_ns, **inside}
+        except OSError:
+            return {}
+
+    def _list(self) -> None:
+        """By scandir: pathlib's glob takes a millisecond."""
+        self.playlists, self.places = [], set()
+        for folder in ("", *sorted(path for path in self._times if path)):
+            path = Path(folder) if folder else self.root
+            try:
+                with os.scandir(path) as entries:
+                    names = sorted(entry.name for entry in entries)
+            except OSError as error:  # it vanished just now, which changes its parent: we look again
+                if isinstance(error, PermissionError):
+                    self._say_forbidden(path)
+                continue
+            found = [path / name for name in names if name.endswith(".m3u8")]
+            self.playlists += found
+            may_be_variant = not names or any(name.endswith(MEDIA_SUFFIXES) for name in names)
+            if folder and may_be_variant and not found and VARIANT_NAME.fullmatch(path.name):
+                self.places.add(path.name)
+
+    def _say_forbidden(self, path: Path) -> None:
+        if path not in self._forbidden:
+            self._forbidden.add(path)
+            logger.warning(
+                "the folder %s may not be read, and is left out: let this service's user, or its group, read"
+                " and enter it (chmod g+rx)",
+                printable(str(path.relative_to(self.root))),
+            )
+
+
+def variant_name(path: str) -> str | None:
+    """The variant's name for a playlist's path below the root, None when it is unfit for a URL.
+
+    ``0/stream.m3u8`` is ``0``, ``video_720.m3u8`` is ``video_720``, ``a/video.m3u8`` is ``a-video``.
+    """
+    folder, _, file = path.rpartition("/")
+    stem = file.removesuffix(".m3u8")
+    name = f"{folder}-{stem}" if folder and stem not in PLAIN_STEMS else folder or stem
+    return name if VARIANT_NAME.fullmatch(name) else None

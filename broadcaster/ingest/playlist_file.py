@@ -1,0 +1,120 @@
+"""Reads a playlist file that is rewritten in place, and so may be met empty, torn or as garbage."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+
+from broadcaster.errors import PlaylistError
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
+from broadcaster.ingest.completeness import QUIET, OutsideError, is_open_for_writing, open_inside
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 32 * 1024 * 1024  # a day of segments of one second, and a bound for what is kept of it
+TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
+# Seconds after which that is said: two transcoders of Owncast may write it at once, until one writes again.
+REPORT_AFTER = 6.0
+REPORT_EVERY = 10.0  # seconds at least between two lines about one playlist
+FORBIDDEN = (
+    "cannot be read: permission denied. Owncast makes its closing playlist readable by its own user alone: "
+    "what it finished is taken by its files. If this is said in the middle of a stream, run the service as "
+    "Owncast's user, or as one of its group with files of mode 0640 or more"
+)
+
+
+class PlaylistFile:
+    """One playlist on disk.
+
+    ``unsettled`` asks for another look soon; ``unreadable`` says that its latest version cannot be read,
+    because it may not or because it stays torn.
+    """
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self.path = path
+        self.name = path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
+        self.modified = 0.0  # seconds since the epoch, of what was read last
+        self.unsettled = False
+        self.unreadable = False
+        self._root = root
+        self._read: tuple[int, int, int] | None = None
+        self._read_at = 0.0
+        self._torn_since: float | None = None
+        self._reader = PlaylistReader()
+        self._fault = ""
+        self._reported: tuple[int, int, int] | None = None  # the version
+        self._reported_at = -math.inf
+
+    def read(self, now: float) -> MediaPlaylist | MultivariantPlaylist | None:
+        """The playlist if it changed since it was read last, else None; ``now`` is monotonic, in seconds.
+
+        Raises FileNotFoundError when the file is gone.
+        """
+        status = self.path.stat()
+        signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if signature == self._read and not self.unsettled:
+            self._report(now)
+            return None
+        self.unreadable, self._fault, text = False, "", ""
+        try:
+            text, writing = self._load()
+            settled = signature == self._read and now - self._read_at >= QUIET
+            closed = settled if writing is None else not writing
+            playlist = self._reader.read(text, closed=closed)
+        except FileNotFoundError:
+            raise
+        except PermissionError:
+            self.unreadable = True
+            self._read, self.unsettled = signature, False
+            self._fault, self._torn_since = FORBIDDEN, None
+            self._report(now)
+            return None
+        except (PlaylistError, OutsideError, OSError) as error:
+            # Owncast may read a playlist at the moment when it is rewritten, and close an empty one.
+            self.unreadable = text.rstrip().endswith("#EXT-X-ENDLIST")
+            if self.unreadable:
+                self._read, self.unsettled = signature, False
+                logger.info("%s is closed without what it has listed", self.name)
+            else:
+                self._torn(error, signature, now)
+            return None
+        if signature != self._read:
+            self._read_at = now
+        # What is there of a playlist still being written is a prefix of the new one: true, but not all.
+        quiet = QUIET if writing is None else TORN_FOR
+        self.unsettled = writing is not False and now - self._read_at < quiet
+        self._read, self._torn_since, self.modified = signature, None, status.st_mtime
+        return playlist
+
+    def _load(self) -> tuple[str, bool | None]:
+        """The text, and whether it is still being written, None where that cannot be known."""
+        descriptor = open_inside(self._root, Path(os.path.realpath(self.path, strict=True)))
+        with os.fdopen(descriptor, "rb") as file:
+            writing = is_open_for_writing(descriptor)
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise PlaylistError(f"is larger than {MAX_BYTES} bytes")
+        return data.decode("utf-8", errors="backslashreplace"), writing
+
+    def _torn(self, error: Exception, signature: tuple[int, int, int], now: float) -> None:
+        """Read again what may be torn; report once what stays unreadable."""
+        if signature != self._read or self._torn_since is None:
+            self._read, self._read_at, self._torn_since = signature, now, now
+        self.unsettled = now - self._torn_since < TORN_FOR
+        self.unreadable = not self.unsettled
+        self._fault = f"{printable(str(error))}; it is left out until it changes"
+
+    def _report(self, now: float) -> None:
+        """Say what is wrong with this version, once."""
+        if not self._fault or self._read == self._reported or now - self._reported_at < REPORT_EVERY:
+            return
+        if self._torn_since is None or now - self._torn_since >= REPORT_AFTER:
+            self._reported, self._reported_at = self._read, now
+            logger.warning("%s %s", self.name, self._fault)
+
+
+def printable(text: str) -> str:
+    """Text from outside, made fit for one log line: no line breaks, no control or stray bytes."""
+    return text.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,35 @@
+"""What a source reports, apart from the segments themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broadcaster.catalog.records import Segment
+from broadcaster.hls import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class VariantsListed:
+    """What the source says of its variants, by their names.
+
+    The multivariant playlist may be of another run, or of Owncast's idle clip: it is written at any time, and
+    says nothing of its age. What there is a place for in the folder is true at this moment.
+    """
+
+    variants: tuple[Variant, ...]  # the multivariant playlist's, the name in the place of the URI
+    present: frozenset[str] = frozenset()  # those with a folder, or a playlist that is followed
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEnded:
+    """A variant's playlist says ENDLIST. Provisional: the same stream may go on."""
+
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceIdle:
+    """Owncast's idle clip has been alone for so long that no transcoder of a stream can be beside it."""
+
+
+SourceEvent = Segment | VariantsListed | SourceEnded | SourceIdle

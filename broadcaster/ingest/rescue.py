@@ -1,0 +1,95 @@
+"""Segments that no playlist lists any more by the time it is read, because nobody looked for a while.
+
+Their files are still there: Owncast keeps more of them than it lists, and leaves those of an earlier run.
+Their durations are gone with the playlist; the times around them tell them well enough.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from broadcaster.hls import MediaSegment
+from broadcaster.ingest.names import local_name
+from broadcaster.ingest.transport_stream import media_duration
+
+NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,15})(?P<suffix>\.\w+)")
+MAX_RESCUED = 1000
+MAX_STEP_TARGET_DURATIONS = 3  # a longer time per segment is a pause, not segments that were missed
+
+
+def missed_between(
+    folder: Path, before: MediaSegment, after: MediaSegment, steps: int, target_duration: int
+) -> list[MediaSegment] | None:
+    """Return the ``steps - 1`` segments between two that are known; those without a file are gaps.
+
+    None when the two do not belong together: the break between them is a discontinuity then.
+    """
+    if steps > MAX_RESCUED or before.program_date_time is None or after.program_date_time is None:
+        return None
+    step = (after.program_date_time - before.program_date_time) / steps
+    if not timedelta() < step <= timedelta(seconds=MAX_STEP_TARGET_DURATIONS * target_duration):
+        return None
+    missed = []
+    for number in range(1, steps):
+        uri = sibling(after.uri, number - steps)
+        time = before.program_date_time + number * step
+        gap = uri is None or not _is_there(folder, uri)
+        missed.append(
+            replace(
+                after,
+                uri=uri or after.uri,
+                duration=step,
+                program_date_time=time,
+                gap=gap,
+                discontinuity=False,
+            )
+        )
+    return missed
+
+
+def left_behind(folder: Path, last: MediaSegment, duration: timedelta) -> list[MediaSegment]:
+    """Return what an earlier run had finished after the last segment known: as long as there are files."""
+    found: list[MediaSegment] = []
+    while len(found) < MAX_RESCUED:
+        uri = sibling(last.uri, len(found) + 1)
+        if uri is None or not _is_there(folder, uri):
+            break
+        time = last.program_date_time and last.program_date_time + (len(found) + 1) * duration
+        found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=last.map_uri))
+    return found
+
+
+def begun_before(folder: Path, first: MediaSegment) -> list[MediaSegment]:
+    """Return what a run had finished before the first segment that is listed: as long as there are files."""
+    found: list[MediaSegment] = []
+    while len(found) < MAX_RESCUED:
+        uri = sibling(first.uri, -len(found) - 1)
+        if uri is None or not _is_there(folder, uri):
+            break
+        later = found[-1] if found else first
+        duration = media_duration(folder / (local_name(uri) or "")) or first.duration
+        time = later.program_date_time and later.program_date_time - duration
+        found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=first.map_uri))
+    return found[::-1]
+
+
+def _is_there(folder: Path, uri: str) -> bool:
+    name = local_name(uri)
+    try:
+        return name is not None and (folder / name).is_file()
+    except OSError:
+        return False
+
+
+def sibling(name: str, steps: int) -> str | None:
+    """Return the name whose number, the last one in it, is ``steps`` higher."""
+    match = NUMBERED.fullmatch(name)
+    if match is None or int(match["number"]) + steps < 0:
+        return None
+    number = str(int(match["number"]) + steps).zfill(
+        len(match["number"]) if match["number"].startswith("0") else 0
+    )
+    return f"{match['stem']}{number}{match['suffix']}"

@@ -1,0 +1,133 @@
+"""Waits for changes in the folder, looks, and hands on what is new."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+
+from watchfiles import awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
+
+from broadcaster.catalog.records import SourceMemory
+from broadcaster.ingest.playlist_file import printable
+from broadcaster.ingest.reports import SourceEvent
+from broadcaster.ingest.scanner import Scanner
+
+logger = logging.getLogger(__name__)
+
+# Notifications only say "look again": watchfiles' defaults would hold them back for 60 to 100 ms.
+WATCH_STEP_MS = 1
+WATCH_DEBOUNCE_MS = 1
+SETTLE_SECONDS = 0.001  # the close of a file brings no notification
+POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
+ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long between two runs
+
+
+class Source:
+    """A folder that somebody writes HLS into. It need not exist yet, and may vanish and come back.
+
+    ``memory`` is where an earlier process stood. ``last_look`` (monotonic, seconds) is when the folder was
+    looked at last: the sign of life of the whole ingest.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Callable[[], datetime], memory: SourceMemory | None = None
+    ) -> None:
+        self.last_look = time.monotonic()
+        self._folder = folder
+        self._scanner = Scanner(folder, clock, memory or SourceMemory())
+        self._changed = asyncio.Event()
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        """Give every event to ``handle``, in order, until cancelled. An exception of ``handle`` ends it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch(), name="watch")
+            group.create_task(self._follow(handle), name="follow")
+
+    async def _follow(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        while True:
+            self._changed.clear()
+            self.last_look = time.monotonic()
+            for event in self._scanner.scan(self.last_look):
+                await handle(event)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_SECONDS if self._scanner.unsettled else POLL_SECONDS):
+                    await self._changed.wait()
+
+    async def _watch(self) -> None:
+        away = _Absence(self._folder)
+        reported = ""
+        while True:
+            try:
+                folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as error:
+                away.note(error)
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            away.over()
+            try:
+                await self._watch_one(folder)
+            except* (OSError, WatchfilesRustInternalError) as group:
+                # It vanished just now, there are no more inotify watches, or a name is not UTF-8.
+                error_text = str(group.exceptions[0])
+                if error_text != reported and _is_same(self._folder, folder):
+                    reported = error_text
+                    logger.warning(
+                        "no notifications (%s); looking every %s s", printable(error_text), POLL_SECONDS
+                    )
+                self._changed.set()
+                await asyncio.sleep(POLL_SECONDS)
+            finally:
+                os.close(folder)
+
+    async def _watch_one(self, folder: int) -> None:
+        """Pass on notifications until the folder is replaced or gone, of which the kernel would not tell."""
+        async for _ in awatch(
+            self._folder,
+            watch_filter=None,
+            step=WATCH_STEP_MS,
+            debounce=WATCH_DEBOUNCE_MS,
+            rust_timeout=int(POLL_SECONDS * 1000),
+            yield_on_timeout=True,
+        ):
+            self._changed.set()
+            if not _is_same(self._folder, folder):
+                return
+
+
+class _Absence:
+    """Says that the folder is not to be had, once it has lasted: Owncast removes it at each of its starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._since: float | None = None  # monotonic
+        self._reported = ""
+
+    def note(self, error: OSError) -> None:
+        """It is not to be had now."""
+        self._since = time.monotonic() if self._since is None else self._since
+        missing = isinstance(error, FileNotFoundError)
+        fault = "is not there" if missing else f"cannot be read: {error.strerror}"
+        if fault != self._reported and time.monotonic() - self._since > ABSENT_FOR:
+            self._reported = fault
+            logger.warning("the folder %s %s; waiting for it", self._folder, fault)
+
+    def over(self) -> None:
+        """It is there."""
+        if self._reported:
+            logger.info("the folder %s is there", self._folder)
+        self._since, self._reported = None, ""
+
+
+def _is_same(folder: Path, descriptor: int) -> bool:
+    """Whether the path still leads to that folder. While it is held open, no other can have its number."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(descriptor))
+    except OSError:
+        return False

@@ -1,0 +1,212 @@
+"""Tells pages what happens, as it happens: server-sent events at ``/live/events``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp_sse import EventSourceResponse
+from prometheus_client import CollectorRegistry, Gauge
+
+from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.live import Channel
+from broadcaster.web.health import CHANNEL
+from broadcaster.web.offsets import EncoderOffsets
+
+HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
+SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
+RETRY = 2000  # ms until a page connects again
+REMEMBERED_SEGMENTS = 60
+REMEMBERED_MESSAGES = 60  # who is further behind gets the newest state instead
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event, ready to be sent."""
+
+    serial: int
+    name: str
+    data: str
+
+
+class EventStream:
+    """Remembers the latest events (it is an observer); any number of pages read them at their own pace.
+
+    There is no queue for a client: each only knows how far it has read. ``places`` is how many there may be.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.readers = 0
+        self.refused = 0
+        self.places = places
+        self.closing = False
+        # Serials of two processes must differ: a page that comes back says which one it read last.
+        self._serial = int(time.time()) * 1000
+        self._messages: deque[Message] = deque(maxlen=REMEMBERED_MESSAGES)
+        self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
+        self._offsets = EncoderOffsets()
+        self._going_on = False  # the playlists have ended, and new ones are about to follow
+        self._changed = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case SegmentPublished():
+                segment = _segment(event, self._offsets.note(event))
+                self._segments.append(segment)
+                self._add("segment", segment)
+            case StreamStarted(variants=variants, target_duration=target_duration, run=run, at=at):
+                started = {"run": run, "variants": variants, "targetDuration": target_duration}
+                self._going_on = False
+                self._add("started", {**started, "now": _milliseconds(at)})
+            case StreamEnded(at=at, going_on=going_on):
+                self._going_on = going_on
+                self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
+
+    @property
+    def serial(self) -> int:
+        """The number of the latest event."""
+        return self._serial
+
+    def since(self, serial: int) -> list[Message] | None:
+        """What came after an event; None when that is too long ago to tell."""
+        missed = self._serial - serial
+        if not 0 <= missed <= len(self._messages):
+            return None
+        return list(self._messages)[len(self._messages) - missed :]
+
+    def state(self, channel: Channel) -> dict[str, Any]:
+        """How everything stands, for a page that has just come."""
+        listed = {name: version.playlist for name in channel.variants if (version := channel.media(name))}
+        first = {name: getattr(playlist, "media_sequence", 0) for name, playlist in listed.items()}
+        return {
+            "state": channel.state,
+            "goingOn": self._going_on,
+            "run": channel.runs[-1] if channel.runs else None,
+            "targetDuration": channel.target_duration,
+            "now": _milliseconds(channel.clock()),
+            "segments": [
+                segment
+                for segment in self._segments
+                if segment["variant"] in first and segment["sequence"] >= first[segment["variant"]]
+            ],
+        }
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for the next event; whether it came in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self, _: web.Application | None = None) -> None:
+        """Let all readers go: the service stops."""
+        self.closing = True
+        self._changed.set()
+
+    def watch(self, registry: CollectorRegistry) -> None:
+        """Show how many read, at every scrape."""
+        readers = Gauge("broadcaster_event_readers", "Pages that are told of events", registry=registry)
+        readers.set_function(lambda: self.readers)
+        refused = Gauge(
+            "broadcaster_event_readers_refused",
+            "Pages that found no place since the start",
+            registry=registry,
+        )
+        refused.set_function(lambda: self.refused)
+
+    def _add(self, name: str, data: dict[str, Any]) -> None:
+        self._serial += 1
+        self._messages.append(Message(self._serial, name, json.dumps(data, separators=(",", ":"))))
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class Reader:
+    """One page that is told of events, until it leaves."""
+
+    def __init__(
+        self, event_stream: EventStream, response: EventSourceResponse, state: Callable[[], str]
+    ) -> None:
+        self._event_stream = event_stream
+        self._response = response
+        self._state = state
+
+    async def run(self, clock: Callable[[], datetime]) -> None:
+        """Send until the service stops. Cancelled when the page leaves."""
+        seen = await self._send_state()
+        while not self._event_stream.closing:
+            # What came while the last was sent has woken nobody.
+            if seen == self._event_stream.serial and not await self._event_stream.wait(HEARTBEAT):
+                await self._response.send(json.dumps({"now": _milliseconds(clock())}), event="time")
+            news = self._event_stream.since(seen)
+            if news is None:
+                seen = await self._send_state()
+                continue
+            for one in news:
+                await self._response.send(one.data, id=str(one.serial), event=one.name)
+                seen = one.serial
+
+    async def _send_state(self) -> int:
+        serial = self._event_stream.serial
+        await self._response.send(self._state(), id=str(serial), event="state", retry=RETRY)
+        return serial
+
+
+EVENT_STREAM = web.AppKey("EVENT_STREAM", EventStream)
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """The stream of events (WHATWG HTML, 9.2), one reader more."""
+    event_stream, channel = request.app[EVENT_STREAM], request.app[CHANNEL]
+    cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
+    if event_stream.closing or event_stream.readers >= event_stream.places:
+        event_stream.refused += 1
+        headers = {**cors, hdrs.CACHE_CONTROL: "no-store", hdrs.RETRY_AFTER: "10"}
+        return web.Response(status=503, text="Too many are listening.\n", headers=headers)
+    response = EventSourceResponse(headers=cors, sep="\n", send_timeout=SEND_TIMEOUT)
+    await response.prepare(request)
+    event_stream.readers += 1
+    try:
+        async with response:
+            state = event_stream.state
+            await Reader(event_stream, response, lambda: json.dumps(state(channel))).run(channel.clock)
+    except (ConnectionResetError, TimeoutError):
+        pass  # the page has left, or does not read
+    finally:
+        event_stream.readers -= 1
+    return response
+
+
+def _segment(event: SegmentPublished, offset: timedelta | None) -> dict[str, Any]:
+    segment = event.segment
+    return {
+        "variant": event.variant,
+        "sequence": event.sequence,
+        "run": event.run,
+        "url": segment.uri,
+        "mapUrl": segment.map_uri,
+        "duration": segment.duration.total_seconds(),
+        "programDateTime": _milliseconds(segment.program_date_time),
+        # By how much the encoder's times are ahead of ours, in milliseconds.
+        "encoderOffset": None if offset is None else round(offset.total_seconds() * 1000, 1),
+        "size": event.size,
+        "sha256": event.sha256,
+        "gap": segment.gap,
+        "noticed": _milliseconds(event.noticed),
+        "uploaded": _milliseconds(event.uploaded),
+        "published": _milliseconds(event.published),
+    }
+
+
+def _milliseconds(time: datetime | None) -> float | None:
+    return None if time is None else round(time.timestamp() * 1000, 1)

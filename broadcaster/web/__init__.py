@@ -1,9 +1,9 @@
 """What the world sees: small text over HTTP; and what the operator sees, on a listener of its own.
 
 ``playlists`` answers players, with ``directives`` and ``waiting`` for blocking reloads; ``event_stream``
-tells pages of events, ``beacon`` adds up what they report, ``tracker_socket`` lets them find each other, ``page``
-serves them. ``app`` puts the public routes together, ``operator`` the operator's; ``listener`` serves both,
-within the bounds of ``connections``; ``traffic`` counts, and ``dashboard`` shows it and the last hour's
+tells pages of events, ``beacon`` adds up what they report, ``tracker_socket`` lets them find each other,
+``page`` serves them. ``app`` puts the public routes together, ``operator`` the operator's; ``listener`` serves
+both, within the bounds of ``connections``; ``traffic`` counts, and ``dashboard`` shows it and the last hour's
 ``history``.
 """
 

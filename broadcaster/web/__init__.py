@@ -2,9 +2,9 @@
 
 ``playlists`` answers players, with ``directives`` and ``waiting`` for blocking reloads; ``event_stream``
 tells pages of events, ``beacon`` adds up what they report, ``tracker_socket`` lets them find each other,
-``page`` serves them. ``app`` puts the public routes together, ``operator`` the operator's; ``listener`` serves
-both, within the bounds of ``connections``; ``traffic`` counts, and ``dashboard`` shows it and the last hour's
-``history``.
+``page`` serves them. ``app`` puts the public routes together, ``operator`` the operator's; ``listener``
+serves both, within the bounds of ``connections``; ``traffic`` counts, and ``dashboard`` shows it and the last
+hour's ``history``.
 """
 
 from broadcaster.web.app import PublicOptions, make_public_app

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from broadcaster.hls import MediaSegment
+from broadcaster.catalog.records import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +46,16 @@ class SegmentLost:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPublished:
-    """A segment is listed. ``delay`` is seconds since it was complete on disk, None for a gap.
+    """A segment is listed, as its record says."""
 
-    ``segment`` is as it is listed; of one that became several gaps, the last.
-    """
-
-    variant: str
-    segment: MediaSegment
-    delay: float | None
-    sequence: int  # media sequence number
-    run: str  # id of the encoder run
+    segment: Segment
     published: datetime
-    noticed: datetime | None = None
-    uploaded: datetime | None = None  # None for what is not in the bucket
-    size: int = 0  # bytes
-    sha256: str | None = None
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds since it was complete on disk, None for a gap."""
+        completed = self.segment.completed
+        return (self.published - completed).total_seconds() if completed else None
 
 
 @dataclass(frozen=True, slots=True)

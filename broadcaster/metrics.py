@@ -74,10 +74,10 @@ class Metrics:
                 self._upload.labels(variant).observe(seconds)
             case SegmentLost(variant=variant):
                 self._lost.labels(variant).inc()
-            case SegmentPublished(variant=variant, delay=delay):
-                self._published.labels(variant).inc()
-                if delay is not None:
-                    self._delay.labels(variant).observe(max(delay, 0))
+            case SegmentPublished(segment=segment):
+                self._published.labels(segment.variant).inc()
+                if event.delay is not None:
+                    self._delay.labels(segment.variant).observe(max(event.delay, 0))
             case StreamStarted():
                 self._streams.inc()
 

@@ -1,10 +1,10 @@
-"""What must outlive the process, in SQLite: what is on its way, what is listed, what is to be deleted.
+"""The records of runs and segments, and the book of them that outlives the process.
 
-``records`` are the facts themselves. The book of them is the file ``journal.db``: ``database`` opens it and
-knows its schema, ``catalog`` writes, ``load`` reads it all back at a start.
+The book is the file ``journal.db``: ``database`` opens it and knows its schema, ``rows`` turns records into
+rows and back, ``catalog`` writes, and ``load`` reads it all back at a start.
 """
 
 from broadcaster.catalog.catalog import Catalog
-from broadcaster.catalog.load import PendingSegment, Recalled
+from broadcaster.catalog.records import Memory
 
-__all__ = ["Catalog", "PendingSegment", "Recalled"]
+__all__ = ["Catalog", "Memory"]

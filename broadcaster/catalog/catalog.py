@@ -1,4 +1,4 @@
-"""Writes down what happens, one transaction per event.
+"""Writes down what happens, one transaction per step.
 
 A full disk is no reason to stop a stream: what cannot be written waits in memory, in order, and ``fault``
 says so. What a killed process loses of it is the price of a full disk alone.
@@ -6,226 +6,281 @@ says so. What a killed process loses of it is the price of a full disk alone.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
 from broadcaster.catalog.database import open_database
-from broadcaster.catalog.load import Recalled, recall, to_microseconds, variants_to_text
-from broadcaster.catalog.memory import Change, PlaylistState
-from broadcaster.catalog.records import Segment
-from broadcaster.catalog.statements import (
-    COUNT_BYTES,
-    DUE,
-    FORGET_SEGMENTS,
-    INSERT_ENTRY,
-    INSERT_RUN,
-    INSERT_SEGMENT,
-    KEEP_BYTES,
-    LAST_REMOVAL,
-    REMOVE_ENTRIES,
-    REMOVE_KEYS,
-    REMOVE_MAPS,
-    STORED_BYTES,
-    Statement,
-    file_columns,
-    state_statement,
+from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
+from broadcaster.catalog.records import Listing, Memory, PlaylistState, Segment, Step
+from broadcaster.catalog.rows import (
+    Row,
+    listed_row,
+    playlist_row,
+    segment_row,
+    to_microseconds,
+    variants_to_text,
 )
 from broadcaster.errors import CatalogError
 from broadcaster.hls import Variant
 
 logger = logging.getLogger(__name__)
 
-# Published segments that are remembered per variant: enough to recognise a source's whole playlist again.
-REMEMBERED_SEGMENTS = 2000
-FORGET_EVERY = 200  # publications of a variant
+FORGET_EVERY = 200  # listings of a variant
+CHECKPOINT_EVERY = 5.0  # seconds; what is newer may be lost to a power cut
+
+T = TypeVar("T")
+Statement = tuple[str, Row]
+
+# What leaves the window has to be deleted later. What an earlier process listed in a longer playlist stays
+# readable for that one's time.
+UNLIST = """
+UPDATE segments SET step = 'unlisted', unlisted = :now, availability = max(availability, :availability),
+    delete_at = :now + max(:availability, availability, :retention)
+WHERE step = 'listed' AND variant = :variant AND number < :below
+"""
+UNLIST_GAPS = """
+DELETE FROM segments WHERE step = 'listed' AND variant = :variant AND number < :below AND key IS NULL
+"""
+# What an earlier process left, by a clock that may have been another, waits for its availability once more.
+DUE = """
+SELECT key FROM segments WHERE step = 'unlisted' AND delete_at <= :now
+    AND (unlisted >= :opened OR availability <= :here)
+ORDER BY delete_at, position LIMIT :most
+"""
+# A map goes when all the segments that need it are gone.
+DUE_MAPS = """
+SELECT map_key FROM segments WHERE map_key IS NOT NULL GROUP BY map_key
+HAVING sum(step <> 'deleted') = 0 AND max(delete_at) <= :now LIMIT :most
+"""
+FORGET = """
+DELETE FROM segments WHERE step = 'deleted' AND variant = :variant AND position <= (
+    SELECT position FROM segments WHERE variant = :variant ORDER BY position DESC LIMIT 1 OFFSET :remembered
+) AND (map_key IS NULL OR EXISTS (
+    SELECT 1 FROM segments AS later
+    WHERE later.map_key = segments.map_key AND later.position > segments.position
+))
+"""
+STORED_BYTES = """
+SELECT (SELECT coalesce(sum(size), 0) FROM segments WHERE step <> 'deleted' AND size > 0)
+    + coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'kept_bytes'), 0)
+"""
 
 
 class Catalog:
-    """The journal in ``folder``; what leaves the window is kept for ``retention`` at least.
+    """The book in ``folder``; what leaves the window is kept for ``retention`` at least, for ever if None.
 
-    ``clock`` gives the time, and must not jump: it tells what is to be deleted. What an earlier process left,
-    by a clock that may have been another, waits for its availability time once more.
-    Raises JournalError when the file cannot be used, OSError when the folder cannot be made.
+    ``clock`` gives the time, and must not jump: it tells what is to be deleted. ``stored_bytes`` is what the
+    segments in the bucket took up when it was looked at last. Inside ``async with`` a thread of its own
+    writes, so that nobody ever waits for the disk; outside, everything is written at once.
+    Raises CatalogError when the file cannot be used, OSError when the folder cannot be made.
     """
 
     def __init__(
-        self, folder: Path, clock: Callable[[], datetime], retention: timedelta | None = None
+        self, folder: Path, clock: Callable[[], datetime], retention: timedelta | None = timedelta()
     ) -> None:
+        self.fault: str | None = None
         self._clock = clock
         self._opened = clock()
-        self._retention = to_microseconds(retention or timedelta())
-        self.fault: str | None = None
+        self._retention = None if retention is None else to_microseconds(retention)
         self._path = folder / "journal.db"
         folder.mkdir(parents=True, exist_ok=True)
         self._connection = open_database(self._path)
-        self._connection.executescript(COUNT_BYTES)
-        self._earlier = int(self._connection.execute(LAST_REMOVAL).fetchone()[0])
         self._unsaved: deque[list[Statement]] = deque()  # one transaction each
-        self._publications: Counter[str] = Counter()
+        self._listings: Counter[str] = Counter()
+        self._checkpoint_at = time.monotonic()
+        self._thread: ThreadPoolExecutor | None = None
+        self._writing: asyncio.Task[None] | None = None  # the latest
+        if retention is None:
+            self._write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted'", {}))
+        self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
 
     def close(self) -> None:
         """Write what can still be written and close the file."""
         try:
-            self.save()
+            self._write(("DELETE FROM facts WHERE name = 'boot'", {}))  # it is closed in order
         finally:
             self._connection.close()
 
-    def recall(self) -> Recalled:
-        """Return everything that an earlier process left."""
+    async def __aenter__(self) -> Self:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalog")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        thread, self._thread = self._thread, None
+        if thread:
+            await asyncio.to_thread(thread.shutdown)
+
+    def load(self) -> Memory:
+        """Return everything that an earlier process left; raises CatalogError."""
         try:
-            return recall(self._connection)
+            if raise_numbers(self._connection):
+                logger.warning("the machine was not shut down in order: numbers go on with a margin")
+            memory = load(self._connection)
         except (sqlite3.Error, LookupError, ValueError, TypeError, ArithmeticError) as error:
             raise CatalogError(
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
+        self._write(_fact("boot", boot_id()))
+        return memory
 
-    def discovered(self, segment: Segment, key: str) -> None:
+    def knows(self, key: str) -> bool:
+        """Whether that was ever the key of a segment's object, or of its EXT-X-MAP's."""
+        query = "SELECT 1 FROM segments WHERE key = :key OR map_key = :key"
+        return self._connection.execute(query, {"key": key}).fetchone() is not None
+
+    def noticed(self, segment: Segment) -> None:
         """A segment is on its way."""
-        run = segment.run
-        self._write(
-            (INSERT_RUN, (run.number, run.id, run.identity)),
-            (
-                INSERT_SEGMENT,
-                (
-                    key,
-                    segment.variant,
-                    run.number,
-                    segment.sequence,
-                    segment.uri,
-                    segment.name,
-                    to_microseconds(segment.duration),
-                    to_microseconds(segment.program_date_time),
-                    segment.target_duration,
-                    segment.independent,
-                    to_microseconds(segment.noticed),
-                    *file_columns(segment.file)[1:],
-                    segment.fault,
-                    *file_columns(segment.map_file),
-                ),
-            ),
-        )
+        self._write(_run(segment), _insert(segment_row(segment, Step.NOTICED), "DO NOTHING"))
 
-    def published(
+    def stored(self, segment: Segment) -> None:
+        """The bucket has it, or it is lost."""
+        self._write(_save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
+
+    def listed(
         self,
-        changes: Sequence[Change],
+        listings: Sequence[Listing],
         retired: Sequence[PlaylistState] = (),
         availability: timedelta = timedelta(),
+        *,
+        then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Remember all of it or nothing (a channel's Ledger)."""
+        """Remember all of it or nothing, and ``then`` show it, in the order of calls.
+
+        ``retired`` playlists have ended, or, no longer current, list nothing any more: that stays readable
+        for ``availability``.
+        """
         statements: list[Statement] = []
-        for change in changes:
-            statements += self._change_statements(change)
-            variant = change.state.variant
-            self._publications[variant] += 1
-            if self._publications[variant] % FORGET_EVERY == 0:
-                statements.append((FORGET_SEGMENTS, (variant, variant, REMEMBERED_SEGMENTS)))
+        for listing in listings:
+            statements += self._listing(listing)
+            variant = listing.segment.variant
+            self._listings[variant] += 1
+            if self._listings[variant] % FORGET_EVERY == 0:
+                statements.append((FORGET, {"variant": variant, "remembered": REMEMBERED}))
         for state in retired:
-            statements.append(state_statement(state))
+            statements.append(_replace("playlists", playlist_row(state)))
             if not state.current:
-                statements += self._removal_statements(state.variant, state.next_media_sequence, availability)
-        self._write(*statements)
+                statements += self._unlist(state.variant, state.next_media_sequence, availability)
+        self._write(*statements, then=then)
 
-    def listed(self, variants: Sequence[Variant]) -> None:
-        """Remember what is told of the variants (a Ledger)."""
-        self._write(("INSERT OR REPLACE INTO facts VALUES ('variants', ?)", (variants_to_text(variants),)))
+    def described(self, variants: Sequence[Variant]) -> None:
+        """Remember what is told of the variants."""
+        self._write(_fact("variants", variants_to_text(variants)))
 
-    def removals(self, most: int) -> list[str]:
-        """Keys that left the window, oldest first."""
-        return self._keys("SELECT key FROM removals ORDER BY position LIMIT ?", (most,))
+    def prefixes(self, prefix: str) -> tuple[str, ...]:
+        """Remember this prefix; returns all that keys in this book have ever begun with."""
+        row = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
+        known = dict.fromkeys([*(row[0].split() if row else ()), prefix])
+        self._write(_fact("prefixes", " ".join(known)))
+        return tuple(known)
 
-    def due(self, most: int) -> list[str]:
-        """Keys that have to be deleted now, oldest first."""
-        now, here = self._clock(), to_microseconds(self._clock() - self._opened)
-        return self._keys(DUE, (to_microseconds(now), self._earlier, here, most))
+    async def due(self, most: int) -> list[str]:
+        """Keys of objects that have to be deleted now, oldest first."""
+        return await self._in_thread(partial(self._due, most))
 
-    def _keys(self, query: str, values: Sequence[int]) -> list[str]:
+    async def deleted(self, keys: Iterable[str]) -> None:
+        """These objects are gone."""
+        for key in keys:
+            self._unsaved.append(
+                [
+                    ("UPDATE segments SET step = 'deleted' WHERE key = :key", {"key": key}),
+                    ("UPDATE segments SET map_key = NULL WHERE map_key = :key", {"key": key}),
+                ]
+            )
+        await self._in_thread(self._flush)
+
+    async def postponed(self, keys: Iterable[str], by: timedelta) -> None:
+        """These could not be deleted: they are due again later."""
+        at = to_microseconds(self._clock() + by)
+        update = "UPDATE segments SET delete_at = :at WHERE key = :key OR map_key = :key AND step = 'deleted'"
+        self._unsaved.append([(update, {"at": at, "key": key}) for key in keys])
+        await self._in_thread(self._flush)
+
+    def save(self) -> None:
+        """Write what could not be written before; now and then, see to it that all is on the disk."""
+        now = time.monotonic()
         if self._unsaved:
-            return []  # what was deleted lately may be among them, and could not be crossed out
+            self._write()
+        elif self._thread and now - self._checkpoint_at > CHECKPOINT_EVERY:
+            self._checkpoint_at = now
+            self._thread.submit(self._checkpoint)
+
+    async def written(self) -> None:
+        """Wait until all that was told before has been written, or was tried to be, and shown."""
+        if self._writing:
+            await asyncio.shield(self._writing)
+
+    def _listing(self, listing: Listing) -> list[Statement]:
+        segment, playlist, added = listing.segment, listing.playlist, listing.added
+        statements = [
+            _run(segment),
+            (
+                "UPDATE runs SET shift = :shift WHERE number = :number",
+                {"number": segment.run.number, "shift": to_microseconds(listing.shift)},
+            ),
+            _replace("playlists", playlist_row(playlist)),
+        ]
+        discontinuity = playlist.current_discontinuity - sum(one.discontinuity for _, one, _ in added)
+        row = segment_row(segment, Step.LISTED) | {"availability": to_microseconds(listing.availability)}
+        gap = {"variant": segment.variant, "fault": segment.fault or "nothing came"}
+        for place, (number, one, independent) in enumerate(added, 1):
+            discontinuity += one.discontinuity
+            line = listed_row(number, one, discontinuity) | {"independent": independent}
+            own = place == len(added)
+            statements.append(_save(row | line) if own else _insert(gap | line))
+        return statements + self._unlist(segment.variant, playlist.media_sequence, listing.availability)
+
+    def _unlist(self, variant: str, below: int, availability: timedelta) -> list[Statement]:
+        values = {
+            "variant": variant,
+            "below": below,
+            "now": to_microseconds(self._clock()),
+            "availability": to_microseconds(availability),
+            "retention": self._retention,  # with none, the time to delete it is none
+        }
+        return [(UNLIST_GAPS, values), (UNLIST, values)]
+
+    def _due(self, most: int) -> list[str]:
         try:
-            return [key for (key,) in map(tuple, self._connection.execute(query, values))]
+            self._flush()
+            if self._unsaved:
+                return []  # what was deleted lately may be among them, and could not be crossed out
+            self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
+            now = self._clock()
+            values = {
+                "now": to_microseconds(now),
+                "opened": to_microseconds(self._opened),
+                "here": to_microseconds(now - self._opened),
+                "most": most,
+            }
+            keys = [row[0] for row in self._connection.execute(DUE, values)]
+            return keys or [row[0] for row in self._connection.execute(DUE_MAPS, values)]
         except sqlite3.OperationalError as error:
             logger.warning("the journal cannot be read, nothing is deleted now: %s", error)
             return []
 
-    def postponed(self, keys: Sequence[str], by: timedelta) -> None:
-        """These could not be deleted: they are due again later."""
-        at = to_microseconds(self._clock() + by)
-        self._write(*(("UPDATE removals SET delete_at = ? WHERE key = ?", (at, key)) for key in keys))
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def prefixes(self, prefix: str) -> tuple[str, ...]:
-        """Remember this prefix; returns all that keys of this journal have ever begun with."""
-        row = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
-        known = dict.fromkeys([*(row[0].split() if row else ()), prefix])
-        self._write(("INSERT OR REPLACE INTO facts VALUES ('prefixes', ?)", (" ".join(known),)))
-        return tuple(known)
-
-    def removed(self, keys: Sequence[str], *, kept: bool = False) -> None:
-        """Forget these objects: they are deleted, or kept for ever."""
-        keeping: list[Statement] = [(KEEP_BYTES, (key,)) for key in keys] if kept else []
-        self._write(*keeping, *(("DELETE FROM removals WHERE key = ?", (key,)) for key in keys))
-
-    @property
-    def stored_bytes(self) -> int:
-        """What the segments in the bucket take up, as far as this journal goes back."""
-        try:
-            return int(self._connection.execute(STORED_BYTES).fetchone()[0])
-        except sqlite3.OperationalError:
-            return 0  # it is said elsewhere that the journal cannot be read
-
-    def save(self) -> None:
-        """Try again to write what could not be written."""
-        if self._unsaved:
-            self._flush()
-
-    def _change_statements(self, change: Change) -> list[Statement]:
-        state = change.state
-        statements: list[Statement] = [
-            (INSERT_RUN, (change.run.number, change.run.id, change.run.identity)),
-            (
-                "UPDATE runs SET shift = ? WHERE number = ?",
-                (to_microseconds(change.shift), change.run.number),
-            ),
-            ("UPDATE segments SET state = 'published' WHERE key = ?", (change.key,)),
-            state_statement(state),
-        ]
-        for index, (number, segment, independent) in enumerate(change.added):
-            time = segment.program_date_time
-            entry = (
-                state.variant,
-                number,
-                change.key,
-                change.map_key,
-                segment.uri,
-                to_microseconds(segment.duration),
-                None if time is None else to_microseconds(time),
-                segment.discontinuity,
-                segment.map_uri,
-                segment.gap,
-                independent,
-                0 if index else change.size,  # one object, of however many entries
-                to_microseconds(change.availability),
-            )
-            statements.append((INSERT_ENTRY, entry))
-        return statements + self._removal_statements(state.variant, state.media_sequence, change.availability)
-
-    def _removal_statements(self, variant: str, below: int, availability: timedelta) -> list[Statement]:
-        values = (
-            variant,
-            below,
-            to_microseconds(self._clock()),
-            to_microseconds(availability),
-            self._retention,
-        )
-        return [(REMOVE_KEYS, values), (REMOVE_MAPS, values), (REMOVE_ENTRIES, (variant, below))]
-
-    def _write(self, *statements: Statement) -> None:
+    def _write(self, *statements: Statement, then: Callable[[], None] = lambda: None) -> None:
         if statements:
             self._unsaved.append(list(statements))
+        if self._thread is None:
             self._flush()
+            then()
+        else:
+            flushed = asyncio.get_running_loop().run_in_executor(self._thread, self._flush)
+            self._writing = asyncio.create_task(_after(flushed, then), name="catalog")
 
     def _flush(self) -> None:
         try:
@@ -254,3 +309,44 @@ class Catalog:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+    def _checkpoint(self) -> None:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.OperationalError:
+            return  # the next transaction will say so
+
+
+async def _after(flushed: Awaitable[None], then: Callable[[], None]) -> None:
+    await flushed
+    then()
+
+
+def _insert(row: dict[str, Any], conflict: str = "") -> Statement:
+    names = ", ".join(row)
+    places = ", ".join(f":{name}" for name in row)
+    on_conflict = f" ON CONFLICT (key) {conflict}" if conflict else ""
+    return f"INSERT INTO segments ({names}) VALUES ({places}){on_conflict}", row  # noqa: S608 - our own names
+
+
+def _save(row: Row) -> Statement:
+    """A step of a segment: its row as it is now."""
+    return _insert(row, "DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in row))
+
+
+def _replace(table: str, row: Row) -> Statement:
+    names = ", ".join(f'"{name}"' for name in row)
+    places = ", ".join(f":{name}" for name in row)
+    return f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})", row  # noqa: S608 - our own names
+
+
+def _fact(name: str, value: str) -> Statement:
+    return _replace("facts", {"name": name, "value": value})
+
+
+def _run(segment: Segment) -> Statement:
+    run = segment.run
+    return (
+        "INSERT OR IGNORE INTO runs (number, id, identity) VALUES (:number, :id, :identity)",
+        {"number": run.number, "id": run.id, "identity": run.identity},
+    )

@@ -94,6 +94,89 @@ MIGRATIONS = (
     UPDATE removals SET delete_at = removed + availability;
     CREATE INDEX due_removals ON removals (delete_at);
     """,
+    # One row for a segment, whose facts were in three tables; one without a key is a gap of its playlist.
+    """
+    ALTER TABLE segments RENAME TO old;
+    DROP INDEX pending_segments;
+    DROP INDEX segments_of_variant;
+    CREATE TABLE segments (
+        position INTEGER PRIMARY KEY,
+        step TEXT NOT NULL CHECK (step IN ('noticed', 'stored', 'lost', 'listed', 'unlisted', 'deleted')),
+        key TEXT UNIQUE,
+        map_key TEXT,
+        variant TEXT NOT NULL,
+        run INTEGER REFERENCES runs (number),
+        sequence INTEGER,
+        uri TEXT,
+        name TEXT,
+        duration INTEGER,
+        program_date_time INTEGER,
+        target_duration INTEGER,
+        independent INTEGER NOT NULL DEFAULT 1,
+        noticed INTEGER,
+        path TEXT,
+        file_size INTEGER,
+        modified_ns INTEGER,
+        inode INTEGER NOT NULL DEFAULT 0,
+        map_name TEXT,
+        map_path TEXT,
+        map_size INTEGER,
+        map_modified_ns INTEGER,
+        map_inode INTEGER NOT NULL DEFAULT 0,
+        fault TEXT,
+        url TEXT NOT NULL DEFAULT '',
+        map_url TEXT,
+        size INTEGER NOT NULL DEFAULT 0,
+        sha256 TEXT,
+        uploaded INTEGER,
+        number INTEGER,
+        discontinuity INTEGER,
+        time INTEGER,
+        availability INTEGER NOT NULL DEFAULT 0,
+        unlisted INTEGER,
+        delete_at INTEGER
+    ) STRICT;
+    INSERT INTO segments (
+        position, step, key, map_key, variant, run, sequence, uri, name, duration, program_date_time,
+        target_duration, independent, noticed, path, file_size, modified_ns, map_name, map_path, map_size,
+        map_modified_ns, fault
+    )
+    SELECT position, iif(state = 'pending', 'noticed', 'deleted'), key,
+        iif(state = 'pending', rtrim(key, replace(key, '/', '')) || map_name, NULL), variant, run, sequence,
+        uri, name, duration, time, target_duration, independent, noticed, path, size, modified_ns, map_name,
+        map_path, map_size, map_modified_ns, fault
+    FROM old;
+    INSERT INTO segments (
+        step, key, map_key, variant, duration, independent, fault, url, map_url, size, number, discontinuity,
+        time, availability
+    )
+    SELECT 'listed', iif(number = max(number) OVER same, key, NULL),
+        iif(number = max(number) OVER same, map_key, NULL), entries.variant, duration, independent,
+        iif(gap, 'was lost', NULL), uri, map_uri, max(size) OVER same, number,
+        playlists.discontinuity_sequence + sum(discontinuity) OVER earlier, time, availability
+    FROM entries JOIN playlists USING (variant)
+    WHERE true
+    WINDOW same AS (PARTITION BY entries.variant, key),
+        earlier AS (PARTITION BY entries.variant ORDER BY number)
+    ORDER BY number
+    ON CONFLICT (key) DO UPDATE SET step = 'listed', map_key = excluded.map_key, duration = excluded.duration,
+        fault = excluded.fault, url = excluded.url, map_url = excluded.map_url, size = excluded.size,
+        number = excluded.number, discontinuity = excluded.discontinuity, time = excluded.time,
+        availability = excluded.availability;
+    INSERT INTO segments (step, key, variant, size, availability, unlisted, delete_at)
+    SELECT 'unlisted', key, '', size, availability, removed, delete_at FROM removals WHERE true
+    ON CONFLICT (key) DO UPDATE SET step = 'unlisted', size = excluded.size,
+        availability = excluded.availability, unlisted = excluded.unlisted, delete_at = excluded.delete_at;
+    DROP TABLE old;
+    DROP TABLE entries;
+    DROP TABLE removals;
+    CREATE INDEX segments_of_variant ON segments (variant, position);
+    CREATE INDEX pending_segments ON segments (position) WHERE step IN ('noticed', 'stored', 'lost');
+    CREATE UNIQUE INDEX listed_segments ON segments (variant, number) WHERE step = 'listed';
+    CREATE INDEX due_segments ON segments (delete_at) WHERE step = 'unlisted';
+    CREATE INDEX stored_segments ON segments (step, size) WHERE size > 0;
+    CREATE INDEX maps ON segments (map_key, step, delete_at) WHERE map_key IS NOT NULL;
+    """,
 )
 
 
@@ -103,7 +186,9 @@ def open_database(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3
     Raises JournalError for a file that is not ours, is broken, is of a newer version, or is in use.
     """
     try:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT)
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
+        )
         try:
             _prepare(connection, path, migrations)
         except BaseException:
@@ -134,7 +219,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
         raise sqlite3.DatabaseError(" ".join(verdict.split()))
     # Nothing was written so far: what is not ours, or broken, stays as it is.
     connection.execute("PRAGMA journal_mode = WAL")
-    # In WAL mode NORMAL survives a killed process whole, and a power cut as of the last checkpoint.
+    # In WAL mode NORMAL survives a killed process whole, and a power cut as of the last checkpoint, of which
+    # there is one every few seconds.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("BEGIN EXCLUSIVE")
     if not tables:  # a start on a full disk must not need to write

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+
+from broadcaster.hls import MediaSegment, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +43,115 @@ class SourceFile:
         """When the file was finished."""
         return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
 
+    def is_unchanged(self, path: Path | None = None) -> bool:
+        """Whether it is still there as it was, or, of another link to it, whether that is."""
+        try:
+            status = (path or self.path).stat()
+        except OSError:
+            return False
+        same = self.inode in (0, status.st_ino) or path is not None
+        return same and (status.st_size, status.st_mtime_ns) == (self.size, self.modified_ns)
+
+
+class Step(StrEnum):
+    """How far a segment has come."""
+
+    NOTICED = "noticed"  # finished, and kept in the spool if that could be done
+    STORED = "stored"  # the bucket has it
+    LOST = "lost"  # it never will: a gap
+    LISTED = "listed"  # viewers are told of it
+    UNLISTED = "unlisted"  # they are told no more; to be deleted at its time, or kept
+    DELETED = "deleted"
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment that a source playlist lists, in its turn, each once.
+    """A segment, in its turn, from the moment it is noticed until its object is deleted.
 
-    ``file`` is None when the segment is broken or never came; ``fault`` then says why.
+    Each step fills in what it has found out, in a copy, which takes the place of the one before.
     """
 
+    # Noticed: what the source says of it.
     variant: str
     run: Run
     sequence: int  # media sequence number in the source playlist
     uri: str  # as the source playlist has it
     name: str
     duration: timedelta
-    program_date_time: datetime
+    program_date_time: datetime  # by the encoder's clock
     target_duration: int  # seconds, of the source playlist
     independent: bool  # the source playlist has EXT-X-INDEPENDENT-SEGMENTS
     noticed: datetime
-    file: SourceFile | None
-    fault: str | None = None
+    file: SourceFile | None = None  # None when it is broken or never came
+    fault: str | None = None  # why it is a gap
     map_file: SourceFile | None = None  # EXT-X-MAP
+    key: str = ""  # of its object, used by no other
+    map_key: str | None = None  # of its EXT-X-MAP's object
+    # Stored, or lost.
+    url: str = ""
+    map_url: str | None = None
+    size: int = 0  # bytes in the bucket
+    sha256: str | None = None  # hexadecimal; None for what an earlier process uploaded
+    uploaded: datetime | None = None  # when the bucket confirmed it
+    # Listed. Of one that is too long, and became several gaps, the last.
+    number: int = 0  # media sequence number
+    time: datetime | None = None  # as viewers are told
+
+    @property
+    def gap(self) -> bool:
+        """Whether there is nothing of it to be seen."""
+        return self.fault is not None
+
+    @property
+    def completed(self) -> datetime | None:
+        """When its file was finished; None for a gap."""
+        return self.file.modified if self.file and not self.gap else None
+
+    @property
+    def media(self) -> MediaSegment:
+        """As a playlist has it, by the encoder's clock."""
+        return MediaSegment(
+            uri=self.url,
+            duration=self.duration,
+            map_uri=None if self.gap else self.map_url,
+            program_date_time=self.program_date_time,
+            gap=self.gap,
+        )
+
+
+Listed = tuple[int, MediaSegment, bool]  # media sequence number, segment, whether it is independent
+
+
+@dataclass(frozen=True, slots=True)
+class PlaylistState:
+    """Where one variant's playlist stands, apart from the segments it lists."""
+
+    variant: str
+    current: bool  # False: of an earlier stream, kept because its numbers must never fall
+    target_duration: int  # seconds
+    media_sequence: int  # of the first segment listed
+    next_media_sequence: int
+    discontinuity_sequence: int  # before the first segment listed
+    current_discontinuity: int  # of the newest segment
+    ended: bool
+    peak_bandwidth: int  # bits per second, measured
+    end: datetime | None = None  # of the newest segment there ever was
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What listing one segment did to its playlist, to be remembered before anybody can see it.
+
+    ``added`` are the segment's own line, the last, and the gaps that come before it. Segments below
+    ``playlist.media_sequence`` are no longer listed; they have to stay readable for ``availability``, the
+    duration of the longest playlist plus their own (§6.2.2).
+    """
+
+    segment: Segment
+    playlist: PlaylistState
+    added: Sequence[Listed]
+    availability: timedelta
+    shift: timedelta  # of the run's times
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +170,22 @@ class SourceMemory:
 
     runs: tuple[Run, ...] = ()
     positions: dict[str, SourcePosition] = field(default_factory=dict)  # by variant
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMemory:
+    """Everything that an earlier process served."""
+
+    playlists: Sequence[tuple[PlaylistState, Sequence[Listed]]] = ()
+    variants: Sequence[Variant] = ()  # what the source's multivariant playlist said of them
+    shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
+    runs: Sequence[str] = ()  # ids of the latest, newest last
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything that an earlier process left."""
+
+    source: SourceMemory
+    channel: ChannelMemory
+    pending: Sequence[Segment]  # on their way, in order

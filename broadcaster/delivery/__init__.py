@@ -1,12 +1,12 @@
-"""The way of a segment, from the source to the channel.
+"""The way of a segment, from the source to the channel, and out of the bucket in the end.
 
-``flow`` keeps the order, ``lane`` is one variant's way, ``transfer`` decides what becomes of a segment,
-``uploader`` gets one file into the bucket, ``departure`` judges whether the encoder has left for good, and
-``neighbours`` says what they need of others.
+``pipeline`` keeps the order, of what is ``in_flight``; ``spool`` keeps the bytes, ``transfer`` decides what
+becomes of a segment, ``uploader`` gets one file into the bucket, in its ``turns``. ``balance`` tells whether
+the uplink carries the stream, ``departure`` whether the encoder has left for good. ``sweeper`` deletes, and
+``mirror`` writes the playlists into the bucket too.
 """
 
-from broadcaster.delivery.flow import Pipeline
-from broadcaster.delivery.lane import map_key_of
+from broadcaster.delivery.pipeline import Pipeline
 from broadcaster.delivery.uploader import Uploader
 
-__all__ = ["Pipeline", "Uploader", "map_key_of"]
+__all__ = ["Pipeline", "Uploader"]

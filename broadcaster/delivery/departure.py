@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from broadcaster.delivery.neighbours import Encoder
+from typing import Protocol
 
 FLUSH = 1.5  # seconds in which the last segments are found after their encoder has gone
+
+
+class Encoder(Protocol):
+    """What is known of the encoder from elsewhere."""
+
+    @property
+    def connected(self) -> bool | None:
+        """Whether it is connected; None while that is not known."""
+
+    @property
+    def disconnected_since(self) -> float | None:
+        """Since when it is known to have gone (monotonic); None while it is not."""
+
+    def ask(self) -> None:
+        """Find out soon whether it is still connected."""
 
 
 def has_left(encoder: Encoder | None, grace: float | None, last_segment: float, now: float) -> bool:

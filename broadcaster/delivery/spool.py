@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+UNFINISHED = ".part"
 NOT_LINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}
 
 
@@ -26,18 +27,20 @@ class Spool:
         self._sizes: dict[Path, int] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def resume(self, keys: Iterable[str]) -> None:
-        """Take over what an earlier process kept under these keys, and remove everything else."""
-        for key in keys:
-            path = self._folder / key
-            if path.is_file():
-                self._note(path)
+    def resume(self, keys: Iterable[str]) -> list[str]:
+        """Take over what an earlier process kept; returns the keys of what is there and not among these."""
+        known, others = set(keys), []
         for path in sorted(self._folder.rglob("*"), reverse=True):  # files before their folders
             if path.is_dir() and not path.is_symlink():
                 if not any(path.iterdir()):
                     path.rmdir()
-            elif path not in self._sizes:
+            elif path.is_symlink() or path.name.endswith(UNFINISHED) or not path.stat().st_size:
                 path.unlink()
+            else:
+                self._note(path)
+                key = path.relative_to(self._folder).as_posix()
+                others += [] if key in known else [key]
+        return others
 
     @property
     def free(self) -> float:
@@ -75,11 +78,7 @@ class Spool:
     def drop(self, kept: Path) -> None:
         """Let go of a file: the bucket has it, or it is given up."""
         kept.unlink(missing_ok=True)
-        self.size -= self._sizes.pop(kept, 0)
-        try:
-            kept.parent.rmdir()  # the last one of a variant in its run
-        except OSError:
-            return
+        self.size -= self._sizes.pop(kept, 0)  # its folder stays: the next one may just be on its way there
 
     def _note(self, kept: Path) -> None:
         self.size -= self._sizes.get(kept, 0)
@@ -88,11 +87,21 @@ class Spool:
 
 
 def _copy(file: Path, kept: Path) -> None:
-    """Copy under another name first, so that a killed process leaves no half segment under its key."""
-    unfinished = kept.with_name(kept.name + ".part")
+    """Copy under another name first: neither a killed process nor a power cut leaves half a segment."""
+    unfinished = kept.with_name(kept.name + UNFINISHED)
     try:
         shutil.copy2(file, unfinished)
+        _sync(unfinished, os.O_RDONLY)
         unfinished.replace(kept)
+        _sync(kept.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from broadcaster.catalog import Catalog
 from broadcaster.errors import ObjectsNotDeleted, StorageError
 
 logger = logging.getLogger(__name__)
@@ -28,34 +29,14 @@ class Deleter(Protocol):
         """Delete them all within ``deadline`` seconds; raises StorageError, ObjectsNotDeleted of some."""
 
 
-class RemovalList(Protocol):
-    """What has to be deleted."""
-
-    def removals(self, most: int) -> list[str]:
-        """Return keys that left the window, oldest first."""
-
-    def due(self, most: int) -> list[str]:
-        """Return those that have to be deleted now, oldest first."""
-
-    def removed(self, keys: Sequence[str], *, kept: bool = False) -> None:
-        """Forget them: they are deleted, or kept for ever."""
-
-    def postponed(self, keys: Sequence[str], by: timedelta) -> None:
-        """They cannot be deleted now."""
-
-    def prefixes(self, prefix: str) -> tuple[str, ...]:
-        """Remember the prefix; return all there ever were."""
-
-
 class Sweeper:
-    """Deletes objects below ``prefix``, or one that it was before, and no others; unless they are kept."""
+    """Deletes objects below ``prefix``, or one that it was before, and no others."""
 
-    def __init__(self, store: Deleter, catalog: RemovalList, *, prefix: str, kept: bool) -> None:
+    def __init__(self, store: Deleter, catalog: Catalog, *, prefix: str) -> None:
         self.deleted = 0
         self._store = store
         self._catalog = catalog
         self._prefixes = tuple(f"{one}/" for one in catalog.prefixes(prefix))
-        self._kept = kept
         self._failing = False
 
     async def run(self) -> None:
@@ -66,13 +47,8 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Delete all that is due. What fails is tried again: a request at the next sweep, an object later."""
-        if self._kept:
-            while keys := self._catalog.removals(BATCH):
-                self._catalog.removed(keys, kept=True)
-                await asyncio.sleep(0)
-            return
         complaint = None
-        while keys := self._catalog.due(BATCH):
+        while keys := await self._catalog.due(BATCH):
             ours = [key for key in keys if key.startswith(self._prefixes)]
             refused: frozenset[str] = frozenset()
             try:
@@ -85,8 +61,8 @@ class Sweeper:
                 complaint = f"{len(ours)} objects cannot be deleted now: {error}"
                 break
             self.deleted += len(ours) - len(refused)
-            self._catalog.postponed([key for key in keys if key in refused], SET_ASIDE)
-            self._catalog.removed([key for key in keys if key not in refused])
+            await self._catalog.postponed([key for key in keys if key in refused], SET_ASIDE)
+            await self._catalog.deleted([key for key in keys if key not in refused])
         if complaint and not self._failing:
             logger.warning("%s", complaint)
         self._failing = complaint is not None

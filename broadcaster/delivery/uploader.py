@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 FIRST_PAUSE, MAX_PAUSE = 0.2, 10.0  # seconds between attempts; doubled each time, of which a random part
 REFUSED_PAUSE = 15.0  # seconds
+REFUSALS = 3  # of one object, while others are taken: it is not going to be
 DEADLINE = 10.0  # seconds for a question to the bucket
 FRESH = 5.0  # seconds; a file finished just now is in memory, and reading it is faster than changing threads
 LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
@@ -84,6 +85,7 @@ class Uploader:
         self._turns = Turns()
         self._recovered = asyncio.Event()
         self._last_logged = 0.0
+        self._taken = 0  # attempts that succeeded
 
     @property
     def sent(self) -> int:
@@ -99,7 +101,8 @@ class Uploader:
         """Return what the bucket has, once it has confirmed the file, in the turn of ``segment``.
 
         ``look_first`` asks whether the bucket has it already, whole, before it is sent.
-        Raises OSError when the file cannot be read; failures of the bucket are tried again.
+        Raises OSError when the file cannot be read, StorageRefused when the bucket takes others but not
+        this one; its other failures are tried again.
         """
 
         async def attempt() -> Stored:
@@ -129,15 +132,22 @@ class Uploader:
         return await self._insist(segment, attempt) == size
 
     async def _insist(self, segment: Segment, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Make the attempt until the bucket does its part. A body is in memory only while it has its turn."""
-        pause = FIRST_PAUSE
+        """Make the attempt until the bucket does its part. A body is in memory only while it has its turn.
+
+        Raises StorageRefused when it goes on refusing this one, and takes others meanwhile.
+        """
+        pause, refusals, taken = FIRST_PAUSE, 0, self._taken
         while True:
             async with self._turns.turn(segment):
                 try:
                     result = await attempt()
                 except StorageError as error:
                     fault = self._note_failure(segment.variant, error)
+                    refusals += fault.permanent
+                    if refusals >= REFUSALS and self._taken > taken:
+                        raise
                 else:
+                    self._taken += 1
                     self._clear_fault()
                     return result
             await self._sleep(REFUSED_PAUSE if fault.permanent else random.uniform(0, pause))  # noqa: S311

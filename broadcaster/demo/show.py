@@ -69,9 +69,9 @@ class _Progress:
             case StreamStarted(variants=variants):
                 _say(f"metrics at {self._admin_address}/metrics")
                 _say(f"live with {len(variants)} variant(s); Ctrl-C ends it. Open:\n\n    {self._address}/\n")
-            case SegmentPublished(delay=delay):
+            case SegmentPublished():
                 self._published += 1
-                self._delays += [] if delay is None else [delay]
+                self._delays += [] if event.delay is None else [event.delay]
 
     async def report(self) -> None:
         while True:

@@ -1,12 +1,13 @@
 """The live state of all variants.
 
-``start_gate`` waits for all variants of a new stream, ``outgrown`` tells why playlists cannot go on,
-``timeline`` keeps times in order, ``snapshot`` makes the bytes that are served, ``variant_playlist`` is one
-variant's playlist, and ``channel`` decides when a stream begins, what is listed, and when it is over.
+``state`` is where the stream stands and what moves it, ``start_gate`` waits for all variants of a new stream,
+``outgrown`` tells why playlists cannot go on, ``playlists`` are what is listed, ``timeline`` keeps times in
+order, ``snapshot`` makes the bytes that are served, and ``channel`` moves it all.
 """
 
-from broadcaster.live.channel import Channel, State
+from broadcaster.live.channel import Channel
 from broadcaster.live.snapshot import Rendered, Snapshot
+from broadcaster.live.state import State
 
 __all__ = [
     "Channel",

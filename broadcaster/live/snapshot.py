@@ -29,15 +29,19 @@ class Snapshot:
     """One version of a playlist: what is served until another takes its place.
 
     Nothing is rendered before somebody asks for it: of a long window, most want the delta update alone.
-    ``target_duration`` is in seconds, ``modified`` the wall time of the publication. Where a version waits
+    ``modified`` is the wall time of the publication, ``target_duration`` in seconds. Where a version waits
     for the next one, ``superseded`` is set as soon as that is there.
     """
 
     def __init__(
-        self, playlist: MediaPlaylist | MultivariantPlaylist, target_duration: int, modified: datetime
+        self,
+        playlist: MediaPlaylist | MultivariantPlaylist,
+        modified: datetime,
+        target_duration: int | None = None,
     ) -> None:
         self.playlist = playlist
-        self.target_duration = target_duration
+        own = playlist.target_duration if isinstance(playlist, MediaPlaylist) else None
+        self.target_duration = own or target_duration or 1
         self.modified = modified
         self.superseded = asyncio.Event()
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from broadcaster.catalog.memory import Publication
+from broadcaster.catalog.records import Segment
 from broadcaster.hls import rounded_seconds
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live.outgrown import LONGEST_ROOM
@@ -18,22 +18,22 @@ PATIENCE_TARGET_DURATIONS = 2  # how long to wait for a multivariant playlist th
 class StartGate:
     """The segments that wait for their siblings, by variant, in order."""
 
-    held: dict[str, list[Publication]] = field(default_factory=dict)
+    held: dict[str, list[Segment]] = field(default_factory=dict)
     expected: Counter[str] = field(default_factory=Counter)  # segments on their way, by variant
     rest: float = 0  # seconds for which the finished playlists have to be there before
     room: int = 0  # seconds that TARGETDURATION has to leave for segments
     dropped: set[str] = field(default_factory=set)  # variants that bring nothing any more
     since: float | None = None  # monotonic
 
-    def add(self, publication: Publication) -> None:
+    def add(self, segment: Segment) -> None:
         """Another segment waits."""
-        self.held.setdefault(publication.variant, []).append(publication)
+        self.held.setdefault(segment.variant, []).append(segment)
 
     @property
-    def publications(self) -> list[Publication]:
+    def segments(self) -> list[Segment]:
         """All that wait; the segments of a run before those of the next, as a timeline wants them."""
-        everything = (publication for publications in self.held.values() for publication in publications)
-        return sorted(everything, key=lambda publication: publication.run.number)
+        everything = (segment for segments in self.held.values() for segment in segments)
+        return sorted(everything, key=lambda segment: segment.run.number)
 
     def is_due(self, source: VariantsListed, known: AbstractSet[str], now: float | None = None) -> bool:
         """Whether to go live: everybody is there, or it has taken too long by now (monotonic, seconds).
@@ -62,6 +62,6 @@ class StartGate:
 
     def _seen_target_duration(self, configured: int | None) -> int:
         # The encoder rounds up what it announces: that is the room to spare.
-        announced = configured or max(one.target_duration for one in self.publications)
-        longest = max(one.segment.duration for one in self.publications)
+        announced = configured or max(one.target_duration for one in self.segments)
+        longest = max(one.duration for one in self.segments)
         return max(announced, min(rounded_seconds(longest), LONGEST_ROOM))

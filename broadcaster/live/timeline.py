@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from broadcaster.catalog.memory import ChannelMemory
+from broadcaster.catalog.records import ChannelMemory
 from broadcaster.hls import MediaSegment
 
 MAX_OVERLAP = timedelta(milliseconds=50)  # rounding between runs, not a clock that was set back
@@ -72,11 +72,11 @@ class Timeline:
 def recalled_timeline(memory: ChannelMemory) -> Timeline:
     """As it stood when all that is listed had been placed."""
     timeline = Timeline(memory.shifts)
-    for playlist in memory.playlists:
-        run = playlist.state.discontinuity_sequence
-        for _, segment, _ in playlist.listed:
+    for state, listed in memory.playlists:
+        run = state.discontinuity_sequence
+        for _, segment, _ in listed:
             run += segment.discontinuity
-            timeline.pass_by(segment, playlist.state.variant, run)
-        if not playlist.listed and playlist.state.end:
-            timeline.reach(playlist.state.end, playlist.state.variant, playlist.state.current_discontinuity)
+            timeline.pass_by(segment, state.variant, run)
+        if not listed and state.end:
+            timeline.reach(state.end, state.variant, state.current_discontinuity)
     return timeline

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from broadcaster.catalog import Catalog, Recalled
+from broadcaster.catalog import Catalog, Memory
 from broadcaster.config import LONGEST_SIGNATURE, Settings
-from broadcaster.delivery import Pipeline, Uploader, map_key_of
+from broadcaster.delivery import Pipeline, Uploader
+from broadcaster.delivery.adoption import adopted
+from broadcaster.delivery.in_flight import key_of
 from broadcaster.delivery.mirror import Mirror
 from broadcaster.delivery.spool import Spool
 from broadcaster.delivery.sweeper import Sweeper
@@ -22,6 +25,8 @@ from broadcaster.owncast import OwncastStatus
 from broadcaster.service.losses import Losses
 from broadcaster.storage import Bucket, ObjectStore
 from broadcaster.web import HealthReport, Signaling
+
+logger = logging.getLogger(__name__)
 
 STUCK = 5.0  # seconds without a sign of life of ingest; it looks several times a second
 
@@ -46,11 +51,10 @@ class Components:
     """
 
     def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore, observe: Observer) -> None:
-        recalled = catalog.recall()
+        memory = self._resume(settings, catalog)
         self._settings = settings
         self.catalog = catalog
         self.store = store
-        self.spool = _spool(settings)
         self.losses = Losses()
         self.signaling: Signaling | None = None
         self.channel = Channel(
@@ -60,7 +64,7 @@ class Components:
             settings.target_duration,
             window=settings.window,
             catalog=catalog,
-            memory=recalled.channel,
+            memory=memory.channel,
         )
         self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
         self.pipeline = Pipeline(
@@ -74,17 +78,31 @@ class Components:
             encoder=self.owncast,
             disconnect_grace=settings.disconnect_grace,
         )
-        self._resume(recalled)
-        self.source = Source(settings.hls_dir, now, recalled.source)
-        self.sweeper = Sweeper(store, catalog, prefix=settings.prefix, kept=settings.retention is None)
+        self.pipeline.resume(memory.pending)
+        self.source = Source(settings.hls_dir, now, memory.source)
+        self.sweeper = Sweeper(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
 
-    def _resume(self, recalled: Recalled) -> None:
-        pending = [(one.segment, one.key) for one in recalled.pending]
-        maps = {map_key for segment, key in pending if (map_key := map_key_of(segment, key))}
-        with _state_folder(self._settings):
-            self.spool.resume([*maps, *(key for _, key in pending)])
-        self.pipeline.resume(pending)
+    def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
+        """Take up what an earlier process had in its spool."""
+        memory = catalog.load()
+        keys = {key for segment in memory.pending for key in (segment.key, segment.map_key) if key}
+        folder = settings.state_dir / "spool"
+        with _state_folder(settings):
+            self.spool = Spool(folder, settings.spool_limit)
+            unknown = set[str]()
+            for key in self.spool.resume(keys):
+                if catalog.knows(key):  # it was let go of when the process ended
+                    self.spool.drop(folder / key)
+                else:
+                    unknown.add(key)
+            found = list(adopted(unknown, folder, settings.prefix, memory.source))
+        for segment in found:
+            catalog.noticed(replace(segment, key=key_of(segment, settings.prefix)))
+        if unknown:
+            left = len(unknown) - len(found)
+            logger.warning("%d segments of the spool were forgotten, and %d cannot be told", len(found), left)
+        return catalog.load() if found else memory
 
     def is_alive(self) -> bool:
         """Whether ingest gives signs of life; systemd's watchdog ends a process that does not."""
@@ -126,11 +144,6 @@ def open_catalog(settings: Settings) -> Iterator[Catalog]:
         yield catalog
     finally:
         catalog.close()
-
-
-def _spool(settings: Settings) -> Spool:
-    with _state_folder(settings):
-        return Spool(settings.state_dir / "spool", settings.spool_limit)
 
 
 @contextmanager

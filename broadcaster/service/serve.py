@@ -67,6 +67,7 @@ async def serve(
             if components.mirror:
                 observers.append(components.mirror)
             async with (
+                catalog,
                 _listeners(settings, components, event_stream, history, registry) as addresses,
                 asyncio.TaskGroup() as group,
             ):
@@ -80,7 +81,7 @@ async def serve(
                 notify("READY=1")
                 on_ready(*addresses)
                 await components.pipeline.run(
-                    components.source,
+                    components.source.run,
                     stop or asyncio.Event(),
                     settings.drain,
                     on_stop=lambda: notify("STOPPING=1"),

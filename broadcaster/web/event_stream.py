@@ -190,20 +190,20 @@ async def events(request: web.Request) -> web.StreamResponse:
 def _segment(event: SegmentPublished, offset: timedelta | None) -> dict[str, Any]:
     segment = event.segment
     return {
-        "variant": event.variant,
-        "sequence": event.sequence,
-        "run": event.run,
-        "url": segment.uri,
-        "mapUrl": segment.map_uri,
+        "variant": segment.variant,
+        "sequence": segment.number,
+        "run": segment.run.id,
+        "url": segment.url,
+        "mapUrl": segment.map_url,
         "duration": segment.duration.total_seconds(),
-        "programDateTime": _milliseconds(segment.program_date_time),
+        "programDateTime": _milliseconds(segment.time),
         # By how much the encoder's times are ahead of ours, in milliseconds.
         "encoderOffset": None if offset is None else round(offset.total_seconds() * 1000, 1),
-        "size": event.size,
-        "sha256": event.sha256,
+        "size": segment.size,
+        "sha256": segment.sha256,
         "gap": segment.gap,
-        "noticed": _milliseconds(event.noticed),
-        "uploaded": _milliseconds(event.uploaded),
+        "noticed": _milliseconds(segment.noticed),
+        "uploaded": _milliseconds(segment.uploaded),
         "published": _milliseconds(event.published),
     }
 

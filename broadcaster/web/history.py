@@ -63,8 +63,8 @@ class History:
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         match event:
-            case SegmentPublished(delay=delay) if delay is not None:
-                self._delay = max(delay, self._delay or 0)
+            case SegmentPublished() if event.delay is not None:
+                self._delay = max(event.delay, self._delay or 0)
             case SegmentUploaded(seconds=seconds):
                 self._upload = max(seconds, self._upload or 0)
 

@@ -30,11 +30,10 @@ class EncoderOffsets:
         file was complete; when it could be listed is the bucket's doing and does not matter.
         """
         segment = event.segment
-        if event.delay is not None and segment.program_date_time is not None:
-            completed = event.published - timedelta(seconds=event.delay)
-            ahead = segment.program_date_time + segment.duration - completed
-            self._of(event.run).append(ahead.total_seconds())
-        known = self._seconds.get(event.run)
+        if segment.completed and segment.time:
+            ahead = segment.time + segment.duration - segment.completed
+            self._of(segment.run.id).append(ahead.total_seconds())
+        known = self._seconds.get(segment.run.id)
         return timedelta(seconds=median(known)) if known else None
 
     def _of(self, run: str) -> deque[float]:

@@ -60,4 +60,4 @@ def measure() -> list[Figure]:
 def _fresh(playlist: MediaPlaylist) -> Snapshot:
     """The same playlist, as if nothing of it had been rendered before."""
     segments = tuple(replace(segment) for segment in playlist.segments)
-    return Snapshot(replace(playlist, segments=segments), playlist.target_duration, datetime.now(UTC))
+    return Snapshot(replace(playlist, segments=segments), datetime.now(UTC))

@@ -149,10 +149,11 @@ async def _measure(folder: Path) -> list[Figure]:
         prefix="live",
         end_grace=300,
     )
-    sweeper = Sweeper(bucket, catalog, prefix="live", kept=False)
+    sweeper = Sweeper(bucket, catalog, prefix="live")
     marathon = Marathon(folder, pipeline, sweeper)
     marathons.append(marathon)
-    await pipeline.run(marathon, marathon.finished, drain=10)
+    async with catalog:
+        await pipeline.run(marathon.run, marathon.finished, drain=10)
     size = sum(path.stat().st_size for path in (folder / "state").glob("journal.db*"))
     catalog.close()
     return _figures(marathon, size, sweeper.deleted)

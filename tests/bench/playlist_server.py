@@ -7,23 +7,20 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from broadcaster.catalog.memory import Publication
-from broadcaster.catalog.records import Run
-from broadcaster.hls import MediaSegment
 from broadcaster.live import Channel
 from broadcaster.web import EventStream, HealthReport, PublicOptions, listening, make_public_app
+from tests.support.fakes import stored_segment
 
 
 def full_channel() -> Channel:
     """A live channel of one variant."""
     start = datetime.now(UTC)
     channel = Channel(10, lambda: start, lambda _: None)
-    run = Run(0, "20260101T000000Z-0-abcdef", "abcdef#0")
+    run = "20260101T000000Z-0-abcdef"
     for number in range(20):
-        url = f"https://video.example.com/live/{run.id}/0/stream-abcdef-{number}.ts"
+        url = f"https://video.example.com/live/{run}/0/stream-abcdef-{number}.ts"
         time = start + timedelta(seconds=2 * number)
-        segment = MediaSegment(url, timedelta(seconds=2), program_date_time=time)
-        channel.publish(Publication("0", run, url, segment, True, 2, time, 500_000))
+        channel.publish(stored_segment(url, time=time, size=500_000))
         channel.tick(number * 10.0)
     return channel
 

@@ -36,8 +36,8 @@ async def main(path: Path) -> None:
         match event:
             case StreamStarted():
                 live = True
-            case SegmentPublished(variant=variant, segment=segment) if live:
-                note.published(variant, segment.uri.rpartition("/")[2])
+            case SegmentPublished(segment=segment) if live:
+                note.published(segment.variant, segment.name)
 
     await serve(settings, on_event=observe)
 

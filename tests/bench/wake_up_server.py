@@ -10,10 +10,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from broadcaster.catalog.memory import Publication
-from broadcaster.catalog.records import Run
 from broadcaster.demo.children import poll
-from broadcaster.hls import MediaSegment
 from broadcaster.live import Channel
 from broadcaster.web import (
     EventStream,
@@ -23,9 +20,10 @@ from broadcaster.web import (
     make_public_app,
     raise_file_limit,
 )
+from tests.support.fakes import stored_segment
 
 SECONDS = 6
-RUN = Run(0, "20260101T000000Z-0-abcdef", "abcdef#0")
+RUN = "20260101T000000Z-0-abcdef"
 QUIET = 0.3  # seconds from the last request that waits to the publication
 
 
@@ -41,11 +39,12 @@ class Show:
 
     def publish(self) -> None:
         """List one more segment."""
-        url = f"https://video.example.com/live/{RUN.id}/0/stream-abcdef-{self._number}.ts"
+        url = f"https://video.example.com/live/{RUN}/0/stream-abcdef-{self._number}.ts"
         time = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=SECONDS * self._number)
         self._number += 1
-        segment = MediaSegment(url, timedelta(seconds=SECONDS), program_date_time=time)
-        self.channel.publish(Publication("0", RUN, url, segment, True, SECONDS, time, 500_000))
+        self.channel.publish(
+            stored_segment(url, seconds=SECONDS, target_duration=SECONDS, time=time, size=500_000)
+        )
 
 
 async def waiting(registry: CollectorRegistry, wanted: int) -> bool:

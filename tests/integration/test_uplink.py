@@ -132,7 +132,7 @@ async def encoding(
     async with open_store(ours) as store:
         room = Room(case, folder, store)
         stop = asyncio.Event()
-        running = asyncio.create_task(room.pipeline.run(room.source, stop, 0))
+        running = asyncio.create_task(room.pipeline.run(room.source.run, stop, 0))
         room.encoder = asyncio.create_task(room.encode())
         try:
             yield room

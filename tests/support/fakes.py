@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment, SourceFile
 from broadcaster.errors import StorageError
 from broadcaster.ingest.reports import SourceEvent
@@ -100,3 +101,43 @@ def segment_of(  # noqa: PLR0913 - a segment has that many properties
 def file_of(path: Path) -> SourceFile:
     status = path.stat()
     return SourceFile(path.name, path, status.st_size, status.st_mtime_ns)
+
+
+def stored_segment(  # noqa: PLR0913 - a segment has that many properties
+    url: str,
+    *,
+    number: int = 0,
+    variant: str = "0",
+    run: int = 0,
+    seconds: float = 2.0,
+    target_duration: int = 2,
+    time: datetime = START,
+    completed: datetime | None = None,
+    size: int = 1000,
+    gap: bool = False,
+) -> Segment:
+    """A segment that the bucket has, or never will; complete when it begins, unless that is given."""
+    made = int((completed or time).timestamp() * 1_000_000) * 1000
+    return Segment(
+        variant=variant,
+        run=Run(run, f"r{run}", f"#{run}"),
+        sequence=number,
+        uri=url,
+        name=url,
+        duration=timedelta(seconds=seconds),
+        program_date_time=time,
+        target_duration=target_duration,
+        independent=True,
+        noticed=START,
+        file=SourceFile(url, Path(url), size, made),
+        fault="is lost" if gap else None,
+        key=url,
+        url=url,
+        size=0 if gap else size,
+    )
+
+
+def unlisted(catalog: Catalog) -> list[str]:
+    """The keys of what is to be deleted, oldest first."""
+    query = "SELECT key FROM segments WHERE step = 'unlisted' ORDER BY delete_at, position"
+    return [key for (key,) in map(tuple, catalog._connection.execute(query))]  # noqa: SLF001 - nobody else asks

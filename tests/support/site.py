@@ -1,5 +1,6 @@
 """The public application around a channel that a test fills."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -7,10 +8,8 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broadcaster.catalog.memory import Publication
-from broadcaster.catalog.records import Run
 from broadcaster.events import Event
-from broadcaster.hls import MediaSegment, Variant
+from broadcaster.hls import Variant
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from broadcaster.metrics import Metrics
@@ -23,7 +22,7 @@ from broadcaster.web import (
     make_operator_app,
     make_public_app,
 )
-from tests.support.fakes import START
+from tests.support.fakes import START, stored_segment
 
 MEDIA = "/live/0/playlist.m3u8"
 Client = TestClient[Request, Application]
@@ -71,10 +70,10 @@ class Site:
         time = START + timedelta(seconds=4 * self._count)
         self._count += 1
         url = f"https://b/{self._count}.ts"
-        segment = MediaSegment(url, timedelta(seconds=seconds), program_date_time=time)
-        self.channel.publish(
-            Publication(name, Run(0, "r", "#0"), url, segment, True, seconds, START, 1000, sha256="abc")
+        segment = stored_segment(
+            url, variant=name, seconds=seconds, target_duration=seconds, time=time, completed=START
         )
+        self.channel.publish(replace(segment, sha256="abc"))
 
     def metrics(self) -> str:
         return generate_latest(self.registry).decode()

@@ -9,9 +9,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broadcaster.catalog.memory import Publication
-from broadcaster.catalog.records import Run
-from broadcaster.hls import MediaSegment
 from broadcaster.live import Channel
 from broadcaster.metrics import process_registry
 from broadcaster.web import (
@@ -23,10 +20,11 @@ from broadcaster.web import (
     make_public_app,
     raise_file_limit,
 )
+from tests.support.fakes import stored_segment
 
 HOST = "127.0.0.1"
 SECONDS = 2
-RUN = Run(0, "20260101T000000Z-0-abcdef", "abcdef#0")
+RUN = "20260101T000000Z-0-abcdef"
 
 
 class LongChannel:
@@ -43,11 +41,12 @@ class LongChannel:
 
     def publish(self) -> None:
         """List one more."""
-        url = f"https://video.example.com/live/{RUN.id}/0/stream-abcdef-{self._number}.ts"
+        url = f"https://video.example.com/live/{RUN}/0/stream-abcdef-{self._number}.ts"
         time = self._start + timedelta(seconds=SECONDS * self._number)
         self._number += 1
-        segment = MediaSegment(url, timedelta(seconds=SECONDS), program_date_time=time)
-        self.channel.publish(Publication("0", RUN, url, segment, True, SECONDS, time, 500_000))
+        self.channel.publish(
+            stored_segment(url, seconds=SECONDS, target_duration=SECONDS, time=time, size=500_000)
+        )
 
 
 async def main(port: int, admin_port: int, segments: int, places: int) -> None:

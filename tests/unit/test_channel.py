@@ -5,14 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from broadcaster.catalog.memory import Publication
-from broadcaster.catalog.records import Run
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel, State
 from broadcaster.live.outgrown import LONGEST_ROOM, ROOM
-from tests.support.fakes import START
+from tests.support.fakes import START, stored_segment
 from tests.support.rules import violations
 
 
@@ -29,15 +27,18 @@ class Stage:
         self, variant: str, number: int, *, run: int = 0, seconds: float = 2.0, target: int = 2
     ) -> None:
         time = START + timedelta(seconds=number * 2)
-        segment = MediaSegment(
-            f"https://b/{variant}/{run}-{number}.ts", timedelta(seconds=seconds), program_date_time=time
+        segment = stored_segment(
+            f"https://b/{variant}/{run}-{number}.ts",
+            number=number,
+            variant=variant,
+            run=run,
+            seconds=seconds,
+            target_duration=target,
+            time=time,
+            size=250_000,
         )
         self.channel.expect(variant)
-        self.channel.publish(
-            Publication(
-                variant, Run(run, f"r{run}", f"#{run}"), segment.uri, segment, True, target, time, 250_000
-            )
-        )
+        self.channel.publish(segment)
         for name in ("0", "1"):
             if self.channel.media(name):
                 playlist = self.media(name)

@@ -1,13 +1,10 @@
 """A stream of which viewers get nothing but gaps is not healthy."""
 
-from datetime import timedelta
-
 import pytest
 
 from broadcaster.events import SegmentLost, SegmentPublished, StreamEnded
-from broadcaster.hls import MediaSegment
 from broadcaster.service.losses import MANY, Losses
-from tests.support.fakes import START
+from tests.support.fakes import START, stored_segment
 
 
 def lost(variant: str = "0") -> SegmentLost:
@@ -15,8 +12,7 @@ def lost(variant: str = "0") -> SegmentLost:
 
 
 def published(variant: str = "0", *, gap: bool = False) -> SegmentPublished:
-    segment = MediaSegment("a.ts", timedelta(seconds=2), gap=gap)
-    return SegmentPublished(variant, segment, None, sequence=1, run="r", published=START)
+    return SegmentPublished(stored_segment("a.ts", variant=variant, gap=gap), START)
 
 
 @pytest.mark.parametrize("good", [published("0"), published("1"), StreamEnded(START)])

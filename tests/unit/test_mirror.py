@@ -7,19 +7,19 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from broadcaster.catalog.memory import ChannelMemory, PlaylistMemory, PlaylistState, Publication
-from broadcaster.catalog.records import Run
+from broadcaster.catalog.records import ChannelMemory, PlaylistState
 from broadcaster.delivery.mirror import MAX_PAUSE, Mirror
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
-from tests.support.fakes import START
+from tests.support.fakes import START, stored_segment
 
 MAIN, FIRST, SECOND = "live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8"
 GONE = StorageUnavailable("no answer within 5 s")
@@ -156,10 +156,8 @@ class Studio:
         for name in variants:
             key = f"live/r{run}/{name}/{self.number}.ts"
             begin = START + 2 * self.number * timedelta(seconds=1)
-            segment = MediaSegment(f"https://b/{key}", timedelta(seconds=2), program_date_time=begin)
-            self.channel.publish(
-                Publication(name, Run(run, f"r{run}", f"#{run}"), key, segment, True, 2, START, 1000)
-            )
+            segment = stored_segment(key, variant=name, run=run, time=begin, completed=START)
+            self.channel.publish(replace(segment, url=f"https://b/{key}"))
 
     def newest(self, variant: str = "0") -> int:
         version = self.channel.media(variant)
@@ -399,7 +397,7 @@ async def test_a_restart_takes_up_what_is_there() -> None:
         ended=False,
         peak_bandwidth=1000,
     )
-    studio = Studio(ChannelMemory([PlaylistMemory(state, [(7, segment, True)])]))
+    studio = Studio(ChannelMemory([(state, [(7, segment, True)])]))
     studio.bucket.objects = {FIRST: b"older", MAIN: b"older"}
     async with working(studio) as bucket:
         await studio.time.goes_by(0)

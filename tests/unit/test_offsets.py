@@ -1,11 +1,12 @@
 """How far the times of a playlist are ahead of the clock."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from broadcaster.catalog.records import Run
 from broadcaster.events import SegmentPublished
-from broadcaster.hls import MediaSegment
 from broadcaster.web.offsets import REMEMBERED_RUNS, EncoderOffsets
-from tests.support.fakes import START
+from tests.support.fakes import START, stored_segment
 
 LENGTH = timedelta(seconds=3)
 
@@ -23,16 +24,9 @@ def published(  # noqa: PLR0913 - what a segment is told by
     """A segment with times ``ahead`` of the clock, complete ``late``, listed after ``waited``; seconds."""
     begin = START + number * LENGTH
     completed = begin + LENGTH + timedelta(seconds=late)
-    told = time and begin + timedelta(seconds=ahead)
-    segment = MediaSegment(f"https://b/{number}.ts", LENGTH, program_date_time=told, gap=gap)
-    return SegmentPublished(
-        "0",
-        segment,
-        delay=None if gap else waited,
-        sequence=number,
-        run=run,
-        published=completed + timedelta(seconds=waited),
-    )
+    segment = stored_segment(f"{number}.ts", number=number, seconds=3, completed=completed, gap=gap)
+    segment = replace(segment, run=Run(0, run, f"{run}#0"), time=time and begin + timedelta(seconds=ahead))
+    return SegmentPublished(segment, completed + timedelta(seconds=waited))
 
 
 def test_the_offset_is_measured_at_the_finished_file() -> None:

@@ -105,7 +105,7 @@ class Line:
 
     def published(self) -> list[str]:
         return [
-            event.segment.uri.rpartition("/")[2]
+            event.segment.url.rpartition("/")[2]
             for event in self.events
             if isinstance(event, SegmentPublished)
         ]
@@ -121,7 +121,7 @@ class Line:
 @asynccontextmanager
 async def running(line: Line) -> AsyncIterator[Line]:
     line.know_variants("0")
-    task = asyncio.create_task(line.pipeline.run(line.source, line.stop, 5))
+    task = asyncio.create_task(line.pipeline.run(line.source.run, line.stop, 5))
     try:
         yield line
     finally:
@@ -135,8 +135,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadcaster.delivery.uploader.MAX_PAUSE", 0.001)
     monkeypatch.setattr("broadcaster.delivery.uploader.FIRST_PAUSE", 0.001)
     monkeypatch.setattr("broadcaster.delivery.uploader.REFUSED_PAUSE", 0.001)
-    monkeypatch.setattr("broadcaster.delivery.flow.TICK", 0.01)
-    monkeypatch.setattr("broadcaster.delivery.flow.LATE_TARGET_DURATIONS", 0)
+    monkeypatch.setattr("broadcaster.delivery.pipeline.TICK", 0.01)
+    monkeypatch.setattr("broadcaster.delivery.pipeline.LATE_TARGET_DURATIONS", 0)
     monkeypatch.setattr("broadcaster.delivery.departure.FLUSH", 0.01)
 
 
@@ -212,7 +212,7 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
 
 async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment that is late for want of bandwidth is told with both rates, otherwise as late alone."""
-    monkeypatch.setattr("broadcaster.delivery.flow.LATE", 0)
+    monkeypatch.setattr("broadcaster.delivery.pipeline.LATE", 0)
     line = Line(tmp_path)
     async with running(line):
         gate = line.store.gates["a.ts"] = asyncio.Event()
@@ -388,8 +388,7 @@ async def test_killed_before_a_stream_went_live(tmp_path: Path) -> None:
     (tmp_path / "a.ts").unlink()
     again = Line(tmp_path)
     again.store.objects = line.store.objects
-    recalled = again.catalog.recall()
-    again.pipeline.resume((one.segment, one.key) for one in recalled.pending)
+    again.pipeline.resume(again.catalog.load().pending)
     async with running(again):
         await again.until_published(1)
     assert [segment.gap for segment in again.playlist().segments] == [False]

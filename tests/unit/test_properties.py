@@ -7,7 +7,7 @@ that begin anew, with their clocks set back; ends, new streams, and restarts of 
 import shutil
 import tempfile
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.memory import ChannelMemory, Publication
-from broadcaster.catalog.records import Run, Segment, SourceFile
+from broadcaster.catalog.records import ChannelMemory, Run, Segment, SourceFile
 from broadcaster.hls import MediaPlaylist, MediaSegment, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel, Snapshot, State
@@ -132,7 +131,7 @@ class Broadcast(RuleBasedStateMachine):
         self.now = START
         self.monotonic = 0.0
         self.encoder = Encoder()
-        self.waiting: dict[str, deque[tuple[Segment, str]]] = {one: deque() for one in VARIANTS}
+        self.waiting: dict[str, deque[Segment]] = {one: deque() for one in VARIANTS}
         self.lost: set[str] = set()
         self.players = [Player(one) for one in VARIANTS]
         self.catalog = Catalog(self.folder, lambda: self.now)
@@ -152,11 +151,12 @@ class Broadcast(RuleBasedStateMachine):
     )
     def encode(self, seconds: float, lost: str, variants: str) -> None:
         """A segment of each variant is finished; some are broken, some too long."""
-        for segment in self.encoder.encode(seconds, variants, self.now):
-            key = f"live/{segment.run.id}/{segment.variant}/{segment.name}"
-            self.catalog.discovered(segment, key)
+        for made in self.encoder.encode(seconds, variants, self.now):
+            key = f"live/{made.run.id}/{made.variant}/{made.name}"
+            segment = replace(made, key=key)
+            self.catalog.noticed(segment)
             self.channel.expect(segment.variant)
-            self.waiting[segment.variant].append((segment, key))
+            self.waiting[segment.variant].append(segment)
             if segment.variant in lost:
                 self.lost.add(key)
 
@@ -164,18 +164,16 @@ class Broadcast(RuleBasedStateMachine):
     def publish(self, variant: str, count: int) -> None:
         """The bucket has confirmed some segments of one variant."""
         for _ in range(min(count, len(self.waiting[variant]))):
-            segment, key = self.waiting[variant].popleft()
-            listed = MediaSegment(
-                f"https://b/{key}",
-                segment.duration,
-                program_date_time=segment.program_date_time,
-                gap=key in self.lost,
+            segment = self.waiting[variant].popleft()
+            lost = segment.key in self.lost
+            segment = replace(
+                segment,
+                url=f"https://b/{segment.key}",
+                fault="is lost" if lost else None,
+                size=0 if lost else 1000,
             )
-            completed = None if listed.gap else segment.noticed
-            size = 0 if listed.gap else 1000
-            self.channel.publish(
-                Publication(variant, segment.run, key, listed, True, segment.target_duration, completed, size)
-            )
+            self.catalog.stored(segment)
+            self.channel.publish(segment)
             self.look()
 
     @rule()
@@ -224,20 +222,20 @@ class Broadcast(RuleBasedStateMachine):
         starting = self.channel.state is State.STARTING
         served = [self.channel.media(one) for one in VARIANTS]
         main = self.channel.main
-        unpublished = {key for queue in self.waiting.values() for _, key in queue}
+        unpublished = {segment.key for queue in self.waiting.values() for segment in queue}
         self.catalog.close()
         self.catalog = Catalog(self.folder, lambda: self.now)
-        recalled = self.catalog.recall()
-        self.channel = self.new_channel(recalled.channel)
+        memory = self.catalog.load()
+        self.channel = self.new_channel(memory.channel)
         for before, after in zip(served, map(self.channel.media, VARIANTS), strict=True):
             assert (before and before.full.body) == (after and after.full.body)
         assert names(main) == names(self.channel.main)
-        pending = {one.key for one in recalled.pending}
+        pending = {one.key for one in memory.pending}
         assert pending >= unpublished if starting else pending == unpublished
         self.waiting = {one: deque() for one in VARIANTS}
-        for one in recalled.pending:
-            self.waiting[one.segment.variant].append((one.segment, one.key))
-            self.channel.expect(one.segment.variant)
+        for one in memory.pending:
+            self.waiting[one.variant].append(one)
+            self.channel.expect(one.variant)
 
     @rule()
     def settle(self) -> None:
@@ -246,7 +244,7 @@ class Broadcast(RuleBasedStateMachine):
         for _ in range(10):
             self.pass_time(timedelta(seconds=1))
         assert self.channel.state is not State.STARTING
-        assert not self.catalog.recall().pending
+        assert not self.catalog.load().pending
 
     def look(self) -> None:
         """Players poll."""

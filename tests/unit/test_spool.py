@@ -102,7 +102,7 @@ async def test_kept_again(spool: Spool, tmp_path: Path, file: Path) -> None:
 
 
 async def test_dropped(spool: Spool, tmp_path: Path, file: Path) -> None:
-    """What is let go of frees its room, once, and the last of a folder takes the folder with it."""
+    """What is let go of frees its room, once."""
     first = await spool.keep(file, "live/run/0/a.ts")
     second = await spool.keep(file, "live/run/0/b.ts")
     for _ in range(2):
@@ -110,24 +110,27 @@ async def test_dropped(spool: Spool, tmp_path: Path, file: Path) -> None:
         assert spool.size == 7
     spool.drop(second)
     assert spool.size == 0
-    assert not (tmp_path / "spool/live/run/0").exists()
+    assert contents(tmp_path) == {}
     assert file.read_bytes() == b"segment"
 
 
 async def test_resumed(tmp_path: Path, spool: Spool, file: Path) -> None:
-    """The next process takes over what is on its way; leftovers, half copies and empty folders go."""
+    """The next process takes over what is on its way; half copies and empty folders go, others are told."""
     await spool.keep(file, "live/run/0/a.ts")
     await spool.keep(file, "live/run/1/listed-already.ts")
+    (tmp_path / "spool/live/run/2").mkdir()
+    (tmp_path / "spool/live/run/0/empty.ts").touch()
     (tmp_path / "spool/live/run/0/b.ts.part").write_bytes(b"half")
     (tmp_path / "spool/link").symlink_to(tmp_path)
     again = Spool(tmp_path / "spool", 1000)
-    again.resume(["live/run/0/a.ts", "live/run/0/gone.ts"])
+    assert again.resume(["live/run/0/a.ts", "live/run/0/gone.ts"]) == ["live/run/1/listed-already.ts"]
+    again.drop(tmp_path / "spool/live/run/1/listed-already.ts")
     kept = again.find("live/run/0/a.ts")
     assert kept == tmp_path / "spool/live/run/0/a.ts"
     assert again.find("live/run/0/gone.ts") is None
     assert again.size == 7
     assert contents(tmp_path) == {"live/run/0/a.ts": b"segment"}
-    assert not (tmp_path / "spool/live/run/1").exists()
+    assert not (tmp_path / "spool/live/run/2").exists()
     assert not (tmp_path / "spool/link").is_symlink()
     assert file.exists()
     again.drop(kept)
@@ -177,7 +180,7 @@ async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
     )
     channel.list_variants(VariantsListed((Variant("0", 1000),), frozenset("0")))
     async with asyncio.timeout(60):
-        await pipeline.run(Burst(files, found), done, drain=5)
+        await pipeline.run(Burst(files, found).run, done, drain=5)
     catalog.close()
     lost = [event.reason for event in events if isinstance(event, SegmentLost)]
     assert lost == ["was given up: the spool is full"] * 9

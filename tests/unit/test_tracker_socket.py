@@ -19,7 +19,7 @@ from broadcaster.web.tracker_socket import MAX_UNSENT, site_of
 from tests.support.site import Site
 from tests.support.swarm import announce, answer, identifier
 
-SWARM = info_hash("r", stream_index(None))  # the site's run
+SWARM = info_hash("r0", stream_index(None))  # the site's run
 DEADLINE = 60.0  # seconds
 GENEROUS = Limits(message_rate=1e6, message_burst=10**6)
 
@@ -99,14 +99,14 @@ async def test_swarms_of_the_channel(tmp_path: Path) -> None:
     """What the channel serves is admitted from then on, without anybody telling the tracker."""
     async with place(tmp_path) as here:
         client = await here.connect()
-        for swarm in (info_hash("other", stream_index(None)), info_hash("r", "index")):
+        for swarm in (info_hash("other", stream_index(None)), info_hash("r0", "index")):
             assert "does not serve" in (await say(client, announce("a", swarm=swarm)))["failure reason"]
         here.site.channel.end()
         here.site.go_live("0", "1")
         main = here.site.channel.main
         assert main
         (one, _) = main.playlist.variants  # type: ignore[union-attr]  # a multivariant playlist now
-        assert "interval" in await say(client, announce("a", swarm=info_hash("r", stream_index(one))))
+        assert "interval" in await say(client, announce("a", swarm=info_hash("r0", stream_index(one))))
 
 
 async def test_metrics(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> Non
     assert segment["programDateTime"] == site.now.timestamp() * 1000
     assert segment["encoderOffset"] == 4000  # four seconds of video, finished when it began
     second, started = await next_event(stream)
-    assert (second["event"], started["variants"], started["run"]) == ("started", ["0"], "r")
+    assert (second["event"], started["variants"], started["run"]) == ("started", ["0"], "r0")
     assert int(second["id"]) == int(first["id"]) + 1
     site.channel.end()
     fields, ended = await next_event(stream)
@@ -122,7 +122,7 @@ async def test_a_page_that_comes_later(site: Site, client: Client) -> None:
         site.publish()
     _, state = await next_event(await client.get("/live/events"))
     assert state["state"] == "live"
-    assert state["run"] == "r"
+    assert state["run"] == "r0"
     assert state["targetDuration"] == 4
     assert [segment["sequence"] for segment in state["segments"]] == [5, 6, 7, 8, 9, 10]
 

@@ -11,21 +11,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
 from broadcaster.delivery.balance import Balance
-from broadcaster.delivery.departure import has_left
-from broadcaster.delivery.lane import Lane, Waiting, key_of, map_key_of
-from broadcaster.delivery.neighbours import Book, Encoder, Keeper, SegmentSource
-from broadcaster.delivery.transfer import Transfer, changed
+from broadcaster.delivery.departure import Encoder, has_left
+from broadcaster.delivery.in_flight import InFlight, VariantQueue, key_of, map_key_of
+from broadcaster.delivery.spool import Spool
+from broadcaster.delivery.transfer import Transfer
 from broadcaster.delivery.uploader import Uploader
 from broadcaster.events import Observer, SegmentDiscovered
 from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
 from broadcaster.live import Channel, State
 
 logger = logging.getLogger(__name__)
+
+Follow = Callable[[Callable[[SourceEvent], Awaitable[None]]], Coroutine[None, None, None]]
 
 TICK = 0.5  # seconds
 LATE = 10.0  # seconds on the way after which a segment does not get through
@@ -42,8 +46,8 @@ class Pipeline:
     def __init__(  # noqa: PLR0913 - the seams to all its neighbours
         self,
         uploader: Uploader,
-        spool: Keeper,
-        catalog: Book,
+        spool: Spool,
+        catalog: Catalog,
         channel: Channel,
         observe: Observer,
         *,
@@ -60,28 +64,24 @@ class Pipeline:
         self._channel = channel
         self._observe = observe
         self._balance = Balance()
-        self._transfer = Transfer(uploader, spool, observe, prefix)
+        self._transfer = Transfer(uploader, spool, catalog, observe)
+        self._prefix = prefix
         self._end_grace = end_grace
         self._encoder = encoder
         self._disconnect_grace = disconnect_grace
         self._group = asyncio.TaskGroup()
-        self._lanes: dict[str, Lane] = {}
-        self._on_the_way: dict[str, Waiting] = {}  # by object key, oldest first
+        self._queues: dict[str, VariantQueue] = {}
+        self._on_the_way: dict[str, InFlight] = {}  # by object key, oldest first
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_segment = time.monotonic()
         self._source_is_idle = False
 
-    def resume(self, pending: Iterable[tuple[Segment, str]]) -> None:
-        """Take up, before ``run``, the segments that an earlier process had on their way, and their keys."""
-        for segment, key in pending:
-            kept = self._spool.find(key)
-            spooled = kept is not None
-            file = segment.file
-            if file and kept is None and changed(file) is None and file.path.is_file():
-                kept = file.path
-            waiting = Waiting(segment, key, kept, spooled, since=time.monotonic(), recovered=True)
-            self._on_the_way[key] = waiting
+    def resume(self, pending: Iterable[Segment]) -> None:
+        """Take up, before ``run``, the segments that an earlier process had on their way."""
+        for segment in pending:
+            kept = self._spool.find(segment.key)
+            self._on_the_way[segment.key] = InFlight(segment, kept, time.monotonic(), recovered=True)
             self._channel.expect(segment.variant)
         if self._on_the_way:
             self._idle.clear()
@@ -89,23 +89,25 @@ class Pipeline:
 
     async def run(
         self,
-        source: SegmentSource,
+        follow: Follow,
         stop: asyncio.Event,
         drain: float,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         """Work until ``stop``, then say so and finish what is on its way, for at most ``drain`` seconds.
 
+        ``follow`` gives every event of the source to what it is called with, until it is cancelled.
         An exception here means that ingest is dead.
         """
         try:
             async with self._group as group:
-                for waiting in self._on_the_way.values():
-                    self._lane(waiting.segment.variant).waiting.put_nowait(waiting)
-                following = group.create_task(source.run(self._accept), name="source")
+                for flight in self._on_the_way.values():
+                    self._queue(flight.segment.variant).waiting.put_nowait(flight)
+                following = group.create_task(follow(self._accept), name="source")
                 while not stop.is_set():
                     self._tick(time.monotonic())
                     await _wait_for(stop, TICK)
+                    await self._catalog.written()
                 self.draining = True
                 on_stop()
                 following.cancel()
@@ -151,26 +153,21 @@ class Pipeline:
     async def _discover(self, segment: Segment) -> None:
         self._last_segment = time.monotonic()
         self._source_is_idle = False
-        lane = self._lane(segment.variant)
-        key = key_of(segment, self._transfer.folder(segment))
+        key = key_of(segment, self._prefix)
+        segment = replace(segment, key=key, map_key=map_key_of(segment, key))
         self._observe(SegmentDiscovered(segment.variant, segment.name))
         self._channel.expect(segment.variant)
         size = segment.file.size if segment.file else 0
         self._balance.add(segment.variant, size, segment.duration.total_seconds(), self._last_segment)
-        await self._keep_map(segment, key)
-        kept = await self._keep(segment, segment.file, key)
-        self._catalog.discovered(segment, key)
-        source = segment.file.path if segment.file else None
-        waiting = Waiting(segment, key, kept or source, kept is not None, time.monotonic())
-        self._on_the_way[key] = waiting
-        self._idle.clear()
-        lane.waiting.put_nowait(waiting)
-        self._make_room()
-
-    async def _keep_map(self, segment: Segment, key: str) -> None:
-        map_key = map_key_of(segment, key)
-        if map_key and map_key not in self._lane(segment.variant).maps and not self._spool.find(map_key):
+        queue, map_key = self._queue(segment.variant), segment.map_key
+        if map_key and map_key not in queue.maps and not self._spool.find(map_key):
             await self._keep(segment, segment.map_file, map_key)
+        flight = InFlight(segment, await self._keep(segment, segment.file, key), time.monotonic())
+        self._catalog.noticed(segment)
+        self._on_the_way[key] = flight
+        self._idle.clear()
+        queue.waiting.put_nowait(flight)
+        self._make_room()
 
     async def _keep(self, segment: Segment, file: SourceFile | None, key: str) -> Path | None:
         """Spool a file; None when that cannot be done, and it has to be read from the source."""
@@ -187,37 +184,37 @@ class Pipeline:
         """The spool has a limit: past it the oldest are given up, and become gaps in their places."""
         if self._spool.size <= self._spool.limit:
             return
-        for waiting in self._on_the_way.values():
+        for flight in self._on_the_way.values():
             if self._spool.size <= self._spool.limit:
                 return
-            if waiting.spooled and waiting.kept and waiting.abandoned is None:
-                waiting.abandoned = "was given up: the spool is full"
-                self._spool.drop(waiting.kept)
-                if waiting.upload:
-                    waiting.upload.cancel()
+            if flight.kept and flight.abandoned is None:
+                flight.abandoned = "was given up: the spool is full"
+                self._spool.drop(flight.kept)
+                if flight.upload:
+                    flight.upload.cancel()
 
-    def _lane(self, variant: str) -> Lane:
-        lane = self._lanes.get(variant)
-        if lane is None:
-            lane = self._lanes[variant] = Lane()
-            self._group.create_task(self._start_uploads(lane), name=f"uploads of {variant}")
-            self._group.create_task(self._publish(lane), name=f"publication of {variant}")
-        return lane
+    def _queue(self, variant: str) -> VariantQueue:
+        queue = self._queues.get(variant)
+        if queue is None:
+            queue = self._queues[variant] = VariantQueue()
+            self._group.create_task(self._start_uploads(queue), name=f"uploads of {variant}")
+            self._group.create_task(self._publish(queue), name=f"publication of {variant}")
+        return queue
 
-    async def _start_uploads(self, lane: Lane) -> None:
+    async def _start_uploads(self, queue: VariantQueue) -> None:
         while True:
-            waiting = await lane.waiting.get()
-            upload = self._group.create_task(self._transfer.publication(lane, waiting), name=waiting.key)
-            await lane.uploads.put((waiting, upload))
+            flight = await queue.waiting.get()
+            upload = self._group.create_task(self._transfer.finish(queue, flight), name=flight.segment.key)
+            await queue.uploads.put((flight, upload))
 
-    async def _publish(self, lane: Lane) -> None:
+    async def _publish(self, queue: VariantQueue) -> None:
         while True:
-            waiting, upload = await lane.uploads.get()
-            publication = await upload
-            self._on_the_way.pop(waiting.key, None)
-            self._channel.publish(publication)
-            if waiting.kept and waiting.spooled:
-                self._spool.drop(waiting.kept)
+            flight, upload = await queue.uploads.get()
+            self._channel.publish(await upload)
+            await self._catalog.written()
+            self._on_the_way.pop(flight.segment.key, None)
+            if flight.kept:
+                self._spool.drop(flight.kept)
             if not self._on_the_way:
                 self._idle.set()
 

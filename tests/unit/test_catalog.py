@@ -13,11 +13,10 @@ import pytest
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.database import MIGRATIONS, open_database
-from broadcaster.catalog.memory import Change, PlaylistState
-from broadcaster.catalog.records import Run, Segment, SourceFile
+from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, SourceFile
 from broadcaster.errors import CatalogError
 from broadcaster.hls import MediaSegment, Variant
-from tests.support.fakes import START, segment_of
+from tests.support.fakes import START, segment_of, unlisted
 
 SECOND = timedelta(seconds=1)
 RUN = Run(3, "20260101T120000Z-3-abc", "abc#0")
@@ -83,7 +82,8 @@ def source_segment(number: int, variant: str = "0") -> Segment:
         noticed=START + timedelta(microseconds=7),
         file=file,
         fault=None,
-        map_file=SourceFile("init.mp4", Path(f"/hls/{variant}/init.mp4"), 77, 99),
+        map_file=SourceFile("init.mp4", Path(f"/hls/{variant}/init.mp4"), 77, 99, 5),
+        key=f"live/r/{variant}/{number}.ts",
     )
 
 
@@ -101,18 +101,19 @@ def state(variant: str = "0", first: int = 1, following: int = 2, *, current: bo
     )
 
 
-def change(number: int, variant: str = "0", *, first: int = 1, map_key: str | None = None) -> Change:
-    """The publication of segment ``number`` under that number, after which ``first`` is the first listed."""
-    key = f"live/r/{variant}/{number}.ts"
-    listed = MediaSegment(f"https://b/{key}", 2 * SECOND, program_date_time=START + number * SECOND)
-    return Change(
-        state=state(variant, first, number + 1),
+def listing(
+    number: int, variant: str = "0", *, first: int = 1, map_key: str | None = None, size: int = 0
+) -> Listing:
+    """What listing segment ``number`` did under that number, after which ``first`` is the first listed."""
+    segment = replace(source_segment(number, variant), map_key=map_key, size=size, map_file=None)
+    segment = replace(segment, url=f"https://b/{segment.key}")
+    listed = MediaSegment(segment.url, 2 * SECOND, program_date_time=START + number * SECOND)
+    return Listing(
+        segment=segment,
+        playlist=state(variant, first, number + 1),
         added=[(number, listed, True)],
         availability=30 * SECOND,
-        run=RUN,
         shift=5 * SECOND,
-        key=key,
-        map_key=map_key,
     )
 
 
@@ -121,13 +122,12 @@ def test_segments_on_their_way_come_back(book: Book) -> None:
     segments = [source_segment(1), source_segment(2), replace(source_segment(3), file=None, fault="is gone")]
     segments.append(replace(source_segment(4), map_file=None, independent=False))
     for segment in segments:
-        book.catalog.discovered(segment, f"live/r/0/{segment.sequence}.ts")
-    book.catalog.published([change(1)])
-    recalled = book.reopen().recall()
-    assert [one.segment for one in recalled.pending] == segments[1:]
-    assert [one.key for one in recalled.pending] == [f"live/r/0/{number}.ts" for number in (2, 3, 4)]
-    assert recalled.source.runs == (RUN,)
-    position = recalled.source.positions["0"]
+        book.catalog.noticed(segment)
+    book.catalog.listed([listing(1)])
+    memory = book.reopen().load()
+    assert list(memory.pending) == segments[1:]
+    assert memory.source.runs == (RUN,)
+    position = memory.source.positions["0"]
     assert position.run == RUN
     assert position.known[1] == (segments[0].uri, segments[0].program_date_time)
 
@@ -138,127 +138,136 @@ def test_playlists_come_back(book: Book) -> None:
         (7, MediaSegment("https://b/1.m4s", 2 * SECOND, True, "https://b/init.mp4", START), True),
         (8, MediaSegment("https://b/2.m4s", SECOND / 3, gap=True), False),
     ]
-    book.catalog.published([replace(change(7), added=entries, state=state(first=7, following=9))])
-    book.catalog.published([change(1, "1")])
-    channel = book.reopen().recall().channel
-    first, second = sorted(channel.playlists, key=lambda playlist: playlist.state.variant)
-    assert first.state == state(first=7, following=9)
-    assert [(number, one.uri, one.gap) for number, one, _ in first.listed] == [
+    first, second = listing(7), listing(8)
+    second = replace(second, segment=replace(second.segment, fault="is gone"))
+    for made, entry in zip((first, second), entries, strict=True):
+        book.catalog.listed([replace(made, added=[entry], playlist=state(first=7, following=9))])
+    book.catalog.listed([listing(1, "1")])
+    channel = book.reopen().load().channel
+    (one, listed), (other, _) = sorted(channel.playlists, key=lambda playlist: playlist[0].variant)
+    assert one == state(first=7, following=9)
+    assert [(number, one.uri, one.gap) for number, one, _ in listed] == [
         (7, "https://b/1.m4s", False),
         (8, "https://b/2.m4s", True),
     ]
-    assert first.listed[0] == entries[0]
-    assert first.listed[1][1].program_date_time is None
-    assert first.listed[1][2] is False
-    assert second.state == state("1")
+    assert listed[0] == entries[0]
+    assert listed[1][1].program_date_time is None
+    assert listed[1][2] is False
+    assert other == state("1")
     assert channel.shifts == {RUN.number: 5 * SECOND}
 
 
 def test_variants_come_back(book: Book) -> None:
     """The source's multivariant playlist comes back with every attribute, also those that are not there."""
     listed = (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000))
-    book.catalog.listed(())
-    book.catalog.listed(listed)
-    assert book.reopen().recall().channel.variants == listed
+    book.catalog.described(())
+    book.catalog.described(listed)
+    assert book.reopen().load().channel.variants == listed
 
 
 def test_an_empty_journal_recalls_nothing(book: Book) -> None:
     """At the first start there is nothing to go on from."""
-    recalled = book.catalog.recall()
-    assert recalled.pending == []
-    assert recalled.channel.playlists == []
-    assert recalled.channel.variants == ()
-    assert recalled.source.runs == ()
+    memory = book.catalog.load()
+    assert memory.pending == []
+    assert memory.channel.playlists == []
+    assert memory.channel.variants == ()
+    assert memory.source.runs == ()
 
 
-def test_what_leaves_the_window_is_to_be_deleted(book: Book) -> None:
-    """Keys go when their last entry goes, a map with the last segment that needs it, in order of removal."""
+async def test_what_leaves_the_window_is_to_be_deleted(book: Book) -> None:
+    """Segments go in the order in which they left, a map after the last one that needs it."""
     for number in (1, 2, 3):
-        book.catalog.published([change(number, map_key="live/r/0/a.mp4")])
-    book.catalog.published([change(4, first=3, map_key="live/r/0/b.mp4")])
+        book.catalog.listed([listing(number, map_key="live/r/0/a.mp4")])
+    book.catalog.listed([listing(4, first=3, map_key="live/r/0/b.mp4")])
     assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts"]
     book.now += SECOND
-    book.catalog.published([change(5, first=4, map_key="live/r/0/b.mp4")])
-    assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts", "live/r/0/3.ts", "live/r/0/a.mp4"]
+    book.catalog.listed([listing(5, first=4, map_key="live/r/0/b.mp4")])
+    assert keys(book) == ["live/r/0/1.ts", "live/r/0/2.ts", "live/r/0/3.ts"]
     book.now += 29 * SECOND
-    assert book.catalog.due(10) == ["live/r/0/1.ts", "live/r/0/2.ts"]
-    book.catalog.removed(["live/r/0/1.ts"])
+    assert await book.catalog.due(10) == ["live/r/0/1.ts", "live/r/0/2.ts"]
+    assert await book.catalog.due(1) == ["live/r/0/1.ts"]
+    await book.catalog.deleted(["live/r/0/1.ts"])
     book.reopen()
-    assert keys(book) == ["live/r/0/2.ts", "live/r/0/3.ts", "live/r/0/a.mp4"]
-    assert book.catalog.removals(2) == ["live/r/0/2.ts", "live/r/0/3.ts"]
+    assert keys(book) == ["live/r/0/2.ts", "live/r/0/3.ts"]
+    await book.catalog.deleted(["live/r/0/2.ts"])
+    book.now += 30 * SECOND
+    assert await book.catalog.due(10) == ["live/r/0/3.ts"]
+    await book.catalog.deleted(["live/r/0/3.ts"])
+    assert await book.catalog.due(10) == ["live/r/0/a.mp4"]
+    await book.catalog.deleted(["live/r/0/a.mp4"])
+    assert await book.catalog.due(10) == []
 
 
-def test_what_the_bucket_holds_is_added_up(book: Book) -> None:
+async def test_what_the_bucket_holds_is_added_up(book: Book) -> None:
     """Listed, waiting to be deleted or kept for ever: each object counts once, until it is deleted."""
-    gaps = [(2, MediaSegment("https://b/2.ts", SECOND, gap=True), True)] * 2
-    long = replace(change(2), size=50, added=[(2, gaps[0][1], True), (3, gaps[1][1], True)])
-    book.catalog.published([replace(change(1), size=100), long])
-    assert book.catalog.stored_bytes == 150
-    book.catalog.published([replace(change(4, first=4), size=7)])
+    gap = MediaSegment("https://b/2.ts", SECOND, gap=True)
+    long = replace(listing(3, size=50), added=[(2, gap, True), (3, gap, True)])
+    book.catalog.listed([listing(1, size=100), long])
+    assert book.reopen().stored_bytes == 150
+    book.catalog.listed([listing(4, first=4, size=7)])
     assert book.reopen().stored_bytes == 157
-    book.catalog.removed(["live/r/0/1.ts"], kept=True)
-    assert book.catalog.stored_bytes == 157
-    book.catalog.removed(["live/r/0/2.ts"])
-    assert book.reopen().stored_bytes == 107
+    await book.catalog.deleted(["live/r/0/3.ts"])
+    assert await book.catalog.due(10) == []
+    assert book.catalog.stored_bytes == book.reopen().stored_bytes == 107
 
 
 def test_a_playlist_that_is_retired_lists_nothing(book: Book) -> None:
     """Of a variant that a new stream has not, all is deleted, and its numbers are remembered."""
-    book.catalog.published([change(1)])
-    book.catalog.published([], [state(current=False)], SECOND)
-    (playlist,) = book.reopen().recall().channel.playlists
-    assert playlist.listed == []
-    assert playlist.state == state(current=False)
+    book.catalog.listed([listing(1)])
+    book.catalog.listed([], [state(current=False)], SECOND)
+    ((playlist, listed),) = book.reopen().load().channel.playlists
+    assert listed == []
+    assert playlist == state(current=False)
     assert keys(book) == ["live/r/0/1.ts"]
 
 
 def keys(book: Book) -> list[str]:
-    return book.catalog.removals(100)
+    return unlisted(book.catalog)
 
 
 def test_a_publication_is_remembered_whole_or_not_at_all(book: Book) -> None:
     """When one of its statements fails, nothing of a publication is in the journal, and others can follow."""
-    book.catalog.discovered(source_segment(1), "live/r/0/1.ts")
-    book.catalog.discovered(source_segment(2), "live/r/0/2.ts")
-    twice = replace(change(2), added=[*change(2).added, *change(2).added])
+    book.catalog.noticed(source_segment(1))
+    book.catalog.noticed(source_segment(2))
+    twice = replace(listing(2), added=[*listing(2).added, *listing(2).added])
     with pytest.raises(sqlite3.IntegrityError):
-        book.catalog.published([change(1), twice])
+        book.catalog.listed([listing(1), twice])
     connection = book.catalog._connection  # noqa: SLF001 - half a transaction would be there alone
     assert not connection.in_transaction
-    recalled = book.catalog.recall()
-    assert recalled.channel.playlists == []
-    assert len(recalled.pending) == 2
+    memory = book.catalog.load()
+    assert memory.channel.playlists == []
+    assert len(memory.pending) == 2
 
 
-def test_remembered_segments_are_bounded(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest published segments are forgotten; what is pending never is, nor what another variant has."""
-    monkeypatch.setattr("broadcaster.catalog.catalog.REMEMBERED_SEGMENTS", 20)
+async def test_remembered_segments_are_bounded(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest that are deleted are forgotten; what is pending never is, nor what another variant has."""
+    monkeypatch.setattr("broadcaster.catalog.catalog.REMEMBERED", 20)
     monkeypatch.setattr("broadcaster.catalog.catalog.FORGET_EVERY", 5)
-    book.catalog.discovered(source_segment(0), "live/r/0/0.ts")
-    book.catalog.discovered(source_segment(1, "1"), "live/r/1/1.ts")
-    book.catalog.published([change(1, "1")])
+    book.catalog.noticed(source_segment(0))
+    book.catalog.noticed(source_segment(1, "1"))
+    book.catalog.listed([listing(1, "1")])
     for number in range(1, 101):
-        book.catalog.discovered(source_segment(number), f"live/r/0/{number}.ts")
-        book.catalog.published([change(number, first=max(1, number - 5))])
+        book.catalog.noticed(source_segment(number))
+        book.catalog.listed([listing(number, first=max(1, number - 5))])
+        await book.catalog.deleted(keys(book))
     remembered = book.remembered("0")
     assert 20 <= len(remembered) <= 26
     assert remembered[0] == "live/r/0/0.ts"
     assert remembered[-1] == "live/r/0/100.ts"
     assert book.remembered("1") == ["live/r/1/1.ts"]
-    assert [one.key for one in book.catalog.recall().pending] == ["live/r/0/0.ts"]
+    assert [one.key for one in book.catalog.load().pending] == ["live/r/0/0.ts"]
 
 
-def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be written waits in order, is said once, and is written once there is room."""
-    book.catalog.discovered(source_segment(0), "live/r/0/0.ts")
-    book.catalog.published([change(1), change(1, "1")])
+    book.catalog.noticed(source_segment(0))
+    book.catalog.listed([listing(1), listing(1, "1")])
     limit = book.limit(pages=2)
     for number in range(2, 200):
-        book.catalog.discovered(source_segment(number), f"live/r/0/{number}.ts")
-        book.catalog.published([replace(change(number, first=max(1, number - 5)), size=10)])
+        book.catalog.noticed(source_segment(number))
+        book.catalog.listed([listing(number, first=max(1, number - 5), size=10)])
     assert book.catalog.fault == "database or disk is full"
-    assert 0 < book.catalog.stored_bytes < 1980
-    assert book.catalog.removals(10) == []  # nobody could cross them out
+    assert await book.catalog.due(10) == []  # nobody could cross them out
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "cannot be written" in caplog.text
     book.catalog.save()
@@ -268,20 +277,20 @@ def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFixture)
         book.catalog.save()
     assert book.catalog.fault is None
     assert caplog.messages[-1] == "the journal is written again"
-    assert book.remembered("0") == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(2, 200))]
-    assert [one.key for one in book.catalog.recall().pending] == ["live/r/0/0.ts"]
-    assert len(keys(book)) == 100
-    assert book.catalog.stored_bytes == book.reopen().stored_bytes == 1980
+    assert book.remembered("0") == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(1, 200))]
+    assert [one.key for one in book.catalog.load().pending] == ["live/r/0/0.ts"]
+    assert len(keys(book)) == 193
+    assert book.reopen().stored_bytes == 1980
 
 
 def test_what_waits_is_written_at_the_end(book: Book) -> None:
     """A journal that is closed writes what it could not write before."""
     limit = book.limit(pages=0)
     for number in range(1, 100):
-        book.catalog.discovered(source_segment(number), f"live/r/0/{number}.ts")
+        book.catalog.noticed(source_segment(number))
     assert book.catalog.fault
     book.limit(pages=limit + 10_000)
-    assert len(book.reopen().recall().pending) == 99
+    assert len(book.reopen().load().pending) == 99
 
 
 def test_odd_names(book: Book) -> None:
@@ -289,12 +298,13 @@ def test_odd_names(book: Book) -> None:
     odd = Path(b"/hls/n\xffme/'; DROP TABLE segments; --\xf0\x9f\x8e\xa5.ts".decode(errors="surrogateescape"))
     segment = replace(source_segment(1), file=SourceFile("\U0001f3a5 '\".ts", odd, 1, 1))
     segment = replace(segment, name="\U0001f3a5 '\".ts", uri="%F0%9F%8E%A5%20'%22.ts")
-    book.catalog.discovered(segment, "live/r/0/\U0001f3a5 '\".ts")
-    (pending,) = book.reopen().recall().pending
-    assert pending.key == "live/r/0/\U0001f3a5 '\".ts"
-    assert pending.segment.uri == segment.uri
-    assert pending.segment.file
-    assert pending.segment.file.name == "\U0001f3a5 '\".ts"
+    segment = replace(segment, key="live/r/0/\U0001f3a5 '\".ts")
+    book.catalog.noticed(segment)
+    (pending,) = book.reopen().load().pending
+    assert pending.key == segment.key
+    assert pending.uri == segment.uri
+    assert pending.file
+    assert pending.file.name == "\U0001f3a5 '\".ts"
 
 
 def foreign(path: Path) -> None:
@@ -314,7 +324,7 @@ def newer(path: Path) -> None:
 def filled(path: Path) -> None:
     catalog = Catalog(path.parent, lambda: START)
     for number in range(1, 300):
-        catalog.discovered(source_segment(number), f"live/r/0/{number}.ts")
+        catalog.noticed(source_segment(number))
     catalog.close()
 
 
@@ -364,7 +374,7 @@ def test_a_journal_in_use_is_refused(book: Book) -> None:
     """The second process on a state folder is told so; the first goes on."""
     with pytest.raises(CatalogError, match="in use: another broadcaster runs on this state folder"):
         book.open()
-    book.catalog.discovered(source_segment(1), "live/r/0/1.ts")
+    book.catalog.noticed(source_segment(1))
     assert book.catalog.fault is None
 
 
@@ -383,7 +393,7 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         """INSERT INTO facts VALUES ('variants', '[1, [{"width": 1}]]')""",
         "INSERT INTO facts VALUES ('variants', '[99999999999999999999, []]')",
         "UPDATE segments SET run = 17",
-        "UPDATE segments SET time = 9000000000000000000",
+        "UPDATE segments SET program_date_time = 9000000000000000000",
         "DROP TABLE runs",
     ],
 )
@@ -394,7 +404,7 @@ def test_content_that_makes_no_sense_is_refused(tmp_path: Path, statement: str) 
         connection.execute(statement)
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
         with pytest.raises(CatalogError, match="does not make sense") as caught:
-            catalog.recall()
+            catalog.load()
         assert "\n" not in str(caught.value)
 
 
@@ -427,8 +437,8 @@ def test_the_first_schema_is_still_migrated(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("INSERT INTO playlists VALUES ('0', 1, 4, 1, 2, 2, 3, 0)")
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
-        (playlist,) = catalog.recall().channel.playlists
-    assert playlist.state == replace(state(), peak_bandwidth=0)
+        ((playlist, _),) = catalog.load().channel.playlists
+    assert playlist == replace(state(), peak_bandwidth=0)
 
 
 def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
@@ -438,7 +448,7 @@ def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
         described = {"uri": "0", "bandwidth": 1000, "resolution": [640, 360]}
         connection.execute("INSERT INTO facts VALUES ('variants', ?)", (json.dumps([17, [described]]),))
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
-        assert catalog.recall().channel.variants == (Variant("0", 1000, resolution=(640, 360)),)
+        assert catalog.load().channel.variants == (Variant("0", 1000, resolution=(640, 360)),)
 
 
 def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:
@@ -447,6 +457,6 @@ def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("INSERT INTO removals VALUES (1, 'live/a', 30000000, 1000000, 7)")
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
-        assert catalog.removals(10) == ["live/a"]
+        assert unlisted(catalog) == ["live/a"]
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
-        assert connection.execute("SELECT delete_at FROM removals").fetchall() == [(31_000_000,)]
+        assert connection.execute("SELECT delete_at FROM segments").fetchall() == [(31_000_000,)]

@@ -1,0 +1,123 @@
+"""The records as rows, and back. Times are microseconds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from broadcaster.catalog.records import PlaylistState, Run, Segment, SourceFile, Step
+from broadcaster.hls import MediaSegment, Variant
+
+Row = dict[str, Any]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+# These are the same in a record and in its row.
+PLAIN = (
+    *("key", "map_key", "variant", "sequence", "uri", "name", "target_duration"),
+    *("fault", "url", "map_url", "size", "sha256"),
+)
+TIMES = ("noticed", "program_date_time", "uploaded")
+
+
+def to_microseconds(time: datetime | timedelta) -> int:
+    """How a time or a duration is kept."""
+    return ((time - EPOCH) if isinstance(time, datetime) else time) // MICROSECOND
+
+
+def _optional(time: datetime | None) -> int | None:
+    return None if time is None else to_microseconds(time)
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else EPOCH + microseconds * MICROSECOND
+
+
+def segment_row(segment: Segment, step: Step) -> Row:
+    """What is remembered of a segment, apart from how it is listed."""
+    row = {name: getattr(segment, name) for name in PLAIN}
+    row |= {name: _optional(getattr(segment, name)) for name in TIMES}
+    row |= {"step": step, "run": segment.run.number, "duration": to_microseconds(segment.duration)}
+    row["independent"] = segment.independent
+    for prefix, size, file in (("", "file_size", segment.file), ("map_", "map_size", segment.map_file)):
+        # A path need not be UTF-8.
+        row[f"{prefix}path"] = file and str(file.path).encode(errors="backslashreplace").decode()
+        row[size] = file and file.size
+        row[f"{prefix}modified_ns"] = file and file.modified_ns
+        row[f"{prefix}inode"] = file.inode if file else 0
+    row["map_name"] = segment.map_file and segment.map_file.name
+    return row
+
+
+def segment_of(row: sqlite3.Row, runs: dict[int, Run]) -> Segment:
+    """The record of a segment on its way; raises LookupError or TypeError when it makes no sense."""
+    same: dict[str, Any] = {name: row[name] for name in PLAIN} | {name: _time(row[name]) for name in TIMES}
+    return Segment(
+        **same,
+        run=runs[row["run"]],
+        duration=row["duration"] * MICROSECOND,
+        independent=bool(row["independent"]),
+        file=_file(row["name"], row["path"], row["file_size"], row["modified_ns"], row["inode"]),
+        map_file=_file(
+            row["map_name"], row["map_path"], row["map_size"], row["map_modified_ns"], row["map_inode"]
+        ),
+    )
+
+
+def _file(name: str | None, path: str | None, size: int, modified_ns: int, inode: int) -> SourceFile | None:
+    return SourceFile(name, Path(path), size, modified_ns, inode) if name and path else None
+
+
+def listed_row(number: int, segment: MediaSegment, discontinuity: int) -> Row:
+    """How it is listed; the tag for a discontinuity follows from the numbers (§6.2.4)."""
+    return {
+        "step": Step.LISTED,
+        "number": number,
+        "discontinuity": discontinuity,
+        "time": _optional(segment.program_date_time),
+        "duration": to_microseconds(segment.duration),
+        "url": segment.uri,
+        "map_url": segment.map_uri,
+    }
+
+
+def listed_segment(row: sqlite3.Row, discontinuity_before: int) -> MediaSegment:
+    """A line of a playlist, after one with that discontinuity number."""
+    return MediaSegment(
+        uri=row["url"],
+        duration=row["duration"] * MICROSECOND,
+        discontinuity=row["discontinuity"] != discontinuity_before,
+        map_uri=row["map_url"],
+        program_date_time=_time(row["time"]),
+        gap=row["fault"] is not None,
+    )
+
+
+def playlist_row(state: PlaylistState) -> Row:
+    """What is remembered of a playlist."""
+    return {field.name: getattr(state, field.name) for field in fields(state)} | {"end": _optional(state.end)}
+
+
+def playlist_of(row: sqlite3.Row) -> PlaylistState:
+    """Where it stood."""
+    values = {field.name: row[field.name] for field in fields(PlaylistState)}
+    values |= {"current": bool(row["current"]), "ended": bool(row["ended"]), "end": _time(row["end"])}
+    return PlaylistState(**values)
+
+
+def variants_to_text(variants: Sequence[Variant]) -> str:
+    """What is told of the variants as JSON."""
+    return json.dumps([asdict(variant) for variant in variants])
+
+
+def variants_of(text: str) -> tuple[Variant, ...]:
+    """The same, read back."""
+    variants = json.loads(text)
+    for variant in variants:
+        variant["resolution"] = tuple(variant["resolution"]) if variant["resolution"] else None
+    return tuple(Variant(**variant) for variant in variants)

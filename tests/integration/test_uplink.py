@@ -152,13 +152,13 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
         "storage.store.STALL": 10,
         "storage.body.ANSWER": 15,
         "storage.body.LOOK": 0.5,
-        "pipeline.turns.QUICK": 2,
-        "pipeline.turns.SLOW": 6,
-        "pipeline.uploader.FIRST_PAUSE": 0.2,
-        "pipeline.uploader.MAX_PAUSE": 10,
-        "pipeline.flow.TICK": 0.5,
-        "pipeline.flow.LATE": 10,
-        "pipeline.flow.LATE_TARGET_DURATIONS": 3,
+        "delivery.turns.QUICK": 2,
+        "delivery.turns.SLOW": 6,
+        "delivery.uploader.FIRST_PAUSE": 0.2,
+        "delivery.uploader.MAX_PAUSE": 10,
+        "delivery.pipeline.TICK": 0.5,
+        "delivery.pipeline.LATE": 10,
+        "delivery.pipeline.LATE_TARGET_DURATIONS": 3,
     }.items():
         monkeypatch.setattr(f"broadcaster.{name}", value / SCALE)
 

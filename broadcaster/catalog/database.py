@@ -152,7 +152,8 @@ MIGRATIONS = (
     )
     SELECT 'listed', iif(number = max(number) OVER same, key, NULL),
         iif(number = max(number) OVER same, map_key, NULL), entries.variant, duration, independent,
-        iif(gap, 'was lost', NULL), uri, map_uri, max(size) OVER same, number,
+        iif(gap, 'was lost', NULL), uri, map_uri,
+        iif(number = max(number) OVER same, max(size) OVER same, 0), number,
         playlists.discontinuity_sequence + sum(discontinuity) OVER earlier, time, availability
     FROM entries JOIN playlists USING (variant)
     WHERE true

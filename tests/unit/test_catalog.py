@@ -1,18 +1,22 @@
 """What outlives the process: what is written comes back, whole or not at all, and bad files are refused."""
 
+import asyncio
 import json
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.database import MIGRATIONS, open_database
+from broadcaster.catalog.load import MARGIN
 from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, SourceFile
 from broadcaster.errors import CatalogError
 from broadcaster.hls import MediaSegment, Variant
@@ -293,6 +297,49 @@ def test_what_waits_is_written_at_the_end(book: Book) -> None:
     assert len(book.reopen().load().pending) == 99
 
 
+async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
+    """A disk that hangs holds back what viewers would see, in order, and nothing else."""
+    disk, shown = threading.Event(), list[int]()
+    async with book.catalog:
+        hanging = asyncio.create_task(book.catalog._in_thread(disk.wait))  # noqa: SLF001 - a disk that hangs
+        await asyncio.sleep(0)
+        for number in (1, 2, 3):
+            book.catalog.listed([listing(number)], then=partial(shown.append, number))
+        await asyncio.sleep(0)
+        assert shown == []
+        disk.set()
+        await book.catalog.written()
+        assert shown == [1, 2, 3]
+        await hanging
+    ((_, listed),) = book.reopen().load().channel.playlists
+    assert [number for number, _, _ in listed] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("boot", "in_order", "margin"), [("two", False, MARGIN), ("one", False, 0), ("two", True, 0)]
+)
+def test_numbers_after_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str, margin: int, *, in_order: bool
+) -> None:
+    """Where the file may be behind what viewers were told, no number is used for another URL."""
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("one\n")
+    monkeypatch.setattr("broadcaster.catalog.load.BOOT_ID", boot_id)
+    catalog = Catalog(tmp_path, lambda: START)
+    catalog.load()
+    catalog.listed([listing(1), listing(2)])
+    if in_order:
+        catalog.close()
+    else:
+        catalog._connection.close()  # noqa: SLF001 - a power cut
+    boot_id.write_text(f"{boot}\n")
+    for _ in range(2):
+        with closing(Catalog(tmp_path, lambda: START)) as catalog:
+            ((playlist, listed),) = catalog.load().channel.playlists
+            assert playlist == state(first=1 + margin, following=3 + margin)
+            assert [number for number, _, _ in listed] == [1 + margin, 2 + margin]
+
+
 def test_odd_names(book: Book) -> None:
     """Quotes, emoji and paths that are not UTF-8 break nothing."""
     odd = Path(b"/hls/n\xffme/'; DROP TABLE segments; --\xf0\x9f\x8e\xa5.ts".decode(errors="surrogateescape"))
@@ -439,6 +486,53 @@ def test_the_first_schema_is_still_migrated(tmp_path: Path) -> None:
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
         ((playlist, _),) = catalog.load().channel.playlists
     assert playlist == replace(state(), peak_bandwidth=0)
+
+
+OLD_STATE = """
+INSERT INTO runs VALUES (0, 'run0', 'abc#0', 0), (1, 'run1', 'abd#0', 2000000);
+INSERT INTO segments VALUES
+    (1, 'p/run0/0/a.m4s', '0', 0, 1, 'a.m4s', 'a.m4s', 2000000, 1000000, 2, 1, 5, '/h/a.m4s', 376, 9, NULL,
+        'i.mp4', '/h/i.mp4', 7, 8, 'published'),
+    (2, 'p/run0/0/b.m4s', '0', 0, 2, 'b.m4s', 'b.m4s', 2000000, 3000000, 2, 1, 5, '/h/b.m4s', 376, 9, NULL,
+        'i.mp4', '/h/i.mp4', 7, 8, 'published'),
+    (3, 'p/run1/0/c.m4s', '0', 1, 3, 'c.m4s', 'c.m4s', 2000000, 5000000, 2, 1, 5, '/h/c.m4s', 376, 9, NULL,
+        'i.mp4', '/h/i.mp4', 7, 8, 'published'),
+    (4, 'p/run1/0/d.m4s', '0', 1, 4, 'd.m4s', 'd.m4s', 2000000, 7000000, 2, 1, 5, '/h/d.m4s', 376, 9, NULL,
+        'i.mp4', '/h/i.mp4', 7, 8, 'pending');
+INSERT INTO playlists VALUES ('0', 1, 2, 2, 5, 0, 1, 0, 1504, 9000000);
+INSERT INTO entries VALUES
+    ('0', 2, 'p/run0/0/b.m4s', 'p/run0/0/i.mp4', 'u/b', 2000000, 3000000, 0, 'u/i', 0, 1, 376),
+    ('0', 3, 'p/run1/0/c.m4s', 'p/run1/0/i.mp4', 'u/c', 1000000, 7000000, 1, 'u/j', 1, 1, 376),
+    ('0', 4, 'p/run1/0/c.m4s', 'p/run1/0/i.mp4', 'u/c', 1000000, 8000000, 0, 'u/j', 1, 1, 0);
+INSERT INTO removals (key, availability, removed, size) VALUES
+    ('p/run0/0/a.m4s', 30000000, 1000000, 376), ('p/old/0/i.mp4', 30000000, 1000000, 7);
+INSERT INTO facts VALUES ('variants', '[17, [{"uri": "0", "bandwidth": 1000, "resolution": null}]]');
+"""
+
+
+def test_a_state_of_the_fourth_schema_goes_on(tmp_path: Path) -> None:
+    """All that an older version left is there: what is listed, on its way, to be deleted, and known."""
+    open_database(tmp_path / "journal.db", MIGRATIONS[:4]).close()
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
+        connection.executescript(OLD_STATE)
+    with closing(Catalog(tmp_path, lambda: START)) as catalog:
+        memory = catalog.load()
+        assert unlisted(catalog) == ["p/run0/0/a.m4s", "p/old/0/i.mp4"]
+        assert catalog.stored_bytes == 376 + 376 + 376 + 7
+    (pending,) = memory.pending
+    assert (pending.key, pending.map_key) == ("p/run1/0/d.m4s", "p/run1/0/i.mp4")
+    assert pending.run == Run(1, "run1", "abd#0")
+    assert pending.file == SourceFile("d.m4s", Path("/h/d.m4s"), 376, 9)
+    ((playlist, listed),) = memory.channel.playlists
+    assert (playlist.media_sequence, playlist.next_media_sequence, playlist.ended) == (2, 5, False)
+    assert [(number, one.uri, one.discontinuity, one.gap, one.map_uri) for number, one, _ in listed] == [
+        (2, "u/b", False, False, "u/i"),
+        (3, "u/c", True, True, "u/j"),
+        (4, "u/c", False, True, "u/j"),
+    ]
+    assert memory.channel.shifts == {0: timedelta(), 1: 2 * SECOND}
+    assert memory.channel.variants == (Variant("0", 1000),)
+    assert sorted(memory.source.positions["0"].known) == [1, 2, 3, 4]
 
 
 def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:

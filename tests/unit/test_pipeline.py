@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from broadcaster.catalog import Catalog
+from broadcaster.catalog.records import Segment
 from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.balance import SAMPLES
 from broadcaster.delivery.spool import Spool
@@ -272,6 +274,84 @@ async def test_reused_names_get_keys_of_their_own(tmp_path: Path) -> None:
             line.discover(line.file("same.ts", PACKET * (number + 1)), number=number, encoder="")
             await line.until_published(number + 1)
     assert [len(body) // 188 for body in line.store.objects.values()] == [1, 2, 3]
+
+
+async def test_a_name_that_is_used_again_changes_nothing(tmp_path: Path) -> None:
+    """What a writer puts under a name while its last segment waits is not uploaded in that one's place."""
+    line = Line(tmp_path)
+    gate = line.store.gates["7-same.ts"] = asyncio.Event()
+    async with running(line):
+        line.discover(line.file("same.ts", PACKET), number=7, encoder="")
+        await line.until(lambda: line.store.puts)
+        line.file("same.ts", PACKET * 3)
+        gate.set()
+        await line.until_published(1)
+    assert line.store.objects == {"live/run0/0/7-same.ts": PACKET}
+    assert len(line.store.puts) == 1
+
+
+async def test_an_object_that_is_refused_holds_nobody_up(tmp_path: Path) -> None:
+    """While the bucket takes others, one that it refuses for good becomes a gap, also as the first."""
+    line = Line(tmp_path)
+
+    def refuse(key: str) -> None:
+        if key.endswith("0.ts"):
+            raise StorageRefused("AccessDenied")
+
+    line.store.on_put = refuse
+    async with running(line):
+        for number in range(6):
+            line.discover(line.file(f"{number}.ts"), number=number)
+        await line.until_published(6)
+    assert [segment.gap for segment in line.playlist().segments] == [True] + [False] * 5
+    (lost,) = [event for event in line.events if isinstance(event, SegmentLost)]
+    assert lost.reason == "is refused while others are taken: AccessDenied"
+
+
+async def resumed(tmp_path: Path, segment: Segment, store: FakeStore) -> Line:
+    """A pipeline whose predecessor was killed when it had kept the segment."""
+    line = Line(tmp_path, store=store)
+    line.catalog.noticed(segment)
+    line.spool.resume([])
+    line.pipeline.resume(line.catalog.load().pending)
+    async with running(line):
+        await line.until_published(1)
+    return line
+
+
+@pytest.mark.parametrize(("at_hand", "stored"), [("source", True), ("bucket", True), ("nowhere", False)])
+async def test_what_a_power_cut_emptied(tmp_path: Path, at_hand: str, *, stored: bool) -> None:
+    """A kept file without its bytes is never uploaded: the source or the bucket has them, or they are lost."""
+    path = tmp_path / "a.ts"
+    path.write_bytes(PACKET * 2)
+    segment = replace(segment_of(path), key="live/run0/0/a.ts")
+    kept = tmp_path / "spool/live/run0/0/a.ts"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(PACKET)
+    store = FakeStore()
+    if at_hand != "source":
+        path.write_bytes(b"of another run")
+    if at_hand == "bucket":
+        store.objects[segment.key] = PACKET * 2
+    line = await resumed(tmp_path, segment, store)
+    assert [one.gap for one in line.playlist().segments] == [not stored]
+    assert store.objects.get(segment.key) == (PACKET * 2 if stored else None)
+
+
+async def test_a_recovered_run_keeps_its_own_map(tmp_path: Path) -> None:
+    """The next run's EXT-X-MAP, under the same name, does not take the place of the last one's."""
+    init, path = tmp_path / "init.mp4", tmp_path / "a.m4s"
+    init.write_bytes(b"of run 0")
+    path.write_bytes(PACKET)
+    segment = replace(
+        segment_of(path, map_path=init), key="live/run0/0/a.m4s", map_key="live/run0/0/init.mp4"
+    )
+    init.write_bytes(b"of run 1, longer")
+    store = FakeStore()
+    store.objects["live/run0/0/init.mp4"] = b"of run 0"
+    line = await resumed(tmp_path, segment, store)
+    assert store.objects["live/run0/0/init.mp4"] == b"of run 0"
+    assert [one.gap for one in line.playlist().segments] == [False]
 
 
 async def test_a_map_is_uploaded_once_and_before_its_segments(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
@@ -64,6 +65,44 @@ async def test_a_file_of_another_file_system_is_copied(tmp_path: Path, spool: Sp
     assert not kept.samefile(file)
     assert kept.stat().st_mtime_ns == file.stat().st_mtime_ns
     assert contents(tmp_path) == {"live/run/0/a.ts": b"segment"}
+
+
+@pytest.mark.usefixtures("other_file_system")
+async def test_a_copy_is_on_the_disk_before_it_counts(
+    spool: Spool, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are synced before it has its name, and then its folder is."""
+    steps: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "bytes")
+        sync(descriptor)
+
+    def note_replace(path: Path, to: Path) -> Path:
+        steps.append("name")
+        return replace(path, to)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    await spool.keep(file, "live/run/0/a.ts")
+    assert steps == ["bytes", "name", "folder"]
+
+
+@pytest.mark.usefixtures("other_file_system")
+async def test_the_last_of_a_folder_goes_while_the_next_one_comes(
+    spool: Spool, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment that is let go of takes nothing from under the one that is being copied beside it."""
+    first = await spool.keep(file, "live/run/0/a.ts")
+    copy = shutil.copy2
+
+    def drop_first(source: Path, to: Path) -> None:
+        spool.drop(first)
+        copy(source, to)
+
+    monkeypatch.setattr(shutil, "copy2", drop_first)
+    assert (await spool.keep(file, "live/run/0/b.ts")).read_bytes() == b"segment"
 
 
 @pytest.mark.usefixtures("other_file_system")

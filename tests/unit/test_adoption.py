@@ -1,0 +1,70 @@
+"""What a power cut left in the spool, and took out of the catalog."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.records import Run
+from broadcaster.delivery.adoption import adopted
+from tests.support.fakes import START, segment_of
+from tests.support.hls_writer import PACKET
+
+KNOWN = Run(3, "20260101T120000Z-3-k3f9", "abc#0")
+FOLDER = "live/20260101T120000Z-3-k3f9/0"
+NEXT = "live/20260101T130000Z-4-x7q2/0"
+
+
+def adopt(folder: Path, *keys: str) -> list[tuple[str, int, float]]:
+    """The names, numbers in the source, and times after the known segment that these are adopted with."""
+    for key in keys:
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(PACKET)
+    catalog = Catalog(folder / "state", lambda: START)
+    known = replace(segment_of(None, number=7), run=KNOWN, uri="stream-abc-107.ts", name="stream-abc-107.ts")
+    catalog.noticed(replace(known, key=f"{FOLDER}/stream-abc-107.ts"))
+    found = list(adopted(keys, folder, "live", catalog.load().source))
+    catalog.close()
+    assert all(one.file and one.file.path.is_relative_to(folder) and one.variant == "0" for one in found)
+    return [
+        (one.name, one.sequence, (one.program_date_time - known.program_date_time) / timedelta(seconds=1))
+        for one in found
+    ]
+
+
+def test_segments_after_the_known_ones(tmp_path: Path) -> None:
+    """They go on where the catalog ends, in the order of their numbers, not of their names."""
+    keys = (f"{FOLDER}/stream-abc-110.ts", f"{FOLDER}/stream-abc-108.ts", f"{FOLDER}/stream-abc-109.ts")
+    assert adopt(tmp_path, *keys) == [
+        ("stream-abc-108.ts", 8, 2),
+        ("stream-abc-109.ts", 9, 4),
+        ("stream-abc-110.ts", 10, 6),
+    ]
+
+
+def test_a_run_that_is_not_known(tmp_path: Path) -> None:
+    """A new run of an encoder with an id is told by the paths alone, after what is left of the last one."""
+    keys = (f"{NEXT}/stream-xyz-0.ts", f"{NEXT}/stream-xyz-1.ts", f"{FOLDER}/stream-abc-108.ts")
+    found = adopt(tmp_path, *keys)
+    assert [(name, sequence) for name, sequence, _ in found] == [
+        ("stream-abc-108.ts", 8),
+        ("stream-xyz-0.ts", 0),
+        ("stream-xyz-1.ts", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{FOLDER}/stream-abc-106.ts",
+        f"{FOLDER}/init.mp4",
+        f"{NEXT}/7-seg.ts",
+        "live/20260101T110000Z-2-aaaa/0/stream-old-1.ts",
+        "elsewhere/0/a.ts",
+    ],
+)
+def test_what_cannot_be_told(tmp_path: Path, key: str) -> None:
+    """What lies before the known ones, has no number, or is of a run without a name, is not listed."""
+    assert adopt(tmp_path, key) == []

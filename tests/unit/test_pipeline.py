@@ -321,7 +321,7 @@ async def resumed(tmp_path: Path, segment: Segment, store: FakeStore) -> Line:
 
 @pytest.mark.parametrize(("at_hand", "stored"), [("source", True), ("bucket", True), ("nowhere", False)])
 async def test_what_a_power_cut_emptied(tmp_path: Path, at_hand: str, *, stored: bool) -> None:
-    """A kept file without its bytes is never uploaded: the source or the bucket has them, or they are lost."""
+    """A kept file without its bytes is never uploaded: the source or bucket has them, or it is lost."""
     path = tmp_path / "a.ts"
     path.write_bytes(PACKET * 2)
     segment = replace(segment_of(path), key="live/run0/0/a.ts")

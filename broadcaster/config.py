@@ -22,10 +22,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
+from broadcaster.threads import OwnThread
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
 MAX_WAIT = 7 * 24 * 3600.0  # seconds; whoever wants longer wants something else
+MAX_LOOK = 2.0  # seconds for a folder to say where it is
 MAX_CLIENTS = 1_000_000
 MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
 MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
@@ -83,6 +85,15 @@ def _check_host(url: str) -> None:
         fits = False
     if not fits:
         raise ValueError("has a host or a port that cannot be")
+
+
+def _real(folder: Path) -> Path:
+    """Where it is by its links; by its name alone where the file system hangs."""
+    with OwnThread("settings") as thread:
+        try:
+            return Path(thread.submit(os.path.realpath, folder).result(MAX_LOOK))
+        except TimeoutError:
+            return folder.absolute()
 
 
 def _spool_limit(value: ByteSize) -> ByteSize:
@@ -179,7 +190,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _need_two_folders(self) -> Settings:
         """Owncast empties the one at its start; what it does not know, the spool removes from the other."""
-        hls, state = (Path(os.path.realpath(folder)) for folder in (self.hls_dir, self.state_dir))
+        hls, state = (_real(folder) for folder in (self.hls_dir, self.state_dir))
         if hls.is_relative_to(state) or state.is_relative_to(hls):
             raise ValueError("BROADCASTER_STATE_DIR and BROADCASTER_HLS_DIR must not lie inside each other")
         return self

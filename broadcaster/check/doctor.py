@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from broadcaster.check.report import Finding, Report, Result, Verdict, failed, skipped
+from broadcaster.threads import OwnThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,25 +79,6 @@ async def _bounded(check: Check, deadline: float) -> Finding:
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``function`` on a daemon thread: unlike ``asyncio.to_thread``'s, one that hangs ends with us.
-
-    A network file system can hold a call for ever.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: Exception | None) -> None:
-        if not future.done():
-            future.set_exception(error) if error else future.set_result(result)  # type: ignore[arg-type]
-
-    def work() -> None:
-        result, fault = None, None
-        try:
-            result = function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
-            fault = error
-        with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
-            loop.call_soon_threadsafe(settle, result, fault)
-
-    threading.Thread(target=work, daemon=True).start()
-    return await future
+    """Call ``function`` where it may hang: a network file system can hold a call for ever."""
+    with OwnThread("check") as thread:
+        return await thread.call(function, *args, **kwargs)

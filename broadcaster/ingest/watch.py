@@ -18,6 +18,7 @@ from broadcaster.catalog.records import SourceMemory
 from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.reports import SourceEvent
 from broadcaster.ingest.scanner import Scanner
+from broadcaster.threads import OwnThread
 
 logger = logging.getLogger(__name__)
 
@@ -32,51 +33,56 @@ ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long be
 class Source:
     """A folder that somebody writes HLS into. It need not exist yet, and may vanish and come back.
 
-    ``memory`` is where an earlier process stood. ``last_look`` (monotonic, seconds) is when the folder was
-    looked at last: the sign of life of the whole ingest.
+    ``memory`` is where an earlier process stood. ``last_look`` (monotonic, seconds) is when the latest look
+    at the folder began: the sign of life of the whole ingest. ``looking`` says that it is not over, for long
+    where the file system hangs; for that reason the folder is touched in a thread of its own.
     """
 
     def __init__(
         self, folder: Path, clock: Callable[[], datetime], memory: SourceMemory | None = None
     ) -> None:
         self.last_look = time.monotonic()
+        self.looking = False
         self._folder = folder
         self._scanner = Scanner(folder, clock, memory or SourceMemory())
         self._changed = asyncio.Event()
 
     async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         """Give every event to ``handle``, in order, until cancelled. An exception of ``handle`` ends it."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch(), name="watch")
-            group.create_task(self._follow(handle), name="follow")
+        with OwnThread("ingest") as thread:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(thread), name="watch")
+                group.create_task(self._follow(thread, handle), name="follow")
 
-    async def _follow(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+    async def _follow(self, thread: OwnThread, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         while True:
             self._changed.clear()
-            self.last_look = time.monotonic()
-            for event in self._scanner.scan(self.last_look):
+            self.last_look, self.looking = time.monotonic(), True
+            events = await thread.call(self._scanner.scan, self.last_look)
+            self.looking = False
+            for event in events:
                 await handle(event)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS if self._scanner.unsettled else POLL_SECONDS):
                     await self._changed.wait()
 
-    async def _watch(self) -> None:
+    async def _watch(self, thread: OwnThread) -> None:
         away = _Absence(self._folder)
         reported = ""
         while True:
             try:
-                folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                folder = await thread.call(_open, self._folder)
             except OSError as error:
                 away.note(error)
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             away.over()
             try:
-                await self._watch_one(folder)
+                await self._watch_one(thread, folder)
             except* (OSError, WatchfilesRustInternalError) as group:
                 # It vanished just now, there are no more inotify watches, or a name is not UTF-8.
                 error_text = str(group.exceptions[0])
-                if error_text != reported and _is_same(self._folder, folder):
+                if error_text != reported and await thread.call(_is_same, self._folder, folder):
                     reported = error_text
                     logger.warning(
                         "no notifications (%s); looking every %s s", printable(error_text), POLL_SECONDS
@@ -84,9 +90,9 @@ class Source:
                 self._changed.set()
                 await asyncio.sleep(POLL_SECONDS)
             finally:
-                os.close(folder)
+                thread.submit(os.close, folder)
 
-    async def _watch_one(self, folder: int) -> None:
+    async def _watch_one(self, thread: OwnThread, folder: int) -> None:
         """Pass on notifications until the folder is replaced or gone, of which the kernel would not tell."""
         async for _ in awatch(
             self._folder,
@@ -97,7 +103,7 @@ class Source:
             yield_on_timeout=True,
         ):
             self._changed.set()
-            if not _is_same(self._folder, folder):
+            if not await thread.call(_is_same, self._folder, folder):
                 return
 
 
@@ -123,6 +129,13 @@ class _Absence:
         if self._reported:
             logger.info("the folder %s is there", self._folder)
         self._since, self._reported = None, ""
+
+
+def _open(folder: Path) -> int:
+    """Open it, once all in it has answered: watchfiles goes through it too, and would stop every thread."""
+    for _ in os.walk(folder):
+        pass
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _is_same(folder: Path, descriptor: int) -> bool:

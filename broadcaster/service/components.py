@@ -105,14 +105,21 @@ class Components:
         return catalog.load() if found else memory
 
     def is_alive(self) -> bool:
-        """Whether ingest gives signs of life; systemd's watchdog ends a process that does not."""
-        if self.pipeline.draining:
-            return True
-        return time.monotonic() - min(self.source.last_look, self.pipeline.last_tick) < STUCK
+        """Whether ingest gives signs of life; systemd's watchdog ends a process that does not.
+
+        A folder that hangs is not its fault, and would hold up the next process as well.
+        """
+        now = time.monotonic()
+        look = now if self.source.looking else self.source.last_look
+        return self.pipeline.draining or now - min(look, self.pipeline.last_tick) < STUCK
 
     def health(self) -> HealthReport:
         """How the service is now."""
-        reason = (self.pipeline.trouble or self.losses.trouble) if self.is_alive() else "ingest is stuck"
+        reason = self.pipeline.trouble or self.losses.trouble
+        if not self.is_alive():
+            reason = "ingest is stuck"
+        elif self.source.looking and time.monotonic() - self.source.last_look > STUCK:
+            reason = "ingest is stuck: the HLS folder does not answer"
         warning = self.catalog.fault and f"the journal cannot be written: {self.catalog.fault}"
         if not warning and self.mirror and self.mirror.fault:
             warning = f"playlists cannot be written into the bucket: {self.mirror.fault}"

@@ -16,6 +16,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import Child, find_program, free_ports, poll
 from tests.support.doctor import PACKETS, examine, listening, settings_of, small_disk
 from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.hanging_mount import hanging_mount
 from tests.support.hls_writer import HlsWriter
 from tests.support.stage import object_keys
 
@@ -189,6 +190,15 @@ async def test_everything_hangs(tmp_path: Path, bucket: SeaweedBucket) -> None:
         bucket.resume()
     found.says("endpoint", "failed", "does not answer within 3 s", "firewall")
     found.says("public-address", "failed", "does not answer within 3 s", "R2_PUBLIC_URL")
+
+
+async def test_a_folder_that_hangs(tmp_path: Path, bucket: SeaweedBucket, stream: HlsWriter) -> None:
+    """A network drive whose server is away is named, and the other checks go on."""
+    with hanging_mount(stream.folder.parent):
+        found = await examine(tmp_path, settings_of(tmp_path, bucket), "--json", patient=False)
+    found.says("hls-folder", "failed", "no answer within 4 s", "does the file system hang?")
+    found.says("hls-playlists", "skipped", "needs hls-folder", "")
+    found.says("access", "ok", "the key opens", "")
 
 
 async def test_clock_off_by_twenty_minutes(tmp_path: Path, bucket: SeaweedBucket) -> None:

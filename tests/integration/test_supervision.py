@@ -16,6 +16,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import Child, poll
 from broadcaster.ingest.reports import SourceEvent
 from broadcaster.service import serve
+from tests.support.hanging_mount import hanging_mount
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.service import Service, running_service
 from tests.support.stage import object_keys
@@ -45,6 +46,14 @@ async def listed(service: Service, count: int) -> None:
 
     async with asyncio.timeout(60):
         await poll(reached)
+
+
+async def until_reason(service: Service, reason: str) -> None:
+    async def said() -> bool:
+        return (await service.health())["reason"] == reason
+
+    async with asyncio.timeout(60):
+        await poll(said)
 
 
 async def test_sigterm_during_an_outage(tmp_path: Path, bucket: SeaweedBucket) -> None:
@@ -161,13 +170,35 @@ async def test_systemd_is_told(tmp_path: Path, nowhere: SeaweedBucket, systemd: 
     await systemd.until("STOPPING=1")
 
 
+async def test_a_folder_that_hangs(tmp_path: Path, bucket: SeaweedBucket, systemd: Ears) -> None:
+    """Playlists go on, ``/health`` and not the watchdog tells; an end and a start are as ever."""
+    hls = tmp_path / "hls"
+    settings = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "200000"}
+    async with running_service(tmp_path, hls, bucket, **settings) as service:
+        write(HlsWriter(hls / "0"), range(3))
+        await listed(service, 3)
+        with hanging_mount(hls):
+            for _ in range(2):
+                await until_reason(service, "ingest is stuck: the HLS folder does not answer")
+                for _ in range(20):  # more than wait in the socket
+                    assert await systemd.hear()
+                async with aiohttp.ClientSession() as session:
+                    playlist = await session.get(f"{service.address}/live/0/playlist.m3u8")
+                assert playlist.status == 200
+                assert await service.stop() == 0
+                await service.start()
+        write(HlsWriter(hls / "0"), range(4))
+        await listed(service, 4)
+
+
 class HangingSource:
-    """A source that looks at its folder until it is told to hang, as one does on a dead network drive."""
+    """A source that looks at its folder until it is told to stop, by a fault of its own."""
 
     hang: asyncio.Event
 
     def __init__(self, _: Path, __: Callable[[], datetime], ___: SourceMemory) -> None:
         self.last_look = time.monotonic()
+        self.looking = False
 
     async def run(self, _: Callable[[SourceEvent], Awaitable[None]]) -> None:
         while not self.hang.is_set():

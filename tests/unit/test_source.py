@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -794,6 +795,40 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
         writer.name(1),
         "stream-again-0.ts",
     ]
+
+
+async def test_a_folder_that_hangs_holds_up_nothing_else(tmp_path: Path) -> None:
+    """While a look hangs the loop goes on, the time of the last one stands still, and an end is at once."""
+    HlsWriter(tmp_path / "0").write(range(1))
+    loop, hanging, seen = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    back = threading.Event()
+
+    def clock() -> datetime:
+        """Asked in the middle of a look, where there is a new segment."""
+        loop.call_soon_threadsafe(hanging.set)
+        back.wait(30)
+        return datetime.now(UTC)
+
+    async def take(_: SourceEvent) -> None:
+        seen.set()
+
+    source = Source(tmp_path, clock)
+    task = asyncio.create_task(source.run(take))
+    async with asyncio.timeout(20):
+        await hanging.wait()
+        assert source.looking
+        last_look = source.last_look
+        back.set()
+        await seen.wait()
+        back.clear()
+        hanging.clear()
+        HlsWriter(tmp_path / "0", "again").write(range(1))
+        await hanging.wait()
+        assert source.last_look > last_look
+        task.cancel()
+        await asyncio.wait([task])
+    back.set()
+    assert task.cancelled()
 
 
 def test_an_encoder_id_that_comes_back_is_a_new_run(folder: Folder) -> None:

@@ -1,0 +1,53 @@
+"""Calls that may never return, those of a network file system above all, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
+from typing import ParamSpec, Self, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class OwnThread:
+    """A thread that makes one call after the other, until it is left.
+
+    Unlike the threads of an executor, one whose call hangs ends with the process.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._calls.put(None)
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have it called after those before it; one that is cancelled while it waits is left out."""
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                    future.set_exception(error)
+
+        self._calls.put(call)
+        return future
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call it and wait. Whoever is cancelled waits no longer, even where it hangs."""
+        return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
+
+    def _work(self) -> None:
+        while call := self._calls.get():
+            call()

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from broadcaster.check.report import Finding, bytes_text, failed, ok, rate_text, skipped, time_text, warning
-from broadcaster.check.survey import LOOKS, PAUSE, SEGMENTS, Survey
+from broadcaster.check.survey import LOOKS, PAUSE, Survey
+from broadcaster.ingest.folder import MEDIA_SUFFIXES
 
 MIN_ROOM = 64 * 2**20  # bytes: the journal and a few segments
 WRITTEN = 65_536  # bytes of a file that is tried
@@ -150,7 +151,7 @@ def _is_starting(folder: Path) -> bool:
         return True  # it goes away and comes back
     except OSError:  # a file in a folder's place
         return False
-    return time.time() - newest < STARTING and all(one.suffix in SEGMENTS for one in files)
+    return time.time() - newest < STARTING and all(one.suffix in MEDIA_SUFFIXES for one in files)
 
 
 def writing(found: Survey, now: float) -> Finding:

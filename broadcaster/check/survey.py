@@ -6,16 +6,19 @@ import os
 import stat
 import time
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from datetime import UTC, datetime
+from pathlib import Path
 
+from broadcaster.catalog.records import SourceMemory
 from broadcaster.errors import PlaylistError
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
-from broadcaster.ingest.folder import variant_name
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
+from broadcaster.ingest.completeness import OutsideError, open_inside
+from broadcaster.ingest.folder import MEDIA_SUFFIXES, Folder, variant_name
 from broadcaster.ingest.names import is_offline_clip, local_name
-from broadcaster.ingest.playlist_file import MAX_BYTES, printable
+from broadcaster.ingest.playlist_file import MAX_BYTES, TORN_FOR, printable
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.ingest.scanner import Scanner
 
-SEGMENTS = {".ts", ".m4s", ".mp4"}
 LOOKS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: one may be met torn. Seconds between looks
 
 
@@ -88,20 +91,19 @@ def survey(root: Path) -> Survey:
 
 def _look(root: Path) -> Survey:
     try:
-        with os.scandir(root) as entries:
-            inside = sorted(entries, key=lambda entry: entry.name)
+        entries = len(list(root.iterdir()))
     except FileNotFoundError:
         return Survey()
-    folders = [root, *(Path(entry.path) for entry in inside if entry.is_dir())]
+    folder = Folder(root)
+    folder.look(time.monotonic())
     variants: dict[str, Variant] = {}
-    named: set[str] = set()
     unread: set[str] = set()  # variants whose playlist is there all the same
     closing, refused, faults = [], [], []
-    for path in [one for folder in folders for one in sorted(folder.glob("*.m3u8"))]:
+    for path in folder.playlists:
         relative = path.relative_to(root).as_posix()
         name = variant_name(relative)
         try:
-            playlist = _read(path)
+            playlist = _read(root, path)
             modified = path.stat().st_mtime
         except FileNotFoundError:
             continue  # a wipe, just now
@@ -112,34 +114,45 @@ def _look(root: Path) -> Survey:
                 refused.append(printable(relative))
             unread.add(name or "")
             continue
-        except (PlaylistError, OSError) as error:
+        except (PlaylistError, OutsideError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             faults.append(printable(f"{relative} {why}"))
             unread.add(name or "")
             continue
         if isinstance(playlist, MultivariantPlaylist):
-            named |= {_named(variant.uri) for variant in playlist.variants}
-        elif name is None:
+            continue
+        if name is None:
             faults.append(printable(f"{relative} has a name that is not followed"))
         else:
             variants[name] = _variant(name, path.parent, playlist, modified)
+    listed = _listed(root)
+    named = {one.uri for one in listed.variants}
     absent = named - set(variants) - unread
     if named & {*variants, *closing}:  # the others are left over from earlier streams
-        variants = {name: one for name, one in variants.items() if name in named}
-        closing = [name for name in closing if name in named]
+        followed = named | listed.present
+        variants = {name: one for name, one in variants.items() if name in followed}
+        closing = [name for name in closing if name in followed]
     return Survey(
         variants=tuple(variants.values()),
         closing=tuple(closing),
         refused=tuple(refused),
-        absent=tuple(sorted(absent)),
+        absent=tuple(printable(name) for name in sorted(absent)),
         faults=tuple(faults),
-        entries=len(inside),
+        entries=entries,
     )
 
 
-def _read(path: Path) -> MediaPlaylist | MultivariantPlaylist:
-    with path.open("rb") as file:
-        return parse(file.read(MAX_BYTES).decode("utf-8", errors="backslashreplace"))
+def _listed(root: Path) -> VariantsListed:
+    """The variants as the service would see them, had it been started a moment ago."""
+    scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+    now = time.monotonic()
+    events = scanner.scan(now) + scanner.scan(now + TORN_FOR)  # then what was being written is read
+    return next((one for one in reversed(events) if isinstance(one, VariantsListed)), VariantsListed(()))
+
+
+def _read(root: Path, path: Path) -> MediaPlaylist | MultivariantPlaylist:
+    with os.fdopen(open_inside(root, Path(os.path.realpath(path, strict=True))), "rb") as file:
+        return PlaylistReader().read(file.read(MAX_BYTES).decode(errors="backslashreplace"), closed=True)
 
 
 def _is_closing(path: Path) -> bool:
@@ -150,7 +163,7 @@ def _is_closing(path: Path) -> bool:
     try:
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             return False
-        return any(_is_readable(one) for one in path.parent.iterdir() if one.suffix in SEGMENTS)
+        return any(_is_readable(one) for one in path.parent.iterdir() if one.suffix in MEDIA_SUFFIXES)
     except OSError:
         return False
 
@@ -161,15 +174,6 @@ def _is_readable(path: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _named(uri: str) -> str:
-    """The variant that a multivariant playlist means, whose URIs may be absolute."""
-    try:
-        path = PurePosixPath(unquote(urlsplit(uri).path))
-    except ValueError:
-        return printable(uri)
-    return variant_name("/".join(path.parts[-2:])) or printable(uri)
 
 
 def _variant(name: str, folder: Path, playlist: MediaPlaylist, modified: float) -> Variant:

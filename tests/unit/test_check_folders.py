@@ -1,5 +1,6 @@
 """What the doctor sees in the two folders of this machine."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -46,11 +47,27 @@ def test_a_live_stream(hls: Path) -> None:
 def test_absolute_uris_and_leftovers(hls: Path) -> None:
     """With a serving endpoint Owncast's URIs are absolute; what is not named is left over."""
     two_variants(hls)
-    HlsWriter(hls / "2").write(range(5))
+    HlsWriter(hls / "2", "earlier").write(range(5))
     (hls / "stream.m3u8").write_text(
         MASTER.format("https://x/hls/0/stream.m3u8", "https://x/hls/1/stream.m3u8")
     )
     assert [one.name for one in survey(hls).variants] == ["0", "1"]
+
+
+@pytest.mark.parametrize("before", ["", "/hls/", "https://x/hls/"])
+def test_a_flat_layout(hls: Path, before: str) -> None:
+    """Playlists that all lie in the root are the variants that the service would follow."""
+    writer = HlsWriter(hls)
+    for number in range(2):
+        writer.segment(number)
+    for name in ("video_720", "video_360", "left-over"):
+        (hls / f"{name}.m3u8").write_text(writer.text(range(2)).replace("abc", name))
+        shutil.copy(hls / writer.name(0), hls / f"stream-{name}-0.ts")
+    (hls / "all.m3u8").write_text(MASTER.format(f"{before}video_720.m3u8", f"{before}video_360.m3u8"))
+    found = survey(hls)
+    assert [one.name for one in found.variants] == ["video_360", "video_720"]
+    assert found.absent == ()
+    assert folders.playlists(hls, found).verdict == "ok"
 
 
 def test_owncast_idle_and_after_the_end(hls: Path) -> None:

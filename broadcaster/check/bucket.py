@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -13,6 +14,7 @@ from broadcaster.check.probe import ProbeObjects
 from broadcaster.check.report import Finding, bytes_text, failed, ok, skipped, time_text, warning
 from broadcaster.check.settings_client import DEADLINE, SettingsClient
 from broadcaster.errors import StorageError, StorageRefused
+from broadcaster.owner import ALIVE, Claim, owner_key
 from broadcaster.storage import ObjectStore
 
 REFUSED_SKEW = 900.0  # seconds: beyond it S3 refuses a signature (RequestTimeTooSkewed)
@@ -74,6 +76,28 @@ class BucketChecks:
         except StorageError as error:
             return from_storage(error)
         return ok("the key opens the bucket")
+
+    async def owner(self, name: str | None, now: datetime) -> Finding:
+        """No other broadcaster works under the prefix; ``name`` is ours, None before our first start."""
+        key = owner_key(self._prefix)
+        try:
+            size = await self._store.size(key, deadline=DEADLINE)
+            claim = Claim.parse(await self._settings.read(key, 0, size - 1)) if size else None
+        except StorageError as error:
+            return from_storage(error)
+        except ValueError as error:
+            return warning(f"{key} is {error}", "see what else writes under R2_PREFIX")
+        if claim is None or claim.owner == name:
+            return ok("no other broadcaster writes under this prefix")
+        age = abs((now - claim.at).total_seconds())
+        if age > ALIVE:
+            return ok(f"another broadcaster wrote under this prefix {time_text(age)} ago, and does no more")
+        return warning(
+            f"another broadcaster wrote under {self._prefix}/ {time_text(age)} ago: each may delete what the"
+            " other lists",
+            "stop one of them, or give it an R2_PREFIX of its own; if it was stopped just now, or ran with"
+            f" another state folder, check again in {time_text(ALIVE)}",
+        )
 
     async def put(self) -> Finding:
         """An object can be stored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,10 +13,11 @@ from broadcaster.check.bucket import BucketChecks, Means, from_storage
 from broadcaster.check.doctor import Check, in_thread
 from broadcaster.check.probe import CLEANUP
 from broadcaster.check.public import PublicChecks
-from broadcaster.check.report import Finding, failed, ok
+from broadcaster.check.report import Finding, failed, ok, skipped
 from broadcaster.check.survey import Survey, survey
 from broadcaster.config import Settings
 from broadcaster.errors import StorageError
+from broadcaster.owner import stored_name
 
 HANGS = "does the file system hang? A network file system does when its server is away"
 ENV_FILE = Path(".env")
@@ -66,6 +68,7 @@ class Plan:
             Check("endpoint", "endpoint", bucket.endpoint, ("settings",)),
             Check("clock", "clock", bucket.clock, ("endpoint",)),
             Check("access", "key and bucket", bucket.access, ("endpoint", "clock")),
+            Check("owner", "one broadcaster", self._owner, ("access",)),
             Check("put", "PUT", bucket.put, ("access",)),
             Check("head", "HEAD", bucket.head, ("put",)),
             Check("get", "ranged GET", bucket.get, ("put",)),
@@ -121,6 +124,13 @@ class Plan:
     async def _room(self) -> Finding:
         rate = self._survey.rate if self._survey else 0.0
         return await in_thread(folders.room, self._settings.state_dir, self._settings.spool_limit, rate)
+
+    async def _owner(self) -> Finding:
+        try:
+            name = await in_thread(stored_name, self._settings.state_dir)
+        except OSError as error:
+            return skipped(f"{self._settings.state_dir} does not tell our name: {error.strerror}")
+        return await self._bucket.owner(name, datetime.now(UTC))
 
     async def _uplink(self) -> Finding:
         try:

@@ -22,6 +22,7 @@ from broadcaster.events import Observer
 from broadcaster.ingest import Source
 from broadcaster.live import Channel
 from broadcaster.owncast import OwncastStatus
+from broadcaster.owner import Owner, own_name
 from broadcaster.service.losses import Losses
 from broadcaster.storage import Bucket, ObjectStore
 from broadcaster.web import HealthReport, Signaling
@@ -80,6 +81,7 @@ class Components:
         )
         self.pipeline.resume(memory.pending)
         self.source = Source(settings.hls_dir, now, memory.source)
+        self.owner = Owner(store, settings.prefix, own_name(settings.state_dir), now)
         self.sweeper = Sweeper(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
 
@@ -123,6 +125,7 @@ class Components:
         warning = self.catalog.fault and f"the journal cannot be written: {self.catalog.fault}"
         if not warning and self.mirror and self.mirror.fault:
             warning = f"playlists cannot be written into the bucket: {self.mirror.fault}"
+        warning = warning or self.owner.warning
         report = HealthReport(self.channel.state, self.pipeline.backlog, reason, warning)
         tracker = self.signaling
         if tracker is None:

@@ -32,6 +32,11 @@ def add_gauges(metrics: Metrics, components: Components) -> None:
         "1 while the journal cannot be written",
         lambda: components.catalog.fault is not None,
     )
+    metrics.watch(
+        "prefix_shared",
+        "1 while another broadcaster writes under the same prefix",
+        lambda: components.owner.warning is not None,
+    )
     if mirror := components.mirror:
         metrics.count(
             "mirror_writes",

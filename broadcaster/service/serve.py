@@ -98,6 +98,7 @@ def _start_helpers(
     work = {
         "probe": _probe(components.store, prefix),
         "sweeper": components.sweeper.run(),
+        "owner": components.owner.run(),
         "watchdog": keep_watchdog_quiet(components.is_alive),
         "history": history.run(),
     }

@@ -1,0 +1,75 @@
+"""Two broadcasters on one prefix: the operator is told everywhere, and the stream goes on."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.config import load
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from broadcaster.owner import Owner, owner_key
+from broadcaster.service import bucket_of, serve
+from broadcaster.storage import open_store
+from tests.support.doctor import examine
+from tests.support.service import Service
+
+
+async def shared(service: Service) -> bool:
+    """What the metric says."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.admin_address}/metrics") as response,
+    ):
+        return "broadcaster_prefix_shared 1.0" in await response.text()
+
+
+async def test_two_broadcasters(
+    tmp_path: Path, bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Log, ``/health``, metric and doctor tell of the other one while it is alive, and not of ourselves."""
+    monkeypatch.setattr("broadcaster.owner.EVERY", 0.2)
+    monkeypatch.setattr("broadcaster.owner.ALIVE", 3.0)
+    (tmp_path / "hls").mkdir()
+    service = Service(tmp_path, tmp_path / "hls", bucket)
+    for name, value in service.environment.items():
+        monkeypatch.setenv(name, value)
+    stop, settings = asyncio.Event(), load()
+    async with open_store(bucket_of(settings)) as store, asyncio.TaskGroup() as group:
+        found = await examine(tmp_path, service.environment, "--json")
+        found.says("owner", "ok", "no other broadcaster", "")
+        assert await store.etag(owner_key("live"), deadline=10) is None
+        serving = group.create_task(serve(settings, stop))
+
+        async def is_claimed() -> bool:
+            assert not serving.done()
+            return bool(await store.etag(owner_key("live"), deadline=10))
+
+        async def is_warned() -> bool:
+            return bool((await service.health())["warning"])
+
+        async def is_well() -> bool:
+            return not await is_warned()
+
+        async with asyncio.timeout(120):
+            await poll(is_claimed)
+            found = await examine(tmp_path, service.environment, "--json")
+            found.says("owner", "ok", "no other broadcaster", "")
+            assert await is_well()
+            assert not await shared(service)
+            other = Owner(store, "live", "other", lambda: datetime.now(UTC))
+            working = group.create_task(other.run())
+            await poll(is_warned)
+            assert (await service.health())["http"] == 200
+            assert await shared(service)
+            working.cancel()
+            await poll(is_well)
+            stop.set()
+            await serving
+            await other.renew()
+        found = await examine(tmp_path, service.environment, "--json")
+        found.says("owner", "warning", "another broadcaster wrote under live/", "an R2_PREFIX of its own")
+    said = [one.levelname for one in caplog.records if "another broadcaster writes" in one.message]
+    assert set(said) == {"ERROR"}

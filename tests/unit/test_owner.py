@@ -1,0 +1,124 @@
+"""Whether another broadcaster works under the same prefix: told soon, and not of ourselves."""
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.errors import StorageUnavailable
+from broadcaster.owner import ALIVE, EVERY, Claim, Owner, own_name, stored_name
+from tests.support.fakes import START
+
+KEY = "live/owner.json"
+GONE = StorageUnavailable("no answer within 10 s")
+
+
+class Bucket:
+    """One object with S3's conditional writes, and the clocks of its writers.
+
+    The next write takes effect and raises ``fault``.
+    """
+
+    def __init__(self) -> None:
+        self.body: bytes | None = None
+        self.writes = 0
+        self.seconds = 0.0
+        self.fault: StorageUnavailable | None = None
+
+    async def etag(self, key: str, *, deadline: float) -> str | None:
+        assert (key, deadline > 0) == (KEY, True)
+        return f"tag {self.writes}" if self.body else None
+
+    async def replace(
+        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    ) -> str | None:
+        assert max_age < EVERY + 1
+        if etag != await self.etag(key, deadline=deadline):
+            return None
+        self.body = body
+        self.writes += 1
+        fault, self.fault = self.fault, None
+        if fault:
+            raise fault
+        return f"tag {self.writes}"
+
+    def owner(self, name: str) -> Owner:
+        return Owner(
+            self, "live", name, lambda: START + timedelta(seconds=self.seconds), lambda: self.seconds
+        )
+
+    async def goes_by(self, *owners: Owner) -> None:
+        """A minute, in which each of them renews its object once."""
+        self.seconds += EVERY
+        for owner in owners:
+            await owner.renew()
+
+
+async def test_alone() -> None:
+    """One that is alone, restarts, and comes back after another one has gone, is never told of another."""
+    bucket = Bucket()
+    for name in ("a", "a", "b"):
+        owner = bucket.owner(name)
+        for _ in range(3):
+            await bucket.goes_by(owner)
+            assert owner.warning is None
+        assert bucket.body
+        assert Claim.parse(bucket.body) == Claim(name, START + timedelta(seconds=bucket.seconds))
+
+
+async def test_two(caplog: pytest.LogCaptureFixture) -> None:
+    """Both are told of the other within a minute, in one line, until a while after it has gone."""
+    bucket = Bucket()
+    first, second = bucket.owner("a"), bucket.owner("b")
+    await bucket.goes_by(first)
+    for _ in range(5):
+        await bucket.goes_by(second, first)
+        assert first.warning
+    assert second.warning == first.warning
+    errors = [one.message for one in caplog.records if one.levelno == logging.ERROR]
+    assert errors == [first.warning] * 2
+    assert "another broadcaster writes under live/" in errors[0]
+    since = bucket.seconds
+    while bucket.seconds <= since + ALIVE:
+        assert first.warning
+        await bucket.goes_by(first)
+    assert first.warning is None
+
+
+async def test_an_answer_that_is_lost() -> None:
+    """What we wrote ourselves, without having been told that it arrived, is not of another one."""
+    bucket = Bucket()
+    owner = bucket.owner("a")
+    await bucket.goes_by(owner)
+    bucket.fault = GONE
+    with pytest.raises(StorageUnavailable):
+        await bucket.goes_by(owner)
+    await bucket.goes_by(owner)
+    assert owner.warning is None
+
+
+async def test_an_object_that_is_deleted() -> None:
+    """Somebody who cleans the bucket is not another broadcaster; the object is written again."""
+    bucket = Bucket()
+    owner = bucket.owner("a")
+    await bucket.goes_by(owner)
+    bucket.body = None
+    await bucket.goes_by(owner)
+    assert owner.warning is None
+    assert bucket.body
+
+
+def test_the_name_lasts(tmp_path: Path) -> None:
+    """It is made at the first start and kept beside the journal; where it cannot be kept, we start as well."""
+    assert stored_name(tmp_path) is None
+    name = own_name(tmp_path)
+    assert own_name(tmp_path) == stored_name(tmp_path) == name
+    assert own_name(tmp_path / "none") not in ("", name)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b'{"owner": 1}', b'{"owner": "a", "at": "now"}'])
+def test_what_is_no_claim(body: bytes) -> None:
+    """Whatever else lies under the key is a ValueError."""
+    with pytest.raises(ValueError, match="owner"):
+        Claim.parse(body)

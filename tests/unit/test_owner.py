@@ -110,7 +110,7 @@ async def test_an_object_that_is_deleted() -> None:
 
 
 def test_the_name_lasts(tmp_path: Path) -> None:
-    """It is made at the first start and kept beside the journal; where it cannot be kept, we start as well."""
+    """It is made at the first start and kept beside the journal; where it cannot be, we start as well."""
     assert stored_name(tmp_path) is None
     name = own_name(tmp_path)
     assert own_name(tmp_path) == stored_name(tmp_path) == name

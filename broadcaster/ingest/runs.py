@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 from collections.abc import Callable
 from datetime import datetime
 
@@ -11,12 +12,25 @@ from broadcaster.catalog.records import Run
 
 logger = logging.getLogger(__name__)
 
+LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def draw() -> str:
+    """Four letters or digits by chance, so that two broadcasters never give one id."""
+    return "".join(secrets.choice(LETTERS) for _ in range(4))
+
 
 class RunBook:
-    """Gives each encoder run its number and its id, the same for all variants; goes on after ``known``."""
+    """Gives each encoder run its number and its id, the same for all variants; goes on after ``known``.
 
-    def __init__(self, clock: Callable[[], datetime], known: tuple[Run, ...]) -> None:
+    ``draw`` gives the part of an id that is left to chance.
+    """
+
+    def __init__(
+        self, clock: Callable[[], datetime], known: tuple[Run, ...], draw: Callable[[], str] = draw
+    ) -> None:
         self._clock = clock
+        self._draw = draw
         self._runs = {run.identity: run for run in known}
         self._next = max((run.number for run in known), default=-1) + 1
 
@@ -30,7 +44,8 @@ class RunBook:
         if identity not in self._runs:
             number, self._next = self._next, self._next + 1
             encoder = re.sub(r"[^A-Za-z0-9_-]", "-", identity.partition("#")[0])[:40]
-            run_id = f"{self._clock():%Y%m%dT%H%M%SZ}-{number}" + (f"-{encoder}" if encoder else "")
+            run_id = f"{self._clock():%Y%m%dT%H%M%SZ}-{number}-{self._draw()}"
+            run_id += f"-{encoder}" if encoder else ""
             self._runs[identity] = Run(number, run_id, identity)
             logger.info("encoder run %s begins", run_id)
         return self._runs[identity]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import signal
 import stat
@@ -19,8 +20,11 @@ from broadcaster.catalog.records import SourceFile
 
 TS_PACKET = 188  # bytes, ISO 13818-1
 QUIET = 0.05  # seconds without a change, where leases are not to be had
-QUIET_WHILE_OPEN = 1.0  # seconds without a change, when a writer never lets go
-NOT_THERE = "is not there"
+NOT_THERE, WRITTEN = "is not there", "is still being written"
+# Seconds until the next look at what changed last so many times as long ago: closing a file brings no
+# notification, creating one does.
+LOOK_AFTER_PART = 10
+SHORTEST_PAUSE, LONGEST_PAUSE, MISSING_PAUSE = 0.001, 0.05, 0.25
 
 
 class OutsideError(Exception):
@@ -34,6 +38,7 @@ class Look:
     file: SourceFile | None
     fault: str = ""
     hopeless: bool = False  # no later look will be better
+    changed: float = -math.inf  # when the file was first seen as it is, monotonic
 
 
 class CompletenessCheck:
@@ -53,8 +58,11 @@ class CompletenessCheck:
         except OSError:
             return False
 
-    def look(self, now: float) -> Look:
-        """Look once; ``now`` is monotonic, in seconds."""
+    def look(self, now: float, let_go: float = math.inf) -> Look:
+        """Look once; ``now`` is monotonic, in seconds.
+
+        A file that is still open is taken for finished when it has not changed for ``let_go`` seconds.
+        """
         try:
             real = Path(os.path.realpath(self._path, strict=True))
             descriptor = open_inside(self._root, real)
@@ -65,22 +73,28 @@ class CompletenessCheck:
         except OSError as error:
             return Look(None, f"cannot be opened: {error.strerror}")
         try:
-            return self._judge(real, is_open_for_writing(descriptor), os.fstat(descriptor), now)
+            writing, status = is_open_for_writing(descriptor), os.fstat(descriptor)
         finally:
             os.close(descriptor)
-
-    def _judge(self, real: Path, writing: bool | None, status: os.stat_result, now: float) -> Look:  # noqa: FBT001 - three states
         state = (status.st_size, status.st_mtime_ns)
         if state != self._seen:
             self._seen, self._seen_since = state, now
-        quiet = now - self._seen_since
-        if (writing and quiet < QUIET_WHILE_OPEN) or (writing is None and quiet < QUIET):
-            return Look(None, "is still being written")
-        if status.st_size == 0:
-            return Look(None, "is empty")
-        if self._name.endswith(".ts") and status.st_size % TS_PACKET:
-            return Look(None, f"has {status.st_size} bytes, not whole transport packets of {TS_PACKET}")
-        return Look(SourceFile(self._name, real, status.st_size, status.st_mtime_ns, status.st_ino))
+        quiet = {True: let_go, None: QUIET, False: 0.0}[writing]
+        fault = WRITTEN if now - self._seen_since < quiet else self._fault(status.st_size)
+        file = None if fault else SourceFile(self._name, real, *state, status.st_ino)
+        return Look(file, fault, changed=self._seen_since)
+
+    def _fault(self, size: int) -> str:
+        if size == 0:
+            return "is empty"
+        if self._name.endswith(".ts") and size % TS_PACKET:
+            return f"has {size} bytes, not whole transport packets of {TS_PACKET}"
+        return ""
+
+
+def pause(age: float, longest: float = LONGEST_PAUSE) -> float:
+    """How many seconds to wait before the next look at what has not changed for ``age`` seconds."""
+    return min(max(SHORTEST_PAUSE, age / LOOK_AFTER_PART), longest)
 
 
 def open_inside(root: Path, real: Path) -> int:

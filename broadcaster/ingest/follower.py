@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from itertools import islice
 from pathlib import Path
 
-from broadcaster.catalog.records import Run, Segment, SourceFile, SourcePosition
+from broadcaster.catalog.records import Run, SourcePosition
 from broadcaster.hls import MediaPlaylist, MediaSegment
-from broadcaster.ingest.completeness import NOT_THERE, CompletenessCheck
-from broadcaster.ingest.names import encoder_id, is_idle_clip, is_offline_clip, local_name
-from broadcaster.ingest.pending import Pending
-from broadcaster.ingest.playlist_file import printable
+from broadcaster.ingest.names import encoder_id, is_idle_clip, is_offline_clip
+from broadcaster.ingest.pending import Pending, PendingSegments
 from broadcaster.ingest.reports import SourceEnded, SourceEvent
 from broadcaster.ingest.rescue import begun_before, left_behind, missed_between
 
 logger = logging.getLogger(__name__)
 
 SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back within this
-MIN_PATIENCE = 1.0  # seconds
-LOOKED_AT_ONCE = 50  # pending segments
 STALE_TARGET_DURATIONS = 6
 STALE_MIN = 15.0  # seconds
 
@@ -33,10 +27,10 @@ class Follower:
     """Follows the media playlist of one variant, which may be away, or show the idle clip, at any time.
 
     ``assign_run`` turns the identity of an encoder run into a Run that all variants share; ``breaks`` is how
-    many runs of a writer without ids there were before; ``clock`` gives the wall time. ``unsettled`` asks for
-    another look soon, ``idle`` says that the playlist shows Owncast's idle clip and nothing else, ``hidden``
-    that the clip is in the place of what a stream may have, ``over`` that it was finished, or long untouched,
-    when it was first met, which is no live stream.
+    many runs of a writer without ids there were before; ``clock`` gives the wall time. ``idle`` says that the
+    playlist shows Owncast's idle clip and nothing else, ``hidden`` that the clip is in the place of what a
+    stream may have, ``over`` that it was finished, or long untouched, when it was first met, which is no live
+    stream.
     """
 
     def __init__(  # noqa: PLR0913 - where it is, what it is called, and what it shares with its siblings
@@ -54,17 +48,14 @@ class Follower:
         self.idle = False
         self.hidden = False
         self.over = False
-        self.unsettled = False
-        self._root = root
         self._folder = folder
         self._assign_run = assign_run
         self._clock = clock
-        self._pending: deque[Pending] = deque()
+        self._pending = PendingSegments(root, folder, variant)
         self._known: dict[int, MediaSegment] = {}
         self._last: int | None = None
         self._encoder_id = ""
         self._breaks = breaks
-        self._next_time: tuple[Run, datetime] | None = None
         self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
         self._ended = False
         self._recalled = False  # and nothing was read since
@@ -153,22 +144,16 @@ class Follower:
 
     def settle(self, now: float) -> list[SourceEvent]:
         """What has become finished, or hopeless, by now (monotonic, seconds)."""
-        events: list[SourceEvent] = []
-        # All of them, so that those behind a broken one are known to be quiet when their turn comes.
-        for pending in islice(self._pending, LOOKED_AT_ONCE):
-            pending.look(now)
-        while self._pending:
-            event = self._judge(self._pending[0], now)
-            if event is None:
-                break
-            self._pending.popleft()
-            if isinstance(event, Segment):
-                events.append(event)
-        self.unsettled = bool(self._pending)
-        if self._ended and not self._pending:
+        events: list[SourceEvent] = [*self._pending.settle(now, ended=self._ended)]
+        if self._ended and self.pause is None:
             self._ended = False
             events.append(SourceEnded(self.variant))
         return events
+
+    @property
+    def pause(self) -> float | None:
+        """How many seconds from now to look again, None when nothing is waited for."""
+        return self._pending.pause
 
     def _is_over(self, playlist: MediaPlaylist, modified: float, encoder: str) -> bool:
         """A playlist first met when it is finished, or long untouched, is not a live stream.
@@ -246,28 +231,14 @@ class Follower:
         first: bool = False,
         unlisted: bool = False,
     ) -> None:
-        name = local_name(segment.uri)
         current_id = encoder_id(segment)
         if current_id != self._encoder_id:
             self._encoder_id, self._breaks = current_id, 0
         elif segment.discontinuity and self._last is not None:
             self._breaks += 1
-        map_name = local_name(segment.map_uri) if segment.map_uri else None
-        self._pending.append(
-            Pending(
-                segment=segment,
-                run=self._run(current_id),
-                sequence=sequence,
-                name=name or "invalid",
-                target_duration=playlist.target_duration,
-                independent=playlist.independent_segments,
-                noticed=self._clock(),
-                since=now,
-                check=self._checker(name) if name else None,
-                map_check=self._checker(map_name) if map_name else None,
-                first=first,
-                unlisted=unlisted,
-            )
+        run = self._run(current_id)
+        self._pending.add(
+            Pending(segment, run, sequence, playlist, self._clock(), now, first=first, unlisted=unlisted)
         )
 
     def _run(self, encoder: str) -> Run:
@@ -278,42 +249,6 @@ class Follower:
             run = self._assign_run(f"{encoder}#{self._breaks}")
         self._latest_run = run.number
         return run
-
-    def _checker(self, name: str) -> CompletenessCheck:
-        return CompletenessCheck(self._root, self._folder / name, name)
-
-    def _judge(self, pending: Pending, now: float) -> Segment | str | None:
-        """The segment, or a word when it is left out, or None while there is hope."""
-        uri = printable(pending.segment.uri)
-        if pending.segment.gap:
-            return self._report(pending, None, None, "is a gap in the source, or has no valid EXTINF")
-        if pending.check is None:
-            return self._report(pending, None, None, f"has a name that is not followed: {uri}")
-        look, map_look = pending.look(now)
-        fault = look.fault or map_look.fault
-        if not fault:
-            return self._report(pending, look.file, map_look.file, None)
-        patience = max(MIN_PATIENCE, float(pending.target_duration))
-        waited = now - pending.since > patience and now - pending.looked_since > MIN_PATIENCE / 2
-        # The folder is removed when the next run starts: what has gone with it does not come any more.
-        wiped = NOT_THERE in (look.fault, map_look.fault) and self._pending[-1].run != pending.run
-        hopeless = waited or wiped or look.hopeless or map_look.hopeless
-        if pending.first and look.fault == NOT_THERE and (hopeless or self._later_is_there()):
-            return "left out"
-        return self._report(pending, None, None, fault) if hopeless else None
-
-    def _later_is_there(self) -> bool:
-        return any(later.check and later.check.exists() for later in islice(self._pending, 1, None))
-
-    def _report(
-        self, pending: Pending, file: SourceFile | None, map_file: SourceFile | None, fault: str | None
-    ) -> Segment:
-        if fault:
-            logger.warning("%s/%s %s; it is listed as a gap", self.variant, printable(pending.name), fault)
-        follows = self._next_time[1] if self._next_time and self._next_time[0] == pending.run else None
-        segment = pending.reported(self.variant, follows, file, map_file, fault)
-        self._next_time = (segment.run, segment.program_date_time + segment.duration)
-        return segment
 
 
 def _same(known: MediaSegment, segment: MediaSegment, *, by_name: bool) -> bool:

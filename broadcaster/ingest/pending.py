@@ -1,70 +1,201 @@
-"""A segment that a playlist lists and that has not been reported yet."""
+"""Segments that are listed and not reported yet: each waits for its file, and for its turn."""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
+from itertools import islice
+from pathlib import Path
 
-from broadcaster.catalog.records import Run, Segment, SourceFile
-from broadcaster.hls import MediaSegment
-from broadcaster.ingest.completeness import CompletenessCheck, Look
+from broadcaster.catalog.records import Run, Segment
+from broadcaster.hls import MediaPlaylist, MediaSegment
+from broadcaster.ingest.completeness import (
+    LONGEST_PAUSE,
+    MISSING_PAUSE,
+    NOT_THERE,
+    WRITTEN,
+    CompletenessCheck,
+    Look,
+    pause,
+)
+from broadcaster.ingest.names import local_name
+from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.transport_stream import media_duration
 
+logger = logging.getLogger(__name__)
 
-@dataclass(slots=True)
+MIN_PATIENCE = 1.0  # seconds
+LOOKED_AT_ONCE = 50  # pending segments
+# A file that its writer keeps open and writes nothing into is waited for as long as players have something to
+# show: they hold back three target durations. It is taken then if it can be whole, as from a writer that
+# never lets go of anything.
+LET_GO_TARGET_DURATIONS = 4
+
+
+class Verdict(Enum):
+    """What becomes of a segment when it is looked at."""
+
+    REPORT = auto()
+    LEAVE_OUT = auto()
+    WAIT = auto()
+
+
+@dataclass(frozen=True, slots=True)
 class Pending:
     """A listed segment that has not been reported yet."""
 
     segment: MediaSegment
     run: Run
     sequence: int
-    name: str
-    target_duration: int
-    independent: bool
+    playlist: MediaPlaylist  # the version that listed it
     noticed: datetime
     since: float  # monotonic
-    check: CompletenessCheck | None  # None: the name itself is wrong
-    map_check: CompletenessCheck | None
-    first: bool  # listed when the playlist was first seen: may be gone already
-    unlisted: bool  # found by its file: how long it lasts is measured
-    looked_since: float = math.inf  # monotonic
-    looked: tuple[float, Look, Look] | None = None  # when, at the segment, at its map
+    first: bool = False  # listed when the playlist was first seen: may be gone already
+    unlisted: bool = False  # found by its file: how long it lasts is measured
 
-    def look(self, now: float) -> tuple[Look, Look]:
-        """Look at its files, once for each ``now``: at the segment and at its map."""
-        if self.looked is None or self.looked[0] != now:
-            self.looked_since = min(self.looked_since, now)
-            look = self.check.look(now) if self.check else Look(None)
-            self.looked = (now, look, self.map_check.look(now) if self.map_check else Look(None))
-        return self.looked[1:]
 
-    def reported(
-        self,
-        variant: str,
-        follows: datetime | None,
-        file: SourceFile | None,
-        map_file: SourceFile | None,
-        fault: str | None,
-    ) -> Segment:
-        """What is reported of it; ``follows`` is where the segment before it in its run has ended."""
-        measured = media_duration(file.path) if self.unlisted and file else None
-        duration = measured or self.segment.duration
-        time = None if self.unlisted and follows else self.segment.program_date_time
+class _Watched:
+    """What is pending, with its files."""
+
+    def __init__(self, root: Path, folder: Path, what: Pending) -> None:
+        self.what = what
+        name, map_uri = local_name(what.segment.uri), what.segment.map_uri
+        map_name = local_name(map_uri) if map_uri else None
+        self.name = name or "invalid"
+        self.check = CompletenessCheck(root, folder / name, name) if name else None
+        self.map_check = CompletenessCheck(root, folder / map_name, map_name) if map_name else None
+        self.looked_at = self.looked_since = math.inf  # monotonic
+        self.file = self.map = Look(None)
+
+    def look(self, now: float, let_go: float) -> None:
+        """Look at the segment and at its map, once for each ``now``."""
+        if self.looked_at == now:
+            return
+        self.looked_at, self.looked_since = now, min(now, self.looked_since)
+        if self.check:
+            self.file = self.check.look(now, let_go)
+        if self.map_check:
+            self.map = self.map_check.look(now, let_go)
+
+    @property
+    def fault(self) -> str:
+        if self.what.segment.gap:
+            return "is a gap in the source, or has no valid EXTINF"
+        if self.check is None:
+            return f"has a name that is not followed: {printable(self.what.segment.uri)}"
+        return self.file.fault or self.map.fault
+
+    @property
+    def is_hopeless(self) -> bool:
+        return self.what.segment.gap or self.check is None or self.file.hopeless or self.map.hopeless
+
+    @property
+    def is_written(self) -> bool:
+        return WRITTEN in (self.file.fault, self.map.fault)
+
+    @property
+    def is_missing(self) -> bool:
+        return NOT_THERE in (self.file.fault, self.map.fault)
+
+    @property
+    def changed(self) -> float:
+        """When it was listed, or one of its files last changed (monotonic)."""
+        return max(self.what.since, self.file.changed, self.map.changed)
+
+
+class PendingSegments:
+    """What one variant's playlist has listed, in order.
+
+    ``pause`` is how many seconds from now to look again, None when nothing is waited for.
+    """
+
+    def __init__(self, root: Path, folder: Path, variant: str) -> None:
+        self.pause: float | None = None
+        self._root = root
+        self._folder = folder
+        self._variant = variant
+        self._waiting: deque[_Watched] = deque()
+        self._next_time: tuple[Run, datetime] | None = None
+
+    def add(self, pending: Pending) -> None:
+        """Wait for one more."""
+        self._waiting.append(_Watched(self._root, self._folder, pending))
+
+    def settle(self, now: float, *, ended: bool) -> list[Segment]:
+        """What has become finished, or hopeless, by now (monotonic, seconds).
+
+        ``ended`` says that the playlist will list nothing more.
+        """
+        segments: list[Segment] = []
+        # All of them, so that those behind a broken one are known to be quiet when their turn comes.
+        for watched in islice(self._waiting, LOOKED_AT_ONCE):
+            self._look(watched, now, ended=ended)
+        while self._waiting:
+            head = self._waiting[0]
+            self._look(head, now, ended=ended)
+            verdict = self._judge(head, now)
+            if verdict is Verdict.WAIT:
+                break
+            self._waiting.popleft()
+            if verdict is Verdict.REPORT:
+                segments.append(self._reported(head))
+        self.pause = self._pause(now)
+        return segments
+
+    def _look(self, watched: _Watched, now: float, *, ended: bool) -> None:
+        goes_on = not ended and watched is self._waiting[-1]
+        let_go = LET_GO_TARGET_DURATIONS * watched.what.playlist.target_duration
+        watched.look(now, math.inf if goes_on else let_go)
+
+    def _judge(self, watched: _Watched, now: float) -> Verdict:
+        if not watched.fault:
+            return Verdict.REPORT
+        patience = max(MIN_PATIENCE, float(watched.what.playlist.target_duration))
+        waited = now - watched.changed > patience and now - watched.looked_since > MIN_PATIENCE / 2
+        # The folder is removed when the next run starts: what has gone with it does not come any more.
+        wiped = watched.is_missing and self._waiting[-1].what.run != watched.what.run
+        hopeless = watched.is_hopeless or wiped or (waited and not watched.is_written)
+        if watched.what.first and watched.file.fault == NOT_THERE and (hopeless or self._later_is_there()):
+            return Verdict.LEAVE_OUT
+        return Verdict.REPORT if hopeless else Verdict.WAIT
+
+    def _later_is_there(self) -> bool:
+        return any(one.check and one.check.exists() for one in islice(self._waiting, 1, None))
+
+    def _pause(self, now: float) -> float | None:
+        if not self._waiting:
+            return None
+        head = self._waiting[0]
+        return pause(now - head.changed, MISSING_PAUSE if head.is_missing else LONGEST_PAUSE)
+
+    def _reported(self, watched: _Watched) -> Segment:
+        what, segment, fault = watched.what, watched.what.segment, watched.fault or None
+        if fault:
+            logger.warning("%s/%s %s; it is listed as a gap", self._variant, printable(watched.name), fault)
+        file = None if fault else watched.file.file
+        duration = (what.unlisted and file and media_duration(file.path)) or segment.duration
+        # Where the segment before it in its run has ended.
+        follows = self._next_time[1] if self._next_time and self._next_time[0] == what.run else None
+        time = None if what.unlisted and follows else segment.program_date_time
         # For writers without PROGRAM-DATE-TIME: go on from the last segment, or from the file's time.
-        time = time or follows or (file.modified if file else self.noticed) - duration
+        time = time or follows or (file.modified if file else what.noticed) - duration
+        self._next_time = (what.run, time + duration)
         return Segment(
-            variant=variant,
-            run=self.run,
-            sequence=self.sequence,
-            uri=self.segment.uri,
-            name=self.name,
+            variant=self._variant,
+            run=what.run,
+            sequence=what.sequence,
+            uri=segment.uri,
+            name=watched.name,
             duration=duration,
             program_date_time=time,
-            target_duration=self.target_duration,
-            independent=self.independent,
-            noticed=self.noticed,
+            target_duration=what.playlist.target_duration,
+            independent=what.playlist.independent_segments,
+            noticed=what.noticed,
             file=file,
             fault=fault,
-            map_file=map_file,
+            map_file=None if fault else watched.map.file,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from broadcaster.errors import PlaylistError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
-from broadcaster.ingest.completeness import QUIET, OutsideError, is_open_for_writing, open_inside
+from broadcaster.ingest.completeness import QUIET, OutsideError, is_open_for_writing, open_inside, pause
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,10 @@ class PlaylistFile:
         self.unsettled = writing is not False and now - self._read_at < quiet
         self._read, self._torn_since, self.modified = signature, None, status.st_mtime
         return playlist
+
+    def pause(self, now: float) -> float | None:
+        """How many seconds from ``now`` to look again, None when it is settled."""
+        return pause(now - self._read_at) if self.unsettled else None
 
     def _load(self) -> tuple[str, bool | None]:
         """The text, and whether it is still being written, None where that cannot be known."""

@@ -38,16 +38,20 @@ class _Followed:
     reported: bool = False
     failed: bool = False
 
+    def pause(self, now: float) -> float | None:
+        pauses = [self.follower.pause, self.file.pause(now)]
+        return min((pause for pause in pauses if pause is not None), default=None)
+
 
 class Scanner:
     """Looks at the folder ``root``: which playlists are there, and what is new in them.
 
-    ``clock`` gives the wall time, ``memory`` is where an earlier process stood. ``unsettled`` says that
-    something is about to be finished.
+    ``clock`` gives the wall time, ``memory`` is where an earlier process stood. ``pause`` is how
+    many seconds from now to look again, None when nothing is about to be finished.
     """
 
     def __init__(self, root: Path, clock: Callable[[], datetime], memory: SourceMemory) -> None:
-        self.unsettled = False
+        self.pause: float | None = None
         self._root = root
         self._clock = clock
         self._runs = RunBook(clock, memory.runs)
@@ -68,7 +72,8 @@ class Scanner:
         events: list[SourceEvent] = []
         for followed in self._followed.values():
             events += self._guarded_look(followed, now)
-        self.unsettled = any(one.file.unsettled or one.follower.unsettled for one in self._followed.values())
+        pauses = [one.pause(now) for one in self._followed.values()]
+        self.pause = min((pause for pause in pauses if pause is not None), default=None)
         self._know_clip(now)
         listed = VariantsListed(self._variants, self._present())
         if listed != self._told:

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 # Notifications only say "look again": watchfiles' defaults would hold them back for 60 to 100 ms.
 WATCH_STEP_MS = 1
 WATCH_DEBOUNCE_MS = 1
-SETTLE_SECONDS = 0.001  # the close of a file brings no notification
 POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
 ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long between two runs
 
@@ -63,7 +62,7 @@ class Source:
             for event in events:
                 await handle(event)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SETTLE_SECONDS if self._scanner.unsettled else POLL_SECONDS):
+                async with asyncio.timeout(self._scanner.pause or POLL_SECONDS):
                     await self._changed.wait()
 
     async def _watch(self, thread: OwnThread) -> None:

@@ -80,8 +80,7 @@ class ScanWatcher:
             if self.scanner is not None and next_scan < min(life.next_at, until):
                 life.time = next_scan
                 self.scan()
-                soon = self.scanner.unsettled
-                next_scan = life.time + (0.02 if soon else self.poll)
+                next_scan = life.time + max(0.02, self.scanner.pause or self.poll)
             elif life.next_at <= until:
                 before = life.changes
                 life.step()
@@ -123,7 +122,7 @@ class ScanWatcher:
                 self.seen.pop(key, None)
         if not cut:
             self.check_idle()
-            if quiet and not self.meddled and not self.scanner.unsettled:
+            if quiet and not self.meddled and self.scanner.pause is None:
                 self.check_present()
 
     def due(self) -> dict[tuple[str, str, int], Made]:

@@ -13,7 +13,7 @@ import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
 from broadcaster.ingest import Source
-from broadcaster.ingest.completeness import is_open_for_writing, open_inside
+from broadcaster.ingest.completeness import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
 from broadcaster.ingest.folder import variant_name
 from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
 from broadcaster.ingest.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
@@ -93,10 +93,10 @@ def test_a_file_open_for_writing_is_not_complete(folder: Folder) -> None:
         file.flush()
         folder.writer.playlist(range(2))
         assert folder.names() == []
-        assert folder.scanner.unsettled
+        assert folder.scanner.pause is not None
         assert folder.names(0.1) == []
     assert folder.names(0.002) == [path.name]
-    assert not folder.scanner.unsettled
+    assert folder.scanner.pause is None
 
 
 def test_without_leases_a_quiet_time_decides(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +111,75 @@ def test_without_leases_a_quiet_time_decides(folder: Folder, monkeypatch: pytest
 
 
 def test_a_writer_that_never_lets_go_does_not_stop_the_stream(folder: Folder) -> None:
-    """A file that stays open but does not change for a second is taken (and looked at again later)."""
-    path = folder.writer.folder / folder.writer.name(0)
+    """A file that stays open, and does not change, is taken when the playlist has long gone on past it."""
+    folder.writer.write(range(1))
+    assert len(folder.names()) == 1
+    path = folder.writer.folder / folder.writer.name(1)
     with path.open("wb") as file:
         file.write(bytes(188))
         file.flush()
-        folder.writer.playlist(range(1))
-        assert folder.names() == []
-        assert folder.names(1.1) == [path.name]
+        folder.writer.playlist(range(2))
+        assert folder.names() + folder.names(60) == []
+        folder.writer.segment(2)
+        folder.writer.playlist(range(3))
+        assert folder.names() == [path.name, folder.writer.name(2)]
+
+
+def test_a_stalled_writers_half_segment_is_waited_for(folder: Folder) -> None:
+    """While somebody has it open for writing it is not finished, however many whole packets it has."""
+    folder.writer.write(range(1))
+    assert len(folder.names()) == 1
+    path = folder.writer.folder / folder.writer.name(1)
+    with path.open("wb") as file:
+        file.write(bytes(188))
+        file.flush()
+        folder.writer.segment(2)
+        folder.writer.playlist(range(3))
+        assert [folder.names(1.5) for _ in range(5)] == [[]] * 5
+        file.write(bytes(188))
+        file.flush()
+        assert [folder.names(1.5) for _ in range(5)] == [[]] * 5
+        file.write(bytes(188))
+    late, _ = folder.segments()
+    assert late.file
+    assert late.file.size == 3 * 188
+
+
+def test_a_late_segment_that_grows_is_no_gap(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without leases too, patience counts from its last change, not from when it was listed."""
+    monkeypatch.setattr("broadcaster.ingest.completeness.is_open_for_writing", lambda _: None)
+    folder.writer.write(range(1))
+    assert len(folder.names() + folder.names()) == 1
+    path = folder.writer.folder / folder.writer.name(1)
+    folder.writer.playlist(range(2))
+    for size in range(100, 1000, 100):
+        path.write_bytes(bytes(size))
+        assert folder.names(1.5) == []
+    path.write_bytes(bytes(5 * 188))
+    (late,) = folder.segments() + folder.segments()
+    assert late.file
+
+
+def test_what_is_missing_is_not_looked_for_all_the_time(folder: Folder) -> None:
+    """Looks follow a change at once, and get fewer the longer nothing changes."""
+    folder.writer.write(range(1))
+    assert len(folder.names()) == 1
+    folder.writer.playlist(range(2))
+    pauses = []
+    for after in (0.001, 0.1, 0.4, 1.0):
+        folder.scan(after)
+        pauses.append(folder.scanner.pause or 0)
+    assert pauses[0] == SHORTEST_PAUSE
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 0.1
+    with (folder.writer.folder / folder.writer.name(1)).open("wb") as file:
+        file.write(bytes(188))
+        file.flush()
+        folder.scan(0.001)
+        assert folder.scanner.pause == SHORTEST_PAUSE
+        folder.scan(5)
+        assert folder.scanner.pause == LONGEST_PAUSE
+    assert folder.names() == [folder.writer.name(1)]
 
 
 def test_lease_is_refused_while_written_and_harmless(tmp_path: Path) -> None:

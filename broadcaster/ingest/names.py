@@ -26,9 +26,9 @@ def is_idle_clip(segment: MediaSegment) -> bool:
     return bool(IDLE_CLIP.fullmatch(_last_part(segment.uri)))
 
 
-def encoder_id(segment: MediaSegment) -> str:
-    """The id of Owncast's encoder run, empty for other writers."""
-    match = OWNCAST_NAME.fullmatch(_last_part(segment.uri))
+def encoder_id(uri: str) -> str:
+    """The id of Owncast's encoder run in a segment's name, empty for other writers."""
+    match = OWNCAST_NAME.fullmatch(_last_part(uri))
     return match["id"] if match else ""
 
 

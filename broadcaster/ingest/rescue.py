@@ -10,14 +10,15 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from stat import S_ISREG
 
 from broadcaster.hls import MediaSegment
 from broadcaster.ingest.names import local_name
+from broadcaster.ingest.runs import MAX_STEP_TARGET_DURATIONS
 from broadcaster.ingest.transport_stream import media_duration
 
 NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,15})(?P<suffix>\.\w+)")
 MAX_RESCUED = 1000
-MAX_STEP_TARGET_DURATIONS = 3  # a longer time per segment is a pause, not segments that were missed
 
 
 def missed_between(
@@ -36,7 +37,7 @@ def missed_between(
     for number in range(1, steps):
         uri = sibling(after.uri, number - steps)
         time = before.program_date_time + number * step
-        gap = uri is None or not _is_there(folder, uri)
+        gap = uri is None or modified_ns(folder, uri) is None
         missed.append(
             replace(
                 after,
@@ -55,7 +56,7 @@ def left_behind(folder: Path, last: MediaSegment, duration: timedelta) -> list[M
     found: list[MediaSegment] = []
     while len(found) < MAX_RESCUED:
         uri = sibling(last.uri, len(found) + 1)
-        if uri is None or not _is_there(folder, uri):
+        if uri is None or modified_ns(folder, uri) is None:
             break
         time = last.program_date_time and last.program_date_time + (len(found) + 1) * duration
         found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=last.map_uri))
@@ -67,7 +68,7 @@ def begun_before(folder: Path, first: MediaSegment) -> list[MediaSegment]:
     found: list[MediaSegment] = []
     while len(found) < MAX_RESCUED:
         uri = sibling(first.uri, -len(found) - 1)
-        if uri is None or not _is_there(folder, uri):
+        if uri is None or modified_ns(folder, uri) is None:
             break
         later = found[-1] if found else first
         duration = media_duration(folder / (local_name(uri) or "")) or first.duration
@@ -76,12 +77,14 @@ def begun_before(folder: Path, first: MediaSegment) -> list[MediaSegment]:
     return found[::-1]
 
 
-def _is_there(folder: Path, uri: str) -> bool:
+def modified_ns(folder: Path, uri: str) -> int | None:
+    """Return when the file that a URI means was last changed, None where there is none."""
     name = local_name(uri)
     try:
-        return name is not None and (folder / name).is_file()
+        status = (folder / name).stat() if name else None
     except OSError:
-        return False
+        return None
+    return status.st_mtime_ns if status and S_ISREG(status.st_mode) else None
 
 
 def sibling(name: str, steps: int) -> str | None:

@@ -13,7 +13,6 @@ from broadcaster.catalog.records import Segment, SourceMemory
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant
 from broadcaster.ingest.folder import Folder, variant_name
 from broadcaster.ingest.follower import Follower
-from broadcaster.ingest.names import encoder_id
 from broadcaster.ingest.playlist_file import PlaylistFile, printable
 from broadcaster.ingest.reports import SourceEvent, SourceIdle, VariantsListed
 from broadcaster.ingest.runs import RunBook
@@ -54,7 +53,7 @@ class Scanner:
         self.pause: float | None = None
         self._root = root
         self._clock = clock
-        self._runs = RunBook(clock, memory.runs)
+        self._runs = RunBook(clock, memory)
         self._positions = dict(memory.positions)
         self._followed: dict[Path, _Followed] = {}
         self._refused: set[Path] = set()
@@ -126,7 +125,9 @@ class Scanner:
         listed = [follower for follower in followers if follower.variant in named]
         # Where the idle clip hides all that it names, it is the clip's as well.
         of_clip = all(follower.hidden for follower in listed)
-        encoder = encoder_id(playlist.segments[-1]) if playlist.segments else ""
+        encoder = ""
+        if playlist.segments:
+            encoder = self._runs.encoder(followed.follower.variant, playlist.segments[-1])
         if (
             not listed
             or followed.follower.variant in named
@@ -190,9 +191,7 @@ class Scanner:
                     logger.warning("%s %s", printable(path.relative_to(self._root).as_posix()), why)
                 self._refused.add(path)
                 continue
-            follower = Follower(
-                self._root, path.parent, variant, self._runs.assign, self._clock, breaks=self._runs.breaks
-            )
+            follower = Follower(self._root, path.parent, variant, self._runs, self._clock)
             if variant in self._positions:
                 follower.recall(self._positions.pop(variant))
             self._followed[path] = _Followed(PlaylistFile(self._root, path), follower)

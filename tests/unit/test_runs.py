@@ -1,16 +1,244 @@
 """One identity of the encoder's runs for all variants, and for nobody else."""
 
-from datetime import UTC, datetime
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 
-from broadcaster.ingest.runs import RunBook
+import pytest
+
+from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.ingest.runs import RunBook, Spot
+from broadcaster.ingest.scanner import Scanner
+from tests.support.hls_writer import HlsWriter
+from tests.support.scan_watcher import positions
 
 NOW = datetime(2026, 11, 22, 10, 10, 10, tzinfo=UTC)
+TARGET = timedelta(seconds=2)
+
+
+def spot(number: int, seconds: float) -> Spot:
+    return Spot(number, NOW + timedelta(seconds=seconds), TARGET)
 
 
 def test_two_broadcasters_share_no_run() -> None:
     """Started at one moment on one folder, they still give other ids, because a part is left to chance."""
     letters = iter(["k3f9", "a001"])
-    first, second = (RunBook(lambda: NOW, (), lambda: next(letters)).assign("abc#0") for _ in range(2))
-    assert first.id == "20261122T101010Z-0-k3f9-abc"
-    assert second.id == "20261122T101010Z-0-a001-abc"
-    assert RunBook(lambda: NOW, ()).assign("#0").id != RunBook(lambda: NOW, ()).assign("#0").id
+    books = [RunBook(lambda: NOW, SourceMemory(), lambda: next(letters)) for _ in range(2)]
+    ids = [book.place("0", "abc", spot(0, 0), breaks=False).id for book in books]
+    assert ids == ["20261122T101010Z-0-k3f9-abc", "20261122T101010Z-0-a001-abc"]
+    drawn = {
+        RunBook(lambda: NOW, SourceMemory()).place("0", "", spot(0, 0), breaks=False).id for _ in "12345"
+    }
+    assert len(drawn) > 1
+
+
+class Writer(HlsWriter):
+    """Writes segments named by ``pattern``, with times or without, and dates their files by its clock."""
+
+    pattern = "stream-{encoder}-{number}.ts"
+    is_dated = True
+
+    def name(self, number: int) -> str:
+        return self.pattern.format(encoder=self.encoder, number=number)
+
+    def segment(self, number: int, packets: int = 3) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = super().segment(number, packets)
+        finished = self.start.timestamp() + (number + 1) * self.seconds
+        os.utime(path, (finished, finished))
+        return path
+
+    def text(self, numbers: range, *, extra: str = "", ended: bool = False) -> str:
+        lines = super().text(numbers, extra=extra, ended=ended).splitlines(keepends=True)
+        return "".join(line for line in lines if self.is_dated or "DATE-TIME" not in line)
+
+
+class Stream:
+    """Two variants in one folder, and a scanner that looks at them when the test says so."""
+
+    def __init__(self, root: Path, names: tuple[str, str] = ("0", "1")) -> None:
+        self.root = root
+        self.writers = [Writer(root / name) for name in names]
+        self.now = 100.0
+        self.reported: list[Segment] = []
+        self.start_process()
+
+    def start_process(self) -> None:
+        """Start anew, with what was written down of what was reported."""
+        runs = {one.run.number: one.run for one in self.reported}
+        memory = SourceMemory(tuple(runs[number] for number in sorted(runs)), positions(self.reported))
+        self.scanner = Scanner(self.root, lambda: datetime.now(UTC), memory)
+
+    def name(self, pattern: str, *, is_dated: bool = True) -> None:
+        for writer in self.writers:
+            writer.pattern, writer.is_dated, writer.encoder = pattern, is_dated, writer.folder.name
+
+    def look(self) -> list[Segment]:
+        self.now += 0.2
+        found = [one for one in self.scanner.scan(self.now) if isinstance(one, Segment)]
+        self.reported += found
+        return found
+
+    def write(self, numbers: range) -> list[Segment]:
+        for writer in self.writers:
+            writer.write(numbers)
+        return self.look()
+
+    def restart_encoder(self, after: float) -> None:
+        """The folder is removed, and somebody else begins ``after`` so many seconds."""
+        shutil.rmtree(self.root)
+        for writer in self.writers:
+            writer.start += timedelta(seconds=after)
+
+    def of(self, variant: str) -> list[Segment]:
+        return [one for one in self.reported if one.variant == variant]
+
+    def disagreements(self, since: int = 0) -> set[tuple[int, datetime]]:
+        """The numbers of segments that have other runs in one variant than in the other."""
+        places: dict[tuple[int, datetime], set[int]] = {}
+        for one in self.reported[since:]:
+            places.setdefault((one.sequence, one.program_date_time), set()).add(one.run.number)
+        return {place for place, runs in places.items() if len(runs) > 1}
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Stream:
+    return Stream(tmp_path / "hls")
+
+
+@pytest.mark.parametrize("pattern", ["seg{number}.ts", "stream-{encoder}-{number}.ts"])
+@pytest.mark.parametrize("is_dated", [True, False])
+@pytest.mark.parametrize("sees_the_first", [True, False])
+@pytest.mark.parametrize("count", [1, 4])
+def test_names_that_are_used_again_begin_a_run(
+    stream: Stream, pattern: str, *, is_dated: bool, sees_the_first: bool, count: int
+) -> None:
+    """Without ids in names, the next stream in the folder is another run, and no key is used again."""
+    stream.name(pattern, is_dated=is_dated)
+    assert {one.run.number for one in stream.write(range(count))} == {0}
+    stream.restart_encoder(count * 2 + 5)
+    if sees_the_first:
+        stream.write(range(1))
+    stream.write(range(count + 3))
+    for variant in "01":
+        assert [one.sequence for one in stream.of(variant)] == [*range(count), *range(count + 3)]
+        assert [one.run.number for one in stream.of(variant)] == [0] * count + [1] * (count + 3)
+    assert not any(one.run.has_encoder_id for one in stream.reported)
+    assert len({(one.run.id, one.variant, one.sequence) for one in stream.reported}) == len(stream.reported)
+
+
+def test_names_that_are_used_again_while_we_were_down(stream: Stream) -> None:
+    """Nor is one used again when the broadcaster was restarted between the two streams."""
+    stream.name("stream-{encoder}-{number}.ts")
+    stream.write(range(4))
+    stream.restart_encoder(60)
+    stream.start_process()
+    assert [one.run.number for one in stream.write(range(6))] == [1] * 12
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_after_a_run_that_one_variant_saw_all_agree(stream: Stream, order: int) -> None:
+    """Whichever variant is looked at first, the numbers of runs are the same again from the next one on."""
+    stream.name("seg{number}.ts")
+    stream.write(range(4))
+    stream.restart_encoder(60)
+    first, second = stream.writers[::order]
+    first.write(range(3))
+    assert {one.run.number for one in stream.look()} == {1}
+    stream.restart_encoder(60)
+    second.write(range(1))
+    stream.look()
+    assert {one.run.number for one in stream.write(range(4))} == {2}
+    assert not stream.disagreements()
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_break_in_one_variant_is_one_in_all(stream: Stream, late: int) -> None:
+    """What one variant missed makes a discontinuity; the other takes it up, and numbers stay the same."""
+    stream.write(range(4))
+    for writer in stream.writers:
+        writer.start += timedelta(hours=1)
+    stream.writers[late].write(range(6, 8))
+    stream.look()
+    before = len(stream.reported)
+    stream.writers[1 - late].write(range(4, 9))
+    stream.look()
+    stream.write(range(6, 12))
+    stream.write(range(8, 14))
+    assert not stream.disagreements(before)
+
+
+@pytest.mark.parametrize("is_ours_new", [False, True])
+def test_what_differs_between_variants_is_no_encoders_id(tmp_path: Path, *, is_ours_new: bool) -> None:
+    """Where variants' names stand in those of their segments, both are of one run, also after a restart."""
+    stream = Stream(tmp_path / "hls", ("hd", "sd"))
+    for writer, encoder in zip(stream.writers, ("1080p", "360p"), strict=True):
+        writer.encoder = encoder
+    stream.write(range(3))
+    stream.write(range(4))
+    if is_ours_new:
+        stream.start_process()
+    before = len(stream.reported)
+    stream.write(range(6))
+    assert not stream.disagreements(before)
+    stream.restart_encoder(60)
+    runs = {one.run for one in stream.write(range(3))}
+    assert len(runs) == 1
+    assert not runs.pop().has_encoder_id
+    assert not stream.disagreements(before)
+    for variant, number in (("hd", 1), ("sd", 1)):
+        names = [(one.run.number, one.sequence) for one in stream.of(variant)]
+        assert len(names) == len(set(names)) == 6 + 3 * number
+
+
+@pytest.mark.parametrize(
+    "pattern", ["seg{number}.ts", "stream-{encoder}-{number}.ts", "stream-abc-{number}.ts"]
+)
+@pytest.mark.parametrize("is_dated", [True, False])
+@pytest.mark.parametrize("away_first", [0, 1])
+@pytest.mark.parametrize("is_ours_new", [False, True])
+def test_a_playlist_that_is_away_while_its_segments_go_on(
+    stream: Stream, pattern: str, *, is_dated: bool, away_first: int, is_ours_new: bool
+) -> None:
+    """Nothing is lost or listed twice, no run begins, and no variant's times jump."""
+    stream.name(pattern, is_dated=is_dated)
+    for number in range(4):
+        stream.write(range(number + 1))
+    away, other = stream.writers[away_first], stream.writers[1 - away_first]
+    (away.folder / "stream.m3u8").unlink()
+    for number in range(4, 9):
+        away.segment(number)
+        other.write(range(number - 2, number + 1))
+        stream.look()
+    if is_ours_new:
+        stream.start_process()
+    stream.write(range(7, 10))
+    stream.write(range(8, 11))
+    for variant in "01":
+        segments = stream.of(variant)
+        assert [one.sequence for one in segments] == list(range(11))
+        assert all(one.file for one in segments)
+        assert {one.run.number for one in segments} == {0}
+        steps = {later.program_date_time - one.program_date_time for one, later in pairwise(segments)}
+        assert steps == {timedelta(seconds=2)}
+
+
+@pytest.mark.parametrize("listed", [range(6, 12), range(20, 24)])
+def test_without_times_they_go_on_after_downtime(stream: Stream, listed: range) -> None:
+    """A writer without PROGRAM-DATE-TIME that goes on while we are down goes on in its times as well."""
+    stream.name("seg{number}.ts", is_dated=False)
+    stream.write(range(5))
+    stream.start_process()
+    for number in range(listed.stop):
+        for writer in stream.writers:
+            writer.segment(number)
+    stream.write(listed)
+    for variant in "01":
+        segments = stream.of(variant)
+        assert [one.sequence for one in segments] == list(range(listed.stop))
+        assert {one.run.number for one in segments} == {0}
+        assert [one.program_date_time for one in segments] == [
+            segments[0].program_date_time + number * timedelta(seconds=2) for number in range(listed.stop)
+        ]

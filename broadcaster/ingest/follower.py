@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from broadcaster.catalog.records import Run, SourcePosition
 from broadcaster.hls import MediaPlaylist, MediaSegment
+from broadcaster.ingest.known import KnownSegments
 from broadcaster.ingest.names import is_idle_clip, is_offline_clip
 from broadcaster.ingest.pending import Pending, PendingSegments
 from broadcaster.ingest.reports import SourceEnded, SourceEvent
-from broadcaster.ingest.rescue import begun_before, left_behind, missed_between, modified_ns
-from broadcaster.ingest.runs import SAME_TIME, RunBook, Spot
+from broadcaster.ingest.rescue import begun_before, left_behind, missed_between, missed_runs
+from broadcaster.ingest.runs import RunBook, Spot
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,7 @@ class Follower:
         self._runs = runs
         self._clock = clock
         self._pending = PendingSegments(root, folder, variant)
-        self._known: dict[int, MediaSegment] = {}  # by number; each has its time
-        self._last: int | None = None
-        self._modified: dict[int, int] = {}  # when the files of those in ``_known`` were finished, in ns
+        self._known = KnownSegments(folder, clock)
         self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
         self._ended = False
         self._recalled = False  # and nothing was read since
@@ -73,46 +72,38 @@ class Follower:
         if self.over:
             return
         self._recalled = False
-        if self._last is not None and newest < self._last and not whole:
+        if self._known.last is not None and newest < self._known.last and not whole:
             return
         self._now = now
         restarted = self._restarted(listed)
         if restarted:
-            # Its predecessor may have finished what nobody saw.
+            # Its predecessors may have finished what nobody saw.
             self._take_left_behind()
-            self._last, self._known = None, {}
+            self._take_missed_runs(listed[min(listed)])
+            self._known.forget()
         first, self._playlist, self._ended = not self.following, playlist, playlist.ended
         self.following = True
-        listed = self._timed(listed)
+        listed = self._known.timed(listed)
         self._runs.compare(self.variant, listed[newest], self._spot(newest, listed[newest]))
         if restarted:
             listed = self._begun(listed) | listed
         for sequence, segment in listed.items():
-            if self._last is None or sequence > self._last:
-                breaks = restarted or (segment.discontinuity and self._last is not None)
+            if self._known.last is None or sequence > self._known.last:
+                breaks = restarted or (segment.discontinuity and self._known.last is not None)
                 self._take(sequence, segment, breaks=breaks, first=first)
                 restarted = False
-        oldest = min(listed)
-        # A torn version lists less than is known, so keep what it leaves out at its end.
-        self._known = {number: one for number, one in self._known.items() if number >= oldest} | listed
-        self._modified = {number: at for number, at in self._modified.items() if number >= oldest}
+        self._known.replace(listed)
 
     def recall(self, position: SourcePosition) -> None:
         """Go on where an earlier process stood: only what is new after that is reported."""
-        self._last = max(position.known)
         self._playlist = MediaPlaylist(position.target_duration, independent_segments=position.independent)
+        self._known.recall(position)
         self.following = self._recalled = True
-        duration = timedelta(seconds=position.target_duration)
-        for number, (uri, time) in sorted(position.known.items()):
-            before = self._known.get(number - 1)
-            if before and before.program_date_time:
-                duration = time - before.program_date_time  # of the one before, and likely of this one
-            self._known[number] = MediaSegment(uri, duration, program_date_time=time)
 
     @property
     def encoder(self) -> str:
         """The id of the encoder run that is followed; empty where there is none, or its writer has no ids."""
-        last = self._newest_known()
+        last = self._known.newest
         return self._runs.encoder(self.variant, last) if last else ""
 
     @property
@@ -137,7 +128,7 @@ class Follower:
     def settle(self, now: float) -> list[SourceEvent]:
         """What has become finished, or hopeless, by now (monotonic, seconds)."""
         segments = self._pending.settle(now, ended=self._ended)
-        self._modified |= {one.sequence: one.file.modified_ns for one in segments if one.file}
+        self._known.note_files(segments)
         events: list[SourceEvent] = [*segments]
         if self._ended and self.pause is None:
             self._ended = False
@@ -159,72 +150,59 @@ class Follower:
 
     def _restarted(self, listed: dict[int, MediaSegment]) -> bool:
         """Whether numbers that are known already stand for something else, or numbering fell back."""
-        if self._last is None:
+        if self._known.last is None:
             return False
         newest = max(listed)
         encoder = self._runs.encoder(self.variant, listed[newest])
         # Numbers that lie before all that is known mean nothing by themselves: after a restart of ours,
         # they are those that were never remembered. An encoder with an id does not start over under it:
         # a shorter list is a version from before.
-        if encoder != self.encoder or (newest < self._last and not encoder):
+        if encoder != self.encoder or (newest < self._known.last and not encoder):
             return True
-        shared = [number for number in listed if number in self._known]
-        return any(not self._is_same(number, listed[number], by_name=bool(encoder)) for number in shared)
-
-    def _is_same(self, number: int, segment: MediaSegment, *, by_name: bool) -> bool:
-        """Whether the segment is the known one; names with an encoder's id are never used again."""
-        known, time = self._known[number], segment.program_date_time
-        if known.uri != segment.uri:
-            return False
-        if by_name:
-            return True
-        if time and known.program_date_time:
-            return abs(known.program_date_time - time) < SAME_TIME
-        before, after = self._modified.get(number), modified_ns(self._folder, segment.uri)
-        # What was half when it was taken is finished sooner than that.
-        return not before or not after or after - before < self._playlist.target_duration * 5e8
-
-    def _timed(self, listed: dict[int, MediaSegment]) -> dict[int, MediaSegment]:
-        """Without PROGRAM-DATE-TIME each segment follows the one before, or its file tells its time."""
-        timed: dict[int, MediaSegment] = {}
-        for number, segment in listed.items():
-            known = self._known.get(number)
-            if segment.program_date_time:
-                timed[number] = segment
-            elif known:
-                timed[number] = known
-            else:
-                before = timed.get(number - 1) or self._known.get(number - 1)
-                time = _end(before) if before and not segment.discontinuity else None
-                timed[number] = replace(segment, program_date_time=time or self._file_time(segment))
-        return timed
-
-    def _file_time(self, segment: MediaSegment) -> datetime:
-        finished = modified_ns(self._folder, segment.uri)
-        end = datetime.fromtimestamp(finished / 1e9, UTC) if finished else self._clock()
-        earliest = _end(self._newest_known())
-        return max(end - segment.duration, earliest) if earliest else end - segment.duration
+        return self._known.has_others(listed, self._playlist.target_duration, by_name=bool(encoder))
 
     def _take(self, sequence: int, segment: MediaSegment, *, breaks: bool, first: bool) -> None:
         """Take the next one listed, and what lies between where nobody looked while the list moved on."""
-        before = self._newest_known()
-        if self._last is not None and before and sequence > self._last + 1:
-            steps = sequence - self._last
+        before = self._known.newest
+        if self._known.last is not None and before and sequence > self._known.last + 1:
+            steps = sequence - self._known.last
             logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
             missed = missed_between(self._folder, before, segment, steps, self._playlist.target_duration)
-            for number, one in enumerate(missed or (), self._last + 1):
+            for number, one in enumerate(missed or (), self._known.last + 1):
                 self._accept(number, one)
             breaks = breaks or missed is None
         self._accept(sequence, segment, breaks=breaks, first=first)
 
     def _take_left_behind(self) -> None:
         """Take what was finished after the segments that are known, by its files."""
-        last, run = self._newest_known(), self._runs.current(self.variant)
-        if self._last is None or last is None or run is None or not self.encoder:
+        last, run = self._known.newest, self._runs.current(self.variant)
+        if self._known.last is None or last is None or run is None or not self.encoder:
             return  # without an id in its name a file may be another run's
         duration = last.duration or timedelta(seconds=self._playlist.target_duration)
-        for number, one in enumerate(left_behind(self._folder, last, duration), self._last + 1):
+        for number, one in enumerate(left_behind(self._folder, last, duration), self._known.last + 1):
             self._accept(number, one, run=run, unlisted=True)
+
+    def _take_missed_runs(self, listed: MediaSegment) -> None:
+        """Take what encoders finished that came and went while nobody looked, before what is listed now."""
+        last, following = self._known.newest, self._runs.encoder(self.variant, listed)
+        if last is None or not following or self._runs.has_passed(self.variant, following):
+            return  # without an id of its own, or with one that comes back, its files may be among these
+        duration = timedelta(seconds=self._playlist.target_duration)
+        for encoder, names in missed_runs(self._folder, last, listed).items():
+            if encoder == following or self._runs.has_passed(self.variant, encoder):
+                continue
+            # What a fragment of MP4 begins with is known by its playlist alone.
+            is_takeable = all(name.endswith(".ts") for name in names.values())
+            if not (is_takeable and self._runs.has_turn(encoder, following)):
+                logger.warning(
+                    "%s: %d segments of encoder %s come too late", self.variant, len(names), encoder
+                )
+                continue
+            logger.info("%s: %d segments of encoder %s were listed unseen", self.variant, len(names), encoder)
+            for number, name in names.items():
+                segment = MediaSegment(name, duration)
+                time = self._known.file_time(segment)
+                self._accept(number, replace(segment, program_date_time=time), unlisted=True)
 
     def _begun(self, listed: dict[int, MediaSegment]) -> dict[int, MediaSegment]:
         """What a run had finished, and lists no more, when it was met."""
@@ -252,15 +230,8 @@ class Follower:
         self._pending.add(
             Pending(segment, run, sequence, self._playlist, self._clock(), self._now, first, unlisted)
         )
-        self._last, self._known[sequence] = sequence, segment
+        self._known.add(sequence, segment)
 
     def _spot(self, sequence: int, segment: MediaSegment) -> Spot:
         target = timedelta(seconds=self._playlist.target_duration)
         return Spot(sequence, segment.program_date_time or self._clock(), target)
-
-    def _newest_known(self) -> MediaSegment | None:
-        return None if self._last is None else self._known.get(self._last)
-
-
-def _end(segment: MediaSegment | None) -> datetime | None:
-    return segment.program_date_time + segment.duration if segment and segment.program_date_time else None

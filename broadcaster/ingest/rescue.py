@@ -6,6 +6,7 @@ Their durations are gone with the playlist; the times around them tell them well
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from broadcaster.hls import MediaSegment
-from broadcaster.ingest.names import local_name
+from broadcaster.ingest.names import encoder_id, is_offline_clip, local_name
 from broadcaster.ingest.runs import MAX_STEP_TARGET_DURATIONS
 from broadcaster.ingest.transport_stream import media_duration
 
@@ -75,6 +76,26 @@ def begun_before(folder: Path, first: MediaSegment) -> list[MediaSegment]:
         time = later.program_date_time and later.program_date_time - duration
         found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=first.map_uri))
     return found[::-1]
+
+
+def missed_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict[str, dict[int, str]]:
+    """Return the names that encoders used which no playlist was seen of, by encoder and number, in order.
+
+    They were finished after the segment ``known`` and before ``listed``.
+    """
+    began = known.program_date_time.timestamp() * 1e9 if known.program_date_time else 0
+    first, last = modified_ns(folder, known.uri) or began, modified_ns(folder, listed.uri) or 0
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except OSError:
+        return {}
+    found = sorted((modified_ns(folder, name) or 0, name) for name in names if encoder_id(name))
+    runs: dict[str, dict[int, str]] = {}
+    for modified, name in found:
+        match = NUMBERED.fullmatch(name)
+        if match and first < modified <= last and not is_offline_clip(MediaSegment(name, timedelta())):
+            runs.setdefault(encoder_id(name), {})[int(match["number"])] = name
+    return {encoder: dict(sorted(numbers.items())) for encoder, numbers in runs.items()}
 
 
 def modified_ns(folder: Path, uri: str) -> int | None:

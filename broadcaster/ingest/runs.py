@@ -8,6 +8,7 @@ that is, is decided here, by what is known from all of them.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import secrets
 from collections import defaultdict, deque
@@ -120,6 +121,11 @@ class RunBook:
         current = self._current.get(variant)
         numbers = [one.run.number for one in self._runs if one.encoder == encoder]
         return current is not None and bool(numbers) and numbers[0] <= current.run.number
+
+    def has_turn(self, encoder: str, following: str) -> bool:
+        """Whether a run of ``encoder`` comes, or can still come, before the latest one of ``following``."""
+        numbers = {one.encoder: one.run.number for one in self._runs}
+        return following not in numbers or numbers.get(encoder, math.inf) < numbers[following]
 
     def current(self, variant: str) -> Run | None:
         """The run that the variant's latest segment is of."""

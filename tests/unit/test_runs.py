@@ -242,3 +242,55 @@ def test_without_times_they_go_on_after_downtime(stream: Stream, listed: range) 
         assert [one.program_date_time for one in segments] == [
             segments[0].program_date_time + number * timedelta(seconds=2) for number in range(listed.stop)
         ]
+
+
+@pytest.mark.parametrize("is_ours_new", [False, True])
+def test_a_run_that_nobody_saw_is_taken_by_its_files(stream: Stream, *, is_ours_new: bool) -> None:
+    """Where an encoder's start keeps the folder, what came and went unseen is listed, as a run of its own."""
+    stream.restart_encoder(0)
+    for writer in stream.writers:
+        writer.encoder = "older"
+        writer.start -= timedelta(hours=1)
+        writer.segment(0)
+        writer.encoder, writer.start = "first", writer.start + timedelta(hours=1)
+    stream.write(range(3))
+    if is_ours_new:
+        stream.start_process()
+    for encoder, numbers in (("offline", range(1)), ("unseen", range(4)), ("later-one", range(2))):
+        for writer in stream.writers:
+            writer.encoder = encoder
+            writer.start += timedelta(minutes=1)
+            for number in numbers:
+                writer.segment(number)
+    before = len(stream.reported)
+    for writer in stream.writers:
+        writer.encoder = "last"
+        writer.start += timedelta(minutes=1)
+    stream.write(range(2))
+    for variant in "01":
+        found = [(one.name, one.run.number) for one in stream.reported[before:] if one.variant == variant]
+        assert found == [
+            *((f"stream-unseen-{number}.ts", 1) for number in range(4)),
+            *((f"stream-later-one-{number}.ts", 2) for number in range(2)),
+            *((f"stream-last-{number}.ts", 3) for number in range(2)),
+        ]
+    assert all(one.file for one in stream.reported)
+    unseen = [one.program_date_time for one in stream.of("0") if "unseen" in one.name]
+    assert [later - one for one, later in pairwise(unseen)] == [timedelta(seconds=2)] * 3
+    assert {one.run.number for one in stream.write(range(4))} == {3}
+
+
+def test_a_run_that_comes_too_late_is_said(stream: Stream, caplog: pytest.LogCaptureFixture) -> None:
+    """When viewers are past its place already, an unseen run is not listed behind the next; that is said."""
+    stream.write(range(2))
+    for number, encoder in enumerate(("unseen", "last")):
+        for writer in stream.writers:
+            writer.encoder = encoder
+            writer.start += timedelta(minutes=1)
+        if number == 0:
+            stream.writers[1].segment(0)
+            stream.writers[1].segment(1)
+    names = [one.name for one in stream.write(range(2))]
+    assert names == ["stream-last-0.ts", "stream-last-1.ts"] * 2
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "1: 2 segments of encoder unseen" in said

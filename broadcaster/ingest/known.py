@@ -1,0 +1,104 @@
+"""What is known of the run that a playlist lists: its segments, with their times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from broadcaster.catalog.records import Segment, SourcePosition
+from broadcaster.hls import MediaSegment
+from broadcaster.ingest.rescue import modified_ns
+from broadcaster.ingest.runs import SAME_TIME
+
+REWRITTEN_AFTER = 500_000_000  # ns for each second of the target duration
+
+
+class KnownSegments:
+    """The segments of one numbering, as they were listed last, in the order of their numbers.
+
+    ``last`` is the number of the newest, ``clock`` gives the wall time.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime]) -> None:
+        self.last: int | None = None
+        self._folder = folder
+        self._clock = clock
+        self._segments: dict[int, MediaSegment] = {}
+        self._modified: dict[int, int] = {}  # when the files of those reported were finished, in ns
+
+    @property
+    def newest(self) -> MediaSegment | None:
+        """The latest segment."""
+        return None if self.last is None else self._segments.get(self.last)
+
+    def add(self, number: int, segment: MediaSegment) -> None:
+        """Know one more."""
+        self.last, self._segments[number] = number, segment
+
+    def forget(self) -> None:
+        """Another numbering begins."""
+        self.last, self._segments, self._modified = None, {}, {}
+
+    def recall(self, position: SourcePosition) -> None:
+        """Know what an earlier process knew; how long each lasts follows from their times."""
+        duration = timedelta(seconds=position.target_duration)
+        for number, (uri, time) in sorted(position.known.items()):
+            before = self._segments.get(number - 1)
+            if before and before.program_date_time:
+                duration = time - before.program_date_time  # of the one before, and likely of this one
+            self.add(number, MediaSegment(uri, duration, program_date_time=time))
+
+    def replace(self, listed: dict[int, MediaSegment]) -> None:
+        """Know them as they are listed now; a torn version may leave out some at its end."""
+        oldest = min(listed)
+        self._segments = {number: one for number, one in self._segments.items() if number >= oldest} | listed
+        self._modified = {number: at for number, at in self._modified.items() if number >= oldest}
+
+    def note_files(self, reported: Iterable[Segment]) -> None:
+        """Remember when their files were finished."""
+        self._modified |= {one.sequence: one.file.modified_ns for one in reported if one.file}
+
+    def has_others(self, listed: dict[int, MediaSegment], target_duration: int, *, by_name: bool) -> bool:
+        """Whether a number that is known stands for something else now; with ``by_name`` names tell."""
+        return any(
+            not self._is_same(number, segment, target_duration, by_name=by_name)
+            for number, segment in listed.items()
+            if number in self._segments
+        )
+
+    def _is_same(self, number: int, segment: MediaSegment, target_duration: int, *, by_name: bool) -> bool:
+        known, time = self._segments[number], segment.program_date_time
+        if by_name or known.uri != segment.uri:
+            return known.uri == segment.uri
+        if time and known.program_date_time:
+            return abs(known.program_date_time - time) < SAME_TIME
+        before, after = self._modified.get(number), modified_ns(self._folder, segment.uri)
+        # What was only half there when it was taken is finished sooner than that.
+        return not before or not after or after - before < target_duration * REWRITTEN_AFTER
+
+    def timed(self, listed: dict[int, MediaSegment]) -> dict[int, MediaSegment]:
+        """Without PROGRAM-DATE-TIME each segment follows the one before, or its file tells its time."""
+        timed: dict[int, MediaSegment] = {}
+        for number, segment in listed.items():
+            known = self._segments.get(number)
+            if segment.program_date_time:
+                timed[number] = segment
+            elif known:
+                timed[number] = known
+            else:
+                before = timed.get(number - 1) or self._segments.get(number - 1)
+                time = _end(before) if before and not segment.discontinuity else None
+                timed[number] = replace(segment, program_date_time=time or self.file_time(segment))
+        return timed
+
+    def file_time(self, segment: MediaSegment) -> datetime:
+        """When it began by its file, or by the clock where there is none; never before the newest ends."""
+        finished = modified_ns(self._folder, segment.uri)
+        end = datetime.fromtimestamp(finished / 1e9, UTC) if finished else self._clock()
+        return max(end - segment.duration, _end(self.newest) or end - segment.duration)
+
+
+def _end(segment: MediaSegment | None) -> datetime | None:
+    return segment.program_date_time + segment.duration if segment and segment.program_date_time else None

@@ -45,6 +45,7 @@ class Follower:
         self._pending = PendingSegments(root, folder, variant)
         self._known = KnownSegments(folder, clock)
         self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
+        self._met = ""  # the newest segment of the version that was met first
         self._ended = False
         self._recalled = False  # and nothing was read since
         self._now = 0.0  # of the latest look, monotonic
@@ -116,6 +117,10 @@ class Follower:
         """How many seconds from now to look again, None when nothing is waited for."""
         return self._pending.pause
 
+    def knows_any(self, uris: set[str]) -> bool:
+        """Whether one of these is a segment of what is followed."""
+        return self._known.has_any(uris)
+
     def miss(self) -> None:
         """The playlist is not there now, which says nothing: Owncast removes it at each of its starts."""
         self.idle = self.hidden = False
@@ -145,7 +150,10 @@ class Follower:
         if self.following and not (self._recalled and encoder != self.encoder):
             return False
         age = self._clock().timestamp() - modified
-        stale = age > max(STALE_MIN, STALE_TARGET_DURATIONS * playlist.target_duration)
+        # What moves is live: its file system may have another clock.
+        self._met = self._met or newest.uri
+        moves = newest.uri != self._met
+        stale = age > max(STALE_MIN, STALE_TARGET_DURATIONS * playlist.target_duration) and not moves
         return stale or (playlist.ended and not self.following)
 
     def _restarted(self, listed: dict[int, MediaSegment]) -> bool:

@@ -33,6 +33,10 @@ class KnownSegments:
         """The latest segment."""
         return None if self.last is None else self._segments.get(self.last)
 
+    def has_any(self, uris: set[str]) -> bool:
+        """Whether one of these is among them."""
+        return any(segment.uri in uris for segment in self._segments.values())
+
     def add(self, number: int, segment: MediaSegment) -> None:
         """Know one more."""
         self.last, self._segments[number] = number, segment

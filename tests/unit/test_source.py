@@ -15,8 +15,9 @@ from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
 from broadcaster.ingest import Source
 from broadcaster.ingest.completeness import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
 from broadcaster.ingest.folder import variant_name
+from broadcaster.ingest.playlists import MAX_PLAYLISTS
 from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
-from broadcaster.ingest.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
+from broadcaster.ingest.scanner import IDLE_FOR, Scanner
 from tests.support.hls_writer import START, HlsWriter, age
 
 

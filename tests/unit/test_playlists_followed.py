@@ -1,0 +1,118 @@
+"""Which of a folder's playlists are followed; what is not followed is said."""
+
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.ingest.playlists import MAX_PLAYLISTS
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.ingest.scanner import Scanner
+from tests.support.hls_writer import HlsWriter, age
+
+
+class Folder:
+    """A folder, and a scanner that looks at it when the test says so."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.writer = HlsWriter(root / "0")
+        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+        self.now = 100.0
+        self.present: frozenset[str] = frozenset()
+
+    def names(self) -> list[str]:
+        """What two looks bring, as variant/name."""
+        found: list[str] = []
+        for _ in range(2):
+            self.now += 0.2
+            for event in self.scanner.scan(self.now):
+                if isinstance(event, Segment):
+                    found.append(f"{event.variant}/{event.name}")
+                elif isinstance(event, VariantsListed):
+                    self.present = event.present
+        return found
+
+    def listed(self, numbers: range, variant: str = "0") -> list[str]:
+        return [f"{variant}/{self.writer.name(number)}" for number in numbers]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "hls")
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_finished_playlists_give_way(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """However many lie finished in the folder, a live one is followed, and one that moves again."""
+    (folder.root / "0").rmdir()
+    finished = [HlsWriter(folder.root / f"{number:03}") for number in range(MAX_PLAYLISTS + 10)]
+    for writer in finished:
+        age(writer.playlist(range(1), ended=True), 100)
+    live = HlsWriter(folder.root / "live")
+    live.write(range(2))
+    assert folder.names() == folder.listed(range(2), "live")
+    for writer in (finished[0], finished[-1]):
+        writer.write(range(3))
+    live.write(range(3))
+    assert sorted(folder.names()) == [
+        *folder.listed(range(3), "000"),
+        *folder.listed(range(3), finished[-1].folder.name),
+        *folder.listed(range(2, 3), "live"),
+    ]
+    assert not said(caplog)
+
+
+def test_one_playlist_too_many_is_said(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """When all that are followed are live, one more is not, which is said once."""
+    for number in range(1, MAX_PLAYLISTS + 1):
+        HlsWriter(folder.root / f"{number:03}").write(range(1))
+    folder.writer.write(range(1))
+    assert len(folder.names() + folder.names()) == MAX_PLAYLISTS
+    (line,) = said(caplog)
+    assert "064/stream.m3u8 is one playlist too many" in line
+
+
+@pytest.mark.parametrize("name", ["index.m3u8", "video.m3u8", "zzz.m3u8"])
+def test_two_playlists_of_one_stream(folder: Folder, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """What two playlists in one folder list is reported once, and it is said which one is not followed."""
+    found = []
+    for numbers in (range(2), range(3), range(4)):
+        folder.writer.write(numbers)
+        (folder.writer.folder / name).write_text(folder.writer.text(numbers))
+        found += folder.names()
+    (variant,) = folder.present
+    assert found == folder.listed(range(4), variant)
+    (line,) = said(caplog)
+    assert "it is not followed" in line
+    assert "/stream.m3u8" in line
+    assert name in line
+
+
+def test_a_playlist_takes_the_place_of_another(folder: Folder) -> None:
+    """Under another name in the same folder the stream goes on: nothing comes twice, and nothing is lost."""
+    stale = folder.writer.folder / "index.m3u8"
+    stale.write_text(folder.writer.text(range(9), ended=True))
+    folder.writer.write(range(2))
+    assert folder.names() == folder.listed(range(2))
+    stale.unlink()
+    (folder.writer.folder / "stream.m3u8").rename(stale)
+    folder.writer.segment(2)
+    stale.write_text(folder.writer.text(range(3)))
+    assert folder.names() == folder.listed(range(2, 3))
+
+
+def test_a_file_system_with_another_clock(folder: Folder) -> None:
+    """A playlist dated long ago that goes on is live, and nothing of it is left out."""
+    for count, names in ((3, []), (4, folder.listed(range(4))), (6, folder.listed(range(4, 6)))):
+        folder.writer.write(range(count))
+        playlist = folder.writer.folder / "stream.m3u8"
+        then = playlist.stat().st_mtime - 20
+        os.utime(playlist, (then, then))
+        assert folder.names() == names

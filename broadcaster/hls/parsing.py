@@ -9,7 +9,14 @@ from datetime import UTC, timedelta
 import m3u8
 
 from broadcaster.errors import PlaylistError
-from broadcaster.hls.types import MediaPlaylist, MediaSegment, MultivariantPlaylist, ServerControl, Variant
+from broadcaster.hls.types import (
+    MediaPlaylist,
+    MediaSegment,
+    MultivariantPlaylist,
+    Rendition,
+    ServerControl,
+    Variant,
+)
 
 # No live stream comes near these; beyond them numbers and times overflow somewhere further on.
 MAX_SECONDS = 600
@@ -187,11 +194,25 @@ def _multivariant(parsed: m3u8.M3U8) -> MultivariantPlaylist:
                 codecs=info.codecs,
                 resolution=tuple(info.resolution) if info.resolution else None,
                 frame_rate=info.frame_rate,
+                audio=info.audio,
             )
             for playlist in parsed.playlists
             for info in (playlist.stream_info,)
         ),
         independent_segments=bool(parsed.is_independent_segments),
+        renditions=tuple(
+            Rendition(
+                group_id=media.group_id,
+                name=media.name,
+                uri=media.uri,
+                language=media.language,
+                default=media.default == "YES",
+                autoselect=media.autoselect == "YES",
+                channels=media.channels,
+            )
+            for media in parsed.media
+            if media.type == "AUDIO" and media.group_id and media.name
+        ),
     )
 
 

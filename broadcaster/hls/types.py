@@ -146,6 +146,38 @@ class MediaPlaylist:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendition:
+    """EXT-X-MEDIA with TYPE=AUDIO (§4.4.6.1): sound that goes with the variants of a group."""
+
+    group_id: str  # GROUP-ID
+    name: str  # NAME
+    uri: str | None = None  # URI; None where the sound is in the variants' own segments
+    language: str | None = None  # LANGUAGE
+    default: bool = False  # DEFAULT
+    autoselect: bool = False  # AUTOSELECT
+    channels: str | None = None  # CHANNELS
+
+    def line(self) -> str:
+        """The tag."""
+        attributes = ["TYPE=AUDIO"]
+        if self.uri:
+            attributes.append(f'URI="{self.uri}"')
+        attributes.append(f'GROUP-ID="{self.group_id}"')
+        if self.language:
+            attributes.append(f'LANGUAGE="{self.language}"')
+        attributes.append(f'NAME="{self.name}"')
+        if self.default:
+            attributes.append("DEFAULT=YES")
+        # "If the AUTOSELECT attribute is present, its value MUST be YES if the value of the DEFAULT attribute
+        # is YES" (§4.4.6.1).
+        if self.autoselect or self.default:
+            attributes.append("AUTOSELECT=YES")
+        if self.channels:
+            attributes.append(f'CHANNELS="{self.channels}"')
+        return f"#EXT-X-MEDIA:{','.join(attributes)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """EXT-X-STREAM-INF (§4.4.6.2): one encoding of the stream."""
 
@@ -155,6 +187,7 @@ class Variant:
     codecs: str | None = None  # CODECS
     resolution: tuple[int, int] | None = None  # RESOLUTION, width and height in pixels
     frame_rate: float | None = None  # FRAME-RATE
+    audio: str | None = None  # AUDIO, the GROUP-ID of its renditions
 
     def line(self) -> str:
         """The tag that introduces this variant."""
@@ -167,6 +200,8 @@ class Variant:
             attributes.append(f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}")
         if self.frame_rate:
             attributes.append(f"FRAME-RATE={self.frame_rate:.3f}")
+        if self.audio:
+            attributes.append(f'AUDIO="{self.audio}"')
         return f"#EXT-X-STREAM-INF:{','.join(attributes)}"
 
 
@@ -176,12 +211,20 @@ class MultivariantPlaylist:
 
     variants: tuple[Variant, ...] = ()
     independent_segments: bool = False
+    renditions: tuple[Rendition, ...] = ()
+
+    @property
+    def uris(self) -> set[str]:
+        """All media playlists that it names."""
+        renditions = {rendition.uri for rendition in self.renditions if rendition.uri}
+        return {variant.uri for variant in self.variants} | renditions
 
     def render(self) -> str:
         """The playlist as text."""
         lines = ["#EXTM3U", "#EXT-X-VERSION:3"]
         if self.independent_segments:
             lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+        lines += [rendition.line() for rendition in self.renditions]
         for variant in self.variants:
             lines += [variant.line(), variant.uri]
         return "\n".join(lines) + "\n"

@@ -11,17 +11,12 @@ from broadcaster.ingest.folder import variant_name
 
 
 class Listing:
-    """What the stream's multivariant playlist says, each variant's name in the place of its URI."""
+    """What the stream's multivariant playlist says, names of variants in the place of their URIs."""
 
     def __init__(self, root: Path) -> None:
         self.playlist = MultivariantPlaylist()
         self._root = root
         self._clip = MultivariantPlaylist()
-
-    @property
-    def names(self) -> set[str]:
-        """The variants that are listed."""
-        return {variant.uri for variant in self.playlist.variants}
 
     def read(self, path: Path, playlist: MultivariantPlaylist) -> None:
         """Take in what the file at ``path`` says now; the clip's tells nothing of a stream's."""
@@ -38,8 +33,13 @@ class Listing:
         self.playlist = MultivariantPlaylist()
 
     def _named(self, path: Path, playlist: MultivariantPlaylist) -> MultivariantPlaylist:
-        variants = [(one, variant_name(self._local_path(one.uri, path))) for one in playlist.variants]
-        return MultivariantPlaylist(tuple(replace(one, uri=name) for one, name in variants if name))
+        names = {uri: variant_name(self._local_path(uri, path)) for uri in playlist.uris}
+        variants = ((one, names.get(one.uri)) for one in playlist.variants)
+        renditions = ((one, names[one.uri] if one.uri else None) for one in playlist.renditions)
+        return MultivariantPlaylist(
+            tuple(replace(one, uri=name) for one, name in variants if name),
+            renditions=tuple(replace(one, uri=name) for one, name in renditions if name or not one.uri),
+        )
 
     def _local_path(self, uri: str, multivariant: Path) -> str:
         """The path below the root that a variant's URI means."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broadcaster.catalog.records import Segment
-from broadcaster.hls import Variant
+from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,18 @@ class VariantsListed:
     """What the source says of its variants, by their names.
 
     The multivariant playlist may be of another run, or of Owncast's idle clip: it is written at any time, and
-    says nothing of its age. What there is a place for in the folder is true at this moment.
+    says nothing of its age. What there is a place for in the folder is true at this moment. The segments of a
+    rendition with a playlist of its own come as those of a variant of its name.
     """
 
     variants: tuple[Variant, ...]  # the multivariant playlist's, the name in the place of the URI
     present: frozenset[str] = frozenset()  # those with a folder, or a playlist that is followed
+    renditions: tuple[Rendition, ...] = ()  # the multivariant playlist's, a name in the place of each URI
+
+    @property
+    def names(self) -> set[str]:
+        """All that the multivariant playlist names: variants, and renditions with a playlist of their own."""
+        return MultivariantPlaylist(self.variants, renditions=self.renditions).uris
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ class Scanner:
         pauses = [one.pause(now) for one in self._playlists]
         self.pause = min((pause for pause in pauses if pause is not None), default=None)
         self._know_clip(now)
-        listed = VariantsListed(self._listing.playlist.variants, self._present())
+        playlist = self._listing.playlist
+        listed = VariantsListed(playlist.variants, self._present(), playlist.renditions)
         if listed != self._told:
             self._told = listed
             events.insert(0, listed)
@@ -109,7 +110,7 @@ class Scanner:
                 self._playlists.say(followed.file.path, what)
             return False
         followers = [one.follower for one in self._playlists]
-        named = self._listing.names
+        named = self._listing.playlist.uris
         listed = [follower for follower in followers if follower.variant in named]
         # Where the idle clip hides all that it names, it is the clip's as well.
         of_clip = all(follower.hidden for follower in listed)

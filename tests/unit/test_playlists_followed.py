@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.hls import MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.ingest.playlists import MAX_PLAYLISTS
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.ingest.scanner import Scanner
@@ -22,7 +23,7 @@ class Folder:
         self.writer = HlsWriter(root / "0")
         self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
         self.now = 100.0
-        self.present: frozenset[str] = frozenset()
+        self.listed_now = VariantsListed(())
 
     def names(self) -> list[str]:
         """What two looks bring, as variant/name."""
@@ -33,7 +34,7 @@ class Folder:
                 if isinstance(event, Segment):
                     found.append(f"{event.variant}/{event.name}")
                 elif isinstance(event, VariantsListed):
-                    self.present = event.present
+                    self.listed_now = event
         return found
 
     def listed(self, numbers: range, variant: str = "0") -> list[str]:
@@ -87,7 +88,7 @@ def test_two_playlists_of_one_stream(folder: Folder, caplog: pytest.LogCaptureFi
         folder.writer.write(numbers)
         (folder.writer.folder / name).write_text(folder.writer.text(numbers))
         found += folder.names()
-    (variant,) = folder.present
+    (variant,) = folder.listed_now.present
     assert found == folder.listed(range(4), variant)
     (line,) = said(caplog)
     assert "it is not followed" in line
@@ -116,3 +117,42 @@ def test_a_file_system_with_another_clock(folder: Folder) -> None:
         then = playlist.stat().st_mtime - 20
         os.utime(playlist, (then, then))
         assert folder.names() == names
+
+
+def test_sound_of_its_own_is_no_variant(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """A playlist of EXT-X-MEDIA is followed, and told as what it is; variants tell which group is theirs."""
+    (folder.root / "stream.m3u8").write_text(
+        "#EXTM3U\n"
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="sound",NAME="English",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,'
+        'CHANNELS="2",URI="https://cdn.example/hls/english/stream.m3u8"\n'
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="sound",NAME="As filmed"\n'
+        '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="English",URI="text/stream.m3u8"\n'
+        '#EXT-X-STREAM-INF:BANDWIDTH=1000,AUDIO="sound"\n0/stream.m3u8\n'
+    )
+    sound = HlsWriter(folder.root / "english", "sound")
+    for writer in (folder.writer, sound):
+        writer.write(range(2))
+    assert folder.names() == [*folder.listed(range(2)), *(f"english/{sound.name(one)}" for one in range(2))]
+    listed = folder.listed_now
+    assert [(one.uri, one.audio) for one in listed.variants] == [("0", "sound")]
+    assert listed.names == {"0", "english"}
+    assert listed.renditions == (
+        Rendition("sound", "English", "english", "en", default=True, autoselect=True, channels="2"),
+        Rendition("sound", "As filmed"),
+    )
+    assert not said(caplog)
+
+
+def test_sound_of_its_own_is_rendered() -> None:
+    """What is read of EXT-X-MEDIA is written again, before the variants."""
+    playlist = MultivariantPlaylist(
+        (Variant("0/playlist.m3u8", 1000, audio="sound"),),
+        renditions=(
+            Rendition(
+                "sound", "English", "en/playlist.m3u8", "en", default=True, autoselect=True, channels="2"
+            ),
+            Rendition("sound", "As filmed"),
+        ),
+    )
+    assert parse(playlist.render()) == playlist
+    assert playlist.uris == {"0/playlist.m3u8", "en/playlist.m3u8"}

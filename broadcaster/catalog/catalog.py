@@ -27,10 +27,10 @@ from broadcaster.catalog.rows import (
     playlist_row,
     segment_row,
     to_microseconds,
-    variants_to_text,
+    to_text,
 )
 from broadcaster.errors import CatalogError
-from broadcaster.hls import Variant
+from broadcaster.hls import Rendition, Variant
 
 logger = logging.getLogger(__name__)
 
@@ -171,9 +171,9 @@ class Catalog:
                 statements += self._unlist(state.variant, state.next_media_sequence, availability)
         self._write(*statements, then=then)
 
-    def described(self, variants: Sequence[Variant]) -> None:
-        """Remember what is told of the variants."""
-        self._write(_fact("variants", variants_to_text(variants)))
+    def described(self, variants: Sequence[Variant], renditions: Sequence[Rendition] = ()) -> None:
+        """Remember what is told of the variants, and of their sound."""
+        self._write(_fact("variants", to_text(variants)), _fact("renditions", to_text(renditions)))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
         """Remember this prefix; returns all that keys in this book have ever begun with."""

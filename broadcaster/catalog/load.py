@@ -12,6 +12,7 @@ from broadcaster.catalog.rows import (
     MICROSECOND,
     listed_segment,
     playlist_of,
+    renditions_of,
     segment_of,
     variants_of,
 )
@@ -93,11 +94,12 @@ def _position(connection: sqlite3.Connection, variant: str, runs: dict[int, Run]
 
 def _channel(connection: sqlite3.Connection) -> ChannelMemory:
     states = [playlist_of(row) for row in connection.execute("SELECT * FROM playlists")]
-    variants = connection.execute("SELECT value FROM facts WHERE name = 'variants'").fetchone()
+    facts = {row["name"]: row["value"] for row in connection.execute("SELECT name, value FROM facts")}
     newest = connection.execute("SELECT number, id, shift FROM runs ORDER BY number DESC LIMIT 10").fetchall()
     return ChannelMemory(
         playlists=[(state, _listed(connection, state)) for state in states],
-        variants=variants_of(variants["value"]) if variants else (),
+        variants=variants_of(facts.get("variants", "[]")),
+        renditions=renditions_of(facts.get("renditions", "[]")),
         shifts={row["number"]: row["shift"] * MICROSECOND for row in newest if row["shift"] is not None},
         runs=[row["id"] for row in reversed(newest)],
     )

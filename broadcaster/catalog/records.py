@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from broadcaster.hls import MediaSegment, Variant
+from broadcaster.hls import MediaSegment, Rendition, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,7 @@ class ChannelMemory:
 
     playlists: Sequence[tuple[PlaylistState, Sequence[Listed]]] = ()
     variants: Sequence[Variant] = ()  # what the source's multivariant playlist said of them
+    renditions: Sequence[Rendition] = ()  # and of their sound
     shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
     runs: Sequence[str] = ()  # ids of the latest, newest last
 

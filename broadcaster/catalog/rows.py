@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from broadcaster.catalog.records import PlaylistState, Run, Segment, SourceFile, Step
-from broadcaster.hls import MediaSegment, Variant
+from broadcaster.hls import MediaSegment, Rendition, Variant
 
 Row = dict[str, Any]
 
@@ -110,13 +110,18 @@ def playlist_of(row: sqlite3.Row) -> PlaylistState:
     return PlaylistState(**values)
 
 
-def variants_to_text(variants: Sequence[Variant]) -> str:
-    """What is told of the variants as JSON."""
-    return json.dumps([asdict(variant) for variant in variants])
+def to_text(described: Sequence[Variant | Rendition]) -> str:
+    """What is told of the variants, or of their sound, as JSON."""
+    return json.dumps([asdict(one) for one in described])
+
+
+def renditions_of(text: str) -> tuple[Rendition, ...]:
+    """What is told of the sound, read back."""
+    return tuple(Rendition(**one) for one in json.loads(text))
 
 
 def variants_of(text: str) -> tuple[Variant, ...]:
-    """The same, read back."""
+    """What is told of the variants, read back."""
     variants = json.loads(text)
     for variant in variants:
         variant["resolution"] = tuple(variant["resolution"]) if variant["resolution"] else None

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from broadcaster.catalog.records import Run, Segment, SourceFile, SourceMemory
-from broadcaster.hls import MediaSegment
 from broadcaster.ingest.names import encoder_id
 from broadcaster.ingest.transport_stream import media_duration
 
@@ -77,7 +76,7 @@ def _segment(match: re.Match[str], kept: Path, place: _Place | None) -> Segment 
         if not run.has_encoder_id:
             name = name.partition("-")[2]
     else:
-        encoder = encoder_id(MediaSegment(name, duration))
+        encoder = encoder_id(name)
         if not encoder or (place and int(match["count"]) <= place.run.number):
             return None
         run = Run(int(match["count"]), match["run"], f"{encoder}#0")

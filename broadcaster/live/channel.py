@@ -22,7 +22,7 @@ from functools import partial
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.events import Event, Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.hls import MultivariantPlaylist, Variant
+from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live.outgrown import gone, room_for, why_outgrown
 from broadcaster.live.playlists import Playlists
@@ -67,7 +67,8 @@ class Channel:
         self._fixed_target_duration = target_duration
         self._catalog = catalog
         self._source = VariantsListed(())
-        self._described: tuple[Variant, ...] = ()  # what is told of the variants
+        self._described: tuple[Variant, ...] = ()  # what is told of the variants, and of their sound
+        self._renditions: tuple[Rendition, ...] = ()
         self._playlists = Playlists(window_segments, window)
         self._snapshots: dict[str, Snapshot] = {}
         self._gate = StartGate()
@@ -96,14 +97,15 @@ class Channel:
     def list_variants(self, listed: VariantsListed) -> None:
         """Take what the source says of its variants, as it is now."""
         self._source = listed
-        described = {one.uri: one for one in listed.variants}
-        if not described.keys() >= listed.present:
+        described, renditions = {one.uri: one for one in listed.variants}, listed.renditions
+        if not listed.names >= listed.present:
             # It is of another run, or of the idle clip: what was known is better.
             described |= {one.uri: one for one in self._described}
-        if described and tuple(described.values()) != self._described:
-            self._described = tuple(described.values())
+            renditions = self._renditions or renditions
+        if described and (tuple(described.values()), renditions) != (self._described, self._renditions):
+            self._described, self._renditions = tuple(described.values()), renditions
             if self._catalog:
-                self._catalog.described(self._described)
+                self._catalog.described(self._described, renditions)
             if self._decided is State.LIVE:
                 self._decide()
         self._go_live_if_due()
@@ -232,11 +234,11 @@ class Channel:
         current = self._playlists.current
         bandwidths = {name: one.peak_bandwidth for name, one in current.items()}
         independent = all(one.generator.independent_segments for one in current.values())
-        playlist = MultivariantPlaylist(attributed(self._described, bandwidths), independent)
-        return Snapshot(playlist, now, self.target_duration)
+        variants, renditions = attributed(self._described, self._renditions, bandwidths)
+        return Snapshot(MultivariantPlaylist(variants, independent, renditions), now, self.target_duration)
 
     def _restore(self, memory: ChannelMemory) -> None:
-        self._described = tuple(memory.variants)
+        self._described, self._renditions = tuple(memory.variants), tuple(memory.renditions)
         self.runs = tuple(memory.runs)
         ended = self._playlists.restore(memory)
         if current := self._playlists.current:

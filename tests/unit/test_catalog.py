@@ -19,7 +19,7 @@ from broadcaster.catalog.database import MIGRATIONS, open_database
 from broadcaster.catalog.load import MARGIN
 from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, SourceFile
 from broadcaster.errors import CatalogError
-from broadcaster.hls import MediaSegment, Variant
+from broadcaster.hls import MediaSegment, Rendition, Variant
 from tests.support.fakes import START, segment_of, unlisted
 
 SECOND = timedelta(seconds=1)
@@ -165,8 +165,10 @@ def test_variants_come_back(book: Book) -> None:
     """The source's multivariant playlist comes back with every attribute, also those that are not there."""
     listed = (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000))
     book.catalog.described(())
-    book.catalog.described(listed)
-    assert book.reopen().load().channel.variants == listed
+    sound = (Rendition("aac", "English", "sound", "en", default=True), Rendition("aac", "None"))
+    book.catalog.described(listed, sound)
+    channel = book.reopen().load().channel
+    assert (channel.variants, channel.renditions) == (listed, sound)
 
 
 def test_an_empty_journal_recalls_nothing(book: Book) -> None:

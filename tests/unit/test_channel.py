@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant, parse
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel, State
 from broadcaster.live.outgrown import LONGEST_ROOM, ROOM
@@ -473,3 +473,22 @@ def test_runs() -> None:
     for run in range(1, 20):
         stage.publish("0", run, run=run)
     assert list(stage.channel.runs) == [f"r{run}" for run in range(4, 20)]
+
+
+def test_sound_with_a_playlist_of_its_own() -> None:
+    """A rendition is waited for, and named as such; a variant names its group only while that is there."""
+    stage = Stage()
+    variants = (Variant("0", 1000, audio="aac"), Variant("1", 2000, audio="aac"))
+    renditions = (Rendition("aac", "English", "sound", default=True), Rendition("aac", "Here", None))
+    listed = VariantsListed(variants, frozenset({"0", "1", "sound"}), renditions)
+    stage.channel.list_variants(listed)
+    stage.publish("0", 0)
+    stage.publish("1", 0)
+    assert stage.main() is None
+    stage.publish("sound", 0)
+    main = stage.main()
+    assert isinstance(main, MultivariantPlaylist)
+    assert [one.uri for one in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
+    assert {one.audio for one in main.variants} == {"aac"}
+    assert [one.uri for one in main.renditions] == ["sound/playlist.m3u8", None]
+    assert isinstance(stage.media("sound"), MediaPlaylist)

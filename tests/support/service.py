@@ -24,7 +24,7 @@ class Service:
         wrapper: Sequence[str] = (),
         **settings: str,
     ) -> None:
-        self._command = [*wrapper, find_program("broadcaster"), "run"]
+        self.command = [*wrapper, find_program("broadcaster"), "run"]
         port, admin_port = free_ports(2)
         self.address = f"http://127.0.0.1:{port}"
         self.admin_address = f"http://127.0.0.1:{admin_port}"
@@ -46,7 +46,7 @@ class Service:
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
-        self.child = await Child.start("broadcaster", self._command, self.log, env=self.environment)
+        self.child = await Child.start("broadcaster", self.command, self.log, env=self.environment)
         await self.child.until(poll(self.answers), within=120)
 
     async def stop(self) -> int:

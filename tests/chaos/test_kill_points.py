@@ -1,0 +1,54 @@
+"""Killed at any boundary, or with the power gone, the service loses nothing and its playlists never lie.
+
+Each short stream is killed once, at its N-th boundary (``tests.support.kill_points``), and judged
+(``tests.support.kill_judge``): 0 segments lost, 0 listed or stored twice, 0 rules of playlists broken or
+numbers used for other URLs, 0 objects deleted while listed or left undeleted.
+
+``make test`` takes a sample, by ``CHAOS_SEED``; ``make chaos`` goes through all boundaries. One alone::
+
+    KILL_AT=17 .venv/bin/pytest -s tests/chaos/test_kill_points.py -k "copied and names"
+"""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.kill_episode import COPIED, DELETED, PLAIN, WITHOUT_IDS, Episode, Kill, Mode, Verdict
+
+EVERY = bool(os.environ.get("CHAOS_SECONDS"))
+SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
+AT = int(os.environ.get("KILL_AT") or 0)
+AT_ONCE = 4  # streams; most of the time they wait
+
+CUTS = (None, "data", "names")
+STREAMS = [(mode, cut) for mode in (PLAIN, WITHOUT_IDS, COPIED) for cut in CUTS] + [(DELETED, None)]
+
+
+@pytest.mark.takes(15)
+@pytest.mark.parametrize(("mode", "cut"), STREAMS, ids=lambda one: getattr(one, "name", one) or "killed")
+async def test_killed_at(tmp_path: Path, bucket: SeaweedBucket, mode: Mode, cut: str | None) -> None:
+    """Whatever it was doing when it was killed, the four zeros hold once it runs again."""
+    chance = random.Random(f"{SEED} {mode.name} {cut}")
+    print(f"\nCHAOS_SEED={SEED}")
+    at_once = asyncio.Semaphore(AT_ONCE)
+    wrong: list[str] = []
+
+    async def play(at: int) -> Verdict:
+        folder = tmp_path / f"{at}"
+        folder.mkdir()
+        kill = Kill(at, cut)
+        async with at_once:
+            verdict = await Episode(folder, bucket, mode, kill).play()
+        wrong.extend(f"KILL_AT={at} ({verdict.where}): {fault}" for fault in verdict.faults)
+        return verdict
+
+    if AT or not EVERY:
+        chosen = [AT] if AT else chance.sample(range(1, mode.boundaries), 1 if cut else 2)
+    else:
+        chosen = list(range(1, (await play(0)).boundaries + 1))
+    await asyncio.gather(*map(play, chosen))
+    assert wrong == []

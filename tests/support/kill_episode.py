@@ -1,0 +1,239 @@
+"""A short stream whose broadcaster is killed once, at a boundary given by its number, and then judged.
+
+Two variants, a run of the encoder, the folder made anew as Owncast does, and another run; segments of one
+second of media come several times as fast. The process that is started after the kill runs to the end.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from broadcaster.errors import DemoError
+from tests.support.hls_writer import PACKET, HlsWriter
+from tests.support.kill_judge import Evidence, listed_now, objects, place
+from tests.support.power_cut import cut_power, facts
+from tests.support.service import Service
+from tests.support.stage import VARIANTS
+from tests.support.watcher import Watcher, watching
+
+ROOT = Path(__file__).resolve().parents[2]
+MEMORY = Path("/dev/shm")  # another file system than that of temporary files, on Linux
+PAUSE = 0.12  # seconds between two segments of the encoder
+LISTED = 4  # segments in the source's playlists
+QUIET = 4.0  # seconds without anything new after which nothing more is awaited
+WITHIN = 20.0  # seconds for anything that is awaited
+MULTIVARIANT = "#EXTM3U\n" + "".join(
+    f"#EXT-X-STREAM-INF:BANDWIDTH={1000 * (2 - int(one))}\n{one}/stream.m3u8\n" for one in VARIANTS
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What kind of stream, and what becomes of it."""
+
+    name: str
+    with_ids: bool = True  # names tell the encoder's run
+    copied: bool = False  # the state folder is on another file system
+    segments: int = 3  # of each run in each variant
+    deleted: bool = False  # what leaves the window
+    boundaries: int = 120  # at least
+
+
+PLAIN = Mode("plain")
+WITHOUT_IDS = Mode("without-ids", with_ids=False)
+COPIED = Mode("copied", copied=True)
+DELETED = Mode("deleted", segments=6, deleted=True, boundaries=200)
+MODES = (PLAIN, WITHOUT_IDS, COPIED, DELETED)
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """``at`` which boundary; ``cut`` is None, or which of the two a disk was behind with."""
+
+    at: int
+    cut: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.at}" + (f", power cut with {self.cut} behind" if self.cut else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was wrong; ``where`` names the boundary, None when the stream was over before it."""
+
+    where: str | None
+    boundaries: int
+    faults: list[str]
+
+
+class Writer(HlsWriter):
+    """One variant of one run; no two segments have the same bytes."""
+
+    def __init__(self, folder: Path, mode: Mode, run: int, start: datetime) -> None:
+        super().__init__(folder, f"run{run}")
+        self._with_ids = mode.with_ids
+        self.seconds, self.start = 1.0, start
+
+    def name(self, number: int) -> str:
+        return super().name(number) if self._with_ids else f"seg{number}.ts"
+
+    def segment(self, number: int, packets: int = 3) -> Path:
+        path = self.folder / self.name(number)
+        own = f"{self.encoder} {self.folder.name} {number}".encode().ljust(187, b" ")
+        path.write_bytes(PACKET * (packets - 1) + b"\x47" + own)
+        return path
+
+
+class Episode:
+    """One such stream in ``folder``, below a prefix of its own in ``bucket``."""
+
+    def __init__(self, folder: Path, bucket: SeaweedBucket, mode: Mode, kill: Kill) -> None:
+        self._mode = mode
+        self._kill = kill
+        self._bucket = bucket
+        self._hls = folder / "hls"
+        self._record = folder / "record"
+        self._prefix = f"live/{folder.name}"
+        state = Path(tempfile.mkdtemp(dir=MEMORY)) if mode.copied else folder
+        self._state = state / "state"
+        self._service = Service(
+            folder,
+            self._hls,
+            bucket,
+            BROADCASTER_STATE_DIR=str(self._state),
+            BROADCASTER_TRACKER="false",
+            BROADCASTER_RETENTION="window" if mode.deleted else "keep",
+            BROADCASTER_WINDOW_SEGMENTS="6" if mode.deleted else "20",
+            R2_PREFIX=self._prefix,
+            PYTHONPATH=str(ROOT),
+        )
+        self._finished: dict[str, str] = {}  # by SHA-256: run, variant and name
+        self._perished: set[str] = set()  # SHA-256 of what no disk had any more
+        self._faults: list[str] = []
+        self._where: str | None = None
+        self._up = asyncio.Event()  # or killed before
+
+    async def play(self) -> Verdict:
+        """The whole story."""
+        try:
+            async with watching(self._service.address, patient=True) as watcher, asyncio.TaskGroup() as group:
+                supervisor = group.create_task(self._supervise())
+                await self._up.wait()
+                await self._write(watcher)
+                await self._settle(watcher)
+                supervisor.cancel()
+            stored = await objects(self._bucket, self._prefix)
+            evidence = Evidence(watcher, list(facts(self._record)), stored, self._finished, self._perished)
+            found = evidence.faults(cut=bool(self._kill.cut), deleted=self._mode.deleted)
+            if "Traceback" in self._service.log.read_text():
+                self._faults.append("a traceback in the log")
+            return Verdict(self._where, len(self._passed()), [*self._faults, *found])
+        finally:
+            if self._service.child:
+                await self._service.child.kill()
+            if self._mode.copied:
+                shutil.rmtree(self._state.parent)
+
+    async def _supervise(self) -> None:
+        """Start it, and once more after its kill."""
+        for at, boot in ((self._kill.at, "before"), (0, "after" if self._kill.cut else "before")):
+            self._service.command = [
+                *(sys.executable, "-m", "tests.support.kill_points", str(at)),
+                *("--record", str(self._record), "--boot-id", boot),
+            ]
+            with contextlib.suppress(DemoError):  # killed before it was ready
+                await self._service.start()
+            self._up.set()
+            child = self._service.child
+            assert child
+            status = await child.wait()
+            if status != -signal.SIGKILL or not at:
+                self._faults.append(f"ended with status {status}: {child.log_tail(1)}")
+                return
+            self._where = self._passed()[-1]
+            if self._kill.cut:
+                cut_power(self._state, self._record, names_behind=self._kill.cut == "names")
+                self._perished = self._finished.keys() - set(self._digests())
+
+    def _passed(self) -> list[str]:
+        return [fact["what"] for fact in facts(self._record) if "what" in fact]
+
+    def _digests(self) -> Iterator[str]:
+        for folder in (self._hls, self._state / "spool"):
+            for path in folder.rglob("*"):
+                with contextlib.suppress(OSError):
+                    yield hashlib.sha256(path.read_bytes()).hexdigest()
+
+    async def _write(self, watcher: Watcher) -> None:
+        """Be the encoder, and what makes the folder anew between its runs."""
+        begin = datetime.now(UTC) - timedelta(seconds=30)
+        for run in range(2):
+            if run:
+                await self._taken_in(watcher)
+                shutil.rmtree(self._hls)
+            start = begin + timedelta(seconds=run * (self._mode.segments + 2))
+            writers = [Writer(self._hls / one, self._mode, run, start) for one in VARIANTS]
+            (self._hls / "stream.m3u8").write_text(MULTIVARIANT)
+            for number in range(self._mode.segments):
+                for writer in writers:
+                    body = writer.segment(number).read_bytes()
+                    writer.playlist(range(max(0, number + 1 - LISTED), number + 1))
+                    name = f"run {run}/{writer.folder.name}/{writer.name(number)}"
+                    self._finished[hashlib.sha256(body).hexdigest()] = name
+                await asyncio.sleep(PAUSE)
+
+    async def _taken_in(self, watcher: Watcher) -> None:
+        """Wait until the service has it all: nobody can save what the next start removes."""
+        wanted = {place(name) for name in self._finished.values()}
+
+        async def has_all() -> bool:
+            here = [str(path) for path in (self._state / "spool").rglob("*")]
+            known = {place(one) for one in [*here, *watcher.listed.values()]}
+            return wanted <= known and await self._service.answers()
+
+        if not await _in_time(has_all):
+            self._faults.append("not taken in before the next run")
+
+    async def _settle(self, watcher: Watcher) -> None:
+        """Wait until everything is listed, or nothing new has come for a while."""
+        loop = asyncio.get_running_loop()
+        seen, since = -1, loop.time()
+
+        async def is_still() -> bool:
+            nonlocal seen, since
+            listed = sum("listed" in fact for fact in facts(self._record))
+            if listed != seen:
+                seen, since = listed, loop.time()
+            shown = sum(len(list(watcher.segments(one))) for one in VARIANTS)
+            if shown < len(self._finished) - len(self._perished) and loop.time() - since < QUIET:
+                return False
+            return await self._service.answers() and (await self._service.health())["backlog"] == 0
+
+        async def only_listed_is_left() -> bool:
+            stored = await objects(self._bucket, self._prefix)
+            return {url for urls in stored.values() for url in urls} <= listed_now(watcher)
+
+        if not await _in_time(is_still):
+            self._faults.append("something is still on its way")
+        if self._mode.deleted:
+            await _in_time(only_listed_is_left)
+
+
+async def _in_time(probe: Callable[[], Awaitable[bool]]) -> bool:
+    """Whether it came true."""
+    try:
+        async with asyncio.timeout(WITHIN):
+            await poll(probe)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,60 @@
+"""What a power cut leaves of a state folder: no more than what was synced.
+
+A disk may have been behind in either of two ways, and each is a case of its own:
+
+- *Data behind*: names are as they were, but a file that nobody synced has no bytes. A hard link is the file
+  that it links, so that the source loses them too.
+- *Names behind*: a file that nobody synced is not there at all; one that was, and was removed, is back unless
+  its folder was synced after that. A synced file has its name, as ext4 and XFS keep it.
+
+Of the database the main file is whole: SQLite syncs it whenever it writes there. Its write-ahead log is as
+long as at the last sync: the last commit under ``synchronous = FULL``, else the last checkpoint, or nothing.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def facts(record: Path) -> Iterator[dict[str, Any]]:
+    """What a process of ``kill_points`` wrote down, in order."""
+    lines = record.read_text().splitlines() if record.exists() else []
+    return map(json.loads, lines)
+
+
+def cut_power(state_dir: Path, record: Path, *, names_behind: bool) -> None:
+    """Bring the folder back to what was synced; no process uses it now."""
+    synced, logs, removed = _replay(record)
+    spool = state_dir / "spool"
+    for path in [path for path in spool.rglob("*") if path.is_file()]:
+        if path.stat().st_ino not in synced:
+            if names_behind:
+                path.unlink()
+            else:
+                os.truncate(path, 0)
+    if names_behind:
+        for path, copy in removed.items():
+            if copy.stat().st_ino in synced and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.hardlink_to(copy)
+    for log in state_dir.glob("*-wal"):
+        os.truncate(log, min(log.stat().st_size, logs.get(log, 0)))
+
+
+def _replay(record: Path) -> tuple[set[int], dict[Path, int], dict[Path, Path]]:
+    """Inodes that were synced, how much of each log was, and removed files whose removal may be lost."""
+    synced: set[int] = set()
+    logs: dict[Path, int] = {}
+    removed: dict[Path, tuple[Path, int]] = {}
+    for fact in facts(record):
+        if "synced" in fact:
+            synced.add(fact["synced"])
+            if fact["folder"]:
+                removed = {path: one for path, one in removed.items() if one[1] != fact["synced"]}
+        elif "log" in fact:
+            logs[Path(fact["log"])] = fact["size"]
+        elif "removed" in fact:
+            removed[Path(fact["removed"])] = (Path(fact["copy"]), fact["parent"])
+    return synced, logs, {path: copy for path, (copy, _) in removed.items()}

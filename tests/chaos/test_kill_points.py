@@ -6,7 +6,7 @@ numbers used for other URLs, 0 objects deleted while listed or left undeleted.
 
 ``make test`` takes a sample, by ``CHAOS_SEED``; ``make chaos`` goes through all boundaries. One alone::
 
-    KILL_AT=17 .venv/bin/pytest -s tests/chaos/test_kill_points.py -k "copied and names"
+    KILL_AT=17 .venv/bin/pytest -s tests/chaos/test_kill_points.py -k "copied-names"
 """
 
 import asyncio
@@ -17,20 +17,27 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.kill_episode import COPIED, DELETED, PLAIN, WITHOUT_IDS, Episode, Kill, Mode, Verdict
+from tests.support.kill_episode import COPIED, DELETED, PLAIN, WITHOUT_IDS, Episode, Mode, Verdict
+from tests.support.power_cut import Behind
 
 EVERY = bool(os.environ.get("CHAOS_SECONDS"))
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
 AT = int(os.environ.get("KILL_AT") or 0)
 AT_ONCE = 4  # streams; most of the time they wait
 
-CUTS = (None, "data", "names")
-STREAMS = [(mode, cut) for mode in (PLAIN, WITHOUT_IDS, COPIED) for cut in CUTS] + [(DELETED, None)]
+CUTS = {
+    "killed": None,
+    "data-behind": Behind.DATA,
+    "names-behind": Behind.NAMES,
+    "log-behind": Behind.LOG,
+    "all-behind": Behind.DATA | Behind.LOG,
+}
+STREAMS = [(mode, cut) for mode in (PLAIN, WITHOUT_IDS, COPIED) for cut in CUTS] + [(DELETED, "killed")]
 
 
-@pytest.mark.takes(15)
-@pytest.mark.parametrize(("mode", "cut"), STREAMS, ids=lambda one: getattr(one, "name", one) or "killed")
-async def test_killed_at(tmp_path: Path, bucket: SeaweedBucket, mode: Mode, cut: str | None) -> None:
+@pytest.mark.takes(10)
+@pytest.mark.parametrize(("mode", "cut"), STREAMS, ids=lambda one: getattr(one, "name", one))
+async def test_killed_at(tmp_path: Path, bucket: SeaweedBucket, mode: Mode, cut: str) -> None:
     """Whatever it was doing when it was killed, the four zeros hold once it runs again."""
     chance = random.Random(f"{SEED} {mode.name} {cut}")
     print(f"\nCHAOS_SEED={SEED}")
@@ -40,14 +47,13 @@ async def test_killed_at(tmp_path: Path, bucket: SeaweedBucket, mode: Mode, cut:
     async def play(at: int) -> Verdict:
         folder = tmp_path / f"{at}"
         folder.mkdir()
-        kill = Kill(at, cut)
         async with at_once:
-            verdict = await Episode(folder, bucket, mode, kill).play()
+            verdict = await Episode(folder, bucket, mode, at, CUTS[cut]).play()
         wrong.extend(f"KILL_AT={at} ({verdict.where}): {fault}" for fault in verdict.faults)
         return verdict
 
     if AT or not EVERY:
-        chosen = [AT] if AT else chance.sample(range(1, mode.boundaries), 1 if cut else 2)
+        chosen = [AT or chance.randrange(1, mode.boundaries)]
     else:
         chosen = list(range(1, (await play(0)).boundaries + 1))
     await asyncio.gather(*map(play, chosen))

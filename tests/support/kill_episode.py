@@ -21,7 +21,7 @@ from broadcaster.demo.children import poll
 from broadcaster.errors import DemoError
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.kill_judge import Evidence, listed_now, objects, place
-from tests.support.power_cut import cut_power, facts
+from tests.support.power_cut import Behind, cut_power, facts
 from tests.support.service import Service
 from tests.support.stage import VARIANTS
 from tests.support.watcher import Watcher, watching
@@ -57,17 +57,6 @@ MODES = (PLAIN, WITHOUT_IDS, COPIED, DELETED)
 
 
 @dataclass(frozen=True, slots=True)
-class Kill:
-    """``at`` which boundary; ``cut`` is None, or which of the two a disk was behind with."""
-
-    at: int
-    cut: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.at}" + (f", power cut with {self.cut} behind" if self.cut else "")
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What was wrong; ``where`` names the boundary, None when the stream was over before it."""
 
@@ -95,11 +84,17 @@ class Writer(HlsWriter):
 
 
 class Episode:
-    """One such stream in ``folder``, below a prefix of its own in ``bucket``."""
+    """One such stream in ``folder``, below a prefix of its own in ``bucket``, killed ``at`` which boundary.
 
-    def __init__(self, folder: Path, bucket: SeaweedBucket, mode: Mode, kill: Kill) -> None:
+    With ``behind`` the power is cut.
+    """
+
+    def __init__(
+        self, folder: Path, bucket: SeaweedBucket, mode: Mode, at: int, behind: Behind | None
+    ) -> None:
         self._mode = mode
-        self._kill = kill
+        self._at = at
+        self._behind = behind
         self._bucket = bucket
         self._hls = folder / "hls"
         self._record = folder / "record"
@@ -134,7 +129,8 @@ class Episode:
                 supervisor.cancel()
             stored = await objects(self._bucket, self._prefix)
             evidence = Evidence(watcher, list(facts(self._record)), stored, self._finished, self._perished)
-            found = evidence.faults(cut=bool(self._kill.cut), deleted=self._mode.deleted)
+            forgot = bool(self._behind and Behind.LOG in self._behind)
+            found = evidence.faults(deleted=self._mode.deleted, forgot=forgot)
             if "Traceback" in self._service.log.read_text():
                 self._faults.append("a traceback in the log")
             return Verdict(self._where, len(self._passed()), [*self._faults, *found])
@@ -146,7 +142,7 @@ class Episode:
 
     async def _supervise(self) -> None:
         """Start it, and once more after its kill."""
-        for at, boot in ((self._kill.at, "before"), (0, "after" if self._kill.cut else "before")):
+        for at, boot in ((self._at, "before"), (0, "before" if self._behind is None else "after")):
             self._service.command = [
                 *(sys.executable, "-m", "tests.support.kill_points", str(at)),
                 *("--record", str(self._record), "--boot-id", boot),
@@ -161,8 +157,8 @@ class Episode:
                 self._faults.append(f"ended with status {status}: {child.log_tail(1)}")
                 return
             self._where = self._passed()[-1]
-            if self._kill.cut:
-                cut_power(self._state, self._record, names_behind=self._kill.cut == "names")
+            if self._behind is not None:
+                cut_power(self._state, self._record, self._behind)
                 self._perished = self._finished.keys() - set(self._digests())
 
     def _passed(self) -> list[str]:

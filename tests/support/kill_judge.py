@@ -27,19 +27,21 @@ class Evidence:
     finished: Mapping[str, str]  # by SHA-256: run, variant and name of what the encoder finished
     perished: AbstractSet[str]  # SHA-256 of what a power cut left nowhere
 
-    def faults(self, *, cut: bool, deleted: bool) -> list[str]:
-        """After a power ``cut`` less is known; what left the window was ``deleted``, or all was kept."""
-        # A playlist that is away for a while is no lie, and of a stream that began in its last instants a
-        # machine may have to learn again.
-        wrong = [one for one in self.watcher.violations if not (cut and one.endswith(" is gone"))]
-        found = [*wrong, *self._renumbered(), *self._twice(cut=cut)]
+    def faults(self, *, deleted: bool, forgot: bool) -> list[str]:
+        """What left the window was ``deleted``, or all was kept; a disk ``forgot`` what was written last.
+
+        Then nobody can know what had been listed, or stored, in the last instants: it may come again.
+        """
+        found = [*self._renumbered(), *self._twice(self._versions())]
         found += [f"listed and not there: {one}" for one in self.watcher.missing]
         found += [f"other bytes: {self.stored[one]}" for one in self.stored.keys() - self.finished.keys()]
-        if deleted:
-            found += [*self._left_out(), *([] if cut else self._undeleted())]
-        else:
-            found += [*self._lost(), *([] if cut else self._breaks())]
-        return found
+        found += self._left_out() if deleted else self._lost()
+        if forgot:
+            # A stream that began in those instants has to begin again.
+            return found + [one for one in self.watcher.violations if not one.endswith(" is gone")]
+        found += [*self.watcher.violations, *self._twice([list(self._numbers().values())])]
+        found += [f"stored twice: {urls}" for urls in self.stored.values() if len(urls) > 1]
+        return [*found, *(self._undeleted() if deleted else self._breaks())]
 
     def _listed(self) -> list[Mapping[str, Any]]:
         return [fact for fact in self.record if "listed" in fact]
@@ -61,12 +63,11 @@ class Evidence:
             if known[where] != fact["listed"]:
                 yield f"number {where} is {fact['listed']} and {known[where]}"
 
-    def _twice(self, *, cut: bool) -> Iterator[str]:
+    def _versions(self) -> list[list[str]]:
         versions = [one for versions in self.watcher.versions.values() for one in versions]
-        lists = [[one.uri for one in version.segments] for version in versions]
-        if not cut:  # what a disk forgot, nobody can know to have been listed, or stored
-            lists.append(list(self._numbers().values()))
-            yield from (f"stored twice: {urls}" for urls in self.stored.values() if len(urls) > 1)
+        return [[segment.uri for segment in version.segments] for version in versions]
+
+    def _twice(self, lists: list[list[str]]) -> Iterator[str]:
         for urls in lists:
             yield from (f"listed twice: {url}" for url, count in Counter(urls).items() if count > 1)
 

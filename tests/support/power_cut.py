@@ -1,21 +1,29 @@
-"""What a power cut leaves of a state folder: no more than what was synced.
+"""What a power cut leaves of a state folder: at least what was synced, and of the rest it may be anything.
 
-A disk may have been behind in either of two ways, and each is a case of its own:
+A disk may be behind in three ways, of which ``Behind`` names those that are tried:
 
-- *Data behind*: names are as they were, but a file that nobody synced has no bytes. A hard link is the file
-  that it links, so that the source loses them too.
-- *Names behind*: a file that nobody synced is not there at all; one that was, and was removed, is back unless
-  its folder was synced after that. A synced file has its name, as ext4 and XFS keep it.
-
-Of the database the main file is whole: SQLite syncs it whenever it writes there. Its write-ahead log is as
-long as at the last sync: the last commit under ``synchronous = FULL``, else the last checkpoint, or nothing.
+- *Data*: names are as they were, but a file that nobody synced has no bytes. A hard link is the file that it
+  links, so that the source loses them too.
+- *Names*: a file that nobody synced is not there at all; one that was, and was removed, is back unless its
+  folder was synced after that. A synced file has its name, as ext4 and XFS keep it.
+- *The log* of the database is as long as at its last sync: the last commit under ``synchronous = FULL``, else
+  the last checkpoint, or nothing. The main file is whole: SQLite syncs it whenever it writes there.
 """
 
 import json
 import os
 from collections.abc import Iterator
+from enum import Flag, auto
 from pathlib import Path
 from typing import Any
+
+
+class Behind(Flag):
+    """What a disk had not written yet."""
+
+    DATA = auto()
+    NAMES = auto()
+    LOG = auto()
 
 
 def facts(record: Path) -> Iterator[dict[str, Any]]:
@@ -24,23 +32,24 @@ def facts(record: Path) -> Iterator[dict[str, Any]]:
     return map(json.loads, lines)
 
 
-def cut_power(state_dir: Path, record: Path, *, names_behind: bool) -> None:
+def cut_power(state_dir: Path, record: Path, behind: Behind) -> None:
     """Bring the folder back to what was synced; no process uses it now."""
     synced, logs, removed = _replay(record)
-    spool = state_dir / "spool"
-    for path in [path for path in spool.rglob("*") if path.is_file()]:
-        if path.stat().st_ino not in synced:
-            if names_behind:
-                path.unlink()
-            else:
-                os.truncate(path, 0)
-    if names_behind:
-        for path, copy in removed.items():
-            if copy.stat().st_ino in synced and not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.hardlink_to(copy)
+    files = [path for path in (state_dir / "spool").rglob("*") if path.is_file()]
+    for path in files:
+        if path.stat().st_ino in synced:
+            continue
+        if Behind.NAMES in behind:
+            path.unlink()
+        elif Behind.DATA in behind:
+            os.truncate(path, 0)
+    for path, copy in removed.items():
+        if Behind.NAMES in behind and copy.stat().st_ino in synced and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.hardlink_to(copy)
     for log in state_dir.glob("*-wal"):
-        os.truncate(log, min(log.stat().st_size, logs.get(log, 0)))
+        if Behind.LOG in behind:
+            os.truncate(log, min(log.stat().st_size, logs.get(log, 0)))
 
 
 def _replay(record: Path) -> tuple[set[int], dict[Path, int], dict[Path, Path]]:

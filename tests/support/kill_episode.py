@@ -159,7 +159,8 @@ class Episode:
             self._where = self._passed()[-1]
             if self._behind is not None:
                 cut_power(self._state, self._record, self._behind)
-                self._perished = self._finished.keys() - set(self._digests())
+                stored = await objects(self._bucket, self._prefix)
+                self._perished = self._finished.keys() - stored.keys() - set(self._digests())
 
     def _passed(self) -> list[str]:
         return [fact["what"] for fact in facts(self._record) if "what" in fact]

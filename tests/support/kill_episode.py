@@ -31,7 +31,7 @@ MEMORY = Path("/dev/shm")  # another file system than that of temporary files, o
 PAUSE = 0.12  # seconds between two segments of the encoder
 LISTED = 4  # segments in the source's playlists
 QUIET = 4.0  # seconds without anything new after which nothing more is awaited
-WITHIN = 20.0  # seconds for anything that is awaited
+WITHIN = 60.0  # seconds for anything that is awaited
 MULTIVARIANT = "#EXTM3U\n" + "".join(
     f"#EXT-X-STREAM-INF:BANDWIDTH={1000 * (2 - int(one))}\n{one}/stream.m3u8\n" for one in VARIANTS
 )
@@ -209,12 +209,12 @@ class Episode:
         async def is_still() -> bool:
             nonlocal seen, since
             listed = sum("listed" in fact for fact in facts(self._record))
-            if listed != seen:
+            busy = not await self._service.answers() or (await self._service.health())["backlog"] != 0
+            if busy or listed != seen:
                 seen, since = listed, loop.time()
             shown = sum(len(list(watcher.segments(one))) for one in VARIANTS)
-            if shown < len(self._finished) - len(self._perished) and loop.time() - since < QUIET:
-                return False
-            return await self._service.answers() and (await self._service.health())["backlog"] == 0
+            everything = shown >= len(self._finished) - len(self._perished)
+            return not busy and (everything or loop.time() - since > QUIET)
 
         async def only_listed_is_left() -> bool:
             stored = await objects(self._bucket, self._prefix)

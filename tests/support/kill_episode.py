@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aiohttp
+
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from broadcaster.errors import DemoError
@@ -196,10 +198,16 @@ class Episode:
         async def has_all() -> bool:
             here = [str(path) for path in (self._state / "spool").rglob("*")]
             known = {place(one) for one in [*here, *watcher.listed.values()]}
-            return wanted <= known and await self._service.answers()
+            return wanted <= known and await self._backlog() is not None
 
         if not await _in_time(has_all):
             self._faults.append("not taken in before the next run")
+
+    async def _backlog(self) -> object:
+        """How many segments are on their way; None while the service does not answer."""
+        with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
+            return (await self._service.health())["backlog"]
+        return None
 
     async def _settle(self, watcher: Watcher) -> None:
         """Wait until everything is listed, or nothing new has come for a while."""
@@ -209,7 +217,7 @@ class Episode:
         async def is_still() -> bool:
             nonlocal seen, since
             listed = sum("listed" in fact for fact in facts(self._record))
-            busy = not await self._service.answers() or (await self._service.health())["backlog"] != 0
+            busy = await self._backlog() != 0
             if busy or listed != seen:
                 seen, since = listed, loop.time()
             shown = sum(len(list(watcher.segments(one))) for one in VARIANTS)

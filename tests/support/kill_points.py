@@ -12,9 +12,7 @@ becomes visible. They are counted from 1; with N = 0 nothing is killed. Only pub
 
 import argparse
 import asyncio
-import builtins
 import functools
-import io
 import itertools
 import json
 import os
@@ -34,10 +32,10 @@ from broadcaster.config import Settings, load
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.service import serve
 from broadcaster.storage import ObjectStore
+from tests.support.power_cut import give_boot_id
 
 T = TypeVar("T")
 
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
 COMMIT = re.compile(r"\s*(COMMIT|END)\b", re.IGNORECASE)
 WRITE = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE|CREATE|ALTER|DROP)\b", re.IGNORECASE)
 SYNCED_AT_COMMIT = 2  # PRAGMA synchronous = FULL
@@ -213,18 +211,6 @@ def count_versions(points: KillPoints) -> Callable[[Event], None]:
             points.at(f"after {type(event).__name__}")
 
     return observe
-
-
-def give_boot_id(text: str) -> None:
-    """Let this be what the kernel tells."""
-    real = io.open
-
-    @functools.wraps(real)
-    def opened(file: Any, *values: Any, **options: Any) -> Any:  # noqa: ANN401 - as open has them
-        is_asked = isinstance(file, str | os.PathLike) and os.fspath(file) == BOOT_ID
-        return io.StringIO(f"{text}\n") if is_asked else real(file, *values, **options)
-
-    builtins.open = io.open = opened
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ second of media come several times as fast. The process that is started after th
 import asyncio
 import contextlib
 import hashlib
+import itertools
+import os
 import shutil
 import signal
 import sys
@@ -162,16 +164,11 @@ class Episode:
             if self._behind is not None:
                 cut_power(self._state, self._record, self._behind)
                 stored = await objects(self._bucket, self._prefix)
-                self._perished = self._finished.keys() - stored.keys() - set(self._digests())
+                left = dict(_digests(self._hls, self._state))
+                self._perished = self._finished.keys() - stored.keys() - left.keys()
 
     def _passed(self) -> list[str]:
         return [fact["what"] for fact in facts(self._record) if "what" in fact]
-
-    def _digests(self) -> Iterator[str]:
-        for folder in (self._hls, self._state / "spool"):
-            for path in folder.rglob("*"):
-                with contextlib.suppress(OSError):
-                    yield hashlib.sha256(path.read_bytes()).hexdigest()
 
     async def _write(self, watcher: Watcher) -> None:
         """Be the encoder, and what makes the folder anew between its runs."""
@@ -192,13 +189,13 @@ class Episode:
                 await asyncio.sleep(PAUSE)
 
     async def _taken_in(self, watcher: Watcher) -> None:
-        """Wait until the service has it all: nobody can save what the next start removes."""
-        wanted = {place(name) for name in self._finished.values()}
+        """Wait until all of it is in the spool or listed: nobody can save what the next start removes."""
 
         async def has_all() -> bool:
-            here = [str(path) for path in (self._state / "spool").rglob("*")]
-            known = {place(one) for one in [*here, *watcher.listed.values()]}
-            return wanted <= known and await self._backlog() is not None
+            spooled = {(digest, place(path)) for digest, path in _digests(self._state / "spool")}
+            listed = {place(url) for url in watcher.listed.values()}
+            wanted = {(one, place(name)) for one, name in self._finished.items() if one not in self._perished}
+            return all(name in listed for _, name in wanted - spooled)
 
         if not await _in_time(has_all):
             self._faults.append("not taken in before the next run")
@@ -242,3 +239,11 @@ async def _in_time(probe: Callable[[], Awaitable[bool]]) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _digests(*folders: Path) -> Iterator[tuple[str, str]]:
+    """SHA-256 and path of every file that is there."""
+    for folder, _, names in itertools.chain.from_iterable(map(os.walk, folders)):
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                yield hashlib.sha256(path.read_bytes()).hexdigest(), str(path)

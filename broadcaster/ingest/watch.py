@@ -57,8 +57,10 @@ class Source:
         while True:
             self._changed.clear()
             self.last_look, self.looking = time.monotonic(), True
-            events = await thread.call(self._scanner.scan, self.last_look)
-            self.looking = False
+            try:
+                events = await thread.call(self._scanner.scan, self.last_look)
+            finally:
+                self.looking = False
             for event in events:
                 await handle(event)
             with contextlib.suppress(TimeoutError):

@@ -891,6 +891,7 @@ async def test_a_folder_that_hangs_holds_up_nothing_else(tmp_path: Path) -> None
         await asyncio.wait([task])
     back.set()
     assert task.cancelled()
+    assert not source.looking
 
 
 def test_an_encoder_id_that_comes_back_is_a_new_run(folder: Folder) -> None:

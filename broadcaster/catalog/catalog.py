@@ -7,6 +7,7 @@ says so. What a killed process loses of it is the price of a full disk alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import time
@@ -95,7 +96,8 @@ class Catalog:
         folder.mkdir(parents=True, exist_ok=True)
         self._connection = open_database(self._path)
         self._unsaved: deque[list[Statement]] = deque()  # one transaction each
-        self._listings: Counter[str] = Counter()
+        self._listings: Counter[str] = Counter()  # by variant
+        self._runs: set[str] = set()
         self._checkpoint_at = time.monotonic()
         self._thread: ThreadPoolExecutor | None = None
         self._writing: asyncio.Task[None] | None = None  # the latest
@@ -129,7 +131,7 @@ class Catalog:
             raise CatalogError(
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
-        self._write(_fact("boot", boot_id()))
+        self._write(_fact("boot", boot_id()), sync=True)
         return memory
 
     def knows(self, key: str) -> bool:
@@ -139,7 +141,9 @@ class Catalog:
 
     def noticed(self, segment: Segment) -> None:
         """A segment is on its way."""
-        self._write(_run(segment), _insert(segment_row(segment, Step.NOTICED), "DO NOTHING"))
+        is_new = segment.run.id not in self._runs
+        self._runs.add(segment.run.id)
+        self._write(_run(segment), _insert(segment_row(segment, Step.NOTICED), "DO NOTHING"), sync=is_new)
 
     def stored(self, segment: Segment) -> None:
         """The bucket has it, or it is lost."""
@@ -159,6 +163,7 @@ class Catalog:
         for ``availability``.
         """
         statements: list[Statement] = []
+        is_new = any(listing.segment.variant not in self._listings for listing in listings)
         for listing in listings:
             statements += self._listing(listing)
             variant = listing.segment.variant
@@ -169,7 +174,7 @@ class Catalog:
             statements.append(_replace("playlists", playlist_row(state)))
             if not state.current:
                 statements += self._unlist(state.variant, state.next_media_sequence, availability)
-        self._write(*statements, then=then)
+        self._write(*statements, then=then, sync=is_new)
 
     def described(self, variants: Sequence[Variant], renditions: Sequence[Rendition] = ()) -> None:
         """Remember what is told of the variants, and of their sound."""
@@ -272,21 +277,27 @@ class Catalog:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _write(self, *statements: Statement, then: Callable[[], None] = lambda: None) -> None:
+    def _write(
+        self, *statements: Statement, then: Callable[[], None] = lambda: None, sync: bool = False
+    ) -> None:
+        """``sync`` sees to it that it outlives a power cut: what begins a run, or a variant."""
         if statements:
             self._unsaved.append(list(statements))
         if self._thread is None:
-            self._flush()
+            self._flush(sync=sync)
             then()
         else:
-            flushed = asyncio.get_running_loop().run_in_executor(self._thread, self._flush)
+            flush = partial(self._flush, sync=sync)
+            flushed = asyncio.get_running_loop().run_in_executor(self._thread, flush)
             self._writing = asyncio.create_task(_after(flushed, then), name="catalog")
 
-    def _flush(self) -> None:
+    def _flush(self, *, sync: bool = False) -> None:
         try:
             while self._unsaved:
                 self._transact(self._unsaved[0])
                 self._unsaved.popleft()
+            if sync:
+                self._checkpoint()
         except sqlite3.OperationalError as error:
             if self.fault is None:
                 logger.error("the journal cannot be written, which a restart would suffer from: %s", error)
@@ -311,10 +322,8 @@ class Catalog:
             raise
 
     def _checkpoint(self) -> None:
-        try:
+        with contextlib.suppress(sqlite3.OperationalError):  # the next transaction will say so
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except sqlite3.OperationalError:
-            return  # the next transaction will say so
 
 
 async def _after(flushed: Awaitable[None], then: Callable[[], None]) -> None:

@@ -206,7 +206,9 @@ def count_versions(points: KillPoints) -> Callable[[Event], None]:
     def observe(event: Event) -> None:
         if isinstance(event, SegmentPublished):
             entry = event.segment
-            points.note(listed=entry.uri, gap=entry.gap, variant=event.variant, number=event.sequence)
+            points.note(
+                listed=entry.url, gap=entry.gap, variant=event.segment.variant, number=event.segment.number
+            )
         if isinstance(event, SegmentPublished | StreamStarted | StreamEnded):
             points.at(f"after {type(event).__name__}")
 

@@ -1,8 +1,10 @@
 """A folder that somebody writes HLS into → finished segments, in order, each once.
 
-``completeness`` tells whether a file is finished, ``playlist_file`` reads a playlist that may be torn,
-``follower`` turns one media playlist into segments, ``runs`` gives encoder runs their identity, ``folder``
-lists what there is, ``scanner`` follows all of it, and ``watch`` waits for changes and drives it all.
+``folder`` lists what there is, ``playlists`` which of it is followed. ``playlist_file`` reads a playlist that
+may be torn, ``multivariant`` what it says of the variants. ``follower`` turns one media playlist into
+segments: ``known`` is what it has listed, ``runs`` gives encoder runs their identity, ``rescue`` finds by
+their files those that nobody saw listed, ``pending`` waits until ``completeness`` finds them finished.
+``scanner`` looks at all of it, ``watch`` waits for changes and drives it.
 """
 
 from broadcaster.ingest.watch import Source

@@ -42,7 +42,7 @@ class Follower:
         self._folder = folder
         self._runs = runs
         self._clock = clock
-        self._pending = PendingSegments(root, folder, variant)
+        self._pending = PendingSegments(root, folder, variant, runs)
         self._known = KnownSegments(folder, clock)
         self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
         self._met = ""  # the newest segment of the version that was met first
@@ -86,7 +86,7 @@ class Follower:
         self.following = True
         listed = self._known.timed(listed)
         self._runs.compare(self.variant, listed[newest], self._spot(newest, listed[newest]))
-        if restarted:
+        if restarted or first:
             listed = self._begun(listed) | listed
         for sequence, segment in listed.items():
             if self._known.last is None or sequence > self._known.last:
@@ -213,11 +213,12 @@ class Follower:
                 self._accept(number, replace(segment, program_date_time=time), unlisted=True)
 
     def _begun(self, listed: dict[int, MediaSegment]) -> dict[int, MediaSegment]:
-        """What a run had finished, and lists no more, when it was met."""
+        """What a run had finished, and lists no more, when it was met; not of one that was on before us."""
         oldest = min(listed)
         encoder = self._runs.encoder(self.variant, listed[oldest])
         # Without an id of its own, or with one that comes back, the files may be an earlier run's.
-        if not encoder or self._runs.has_passed(self.variant, encoder):
+        ours = encoder and not self._runs.has_passed(self.variant, encoder)
+        if not (ours and self._runs.follows_another(encoder)):
             return {}
         begun = begun_before(self._folder, listed[oldest])
         return dict(enumerate(begun, oldest - len(begun)))

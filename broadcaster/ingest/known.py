@@ -66,21 +66,23 @@ class KnownSegments:
 
     def has_others(self, listed: dict[int, MediaSegment], target_duration: int, *, by_name: bool) -> bool:
         """Whether a number that is known stands for something else now; with ``by_name`` names tell."""
-        return any(
-            not self._is_same(number, segment, target_duration, by_name=by_name)
-            for number, segment in listed.items()
-            if number in self._segments
-        )
+        shared = [number for number in listed if number in self._segments]
+        if any(not self._is_same(number, listed[number], by_name=by_name) for number in shared):
+            return True
+        dated = by_name or any(segment.program_date_time for segment in listed.values())
+        return bool(shared) and not dated and self._is_rewritten(shared[-1], target_duration)
 
-    def _is_same(self, number: int, segment: MediaSegment, target_duration: int, *, by_name: bool) -> bool:
+    def _is_same(self, number: int, segment: MediaSegment, *, by_name: bool) -> bool:
         known, time = self._segments[number], segment.program_date_time
-        if by_name or known.uri != segment.uri:
+        if by_name or known.uri != segment.uri or time is None or known.program_date_time is None:
             return known.uri == segment.uri
-        if time and known.program_date_time:
-            return abs(known.program_date_time - time) < SAME_TIME
-        before, after = self._modified.get(number), modified_ns(self._folder, segment.uri)
-        # What was only half there when it was taken is finished sooner than that.
-        return not before or not after or after - before < target_duration * REWRITTEN_AFTER
+        return abs(known.program_date_time - time) < SAME_TIME
+
+    def _is_rewritten(self, number: int, target_duration: int) -> bool:
+        """Whether its file was finished again; what was only half there when it was taken is so sooner."""
+        before = self._modified.get(number)
+        after = modified_ns(self._folder, self._segments[number].uri)
+        return bool(before and after and after - before >= target_duration * REWRITTEN_AFTER)
 
     def timed(self, listed: dict[int, MediaSegment]) -> dict[int, MediaSegment]:
         """Without PROGRAM-DATE-TIME each segment follows the one before, or its file tells its time."""

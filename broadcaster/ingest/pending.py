@@ -24,6 +24,7 @@ from broadcaster.ingest.completeness import (
 )
 from broadcaster.ingest.names import local_name
 from broadcaster.ingest.playlist_file import printable
+from broadcaster.ingest.runs import RunBook
 from broadcaster.ingest.transport_stream import media_duration
 
 logger = logging.getLogger(__name__)
@@ -113,11 +114,12 @@ class PendingSegments:
     ``pause`` is how many seconds from now to look again, None when nothing is waited for.
     """
 
-    def __init__(self, root: Path, folder: Path, variant: str) -> None:
+    def __init__(self, root: Path, folder: Path, variant: str, runs: RunBook) -> None:
         self.pause: float | None = None
         self._root = root
         self._folder = folder
         self._variant = variant
+        self._runs = runs
         self._waiting: deque[_Watched] = deque()
         self._next_time: tuple[Run, datetime] | None = None
 
@@ -157,7 +159,7 @@ class PendingSegments:
         patience = max(MIN_PATIENCE, float(watched.what.playlist.target_duration))
         waited = now - watched.changed > patience and now - watched.looked_since > MIN_PATIENCE / 2
         # The folder is removed when the next run starts: what has gone with it does not come any more.
-        wiped = watched.is_missing and self._waiting[-1].what.run != watched.what.run
+        wiped = watched.is_missing and self._runs.is_closed(self._variant, watched.what.run)
         hopeless = watched.is_hopeless or wiped or (waited and not watched.is_written)
         if watched.what.first and watched.file.fault == NOT_THERE and (hopeless or self._later_is_there()):
             return Verdict.LEAVE_OUT

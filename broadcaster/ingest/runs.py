@@ -122,6 +122,10 @@ class RunBook:
         numbers = [one.run.number for one in self._runs if one.encoder == encoder]
         return current is not None and bool(numbers) and numbers[0] <= current.run.number
 
+    def follows_another(self, encoder: str) -> bool:
+        """Whether an encoder was on before this one: then its run has begun since."""
+        return any(one.encoder != encoder for one in self._runs)
+
     def has_turn(self, encoder: str, following: str) -> bool:
         """Whether a run of ``encoder`` comes, or can still come, before the latest one of ``following``."""
         numbers = {one.encoder: one.run.number for one in self._runs}
@@ -131,6 +135,11 @@ class RunBook:
         """The run that the variant's latest segment is of."""
         known = self._current.get(variant)
         return known.run if known else None
+
+    def is_closed(self, variant: str, run: Run) -> bool:
+        """Whether the variant has gone on to a later run."""
+        current = self.current(variant)
+        return current is not None and current.number > run.number
 
     def place(self, variant: str, encoder: str, spot: Spot, *, breaks: bool) -> Run:
         """The run of a variant's next segment; ``breaks`` says that it does not go on from the one before.
@@ -142,7 +151,7 @@ class RunBook:
         later = [
             one
             for one in self._runs
-            if one.encoder == encoder and (current is None or one.run.number > current.run.number)
+            if (current is None or one.run.number > current.run.number) and one.encoder == encoder
         ]
         found = [one for one in later if one.has(spot)]
         if not found and changed:

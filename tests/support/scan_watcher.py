@@ -195,6 +195,8 @@ class ScanWatcher:
             if self.encoder_of(same[-1]) == encoder:
                 assert same[-1].sequence < event.sequence, "order"
         for one in self.reported:
+            if self.encoder_of(one) == encoder and one.sequence == event.sequence:
+                assert one.run == event.run, "another run than in the other variant"
             if self.life.ids:
                 assert (one.run == event.run) == (self.encoder_of(one) == encoder), (
                     "another run than its encoder's"

@@ -294,3 +294,19 @@ def test_a_run_that_comes_too_late_is_said(stream: Stream, caplog: pytest.LogCap
     assert names == ["stream-last-0.ts", "stream-last-1.ts"] * 2
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "1: 2 segments of encoder unseen" in said
+
+
+def test_a_variant_that_comes_with_a_run_is_whole(stream: Stream) -> None:
+    """What a variant that was never there before had finished, when its playlist was met, is taken in."""
+    _, new = stream.writers
+    shutil.rmtree(new.folder)
+    stream.writers[0].write(range(2))
+    stream.look()
+    stream.restart_encoder(60)
+    for writer in stream.writers:
+        writer.encoder = "next"
+        writer.segment(0)
+        writer.segment(1)
+    stream.write(range(2, 4))
+    assert [one.sequence for one in stream.of("1")] == [0, 1, 2, 3]
+    assert [one.run.number for one in stream.of("1")] == [1] * 4

@@ -23,7 +23,7 @@ def is_offline_clip(segment: MediaSegment) -> bool:
 
 def is_idle_clip(segment: MediaSegment) -> bool:
     """Whether it is one of the clip that Owncast shows while nobody is live, not of the one at an end."""
-    return bool(IDLE_CLIP.fullmatch(_last_part(segment.uri)))
+    return "offline" in segment.uri and bool(IDLE_CLIP.fullmatch(_last_part(segment.uri)))
 
 
 def encoder_id(uri: str) -> str:

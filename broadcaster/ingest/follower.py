@@ -13,6 +13,7 @@ from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.ingest.known import KnownSegments
 from broadcaster.ingest.names import is_idle_clip, is_offline_clip
 from broadcaster.ingest.pending import Pending, PendingSegments
+from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.reports import SourceEnded, SourceEvent
 from broadcaster.ingest.rescue import begun_before, left_behind, missed_between, missed_runs
 from broadcaster.ingest.runs import RunBook, Spot
@@ -202,11 +203,9 @@ class Follower:
             # What a fragment of MP4 begins with is known by its playlist alone.
             is_takeable = all(name.endswith(".ts") for name in names.values())
             if not (is_takeable and self._runs.has_turn(encoder, following)):
-                logger.warning(
-                    "%s: %d segments of encoder %s come too late", self.variant, len(names), encoder
-                )
+                missed = "%s: %d segments of encoder %s cannot be listed any more"
+                logger.warning(missed, self.variant, len(names), printable(encoder))
                 continue
-            logger.info("%s: %d segments of encoder %s were listed unseen", self.variant, len(names), encoder)
             for number, name in names.items():
                 segment = MediaSegment(name, duration)
                 time = self._known.file_time(segment)

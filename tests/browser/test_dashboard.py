@@ -34,8 +34,7 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> N
     pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
     with no_complaints(page):
         async with stage(tmp_path, bucket, segment_seconds=1, patient=True) as on:
-            await on.owncast.go_live()
-            await on.owncast.wait_for_segments(4)
+            await on.live_with(4)
             await page.goto(f"{on.service.admin_address}/dashboard")
             await page.get_by_text("Stream: live").wait_for()
             published = page.locator("#now div", has=page.get_by_text("Segments listed")).locator("dd")

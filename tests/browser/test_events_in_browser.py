@@ -32,8 +32,7 @@ async def test_segments_are_in_the_browser_soon_after_their_upload(
     traffic = Traffic(page)
     with no_complaints(page):
         async with stage(tmp_path, bucket, segment_seconds=SEGMENT) as on:
-            await on.owncast.go_live()
-            await on.owncast.wait_for_segments(4)
+            await on.live_with(4)
             async with told_by(on.service.address) as told:
                 news = await watch(page, on.service.address, WATCHED)
             for row in news:  # the page shows the server's own times
@@ -59,8 +58,7 @@ async def test_events_are_enough_where_playlists_are_polled(
     await page.route("**/live/*/playlist.m3u8*", without_blocking)
     with no_complaints(page):
         async with stage(tmp_path, bucket, segment_seconds=SEGMENT) as on:
-            await on.owncast.go_live()
-            await on.owncast.wait_for_segments(4)
+            await on.live_with(4)
             news = await watch(page, on.service.address, seconds(30, 12))
             assert [url for url in traffic.requested if "_HLS_msn" in url] == []
             check_delays(news)

@@ -23,8 +23,7 @@ async def test_one_second_segments_with_low_delay(tmp_path: Path, bucket: Seawee
     traffic = Traffic(page)
     with no_complaints(page):
         async with stage(tmp_path, bucket, segment_seconds=1) as on:
-            await on.owncast.go_live()
-            await on.owncast.wait_for_segments(6)
+            await on.live_with(6)
             await page.goto(f"{on.service.address}/")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
             first = last = await play_on(page, SETTLING)

@@ -26,8 +26,7 @@ async def test_the_browsers_own_hls_plays_from_the_bucket(
     await page.add_init_script(NO_MEDIA_SOURCE)
     with no_complaints(page):
         async with stage(tmp_path, bucket, segment_seconds=2) as on:
-            await on.owncast.go_live()
-            await on.owncast.wait_for_segments(6)
+            await on.live_with(6)
             await page.goto(f"{on.service.address}/{query}")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 2)
             state = await seen(page)

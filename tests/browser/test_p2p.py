@@ -78,8 +78,7 @@ async def test_four_viewers_share_and_go_on_without_the_tracker(
         relay_to(port_of(on)) as (relay, port),
         contextlib.AsyncExitStack() as stack,
     ):
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(8)
+        await on.live_with(8)
         pages = [await stack.enter_async_context(viewer(browser, on, port)) for _ in range(4)]
         for page in pages:
             await until(page, lambda s: s["p2p"]["enabled"] and s["p2p"]["peers"] == 3)
@@ -104,8 +103,7 @@ async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
         stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
         contextlib.AsyncExitStack() as stack,
     ):
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(8)
+        await on.live_with(8)
         bad = await stack.enter_async_context(viewer(browser, on, script=WRONG_BYTES))
         await until(bad, lambda s: s["status"] == "live" and s["time"] > 0)
         good = await stack.enter_async_context(viewer(browser, on))
@@ -131,8 +129,7 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
         stage(tmp_path, bucket, segment_seconds=SEGMENT) as on,
         contextlib.AsyncExitStack() as stack,
     ):
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(8)
+        await on.live_with(8)
         pages = [await stack.enter_async_context(viewer(browser, on)) for _ in range(2)]
         page, other = pages
         for one in pages:

@@ -86,8 +86,7 @@ async def test_offline_page_looks_good(
 async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path) -> None:
     """A playing page, its statistics, its list of keys and its iframe, wide and narrow, dark and light."""
     async with stage(tmp_path, bucket, segment_seconds=1) as on:
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(6)
+        await on.live_with(6)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 1)
@@ -120,8 +119,7 @@ async def test_iframe_shows_the_picture_alone(
 ) -> None:
     """With ?embed=1 the picture fills the page, and the title stays with the site around it."""
     async with stage(tmp_path, bucket, segment_seconds=1) as on:
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(6)
+        await on.live_with(6)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/?embed=1")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 1)

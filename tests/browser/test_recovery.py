@@ -44,8 +44,7 @@ async def test_page_outlives_the_broadcaster_and_the_bucket(
             availability=availability,
             BROADCASTER_VIEWER_MODE=mode,
         ) as on:
-            await on.owncast.go_live()
-            await on.owncast.wait_for_segments(6)
+            await on.live_with(6)
             await page.goto(f"{on.service.address}/")
             before = await until(page, lambda s: s["status"] == "live" and s["time"] > 4)
 

@@ -33,8 +33,7 @@ async def test_page_plays_from_the_bucket(tmp_path: Path, bucket: SeaweedBucket,
         # Without the idle clip's transcoder, whose multivariant playlist describes all variants alike.
         owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
         async with stage(tmp_path, bucket, owncast=owncast) as on:
-            await on.owncast.go_live()
-            await on.owncast.wait_for_segments(4)
+            await on.live_with(4)
             await page.goto(f"{on.service.address}/")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
             last = await play_on(page, WATCHED)

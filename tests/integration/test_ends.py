@@ -20,8 +20,7 @@ SCALE = 1 if SOAK else 3
 async def test_the_grace_time_and_the_next_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """ENDLIST comes after the grace time and not before; the next stream begins with its first segments."""
     async with stage(tmp_path, bucket, BROADCASTER_END_GRACE_SECONDS=f"{GRACE:g}") as on:
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(3)
+        await on.live_with(3)
         await on.owncast.stop_streaming()
         stopped = time.monotonic()
         await on.drained()
@@ -45,10 +44,7 @@ async def test_the_grace_time_and_the_next_stream(tmp_path: Path, bucket: Seawee
 async def test_an_owncast_that_stays_idle(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Five minutes after an end Owncast shows its idle clip: that it stays ends the stream."""
     async with stage(tmp_path, bucket) as on:
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(2)
-        await on.owncast.stop_streaming()
-        await on.drained()
+        await on.whole_run(2)
         await on.owncast.wipe()
         await ended(on, within=120)
 
@@ -87,14 +83,8 @@ async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
 async def test_a_longer_latency_level_and_fewer_variants(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """What players were told cannot change: the playlists end for a moment, and nothing is lost."""
     async with stage(tmp_path, bucket) as on:
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(3)
-        await on.owncast.stop_streaming()
-        await on.drained()
-        await on.owncast.go_live(segment_seconds=2)
-        await on.owncast.wait_for_segments(3)
-        await on.owncast.stop_streaming()
-        await on.drained()
+        await on.whole_run(3)
+        await on.whole_run(3, segment_seconds=2)
         assert [ends(on.watcher.versions[variant]) for variant in VARIANTS] == [1, 1]
         assert {on.watcher.versions[variant][-1].target_duration for variant in VARIANTS} == {2}
         await on.owncast.go_live(variants=RENDITIONS[:1])

@@ -61,8 +61,7 @@ async def test_reconnects_restarts_and_kills(
     """The window stays whole, numbers and times go on, nothing is lost or doubled, and nothing ends."""
     breaks = [*zip((stop, crash, stop), pauses, strict=False), (restart, 0.0), (kill, 0.0)]
     async with on_stage(tmp_path, bucket, user, level) as on:
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(3)
+        await on.live_with(3)
         await on.drained()
         for broken, pause in breaks:
             await come_back(on, broken, pause)
@@ -80,10 +79,7 @@ async def test_ends_as_another_user(tmp_path: Path, bucket: SeaweedBucket) -> No
     """The last segment of each stream is taken by its file, as nobody but Owncast's user can read of it."""
     async with on_stage(tmp_path, bucket, "other", LatencyLevel(1, 10)) as on:
         for _ in range(20 if SOAK else 4):
-            await on.owncast.go_live()
-            await on.owncast.wait_for_segments(2)
-            await on.owncast.stop_streaming()
-            await on.drained()
+            await on.whole_run(2)
         await on.check_zeros()
 
 
@@ -118,8 +114,7 @@ async def come_back(on: Stage, broken: Break, pause: float) -> None:
             group.create_task(blocked(session, variant, number + 1)) for variant, number in after.items()
         ]
         await asyncio.sleep(pause)  # an encoder is away for this long, which nothing announces
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(3)
+        await on.live_with(3)
         await on.drained()
     for variant, answer in zip(VARIANTS, waiting, strict=True):
         playlist = answer.result()

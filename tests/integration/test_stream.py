@@ -101,8 +101,7 @@ async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) 
     """Garbage of every kind beside a stream: each is logged once with its name and hurts nothing else."""
     hls = tmp_path / "hls"
     async with stage(tmp_path, bucket, segment_seconds=1) as on:
-        await on.owncast.go_live()
-        await on.owncast.wait_for_segments(2)
+        await on.live_with(2)
         bad = {
             "garbage": "\x00\x01 no playlist\n",
             "headless": "#EXTINF:2,\nx.ts\n",

@@ -41,6 +41,17 @@ class Stage:
         self.service = service
         self.watcher = watcher
 
+    async def live_with(self, segments: int, *, segment_seconds: int | None = None) -> None:
+        """Start a run of the encoder, and wait until each variant has so many segments."""
+        await self.owncast.go_live(segment_seconds=segment_seconds)
+        await self.owncast.wait_for_segments(segments)
+
+    async def whole_run(self, segments: int, *, segment_seconds: int | None = None) -> None:
+        """A run of the encoder that ends in good order, and is listed."""
+        await self.live_with(segments, segment_seconds=segment_seconds)
+        await self.owncast.stop_streaming()
+        await self.drained()
+
     def owncast_segments(self) -> int:
         """How many segments of this run every variant has finished."""
         counts = [

@@ -18,6 +18,8 @@ import imageio_ffmpeg
 import pytest
 from aiohttp import web
 
+from tests.support.hls_folder import eventually
+
 VIEWER = Path(__file__).resolve().parents[2] / "viewer" / "public"
 WINDOW = 8
 HEIGHTS = (360, 180)  # of the two variants
@@ -95,8 +97,7 @@ class Station:
         """Begin a new stream at the old address; numbers go on."""
         self.multivariant = multivariant
         await self.encode()
-        while not self.fresh():  # noqa: ASYNC110 - the encoder is another process: it sets no event
-            await asyncio.sleep(0.05)
+        await eventually(lambda: bool(self.fresh()))
         self.on, self.ended = True, False
 
     def fresh(self) -> list[Listed]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType
 from broadcaster.tracker import Limits, Refusal, Tracker, info_hash, stream_index
 from broadcaster.web import listening
 from broadcaster.web.tracker_socket import MAX_UNSENT, site_of
+from tests.support.hls_folder import eventually
 from tests.support.site import Site
 from tests.support.swarm import announce, answer, identifier
 
@@ -40,11 +41,6 @@ class Place:
         client = await self.session.ws_connect(url, headers=names, autoping=False, max_msg_size=0)
         self.clients.append(client)
         return client
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while not condition():  # noqa: ASYNC110 - what is waited for has no event
-                await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -91,7 +87,7 @@ async def test_viewers_meet(tmp_path: Path) -> None:
         assert (await hear(ada))["answer"] == {"type": "answer", "sdp": "answer of bob"}
         assert (here.tracker.peers, here.tracker.torrents, here.tracker.sockets) == (2, 1, 2)
         await bob.close()
-        await here.until(lambda: here.tracker.sockets == 1)
+        await eventually(lambda: here.tracker.sockets == 1)
         assert here.tracker.peers == 1
 
 
@@ -117,7 +113,7 @@ async def test_metrics(tmp_path: Path) -> None:
         await say(ada, announce("ada", swarm=info_hash("other", "0")))
         await eve.send_str("{}")
         await closed(eve)
-        await here.until(lambda: here.tracker.sockets == 1)
+        await eventually(lambda: here.tracker.sockets == 1)
         lines = here.site.metrics().splitlines()
         assert "broadcaster_tracker_peers 1.0" in lines
         assert "broadcaster_tracker_swarms 1.0" in lines
@@ -160,7 +156,7 @@ async def test_full(tmp_path: Path) -> None:
         assert refused.value.headers is not None
         assert refused.value.headers["Retry-After"] == "30"
         await first.close()
-        await here.until(lambda: here.tracker.sockets == 1)
+        await eventually(lambda: here.tracker.sockets == 1)
         await here.connect()
 
 
@@ -183,7 +179,7 @@ async def test_bad_messages(tmp_path: Path, data: bytes, kind: WSMsgType, code: 
         await say(bad, announce("bad", swarm=SWARM))
         await bad.send_frame(data, kind)
         assert await closed(bad) == code
-        await here.until(lambda: here.tracker.sockets == 1)
+        await eventually(lambda: here.tracker.sockets == 1)
         assert (await say(good, announce("good", 1, swarm=SWARM)))["incomplete"] == 1
 
 
@@ -222,7 +218,7 @@ async def test_slow_client(tmp_path: Path) -> None:
         )
         message = announce("slow", swarm=SWARM).encode()
         slow.sendall(b"\x81\xfe" + len(message).to_bytes(2, "big") + bytes(4) + message)
-        await here.until(lambda: here.tracker.peers == 1)
+        await eventually(lambda: here.tracker.peers == 1)
         eager = await here.connect()
         offers = [{"offer": {"type": "offer", "sdp": "x" * 16_000}, "offer_id": identifier("o")}]
         sent = 0

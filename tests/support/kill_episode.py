@@ -134,7 +134,8 @@ class Episode:
             stored = await objects(self._bucket, self._prefix)
             evidence = Evidence(watcher, list(facts(self._record)), stored, self._finished, self._perished)
             forgot = bool(self._behind and Behind.LOG in self._behind)
-            found = evidence.faults(deleted=self._mode.deleted, forgot=forgot)
+            cut = self._behind is not None
+            found = evidence.faults(deleted=self._mode.deleted, cut=cut, forgot=forgot)
             if "Traceback" in self._service.log.read_text():
                 self._faults.append("a traceback in the log")
             return Verdict(self._where, len(self._passed()), [*self._faults, *found])

@@ -29,18 +29,21 @@ class Evidence:
     finished: Mapping[str, str]  # by SHA-256: run, variant and name of what the encoder finished
     perished: AbstractSet[str]  # SHA-256 of what a power cut left nowhere
 
-    def faults(self, *, deleted: bool, forgot: bool) -> list[str]:
-        """What left the window was ``deleted``, or all was kept; a disk ``forgot`` what was written last.
+    def faults(self, *, deleted: bool, cut: bool, forgot: bool) -> list[str]:
+        """What left the window was ``deleted``, or all was kept.
 
-        Then nobody can know what had been listed, or stored, in the last instants: it may come again.
+        After a power ``cut`` numbers go on with a margin, also those of what is listed still: a player sees
+        a stream that begins again. A disk ``forgot`` what was written last: then nobody can know what had
+        been listed, or stored, in the last instants, and it may come again.
         """
         found = [*self._renumbered(), *self._twice(self._versions())]
         found += [f"listed and not there: {one}" for one in self.watcher.missing]
         found += [f"other bytes: {self.stored[one]}" for one in self.stored.keys() - self.finished.keys()]
         found += self._left_out() if deleted else self._lost()
+        found += [one for one in self.watcher.violations if not (cut and one.endswith(BEGUN_AGAIN))]
         if forgot:
-            return found + [one for one in self.watcher.violations if not one.endswith(BEGUN_AGAIN)]
-        found += [*self.watcher.violations, *self._twice([list(self._numbers().values())])]
+            return found
+        found += [] if cut else self._twice([list(self._numbers().values())])
         found += [f"stored twice: {urls}" for urls in self.stored.values() if len(urls) > 1]
         return [*found, *(self._undeleted() if deleted else self._breaks())]
 

@@ -9,6 +9,7 @@ import aiohttp
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.rules import last_number, violations
 
+MAIN = "/live/playlist.m3u8"
 INTERVAL = 0.1  # seconds between polls
 UNREACHABLE_AFTER = 60.0  # seconds without an answer of a bucket
 
@@ -52,6 +53,7 @@ class Watcher:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._etags: dict[str, str] = {}
         self._served: set[str] = set()
+        self._missed: set[str] = set()  # of those: not there when asked for last
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -93,18 +95,22 @@ class Watcher:
         return seen
 
     async def _variants(self, session: aiohttp.ClientSession) -> list[tuple[str, str]]:
-        text = await self._get(session, "/live/playlist.m3u8", conditional=False)
+        text = await self._get(session, MAIN, conditional=False)
         if text is None:
+            self.violations += [f"{MAIN} is gone"] if MAIN in self._missed else []
             return []
         playlist = parse(text)
         if isinstance(playlist, MediaPlaylist):
-            return [("main", "/live/playlist.m3u8")]
+            return [("main", MAIN)]
         assert isinstance(playlist, MultivariantPlaylist)
         return [(variant.uri.partition("/")[0], f"/live/{variant.uri}") for variant in playlist.variants]
 
     async def _look(self, session: aiohttp.ClientSession, variant: str, path: str) -> None:
         text = await self._get(session, path, conditional=True)
         if text is None:
+            # A new stream may have come since it was named, and have fewer variants.
+            if path in self._missed and (variant, path) in await self._variants(session):
+                self.violations.append(f"{path} is gone")
             return
         playlist = parse(text)
         assert isinstance(playlist, MediaPlaylist)
@@ -123,8 +129,9 @@ class Watcher:
         headers = {"If-None-Match": self._etags[path]} if conditional and path in self._etags else {}
         try:
             async with session.get(self._address + path, headers=headers) as response:
+                self._missed.discard(path)
                 if response.status == 404 and path in self._served:
-                    self.violations.append(f"{path} is gone")
+                    self._missed.add(path)
                 if response.status in (304, 404):
                     return None
                 response.raise_for_status()

@@ -1,45 +1,40 @@
-"""Writes down what happens, one transaction per step.
-
-A full disk is no reason to stop a stream: what cannot be written waits in memory, in order, and ``fault``
-says so. What a killed process loses of it is the price of a full disk alone.
-"""
+"""Writes down what happens to segments, one transaction per step."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import sqlite3
-import time
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from broadcaster.catalog.database import open_database
 from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
 from broadcaster.catalog.records import Listing, Memory, PlaylistState, Segment, Step
 from broadcaster.catalog.rows import (
-    Row,
+    Statement,
+    fact,
+    insert,
+    insert_run,
     listed_row,
     playlist_row,
+    replace_in,
+    save,
     segment_row,
     to_microseconds,
     to_text,
 )
+from broadcaster.catalog.writer import Writer
 from broadcaster.errors import CatalogError
 from broadcaster.hls import Rendition, Variant
 
 logger = logging.getLogger(__name__)
 
 FORGET_EVERY = 200  # listings of a variant
-CHECKPOINT_EVERY = 5.0  # seconds; what is newer may be lost to a power cut
 
-T = TypeVar("T")
-Statement = tuple[str, Row]
 
 # What leaves the window has to be deleted later. What an earlier process listed in a longer playlist stays
 # readable for that one's time.
@@ -88,19 +83,16 @@ class Catalog:
     def __init__(
         self, folder: Path, clock: Callable[[], datetime], retention: timedelta | None = timedelta()
     ) -> None:
-        self.fault: str | None = None
         self._clock = clock
         self._opened = clock()
         self._retention = None if retention is None else to_microseconds(retention)
         self._path = folder / "journal.db"
         folder.mkdir(parents=True, exist_ok=True)
         self._connection = open_database(self._path)
-        self._unsaved: deque[list[Statement]] = deque()  # one transaction each
+        self._writer = Writer(self._connection)
+        self._write = self._writer.write
         self._listings: Counter[str] = Counter()  # by variant
         self._runs: set[str] = set()
-        self._checkpoint_at = time.monotonic()
-        self._thread: ThreadPoolExecutor | None = None
-        self._writing: asyncio.Task[None] | None = None  # the latest
         if retention is None:
             self._write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted'", {}))
         self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
@@ -113,13 +105,11 @@ class Catalog:
             self._connection.close()
 
     async def __aenter__(self) -> Self:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalog")
+        self._writer.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        thread, self._thread = self._thread, None
-        if thread:
-            await asyncio.to_thread(thread.shutdown)
+        await self._writer.stop()
 
     def load(self) -> Memory:
         """Return everything that an earlier process left; raises CatalogError."""
@@ -131,7 +121,7 @@ class Catalog:
             raise CatalogError(
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
-        self._write(_fact("boot", boot_id()), sync=True)
+        self._write(fact("boot", boot_id()), sync=True)
         return memory
 
     def knows(self, key: str) -> bool:
@@ -143,11 +133,13 @@ class Catalog:
         """A segment is on its way."""
         is_new = segment.run.id not in self._runs
         self._runs.add(segment.run.id)
-        self._write(_run(segment), _insert(segment_row(segment, Step.NOTICED), "DO NOTHING"), sync=is_new)
+        self._write(
+            insert_run(segment.run), insert(segment_row(segment, Step.NOTICED), "DO NOTHING"), sync=is_new
+        )
 
     def stored(self, segment: Segment) -> None:
         """The bucket has it, or it is lost."""
-        self._write(_save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
+        self._write(save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
 
     def listed(
         self,
@@ -171,67 +163,64 @@ class Catalog:
             if self._listings[variant] % FORGET_EVERY == 0:
                 statements.append((FORGET, {"variant": variant, "remembered": REMEMBERED}))
         for state in retired:
-            statements.append(_replace("playlists", playlist_row(state)))
+            statements.append(replace_in("playlists", playlist_row(state)))
             if not state.current:
                 statements += self._unlist(state.variant, state.next_media_sequence, availability)
         self._write(*statements, then=then, sync=is_new)
 
     def described(self, variants: Sequence[Variant], renditions: Sequence[Rendition] = ()) -> None:
         """Remember what is told of the variants, and of their sound."""
-        self._write(_fact("variants", to_text(variants)), _fact("renditions", to_text(renditions)))
+        self._write(fact("variants", to_text(variants)), fact("renditions", to_text(renditions)))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
         """Remember this prefix; returns all that keys in this book have ever begun with."""
         row = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
         known = dict.fromkeys([*(row[0].split() if row else ()), prefix])
-        self._write(_fact("prefixes", " ".join(known)))
+        self._write(fact("prefixes", " ".join(known)))
         return tuple(known)
 
     async def due(self, most: int) -> list[str]:
         """Keys of objects that have to be deleted now, oldest first."""
-        return await self._in_thread(partial(self._due, most))
+        return await self._writer.ask(partial(self._due, most)) or []
 
     async def deleted(self, keys: Iterable[str]) -> None:
         """These objects are gone."""
+        statements: list[Statement] = []
         for key in keys:
-            self._unsaved.append(
-                [
-                    ("UPDATE segments SET step = 'deleted' WHERE key = :key", {"key": key}),
-                    ("UPDATE segments SET map_key = NULL WHERE map_key = :key", {"key": key}),
-                ]
-            )
-        await self._in_thread(self._flush)
+            statements.append(("UPDATE segments SET step = 'deleted' WHERE key = :key", {"key": key}))
+            statements.append(("UPDATE segments SET map_key = NULL WHERE map_key = :key", {"key": key}))
+        self._write(*statements)
+        await self.written()
 
     async def postponed(self, keys: Iterable[str], by: timedelta) -> None:
         """These could not be deleted: they are due again later."""
         at = to_microseconds(self._clock() + by)
         update = "UPDATE segments SET delete_at = :at WHERE key = :key OR map_key = :key AND step = 'deleted'"
-        self._unsaved.append([(update, {"at": at, "key": key}) for key in keys])
-        await self._in_thread(self._flush)
+        self._write(*((update, {"at": at, "key": key}) for key in keys))
+        await self.written()
+
+    @property
+    def fault(self) -> str | None:
+        """Why it cannot be written, which a restart would suffer from; None while it can."""
+        return self._writer.fault
 
     def save(self) -> None:
         """Write what could not be written before; now and then, see to it that all is on the disk."""
-        now = time.monotonic()
-        if self._unsaved:
-            self._write()
-        elif self._thread and now - self._checkpoint_at > CHECKPOINT_EVERY:
-            self._checkpoint_at = now
-            self._thread.submit(self._checkpoint)
+        self._writer.save()
 
     async def written(self) -> None:
         """Wait until all that was told before has been written, or was tried to be, and shown."""
-        if self._writing:
-            await asyncio.shield(self._writing)
+        await self._writer.written()
 
     def _listing(self, listing: Listing) -> list[Statement]:
         segment, playlist, added = listing.segment, listing.playlist, listing.added
         statements = [
-            _run(segment),
+            insert_run(segment.run),
             (
                 "UPDATE runs SET shift = :shift WHERE number = :number",
                 {"number": segment.run.number, "shift": to_microseconds(listing.shift)},
             ),
-            _replace("playlists", playlist_row(playlist)),
+            replace_in("playlists", playlist_row(playlist)),
         ]
         discontinuity = playlist.current_discontinuity - sum(one.discontinuity for _, one, _ in added)
         row = segment_row(segment, Step.LISTED) | {"availability": to_microseconds(listing.availability)}
@@ -240,7 +229,7 @@ class Catalog:
             discontinuity += one.discontinuity
             line = listed_row(number, one, discontinuity) | {"independent": independent}
             own = place == len(added)
-            statements.append(_save(row | line) if own else _insert(gap | line))
+            statements.append(save(row | line) if own else insert(gap | line))
         return statements + self._unlist(segment.variant, playlist.media_sequence, listing.availability)
 
     def _unlist(self, variant: str, below: int, availability: timedelta) -> list[Statement]:
@@ -254,108 +243,13 @@ class Catalog:
         return [(UNLIST_GAPS, values), (UNLIST, values)]
 
     def _due(self, most: int) -> list[str]:
-        try:
-            self._flush()
-            if self._unsaved:
-                return []  # what was deleted lately may be among them, and could not be crossed out
-            self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
-            now = self._clock()
-            values = {
-                "now": to_microseconds(now),
-                "opened": to_microseconds(self._opened),
-                "here": to_microseconds(now - self._opened),
-                "most": most,
-            }
-            keys = [row[0] for row in self._connection.execute(DUE, values)]
-            return keys or [row[0] for row in self._connection.execute(DUE_MAPS, values)]
-        except sqlite3.OperationalError as error:
-            logger.warning("the journal cannot be read, nothing is deleted now: %s", error)
-            return []
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._thread is None:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _write(
-        self, *statements: Statement, then: Callable[[], None] = lambda: None, sync: bool = False
-    ) -> None:
-        """``sync`` sees to it that it outlives a power cut: what begins a run, or a variant."""
-        if statements:
-            self._unsaved.append(list(statements))
-        if self._thread is None:
-            self._flush(sync=sync)
-            then()
-        else:
-            flush = partial(self._flush, sync=sync)
-            flushed = asyncio.get_running_loop().run_in_executor(self._thread, flush)
-            self._writing = asyncio.create_task(_after(flushed, then), name="catalog")
-
-    def _flush(self, *, sync: bool = False) -> None:
-        try:
-            while self._unsaved:
-                self._transact(self._unsaved[0])
-                self._unsaved.popleft()
-            if sync:
-                self._checkpoint()
-        except sqlite3.OperationalError as error:
-            if self.fault is None:
-                logger.error("the journal cannot be written, which a restart would suffer from: %s", error)
-            self.fault = str(error)
-            return
-        except sqlite3.Error:
-            self._unsaved.popleft()  # it would fail again, and keep the file from being closed in order
-            raise
-        if self.fault:
-            logger.info("the journal is written again")
-            self.fault = None
-
-    def _transact(self, statements: Sequence[Statement]) -> None:
-        try:
-            self._connection.execute("BEGIN")
-            for statement, values in statements:
-                self._connection.execute(statement, values)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-
-    def _checkpoint(self) -> None:
-        with contextlib.suppress(sqlite3.OperationalError):  # the next transaction will say so
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
-
-async def _after(flushed: Awaitable[None], then: Callable[[], None]) -> None:
-    await flushed
-    then()
-
-
-def _insert(row: dict[str, Any], conflict: str = "") -> Statement:
-    names = ", ".join(row)
-    places = ", ".join(f":{name}" for name in row)
-    on_conflict = f" ON CONFLICT (key) {conflict}" if conflict else ""
-    return f"INSERT INTO segments ({names}) VALUES ({places}){on_conflict}", row  # noqa: S608 - our own names
-
-
-def _save(row: Row) -> Statement:
-    """A step of a segment: its row as it is now."""
-    return _insert(row, "DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in row))
-
-
-def _replace(table: str, row: Row) -> Statement:
-    names = ", ".join(f'"{name}"' for name in row)
-    places = ", ".join(f":{name}" for name in row)
-    return f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})", row  # noqa: S608 - our own names
-
-
-def _fact(name: str, value: str) -> Statement:
-    return _replace("facts", {"name": name, "value": value})
-
-
-def _run(segment: Segment) -> Statement:
-    run = segment.run
-    return (
-        "INSERT OR IGNORE INTO runs (number, id, identity) VALUES (:number, :id, :identity)",
-        {"number": run.number, "id": run.id, "identity": run.identity},
-    )
+        self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
+        now = self._clock()
+        values = {
+            "now": to_microseconds(now),
+            "opened": to_microseconds(self._opened),
+            "here": to_microseconds(now - self._opened),
+            "most": most,
+        }
+        keys = [row[0] for row in self._connection.execute(DUE, values)]
+        return keys or [row[0] for row in self._connection.execute(DUE_MAPS, values)]

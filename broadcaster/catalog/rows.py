@@ -1,4 +1,4 @@
-"""The records as rows, and back. Times are microseconds."""
+"""The records as rows, and the statements that write them; and back. Times are microseconds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from broadcaster.catalog.records import PlaylistState, Run, Segment, SourceFile,
 from broadcaster.hls import MediaSegment, Rendition, Variant
 
 Row = dict[str, Any]
+Statement = tuple[str, Row]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -126,3 +127,36 @@ def variants_of(text: str) -> tuple[Variant, ...]:
     for variant in variants:
         variant["resolution"] = tuple(variant["resolution"]) if variant["resolution"] else None
     return tuple(Variant(**variant) for variant in variants)
+
+
+def insert(row: Row, conflict: str = "") -> Statement:
+    """A new row of a segment; what to do where its key is there already."""
+    names = ", ".join(row)
+    places = ", ".join(f":{name}" for name in row)
+    on_conflict = f" ON CONFLICT (key) {conflict}" if conflict else ""
+    return f"INSERT INTO segments ({names}) VALUES ({places}){on_conflict}", row  # noqa: S608 - our own names
+
+
+def save(row: Row) -> Statement:
+    """A step of a segment: its row as it is now."""
+    return insert(row, "DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in row))
+
+
+def replace_in(table: str, row: Row) -> Statement:
+    """The row in the place of the one with its key."""
+    names = ", ".join(f'"{name}"' for name in row)
+    places = ", ".join(f":{name}" for name in row)
+    return f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})", row  # noqa: S608 - our own names
+
+
+def fact(name: str, value: str) -> Statement:
+    """A single fact."""
+    return replace_in("facts", {"name": name, "value": value})
+
+
+def insert_run(run: Run) -> Statement:
+    """A run, where it is not known yet."""
+    return (
+        "INSERT OR IGNORE INTO runs (number, id, identity) VALUES (:number, :id, :identity)",
+        {"number": run.number, "id": run.id, "identity": run.identity},
+    )

@@ -34,8 +34,6 @@ from broadcaster.hls import Rendition, Variant
 logger = logging.getLogger(__name__)
 
 FORGET_EVERY = 200  # listings of a variant
-
-
 # What leaves the window has to be deleted later. What an earlier process listed in a longer playlist stays
 # readable for that one's time.
 UNLIST = """
@@ -185,11 +183,8 @@ class Catalog:
 
     async def deleted(self, keys: Iterable[str]) -> None:
         """These objects are gone."""
-        statements: list[Statement] = []
-        for key in keys:
-            statements.append(("UPDATE segments SET step = 'deleted' WHERE key = :key", {"key": key}))
-            statements.append(("UPDATE segments SET map_key = NULL WHERE map_key = :key", {"key": key}))
-        self._write(*statements)
+        updates = "SET step = 'deleted' WHERE key = :key", "SET map_key = NULL WHERE map_key = :key"
+        self._write(*((f"UPDATE segments {one}", {"key": key}) for key in keys for one in updates))
         await self.written()
 
     async def postponed(self, keys: Iterable[str], by: timedelta) -> None:

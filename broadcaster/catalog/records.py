@@ -43,13 +43,13 @@ class SourceFile:
         """When the file was finished."""
         return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
 
-    def is_unchanged(self, path: Path | None = None) -> bool:
-        """Whether it is still there as it was, or, of another link to it, whether that is."""
+    def is_unchanged(self) -> bool:
+        """Whether it is still there as it was."""
         try:
-            status = (path or self.path).stat()
+            status = self.path.stat()
         except OSError:
             return False
-        same = self.inode in (0, status.st_ino) or path is not None
+        same = self.inode in (0, status.st_ino)
         return same and (status.st_size, status.st_mtime_ns) == (self.size, self.modified_ns)
 
 

@@ -76,8 +76,13 @@ class Writer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
 
     def save(self) -> None:
-        """Write what could not be written before; now and then, see to it that all is on the disk."""
+        """Write what could not be written before; now and then, see to it that all is on the disk.
+
+        Raises what has gone wrong meanwhile with a statement itself.
+        """
         now = time.monotonic()
+        if self._writing and self._writing.done():
+            self._writing.result()
         if self._unsaved:
             self.write()
         elif self._thread and now - self._checkpoint_at > CHECKPOINT_EVERY:

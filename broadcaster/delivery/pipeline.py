@@ -107,7 +107,6 @@ class Pipeline:
                 while not stop.is_set():
                     self._tick(time.monotonic())
                     await _wait_for(stop, TICK)
-                    await self._catalog.written()
                 self.draining = True
                 on_stop()
                 following.cancel()

@@ -100,10 +100,10 @@ class Transfer:
     async def _store_file(self, flight: InFlight, file: SourceFile) -> Stored:
         """Upload the bytes that were kept."""
         path = _bytes_of(file, flight.kept) if flight.recovered else flight.kept or _bytes_of(file, None)
-        if path is None:  # an earlier process had let go of it, but had not listed it
+        if path is None:  # an earlier process may have let go of it, and not have listed it
             if await self._uploader.holds(flight.segment, flight.segment.key, file.size):
                 return Stored(file.size, flight.segment.noticed)
-            raise FileNotFoundError(errno.ENOENT, "it went with its process")
+            raise FileNotFoundError(errno.ENOENT, "it is gone, or another one has its name")
         look_first = flight.recovered
         while True:
             before = _version(path)

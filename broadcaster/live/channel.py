@@ -190,11 +190,9 @@ class Channel:
         retired: Sequence[PlaylistState] = (),
         event: Callable[[datetime], Event] | None = None,
     ) -> None:
-        """Write down how all playlists are now; then show that, and tell of the event."""
+        """Write down how the playlists are now; then show that, and tell of the event, which changes all."""
         current, now = self._playlists.current, self.clock()
-        changed = (
-            {listing.segment.variant for listing in listings} if listings and not event else set(current)
-        )
+        changed = set(current) if event else {listing.segment.variant for listing in listings}
         snapshots = {
             name: Snapshot(current[name].generator.playlist, now) for name in current if name in changed
         }

@@ -317,6 +317,16 @@ async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
     assert [number for number, _, _ in listed] == [1, 2, 3]
 
 
+async def test_what_can_never_be_written_is_not_passed_over(book: Book) -> None:
+    """A statement that fails by itself ends ingest, also when nobody waits for it."""
+    async with book.catalog:
+        book.catalog.listed([listing(1), replace(listing(2), added=2 * list(listing(2).added))])
+        with pytest.raises(sqlite3.IntegrityError):
+            await book.catalog.written()
+        with pytest.raises(sqlite3.IntegrityError):
+            book.catalog.save()
+
+
 @pytest.mark.parametrize(
     ("boot", "in_order", "margin"), [("two", False, MARGIN), ("one", False, 0), ("two", True, 0)]
 )

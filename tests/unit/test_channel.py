@@ -492,3 +492,17 @@ def test_sound_with_a_playlist_of_its_own() -> None:
     assert {one.audio for one in main.variants} == {"aac"}
     assert [one.uri for one in main.renditions] == ["sound/playlist.m3u8", None]
     assert isinstance(stage.media("sound"), MediaPlaylist)
+
+
+def test_what_is_told_of_variants_is_no_news_of_their_playlists() -> None:
+    """Who waits for a segment is not woken by another bit rate in the multivariant playlist."""
+    stage = Stage()
+    stage.describe("0", "1")
+    stage.publish("0", 0)
+    stage.publish("1", 0)
+    before, main = stage.channel.media("0"), stage.channel.main
+    stage.describe("1", "0")
+    assert stage.channel.media("0") is before
+    assert before
+    assert not before.superseded.is_set()
+    assert stage.channel.main is not main

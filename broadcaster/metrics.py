@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 from broadcaster.events import (
     Event,
@@ -37,7 +32,6 @@ class Metrics:
         def histogram(name: str, text: str) -> Histogram:
             return Histogram(f"broadcaster_{name}", text, ["variant"], buckets=SECONDS, registry=registry)
 
-        self._registry = registry
         self._discovered = counter("segments_discovered", "Segments that the source finished", "variant")
         self._published = counter(
             "segments_published", "Segments listed for viewers, gaps included", "variant"
@@ -52,14 +46,6 @@ class Metrics:
         self._delay = histogram(
             "publish_delay_seconds", "From segment complete on disk to listed for viewers"
         )
-
-    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Add a gauge that is read when it is scraped."""
-        Gauge(f"broadcaster_{name}", text, registry=self._registry).set_function(value)
-
-    def count(self, name: str, text: str, label: str, values: Callable[[], Mapping[str, int]]) -> None:
-        """Add a counter that something else keeps, by the values of a label; read when it is scraped."""
-        self._registry.register(_Counts(f"broadcaster_{name}", text, label, values))
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -86,20 +72,6 @@ class Metrics:
         self._lost.labels(variant)
         for kind in (PASSING, PERMANENT):
             self._failures.labels(variant, kind)
-
-
-@dataclass(frozen=True, slots=True)
-class _Counts(Collector):
-    name: str
-    text: str
-    label: str
-    values: Callable[[], Mapping[str, int]]
-
-    def collect(self) -> Iterable[Metric]:
-        family = CounterMetricFamily(self.name, self.text, labels=[self.label])
-        for value, count in self.values().items():
-            family.add_metric([value], count)
-        yield family
 
 
 def process_registry() -> CollectorRegistry:

@@ -7,6 +7,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -14,10 +15,11 @@ from prometheus_client import CollectorRegistry
 from broadcaster.config import Settings
 from broadcaster.errors import StorageError
 from broadcaster.events import Event, Observer
+from broadcaster.figures import Figures
 from broadcaster.metrics import Metrics, process_registry
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.service.components import Components, bucket_of, now, open_catalog
-from broadcaster.service.gauges import add_gauges
+from broadcaster.service.figures import figures_of
 from broadcaster.storage import ObjectStore, open_store
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.web import (
@@ -63,7 +65,7 @@ async def serve(
         async with open_store(bucket_of(settings)) as store:
             components = Components(settings, catalog, store, observe)
             observers.append(components.losses)
-            add_gauges(metrics, components)
+            registry.register(Figures(partial(figures_of, components)))
             if components.mirror:
                 observers.append(components.mirror)
             async with (

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry
 
+from broadcaster.figures import Figures
 from broadcaster.live import Channel
 from broadcaster.web import playlists
 from broadcaster.web.beacon import BEACON, Beacon, beacon
@@ -18,7 +19,7 @@ from broadcaster.web.event_stream import EVENT_STREAM, EventStream, events
 from broadcaster.web.health import CHANNEL, HEALTH, Health, for_the_world, health
 from broadcaster.web.page import PAGE, VIEWER_DIR, index, page_config
 from broadcaster.web.playlists import WAITING_ROOM
-from broadcaster.web.tracker_socket import Signaling, TrackerCollector
+from broadcaster.web.tracker_socket import Signaling
 from broadcaster.web.traffic import Traffic
 from broadcaster.web.waiting import WaitingRoom
 
@@ -55,13 +56,20 @@ def make_public_app(
     """What the world sees: playlists, events, the page, and whether the service is well."""
     traffic = Traffic(registry)
     room = WaitingRoom(options.max_waiters, traffic.woke_up, channel.clock)
-    traffic.watch(room)
-    event_stream.watch(registry)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[CHANNEL], app[TRAFFIC], app[WAITING_ROOM] = channel, traffic, room
     app[HEALTH] = for_the_world(report)  # /health, and the dashboard if it is shown
-    app[EVENT_STREAM], app[BEACON] = event_stream, Beacon(registry)
-    app[CONNECTIONS] = Connections(options.max_connections, registry)
+    app[EVENT_STREAM], app[BEACON] = event_stream, Beacon()
+    app[CONNECTIONS] = Connections(options.max_connections)
+    sources = [
+        traffic.figures,
+        room.figures,
+        event_stream.figures,
+        app[BEACON].figures,
+        app[CONNECTIONS].figures,
+    ]
+    sources += [options.signaling.figures] if options.signaling else []
+    registry.register(Figures(*sources))
     app[VIEWER_DIR], app[PAGE] = options.viewer_dir, dict(options.page)
     app.on_response_prepare.append(_on_answer)
     app.on_shutdown.extend((room.close, event_stream.close))
@@ -71,7 +79,6 @@ def make_public_app(
     app.router.add_post("/live/beacon", beacon, name="beacon")
     if options.signaling:
         app.on_shutdown.append(options.signaling.close)
-        registry.register(TrackerCollector(options.signaling))
         app.router.add_get("/live/tracker", options.signaling.handle, name="tracker", allow_head=False)
     app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
     app.router.add_get("/health", health, name="health")

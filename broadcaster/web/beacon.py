@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry, Counter
+
+from broadcaster.figures import Figure
 
 MAX_BYTES = 1024  # of a report
 MAX_SECONDS = 300
@@ -18,19 +20,17 @@ FIELDS = {"httpBytes": "bucket", "p2pBytes": "peers", "uploadedBytes": "uploaded
 class Beacon:
     """Counts the bytes that viewers say they got from the bucket and from each other."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._bytes = Counter(
-            "broadcaster_viewer_bytes",
-            "Bytes that viewers report: from the bucket, from peers, uploaded to peers",
-            ["source"],
-            registry=registry,
-        )
-        self._watched = Counter(
-            "broadcaster_viewer_seconds", "Seconds that viewers report to have watched", registry=registry
-        )
+    def __init__(self) -> None:
+        self._bytes = dict.fromkeys(FIELDS.values(), 0.0)
+        self._watched = 0.0
         self._second, self._reports = 0, 0
-        for source in FIELDS.values():
-            self._bytes.labels(source)
+
+    def figures(self) -> Iterator[Figure]:
+        """What has been reported."""
+        text = "Bytes that viewers report: from the bucket, from peers, uploaded to peers"
+        yield Figure("viewer_bytes", text, self._bytes, labels=("source",), rises=True)
+        text = "Seconds that viewers report to have watched"
+        yield Figure("viewer_seconds", text, self._watched, rises=True)
 
     def has_room(self, now: float) -> bool:
         """Whether another report may be taken in this second (monotonic)."""
@@ -47,9 +47,9 @@ class Beacon:
         seconds = _number(report.get("seconds"), MAX_SECONDS)
         most = max(seconds, 1) * MAX_BYTES_PER_SECOND
         counts = {source: _number(report.get(name, 0), most) for name, source in FIELDS.items()}
-        self._watched.inc(seconds)
+        self._watched += seconds
         for source, count in counts.items():
-            self._bytes.labels(source).inc(count)
+            self._bytes[source] += count
 
 
 BEACON = web.AppKey("BEACON", Beacon)

@@ -9,12 +9,13 @@ import asyncio
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import cast
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from broadcaster.figures import Figure
 
 REQUEST_TIMEOUT = 10.0  # seconds from a request's first byte, or the connection's begin, to its end
 STALL_TIMEOUT = 30.0  # seconds for which a client may leave a full buffer as it is
@@ -36,13 +37,12 @@ FULL = (
 class Connections:
     """All connections of one listener, ``places`` at most.
 
-    Registers its metrics in ``registry``, if there is one. The timeouts are in seconds.
+    The timeouts are in seconds.
     """
 
     def __init__(
         self,
         places: int,
-        registry: CollectorRegistry | None = None,
         *,
         stall_timeout: float = STALL_TIMEOUT,
         file_timeout: float = FILE_TIMEOUT,
@@ -51,18 +51,16 @@ class Connections:
         self._stall_timeout = stall_timeout
         self._file_timeout = file_timeout
         self._open: dict[web.RequestHandler, _Connection] = {}
-        self._cut = Counter(
-            "broadcaster_connections_cut",
+        self._cut = dict.fromkeys(("full", "unfinished", "stalled"), 0)
+
+    def figures(self) -> Iterator[Figure]:
+        """How many there are, and how many were ended."""
+        yield Figure("connections", "Connections that are open", len(self._open))
+        text = (
             "Connections ended by us: no place (full), a request that is not finished in time (unfinished), "
-            "an answer that is not read (stalled)",
-            ["reason"],
-            registry=registry,
+            "an answer that is not read (stalled)"
         )
-        for reason in ("full", "unfinished", "stalled"):
-            self._cut.labels(reason)
-        Gauge("broadcaster_connections", "Connections that are open", registry=registry).set_function(
-            lambda: len(self._open)
-        )
+        yield Figure("connections_cut", text, self._cut, labels=("reason",), rises=True)
 
     def complete(self, request: web.Request) -> None:
         """A request has come in whole: from here on the time is ours, not the client's."""
@@ -100,7 +98,7 @@ class Connections:
     def admit(self, connection: _Connection) -> bool:
         """Whether there is a place."""
         if len(self._open) >= self._places:
-            self._cut.labels("full").inc()
+            self._cut["full"] += 1
             return False
         self._open[connection.handler] = connection
         return True
@@ -110,7 +108,7 @@ class Connections:
         self._open.pop(connection.handler, None)
 
     def _end(self, connection: _Connection, reason: str) -> None:
-        self._cut.labels(reason).inc()
+        self._cut[reason] += 1
         self.leave(connection)
         connection.end()
 

@@ -6,16 +6,16 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse
-from prometheus_client import CollectorRegistry, Gauge
 
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.figures import Figure
 from broadcaster.live import Channel
 from broadcaster.web.health import CHANNEL
 from broadcaster.web.offsets import EncoderOffsets
@@ -113,16 +113,10 @@ class EventStream:
         self.closing = True
         self._changed.set()
 
-    def watch(self, registry: CollectorRegistry) -> None:
-        """Show how many read, at every scrape."""
-        readers = Gauge("broadcaster_event_readers", "Pages that are told of events", registry=registry)
-        readers.set_function(lambda: self.readers)
-        refused = Gauge(
-            "broadcaster_event_readers_refused",
-            "Pages that found no place since the start",
-            registry=registry,
-        )
-        refused.set_function(lambda: self.refused)
+    def figures(self) -> Iterator[Figure]:
+        """How many read."""
+        yield Figure("event_readers", "Pages that are told of events", self.readers)
+        yield Figure("event_readers_refused", "Pages that found no place since the start", self.refused)
 
     def _add(self, name: str, data: dict[str, Any]) -> None:
         self._serial += 1

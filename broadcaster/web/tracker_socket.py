@@ -14,9 +14,8 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from broadcaster.figures import Figure
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.live import Channel
 from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Send, Tracker
@@ -132,6 +131,17 @@ class Signaling:
         with suppress(ConnectionResetError):  # its own handler notices
             await socket.send_frame(data, kind)
 
+    def figures(self) -> Iterator[Figure]:
+        """Those of the tracker, and of its sockets."""
+        yield Figure("tracker_peers", "Peers in all swarms", self.peers)
+        yield Figure("tracker_swarms", "Swarms with a peer in them", self.torrents)
+        yield Figure("tracker_sockets", "Sockets that are open", self.sockets)
+        messages, refused = self.tracker.messages, self.tracker.refused
+        text = "Messages from viewers"
+        yield Figure("tracker_messages", text, dict(messages), labels=("action",), rises=True)
+        counts: dict[str, int] = {reason: refused[reason] for reason in Refusal}
+        yield Figure("tracker_refused", "What was refused", counts, labels=("reason",), rises=True)
+
     def _drop(self, number: int) -> None:
         self.tracker.disconnect(number)
         _, transport = self._sockets.pop(number)
@@ -151,29 +161,6 @@ class Signaling:
             if action.connection in self._sockets:
                 self._drop(action.connection)
         return now
-
-
-class TrackerCollector(Collector):
-    """Reads the tracker's figures when they are scraped."""
-
-    def __init__(self, signaling: Signaling) -> None:
-        self._signaling = signaling
-
-    def collect(self) -> Iterator[Metric]:
-        """The figures of now (prometheus_client's protocol)."""
-        signaling = self._signaling
-        name = "broadcaster_tracker"
-        yield GaugeMetricFamily(f"{name}_peers", "Peers in all swarms", signaling.peers)
-        yield GaugeMetricFamily(f"{name}_swarms", "Swarms with a peer in them", signaling.torrents)
-        yield GaugeMetricFamily(f"{name}_sockets", "Sockets that are open", signaling.sockets)
-        messages = CounterMetricFamily(f"{name}_messages", "Messages from viewers", labels=["action"])
-        for action, number in signaling.tracker.messages.items():
-            messages.add_metric([action], number)
-        yield messages
-        refused = CounterMetricFamily(f"{name}_refused", "What was refused", labels=["reason"])
-        for reason in Refusal:
-            refused.add_metric([reason], signaling.tracker.refused[reason])
-        yield refused
 
 
 def site_of(remote: str | None, headers: Mapping[str, str]) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from aiohttp import web
 
+from broadcaster.figures import Figure
 from broadcaster.hls import Reload
 from broadcaster.live import Snapshot
 
@@ -34,6 +35,12 @@ class WaitingRoom:
         self._clock = clock
         self._awaited: Counter[Snapshot] = Counter()
         self._closing = False
+
+    def figures(self) -> Iterator[Figure]:
+        """How full it is."""
+        yield Figure("waiters", "Blocked requests that wait now", self.occupied)
+        text = "Blocked requests since the start that found no place"
+        yield Figure("waiters_refused", text, self.refused)
 
     async def newer(self, current: Callable[[], Snapshot | None], media_sequence: int) -> Snapshot | None:
         """Wait for a version with this media sequence number, or for the end of the stream.

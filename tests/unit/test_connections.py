@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from broadcaster.demo.children import poll
+from broadcaster.figures import Figures
 from broadcaster.tracker import Tracker
 from broadcaster.web import listening
 from broadcaster.web.connections import (
@@ -59,7 +60,8 @@ class House:
         (folder / "file").write_bytes(bytes(SIZE))
         (folder / "small").write_bytes(b"small")
         self.app = web.Application()
-        self.app[CONNECTIONS] = Connections(10, self.registry)
+        self.app[CONNECTIONS] = Connections(10)
+        self.registry.register(Figures(self.app[CONNECTIONS].figures))
         self.app.on_response_prepare.append(self._on_answer)
         self.app.router.add_get("/body", self._body)
         self.app.router.add_static("/", folder)

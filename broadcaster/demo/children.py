@@ -129,6 +129,8 @@ class Child:
     def suspend(self) -> None:
         """Stop it in its tracks: its connections stay open, nothing answers."""
         self._signal(signal.SIGSTOP)
+        with contextlib.suppress(ChildProcessError):  # its threads stop one after another; or it has ended
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a suspended child go on."""

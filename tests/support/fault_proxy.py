@@ -19,6 +19,7 @@ from broadcaster.demo.children import HOST, free_ports
 CHUNK = 65_536  # bytes
 CUT_AFTER = 5_000  # bytes of a request's body
 SLOW_BYTES, SLOW_PAUSE = 800, 0.1  # 64 kbit/s, of all connections together
+BEGINNING = 5  # turns of the event loop from a connection that is accepted to its task's first step
 LATE = 600.0  # seconds: past every deadline
 Copy = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -134,6 +135,8 @@ class FaultProxy:
         if self._server:
             self._server.close()
             self._server = None
+        for _ in range(BEGINNING):
+            await asyncio.sleep(0)
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)

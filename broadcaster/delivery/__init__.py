@@ -1,9 +1,9 @@
 """The way of a segment, from the source to the channel, and out of the bucket in the end.
 
 ``pipeline`` keeps the order, of what is ``in_flight``; ``spool`` keeps the bytes, ``transfer`` decides what
-becomes of a segment, ``uploader`` gets one file into the bucket, in its ``turns``. ``balance`` tells whether
-the uplink carries the stream, ``departure`` whether the encoder has left for good. ``sweeper`` deletes, and
-``mirror`` writes the playlists into the bucket too.
+becomes of a segment, ``adoption`` of one that the spool alone knows; ``uploader`` gets one file into the
+bucket, in its ``turns``. ``balance`` tells whether the uplink carries the stream, ``departure`` whether the
+encoder has left for good. ``sweeper`` deletes, and ``mirror`` writes the playlists into the bucket too.
 """
 
 from broadcaster.delivery.pipeline import Pipeline

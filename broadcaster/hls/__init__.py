@@ -1,4 +1,7 @@
-"""HLS playlists: ``types`` are frozen data that render themselves, ``parsing`` reads what others wrote.
+"""HLS playlists, without I/O.
+
+``types`` are frozen data that render themselves, ``parsing`` reads what others wrote, ``manifest`` is the
+rolling window.
 
 Section numbers are those of draft-pantos-hls-rfc8216bis. Media time is ``timedelta``, wall time an
 aware ``datetime``.

@@ -13,7 +13,8 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from broadcaster.demo.children import GRPC_OFFSET, HOST, Child, free_ports, poll, require_free
+from broadcaster.demo.children import Child, poll
+from broadcaster.demo.ports import GRPC_OFFSET, HOST, free_ports, require_free
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

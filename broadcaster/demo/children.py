@@ -13,10 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import sys
 import sysconfig
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,13 +23,8 @@ from typing import NoReturn, Self, TypeVar
 
 from broadcaster.errors import DemoError
 
-HOST = "127.0.0.1"
-GRPC_OFFSET = 10_000  # SeaweedFS also listens on each of its ports plus this
 POLL = 0.05  # seconds between two looks at something that gives no sign of its own
 TAIL = 5  # lines of a log shown when its child died
-# Below 22768 a port and its companion 10000 above it both lie under Linux's range of ephemeral ports, so no
-# outgoing connection can take one between our look and the child's bind. No companion is in the range itself.
-PORTS = range(12_000, 22_000)
 
 # -I and -S: no environment, no site packages, so that it starts in a few milliseconds. When the parent died
 # before the prctl, the signal would never come: hence the look at the parent's id afterwards. Python ignores
@@ -48,7 +41,6 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 T = TypeVar("T")
-_CLAIMS: list[socket.socket] = []
 
 
 class Child:
@@ -203,54 +195,3 @@ def find_program(name: str) -> str:
     if found is None:
         raise DemoError(f"the program {name} is missing or cannot be run")
     return str(Path(found).absolute())
-
-
-def free_ports(count: int) -> list[int]:
-    """Return that many different loopback ports, each free, and free 10000 above it too.
-
-    Raises DemoError when there are not enough.
-    """
-    candidates = random.sample(PORTS, k=len(PORTS))
-    found: list[int] = []
-    for port in candidates:
-        if len(found) == count:
-            break
-        if is_free(port) and is_free(port + GRPC_OFFSET) and _claim(port):
-            found.append(port)
-    if len(found) < count:
-        raise DemoError(f"there are no {count} free ports on {HOST}")
-    return found
-
-
-def _claim(port: int) -> bool:
-    """Whether no other process of ours has chosen the port and not bound it yet; held until we end."""
-    if sys.platform != "linux":
-        return True
-    claim = socket.socket(socket.AF_UNIX)
-    try:
-        claim.bind(f"\0broadcaster-demo-port-{port}")  # an abstract name, which goes with its process
-    except OSError:
-        claim.close()
-        return False
-    _CLAIMS.append(claim)
-    return True
-
-
-def require_free(port: int) -> None:
-    """Raise DemoError when somebody listens on that loopback port, or when there is no such port."""
-    if not 0 < port < 65536:  # noqa: PLR2004 - the range of ports
-        raise DemoError(f"there is no port {port}")
-    if not is_free(port):
-        raise DemoError(f"port {port} on {HOST} is taken")
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on that loopback port."""
-    with socket.socket() as attempt:
-        # As servers do: connections of a predecessor that still linger in the kernel are no obstacle.
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            attempt.bind((HOST, port))
-        except OSError:
-            return False
-    return True

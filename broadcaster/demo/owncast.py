@@ -101,11 +101,6 @@ class SimulatedOwncast:
         """Where Owncast's own web server is, without a slash at the end."""
         return self.status.url
 
-    @property
-    def status_url(self) -> str:
-        """Where Owncast says whether it is online."""
-        return f"{self.status.url}/api/status"
-
     async def start(self) -> None:
         """Come up as Owncast does: the folder is wiped and holds the idle clip."""
         await self._come_up()

@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Callable
 from io import FileIO
 from pathlib import Path
 
-from broadcaster.demo.children import HOST
 from broadcaster.demo.encoder import IDLE
 from broadcaster.demo.hls_folder import FILE_MODE, PLAYLIST
+from broadcaster.demo.ports import HOST
 
 REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")
 SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from broadcaster.demo.children import HOST, free_ports
+from broadcaster.demo.ports import HOST, free_ports
 
 VERSION = "0.1.3"
 NAME = "New Owncast Server"

@@ -5,12 +5,11 @@ R2 answers under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBo
 """
 
 from broadcaster.storage.faults import REMEDIES, typed
+from broadcaster.storage.media_types import CONTENT_TYPES, content_type
 from broadcaster.storage.store import (
     CACHE_CONTROL,
-    CONTENT_TYPES,
     Bucket,
     ObjectStore,
-    content_type,
     open_store,
 )
 

@@ -20,23 +20,15 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
-from broadcaster.hls import MEDIA_TYPE
 from broadcaster.storage.body import ANSWER, STALL, Body
 from broadcaster.storage.faults import status_of, typed
+from broadcaster.storage.media_types import content_type
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef, PutObjectRequestTypeDef
 
 CACHE_CONTROL = "public, max-age=31536000, immutable"  # keys are never used twice
-CONTENT_TYPES = {
-    ".m3u8": MEDIA_TYPE,
-    ".ts": "video/mp2t",
-    ".m4s": "video/iso.segment",
-    ".mp4": "video/mp4",
-    ".aac": "audio/aac",
-    ".vtt": "text/vtt",
-}
 POOL_CONNECTIONS = 32
 CONNECT_TIMEOUT = 5  # seconds; three turns of a link whose buffers are full take two to three
 READ_TIMEOUT = 600  # seconds; the limit of each call is the one that matters
@@ -247,9 +239,3 @@ async def open_store(bucket: Bucket, clock: Callable[[], datetime] = _now) -> As
         # Expect: 100-continue costs a round trip per segment, and R2 does not answer it.
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
         yield ObjectStore(client, bucket, clock)
-
-
-def content_type(key: str) -> str:
-    """The media type by the key's suffix."""
-    suffix = key[key.rfind(".") :].lower() if "." in key else ""
-    return CONTENT_TYPES.get(suffix, "application/octet-stream")

@@ -15,7 +15,7 @@ from email.utils import format_datetime
 
 from aiohttp import web
 
-from broadcaster.demo.children import HOST
+from broadcaster.demo.ports import HOST
 from tests.conformance.subject import State
 
 TARGET_DURATION = 1  # seconds

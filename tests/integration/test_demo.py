@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SOCKETS
-from broadcaster.demo.children import HOST, Child, free_ports, poll
+from broadcaster.demo.children import Child, poll
+from broadcaster.demo.ports import HOST, free_ports
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.small_owncast import small_owncast
 

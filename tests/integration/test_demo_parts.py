@@ -21,8 +21,9 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import HOST, Child, free_ports, is_free, poll
+from broadcaster.demo.children import Child, poll
 from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.demo.ports import HOST, free_ports, is_free
 from broadcaster.errors import DemoError
 
 if TYPE_CHECKING:

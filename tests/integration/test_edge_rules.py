@@ -14,7 +14,8 @@ import pytest
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import free_ports, poll
+from broadcaster.demo.children import poll
+from broadcaster.demo.ports import free_ports
 from broadcaster.web import listening
 from tests.support.audience import ACCEPT_ENCODINGS, ORIGINS
 from tests.support.edge import Edge, require_nginx, running_edge

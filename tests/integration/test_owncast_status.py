@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from aiohttp import web
 
-from broadcaster.demo.children import HOST, free_ports
+from broadcaster.demo.ports import HOST, free_ports
 from broadcaster.demo.status import Status
 from tests.support.hls_folder import eventually
 

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, free_ports, poll
+from broadcaster.demo.children import Child, poll
+from broadcaster.demo.ports import free_ports
 from tests.support.hls_writer import HlsWriter
 from tests.support.service import Service, running_service
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, free_ports, poll
+from broadcaster.demo.children import Child, poll
+from broadcaster.demo.ports import free_ports
 from tests.integration import test_systemd
 from tests.support.hls_writer import HlsWriter
 from tests.support.length import SOAK

@@ -12,7 +12,7 @@ from aiobotocore.session import get_session
 from moto.server import ThreadedMotoServer
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import free_ports
+from broadcaster.demo.ports import free_ports
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.storage import Bucket, open_store
 

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, free_ports, poll
+from broadcaster.demo.children import Child, poll
+from broadcaster.demo.ports import free_ports
 from tests.support.hls_writer import HlsWriter
 from tests.support.systemd import Ears
 

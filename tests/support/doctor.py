@@ -29,7 +29,8 @@ from broadcaster.check.probe import ProbeObjects
 from broadcaster.check.report import Finding
 from broadcaster.cli import main
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import HOST, find_program
+from broadcaster.demo.children import find_program
+from broadcaster.demo.ports import HOST
 
 PATIENCE = 120.0  # seconds
 LIMITS = (

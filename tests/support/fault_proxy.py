@@ -14,7 +14,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Self
 
-from broadcaster.demo.children import HOST, free_ports
+from broadcaster.demo.ports import HOST, free_ports
 
 CHUNK = 65_536  # bytes
 CUT_AFTER = 5_000  # bytes of a request's body

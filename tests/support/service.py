@@ -7,7 +7,8 @@ from pathlib import Path
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, find_program, free_ports, poll
+from broadcaster.demo.children import Child, find_program, poll
+from broadcaster.demo.ports import free_ports
 
 
 class Service:

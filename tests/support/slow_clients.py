@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from broadcaster.demo.children import Child, free_ports, poll
+from broadcaster.demo.children import Child, poll
+from broadcaster.demo.ports import free_ports
 
 SEGMENTS = 1800  # an hour
 PATH = "/live/playlist.m3u8"

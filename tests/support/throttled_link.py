@@ -6,7 +6,7 @@ import socket
 from types import TracebackType
 from typing import Self
 
-from broadcaster.demo.children import HOST, free_ports
+from broadcaster.demo.ports import HOST, free_ports
 
 CHUNK = 4096  # bytes
 SEGMENT = 1400  # bytes: as on a real link; the loopback's of 64 KiB do not fit the buffer

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.check.owncast import answers
-from broadcaster.demo.children import free_ports
+from broadcaster.demo.ports import free_ports
 from broadcaster.errors import OwncastError
 from broadcaster.live import Channel
 from broadcaster.owncast import OwncastStatus, fetch, open_session

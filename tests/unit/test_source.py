@@ -6,8 +6,11 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -43,6 +46,17 @@ class Folder:
 
     def segments(self, after: float = 0.2) -> list[Segment]:
         return [event for event in self.scan(after) if isinstance(event, Segment)]
+
+    @contextmanager
+    def half_written(self) -> Iterator[BinaryIO]:
+        """The second segment, with one packet in it, as long as its writer has it open."""
+        self.writer.write(range(1))
+        assert len(self.names()) == 1
+        path = self.writer.folder / self.writer.name(1)
+        with path.open("wb") as file:
+            file.write(bytes(188))
+            file.flush()
+            yield file
 
 
 @pytest.fixture
@@ -86,17 +100,12 @@ def test_the_folder_may_come_later_and_vanish(folder: Folder) -> None:
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs file leases")
 def test_a_file_open_for_writing_is_not_complete(folder: Folder) -> None:
     """Listed is not enough: a segment counts the moment its writer closes it."""
-    folder.writer.write(range(1))
-    assert len(folder.names()) == 1
-    path = folder.writer.folder / folder.writer.name(1)
-    with path.open("wb") as file:
-        file.write(bytes(188))
-        file.flush()
+    with folder.half_written() as file:
         folder.writer.playlist(range(2))
         assert folder.names() == []
         assert folder.scanner.pause is not None
         assert folder.names(0.1) == []
-    assert folder.names(0.002) == [path.name]
+    assert folder.names(0.002) == [Path(file.name).name]
     assert folder.scanner.pause is None
 
 
@@ -113,27 +122,17 @@ def test_without_leases_a_quiet_time_decides(folder: Folder, monkeypatch: pytest
 
 def test_a_writer_that_never_lets_go_does_not_stop_the_stream(folder: Folder) -> None:
     """A file that stays open, and does not change, is taken when the playlist has long gone on past it."""
-    folder.writer.write(range(1))
-    assert len(folder.names()) == 1
-    path = folder.writer.folder / folder.writer.name(1)
-    with path.open("wb") as file:
-        file.write(bytes(188))
-        file.flush()
+    with folder.half_written() as file:
         folder.writer.playlist(range(2))
         assert folder.names() + folder.names(60) == []
         folder.writer.segment(2)
         folder.writer.playlist(range(3))
-        assert folder.names() == [path.name, folder.writer.name(2)]
+        assert folder.names() == [Path(file.name).name, folder.writer.name(2)]
 
 
 def test_a_stalled_writers_half_segment_is_waited_for(folder: Folder) -> None:
     """While somebody has it open for writing it is not finished, however many whole packets it has."""
-    folder.writer.write(range(1))
-    assert len(folder.names()) == 1
-    path = folder.writer.folder / folder.writer.name(1)
-    with path.open("wb") as file:
-        file.write(bytes(188))
-        file.flush()
+    with folder.half_written() as file:
         folder.writer.segment(2)
         folder.writer.playlist(range(3))
         assert [folder.names(1.5) for _ in range(5)] == [[]] * 5

@@ -117,7 +117,7 @@ class Episode:
             PYTHONPATH=str(ROOT),
         )
         self._finished: dict[str, str] = {}  # by SHA-256: run, variant and name
-        self._perished: set[str] = set()  # SHA-256 of what no disk had any more
+        self._perished: set[str] = set()  # SHA-256 of what nobody could know of any more
         self._faults: list[str] = []
         self._where: str | None = None
         self._up = asyncio.Event()  # or killed before
@@ -164,9 +164,10 @@ class Episode:
             self._where = self._passed()[-1]
             if self._behind is not None:
                 cut_power(self._state, self._record, self._behind)
-                stored = await objects(self._bucket, self._prefix)
+                # An object that nobody had seen yet, and of which no disk has a word, is nobody's to find.
+                known = {} if Behind.LOG in self._behind else await objects(self._bucket, self._prefix)
                 left = dict(_digests(self._hls, self._state))
-                self._perished = self._finished.keys() - stored.keys() - left.keys()
+                self._perished = self._finished.keys() - known.keys() - left.keys()
 
     def _passed(self) -> list[str]:
         return [fact["what"] for fact in facts(self._record) if "what" in fact]

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "run":
             settings = load()
             logs.set_up(settings.log_level, form)
-            asyncio.run(_until_stopped(lambda stop: serve(settings, stop)))
+            asyncio.run(_until_stopped(lambda stop: serve(settings, stop, log_form=form)))
         elif options.command == "check":
             logs.set_up("error", form)
             return check(fix=options.fix, as_json=options.json, origin=options.origin)
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Do the work until SIGTERM or SIGINT sets its event; a second signal ends it without waiting."""
+    """Do the work until SIGTERM, SIGINT or SIGHUP sets its event; a second signal ends it without waiting."""
     stop = asyncio.Event()
     task = asyncio.ensure_future(work(stop))
 
@@ -59,7 +59,7 @@ async def _until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, Non
         stop.set()
 
     loop = asyncio.get_running_loop()
-    for one in (signal.SIGTERM, signal.SIGINT):
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(one, on_signal)
     try:
         await task

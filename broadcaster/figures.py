@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
@@ -14,13 +16,46 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number by the values of its labels; one that only rises is a counter."""
+    """A number by the values of its labels; one that only rises is a counter.
+
+    With a ``total`` it is a histogram: the sum of what was observed, and how much of that was at most each
+    upper bound.
+    """
 
     name: str  # without the prefix that all share
     text: str
     value: float | Mapping[str, float] | Mapping[Labels, float]
     labels: Labels = ()
     rises: bool = False
+    total: float | None = None
+
+    @property
+    def samples(self) -> dict[Labels, float]:
+        """Each number by the values of its labels."""
+        if not isinstance(self.value, Mapping):
+            return {(): self.value}
+        return {(key,) if isinstance(key, str) else key: value for key, value in self.value.items()}
+
+
+class Distribution:
+    """What was observed, as a histogram with these upper bounds."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        self._name, self._text, self._bounds = name, text, bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Take note of a value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    @property
+    def figure(self) -> Figure:
+        """All of it."""
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        value = dict(zip(bounds, accumulate(self._counts), strict=True))
+        return Figure(self._name, self._text, value, rises=True, total=self._total)
 
 
 class Figures(Collector):
@@ -33,9 +68,13 @@ class Figures(Collector):
         """The figures of now (prometheus_client's protocol)."""
         for source in self._sources:
             for figure in source():
+                name = f"broadcaster_{figure.name}"
+                if figure.total is not None:
+                    buckets = [(bound, value) for (bound,), value in figure.samples.items()]
+                    yield HistogramMetricFamily(name, figure.text, buckets=buckets, sum_value=figure.total)
+                    continue
                 kind = CounterMetricFamily if figure.rises else GaugeMetricFamily
-                family = kind(f"broadcaster_{figure.name}", figure.text, labels=figure.labels)
-                values = figure.value if isinstance(figure.value, Mapping) else {(): figure.value}
-                for labels, value in values.items():
-                    family.add_metric([labels] if isinstance(labels, str) else list(labels), value)
+                family = kind(name, figure.text, labels=figure.labels)
+                for labels, value in figure.samples.items():
+                    family.add_metric(labels, value)
                 yield family

@@ -16,8 +16,9 @@ from typing import Protocol
 
 from broadcaster.errors import StorageError, StorageUnavailable
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.feed import AnyVersion
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
-from broadcaster.live import Channel, Snapshot
+from broadcaster.live import Channel
 
 logger = logging.getLogger(__name__)
 
@@ -122,16 +123,17 @@ class Mirror:
             logger.warning("%d playlists in the bucket are out of date until the next start", self.behind)
 
     def _all(self) -> list[_Copy]:
-        served = [*self._channel.variants, None] if self._channel.main else []
+        served = [*self._channel.view.playlists, None] if self._channel.view.main else []
         for variant in served:
             if variant not in self._copies:
                 folder = self._prefix if variant is None else f"{self._prefix}/{variant}"
                 self._copies[variant] = _Copy(variant, f"{folder}/playlist.m3u8")
         return list(self._copies.values())
 
-    def _wanted(self, copy: _Copy) -> Snapshot | None:
+    def _wanted(self, copy: _Copy) -> AnyVersion | None:
         """What the bucket ought to have; None of a variant that the present stream does not have."""
-        return self._channel.main if copy.variant is None else self._channel.media(copy.variant)
+        view = self._channel.view
+        return view.main if copy.variant is None else view.playlists.get(copy.variant)
 
     def _is_current(self, copy: _Copy) -> bool:
         wanted = self._wanted(copy)
@@ -145,7 +147,7 @@ class Mirror:
         if wanted is None:
             return self._is_current(self._copies[None])
         if isinstance(wanted.playlist, MultivariantPlaylist):
-            copies = (self._copies.get(variant) for variant in self._channel.variants)
+            copies = (self._copies.get(variant) for variant in self._channel.view.playlists)
             return all(copy and copy.stored for copy in copies)
         return True
 

@@ -24,8 +24,9 @@ from broadcaster.delivery.spool import Spool
 from broadcaster.delivery.transfer import Transfer
 from broadcaster.delivery.uploader import Uploader
 from broadcaster.events import Observer, SegmentDiscovered
+from broadcaster.feed import State
 from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
-from broadcaster.live import Channel, State
+from broadcaster.live import Channel
 
 logger = logging.getLogger(__name__)
 

@@ -16,19 +16,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.events import Event, Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
+from broadcaster.feed import AnyVersion, State, Version, View
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant
 from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live.attributes import attributed
 from broadcaster.live.outgrown import gone, room_for, why_outgrown
 from broadcaster.live.playlists import Playlists
-from broadcaster.live.snapshot import Snapshot, attributed
 from broadcaster.live.start_gate import StartGate
-from broadcaster.live.state import NEXT, Occasion, State
+from broadcaster.live.state import NEXT, Occasion
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ class Channel:
 
     ``target_duration`` (seconds) overrules the source's, as room for segments of varying length.
     ``catalog`` is told of everything before it can be seen; ``memory`` is what an earlier process told it.
-    ``state`` is what viewers see.
+    ``view`` is what viewers see, and ``show`` is called with each new one.
     """
 
     def __init__(  # noqa: PLR0913 - the seams to all its neighbours
@@ -56,12 +58,11 @@ class Channel:
         window: timedelta = timedelta(),
         catalog: Catalog | None = None,
         memory: ChannelMemory | None = None,
+        show: Callable[[View], None] = lambda _: None,
     ) -> None:
         self.clock = clock
-        self.state = State.OFFLINE
+        self.view = View()
         self.published = 0  # segments since the start
-        self.runs: tuple[str, ...] = ()  # ids of the latest, newest last: who stays was told an earlier one
-        self.main: Snapshot | None = None  # the multivariant playlist, or that of an only variant
         self._decided = State.OFFLINE
         self._observe = observe
         self._fixed_target_duration = target_duration
@@ -70,19 +71,16 @@ class Channel:
         self._described: tuple[Variant, ...] = ()  # what is told of the variants, and of their sound
         self._renditions: tuple[Rendition, ...] = ()
         self._playlists = Playlists(window_segments, window)
-        self._snapshots: dict[str, Snapshot] = {}
+        self._runs: tuple[str, ...] = ()
+        self._on_view = show
         self._gate = StartGate()
         if memory:
             self._restore(memory)
 
-    def media(self, variant: str) -> Snapshot | None:
-        """The media playlist of one variant."""
-        return self._snapshots.get(variant)
-
     @property
-    def variants(self) -> list[str]:
-        """The names of all variants served."""
-        return list(self._snapshots)
+    def state(self) -> State:
+        """What viewers see."""
+        return self.view.state
 
     @property
     def listed(self) -> int:
@@ -128,8 +126,8 @@ class Channel:
         if self._decided is State.LIVE:
             self._decide([self._list(segment, self.target_duration or segment.target_duration)])
             return
-        if self.state is not State.LIVE:
-            self.state = self._decided
+        if self.state not in (State.LIVE, self._decided):
+            self._see(replace(self.view, state=self._decided))
         self._gate.add(segment)
         self._go_live_if_due()
 
@@ -175,8 +173,8 @@ class Channel:
         self._decide(retired=self._playlists.end(), event=ended)
 
     def _list(self, segment: Segment, target_duration: int) -> Listing:
-        if segment.run.id not in self.runs:
-            self.runs = (*self.runs, segment.run.id)[-REMEMBERED_RUNS:]
+        if segment.run.id not in self._runs:
+            self._runs = (*self._runs, segment.run.id)[-REMEMBERED_RUNS:]
         listing = self._playlists.append(segment, target_duration)
         if listing.added[-1][1].gap and not segment.gap:
             fault = f"is longer than TARGETDURATION, {target_duration} s, can be"
@@ -193,34 +191,30 @@ class Channel:
         """Write down how the playlists are now; then show that, and tell of the event, which changes all."""
         current, now = self._playlists.current, self.clock()
         changed = set(current) if event else {listing.segment.variant for listing in listings}
-        snapshots = {
-            name: Snapshot(current[name].generator.playlist, now) for name in current if name in changed
-        }
-        is_known = listings and not event and changed <= self._snapshots.keys()
+        versions = {name: self._version(name, now) for name in current if name in changed}
+        is_known = listings and not event and changed <= self.view.playlists.keys()
         main = None if is_known or len(current) == 1 else self._multivariant(now)
-        show = partial(self._show, self._decided, snapshots, main, listings, event)
+        show = partial(self._show, self._decided, versions, main, self._runs, listings, event)
         if self._catalog:
             longest = self._playlists.longest + timedelta(seconds=self.target_duration or 0)
             self._catalog.listed(listings, retired, longest, then=show)
         else:
             show()
 
-    def _show(
+    def _show(  # noqa: PLR0913, PLR0917 - all that was decided together
         self,
         state: State,
-        snapshots: dict[str, Snapshot],
-        main: Snapshot | None,
+        versions: dict[str, Version[MediaPlaylist]],
+        main: AnyVersion | None,
+        runs: tuple[str, ...],
         listings: Sequence[Listing],
         event: Callable[[datetime], Event] | None,
     ) -> None:
-        """Put new versions in the place of the old ones, wake whoever waits for them, and tell of it."""
-        before = self._snapshots
-        self._snapshots = snapshots if event else before | snapshots
-        # Before anybody wakes up who asked under the main address.
-        self.main = main or (next(iter(self._snapshots.values())) if len(self._snapshots) == 1 else self.main)
-        self.state = State.STARTING if self._decided is State.STARTING else state
-        for name in snapshots.keys() & before.keys():
-            before[name].superseded.set()
+        """Put new versions in the place of the old ones, and tell of it."""
+        playlists = versions if event else {**self.view.playlists, **versions}
+        main = main or (next(iter(playlists.values())) if len(playlists) == 1 else self.view.main)
+        state = State.STARTING if self._decided is State.STARTING else state
+        self._see(View(state, self.target_duration, runs, playlists, main))
         now = self.clock()
         for listing in listings:
             self.published += 1
@@ -228,20 +222,29 @@ class Channel:
         if event:
             self._observe(event(now))
 
-    def _multivariant(self, now: datetime) -> Snapshot:
+    def _see(self, view: View) -> None:
+        self.view = view
+        self._on_view(view)
+
+    def _version(self, name: str, now: datetime) -> Version[MediaPlaylist]:
+        playlist = self._playlists.current[name].generator.playlist
+        return Version(playlist, now, playlist.target_duration)
+
+    def _multivariant(self, now: datetime) -> Version[MultivariantPlaylist]:
         current = self._playlists.current
         bandwidths = {name: one.peak_bandwidth for name, one in current.items()}
         independent = all(one.generator.independent_segments for one in current.values())
         variants, renditions = attributed(self._described, self._renditions, bandwidths)
-        return Snapshot(MultivariantPlaylist(variants, independent, renditions), now, self.target_duration)
+        playlist = MultivariantPlaylist(variants, independent, renditions)
+        return Version(playlist, now, self.target_duration or 1)
 
     def _restore(self, memory: ChannelMemory) -> None:
         self._described, self._renditions = tuple(memory.variants), tuple(memory.renditions)
-        self.runs = tuple(memory.runs)
+        self._runs = tuple(memory.runs)
         ended = self._playlists.restore(memory)
         if current := self._playlists.current:
-            self.state = self._decided = State.ENDED if ended else State.LIVE
+            self._decided = State.ENDED if ended else State.LIVE
             now = self.clock()
-            self._snapshots = {name: Snapshot(one.generator.playlist, now) for name, one in current.items()}
-            only = next(iter(self._snapshots.values()))
-            self.main = only if len(current) == 1 else self._multivariant(now)
+            versions = {name: self._version(name, now) for name in current}
+            main = next(iter(versions.values())) if len(current) == 1 else self._multivariant(now)
+            self.view = View(self._decided, self.target_duration, self._runs, versions, main)

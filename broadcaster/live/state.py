@@ -1,17 +1,10 @@
-"""Where the stream stands for viewers, and what moves it."""
+"""What moves the stream from state to state."""
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 
-
-class State(StrEnum):
-    """Where the stream stands, for viewers."""
-
-    OFFLINE = "offline"  # nothing has been served yet
-    STARTING = "starting"  # segments come, but not yet of all variants
-    LIVE = "live"
-    ENDED = "ended"
+from broadcaster.feed import State
 
 
 class Occasion(Enum):

@@ -19,13 +19,14 @@ from broadcaster.delivery.spool import Spool
 from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
+from broadcaster.feed import HealthReport, View
 from broadcaster.ingest import Source
 from broadcaster.live import Channel
 from broadcaster.owncast import OwncastStatus
 from broadcaster.owner import Owner, own_name
+from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.losses import Losses
 from broadcaster.storage import Bucket, ObjectStore
-from broadcaster.web import HealthReport, Signaling
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Components:
         self.catalog = catalog
         self.store = store
         self.losses = Losses()
-        self.signaling: Signaling | None = None
+        self.audience: AudienceProcess | None = None
         self.channel = Channel(
             settings.window_segments,
             now,
@@ -66,6 +67,7 @@ class Components:
             window=settings.window,
             catalog=catalog,
             memory=memory.channel,
+            show=self._show,
         )
         self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
         self.pipeline = Pipeline(
@@ -117,6 +119,16 @@ class Components:
 
     def health(self) -> HealthReport:
         """How the service is now."""
+        report, audience = self.health_of_ingest(), self.audience
+        if audience is None:
+            return report
+        reason = report.reason
+        if not audience.is_answering:
+            reason = reason or "viewers are not answered: the process that serves them is being replaced"
+        return replace(report, reason=reason, peers=audience.pong.peers, torrents=audience.pong.torrents)
+
+    def health_of_ingest(self) -> HealthReport:
+        """How it is, apart from the process that serves viewers."""
         reason = self.pipeline.trouble or self.losses.trouble
         if not self.is_alive():
             reason = "ingest is stuck"
@@ -126,11 +138,22 @@ class Components:
         if not warning and self.mirror and self.mirror.fault:
             warning = f"playlists cannot be written into the bucket: {self.mirror.fault}"
         warning = warning or self.owner.warning
-        report = HealthReport(self.channel.state, self.pipeline.backlog, reason, warning)
-        tracker = self.signaling
-        if tracker is None:
-            return report
-        return replace(report, peers=tracker.peers, torrents=tracker.torrents, signaling=True)
+        view = self.channel.view
+        return HealthReport(
+            view.state,
+            self.pipeline.backlog,
+            reason,
+            warning,
+            signaling=self._settings.has_own_tracker,
+            published=self.channel.published,
+            listed=self.channel.listed,
+            variants=tuple(view.playlists),
+            target_duration=view.target_duration,
+        )
+
+    def _show(self, view: View) -> None:
+        if self.audience:
+            self.audience.show(view)
 
 
 def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> Bucket:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from broadcaster.feed import State
 from broadcaster.figures import Figure
-from broadcaster.live import State
 from broadcaster.service.components import Components
 
 

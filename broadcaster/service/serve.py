@@ -5,34 +5,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from broadcaster.config import Settings
 from broadcaster.errors import StorageError
 from broadcaster.events import Event, Observer
+from broadcaster.feed import Setup
 from broadcaster.figures import Figures
+from broadcaster.logs import usual_form
 from broadcaster.metrics import Metrics, process_registry
 from broadcaster.notify import keep_watchdog_quiet, notify
+from broadcaster.operator import History, make_operator_app
+from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.components import Components, bucket_of, now, open_catalog
 from broadcaster.service.figures import figures_of
 from broadcaster.storage import ObjectStore, open_store
-from broadcaster.tracker import Limits, Tracker
-from broadcaster.web import (
-    Dashboard,
-    EventStream,
-    History,
-    PublicOptions,
-    Signaling,
-    listening,
-    make_operator_app,
-    make_public_app,
-    raise_file_limit,
-)
+from broadcaster.web import Dashboard, address_of, bound, listening, raise_file_limit
+from broadcaster.web.health import for_the_world
 
 logger = logging.getLogger(__name__)
 
@@ -43,45 +37,59 @@ async def serve(
     settings: Settings,
     stop: asyncio.Event | None = None,
     *,
+    log_form: str | None = None,
     on_ready: Callable[[str, str], None] = lambda *_: None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> None:
     """Run the service until ``stop``; then finish the uploads, within the time that is set for it.
 
-    ``on_ready`` is told the public and the operator's address once they are served, ``on_event`` whatever
-    happens. Raises ConfigError when an address cannot be had or the state folder cannot be written,
-    JournalError for its journal.
+    ``log_form`` is how the log is written (``broadcaster.logs``). ``on_ready`` is told the public and the
+    operator's address once they are served, ``on_event`` whatever happens. Raises ConfigError when an address
+    cannot be had or the state folder cannot be written, JournalError for its journal.
     """
     registry = process_registry()
-    metrics, event_stream = Metrics(registry), EventStream(settings.max_waiters)
     history = History(registry, now)
-    observers: list[Observer] = [metrics, event_stream, history, on_event]
+    dashboard = Dashboard(
+        settings.dashboard_dir.absolute(),
+        settings.viewer_dir.absolute() / "vendor",
+        history.since,
+        settings.egress_price,
+    )
+    observers: list[Observer] = [Metrics(registry), history, on_event]
 
     def observe(event: Event) -> None:
         for observer in observers:
             observer(event)
 
-    with open_catalog(settings) as catalog:
+    with open_catalog(settings) as catalog, _public_sockets(settings) as sockets:
         async with open_store(bucket_of(settings)) as store:
             components = Components(settings, catalog, store, observe)
-            observers.append(components.losses)
-            registry.register(Figures(partial(figures_of, components)))
+            audience = components.audience = AudienceProcess(
+                _setup(settings, dashboard, log_form or usual_form()),
+                sockets,
+                components.channel.view,
+                for_the_world(components.health_of_ingest),
+                history.since if settings.public_dashboard else None,
+            )
+            observers[:0] = [audience, components.losses]
+            registry.register(Figures(partial(figures_of, components), audience.figures))
             if components.mirror:
                 observers.append(components.mirror)
             async with (
                 catalog,
-                _listeners(settings, components, event_stream, history, registry) as addresses,
+                _operator(settings, components, dashboard, registry) as admin_address,
                 asyncio.TaskGroup() as group,
             ):
                 helpers = _start_helpers(group, components, history, settings.prefix)
+                helpers.append(group.create_task(audience.run(), name="audience"))
                 # What is there now stays, 100,000 objects of the S3 client above all: to look through them
                 # again and again would hold everything up for 50 ms each time.
                 gc.collect()
                 gc.freeze()
-                logger.info("following %s, serving %s", settings.hls_dir, addresses[0])
-                logger.info("dashboard at %s/dashboard, metrics at %s/metrics", addresses[1], addresses[1])
-                notify("READY=1")
-                on_ready(*addresses)
+                logger.info("following %s", settings.hls_dir)
+                logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
+                told = partial(on_ready, address_of(sockets), admin_address)
+                helpers.append(group.create_task(_announce(audience, told), name="announcement"))
                 await components.pipeline.run(
                     components.source.run,
                     stop or asyncio.Event(),
@@ -112,56 +120,54 @@ def _start_helpers(
 
 
 @asynccontextmanager
-async def _listeners(
-    settings: Settings,
-    components: Components,
-    event_stream: EventStream,
-    history: History,
-    registry: CollectorRegistry,
-) -> AsyncIterator[tuple[str, str]]:
-    """Serve while inside; yields the public and the operator's address."""
-    dashboard = Dashboard(
-        settings.dashboard_dir, settings.viewer_dir / "vendor", history, settings.egress_price
-    )
+async def _operator(
+    settings: Settings, components: Components, dashboard: Dashboard, registry: CollectorRegistry
+) -> AsyncIterator[str]:
+    """Serve the operator while inside; yields the address."""
     ask_owncast = components.owncast.ask if components.owncast else None
-    operator = make_operator_app(components.channel, components.health, registry, dashboard, ask_owncast)
-    options = _public_options(settings, components, dashboard)
-    public = make_public_app(components.channel, components.health, event_stream, registry, options)
-    async with (
-        _listening(operator, settings.admin_host, settings.admin_port, "ADMIN_") as admin_address,
-        _listening(public, settings.host, settings.port) as address,
-    ):
-        yield address, admin_address
-
-
-@asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int, kind: str = "") -> AsyncIterator[str]:
-    names = f"BROADCASTER_{kind}HOST, BROADCASTER_{kind}PORT"
-    async with listening(app, host, port, names) as address:
+    app = make_operator_app(components.health, registry, dashboard, ask_owncast)
+    names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
+    async with listening(app, settings.admin_host, settings.admin_port, names) as address:
         yield address
 
 
-def _public_options(settings: Settings, components: Components, dashboard: Dashboard) -> PublicOptions:
-    connections = raise_file_limit(settings.max_connections)
-    if connections < settings.max_connections:
-        logger.warning("the limit of open files leaves room for %d connections", connections)
-    if settings.has_own_tracker:  # its sockets leave half of the places to everybody else
-        components.signaling = Signaling(
-            components.channel, Tracker(Limits(connections=max(1, connections // 2)))
-        )
-    return PublicOptions(
-        settings.viewer_dir,
+@contextmanager
+def _public_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Where viewers connect; whoever serves them comes and goes, these stay."""
+    sockets = bound(settings.host, settings.port, "BROADCASTER_HOST, BROADCASTER_PORT")
+    try:
+        yield sockets
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
+    places = raise_file_limit(settings.max_connections)
+    if places < settings.max_connections:
+        logger.warning("the limit of open files leaves room for %d connections", places)
+    shown = (dashboard.folder, dashboard.vendor, dashboard.egress_price)
+    return Setup(
+        settings.viewer_dir.absolute(),
         page={
             "eventsUrl": "/live/events",
             "beaconUrl": "/live/beacon",
             "mode": settings.viewer_mode,
             "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
         },
-        max_waiters=settings.max_waiters,
-        max_connections=connections,
-        signaling=components.signaling,
-        dashboard=dashboard if settings.public_dashboard else None,
+        waiters=settings.max_waiters,
+        places=places,
+        tracker=settings.has_own_tracker,
+        dashboard=shown if settings.public_dashboard else None,
+        log=(settings.log_level, log_form),
     )
+
+
+async def _announce(audience: AudienceProcess, on_ready: Callable[[], None]) -> None:
+    """Say so once viewers are served; nothing else waits for that."""
+    await audience.ready.wait()
+    notify("READY=1")
+    on_ready()
 
 
 async def _probe(store: ObjectStore, prefix: str) -> None:

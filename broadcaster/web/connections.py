@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from aiohttp import web
@@ -75,11 +76,12 @@ class Connections:
             connection.unfinished_since, connection.upgraded = None, True
 
     async def serve(
-        self, make_handler: Callable[[], web.RequestHandler], host: str, port: int
+        self, make_handler: Callable[[], web.RequestHandler], listening: socket.socket
     ) -> asyncio.Server:
-        """Listen; raises OSError."""
+        """Accept what comes on a socket that listens."""
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: _Connection(self, make_handler), host, port, backlog=BACKLOG)
+        make = partial(_Connection, self, make_handler)
+        return await loop.create_server(make, sock=listening, backlog=BACKLOG)
 
     async def sweep(self) -> None:
         """End what takes too long, until cancelled."""

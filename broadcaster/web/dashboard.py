@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
-from broadcaster.web.health import CHANNEL, HEALTH
-from broadcaster.web.history import STEP, History
+from broadcaster.feed import Row
+from broadcaster.web.health import HEALTH
 
+STEP = 5.0  # seconds from one row to the next
+ROWS = 720  # an hour
 # Dollars; egress is free (developers.cloudflare.com/r2/pricing).
 R2_PRICES = {"storagePerGbMonth": 0.015, "classAPerMillion": 4.5, "classBPerMillion": 0.36}
 
@@ -18,13 +21,14 @@ R2_PRICES = {"storagePerGbMonth": 0.015, "classAPerMillion": 4.5, "classBPerMill
 class Dashboard:
     """What the dashboard is made of.
 
-    ``folder`` has its page, ``vendor`` what npm brought; ``egress_price`` is
+    ``folder`` has its page, ``vendor`` what npm brought; ``rows`` are those newer than a time in
+    milliseconds since the epoch; ``egress_price`` is
     what a gigabyte would cost, in dollars, if the server itself sent it.
     """
 
     folder: Path
     vendor: Path
-    history: History
+    rows: Callable[[float], list[Row]]
     egress_price: float
 
 
@@ -32,7 +36,7 @@ DASHBOARD = web.AppKey("DASHBOARD", Dashboard)
 
 
 def add_dashboard(app: web.Application, dashboard: Dashboard) -> None:
-    """Serve it at ``/dashboard``; of an application that has a channel and its health."""
+    """Serve it at ``/dashboard``; of an application that has a health report."""
     app[DASHBOARD] = dashboard
     app.router.add_get("/dashboard", _redirect, name="dashboard")
     app.router.add_get("/dashboard/", _page, name="dashboard_page")
@@ -52,18 +56,18 @@ async def _page(request: web.Request) -> web.FileResponse:
 
 async def _data(request: web.Request) -> web.Response:
     """Rows that are newer than ``since`` (milliseconds since the epoch), and how everything stands now."""
-    dashboard, channel = request.app[DASHBOARD], request.app[CHANNEL]
+    dashboard, report = request.app[DASHBOARD], request.app[HEALTH]()
     try:
         since = float(request.query.get("since", "0"))
     except ValueError:
         return web.Response(status=400, text="since has to be a number of milliseconds.\n")
     body = {
         "step": STEP,
-        "rows": dashboard.history.since(since),
-        "health": asdict(request.app[HEALTH]()),
-        "variants": channel.variants,
-        "targetDuration": channel.target_duration,
-        "listed": channel.listed,
+        "rows": dashboard.rows(since),
+        "health": asdict(report),
+        "variants": report.variants,
+        "targetDuration": report.target_duration,
+        "listed": report.listed,
         "prices": {**R2_PRICES, "compareEgressPerGb": dashboard.egress_price},
     }
     return web.json_response(body, headers={hdrs.CACHE_CONTROL: "no-store"})

@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aiohttp import web
 
-from broadcaster.live import Channel
-
-
-@dataclass(frozen=True, slots=True)
-class HealthReport:
-    """How the service is. ``reason`` is why a stream that is on does not get through.
-
-    ``warning`` is what viewers do not suffer from yet. ``signaling`` is whether the tracker is on,
-    ``torrents`` its swarms.
-    """
-
-    stream: str
-    backlog: int
-    reason: str | None
-    warning: str | None = None
-    peers: int = 0
-    torrents: int = 0
-    signaling: bool = False
-
+from broadcaster.feed import HealthReport
 
 Health = Callable[[], HealthReport]
 
 NOT_TOLD = "/health on the operator's listener says why"
 
-CHANNEL = web.AppKey("CHANNEL", Channel)
-HEALTH: web.AppKey[Health] = web.AppKey("HEALTH")
+HEALTH: web.AppKey[Callable[[], HealthReport]] = web.AppKey("HEALTH")
 
 
 def for_the_world(report: Health) -> Health:
@@ -47,14 +28,14 @@ def for_the_world(report: Health) -> Health:
 
 async def health(request: web.Request) -> web.Response:
     """200 while ingest and storage work or no stream is on, 503 when one is on and does not get through."""
-    channel, report = request.app[CHANNEL], request.app[HEALTH]()
+    report = request.app[HEALTH]()
     body = {
         "status": "failing" if report.reason else "ok",
         "stream": report.stream,
         "reason": report.reason,
         "warning": report.warning,
-        "chunks": channel.published,
-        "manifestChunks": channel.listed,
+        "chunks": report.published,
+        "manifestChunks": report.listed,
         "backlog": report.backlog,
         "peers": report.peers,
         "torrents": report.torrents,

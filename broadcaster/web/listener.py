@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from broadcaster.errors import ConfigError
-from broadcaster.web.connections import CONNECTIONS
+from broadcaster.web.connections import BACKLOG, CONNECTIONS
 
 # cloudflared keeps idle connections for 90 s; the side that closes first must not be ours.
 KEEPALIVE_TIMEOUT = 120.0  # seconds
@@ -40,12 +41,44 @@ logger = logging.getLogger(__name__)
 logger.addFilter(_OurFaults())
 
 
+def bound(host: str, port: int, settings: str) -> list[socket.socket]:
+    """Sockets that listen on an address; who connects waits until somebody serves them.
+
+    Raises ConfigError, which names the ``settings`` of the address, when it cannot be had.
+    """
+    with ExitStack() as stack:
+        found: list[socket.socket] = []
+        try:
+            kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
+            for family, _, _, _, address in socket.getaddrinfo(host or None, port, type=kind, flags=flags):
+                one = stack.enter_context(socket.create_server(address[:2], family=family, backlog=BACKLOG))
+                found.append(one)
+        except OSError as error:
+            raise ConfigError(f"{settings}: {host}:{port} cannot be had: {error.strerror}") from None
+        stack.pop_all()
+        return found
+
+
+def address_of(listening: Sequence[socket.socket]) -> str:
+    """Where it is served."""
+    name, number = listening[0].getsockname()[:2]
+    return f"http://{name}:{number}"
+
+
 @asynccontextmanager
 async def listening(app: web.Application, host: str, port: int, settings: str) -> AsyncIterator[str]:
     """Serve while inside; yields the address.
 
     Raises ConfigError, which names the ``settings`` of the address, when it cannot be had.
     """
+    sockets = bound(host, port, settings)
+    async with serving(app, sockets):
+        yield address_of(sockets)
+
+
+@asynccontextmanager
+async def serving(app: web.Application, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
+    """Serve on sockets that listen, while inside; closes them."""
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -63,17 +96,14 @@ async def listening(app: web.Application, host: str, port: int, settings: str) -
         connections, handlers = app[CONNECTIONS], runner.server
         if handlers is None:
             raise RuntimeError("the runner is not set up")
-        try:
-            server = await connections.serve(handlers, host, port)
-        except OSError as error:
-            raise ConfigError(f"{settings}: {host}:{port} cannot be had: {error.strerror}") from None
+        servers = [await connections.serve(handlers, one) for one in sockets]
         try:
             async with asyncio.TaskGroup() as group:
                 sweeping = group.create_task(connections.sweep(), name="slow connections")
-                name, number = server.sockets[0].getsockname()[:2]
-                yield f"http://{name}:{number}"
+                yield
                 sweeping.cancel()
         finally:
-            server.close()
+            for server in servers:
+                server.close()
     finally:
         await runner.cleanup()

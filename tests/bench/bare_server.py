@@ -21,6 +21,7 @@ from broadcaster.demo.children import poll
 from broadcaster.web import raise_file_limit
 from tests.bench.playlist_server import full_channel
 from tests.bench.wake_up_server import QUIET, numbers
+from tests.support.shown import Shown
 
 PATH = "/live/playlist.m3u8"
 HEADERS = {"Content-Type": "application/vnd.apple.mpegurl", "Cache-Control": "public, max-age=2"}
@@ -51,10 +52,10 @@ async def serve_file(port: int, file: str) -> None:
 async def serve_waiting(port: int, places: str) -> None:
     """The same bytes for all who wait, at once; says the time (monotonic) of each wake-up."""
     raise_file_limit(int(places) + 100)
-    channel = full_channel()
-    if channel.main is None:
+    main = Shown(full_channel().view).main
+    if main is None:
         raise RuntimeError("the channel did not go live")
-    body, waiting, published = channel.main.full.gzipped, 0, asyncio.Event()
+    body, waiting, published = main.full.gzipped, 0, asyncio.Event()
 
     async def answer(_: web.Request) -> web.Response:
         nonlocal waiting

@@ -9,9 +9,11 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from broadcaster.audience.snapshot import Snapshot
+from broadcaster.feed import Version
 from broadcaster.hls import MediaPlaylist
-from broadcaster.live.snapshot import Snapshot
 from tests.bench.report import Figure, progress
+from tests.support.shown import Shown
 from tests.support.site_server import SECONDS, LongChannel
 
 HOURS = 4
@@ -22,7 +24,7 @@ FULL_TIMES = 20
 def measure() -> list[Figure]:
     """In this process, without HTTP."""
     progress(f"delta: {HOURS} hours of {SECONDS}-second segments")
-    main = LongChannel(HOURS * 3600 // SECONDS).channel.main
+    main = Shown(LongChannel(HOURS * 3600 // SECONDS).channel.view).main
     if main is None or not isinstance(main.playlist, MediaPlaylist) or not main.playlist.skippable:
         raise RuntimeError("there is no playlist that has delta updates")
     full, delta = main.full, main.delta
@@ -60,4 +62,5 @@ def measure() -> list[Figure]:
 def _fresh(playlist: MediaPlaylist) -> Snapshot:
     """The same playlist, as if nothing of it had been rendered before."""
     segments = tuple(replace(segment) for segment in playlist.segments)
-    return Snapshot(replace(playlist, segments=segments), datetime.now(UTC))
+    fresh = replace(playlist, segments=segments)
+    return Snapshot(Version(fresh, datetime.now(UTC), playlist.target_duration))

@@ -5,11 +5,12 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
+from broadcaster.audience.app import Audience
+from broadcaster.feed import Setup, View, change
 from broadcaster.live import Channel
-from broadcaster.web import EventStream, HealthReport, PublicOptions, listening, make_public_app
+from broadcaster.web import listening
 from tests.support.fakes import stored_segment
+from tests.support.shown import Shown
 
 
 def full_channel() -> Channel:
@@ -27,16 +28,16 @@ def full_channel() -> Channel:
 
 async def serve(channel: Channel, port: int) -> None:
     """Serve until killed."""
-    health = HealthReport("live", 0, None)
-    options = PublicOptions(Path("none"))
-    app = make_public_app(channel, lambda: health, EventStream(0), CollectorRegistry(), options)
-    async with listening(app, "127.0.0.1", port, "the bench"):
+    audience = Audience(Setup(Path("none")))
+    audience.take(change(View(), channel.view))
+    async with listening(audience.app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
     full = full_channel()
-    if full.main is None:
+    main = Shown(full.view).main
+    if main is None:
         raise RuntimeError("the channel did not go live")
-    Path(sys.argv[2]).write_bytes(full.main.full.body)
+    Path(sys.argv[2]).write_bytes(main.full.body)
     asyncio.run(serve(full, int(sys.argv[1])))

@@ -4,32 +4,19 @@ import asyncio
 import sys
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
+from broadcaster.audience.app import Audience
+from broadcaster.feed import Setup, View, change
 from broadcaster.tracker import Limits, Tracker
-from broadcaster.web import (
-    EventStream,
-    HealthReport,
-    PublicOptions,
-    Signaling,
-    listening,
-    make_public_app,
-    raise_file_limit,
-)
+from broadcaster.web import listening, raise_file_limit
 from tests.bench.playlist_server import full_channel
 
 
 async def main(port: int, places: int) -> None:
     """Serve until killed."""
-    channel = full_channel()
-    health = HealthReport("live", 0, None)
-    options = PublicOptions(
-        Path("none"),
-        max_connections=raise_file_limit(places + 100),
-        signaling=Signaling(channel, Tracker(Limits(connections=places))),
-    )
-    app = make_public_app(channel, lambda: health, EventStream(0), CollectorRegistry(), options)
-    async with listening(app, "127.0.0.1", port, "the bench"):
+    setup = Setup(Path("none"), places=raise_file_limit(places + 100), tracker=True)
+    audience = Audience(setup, tracker=Tracker(Limits(connections=places)))
+    audience.take(change(View(), full_channel().view))
+    async with listening(audience.app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()
 
 

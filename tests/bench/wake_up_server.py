@@ -8,18 +8,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
+from broadcaster.audience.app import Audience
 from broadcaster.demo.children import poll
+from broadcaster.feed import Setup, View, change
 from broadcaster.live import Channel
-from broadcaster.web import (
-    EventStream,
-    HealthReport,
-    PublicOptions,
-    listening,
-    make_public_app,
-    raise_file_limit,
-)
+from broadcaster.web import listening, raise_file_limit
 from tests.support.fakes import stored_segment
 
 SECONDS = 6
@@ -30,8 +23,9 @@ QUIET = 0.3  # seconds from the last request that waits to the publication
 class Show:
     """A channel of one variant with a full window."""
 
-    def __init__(self) -> None:
-        self.channel = Channel(10, lambda: datetime.now(UTC), lambda _: None)
+    def __init__(self, setup: Setup) -> None:
+        self.audience = Audience(setup)
+        self.channel = Channel(10, lambda: datetime.now(UTC), lambda _: None, show=self._show)
         self._number = 0
         for number in range(20):
             self.publish()
@@ -46,10 +40,12 @@ class Show:
             stored_segment(url, seconds=SECONDS, target_duration=SECONDS, time=time, size=500_000)
         )
 
+    def _show(self, view: View) -> None:
+        self.audience.take(change(self.audience.stream.view, view))
 
-async def waiting(registry: CollectorRegistry, wanted: int) -> bool:
-    """Whether so many requests wait."""
-    return (registry.get_sample_value("broadcaster_waiters") or 0) >= wanted
+    async def wait(self, wanted: int) -> bool:
+        """Whether so many requests wait."""
+        return any(one.name == "waiters" and one.value == wanted for one in self.audience.figures())
 
 
 async def numbers() -> AsyncIterator[int]:
@@ -62,12 +58,10 @@ async def numbers() -> AsyncIterator[int]:
 
 async def main(port: int, places: int) -> None:
     """Serve until the standard input ends; says the time (monotonic) of each publication."""
-    show, registry, health = Show(), CollectorRegistry(), HealthReport("live", 0, None)
-    options = PublicOptions(Path("none"), max_waiters=places, max_connections=raise_file_limit(places + 100))
-    app = make_public_app(show.channel, lambda: health, EventStream(0), registry, options)
-    async with listening(app, "127.0.0.1", port, "the bench"):
+    show = Show(Setup(Path("none"), waiters=places, places=raise_file_limit(places + 100)))
+    async with listening(show.audience.app, "127.0.0.1", port, "the bench"):
         async for wanted in numbers():
-            await poll(partial(waiting, registry, wanted))
+            await poll(partial(show.wait, wanted))
             await asyncio.sleep(QUIET)
             published = time.monotonic()
             show.publish()

@@ -11,20 +11,12 @@ import yaml
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from broadcaster.audience.app import Audience
 from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
-from broadcaster.live import Channel
+from broadcaster.feed import HealthReport, Setup
+from broadcaster.operator import History, make_operator_app
 from broadcaster.storage import CONTENT_TYPES
-from broadcaster.tracker import Tracker
-from broadcaster.web import (
-    Dashboard,
-    EventStream,
-    HealthReport,
-    History,
-    PublicOptions,
-    Signaling,
-    make_operator_app,
-    make_public_app,
-)
+from broadcaster.web import Dashboard
 from broadcaster.web.listener import KEEPALIVE_TIMEOUT
 
 EXAMPLE = Path(__file__).parents[2] / "cloudflared.yml.example"
@@ -39,22 +31,13 @@ def now() -> datetime:
 
 def public_app() -> web.Application:
     """What viewers get, with everything switched on that may be public."""
-    channel = Channel(6, now, lambda _: None)
-    signaling = Signaling(channel, Tracker())
-    return make_public_app(
-        channel,
-        lambda: HealthReport("offline", 0, None),
-        EventStream(10),
-        CollectorRegistry(),
-        PublicOptions(VIEWER_DIR, signaling=signaling),
-    )
+    return Audience(Setup(VIEWER_DIR, tracker=True)).app
 
 
 def operator_app() -> web.Application:
     registry = CollectorRegistry()
-    dashboard = Dashboard(DASHBOARD_DIR, VIEWER_DIR / "vendor", History(registry, now), 0.09)
-    channel = Channel(6, now, lambda _: None)
-    return make_operator_app(channel, lambda: HealthReport("offline", 0, None), registry, dashboard)
+    dashboard = Dashboard(DASHBOARD_DIR, VIEWER_DIR / "vendor", History(registry, now).since, 0.09)
+    return make_operator_app(lambda: HealthReport("offline", 0, None), registry, dashboard)
 
 
 def paths(app: web.Application) -> Iterator[str]:

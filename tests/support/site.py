@@ -8,20 +8,17 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from prometheus_client import CollectorRegistry, generate_latest
 
+from broadcaster.audience.app import Audience
 from broadcaster.events import Event
+from broadcaster.feed import HealthReport, Ping, Setup, View, change
+from broadcaster.figures import Figures
 from broadcaster.hls import Variant
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from broadcaster.metrics import Metrics
+from broadcaster.operator import make_operator_app
+from broadcaster.service.audience import message_of
 from broadcaster.tracker import Tracker
-from broadcaster.web import (
-    EventStream,
-    HealthReport,
-    PublicOptions,
-    Signaling,
-    make_operator_app,
-    make_public_app,
-)
 from tests.support.fakes import START, stored_segment
 
 MEDIA = "/live/0/playlist.m3u8"
@@ -41,23 +38,38 @@ class Site:
     ) -> None:
         self.now: datetime = START
         self.registry = CollectorRegistry()
-        self.event_stream = EventStream(max_waiters)
         self._metrics = Metrics(self.registry)
-        self.channel = Channel(6, lambda: self.now, self._observe, window=window)
-        self.report = HealthReport("offline", 0, None)
-        self._count = 0
         viewer = folder / "viewer"
         viewer.mkdir()
         (viewer / "index.html").write_text("<!doctype html><title>live</title>")
         (viewer / "main.js").write_text("export {};")
         (folder / "secret.txt").write_text("secret")
-        signaling = Signaling(self.channel, tracker) if tracker else None
         page = {"eventsUrl": "/live/events", "title": "Live"}
-        options = PublicOptions(viewer, page, max_waiters, signaling=signaling)
-        self.app = make_public_app(
-            self.channel, lambda: self.report, self.event_stream, self.registry, options
+        setup = Setup(viewer, page, max_waiters, tracker=tracker is not None)
+        self.audience = Audience(setup, lambda: self.now, tracker)
+        self.channel = Channel(6, lambda: self.now, self._observe, window=window, show=self._show)
+        self._count = 0
+        self.app = self.audience.app
+        self.registry.register(Figures(self.audience.figures))
+        self._report = HealthReport("offline", 0, None)
+        self.operator_app = make_operator_app(self.reported, self.registry)
+
+    def report(self, report: HealthReport) -> None:
+        """How ingest is from now on."""
+        self._report = report
+        self.audience.take(Ping(self.reported()))
+
+    def reported(self) -> HealthReport:
+        """How ingest is, with what it lists."""
+        view = self.channel.view
+        names, target_duration = tuple(view.playlists), view.target_duration
+        return replace(
+            self._report,
+            published=self.channel.published,
+            listed=self.channel.listed,
+            variants=names,
+            target_duration=target_duration,
         )
-        self.operator_app = make_operator_app(self.channel, lambda: self.report, self.registry)
 
     def go_live(self, *names: str) -> None:
         self.channel.list_variants(
@@ -78,6 +90,10 @@ class Site:
     def metrics(self) -> str:
         return generate_latest(self.registry).decode()
 
+    def _show(self, view: View) -> None:
+        self.audience.take(change(self.audience.stream.view, view))
+
     def _observe(self, event: Event) -> None:
         self._metrics(event)
-        self.event_stream(event)
+        if message := message_of(event):
+            self.audience.take(message)

@@ -6,20 +6,17 @@ A process of its own, for tests and benches that need its memory and its core to
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from broadcaster.audience.app import Audience
+from broadcaster.feed import Setup, View, change
+from broadcaster.figures import Figures
 from broadcaster.live import Channel
 from broadcaster.metrics import process_registry
-from broadcaster.web import (
-    EventStream,
-    HealthReport,
-    PublicOptions,
-    listening,
-    make_operator_app,
-    make_public_app,
-    raise_file_limit,
-)
+from broadcaster.operator import make_operator_app
+from broadcaster.web import listening, raise_file_limit
 from tests.support.fakes import stored_segment
 
 HOST = "127.0.0.1"
@@ -30,9 +27,9 @@ RUN = "20260101T000000Z-0-abcdef"
 class LongChannel:
     """A channel of one variant that lists so many segments."""
 
-    def __init__(self, segments: int) -> None:
+    def __init__(self, segments: int, show: Callable[[View], None] = lambda _: None) -> None:
         window = timedelta(seconds=SECONDS * segments)
-        self.channel = Channel(10, lambda: datetime.now(UTC), lambda _: None, window=window)
+        self.channel = Channel(10, lambda: datetime.now(UTC), lambda _: None, window=window, show=show)
         self._start = datetime.now(UTC) - window
         self._number = 0
         for number in range(segments):
@@ -51,11 +48,11 @@ class LongChannel:
 
 async def main(port: int, admin_port: int, segments: int, places: int) -> None:
     """Serve ``places`` connections until killed."""
-    registry, long = process_registry(), LongChannel(segments)
-    options = PublicOptions(Path("none"), max_connections=raise_file_limit(places))
-    health = HealthReport("live", 0, None)
-    public = make_public_app(long.channel, lambda: health, EventStream(0), registry, options)
-    operator = make_operator_app(long.channel, lambda: health, registry)
+    registry = process_registry()
+    audience = Audience(Setup(Path("none"), places=raise_file_limit(places)))
+    long = LongChannel(segments, lambda view: audience.take(change(audience.stream.view, view)))
+    registry.register(Figures(audience.figures))
+    public, operator = audience.app, make_operator_app(lambda: audience.report, registry)
     async with listening(public, HOST, port, "port"), listening(operator, HOST, admin_port, "admin port"):
         print(json.dumps({"segments": segments}), flush=True)
         while True:

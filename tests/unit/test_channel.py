@@ -6,12 +6,14 @@ from datetime import timedelta
 import pytest
 
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.feed import State
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
-from broadcaster.live import Channel, State
+from broadcaster.live import Channel
 from broadcaster.live.outgrown import LONGEST_ROOM, ROOM
 from tests.support.fakes import START, stored_segment
 from tests.support.rules import violations
+from tests.support.shown import Shown
 
 
 class Stage:
@@ -20,7 +22,10 @@ class Stage:
     def __init__(self, target_duration: int | None = None) -> None:
         self.now = START
         self.events: list[Event] = []
-        self.channel = Channel(6, lambda: self.now, self.events.append, target_duration)
+        self.shown = Shown()
+        self.channel = Channel(
+            6, lambda: self.now, self.events.append, target_duration, show=self.shown.follow
+        )
         self.previous: dict[str, MediaPlaylist] = {}
 
     def publish(
@@ -40,7 +45,7 @@ class Stage:
         self.channel.expect(variant)
         self.channel.publish(segment)
         for name in ("0", "1"):
-            if self.channel.media(name):
+            if self.shown.media(name):
                 playlist = self.media(name)
                 assert not violations(self.previous.get(name), playlist)
                 self.previous[name] = playlist
@@ -51,7 +56,7 @@ class Stage:
         self.channel.list_variants(VariantsListed(variants, frozenset(names if present is None else present)))
 
     def media(self, variant: str) -> MediaPlaylist:
-        version = self.channel.media(variant)
+        version = self.shown.media(variant)
         assert version
         assert gzip.decompress(version.full.gzipped) == version.full.body
         playlist = parse(version.full.body.decode())
@@ -59,7 +64,7 @@ class Stage:
         return playlist
 
     def main(self) -> MediaPlaylist | MultivariantPlaylist | None:
-        return parse(self.channel.main.full.body.decode()) if self.channel.main else None
+        return parse(self.shown.main.full.body.decode()) if self.shown.main else None
 
 
 def test_nothing_is_served_until_all_variants_are_known() -> None:
@@ -141,7 +146,7 @@ def test_one_variant_is_served_as_its_media_playlist() -> None:
     stage.describe("0")
     for number in range(3):
         stage.publish("0", number)
-        assert stage.channel.main is stage.channel.media("0")
+        assert stage.shown.main is stage.shown.media("0")
     assert len(stage.media("0").segments) == 3
 
 
@@ -239,7 +244,7 @@ def test_a_variant_that_is_no_longer_made_does_not_stay() -> None:
     assert stage.media("1").ended
     for now in (1000.0, 1003.0):
         stage.channel.tick(now)
-    assert stage.channel.media("1") is None
+    assert stage.shown.media("1") is None
     assert isinstance(stage.main(), MediaPlaylist)
     assert [segment.discontinuity for segment in stage.media("0").segments] == [True]
 
@@ -259,7 +264,7 @@ def test_a_variant_that_stands_still_does_not_stay() -> None:
     stage.publish("2", 12)
     for now in (1000.0, 1003.0):
         stage.channel.tick(now)
-    assert sorted(stage.channel.variants) == ["0", "2"]
+    assert sorted(stage.channel.view.playlists) == ["0", "2"]
 
 
 def test_a_variant_that_stands_still_after_the_clock_was_set_back() -> None:
@@ -287,7 +292,7 @@ def test_a_longer_level_and_another_variant_at_once(variants: str) -> None:
     for moment in (1000.0, 1003.0):
         stage.channel.tick(moment)
     assert not [event for event in stage.events if isinstance(event, SegmentLost)]
-    assert sorted(stage.channel.variants) == sorted(now)
+    assert sorted(stage.channel.view.playlists) == sorted(now)
     assert stage.channel.target_duration == 5
 
 
@@ -454,9 +459,9 @@ def test_each_version_has_its_own_validator() -> None:
     stage = Stage()
     stage.describe("0")
     stage.publish("0", 0)
-    first = stage.channel.main
+    first = stage.shown.main
     stage.publish("0", 1)
-    second = stage.channel.main
+    second = stage.shown.main
     assert first
     assert second
     assert first.full.etag != second.full.etag
@@ -465,14 +470,14 @@ def test_each_version_has_its_own_validator() -> None:
 def test_runs() -> None:
     """The latest encoder runs are known in their order, once they are listed; not more than matter."""
     stage = Stage()
-    assert list(stage.channel.runs) == []
+    assert list(stage.channel.view.runs) == []
     stage.publish("0", 0)
-    assert list(stage.channel.runs) == []
+    assert list(stage.channel.view.runs) == []
     stage.describe("0")
-    assert list(stage.channel.runs) == ["r0"]
+    assert list(stage.channel.view.runs) == ["r0"]
     for run in range(1, 20):
         stage.publish("0", run, run=run)
-    assert list(stage.channel.runs) == [f"r{run}" for run in range(4, 20)]
+    assert list(stage.channel.view.runs) == [f"r{run}" for run in range(4, 20)]
 
 
 def test_sound_with_a_playlist_of_its_own() -> None:
@@ -500,9 +505,9 @@ def test_what_is_told_of_variants_is_no_news_of_their_playlists() -> None:
     stage.describe("0", "1")
     stage.publish("0", 0)
     stage.publish("1", 0)
-    before, main = stage.channel.media("0"), stage.channel.main
+    before, main = stage.shown.media("0"), stage.shown.main
     stage.describe("1", "0")
-    assert stage.channel.media("0") is before
+    assert stage.shown.media("0") is before
     assert before
     assert not before.superseded.is_set()
-    assert stage.channel.main is not main
+    assert stage.shown.main is not main

@@ -5,20 +5,14 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
+from broadcaster.audience.app import Audience
 from broadcaster.events import SegmentUploaded
-from broadcaster.web import (
-    Dashboard,
-    EventStream,
-    HealthReport,
-    History,
-    PublicOptions,
-    make_operator_app,
-    make_public_app,
-)
-from broadcaster.web.history import ROWS
+from broadcaster.feed import HealthReport, Ping, Setup
+from broadcaster.operator import History, make_operator_app
+from broadcaster.web.dashboard import ROWS, Dashboard
+from broadcaster.web.health import for_the_world
 from tests.support.site import Site
 
 
@@ -32,10 +26,9 @@ class Desk:
         page.mkdir()
         (page / "index.html").write_text("<title>dashboard</title>")
         self.app: web.Application = make_operator_app(
-            self.site.channel,
-            lambda: self.site.report,
+            self.site.reported,
             self.site.registry,
-            Dashboard(page, folder / "vendor", self.history, 0.09),
+            Dashboard(page, folder / "vendor", self.history.since, 0.09),
         )
 
     def look(self, later: float = 5) -> None:
@@ -85,13 +78,10 @@ async def test_it_is_the_operators_alone(desk: Desk, aiohttp_client: AiohttpClie
 
 async def test_the_world_is_not_told_why(desk: Desk, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """Shown to viewers, the dashboard names neither the bucket nor the account."""
-    site, registry = desk.site, CollectorRegistry()
-    dashboard = Dashboard(tmp_path, tmp_path, desk.history, 0.09)
-    options = PublicOptions(tmp_path, dashboard=dashboard)
+    audience = Audience(Setup(tmp_path, dashboard=(tmp_path, tmp_path, 0.09)))
     report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")
-    client = await aiohttp_client(
-        make_public_app(site.channel, lambda: report, EventStream(1), registry, options)
-    )
+    audience.take(Ping(for_the_world(lambda: report)(), desk.history.since(0)))
+    client = await aiohttp_client(audience.app)
     text = await (await client.get("/dashboard/data.json")).text()
     assert "/health on the operator's listener" in text
     assert "b-1" not in text

@@ -10,9 +10,9 @@ from aiohttp import ClientResponse
 from aiohttp_sse import EventSourceResponse
 from pytest_aiohttp.plugin import AiohttpClient
 
+from broadcaster.audience.event_stream import HEARTBEAT, REMEMBERED_MESSAGES, Reader
 from broadcaster.demo.children import poll
-from broadcaster.events import StreamEnded, StreamStarted
-from broadcaster.web.event_stream import HEARTBEAT, REMEMBERED_MESSAGES, Reader
+from broadcaster.feed import Ended, Started
 from tests.support.site import Client, Site
 
 
@@ -68,15 +68,15 @@ async def test_new_playlists_follow_at_once(site: Site, client: Client) -> None:
     """A page can tell such an end from that of the stream, whether it was there or comes meanwhile."""
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is False
-    site.event_stream(StreamEnded(site.now, going_on=True))
+    site.audience.take(Ended(site.now, going_on=True))
     assert (await next_event(stream))[1]["goingOn"] is True
     stream.close()
-    site.event_stream.places += 1
+    site.audience.event_stream.places += 1
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is True
-    site.event_stream(StreamStarted(("0",), 4, "s", site.now))
+    site.audience.take(Started(("0",), 4, "s", site.now))
     await next_event(stream)
-    assert site.event_stream.state(site.channel)["goingOn"] is False
+    assert site.audience.event_stream.state(site.audience.stream)["goingOn"] is False
 
 
 class Busy(EventSourceResponse):
@@ -104,7 +104,7 @@ class Busy(EventSourceResponse):
 async def test_nothing_waits_for_the_next_event(site: Site) -> None:
     """What happens while a page is still being told of something else is told right after."""
     busy = Busy()
-    reader = Reader(site.event_stream, busy, lambda: "{}")
+    reader = Reader(site.audience.event_stream, busy, lambda: "{}")
     reading = asyncio.create_task(reader.run(site.channel.clock))
     await asyncio.sleep(0)  # it is being sent the state
     site.go_live("0")
@@ -150,7 +150,7 @@ async def test_only_so_many_are_told(site: Site, client: Client) -> None:
     stream.close()
 
     async def gone() -> bool:
-        return site.event_stream.readers == 0
+        return site.audience.event_stream.readers == 0
 
     async with asyncio.timeout(60):
         await poll(gone)

@@ -160,7 +160,7 @@ class Studio:
             self.channel.publish(replace(segment, url=f"https://b/{key}"))
 
     def newest(self, variant: str = "0") -> int:
-        version = self.channel.media(variant)
+        version = self.channel.view.playlists.get(variant)
         assert version
         assert isinstance(version.playlist, MediaPlaylist)
         return version.playlist.last
@@ -186,9 +186,9 @@ async def test_what_is_written() -> None:
         main = parse(bucket.objects[MAIN].decode())
         assert isinstance(main, MultivariantPlaylist)
         assert [variant.uri for variant in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
-        version = studio.channel.media("0")
+        version = studio.channel.view.playlists.get("0")
         assert version
-        ours, copy = version.full.body.decode().splitlines(), bucket.objects[FIRST].decode().splitlines()
+        ours, copy = version.playlist.render().splitlines(), bucket.objects[FIRST].decode().splitlines()
         assert set(ours) ^ set(copy) == {
             "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK=6.000,CAN-SKIP-UNTIL=12.000",
             "#EXT-X-SERVER-CONTROL:HOLD-BACK=6.000",

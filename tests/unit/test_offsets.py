@@ -3,9 +3,11 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from broadcaster.audience.offsets import REMEMBERED_RUNS, EncoderOffsets
 from broadcaster.catalog.records import Run
 from broadcaster.events import SegmentPublished
-from broadcaster.web.offsets import REMEMBERED_RUNS, EncoderOffsets
+from broadcaster.feed import Listed
+from broadcaster.service.audience import message_of
 from tests.support.fakes import START, stored_segment
 
 LENGTH = timedelta(seconds=3)
@@ -20,13 +22,15 @@ def published(  # noqa: PLR0913 - what a segment is told by
     waited: float = 0.02,
     gap: bool = False,
     time: datetime | None = START,
-) -> SegmentPublished:
+) -> Listed:
     """A segment with times ``ahead`` of the clock, complete ``late``, listed after ``waited``; seconds."""
     begin = START + number * LENGTH
     completed = begin + LENGTH + timedelta(seconds=late)
     segment = stored_segment(f"{number}.ts", number=number, seconds=3, completed=completed, gap=gap)
     segment = replace(segment, run=Run(0, run, f"{run}#0"), time=time and begin + timedelta(seconds=ahead))
-    return SegmentPublished(segment, completed + timedelta(seconds=waited))
+    message = message_of(SegmentPublished(segment, completed + timedelta(seconds=waited)))
+    assert isinstance(message, Listed)
+    return message
 
 
 def test_the_offset_is_measured_at_the_finished_file() -> None:

@@ -12,9 +12,9 @@ from pytest_aiohttp.plugin import AiohttpClient
 from broadcaster.check.owncast import answers
 from broadcaster.demo.ports import free_ports
 from broadcaster.errors import OwncastError
-from broadcaster.live import Channel
+from broadcaster.feed import HealthReport
+from broadcaster.operator import make_operator_app
 from broadcaster.owncast import OwncastStatus, fetch, open_session
-from broadcaster.web import HealthReport, make_operator_app
 from tests.support.doctor import listening
 from tests.support.fakes import START
 from tests.support.owncast_api import VERSION, FakeOwncast, fake_owncast, status
@@ -174,11 +174,10 @@ async def test_asking(owncast: FakeOwncast, monkeypatch: pytest.MonkeyPatch) -> 
 async def test_webhook(aiohttp_client: AiohttpClient) -> None:
     """Whatever is posted, it makes us ask and nothing else; too much of it is refused."""
     asked: list[bool] = []
-    channel = Channel(6, lambda: START, lambda _: None)
 
     def app(**options: object) -> web.Application:
         report = HealthReport("offline", 0, None)
-        return make_operator_app(channel, lambda: report, CollectorRegistry(), **options)  # type: ignore[arg-type]
+        return make_operator_app(lambda: report, CollectorRegistry(), **options)  # type: ignore[arg-type]
 
     client = await aiohttp_client(app(ask_owncast=lambda: asked.append(True)))
     for body in (b'{"type": "STREAM_STOPPED", "eventData": {}}', b"", b"\xff" * 65_000):

@@ -17,9 +17,10 @@ from broadcaster.delivery.balance import SAMPLES
 from broadcaster.delivery.spool import Spool
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
+from broadcaster.feed import State
 from broadcaster.hls import MediaPlaylist, Variant, parse
 from broadcaster.ingest.reports import SourceEnded, SourceIdle, VariantsListed
-from broadcaster.live import Channel, State
+from broadcaster.live import Channel
 from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of
 from tests.support.hls_writer import PACKET
 
@@ -113,9 +114,9 @@ class Line:
         ]
 
     def playlist(self, variant: str = "0") -> MediaPlaylist:
-        version = self.channel.media(variant)
+        version = self.channel.view.playlists.get(variant)
         assert version
-        playlist = parse(version.full.body.decode())
+        playlist = parse(version.playlist.render())
         assert isinstance(playlist, MediaPlaylist)
         return playlist
 

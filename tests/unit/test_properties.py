@@ -15,13 +15,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from broadcaster.audience.snapshot import Snapshot
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Run, Segment, SourceFile
+from broadcaster.feed import State
 from broadcaster.hls import MediaPlaylist, MediaSegment, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
-from broadcaster.live import Channel, Snapshot, State
+from broadcaster.live import Channel
 from tests.support.fakes import START
 from tests.support.rules import last_number, violations
+from tests.support.shown import Shown
 
 VARIANTS = ("0", "1")
 WINDOW = 6
@@ -89,8 +92,8 @@ class Player:
         self._last = 0
         self._first = 1  # of this stream
 
-    def look(self, channel: Channel) -> None:
-        version = channel.media(self.variant)
+    def look(self, shown: Shown) -> None:
+        version = shown.media(self.variant)
         if version is None:
             return
         playlist = parse(version.full.body.decode())
@@ -138,7 +141,16 @@ class Broadcast(RuleBasedStateMachine):
         self.channel = self.new_channel(None)
 
     def new_channel(self, memory: ChannelMemory | None) -> Channel:
-        return Channel(WINDOW, lambda: self.now, lambda _: None, catalog=self.catalog, memory=memory)
+        channel = Channel(
+            WINDOW,
+            lambda: self.now,
+            lambda _: None,
+            catalog=self.catalog,
+            memory=memory,
+            show=lambda view: self.shown.follow(view),  # noqa: PLW0108 - another one takes its place
+        )
+        self.shown = Shown(channel.view)
+        return channel
 
     def teardown(self) -> None:
         self.catalog.close()
@@ -220,16 +232,16 @@ class Broadcast(RuleBasedStateMachine):
     def restart(self) -> None:
         """The process dies and another goes on where it stood, which no player notices."""
         starting = self.channel.state is State.STARTING
-        served = [self.channel.media(one) for one in VARIANTS]
-        main = self.channel.main
+        served = [self.shown.media(one) for one in VARIANTS]
+        main = self.shown.main
         unpublished = {segment.key for queue in self.waiting.values() for segment in queue}
         self.catalog.close()
         self.catalog = Catalog(self.folder, lambda: self.now)
         memory = self.catalog.load()
         self.channel = self.new_channel(memory.channel)
-        for before, after in zip(served, map(self.channel.media, VARIANTS), strict=True):
+        for before, after in zip(served, map(self.shown.media, VARIANTS), strict=True):
             assert (before and before.full.body) == (after and after.full.body)
-        assert names(main) == names(self.channel.main)
+        assert names(main) == names(self.shown.main)
         pending = {one.key for one in memory.pending}
         assert pending >= unpublished if starting else pending == unpublished
         self.waiting = {one: deque() for one in VARIANTS}
@@ -249,12 +261,12 @@ class Broadcast(RuleBasedStateMachine):
     def look(self) -> None:
         """Players poll."""
         for player in self.players:
-            player.look(self.channel)
+            player.look(self.shown)
 
     @invariant()
     def variants_agree(self) -> None:
         """TARGETDURATION, and the discontinuity number of each run, are those of the other variant too."""
-        playlists = [player.playlist for player in self.players if self.channel.media(player.variant)]
+        playlists = [player.playlist for player in self.players if self.shown.media(player.variant)]
         assert len({playlist.target_duration for playlist in playlists if playlist}) <= 1
         one, other = (player.runs for player in self.players)
         assert all(one[run] == other[run] for run in one.keys() & other.keys())

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
+from broadcaster.audience.tracker_socket import MAX_UNSENT, site_of
 from broadcaster.tracker import Limits, Refusal, Tracker, info_hash, stream_index
 from broadcaster.web import listening
-from broadcaster.web.tracker_socket import MAX_UNSENT, site_of
 from tests.support.hls_folder import eventually
 from tests.support.site import Site
 from tests.support.swarm import announce, answer, identifier
@@ -99,7 +99,7 @@ async def test_swarms_of_the_channel(tmp_path: Path) -> None:
             assert "does not serve" in (await say(client, announce("a", swarm=swarm)))["failure reason"]
         here.site.channel.end()
         here.site.go_live("0", "1")
-        main = here.site.channel.main
+        main = here.site.channel.view.main
         assert main
         (one, _) = main.playlist.variants  # type: ignore[union-attr]  # a multivariant playlist now
         assert "interval" in await say(client, announce("a", swarm=info_hash("r0", stream_index(one))))

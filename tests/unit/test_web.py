@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.web import HealthReport
-from broadcaster.web.health import NOT_TOLD
+from broadcaster.feed import HealthReport
 from tests.support.site import MEDIA, Client, Site
 
 
@@ -116,7 +115,7 @@ async def test_health(
 ) -> None:
     """Health keeps the known keys and is 503 while a stream does not get through; operators learn why."""
     site.go_live("0", "1")
-    site.report = HealthReport("live", 3, reason)
+    site.report(HealthReport("live", 3, reason, published=2, listed=2))
     public, operator = await aiohttp_client(site.app), await aiohttp_client(site.operator_app)
     response = await operator.get("/health")
     assert response.status == status
@@ -136,7 +135,7 @@ async def test_health(
     }
     told = await public.get("/health")
     assert told.status == status
-    assert await told.json() == {**body, "reason": reason and NOT_TOLD}
+    assert await told.json() == {**body, "reason": reason}
 
 
 async def test_metrics(site: Site, client: Client, aiohttp_client: AiohttpClient) -> None:

@@ -11,11 +11,11 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry
 
 from broadcaster.events import Event, SegmentPublished, SegmentUploaded
+from broadcaster.feed import Row
+from broadcaster.web.dashboard import ROWS, STEP
 
 logger = logging.getLogger(__name__)
 
-STEP = 5.0  # seconds
-ROWS = 720  # an hour
 # What a row has of the metrics: a name of its own, the metric, and the labels that count (none: all).
 SERIES: dict[str, tuple[str, dict[str, str]]] = {
     "live": ("broadcaster_live", {}),
@@ -45,8 +45,6 @@ SERIES: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": ("process_cpu_seconds_total", {}),
 }
 NAMES = {name for name, _ in SERIES.values()}
-
-Row = dict[str, float | None]
 
 
 class History:

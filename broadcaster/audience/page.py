@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import hdrs, web
@@ -11,7 +12,7 @@ from aiohttp import hdrs, web
 logger = logging.getLogger(__name__)
 
 VIEWER_DIR = web.AppKey("VIEWER_DIR", Path)
-PAGE: web.AppKey[dict[str, object]] = web.AppKey("PAGE", dict[str, object])
+PAGE: web.AppKey[Mapping[str, str | None]] = web.AppKey("PAGE")
 
 
 async def index(request: web.Request) -> web.FileResponse:
@@ -22,7 +23,7 @@ async def index(request: web.Request) -> web.FileResponse:
 async def page_config(request: web.Request) -> web.Response:
     """What the service knows, overruled by the ``config.json`` that the operator wrote beside the page."""
     known = request.app[PAGE]
-    settings = known | _written(request.app[VIEWER_DIR] / "config.json")
+    settings = {**known, **_written(request.app[VIEWER_DIR] / "config.json")}
     headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
     return web.json_response(settings, headers=headers)
 

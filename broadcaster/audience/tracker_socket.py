@@ -15,9 +15,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
+from broadcaster.audience.stream import Stream
 from broadcaster.figures import Figure
 from broadcaster.hls import MultivariantPlaylist, Variant
-from broadcaster.live import Channel
 from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Send, Tracker
 from broadcaster.web.connections import CONNECTIONS
 
@@ -31,13 +31,13 @@ Swarms = tuple[tuple[str, ...], tuple[Variant, ...]]
 
 
 class Signaling:
-    """Connects the tracker's rules with sockets, and with what the channel serves."""
+    """Connects the tracker's rules with sockets, and with what is served."""
 
     def __init__(
-        self, channel: Channel, tracker: Tracker | None = None, clock: Callable[[], float] = time.monotonic
+        self, stream: Stream, tracker: Tracker | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.tracker = tracker or Tracker()
-        self._channel = channel
+        self._stream = stream
         self._clock = clock
         self._served: Swarms = ((), ())
         self._sockets: dict[int, tuple[web.WebSocketResponse, Transport]] = {}
@@ -149,10 +149,10 @@ class Signaling:
 
     def _pass_time(self) -> float:
         """Let the tracker know what is served now, and what time it is: no task has to run for that."""
-        main = self._channel.main
+        main = self._stream.view.main
         listed = main.playlist if main else None
         variants = listed.variants if isinstance(listed, MultivariantPlaylist) else ()
-        served = (self._channel.runs, variants)
+        served = (self._stream.view.runs, variants)
         if served != self._served:
             self._served = served
             self.tracker.admit(*served)

@@ -10,7 +10,7 @@ from collections import deque
 from datetime import timedelta
 from statistics import median
 
-from broadcaster.events import SegmentPublished
+from broadcaster.feed import Listed
 
 # Of a run, all its variants together: enough that a few which came late do not count.
 REMEMBERED_SEGMENTS = 15
@@ -23,17 +23,16 @@ class EncoderOffsets:
     def __init__(self) -> None:
         self._seconds: dict[str, deque[float]] = {}  # by run, oldest first
 
-    def note(self, event: SegmentPublished) -> timedelta | None:
+    def note(self, segment: Listed) -> timedelta | None:
         """Take note of a segment; returns how far its run is ahead of the clock, None if nothing has told.
 
         It is the median over the run's latest segments of PROGRAM-DATE-TIME + EXTINF less the time when the
         file was complete; when it could be listed is the bucket's doing and does not matter.
         """
-        segment = event.segment
         if segment.completed and segment.time:
             ahead = segment.time + segment.duration - segment.completed
-            self._of(segment.run.id).append(ahead.total_seconds())
-        known = self._seconds.get(segment.run.id)
+            self._of(segment.run).append(ahead.total_seconds())
+        known = self._seconds.get(segment.run)
         return timedelta(seconds=median(known)) if known else None
 
     def _of(self, run: str) -> deque[float]:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from broadcaster.live import Channel
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import Dashboard, add_dashboard
-from broadcaster.web.health import CHANNEL, HEALTH, Health, health
+from broadcaster.web.health import HEALTH, Health, health
 
 MAX_CONNECTIONS = 100
 MAX_BODY_BYTES = 65_536
@@ -20,7 +19,6 @@ ASK_OWNCAST: web.AppKey[Callable[[], None]] = web.AppKey("ASK_OWNCAST")
 
 
 def make_operator_app(
-    channel: Channel,
     report: Health,
     registry: CollectorRegistry,
     dashboard: Dashboard | None = None,
@@ -33,7 +31,7 @@ def make_operator_app(
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[CONNECTIONS] = Connections(MAX_CONNECTIONS)
     app.on_response_prepare.append(_on_answer)
-    app[CHANNEL], app[HEALTH], app[REGISTRY] = channel, report, registry
+    app[HEALTH], app[REGISTRY] = report, registry
     app.router.add_get("/metrics", _metrics, name="metrics")
     app.router.add_get("/health", health, name="health")
     if dashboard:

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from aiohttp import web
 
+from broadcaster.audience.snapshot import Snapshot
 from broadcaster.figures import Figure
 from broadcaster.hls import Reload
-from broadcaster.live import Snapshot
 
 PATIENCE_TARGET_DURATIONS = 3  # then 503 (§6.2.5.2)
 MAX_PATIENCE = 90.0  # seconds; Cloudflare's tunnel cuts a connection that is silent for 100

@@ -14,11 +14,10 @@ from typing import Any
 from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse
 
-from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.audience.offsets import EncoderOffsets
+from broadcaster.audience.stream import STREAM, Stream
+from broadcaster.feed import Ended, Listed, Started
 from broadcaster.figures import Figure
-from broadcaster.live import Channel
-from broadcaster.web.health import CHANNEL
-from broadcaster.web.offsets import EncoderOffsets
 
 HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
 SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
@@ -37,7 +36,7 @@ class Message:
 
 
 class EventStream:
-    """Remembers the latest events (it is an observer); any number of pages read them at their own pace.
+    """Remembers the latest events; any number of pages read them at their own pace.
 
     There is no queue for a client: each only knows how far it has read. ``places`` is how many there may be.
     """
@@ -55,18 +54,18 @@ class EventStream:
         self._going_on = False  # the playlists have ended, and new ones are about to follow
         self._changed = asyncio.Event()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Listed | Started | Ended) -> None:
         """Take note of an event."""
         match event:
-            case SegmentPublished():
+            case Listed():
                 segment = _segment(event, self._offsets.note(event))
                 self._segments.append(segment)
                 self._add("segment", segment)
-            case StreamStarted(variants=variants, target_duration=target_duration, run=run, at=at):
+            case Started(variants=variants, target_duration=target_duration, run=run, at=at):
                 started = {"run": run, "variants": variants, "targetDuration": target_duration}
                 self._going_on = False
                 self._add("started", {**started, "now": _milliseconds(at)})
-            case StreamEnded(at=at, going_on=going_on):
+            case Ended(at=at, going_on=going_on):
                 self._going_on = going_on
                 self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
 
@@ -82,16 +81,16 @@ class EventStream:
             return None
         return list(self._messages)[len(self._messages) - missed :]
 
-    def state(self, channel: Channel) -> dict[str, Any]:
+    def state(self, stream: Stream) -> dict[str, Any]:
         """How everything stands, for a page that has just come."""
-        listed = {name: version.playlist for name in channel.variants if (version := channel.media(name))}
-        first = {name: getattr(playlist, "media_sequence", 0) for name, playlist in listed.items()}
+        view = stream.view
+        first = {name: version.playlist.media_sequence for name, version in view.playlists.items()}
         return {
-            "state": channel.state,
+            "state": view.state,
             "goingOn": self._going_on,
-            "run": channel.runs[-1] if channel.runs else None,
-            "targetDuration": channel.target_duration,
-            "now": _milliseconds(channel.clock()),
+            "run": view.runs[-1] if view.runs else None,
+            "targetDuration": view.target_duration,
+            "now": _milliseconds(stream.clock()),
             "segments": [
                 segment
                 for segment in self._segments
@@ -161,7 +160,7 @@ EVENT_STREAM = web.AppKey("EVENT_STREAM", EventStream)
 
 async def events(request: web.Request) -> web.StreamResponse:
     """The stream of events (WHATWG HTML, 9.2), one reader more."""
-    event_stream, channel = request.app[EVENT_STREAM], request.app[CHANNEL]
+    event_stream, stream = request.app[EVENT_STREAM], request.app[STREAM]
     cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
     if event_stream.closing or event_stream.readers >= event_stream.places:
         event_stream.refused += 1
@@ -173,7 +172,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     try:
         async with response:
             state = event_stream.state
-            await Reader(event_stream, response, lambda: json.dumps(state(channel))).run(channel.clock)
+            await Reader(event_stream, response, lambda: json.dumps(state(stream))).run(stream.clock)
     except (ConnectionResetError, TimeoutError):
         pass  # the page has left, or does not read
     finally:
@@ -181,12 +180,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _segment(event: SegmentPublished, offset: timedelta | None) -> dict[str, Any]:
-    segment = event.segment
+def _segment(segment: Listed, offset: timedelta | None) -> dict[str, Any]:
     return {
         "variant": segment.variant,
-        "sequence": segment.number,
-        "run": segment.run.id,
+        "sequence": segment.sequence,
+        "run": segment.run,
         "url": segment.url,
         "mapUrl": segment.map_url,
         "duration": segment.duration.total_seconds(),
@@ -198,7 +196,7 @@ def _segment(event: SegmentPublished, offset: timedelta | None) -> dict[str, Any
         "gap": segment.gap,
         "noticed": _milliseconds(segment.noticed),
         "uploaded": _milliseconds(segment.uploaded),
-        "published": _milliseconds(event.published),
+        "published": _milliseconds(segment.published),
     }
 
 

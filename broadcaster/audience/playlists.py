@@ -11,12 +11,13 @@ from functools import lru_cache
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from broadcaster.audience.directives import BadDirective, Directives
+from broadcaster.audience.snapshot import Snapshot
+from broadcaster.audience.stream import STREAM
+from broadcaster.audience.waiting import NotWaited, WaitingRoom
+from broadcaster.feed import State
 from broadcaster.hls import MEDIA_TYPE, Reload
-from broadcaster.live import Snapshot, State
 from broadcaster.web.connections import CONNECTIONS
-from broadcaster.web.directives import BadDirective, Directives
-from broadcaster.web.health import CHANNEL
-from broadcaster.web.waiting import NotWaited, WaitingRoom
 
 WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
 
@@ -38,14 +39,14 @@ ACCEPTS_GZIP = re.compile(
 
 async def main(request: web.Request) -> web.StreamResponse:
     """The multivariant playlist, or the media playlist itself where there is one variant."""
-    channel = request.app[CHANNEL]
-    return await _answer(request, lambda: channel.main)
+    stream = request.app[STREAM]
+    return await _answer(request, lambda: stream.main)
 
 
 async def media(request: web.Request) -> web.StreamResponse:
     """The media playlist of one variant."""
-    channel, variant = request.app[CHANNEL], request.match_info["variant"]
-    return await _answer(request, lambda: channel.media(variant))
+    stream, variant = request.app[STREAM], request.match_info["variant"]
+    return await _answer(request, lambda: stream.media(variant))
 
 
 async def preflight(_: web.Request) -> web.Response:
@@ -87,15 +88,15 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
 async def _respond(
     request: web.Request, version: Snapshot | None, *, skip: bool = False, blocking: bool = False
 ) -> web.StreamResponse:
-    channel = request.app[CHANNEL]
+    stream = request.app[STREAM]
     if version is None:
         # A stream can begin at any moment; one that is on has no such variant.
-        max_age = channel.target_duration if channel.state is State.LIVE else None
+        max_age = stream.view.target_duration if stream.state is State.LIVE else None
         return _refuse(404, "There is no such stream at the moment", max_age=max_age)
     if blocking and version.is_live:
         max_age = BLOCKING * version.target_duration
     else:
-        max_age = version.max_age(channel.clock())
+        max_age = version.max_age(stream.clock())
     rendered = version.delta if skip and version.is_live else version.full
     gzip = _accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
     headers = _headers(rendered.etag, version.modified, max_age, gzip=gzip)

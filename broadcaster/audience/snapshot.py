@@ -6,12 +6,12 @@ import asyncio
 import gzip
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Reload, Rendition, Variant
+from broadcaster.feed import AnyVersion
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Reload
 
 GZIP_LEVEL = 6  # of a window of four hours 9 % more than 9 leaves, in a third of the time
 
@@ -29,20 +29,14 @@ class Snapshot:
     """One version of a playlist: what is served until another takes its place.
 
     Nothing is rendered before somebody asks for it: of a long window, most want the delta update alone.
-    ``modified`` is the wall time of the publication, ``target_duration`` in seconds. Where a version waits
-    for the next one, ``superseded`` is set as soon as that is there.
+    Where a version waits for the next one, ``superseded`` is set as soon as that is there.
     """
 
-    def __init__(
-        self,
-        playlist: MediaPlaylist | MultivariantPlaylist,
-        modified: datetime,
-        target_duration: int | None = None,
-    ) -> None:
-        self.playlist = playlist
-        own = playlist.target_duration if isinstance(playlist, MediaPlaylist) else None
-        self.target_duration = own or target_duration or 1
-        self.modified = modified
+    def __init__(self, version: AnyVersion) -> None:
+        self.version = version
+        self.playlist = version.playlist
+        self.target_duration = version.target_duration
+        self.modified = version.modified
         self.superseded = asyncio.Event()
 
     @property
@@ -94,34 +88,3 @@ def _rendered(text: str) -> Rendered:
         gzipped=gzip.compress(body, GZIP_LEVEL, mtime=0),
         etag=hashlib.sha256(body).hexdigest()[:32],
     )
-
-
-def attributed(
-    source: Iterable[Variant], renditions: Iterable[Rendition], bandwidths: Mapping[str, int]
-) -> tuple[tuple[Variant, ...], tuple[Rendition, ...]]:
-    """The variants served, with what the source says of them; else with the bandwidth that was measured.
-
-    ``bandwidths`` are of all playlists: those of sound alone are renditions, and no variants.
-    """
-    sound = tuple(one for one in renditions if one.uri is None or one.uri in bandwidths)
-    groups, alone = {one.group_id for one in sound}, {one.uri for one in sound}
-    served = {name: bandwidth for name, bandwidth in bandwidths.items() if name not in alone}
-    described = {one.uri: one if one.audio in groups else replace(one, audio=None) for one in source}
-    if not served.keys() <= described.keys():
-        # Beside variants with CODECS or RESOLUTION, players take those without for sound alone.
-        described = {name: Variant(name, one.bandwidth) for name, one in described.items()}
-    order = [name for name in described if name in served] + sorted(served.keys() - described.keys())
-    variants = tuple(
-        replace(
-            described.get(name, Variant(name, 0)),
-            uri=_address(name),
-            # BANDWIDTH is required (§4.4.6.2)
-            bandwidth=(described[name].bandwidth if name in described else 0) or served[name],
-        )
-        for name in order
-    )
-    return variants, tuple(replace(one, uri=one.uri and _address(one.uri)) for one in sound)
-
-
-def _address(name: str) -> str:
-    return f"{name}/playlist.m3u8"

@@ -1,0 +1,67 @@
+"""The process: ``python -m broadcaster.audience FEED LISTENING...``, by the numbers of its open sockets.
+
+It has neither keys nor settings. What it serves it is told on the feed; when that closes, it ends. It may be
+killed at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+
+from broadcaster import logs
+from broadcaster.audience.app import Audience
+from broadcaster.feed import Ping, Setup
+from broadcaster.feed.wire import encode_pong, receive
+from broadcaster.web.listener import serving
+
+NICENESS = 5  # ingest, which must lose nothing, goes first
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38  # prctl(2)
+
+
+async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
+    """Serve until ingest closes the feed."""
+    reader, writer = await asyncio.open_connection(sock=feed)
+    setup = await receive(reader)
+    if not isinstance(setup, Setup):
+        raise TypeError("the first message has to be the setup")
+    logs.set_up(*setup.log)
+    audience = Audience(setup)
+    first = await receive(reader)  # what there is, before anybody can ask for it
+    async with serving(audience.app, listening):
+        gc.collect()
+        gc.freeze()  # what is there now stays: to look through it again and again would hold up everybody
+        message = first
+        try:
+            while True:
+                if isinstance(message, Setup):
+                    raise TypeError("only the first message can be the setup")
+                audience.take(message)
+                if isinstance(message, Ping):
+                    writer.write(encode_pong(audience.pong()))
+                message = await receive(reader)
+        except (EOFError, ConnectionError):
+            pass
+
+
+def shut_in() -> None:
+    """Drop what is not needed, and die with ingest even when stopped: whoever comes next wants the port."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    os.nice(NICENESS)
+    # A terminal and systemd tell both processes at once; ingest drains first, and closes the feed then.
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    shut_in()
+    feed_socket, *listening_sockets = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
+    asyncio.run(run(feed_socket, listening_sockets))

@@ -1,0 +1,136 @@
+"""All that this process shows to the world, and the routes to it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from aiohttp import hdrs, web
+
+from broadcaster.audience import playlists
+from broadcaster.audience.beacon import BEACON, Beacon, beacon
+from broadcaster.audience.event_stream import EVENT_STREAM, EventStream, events
+from broadcaster.audience.page import PAGE, VIEWER_DIR, index, page_config
+from broadcaster.audience.playlists import WAITING_ROOM
+from broadcaster.audience.stream import STREAM, Stream, now
+from broadcaster.audience.tracker_socket import Signaling
+from broadcaster.audience.traffic import Traffic
+from broadcaster.audience.waiting import WaitingRoom
+from broadcaster.feed import Change, Ended, HealthReport, Listed, Ping, Pong, Row, SentFigure, Setup, Started
+from broadcaster.figures import Figure
+from broadcaster.tracker import Limits, Tracker
+from broadcaster.web.connections import CONNECTIONS, Connections
+from broadcaster.web.dashboard import ROWS, Dashboard, add_dashboard
+from broadcaster.web.health import HEALTH, health
+
+# Players' requests are small. What is larger is an attempt to make us hold it.
+MAX_BODY_BYTES = 65_536
+SILENT = 5.0  # seconds without a word of ingest, which says something every second
+
+TRAFFIC = web.AppKey("TRAFFIC", Traffic)
+
+
+class Audience:
+    """What the world sees. ``clock`` gives the wall time; ``tracker`` is there if viewers meet here."""
+
+    def __init__(
+        self, setup: Setup, clock: Callable[[], datetime] = now, tracker: Tracker | None = None
+    ) -> None:
+        self.stream = Stream(clock)
+        self.event_stream = EventStream(setup.waiters)
+        self.report = HealthReport("offline", 0, None)
+        self.signaling: Signaling | None = None
+        if setup.tracker:  # its sockets leave half of the places to everybody else
+            limits = Limits(connections=max(1, setup.places // 2))
+            self.signaling = Signaling(self.stream, tracker or Tracker(limits))
+        self._heard = time.monotonic()
+        self._rows: deque[Row] = deque(maxlen=ROWS)
+        self.app = self._make_app(setup)
+        self._sources: list[Callable[[], Iterable[Figure]]] = [
+            self.app[TRAFFIC].figures,
+            self.app[WAITING_ROOM].figures,
+            self.app[BEACON].figures,
+            self.app[CONNECTIONS].figures,
+            self.event_stream.figures,
+        ]
+        self._sources += [self.signaling.figures] if self.signaling else []
+
+    def take(self, message: Change | Listed | Started | Ended | Ping) -> None:
+        """Take note of what ingest says; raises ValueError when it does not fit what came before."""
+        match message:
+            case Change():
+                self.stream.apply(message)
+            case Ping():
+                self._heard, self.report = time.monotonic(), message.report
+                self._rows.extend(message.rows)
+            case _:
+                self.event_stream(message)
+
+    def pong(self) -> Pong:
+        """A sign of life."""
+        figures = (
+            SentFigure(one.name, one.text, one.labels, tuple(one.samples.items()), one.rises, one.total)
+            for one in self.figures()
+        )
+        report = self._health()
+        return Pong(tuple(figures), report.peers, report.torrents)
+
+    def figures(self) -> Iterator[Figure]:
+        """How it is used."""
+        for source in self._sources:
+            yield from source()
+
+    def _health(self) -> HealthReport:
+        report = self.report
+        if time.monotonic() - self._heard > SILENT:
+            report = replace(report, reason="ingest is silent")
+        tracker = self.signaling
+        if tracker is None:
+            return report
+        return replace(report, peers=tracker.peers, torrents=tracker.torrents, signaling=True)
+
+    def _rows_since(self, milliseconds: float) -> list[Row]:
+        return [row for row in self._rows if (row["time"] or 0) > milliseconds]
+
+    def _make_app(self, setup: Setup) -> web.Application:
+        traffic = Traffic()
+        room = WaitingRoom(setup.waiters, traffic.woke_up, self.stream.clock)
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app[STREAM], app[TRAFFIC], app[WAITING_ROOM] = self.stream, traffic, room
+        app[HEALTH] = self._health
+        app[EVENT_STREAM], app[BEACON] = self.event_stream, Beacon()
+        app[CONNECTIONS] = Connections(setup.places)
+        app[VIEWER_DIR] = setup.viewer_dir
+        app[PAGE] = setup.page
+        app.on_response_prepare.append(_on_answer)
+        app.on_shutdown.extend((room.close, self.event_stream.close))
+        app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
+        app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
+        app.router.add_get("/live/events", events, name="events", allow_head=False)
+        app.router.add_post("/live/beacon", beacon, name="beacon")
+        if self.signaling:
+            app.on_shutdown.append(self.signaling.close)
+            app.router.add_get("/live/tracker", self.signaling.handle, name="tracker", allow_head=False)
+        app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
+        app.router.add_get("/health", health, name="health")
+        if setup.dashboard:
+            folder, vendor, price = setup.dashboard
+            add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
+        if setup.viewer_dir.is_dir():
+            app.router.add_get("/", index, name="index")
+            app.router.add_get("/config.json", page_config, name="page_config")
+            app.router.add_static("/", setup.viewer_dir, name="viewer")
+        return app
+
+
+async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
+    request.app[CONNECTIONS].complete(request)
+    request.app[TRAFFIC].answered(request, response)
+    headers = response.headers
+    headers[hdrs.SERVER] = "broadcaster"
+    headers["X-Content-Type-Options"] = "nosniff"
+    # The page's own files: ask each time whether they changed.
+    headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")

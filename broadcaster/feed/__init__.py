@@ -1,0 +1,38 @@
+"""What one process tells the other.
+
+``view`` is what viewers see, as data; ``messages`` are what ingest tells the audience process, and its
+answer; ``wire`` makes bytes of them.
+"""
+
+from broadcaster.feed.messages import (
+    Change,
+    Ended,
+    HealthReport,
+    Listed,
+    Ping,
+    Pong,
+    Row,
+    SentFigure,
+    Setup,
+    Started,
+    change,
+)
+from broadcaster.feed.view import AnyVersion, State, Version, View
+
+__all__ = [
+    "AnyVersion",
+    "Change",
+    "Ended",
+    "HealthReport",
+    "Listed",
+    "Ping",
+    "Pong",
+    "Row",
+    "SentFigure",
+    "Setup",
+    "Started",
+    "State",
+    "Version",
+    "View",
+    "change",
+]

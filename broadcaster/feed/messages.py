@@ -1,0 +1,195 @@
+"""What ingest tells the audience process, and what that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from broadcaster.feed.view import AnyVersion, State, Version, View
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
+
+Row = dict[str, float | None]  # of the dashboard, by name of the series
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first message: how to serve.
+
+    The page in ``viewer_dir`` is served at ``/`` if it is there, and told ``page``. ``places`` bounds the
+    connections, ``waiters`` the requests that wait for a later version of a playlist.
+    """
+
+    viewer_dir: Path
+    page: Mapping[str, str | None] = field(default_factory=dict)
+    waiters: int = 5000
+    places: int = 10_000
+    tracker: bool = False
+    dashboard: tuple[Path, Path, float] | None = None  # its page, its packages, dollars for a GB of egress
+    log: tuple[str, str] = ("info", "text")  # level and form
+    kind: Literal["setup"] = "setup"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A new version of a media playlist: of its segments only those from number ``first`` on."""
+
+    playlist: MediaPlaylist
+    first: int
+    modified: datetime
+
+    def onto(self, before: MediaPlaylist | None) -> Version[MediaPlaylist]:
+        """The whole version; raises ValueError when it does not continue ``before``."""
+        new, kept = self.playlist, self.first - self.playlist.media_sequence
+        if kept:
+            skipped = new.media_sequence - before.media_sequence if before else -1
+            if before is None or skipped < 0 or before.last + 1 != self.first:
+                raise ValueError("a version does not continue the one before")
+            new = replace(new, segments=(*before.segments[skipped:], *new.segments))
+        return Version(new, self.modified, new.target_duration)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What viewers see from now on."""
+
+    state: State
+    target_duration: int | None  # seconds
+    runs: tuple[str, ...]
+    variants: tuple[str, ...]  # all that are served
+    updates: Mapping[str, Update]  # by variant, of those that have a new version
+    multivariant: MultivariantPlaylist | None
+    modified: datetime | None  # of the multivariant playlist
+    kind: Literal["change"] = "change"
+
+    def onto(self, before: View) -> View:
+        """The view that it makes of another; raises ValueError when it does not fit."""
+        playlists = {name: before.playlists[name] for name in self.variants if name in before.playlists}
+        for name, update in self.updates.items():
+            old = playlists.get(name)
+            playlists[name] = update.onto(old.playlist if old else None)
+        main: AnyVersion | None = next(iter(playlists.values()), None)
+        if self.multivariant and self.modified:
+            main = Version(self.multivariant, self.modified, self.target_duration or 1)
+        ordered = {name: playlists[name] for name in self.variants}
+        return View(self.state, self.target_duration, self.runs, ordered, main)
+
+
+def change(before: View, now: View) -> Change:
+    """What has become of one view, as the least that tells the other process so."""
+    updates = {
+        name: _update(before.playlists.get(name), version)
+        for name, version in now.playlists.items()
+        if before.playlists.get(name) is not version
+    }
+    multivariant, modified = None, None
+    if now.main and isinstance(now.main.playlist, MultivariantPlaylist):
+        multivariant, modified = now.main.playlist, now.main.modified
+    variants = tuple(now.playlists)
+    return Change(now.state, now.target_duration, now.runs, variants, updates, multivariant, modified)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A segment is listed, or a gap in its place."""
+
+    variant: str
+    sequence: int
+    run: str
+    url: str | None
+    map_url: str | None
+    duration: timedelta
+    time: datetime | None  # PROGRAM-DATE-TIME
+    size: int | None  # bytes
+    sha256: str | None
+    gap: bool
+    completed: datetime | None  # when it was complete on disk
+    noticed: datetime | None
+    uploaded: datetime | None
+    published: datetime
+    kind: Literal["listed"] = "listed"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Playlists are served from now on."""
+
+    variants: tuple[str, ...]
+    target_duration: int  # seconds
+    run: str
+    at: datetime
+    kind: Literal["started"] = "started"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The playlists carry EXT-X-ENDLIST. ``going_on``: new ones follow at the same address at once."""
+
+    at: datetime
+    going_on: bool = False
+    kind: Literal["ended"] = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """How the service is. ``reason`` is why a stream that is on does not get through.
+
+    ``warning`` is what viewers do not suffer from yet. ``signaling`` is whether the tracker is on,
+    ``torrents`` its swarms.
+    """
+
+    stream: str
+    backlog: int
+    reason: str | None
+    warning: str | None = None
+    peers: int = 0
+    torrents: int = 0
+    signaling: bool = False
+    published: int = 0  # segments since the start
+    listed: int = 0  # segments in all playlists
+    variants: tuple[str, ...] = ()
+    target_duration: int | None = None  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a sign of life; says how ingest is, and what is new on the dashboard, where all may see it."""
+
+    report: HealthReport
+    rows: Sequence[Row] = ()
+    kind: Literal["ping"] = "ping"
+
+
+@dataclass(frozen=True, slots=True)
+class SentFigure:
+    """A figure of the audience process (``broadcaster.figures``)."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    samples: tuple[tuple[tuple[str, ...], float], ...]
+    rises: bool
+    total: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The sign of life, and the figures as they are now."""
+
+    figures: tuple[SentFigure, ...]
+    peers: int = 0
+    torrents: int = 0
+
+
+def _update(before: Version[MediaPlaylist] | None, now: Version[MediaPlaylist]) -> Update:
+    old, new = before and before.playlist, now.playlist
+    first = new.media_sequence
+    if old and old.media_sequence <= first <= old.last + 1 <= new.last + 1:
+        kept = old.segments[first - old.media_sequence :]
+        # Most of them are the same objects, which makes it quick.
+        if kept == new.segments[: len(kept)]:
+            first = old.last + 1
+    tail = replace(new, segments=new.segments[first - new.media_sequence :])
+    return Update(tail, first, now.modified)

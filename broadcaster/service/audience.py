@@ -1,0 +1,224 @@
+"""Ingest's end of the feed: keeps a process that serves viewers, and tells it what they see."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import broadcaster
+from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.feed import (
+    Change,
+    Ended,
+    HealthReport,
+    Listed,
+    Ping,
+    Pong,
+    Row,
+    Setup,
+    Started,
+    View,
+    change,
+)
+from broadcaster.feed.wire import encode, receive_pong
+from broadcaster.figures import Figure
+
+logger = logging.getLogger(__name__)
+
+PING_EVERY = 0.5  # seconds
+PONG_WITHIN = 5.0  # seconds
+START_WITHIN = 30.0  # seconds to the first answer: a busy machine takes its time to start Python
+END_WITHIN = 5.0  # seconds for its clients to be let go of
+SHORT_LIFE, LONGEST_PAUSE = 5.0, 5.0  # seconds: what dies at once is not started again at full speed
+REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
+# What Python needs to find itself and to speak a language; no keys, and nothing that leads to them.
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+
+
+class AudienceProcess:
+    """Starts it on sockets that listen already, and again whenever it dies, hangs, or does not read.
+
+    ``report`` is how ingest is, as the world may know it; ``rows`` are those of the dashboard that are newer
+    than a time, if the world may see them.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        listening: Sequence[socket.socket],
+        view: View,
+        report: Callable[[], HealthReport],
+        rows: Callable[[float], list[Row]] | None = None,
+    ) -> None:
+        self.ready = asyncio.Event()
+        self.pong = Pong(())
+        self.restarts = 0
+        self.process: asyncio.subprocess.Process | None = None
+        self._setup = setup
+        self._listening = listening
+        self._report = report
+        self._rows = rows
+        self._rows_sent = 0.0
+        self._view = view
+        self._recent: deque[Listed] = deque(maxlen=REMEMBERED_SEGMENTS)
+        self._last: Started | Ended | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._answered = 0.0  # monotonic
+        # What processes before this one had counted, by name; and the sums of what they observed.
+        self._before: dict[str, Counter[tuple[str, ...]]] = {}
+        self._totals: defaultdict[str, float] = defaultdict(float)
+
+    def show(self, view: View) -> None:
+        """Viewers see this from now on."""
+        before, self._view = self._view, view
+        self._tell(change(before, view))
+
+    def __call__(self, event: Event) -> None:
+        """Tell of an event."""
+        message = message_of(event)
+        if message is None:
+            return
+        if isinstance(message, Listed):
+            self._recent.append(message)
+        else:
+            self._last = message
+        self._tell(message)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether viewers are served."""
+        return self.ready.is_set() and time.monotonic() - self._answered < PONG_WITHIN
+
+    async def run(self) -> None:
+        """Keep one running, until cancelled."""
+        pause = 0.0
+        while True:
+            began = time.monotonic()
+            reason = await self._live()
+            self.restarts += 1
+            lived = time.monotonic() - began
+            pause = 0.0 if lived > SHORT_LIFE else min(max(2 * pause, 0.1), LONGEST_PAUSE)
+            logger.error("the process that serves viewers %s; another one takes its place", reason)
+            await asyncio.sleep(pause)
+
+    def figures(self) -> Iterator[Figure]:
+        """Those of the process, counted on over its successors; and how many of these there were."""
+        for sent in self.pong.figures:
+            samples = Counter(dict(sent.samples))
+            if sent.rises:
+                samples.update(self._before.get(sent.name, {}))
+            total = None if sent.total is None else sent.total + self._totals[sent.name]
+            yield Figure(sent.name, sent.text, dict(samples), sent.labels, sent.rises, total)
+        text = "Processes that serve viewers, started in the place of one that died or hung"
+        yield Figure("audience_restarts", text, self.restarts, rises=True)
+        yield Figure("audience_serving", "1 while viewers are answered", self.is_answering)
+
+    async def _live(self) -> str:
+        """The life of one process; returns how it ended."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            descriptors = [theirs.fileno(), *(one.fileno() for one in self._listening)]
+            process = self.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "broadcaster.audience", *map(str, descriptors)),
+                stdin=asyncio.subprocess.DEVNULL,
+                env=_environment(),
+                pass_fds=descriptors,
+                cwd="/",
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        self._writer = writer
+        self._answered = time.monotonic() + START_WITHIN - PONG_WITHIN
+        self._rows_sent = 0.0
+        for message in (self._setup, change(View(), self._view), *self._recent, self._last):
+            if message:
+                self._tell(message)
+        tasks = [asyncio.create_task(one) for one in (self._listen(reader, process), self._ping())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        except asyncio.CancelledError:
+            writer.close()  # it says goodbye to its clients then
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), END_WITHIN)
+            raise
+        finally:
+            for one in tasks:
+                one.cancel()
+            self._keep_counts()
+            writer.transport.abort()
+            self._writer = None
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _listen(self, reader: asyncio.StreamReader, process: asyncio.subprocess.Process) -> str:
+        try:
+            while True:
+                self.pong = await receive_pong(reader)
+                self._answered = time.monotonic()
+                self.ready.set()
+        except ValueError as error:
+            return f"does not speak as it should ({type(error).__name__})"
+        except (EOFError, OSError):
+            return f"has died (status {await process.wait()})"
+
+    async def _ping(self) -> str:
+        while time.monotonic() - self._answered < PONG_WITHIN:
+            rows = self._rows(self._rows_sent) if self._rows else []
+            if rows:
+                self._rows_sent = rows[-1]["time"] or 0.0
+            self._tell(Ping(self._report(), rows))
+            await asyncio.sleep(PING_EVERY)
+        return "does not answer"
+
+    def _tell(self, message: Setup | Change | Listed | Started | Ended | Ping) -> None:
+        """Never waits: who does not read does not answer either, and is replaced."""
+        if self._writer and not self._writer.is_closing():
+            self._writer.write(encode(message))
+
+    def _keep_counts(self) -> None:
+        for sent in self.pong.figures:
+            if sent.rises:
+                self._before.setdefault(sent.name, Counter()).update(dict(sent.samples))
+                self._totals[sent.name] += sent.total or 0.0
+        self.pong = Pong(())
+
+
+def _environment() -> dict[str, str]:
+    known = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    return {**known, "PYTHONPATH": str(Path(broadcaster.__file__).parents[1])}
+
+
+def message_of(event: Event) -> Listed | Started | Ended | None:
+    """What viewers are told of an event, if anything."""
+    match event:
+        case SegmentPublished(segment=segment, published=published):
+            return Listed(
+                variant=segment.variant,
+                sequence=segment.number or 0,
+                run=segment.run.id,
+                url=segment.url,
+                map_url=segment.map_url,
+                duration=segment.duration,
+                time=segment.time,
+                size=segment.size,
+                sha256=segment.sha256,
+                gap=segment.gap,
+                completed=segment.completed,
+                noticed=segment.noticed,
+                uploaded=segment.uploaded,
+                published=published,
+            )
+        case StreamStarted(variants, target_duration, run, at):
+            return Started(variants, target_duration, run, at)
+        case StreamEnded(at, going_on):
+            return Ended(at, going_on)
+    return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,24 +14,25 @@ from aiohttp import hdrs, web
 from broadcaster.audience import playlists
 from broadcaster.audience.beacon import BEACON, Beacon, beacon
 from broadcaster.audience.event_stream import EVENT_STREAM, EventStream, events
-from broadcaster.audience.page import PAGE, VIEWER_DIR, index, page_config
+from broadcaster.audience.page import PageConfig
+from broadcaster.audience.places import PLACES, Places
 from broadcaster.audience.playlists import WAITING_ROOM
 from broadcaster.audience.stream import STREAM, Stream, now
 from broadcaster.audience.tracker_socket import Signaling
-from broadcaster.audience.traffic import Traffic
+from broadcaster.audience.traffic import ALWAYS, TRAFFIC, Traffic
 from broadcaster.audience.waiting import WaitingRoom
 from broadcaster.feed import Change, Ended, HealthReport, Listed, Ping, Pong, Row, SentFigure, Setup, Started
 from broadcaster.figures import Figure
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import ROWS, Dashboard, add_dashboard
+from broadcaster.web.files import Files
 from broadcaster.web.health import HEALTH, health
+from broadcaster.web.lag import Lag
 
 # Players' requests are small. What is larger is an attempt to make us hold it.
 MAX_BODY_BYTES = 65_536
 SILENT = 5.0  # seconds without a word of ingest, which says something every second
-
-TRAFFIC = web.AppKey("TRAFFIC", Traffic)
 
 
 class Audience:
@@ -46,6 +48,7 @@ class Audience:
         if setup.tracker:  # its sockets leave half of the places to everybody else
             limits = Limits(connections=max(1, setup.places // 2))
             self.signaling = Signaling(self.stream, tracker or Tracker(limits))
+        self.lag = Lag()
         self._heard = time.monotonic()
         self._rows: deque[Row] = deque(maxlen=ROWS)
         self.app = self._make_app(setup)
@@ -54,6 +57,7 @@ class Audience:
             self.app[WAITING_ROOM].figures,
             self.app[BEACON].figures,
             self.app[CONNECTIONS].figures,
+            self.app[PLACES].figures,
             self.event_stream.figures,
         ]
         self._sources += [self.signaling.figures] if self.signaling else []
@@ -95,6 +99,11 @@ class Audience:
     def _rows_since(self, milliseconds: float) -> list[Row]:
         return [row for row in self._rows if (row["time"] or 0) > milliseconds]
 
+    async def _measure_lag(self, _: web.Application) -> AsyncIterator[None]:
+        measuring = asyncio.create_task(self.lag.run())
+        yield
+        measuring.cancel()
+
     def _make_app(self, setup: Setup) -> web.Application:
         traffic = Traffic()
         room = WaitingRoom(setup.waiters, traffic.woke_up, self.stream.clock)
@@ -103,8 +112,8 @@ class Audience:
         app[HEALTH] = self._health
         app[EVENT_STREAM], app[BEACON] = self.event_stream, Beacon()
         app[CONNECTIONS] = Connections(setup.places)
-        app[VIEWER_DIR] = setup.viewer_dir
-        app[PAGE] = setup.page
+        app[PLACES] = Places(setup.places, self.lag)
+        app.cleanup_ctx.append(self._measure_lag)
         app.on_response_prepare.append(_on_answer)
         app.on_shutdown.extend((room.close, self.event_stream.close))
         app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
@@ -120,17 +129,16 @@ class Audience:
             folder, vendor, price = setup.dashboard
             add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
         if setup.viewer_dir.is_dir():
-            app.router.add_get("/", index, name="index")
-            app.router.add_get("/config.json", page_config, name="page_config")
-            app.router.add_static("/", setup.viewer_dir, name="viewer")
+            config = PageConfig(setup.page, setup.viewer_dir / "config.json")
+            app.router.add_get("/config.json", config.answer, name="page_config")
+            app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")
         return app
 
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
     request.app[CONNECTIONS].complete(request)
-    request.app[TRAFFIC].answered(request, response)
+    request.app[TRAFFIC].answered(request, response.status)
     headers = response.headers
-    headers[hdrs.SERVER] = "broadcaster"
-    headers["X-Content-Type-Options"] = "nosniff"
-    # The page's own files: ask each time whether they changed.
+    headers.update(ALWAYS)
+    # Whatever says nothing of it: ask each time whether it changed.
     headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")

@@ -7,6 +7,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse
 
 from broadcaster.audience.offsets import EncoderOffsets
+from broadcaster.audience.places import PLACES, Full, Kind
 from broadcaster.audience.stream import STREAM, Stream
 from broadcaster.feed import Ended, Listed, Started
 from broadcaster.figures import Figure
@@ -107,6 +109,18 @@ class EventStream:
             return False
         return True
 
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """Be one reader more while inside; raises Full."""
+        if self.closing or self.readers >= self.places:
+            self.refused += 1
+            raise Full("full", "The service stops" if self.closing else "Too many are listening")
+        self.readers += 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
+
     async def close(self, _: web.Application | None = None) -> None:
         """Let all readers go: the service stops."""
         self.closing = True
@@ -162,22 +176,18 @@ async def events(request: web.Request) -> web.StreamResponse:
     """The stream of events (WHATWG HTML, 9.2), one reader more."""
     event_stream, stream = request.app[EVENT_STREAM], request.app[STREAM]
     cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
-    if event_stream.closing or event_stream.readers >= event_stream.places:
-        event_stream.refused += 1
-        headers = {**cors, hdrs.CACHE_CONTROL: "no-store", hdrs.RETRY_AFTER: "10"}
-        return web.Response(status=503, text="Too many are listening.\n", headers=headers)
-    response = EventSourceResponse(headers=cors, sep="\n", send_timeout=SEND_TIMEOUT)
-    await response.prepare(request)
-    event_stream.readers += 1
     try:
-        async with response:
-            state = event_stream.state
-            await Reader(event_stream, response, lambda: json.dumps(state(stream))).run(stream.clock)
-    except (ConnectionResetError, TimeoutError):
-        pass  # the page has left, or does not read
-    finally:
-        event_stream.readers -= 1
-    return response
+        with event_stream.reader(), request.app[PLACES].take(request, Kind.EVENTS):
+            response = EventSourceResponse(headers=cors, sep="\n", send_timeout=SEND_TIMEOUT)
+            await response.prepare(request)
+            with suppress(ConnectionResetError, TimeoutError):  # the page has left, or does not read
+                async with response:
+                    state = event_stream.state
+                    await Reader(event_stream, response, lambda: json.dumps(state(stream))).run(stream.clock)
+            return response
+    except Full as reason:
+        headers = {**cors, hdrs.CACHE_CONTROL: "no-store", hdrs.RETRY_AFTER: "10"}
+        return web.Response(status=503, text=f"{reason}.\n", headers=headers)
 
 
 def _segment(segment: Listed, offset: timedelta | None) -> dict[str, Any]:

@@ -11,29 +11,32 @@ from aiohttp import hdrs, web
 
 logger = logging.getLogger(__name__)
 
-VIEWER_DIR = web.AppKey("VIEWER_DIR", Path)
-PAGE: web.AppKey[Mapping[str, str | None]] = web.AppKey("PAGE")
 
+class PageConfig:
+    """What the page is told: what the service knows, overruled by the operator's file beside it."""
 
-async def index(request: web.Request) -> web.FileResponse:
-    """The page itself."""
-    return web.FileResponse(request.app[VIEWER_DIR] / "index.html")
+    def __init__(self, known: Mapping[str, str | None], file: Path) -> None:
+        self._known = known
+        self._file = file
+        self._read: tuple[int, int] | None = None  # its time and size, when it was read
+        self._written: dict[str, object] = {}
 
+    async def answer(self, _: web.Request) -> web.Response:
+        """All of it."""
+        headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
+        return web.json_response({**self._known, **self._overruling()}, headers=headers)
 
-async def page_config(request: web.Request) -> web.Response:
-    """What the service knows, overruled by the ``config.json`` that the operator wrote beside the page."""
-    known = request.app[PAGE]
-    settings = {**known, **_written(request.app[VIEWER_DIR] / "config.json")}
-    headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
-    return web.json_response(settings, headers=headers)
-
-
-def _written(file: Path) -> dict[str, object]:
-    try:
-        written = json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        logger.warning("%s cannot be read, the page takes its defaults: %s", file, error)
-        return {}
-    return written if isinstance(written, dict) else {}
+    def _overruling(self) -> dict[str, object]:
+        """The file, which is read again when it has changed."""
+        try:
+            status = self._file.stat()
+            found = (status.st_mtime_ns, status.st_size)
+            if found != self._read:
+                self._read, self._written = found, {}
+                written = json.loads(self._file.read_text())
+                self._written = written if isinstance(written, dict) else {}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            logger.warning("%s cannot be read, the page takes its defaults: %s", self._file, error)
+        return self._written

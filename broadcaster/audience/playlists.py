@@ -1,22 +1,28 @@
-"""Playlists over HTTP. Nothing is rendered here: a request picks bytes and headers."""
+"""Playlists over HTTP. Nothing is rendered here: a request picks bytes."""
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import format_datetime
+from email.utils import format_datetime, formatdate
 from functools import lru_cache
+from http import HTTPStatus
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from broadcaster.audience.directives import BadDirective, Directives
+from broadcaster.audience.places import PLACES, Full, Kind
+from broadcaster.audience.ready import Ready
 from broadcaster.audience.snapshot import Snapshot
 from broadcaster.audience.stream import STREAM
+from broadcaster.audience.traffic import ALWAYS, TRAFFIC
 from broadcaster.audience.waiting import NotWaited, WaitingRoom
 from broadcaster.feed import State
 from broadcaster.hls import MEDIA_TYPE, Reload
+from broadcaster.web.answers import CHUNK, accepts_gzip, matches, send
 from broadcaster.web.connections import CONNECTIONS
 
 WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
@@ -24,7 +30,7 @@ WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
 # How many target durations a cache may keep the answer to a blocking request (appendix B.1).
 BLOCKING, FAILED_BLOCKING = 6, 4
 RETRY_AFTER = "1"  # seconds
-CHUNK = 8192  # bytes
+NOT_MODIFIED = HTTPStatus.NOT_MODIFIED.value
 
 CORS = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
@@ -32,9 +38,6 @@ CORS = {
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "Age, Content-Length, Date, ETag, Last-Modified",
 }
 NO_STORE = {**CORS, hdrs.CACHE_CONTROL: "no-store"}
-ACCEPTS_GZIP = re.compile(
-    r"(?:^|[,\s])(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.IGNORECASE
-)
 
 
 async def main(request: web.Request) -> web.StreamResponse:
@@ -77,10 +80,11 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
         case Reload.TOO_FAR_AHEAD:  # no cache may keep this: the number's time will come
             return _refuse(400, "_HLS_msn is more than two segments ahead")
         case Reload.PENDING:
-            request.app[CONNECTIONS].complete(request)
             try:
-                version = await request.app[WAITING_ROOM].newer(current, directives.media_sequence)
-            except NotWaited as reason:
+                with request.app[PLACES].take(request, Kind.WAITERS):
+                    request.app[CONNECTIONS].complete(request)
+                    version = await request.app[WAITING_ROOM].newer(current, directives.media_sequence)
+            except (Full, NotWaited) as reason:
                 return _refuse(503, str(reason))
     return await _respond(request, version, skip=directives.skip, blocking=True)
 
@@ -98,26 +102,25 @@ async def _respond(
     else:
         max_age = version.max_age(stream.clock())
     rendered = version.delta if skip and version.is_live else version.full
-    gzip = _accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
-    headers = _headers(rendered.etag, version.modified, max_age, gzip=gzip)
-    if _matches(request.headers.get(hdrs.IF_NONE_MATCH), headers[hdrs.ETAG]):
-        validators = _validators(rendered.etag, version.modified, max_age, gzip=gzip)
-        return web.Response(status=304, headers=validators)
-    body = rendered.gzipped if gzip else rendered.body
-    if len(body) <= CHUNK or request.method == hdrs.METH_HEAD:
-        return web.Response(body=body, headers=headers)
-    return await _send_slowly(request, body, headers)
+    accepted = accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
+    # Strong validators name the bytes, so each encoding has its own (RFC 9110, 8.8.3.3).
+    etag = f'"{rendered.etag}-gz"' if accepted else f'"{rendered.etag}"'
+    body = rendered.gzipped if accepted else rendered.body
+    status = 304 if matches(request.headers.get(hdrs.IF_NONE_MATCH), etag) else 200
+    head = _Head(status, etag, version.modified, max_age, accepted, len(body))
+    if len(body) > CHUNK or request.method != hdrs.METH_GET or not _stays_open(request):
+        headers = _headers(head)
+        if status == NOT_MODIFIED:
+            return web.Response(status=status, headers=headers)
+        return await send(request, body, headers)
+    request.app[CONNECTIONS].complete(request)
+    request.app[TRAFFIC].answered(request, status)
+    sent = _head_bytes(head, int(time.time()))
+    return Ready(status, sent if status == NOT_MODIFIED else sent + body)
 
 
-async def _send_slowly(request: web.Request, body: bytes, headers: CIMultiDict[str]) -> web.StreamResponse:
-    """No faster than the client reads: else a thousand slow ones would have a copy each in memory."""
-    response = web.StreamResponse(headers=headers)
-    response.content_length = len(body)
-    await response.prepare(request)
-    for start in range(0, len(body), CHUNK):
-        await response.write(body[start : start + CHUNK])
-    await response.write_eof()
-    return response
+def _stays_open(request: web.Request) -> bool:
+    return request.version == HttpVersion11 and request.keep_alive
 
 
 def _refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Response:
@@ -129,38 +132,39 @@ def _refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Resp
     return web.Response(status=status, text=f"{reason}.\n", headers=headers)
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """All that the head of an answer depends on, but for the time."""
+
+    status: int
+    etag: str
+    modified: datetime
+    max_age: int  # seconds
+    gzip: bool
+    length: int  # bytes
+
+
 @lru_cache(maxsize=256)
-def _headers(etag: str, modified: datetime, max_age: int, *, gzip: bool) -> CIMultiDict[str]:
-    """The headers of one version, made once: making them anew took as long as all the rest of an answer."""
+def _headers(head: _Head) -> CIMultiDict[str]:
+    """The headers of one version. With a 304 the client has the rest already (RFC 9110, 15.4.5)."""
     headers = CIMultiDict(CORS)
-    headers[hdrs.CACHE_CONTROL] = f"public, max-age={max_age}"
-    # Strong validators name the bytes, so each encoding has its own (RFC 9110, 8.8.3.3).
-    headers[hdrs.ETAG] = f'"{etag}-gz"' if gzip else f'"{etag}"'
-    headers[hdrs.LAST_MODIFIED] = format_datetime(modified.astimezone(UTC), usegmt=True)
+    headers[hdrs.CACHE_CONTROL] = f"public, max-age={head.max_age}"
+    headers[hdrs.ETAG] = head.etag
     headers[hdrs.VARY] = "Accept-Encoding"
-    headers[hdrs.CONTENT_TYPE] = MEDIA_TYPE
-    if gzip:
-        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    if head.status != NOT_MODIFIED:
+        headers[hdrs.LAST_MODIFIED] = format_datetime(head.modified.astimezone(UTC), usegmt=True)
+        headers[hdrs.CONTENT_TYPE] = MEDIA_TYPE
+        if head.gzip:
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
     return headers
 
 
 @lru_cache(maxsize=256)
-def _validators(etag: str, modified: datetime, max_age: int, *, gzip: bool) -> CIMultiDict[str]:
-    """What a 304 says: the client has the rest already (RFC 9110, 15.4.5)."""
-    headers = _headers(etag, modified, max_age, gzip=gzip).copy()
-    for name in (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, hdrs.LAST_MODIFIED):
-        headers.pop(name, None)
-    return headers
-
-
-@lru_cache(maxsize=256)
-def _accepts_gzip(accept_encoding: str) -> bool:
-    return bool(ACCEPTS_GZIP.search(accept_encoding))
-
-
-def _matches(condition: str | None, etag: str) -> bool:
-    """If-None-Match by weak comparison (RFC 9110, 13.1.2)."""
-    if condition is None or condition == etag:  # nearly always one of these
-        return condition is not None
-    tags = [tag.strip().removeprefix("W/") for tag in condition.split(",")]
-    return etag in tags or "*" in tags
+def _head_bytes(head: _Head, now: int) -> bytes:
+    """The head as it is sent in this second of the clock."""
+    reason = HTTPStatus(head.status).phrase
+    headers = {**_headers(head), **ALWAYS, hdrs.DATE: formatdate(now, usegmt=True)}
+    if head.status != NOT_MODIFIED:
+        headers[hdrs.CONTENT_LENGTH] = str(head.length)
+    lines = [f"HTTP/1.1 {head.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 import time
 from asyncio import Transport
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
+from broadcaster.audience.places import PLACES, Full, Kind, site_of
 from broadcaster.audience.stream import Stream
 from broadcaster.figures import Figure
 from broadcaster.hls import MultivariantPlaylist, Variant
@@ -25,7 +25,6 @@ HEARTBEAT = 30.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
 CLOSE_TIMEOUT = 2.0  # seconds for a client to say goodbye as well
 MAX_UNSENT = 65_536  # bytes that a client has not read: the offers of a minute, and more
 RETRY_AFTER = "30"  # seconds
-IPV6_SITE = 64  # bits: what one customer has
 
 Swarms = tuple[tuple[str, ...], tuple[Variant, ...]]
 
@@ -67,10 +66,14 @@ class Signaling:
             headers = {hdrs.UPGRADE: "websocket", hdrs.CACHE_CONTROL: "no-store"}
             return web.Response(status=426, text="A WebSocket without subprotocols.\n", headers=headers)
         try:
-            number = self.tracker.connect(site_of(request.remote, request.headers), self._pass_time())
-        except Refused as refused:
+            with request.app[PLACES].take(request, Kind.TRACKER):
+                return await self._serve(request)
+        except (Full, Refused) as refused:
             headers = {hdrs.RETRY_AFTER: RETRY_AFTER, hdrs.CACHE_CONTROL: "no-store"}
             return web.Response(status=503, text=f"Not now: {refused}.\n", headers=headers)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        number = self.tracker.connect(site_of(request.remote, request.headers), self._pass_time())
         socket = web.WebSocketResponse(
             timeout=CLOSE_TIMEOUT,
             autoping=False,  # our pongs are bounded as well
@@ -161,27 +164,3 @@ class Signaling:
             if action.connection in self._sockets:
                 self._drop(action.connection)
         return now
-
-
-def site_of(remote: str | None, headers: Mapping[str, str]) -> str | None:
-    """Where a request comes from, as far as sharing a limit goes: an IPv4 address, or an IPv6 site.
-
-    An address that is not of the Internet is a tunnel or a proxy of ours, which says whom it serves; if it
-    does not, nothing is known. A proxy must not let clients set these headers; who lies to one that does
-    escapes the limits of an address, not the others.
-    """
-    address = _address(remote)
-    if address is None or not address.is_global:
-        forwarded = headers.get("CF-Connecting-IP") or headers.get(hdrs.X_FORWARDED_FOR, "").split(",")[-1]
-        address = _address(forwarded.strip())
-    if isinstance(address, IPv6Address):
-        return str(ip_network((address, IPV6_SITE), strict=False))
-    return str(address) if address else None
-
-
-def _address(text: str | None) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text or "")
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -25,7 +25,7 @@ SWEEP_EVERY = 1.0  # seconds
 # Bytes of one connection that wait in this process, and in the kernel, which would take megabytes by itself;
 # what comes after waits for the client to read.
 WRITE_BUFFER, SEND_BUFFER = 8192, 32_768
-RESERVED_FILES = 256  # for the bucket, the journal, the spool, the viewer's files
+RESERVED_FILES = 64  # for the process itself
 BACKLOG = 1024
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 23\r\n"
@@ -52,14 +52,15 @@ class Connections:
         self._stall_timeout = stall_timeout
         self._file_timeout = file_timeout
         self._open: dict[web.RequestHandler, _Connection] = {}
-        self._cut = dict.fromkeys(("full", "unfinished", "stalled"), 0)
+        self._idle: dict[_Connection, None] = {}  # those that wait for a request, the longest idle first
+        self._cut = dict.fromkeys(("full", "idle", "unfinished", "stalled"), 0)
 
     def figures(self) -> Iterator[Figure]:
         """How many there are, and how many were ended."""
         yield Figure("connections", "Connections that are open", len(self._open))
         text = (
-            "Connections ended by us: no place (full), a request that is not finished in time (unfinished), "
-            "an answer that is not read (stalled)"
+            "Connections ended by us: no place (full), in the place of one that waited for a request (idle), "
+            "a request that is not finished in time (unfinished), an answer that is not read (stalled)"
         )
         yield Figure("connections_cut", text, self._cut, labels=("reason",), rises=True)
 
@@ -68,6 +69,21 @@ class Connections:
         connection = self._open.get(request.protocol)
         if connection:
             connection.unfinished_since = None
+            if not connection.held:
+                self._idle[connection] = None  # as soon as the answer is sent
+
+    def hold(self, request: web.Request) -> None:
+        """What is asked lasts: from here on the connection is not idle, until it is released."""
+        connection = self._open.get(request.protocol)
+        if connection:
+            connection.held = True
+            self._idle.pop(connection, None)
+
+    def release(self, request: web.Request) -> None:
+        """It has ended."""
+        connection = self._open.get(request.protocol)
+        if connection:
+            connection.held = False
 
     def upgrade(self, request: web.Request) -> None:
         """From here on it is a WebSocket: what comes are no requests, and need not be finished in time."""
@@ -98,16 +114,25 @@ class Connections:
                     self._end(connection, "stalled")
 
     def admit(self, connection: _Connection) -> bool:
-        """Whether there is a place."""
+        """Whether there is a place, if need be that of the connection that has been idle for longest."""
         if len(self._open) >= self._places:
-            self._cut["full"] += 1
-            return False
+            longest = next((one for one in self._idle if one.is_quiet), None)
+            if longest is None:
+                self._cut["full"] += 1
+                return False
+            self._end(longest, "idle")
         self._open[connection.handler] = connection
+        self._idle[connection] = None
         return True
+
+    def asks(self, connection: _Connection) -> None:
+        """A connection is no longer idle."""
+        self._idle.pop(connection, None)
 
     def leave(self, connection: _Connection) -> None:
         """A connection has ended."""
         self._open.pop(connection.handler, None)
+        self._idle.pop(connection, None)
 
     def _end(self, connection: _Connection, reason: str) -> None:
         self._cut[reason] += 1
@@ -128,9 +153,15 @@ class _Connection(asyncio.Protocol):
         self.stalled_since: float | None = None  # monotonic
         self.deaf_since: float | None = None  # monotonic: nothing is read from it, as while a file is sent
         self.upgraded = False
+        self.held = False  # by a request that lasts
         self._connections = connections
         self._admitted = False
         self._unsent = 0  # bytes, when it stalled
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is on its way to the client."""
+        return self.transport is not None and not self.transport.get_write_buffer_size()
 
     def look(self, now: float) -> None:
         """Take note of what the transport does not tell by itself; ``now`` is monotonic."""
@@ -173,6 +204,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._admitted:
+            self._connections.asks(self)
             self.deaf_since = None  # of a file before this one
             if self.unfinished_since is None and not self.upgraded:
                 self.unfinished_since = time.monotonic()
@@ -198,12 +230,12 @@ class _Connection(asyncio.Protocol):
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Allow this process as many open files as it takes to serve; returns for how many clients there are."""
+    """Allow this process as many open files as the system lets it; returns for how many clients there are."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted + RESERVED_FILES
-    if soft != resource.RLIM_INFINITY and soft < most:
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft != hard:
+        with suppress(ValueError, OSError):  # not everywhere is "unlimited" a number that one may ask for
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - RESERVED_FILES))
 
 

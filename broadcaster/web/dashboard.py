@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from broadcaster.feed import Row
+from broadcaster.web.files import Files
 from broadcaster.web.health import HEALTH
 
 STEP = 5.0  # seconds from one row to the next
@@ -39,19 +40,13 @@ def add_dashboard(app: web.Application, dashboard: Dashboard) -> None:
     """Serve it at ``/dashboard``; of an application that has a health report."""
     app[DASHBOARD] = dashboard
     app.router.add_get("/dashboard", _redirect, name="dashboard")
-    app.router.add_get("/dashboard/", _page, name="dashboard_page")
     app.router.add_get("/dashboard/data.json", _data, name="dashboard_data")
-    for path, folder in (("/dashboard/vendor/", dashboard.vendor), ("/dashboard/", dashboard.folder)):
-        if folder.is_dir():
-            app.router.add_static(path, folder)
+    files = Files(("", dashboard.folder), ("vendor/", dashboard.vendor))
+    app.router.add_get("/dashboard/{path:.*}", files.answer, name="dashboard_files")
 
 
 async def _redirect(_: web.Request) -> web.Response:
     return web.Response(status=308, headers={hdrs.LOCATION: "/dashboard/"})
-
-
-async def _page(request: web.Request) -> web.FileResponse:
-    return web.FileResponse(request.app[DASHBOARD].folder / "index.html")
 
 
 async def _data(request: web.Request) -> web.Response:

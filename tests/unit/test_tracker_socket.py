@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
-from broadcaster.audience.tracker_socket import MAX_UNSENT, site_of
+from broadcaster.audience.places import site_of
+from broadcaster.audience.tracker_socket import MAX_UNSENT
 from broadcaster.tracker import Limits, Refusal, Tracker, info_hash, stream_index
 from broadcaster.web import listening
 from tests.support.hls_folder import eventually
@@ -260,7 +261,8 @@ async def test_addresses_stay_secret(tmp_path: Path, caplog: pytest.LogCaptureFi
         ("8.8.8.8", {"CF-Connecting-IP": "1.1.1.1", "X-Forwarded-For": "1.1.1.1"}, "8.8.8.8"),
         ("127.0.0.1", {}, None),
         ("127.0.0.1", {"CF-Connecting-IP": "1.1.1.1", "X-Forwarded-For": "9.9.9.9"}, "1.1.1.1"),
-        ("192.168.0.7", {"X-Forwarded-For": "6.6.6.6, 9.9.9.9"}, "9.9.9.9"),
+        ("127.0.0.2", {"X-Forwarded-For": "6.6.6.6, 9.9.9.9"}, "9.9.9.9"),
+        ("192.168.0.7", {"X-Forwarded-For": "9.9.9.9"}, "192.168.0.7"),
         ("127.0.0.1", {"X-Forwarded-For": "nonsense"}, None),
         ("::1", {"CF-Connecting-IP": "2606:4700:1:2:3:4:5:6"}, "2606:4700:1:2::/64"),
         ("2606:4700:1:2::9", {}, "2606:4700:1:2::/64"),
@@ -270,5 +272,5 @@ async def test_addresses_stay_secret(tmp_path: Path, caplog: pytest.LogCaptureFi
     ],
 )
 def test_where_a_viewer_comes_from(remote: str | None, headers: dict[str, str], site: str | None) -> None:
-    """A proxy or tunnel of ours says whom it serves; nobody else is asked."""
+    """A proxy or tunnel on this machine says whom it serves; nobody else is believed."""
     assert site_of(remote, headers) == site

@@ -13,31 +13,38 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from broadcaster import logs
 from broadcaster.audience.app import Audience
 from broadcaster.feed import Ping, Setup
 from broadcaster.feed.wire import encode_pong, receive
-from broadcaster.web.listener import serving
+from broadcaster.web.listener import Complaints, serving
 
+EXIT_NO_MEMORY = 12
 NICENESS = 5  # ingest, which must lose nothing, goes first
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38  # prctl(2)
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 1, 4, 15, 38  # prctl(2)
 
 
 async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
     """Serve until ingest closes the feed."""
+    asyncio.get_running_loop().set_exception_handler(Complaints(end_without_memory))
     reader, writer = await asyncio.open_connection(sock=feed)
     setup = await receive(reader)
     if not isinstance(setup, Setup):
         raise TypeError("the first message has to be the setup")
     logs.set_up(*setup.log)
     audience = Audience(setup)
+    audience.app.middlewares.append(_with_memory)
     first = await receive(reader)  # what there is, before anybody can ask for it
     async with serving(audience.app, listening):
         gc.collect()
         gc.freeze()  # what is there now stays: to look through it again and again would hold up everybody
         message = first
-        try:
+        with suppress(EOFError, ConnectionError):
             while True:
                 if isinstance(message, Setup):
                     raise TypeError("only the first message can be the setup")
@@ -45,16 +52,30 @@ async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
                 if isinstance(message, Ping):
                     writer.write(encode_pong(audience.pong()))
                 message = await receive(reader)
-        except (EOFError, ConnectionError):
-            pass
+
+
+def end_without_memory() -> None:
+    """Another process takes its place: without memory it answers, and nobody gets what they asked for."""
+    os._exit(EXIT_NO_MEMORY)
+
+
+@web.middleware
+async def _with_memory(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except MemoryError:
+        end_without_memory()
+        raise
 
 
 def shut_in() -> None:
     """Drop what is not needed, and die with ingest even when stopped: whoever comes next wants the port."""
-    prctl = ctypes.CDLL(None).prctl
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        prctl(PR_SET_NAME, b"audience", 0, 0, 0)
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.nice(NICENESS)
     # A terminal and systemd tell both processes at once; ingest drains first, and closes the feed then.
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -64,4 +85,5 @@ def shut_in() -> None:
 if __name__ == "__main__":
     shut_in()
     feed_socket, *listening_sockets = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
-    asyncio.run(run(feed_socket, listening_sockets))
+    with suppress(EOFError, ConnectionError):  # ingest went before it had said anything
+        asyncio.run(run(feed_socket, listening_sockets))

@@ -17,34 +17,37 @@ from broadcaster.web.dashboard import ROWS, STEP
 logger = logging.getLogger(__name__)
 
 # What a row has of the metrics: a name of its own, the metric, and the labels that count (none: all).
-SERIES: dict[str, tuple[str, dict[str, str]]] = {
-    "live": ("broadcaster_live", {}),
-    "backlog": ("broadcaster_backlog_segments", {}),
-    "spoolBytes": ("broadcaster_spool_bytes", {}),
-    "storedBytes": ("broadcaster_stored_bytes", {}),
-    "published": ("broadcaster_segments_published_total", {}),
-    "lost": ("broadcaster_segments_lost_total", {}),
-    "uploadFailures": ("broadcaster_upload_failures_total", {}),
-    "uploadedBytes": ("broadcaster_uploaded_bytes_total", {}),
-    "requests": ("broadcaster_requests_total", {}),
-    "mainPolls": ("broadcaster_requests_total", {"route": "main_playlist"}),
-    "mediaPolls": ("broadcaster_requests_total", {"route": "media_playlist"}),
-    "wakeUps": ("broadcaster_wake_up_seconds_count", {}),
-    "waiters": ("broadcaster_waiters", {}),
-    "eventReaders": ("broadcaster_event_readers", {}),
-    "trackerSockets": ("broadcaster_tracker_sockets", {}),
-    "peers": ("broadcaster_tracker_peers", {}),
-    "connections": ("broadcaster_connections", {}),
-    "bucketBytes": ("broadcaster_viewer_bytes_total", {"source": "bucket"}),
-    "peerBytes": ("broadcaster_viewer_bytes_total", {"source": "peers"}),
-    "watchedSeconds": ("broadcaster_viewer_seconds_total", {}),
-    "operationsA": ("broadcaster_bucket_operations_total", {"class": "a"}),
-    "operationsB": ("broadcaster_bucket_operations_total", {"class": "b"}),
-    "operationsFree": ("broadcaster_bucket_operations_total", {"class": "free"}),
-    "memory": ("process_resident_memory_bytes", {}),
-    "cpu": ("process_cpu_seconds_total", {}),
-}
-NAMES = {name for name, _ in SERIES.values()}
+# What has the same name is added up.
+SERIES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("live", "broadcaster_live", {}),
+    ("backlog", "broadcaster_backlog_segments", {}),
+    ("spoolBytes", "broadcaster_spool_bytes", {}),
+    ("storedBytes", "broadcaster_stored_bytes", {}),
+    ("published", "broadcaster_segments_published_total", {}),
+    ("lost", "broadcaster_segments_lost_total", {}),
+    ("uploadFailures", "broadcaster_upload_failures_total", {}),
+    ("uploadedBytes", "broadcaster_uploaded_bytes_total", {}),
+    ("requests", "broadcaster_requests_total", {}),
+    ("mainPolls", "broadcaster_requests_total", {"route": "main_playlist"}),
+    ("mediaPolls", "broadcaster_requests_total", {"route": "media_playlist"}),
+    ("wakeUps", "broadcaster_wake_up_seconds_count", {}),
+    ("waiters", "broadcaster_waiters", {}),
+    ("eventReaders", "broadcaster_event_readers", {}),
+    ("trackerSockets", "broadcaster_tracker_sockets", {}),
+    ("peers", "broadcaster_tracker_peers", {}),
+    ("connections", "broadcaster_connections", {}),
+    ("bucketBytes", "broadcaster_viewer_bytes_total", {"source": "bucket"}),
+    ("peerBytes", "broadcaster_viewer_bytes_total", {"source": "peers"}),
+    ("watchedSeconds", "broadcaster_viewer_seconds_total", {}),
+    ("operationsA", "broadcaster_bucket_operations_total", {"class": "a"}),
+    ("operationsB", "broadcaster_bucket_operations_total", {"class": "b"}),
+    ("operationsFree", "broadcaster_bucket_operations_total", {"class": "free"}),
+    ("memory", "process_resident_memory_bytes", {}),
+    ("cpu", "process_cpu_seconds_total", {}),
+    ("memory", "broadcaster_audience_process_resident_memory_bytes", {}),
+    ("cpu", "broadcaster_audience_process_cpu_seconds_total", {}),
+)
+NAMES = {name for _, name, _ in SERIES}
 
 
 class History:
@@ -77,12 +80,12 @@ class History:
 
     def look(self) -> None:
         """Add a row: counters as they stand, the longest publish delay and upload since the last one."""
-        totals = dict.fromkeys(SERIES, 0.0)
+        totals = dict.fromkeys((series for series, _, _ in SERIES), 0.0)
         for family in self._registry.collect():
             for sample in family.samples:
                 if sample.name not in NAMES:
                     continue
-                for series, (name, labels) in SERIES.items():
+                for series, name, labels in SERIES:
                     if name == sample.name and labels.items() <= sample.labels.items():
                         totals[series] += sample.value
         time = self._clock().timestamp() * 1000

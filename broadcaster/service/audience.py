@@ -39,6 +39,8 @@ START_WITHIN = 30.0  # seconds to the first answer: a busy machine takes its tim
 END_WITHIN = 5.0  # seconds for its clients to be let go of
 SHORT_LIFE, LONGEST_PAUSE = 5.0, 5.0  # seconds: what dies at once is not started again at full speed
 REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
+# The very program that runs, whatever became of its path since: an upgrade, or rights that were dropped.
+OURSELVES = "/proc/self/exe"
 # What Python needs to find itself and to speak a language; no keys, and nothing that leads to them.
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
@@ -71,7 +73,8 @@ class AudienceProcess:
         self._recent: deque[Listed] = deque(maxlen=REMEMBERED_SEGMENTS)
         self._last: Started | Ended | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._answered = 0.0  # monotonic
+        # Monotonic. Nobody is alarmed before it had time to start.
+        self._answered = self._due = time.monotonic() + START_WITHIN - PONG_WITHIN
         # What processes before this one had counted, by name; and the sums of what they observed.
         self._before: dict[str, Counter[tuple[str, ...]]] = {}
         self._totals: defaultdict[str, float] = defaultdict(float)
@@ -92,10 +95,14 @@ class AudienceProcess:
             self._last = message
         self._tell(message)
 
+    def pid(self) -> int:
+        """Its number; 0 while there is none."""
+        return self.process.pid if self.process else 0
+
     @property
     def is_answering(self) -> bool:
         """Whether viewers are served."""
-        return self.ready.is_set() and time.monotonic() - self._answered < PONG_WITHIN
+        return time.monotonic() - self._answered < PONG_WITHIN
 
     async def run(self) -> None:
         """Keep one running, until cancelled."""
@@ -128,6 +135,7 @@ class AudienceProcess:
             descriptors = [theirs.fileno(), *(one.fileno() for one in self._listening)]
             process = self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "broadcaster.audience", *map(str, descriptors)),
+                executable=OURSELVES if sys.platform == "linux" else None,
                 stdin=asyncio.subprocess.DEVNULL,
                 env=_environment(),
                 pass_fds=descriptors,
@@ -135,7 +143,7 @@ class AudienceProcess:
             )
         reader, writer = await asyncio.open_connection(sock=ours)
         self._writer = writer
-        self._answered = time.monotonic() + START_WITHIN - PONG_WITHIN
+        self._due = time.monotonic() + START_WITHIN
         self._rows_sent = 0.0
         for message in (self._setup, change(View(), self._view), *self._recent, self._last):
             if message:
@@ -164,6 +172,7 @@ class AudienceProcess:
             while True:
                 self.pong = await receive_pong(reader)
                 self._answered = time.monotonic()
+                self._due = self._answered + PONG_WITHIN
                 self.ready.set()
         except ValueError as error:
             return f"does not speak as it should ({type(error).__name__})"
@@ -171,7 +180,7 @@ class AudienceProcess:
             return f"has died (status {await process.wait()})"
 
     async def _ping(self) -> str:
-        while time.monotonic() - self._answered < PONG_WITHIN:
+        while time.monotonic() < self._due:
             rows = self._rows(self._rows_sent) if self._rows else []
             if rows:
                 self._rows_sent = rows[-1]["time"] or 0.0

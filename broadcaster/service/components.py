@@ -27,6 +27,7 @@ from broadcaster.owner import Owner, own_name
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.losses import Losses
 from broadcaster.storage import Bucket, ObjectStore
+from broadcaster.web.lag import Lag
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Components:
         self.catalog = catalog
         self.store = store
         self.losses = Losses()
+        self.lag = Lag()
         self.audience: AudienceProcess | None = None
         self.channel = Channel(
             settings.window_segments,

@@ -12,6 +12,7 @@ from broadcaster.service.components import Components
 
 def figures_of(components: Components) -> Iterator[Figure]:
     """What is read when it is scraped."""
+    yield Figure("lag_seconds", "How late the process is that takes the stream in", components.lag.seconds)
     spool, catalog = components.spool, components.catalog
     yield Figure("live", "1 while a stream is live", components.channel.state is State.LIVE)
     yield Figure("failing", "1 while /health says 503", components.health().reason is not None)

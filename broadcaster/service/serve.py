@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
 
 from broadcaster.config import Settings
 from broadcaster.errors import StorageError
@@ -27,6 +28,7 @@ from broadcaster.service.figures import figures_of
 from broadcaster.storage import ObjectStore, open_store
 from broadcaster.web import Dashboard, address_of, bound, listening, raise_file_limit
 from broadcaster.web.health import for_the_world
+from broadcaster.web.listener import Complaints
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +46,10 @@ async def serve(
     """Run the service until ``stop``; then finish the uploads, within the time that is set for it.
 
     ``log_form`` is how the log is written (``broadcaster.logs``). ``on_ready`` is told the public and the
-    operator's address once they are served, ``on_event`` whatever happens. Raises ConfigError when an address
-    cannot be had or the state folder cannot be written, JournalError for its journal.
+    operator's address once one can connect there, ``on_event`` whatever happens. Raises ConfigError when an
+    address cannot be had or the state folder cannot be written, JournalError for its journal.
     """
+    asyncio.get_running_loop().set_exception_handler(Complaints())
     registry = process_registry()
     history = History(registry, now)
     dashboard = Dashboard(
@@ -73,6 +76,7 @@ async def serve(
             )
             observers[:0] = [audience, components.losses]
             registry.register(Figures(partial(figures_of, components), audience.figures))
+            ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
             if components.mirror:
                 observers.append(components.mirror)
             async with (
@@ -88,8 +92,7 @@ async def serve(
                 gc.freeze()
                 logger.info("following %s", settings.hls_dir)
                 logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
-                told = partial(on_ready, address_of(sockets), admin_address)
-                helpers.append(group.create_task(_announce(audience, told), name="announcement"))
+                on_ready(address_of(sockets), admin_address)
                 await components.pipeline.run(
                     components.source.run,
                     stop or asyncio.Event(),
@@ -106,10 +109,11 @@ def _start_helpers(
     group: asyncio.TaskGroup, components: Components, history: History, prefix: str
 ) -> list[asyncio.Task[None]]:
     work = {
+        "lag": components.lag.run(),
         "probe": _probe(components.store, prefix),
         "sweeper": components.sweeper.run(),
         "owner": components.owner.run(),
-        "watchdog": keep_watchdog_quiet(components.is_alive),
+        "systemd": _tell_systemd(components),
         "history": history.run(),
     }
     if components.mirror:
@@ -163,11 +167,12 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
     )
 
 
-async def _announce(audience: AudienceProcess, on_ready: Callable[[], None]) -> None:
-    """Say so once viewers are served; nothing else waits for that."""
-    await audience.ready.wait()
+async def _tell_systemd(components: Components) -> None:
+    """Say that all is ready once viewers are served, which nothing else waits for; then that it lives."""
+    if components.audience:
+        await components.audience.ready.wait()
     notify("READY=1")
-    on_ready()
+    await keep_watchdog_quiet(components.is_alive)
 
 
 async def _probe(store: ObjectStore, prefix: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -17,6 +19,7 @@ from broadcaster.web.connections import BACKLOG, CONNECTIONS
 # cloudflared keeps idle connections for 90 s; the side that closes first must not be ours.
 KEEPALIVE_TIMEOUT = 120.0  # seconds
 SHUTDOWN_TIMEOUT = 2.0  # seconds
+COMPLAIN_EVERY = 60.0  # seconds
 LINGERING_TIME = 1.0  # seconds for a body that nobody wants
 # Players' requests are small. What is larger is an attempt to make us hold it.
 MAX_LINE_BYTES = 4096
@@ -39,6 +42,23 @@ class _OurFaults(logging.Filter):
 
 logger = logging.getLogger(__name__)
 logger.addFilter(_OurFaults())
+
+
+class Complaints:
+    """Logs what the event loop complains of, each thing once a minute; it says so for every connection."""
+
+    def __init__(self, no_memory: Callable[[], object] | None = None) -> None:
+        self._said = dict[str, float]()  # by text, when (monotonic)
+        self._no_memory = no_memory
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take one (``loop.set_exception_handler``); call ``no_memory`` if that is what it is."""
+        if self._no_memory and isinstance(context.get("exception"), MemoryError):
+            self._no_memory()
+        text, now = str(context.get("message")), time.monotonic()
+        if now - self._said.get(text, -COMPLAIN_EVERY) >= COMPLAIN_EVERY:
+            self._said[text] = now
+            loop.default_exception_handler(context)
 
 
 def bound(host: str, port: int, settings: str) -> list[socket.socket]:

@@ -25,7 +25,8 @@ async def test_dates_of_files_mean_nothing(tmp_path: Path, *, multivariant_first
         dates = [path.stat().st_mtime_ns for path in (tmp_path / "hls").glob("*/stream-*-0.ts")]
         date = (tmp_path / "hls" / "stream.m3u8").stat().st_mtime_ns
     assert len(dates) == 2
-    assert (date < max(dates)) == multivariant_first
+    # A tick of the kernel is some milliseconds: both may be of one.
+    assert date <= max(dates) if multivariant_first else date >= max(dates)
 
 
 @asynccontextmanager

@@ -101,7 +101,7 @@ async def test_viewers_meet(tmp_path: Path, bucket: SeaweedBucket, variants: int
         for viewer in (ada, bob):
             loaded = await viewer.told(lambda line: line["type"] == "loaded")
             assert loaded["bytes"] == len(PACKET * 3)
-        assert (await service.health())["peers"] == 2
+        await healthy(service, peers=2)
         await bob.leave()
         await healthy(service, peers=1, torrents=1)
         assert not [line for line in ada.lines() + bob.lines() if line["type"].startswith("onTracker")]

@@ -1,0 +1,225 @@
+"""Two processes: whatever becomes of the one that the world touches, nothing happens to the other."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from tests.support.service import Service
+from tests.support.stage import Stage, stage
+
+REPLACED_WITHIN = 60.0  # seconds, on a busy machine
+LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
+ALL = 'broadcaster_publish_delay_seconds_count{variant="%s"}'
+
+
+def audience_of(service: Service) -> psutil.Process:
+    """The process that serves viewers."""
+    assert service.child
+    (found,) = psutil.Process(service.child.pid).children()
+    assert "broadcaster.audience" in found.cmdline()
+    return found
+
+
+async def metrics(service: Service) -> dict[str, float]:
+    """All of them, by name and labels."""
+    async with aiohttp.ClientSession() as session, session.get(f"{service.admin_address}/metrics") as answer:
+        lines = [line.rpartition(" ") for line in (await answer.text()).splitlines() if line[:1] != "#"]
+    return {name: float(value) for name, _, value in lines}
+
+
+async def answered(service: Service) -> int:
+    """The status of the main playlist; who comes before anybody serves it waits."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.address}/live/playlist.m3u8") as response,
+    ):
+        return response.status
+
+
+async def replaced(service: Service, before: psutil.Process) -> None:
+    """Wait until another process answers viewers."""
+
+    async def answers() -> bool:
+        with contextlib.suppress(aiohttp.ClientError, ValueError, psutil.Error, AssertionError):
+            if audience_of(service).pid != before.pid:
+                return await answered(service) == 200
+        return False
+
+    async with asyncio.timeout(REPLACED_WITHIN):
+        await poll(answers)
+
+
+@asynccontextmanager
+async def live(tmp_path: Path, bucket: SeaweedBucket, wrapper: Sequence[str] = ()) -> AsyncIterator[Stage]:
+    """A stream of two variants; at the end nothing of it was lost, and nobody was told anything untrue."""
+    async with stage(tmp_path, bucket, patient=True, wrapper=wrapper) as on:
+        await on.live_with(3)
+        yield on
+        await on.owncast.wait_for_segments(on.owncast_segments() + 2)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        await on.check_zeros()
+        figures = await metrics(on.service)
+        late = {one: figures[ALL % one] - figures[LATE % one] for one in ("0", "1")}
+        print(f"later than a second after their file was finished: {late}")
+
+
+def out_of_memory(process: psutil.Process) -> None:
+    """It may have no more than it has."""
+    process.rlimit(psutil.RLIMIT_AS, (1, 1))
+
+
+@pytest.mark.takes(30)
+async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Killed, stopped for good, or out of memory: another one serves viewers, ingest does not notice."""
+    harms: dict[str, Callable[[psutil.Process], None]] = {
+        "killed": lambda one: one.send_signal(signal.SIGKILL),
+        "stopped": lambda one: one.send_signal(signal.SIGSTOP),
+        "out of memory": out_of_memory,
+    }
+    async with live(tmp_path, bucket) as on, aiohttp.ClientSession() as session:
+        assert on.service.child
+        ingest = on.service.child.pid
+        for name, harm in harms.items():
+            async with session.get(f"{on.service.address}/live/playlist.m3u8"):
+                pass
+            before = audience_of(on.service)
+            harm(before)
+            if name == "out of memory":  # a large answer makes it ask for more
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"{on.service.address}/vendor/hls.min.mjs"):
+                        pass
+            began = time.monotonic()
+            await replaced(on.service, before)
+            print(f"{name}: served again after {time.monotonic() - began:.1f} s")
+        assert on.service.child.pid == ingest
+        figures = await metrics(on.service)
+        assert figures["broadcaster_audience_restarts_total"] == len(harms)
+        assert figures["broadcaster_audience_process_resident_memory_bytes"] > 0
+        # Counted on over all processes.
+        assert figures['broadcaster_requests_total{route="main_playlist",status="200"}'] >= len(harms)
+
+
+async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Neither its environment, its memory's files nor its open files lead to keys, journal or spool."""
+    async with live(tmp_path, bucket) as on:
+        process = audience_of(on.service)
+        folder = Path(f"/proc/{process.pid}")
+        if os.geteuid():  # nobody but root may look into it, which is as good
+            with pytest.raises(PermissionError):
+                (folder / "environ").read_bytes()
+            return
+        environment = (folder / "environ").read_bytes().decode()
+        files = [str(one.readlink()) for one in (folder / "fd").iterdir()]
+        maps = (folder / "maps").read_text()
+        assert "PATH=" in environment
+        assert any(one.startswith("socket:") for one in files)
+        assert "libpython" in maps or "python" in maps
+        state = str(tmp_path / "state")
+        for text in (environment, "\n".join(files), maps):
+            assert "R2_" not in text
+            assert state not in text
+            assert bucket.secret_access_key not in text
+        secrets = (bucket.secret_access_key, bucket.access_key_id, "journal.db")
+        assert not [one for one in secrets if in_memory(process.pid, one.encode())]
+        assert in_memory(process.pid, b"main_playlist")  # so it can be found at all
+        status = (folder / "status").read_text()
+        assert "NoNewPrivs:\t1" in status
+
+
+def in_memory(pid: int, text: bytes) -> bool:
+    """Whether it is anywhere in what a process may write to."""
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            place, rights, *_ = line.split()
+            if not rights.startswith("rw"):
+                continue
+            first, _, last = place.partition("-")
+            with contextlib.suppress(OSError, OverflowError):
+                memory.seek(int(first, 16))
+                if text in memory.read(int(last, 16) - int(first, 16)):
+                    return True
+    return False
+
+
+async def test_both_end_together(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Killed or stopped, ingest takes the other along, also one that hangs."""
+    async with stage(tmp_path, bucket, patient=True) as on:
+        for end, hang in ((signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGTERM, False)):
+            await answered(on.service)
+            process = audience_of(on.service)
+            if hang:
+                process.send_signal(signal.SIGSTOP)
+            assert on.service.child
+            os.kill(on.service.child.pid, end)
+            await on.service.child.wait()
+            async with asyncio.timeout(60):
+                await poll(partial(is_gone, process))
+            await on.service.start()
+
+
+async def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_what_it_is_sent_by_the_terminal(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """SIGINT, SIGTERM and SIGHUP reach it as well; it goes on until ingest has drained."""
+    async with stage(tmp_path, bucket, patient=True) as on:
+        await answered(on.service)
+        process = audience_of(on.service)
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(one)
+        await on.live_with(2)
+        assert audience_of(on.service).pid == process.pid
+        assert on.service.child
+        assert await on.service.child.stop(signal.SIGHUP, grace=60) == 0
+
+
+@pytest.mark.takes(20)
+async def test_slow_downloads_take_no_descriptor_of_ingest(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Thousands ask for a file of the page and never read on, where few files may be open."""
+    wrapper = ("prlimit", "--nofile=1024:8192")
+    async with live(tmp_path, bucket, wrapper=wrapper) as on:
+        clients = await downloads(on.service, 5300)
+        try:
+            assert len(clients) == 5300
+            await on.owncast.wait_for_segments(on.owncast_segments() + 3)
+            figures = await metrics(on.service)
+            print({name: figures[name] for name in figures if "connections" in name or "lag" in name})
+            log = on.service.log.read_text()
+            assert "Too many open files" not in log
+            assert len(log.splitlines()) < 50
+        finally:
+            for one in clients:
+                one.close()
+
+
+async def downloads(service: Service, count: int) -> list[socket.socket]:
+    """Clients that asked for the largest file and do not read."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 1000)), hard))
+    port = int(service.address.rpartition(":")[2])
+    loop, clients = asyncio.get_running_loop(), []
+    for _ in range(count):
+        client = socket.socket()
+        client.setblocking(False)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_sendall(client, b"GET /vendor/hls.min.mjs HTTP/1.1\r\nHost: x\r\n\r\n")
+        clients.append(client)
+    return clients

@@ -1,0 +1,114 @@
+"""What one process tells the other, and that nothing is lost or believed on the way."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.feed import Change, HealthReport, Ping, Pong, SentFigure, State, Version, View, change
+from broadcaster.feed.wire import LENGTH, MAX_PONG, decode, encode, encode_pong, receive_pong
+from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, ServerControl, Variant
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+CONTROL = ServerControl(can_block_reload=True, hold_back=timedelta(seconds=6))
+
+seconds = st.timedeltas(timedelta(), timedelta(days=2))
+segments = st.builds(
+    MediaSegment,
+    st.text(min_size=1),
+    seconds,
+    st.booleans(),
+    st.none() | st.just("init.mp4"),
+    st.none() | seconds.map(lambda one: START + one),
+    st.booleans(),
+)
+
+
+@st.composite
+def playlists(draw: st.DrawFn) -> list[MediaPlaylist]:
+    """A playlist's versions: segments come at the end and leave at the begin; now and then another begins."""
+    numbers = draw(st.lists(segments, min_size=1, max_size=12))
+    first, last, versions = 0, 0, []
+    for _ in range(draw(st.integers(1, 6))):
+        last = draw(st.integers(last, len(numbers)))
+        first = draw(st.integers(first, last))
+        if draw(st.integers(0, 5)) == 0:  # the same numbers, and other segments
+            numbers = [replace(one, uri=f"{one.uri}x") for one in numbers]
+        ended, listed = draw(st.booleans()), tuple(numbers[first:last])
+        versions.append(MediaPlaylist(4, first, 0, True, CONTROL, listed, ended))
+    return versions
+
+
+@given(st.dictionaries(st.sampled_from("abc"), playlists()), st.booleans())
+def test_changes_make_the_view(stories: dict[str, list[MediaPlaylist]], several: bool) -> None:  # noqa: FBT001
+    """Whatever becomes of the view, the other process has it, by bytes that tell only what has changed."""
+    ours, told = View(), View()
+    for step in range(6):
+        versions = {name: story[step] for name, story in stories.items() if step < len(story)}
+        listed = {name: Version(one, START, one.target_duration) for name, one in versions.items()}
+        main: Version[MediaPlaylist] | Version[MultivariantPlaylist] | None
+        main = next(iter(listed.values()), None)
+        if several and listed:
+            main = Version(MultivariantPlaylist(Variant(name, 1) for name in listed), START, 4)  # type: ignore[arg-type]
+            main = replace(main, playlist=MultivariantPlaylist(tuple(Variant(name, 1) for name in listed)))
+        now = View(State.LIVE, 4, ("a", "b"), listed, main)
+        message = decode(encode(change(ours, now))[LENGTH.size :])
+        assert isinstance(message, Change)
+        ours, told = now, message.onto(told)
+        assert told == now
+
+
+def test_only_what_is_new_is_told() -> None:
+    """Of a window of hours, one segment."""
+    every = tuple(MediaSegment(f"{number}.ts", timedelta(seconds=2)) for number in range(1001))
+    before = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every[:-1]), START, 2)})
+    now = View(playlists={"0": Version(MediaPlaylist(2, 2, segments=every[1:]), START, 2)})
+    assert change(before, now).updates["0"].playlist.segments == every[-1:]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    """A change of another view would make a playlist that lies."""
+    every = tuple(MediaSegment(f"{number}.ts", timedelta(seconds=2)) for number in range(4))
+    before = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every[:3]), START, 2)})
+    now = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every), START, 2)})
+    late = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every[:2]), START, 2)})
+    for view in (View(), late):
+        with pytest.raises(ValueError, match="does not continue"):
+            change(before, now).onto(view)
+
+
+async def answered(*answers: bytes) -> Pong:
+    """What is read of these bytes."""
+    reader = asyncio.StreamReader()
+    for one in answers:
+        reader.feed_data(one)
+    reader.feed_eof()
+    return await receive_pong(reader)
+
+
+async def test_an_answer() -> None:
+    """Figures come as they were sent, whatever their labels are."""
+    figure = SentFigure("requests", "text", ("a", "b"), ((("x", "y,z"), 1.5),), rises=True, total=None)
+    pong = Pong((figure,), peers=2, torrents=1)
+    assert await answered(encode_pong(pong)) == pong
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        LENGTH.pack(MAX_PONG + 1),
+        LENGTH.pack(2**32 - 1) + b"x",
+        LENGTH.pack(2) + b"{}",
+        LENGTH.pack(4) + b"\xff\xfe\x00x",
+        encode(Ping(HealthReport("live", 0, None))),
+    ],
+)
+async def test_no_answer_is_believed(answer: bytes) -> None:
+    """The process that strangers talk to may send anything: it costs no memory, and is refused."""
+    with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
+        await answered(answer)
+    with pytest.raises(EOFError):
+        await answered(encode_pong(Pong(()))[:-1])

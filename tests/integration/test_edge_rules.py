@@ -1,25 +1,25 @@
 """What the shipped nginx configuration does with each kind of request, in front of the real application."""
 
 import asyncio
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
-from yarl import URL
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from broadcaster.demo.ports import free_ports
-from broadcaster.web import listening
 from tests.support.audience import ACCEPT_ENCODINGS, ORIGINS
-from tests.support.edge import Edge, require_nginx, running_edge
+from tests.support.edge import require_nginx, running_edge
 from tests.support.fakes import START
+from tests.support.front import Front, running_front, serving
 from tests.support.service import running_service
 from tests.support.site import MEDIA, Site
 
@@ -31,48 +31,13 @@ def _nginx() -> None:
     require_nginx()
 
 
-@dataclass
-class Front:
-    """An edge, the site behind it, and somebody who asks."""
-
-    site: Site
-    edge: Edge
-    session: aiohttp.ClientSession
-
-    async def get(self, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body as it came, and headers."""
-        url = URL(self.edge.address + path, encoded=True)  # as it is spelt
-        async with self.session.get(url, headers=headers) as response:
-            return response.status, await response.read(), dict(response.headers)
-
-    def asked(self, status: int = 200) -> float:
-        """How many requests for media playlists the site has answered so."""
-        value = self.site.registry.get_sample_value(
-            "broadcaster_requests_total", {"route": "media_playlist", "status": str(status)}
-        )
-        return value or 0
-
-    async def somebody_waits(self) -> bool:
-        return bool(self.site.registry.get_sample_value("broadcaster_waiters"))
-
-
-@asynccontextmanager
-async def serving(site: Site, port: int) -> AsyncIterator[None]:
-    async with listening(site.app, "127.0.0.1", port, "the test's port"):
-        yield
-
-
 @pytest.fixture
 async def front(tmp_path: Path) -> AsyncIterator[Front]:
     """A site that is live, with two variants."""
-    site, (port,) = Site(tmp_path), free_ports(1)
+    site = Site(tmp_path)
     site.go_live("0", "1")
-    async with (
-        serving(site, port),
-        running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
-        aiohttp.ClientSession(auto_decompress=False) as session,
-    ):
-        yield Front(site, edge, session)
+    async with running_front(tmp_path, site) as front:
+        yield front
 
 
 async def test_one_copy_for_all(front: Front) -> None:
@@ -136,13 +101,8 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
 
 async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:
     """Before a stream, hundreds of pages that ask at once are told so, and not one after another."""
-    site, (port,) = Site(tmp_path), free_ports(1)
-    async with (
-        serving(site, port),
-        running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
-        aiohttp.ClientSession() as session,
-    ):
-        front = Front(site, edge, session)
+    site = Site(tmp_path)
+    async with running_front(tmp_path, site) as front:
         async with asyncio.timeout(60):  # one after another, at two a second, they would take minutes
             answers = await asyncio.gather(*(front.get(MAIN) for _ in range(400)))
         assert {(status, headers["Cache-Control"]) for status, _, headers in answers} == {(404, "no-store")}
@@ -165,6 +125,35 @@ async def test_a_service_that_is_away(tmp_path: Path) -> None:
         await asyncio.sleep(2.1)  # nginx counts whole seconds of the clock
         assert [(await front.get(MEDIA))[2]["X-Cache"] for _ in range(2)] == ["STALE", "STALE"]
         assert (await front.get("/live/1/playlist.m3u8"))[0] == 502
+
+
+async def test_a_service_that_is_full(tmp_path: Path) -> None:
+    """While the service has no place for another request, players that poll get what the edge has."""
+    statuses = itertools.chain([200], itertools.repeat(503))
+
+    async def answer(_: web.Request) -> web.Response:
+        status = next(statuses)
+        return web.Response(
+            status=status, headers={"Cache-Control": "max-age=1" if status == 200 else "no-store"}
+        )
+
+    app = web.Application()
+    app.router.add_get(MEDIA, answer)
+    async with (
+        TestServer(app) as origin,
+        running_edge(tmp_path, str(origin.make_url(""))) as edge,
+        aiohttp.ClientSession() as session,
+    ):
+        async with asyncio.timeout(60):
+            while (last := await look(session, edge.address + MEDIA))[1] in ("MISS", "HIT"):
+                assert last[0] == 200
+        assert last == (200, "STALE")
+
+
+async def look(session: aiohttp.ClientSession, url: str) -> tuple[int, str]:
+    """Status, and what the cache had to do with it."""
+    async with session.get(url) as answer:
+        return answer.status, answer.headers["X-Cache"]
 
 
 async def test_what_is_not_a_playlist(tmp_path: Path, bucket: SeaweedBucket) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +42,17 @@ class Passed:
 
 
 class Edge:
-    """nginx at ``address``, with its cache and its log in ``folder``."""
+    """nginx at ``address``, with its cache and its log in ``folder``.
 
-    def __init__(self, folder: Path) -> None:
+    ``changes`` are texts of the shipped configuration, and what stands in their places.
+    """
+
+    def __init__(self, folder: Path, changes: Mapping[str, str] | None = None) -> None:
         (port,) = free_ports(1)
         self.address = f"http://127.0.0.1:{port}"
         self.error_log = folder / "error.log"
         self._folder = folder
+        self._changes = changes or {}
         self._child: Child | None = None
 
     async def start(self, origin: str) -> None:
@@ -57,6 +61,7 @@ class Edge:
         listen, upstream = (str(urlsplit(one).netloc) for one in (self.address, origin))
         text = shipped(
             {
+                **self._changes,
                 "listen 80;": f"listen {listen};",
                 "server 127.0.0.1:3000 ": f"server {upstream} ",
                 "/var/cache/nginx-broadcaster ": f"{self._folder}/cache ",
@@ -113,9 +118,11 @@ def require_nginx() -> None:
 
 
 @asynccontextmanager
-async def running_edge(folder: Path, origin: str) -> AsyncIterator[Edge]:
+async def running_edge(
+    folder: Path, origin: str, changes: Mapping[str, str] | None = None
+) -> AsyncIterator[Edge]:
     """An edge that runs, and is stopped at the end."""
-    edge = Edge(folder / "edge")
+    edge = Edge(folder / "edge", changes)
     try:
         await edge.start(origin)
         yield edge

@@ -18,7 +18,22 @@ MAX_PATIENCE = 90.0  # seconds; Cloudflare's tunnel cuts a connection that is si
 
 
 class NotWaited(Exception):  # noqa: N818 - no error: an answer
-    """There was no place, or what was waited for did not come; says why."""
+    """There was no place, or what was waited for did not come; says why.
+
+    A cache may answer others so for ``max_age`` seconds.
+    """
+
+    max_age: int | None = None
+
+
+class NothingNew(NotWaited):
+    """It did not come in time, for anybody.
+
+    A cache holds back those who ask for the same: unless it may answer them too, each would then wait in vain
+    in turn. The segment may come at once, so it is for a second only.
+    """
+
+    max_age = 1
 
 
 class WaitingRoom:
@@ -61,7 +76,7 @@ class WaitingRoom:
                         raise NotWaited("The service stops")
                     version = current()
         except TimeoutError:
-            raise NotWaited("No new segment has come in time") from None
+            raise NothingNew("No new segment has come in time") from None
         finally:
             self.occupied -= 1
         if version:

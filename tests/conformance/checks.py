@@ -68,7 +68,7 @@ CHECKS: dict[State, tuple[Check, ...]] = {
     State.PAUSED: (
         *UNENDED,
         blocking.waiting_ends_in_503,
-        caching.a_vain_wait_is_not_stored,
+        caching.a_vain_wait_is_hardly_kept,
         transport.any_page_may_read_a_503,
         *ALWAYS,
     ),

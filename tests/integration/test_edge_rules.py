@@ -16,6 +16,8 @@ from aiohttp.test_utils import TestServer
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from broadcaster.demo.ports import free_ports
+from broadcaster.hls import Variant
+from broadcaster.ingest.reports import VariantsListed
 from tests.support.audience import ACCEPT_ENCODINGS, ORIGINS
 from tests.support.edge import require_nginx, running_edge
 from tests.support.fakes import START
@@ -97,6 +99,29 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
     answers = await asyncio.gather(*others)
     assert {status for status, _, _ in answers} == {200}
     assert front.asked() == 1
+
+
+async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) -> None:
+    """Those who wait in vain are told so at the same time, not one after another's three target durations."""
+    site = Site(tmp_path)
+    site.channel.list_variants(VariantsListed((Variant("0", 1000),), frozenset("0")))
+    site.publish(seconds=1)
+    loop = asyncio.get_running_loop()
+    async with running_front(tmp_path, site) as front:
+
+        async def wait_in_vain() -> float:
+            assert (await front.get(f"{MEDIA}?_HLS_msn=2"))[0] == 503
+            return loop.time()
+
+        async with asyncio.timeout(120):
+            told = await asyncio.gather(*(wait_in_vain() for _ in range(20)))
+        print(f"20 were told within {max(told) - min(told):.2f} s")
+        assert max(told) - min(told) < 3
+        assert front.asked(503) == 1
+        site.publish(seconds=1)
+        async with asyncio.timeout(60):  # the 503 is kept for a second, or two by nginx's clock
+            while (await front.get(f"{MEDIA}?_HLS_msn=2"))[0] == 503:
+                pass
 
 
 async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:

@@ -33,11 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @asynccontextmanager
-async def running_chromium(path: str) -> AsyncIterator[Browser]:
-    """Run a headless one."""
+async def running_chromium(path: str, *flags: str) -> AsyncIterator[Browser]:
+    """Run a headless one, with more ``flags`` than it has anyway."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=path, headless=True, chromium_sandbox=False, args=list(FLAGS)
+            executable_path=path, headless=True, chromium_sandbox=False, args=[*FLAGS, *flags]
         )
         yield browser
         await browser.close()

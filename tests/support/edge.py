@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -42,7 +43,7 @@ class Passed:
 
 
 class Edge:
-    """nginx at ``address``, with its cache and its log in ``folder``.
+    """nginx at ``address``, with its cache and its log in ``folder``, which it makes.
 
     ``changes`` are texts of the shipped configuration, and what stands in their places.
     """
@@ -51,29 +52,41 @@ class Edge:
         (port,) = free_ports(1)
         self.address = f"http://127.0.0.1:{port}"
         self.error_log = folder / "error.log"
-        self._folder = folder
-        self._changes = changes or {}
+        self.folder = folder
+        self.changes = changes or {}
         self._child: Child | None = None
 
     async def start(self, origin: str) -> None:
         """Start it in front of ``origin`` and wait until it answers."""
-        self._folder.mkdir()
+        self.folder.mkdir()
+        (self.folder / "broadcaster.conf").write_text(self.configuration(origin))
+        main = self.folder / "nginx.conf"
+        main.write_text(AROUND.format(folder=self.folder))
+        command: list[str | Path] = ["nginx", "-e", self.error_log, "-p", self.folder, "-c", main]
+        self._child = await Child.start("nginx", command, self.folder / "output.log")
+        await self._child.until(poll(self._answers), within=60)
+
+    def configuration(self, origin: str) -> str:
+        """What operators get, here and in front of ``origin``."""
         listen, upstream = (str(urlsplit(one).netloc) for one in (self.address, origin))
-        text = shipped(
+        return shipped(
             {
-                **self._changes,
                 "listen 80;": f"listen {listen};",
                 "server 127.0.0.1:3000 ": f"server {upstream} ",
-                "/var/cache/nginx-broadcaster ": f"{self._folder}/cache ",
-                "/var/log/nginx/broadcaster.log ": f"{self._folder}/access.log ",
+                "/var/cache/nginx-broadcaster ": f"{self.folder}/cache ",
+                "/var/log/nginx/broadcaster.log ": f"{self.folder}/access.log ",
+                **self.changes,
             }
         )
-        (self._folder / "broadcaster.conf").write_text(text)
-        main = self._folder / "nginx.conf"
-        main.write_text(AROUND.format(folder=self._folder))
-        command: list[str | Path] = ["nginx", "-e", self.error_log, "-p", self._folder, "-c", main]
-        self._child = await Child.start("nginx", command, self._folder / "output.log")
-        await self._child.until(poll(self._answers), within=60)
+
+    @asynccontextmanager
+    async def before(self, origin: str) -> AsyncIterator[Self]:
+        """It runs inside, and is stopped at the end."""
+        try:
+            await self.start(origin)
+            yield self
+        finally:
+            await self.stop()
 
     async def stop(self) -> None:
         """End it; its log is complete then."""
@@ -82,7 +95,7 @@ class Edge:
 
     def log(self) -> list[Passed]:
         """All requests since the start, in the order of their ends; complete once it has stopped."""
-        lines = (self._folder / "access.log").read_text().splitlines()
+        lines = (self.folder / "access.log").read_text().splitlines()
         found = [match for line in lines if (match := LINE.fullmatch(line))]
         assert len(found) == len(lines)
         return [
@@ -122,9 +135,5 @@ async def running_edge(
     folder: Path, origin: str, changes: Mapping[str, str] | None = None
 ) -> AsyncIterator[Edge]:
     """An edge that runs, and is stopped at the end."""
-    edge = Edge(folder / "edge", changes)
-    try:
-        await edge.start(origin)
+    async with Edge(folder / "edge", changes).before(origin) as edge:
         yield edge
-    finally:
-        await edge.stop()

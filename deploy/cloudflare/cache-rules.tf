@@ -54,6 +54,16 @@ resource "cloudflare_ruleset" "broadcaster" {
         browser_ttl = {
           mode = "respect_origin"
         }
+        # Objects have no query, but a stranger who adds one would make Cloudflare read the bucket again.
+        cache_key = {
+          custom_key = {
+            query_string = {
+              exclude = {
+                all = true
+              }
+            }
+          }
+        }
       }
     },
     {
@@ -72,6 +82,26 @@ resource "cloudflare_ruleset" "broadcaster" {
           mode = "respect_origin"
         }
         respect_strong_etags = true
+      }
+    },
+    {
+      ref         = "broadcaster_plain_playlists"
+      description = "Playlists without delivery directives, also: whatever the query says means nothing"
+      # The service reads %5FHLS_msn as _HLS_msn. Ignored here, its answer would be kept in the plain playlist's
+      # place, and longer than that: so a query in which anything is escaped stays in the key.
+      expression = "(http.host eq \"${var.page_host}\" and starts_with(http.request.uri.path, \"/live/\") and http.request.uri.path.extension eq \"m3u8\" and not http.request.uri.query contains \"_HLS_\" and not http.request.uri.query contains \"%\")"
+      action     = "set_cache_settings"
+      action_parameters = {
+        cache = true
+        cache_key = {
+          custom_key = {
+            query_string = {
+              exclude = {
+                all = true
+              }
+            }
+          }
+        }
       }
     },
     {

@@ -7,10 +7,9 @@ killed at any time.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
+import logging
 import os
-import signal
 import socket
 import sys
 from contextlib import suppress
@@ -20,13 +19,14 @@ from aiohttp.typedefs import Handler
 
 from broadcaster import logs
 from broadcaster.audience.app import Audience
+from broadcaster.audience.confinement import read_only, shut_in
 from broadcaster.feed import Ping, Setup
 from broadcaster.feed.wire import encode_pong, receive
 from broadcaster.web.listener import Complaints, serving
 
+logger = logging.getLogger(__name__)
+
 EXIT_NO_MEMORY = 12
-NICENESS = 5  # ingest, which must lose nothing, goes first
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 1, 4, 15, 38  # prctl(2)
 
 
 async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
@@ -38,6 +38,8 @@ async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
         raise TypeError("the first message has to be the setup")
     logs.set_up(*setup.log)
     audience = Audience(setup)
+    if not read_only([setup.viewer_dir]):
+        logger.info("this kernel cannot keep the process that serves viewers from reading files (Landlock)")
     audience.app.middlewares.append(_with_memory)
     first = await receive(reader)  # what there is, before anybody can ask for it
     async with serving(audience.app, listening):
@@ -66,20 +68,6 @@ async def _with_memory(request: web.Request, handler: Handler) -> web.StreamResp
     except MemoryError:
         end_without_memory()
         raise
-
-
-def shut_in() -> None:
-    """Drop what is not needed, and die with ingest even when stopped: whoever comes next wants the port."""
-    if sys.platform == "linux":
-        prctl = ctypes.CDLL(None).prctl
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        prctl(PR_SET_NAME, b"audience", 0, 0, 0)
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    os.nice(NICENESS)
-    # A terminal and systemd tell both processes at once; ingest drains first, and closes the feed then.
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

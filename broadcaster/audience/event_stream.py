@@ -129,7 +129,7 @@ class EventStream:
     def figures(self) -> Iterator[Figure]:
         """How many read."""
         yield Figure("event_readers", "Pages that are told of events", self.readers)
-        yield Figure("event_readers_refused", "Pages that found no place since the start", self.refused)
+        yield Figure("event_readers_refused", "Pages that found no place", self.refused, rises=True)
 
     def _add(self, name: str, data: dict[str, Any]) -> None:
         self._serial += 1

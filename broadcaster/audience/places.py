@@ -31,6 +31,8 @@ class Kind(StrEnum):
 class Full(Exception):  # noqa: N818 - no error: an answer
     """There is no place; says why."""
 
+    max_age: int | None = None  # seconds for which a cache may say so to others: at once there may be one
+
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason

@@ -84,9 +84,7 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
                 with request.app[PLACES].take(request, Kind.WAITERS):
                     request.app[CONNECTIONS].complete(request)
                     version = await request.app[WAITING_ROOM].newer(current, directives.media_sequence)
-            except Full as reason:
-                return _refuse(503, str(reason))
-            except NotWaited as reason:
+            except (Full, NotWaited) as reason:
                 return _refuse(503, str(reason), max_age=reason.max_age)
     return await _respond(request, version, skip=directives.skip, blocking=True)
 

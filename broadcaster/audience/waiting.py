@@ -54,8 +54,8 @@ class WaitingRoom:
     def figures(self) -> Iterator[Figure]:
         """How full it is."""
         yield Figure("waiters", "Blocked requests that wait now", self.occupied)
-        text = "Blocked requests since the start that found no place"
-        yield Figure("waiters_refused", text, self.refused)
+        text = "Blocked requests that found no place"
+        yield Figure("waiters_refused", text, self.refused, rises=True)
 
     async def newer(self, current: Callable[[], Snapshot | None], media_sequence: int) -> Snapshot | None:
         """Wait for a version with this media sequence number, or for the end of the stream.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from broadcaster.web.connections import CONNECTIONS, Connections
@@ -13,6 +16,13 @@ from broadcaster.web.health import HEALTH, Health, health
 
 MAX_CONNECTIONS = 100
 MAX_BODY_BYTES = 65_536
+
+# Nothing of it is for pages of others, neither in a frame nor as what it is not.
+CLOSED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
 ASK_OWNCAST: web.AppKey[Callable[[], None]] = web.AppKey("ASK_OWNCAST")
@@ -23,12 +33,14 @@ def make_operator_app(
     registry: CollectorRegistry,
     dashboard: Dashboard | None = None,
     ask_owncast: Callable[[], None] | None = None,
+    names: Collection[str] = (),
 ) -> web.Application:
     """``/metrics`` for Prometheus, ``/health``, the dashboard, and ``/owncast/webhook`` for Owncast.
 
-    ``ask_owncast`` has Owncast asked how it is; without it there is no webhook.
+    ``ask_owncast`` has Owncast asked how it is; without it there is no webhook. ``names`` are those of hosts
+    under which it may be asked, besides its address and this machine's own.
     """
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_asked_by_name(names)])
     app[CONNECTIONS] = Connections(MAX_CONNECTIONS)
     app.on_response_prepare.append(_on_answer)
     app[HEALTH], app[REGISTRY] = report, registry
@@ -42,8 +54,39 @@ def make_operator_app(
     return app
 
 
-async def _on_answer(request: web.Request, _: web.StreamResponse) -> None:
+def _asked_by_name(names: Collection[str]) -> Middleware:
+    """Refuse what is asked of another host: a page elsewhere whose name was changed to our address."""
+    known = {"localhost", *(name.lower() for name in names)}
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if _is_ours(request, known):
+            return await handler(request)
+        text = "This is asked of a host that is not known here (BROADCASTER_ADMIN_NAMES).\n"
+        return web.Response(status=421, text=text)
+
+    return check
+
+
+def _is_ours(request: web.Request, known: Collection[str]) -> bool:
+    try:
+        host = urlsplit(f"//{request.headers.get(hdrs.HOST, '')}").hostname or ""
+    except ValueError:  # brackets that do not match
+        return False
+    if host in known:
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    own = request.transport.get_extra_info("sockname")[0] if request.transport else ""
+    return address.is_loopback or host == own
+
+
+async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
     request.app[CONNECTIONS].complete(request)
+    response.headers.update(CLOSED)
+    response.headers.pop(hdrs.SERVER, None)
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -24,7 +24,7 @@ def figures_of(components: Components) -> Iterator[Figure]:
     operations = components.store.operations
     text = "Requests to the bucket by price class: a, b or free"
     yield Figure("bucket_operations", text, operations, labels=("class",), rises=True)
-    yield Figure("deleted_objects", "Objects deleted since the start", components.sweeper.deleted)
+    yield Figure("deleted_objects", "Objects deleted", components.sweeper.deleted, rises=True)
     yield Figure("journal_failing", "1 while the journal cannot be written", catalog.fault is not None)
     text = "1 while another broadcaster writes under the same prefix"
     yield Figure("prefix_shared", text, components.owner.warning is not None)

@@ -18,7 +18,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from tests.support.service import Service
+from tests.support.service import Service, running_service
 from tests.support.stage import Stage, stage
 
 REPLACED_WITHIN = 60.0  # seconds, on a busy machine
@@ -139,6 +139,28 @@ async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None
         assert in_memory(process.pid, b"main_playlist")  # so it can be found at all
         status = (folder / "status").read_text()
         assert "NoNewPrivs:\t1" in status
+
+
+async def test_it_cannot_open_the_state_folder(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Nor anything else that it does not serve, not even by a link in its own folder."""
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "index.html").write_text("page")
+    settings = {"BROADCASTER_VIEWER_DIR": str(page)}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        url = f"{service.address}/config.json"
+        async with aiohttp.ClientSession() as session:
+            (page / "own.json").write_text('{"title": "told"}')
+            (page / "config.json").symlink_to(page / "own.json")
+            async with session.get(url) as answer:
+                assert (await answer.json())["title"] == "told"
+            if "Landlock" in service.log.read_text():
+                pytest.skip("this kernel has no Landlock")
+            (page / "config.json").unlink()
+            (tmp_path / "state/other.json").write_text('{"title": "secret"}')
+            (page / "config.json").symlink_to(tmp_path / "state/other.json")
+            async with session.get(url) as answer:
+                assert "title" not in await answer.json()
 
 
 def in_memory(pid: int, text: bytes) -> bool:

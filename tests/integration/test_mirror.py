@@ -73,7 +73,7 @@ async def test_a_stream_without_the_service(tmp_path: Path, bucket: SeaweedBucke
     async with on_air(tmp_path, bucket) as (owncast, service, watcher):
 
         async def objects_are_deleted() -> bool:
-            return (await figures(service))["broadcaster_deleted_objects"] > 0
+            return (await figures(service))["broadcaster_deleted_objects_total"] > 0
 
         async with asyncio.timeout(180):
             await poll(objects_are_deleted)

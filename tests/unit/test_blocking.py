@@ -123,7 +123,7 @@ async def test_a_full_house(site: Site, client: Client) -> None:
     assert refused.headers["Cache-Control"] == "no-store"
     assert int(refused.headers["Retry-After"]) >= 1
     assert (await client.get(MEDIA)).status == 200
-    assert "broadcaster_waiters_refused 1.0" in site.metrics()
+    assert "broadcaster_waiters_refused_total 1.0" in site.metrics()
     site.publish()
     assert [(await one).status for one in waiting] == [200, 200]
 

@@ -16,29 +16,19 @@ from playwright.async_api import Browser, Page, Route
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
+from tests.support.bad_peers import SILENT_FORGER, WITNESS, WRONG_BYTES
 from tests.support.length import SOAK, seconds
 from tests.support.network import own_network, relay_to
-from tests.support.page import PATIENCE, Traffic, no_complaints, play_on, seen, until
+from tests.support.page import PATIENCE, Traffic, check_played, no_complaints, play_on, seen, until
 from tests.support.stage import Stage, stage
 
 pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
 
 WARM_UP, WATCHED = seconds(40, 4), seconds(40, 10)  # of video
 SEGMENT = 2  # seconds
+AHEAD = 8  # seconds in which what has been loaded is decoded
+TRIES = seconds(10, 3)  # segments that a peer has begun and the bucket is to complete
 SHARE = 0.55  # of all bytes, by peers, at full length: a busy browser asks the bucket instead
-
-# The page's uploads, with one bit of each larger piece turned round. Commands of the protocol are small.
-WRONG_BYTES = """
-const { send } = RTCDataChannel.prototype;
-RTCDataChannel.prototype.send = function (data) {
-  if (data.byteLength > 2000) {
-    const wrong = new Uint8Array(ArrayBuffer.isView(data) ? data.slice() : data.slice(0));
-    wrong[wrong.length - 100] ^= 1;
-    data = wrong;
-  }
-  return send.call(this, data);
-};
-"""
 
 LIBRARY_IS_LOADED = """
 () => performance.getEntriesByType("resource").some(({ name }) => name.includes("p2p-media-loader"))
@@ -118,6 +108,34 @@ async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
         after = await asyncio.gather(*(play_on(page, WATCHED) for page in (good, other)))
         print(f"{alone['rejected']} and {sum(state['rejected'] for state in after)} segments refused")
         assert share_of_peers([alone, joined], after) > 0
+
+
+@pytest.mark.takes(60)
+async def test_forged_beginnings_never_reach_the_decoder(
+    tmp_path: Path, bucket: SeaweedBucket, browser: Browser
+) -> None:
+    """What a peer has begun and left is taken only if the whole is genuine, whatever length it announced."""
+    async with (
+        stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        await on.live_with(8)
+        bad = await stack.enter_async_context(viewer(browser, on, script=SILENT_FORGER))
+        await until(bad, lambda s: s["status"] == "live" and s["time"] > 0)
+        good = await stack.enter_async_context(viewer(browser, on, script=WITNESS))
+        resumed: asyncio.Queue[str] = asyncio.Queue()
+        good.on("request", lambda one: resumed.put_nowait(one.url) if "range" in one.headers else None)
+        before = await until(good, lambda s: s["status"] == "live" and s["time"] > 0)
+        for _ in range(TRIES):
+            await asyncio.wait_for(resumed.get(), PATIENCE)
+            last = await play_on(good, AHEAD)
+            decoded = await good.evaluate("decoded")
+            assert decoded
+            assert set(decoded) <= set(on.owncast.finished.values())
+        sent = await bad.evaluate("forged")
+        print(f"{sent}: {last['rejected']} refused, {last['stalls']} stalls, {len(decoded)} genuine")
+        assert last["rejected"] >= TRIES
+        check_played(before, last)
 
 
 @pytest.mark.takes(50)

@@ -23,6 +23,7 @@ export const isCapable = (scope = globalThis) =>
  */
 export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enabled, tell }) {
   const connected = new Set();
+  const whole = new Set(); // URLs that the bucket alone sends at the moment, from the first byte
   let sharing = enabled;
   let swarm = run;
   const engine = new Engine({
@@ -34,14 +35,25 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
       // The default of 15 s is longer than a live player is behind: everything would come from the bucket.
       highDemandTimeWindow: HIGH_DEMAND,
       segmentMemoryStorageLimit: 256, // MiB
-      async validateP2PSegment(url, _range, data) {
-        const genuine = await isGenuine(catalog, url, data);
-        if (!genuine) tell.rejected();
-        return genuine;
+      validateP2PSegment: (url, _range, data) => judge(url, data, HASH_PATIENCE),
+      httpRequestSetup(url, range, _signal, requested) {
+        if ((requested?.start ?? 0) === (range?.start ?? 0)) whole.add(url);
       },
+      // The library goes on from the bytes of a peer that fell silent, or takes them for all there are. It is in
+      // need of them by then: without a hash they are not waited for, and all comes from the bucket.
+      validateHTTPSegment: async (url, _range, data) => whole.delete(url) || judge(url, data, 0),
     },
   });
   const loaders = engine.getConfigForHlsJs();
+
+  async function judge(url, data, patience) {
+    const genuine = await isGenuine(catalog, url, data, patience);
+    if (!genuine) tell.rejected();
+    return genuine;
+  }
+
+  // Each attempt begins with this, also one that goes on from the bytes of another, or only checks them.
+  engine.addEventListener("onSegmentStart", ({ segment }) => whole.delete(segment.url));
 
   // Whole segments, not chunks: what is refused has saved nobody anything.
   engine.addEventListener("onSegmentLoaded", ({ segmentUrl, bytesLength, downloadSource }) => {
@@ -81,7 +93,7 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
 const swarmOf = (run) => `broadcaster-${run ?? "unknown"}`;
 
 /** Whether the bytes are those that the server has stored. What it has not told of is not taken from peers. */
-export async function isGenuine(catalog, url, data, patience = HASH_PATIENCE) {
+export async function isGenuine(catalog, url, data, patience) {
   const segment = await catalog.wait(url, patience);
   if (!segment?.sha256) return false;
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));

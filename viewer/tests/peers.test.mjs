@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { test } from "node:test";
+import { createPeers, isCapable, isGenuine } from "../public/js/p2p.js";
+
+test("a browser can share with WebRTC and hashes", () => {
+  assert.equal(isCapable({ RTCPeerConnection: class {}, crypto: { subtle: {} } }), true);
+  assert.equal(isCapable({ RTCPeerConnection: class {}, crypto: {} }), false); // a page over plain HTTP
+  assert.equal(isCapable({ crypto: { subtle: {} } }), false);
+});
+
+const data = new TextEncoder().encode("segment");
+const sha256 = createHash("sha256").update(data).digest("hex");
+const catalogOf = (segment) => ({ wait: async () => segment });
+
+test("bytes of a peer are taken only if the server's hash is theirs", async () => {
+  assert.equal(await isGenuine(catalogOf({ sha256 }), "u", data), true);
+  assert.equal(await isGenuine(catalogOf({ sha256 }), "u", data.slice(1)), false);
+  assert.equal(await isGenuine(catalogOf({ sha256: null }), "u", data), false);
+  assert.equal(await isGenuine(catalogOf(null), "u", data), false);
+});
+
+/** As much of p2p-media-loader's engine as the page touches. */
+class FakeEngine {
+  applied = [];
+  listeners = {};
+  constructor({ core }) {
+    this.core = core;
+    FakeEngine.made = this;
+  }
+  getConfigForHlsJs = () => ({ fLoader: "fLoader", pLoader: class {} });
+  getConfig = () => ({ core: { mainStream: this.core } });
+  addEventListener(name, listener) {
+    this.listeners[name] = listener;
+  }
+  applyDynamicConfig({ core }) {
+    this.applied.push(core);
+    Object.assign(this.core, core);
+  }
+}
+
+function peers(enabled, catalog = catalogOf(null)) {
+  const heard = [];
+  const tell = new Proxy({}, { get: (_, name) => (...values) => heard.push([name, ...values]) });
+  const made = createPeers({
+    Engine: FakeEngine, trackerUrl: "wss://t.example", iceServers: [], run: "r1", enabled, tell, catalog,
+  });
+  return { made, heard, engine: FakeEngine.made };
+}
+
+test("the library gets our tracker, our ICE servers and the run's swarm, none of its own defaults", () => {
+  const { engine } = peers(true);
+  assert.deepEqual(engine.core.announceTrackers, ["wss://t.example"]);
+  assert.deepEqual(engine.core.rtcConfig, { iceServers: [] });
+  assert.equal(engine.core.swarmId, "broadcaster-r1");
+  assert.ok(engine.core.highDemandTimeWindow <= 3);
+});
+
+test("what a peer may have begun is taken only with the server's hash, what the bucket sent from the start without", async () => {
+  const { engine, heard } = peers(true);
+  const { listeners, core } = engine;
+  const begin = () => listeners.onSegmentStart({ segment: { url: "u" } });
+  const ask = (range, requested) => core.httpRequestSetup("u", range, undefined, requested);
+  const isTaken = () => core.validateHTTPSegment("u", undefined, data);
+
+  begin();
+  ask(undefined, undefined);
+  assert.equal(await isTaken(), true);
+  begin();
+  ask({ start: 100, end: 199 }, { start: 100, end: 199 });
+  assert.equal(await isTaken(), true);
+  assert.deepEqual(heard, []);
+
+  begin();
+  ask(undefined, { start: 1 });
+  assert.equal(await isTaken(), false);
+  begin();
+  ask({ start: 100, end: 199 }, { start: 150, end: 199 });
+  assert.equal(await isTaken(), false);
+  begin();
+  ask(undefined, undefined); // which failed, and peers sent the rest: there is nothing left to ask for
+  begin();
+  begin();
+  assert.equal(await isTaken(), false);
+  assert.deepEqual(heard, [["rejected"], ["rejected"], ["rejected"]]);
+
+  const told = peers(true, catalogOf({ sha256 })).engine;
+  assert.equal(await told.core.validateHTTPSegment("u", undefined, data), true);
+  assert.equal(await told.core.validateHTTPSegment("u", undefined, data.slice(1)), false);
+});
+
+test("sharing is switched while the player plays, and another run is another swarm", () => {
+  const { made, engine } = peers(false);
+  assert.equal(made.loader(), null);
+  made.enable(false);
+  made.enable(true);
+  assert.equal(made.loader(), "fLoader");
+  made.follow("r1");
+  made.follow("r2");
+  made.enable(false);
+  made.follow("r3");
+  assert.deepEqual(engine.applied, [
+    { isP2PDisabled: false },
+    { isP2PDisabled: true },
+    { swarmId: "broadcaster-r2", isP2PDisabled: false },
+    { isP2PDisabled: true },
+    { isP2PDisabled: true },
+    { swarmId: "broadcaster-r3", isP2PDisabled: true },
+  ]);
+});
+
+test("peers are counted once each, and only the tracker's own troubles are the tracker's", async () => {
+  const { engine, heard } = peers(true);
+  const { listeners } = engine;
+  listeners.onPeerConnect({ peerId: "a" });
+  listeners.onPeerConnect({ peerId: "b" });
+  listeners.onPeerClose({ peerId: "a" });
+  listeners.onPeerClose({ peerId: "a" });
+  listeners.onTrackerWarning({ warning: new Error("Connection error: Ice connection failed.") });
+  listeners.onTrackerWarning({ warning: new Error("connection error to wss://t.example") });
+  listeners.onSegmentLoaded({ segmentUrl: "u", bytesLength: 5, downloadSource: "p2p" });
+  listeners.onSegmentLoaded({ segmentUrl: "v", bytesLength: 6, downloadSource: "http" });
+  listeners.onChunkUploaded(7);
+  assert.equal(await engine.core.validateP2PSegment("u", undefined, new ArrayBuffer(1)), false);
+  assert.deepEqual(heard, [
+    ["peers", 1], ["peers", 2], ["peers", 1], ["trackerLost"],
+    ["loaded", "u", 5, "peers"], ["loaded", "v", 6, "bucket"], ["uploaded", 7], ["rejected"],
+  ]);
+});

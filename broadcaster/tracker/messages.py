@@ -7,6 +7,7 @@ Whatever is passed on to other peers is built anew from what was checked.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 MAX_MESSAGE_BYTES = 65_536
 MAX_OFFERS = 10  # of one announce; the rest is not read. The client makes 5
 MAX_SDP = 16_384  # characters; that of a data channel has some 500, and 100 more for each of its candidates
+MAX_CANDIDATES = 16  # addresses of one peer, all of which those who are told of them try. A page has 1 to 6
 ID_LENGTH = 20
 LAST_BYTE = "\xff"
+CANDIDATE = re.compile(r"candidate\b", re.IGNORECASE)  # and not "a=end-of-candidates"
 
 
 class Malformed(ValueError):  # noqa: N818 - reads as the state it reports
@@ -115,7 +118,19 @@ def _sdp(fields: Mapping[str, Any], kind: str) -> str:
     )
     if not isinstance(sdp, str) or len(sdp) > MAX_SDP:
         raise Malformed(f"no valid {kind}")
-    return sdp
+    return _cut(sdp)
+
+
+def _cut(sdp: str) -> str:
+    """All of it but the candidates past the bound (RFC 8839, section 5.1).
+
+    It is not refused: a viewer with that many network interfaces is still reached by the others.
+    """
+    lines = sdp.splitlines(keepends=True)
+    candidates = [number for number, line in enumerate(lines) if CANDIDATE.search(line)]
+    for number in reversed(candidates[MAX_CANDIDATES:]):
+        del lines[number]
+    return "".join(lines)
 
 
 def _offers(offers: object) -> tuple[Offer, ...]:

@@ -16,7 +16,7 @@ from playwright.async_api import Browser, Page, Route
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
-from tests.support.bad_peers import SILENT_FORGER, WITNESS, WRONG_BYTES
+from tests.support.bad_peers import GREEDY, SILENT_FORGER, WITNESS, WRONG_BYTES
 from tests.support.length import SOAK, seconds
 from tests.support.network import own_network, relay_to
 from tests.support.page import PATIENCE, Traffic, check_played, no_complaints, play_on, seen, until
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are
 WARM_UP, WATCHED = seconds(40, 4), seconds(40, 10)  # of video
 SEGMENT = 2  # seconds
 AHEAD = 8  # seconds in which what has been loaded is decoded
+ON_ITS_WAY = 200_000  # bytes, a segment and a bit
 TRIES = seconds(10, 3)  # segments that a peer has begun and the bucket is to complete
 SHARE = 0.55  # of all bytes, by peers, at full length: a busy browser asks the bucket instead
 
@@ -135,6 +136,27 @@ async def test_forged_beginnings_never_reach_the_decoder(
         sent = await bad.evaluate("forged")
         print(f"{sent}: {last['rejected']} refused, {last['stalls']} stalls, {len(decoded)} genuine")
         assert last["rejected"] >= TRIES
+        check_played(before, last)
+
+
+@pytest.mark.takes(45)
+async def test_a_greedy_peer_gets_no_more_than_three_times_the_stream(
+    tmp_path: Path, bucket: SeaweedBucket, browser: Browser
+) -> None:
+    """However often a peer asks, the page sends no more than a few times what it has itself loaded."""
+    async with (
+        stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        await on.live_with(8)
+        good = await stack.enter_async_context(viewer(browser, on))
+        before = await until(good, lambda s: s["status"] == "live" and s["time"] > 0)
+        greedy = await stack.enter_async_context(viewer(browser, on, script=GREEDY))
+        await greedy.wait_for_event("console", lambda line: line.text == "asked", timeout=1000 * PATIENCE)
+        last = await play_on(good, AHEAD)
+        sent = last["bytes"]["uploaded"]
+        print(f"{sent / sum(received(last)):.1f} times what was loaded")
+        assert 0 < sent < 3 * sum(received(last)) + ON_ITS_WAY
         check_played(before, last)
 
 

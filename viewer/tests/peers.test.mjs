@@ -89,6 +89,23 @@ test("what a peer may have begun is taken only with the server's hash, what the 
   assert.equal(await told.core.validateHTTPSegment("u", undefined, data.slice(1)), false);
 });
 
+test("a page that has sent three times what it has loaded sends nothing until it has loaded more", () => {
+  const { engine } = peers(true);
+  const { onSegmentLoaded, onChunkUploaded } = engine.listeners;
+  const load = (bytesLength) => onSegmentLoaded({ segmentUrl: "u", bytesLength, downloadSource: "http" });
+  load(100);
+  onChunkUploaded(300);
+  assert.deepEqual(engine.applied, []);
+  onChunkUploaded(1);
+  onChunkUploaded(64);
+  assert.deepEqual(engine.applied, [{ isP2PUploadDisabled: true }]);
+  load(10);
+  assert.equal(engine.applied.length, 1);
+  load(12);
+  load(100);
+  assert.deepEqual(engine.applied, [{ isP2PUploadDisabled: true }, { isP2PUploadDisabled: false }]);
+});
+
 test("sharing is switched while the player plays, and another run is another swarm", () => {
   const { made, engine } = peers(false);
   assert.equal(made.loader(), null);

@@ -2,6 +2,7 @@
 import { HIGH_DEMAND } from "./modes.js";
 
 const HASH_PATIENCE = 1500; // ms to wait for the server's word about a segment that a peer has already brought
+const GENEROSITY = 3; // times what the page has loaded itself: more it does not send to peers, however often they ask
 
 /** The library, null where it cannot be had. */
 export async function loadLibrary() {
@@ -24,6 +25,8 @@ export const isCapable = (scope = globalThis) =>
 export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enabled, tell }) {
   const connected = new Set();
   const whole = new Set(); // URLs that the bucket alone sends at the moment, from the first byte
+  const moved = { loaded: 0, uploaded: 0 }; // bytes
+  let resting = false; // from sending
   let sharing = enabled;
   let swarm = run;
   const engine = new Engine({
@@ -57,9 +60,13 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
 
   // Whole segments, not chunks: what is refused has saved nobody anything.
   engine.addEventListener("onSegmentLoaded", ({ segmentUrl, bytesLength, downloadSource }) => {
+    weigh("loaded", bytesLength);
     tell.loaded(segmentUrl, bytesLength, downloadSource === "p2p" ? "peers" : "bucket");
   });
-  engine.addEventListener("onChunkUploaded", (count) => tell.uploaded(count));
+  engine.addEventListener("onChunkUploaded", (count) => {
+    weigh("uploaded", count);
+    tell.uploaded(count);
+  });
   engine.addEventListener("onPeerConnect", ({ peerId }) => tell.peers(connected.add(peerId).size));
   engine.addEventListener("onPeerClose", ({ peerId }) => connected.delete(peerId) && tell.peers(connected.size));
   for (const name of ["onTrackerWarning", "onTrackerError"]) {
@@ -70,6 +77,13 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
   }
 
   const apply = (core) => engine.applyDynamicConfig({ core });
+
+  function weigh(way, count) {
+    moved[way] += count;
+    const enough = moved.uploaded > GENEROSITY * moved.loaded;
+    if (enough !== resting) apply({ isP2PUploadDisabled: (resting = enough) });
+  }
+
   return Object.freeze({
     loader: () => (sharing ? loaders.fLoader : null),
     /** Lets the library listen to an hls.js; it does when the first playlist is loaded. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { createPeers, isCapable, isGenuine } from "../public/js/p2p.js";
 
 test("a browser can share with WebRTC and hashes", () => {
@@ -104,6 +104,25 @@ test("a page that has sent three times what it has loaded sends nothing until it
   load(12);
   load(100);
   assert.deepEqual(engine.applied, [{ isP2PUploadDisabled: true }, { isP2PUploadDisabled: false }]);
+});
+
+test("peers that send much of no use are left for a minute, those whose video is used are not", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const { engine } = peers(true);
+  const { onSegmentLoaded, onChunkDownloaded } = engine.listeners;
+  const MIB = 2 ** 20;
+  for (let round = 0; round < 20; round += 1) {
+    onChunkDownloaded(60 * MIB, "p2p", "a"); // half of which was given up, and came from the bucket
+    onSegmentLoaded({ segmentUrl: "u", bytesLength: 30 * MIB, downloadSource: "p2p" });
+  }
+  onChunkDownloaded(1000 * MIB, "http");
+  onChunkDownloaded(64 * MIB, "p2p", "a");
+  assert.deepEqual(engine.applied, []);
+  onChunkDownloaded(1, "p2p", "a");
+  assert.deepEqual(engine.applied, [{ isP2PDisabled: true }]);
+  mock.timers.tick(60000);
+  assert.deepEqual(engine.applied, [{ isP2PDisabled: true }, { isP2PDisabled: false }]);
+  mock.timers.reset();
 });
 
 test("sharing is switched while the player plays, and another run is another swarm", () => {

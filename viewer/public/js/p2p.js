@@ -3,6 +3,8 @@ import { HIGH_DEMAND } from "./modes.js";
 
 const HASH_PATIENCE = 1500; // ms to wait for the server's word about a segment that a peer has already brought
 const GENEROSITY = 3; // times what the page has loaded itself: more it does not send to peers, however often they ask
+const FLOOD = 64 * 2 ** 20; // bytes of no use, of which each useful one takes one back, after which peers are left
+const FLOOD_PAUSE = 60000; // ms until they are met again
 
 /** The library, null where it cannot be had. */
 export async function loadLibrary() {
@@ -27,6 +29,7 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
   const whole = new Set(); // URLs that the bucket alone sends at the moment, from the first byte
   const moved = { loaded: 0, uploaded: 0 }; // bytes
   let resting = false; // from sending
+  let useless = 0; // bytes
   let sharing = enabled;
   let swarm = run;
   const engine = new Engine({
@@ -61,7 +64,11 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
   // Whole segments, not chunks: what is refused has saved nobody anything.
   engine.addEventListener("onSegmentLoaded", ({ segmentUrl, bytesLength, downloadSource }) => {
     weigh("loaded", bytesLength);
+    if (downloadSource === "p2p") receive(-2 * bytesLength);
     tell.loaded(segmentUrl, bytesLength, downloadSource === "p2p" ? "peers" : "bucket");
+  });
+  engine.addEventListener("onChunkDownloaded", (count, source) => {
+    if (source === "p2p") receive(count);
   });
   engine.addEventListener("onChunkUploaded", (count) => {
     weigh("uploaded", count);
@@ -82,6 +89,15 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
     moved[way] += count;
     const enough = moved.uploaded > GENEROSITY * moved.loaded;
     if (enough !== resting) apply({ isP2PUploadDisabled: (resting = enough) });
+  }
+
+  /** A peer can send without end: the library takes what it asked for at any length, and sees through the rest. */
+  function receive(count) {
+    useless = Math.max(0, useless + count);
+    if (useless <= FLOOD) return;
+    useless = 0;
+    apply({ isP2PDisabled: true });
+    setTimeout(() => apply({ isP2PDisabled: !sharing }), FLOOD_PAUSE);
   }
 
   return Object.freeze({

@@ -51,6 +51,7 @@ def test_the_defaults_are_right() -> None:
     by_hand = {
         "BROADCASTER_RETENTION": "`window`",  # zero seconds
         "BROADCASTER_SPOOL_LIMIT": "`20GiB`",
+        "BROADCASTER_ADMIN_NAMES": "—",  # none
     }
     for field in Settings.model_fields.values():
         assert field.alias

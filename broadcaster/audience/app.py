@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -15,7 +16,7 @@ from broadcaster.audience import playlists
 from broadcaster.audience.beacon import BEACON, Beacon, beacon
 from broadcaster.audience.event_stream import EVENT_STREAM, EventStream, events
 from broadcaster.audience.page import PageConfig
-from broadcaster.audience.places import PLACES, Places
+from broadcaster.audience.places import PLACES, Kind, Places
 from broadcaster.audience.playlists import WAITING_ROOM
 from broadcaster.audience.stream import STREAM, Stream, now
 from broadcaster.audience.tracker_socket import Signaling
@@ -23,6 +24,7 @@ from broadcaster.audience.traffic import ALWAYS, TRAFFIC, Traffic
 from broadcaster.audience.waiting import WaitingRoom
 from broadcaster.feed import Change, Ended, HealthReport, Listed, Ping, Pong, Row, SentFigure, Setup, Started
 from broadcaster.figures import Figure
+from broadcaster.hls import MultivariantPlaylist
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import ROWS, Dashboard, add_dashboard
@@ -32,6 +34,7 @@ from broadcaster.web.lag import Lag
 
 # Players' requests are small. What is larger is an attempt to make us hold it.
 MAX_BODY_BYTES = 65_536
+LOWEST_BANDWIDTH = 1e6  # bits per second, where nothing is known yet
 SILENT = 5.0  # seconds without a word of ingest, which says something every second
 
 
@@ -99,6 +102,13 @@ class Audience:
     def _rows_since(self, milliseconds: float) -> list[Row]:
         return [row for row in self._rows if (row["time"] or 0) > milliseconds]
 
+    def _bandwidth(self) -> float:
+        """Bits per second that a page can play at most."""
+        main = self.stream.view.main
+        variants = main.playlist.variants if main and isinstance(main.playlist, MultivariantPlaylist) else ()
+        told = max((one.bandwidth for one in variants), default=0)
+        return max(told, self.event_stream.bandwidth, LOWEST_BANDWIDTH)
+
     async def _measure_lag(self, _: web.Application) -> AsyncIterator[None]:
         measuring = asyncio.create_task(self.lag.run())
         yield
@@ -110,9 +120,10 @@ class Audience:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app[STREAM], app[TRAFFIC], app[WAITING_ROOM] = self.stream, traffic, room
         app[HEALTH] = self._health
-        app[EVENT_STREAM], app[BEACON] = self.event_stream, Beacon()
+        app[EVENT_STREAM] = self.event_stream
         app[CONNECTIONS] = Connections(setup.places)
-        app[PLACES] = Places(setup.places, self.lag)
+        app[PLACES] = places = Places(setup.places, self.lag)
+        app[BEACON] = Beacon(self._bandwidth, partial(places.count, Kind.EVENTS))
         app.cleanup_ctx.append(self._measure_lag)
         app.on_response_prepare.append(_on_answer)
         app.on_shutdown.extend((room.close, self.event_stream.close))

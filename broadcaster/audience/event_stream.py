@@ -72,6 +72,12 @@ class EventStream:
                 self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
 
     @property
+    def bandwidth(self) -> float:
+        """Bits per second of the heaviest of the latest segments."""
+        rates = (8 * (one["size"] or 0) / one["duration"] for one in self._segments if one["duration"])
+        return max(rates, default=0.0)
+
+    @property
     def serial(self) -> int:
         """The number of the latest event."""
         return self._serial

@@ -70,6 +70,10 @@ class Places:
                 if not self._of_sites[kind, site]:
                     del self._of_sites[kind, site]
 
+    def count(self, kind: Kind, site: str | None) -> int:
+        """How many there are of a kind and a site; of all sites where that is not known."""
+        return self._of_sites[kind, site] if site else self._taken[kind]
+
     def figures(self) -> Iterator[Figure]:
         """How many are taken, and what was refused."""
         taken = {str(kind): float(self._taken[kind]) for kind in Kind}

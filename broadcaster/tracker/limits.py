@@ -64,13 +64,19 @@ class Bucket:
         """One that nothing was taken from."""
         return cls(rate, burst, burst, now)
 
-    def take(self, now: float) -> bool:
-        """Take a token; whether there was one."""
+    def take(self, now: float, tokens: float = 1) -> bool:
+        """Take some; whether there were so many."""
         self._fill(now)
-        if self.level < 1:
+        if self.level < tokens:
             return False
-        self.level -= 1
+        self.level -= tokens
         return True
+
+    def grow(self, rate: float, burst: float, now: float) -> None:
+        """From now on it is of this size; what it has more room for is in it."""
+        self._fill(now)
+        self.level = min(self.level + max(burst - self.burst, 0), burst)
+        self.rate, self.burst = rate, burst
 
     def give_back(self) -> None:
         """The last token taken was not due."""

@@ -35,6 +35,7 @@ class Site:
         window: timedelta = timedelta(),
         max_waiters: int = 100,
         tracker: Tracker | None = None,
+        places: int = 10_000,
     ) -> None:
         self.now: datetime = START
         self.registry = CollectorRegistry()
@@ -45,7 +46,7 @@ class Site:
         (viewer / "main.js").write_text("export {};")
         (folder / "secret.txt").write_text("secret")
         page = {"eventsUrl": "/live/events", "title": "Live"}
-        setup = Setup(viewer, page, max_waiters, tracker=tracker is not None)
+        setup = Setup(viewer, page, max_waiters, places, tracker=tracker is not None)
         self.audience = Audience(setup, lambda: self.now, tracker)
         self.channel = Channel(6, lambda: self.now, self._observe, window=window, show=self._show)
         self._count = 0

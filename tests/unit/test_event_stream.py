@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from aiohttp import ClientResponse
 from aiohttp_sse import EventSourceResponse
 from pytest_aiohttp.plugin import AiohttpClient
 
+from broadcaster.audience.beacon import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
 from broadcaster.audience.event_stream import HEARTBEAT, REMEMBERED_MESSAGES, Reader
 from broadcaster.demo.children import poll
 from broadcaster.feed import Ended, Started
@@ -189,6 +191,8 @@ async def test_reports_are_added_up(site: Site, client: Client) -> None:
         ('{"seconds": 1, "httpBytes": NaN}', 400),
         ('{"seconds": true}', 400),
         ('{"seconds": 1, "p2pBytes": "9"}', 400),
+        ('{"seconds": 1, "p2pBytes": 7500000000}', 429),
+        ('{"seconds": 1, "uploadedBytes": 7500000000}', 429),
         ("x" * 2000, 413),
     ],
 )
@@ -196,6 +200,45 @@ async def test_reports_that_cannot_be_true(site: Site, client: Client, body: str
     """Nobody bends the figures at will, and nothing of a false report counts."""
     assert (await client.post("/live/beacon", data=body)).status == status
     assert "broadcaster_viewer_seconds_total 0.0" in site.metrics()
+
+
+def test_no_more_than_pages_can_play() -> None:
+    """However many reports a site sends, in sum they are what its pages can have played meanwhile."""
+    now, pages, bandwidth = 0.0, {"a": 1, "b": 3}, 8e6  # a megabyte in a second
+    beacon = Beacon(lambda: bandwidth, lambda site: pages.get(site or "", 0), lambda: now)
+
+    def reported(site: str | None, seconds: float, megabytes: float) -> float:
+        before = sums(beacon)
+        for _ in range(2000):
+            with suppress(TooMuch):
+                beacon.add(json.dumps({"seconds": seconds, "httpBytes": megabytes * 1e6}), site)
+        return sums(beacon) - before
+
+    assert reported("a", 10, 10) == MAX_SECONDS
+    assert reported("b", 10, 10) == 3 * MAX_SECONDS
+    assert reported("c", 0, 10) == MAX_SECONDS
+    assert reported(None, 0, 10) == MAX_SECONDS
+    now += 60
+    assert reported("a", 10, 10) == 60
+    assert reported("b", 1, 1) == 180
+    pages["a"] = 2  # a second viewer has come
+    assert reported("a", 1, 1) == MAX_SECONDS
+    refused = next(one for one in beacon.figures() if one.name == "viewer_reports_refused")
+    assert refused.samples[()] > 1000
+
+
+def sums(beacon: Beacon) -> float:
+    """Megabytes from the bucket."""
+    (figure,) = (one for one in beacon.figures() if one.name == "viewer_bytes")
+    return figure.samples["bucket",] / 1e6
+
+
+def test_sites_are_forgotten() -> None:
+    """Whoever has many addresses takes no more memory than there is for them."""
+    beacon = Beacon(lambda: 1e6, lambda _: 1, lambda: 0.0)
+    for number in range(MAX_SITES + 100):
+        beacon.add('{"seconds": 1}', str(number))
+    assert len(vars(beacon)["_sites"]) == MAX_SITES
 
 
 async def test_page_config(client: Client, tmp_path: Path) -> None:

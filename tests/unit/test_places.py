@@ -1,0 +1,149 @@
+"""Who finds a place when there are few."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from broadcaster.audience.places import MAX_LAG, OF_A_SITE, Full, Kind, Places
+from broadcaster.demo.children import poll
+from broadcaster.tracker import Limits, Tracker
+from broadcaster.web import listening
+from broadcaster.web.connections import CONNECTIONS, Connections
+from broadcaster.web.lag import Lag
+from tests.support.site import MEDIA, Site
+
+PLACES = 10
+
+
+def asks(address: str) -> web.Request:
+    """A request of somebody behind our tunnel."""
+    app = {CONNECTIONS: Connections(PLACES)}
+    request = SimpleNamespace(
+        remote="127.0.0.1", headers={"CF-Connecting-IP": address}, app=app, protocol=object()
+    )
+    return cast("web.Request", request)
+
+
+def taken(places: Places, stack: contextlib.ExitStack, kind: Kind, count: int, address: str = "") -> int:
+    """How many of so many find a place."""
+    found = 0
+    for _ in range(count):
+        with contextlib.suppress(Full):
+            stack.enter_context(places.take(asks(address), kind))
+            found += 1
+    return found
+
+
+def test_what_lasts_leaves_room() -> None:
+    """Of all kinds together there are four fifths of the places, and what ends makes room."""
+    places = Places(100, Lag())
+    with contextlib.ExitStack() as stack:
+        assert taken(places, stack, Kind.EVENTS, 30) == 30
+        assert taken(places, stack, Kind.TRACKER, 30) == 30
+        assert taken(places, stack, Kind.WAITERS, 30) == 20
+    with contextlib.ExitStack() as stack:
+        assert taken(places, stack, Kind.WAITERS, 100) == 80
+
+
+def test_a_site_takes_so_many_of_each_kind() -> None:
+    """Who is alone behind an address cannot take all places; others find theirs."""
+    places = Places(10 * OF_A_SITE, Lag())
+    with contextlib.ExitStack() as stack:
+        for kind in Kind:
+            assert taken(places, stack, kind, OF_A_SITE + 10, "8.8.8.8") == OF_A_SITE
+        assert places.count(Kind.EVENTS, "8.8.8.8") == OF_A_SITE
+        assert taken(places, stack, Kind.EVENTS, 1, "9.9.9.9") == 1
+    assert places.count(Kind.EVENTS, "8.8.8.8") == 0
+
+
+def test_a_process_that_is_late_takes_nobody_in() -> None:
+    """Those who are there come first; when it has caught up, others may come."""
+    lag = Lag()
+    places = Places(100, lag)
+    with contextlib.ExitStack() as stack:
+        lag.seconds = 2 * MAX_LAG
+        assert taken(places, stack, Kind.EVENTS, 3) == 0
+        lag.seconds = 0
+        assert taken(places, stack, Kind.EVENTS, 3) == 3
+    samples = next(one.samples for one in places.figures() if one.name == "long_requests_refused")
+    assert samples["lag",] == 3
+
+
+async def test_lag_is_seen() -> None:
+    """A loop that was held up is late, and says so for a while."""
+    lag = Lag()
+    measuring = asyncio.create_task(lag.run())
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251 - that is what holds it up
+    async with asyncio.timeout(60):
+        await poll(lambda: _is_late(lag))
+    measuring.cancel()
+
+
+async def _is_late(lag: Lag) -> bool:
+    return lag.seconds > MAX_LAG
+
+
+@pytest.fixture
+async def crowded(tmp_path: Path) -> AsyncIterator[tuple[Site, str]]:
+    """A site with ten places."""
+    site = Site(tmp_path, places=PLACES, tracker=Tracker(Limits()))
+    site.go_live("0")
+    async with listening(site.app, "127.0.0.1", 0, "TEST") as address:
+        yield site, address
+
+
+async def connected(address: str, request: str) -> socket.socket:
+    """A client that has asked, and waits."""
+    client = socket.socket()
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, ("127.0.0.1", int(address.rpartition(":")[2])))
+    await loop.sock_sendall(client, request.encode())
+    assert await loop.sock_recv(client, 1) == b"H"
+    return client
+
+
+async def test_who_is_idle_makes_room(crowded: tuple[Site, str]) -> None:
+    """When all places are taken by connections that wait for nothing, a viewer is served all the same."""
+    site, address = crowded
+    request = f"GET {MEDIA} HTTP/1.1\r\nHost: x\r\n\r\n"
+    clients = [await connected(address, request) for _ in range(PLACES)]
+    for _ in range(3):
+        async with aiohttp.ClientSession() as session, session.get(address + MEDIA) as answer:
+            assert answer.status == 200
+    metrics = site.metrics()
+    assert 'broadcaster_connections_cut_total{reason="full"} 0.0' in metrics
+    assert 'broadcaster_connections_cut_total{reason="idle"} 1.0' in metrics
+    assert "broadcaster_requests_total" in metrics
+    for client in clients:
+        client.close()
+
+
+async def test_all_long_places_taken(crowded: tuple[Site, str]) -> None:
+    """Readers, sockets and waiters as many as may be, and more: playlists are answered at once."""
+    site, address = crowded
+    events = "GET /live/events HTTP/1.1\r\nHost: x\r\n\r\n"
+    clients = [await connected(address, events) for _ in range(PLACES + 5)]
+    for _ in range(5):
+        async with aiohttp.ClientSession() as session, session.get(address + MEDIA) as answer:
+            assert answer.status == 200
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{address}{MEDIA}?_HLS_msn=2") as answer:
+                assert answer.status == 503
+                assert answer.headers["Retry-After"]
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await session.ws_connect(f"{address}/live/tracker")
+    assert 'broadcaster_long_requests{kind="events"} 8.0' in site.metrics()
+    assert 'broadcaster_connections_cut_total{reason="full"} 0.0' in site.metrics()
+    for client in clients:
+        client.close()

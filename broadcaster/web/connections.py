@@ -6,7 +6,6 @@ aiohttp closes a connection that is idle for long; here are the bounds that it l
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +18,13 @@ from aiohttp import web
 from broadcaster.figures import Figure
 
 REQUEST_TIMEOUT = 10.0  # seconds from a request's first byte, or the connection's begin, to its end
+SLOW = 1.0  # seconds for a request, where there is no place for others
 STALL_TIMEOUT = 30.0  # seconds for which a client may leave a full buffer as it is
 FILE_TIMEOUT = 120.0  # seconds for a file: the kernel sends it, and nothing here shows whether it is read
 SWEEP_EVERY = 1.0  # seconds
 # Bytes of one connection that wait in this process, and in the kernel, which would take megabytes by itself;
 # what comes after waits for the client to read.
 WRITE_BUFFER, SEND_BUFFER = 8192, 32_768
-RESERVED_FILES = 64  # for the process itself
 BACKLOG = 1024
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 23\r\n"
@@ -52,7 +51,9 @@ class Connections:
         self._stall_timeout = stall_timeout
         self._file_timeout = file_timeout
         self._open: dict[web.RequestHandler, _Connection] = {}
-        self._idle: dict[_Connection, None] = {}  # those that wait for a request, the longest idle first
+        # Those that have not finished a request, and those that wait for one, each the longest first.
+        self._unfinished: dict[_Connection, None] = {}
+        self._idle: dict[_Connection, None] = {}
         self._cut = dict.fromkeys(("full", "idle", "unfinished", "stalled"), 0)
 
     def figures(self) -> Iterator[Figure]:
@@ -68,7 +69,7 @@ class Connections:
         """A request has come in whole: from here on the time is ours, not the client's."""
         connection = self._open.get(request.protocol)
         if connection:
-            connection.unfinished_since = None
+            self._finished(connection)
             if not connection.held:
                 self._idle[connection] = None  # as soon as the answer is sent
 
@@ -89,7 +90,8 @@ class Connections:
         """From here on it is a WebSocket: what comes are no requests, and need not be finished in time."""
         connection = self._open.get(request.protocol)
         if connection:
-            connection.unfinished_since, connection.upgraded = None, True
+            self._finished(connection)
+            connection.upgraded = True
 
     async def serve(
         self, make_handler: Callable[[], web.RequestHandler], listening: socket.socket
@@ -114,25 +116,43 @@ class Connections:
                     self._end(connection, "stalled")
 
     def admit(self, connection: _Connection) -> bool:
-        """Whether there is a place, if need be that of the connection that has been idle for longest."""
-        if len(self._open) >= self._places:
-            longest = next((one for one in self._idle if one.is_quiet), None)
-            if longest is None:
-                self._cut["full"] += 1
-                return False
-            self._end(longest, "idle")
+        """Whether there is a place, if need be another's.
+
+        That of who takes long to finish a request, else of who has been idle for longest.
+        """
+        if len(self._open) >= self._places and not self._make_room():
+            self._cut["full"] += 1
+            return False
         self._open[connection.handler] = connection
-        self._idle[connection] = None
+        self.asks(connection)
         return True
 
     def asks(self, connection: _Connection) -> None:
-        """A connection is no longer idle."""
+        """A connection has begun a request, or is about to."""
         self._idle.pop(connection, None)
+        if connection.unfinished_since is None and not connection.upgraded:
+            connection.unfinished_since = time.monotonic()
+            self._unfinished[connection] = None
 
     def leave(self, connection: _Connection) -> None:
         """A connection has ended."""
         self._open.pop(connection.handler, None)
+        self._unfinished.pop(connection, None)
         self._idle.pop(connection, None)
+
+    def _make_room(self) -> bool:
+        slow = next(iter(self._unfinished), None)
+        if slow and _longer(slow.unfinished_since, time.monotonic(), SLOW):
+            self._end(slow, "unfinished")
+            return True
+        idle = next((one for one in self._idle if one.is_quiet), None)
+        if idle:
+            self._end(idle, "idle")
+        return idle is not None
+
+    def _finished(self, connection: _Connection) -> None:
+        connection.unfinished_since = None
+        self._unfinished.pop(connection, None)
 
     def _end(self, connection: _Connection, reason: str) -> None:
         self._cut[reason] += 1
@@ -199,15 +219,12 @@ class _Connection(asyncio.Protocol):
             return
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self.unfinished_since = time.monotonic()
         self.handler.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._admitted:
             self._connections.asks(self)
             self.deaf_since = None  # of a file before this one
-            if self.unfinished_since is None and not self.upgraded:
-                self.unfinished_since = time.monotonic()
             self.handler.data_received(data)
 
     def eof_received(self) -> None:
@@ -227,16 +244,6 @@ class _Connection(asyncio.Protocol):
         if self._admitted:
             self._connections.leave(self)
             self.handler.connection_lost(exc)
-
-
-def raise_file_limit(wanted: int) -> int:
-    """Allow this process as many open files as the system lets it; returns for how many clients there are."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(ValueError, OSError):  # not everywhere is "unlimited" a number that one may ask for
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - RESERVED_FILES))
 
 
 def _longer(since: float | None, now: float, seconds: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.audience_process import audience_of, replaced
 from tests.support.length import SOAK, seconds
 from tests.support.page import Traffic, no_complaints, until
 from tests.support.stage import stage
@@ -60,6 +62,27 @@ async def test_page_outlives_the_broadcaster_and_the_bucket(
             last = await live_again(page, before)
             assert last["mode"] == mode
     assert traffic.loads == 1
+
+
+@pytest.mark.takes(30)
+async def test_the_process_that_serves_it_is_replaced(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page
+) -> None:
+    """Killed or hung, another one takes its place: the page plays on, and never says that nothing is on."""
+    said = "window.said = []; setInterval(() => window.said.push(window.broadcasterViewer.status), 20)"
+    with no_complaints(page):
+        async with stage(tmp_path, bucket, segment_seconds=2, patient=True) as on:
+            await on.live_with(6)
+            await page.goto(f"{on.service.address}/")
+            before = await until(page, lambda s: s["status"] == "live" and s["time"] > 4)
+            await page.evaluate(said)
+            for harm in (signal.SIGKILL, signal.SIGSTOP):
+                process = audience_of(on.service)
+                process.send_signal(harm)
+                await replaced(on.service, process)
+                before = await live_again(page, before)
+            statuses = await page.evaluate("window.said")
+            assert set(statuses) == {"live"}
 
 
 async def live_again(page: Page, before: dict[str, Any]) -> dict[str, Any]:

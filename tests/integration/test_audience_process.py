@@ -18,20 +18,12 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
+from tests.support.audience_process import answered, audience_of, replaced
 from tests.support.service import Service, running_service
 from tests.support.stage import Stage, stage
 
-REPLACED_WITHIN = 60.0  # seconds, on a busy machine
 LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
 ALL = 'broadcaster_publish_delay_seconds_count{variant="%s"}'
-
-
-def audience_of(service: Service) -> psutil.Process:
-    """The process that serves viewers."""
-    assert service.child
-    (found,) = psutil.Process(service.child.pid).children()
-    assert "broadcaster.audience" in found.cmdline()
-    return found
 
 
 async def metrics(service: Service) -> dict[str, float]:
@@ -39,28 +31,6 @@ async def metrics(service: Service) -> dict[str, float]:
     async with aiohttp.ClientSession() as session, session.get(f"{service.admin_address}/metrics") as answer:
         lines = [line.rpartition(" ") for line in (await answer.text()).splitlines() if line[:1] != "#"]
     return {name: float(value) for name, _, value in lines}
-
-
-async def answered(service: Service) -> int:
-    """The status of the main playlist; who comes before anybody serves it waits."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{service.address}/live/playlist.m3u8") as response,
-    ):
-        return response.status
-
-
-async def replaced(service: Service, before: psutil.Process) -> None:
-    """Wait until another process answers viewers."""
-
-    async def answers() -> bool:
-        with contextlib.suppress(aiohttp.ClientError, ValueError, psutil.Error, AssertionError):
-            if audience_of(service).pid != before.pid:
-                return await answered(service) == 200
-        return False
-
-    async with asyncio.timeout(REPLACED_WITHIN):
-        await poll(answers)
 
 
 @asynccontextmanager

@@ -22,6 +22,10 @@ from broadcaster.web.listener import KEEPALIVE_TIMEOUT
 EXAMPLE = Path(__file__).parents[2] / "cloudflared.yml.example"
 HOST = "live.example.com"
 CLOSED = "http_status:404"
+FOLDERS = {
+    "viewer": [("", VIEWER_DIR)],
+    "dashboard_files": [("", DASHBOARD_DIR), ("vendor/", VIEWER_DIR / "vendor")],
+}
 VARIANTS = ("0", "12", "720p-main", "audio_low.v2")
 
 
@@ -44,13 +48,15 @@ def paths(app: web.Application) -> Iterator[str]:
     """Every path that an application answers: variants by some names, folders by their files."""
     for resource in app.router.resources():
         info = resource.get_info()
-        if "directory" in info:
-            folder, prefix = info["directory"], info["prefix"].rstrip("/")
-            yield from (f"{prefix}/{one.relative_to(folder)}" for one in folder.rglob("*") if one.is_file())
-        elif "path" in info:
+        if "path" in info:
             yield info["path"]
         elif "{variant}" in info["formatter"]:
             yield from (info["formatter"].replace("{variant}", name) for name in VARIANTS)
+        elif resource.name in FOLDERS:
+            for prefix, folder in FOLDERS[resource.name]:
+                files = (one.relative_to(folder) for one in folder.rglob("*") if one.is_file())
+                yield from (info["formatter"].replace("{path}", f"{prefix}{one}") for one in files)
+            yield info["formatter"].replace("{path}", "")
         else:
             # Answers for the other paths alone, so that a page of another origin may ask for them.
             assert (resource.name, info["formatter"]) == ("preflight", "/live/{path}")

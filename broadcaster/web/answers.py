@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 
 from aiohttp import hdrs, web
@@ -34,8 +35,9 @@ async def send(request: web.Request, body: bytes, headers: Mapping[str, str]) ->
         return web.Response(body=body, headers=headers)
     response = web.StreamResponse(headers=headers)
     response.content_length = len(body)
-    await response.prepare(request)
-    for start in range(0, len(body), CHUNK):
-        await response.write(body[start : start + CHUNK])
-    await response.write_eof()
+    with suppress(ConnectionResetError):  # the client has left
+        await response.prepare(request)
+        for start in range(0, len(body), CHUNK):
+            await response.write(body[start : start + CHUNK])
+        await response.write_eof()
     return response

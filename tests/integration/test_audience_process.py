@@ -3,12 +3,9 @@
 import asyncio
 import contextlib
 import os
-import resource
 import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,34 +15,14 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from tests.support.audience_process import answered, audience_of, replaced
-from tests.support.service import Service, running_service
-from tests.support.stage import Stage, stage
+from tests.support.audience_process import answered, audience_of, live, metrics, replaced
+from tests.support.length import SOAK
+from tests.support.service import running_service
+from tests.support.stage import stage
 
 LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
+GARBAGE = 10**9 if SOAK else 3 * 10**7  # bytes
 ALL = 'broadcaster_publish_delay_seconds_count{variant="%s"}'
-
-
-async def metrics(service: Service) -> dict[str, float]:
-    """All of them, by name and labels."""
-    async with aiohttp.ClientSession() as session, session.get(f"{service.admin_address}/metrics") as answer:
-        lines = [line.rpartition(" ") for line in (await answer.text()).splitlines() if line[:1] != "#"]
-    return {name: float(value) for name, _, value in lines}
-
-
-@asynccontextmanager
-async def live(tmp_path: Path, bucket: SeaweedBucket, wrapper: Sequence[str] = ()) -> AsyncIterator[Stage]:
-    """A stream of two variants; at the end nothing of it was lost, and nobody was told anything untrue."""
-    async with stage(tmp_path, bucket, patient=True, wrapper=wrapper) as on:
-        await on.live_with(3)
-        yield on
-        await on.owncast.wait_for_segments(on.owncast_segments() + 2)
-        await on.owncast.stop_streaming()
-        await on.drained()
-        await on.check_zeros()
-        figures = await metrics(on.service)
-        late = {one: figures[ALL % one] - figures[LATE % one] for one in ("0", "1")}
-        print(f"later than a second after their file was finished: {late}")
 
 
 def out_of_memory(process: psutil.Process) -> None:
@@ -179,39 +156,3 @@ async def test_what_it_is_sent_by_the_terminal(tmp_path: Path, bucket: SeaweedBu
         assert audience_of(on.service).pid == process.pid
         assert on.service.child
         assert await on.service.child.stop(signal.SIGHUP, grace=60) == 0
-
-
-@pytest.mark.takes(20)
-async def test_slow_downloads_take_no_descriptor_of_ingest(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """Thousands ask for a file of the page and never read on, where few files may be open."""
-    wrapper = ("prlimit", "--nofile=1024:8192")
-    async with live(tmp_path, bucket, wrapper=wrapper) as on:
-        clients = await downloads(on.service, 5300)
-        try:
-            assert len(clients) == 5300
-            await on.owncast.wait_for_segments(on.owncast_segments() + 3)
-            figures = await metrics(on.service)
-            print({name: figures[name] for name in figures if "connections" in name or "lag" in name})
-            log = on.service.log.read_text()
-            assert "Too many open files" not in log
-            assert len(log.splitlines()) < 50
-        finally:
-            for one in clients:
-                one.close()
-
-
-async def downloads(service: Service, count: int) -> list[socket.socket]:
-    """Clients that asked for the largest file and do not read."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 1000)), hard))
-    port = int(service.address.rpartition(":")[2])
-    loop, clients = asyncio.get_running_loop(), []
-    for _ in range(count):
-        client = socket.socket()
-        client.setblocking(False)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await loop.sock_connect(client, ("127.0.0.1", port))
-        with contextlib.suppress(ConnectionError):
-            await loop.sock_sendall(client, b"GET /vendor/hls.min.mjs HTTP/1.1\r\nHost: x\r\n\r\n")
-        clients.append(client)
-    return clients

@@ -2,13 +2,21 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
 
+from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from tests.support.service import Service
+from tests.support.stage import Stage, stage
 
+LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
+ALL = 'broadcaster_publish_delay_seconds_count{variant="%s"}'
 REPLACED_WITHIN = 60.0  # seconds, on a busy machine
 
 
@@ -40,3 +48,30 @@ async def replaced(service: Service, before: psutil.Process) -> None:
 
     async with asyncio.timeout(REPLACED_WITHIN):
         await poll(answers)
+
+
+async def metrics(service: Service) -> dict[str, float]:
+    """All of them, by name and labels."""
+    async with aiohttp.ClientSession() as session, session.get(f"{service.admin_address}/metrics") as answer:
+        lines = [line.rpartition(" ") for line in (await answer.text()).splitlines() if line[:1] != "#"]
+    return {name: float(value) for name, _, value in lines}
+
+
+@asynccontextmanager
+async def live(
+    tmp_path: Path,
+    bucket: SeaweedBucket,
+    wrapper: Sequence[str] = (),
+    **settings: Any,  # noqa: ANN401 - a stage's
+) -> AsyncIterator[Stage]:
+    """A stream of two variants; at the end nothing of it was lost, and nobody was told anything untrue."""
+    async with stage(tmp_path, bucket, patient=True, wrapper=wrapper, **settings) as on:
+        await on.live_with(3)
+        yield on
+        await on.owncast.wait_for_segments(on.owncast_segments() + 2)
+        await on.owncast.stop_streaming()
+        await on.drained()
+        await on.check_zeros()
+        figures = await metrics(on.service)
+        late = {one: figures[ALL % one] - figures[LATE % one] for one in ("0", "1")}
+        print(f"later than a second after their file was finished: {late}")

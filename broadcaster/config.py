@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
+from broadcaster.misspelt import misspelt
 from broadcaster.threads import OwnThread
 
 MAX_WINDOW = timedelta(days=7)
@@ -32,6 +33,7 @@ MAX_CLIENTS = 1_000_000
 MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
 MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
 MIN_SPOOL, MAX_SPOOL = ByteSize(2**18), ByteSize(2**50)  # room for a short segment, at least
+ENV_FILE = Path(".env")
 VIEWER = Path(__file__).resolve().parent.parent / "viewer"
 VIEWER_DIR, DASHBOARD_DIR = VIEWER / "public", VIEWER / "dashboard"
 
@@ -121,7 +123,7 @@ class Settings(BaseSettings):
     """Every setting, by the name of its variable. Secrets are never shown."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
+        env_file=ENV_FILE, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
     )
 
     hls_dir: Path = Field(alias="BROADCASTER_HLS_DIR")
@@ -234,7 +236,13 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, by the na
     try:
         return Settings(**{"_secrets_dir": os.environ.get("CREDENTIALS_DIRECTORY"), **overrides})
     except ValidationError as error:
-        raise ConfigError("; ".join(_complaint(dict(one)) for one in error.errors())) from None
+        complaints = [_complaint(dict(one)) for one in error.errors()]
+        raise ConfigError("; ".join(complaints + unknown_names())) from None
+
+
+def unknown_names() -> list[str]:
+    """What the environment and ``.env`` set that is no setting, with the nearest that is, for people."""
+    return misspelt({str(field.alias) for field in Settings.model_fields.values()}, ENV_FILE)
 
 
 def _complaint(error: dict[str, Any]) -> str:

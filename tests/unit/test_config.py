@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.cli import main
-from broadcaster.config import load
+from broadcaster.config import load, unknown_names
 from broadcaster.errors import ConfigError
 
 SECRET = "s3cr3t-value"
@@ -127,6 +127,29 @@ def test_a_disconnect_grace_without_owncast(monkeypatch: pytest.MonkeyPatch) -> 
         load()
     monkeypatch.setenv("BROADCASTER_OWNCAST_URL", "http://127.0.0.1:8080")
     assert load().disconnect_grace == 30
+
+
+def test_unknown_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A name that is none of ours is told with the nearest that is, be it in the environment or ``.env``."""
+    assert unknown_names() == []
+    monkeypatch.setenv("BROADCASTER_WINDOW_SECOND", "60")
+    monkeypatch.setenv("broadcaster_port", "3000")  # a setting in any case
+    monkeypatch.setenv("BROADCASTER_BUCKET", "x")
+    (tmp_path / ".env").write_text("BROADCASTER_SPOOLLIMIT=1GiB\nBROADCASTER_COLOUR=red\nUNRELATED=1\n")
+    assert unknown_names() == [
+        "BROADCASTER_BUCKET is not a setting (perhaps R2_BUCKET is meant)",
+        "BROADCASTER_COLOUR is not a setting",
+        "BROADCASTER_SPOOLLIMIT is not a setting (perhaps BROADCASTER_SPOOL_LIMIT is meant)",
+        "BROADCASTER_WINDOW_SECOND is not a setting (perhaps BROADCASTER_WINDOW_SECONDS is meant)",
+    ]
+
+
+def test_a_required_name_that_is_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that says what is missing says too what was written in its place."""
+    monkeypatch.delenv("BROADCASTER_HLS_DIR")
+    monkeypatch.setenv("BROADCASTER_HLSDIR", "hls")
+    with pytest.raises(ConfigError, match=r"BROADCASTER_HLS_DIR is missing; BROADCASTER_HLSDIR is not"):
+        load()
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))

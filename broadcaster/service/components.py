@@ -26,6 +26,7 @@ from broadcaster.owncast import OwncastStatus
 from broadcaster.owner import Owner, own_name
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.losses import Losses
+from broadcaster.service.state_folder import make_private
 from broadcaster.storage import Bucket, ObjectStore
 from broadcaster.web.lag import Lag
 
@@ -174,6 +175,7 @@ def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> 
 def open_catalog(settings: Settings) -> Iterator[Catalog]:
     """The journal in the state folder; raises ConfigError or JournalError when it cannot be used."""
     with _state_folder(settings):
+        make_private(settings.state_dir)
         catalog = Catalog(settings.state_dir, steady(), settings.retention)
     try:
         yield catalog

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
 import signal
 import sys
 import traceback
@@ -12,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from broadcaster import logs
-from broadcaster.check import check, origin
+from broadcaster.check import check, origin, remarks
 from broadcaster.config import load
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
 from broadcaster.service import serve
+
+logger = logging.getLogger(__name__)
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
 
@@ -28,10 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "run":
             settings = load()
             logs.set_up(settings.log_level, form)
+            for remark in remarks(settings):
+                logger.warning("%s", remark)
+            os.umask(0o077)  # what waits for the bucket, and the journal, are nobody else's
             asyncio.run(_until_stopped(lambda stop: serve(settings, stop, log_form=form)))
         elif options.command == "check":
             logs.set_up("error", form)
-            return check(fix=options.fix, as_json=options.json, origin=options.origin)
+            return check(fix=options.fix, as_json=options.json, origin=options.origin, public=options.public)
         else:
             logs.set_up("warning", form)
             _demo(options.source, options.port)
@@ -92,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="the report for programs")
     doctor.add_argument(
         "--origin", type=origin, metavar="URL", help="where viewers open the page: https://watch.example.com"
+    )
+    doctor.add_argument(
+        "--public",
+        type=origin,
+        metavar="URL",
+        help="ask the service through its tunnel or proxy, too: https://live.example.com",
     )
     return parser
 

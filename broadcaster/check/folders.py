@@ -20,6 +20,7 @@ STALE_TARGET_DURATIONS, STALE = 3, 15.0  # without a new playlist a stream is no
 STARTING = (
     60.0  # seconds that a transcoder may take; with passthrough and long key frame distances 10 and more
 )
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OWNCAST = "owncast.db"  # beside the HLS folder in Owncast's data folder
 WHERE = "BROADCASTER_HLS_DIR has to be Owncast's data/hls"
 NO_LINK = {
@@ -186,7 +187,13 @@ def state_folder(folder: Path) -> Finding:
         return failed(f"{folder} cannot be written: {error.strerror}", remedy)
     if not folder.exists():
         return ok(f"{folder} can be made; the service does so at its first start")
-    return ok(f"{folder} can be written")
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & OTHERS:
+        return warning(
+            f"{folder} is open to other users (mode {mode:o})",
+            f"chmod 700 {folder}; the service does so at its start, if nothing but its own is there",
+        )
+    return ok(f"{folder} can be written, and is nobody else's")
 
 
 def links(folder: Path, hls: Path, sample: Path | None) -> Finding:

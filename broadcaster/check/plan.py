@@ -5,30 +5,31 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from broadcaster.check import folders, owncast, repair, uplink
+from broadcaster.check import folders, machine, owncast, repair, uplink
 from broadcaster.check.bucket import BucketChecks, Means, from_storage
 from broadcaster.check.doctor import Check, in_thread
 from broadcaster.check.probe import CLEANUP
 from broadcaster.check.public import PublicChecks
 from broadcaster.check.report import Finding, failed, ok, skipped
 from broadcaster.check.survey import Survey, survey
-from broadcaster.config import Settings
+from broadcaster.check.tunnel import TunnelChecks
+from broadcaster.config import ENV_FILE, Settings
 from broadcaster.errors import StorageError
 from broadcaster.owner import stored_name
 
 HANGS = "does the file system hang? A network file system does when its server is away"
-ENV_FILE = Path(".env")
 
 
 class Plan:
     """All checks of a service with these settings, and what one learns for the others."""
 
-    def __init__(self, settings: Settings, means: Means) -> None:
+    def __init__(self, settings: Settings, means: Means, tunnel: str | None) -> None:
+        """``tunnel`` is the address at which viewers find the service, if that is to be asked."""
         self._settings = settings
         self._means = means
+        self._tunnel = tunnel
         self._bucket = BucketChecks(means, settings.s3_endpoint, settings.prefix)
         self._public = PublicChecks(means)
         self._survey: Survey | None = None
@@ -36,14 +37,29 @@ class Plan:
     def checks(self, allowed: str | None) -> list[Check]:
         """Everything, in order. ``allowed``: the origin, or ``*``, to open the bucket for; None: no --fix."""
         repairs = self._repairs(allowed) if allowed else []
-        here = [*self._of_settings(), *self._of_folders(), *self._of_owncast()]
-        return [*here, *self._of_bucket(), *repairs, *self._of_public()]
+        here = [*self._of_settings(), *self._of_machine(), *self._of_folders(), *self._of_owncast()]
+        return [*here, *self._of_bucket(), *repairs, *self._of_public(), *self._of_tunnel()]
 
     def _of_settings(self) -> list[Check]:
-        checks = [Check("settings", "settings", self._complete)]
+        checks = [
+            Check("settings", "settings", self._complete),
+            Check("names", "names of settings", partial(in_thread, machine.names)),
+        ]
         if ENV_FILE.exists():
             checks.append(Check("env-file", "keys on disk", partial(in_thread, folders.env_file, ENV_FILE)))
         return checks
+
+    def _of_machine(self) -> list[Check]:
+        settings = self._settings
+        public, operators = (settings.host, settings.port), (settings.admin_host, settings.admin_port)
+        had = partial(machine.addresses, self._means.browser, public, operators)
+        files = partial(in_thread, machine.open_files, settings.max_connections)
+        return [
+            Check("operator", "operator's listener", partial(in_thread, machine.operator, operators[0])),
+            Check("addresses", "addresses", had),
+            Check("page", "page", partial(in_thread, machine.page, settings.viewer_dir)),
+            Check("open-files", "open files", files),
+        ]
 
     def _of_folders(self) -> list[Check]:
         hls, state = self._settings.hls_dir, self._settings.state_dir
@@ -100,6 +116,16 @@ class Plan:
             Check("public-404", "404 and then there", public.absent, ("public-object",)),
             Check("public-cache", "edge cache", public.edge, ("public-object",)),
             Check("delete", "DELETE", self._bucket.delete, ("access",), deadline=CLEANUP + 0.5, always=True),
+        ]
+
+    def _of_tunnel(self) -> list[Check]:
+        if not self._tunnel:
+            return []
+        tunnel = TunnelChecks(self._means.browser, self._tunnel, dashboard=self._settings.public_dashboard)
+        return [
+            Check("tunnel-page", "page through the tunnel", tunnel.page),
+            Check("tunnel-playlist", "playlists through the tunnel", tunnel.playlist),
+            Check("tunnel-closed", "operator's pages through the tunnel", tunnel.closed),
         ]
 
     async def _complete(self) -> Finding:

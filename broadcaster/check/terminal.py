@@ -45,11 +45,12 @@ class _Progress:
         self._output.flush()
 
 
-def check(*, fix: bool, as_json: bool, origin: str | None) -> int:
+def check(*, fix: bool, as_json: bool, origin: str | None, public: str | None) -> int:
     """Check everything that ``run`` needs; returns the exit status: 0, 1 when something failed, 2 as ``run``.
 
-    ``fix`` sets the bucket's CORS policy and lifecycle rules; ``origin`` is where the page is, as
-    scheme://host. Output and errors never show a key or a signature.
+    ``fix`` sets the bucket's CORS policy and lifecycle rules; ``origin`` is where the page is, and ``public``
+    where the world finds the service, which is asked there then; both as scheme://host. Output and errors
+    never show a key or a signature.
     """
     try:
         settings = load()
@@ -62,7 +63,7 @@ def check(*, fix: bool, as_json: bool, origin: str | None) -> int:
         return EXIT_CONFIG
     progress = _Progress(sys.stderr if as_json else sys.stdout, results=not as_json)
     try:
-        report = asyncio.run(_examine(settings, fix=fix, origin=origin, progress=progress))
+        report = asyncio.run(_examine(settings, progress, fix=fix, origin=origin, public=public))
     except KeyboardInterrupt:
         sys.stderr.write("\nbroadcaster: interrupted\n")
         return EXIT_FAILED
@@ -70,8 +71,10 @@ def check(*, fix: bool, as_json: bool, origin: str | None) -> int:
     return 0 if report.is_good else EXIT_FAILED
 
 
-async def _examine(settings: Settings, *, fix: bool, origin: str | None, progress: _Progress) -> Report:
-    page = origin or f"http://{settings.host}:{settings.port}"
+async def _examine(
+    settings: Settings, progress: _Progress, *, fix: bool, origin: str | None, public: str | None
+) -> Report:
+    page = origin or public or f"http://{settings.host}:{settings.port}"
     bucket = bucket_of(settings, SIGNED_FOR)
     async with (
         open_browser(page) as browser,
@@ -79,6 +82,7 @@ async def _examine(settings: Settings, *, fix: bool, origin: str | None, progres
         open_settings(bucket) as client,
         probing(store, settings.prefix) as objects,
     ):
-        plan = Plan(settings, Means(browser, store, client, objects))
+        plan = Plan(settings, Means(browser, store, client, objects), public)
         checks = plan.checks((origin or "*") if fix else None)
-        return await examine(checks, budget=BUDGET, on_start=progress.start, on_result=progress.result)
+        budget = 2 * BUDGET if public else BUDGET
+        return await examine(checks, budget=budget, on_start=progress.start, on_result=progress.result)

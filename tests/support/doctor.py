@@ -82,6 +82,8 @@ def settings_of(folder: Path, bucket: SeaweedBucket, **settings: str) -> dict[st
         "R2_SECRET_ACCESS_KEY": bucket.secret_access_key,
         "R2_PUBLIC_URL": bucket.public_url,
         "R2_PREFIX": "live",
+        "BROADCASTER_PORT": "0",  # those of a service may be taken on this machine
+        "BROADCASTER_ADMIN_PORT": "0",
         **settings,
     }
 

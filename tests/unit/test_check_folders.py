@@ -144,7 +144,9 @@ def test_state_folder_is_left_as_it_was(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "state"
     assert "can be made" in folders.state_folder(folder).message
     assert list(tmp_path.iterdir()) == []
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, mode=0o755)
+    assert f"{folder} is open to other users (mode 755)" in folders.state_folder(folder).message
+    folder.chmod(0o700)
     assert folders.state_folder(folder).verdict == "ok"
     assert list(folder.iterdir()) == []
     (tmp_path / "file").touch()

@@ -1,0 +1,129 @@
+"""What the service needs of this machine beside its folders: names, addresses, the page, open files."""
+
+from __future__ import annotations
+
+import errno
+import json
+import resource
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from ipaddress import ip_address
+from pathlib import Path
+
+import aiohttp
+
+from broadcaster.check.http import Browser
+from broadcaster.check.report import Finding, failed, ok, warning
+from broadcaster.config import Settings, unknown_names
+from broadcaster.web import raise_file_limit
+
+PAGE_FILES = ("index.html", "vendor")
+HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # of /health, which other services have too
+
+
+def remarks(settings: Settings) -> list[str]:
+    """What the service's log says of its settings at the start: they work, but not as they should."""
+    findings = [operator(settings.admin_host), page(settings.viewer_dir)]
+    return unknown_names() + [f"{one.message}: {one.remedy}" for one in findings if one.remedy]
+
+
+def names() -> Finding:
+    """No setting has a name that nobody reads."""
+    if unknown := unknown_names():
+        return warning("; ".join(unknown), "correct the name; .env.example has all of them")
+    return ok("every BROADCASTER_ name is known")
+
+
+def operator(host: str) -> Finding:
+    """The operator's listener, which has no login, can be reached from this machine alone."""
+    try:
+        addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        return failed(f"BROADCASTER_ADMIN_HOST={host} is no address of this machine: {error.strerror}", HOSTS)
+    if all(ip_address(one.partition("%")[0]).is_loopback for one in addresses):
+        return ok("only this machine reaches dashboard and metrics")
+    return warning(
+        f"BROADCASTER_ADMIN_HOST={host} opens dashboard and metrics, which have no login, to other machines",
+        "set it to 127.0.0.1 and reach it by ssh -L, or let a firewall keep others away",
+    )
+
+
+HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 every network that it is in"
+
+
+def page(folder: Path) -> Finding:
+    """The viewers' page is there, with the libraries that it loads."""
+    missing = [str(folder / name) for name in PAGE_FILES if not (folder / name).exists()]
+    if missing:
+        return warning(
+            f"viewers get no page: {missing[0]} is not there",
+            "set BROADCASTER_VIEWER_DIR to viewer/public of the source tree, after make setup; "
+            "playlists are served all the same",
+        )
+    return ok(f"{folder} is there")
+
+
+async def addresses(browser: Browser, public: tuple[str, int], operators: tuple[str, int]) -> Finding:
+    """Both addresses can be had, or the service has them already."""
+    wanted = {"BROADCASTER_": public, "BROADCASTER_ADMIN_": operators}
+    for kind, error in _taken(wanted).items():
+        host, port = wanted[kind]
+        at = f"{host}:{port}"
+        if error.errno == errno.EADDRINUSE and await _is_ours(browser, host, port):
+            return ok(f"a broadcaster runs at {at}; it is the one with these settings, unless there are two")
+        return failed(
+            f"{at} cannot be had: {error.strerror}",
+            f"set {kind}HOST and {kind}PORT to an address of this machine and a port that is free",
+        )
+    return ok("the addresses for viewers and operator can be had")
+
+
+def _taken(wanted: dict[str, tuple[str, int]]) -> dict[str, OSError]:
+    """What is wrong with these addresses, when all of them are taken at once."""
+    found: dict[str, OSError] = {}
+    with ExitStack() as sockets:
+        for kind, (host, port) in wanted.items():
+            try:
+                for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                    sockets.enter_context(_bound(family, address))
+            except OSError as error:
+                found[kind] = error
+    return found
+
+
+def _bound(family: int, address: Sequence[object]) -> socket.socket:
+    """A listening socket, made as the service's is: one that waits to be forgotten is not in its way."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(tuple(address))
+        sock.listen(1)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def _is_ours(browser: Browser, host: str, port: int) -> bool:
+    try:
+        answer = await browser.fetch(f"http://{f'[{host}]' if ':' in host else host}:{port}/health")
+        return set(json.loads(answer.body)) >= HEALTH_KEYS
+    except (aiohttp.ClientError, OSError, ValueError, TypeError):  # of something else
+        return False
+
+
+def open_files(wanted: int) -> Finding:
+    """The limit of open files leaves room for so many connections."""
+    room = raise_file_limit(wanted)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = "no limit of open files" if limit == resource.RLIM_INFINITY else f"{limit} open files"
+    message = f"{most} where this was started: room for {room} connections of viewers"
+    if room < wanted:
+        return warning(
+            f"{message}, of BROADCASTER_MAX_CONNECTIONS={wanted}",
+            "raise it: ulimit -n, or LimitNOFILE= in systemd's unit; each connection is an open file",
+        )
+    return ok(message)

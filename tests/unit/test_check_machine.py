@@ -1,0 +1,80 @@
+"""What the doctor and the service's log say of this machine."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from broadcaster.check import machine
+from broadcaster.check.http import open_browser
+from broadcaster.config import VIEWER_DIR
+from broadcaster.demo.children import find_program
+
+
+@pytest.mark.parametrize(
+    ("host", "verdict"),
+    [
+        ("127.0.0.1", "ok"),
+        ("::1", "ok"),
+        ("localhost", "ok"),
+        ("0.0.0.0", "warning"),
+        ("::", "warning"),
+        ("192.0.2.1", "warning"),
+        ("no-such-name.invalid", "failed"),
+    ],
+)
+def test_operator(host: str, verdict: str) -> None:
+    """The listener that has no login is this machine's alone."""
+    found = machine.operator(host)
+    assert found.verdict == verdict, found
+    assert verdict == "ok" or f"BROADCASTER_ADMIN_HOST={host}" in found.message
+
+
+async def test_both_listeners_at_one_address() -> None:
+    """Two listeners cannot have one port, which neither alone would show."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with open_browser("http://127.0.0.1") as browser:
+        alone = await machine.addresses(browser, ("127.0.0.1", port), ("127.0.0.1", 0))
+        both = await machine.addresses(browser, ("127.0.0.1", port), ("127.0.0.1", port))
+        foreign = await machine.addresses(browser, ("192.0.2.1", 0), ("127.0.0.1", 0))
+    assert alone.verdict == "ok", alone
+    assert both.verdict == "failed"
+    assert "BROADCASTER_ADMIN_PORT" in both.remedy
+    assert foreign.verdict == "failed"
+    assert "192.0.2.1:0 cannot be had: Cannot assign requested address" in foreign.message
+
+
+def test_page_that_is_not_built(tmp_path: Path) -> None:
+    """A source tree without the libraries that the page loads."""
+    (tmp_path / "index.html").touch()
+    found = machine.page(tmp_path)
+    assert found.verdict == "warning"
+    assert f"{tmp_path}/vendor is not there" in found.message
+    assert machine.page(VIEWER_DIR / "none").verdict == "warning"
+
+
+def test_the_log_at_the_start(tmp_path: Path) -> None:
+    """The service itself says what is wrong with its settings, before anything that stops it."""
+    (tmp_path / "state").touch()
+    settings = {
+        "BROADCASTER_HLS_DIR": "hls",
+        "BROADCASTER_ADMIN_HOST": "0.0.0.0",
+        "BROADCASTER_VIEWER_DIR": "page",
+        "BROADCASTER_PROT": "3000",
+        "R2_ENDPOINT_URL": "http://127.0.0.1:1",
+        "R2_BUCKET": "bucket",
+        "R2_ACCESS_KEY_ID": "key",
+        "R2_SECRET_ACCESS_KEY": "secret",
+        "R2_PUBLIC_URL": "http://127.0.0.1:1",
+    }
+    command = [find_program("broadcaster"), "run"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert "BROADCASTER_PROT is not a setting (perhaps BROADCASTER_PORT is meant)" in ran.stderr
+    assert "BROADCASTER_ADMIN_HOST=0.0.0.0 opens dashboard and metrics" in ran.stderr
+    assert "viewers get no page: page/index.html is not there" in ran.stderr

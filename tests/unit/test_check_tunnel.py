@@ -1,0 +1,95 @@
+"""What the doctor makes of the answers that come through a tunnel."""
+
+from collections.abc import Mapping
+
+import pytest
+from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from broadcaster.check.http import Answer, open_browser
+from broadcaster.check.report import Verdict
+from broadcaster.check.tunnel import TunnelChecks, judge_cache, judge_playlist
+from tests.support.doctor import listening
+
+SERVICE = {"Access-Control-Allow-Origin": "*"}
+PLAYLIST = b"#EXTM3U\n"
+
+
+def answer(status: int, headers: Mapping[str, str], body: bytes = PLAYLIST) -> Answer:
+    return Answer(status, CIMultiDictProxy(CIMultiDict({**SERVICE, **headers})), body, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "verdict", "message"),
+    [
+        (200, {"CF-Cache-Status": "HIT"}, "ok", "playlists are cached (HIT)"),
+        (200, {"CF-Cache-Status": "miss"}, "ok", "playlists are cached (MISS)"),
+        (200, {"X-Cache": "UPDATING"}, "ok", "playlists are cached (UPDATING)"),
+        (200, {}, "skipped", "no cache in front"),
+        (200, {"CF-Cache-Status": "DYNAMIC"}, "warning", "playlists are not cached (DYNAMIC)"),
+        (200, {"CF-Cache-Status": "BYPASS"}, "warning", "playlists are not cached (BYPASS)"),
+        (200, {"Cache-Control": "public, max-age=14400"}, "warning", "keep a playlist for 4 h"),
+        (404, {"CF-Cache-Status": "BYPASS"}, "ok", "a 404 is kept no longer than it should (BYPASS)"),
+        (404, {"CF-Cache-Status": "DYNAMIC"}, "warning", "playlists are not cached (DYNAMIC)"),
+        (404, {"CF-Cache-Status": "HIT", "Cache-Control": "no-store"}, "warning", "a 404 is kept (HIT)"),
+        (404, {"CF-Cache-Status": "HIT", "Cache-Control": "max-age=2"}, "ok", "a 404 is kept no longer"),
+    ],
+)
+def test_cache(status: int, headers: dict[str, str], verdict: str, message: str) -> None:
+    """Playlists are kept as long as the service says, and a 404 that must not be kept is not."""
+    found = judge_cache(answer(status, headers))
+    assert found.verdict == verdict, found
+    assert message in found.message
+    assert bool(found.remedy) is (found.verdict is Verdict.WARNING)
+
+
+def test_who_answers_for_the_playlist() -> None:
+    """Neither an error of the tunnel nor another server's page counts as the service's answer."""
+    assert judge_playlist(answer(200, {})) is None
+    assert judge_playlist(answer(404, {}, b"There is no such stream")) is None
+    wrong = [
+        (answer(502, {}), "the playlist is answered 502"),
+        (answer(200, {}, b"<html>"), "something else comes"),
+        (answer(404, {"Access-Control-Allow-Origin": "x"}), "it is not the service"),
+    ]
+    for one, message in wrong:
+        found = judge_playlist(one)
+        assert found
+        assert found.verdict == "failed"
+        assert message in found.message
+
+
+@pytest.mark.parametrize("dashboard", [False, True], ids=["closed", "shown"])
+async def test_pages(*, dashboard: bool) -> None:
+    """The page is there and the operator's are not, but for a dashboard that is meant to be shown."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/":
+            return web.Response(text="<!doctype html><HTML>", content_type="text/html")
+        return web.Response(status=200 if request.path == "/dashboard" else 404, headers=SERVICE)
+
+    async with listening(handler) as address, open_browser(address) as browser:
+        checks = TunnelChecks(browser, address, dashboard=dashboard)
+        assert (await checks.page()).verdict == "ok"
+        assert (await checks.playlist()).verdict == "skipped"
+        closed = await checks.closed()
+    assert closed.verdict == ("ok" if dashboard else "failed")
+    assert ("anybody can read" in closed.message) is not dashboard
+
+
+async def test_redirects_and_silence() -> None:
+    """A login in front of the page, and a tunnel that leads nowhere."""
+
+    async def login(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": "https://login.example.com/"})
+
+    async with listening(login) as address, open_browser(address) as browser:
+        checks = TunnelChecks(browser, address, dashboard=False)
+        assert "redirects elsewhere" in (await checks.page()).message
+        assert (await checks.closed()).verdict == "ok"
+    async with open_browser(address) as browser:
+        checks = TunnelChecks(browser, address, dashboard=False)
+        for found in (await checks.page(), await checks.playlist(), await checks.closed()):
+            assert found.verdict == "failed"
+            assert "refuses connections" in found.message
+            assert "--public" in found.remedy

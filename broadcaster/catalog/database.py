@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from broadcaster.catalog.copies import forget_older, keep
 from broadcaster.errors import CatalogError
 
 APPLICATION_ID = 0x42524344  # "BRCD", so that a foreign database is recognised
@@ -227,8 +228,14 @@ def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
     if not tables:  # a start on a full disk must not need to write
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("COMMIT")
-    for number, script in enumerate(migrations[version:], version + 1):
-        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+    if version == len(migrations):
+        return
+    if tables:
+        keep(connection, path, version)
+    # All at once: nobody ever finds, nor copies, what is between two versions.
+    scripts = "".join(migrations[version:])
+    connection.executescript(f"BEGIN; {scripts} PRAGMA user_version = {len(migrations)}; COMMIT;")
+    forget_older(path, version)
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

@@ -490,6 +490,21 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("one",)]
 
 
+def test_the_journal_before_a_migration_is_kept(tmp_path: Path) -> None:
+    """The release before can have it back, with what its log still held; the next migration keeps its own."""
+    path = tmp_path / "journal.db"
+    scripts = [f"CREATE TABLE t{number} (a TEXT) STRICT;" for number in range(4)]
+    with closing(open_database(path, scripts[:1])) as connection:
+        connection.execute("INSERT INTO t0 VALUES ('x')")
+    for number in (2, 4):
+        open_database(path, scripts[:number]).close()
+        open_database(path, scripts[:number]).close()
+        (kept,) = tmp_path.glob("journal.db?*")
+        assert kept.name == f"journal.db.schema{1 if number == 2 else 2}"
+        with closing(open_database(kept, scripts[: int(kept.name[-1])])) as copy:
+            assert copy.execute("SELECT a FROM t0").fetchall() == [("x",)]
+
+
 def test_the_first_schema_is_still_migrated(tmp_path: Path) -> None:
     """A journal of the first version goes on: its playlists come back."""
     open_database(tmp_path / "journal.db", MIGRATIONS[:1]).close()

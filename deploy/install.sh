@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs the broadcaster as a systemd service on Debian or Ubuntu, from the source tree that this file is in:
 #   sudo deploy/install.sh
-# Run it again to upgrade: settings stay, and a release that does not start gives way to the one before it.
-# Required settings that are not there yet are taken from the environment, or asked for.
-# With DESTDIR it puts everything below that folder and starts nothing. PYTHON names another interpreter.
+# Run it again to upgrade: settings stay, and a release with which a stream that ran does not start gives way to the
+# one before it. Required settings that are not there yet are taken from the environment, or asked for.
+#   sudo deploy/install.sh --uninstall
+# takes all of it away, but for settings and state, which may hold segments that the bucket does not have yet.
+# With DESTDIR it works below that folder and starts nothing. PYTHON names another interpreter.
 set -euo pipefail
 umask 022
 
@@ -14,6 +16,9 @@ etc=$root/etc/broadcaster
 units=$root/etc/systemd/system
 settings=$etc/broadcaster.env
 python=${PYTHON:-/usr/bin/python3} # one in a home folder could not be run by the service
+work=$(mktemp -d)
+unfinished= # a release that is being built
+trap 'rm -rf "$work" "$unfinished"' EXIT
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
@@ -43,12 +48,24 @@ value_of() { # name, what it is
     printf '%s' "$value"
 }
 
-is_set() { grep -q "^$1=." "$settings"; }
+# Prints a setting as systemd reads it (systemd.exec(5), EnvironmentFile=): the last one counts, without its quotes.
+setting() { # name, settings file
+    sed -nE "s/^[[:space:]]*$1=[[:space:]]*(.*)$/\1/p" "$2" | tail -n 1 |
+        sed -E "s/[[:space:]]+$//; s/^'(.*)'$/\1/; t; s/^\"(.*)\"$/\1/; s/\\\\(.)/\1/g"
+}
+
+is_set() { [ -n "$(setting "$1" "$settings")" ]; }
+
+# Prints a value so that systemd reads it as it is.
+quoted() { # value
+    case $1 in *[\"\'\\]*) sed 's/[\\"]/\\&/g; s/.*/"&"/' <<<"$1" ;; *) say "$1" ;; esac
+}
 
 require() { # name, what it is
     is_set "$1" && return
     local value
     value=$(value_of "$1" "$2")
+    value=$(quoted "$value")
     NAME=$1 VALUE=$value awk '
         index($0, ENVIRON["NAME"] "=") == 1 { next }
         { print }
@@ -78,7 +95,7 @@ write_settings() {
     is_set R2_ENDPOINT_URL || [ -z "${R2_ENDPOINT_URL:-}" ] || require R2_ENDPOINT_URL "the S3 server"
     is_set R2_ENDPOINT_URL || require R2_ACCOUNT_ID "the Cloudflare account's id"
     require R2_BUCKET "the bucket's name"
-    grep -q '^BROADCASTER_URLS=presigned' "$settings" || require R2_PUBLIC_URL "the bucket's public address, https://..."
+    [ "$(setting BROADCASTER_URLS "$settings")" = presigned ] || require R2_PUBLIC_URL "the bucket's public address, https://..."
     require_credential R2_ACCESS_KEY_ID "the API token's access key id"
     require_credential R2_SECRET_ACCESS_KEY "the API token's secret access key"
 }
@@ -94,14 +111,17 @@ closed_to() { # group, folder
     done
 }
 
+unit_of() { # settings file
+    if [ "$1" = "$settings" ]; then say broadcaster; else say "broadcaster@$(basename "$1" .env)"; fi
+}
+
 # Owncast lets nobody but its own user and group into its HLS folder, and its user alone into data, around it. To
 # open that is the operator's to do: what in it is not its user's alone can then be read by the group.
 write_drop_in() { # settings file
-    local folder group closed drop_in unit=broadcaster
-    [ "$1" = "$settings" ] || unit=broadcaster@$(basename "$1" .env)
-    drop_in=$units/$unit.service.d/10-owncast.conf
-    folder=$(sed -n 's/^BROADCASTER_HLS_DIR=//p' "$1")
-    [ -d "$folder" ] || fail "BROADCASTER_HLS_DIR: there is no folder $folder; start Owncast, which makes it (anew at each start of a stream: try again)"
+    local folder group closed drop_in
+    drop_in=$work/new/$(unit_of "$1").service.d/10-owncast.conf
+    folder=$(setting BROADCASTER_HLS_DIR "$1")
+    [ -d "$folder" ] || fail "$1: BROADCASTER_HLS_DIR: there is no folder $folder; start Owncast, which makes it (anew at each start of a stream: try again)"
     group=$(stat -c %g "$folder")
     if [ -z "$root" ] && ! as_group "$group" ls "$folder/."; then
         closed=$(closed_to "$group" "$(realpath "$folder")")
@@ -120,50 +140,61 @@ write_drop_in() { # settings file
 }
 
 build_release() {
-    name=releases/$(date -u +%Y%m%d%H%M%S)
+    name=releases/$(date -u +%Y%m%d%H%M%S)-$$
     release=$prefix/$name
-    local work=$release/source
+    unfinished=$release
+    local tree=$release/source
     say "building $release"
-    trap 'rm -rf "$release"' EXIT
-    mkdir -p "$work" "$release/viewer"
-    cp -R "$source"/{broadcaster,pyproject.toml,constraints.txt,README.md} "$work"
+    mkdir -p "$tree" "$release/viewer"
+    cp -R "$source"/{broadcaster,pyproject.toml,README.md} "$tree"
     cp -R "$source"/viewer/{public,dashboard,scripts,package.json,package-lock.json,.npmrc} "$release/viewer"
     "$python" -m venv "$release"
-    "$release/bin/pip" install --quiet --disable-pip-version-check -c "$work/constraints.txt" "$work"
+    # What comes from elsewhere is what was tried, to the byte, and runs no code of its own on its way here.
+    "$release/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+        -r "$source/deploy/requirements.txt"
+    "$release/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation "$tree"
     (cd "$release/viewer" && npm ci --silent --omit=dev --no-audit --no-fund && npm run --silent vendor)
     ln -sf /etc/broadcaster/page.json "$release/viewer/public/config.json" # the operator's, kept over upgrades
-    mv "$work/README.md" "$release"
-    rm -rf "$work" "$release/viewer/node_modules"
-    trap - EXIT
+    mv "$tree/README.md" "$release"
+    rm -rf "$tree" "$release/viewer/node_modules"
+    unfinished=
 }
 
-switch_to() { # releases/...
-    ln -sfn "$1" "$prefix/next"
-    mv -T "$prefix/next" "$prefix/current"
-}
+. "$source/deploy/upgrade.sh"
 
-start() { systemctl restart broadcaster && systemctl try-restart 'broadcaster@*'; }
+uninstall() {
+    if [ -z "$root" ]; then
+        for file in "$etc"/*.env; do systemctl disable --quiet --now "$(unit_of "$file")" || true; done
+    fi
+    [ ! -d "$units" ] || remove_units "$units"
+    rm -rf "$prefix"
+    [ -n "$root" ] || systemctl daemon-reload
+    say "removed; what is yours stays. To remove settings, keys, and segments that the bucket does not have yet:"
+    say "  rm -rf $etc $root/var/lib/broadcaster* $root/var/lib/private/broadcaster*"
+}
 
 [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "run it as root: sudo deploy/install.sh"
+case ${1:-} in
+    --uninstall) uninstall; exit ;;
+    ?*) fail "$1 is not known; there is --uninstall" ;;
+esac
 [ -n "$root" ] || install_packages
-write_settings
-for file in "$etc"/*.env; do write_drop_in "$file"; done
-build_release
 before=$(readlink "$prefix/current" || true)
-switch_to "$name"
-install -m 0644 "$source"/deploy/systemd/broadcaster{,@}.service "$units"
+write_settings
+mkdir -p "$units"
+copy_units "$units" "$work/old"
+copy_units "$units" "$work/new"
+install -m 0644 "$source"/deploy/systemd/broadcaster{,@}.service "$work/new"
+for file in "$etc"/*.env; do
+    # One stream whose folder is not there now is no reason to keep the others from their upgrade.
+    (write_drop_in "$file") || [ -n "$before" ] || [ "$file" != "$settings" ] || exit 1
+done
+build_release
+switch_to "$name" "$work/new"
 [ -z "$root" ] || exit 0
 
-systemctl daemon-reload
-systemctl enable --quiet broadcaster
-if ! start; then
-    journalctl -u broadcaster -n 5 --no-pager -o cat >&2 || true
-    [ -n "$before" ] || fail "the service does not start; mend what its last lines say and run this again"
-    switch_to "$before"
-    start || true
-    fail "the new release does not start; the one before it runs again"
-fi
+[ -n "$before" ] || systemctl enable --quiet broadcaster
+start_all
 for old in "$prefix"/releases/*; do
     [ "$old" = "$release" ] || [ "$old" = "$prefix/$before" ] || rm -rf "$old"
 done
-say "broadcaster runs; its log: journalctl -u broadcaster -f; its settings: $settings"

@@ -106,7 +106,7 @@ class Reader:
 
     async def _seen_elsewhere(self, _: str) -> None:
         """An installation on this machine is not a test's business; one below a folder is."""
-        assert asyncio.iscoroutinefunction(test_systemd.test_install_upgrade_and_run)
+        assert asyncio.iscoroutinefunction(test_systemd.test_install_and_run)
 
     async def _fill_in(self, command: str) -> None:
         await self._run(command)

@@ -137,7 +137,7 @@ async def test_two_on_one_state_folder(tmp_path: Path, nowhere: SeaweedBucket) -
 async def test_a_broken_journal(tmp_path: Path, nowhere: SeaweedBucket, content: bytes) -> None:
     """A journal that cannot be used is one line with what to do, status 2, and stays as it is."""
     catalog = tmp_path / "state/journal.db"
-    catalog.parent.mkdir()
+    catalog.parent.mkdir(0o700)
     catalog.write_bytes(content)
     status, said = await run_to_its_end(tmp_path, nowhere)
     assert status == 2

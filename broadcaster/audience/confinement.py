@@ -28,7 +28,8 @@ def shut_in() -> None:
         prctl(PR_SET_NAME, b"audience", 0, 0, 0)
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    os.nice(NICENESS)
+    with suppress(OSError):  # the units of systemd allow no such calls
+        os.nice(NICENESS)
     # A terminal and systemd tell both processes at once; ingest drains first, and closes the feed then.
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)

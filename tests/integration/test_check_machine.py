@@ -30,7 +30,7 @@ async def test_faults_of_the_machine(tmp_path: Path, bucket: SeaweedBucket) -> N
     found.says("addresses", "failed", "Address already in use", "BROADCASTER_PORT")
     found.says("page", "warning", f"{tmp_path}/page/index.html is not there", "BROADCASTER_VIEWER_DIR")
     found.says("open-files", "warning", "1024 open files", "LimitNOFILE=")
-    found.says("open-files", "warning", "room for 768 connections of viewers, of", "ulimit -n")
+    found.says("open-files", "warning", "room for 960 connections of viewers, of", "ulimit -n")
     found.says("state-folder", "warning", "is open to other users (mode 755)", "chmod 700")
     inside = settings_of(tmp_path, bucket, BROADCASTER_STATE_DIR=str(tmp_path / "hls/state"))
     refused = await examine(tmp_path, inside, "--json")

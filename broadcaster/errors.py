@@ -18,7 +18,21 @@ Each class names the HTTP status it suggests to whoever has to answer a request 
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
+
+# There is no such file, or it is none.
+FINAL = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO),
+        *(errno.EINVAL, errno.EILSEQ),  # the file system has no such names
+    }
+)
+
+
+def is_final(error: OSError) -> bool:
+    """Whether it says that there is no such file. All else is a fault of the machine, which may pass."""
+    return error.errno in FINAL
 
 
 class BroadcasterError(Exception):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from broadcaster.errors import is_final
 from broadcaster.hls import MediaSegment, Rendition, Variant
 
 
@@ -44,10 +45,12 @@ class SourceFile:
         return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
 
     def is_unchanged(self) -> bool:
-        """Whether it is still there as it was."""
+        """Whether it is still there as it was; raises OSError where that cannot be told now."""
         try:
             status = self.path.stat()
-        except OSError:
+        except OSError as error:
+            if not is_final(error):
+                raise
             return False
         same = self.inode in (0, status.st_ino)
         return same and (status.st_size, status.st_mtime_ns) == (self.size, self.modified_ns)

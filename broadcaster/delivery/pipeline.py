@@ -25,7 +25,7 @@ from broadcaster.delivery.transfer import Transfer
 from broadcaster.delivery.uploader import Uploader
 from broadcaster.events import Observer, SegmentDiscovered
 from broadcaster.feed import State
-from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle, VariantsListed
 from broadcaster.live import Channel
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class Pipeline:
         self._idle.set()
         self._last_segment = time.monotonic()
         self._source_is_idle = False
+        self._source_fault: str | None = None
 
     def resume(self, pending: Iterable[Segment]) -> None:
         """Take up, before ``run``, the segments that an earlier process had on their way."""
@@ -124,7 +125,12 @@ class Pipeline:
 
     @property
     def trouble(self) -> str | None:
-        """Why the stream that is on does not get through; None while it does, or while none is on."""
+        """Why the stream that is on does not get through; None while it does, or while none is on.
+
+        While the folder cannot be read, nobody knows whether one is on.
+        """
+        if self._source_fault:
+            return self._source_fault
         if not self._on_the_way:
             return None
         waited = time.monotonic() - next(iter(self._on_the_way.values())).since
@@ -143,6 +149,8 @@ class Pipeline:
                 self._channel.list_variants(event)
             case SourceIdle():
                 self._source_is_idle = True
+            case SourceFault():
+                self._source_fault = event.message
             case SourceEnded():
                 # Provisional: Owncast takes the same stream up again within five minutes. The grace time
                 # counts from the last segment.
@@ -182,8 +190,6 @@ class Pipeline:
 
     def _make_room(self) -> None:
         """The spool has a limit: past it the oldest are given up, and become gaps in their places."""
-        if self._spool.size <= self._spool.limit:
-            return
         for flight in self._on_the_way.values():
             if self._spool.size <= self._spool.limit:
                 return

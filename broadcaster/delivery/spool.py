@@ -6,6 +6,7 @@ A hard link costs nothing and outlives Owncast's cleanup; across file systems it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import math
 import os
@@ -76,8 +77,9 @@ class Spool:
         return kept
 
     def drop(self, kept: Path) -> None:
-        """Let go of a file: the bucket has it, or it is given up."""
-        kept.unlink(missing_ok=True)
+        """Let go of a file: the bucket has it, or it is given up. What cannot be removed now is so later."""
+        with contextlib.suppress(OSError):
+            kept.unlink()
         self.size -= self._sizes.pop(kept, 0)  # its folder stays: the next one may just be on its way there
 
     def _note(self, kept: Path) -> None:

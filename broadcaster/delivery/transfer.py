@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +15,12 @@ from broadcaster.catalog.records import Segment, SourceFile
 from broadcaster.delivery.in_flight import InFlight, VariantQueue
 from broadcaster.delivery.spool import Spool
 from broadcaster.delivery.uploader import Stored, Uploader
-from broadcaster.errors import StorageRefused
+from broadcaster.errors import StorageRefused, is_final
 from broadcaster.events import Observer, SegmentLost
 
 logger = logging.getLogger(__name__)
+
+OWN_FAULT_AFTER = 60.0  # seconds for which a file cannot be read while others are: what is wrong is its own
 
 
 class Transfer:
@@ -58,12 +62,19 @@ class Transfer:
         """The segment with what the bucket has of it in the end, or with why that is nothing."""
         segment = flight.segment
         fault = flight.abandoned or segment.fault
+        alone_since = math.inf  # monotonic: others get through since then
         try:
-            if segment.file and not fault:
-                await self._store_map(queue, segment)
-                return segment, await self._store_file(flight, segment.file)
-        except OSError as error:
-            fault = f"cannot be read: {error.strerror}"
+            while segment.file and not fault:
+                try:
+                    await self._store_map(queue, segment)
+                    return segment, await self._store_file(flight, segment.file)
+                except OSError as error:
+                    if is_final(error) or time.monotonic() - alone_since > OWN_FAULT_AFTER:
+                        fault = f"cannot be read: {error.strerror}"
+                    elif await self._uploader.wait_out(segment, error):
+                        alone_since = min(alone_since, time.monotonic())
+                    else:
+                        alone_since = math.inf
         except StorageRefused as error:
             fault = f"is refused while others are taken: {error}"
         except asyncio.CancelledError:

@@ -131,6 +131,13 @@ class Uploader:
 
         return await self._insist(segment, attempt) == size
 
+    async def wait_out(self, segment: Segment, error: OSError) -> bool:
+        """Wait for a fault of the machine to pass; returns whether others got through meanwhile."""
+        taken = self._taken
+        self._note_failure(segment.variant, error)
+        await self._sleep(MAX_PAUSE)
+        return self._taken > taken
+
     async def _insist(self, segment: Segment, attempt: Callable[[], Awaitable[T]]) -> T:
         """Make the attempt until the bucket does its part. A body is in memory only while it has its turn.
 
@@ -159,7 +166,7 @@ class Uploader:
             async with asyncio.timeout(seconds):
                 await self._recovered.wait()
 
-    def _note_failure(self, variant: str, error: StorageError) -> Fault:
+    def _note_failure(self, variant: str, error: StorageError | OSError) -> Fault:
         permanent = isinstance(error, StorageRefused)
         self._observe(UploadFailed(variant, permanent))
         known = self.fault and self.fault.permanent == permanent

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broadcaster.catalog.records import SourceFile
+from broadcaster.errors import is_final
 
 TS_PACKET = 188  # bytes, ISO 13818-1
 QUIET = 0.05  # seconds without a change, where leases are not to be had
@@ -38,6 +39,7 @@ class Look:
     file: SourceFile | None
     fault: str = ""
     hopeless: bool = False  # no later look will be better
+    passing: bool = False  # a fault of the machine, and not of the file
     changed: float = -math.inf  # when the file was first seen as it is, monotonic
 
 
@@ -66,16 +68,16 @@ class CompletenessCheck:
         try:
             real = Path(os.path.realpath(self._path, strict=True))
             descriptor = open_inside(self._root, real)
+            try:
+                writing, status = is_open_for_writing(descriptor), os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
         except OutsideError as error:
             return Look(None, str(error), hopeless=True)
         except FileNotFoundError:
             return Look(None, NOT_THERE)
         except OSError as error:
-            return Look(None, f"cannot be opened: {error.strerror}")
-        try:
-            writing, status = is_open_for_writing(descriptor), os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
+            return Look(None, f"cannot be opened: {error.strerror}", passing=not is_final(error))
         state = (status.st_size, status.st_mtime_ns)
         if state != self._seen:
             self._seen, self._seen_since = state, now
@@ -103,12 +105,15 @@ def open_inside(root: Path, real: Path) -> int:
     Raises OutsideError when it lies outside ``root`` or is not a regular file, OSError when it cannot
     be opened.
     """
-    if not real.is_relative_to(root.resolve()):
+    if not real.is_relative_to(os.path.realpath(root, strict=True)):
         raise OutsideError("leads out of the folder")
     descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OutsideError("is not a regular file")
+    except BaseException:
         os.close(descriptor)
-        raise OutsideError("is not a regular file")
+        raise
     return descriptor
 
 

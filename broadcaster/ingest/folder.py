@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from broadcaster.errors import is_final
 from broadcaster.ingest.playlist_file import printable
 
 logger = logging.getLogger(__name__)
@@ -23,27 +24,34 @@ class Folder:
     """The folder ``root`` and those in it, as they were when they were looked at last.
 
     ``playlists`` are the root's first; ``places`` are the names of folders that may be variants and have no
-    playlist yet.
+    playlist yet. ``fault`` is why they could not be looked at now: then all is as it was.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.playlists: list[Path] = []
         self.places: set[str] = set()
+        self.fault = ""
         self._times: dict[str, int] = {}
         self._changed_at: float | None = None  # monotonic; None when nothing can have come unseen since
+        self._names: dict[str, list[str]] = {}  # of what is in each folder
         self._forbidden: set[Path] = set()
 
     def look(self, now: float) -> bool:
         """Look at ``now`` (monotonic, seconds); returns whether anything may have come or gone."""
-        times = self._look_at_times()
+        self.fault = ""
+        try:
+            times = self._look_at_times()
+        except OSError as error:
+            self.fault = f"the folder cannot be read: {error.strerror}"
+            return False
         if times != self._times:
             self._times, self._changed_at = times, now
         elif self._changed_at is None:
             return False
         elif now - self._changed_at > TICK:
             self._changed_at = None
-        self._list()
+        self._list(now)
         return True
 
     def has(self, folder: Path) -> bool:
@@ -56,21 +64,32 @@ class Folder:
             with os.scandir(self.root) as entries:
                 inside = {entry.path: entry.stat().st_mtime_ns for entry in entries if entry.is_dir()}
             return {"": self.root.stat().st_mtime_ns, **inside}
-        except OSError:
+        except OSError as error:
+            if not is_final(error):
+                raise
             return {}
 
-    def _list(self) -> None:
+    def _list(self, now: float) -> None:
         """By scandir: pathlib's glob takes a millisecond."""
+        known, self._names = self._names, {}
         self.playlists, self.places = [], set()
         for folder in ("", *sorted(path for path in self._times if path)):
             path = Path(folder) if folder else self.root
             try:
                 with os.scandir(path) as entries:
                     names = sorted(entry.name for entry in entries)
-            except OSError as error:  # it vanished just now, which changes its parent: we look again
+            except OSError as error:
+                if is_final(error):  # it vanished just now, which changes its parent: we look again
+                    continue
+                self._changed_at = now
                 if isinstance(error, PermissionError):
                     self._say_forbidden(path)
-                continue
+                else:
+                    self.fault = f"the folder {printable(path.name)} cannot be read: {error.strerror}"
+                if folder not in known:
+                    continue
+                names = known[folder]
+            self._names[folder] = names
             found = [path / name for name in names if name.endswith(".m3u8")]
             self.playlists += found
             may_be_variant = not names or any(name.endswith(MEDIA_SUFFIXES) for name in names)

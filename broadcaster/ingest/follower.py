@@ -54,7 +54,7 @@ class Follower:
     def absorb(self, playlist: MediaPlaylist, modified: float, now: float, *, whole: bool = True) -> None:
         """Take in a new version of the playlist, last modified at ``modified`` (seconds since the epoch).
 
-        Unless it is ``whole``, its end may be missing.
+        Unless it is ``whole``, its end may be missing. Raises OSError when it is to be taken in once more.
         """
         listed = {
             playlist.media_sequence + index: segment
@@ -82,13 +82,13 @@ class Follower:
             # Its predecessors may have finished what nobody saw.
             self._take_left_behind()
             self._take_missed_runs(listed[min(listed)])
-            self._known.forget()
-        first, self._playlist, self._ended = not self.following, playlist, playlist.ended
-        self.following = True
-        listed = self._known.timed(listed)
+        known = KnownSegments(self._folder, self._clock) if restarted else self._known
+        first, self._playlist = not self.following, playlist
+        listed = known.timed(listed)
         self._runs.compare(self.variant, listed[newest], self._spot(newest, listed[newest]))
         if restarted or first:
             listed = self._begun(listed) | listed
+        self._known, self._ended, self.following = known, playlist.ended, True  # all files could be looked at
         for sequence, segment in listed.items():
             if self._known.last is None or sequence > self._known.last:
                 breaks = restarted or (segment.discontinuity and self._known.last is not None)
@@ -112,6 +112,11 @@ class Follower:
     def closed(self) -> bool:
         """Whether the latest version was finished: Owncast may do that just before the last segment comes."""
         return self.following and self._playlist.ended
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the machine, for which the next segment waits; empty while nothing is."""
+        return self._pending.fault
 
     @property
     def pause(self) -> float | None:
@@ -175,8 +180,8 @@ class Follower:
         before = self._known.newest
         if self._known.last is not None and before and sequence > self._known.last + 1:
             steps = sequence - self._known.last
-            logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
             missed = missed_between(self._folder, before, segment, steps, self._playlist.target_duration)
+            logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
             for number, one in enumerate(missed or (), self._known.last + 1):
                 self._accept(number, one)
             breaks = breaks or missed is None

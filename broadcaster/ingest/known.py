@@ -41,10 +41,6 @@ class KnownSegments:
         """Know one more."""
         self.last, self._segments[number] = number, segment
 
-    def forget(self) -> None:
-        """Another numbering begins."""
-        self.last, self._segments, self._modified = None, {}, {}
-
     def recall(self, position: SourcePosition) -> None:
         """Know what an earlier process knew; how long each lasts follows from their times."""
         duration = timedelta(seconds=position.target_duration)

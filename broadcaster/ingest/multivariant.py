@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from broadcaster.errors import is_final
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.ingest.folder import variant_name
 
@@ -55,6 +56,8 @@ class Listing:
         beside = self._root / flat
         try:
             flat_is_meant = not (self._root / nested).exists() and beside.exists() and beside != multivariant
-        except OSError:  # no name of a file
-            flat_is_meant = False
+        except OSError as error:
+            if not is_final(error):
+                raise
+            flat_is_meant = False  # no name of a file
         return flat if flat_is_meant else nested.as_posix()

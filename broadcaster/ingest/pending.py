@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 MIN_PATIENCE = 1.0  # seconds
 LOOKED_AT_ONCE = 50  # pending segments
+# Seconds for which a file cannot be read while those after it can: what is wrong is its own.
+OWN_FAULT_AFTER = 60.0
 # A file that its writer keeps open and writes nothing into is waited for as long as players have something to
 # show: they hold back three target durations. It is taken then if it can be whole, as from a writer that
 # never lets go of anything.
@@ -70,6 +72,7 @@ class _Watched:
         self.check = CompletenessCheck(root, folder / name, name) if name else None
         self.map_check = CompletenessCheck(root, folder / map_name, map_name) if map_name else None
         self.looked_at = self.looked_since = math.inf  # monotonic
+        self.own_fault_since: float | None = None
         self.file = self.map = Look(None)
 
     def look(self, now: float, let_go: float) -> None:
@@ -97,6 +100,10 @@ class _Watched:
     @property
     def is_written(self) -> bool:
         return WRITTEN in (self.file.fault, self.map.fault)
+
+    @property
+    def is_passing(self) -> bool:
+        return self.file.passing or self.map.passing
 
     @property
     def is_missing(self) -> bool:
@@ -127,6 +134,13 @@ class PendingSegments:
         """Wait for one more."""
         self._waiting.append(_Watched(self._root, self._folder, pending))
 
+    @property
+    def fault(self) -> str:
+        """What is wrong with the machine, for which the next segment waits; empty while nothing is."""
+        if not (self._waiting and self._waiting[0].is_passing):
+            return ""
+        return f"{self._variant}/{printable(self._waiting[0].name)} {self._waiting[0].fault}"
+
     def settle(self, now: float, *, ended: bool) -> list[Segment]:
         """What has become finished, or hopeless, by now (monotonic, seconds).
 
@@ -156,6 +170,8 @@ class PendingSegments:
     def _judge(self, watched: _Watched, now: float) -> Verdict:
         if not watched.fault:
             return Verdict.REPORT
+        if watched.is_passing:
+            return self._judge_passing(watched, now)
         patience = max(MIN_PATIENCE, float(watched.what.playlist.target_duration))
         waited = now - watched.changed > patience and now - watched.looked_since > MIN_PATIENCE / 2
         # The folder is removed when the next run starts: what has gone with it does not come any more.
@@ -165,6 +181,16 @@ class PendingSegments:
             return Verdict.LEAVE_OUT
         return Verdict.REPORT if hopeless else Verdict.WAIT
 
+    def _judge_passing(self, watched: _Watched, now: float) -> Verdict:
+        """Wait, however long; but not for one whose fault is its own."""
+        if not any(one.check and not one.fault for one in islice(self._waiting, 1, LOOKED_AT_ONCE)):
+            watched.own_fault_since = None
+        elif watched.own_fault_since is None:
+            watched.own_fault_since = now
+        elif now - watched.own_fault_since > OWN_FAULT_AFTER:
+            return Verdict.REPORT
+        return Verdict.WAIT
+
     def _later_is_there(self) -> bool:
         return any(one.check and one.check.exists() for one in islice(self._waiting, 1, None))
 
@@ -172,7 +198,8 @@ class PendingSegments:
         if not self._waiting:
             return None
         head = self._waiting[0]
-        return pause(now - head.changed, MISSING_PAUSE if head.is_missing else LONGEST_PAUSE)
+        seldom = head.is_missing or head.is_passing
+        return pause(now - head.changed, MISSING_PAUSE if seldom else LONGEST_PAUSE)
 
     def _reported(self, watched: _Watched) -> Segment:
         what, segment, fault = watched.what, watched.what.segment, watched.fault or None

@@ -50,36 +50,38 @@ class PlaylistFile:
     def read(self, now: float) -> MediaPlaylist | MultivariantPlaylist | None:
         """The playlist if it changed since it was read last, else None; ``now`` is monotonic, in seconds.
 
-        Raises FileNotFoundError when the file is gone.
+        Raises OSError when the file is gone, and when it cannot be read now: then it is as it was.
         """
         status = self.path.stat()
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
-        if signature == self._read and not self.unsettled:
+        if signature == self._read and not self.unsettled and self._fault != FORBIDDEN:
             self._report(now)
             return None
-        self.unreadable, self._fault, text = False, "", ""
+        text = ""
         try:
             text, writing = self._load()
             settled = signature == self._read and now - self._read_at >= QUIET
             closed = settled if writing is None else not writing
             playlist = self._reader.read(text, closed=closed)
-        except FileNotFoundError:
-            raise
         except PermissionError:
             self.unreadable = True
             self._read, self.unsettled = signature, False
             self._fault, self._torn_since = FORBIDDEN, None
             self._report(now)
             return None
-        except (PlaylistError, OutsideError, OSError) as error:
+        except OSError:
+            self.read_again()
+            raise
+        except (PlaylistError, OutsideError) as error:
             # Owncast may read a playlist at the moment when it is rewritten, and close an empty one.
             self.unreadable = text.rstrip().endswith("#EXT-X-ENDLIST")
             if self.unreadable:
-                self._read, self.unsettled = signature, False
+                self._read, self.unsettled, self._fault = signature, False, ""
                 logger.info("%s is closed without what it has listed", self.name)
             else:
                 self._torn(error, signature, now)
             return None
+        self.unreadable, self._fault = False, ""
         if signature != self._read:
             self._read_at = now
         # What is there of a playlist still being written is a prefix of the new one: true, but not all.
@@ -87,6 +89,10 @@ class PlaylistFile:
         self.unsettled = writing is not False and now - self._read_at < quiet
         self._read, self._torn_since, self.modified = signature, None, status.st_mtime
         return playlist
+
+    def read_again(self) -> None:
+        """The next look is at the same version once more."""
+        self._read, self.unsettled = None, False
 
     def pause(self, now: float) -> float | None:
         """How many seconds from ``now`` to look again, None when it is settled."""

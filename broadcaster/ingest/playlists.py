@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from broadcaster.catalog.records import SourceMemory
+from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist
 from broadcaster.ingest.folder import Folder, variant_name
 from broadcaster.ingest.follower import Follower
@@ -31,6 +32,7 @@ class Followed:
     left_out_since: float | None = None  # monotonic
     reported: bool = False
     failed: bool = False
+    fault: str = ""  # of the machine: why it could not be looked at now
 
     def pause(self, now: float) -> float | None:
         """How many seconds from ``now`` to look again, None when nothing is about to be finished."""
@@ -87,8 +89,8 @@ class Playlists:
         """Whether it was finished when it had to give way, and is as it was then."""
         try:
             return path in self._finished and self._finished[path] == path.stat().st_mtime
-        except OSError:
-            return False
+        except OSError as error:
+            return not is_final(error)
 
     def _follow(self, path: Path, present: set[Path]) -> str | None:
         """Follow one more playlist; returns why not, if so."""

@@ -39,4 +39,11 @@ class SourceIdle:
     """Owncast's idle clip has been alone for so long that no transcoder of a stream can be beside it."""
 
 
-SourceEvent = Segment | VariantsListed | SourceEnded | SourceIdle
+@dataclass(frozen=True, slots=True)
+class SourceFault:
+    """Why nothing can be read in the folder, for some seconds already; None once it can be."""
+
+    message: str | None
+
+
+SourceEvent = Segment | VariantsListed | SourceEnded | SourceIdle | SourceFault

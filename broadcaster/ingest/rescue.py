@@ -1,7 +1,8 @@
 """Segments that no playlist lists any more by the time it is read, because nobody looked for a while.
 
 Their files are still there: Owncast keeps more of them than it lists, and leaves those of an earlier run.
-Their durations are gone with the playlist; the times around them tell them well enough.
+Their durations are gone with the playlist; the times around them tell them well enough. All raise OSError
+while the files cannot be looked at: what is there cannot be told then.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from stat import S_ISREG
 
+from broadcaster.errors import is_final
 from broadcaster.hls import MediaSegment
 from broadcaster.ingest.names import encoder_id, is_offline_clip, local_name
 from broadcaster.ingest.runs import MAX_STEP_TARGET_DURATIONS
@@ -85,10 +87,7 @@ def missed_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict
     """
     began = known.program_date_time.timestamp() * 1e9 if known.program_date_time else 0
     first, last = modified_ns(folder, known.uri) or began, modified_ns(folder, listed.uri) or 0
-    try:
-        names = [entry.name for entry in os.scandir(folder)]
-    except OSError:
-        return {}
+    names = [entry.name for entry in os.scandir(folder)]
     found = sorted((modified_ns(folder, name) or 0, name) for name in names if encoder_id(name))
     runs: dict[str, dict[int, str]] = {}
     for modified, name in found:
@@ -103,7 +102,9 @@ def modified_ns(folder: Path, uri: str) -> int | None:
     name = local_name(uri)
     try:
         status = (folder / name).stat() if name else None
-    except OSError:
+    except OSError as error:
+        if not is_final(error):
+            raise
         return None
     return status.st_mtime_ns if status and S_ISREG(status.st_mode) else None
 

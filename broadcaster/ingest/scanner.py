@@ -8,11 +8,12 @@ from datetime import datetime
 from pathlib import Path
 
 from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ingest.folder import Folder
 from broadcaster.ingest.multivariant import Listing
 from broadcaster.ingest.playlists import Followed, Playlists
-from broadcaster.ingest.reports import SourceEvent, SourceIdle, VariantsListed
+from broadcaster.ingest.reports import SourceEvent, SourceFault, SourceIdle, VariantsListed
 from broadcaster.ingest.runs import RunBook
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its 
 # Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
 # transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
 IDLE_FOR = 30.0
+FAULT_AFTER = 5.0  # seconds of a fault of the machine after which it is told
 CLIP_ALONE = 15.0  # seconds of it after which no stream's playlists are there
 
 
@@ -41,6 +43,8 @@ class Scanner:
         self._told = VariantsListed(())
         self._idle_since: float | None = None  # monotonic
         self._idle_told = False
+        self._fault_since: float | None = None  # monotonic
+        self._fault_told = False
 
     def scan(self, now: float) -> list[SourceEvent]:
         """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
@@ -61,7 +65,23 @@ class Scanner:
             events.insert(0, listed)
         if self._is_idle(now, busy=any(isinstance(event, Segment) for event in events)):
             events.append(SourceIdle())
-        return events
+        return events + self._faults(now)
+
+    def _faults(self, now: float) -> list[SourceEvent]:
+        """What is wrong with the machine, once that has lasted, and that it is over."""
+        faults = [self._folder.fault, *(one.fault or one.follower.fault for one in self._playlists)]
+        fault = next(filter(None, faults), None)
+        if fault is None:
+            was_told, self._fault_since, self._fault_told = self._fault_told, None, False
+            if was_told:
+                logger.info("the HLS folder is no longer out of reach")
+            return [SourceFault(None)] if was_told else []
+        self._fault_since = now if self._fault_since is None else self._fault_since
+        if self._fault_told or now - self._fault_since < FAULT_AFTER:
+            return []
+        self._fault_told = True
+        logger.error("%s; nothing is given up, it is tried again", fault)
+        return [SourceFault(fault)]
 
     def _is_idle(self, now: float, *, busy: bool) -> bool:
         """Whether the idle clip has just been alone for long enough to mean something; true once."""
@@ -155,13 +175,9 @@ class Scanner:
             followed.failed = True
 
     def _look(self, followed: Followed, now: float) -> Iterator[SourceEvent]:
-        file, follower = followed.file, followed.follower
+        file, follower, followed.fault = followed.file, followed.follower, ""
         try:
             playlist = file.read(now)
-        except OSError:  # gone, or not to be reached
-            follower.miss()
-            file.unsettled, followed.waiting = False, None
-        else:
             if isinstance(playlist, MultivariantPlaylist):
                 followed.media = False
                 if not file.unsettled:  # while it is written it may lack variants
@@ -173,4 +189,11 @@ class Scanner:
                 followed.waiting = None
             if file.unreadable or follower.hidden or follower.closed:  # it may not list all that is finished
                 follower.take_unlisted(now)
+        except OSError as error:
+            file.read_again()
+            if is_final(error):
+                follower.miss()
+                followed.waiting = None
+            else:
+                followed.fault = f"{file.name} cannot be read: {error.strerror}"
         yield from follower.settle(now)

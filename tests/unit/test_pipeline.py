@@ -1,6 +1,8 @@
 """The way of a segment, with a bucket in memory."""
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,8 +21,9 @@ from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.feed import State
 from broadcaster.hls import MediaPlaylist, Variant, parse
-from broadcaster.ingest.reports import SourceEnded, SourceIdle, VariantsListed
+from broadcaster.ingest.reports import SourceEnded, SourceFault, SourceIdle, VariantsListed
 from broadcaster.live import Channel
+from tests.support.broken_files import CALLS, broken
 from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of
 from tests.support.hls_writer import PACKET
 
@@ -402,6 +405,63 @@ async def test_a_signed_url_is_made_once_and_after_the_upload(tmp_path: Path) ->
     assert {segment.map_uri for segment in listed} == {
         "https://bucket.example/live/run0/0/init.mp4?signature=lasting"
     }
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("calls", [("open",), CALLS], ids=["unreadable", "not even spooled"])
+async def test_what_cannot_be_read_now_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, calls: tuple[str, ...]
+) -> None:
+    """A fault of the machine costs no segment, and is known as long as it lasts."""
+    monkeypatch.setattr("broadcaster.delivery.pipeline.LATE", 0)
+    async with running(Line(tmp_path)) as line:
+        segment = segment_of(line.file("a.ts"))
+        with broken(tmp_path, number, calls=calls) as failed:
+            line.source.events.put_nowait(segment)
+            await line.until(lambda: len(failed) > 20)
+            assert os.strerror(number) in str(line.pipeline.trouble)
+        await line.until_published(1)
+    assert [segment.gap for segment in line.playlist().segments] == [False]
+    assert line.pipeline.trouble is None
+
+
+async def test_what_can_never_be_read_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When others are read all the time, and one is not, its fault is its own: a gap."""
+    monkeypatch.setattr("broadcaster.delivery.uploader.MAX_PAUSE", 60)
+    monkeypatch.setattr("broadcaster.delivery.transfer.OWN_FAULT_AFTER", 0)
+    async with running(Line(tmp_path)) as line:
+        with broken(tmp_path / "spool/live/run0/0/0.ts", errno.EIO, calls=("open",)):
+            line.discover(line.file("0.ts"), number=0)
+            await line.until(lambda: line.uploader.fault)
+            line.discover(line.file("1.ts"), number=1)
+            await line.until_published(2)
+    assert [segment.gap for segment in line.playlist().segments] == [True, False]
+
+
+async def test_a_spool_that_nothing_can_be_removed_from(tmp_path: Path) -> None:
+    """Its disk has become read-only: the stream goes on."""
+    async with running(Line(tmp_path)) as line:
+        gate = line.store.gates["0.ts"] = asyncio.Event()
+        line.discover(line.file("0.ts"), number=0)
+        await line.until(lambda: line.store.puts)
+        with broken(tmp_path / "spool", errno.EROFS, calls=("link", "unlink")) as failed:
+            gate.set()
+            await line.until_published(1)
+            line.discover(line.file("1.ts"), number=1)
+            await line.until_published(2)
+    assert failed
+    assert [segment.gap for segment in line.playlist().segments] == [False, False]
+
+
+async def test_a_folder_that_cannot_be_read_is_trouble(tmp_path: Path) -> None:
+    """Whether a stream is on is not known then, so that nobody may take it for well."""
+    async with running(Line(tmp_path)) as line:
+        line.source.events.put_nowait(SourceFault("the folder cannot be read"))
+        await line.until(lambda: line.pipeline.trouble == "the folder cannot be read")
+        line.source.events.put_nowait(SourceFault(None))
+        await line.until(lambda: line.pipeline.trouble is None)
 
 
 async def test_the_stream_ends_after_the_grace_time(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""A file system that fails, and a process that has run out of descriptors."""
+
+import asyncio
+import io
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from broadcaster.catalog.records import Segment
+from broadcaster.ingest import Source
+from broadcaster.ingest.reports import SourceEvent, SourceFault
+
+CALLS = ("open", "stat", "lstat", "scandir", "link", "unlink")
+
+
+@contextmanager
+def broken(folder: Path, number: int, *, calls: tuple[str, ...] = CALLS) -> Iterator[list[str]]:
+    """Inside, these calls fail with this errno for all below ``folder``; yields those that did."""
+    failed: list[str] = []
+
+    def failing(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def fail(path: str | Path | int, *args: object, **kwargs: object) -> object:
+            if not isinstance(path, int) and Path(path).is_relative_to(folder):
+                failed.append(f"{name} {path}")
+                raise OSError(number, os.strerror(number), str(path))
+            return call(path, *args, **kwargs)
+
+        return fail
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in calls:
+            patch.setattr(os, name, failing(name, getattr(os, name)))
+        if "open" in calls:
+            patch.setattr(io, "open", failing("open", io.open))
+        yield failed
+
+
+async def _follow_without_descriptors(folder: Path) -> None:
+    """Follow ``folder``, and tell of it; a line of input takes all descriptors, the next gives them back."""
+
+    async def tell(event: SourceEvent) -> None:
+        match event:
+            case Segment():
+                print("segment", event.name, "gap" if event.gap else "whole", flush=True)
+            case SourceFault():
+                print("fault", event.message or "over", flush=True)
+
+    source = Source(folder, lambda: datetime.now(UTC))
+    following = asyncio.create_task(source.run(tell))
+    taken: list[int] = []
+    while await asyncio.to_thread(sys.stdin.readline):
+        while not taken or taken[-1] >= 0:
+            try:
+                taken.append(os.dup(0))
+            except OSError:
+                break
+        print("none left", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        while taken:
+            os.close(taken.pop())
+    following.cancel()
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    asyncio.run(_follow_without_descriptors(Path(sys.argv[1])))

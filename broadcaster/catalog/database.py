@@ -12,75 +12,82 @@ from broadcaster.errors import CatalogError
 APPLICATION_ID = 0x42524344  # "BRCD", so that a foreign database is recognised
 BUSY_TIMEOUT = 2.0  # seconds: a predecessor that is just ending
 
-# One script per schema version, applied in order to whatever is older. Times are microseconds.
+# Times are microseconds. One row for each segment; one without a key is a gap of its playlist.
+SEGMENTS = """
+CREATE TABLE segments (
+    position INTEGER PRIMARY KEY,
+    step TEXT NOT NULL CHECK (step IN ('noticed', 'stored', 'lost', 'listed', 'unlisted', 'deleted')),
+    key TEXT UNIQUE,
+    map_key TEXT,
+    variant TEXT NOT NULL,
+    run INTEGER REFERENCES runs (number),
+    sequence INTEGER,
+    uri TEXT,
+    name TEXT,
+    duration INTEGER,
+    program_date_time INTEGER,
+    target_duration INTEGER,
+    independent INTEGER NOT NULL DEFAULT 1,
+    noticed INTEGER,
+    path TEXT,
+    file_size INTEGER,
+    modified_ns INTEGER,
+    inode INTEGER NOT NULL DEFAULT 0,
+    map_name TEXT,
+    map_path TEXT,
+    map_size INTEGER,
+    map_modified_ns INTEGER,
+    map_inode INTEGER NOT NULL DEFAULT 0,
+    fault TEXT,
+    url TEXT NOT NULL DEFAULT '',
+    map_url TEXT,
+    size INTEGER NOT NULL DEFAULT 0,
+    sha256 TEXT,
+    uploaded INTEGER,
+    number INTEGER,
+    discontinuity INTEGER,
+    time INTEGER,
+    availability INTEGER NOT NULL DEFAULT 0,
+    unlisted INTEGER,
+    delete_at INTEGER
+) STRICT;
+"""
+INDEXES = """
+CREATE INDEX segments_of_variant ON segments (variant, position);
+CREATE INDEX pending_segments ON segments (position) WHERE step IN ('noticed', 'stored', 'lost');
+CREATE UNIQUE INDEX listed_segments ON segments (variant, number) WHERE step = 'listed';
+CREATE INDEX due_segments ON segments (delete_at) WHERE step = 'unlisted';
+CREATE INDEX stored_segments ON segments (step, size) WHERE size > 0;
+CREATE INDEX maps ON segments (map_key, step, delete_at) WHERE map_key IS NOT NULL;
+"""
+SCHEMA = f"""
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    identity TEXT NOT NULL UNIQUE,
+    shift INTEGER
+) STRICT;
+{SEGMENTS}
+CREATE TABLE playlists (
+    variant TEXT PRIMARY KEY,
+    current INTEGER NOT NULL,
+    target_duration INTEGER NOT NULL,
+    media_sequence INTEGER NOT NULL,
+    next_media_sequence INTEGER NOT NULL,
+    discontinuity_sequence INTEGER NOT NULL,
+    current_discontinuity INTEGER NOT NULL,
+    ended INTEGER NOT NULL,
+    peak_bandwidth INTEGER NOT NULL DEFAULT 0,
+    end INTEGER
+) STRICT;
+CREATE TABLE facts (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+{INDEXES}
+"""
+# One script for each step from the first schema to this one, applied in order to whatever is older.
 MIGRATIONS = (
-    """
-    CREATE TABLE runs (
-        number INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        identity TEXT NOT NULL UNIQUE,
-        shift INTEGER
-    ) STRICT;
-    CREATE TABLE segments (
-        position INTEGER PRIMARY KEY,
-        key TEXT NOT NULL UNIQUE,
-        variant TEXT NOT NULL,
-        run INTEGER NOT NULL REFERENCES runs (number),
-        sequence INTEGER NOT NULL,
-        uri TEXT NOT NULL,
-        name TEXT NOT NULL,
-        duration INTEGER NOT NULL,
-        time INTEGER NOT NULL,
-        target_duration INTEGER NOT NULL,
-        independent INTEGER NOT NULL,
-        noticed INTEGER NOT NULL,
-        path TEXT,
-        size INTEGER,
-        modified_ns INTEGER,
-        fault TEXT,
-        map_name TEXT,
-        map_path TEXT,
-        map_size INTEGER,
-        map_modified_ns INTEGER,
-        state TEXT NOT NULL CHECK (state IN ('pending', 'published'))
-    ) STRICT;
-    CREATE INDEX pending_segments ON segments (position) WHERE state = 'pending';
-    CREATE INDEX segments_of_variant ON segments (variant, position);
-    CREATE TABLE playlists (
-        variant TEXT PRIMARY KEY,
-        current INTEGER NOT NULL,
-        target_duration INTEGER NOT NULL,
-        media_sequence INTEGER NOT NULL,
-        next_media_sequence INTEGER NOT NULL,
-        discontinuity_sequence INTEGER NOT NULL,
-        current_discontinuity INTEGER NOT NULL,
-        ended INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE entries (
-        variant TEXT NOT NULL,
-        number INTEGER NOT NULL,
-        key TEXT NOT NULL,
-        map_key TEXT,
-        uri TEXT NOT NULL,
-        duration INTEGER NOT NULL,
-        time INTEGER,
-        discontinuity INTEGER NOT NULL,
-        map_uri TEXT,
-        gap INTEGER NOT NULL,
-        independent INTEGER NOT NULL,
-        PRIMARY KEY (variant, number)
-    ) STRICT;
-    CREATE TABLE removals (
-        position INTEGER PRIMARY KEY AUTOINCREMENT,
-        key TEXT NOT NULL UNIQUE,
-        availability INTEGER NOT NULL,
-        removed INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE facts (
-        name TEXT PRIMARY KEY,
-        value TEXT NOT NULL
-    ) STRICT;
-    """,
     "ALTER TABLE playlists ADD COLUMN peak_bandwidth INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE playlists ADD COLUMN end INTEGER;",
     """
@@ -95,48 +102,12 @@ MIGRATIONS = (
     UPDATE removals SET delete_at = removed + availability;
     CREATE INDEX due_removals ON removals (delete_at);
     """,
-    # One row for a segment, whose facts were in three tables; one without a key is a gap of its playlist.
-    """
+    # The facts of a segment were in three tables.
+    f"""
     ALTER TABLE segments RENAME TO old;
     DROP INDEX pending_segments;
     DROP INDEX segments_of_variant;
-    CREATE TABLE segments (
-        position INTEGER PRIMARY KEY,
-        step TEXT NOT NULL CHECK (step IN ('noticed', 'stored', 'lost', 'listed', 'unlisted', 'deleted')),
-        key TEXT UNIQUE,
-        map_key TEXT,
-        variant TEXT NOT NULL,
-        run INTEGER REFERENCES runs (number),
-        sequence INTEGER,
-        uri TEXT,
-        name TEXT,
-        duration INTEGER,
-        program_date_time INTEGER,
-        target_duration INTEGER,
-        independent INTEGER NOT NULL DEFAULT 1,
-        noticed INTEGER,
-        path TEXT,
-        file_size INTEGER,
-        modified_ns INTEGER,
-        inode INTEGER NOT NULL DEFAULT 0,
-        map_name TEXT,
-        map_path TEXT,
-        map_size INTEGER,
-        map_modified_ns INTEGER,
-        map_inode INTEGER NOT NULL DEFAULT 0,
-        fault TEXT,
-        url TEXT NOT NULL DEFAULT '',
-        map_url TEXT,
-        size INTEGER NOT NULL DEFAULT 0,
-        sha256 TEXT,
-        uploaded INTEGER,
-        number INTEGER,
-        discontinuity INTEGER,
-        time INTEGER,
-        availability INTEGER NOT NULL DEFAULT 0,
-        unlisted INTEGER,
-        delete_at INTEGER
-    ) STRICT;
+    {SEGMENTS}
     INSERT INTO segments (
         position, step, key, map_key, variant, run, sequence, uri, name, duration, program_date_time,
         target_duration, independent, noticed, path, file_size, modified_ns, map_name, map_path, map_size,
@@ -172,27 +143,24 @@ MIGRATIONS = (
     DROP TABLE old;
     DROP TABLE entries;
     DROP TABLE removals;
-    CREATE INDEX segments_of_variant ON segments (variant, position);
-    CREATE INDEX pending_segments ON segments (position) WHERE step IN ('noticed', 'stored', 'lost');
-    CREATE UNIQUE INDEX listed_segments ON segments (variant, number) WHERE step = 'listed';
-    CREATE INDEX due_segments ON segments (delete_at) WHERE step = 'unlisted';
-    CREATE INDEX stored_segments ON segments (step, size) WHERE size > 0;
-    CREATE INDEX maps ON segments (map_key, step, delete_at) WHERE map_key IS NOT NULL;
-    """,
+    {INDEXES}
+    """,  # noqa: S608 - a constant
 )
 
 
-def open_database(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+def open_database(
+    path: Path, schema: str = SCHEMA, migrations: Sequence[str] = MIGRATIONS
+) -> sqlite3.Connection:
     """Open the journal, make it if it is not there, and bring an older schema up to date.
 
-    Raises JournalError for a file that is not ours, is broken, is of a newer version, or is in use.
+    Raises CatalogError for a file that is not ours, is broken, is of a newer version, or is in use.
     """
     try:
         connection = sqlite3.connect(
             path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
         try:
-            _prepare(connection, path, migrations)
+            _prepare(connection, path, schema, migrations)
         except BaseException:
             connection.close()
             raise
@@ -207,14 +175,14 @@ def open_database(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, schema: str, migrations: Sequence[str]) -> None:
     # Exclusive: the second process on a state folder is told at once, and there is no shared memory file.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    version = _number(connection, "user_version")
+    version = _one(connection, "PRAGMA user_version")
     tables = _one(connection, "SELECT count(*) FROM sqlite_schema")
-    if tables and _number(connection, "application_id") != APPLICATION_ID:
+    if tables and _one(connection, "PRAGMA application_id") != APPLICATION_ID:
         raise CatalogError(f"{path} is a database of something else; move it away to start with an empty one")
-    if version > len(migrations):
+    if version > len(migrations) + 1:
         raise CatalogError(f"{path} was written by a newer version of the broadcaster; upgrade to use it")
     verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
@@ -228,18 +196,15 @@ def _prepare(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
     if not tables:  # a start on a full disk must not need to write
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("COMMIT")
-    if version == len(migrations):
+    newest = len(migrations) + 1
+    if version == newest:
         return
     if tables:
         keep(connection, path, version)
     # All at once: nobody ever finds, nor copies, what is between two versions.
-    scripts = "".join(migrations[version:])
-    connection.executescript(f"BEGIN; {scripts} PRAGMA user_version = {len(migrations)}; COMMIT;")
+    scripts = "".join(migrations[version - 1 :]) if version else schema
+    connection.executescript(f"BEGIN; {scripts} PRAGMA user_version = {newest}; COMMIT;")
     forget_older(path, version)
-
-
-def _number(connection: sqlite3.Connection, pragma: str) -> int:
-    return _one(connection, f"PRAGMA {pragma}")
 
 
 def _one(connection: sqlite3.Connection, query: str) -> int:

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.database import MIGRATIONS, open_database
+from broadcaster.catalog.database import MIGRATIONS, SCHEMA, open_database
 from broadcaster.catalog.load import MARGIN
 from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, SourceFile
 from broadcaster.errors import CatalogError
 from broadcaster.hls import MediaSegment, Rendition, Variant
 from tests.support.fakes import START, segment_of, unlisted
+from tests.support.old_journal import FIRST_SCHEMA, old_journal
 
 SECOND = timedelta(seconds=1)
 RUN = Run(3, "20260101T120000Z-3-abc", "abc#0")
@@ -377,7 +378,7 @@ def text(path: Path) -> None:
 
 def newer(path: Path) -> None:
     with closing(open_database(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 2}")
 
 
 def filled(path: Path) -> None:
@@ -470,11 +471,11 @@ def test_content_that_makes_no_sense_is_refused(tmp_path: Path, statement: str) 
 def test_an_older_schema_is_migrated(tmp_path: Path) -> None:
     """Scripts that a file has not seen yet are applied once, in order, and its content is kept."""
     path = tmp_path / "journal.db"
-    scripts = ["CREATE TABLE one (a TEXT) STRICT; INSERT INTO one VALUES ('kept');"]
-    open_database(path, scripts).close()
-    scripts.append("ALTER TABLE one ADD COLUMN b INTEGER NOT NULL DEFAULT 7;")
+    first = "CREATE TABLE one (a TEXT) STRICT; INSERT INTO one VALUES ('kept');"
+    open_database(path, first, ()).close()
+    script = "ALTER TABLE one ADD COLUMN b INTEGER NOT NULL DEFAULT 7;"
     for _ in range(2):
-        with closing(open_database(path, scripts)) as connection:
+        with closing(open_database(path, first, [script])) as connection:
             assert connection.execute("SELECT * FROM one").fetchall() == [("kept", 7)]
             assert connection.execute("PRAGMA user_version").fetchone() == (2,)
 
@@ -483,31 +484,43 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     """A script is applied whole or not at all; the next start finds the old schema."""
     path = tmp_path / "journal.db"
     first = "CREATE TABLE one (a TEXT) STRICT;"
-    open_database(path, [first]).close()
+    open_database(path, first, ()).close()
     with pytest.raises(CatalogError, match="cannot be opened"):
-        open_database(path, [first, "CREATE TABLE two (a TEXT) STRICT; DROP TABLE three;"])
-    with closing(open_database(path, [first])) as connection:
+        open_database(path, first, ["CREATE TABLE two (a TEXT) STRICT; DROP TABLE three;"])
+    with closing(open_database(path, first, ())) as connection:
         assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("one",)]
 
 
 def test_the_journal_before_a_migration_is_kept(tmp_path: Path) -> None:
     """The release before can have it back, with what its log still held; the next migration keeps its own."""
     path = tmp_path / "journal.db"
-    scripts = [f"CREATE TABLE t{number} (a TEXT) STRICT;" for number in range(4)]
-    with closing(open_database(path, scripts[:1])) as connection:
+    first, *later = [f"CREATE TABLE t{number} (a TEXT) STRICT;" for number in range(4)]
+    with closing(open_database(path, first, ())) as connection:
         connection.execute("INSERT INTO t0 VALUES ('x')")
-    for number in (2, 4):
-        open_database(path, scripts[:number]).close()
-        open_database(path, scripts[:number]).close()
+    for number in (1, 3):
+        open_database(path, first, later[:number]).close()
+        open_database(path, first, later[:number]).close()
         (kept,) = tmp_path.glob("journal.db?*")
-        assert kept.name == f"journal.db.schema{1 if number == 2 else 2}"
-        with closing(open_database(kept, scripts[: int(kept.name[-1])])) as copy:
+        assert kept.name == f"journal.db.schema{1 if number == 1 else 2}"
+        with closing(open_database(kept, first, later[: int(kept.name[-1]) - 1])) as copy:
             assert copy.execute("SELECT a FROM t0").fetchall() == [("x",)]
+
+
+def test_a_new_journal_is_as_one_that_was_migrated(tmp_path: Path) -> None:
+    """However old a file is, in the end it has the tables and indexes of a new one."""
+    made = {}
+    for name, schema in (("new", SCHEMA), ("old", FIRST_SCHEMA)):
+        path = tmp_path / name
+        open_database(path, schema, MIGRATIONS if schema == SCHEMA else ()).close()
+        with closing(open_database(path)) as connection:
+            parts = connection.execute("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")
+            made[name] = {one: connection.execute(f"PRAGMA table_info({one})").fetchall() for (one,) in parts}
+    assert made["new"] == made["old"]
 
 
 def test_the_first_schema_is_still_migrated(tmp_path: Path) -> None:
     """A journal of the first version goes on: its playlists come back."""
-    open_database(tmp_path / "journal.db", MIGRATIONS[:1]).close()
+    old_journal(tmp_path / "journal.db", 1)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("INSERT INTO playlists VALUES ('0', 1, 4, 1, 2, 2, 3, 0)")
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
@@ -539,7 +552,7 @@ INSERT INTO facts VALUES ('variants', '[17, [{"uri": "0", "bandwidth": 1000, "re
 
 def test_a_state_of_the_fourth_schema_goes_on(tmp_path: Path) -> None:
     """All that an older version left is there: what is listed, on its way, to be deleted, and known."""
-    open_database(tmp_path / "journal.db", MIGRATIONS[:4]).close()
+    old_journal(tmp_path / "journal.db", 4)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         connection.executescript(OLD_STATE)
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
@@ -564,7 +577,7 @@ def test_a_state_of_the_fourth_schema_goes_on(tmp_path: Path) -> None:
 
 def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
     """What was told of the variants goes on without the time that stood beside it."""
-    open_database(tmp_path / "journal.db", MIGRATIONS[:4]).close()
+    old_journal(tmp_path / "journal.db", 4)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         described = {"uri": "0", "bandwidth": 1000, "resolution": [640, 360]}
         connection.execute("INSERT INTO facts VALUES ('variants', ?)", (json.dumps([17, [described]]),))
@@ -574,7 +587,7 @@ def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
 
 def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:
     """What left the window before it was written down when it goes, goes after its availability time."""
-    open_database(tmp_path / "journal.db", MIGRATIONS[:5]).close()
+    old_journal(tmp_path / "journal.db", 5)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("INSERT INTO removals VALUES (1, 'live/a', 30000000, 1000000, 7)")
     with closing(Catalog(tmp_path, lambda: START)) as catalog:

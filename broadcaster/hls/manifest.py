@@ -31,6 +31,10 @@ class ManifestGenerator:
     asks for it. ``media_sequence`` is the number of the first segment to come: numbering starts at 1,
     because hls.js does not block on a last number of 0. ``discontinuity_sequence`` is the discontinuity
     number that players already know.
+
+    It then has ``media_sequence`` and ``discontinuity_sequence`` as the playlist's tags have them,
+    ``current_discontinuity``, the number of the newest segment, and ``longest``, the duration of the longest
+    playlist there has been.
     """
 
     def __init__(
@@ -48,15 +52,21 @@ class ManifestGenerator:
         # "A server MUST NOT remove a Media Segment ... if that would produce a Playlist whose duration is
         # less than three times the target duration" (§6.2.2).
         self._window = max(window, timedelta(seconds=MIN_WINDOW_TARGET_DURATIONS * target_duration))
-        self._server_control = self._make_server_control()
+        target = timedelta(seconds=target_duration)
+        has_deltas = max(self._window, self._window_segments * target) >= DELTA_WINDOW
+        self._server_control = ServerControl(
+            can_block_reload=True,
+            hold_back=HOLD_BACK_TARGET_DURATIONS * target,
+            can_skip_until=SKIP_TARGET_DURATIONS * target if has_deltas else None,
+        )
         self._segments: deque[MediaSegment] = deque()
         self._independent: deque[bool] = deque()  # of each segment
         self._dependent = 0  # how many are not
         self._duration = timedelta()
-        self._media_sequence = media_sequence
-        self._discontinuity_sequence = discontinuity_sequence
-        self._current_discontinuity = discontinuity_sequence
-        self._longest = timedelta()
+        self.media_sequence = media_sequence
+        self.discontinuity_sequence = discontinuity_sequence
+        self.current_discontinuity = discontinuity_sequence
+        self.longest = timedelta()
 
     def restore(
         self, segments: Iterable[tuple[MediaSegment, bool]], *, current_discontinuity: int, ended: bool
@@ -64,7 +74,7 @@ class ManifestGenerator:
         """Take up what an earlier process had listed, each segment with whether it was independent."""
         for segment, independent in segments:
             self._push(segment, independent=independent)
-        self._current_discontinuity = current_discontinuity
+        self.current_discontinuity = current_discontinuity
         self.ended = ended
 
     def append(self, segment: MediaSegment, *, discontinuity: int, independent: bool) -> None:
@@ -79,17 +89,15 @@ class ManifestGenerator:
         """
         if self.ended:
             raise ValueError("the playlist has ended")
-        jump = discontinuity - self._current_discontinuity
+        jump = discontinuity - self.current_discontinuity
         if jump < 0:
             raise ValueError("discontinuity numbers never fall")
         self._skip_runs(jump - 1, segment)
-        self._current_discontinuity = discontinuity
-        pieces = [segment]
-        if rounded_seconds(segment.duration) > self.target_duration:
-            pieces = _gaps(segment, self.target_duration)
+        self.current_discontinuity = discontinuity
+        is_long = rounded_seconds(segment.duration) > self.target_duration
+        pieces = _gaps(segment, self.target_duration) if is_long else [segment]
         for number, piece in enumerate(pieces):
-            starts_run = jump > 0 and number == 0
-            self._push(replace(piece, discontinuity=starts_run), independent=independent)
+            self._push(replace(piece, discontinuity=jump > 0 and number == 0), independent=independent)
         self._roll_off()
 
     def end(self) -> None:
@@ -99,32 +107,12 @@ class ManifestGenerator:
     @property
     def next_media_sequence(self) -> int:
         """The media sequence number of the segment to come."""
-        return self._media_sequence + len(self._segments)
-
-    @property
-    def media_sequence(self) -> int:
-        """The media sequence number of the first segment listed."""
-        return self._media_sequence
-
-    @property
-    def discontinuity_sequence(self) -> int:
-        """The discontinuity number before the first segment listed."""
-        return self._discontinuity_sequence
-
-    @property
-    def current_discontinuity(self) -> int:
-        """The discontinuity number of the newest segment."""
-        return self._current_discontinuity
-
-    @property
-    def longest(self) -> timedelta:
-        """The duration of the longest playlist there has been."""
-        return self._longest
+        return self.media_sequence + len(self._segments)
 
     def listed_from(self, media_sequence: int) -> list[tuple[int, MediaSegment, bool]]:
         """The segments from a number on: number, segment, whether it is independent."""
-        first = max(media_sequence, self._media_sequence)
-        skipped = first - self._media_sequence
+        first = max(media_sequence, self.media_sequence)
+        skipped = first - self.media_sequence
         tail = zip(
             islice(self._segments, skipped, None), islice(self._independent, skipped, None), strict=True
         )
@@ -145,21 +133,12 @@ class ManifestGenerator:
         """What a player is told now."""
         return MediaPlaylist(
             target_duration=self.target_duration,
-            media_sequence=self._media_sequence,
-            discontinuity_sequence=self._discontinuity_sequence,
+            media_sequence=self.media_sequence,
+            discontinuity_sequence=self.discontinuity_sequence,
             independent_segments=self.independent_segments,
             server_control=self._server_control,
             segments=tuple(self._segments),
             ended=self.ended,
-        )
-
-    def _make_server_control(self) -> ServerControl:
-        target = timedelta(seconds=self.target_duration)
-        window = max(self._window, self._window_segments * target)
-        return ServerControl(
-            can_block_reload=True,
-            hold_back=HOLD_BACK_TARGET_DURATIONS * target,
-            can_skip_until=SKIP_TARGET_DURATIONS * target if window >= DELTA_WINDOW else None,
         )
 
     def _skip_runs(self, missed: int, segment: MediaSegment) -> None:
@@ -167,7 +146,7 @@ class ManifestGenerator:
         if missed <= 0:
             return
         if not self._segments:
-            self._discontinuity_sequence += missed
+            self.discontinuity_sequence += missed
             return
         before, time = self._segments[-1], segment.program_date_time
         longest = step = timedelta(seconds=self.target_duration)
@@ -185,7 +164,7 @@ class ManifestGenerator:
         self._independent.append(independent)
         self._dependent += not independent
         self._duration += segment.duration
-        self._longest = max(self._longest, self._duration)
+        self.longest = max(self.longest, self._duration)
 
     def _roll_off(self) -> None:
         while len(self._segments) > self._window_segments:
@@ -194,10 +173,10 @@ class ManifestGenerator:
             oldest = self._segments.popleft()
             self._dependent -= not self._independent.popleft()
             self._duration -= oldest.duration
-            self._media_sequence += 1
+            self.media_sequence += 1
             # "If the server removes an EXT-X-DISCONTINUITY tag ... it MUST increment the value of the
             # EXT-X-DISCONTINUITY-SEQUENCE tag" (§6.2.2).
-            self._discontinuity_sequence += oldest.discontinuity
+            self.discontinuity_sequence += oldest.discontinuity
 
 
 def _gaps(segment: MediaSegment, target_duration: int) -> list[MediaSegment]:

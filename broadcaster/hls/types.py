@@ -54,6 +54,15 @@ class ServerControl:
     hold_back: timedelta | None = None  # HOLD-BACK, at least 3 target durations
     can_skip_until: timedelta | None = None  # CAN-SKIP-UNTIL, at least 6 target durations
 
+    def line(self) -> str:
+        """The tag."""
+        return _tag(
+            "EXT-X-SERVER-CONTROL",
+            self.can_block_reload and "CAN-BLOCK-RELOAD=YES",
+            self.hold_back and f"HOLD-BACK={self.hold_back.total_seconds():.3f}",
+            self.can_skip_until and f"CAN-SKIP-UNTIL={self.can_skip_until.total_seconds():.3f}",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MediaPlaylist:
@@ -125,7 +134,7 @@ class MediaPlaylist:
     def _head(self, version: int) -> Iterator[str]:
         yield f"#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{self.target_duration}\n"
         if self.server_control:
-            yield _server_control_line(self.server_control) + "\n"
+            yield self.server_control.line() + "\n"
         yield f"#EXT-X-MEDIA-SEQUENCE:{self.media_sequence}\n"
         yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
         if self.independent_segments:
@@ -159,22 +168,19 @@ class Rendition:
 
     def line(self) -> str:
         """The tag."""
-        attributes = ["TYPE=AUDIO"]
-        if self.uri:
-            attributes.append(f'URI="{self.uri}"')
-        attributes.append(f'GROUP-ID="{self.group_id}"')
-        if self.language:
-            attributes.append(f'LANGUAGE="{self.language}"')
-        attributes.append(f'NAME="{self.name}"')
-        if self.default:
-            attributes.append("DEFAULT=YES")
-        # "If the AUTOSELECT attribute is present, its value MUST be YES if the value of the DEFAULT attribute
-        # is YES" (§4.4.6.1).
-        if self.autoselect or self.default:
-            attributes.append("AUTOSELECT=YES")
-        if self.channels:
-            attributes.append(f'CHANNELS="{self.channels}"')
-        return f"#EXT-X-MEDIA:{','.join(attributes)}"
+        return _tag(
+            "EXT-X-MEDIA",
+            "TYPE=AUDIO",
+            self.uri and f'URI="{self.uri}"',
+            f'GROUP-ID="{self.group_id}"',
+            self.language and f'LANGUAGE="{self.language}"',
+            f'NAME="{self.name}"',
+            self.default and "DEFAULT=YES",
+            # "If the AUTOSELECT attribute is present, its value MUST be YES if the value of the DEFAULT
+            # attribute is YES" (§4.4.6.1).
+            (self.autoselect or self.default) and "AUTOSELECT=YES",
+            self.channels and f'CHANNELS="{self.channels}"',
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,18 +197,15 @@ class Variant:
 
     def line(self) -> str:
         """The tag that introduces this variant."""
-        attributes = [f"BANDWIDTH={self.bandwidth}"]
-        if self.average_bandwidth:
-            attributes.append(f"AVERAGE-BANDWIDTH={self.average_bandwidth}")
-        if self.codecs:
-            attributes.append(f'CODECS="{self.codecs}"')
-        if self.resolution:
-            attributes.append(f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}")
-        if self.frame_rate:
-            attributes.append(f"FRAME-RATE={self.frame_rate:.3f}")
-        if self.audio:
-            attributes.append(f'AUDIO="{self.audio}"')
-        return f"#EXT-X-STREAM-INF:{','.join(attributes)}"
+        return _tag(
+            "EXT-X-STREAM-INF",
+            f"BANDWIDTH={self.bandwidth}",
+            self.average_bandwidth and f"AVERAGE-BANDWIDTH={self.average_bandwidth}",
+            self.codecs and f'CODECS="{self.codecs}"',
+            self.resolution and f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}",
+            self.frame_rate and f"FRAME-RATE={self.frame_rate:.3f}",
+            self.audio and f'AUDIO="{self.audio}"',
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +238,6 @@ def rounded_seconds(duration: timedelta) -> int:
     return int(duration.total_seconds() + 0.5)
 
 
-def _server_control_line(control: ServerControl) -> str:
-    attributes = []
-    if control.can_block_reload:
-        attributes.append("CAN-BLOCK-RELOAD=YES")
-    if control.hold_back:
-        attributes.append(f"HOLD-BACK={control.hold_back.total_seconds():.3f}")
-    if control.can_skip_until:
-        attributes.append(f"CAN-SKIP-UNTIL={control.can_skip_until.total_seconds():.3f}")
-    return f"#EXT-X-SERVER-CONTROL:{','.join(attributes)}"
+def _tag(name: str, *attributes: object) -> str:
+    """A tag with those of the attributes that there are."""
+    return f"#{name}:{','.join(str(one) for one in attributes if one)}"

@@ -48,17 +48,10 @@ class CompletenessCheck:
 
     def __init__(self, root: Path, path: Path, name: str) -> None:
         self._root = root
-        self._path = path
+        self.path = path
         self._name = name
         self._seen: tuple[int, int] | None = None
         self._seen_since = 0.0
-
-    def exists(self) -> bool:
-        """Whether there is anything under the name, finished or not."""
-        try:
-            return self._path.exists()
-        except OSError:
-            return False
 
     def look(self, now: float, let_go: float = math.inf) -> Look:
         """Look once; ``now`` is monotonic, in seconds.
@@ -66,7 +59,7 @@ class CompletenessCheck:
         A file that is still open is taken for finished when it has not changed for ``let_go`` seconds.
         """
         try:
-            real = Path(os.path.realpath(self._path, strict=True))
+            real = Path(os.path.realpath(self.path, strict=True))
             descriptor = open_inside(self._root, real)
             try:
                 writing, status = is_open_for_writing(descriptor), os.fstat(descriptor)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, auto
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 MIN_PATIENCE = 1.0  # seconds
 LOOKED_AT_ONCE = 50  # pending segments
+UNSEEN = Look(None)
 # Seconds for which a file cannot be read while those after it can: what is wrong is its own.
 OWN_FAULT_AFTER = 60.0
 # A file that its writer keeps open and writes nothing into is waited for as long as players have something to
@@ -39,17 +40,9 @@ OWN_FAULT_AFTER = 60.0
 LET_GO_TARGET_DURATIONS = 4
 
 
-class Verdict(Enum):
-    """What becomes of a segment when it is looked at."""
-
-    REPORT = auto()
-    LEAVE_OUT = auto()
-    WAIT = auto()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Pending:
-    """A listed segment that has not been reported yet."""
+    """A listed segment that has not been reported yet, with the latest looks at its file and its map."""
 
     segment: MediaSegment
     run: Run
@@ -59,21 +52,27 @@ class Pending:
     since: float  # monotonic
     first: bool = False  # listed when the playlist was first seen: may be gone already
     unlisted: bool = False  # found by its file: how long it lasts is measured
+    name: str = "invalid"
+    check: CompletenessCheck | None = None
+    map_check: CompletenessCheck | None = None
+    file: Look = UNSEEN
+    map: Look = UNSEEN
+    looked_at: float = math.inf  # monotonic
+    looked_since: float = math.inf
+    own_fault_since: float = math.inf
 
-
-class _Watched:
-    """What is pending, with its files."""
-
-    def __init__(self, root: Path, folder: Path, what: Pending) -> None:
-        self.what = what
-        name, map_uri = local_name(what.segment.uri), what.segment.map_uri
-        map_name = local_name(map_uri) if map_uri else None
-        self.name = name or "invalid"
-        self.check = CompletenessCheck(root, folder / name, name) if name else None
+    def find(self, root: Path, folder: Path) -> None:
+        """Find out by the names in the playlist where the files will be."""
+        name, map_name = local_name(self.segment.uri), local_name(self.segment.map_uri or "")
+        self.name = name or self.name
+        if self.segment.gap:
+            self.file = Look(None, "is a gap in the source, or has no valid EXTINF", hopeless=True)
+        elif name is None:
+            fault = f"has a name that is not followed: {printable(self.segment.uri)}"
+            self.file = Look(None, fault, hopeless=True)
+        else:
+            self.check = CompletenessCheck(root, folder / name, name)
         self.map_check = CompletenessCheck(root, folder / map_name, map_name) if map_name else None
-        self.looked_at = self.looked_since = math.inf  # monotonic
-        self.own_fault_since: float | None = None
-        self.file = self.map = Look(None)
 
     def look(self, now: float, let_go: float) -> None:
         """Look at the segment and at its map, once for each ``now``."""
@@ -87,32 +86,22 @@ class _Watched:
 
     @property
     def fault(self) -> str:
-        if self.what.segment.gap:
-            return "is a gap in the source, or has no valid EXTINF"
-        if self.check is None:
-            return f"has a name that is not followed: {printable(self.what.segment.uri)}"
+        """What is wrong with it, or with its map."""
         return self.file.fault or self.map.fault
 
-    @property
-    def is_hopeless(self) -> bool:
-        return self.what.segment.gap or self.check is None or self.file.hopeless or self.map.hopeless
+    def has_fault(self, fault: str) -> bool:
+        """Whether that is wrong with one of them."""
+        return fault in (self.file.fault, self.map.fault)
 
     @property
-    def is_written(self) -> bool:
-        return WRITTEN in (self.file.fault, self.map.fault)
-
-    @property
-    def is_passing(self) -> bool:
+    def passing(self) -> bool:
+        """Whether it is the machine's fault."""
         return self.file.passing or self.map.passing
-
-    @property
-    def is_missing(self) -> bool:
-        return NOT_THERE in (self.file.fault, self.map.fault)
 
     @property
     def changed(self) -> float:
         """When it was listed, or one of its files last changed (monotonic)."""
-        return max(self.what.since, self.file.changed, self.map.changed)
+        return max(self.since, self.file.changed, self.map.changed)
 
 
 class PendingSegments:
@@ -127,17 +116,18 @@ class PendingSegments:
         self._folder = folder
         self._variant = variant
         self._runs = runs
-        self._waiting: deque[_Watched] = deque()
+        self._waiting: deque[Pending] = deque()
         self._next_time: tuple[Run, datetime] | None = None
 
     def add(self, pending: Pending) -> None:
         """Wait for one more."""
-        self._waiting.append(_Watched(self._root, self._folder, pending))
+        pending.find(self._root, self._folder)
+        self._waiting.append(pending)
 
     @property
     def fault(self) -> str:
         """What is wrong with the machine, for which the next segment waits; empty while nothing is."""
-        if not (self._waiting and self._waiting[0].is_passing):
+        if not (self._waiting and self._waiting[0].passing):
             return ""
         return f"{self._variant}/{printable(self._waiting[0].name)} {self._waiting[0].fault}"
 
@@ -148,64 +138,51 @@ class PendingSegments:
         """
         segments: list[Segment] = []
         # All of them, so that those behind a broken one are known to be quiet when their turn comes.
-        for watched in islice(self._waiting, LOOKED_AT_ONCE):
-            self._look(watched, now, ended=ended)
+        for one in islice(self._waiting, LOOKED_AT_ONCE):
+            self._look(one, now, ended=ended)
+        self.pause = None
         while self._waiting:
             head = self._waiting[0]
             self._look(head, now, ended=ended)
-            verdict = self._judge(head, now)
-            if verdict is Verdict.WAIT:
+            if not self._is_decided(head, now):
+                seldom = head.passing or head.has_fault(NOT_THERE)
+                self.pause = pause(now - head.changed, MISSING_PAUSE if seldom else LONGEST_PAUSE)
                 break
             self._waiting.popleft()
-            if verdict is Verdict.REPORT:
+            if not (head.first and head.file.fault == NOT_THERE):
                 segments.append(self._reported(head))
-        self.pause = self._pause(now)
         return segments
 
-    def _look(self, watched: _Watched, now: float, *, ended: bool) -> None:
-        goes_on = not ended and watched is self._waiting[-1]
-        let_go = LET_GO_TARGET_DURATIONS * watched.what.playlist.target_duration
-        watched.look(now, math.inf if goes_on else let_go)
+    def _look(self, one: Pending, now: float, *, ended: bool) -> None:
+        goes_on = not ended and one is self._waiting[-1]
+        one.look(now, math.inf if goes_on else LET_GO_TARGET_DURATIONS * one.playlist.target_duration)
 
-    def _judge(self, watched: _Watched, now: float) -> Verdict:
-        if not watched.fault:
-            return Verdict.REPORT
-        if watched.is_passing:
-            return self._judge_passing(watched, now)
-        patience = max(MIN_PATIENCE, float(watched.what.playlist.target_duration))
-        waited = now - watched.changed > patience and now - watched.looked_since > MIN_PATIENCE / 2
+    def _is_decided(self, head: Pending, now: float) -> bool:
+        """Whether the next one is finished, or never will be."""
+        if not head.fault or head.file.hopeless or head.map.hopeless:
+            return True
+        if head.passing:
+            later = islice(self._waiting, 1, LOOKED_AT_ONCE)
+            alone = any(one.check and not one.fault for one in later)
+            head.own_fault_since = min(now, head.own_fault_since) if alone else math.inf
+            return now - head.own_fault_since > OWN_FAULT_AFTER
+        patience = max(MIN_PATIENCE, float(head.playlist.target_duration))
+        waited = now - head.changed > patience and now - head.looked_since > MIN_PATIENCE / 2
         # The folder is removed when the next run starts: what has gone with it does not come any more.
-        wiped = watched.is_missing and self._runs.is_closed(self._variant, watched.what.run)
-        hopeless = watched.is_hopeless or wiped or (waited and not watched.is_written)
-        if watched.what.first and watched.file.fault == NOT_THERE and (hopeless or self._later_is_there()):
-            return Verdict.LEAVE_OUT
-        return Verdict.REPORT if hopeless else Verdict.WAIT
-
-    def _judge_passing(self, watched: _Watched, now: float) -> Verdict:
-        """Wait, however long; but not for one whose fault is its own."""
-        if not any(one.check and not one.fault for one in islice(self._waiting, 1, LOOKED_AT_ONCE)):
-            watched.own_fault_since = None
-        elif watched.own_fault_since is None:
-            watched.own_fault_since = now
-        elif now - watched.own_fault_since > OWN_FAULT_AFTER:
-            return Verdict.REPORT
-        return Verdict.WAIT
+        wiped = head.has_fault(NOT_THERE) and self._runs.is_closed(self._variant, head.run)
+        if head.first and head.file.fault == NOT_THERE and self._later_is_there():
+            return True
+        return wiped or (waited and not head.has_fault(WRITTEN))
 
     def _later_is_there(self) -> bool:
-        return any(one.check and one.check.exists() for one in islice(self._waiting, 1, None))
+        later = (one.check for one in islice(self._waiting, 1, None) if one.check)
+        return any(os.path.exists(check.path) for check in later)  # noqa: PTH110 - no, if it cannot be told
 
-    def _pause(self, now: float) -> float | None:
-        if not self._waiting:
-            return None
-        head = self._waiting[0]
-        seldom = head.is_missing or head.is_passing
-        return pause(now - head.changed, MISSING_PAUSE if seldom else LONGEST_PAUSE)
-
-    def _reported(self, watched: _Watched) -> Segment:
-        what, segment, fault = watched.what, watched.what.segment, watched.fault or None
+    def _reported(self, what: Pending) -> Segment:
+        segment, fault = what.segment, what.fault or None
         if fault:
-            logger.warning("%s/%s %s; it is listed as a gap", self._variant, printable(watched.name), fault)
-        file = None if fault else watched.file.file
+            logger.warning("%s/%s %s; it is listed as a gap", self._variant, printable(what.name), fault)
+        file = None if fault else what.file.file
         duration = (what.unlisted and file and media_duration(file.path)) or segment.duration
         # Where the segment before it in its run has ended.
         follows = self._next_time[1] if self._next_time and self._next_time[0] == what.run else None
@@ -218,7 +195,7 @@ class PendingSegments:
             run=what.run,
             sequence=what.sequence,
             uri=segment.uri,
-            name=watched.name,
+            name=what.name,
             duration=duration,
             program_date_time=time,
             target_duration=what.playlist.target_duration,
@@ -226,5 +203,5 @@ class PendingSegments:
             noticed=what.noticed,
             file=file,
             fault=fault,
-            map_file=None if fault else watched.map.file,
+            map_file=None if fault else what.map.file,
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from broadcaster.catalog.records import SourceMemory
@@ -13,11 +14,13 @@ from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist
 from broadcaster.ingest.folder import Folder, variant_name
 from broadcaster.ingest.follower import Follower
+from broadcaster.ingest.lasting import Lasting
 from broadcaster.ingest.playlist_file import PlaylistFile, printable
 from broadcaster.ingest.runs import RunBook
 
 logger = logging.getLogger(__name__)
 
+LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
 MAX_PLAYLISTS = 64  # keeps metrics labels and work bounded
 
 
@@ -29,7 +32,7 @@ class Followed:
     follower: Follower
     waiting: MediaPlaylist | None = None  # the latest version, while it is not known to belong to the stream
     media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
-    left_out_since: float | None = None  # monotonic
+    left_out: Lasting = field(default_factory=partial(Lasting, LEFT_OUT_FOR))
     reported: bool = False
     failed: bool = False
     fault: str = ""  # of the machine: why it could not be looked at now

@@ -11,6 +11,7 @@ from broadcaster.catalog.records import Segment, SourceMemory
 from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ingest.folder import Folder
+from broadcaster.ingest.lasting import Lasting
 from broadcaster.ingest.multivariant import Listing
 from broadcaster.ingest.playlists import Followed, Playlists
 from broadcaster.ingest.reports import SourceEvent, SourceFault, SourceIdle, VariantsListed
@@ -18,7 +19,6 @@ from broadcaster.ingest.runs import RunBook
 
 logger = logging.getLogger(__name__)
 
-LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
 # Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
 # transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
 IDLE_FOR = 30.0
@@ -41,10 +41,8 @@ class Scanner:
         self._folder = Folder(root)
         self._playlists = Playlists(self._folder, self._runs, clock, memory)
         self._told = VariantsListed(())
-        self._idle_since: float | None = None  # monotonic
-        self._idle_told = False
-        self._fault_since: float | None = None  # monotonic
-        self._fault_told = False
+        self._idle = Lasting(IDLE_FOR)  # the clip alone
+        self._fault = Lasting(FAULT_AFTER)
 
     def scan(self, now: float) -> list[SourceEvent]:
         """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
@@ -63,7 +61,9 @@ class Scanner:
         if listed != self._told:
             self._told = listed
             events.insert(0, listed)
-        if self._is_idle(now, busy=any(isinstance(event, Segment) for event in events)):
+        busy = any(isinstance(event, Segment) for event in events)
+        if self._idle.note(now, on=not busy and any(one.follower.idle for one in self._playlists)):
+            logger.info("Owncast shows its idle clip alone: there is no stream")
             events.append(SourceIdle())
         return events + self._faults(now)
 
@@ -71,33 +71,18 @@ class Scanner:
         """What is wrong with the machine, once that has lasted, and that it is over."""
         faults = [self._folder.fault, *(one.fault or one.follower.fault for one in self._playlists)]
         fault = next(filter(None, faults), None)
-        if fault is None:
-            was_told, self._fault_since, self._fault_told = self._fault_told, None, False
-            if was_told:
-                logger.info("the HLS folder is no longer out of reach")
-            return [SourceFault(None)] if was_told else []
-        self._fault_since = now if self._fault_since is None else self._fault_since
-        if self._fault_told or now - self._fault_since < FAULT_AFTER:
-            return []
-        self._fault_told = True
-        logger.error("%s; nothing is given up, it is tried again", fault)
-        return [SourceFault(fault)]
-
-    def _is_idle(self, now: float, *, busy: bool) -> bool:
-        """Whether the idle clip has just been alone for long enough to mean something; true once."""
-        if busy or not any(one.follower.idle for one in self._playlists):
-            self._idle_since, self._idle_told = None, False
-            return False
-        self._idle_since = now if self._idle_since is None else self._idle_since
-        if self._idle_told or now - self._idle_since < IDLE_FOR:
-            return False
-        logger.info("Owncast shows its idle clip alone: there is no stream")
-        self._idle_told = True
-        return True
+        was_told = self._fault.counts
+        if self._fault.note(now, on=fault is not None):
+            logger.error("%s; nothing is given up, it is tried again", fault)
+            return [SourceFault(fault)]
+        if was_told and fault is None:
+            logger.info("the HLS folder is no longer out of reach")
+            return [SourceFault(None)]
+        return []
 
     def _know_clip(self, now: float) -> None:
         """Note how the idle clip's multivariant playlist looks: it is written over a stream's too."""
-        alone = self._idle_since is not None and now - self._idle_since > CLIP_ALONE
+        alone = self._idle.since is not None and now - self._idle.since > CLIP_ALONE
         followers = [one.follower for one in self._playlists]
         is_clips = alone or not any(follower.following for follower in followers)
         if is_clips and any(follower.hidden for follower in followers):
@@ -111,7 +96,7 @@ class Scanner:
             if self._folder.has(one.file.path.parent)
             # In the root there is no folder to tell that it is of a variant.
             and (one.file.path.parent != self._root or one.media)
-            and not (one.media is False or one.follower.over or one.left_out_since is not None)
+            and not (one.media is False or one.follower.over or one.left_out.since is not None)
         }
         return frozenset(self._folder.places | followed)
 
@@ -123,7 +108,7 @@ class Scanner:
         """
         twin = self._twin(followed, playlist)
         if twin:
-            followed.left_out_since = now
+            followed.left_out.note(now)
             if not followed.reported:
                 followed.reported = True
                 what = f"lists the same segments as {twin.file.name}; it is not followed"
@@ -143,14 +128,11 @@ class Scanner:
             or followed.follower.following
             or (encoder and (of_clip or encoder in {follower.encoder for follower in followers}))
         ):
-            followed.left_out_since = None
+            followed.left_out.note(now, on=False)
             return True
-        if followed.left_out_since is None:
-            followed.left_out_since = now
-        elif not followed.reported and now - followed.left_out_since > LEFT_OUT_FOR:
-            followed.reported = True
-            logger.warning(
-                "%s is not listed in the multivariant playlist; it is not followed", followed.file.name
+        if followed.left_out.note(now):
+            self._playlists.say(
+                followed.file.path, "is not listed in the multivariant playlist; it is not followed"
             )
         return False
 

@@ -15,6 +15,7 @@ from watchfiles import awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from broadcaster.catalog.records import SourceMemory
+from broadcaster.ingest.lasting import Lasting
 from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.reports import SourceEvent
 from broadcaster.ingest.scanner import Scanner
@@ -68,16 +69,20 @@ class Source:
                     await self._changed.wait()
 
     async def _watch(self, thread: OwnThread) -> None:
-        away = _Absence(self._folder)
-        reported = ""
+        absent, reported = Lasting(ABSENT_FOR), ""
         while True:
             try:
                 folder = await thread.call(_open, self._folder)
             except OSError as error:
-                away.note(error)
+                if absent.note(time.monotonic()):
+                    missing = isinstance(error, FileNotFoundError)
+                    fault = "is not there" if missing else f"cannot be read: {error.strerror}"
+                    logger.warning("the folder %s %s; waiting for it", self._folder, fault)
                 await asyncio.sleep(POLL_SECONDS)
                 continue
-            away.over()
+            if absent.counts:
+                logger.info("the folder %s is there", self._folder)
+            absent.note(time.monotonic(), on=False)
             try:
                 await self._watch_one(thread, folder)
             except* (OSError, WatchfilesRustInternalError) as group:
@@ -106,30 +111,6 @@ class Source:
             self._changed.set()
             if not await thread.call(_is_same, self._folder, folder):
                 return
-
-
-class _Absence:
-    """Says that the folder is not to be had, once it has lasted: Owncast removes it at each of its starts."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._since: float | None = None  # monotonic
-        self._reported = ""
-
-    def note(self, error: OSError) -> None:
-        """It is not to be had now."""
-        self._since = time.monotonic() if self._since is None else self._since
-        missing = isinstance(error, FileNotFoundError)
-        fault = "is not there" if missing else f"cannot be read: {error.strerror}"
-        if fault != self._reported and time.monotonic() - self._since > ABSENT_FOR:
-            self._reported = fault
-            logger.warning("the folder %s %s; waiting for it", self._folder, fault)
-
-    def over(self) -> None:
-        """It is there."""
-        if self._reported:
-            logger.info("the folder %s is there", self._folder)
-        self._since, self._reported = None, ""
 
 
 def _open(folder: Path) -> int:

@@ -30,6 +30,7 @@ class Follower:
     ``runs`` is what all variants share; ``clock`` gives the wall time. ``idle`` says that the playlist shows
     Owncast's idle clip and nothing else, ``hidden`` that the clip is in the place of what a stream may have,
     ``over`` that it was finished, or long untouched, when it was first met, which is no live stream.
+    ``known`` is what it has listed, ``pending`` what of that is not reported yet.
     """
 
     def __init__(
@@ -43,8 +44,8 @@ class Follower:
         self._folder = folder
         self._runs = runs
         self._clock = clock
-        self._pending = PendingSegments(root, folder, variant, runs)
-        self._known = KnownSegments(folder, clock)
+        self.pending = PendingSegments(root, folder, variant, runs)
+        self.known = KnownSegments(folder, clock)
         self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
         self._met = ""  # the newest segment of the version that was met first
         self._ended = False
@@ -74,7 +75,7 @@ class Follower:
         if self.over:
             return
         self._recalled = False
-        if self._known.last is not None and newest < self._known.last and not whole:
+        if self.known.last is not None and newest < self.known.last and not whole:
             return
         self._now = now
         restarted = self._restarted(listed)
@@ -82,50 +83,36 @@ class Follower:
             # Its predecessors may have finished what nobody saw.
             self._take_left_behind()
             self._take_missed_runs(listed[min(listed)])
-        known = KnownSegments(self._folder, self._clock) if restarted else self._known
+        known = KnownSegments(self._folder, self._clock) if restarted else self.known
         first, self._playlist = not self.following, playlist
         listed = known.timed(listed)
         self._runs.compare(self.variant, listed[newest], self._spot(newest, listed[newest]))
         if restarted or first:
             listed = self._begun(listed) | listed
-        self._known, self._ended, self.following = known, playlist.ended, True  # all files could be looked at
+        self.known, self._ended, self.following = known, playlist.ended, True  # all files could be looked at
         for sequence, segment in listed.items():
-            if self._known.last is None or sequence > self._known.last:
-                breaks = restarted or (segment.discontinuity and self._known.last is not None)
+            if self.known.last is None or sequence > self.known.last:
+                breaks = restarted or (segment.discontinuity and self.known.last is not None)
                 self._take(sequence, segment, breaks=breaks, first=first)
                 restarted = False
-        self._known.replace(listed)
+        self.known.replace(listed)
 
     def recall(self, position: SourcePosition) -> None:
         """Go on where an earlier process stood: only what is new after that is reported."""
         self._playlist = MediaPlaylist(position.target_duration, independent_segments=position.independent)
-        self._known.recall(position)
+        self.known.recall(position)
         self.following = self._recalled = True
 
     @property
     def encoder(self) -> str:
         """The id of the encoder run that is followed; empty where there is none, or its writer has no ids."""
-        last = self._known.newest
+        last = self.known.newest
         return self._runs.encoder(self.variant, last) if last else ""
 
     @property
     def closed(self) -> bool:
         """Whether the latest version was finished: Owncast may do that just before the last segment comes."""
         return self.following and self._playlist.ended
-
-    @property
-    def fault(self) -> str:
-        """What is wrong with the machine, for which the next segment waits; empty while nothing is."""
-        return self._pending.fault
-
-    @property
-    def pause(self) -> float | None:
-        """How many seconds from now to look again, None when nothing is waited for."""
-        return self._pending.pause
-
-    def knows_any(self, uris: set[str]) -> bool:
-        """Whether one of these is a segment of what is followed."""
-        return self._known.has_any(uris)
 
     def miss(self) -> None:
         """The playlist is not there now, which says nothing: Owncast removes it at each of its starts."""
@@ -138,10 +125,10 @@ class Follower:
 
     def settle(self, now: float) -> list[SourceEvent]:
         """What has become finished, or hopeless, by now (monotonic, seconds)."""
-        segments = self._pending.settle(now, ended=self._ended)
-        self._known.note_files(segments)
+        segments = self.pending.settle(now, ended=self._ended)
+        self.known.note_files(segments)
         events: list[SourceEvent] = [*segments]
-        if self._ended and self.pause is None:
+        if self._ended and self.pending.pause is None:
             self._ended = False
             events.append(SourceEnded(self.variant))
         return events
@@ -164,41 +151,41 @@ class Follower:
 
     def _restarted(self, listed: dict[int, MediaSegment]) -> bool:
         """Whether numbers that are known already stand for something else, or numbering fell back."""
-        if self._known.last is None:
+        if self.known.last is None:
             return False
         newest = max(listed)
         encoder = self._runs.encoder(self.variant, listed[newest])
         # Numbers that lie before all that is known mean nothing by themselves: after a restart of ours,
         # they are those that were never remembered. An encoder with an id does not start over under it:
         # a shorter list is a version from before.
-        if encoder != self.encoder or (newest < self._known.last and not encoder):
+        if encoder != self.encoder or (newest < self.known.last and not encoder):
             return True
-        return self._known.has_others(listed, self._playlist.target_duration, by_name=bool(encoder))
+        return self.known.has_others(listed, self._playlist.target_duration, by_name=bool(encoder))
 
     def _take(self, sequence: int, segment: MediaSegment, *, breaks: bool, first: bool) -> None:
         """Take the next one listed, and what lies between where nobody looked while the list moved on."""
-        before = self._known.newest
-        if self._known.last is not None and before and sequence > self._known.last + 1:
-            steps = sequence - self._known.last
+        before = self.known.newest
+        if self.known.last is not None and before and sequence > self.known.last + 1:
+            steps = sequence - self.known.last
             missed = missed_between(self._folder, before, segment, steps, self._playlist.target_duration)
             logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
-            for number, one in enumerate(missed or (), self._known.last + 1):
+            for number, one in enumerate(missed or (), self.known.last + 1):
                 self._accept(number, one)
             breaks = breaks or missed is None
         self._accept(sequence, segment, breaks=breaks, first=first)
 
     def _take_left_behind(self) -> None:
         """Take what was finished after the segments that are known, by its files."""
-        last, run = self._known.newest, self._runs.current(self.variant)
-        if self._known.last is None or last is None or run is None or not self.encoder:
+        last, run = self.known.newest, self._runs.current(self.variant)
+        if self.known.last is None or last is None or run is None or not self.encoder:
             return  # without an id in its name a file may be another run's
         duration = last.duration or timedelta(seconds=self._playlist.target_duration)
-        for number, one in enumerate(left_behind(self._folder, last, duration), self._known.last + 1):
+        for number, one in enumerate(left_behind(self._folder, last, duration), self.known.last + 1):
             self._accept(number, one, run=run, unlisted=True)
 
     def _take_missed_runs(self, listed: MediaSegment) -> None:
         """Take what encoders finished that came and went while nobody looked, before what is listed now."""
-        last, following = self._known.newest, self._runs.encoder(self.variant, listed)
+        last, following = self.known.newest, self._runs.encoder(self.variant, listed)
         if last is None or not following or self._runs.has_passed(self.variant, following):
             return  # without an id of its own, or with one that comes back, its files may be among these
         duration = timedelta(seconds=self._playlist.target_duration)
@@ -213,7 +200,7 @@ class Follower:
                 continue
             for number, name in names.items():
                 segment = MediaSegment(name, duration)
-                time = self._known.file_time(segment)
+                time = self.known.file_time(segment)
                 self._accept(number, replace(segment, program_date_time=time), unlisted=True)
 
     def _begun(self, listed: dict[int, MediaSegment]) -> dict[int, MediaSegment]:
@@ -240,10 +227,10 @@ class Follower:
         if run is None:
             encoder = self._runs.encoder(self.variant, segment)
             run = self._runs.place(self.variant, encoder, self._spot(sequence, segment), breaks=breaks)
-        self._pending.add(
+        self.pending.add(
             Pending(segment, run, sequence, self._playlist, self._clock(), self._now, first, unlisted)
         )
-        self._known.add(sequence, segment)
+        self.known.add(sequence, segment)
 
     def _spot(self, sequence: int, segment: MediaSegment) -> Spot:
         target = timedelta(seconds=self._playlist.target_duration)

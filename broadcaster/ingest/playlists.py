@@ -39,7 +39,7 @@ class Followed:
 
     def pause(self, now: float) -> float | None:
         """How many seconds from ``now`` to look again, None when nothing is about to be finished."""
-        pauses = [self.follower.pause, self.file.pause(now)]
+        pauses = [self.follower.pending.pause, self.file.pause(now)]
         return min((pause for pause in pauses if pause is not None), default=None)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -57,10 +58,7 @@ def missed_between(
 def left_behind(folder: Path, last: MediaSegment, duration: timedelta) -> list[MediaSegment]:
     """Return what an earlier run had finished after the last segment known: as long as there are files."""
     found: list[MediaSegment] = []
-    while len(found) < MAX_RESCUED:
-        uri = sibling(last.uri, len(found) + 1)
-        if uri is None or modified_ns(folder, uri) is None:
-            break
+    for uri in _finished(folder, last.uri, 1):
         time = last.program_date_time and last.program_date_time + (len(found) + 1) * duration
         found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=last.map_uri))
     return found
@@ -68,16 +66,21 @@ def left_behind(folder: Path, last: MediaSegment, duration: timedelta) -> list[M
 
 def begun_before(folder: Path, first: MediaSegment) -> list[MediaSegment]:
     """Return what a run had finished before the first segment that is listed: as long as there are files."""
-    found: list[MediaSegment] = []
-    while len(found) < MAX_RESCUED:
-        uri = sibling(first.uri, -len(found) - 1)
-        if uri is None or modified_ns(folder, uri) is None:
-            break
-        later = found[-1] if found else first
+    found = [first]
+    for uri in _finished(folder, first.uri, -1):
         duration = media_duration(folder / (local_name(uri) or "")) or first.duration
-        time = later.program_date_time and later.program_date_time - duration
+        time = found[-1].program_date_time and found[-1].program_date_time - duration
         found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=first.map_uri))
-    return found[::-1]
+    return found[:0:-1]
+
+
+def _finished(folder: Path, uri: str, direction: int) -> Iterator[str]:
+    """The names next to one, up or down, as long as there are files."""
+    for steps in range(1, MAX_RESCUED + 1):
+        name = sibling(uri, direction * steps)
+        if name is None or modified_ns(folder, name) is None:
+            break
+        yield name
 
 
 def missed_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict[str, dict[int, str]]:
@@ -114,7 +117,5 @@ def sibling(name: str, steps: int) -> str | None:
     match = NUMBERED.fullmatch(name)
     if match is None or int(match["number"]) + steps < 0:
         return None
-    number = str(int(match["number"]) + steps).zfill(
-        len(match["number"]) if match["number"].startswith("0") else 0
-    )
-    return f"{match['stem']}{number}{match['suffix']}"
+    width = len(match["number"]) if match["number"].startswith("0") else 0
+    return f"{match['stem']}{int(match['number']) + steps:0{width}}{match['suffix']}"

@@ -69,7 +69,7 @@ class Scanner:
 
     def _faults(self, now: float) -> list[SourceEvent]:
         """What is wrong with the machine, once that has lasted, and that it is over."""
-        faults = [self._folder.fault, *(one.fault or one.follower.fault for one in self._playlists)]
+        faults = [self._folder.fault, *(one.fault or one.follower.pending.fault for one in self._playlists)]
         fault = next(filter(None, faults), None)
         was_told = self._fault.counts
         if self._fault.note(now, on=fault is not None):
@@ -143,7 +143,7 @@ class Scanner:
         uris = {segment.uri for segment in playlist.segments}
         for one in self._playlists:
             beside = one is not followed and one.file.path.parent == followed.file.path.parent
-            if beside and one.follower.knows_any(uris) and self._playlists.is_there(one):
+            if beside and one.follower.known.has_any(uris) and self._playlists.is_there(one):
                 return one
         return None
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 from broadcaster.catalog.database import open_database
 from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
@@ -69,7 +68,7 @@ SELECT (SELECT coalesce(sum(size), 0) FROM segments WHERE step <> 'deleted' AND 
 """
 
 
-class Catalog:
+class Catalog(Writer):
     """The book in ``folder``; what leaves the window is kept for ``retention`` at least, for ever if None.
 
     ``clock`` gives the time, and must not jump: it tells what is to be deleted. ``stored_bytes`` is what the
@@ -86,28 +85,19 @@ class Catalog:
         self._retention = None if retention is None else to_microseconds(retention)
         self._path = folder / "journal.db"
         folder.mkdir(parents=True, exist_ok=True)
-        self._connection = open_database(self._path)
-        self._writer = Writer(self._connection)
-        self._write = self._writer.write
+        super().__init__(open_database(self._path))
         self._listings: Counter[str] = Counter()  # by variant
         self._runs: set[str] = set()
         if retention is None:
-            self._write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted'", {}))
+            self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted'", {}))
         self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
 
     def close(self) -> None:
         """Write what can still be written and close the file."""
         try:
-            self._write(("DELETE FROM facts WHERE name = 'boot'", {}))  # it is closed in order
+            self.write(("DELETE FROM facts WHERE name = 'boot'", {}))  # it is closed in order
         finally:
             self._connection.close()
-
-    async def __aenter__(self) -> Self:
-        self._writer.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._writer.stop()
 
     def load(self) -> Memory:
         """Return everything that an earlier process left; raises CatalogError."""
@@ -119,7 +109,7 @@ class Catalog:
             raise CatalogError(
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
-        self._write(fact("boot", boot_id()), sync=True)
+        self.write(fact("boot", boot_id()), sync=True)
         return memory
 
     def knows(self, key: str) -> bool:
@@ -131,13 +121,13 @@ class Catalog:
         """A segment is on its way."""
         is_new = segment.run.id not in self._runs
         self._runs.add(segment.run.id)
-        self._write(
+        self.write(
             insert_run(segment.run), insert(segment_row(segment, Step.NOTICED), "DO NOTHING"), sync=is_new
         )
 
     def stored(self, segment: Segment) -> None:
         """The bucket has it, or it is lost."""
-        self._write(save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
+        self.write(save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
 
     def listed(
         self,
@@ -164,48 +154,35 @@ class Catalog:
             statements.append(replace_in("playlists", playlist_row(state)))
             if not state.current:
                 statements += self._unlist(state.variant, state.next_media_sequence, availability)
-        self._write(*statements, then=then, sync=is_new)
+        self.write(*statements, then=then, sync=is_new)
 
     def described(self, variants: Sequence[Variant], renditions: Sequence[Rendition] = ()) -> None:
         """Remember what is told of the variants, and of their sound."""
-        self._write(fact("variants", to_text(variants)), fact("renditions", to_text(renditions)))
+        self.write(fact("variants", to_text(variants)), fact("renditions", to_text(renditions)))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
         """Remember this prefix; returns all that keys in this book have ever begun with."""
         row = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
         known = dict.fromkeys([*(row[0].split() if row else ()), prefix])
-        self._write(fact("prefixes", " ".join(known)))
+        self.write(fact("prefixes", " ".join(known)))
         return tuple(known)
 
     async def due(self, most: int) -> list[str]:
         """Keys of objects that have to be deleted now, oldest first."""
-        return await self._writer.ask(partial(self._due, most)) or []
+        return await self.ask(partial(self._due, most)) or []
 
     async def deleted(self, keys: Iterable[str]) -> None:
         """These objects are gone."""
         updates = "SET step = 'deleted' WHERE key = :key", "SET map_key = NULL WHERE map_key = :key"
-        self._write(*((f"UPDATE segments {one}", {"key": key}) for key in keys for one in updates))
+        self.write(*((f"UPDATE segments {one}", {"key": key}) for key in keys for one in updates))
         await self.written()
 
     async def postponed(self, keys: Iterable[str], by: timedelta) -> None:
         """These could not be deleted: they are due again later."""
         at = to_microseconds(self._clock() + by)
         update = "UPDATE segments SET delete_at = :at WHERE key = :key OR map_key = :key AND step = 'deleted'"
-        self._write(*((update, {"at": at, "key": key}) for key in keys))
+        self.write(*((update, {"at": at, "key": key}) for key in keys))
         await self.written()
-
-    @property
-    def fault(self) -> str | None:
-        """Why it cannot be written, which a restart would suffer from; None while it can."""
-        return self._writer.fault
-
-    def save(self) -> None:
-        """Write what could not be written before; now and then, see to it that all is on the disk."""
-        self._writer.save()
-
-    async def written(self) -> None:
-        """Wait until all that was told before has been written, or was tried to be, and shown."""
-        await self._writer.written()
 
     def _listing(self, listing: Listing) -> list[Statement]:
         segment, playlist, added = listing.segment, listing.playlist, listing.added

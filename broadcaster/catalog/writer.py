@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from broadcaster.catalog.rows import Statement
 
@@ -27,7 +27,10 @@ T = TypeVar("T")
 
 
 class Writer:
-    """Writes to ``connection``: between ``start`` and ``stop`` in its thread, else at once."""
+    """Writes to ``connection``: inside ``async with`` in a thread of its own, else at once.
+
+    ``fault`` is why it cannot be written, which a restart would suffer from; None while it can.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.fault: str | None = None
@@ -37,12 +40,11 @@ class Writer:
         self._thread: ThreadPoolExecutor | None = None
         self._writing: asyncio.Task[None] | None = None  # the latest
 
-    def start(self) -> None:
-        """From now on nobody waits for the disk."""
+    async def __aenter__(self) -> Self:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalog")
+        return self
 
-    async def stop(self) -> None:
-        """Wait for what is being written."""
+    async def __aexit__(self, *_: object) -> None:
         thread, self._thread = self._thread, None
         if thread:
             await asyncio.to_thread(thread.shutdown)
@@ -65,7 +67,7 @@ class Writer:
             self._writing = asyncio.create_task(_after(flushed, then), name="catalog")
 
     async def written(self) -> None:
-        """Wait until all that was told before has been written, or was tried to be, and gone on with."""
+        """Wait until all that was told before has been written, or was tried to be, and shown."""
         if self._writing:
             await asyncio.shield(self._writing)
 

@@ -304,7 +304,7 @@ async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
     """A disk that hangs holds back what viewers would see, in order, and nothing else."""
     disk, shown = threading.Event(), list[int]()
     async with book.catalog:
-        hanging = asyncio.create_task(book.catalog._writer.ask(disk.wait))  # noqa: SLF001 - a disk that hangs
+        hanging = asyncio.create_task(book.catalog.ask(disk.wait))
         await asyncio.sleep(0)
         for number in (1, 2, 3):
             book.catalog.listed([listing(number)], then=partial(shown.append, number))

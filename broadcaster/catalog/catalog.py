@@ -121,9 +121,8 @@ class Catalog(Writer):
         """A segment is on its way."""
         is_new = segment.run.id not in self._runs
         self._runs.add(segment.run.id)
-        self.write(
-            insert_run(segment.run), insert(segment_row(segment, Step.NOTICED), "DO NOTHING"), sync=is_new
-        )
+        noticed = insert("segments", segment_row(segment, Step.NOTICED), "INSERT OR IGNORE")
+        self.write(insert_run(segment.run), noticed, sync=is_new)
 
     def stored(self, segment: Segment) -> None:
         """The bucket has it, or it is lost."""
@@ -201,7 +200,7 @@ class Catalog(Writer):
             discontinuity += one.discontinuity
             line = listed_row(number, one, discontinuity) | {"independent": independent}
             own = place == len(added)
-            statements.append(save(row | line) if own else insert(gap | line))
+            statements.append(save(row | line) if own else insert("segments", gap | line))
         return statements + self._unlist(segment.variant, playlist.media_sequence, listing.availability)
 
     def _unlist(self, variant: str, below: int, availability: timedelta) -> list[Statement]:

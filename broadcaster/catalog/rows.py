@@ -23,6 +23,7 @@ PLAIN = (
     *("key", "map_key", "variant", "sequence", "uri", "name", "target_duration"),
     *("fault", "url", "map_url", "size", "sha256"),
 )
+FILES = (("file", "", "file_size"), ("map_file", "map_", "map_size"))  # a field, and how its columns begin
 TIMES = ("noticed", "program_date_time", "uploaded")
 
 
@@ -44,34 +45,26 @@ def segment_row(segment: Segment, step: Step) -> Row:
     row = {name: getattr(segment, name) for name in PLAIN}
     row |= {name: _optional(getattr(segment, name)) for name in TIMES}
     row |= {"step": step, "run": segment.run.number, "duration": to_microseconds(segment.duration)}
-    row["independent"] = segment.independent
-    for prefix, size, file in (("", "file_size", segment.file), ("map_", "map_size", segment.map_file)):
+    row |= {"independent": segment.independent, "map_name": segment.map_file and segment.map_file.name}
+    for name, prefix, size in FILES:
+        file: SourceFile | None = getattr(segment, name)
         # A path need not be UTF-8.
         row[f"{prefix}path"] = file and str(file.path).encode(errors="backslashreplace").decode()
         row[size] = file and file.size
         row[f"{prefix}modified_ns"] = file and file.modified_ns
         row[f"{prefix}inode"] = file.inode if file else 0
-    row["map_name"] = segment.map_file and segment.map_file.name
     return row
 
 
 def segment_of(row: sqlite3.Row, runs: dict[int, Run]) -> Segment:
     """The record of a segment on its way; raises LookupError or TypeError when it makes no sense."""
     same: dict[str, Any] = {name: row[name] for name in PLAIN} | {name: _time(row[name]) for name in TIMES}
-    return Segment(
-        **same,
-        run=runs[row["run"]],
-        duration=row["duration"] * MICROSECOND,
-        independent=bool(row["independent"]),
-        file=_file(row["name"], row["path"], row["file_size"], row["modified_ns"], row["inode"]),
-        map_file=_file(
-            row["map_name"], row["map_path"], row["map_size"], row["map_modified_ns"], row["map_inode"]
-        ),
-    )
-
-
-def _file(name: str | None, path: str | None, size: int, modified_ns: int, inode: int) -> SourceFile | None:
-    return SourceFile(name, Path(path), size, modified_ns, inode) if name and path else None
+    for name, prefix, size in FILES:
+        known, path = row[f"{prefix}name"], row[f"{prefix}path"]
+        rest = (row[size], row[f"{prefix}modified_ns"], row[f"{prefix}inode"])
+        same[name] = SourceFile(known, Path(path), *rest) if known and path else None
+    duration, independent = row["duration"] * MICROSECOND, bool(row["independent"])
+    return Segment(**same, run=runs[row["run"]], duration=duration, independent=independent)
 
 
 def listed_row(number: int, segment: MediaSegment, discontinuity: int) -> Row:
@@ -101,7 +94,7 @@ def listed_segment(row: sqlite3.Row, discontinuity_before: int) -> MediaSegment:
 
 def playlist_row(state: PlaylistState) -> Row:
     """What is remembered of a playlist."""
-    return {field.name: getattr(state, field.name) for field in fields(state)} | {"end": _optional(state.end)}
+    return asdict(state) | {"end": _optional(state.end)}
 
 
 def playlist_of(row: sqlite3.Row) -> PlaylistState:
@@ -129,24 +122,22 @@ def variants_of(text: str) -> tuple[Variant, ...]:
     return tuple(Variant(**variant) for variant in variants)
 
 
-def insert(row: Row, conflict: str = "") -> Statement:
-    """A new row of a segment; what to do where its key is there already."""
-    names = ", ".join(row)
+def insert(table: str, row: Row, verb: str = "INSERT", conflict: str = "") -> Statement:
+    """A new row; ``conflict`` says what to do where its key is there already."""
+    names = ", ".join(f'"{name}"' for name in row)
     places = ", ".join(f":{name}" for name in row)
-    on_conflict = f" ON CONFLICT (key) {conflict}" if conflict else ""
-    return f"INSERT INTO segments ({names}) VALUES ({places}){on_conflict}", row  # noqa: S608 - our own names
+    return f"{verb} INTO {table} ({names}) VALUES ({places}) {conflict}", row
 
 
 def save(row: Row) -> Statement:
     """A step of a segment: its row as it is now."""
-    return insert(row, "DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in row))
+    updates = ", ".join(f"{name} = excluded.{name}" for name in row)
+    return insert("segments", row, conflict=f"ON CONFLICT (key) DO UPDATE SET {updates}")
 
 
 def replace_in(table: str, row: Row) -> Statement:
     """The row in the place of the one with its key."""
-    names = ", ".join(f'"{name}"' for name in row)
-    places = ", ".join(f":{name}" for name in row)
-    return f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({places})", row  # noqa: S608 - our own names
+    return insert(table, row, "INSERT OR REPLACE")
 
 
 def fact(name: str, value: str) -> Statement:
@@ -156,7 +147,4 @@ def fact(name: str, value: str) -> Statement:
 
 def insert_run(run: Run) -> Statement:
     """A run, where it is not known yet."""
-    return (
-        "INSERT OR IGNORE INTO runs (number, id, identity) VALUES (:number, :id, :identity)",
-        {"number": run.number, "id": run.id, "identity": run.identity},
-    )
+    return insert("runs", asdict(run), "INSERT OR IGNORE")

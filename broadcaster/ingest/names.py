@@ -9,26 +9,27 @@ from urllib.parse import unquote, urlsplit
 from broadcaster.hls import MediaSegment
 
 NAME_MAX, MAX_NAME = 255, 600  # bytes of one part, and of all
-# Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it appends at the end.
-IDLE_CLIP = re.compile(r"stream-offline-\d+\.\w+")
-OFFLINE_CLIP = re.compile(r"(stream-)?offline(-\w+)?\.\w+")
-OWNCAST_NAME = re.compile(r"stream-(?P<id>.+)-\d+\.\w+")  # the id may itself contain - or _
+# The end of a URI's path. Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it
+# appends at the end. The id of an encoder may itself contain - or _.
+IDLE_CLIP = re.compile(r"([^?#]*/)?stream-offline-\d+\.\w+([?#].*)?")
+OFFLINE_CLIP = re.compile(r"([^?#]*/)?(stream-)?offline(-\w+)?\.\w+([?#].*)?")
+OWNCAST_NAME = re.compile(r"([^?#]*/)?stream-(?P<id>[^/?#]+)-\d+\.\w+([?#].*)?")
 
 
 def is_offline_clip(segment: MediaSegment) -> bool:
     """Whether it is one of Owncast's clips that stand in for a stream."""
     # Most are told by a glance: a playlist of hours is looked through at each of its versions.
-    return "offline" in segment.uri and bool(OFFLINE_CLIP.fullmatch(_last_part(segment.uri)))
+    return "offline" in segment.uri and bool(OFFLINE_CLIP.fullmatch(segment.uri))
 
 
 def is_idle_clip(segment: MediaSegment) -> bool:
     """Whether it is one of the clip that Owncast shows while nobody is live, not of the one at an end."""
-    return "offline" in segment.uri and bool(IDLE_CLIP.fullmatch(_last_part(segment.uri)))
+    return "offline" in segment.uri and bool(IDLE_CLIP.fullmatch(segment.uri))
 
 
 def encoder_id(uri: str) -> str:
     """The id of Owncast's encoder run in a segment's name, empty for other writers."""
-    match = OWNCAST_NAME.fullmatch(_last_part(uri))
+    match = OWNCAST_NAME.fullmatch(uri)
     return match["id"] if match else ""
 
 
@@ -48,10 +49,3 @@ def local_name(uri: str) -> str | None:
     # File systems limit a name, S3 a whole key; both in bytes.
     too_long = len(name.encode()) > MAX_NAME or any(len(part.encode()) > NAME_MAX for part in path.parts)
     return name if path.name and not too_long else None
-
-
-def _last_part(uri: str) -> str:
-    try:
-        return PurePosixPath(urlsplit(uri).path).name
-    except ValueError:
-        return ""

@@ -15,6 +15,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from broadcaster.catalog.records import Run, SourceMemory
 from broadcaster.hls import MediaSegment
@@ -22,16 +23,11 @@ from broadcaster.ingest.names import encoder_id
 
 logger = logging.getLogger(__name__)
 
-LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+DRAW = partial(secrets.token_hex, 3)
 SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back within this
 MAX_STEP_TARGET_DURATIONS = 3  # a longer time per segment is a pause
 NEAR_TARGET_DURATIONS = 6
 REMEMBERED_SPOTS = 8
-
-
-def draw() -> str:
-    """Four letters or digits by chance, so that two broadcasters never give one id."""
-    return "".join(secrets.choice(LETTERS) for _ in range(4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +75,11 @@ class _Known:
 class RunBook:
     """Gives each encoder run its number and its id, the same for all variants; goes on after ``memory``.
 
-    ``draw`` gives the part of an id that is left to chance.
+    ``draw`` gives the part of an id that is left to chance, so that no two broadcasters give one id.
     """
 
     def __init__(
-        self, clock: Callable[[], datetime], memory: SourceMemory, draw: Callable[[], str] = draw
+        self, clock: Callable[[], datetime], memory: SourceMemory, draw: Callable[[], str] = DRAW
     ) -> None:
         self._clock = clock
         self._draw = draw

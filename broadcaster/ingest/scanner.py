@@ -12,7 +12,7 @@ from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ingest.folder import Folder
 from broadcaster.ingest.lasting import Lasting
-from broadcaster.ingest.multivariant import Listing
+from broadcaster.ingest.multivariant import named
 from broadcaster.ingest.playlists import Followed, Playlists
 from broadcaster.ingest.reports import SourceEvent, SourceFault, SourceIdle, VariantsListed
 from broadcaster.ingest.runs import RunBook
@@ -37,7 +37,8 @@ class Scanner:
         self.pause: float | None = None
         self._root = root
         self._runs = RunBook(clock, memory)
-        self._listing = Listing(root)
+        self._listed = MultivariantPlaylist()  # names of variants in the place of their URIs
+        self._clips = MultivariantPlaylist()  # the idle clip's: it is written over a stream's too
         self._folder = Folder(root)
         self._playlists = Playlists(self._folder, self._runs, clock, memory)
         self._told = VariantsListed(())
@@ -49,15 +50,14 @@ class Scanner:
         if self._folder.look(now) or self._playlists.unsettled:
             self._playlists.discover()
             if not any(one.media is False and self._playlists.is_there(one) for one in self._playlists):
-                self._listing.clear()
+                self._listed = MultivariantPlaylist()
         events: list[SourceEvent] = []
         for followed in self._playlists:
             events += self._guarded_look(followed, now)
         pauses = [one.pause(now) for one in self._playlists]
         self.pause = min((pause for pause in pauses if pause is not None), default=None)
         self._know_clip(now)
-        playlist = self._listing.playlist
-        listed = VariantsListed(playlist.variants, self._present(), playlist.renditions)
+        listed = VariantsListed(self._listed.variants, self._present(), self._listed.renditions)
         if listed != self._told:
             self._told = listed
             events.insert(0, listed)
@@ -81,12 +81,12 @@ class Scanner:
         return []
 
     def _know_clip(self, now: float) -> None:
-        """Note how the idle clip's multivariant playlist looks: it is written over a stream's too."""
+        """Note how the idle clip's multivariant playlist looks."""
         alone = self._idle.since is not None and now - self._idle.since > CLIP_ALONE
         followers = [one.follower for one in self._playlists]
         is_clips = alone or not any(follower.following for follower in followers)
         if is_clips and any(follower.hidden for follower in followers):
-            self._listing.is_clips()
+            self._clips = self._listed
 
     def _present(self) -> frozenset[str]:
         """The variants that there is a place for: Owncast makes their folders before anything else."""
@@ -115,8 +115,8 @@ class Scanner:
                 self._playlists.say(followed.file.path, what)
             return False
         followers = [one.follower for one in self._playlists]
-        named = self._listing.playlist.uris
-        listed = [follower for follower in followers if follower.variant in named]
+        names = self._listed.uris
+        listed = [follower for follower in followers if follower.variant in names]
         # Where the idle clip hides all that it names, it is the clip's as well.
         of_clip = all(follower.hidden for follower in listed)
         encoder = ""
@@ -124,7 +124,7 @@ class Scanner:
             encoder = self._runs.encoder(followed.follower.variant, playlist.segments[-1])
         if (
             not listed
-            or followed.follower.variant in named
+            or followed.follower.variant in names
             or followed.follower.following
             or (encoder and (of_clip or encoder in {follower.encoder for follower in followers}))
         ):
@@ -162,8 +162,10 @@ class Scanner:
             playlist = file.read(now)
             if isinstance(playlist, MultivariantPlaylist):
                 followed.media = False
-                if not file.unsettled:  # while it is written it may lack variants
-                    self._listing.read(file.path, playlist)
+                now_listed = named(self._root, file.path, playlist)
+                # While it is written it may lack variants; the clip's tells nothing of a stream's.
+                if not (file.unsettled or (self._listed.variants and now_listed == self._clips)):
+                    self._listed = now_listed
             elif playlist:
                 followed.media, followed.waiting = True, playlist
             if followed.waiting and self._belongs(followed, followed.waiting, now):

@@ -13,8 +13,8 @@ from broadcaster.catalog.records import SourceMemory
 from broadcaster.errors import PlaylistError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.ingest.completeness import OutsideError, open_inside
-from broadcaster.ingest.folder import MEDIA_SUFFIXES, Folder, variant_name
-from broadcaster.ingest.names import is_offline_clip, local_name
+from broadcaster.ingest.folder import MEDIA_SUFFIXES, Folder
+from broadcaster.ingest.names import is_offline_clip, local_name, variant_name
 from broadcaster.ingest.playlist_file import MAX_BYTES, TORN_FOR, printable
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.ingest.scanner import Scanner

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from pathlib import Path
 
 from broadcaster.errors import is_final
+from broadcaster.ingest.names import VARIANT_NAME
 from broadcaster.ingest.playlist_file import printable
 
 logger = logging.getLogger(__name__)
@@ -16,8 +16,6 @@ logger = logging.getLogger(__name__)
 # change that was seen leaves the folder's time as it was.
 TICK = 0.02
 MEDIA_SUFFIXES = (".ts", ".m4s", ".mp4")
-VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
 
 
 class Folder:
@@ -104,14 +102,3 @@ class Folder:
                 " and enter it (chmod g+rx)",
                 printable(str(path.relative_to(self.root))),
             )
-
-
-def variant_name(path: str) -> str | None:
-    """The variant's name for a playlist's path below the root, None when it is unfit for a URL.
-
-    ``0/stream.m3u8`` is ``0``, ``video_720.m3u8`` is ``video_720``, ``a/video.m3u8`` is ``a-video``.
-    """
-    folder, _, file = path.rpartition("/")
-    stem = file.removesuffix(".m3u8")
-    name = f"{folder}-{stem}" if folder and stem not in PLAIN_STEMS else folder or stem
-    return name if VARIANT_NAME.fullmatch(name) else None

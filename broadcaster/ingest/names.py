@@ -1,13 +1,17 @@
-"""What the names of segments say, and which of them are fit to be followed."""
+"""What the names of segments and of variants say, and which of them are fit to be followed."""
 
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from broadcaster.hls import MediaSegment
+from broadcaster.errors import is_final
+from broadcaster.hls import MediaSegment, MultivariantPlaylist
 
+VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
 NAME_MAX, MAX_NAME = 255, 600  # bytes of one part, and of all
 # The end of a URI's path. Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it
 # appends at the end. The id of an encoder may itself contain - or _.
@@ -49,3 +53,49 @@ def local_name(uri: str) -> str | None:
     # File systems limit a name, S3 a whole key; both in bytes.
     too_long = len(name.encode()) > MAX_NAME or any(len(part.encode()) > NAME_MAX for part in path.parts)
     return name if path.name and not too_long else None
+
+
+def variant_name(path: str) -> str | None:
+    """The variant's name for a playlist's path below the root, None when it is unfit for a URL.
+
+    ``0/stream.m3u8`` is ``0``, ``video_720.m3u8`` is ``video_720``, ``a/video.m3u8`` is ``a-video``.
+    """
+    folder, _, file = path.rpartition("/")
+    stem = file.removesuffix(".m3u8")
+    name = f"{folder}-{stem}" if folder and stem not in PLAIN_STEMS else folder or stem
+    return name if VARIANT_NAME.fullmatch(name) else None
+
+
+def named(root: Path, path: Path, playlist: MultivariantPlaylist) -> MultivariantPlaylist:
+    """The playlist of the file at ``path``, names of variants in the place of their URIs.
+
+    Raises OSError while the folder ``root`` cannot be looked at.
+    """
+    names = {uri: variant_name(_local_path(root, uri, path)) for uri in playlist.uris}
+    variants = ((one, names.get(one.uri)) for one in playlist.variants)
+    renditions = ((one, names[one.uri] if one.uri else None) for one in playlist.renditions)
+    return MultivariantPlaylist(
+        tuple(replace(one, uri=name) for one, name in variants if name),
+        renditions=tuple(replace(one, uri=name) for one, name in renditions if name or not one.uri),
+    )
+
+
+def _local_path(root: Path, uri: str, multivariant: Path) -> str:
+    """The path below the root that a variant's URI means."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return ""
+    path = PurePosixPath(unquote(parts.path).lstrip("/"))
+    if not parts.netloc and not parts.path.startswith("/"):
+        return path.as_posix()
+    # With a serving endpoint configured Owncast's URIs are absolute: the end of the path is ours.
+    nested, flat = PurePosixPath(*path.parts[-2:]), path.name
+    beside = root / flat
+    try:
+        flat_is_meant = not (root / nested).exists() and beside.exists() and beside != multivariant
+    except OSError as error:
+        if not is_final(error):
+            raise
+        flat_is_meant = False  # no name of a file
+    return flat if flat_is_meant else nested.as_posix()

@@ -12,9 +12,10 @@ from pathlib import Path
 from broadcaster.catalog.records import SourceMemory
 from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist
-from broadcaster.ingest.folder import Folder, variant_name
+from broadcaster.ingest.folder import Folder
 from broadcaster.ingest.follower import Follower
 from broadcaster.ingest.lasting import Lasting
+from broadcaster.ingest.names import variant_name
 from broadcaster.ingest.playlist_file import PlaylistFile, printable
 from broadcaster.ingest.runs import RunBook
 

@@ -12,7 +12,7 @@ from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ingest.folder import Folder
 from broadcaster.ingest.lasting import Lasting
-from broadcaster.ingest.multivariant import named
+from broadcaster.ingest.names import named
 from broadcaster.ingest.playlists import Followed, Playlists
 from broadcaster.ingest.reports import SourceEvent, SourceFault, SourceIdle, VariantsListed
 from broadcaster.ingest.runs import RunBook

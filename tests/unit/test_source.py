@@ -17,7 +17,7 @@ import pytest
 from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
 from broadcaster.ingest import Source
 from broadcaster.ingest.completeness import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
-from broadcaster.ingest.folder import variant_name
+from broadcaster.ingest.names import variant_name
 from broadcaster.ingest.playlists import MAX_PLAYLISTS
 from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
 from broadcaster.ingest.scanner import IDLE_FOR, Scanner

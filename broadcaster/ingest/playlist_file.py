@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from pathlib import Path
 
 from broadcaster.errors import PlaylistError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.ingest.completeness import QUIET, OutsideError, is_open_for_writing, open_inside, pause
+from broadcaster.ingest.lasting import Lasting
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,6 @@ MAX_BYTES = 32 * 1024 * 1024  # a day of segments of one second, and a bound for
 TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
 # Seconds after which that is said: two transcoders of Owncast may write it at once, until one writes again.
 REPORT_AFTER = 6.0
-REPORT_EVERY = 10.0  # seconds at least between two lines about one playlist
 FORBIDDEN = (
     "cannot be read: permission denied. Owncast makes its closing playlist readable by its own user alone: "
     "what it finished is taken by its files. If this is said in the middle of a stream, run the service as "
@@ -44,8 +43,7 @@ class PlaylistFile:
         self._torn_since: float | None = None
         self._reader = PlaylistReader()
         self._fault = ""
-        self._reported: tuple[int, int, int] | None = None  # the version
-        self._reported_at = -math.inf
+        self._wrong = Lasting(REPORT_AFTER)
 
     def read(self, now: float) -> MediaPlaylist | MultivariantPlaylist | None:
         """The playlist if it changed since it was read last, else None; ``now`` is monotonic, in seconds.
@@ -82,6 +80,7 @@ class PlaylistFile:
                 self._torn(error, signature, now)
             return None
         self.unreadable, self._fault = False, ""
+        self._report(now)
         if signature != self._read:
             self._read_at = now
         # What is there of a playlist still being written is a prefix of the new one: true, but not all.
@@ -117,11 +116,8 @@ class PlaylistFile:
         self._fault = f"{printable(str(error))}; it is left out until it changes"
 
     def _report(self, now: float) -> None:
-        """Say what is wrong with this version, once."""
-        if not self._fault or self._read == self._reported or now - self._reported_at < REPORT_EVERY:
-            return
-        if self._torn_since is None or now - self._torn_since >= REPORT_AFTER:
-            self._reported, self._reported_at = self._read, now
+        """Say what is wrong, once, when it has lasted."""
+        if self._wrong.note(now, on=bool(self._fault)):
             logger.warning("%s %s", self.name, self._fault)
 
 

@@ -34,7 +34,6 @@ class Followed:
     waiting: MediaPlaylist | None = None  # the latest version, while it is not known to belong to the stream
     media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
     left_out: Lasting = field(default_factory=partial(Lasting, LEFT_OUT_FOR))
-    reported: bool = False
     failed: bool = False
     fault: str = ""  # of the machine: why it could not be looked at now
 

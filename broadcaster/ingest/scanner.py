@@ -100,52 +100,30 @@ class Scanner:
         }
         return frozenset(self._folder.places | followed)
 
-    def _belongs(self, followed: Followed, playlist: MediaPlaylist, now: float) -> bool:
-        """Whether the playlist is part of the stream: what the multivariant playlist leaves out is not.
+    def _stranger(self, followed: Followed, playlist: MediaPlaylist) -> str:
+        """Why the playlist is no part of the stream, as one that the multivariant playlist leaves out, if so.
 
-        Unless it is of the same run as those that are followed: then that multivariant playlist is of another
-        one, or of the idle clip, whose transcoder goes on for a while beside a stream's.
+        One of the same run as those that are followed is: then that multivariant playlist is of another run,
+        or of the idle clip, whose transcoder goes on for a while beside a stream's.
         """
-        twin = self._twin(followed, playlist)
-        if twin:
-            followed.left_out.note(now)
-            if not followed.reported:
-                followed.reported = True
-                what = f"lists the same segments as {twin.file.name}; it is not followed"
-                self._playlists.say(followed.file.path, what)
-            return False
-        followers = [one.follower for one in self._playlists]
-        names = self._listed.uris
-        listed = [follower for follower in followers if follower.variant in names]
-        # Where the idle clip hides all that it names, it is the clip's as well.
-        of_clip = all(follower.hidden for follower in listed)
-        encoder = ""
-        if playlist.segments:
-            encoder = self._runs.encoder(followed.follower.variant, playlist.segments[-1])
-        if (
-            not listed
-            or followed.follower.variant in names
-            or followed.follower.following
-            or (encoder and (of_clip or encoder in {follower.encoder for follower in followers}))
-        ):
-            followed.left_out.note(now, on=False)
-            return True
-        if followed.left_out.note(now):
-            self._playlists.say(
-                followed.file.path, "is not listed in the multivariant playlist; it is not followed"
-            )
-        return False
-
-    def _twin(self, followed: Followed, playlist: MediaPlaylist) -> Followed | None:
-        """Another playlist in the same folder that is followed, and lists the same segments."""
         if followed.follower.following:
-            return None
+            return ""
         uris = {segment.uri for segment in playlist.segments}
         for one in self._playlists:
             beside = one is not followed and one.file.path.parent == followed.file.path.parent
             if beside and one.follower.known.has_any(uris) and self._playlists.is_there(one):
-                return one
-        return None
+                return f"lists the same segments as {one.file.name}"
+        followers = [one.follower for one in self._playlists]
+        listed = [follower for follower in followers if follower.variant in self._listed.uris]
+        if not listed or followed.follower in listed:
+            return ""
+        # Where the idle clip hides all that it names, it is the clip's as well.
+        of_clip = all(follower.hidden for follower in listed)
+        last = playlist.segments[-1] if playlist.segments else None
+        encoder = self._runs.encoder(followed.follower.variant, last) if last else ""
+        if encoder and (of_clip or encoder in {follower.encoder for follower in followers}):
+            return ""
+        return "is not listed in the multivariant playlist"
 
     def _guarded_look(self, followed: Followed, now: float) -> Iterator[SourceEvent]:
         """One playlist that makes us fail must not stop the others, nor come back after every restart."""
@@ -168,9 +146,13 @@ class Scanner:
                     self._listed = now_listed
             elif playlist:
                 followed.media, followed.waiting = True, playlist
-            if followed.waiting and self._belongs(followed, followed.waiting, now):
-                follower.absorb(followed.waiting, file.modified, now, whole=not file.unsettled)
-                followed.waiting = None
+            if followed.waiting:
+                why = self._stranger(followed, followed.waiting)
+                if followed.left_out.note(now, on=bool(why)):
+                    self._playlists.say(file.path, f"{why}; it is not followed")
+                if not why:
+                    follower.absorb(followed.waiting, file.modified, now, whole=not file.unsettled)
+                    followed.waiting = None
             if file.unreadable or follower.hidden or follower.closed:  # it may not list all that is finished
                 follower.take_unlisted(now)
         except OSError as error:

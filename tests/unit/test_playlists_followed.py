@@ -88,6 +88,8 @@ def test_two_playlists_of_one_stream(folder: Folder, caplog: pytest.LogCaptureFi
         folder.writer.write(numbers)
         (folder.writer.folder / name).write_text(folder.writer.text(numbers))
         found += folder.names()
+    folder.now += 5
+    assert folder.names() == []
     (variant,) = folder.listed_now.present
     assert found == folder.listed(range(4), variant)
     (line,) = said(caplog)

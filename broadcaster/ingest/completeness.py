@@ -111,7 +111,10 @@ def open_inside(root: Path, real: Path) -> int:
 
 
 def is_open_for_writing(descriptor: int) -> bool | None:
-    """Whether anybody has the file open for writing; None where the kernel will not tell."""
+    """Whether anybody has the file open for writing; None where the kernel never tells.
+
+    Raises OSError when it cannot tell now.
+    """
     if not hasattr(fcntl, "F_SETLEASE"):
         return None
     try:
@@ -120,6 +123,8 @@ def is_open_for_writing(descriptor: int) -> bool | None:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
+        if error.errno in (errno.ENOMEM, errno.EIO, errno.ESTALE):
+            raise
         return True if error.errno == errno.EAGAIN else None
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False

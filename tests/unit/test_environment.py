@@ -131,6 +131,22 @@ def test_a_new_run_begins_whole(folder: Folder, number: int) -> None:
     assert [(one.sequence, one.gap, one.run.number) for one in found] == [(one, False, 1) for one in range(5)]
 
 
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EIO, errno.ESTALE])
+def test_a_lease_that_cannot_be_asked_for_now(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """That is no answer: who takes it for one publishes half a segment after a moment without a change."""
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("broadcaster.ingest.completeness.fcntl.fcntl", fail)
+    folder.write(range(5))
+    assert taken(folder.scan(times=20)) == whole(range(0))
+    monkeypatch.undo()
+    assert taken(folder.scan(times=2)) == whole(range(3, 5))
+
+
 def test_a_file_with_a_fault_of_its_own_is_a_gap_in_the_end(folder: Folder) -> None:
     """One that cannot be read while those after it can does not hold its variant up for ever."""
     folder.write(range(5))

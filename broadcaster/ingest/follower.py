@@ -168,10 +168,15 @@ class Follower:
         if self.known.last is not None and before and sequence > self.known.last + 1:
             steps = sequence - self.known.last
             missed = missed_between(self._folder, before, segment, steps, self._playlist.target_duration)
+            begins = missed is None
+            if missed is None:  # what is known does not lead here; what has the same id in its name does
+                has_id = self._runs.encoder(self.variant, segment)
+                missed = begun_before(self._folder, segment)[1 - steps :] if has_id else []
             logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
-            for number, one in enumerate(missed or (), self.known.last + 1):
-                self._accept(number, one)
-            breaks = breaks or missed is None
+            for number, one in enumerate(missed, sequence - len(missed)):
+                self._accept(number, one, breaks=begins)
+                begins = False
+            breaks = breaks or begins
         self._accept(sequence, segment, breaks=breaks, first=first)
 
     def _take_left_behind(self) -> None:

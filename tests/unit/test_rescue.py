@@ -146,6 +146,22 @@ def test_after_a_restart(folder: Folder) -> None:
     assert segments[0].program_date_time == START + 3 * SECONDS
 
 
+def test_after_a_restart_that_knows_another_time(folder: Folder) -> None:
+    """A run with an id goes on by its files where the times of what is known do not fit."""
+    folder.write_unseen(range(3, 7))
+    folder.writer.playlist(range(5, 7))
+    late = START + timedelta(minutes=1)  # as of what was adopted after a power cut: by its file's time
+    known = {number: (folder.writer.name(number), late + number * SECONDS) for number in range(3)}
+    run = Run(0, "20260101T120000Z-0-abc", "abc#0")
+    folder.scanner = folder.new_scanner(
+        SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+    )
+    segments = folder.segments()
+    assert names(segments) == [folder.writer.name(number) for number in range(3, 7)]
+    assert [segment.sequence for segment in segments] == list(range(3, 7))
+    assert segments[0].program_date_time == START + 3 * SECONDS
+
+
 def test_after_a_restart_into_another_run(folder: Folder) -> None:
     """So it does when the encoder was restarted too; a length that nobody knows is a target duration."""
     folder.write_unseen(range(3, 5))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog.records import Segment
-from broadcaster.ingest import Source
+from broadcaster.ingest import Source, scanner
 from broadcaster.ingest.reports import SourceEvent, SourceFault
 
 CALLS = ("open", "stat", "lstat", "scandir", "link", "unlink")
@@ -68,5 +68,6 @@ async def _follow_without_descriptors(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    scanner.FAULT_AFTER = 0.5  # seconds
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     asyncio.run(_follow_without_descriptors(Path(sys.argv[1])))

@@ -24,8 +24,6 @@ MAX_NUMBER = 2**53 - 1
 YEARS = range(1971, 2200)
 EXTINF = re.compile(r"^#EXTINF:([^,\n]*)", re.MULTILINE)
 TARGET_DURATION = re.compile(r"^#EXT-X-TARGETDURATION:\s*(\d{1,9})", re.MULTILINE)
-
-
 # What belongs to a segment; EXT-X-MAP does too, and stays in front of all of them while the first ones leave.
 SEGMENT_TAG = re.compile(
     r"^#EXT(INF|-X-(BITRATE|BYTERANGE|CUE|DATERANGE|DISCONTINUITY\s|GAP|KEY|PROGRAM-DATE-TIME))", re.MULTILINE
@@ -139,18 +137,16 @@ def _is_duration(text: str) -> bool:
 
 
 def _media(parsed: m3u8.M3U8) -> MediaPlaylist:
-    if not parsed.target_duration or parsed.target_duration < 0:
-        raise PlaylistError("has no EXT-X-TARGETDURATION")
-    if parsed.target_duration > MAX_SECONDS:
-        raise PlaylistError(f"has an EXT-X-TARGETDURATION above {MAX_SECONDS} s")
-    numbers = (parsed.media_sequence or 0, parsed.discontinuity_sequence or 0)
-    if not all(0 <= number <= MAX_NUMBER for number in numbers):
+    if not 0 < (parsed.target_duration or 0) <= MAX_SECONDS:
+        raise PlaylistError(f"has no EXT-X-TARGETDURATION, or one above {MAX_SECONDS} s")
+    media_sequence, discontinuity_sequence = parsed.media_sequence or 0, parsed.discontinuity_sequence or 0
+    if not (0 <= media_sequence <= MAX_NUMBER and 0 <= discontinuity_sequence <= MAX_NUMBER):
         raise PlaylistError("has a sequence number out of range")
     control = parsed.server_control
     return MediaPlaylist(
         target_duration=int(parsed.target_duration),
-        media_sequence=int(parsed.media_sequence or 0),
-        discontinuity_sequence=int(parsed.discontinuity_sequence or 0),
+        media_sequence=int(media_sequence),
+        discontinuity_sequence=int(discontinuity_sequence),
         independent_segments=bool(parsed.is_independent_segments),
         server_control=ServerControl(
             can_block_reload=control.can_block_reload == "YES",

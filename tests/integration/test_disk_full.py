@@ -1,7 +1,11 @@
-"""No room: a full disk costs the safety net, never the stream, and past the spool's limit the oldest go."""
+"""No room: a full disk costs the safety net, never the stream, and past the spool's limit the oldest go.
+
+And no descriptors: that costs time alone.
+"""
 
 import asyncio
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,3 +217,28 @@ async def test_past_the_limit_of_the_spool(tmp_path: Path, bucket: SeaweedBucket
         assert show.said("was given up: the spool is full; it is listed as a gap") == 6
         assert await show.metric("broadcaster_segments_lost_total") == 6
         await show.check_bucket(bucket, lost=range(2, 8))
+
+
+async def test_no_descriptor_is_left(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """What is finished while the process can open nothing is listed whole later, and that is said once."""
+    hls = tmp_path / "hls"
+    async with running_service(tmp_path, hls, bucket) as service:
+        show = Show(hls, service)
+        show.write(6)
+        await show.until_listed()
+        assert service.child
+        files = (service.child.pid, resource.RLIMIT_NOFILE)
+        before = resource.prlimit(*files)
+        resource.prlimit(*files, (3, before[1]))
+        show.write(7)
+
+        async def told() -> bool:
+            return show.said("Too many open files") > 0
+
+        async with asyncio.timeout(60):
+            await poll(told)
+        resource.prlimit(*files, before)
+        playlist = await show.until_listed()
+    assert not any(segment.gap for segment in playlist.segments)
+    assert show.said("Too many open files") < 5
+    await show.check_bucket(bucket)

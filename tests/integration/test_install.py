@@ -52,7 +52,7 @@ import os, sys
 from pathlib import Path
 from broadcaster.catalog import database
 later = (*database.MIGRATIONS, "CREATE TABLE later (x TEXT) STRICT;")
-database.open_database.__defaults__ = (later,)
+database.open_database.__defaults__ = (database.SCHEMA, later)
 if {fails}:
     database.open_database(Path(os.environ["BROADCASTER_STATE_DIR"], "journal.db")).close()
     sys.exit(1)

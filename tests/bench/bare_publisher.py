@@ -25,7 +25,7 @@ async def main(path: Path) -> None:
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"},
     )
-    known = {one.name for one in _listed(settings.hls_dir)}
+    known = set(_listed(settings.hls_dir))  # by path: all variants have the same names
     async with get_session().create_client(
         "s3",
         config=config,
@@ -45,8 +45,8 @@ async def main(path: Path) -> None:
         async with asyncio.TaskGroup() as group:
             async for _ in awatch(settings.hls_dir, step=5, debounce=5):
                 for segment in _listed(settings.hls_dir):
-                    if segment.name not in known:
-                        known.add(segment.name)
+                    if segment not in known:
+                        known.add(segment)
                         group.create_task(publish(segment))
 
 

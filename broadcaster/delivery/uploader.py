@@ -40,8 +40,8 @@ class Store(Protocol):
     def sent(self) -> int:
         """Bytes of objects that have left so far, failed attempts included."""
 
-    async def put(self, key: str, body: bytes) -> None:
-        """Store an object, however long it takes while bytes move; raises StorageError."""
+    async def put(self, key: str, body: bytes) -> str:
+        """Store an object, however long it takes while bytes move; its SHA-256. Raises StorageError."""
 
     async def size(self, key: str, *, deadline: float) -> int | None:
         """The size in bytes of an object, None when there is none; raises StorageError."""
@@ -107,14 +107,14 @@ class Uploader:
 
         async def attempt() -> Stored:
             body = await self._read(path)
-            if not look_first or await self._store.size(key, deadline=DEADLINE) != len(body):
-                started = time.perf_counter()
-                await self._store.put(key, body)
-                seconds = time.perf_counter() - started
-                self._turns.succeeded(seconds)
-                self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
-            # Here, and not in a thread, which would have to wait for its turn while other uploads are busy.
-            return Stored(len(body), self._clock(), hashlib.sha256(body).hexdigest())
+            if look_first and await self._store.size(key, deadline=DEADLINE) == len(body):
+                return Stored(len(body), self._clock(), hashlib.sha256(body).hexdigest())
+            started = time.perf_counter()
+            sha256 = await self._store.put(key, body)
+            seconds = time.perf_counter() - started
+            self._turns.succeeded(seconds)
+            self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
+            return Stored(len(body), self._clock(), sha256)
 
         return await self._insist(segment, attempt)
 

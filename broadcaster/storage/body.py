@@ -1,10 +1,11 @@
-"""The body of an upload, which knows how much of it the other side has not acknowledged yet."""
+"""The body of an upload: how much of it is not acknowledged yet, and what its bytes add up to."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import socket
 import struct
 import termios
@@ -25,14 +26,15 @@ LOOK = 0.5  # seconds between two looks at what has left
 class Body(Payload):
     """Bytes that go to the connection in pieces; ``left`` of them have not been acknowledged.
 
-    botocore wants ``read`` and ``seek`` of a body and calls neither: the length is known, the MD5 is given
-    and the payload is not signed.
+    ``md5`` and ``sha256`` are of what has been handed out: of all, once there is an answer. botocore wants
+    ``read`` and ``seek`` of a body and calls neither: the length is known and the payload is not signed.
     """
 
     def __init__(self, value: bytes) -> None:
         super().__init__(value)
         self._size = self.left = len(value)
         self._handed = 0
+        self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         self._transport: asyncio.WriteTransport | None = None
         self._timer: asyncio.TimerHandle
         self._limit: asyncio.Timeout
@@ -56,12 +58,16 @@ class Body(Payload):
         """Hand it out in pieces, each when the connection has room for it."""
         self._transport = getattr(writer, "transport", None)
         self._handed = 0
+        self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         self._linger(on=False)
         whole = memoryview(self._value)
         for start in range(0, len(whole), PIECE):
             piece = whole[start : start + PIECE]
             self._handed += len(piece)
             await writer.write(piece)
+            # While it is on its way: before, it would hold up the first byte, and in one go everybody else.
+            self.md5.update(piece)
+            self.sha256.update(piece)
 
     @contextlib.contextmanager
     def watched(self, limit: asyncio.Timeout, note: Callable[[int], None]) -> Iterator[None]:

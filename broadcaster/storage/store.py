@@ -75,23 +75,25 @@ class ObjectStore:
         self.sent = 0
         self._lasting: dict[str, tuple[str, datetime]] = {}  # by key: URL, and when it was signed
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes) -> str:
         """Store an object under a key that is never used again, however long it takes while bytes move.
 
         Raises StorageUnavailable or StorageRefused. When it returns, the bucket has confirmed the
-        object, checked against its MD5 (R2 is strongly consistent: it can be read at once).
+        object, checked against its MD5 (R2 is strongly consistent: it can be read at once). Returns its
+        SHA-256, hexadecimal.
         """
         payload = Body(body)
-        request = self._request(key, body, CACHE_CONTROL)
-        request["Body"] = cast("bytes", payload)  # the types know no Payload; botocore takes what has read()
+        # The types know no Payload; botocore takes what has read().
+        request = self._request(key, cast("bytes", payload), CACHE_CONTROL)
         async with self._failures("PUT", STALL, payload) as limit:
             with payload.watched(limit, self._note_sent):
                 answer = await self._client.put_object(**request)
         # An ETag is the MD5 in R2; of an object that is encrypted with a key of one's own, it is not.
-        etag, md5 = answer.get("ETag", "").strip('"'), base64.b64decode(request["ContentMD5"]).hex()
+        etag, md5 = answer.get("ETag", "").strip('"'), payload.md5.hexdigest()
         plain = len(etag) == len(md5) and answer.get("ServerSideEncryption", "AES256") == "AES256"
         if plain and etag != md5:
             raise StorageUnavailable(f"PUT of {key}: the bucket has other bytes than were sent")
+        return payload.sha256.hexdigest()
 
     async def replace(
         self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
@@ -105,6 +107,7 @@ class ObjectStore:
         if is_long := len(body) >= COMPRESS_FROM:
             body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
         request = self._request(key, body, f"public, max-age={max_age}")
+        request["ContentMD5"] = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         if is_long:
             request["ContentEncoding"] = "gzip"
         if etag:
@@ -171,12 +174,10 @@ class ObjectStore:
         return self._lasting[key][0]
 
     def _request(self, key: str, body: bytes, cache_control: str) -> PutObjectRequestTypeDef:
-        md5 = hashlib.md5(body, usedforsecurity=False).digest()
         return {
             "Bucket": self._bucket.name,
             "Key": key,
             "Body": body,
-            "ContentMD5": base64.b64encode(md5).decode(),
             "ContentType": content_type(key),
             "CacheControl": cache_control,
         }

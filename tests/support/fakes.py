@@ -1,6 +1,7 @@
 """Stand-ins for the neighbours of the pipeline: real classes with the real interfaces."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ class FakeStore:
         self.on_arrival: Callable[[], None] = lambda: None
         self.on_put: Callable[[str], None] = lambda _: None
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put(self, key: str, body: bytes) -> str:
         self.puts.append(key)
         self.on_arrival()
         if gate := self.gates.get(key.rpartition("/")[2]):
@@ -35,6 +36,7 @@ class FakeStore:
             raise self.failures.pop(0)
         self.objects[key] = body
         self.sent += len(body)
+        return hashlib.sha256(body).hexdigest()
 
     async def size(self, key: str, *, deadline: float) -> int | None:
         assert deadline > 0

@@ -1,6 +1,6 @@
 """How long after its file a segment is listed, beside a bare script that reads it and PUTs it.
 
-Both follow the same stream, one after the other, and write into the same bucket.
+Both follow the same stream, in turns, and write into the same bucket.
 """
 
 import asyncio
@@ -8,9 +8,9 @@ import json
 import os
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -20,8 +20,10 @@ from broadcaster.demo.owncast import RENDITIONS, Rendition, SimulatedOwncast
 from tests.bench.report import Figure, percentile, progress
 from tests.support.service import Service
 
-SEGMENTS = 20  # of each of three variants
+ROUNDS = 5
+SEGMENTS = 10  # of each of three variants
 SEGMENT_SECONDS = 2
+PATIENCE = 200.0  # seconds
 VARIANTS = (Rendition(854, 480, 1200), *RENDITIONS)
 
 
@@ -54,19 +56,31 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
     ):
         await owncast.go_live()
         await owncast.wait_for_segments(1)
-        environment = Service(folder, hls, bucket).environment
-        bare = await _publishing("bare_publisher", environment, folder / "bare", core)
-        ours = await _publishing("service_events", environment, folder / "ours", core)
-    ratios = {share: percentile(ours.delays, share) / percentile(bare.delays, share) for share in (0.5, 0.99)}
+        bare, ours = [], []
+        for number in range(ROUNDS):
+            progress(
+                f"publish: {number + 1} of {ROUNDS} times {SEGMENTS} segments of {len(VARIANTS)} variants"
+            )
+            place = folder / str(number)
+            place.mkdir()
+            environment = Service(place, hls, bucket).environment
+            bare.append(await _publishing("bare_publisher", environment, place / "bare", core))
+            ours.append(await _publishing("service_events", environment, place / "ours", core))
+    figures = []
+    for name, share, at_most in (("median", 0.5, 1.3), ("p99", 0.99, 1.6)):
+        mine, theirs = ([1000 * percentile(one.delays, share) for one in each] for each in (ours, bare))
+        # Of several rounds the median: what else the machine does at the time is nobody's doing.
+        ratio = median(one / other for one, other in zip(mine, theirs, strict=True))
+        figures += [
+            Figure(f"publish delay, from file to listing, {name}", median(mine), "ms"),
+            Figure(f"bare script, {name}", median(theirs), "ms"),
+            Figure(f"publish delay: ratio to the bare script, {name}", ratio, at_most=at_most),
+        ]
     return [
-        Figure("publish delay, from file to listing, median", 1000 * percentile(ours.delays, 0.5), "ms"),
-        Figure("publish delay, p99", 1000 * percentile(ours.delays, 0.99), "ms"),
-        Figure("bare script, from file to bucket, median", 1000 * percentile(bare.delays, 0.5), "ms"),
-        Figure("bare script, p99", 1000 * percentile(bare.delays, 0.99), "ms"),
-        Figure("publish delay: ratio to the bare script, median", ratios[0.5], at_most=4),
-        Figure("publish delay: ratio to the bare script, p99", ratios[0.99], at_most=4),
-        Figure("resident memory of the service meanwhile", ours.memory / 2**20, "MiB"),
-        Figure("CPU of the service, start included", 100 * ours.cpu / ours.seconds, "% of a core"),
+        *figures,
+        Figure("CPU of a segment", median(1000 * one.cpu for one in ours), "ms"),
+        Figure("bare script, CPU of a segment", median(1000 * one.cpu for one in bare), "ms"),
+        Figure("resident memory of the service meanwhile", max(one.memory for one in ours) / 2**20, "MiB"),
     ]
 
 
@@ -76,28 +90,29 @@ class _Published:
 
     delays: list[float]  # seconds
     memory: int  # bytes
-    cpu: float  # seconds
-    seconds: float
+    cpu: float  # seconds of each segment, after the first ones
 
 
 async def _publishing(module: str, environment: dict[str, str], events: Path, core: int) -> _Published:
     """Follow the stream until there are so many segments."""
-    progress(f"publish: {module}, {SEGMENTS} segments of {SEGMENT_SECONDS} s in {len(VARIANTS)} variants")
-    began = time.monotonic()
     command = [sys.executable, "-m", f"tests.bench.{module}", str(events)]
     child = await Child.start(module, command, events.with_suffix(".log"), env=environment)
     os.sched_setaffinity(child.pid, {core})
 
-    async def enough() -> bool:
-        return len(_delays(events)) >= SEGMENTS * len(VARIANTS)
+    async def until(segments: int) -> tuple[int, float]:
+        async def enough() -> bool:
+            return len(_delays(events)) >= segments
+
+        await child.until(poll(enough), within=PATIENCE)
+        return len(_delays(events)), sum(psutil.Process(child.pid).cpu_times()[:2])
 
     try:
-        await child.until(poll(enough), within=10 * SEGMENTS * SEGMENT_SECONDS)
-        process = psutil.Process(child.pid)
-        cpu, memory = sum(process.cpu_times()[:2]), process.memory_info().rss
+        first, start = await until(len(VARIANTS))
+        last, end = await until(first + SEGMENTS * len(VARIANTS))
+        memory = psutil.Process(child.pid).memory_info().rss
     finally:
         await child.kill()
-    return _Published(_delays(events), memory, cpu, time.monotonic() - began)
+    return _Published(_delays(events)[first:], memory, (end - start) / (last - first))
 
 
 def _delays(events: Path) -> list[float]:

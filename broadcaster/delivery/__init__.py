@@ -3,7 +3,8 @@
 ``pipeline`` keeps the order, of what is ``in_flight``; ``spool`` keeps the bytes, ``transfer`` decides what
 becomes of a segment, ``adoption`` of one that the spool alone knows; ``uploader`` gets one file into the
 bucket, in its ``turns``. ``balance`` tells whether the uplink carries the stream, ``departure`` whether the
-encoder has left for good. ``sweeper`` deletes, and ``mirror`` writes the playlists into the bucket too.
+encoder has left for good. ``sweeper`` deletes, and ``mirror`` writes the playlists into the bucket too; what
+fails of all this waits, and is told, by ``retrying``.
 """
 
 from broadcaster.delivery.pipeline import Pipeline

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from broadcaster.delivery.retrying import Retrying
 from broadcaster.errors import StorageError, StorageUnavailable
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.feed import AnyVersion
@@ -81,12 +82,12 @@ class Mirror:
     ) -> None:
         self.writes = 0
         self.failures = 0
-        self.fault: str | None = None
         self._store = store
         self._channel = channel
         self._prefix = prefix
         self._clock = clock
         self._sleep = sleep
+        self._retrying = Retrying("writes of playlists", channel.clock, sleep)
         self._copies: dict[str | None, _Copy] = {}  # by variant
         self._news = asyncio.Event()
         self._progress = asyncio.Event()
@@ -106,6 +107,11 @@ class Mirror:
                     if copy.task is None:
                         copy.task = group.create_task(self._keep_up(copy), name=copy.key)
                 await self._news.wait()
+
+    @property
+    def fault(self) -> str | None:
+        """Why playlists cannot be written at the moment."""
+        return self._retrying.fault.message if self._retrying.fault else None
 
     @property
     def behind(self) -> int:
@@ -157,23 +163,28 @@ class Mirror:
             await copy.news.wait()
             copy.news.clear()
             while self._is_due(copy):
+                if copy.failures:
+                    await self._retrying.pause(min(INTERVAL * 2**copy.failures, MAX_PAUSE))
                 await self._sleep(max(copy.not_before - self._clock(), 0))
                 await self._attempt(copy)
 
     async def _attempt(self, copy: _Copy) -> None:
-        pause, deadline = INTERVAL, min(MIN_DEADLINE * 2**copy.failures, MAX_DEADLINE)
+        deadline = min(MIN_DEADLINE * 2**copy.failures, MAX_DEADLINE)
         try:
             if not copy.etag_known:
                 copy.etag = await self._store.etag(copy.key, deadline=deadline)
             await self._write(copy, deadline)
         except StorageError as error:
             copy.failures = min(copy.failures + 1, MAX_DOUBLINGS)
-            pause = min(INTERVAL * 2**copy.failures, MAX_PAUSE)
-            self._note_failure(error)
+            self.failures += 1
+            self._retrying.failed(error)
         else:
-            copy.failures = 0
-            self._note_success()
-        copy.not_before = self._clock() + pause
+            if copy.failures:
+                copy.failures = 0
+                self._retrying.worked(over=not any(one.failures for one in self._copies.values()))
+            self._progress.set()
+            self._news.set()  # the multivariant playlist may have waited for this one
+        copy.not_before = self._clock() + INTERVAL
 
     async def _write(self, copy: _Copy, deadline: float) -> None:
         if not self._is_due(copy):
@@ -195,19 +206,6 @@ class Mirror:
             self.writes += 1
         copy.etag, copy.etag_known = etag, True
         copy.stored = wanted.playlist if wanted else None
-
-    def _note_failure(self, error: StorageError) -> None:
-        self.failures += 1
-        if self.fault is None:
-            logger.warning("playlists cannot be written into the bucket; it is tried again: %s", error)
-        self.fault = str(error)
-
-    def _note_success(self) -> None:
-        self._progress.set()
-        self._news.set()  # the multivariant playlist may have waited for this one
-        if self.fault is not None and not any(copy.failures for copy in self._copies.values()):
-            logger.info("playlists are written into the bucket again")
-            self.fault = None
 
 
 def _text(playlist: MediaPlaylist | MultivariantPlaylist) -> bytes:

@@ -5,16 +5,13 @@ When that is, the journal has written down as it left; here it is only done.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
 from broadcaster.catalog import Catalog
+from broadcaster.delivery.retrying import Retrying
 from broadcaster.errors import ObjectsNotDeleted, StorageError
-
-logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = 5.0  # seconds
 BATCH = 1000  # what one DeleteObjects takes
@@ -37,17 +34,18 @@ class Sweeper:
         self._store = store
         self._catalog = catalog
         self._prefixes = tuple(f"{one}/" for one in catalog.prefixes(prefix))
-        self._failing = False
+        self._retrying = Retrying("deletions")
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
             await self.sweep()
-            await asyncio.sleep(SWEEP_EVERY)
+            await self._retrying.pause(SWEEP_EVERY)
 
     async def sweep(self) -> None:
         """Delete all that is due. What fails is tried again: a request at the next sweep, an object later."""
-        complaint = None
+        before = self.deleted
+        failure: StorageError | None = None
         while keys := await self._catalog.due(BATCH):
             ours = [key for key in keys if key.startswith(self._prefixes)]
             refused: frozenset[str] = frozenset()
@@ -55,14 +53,15 @@ class Sweeper:
                 if ours:
                     await self._store.delete(ours, deadline=DEADLINE)
             except ObjectsNotDeleted as error:
-                complaint = f"{len(error.keys)} objects cannot be deleted: {error}"
+                failure = error
                 refused = error.keys if error.keys <= set(ours) else frozenset(ours)
             except StorageError as error:
-                complaint = f"{len(ours)} objects cannot be deleted now: {error}"
+                failure = error
                 break
             self.deleted += len(ours) - len(refused)
             await self._catalog.postponed([key for key in keys if key in refused], SET_ASIDE)
             await self._catalog.deleted([key for key in keys if key not in refused])
-        if complaint and not self._failing:
-            logger.warning("%s", complaint)
-        self._failing = complaint is not None
+        if failure:
+            self._retrying.failed(failure)
+        elif self.deleted > before:
+            self._retrying.worked()

@@ -48,9 +48,14 @@ class Turns:
         step = 1 / self.limit if seconds < QUICK else -1.0 if seconds > SLOW else 0.0
         self.limit = min(max(self.limit + step, 2.0), MOST)
 
-    def failed(self) -> None:
-        """Half as many: the link, or the bucket, has had too much."""
-        self.limit = max(self.limit / 2, 1.0)
+    def failed(self, *, passing: bool = True) -> None:
+        """Half as many where that was ``passing``: the link, or the bucket, has had too much.
+
+        A few find out whether the bucket is back; more would only hold connections and memory.
+        """
+        self.probing = True
+        if passing:
+            self.limit = max(self.limit / 2, 1.0)
 
     def _admit(self) -> None:
         while self._waiting and self.in_flight < int(min(self.limit, PROBES) if self.probing else self.limit):

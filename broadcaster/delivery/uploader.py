@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import logging
 import os
 import random
 import time
@@ -17,11 +15,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from broadcaster.catalog.records import Segment
+from broadcaster.delivery.retrying import Fault, Retrying
 from broadcaster.delivery.turns import Turns
-from broadcaster.errors import StorageError, StorageRefused
+from broadcaster.errors import StorageError
 from broadcaster.events import Observer, SegmentUploaded, UploadFailed
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -30,7 +27,6 @@ REFUSED_PAUSE = 15.0  # seconds
 REFUSALS = 3  # of one object, while others are taken: it is not going to be
 DEADLINE = 10.0  # seconds for a question to the bucket
 FRESH = 5.0  # seconds; a file finished just now is in memory, and reading it is faster than changing threads
-LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
 
 
 class Store(Protocol):
@@ -62,20 +58,10 @@ class Stored:
     sha256: str | None = None  # hexadecimal; None for what an earlier process uploaded
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why the bucket does not take segments, and since when."""
-
-    message: str
-    permanent: bool
-    since: datetime
-
-
 class Uploader:
-    """Tries without end, a bounded number at a time. ``fault`` says what is wrong at the moment."""
+    """Tries without end, a bounded number at a time."""
 
     def __init__(self, store: Store, observe: Observer, clock: Callable[[], datetime]) -> None:
-        self.fault: Fault | None = None
         self.url, self.lasting_url = store.url, store.lasting_url
         self._store = store
         self._observe = observe
@@ -83,9 +69,13 @@ class Uploader:
         # One thread: with several, each keeps freed segments in a heap of its own (malloc's arenas).
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
         self._turns = Turns()
-        self._recovered = asyncio.Event()
-        self._last_logged = 0.0
+        self._retrying = Retrying("uploads", clock)
         self._taken = 0  # attempts that succeeded
+
+    @property
+    def fault(self) -> Fault | None:
+        """What is wrong at the moment."""
+        return self._retrying.fault
 
     @property
     def sent(self) -> int:
@@ -134,8 +124,8 @@ class Uploader:
     async def wait_out(self, segment: Segment, error: OSError) -> bool:
         """Wait for a fault of the machine to pass; returns whether others got through meanwhile."""
         taken = self._taken
-        self._note_failure(segment.variant, error)
-        await self._sleep(MAX_PAUSE)
+        self._note_failure(segment, error)
+        await self._retrying.pause(MAX_PAUSE)
         return self._taken > taken
 
     async def _insist(self, segment: Segment, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -149,46 +139,24 @@ class Uploader:
                 try:
                     result = await attempt()
                 except StorageError as error:
-                    fault = self._note_failure(segment.variant, error)
+                    fault = self._note_failure(segment, error)
                     refusals += fault.permanent
                     if refusals >= REFUSALS and self._taken > taken:
                         raise
                 else:
                     self._taken += 1
-                    self._clear_fault()
+                    self._turns.probing = False
+                    self._retrying.worked()
                     return result
-            await self._sleep(REFUSED_PAUSE if fault.permanent else random.uniform(0, pause))  # noqa: S311
+            seconds = REFUSED_PAUSE if fault.permanent else random.uniform(0, pause)  # noqa: S311
+            await self._retrying.pause(seconds)
             pause = min(2 * pause, MAX_PAUSE)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Wait for the next attempt, or until another one got through."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._recovered.wait()
-
-    def _note_failure(self, variant: str, error: StorageError | OSError) -> Fault:
-        permanent = isinstance(error, StorageRefused)
-        self._observe(UploadFailed(variant, permanent))
-        known = self.fault and self.fault.permanent == permanent
-        since = self.fault.since if self.fault else self._clock()
-        self.fault = Fault(str(error), permanent, since)
-        # A few attempts find out whether the bucket is back; more would only hold connections and memory.
-        self._turns.probing = True
-        if not permanent:
-            self._turns.failed()
-        if not known or time.monotonic() - self._last_logged > LOG_INTERVAL:
-            self._last_logged = time.monotonic()
-            level = logging.ERROR if permanent else logging.WARNING
-            logger.log(level, "uploads fail since %s: %s", f"{since:%H:%M:%SZ}", error)
-        return self.fault
-
-    def _clear_fault(self) -> None:
-        if self.fault:
-            logger.info("uploads work again; they failed since %s", f"{self.fault.since:%H:%M:%SZ}")
-            self.fault, self._turns.probing = None, False
-            # Wakes those that wait now; whoever fails later waits for the next recovery.
-            self._recovered.set()
-            self._recovered = asyncio.Event()
+    def _note_failure(self, segment: Segment, error: StorageError | OSError) -> Fault:
+        fault = self._retrying.failed(error)
+        self._observe(UploadFailed(segment.variant, fault.permanent))
+        self._turns.failed(passing=not fault.permanent)
+        return fault
 
 
 def _load(path: Path) -> bytes:

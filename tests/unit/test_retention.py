@@ -1,6 +1,7 @@
 """What has left the playlists is deleted when no player can want it any more, and nothing else ever is."""
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -205,7 +206,8 @@ async def test_one_that_cannot_be_deleted_blocks_no_other(
     assert house.bucket.calls == 1
     house.bucket.locked.clear()
     assert await house.sweep(after=SET_ASIDE.total_seconds()) == ["live/0"]
-    assert [record.getMessage() for record in caplog.records] == ["1 objects cannot be deleted: AccessDenied"]
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(r"deletions fail since \S+: AccessDenied", line)
     assert house.sweeper.deleted == 3
 
 
@@ -230,9 +232,9 @@ async def test_a_failure_is_tried_again(house: House, caplog: pytest.LogCaptureF
     for _ in range(3):
         assert await house.sweep(after=30) == []
     assert house.sweeper.deleted == 0
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, "1 objects cannot be deleted now: busy")
-    ]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert re.fullmatch(r"deletions fail since \S+: busy", record.getMessage())
     house.restart()  # it is remembered over a restart too
     await house.sweep()
     house.bucket.failure = None

@@ -14,7 +14,7 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
 from broadcaster.delivery.in_flight import InFlight, VariantQueue
 from broadcaster.delivery.spool import Spool
-from broadcaster.delivery.uploader import Stored, Uploader
+from broadcaster.delivery.uploader import Uploader
 from broadcaster.errors import StorageRefused, is_final
 from broadcaster.events import Observer, SegmentLost
 
@@ -38,7 +38,7 @@ class Transfer:
             return flight.segment  # an earlier process came as far as that
         # Only from here on may it be cancelled to give it up: before, it would end without an answer.
         flight.upload = asyncio.current_task()
-        segment, stored = await self._store(queue, flight)
+        segment = await self._store(queue, flight)
         flight.upload = None  # from here on it is too late to give it up
         if segment.fault:
             logger.error("%s %s; it is listed as a gap", segment.key, segment.fault)
@@ -51,14 +51,11 @@ class Transfer:
             map_url=await self._uploader.lasting_url(map_key) if map_key and not segment.gap else None,
             # A gap names no map, but keeps the run's one from being deleted: who needs it may follow.
             map_key=map_key or (newest[1] if newest and newest[0] == segment.run else None),
-            size=stored.size if stored else 0,
-            sha256=stored.sha256 if stored else None,
-            uploaded=stored.at if stored else None,
         )
         self._catalog.stored(segment)
         return segment
 
-    async def _store(self, queue: VariantQueue, flight: InFlight) -> tuple[Segment, Stored | None]:
+    async def _store(self, queue: VariantQueue, flight: InFlight) -> Segment:
         """The segment with what the bucket has of it in the end, or with why that is nothing."""
         segment = flight.segment
         fault = flight.abandoned or segment.fault
@@ -67,7 +64,7 @@ class Transfer:
             while segment.file and not fault:
                 try:
                     await self._store_map(queue, segment)
-                    return segment, await self._store_file(flight, segment.file)
+                    return await self._store_file(flight, segment.file)
                 except OSError as error:
                     if is_final(error) or time.monotonic() - alone_since > OWN_FAULT_AFTER:
                         fault = f"cannot be read: {error.strerror}"
@@ -81,7 +78,7 @@ class Transfer:
             if flight.abandoned is None:
                 raise
             fault = flight.abandoned
-        return replace(segment, fault=fault), None
+        return replace(segment, fault=fault)
 
     async def _store_map(self, queue: VariantQueue, segment: Segment) -> None:
         """Wait until the bucket has the segment's EXT-X-MAP; each is uploaded once per run."""
@@ -108,23 +105,24 @@ class Transfer:
         if kept:
             self._spool.drop(kept)
 
-    async def _store_file(self, flight: InFlight, file: SourceFile) -> Stored:
+    async def _store_file(self, flight: InFlight, file: SourceFile) -> Segment:
         """Upload the bytes that were kept."""
+        segment = flight.segment
         path = _bytes_of(file, flight.kept) if flight.recovered else flight.kept or _bytes_of(file, None)
         if path is None:  # an earlier process may have let go of it, and not have listed it
-            if await self._uploader.holds(flight.segment, flight.segment.key, file.size):
-                return Stored(file.size, flight.segment.noticed)
+            if await self._uploader.holds(segment, segment.key, file.size):
+                return replace(segment, size=file.size, uploaded=segment.noticed)
             raise FileNotFoundError(errno.ENOENT, "it is gone, or another one has its name")
         look_first = flight.recovered
         while True:
             before = _version(path)
-            stored = await self._uploader.put(flight.segment, flight.segment.key, path, look_first=look_first)
+            stored = await self._uploader.put(segment, segment.key, path, look_first=look_first)
             if _version(path) == before:
                 return stored
             if flight.kept is None:
                 raise FileNotFoundError(errno.ENOENT, "it was replaced before it could be kept")
             # A link shares its bytes with a writer that was not done, where no lease could tell.
-            logger.warning("%s changed while it was uploaded; it is uploaded again", flight.segment.key)
+            logger.warning("%s changed while it was uploaded; it is uploaded again", segment.key)
             look_first = False
 
 

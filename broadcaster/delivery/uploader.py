@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -49,15 +49,6 @@ class Store(Protocol):
         """The same of an object that many segments name, and mostly the one that was given before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What the bucket has confirmed, and when."""
-
-    size: int  # bytes
-    at: datetime
-    sha256: str | None = None  # hexadecimal; None for what an earlier process uploaded
-
-
 class Uploader:
     """Tries without end, a bounded number at a time."""
 
@@ -87,31 +78,32 @@ class Uploader:
         """Whether the uplink is in use."""
         return self._turns.in_flight > 0
 
-    async def put(self, segment: Segment, key: str, path: Path, *, look_first: bool = False) -> Stored:
-        """Return what the bucket has, once it has confirmed the file, in the turn of ``segment``.
+    async def put(self, segment: Segment, key: str, path: Path, *, look_first: bool = False) -> Segment:
+        """The segment with what the bucket has, once it has confirmed the file, in the segment's turn.
 
         ``look_first`` asks whether the bucket has it already, whole, before it is sent.
         Raises OSError when the file cannot be read, StorageRefused when the bucket takes others but not
         this one; its other failures are tried again.
         """
 
-        async def attempt() -> Stored:
+        async def attempt() -> Segment:
             body = await self._read(path)
             if look_first and await self._store.size(key, deadline=DEADLINE) == len(body):
-                return Stored(len(body), self._clock(), hashlib.sha256(body).hexdigest())
-            started = time.perf_counter()
-            sha256 = await self._store.put(key, body)
-            seconds = time.perf_counter() - started
-            self._turns.succeeded(seconds)
-            self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
-            return Stored(len(body), self._clock(), sha256)
+                sha256 = hashlib.sha256(body).hexdigest()
+            else:
+                started = time.perf_counter()
+                sha256 = await self._store.put(key, body)
+                seconds = time.perf_counter() - started
+                self._turns.succeeded(seconds)
+                self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
+            return replace(segment, size=len(body), uploaded=self._clock(), sha256=sha256)
 
         return await self._insist(segment, attempt)
 
     async def _read(self, path: Path) -> bytes:
         if not self.fault and time.time() - os.stat(path).st_mtime < FRESH:  # noqa: PTH116 - see FRESH
-            return _load(path)
-        return await asyncio.get_running_loop().run_in_executor(self._reader, _load, path)
+            return path.read_bytes()  # noqa: ASYNC240 - see FRESH
+        return await asyncio.get_running_loop().run_in_executor(self._reader, path.read_bytes)
 
     async def holds(self, segment: Segment, key: str, size: int) -> bool:
         """Whether the bucket has the object whole; asks until it gets an answer."""
@@ -157,7 +149,3 @@ class Uploader:
         self._observe(UploadFailed(segment.variant, fault.permanent))
         self._turns.failed(passing=not fault.permanent)
         return fault
-
-
-def _load(path: Path) -> bytes:
-    return path.read_bytes()

@@ -59,7 +59,6 @@ class _Copy:
     etag_known: bool = False  # not before the first write, and not after one whose fate is unknown
     failures: int = 0  # in a row
     not_before: float = 0  # monotonic: when the next write may be made
-    news: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
 
@@ -89,24 +88,22 @@ class Mirror:
         self._sleep = sleep
         self._retrying = Retrying("writes of playlists", channel.clock, sleep)
         self._copies: dict[str | None, _Copy] = {}  # by variant
-        self._news = asyncio.Event()
-        self._progress = asyncio.Event()
+        self._news = asyncio.Event()  # of the channel, or of the bucket; each time another one
 
     def __call__(self, event: Event) -> None:
         """Take note of an event: there may be new versions."""
         if isinstance(event, SegmentPublished | StreamStarted | StreamEnded):
-            self._news.set()
+            self._tell()
 
     async def run(self) -> None:
         """Write until cancelled; first what an earlier process has left in the channel."""
         async with asyncio.TaskGroup() as group:
             while True:
-                self._news.clear()
+                news = self._news
                 for copy in self._all():
-                    copy.news.set()
                     if copy.task is None:
                         copy.task = group.create_task(self._keep_up(copy), name=copy.key)
-                await self._news.wait()
+                await news.wait()
 
     @property
     def fault(self) -> str | None:
@@ -123,8 +120,7 @@ class Mirror:
         try:
             async with asyncio.timeout(seconds):
                 while self.behind:
-                    self._progress.clear()
-                    await self._progress.wait()
+                    await self._news.wait()
         except TimeoutError:
             logger.warning("%d playlists in the bucket are out of date until the next start", self.behind)
 
@@ -160,13 +156,18 @@ class Mirror:
     async def _keep_up(self, copy: _Copy) -> None:
         """Do all that has to be done under one key."""
         while True:
-            await copy.news.wait()
-            copy.news.clear()
+            news = self._news
             while self._is_due(copy):
                 if copy.failures:
                     await self._retrying.pause(min(INTERVAL * 2**copy.failures, MAX_PAUSE))
                 await self._sleep(max(copy.not_before - self._clock(), 0))
                 await self._attempt(copy)
+            await news.wait()
+
+    def _tell(self) -> None:
+        """Wake all that wait for what is new."""
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def _attempt(self, copy: _Copy) -> None:
         deadline = min(MIN_DEADLINE * 2**copy.failures, MAX_DEADLINE)
@@ -182,8 +183,7 @@ class Mirror:
             if copy.failures:
                 copy.failures = 0
                 self._retrying.worked(over=not any(one.failures for one in self._copies.values()))
-            self._progress.set()
-            self._news.set()  # the multivariant playlist may have waited for this one
+            self._tell()  # the multivariant playlist may have waited for this one
         copy.not_before = self._clock() + INTERVAL
 
     async def _write(self, copy: _Copy, deadline: float) -> None:

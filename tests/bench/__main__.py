@@ -3,7 +3,16 @@
 import argparse
 import sys
 
-from tests.bench import delta, long_run, playlist_rate, publish_overhead, slow_clients, tracker_load, wake_up
+from tests.bench import (
+    crowd,
+    delta,
+    long_run,
+    playlist_rate,
+    publish_overhead,
+    slow_clients,
+    tracker_load,
+    wake_up,
+)
 from tests.bench.report import Figure, show
 
 BENCHES = {
@@ -11,6 +20,7 @@ BENCHES = {
     "wake-up": wake_up.measure,
     "delta": delta.measure,
     "tracker": tracker_load.measure,
+    "crowd": crowd.measure,
     "slow-clients": slow_clients.measure,
     "publish": publish_overhead.measure,
     "long-run": long_run.measure,

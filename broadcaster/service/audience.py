@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import broadcaster
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 PING_EVERY = 0.5  # seconds
 PONG_WITHIN = 5.0  # seconds
 START_WITHIN = 30.0  # seconds to the first answer: a busy machine takes its time to start Python
+# Pings are counted, not seconds: when ingest itself was held up, that is not the other's fault.
+UNANSWERED, UNANSWERED_AT_START = int(PONG_WITHIN / PING_EVERY), int(START_WITHIN / PING_EVERY)
 END_WITHIN = 5.0  # seconds for its clients to be let go of
 SHORT_LIFE, LONGEST_PAUSE = 5.0, 5.0  # seconds: what dies at once is not started again at full speed
 REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
@@ -74,7 +76,8 @@ class AudienceProcess:
         self._last: Started | Ended | None = None
         self._writer: asyncio.StreamWriter | None = None
         # Monotonic. Nobody is alarmed before it had time to start.
-        self._answered = self._due = time.monotonic() + START_WITHIN - PONG_WITHIN
+        self._answered = time.monotonic() + START_WITHIN - PONG_WITHIN
+        self._patience = 0  # pings that may yet go unanswered
         # What processes before this one had counted, by name; and the sums of what they observed.
         self._before: dict[str, Counter[tuple[str, ...]]] = {}
         self._totals: defaultdict[str, float] = defaultdict(float)
@@ -130,21 +133,13 @@ class AudienceProcess:
 
     async def _live(self) -> str:
         """The life of one process; returns how it ended."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            descriptors = [theirs.fileno(), *(one.fileno() for one in self._listening)]
-            process = self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "broadcaster.audience", *map(str, descriptors)),
-                executable=OURSELVES if sys.platform == "linux" else None,
-                stdin=asyncio.subprocess.DEVNULL,
-                env=_environment(),
-                pass_fds=descriptors,
-                cwd="/",
-            )
-        reader, writer = await asyncio.open_connection(sock=ours)
-        self._writer = writer
-        self._due = time.monotonic() + START_WITHIN
-        self._rows_sent = 0.0
+        try:
+            process, feed = await self._start()
+            reader, writer = await asyncio.open_connection(sock=feed)
+        except OSError as error:  # there is no memory, or no descriptor left: that passes
+            return f"cannot be started ({error.strerror})"
+        self.process, self._writer = process, writer
+        self._patience, self._rows_sent = UNANSWERED_AT_START, 0.0
         for message in (self._setup, change(View(), self._view), *self._recent, self._last):
             if message:
                 self._tell(message)
@@ -167,12 +162,27 @@ class AudienceProcess:
                 process.kill()
             await process.wait()
 
+    async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        ours, theirs = socket.socketpair()
+        with theirs, ExitStack() as stack:
+            stack.callback(ours.close)
+            descriptors = [theirs.fileno(), *(one.fileno() for one in self._listening)]
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "broadcaster.audience", *map(str, descriptors)),
+                executable=OURSELVES if sys.platform == "linux" else None,
+                stdin=asyncio.subprocess.DEVNULL,
+                env=_environment(),
+                pass_fds=descriptors,
+                cwd="/",
+            )
+            stack.pop_all()
+        return process, ours
+
     async def _listen(self, reader: asyncio.StreamReader, process: asyncio.subprocess.Process) -> str:
         try:
             while True:
                 self.pong = await receive_pong(reader)
-                self._answered = time.monotonic()
-                self._due = self._answered + PONG_WITHIN
+                self._answered, self._patience = time.monotonic(), UNANSWERED
                 self.ready.set()
         except ValueError as error:
             return f"does not speak as it should ({type(error).__name__})"
@@ -180,7 +190,8 @@ class AudienceProcess:
             return f"has died (status {await process.wait()})"
 
     async def _ping(self) -> str:
-        while time.monotonic() < self._due:
+        while self._patience:
+            self._patience -= 1
             rows = self._rows(self._rows_sent) if self._rows else []
             if rows:
                 self._rows_sent = rows[-1]["time"] or 0.0

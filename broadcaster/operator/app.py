@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -24,23 +24,29 @@ CLOSED = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+FIGURES = {"metrics", "health", "dashboard_data"}  # routes
+
 REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
 ASK_OWNCAST: web.AppKey[Callable[[], None]] = web.AppKey("ASK_OWNCAST")
 
 
-def make_operator_app(
+def make_operator_app(  # noqa: PLR0913 - what differs between the service and its tests
     report: Health,
     registry: CollectorRegistry,
     dashboard: Dashboard | None = None,
+    *,
     ask_owncast: Callable[[], None] | None = None,
     names: Collection[str] = (),
+    refresh: Callable[[], Awaitable[None]] | None = None,
 ) -> web.Application:
     """``/metrics`` for Prometheus, ``/health``, the dashboard, and ``/owncast/webhook`` for Owncast.
 
     ``ask_owncast`` has Owncast asked how it is; without it there is no webhook. ``names`` are those of hosts
-    under which it may be asked, besides its address and this machine's own.
+    under which it may be asked, besides its address and this machine's own. ``refresh`` brings figures up to
+    date before they are told.
     """
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_asked_by_name(names)])
+    middlewares = [_asked_by_name(names), *([_up_to_date(refresh)] if refresh else [])]
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
     app[CONNECTIONS] = Connections(MAX_CONNECTIONS)
     app.on_response_prepare.append(_on_answer)
     app[HEALTH], app[REGISTRY] = report, registry
@@ -66,6 +72,18 @@ def _asked_by_name(names: Collection[str]) -> Middleware:
         return web.Response(status=421, text=text)
 
     return check
+
+
+def _up_to_date(refresh: Callable[[], Awaitable[None]]) -> Middleware:
+    """What is told is true at that moment."""
+
+    @web.middleware
+    async def ask_first(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.match_info.route.name in FIGURES:
+            await refresh()
+        return await handler(request)
+
+    return ask_first
 
 
 def _is_ours(request: web.Request, known: Collection[str]) -> bool:

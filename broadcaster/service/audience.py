@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import broadcaster
-from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.events import Event
 from broadcaster.feed import (
     Change,
     Ended,
@@ -30,6 +30,7 @@ from broadcaster.feed import (
 )
 from broadcaster.feed.wire import encode, receive_pong
 from broadcaster.figures import Figure
+from broadcaster.service.messages import message_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ PONG_WITHIN = 5.0  # seconds
 START_WITHIN = 30.0  # seconds to the first answer: a busy machine takes its time to start Python
 # Pings are counted, not seconds: when ingest itself was held up, that is not the other's fault.
 UNANSWERED, UNANSWERED_AT_START = int(PONG_WITHIN / PING_EVERY), int(START_WITHIN / PING_EVERY)
+FIGURES_WITHIN = 0.5  # seconds
 END_WITHIN = 5.0  # seconds for its clients to be let go of
 SHORT_LIFE, LONGEST_PAUSE = 5.0, 5.0  # seconds: what dies at once is not started again at full speed
 REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
@@ -77,7 +79,8 @@ class AudienceProcess:
         self._writer: asyncio.StreamWriter | None = None
         # Monotonic. Nobody is alarmed before it had time to start.
         self._answered = time.monotonic() + START_WITHIN - PONG_WITHIN
-        self._patience = 0  # pings that may yet go unanswered
+        self._unanswered, self._patience = 0, 0  # pings; and how many more may be
+        self._heard = asyncio.Event()
         # What processes before this one had counted, by name; and the sums of what they observed.
         self._before: dict[str, Counter[tuple[str, ...]]] = {}
         self._totals: defaultdict[str, float] = defaultdict(float)
@@ -106,6 +109,16 @@ class AudienceProcess:
     def is_answering(self) -> bool:
         """Whether viewers are served."""
         return time.monotonic() - self._answered < PONG_WITHIN
+
+    async def refresh(self) -> None:
+        """Ask for its figures as they are now, and wait for them, but not long."""
+        if not self._writer or not self.is_answering:
+            return
+        self._ask()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIGURES_WITHIN):
+                while self._unanswered > 0:
+                    await self._heard.wait()
 
     async def run(self) -> None:
         """Keep one running, until cancelled."""
@@ -139,7 +152,7 @@ class AudienceProcess:
         except OSError as error:  # there is no memory, or no descriptor left: that passes
             return f"cannot be started ({error.strerror})"
         self.process, self._writer = process, writer
-        self._patience, self._rows_sent = UNANSWERED_AT_START, 0.0
+        self._unanswered, self._patience, self._rows_sent = 0, UNANSWERED_AT_START, 0.0
         for message in (self._setup, change(View(), self._view), *self._recent, self._last):
             if message:
                 self._tell(message)
@@ -183,7 +196,10 @@ class AudienceProcess:
             while True:
                 self.pong = await receive_pong(reader)
                 self._answered, self._patience = time.monotonic(), UNANSWERED
+                self._unanswered -= 1
                 self.ready.set()
+                heard, self._heard = self._heard, asyncio.Event()
+                heard.set()
         except ValueError as error:
             return f"does not speak as it should ({type(error).__name__})"
         except (EOFError, OSError):
@@ -192,12 +208,16 @@ class AudienceProcess:
     async def _ping(self) -> str:
         while self._patience:
             self._patience -= 1
-            rows = self._rows(self._rows_sent) if self._rows else []
-            if rows:
-                self._rows_sent = rows[-1]["time"] or 0.0
-            self._tell(Ping(self._report(), rows))
+            self._ask()
             await asyncio.sleep(PING_EVERY)
         return "does not answer"
+
+    def _ask(self) -> None:
+        rows = self._rows(self._rows_sent) if self._rows else []
+        if rows:
+            self._rows_sent = rows[-1]["time"] or 0.0
+        self._unanswered += 1
+        self._tell(Ping(self._report(), rows))
 
     def _tell(self, message: Setup | Change | Listed | Started | Ended | Ping) -> None:
         """Never waits: who does not read does not answer either, and is replaced."""
@@ -215,30 +235,3 @@ class AudienceProcess:
 def _environment() -> dict[str, str]:
     known = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     return {**known, "PYTHONPATH": str(Path(broadcaster.__file__).parents[1])}
-
-
-def message_of(event: Event) -> Listed | Started | Ended | None:
-    """What viewers are told of an event, if anything."""
-    match event:
-        case SegmentPublished(segment=segment, published=published):
-            return Listed(
-                variant=segment.variant,
-                sequence=segment.number or 0,
-                run=segment.run.id,
-                url=segment.url,
-                map_url=segment.map_url,
-                duration=segment.duration,
-                time=segment.time,
-                size=segment.size,
-                sha256=segment.sha256,
-                gap=segment.gap,
-                completed=segment.completed,
-                noticed=segment.noticed,
-                uploaded=segment.uploaded,
-                published=published,
-            )
-        case StreamStarted(variants, target_duration, run, at):
-            return Started(variants, target_duration, run, at)
-        case StreamEnded(at, going_on):
-            return Ended(at, going_on)
-    return None

@@ -129,7 +129,14 @@ async def _operator(
 ) -> AsyncIterator[str]:
     """Serve the operator while inside; yields the address."""
     ask_owncast = components.owncast.ask if components.owncast else None
-    app = make_operator_app(components.health, registry, dashboard, ask_owncast, settings.admin_names)
+    app = make_operator_app(
+        components.health,
+        registry,
+        dashboard,
+        ask_owncast=ask_owncast,
+        names=settings.admin_names,
+        refresh=components.audience.refresh if components.audience else None,
+    )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     async with listening(app, settings.admin_host, settings.admin_port, names) as address:
         yield address

@@ -17,7 +17,7 @@ from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from broadcaster.metrics import Metrics
 from broadcaster.operator import make_operator_app
-from broadcaster.service.audience import message_of
+from broadcaster.service.messages import message_of
 from broadcaster.tracker import Tracker
 from tests.support.fakes import START, stored_segment
 

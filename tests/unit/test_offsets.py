@@ -7,7 +7,7 @@ from broadcaster.audience.offsets import REMEMBERED_RUNS, EncoderOffsets
 from broadcaster.catalog.records import Run
 from broadcaster.events import SegmentPublished
 from broadcaster.feed import Listed
-from broadcaster.service.audience import message_of
+from broadcaster.service.messages import message_of
 from tests.support.fakes import START, stored_segment
 
 LENGTH = timedelta(seconds=3)

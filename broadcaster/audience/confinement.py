@@ -50,8 +50,12 @@ def read_only(folders: Iterable[Path]) -> bool:
     ruleset = syscall(CREATE_RULESET, rights, ctypes.c_size_t(len(rights)), 0)
     if ruleset < 0:
         return False
-    own = {sysconfig.get_path(one) for one in ("stdlib", "platstdlib", "purelib", "platlib")}
-    for folder in {*map(Path, own), Path(__file__).parents[1], *folders}:
+    own = {Path(sysconfig.get_path(one)) for one in ("stdlib", "platstdlib")}
+    # What is imported later lies beside what has been.
+    modules = {
+        Path(file).parent for one in list(sys.modules.values()) if (file := getattr(one, "__file__", ""))
+    }
+    for folder in own | modules | set(folders):
         with suppress(OSError):  # what is not there need not be read
             descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
             syscall(ADD_RULE, ruleset, PATH_BENEATH, struct.pack("=Qi", READ, descriptor), 0)

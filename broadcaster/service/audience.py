@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import broadcaster
 from broadcaster.events import Event
 from broadcaster.feed import (
     Change,
@@ -234,4 +233,5 @@ class AudienceProcess:
 
 def _environment() -> dict[str, str]:
     known = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    return {**known, "PYTHONPATH": str(Path(broadcaster.__file__).parents[1])}
+    # The same modules as here, wherever they come from.
+    return {**known, "PYTHONPATH": os.pathsep.join(path for path in sys.path if Path(path).is_absolute())}

@@ -14,7 +14,8 @@ async def test_faults_of_the_machine(tmp_path: Path, bucket: SeaweedBucket) -> N
     async def other(_: web.Request) -> web.Response:
         return web.json_response({"status": "UP"})
 
-    (tmp_path / "state").mkdir(mode=0o755)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o755)
     async with listening(other) as address:
         settings = settings_of(
             tmp_path,

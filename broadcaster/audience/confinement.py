@@ -35,17 +35,22 @@ def shut_in() -> None:
         signal.signal(one, signal.SIG_IGN)
 
 
+def landlock() -> int:
+    """Which version of it the kernel has, and lets us use; 0 or less: none."""
+    if sys.platform != "linux":
+        return 0
+    return int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), RULESET_VERSION))
+
+
 def read_only(folders: Iterable[Path]) -> bool:
     """From here on open nothing but Python's own files and these folders, to read.
 
     Whether the kernel can do that: Linux 5.13 with Landlock.
     """
-    if sys.platform != "linux":
-        return False
-    syscall = ctypes.CDLL(None, use_errno=True).syscall
-    version = syscall(CREATE_RULESET, None, ctypes.c_size_t(0), RULESET_VERSION)
+    version = landlock()
     if version < 1:
         return False
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
     rights = struct.pack("Q", EVERYTHING | (TRUNCATE if version >= 3 else 0))  # noqa: PLR2004
     ruleset = syscall(CREATE_RULESET, rights, ctypes.c_size_t(len(rights)), 0)
     if ruleset < 0:

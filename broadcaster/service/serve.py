@@ -90,7 +90,7 @@ async def serve(
                 # again and again would hold everything up for 50 ms each time.
                 gc.collect()
                 gc.freeze()
-                logger.info("following %s", settings.hls_dir)
+                logger.info("following %s, serving %s", settings.hls_dir, address_of(sockets))
                 logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
                 on_ready(address_of(sockets), admin_address)
                 await components.pipeline.run(

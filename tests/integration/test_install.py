@@ -12,6 +12,7 @@ from pathlib import Path
 import aiobotocore
 import pytest
 
+from broadcaster.audience.confinement import landlock
 from broadcaster.catalog.database import MIGRATIONS
 from tests.support.machine import Machine, machine
 
@@ -206,4 +207,6 @@ def test_first_install_that_does_not_start(host: Host) -> None:
     done = host.install("two")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (host.runs(), host.release) == (True, "two")
-    assert f"following {folder}, serving" in host.says("journalctl", "--unit=broadcaster", "--output=cat")
+    log = host.says("journalctl", "--unit=broadcaster", "--output=cat")
+    assert f"following {folder}, serving" in log
+    assert ("Landlock" in log) == (landlock() < 1)  # the units allow it

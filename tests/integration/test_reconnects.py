@@ -73,7 +73,7 @@ async def test_reconnects_restarts_and_kills(
         await on.check_zeros()
         warnings = warnings_of(on)
         assert [line for line in warnings if "permission denied" not in line] == []
-        assert bool(warnings) == (user == "other")  # its closing playlists are for Owncast's user alone
+        assert not warnings or user == "other"  # its closing playlists are for Owncast's user alone
 
 
 @pytest.mark.takes(60)

@@ -22,7 +22,19 @@ from broadcaster.audience.stream import STREAM, Stream, now
 from broadcaster.audience.tracker_socket import Signaling
 from broadcaster.audience.traffic import ALWAYS, TRAFFIC, Traffic
 from broadcaster.audience.waiting import WaitingRoom
-from broadcaster.feed import Change, Ended, HealthReport, Listed, Ping, Pong, Row, SentFigure, Setup, Started
+from broadcaster.feed import (
+    Change,
+    Ended,
+    HealthReport,
+    Listed,
+    Ping,
+    Pong,
+    Row,
+    SentFigure,
+    Setup,
+    Started,
+    State,
+)
 from broadcaster.figures import Figure
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.tracker import Limits, Tracker
@@ -36,6 +48,7 @@ from broadcaster.web.lag import Lag
 MAX_BODY_BYTES = 65_536
 LOWEST_BANDWIDTH = 1e6  # bits per second, where nothing is known yet
 SILENT = 5.0  # seconds without a word of ingest, which says something every second
+LOOK_EVERY = 1.0  # seconds between two looks whether it is silent
 
 
 class Audience:
@@ -73,8 +86,13 @@ class Audience:
             case Ping():
                 self._heard, self.report = time.monotonic(), message.report
                 self._rows.extend(message.rows)
+                self.look()
             case _:
                 self.event_stream(message)
+
+    def look(self) -> None:
+        """Tell pages what keeps the stream from them: what ingest says, or that it says nothing any more."""
+        self.event_stream.tell_trouble(self._health().trouble, self.stream.clock())
 
     def pong(self) -> Pong:
         """A sign of life."""
@@ -93,7 +111,8 @@ class Audience:
     def _health(self) -> HealthReport:
         report = self.report
         if time.monotonic() - self._heard > SILENT:
-            report = replace(report, reason="ingest is silent")
+            is_on = self.stream.state in (State.STARTING, State.LIVE)
+            report = replace(report, reason="ingest is silent", trouble="delivery" if is_on else None)
         tracker = self.signaling
         if tracker is None:
             return report
@@ -109,10 +128,16 @@ class Audience:
         told = max((one.bandwidth for one in variants), default=0)
         return max(told, self.event_stream.bandwidth, LOWEST_BANDWIDTH)
 
-    async def _measure_lag(self, _: web.Application) -> AsyncIterator[None]:
-        measuring = asyncio.create_task(self.lag.run())
+    async def _help(self, _: web.Application) -> AsyncIterator[None]:
+        helpers = [asyncio.create_task(one) for one in (self.lag.run(), self._keep_looking())]
         yield
-        measuring.cancel()
+        for one in helpers:
+            one.cancel()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            self.look()
 
     def _make_app(self, setup: Setup) -> web.Application:
         traffic = Traffic()
@@ -124,7 +149,7 @@ class Audience:
         app[CONNECTIONS] = Connections(setup.places)
         app[PLACES] = places = Places(setup.places, self.lag)
         app[BEACON] = Beacon(self._bandwidth, partial(places.count, Kind.EVENTS))
-        app.cleanup_ctx.append(self._measure_lag)
+        app.cleanup_ctx.append(self._help)
         app.on_response_prepare.append(_on_answer)
         app.on_shutdown.extend((room.close, self.event_stream.close))
         app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")

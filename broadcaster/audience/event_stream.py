@@ -18,7 +18,7 @@ from aiohttp_sse import EventSourceResponse
 from broadcaster.audience.offsets import EncoderOffsets
 from broadcaster.audience.places import PLACES, Full, Kind
 from broadcaster.audience.stream import STREAM, Stream
-from broadcaster.feed import Ended, Listed, Started
+from broadcaster.feed import Ended, Listed, Started, Trouble
 from broadcaster.figures import Figure
 
 HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
@@ -54,6 +54,7 @@ class EventStream:
         self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
         self._offsets = EncoderOffsets()
         self._going_on = False  # the playlists have ended, and new ones are about to follow
+        self._trouble: Trouble | None = None
         self._changed = asyncio.Event()
 
     def __call__(self, event: Listed | Started | Ended) -> None:
@@ -70,6 +71,12 @@ class EventStream:
             case Ended(at=at, going_on=going_on):
                 self._going_on = going_on
                 self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
+
+    def tell_trouble(self, trouble: Trouble | None, now: datetime) -> None:
+        """What keeps the stream from viewers, as known ``now``: told when it changes."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._add("trouble", {"now": _milliseconds(now), "trouble": trouble})
 
     @property
     def bandwidth(self) -> float:
@@ -96,6 +103,7 @@ class EventStream:
         return {
             "state": view.state,
             "goingOn": self._going_on,
+            "trouble": self._trouble,
             "run": view.runs[-1] if view.runs else None,
             "targetDuration": view.target_duration,
             "now": _milliseconds(stream.clock()),

@@ -15,6 +15,7 @@ from broadcaster.feed.messages import (
     SentFigure,
     Setup,
     Started,
+    Trouble,
     change,
 )
 from broadcaster.feed.view import AnyVersion, State, Version, View
@@ -32,6 +33,7 @@ __all__ = [
     "Setup",
     "Started",
     "State",
+    "Trouble",
     "Version",
     "View",
     "change",

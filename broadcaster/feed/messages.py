@@ -12,6 +12,9 @@ from broadcaster.feed.view import AnyVersion, State, Version, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 
 Row = dict[str, float | None]  # of the dashboard, by name of the series
+# What keeps a stream that is on from viewers, as far as the world is told: nothing new comes from the
+# encoder, or what it has finished does not reach them.
+Trouble = Literal["encoder", "delivery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class Ended:
 class HealthReport:
     """How the service is. ``reason`` is why a stream that is on does not get through.
 
-    ``warning`` is what viewers do not suffer from yet. ``signaling`` is whether the tracker is on,
+    ``warning`` is what is wrong besides, or by no fault of ours. ``signaling`` is whether the tracker is on,
     ``torrents`` its swarms.
     """
 
@@ -151,6 +154,7 @@ class HealthReport:
     listed: int = 0  # segments in all playlists
     variants: tuple[str, ...] = ()
     target_duration: int | None = None  # seconds
+    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True)

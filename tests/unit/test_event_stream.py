@@ -14,7 +14,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from broadcaster.audience.beacon import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
 from broadcaster.audience.event_stream import HEARTBEAT, REMEMBERED_MESSAGES, Reader
 from broadcaster.demo.children import poll
-from broadcaster.feed import Ended, Started
+from broadcaster.feed import Ended, HealthReport, Started
 from tests.support.site import Client, Site
 
 
@@ -79,6 +79,36 @@ async def test_new_playlists_follow_at_once(site: Site, client: Client) -> None:
     site.audience.take(Started(("0",), 4, "s", site.now))
     await next_event(stream)
     assert site.audience.event_stream.state(site.audience.stream)["goingOn"] is False
+
+
+async def test_trouble_is_told_when_it_changes(site: Site, client: Client) -> None:
+    """Once for each change, in the words that the world may know, and to whoever comes meanwhile."""
+    stream = await client.get("/live/events")
+    assert (await next_event(stream))[1]["trouble"] is None
+    site.report(HealthReport("live", 0, None))
+    site.report(HealthReport("live", 3, "bucket b-1 denies access", trouble="delivery"))
+    site.report(HealthReport("live", 4, "bucket b-1 denies access", trouble="delivery"))
+    fields, told = await next_event(stream)
+    assert fields["event"] == "trouble"
+    assert told == {"now": site.now.timestamp() * 1000, "trouble": "delivery"}
+    assert site.audience.event_stream.state(site.audience.stream)["trouble"] == "delivery"
+    site.report(HealthReport("live", 0, None, trouble="encoder"))
+    assert (await next_event(stream))[1]["trouble"] == "encoder"
+    site.report(HealthReport("live", 0, None))
+    assert (await next_event(stream))[1]["trouble"] is None
+
+
+@pytest.mark.parametrize(("live", "trouble"), [(True, "delivery"), (False, None)])
+def test_a_silent_ingest_is_trouble(
+    site: Site, monkeypatch: pytest.MonkeyPatch, trouble: str | None, *, live: bool
+) -> None:
+    """Without a word of it nothing new can come, which matters while a stream is on."""
+    if live:
+        site.go_live("0")
+    site.report(HealthReport("live", 0, None))
+    monkeypatch.setattr("broadcaster.audience.app.SILENT", -1.0)
+    site.audience.look()
+    assert site.audience.event_stream.state(site.audience.stream)["trouble"] == trouble
 
 
 class Busy(EventSourceResponse):

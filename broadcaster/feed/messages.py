@@ -15,6 +15,13 @@ Row = dict[str, float | None]  # of the dashboard, by name of the series
 # What keeps a stream that is on from viewers, as far as the world is told: nothing new comes from the
 # encoder, or what it has finished does not reach them.
 Trouble = Literal["encoder", "delivery"]
+Severity = Literal["ok", "warning", "failing"]
+WELL: Mapping[str, str] = {
+    State.OFFLINE: "no stream is on",
+    State.STARTING: "a stream is starting",
+    State.LIVE: "the stream is live",
+    State.ENDED: "the stream has ended",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,18 @@ class HealthReport:
     listed: int = 0  # segments in all playlists
     variants: tuple[str, ...] = ()
     target_duration: int | None = None  # seconds
+    silence: float = 0.0  # seconds since the source brought its last segment
     trouble: Trouble | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is: "failing" when viewers do not get what is on, "warning" for all else."""
+        return "failing" if self.reason else "warning" if self.warning else "ok"
+
+    @property
+    def sentence(self) -> str:
+        """The one sentence that the operator has to read."""
+        return self.reason or self.warning or WELL.get(self.stream, self.stream)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ from broadcaster.owncast import OwncastStatus
 from broadcaster.owner import Owner, own_name
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.losses import Losses
+from broadcaster.service.news import SourceNews
 from broadcaster.service.state_folder import make_private
+from broadcaster.service.verdict import Standing, verdict
 from broadcaster.storage import Bucket, ObjectStore
 from broadcaster.web.lag import Lag
 
@@ -86,6 +88,7 @@ class Components:
         )
         self.pipeline.resume(memory.pending)
         self.source = Source(settings.hls_dir, now, memory.source)
+        self.news = SourceNews(self.source)
         self.owner = Owner(store, settings.prefix, own_name(settings.state_dir), now)
         self.sweeper = Sweeper(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
@@ -122,36 +125,56 @@ class Components:
 
     def health(self) -> HealthReport:
         """How the service is now."""
-        report, audience = self.health_of_ingest(), self.audience
-        if audience is None:
-            return report
-        reason = report.reason
-        if not audience.is_answering:
-            reason = reason or "viewers are not answered: the process that serves them is being replaced"
-        return replace(report, reason=reason, peers=audience.pong.peers, torrents=audience.pong.torrents)
+        if self.audience is None:
+            return self.health_of_ingest()
+        pong = self.audience.pong
+        report = self._report(serving=self.audience.is_answering)
+        return replace(report, peers=pong.peers, torrents=pong.torrents)
 
     def health_of_ingest(self) -> HealthReport:
         """How it is, apart from the process that serves viewers."""
-        reason = self.pipeline.trouble or self.losses.trouble
-        if not self.is_alive():
-            reason = "ingest is stuck"
-        elif self.source.looking and time.monotonic() - self.source.last_look > STUCK:
-            reason = "ingest is stuck: the HLS folder does not answer"
-        warning = self.catalog.fault and f"the journal cannot be written: {self.catalog.fault}"
-        if not warning and self.mirror and self.mirror.fault:
-            warning = f"playlists cannot be written into the bucket: {self.mirror.fault}"
-        warning = warning or self.owner.warning
-        view = self.channel.view
+        return self._report(serving=True)
+
+    @property
+    def source_ended(self) -> bool:
+        """Whether the source itself said that its stream is over, by its playlists or by Owncast's word."""
+        return self.news.ended or (self.owncast is not None and self.owncast.disconnected_since is not None)
+
+    def _report(self, *, serving: bool) -> HealthReport:
+        view, silence = self.channel.view, self.news.silence
+        hangs = self.source.looking and time.monotonic() - self.source.last_look > STUCK
+        found = verdict(
+            Standing(
+                view.state,
+                view.target_duration,
+                silence=silence,
+                ended=self.source_ended,
+                alive=self.is_alive(),
+                folder=not hangs,
+                serving=serving,
+                delay=self.pipeline.trouble,
+                losses=self.losses.trouble,
+                waiting=self.pipeline.backlog,
+                spool=self.spool.size,
+                spool_limit=self.spool.limit,
+                free=self.spool.free,
+                journal=self.catalog.fault,
+                mirror=self.mirror.fault if self.mirror else None,
+                owner=self.owner.warning,
+            )
+        )
         return HealthReport(
             view.state,
             self.pipeline.backlog,
-            reason,
-            warning,
+            found.reason,
+            found.warning,
             signaling=self._settings.has_own_tracker,
             published=self.channel.published,
             listed=self.channel.listed,
             variants=tuple(view.playlists),
             target_duration=view.target_duration,
+            silence=silence,
+            trouble=found.trouble,
         )
 
     def _show(self, view: View) -> None:

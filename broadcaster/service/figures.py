@@ -15,6 +15,8 @@ def figures_of(components: Components) -> Iterator[Figure]:
     yield Figure("lag_seconds", "How late the process is that takes the stream in", components.lag.seconds)
     spool, catalog = components.spool, components.catalog
     yield Figure("live", "1 while a stream is live", components.channel.state is State.LIVE)
+    text = "1 while the source itself says that its stream is over"
+    yield Figure("source_ended", text, components.source_ended)
     yield Figure("failing", "1 while /health says 503", components.health().reason is not None)
     yield Figure("backlog_segments", "Segments finished and not yet listed", components.pipeline.backlog)
     yield Figure("spool_bytes", "Bytes that wait in the spool", spool.size)

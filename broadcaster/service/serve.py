@@ -94,7 +94,7 @@ async def serve(
                 logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
                 on_ready(address_of(sockets), admin_address)
                 await components.pipeline.run(
-                    components.source.run,
+                    components.news.follow,
                     stop or asyncio.Event(),
                     settings.drain,
                     on_stop=lambda: notify("STOPPING=1"),

@@ -1,0 +1,51 @@
+"""What the source brought last, heard on its way to the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from broadcaster.catalog.records import Segment
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle
+
+
+class Looking(Protocol):
+    """A source that looks again and again."""
+
+    last_look: float  # monotonic: when the latest look began
+    looking: bool  # it is not over
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        """Give every event to ``handle``, in order, until cancelled."""
+
+
+class SourceNews:
+    """``ended`` says that the source itself called its stream over, and brought no segment since."""
+
+    def __init__(self, source: Looking) -> None:
+        self.ended = False
+        self._source = source
+        self._last = self._looked = source.last_look
+
+    async def follow(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        """Give every event of the source to ``handle``, until cancelled."""
+
+        async def hear(event: SourceEvent) -> None:
+            self._note(event)
+            await handle(event)
+
+        await self._source.run(hear)
+
+    @property
+    def silence(self) -> float:
+        """Seconds from the last segment to the latest look: who does not look cannot tell of silence."""
+        if not self._source.looking:
+            self._looked = self._source.last_look
+        return max(0.0, self._looked - self._last)
+
+    def _note(self, event: SourceEvent) -> None:
+        match event:
+            case Segment():
+                self.ended, self._last = False, self._source.last_look
+            case SourceEnded() | SourceIdle():
+                self.ended = True

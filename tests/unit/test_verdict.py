@@ -1,0 +1,118 @@
+"""What the operator is told, and viewers, of everything that can be wrong."""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from broadcaster.feed import HealthReport, State
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle
+from broadcaster.service.news import SourceNews
+from broadcaster.service.verdict import LEAST_FREE, Standing, Verdict, verdict
+from tests.support.fakes import segment_of
+
+LIVE = Standing(State.LIVE, 2, spool_limit=1000)
+DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=3, spool=400)
+
+TABLE: list[tuple[Standing, str, str | None, str]] = [
+    # How everything stands; severity, what viewers are told, and what the operator's sentence has.
+    (Standing(State.OFFLINE, silence=900), "ok", None, "no stream is on"),
+    (replace(LIVE, silence=5), "ok", None, "the stream is live"),
+    (replace(LIVE, state=State.STARTING, silence=60), "ok", None, "a stream is starting"),
+    (replace(LIVE, state=State.ENDED, silence=60, ended=True), "ok", None, "the stream has ended"),
+    (replace(LIVE, silence=12.4), "warning", "encoder", "the encoder has brought nothing new for 12 s"),
+    (replace(LIVE, silence=12.4), "warning", "encoder", "look at the encoder"),
+    (replace(LIVE, silence=24, target_duration=10), "ok", None, "the stream is live"),
+    (replace(LIVE, silence=26, target_duration=10), "warning", "encoder", "nothing new for 26 s"),
+    (replace(LIVE, silence=9, ended=True), "warning", "encoder", "the source says that its stream is over"),
+    (replace(LIVE, ended=True), "ok", None, "the stream is live"),
+    (DELAY, "failing", "delivery", "viewers get nothing new (since 12:00: no answer): 3 segments wait"),
+    (DELAY, "failing", "delivery", "look at the bucket, its keys, and the uplink"),
+    (replace(DELAY, state=State.OFFLINE), "failing", "delivery", "viewers get nothing new"),
+    (replace(DELAY, silence=60), "failing", "delivery", "viewers get nothing new"),
+    (replace(LIVE, losses="all 9 were lost"), "failing", "delivery", "nothing but gaps (all 9 were lost)"),
+    (replace(LIVE, losses="9 were lost", delay="late"), "failing", "delivery", "nothing new (late)"),
+    (replace(LIVE, alive=False), "failing", "delivery", "ingest is stuck: restart the service"),
+    (replace(LIVE, folder=False), "failing", "delivery", "the HLS folder does not answer; look at its disk"),
+    (Standing(State.OFFLINE, folder=False), "failing", None, "the HLS folder does not answer"),
+    (replace(LIVE, serving=False), "failing", None, "viewers are not answered"),
+    (replace(LIVE, serving=False, silence=60), "failing", "encoder", "viewers are not answered"),
+    (replace(LIVE, journal="disk full"), "warning", None, "journal cannot be written: disk full; make room"),
+    (replace(LIVE, free=LEAST_FREE), "ok", None, "the stream is live"),
+    (replace(LIVE, free=1.54e9), "warning", None, "1.5 GB are left on the disk of the spool: make room"),
+    (replace(LIVE, free=3e6), "warning", None, "3.0 MB are left"),
+    (replace(LIVE, free=math.nan), "ok", None, "the stream is live"),
+    (replace(LIVE, spool=500), "ok", None, "the stream is live"),
+    (replace(LIVE, spool=501), "warning", None, "50 % of the spool is used"),
+    (replace(LIVE, mirror="denied"), "warning", None, "playlists cannot be written into the bucket: denied"),
+    (replace(LIVE, owner="another one is there"), "warning", None, "another one is there"),
+]
+
+
+@pytest.mark.parametrize(("standing", "severity", "trouble", "text"), TABLE)
+def test_the_table(standing: Standing, severity: str, trouble: str | None, text: str) -> None:
+    """Each has its severity, its sentence, and the word for viewers."""
+    found = verdict(standing)
+    report = HealthReport(standing.state, 0, found.reason, found.warning, trouble=found.trouble)
+    assert (report.severity, report.trouble) == (severity, trouble)
+    assert text in report.sentence
+
+
+def test_no_warning_hides_another() -> None:
+    """They have nothing to do with each other, so each is told; and a failure hides none of them."""
+    found = verdict(replace(DELAY, journal="disk full", free=1e6))
+    assert found.reason
+    assert found.warning
+    assert found.warning.count("make room") == 2
+    assert verdict(LIVE) == Verdict(None, None, None)
+
+
+class Folder:
+    """A source that is told what it finds at its next look."""
+
+    def __init__(self) -> None:
+        self.last_look = 100.0
+        self.looking = False
+        self.found: list[SourceEvent] = []
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        for event in self.found:
+            await handle(event)
+
+
+async def test_silence_is_told_by_looking() -> None:
+    """It grows while the folder is looked at and has nothing new, and not while nobody can look."""
+    folder, heard = Folder(), list[SourceEvent]()
+
+    async def handle(event: SourceEvent) -> None:
+        heard.append(event)
+
+    news = SourceNews(folder)
+    folder.last_look = 107.0
+    assert news.silence == 7
+    folder.last_look, folder.found = 108.0, [segment_of(None)]
+    await news.follow(handle)
+    assert heard == folder.found
+    assert news.silence == 0
+    folder.last_look = 110.0
+    assert news.silence == 2
+    folder.last_look, folder.looking = 150.0, True
+    assert news.silence == 2
+    folder.looking = False
+    assert news.silence == 42
+
+
+@pytest.mark.parametrize("event", [SourceEnded("0"), SourceIdle()])
+async def test_the_source_says_when_it_is_over(event: SourceEvent) -> None:
+    """Until it brings a segment again."""
+    folder = Folder()
+    news = SourceNews(folder)
+
+    async def handle(_: SourceEvent) -> None:
+        seen.append(news.ended)
+
+    seen: list[bool] = []
+    folder.found = [segment_of(None), event, segment_of(None)]
+    await news.follow(handle)
+    assert seen == [False, True, False]

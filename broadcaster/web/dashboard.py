@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,16 +51,18 @@ async def _redirect(_: web.Request) -> web.Response:
 
 
 async def _data(request: web.Request) -> web.Response:
-    """Rows that are newer than ``since`` (milliseconds since the epoch), and how everything stands now."""
+    """Rows that are newer than ``since`` and how everything stands ``now`` (milliseconds since the epoch)."""
     dashboard, report = request.app[DASHBOARD], request.app[HEALTH]()
     try:
         since = float(request.query.get("since", "0"))
     except ValueError:
         return web.Response(status=400, text="since has to be a number of milliseconds.\n")
     body = {
+        "now": time.time() * 1000,
         "step": STEP,
         "rows": dashboard.rows(since),
         "health": asdict(report),
+        "verdict": {"severity": report.severity, "sentence": report.sentence},
         "variants": report.variants,
         "targetDuration": report.target_duration,
         "listed": report.listed,

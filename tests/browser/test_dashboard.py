@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.async_api import Locator, Page
+from playwright.async_api import Locator, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
@@ -36,7 +36,7 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> N
         async with stage(tmp_path, bucket, segment_seconds=1, patient=True) as on:
             await on.live_with(4)
             await page.goto(f"{on.service.admin_address}/dashboard")
-            await page.get_by_text("Stream: live").wait_for()
+            await expect(page.locator("#sentence")).to_have_text("The stream is live")
             published = page.locator("#now div", has=page.get_by_text("Segments listed")).locator("dd")
             await page.wait_for_function("() => document.querySelectorAll('.uplot canvas').length === 6")
             await on.owncast.wait_for_segments(8)
@@ -50,5 +50,5 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> N
                 assert await barriers(page) == []
                 await page.screenshot(path=pictures / f"dashboard-{scheme}.png", full_page=True)
             await on.service.stop()
-            await page.get_by_text("The service does not answer").wait_for()
-            assert await page.locator("#trouble").is_visible()
+            await expect(page.locator("#sentence")).to_contain_text("No word from the service for")
+            assert (await page.title()).startswith("✕ No answer")

@@ -6,7 +6,6 @@ And no descriptors: that costs time alone.
 import asyncio
 import os
 import resource
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from broadcaster.hls import MediaPlaylist, parse
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.rules import violations
 from tests.support.service import Service, running_service
+from tests.support.small_disk import SmallDisk, small_disk
 from tests.support.stage import object_keys
 
 SMALL = 8  # MiB; the journal's write-ahead log alone may take 4
@@ -27,45 +27,12 @@ SEGMENT = PACKETS * len(PACKET)  # bytes
 MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n"
 
 
-class SmallDisk:
-    """A file system of its own, which can be filled to the last byte and given room again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._filler = folder / "filler"
-
-    def fill(self) -> None:
-        with self._filler.open("ab", buffering=0) as file:
-            for size in (65_536, 4096, 1):
-                try:
-                    while True:
-                        file.write(bytes(size))
-                except OSError:
-                    continue
-
-    def make_room(self) -> None:
-        self._filler.unlink()
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    try:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SMALL}m", "tmpfs", str(folder)],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no mount program")
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield SmallDisk(folder)
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "small", SMALL) as disk:
+        if isinstance(disk, str):
+            pytest.skip(disk)
+        yield disk
 
 
 class Show:

@@ -1,5 +1,7 @@
 """What the operator's dashboard is given to draw."""
 
+import json
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from broadcaster.events import SegmentUploaded
 from broadcaster.feed import HealthReport, Ping, Setup
 from broadcaster.operator import History, make_operator_app
 from broadcaster.web.dashboard import ROWS, Dashboard
-from broadcaster.web.health import for_the_world
+from broadcaster.web.health import NOT_TOLD, for_the_world
 from tests.support.site import Site
 
 
@@ -56,6 +58,8 @@ async def test_rows(desk: Desk, aiohttp_client: AiohttpClient) -> None:
     assert [row["published"] for row in body["rows"]] == [0, 1, 1]
     assert [row["uploadTime"] for row in body["rows"]] == [None, 0.4, None]
     assert body["variants"] == ["0"]
+    assert body["verdict"] == {"severity": "ok", "sentence": "no stream is on"}
+    assert abs(body["now"] / 1000 - time.time()) < 60
     assert body["prices"]["compareEgressPerGb"] == 0.09
     since = body["rows"][1]["time"]
     newer = await (await client.get("/dashboard/data.json", params={"since": since})).json()
@@ -83,7 +87,7 @@ async def test_the_world_is_not_told_why(desk: Desk, tmp_path: Path, aiohttp_cli
     audience.take(Ping(for_the_world(lambda: report)(), desk.history.since(0)))
     client = await aiohttp_client(audience.app)
     text = await (await client.get("/dashboard/data.json")).text()
-    assert "/health on the operator's listener" in text
+    assert json.loads(text)["verdict"] == {"severity": "failing", "sentence": NOT_TOLD}
     assert "b-1" not in text
     assert "a-1" not in text
 

@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { follow, merge } from "../dashboard/js/feed.js";
+import { age, headline, latest } from "../dashboard/js/headline.js";
 import { money, peerShare, pollers, rate, rates } from "../dashboard/js/figures.js";
-import { bytes, dollars, percent } from "../dashboard/js/words.js";
+import { bytes, dollars, duration, percent } from "../dashboard/js/words.js";
 
 const row = (seconds, more = {}) => ({ time: 1000 * seconds, requests: 0, ...more });
 const prices = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.09 };
@@ -46,6 +47,60 @@ test("figures are written as people read them", () => {
   assert.equal(bytes(1.25e9), "1.3 GB");
   assert.equal(percent(null), "–");
   assert.equal(dollars(-0.5), "−$0.5000");
+});
+
+const answer = (more = {}) => ({
+  now: 7000,
+  rows: [row(4)],
+  came: 100_000,
+  verdict: { severity: "ok", sentence: "the stream is live" },
+  ...more,
+});
+
+test("figures grow older, by the service's clock until they came and by ours since", () => {
+  assert.equal(age(answer(), 100_000), 3);
+  assert.equal(age(answer(), 104_000), 7);
+  assert.equal(age(answer({ rows: [] }), 104_000), 4);
+  assert.deepEqual(["99", "125", "7300"].map(duration), ["99 s", "2 min 5 s", "2 h 1 min"]);
+});
+
+test("the headline is the service's own sentence, with its severity in a word", () => {
+  const told = (severity) => headline(answer({ verdict: { severity, sentence: "the disk fills" } }), false, 100_000);
+  assert.deepEqual(told("ok"), { state: "ok", label: "✓ OK", text: "The disk fills" });
+  assert.deepEqual(told("warning"), { state: "warning", label: "! Warning", text: "The disk fills" });
+  assert.deepEqual(told("failing"), { state: "failing", label: "✕ Failing", text: "The disk fills" });
+});
+
+test("a service without a word is never well", () => {
+  const text = "No word from the service for 12 s: these figures are old";
+  assert.deepEqual(headline(answer(), true, 109_000), { state: "old", label: "✕ No answer", text });
+  assert.equal(headline(answer(), false, 112_000).state, "ok");
+  assert.equal(headline(answer(), false, 112_001).state, "old");
+  assert.equal(headline(answer({ now: 20_000 }), false, 100_000).text, text.replace("12", "16"));
+  assert.equal(headline(null, true, 0).state, "old");
+  assert.equal(headline(null, false, 0).state, "waiting");
+});
+
+test("a figure that is older than the others says so", () => {
+  const rows = [row(0, { delay: 0.2 }), row(5, { delay: null }), row(15, { delay: null })];
+  assert.deepEqual(latest(rows, "delay"), { value: 0.2, ago: "" });
+  assert.deepEqual(latest([...rows, row(130, { delay: null })], "delay"), { value: 0.2, ago: "2 min 10 s ago" });
+  assert.deepEqual(latest(rows.slice(1), "delay"), { value: null, ago: "" });
+});
+
+test("a service that takes the connection and never answers is given up", async () => {
+  const drawn = [];
+  const awake = setTimeout(() => {}, 60_000); // no other timer keeps Node running
+  await follow({
+    url: "data.json",
+    draw: (now) => drawn.push(now),
+    within: 0.01,
+    get: (_, { signal }) => new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+    sleep: async () => {},
+    again: () => false,
+  });
+  clearTimeout(awake);
+  assert.deepEqual(drawn, [null]);
 });
 
 test("asks for what is new, and says so when the service does not answer", async () => {

@@ -10,16 +10,28 @@ export function merge(rows, fresh) {
   return [...(restarted ? [] : rows), ...added].slice(-MOST);
 }
 
-/** Asks at `url` every `seconds` and tells `draw({rows, ...what stands now})`, or `draw(null)` when it cannot. */
-export async function follow({ url, draw, seconds = 5, get = fetch, sleep = pause, again = () => true }) {
+/**
+ * Asks at `url` every `seconds` and tells `draw({rows, came, ...what stands now})`, `came` by `clock`; or
+ * `draw(null)` when there is no whole answer `within` so many seconds: a process that was stopped takes connections.
+ */
+export async function follow({
+  url,
+  draw,
+  seconds = 2,
+  within = 4,
+  get = fetch,
+  sleep = pause,
+  clock = () => performance.now(),
+  again = () => true,
+}) {
   let rows = [];
   do {
     try {
-      const answer = await get(`${url}?since=${rows.at(-1)?.time ?? 0}`, { cache: "no-store" });
+      const answer = await get(`${url}?since=${rows.at(-1)?.time ?? 0}`, { cache: "no-store", signal: AbortSignal.timeout(1000 * within) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const now = await answer.json();
       rows = merge(rows, now.rows);
-      draw({ ...now, rows });
+      draw({ ...now, rows, came: clock() });
     } catch (error) {
       console.warn(error);
       draw(null);

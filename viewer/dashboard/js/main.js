@@ -1,49 +1,67 @@
-// The operator's dashboard: asks every few seconds, and draws.
+// The operator's dashboard: asks every two seconds, draws, and says every second how old that is.
 import { money, peerShare, pollers, rate } from "./figures.js";
 import { follow } from "./feed.js";
+import { age, headline, latest } from "./headline.js";
 import { createPlots } from "./plots.js";
-import { bytes, dollars, milliseconds, perSecond, percent, whole } from "./words.js";
+import { bytes, dollars, duration, milliseconds, perSecond, percent, whole } from "./words.js";
 
 const find = (id) => document.getElementById(id);
 const drawPlots = createPlots(find("plots"));
 
 function tiles(id, entries) {
   find(id).replaceChildren(
-    ...entries.map(([name, value]) => {
+    ...entries.map(([name, value, ago]) => {
       const tile = document.createElement("div");
       const term = document.createElement("dt");
       const text = document.createElement("dd");
       term.textContent = name;
       text.textContent = value;
+      if (ago) text.append(" ", small(ago));
       tile.append(term, text);
       return tile;
     }),
   );
 }
 
-function say(state, text, trouble) {
-  find("status").dataset.state = state;
-  find("status").textContent = text;
-  find("trouble").hidden = !trouble;
-  find("trouble").textContent = trouble ?? "";
+function small(text) {
+  const element = document.createElement("small");
+  element.textContent = text;
+  return element;
 }
 
-const latest = (rows, name) => rows.findLast((row) => row[name] !== null)?.[name];
+let answer = null; // the last there was
+let failed = false; // the request after it
+
+function say() {
+  const moment = performance.now();
+  const { state, label, text } = headline(answer, failed, moment);
+  const before = find("status").dataset.state;
+  find("status").dataset.state = document.body.dataset.state = state;
+  find("verdict").textContent = label;
+  find("sentence").textContent = text;
+  find("age").textContent = answer ? `${duration(age(answer, moment))} old` : "";
+  document.title = label ? `${label} – Broadcaster` : "Broadcaster";
+  // Read out when it changes, and not with each second that is counted.
+  if (state !== before) find("alarm").textContent = `${label} ${text}`;
+}
 
 function draw(now) {
-  if (now === null) {
-    say("failing", "The service does not answer", "The figures below are the last that came.");
-    return;
-  }
-  const { rows, health, variants, listed, prices, targetDuration } = now;
+  failed = now === null;
+  answer = now ?? answer;
+  say();
+  if (now?.rows.length) drawFigures(now);
+}
+
+function drawFigures({ rows, health, variants, listed, prices, targetDuration }) {
   const last = rows.at(-1);
-  say(health.reason ? "failing" : "ok", `Stream: ${health.stream}`, health.reason ?? health.warning);
-  if (!last) return;
+  const [delay, upload] = [latest(rows, "publishDelay"), latest(rows, "uploadTime")];
   tiles("now", [
+    ["Stream", health.stream],
+    ["Last segment", health.stream === "live" ? `${duration(health.silence)} ago` : "–"],
     ["Variants", variants.join(", ") || "–"],
     ["Segments listed", whole(listed)],
-    ["Publish delay", milliseconds(latest(rows, "publishDelay"))],
-    ["Upload time", milliseconds(latest(rows, "uploadTime"))],
+    ["Publish delay", milliseconds(delay.value), delay.ago],
+    ["Upload time", milliseconds(upload.value), upload.ago],
     ["Waiting for the bucket", whole(last.backlog)],
     ["Failed attempts", whole(last.uploadFailures)],
     ["Listed as gaps", whole(last.lost)],
@@ -73,4 +91,5 @@ function draw(now) {
   drawPlots(rows);
 }
 
+setInterval(say, 1000);
 await follow({ url: "data.json", draw });

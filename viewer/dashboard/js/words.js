@@ -17,4 +17,13 @@ export const whole = (value) => (value === null || value === undefined ? "–" :
 export const percent = (share) => (share === null ? "–" : `${Math.round(100 * share)} %`);
 export const perSecond = (value) => (value === null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)}/s`);
 export const milliseconds = (seconds) => (seconds === null || seconds === undefined ? "–" : `${Math.round(1000 * seconds)} ms`);
+
+/** Seconds, by their two largest units. */
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 100) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
 export const dollars = (value) => `${value < 0 ? "−" : ""}$${Math.abs(value).toFixed(Math.abs(value) < 1 ? 4 : 2)}`;

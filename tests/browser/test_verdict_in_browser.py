@@ -1,0 +1,120 @@
+"""What the operator reads at three in the morning: each fault caused for real, its sentence asserted."""
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+
+import aiohttp
+import pytest
+from playwright.async_api import Page, expect
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.hls_writer import HlsWriter
+from tests.support.page import PATIENCE, no_complaints
+from tests.support.service import Service
+from tests.support.small_disk import SmallDisk, small_disk
+from tests.support.stage import VARIANTS, stage
+
+ROOMY, TIGHT = 4096, 64  # MiB; nothing is written there but what the service keeps
+
+
+class Desk:
+    """The dashboard and ``/health`` of a service, which have to agree."""
+
+    def __init__(self, page: Page, service: Service) -> None:
+        self._page = page
+        self._service = service
+
+    async def open(self) -> None:
+        await self._page.goto(f"{self._service.admin_address}/dashboard")
+
+    async def shows(self, severity: str, sentence: str) -> None:
+        """The headline is so."""
+        await expect(self._page.locator("#sentence")).to_contain_text(sentence, timeout=1000 * PATIENCE)
+        await expect(self._page.locator("#status")).to_have_attribute("data-state", severity)
+
+    async def says(self, severity: str, sentence: str) -> None:
+        """The headline is so, and ``/health`` has the same words."""
+        await self.shows(severity, sentence)
+        health = await self._service.health()
+        told = {"ok": None, "warning": health["warning"], "failing": health["reason"]}[severity]
+        assert health["http"] == (503 if severity == "failing" else 200)
+        assert told is None or sentence.lower() in str(told).lower()
+
+    async def is_well(self) -> None:
+        await self.says("ok", "The stream is live")
+
+
+async def trouble_of(service: Service, wanted: str) -> None:
+    """Wait until viewers' pages are told so."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.address}/live/events") as stream,
+        asyncio.timeout(PATIENCE),
+    ):
+        async for line in stream.content:
+            if re.search(rf'"trouble":\s*"{wanted}"', line.decode()):
+                return
+
+
+def break_off(hls: Path) -> None:
+    """Go on as an encoder whose disk is full: segments of five bytes."""
+    for variant in VARIANTS:
+        writer = HlsWriter(hls / variant, encoder="broken")
+        for number in range(6):
+            writer.segment(number).write_bytes(b"\x47" * 5)
+        writer.playlist(range(6))
+
+
+async def is_well_for_all(service: Service) -> bool:
+    """What ``/health`` says to the world."""
+    async with aiohttp.ClientSession() as session, session.get(f"{service.address}/health") as answer:
+        return answer.status == 200
+
+
+@pytest.mark.takes(40)
+async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
+    """Encoder frozen, disk filling, bucket away, service frozen, nothing but gaps: each is told as it is."""
+    with small_disk(tmp_path / "small", ROOMY) as disk, no_complaints(page):
+        state = tmp_path / "small" / "state"
+        async with stage(tmp_path, bucket, patient=True, BROADCASTER_STATE_DIR=str(state)) as on:
+            desk, service, encoder = Desk(page, on.service), on.service, on.owncast
+            await on.live_with(3)
+            assert encoder.encoder
+            assert service.child
+            await desk.open()
+            await desk.is_well()
+
+            encoder.encoder.suspend()
+            await desk.says("warning", "The encoder has brought nothing new for")
+            await trouble_of(service, "encoder")
+            encoder.encoder.resume()
+            await desk.is_well()
+
+            bucket.suspend()
+            await desk.says("failing", "Viewers get nothing new (")
+            await trouble_of(service, "delivery")
+            bucket.resume()
+            await desk.is_well()
+
+            os.kill(service.child.pid, signal.SIGSTOP)  # and not the process that serves viewers
+            await desk.shows("old", "No word from the service for")
+            assert "these figures are old" in await page.locator("#sentence").inner_text()
+            await trouble_of(service, "delivery")
+            assert not await is_well_for_all(service)
+            os.kill(service.child.pid, signal.SIGCONT)
+            await desk.is_well()
+
+            if isinstance(disk, SmallDisk):
+                disk.resize(TIGHT)
+                await desk.says("warning", "are left on the disk of the spool: make room")
+                disk.resize(ROOMY)
+                await desk.is_well()
+
+            await encoder.stop_streaming()
+            break_off(encoder.hls_dir)
+            await desk.says("failing", "Viewers get nothing but gaps (the last")
+        if isinstance(disk, str):
+            pytest.skip(disk)

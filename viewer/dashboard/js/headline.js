@@ -1,0 +1,30 @@
+// What is said above all, and how old the figures are. Pure.
+import { duration } from "./words.js";
+
+export const STALE = 15; // seconds; the service adds a row every five
+
+const LABELS = { ok: "✓ OK", warning: "! Warning", failing: "✕ Failing", old: "✕ No answer" };
+
+/** Seconds since the newest figures: by the service's own clock when they came at `came`, and by ours since then. */
+export function age({ now, rows, came }, moment) {
+  return (now - (rows.at(-1)?.time ?? now) + moment - came) / 1000;
+}
+
+/** The service's own sentence; or, from the first request on that `failed`, that there is no word of it. */
+export function headline(answer, failed, moment) {
+  if (answer === null && !failed) return { state: "waiting", label: "", text: "Connecting…" };
+  if (answer === null) return old("No word from the service: is it running?");
+  const seconds = age(answer, moment);
+  if (failed || seconds > STALE) return old(`No word from the service for ${duration(seconds)}: these figures are old`);
+  const { severity, sentence } = answer.verdict;
+  return { state: severity, label: LABELS[severity], text: sentence[0].toUpperCase() + sentence.slice(1) };
+}
+
+/** The newest figure of a name, and its age in words where that is more than the others have. */
+export function latest(rows, name) {
+  const row = rows.findLast((one) => one[name] !== null);
+  const seconds = row ? (rows.at(-1).time - row.time) / 1000 : 0;
+  return { value: row?.[name] ?? null, ago: seconds > STALE ? `${duration(seconds)} ago` : "" };
+}
+
+const old = (text) => ({ state: "old", label: LABELS.old, text });

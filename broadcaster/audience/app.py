@@ -34,6 +34,7 @@ from broadcaster.feed import (
     Setup,
     Started,
     State,
+    Trouble,
 )
 from broadcaster.figures import Figure
 from broadcaster.hls import MultivariantPlaylist
@@ -111,8 +112,11 @@ class Audience:
     def _health(self) -> HealthReport:
         report = self.report
         if time.monotonic() - self._heard > SILENT:
-            is_on = self.stream.state in (State.STARTING, State.LIVE)
-            report = replace(report, reason="ingest is silent", trouble="delivery" if is_on else None)
+            trouble: Trouble | None = None
+            if self.stream.state in (State.STARTING, State.LIVE):
+                trouble = "delivery"
+            told = "ingest is silent"
+            report = replace(report, reason=told, trouble=trouble, parts={"service": "failing"})
         tracker = self.signaling
         if tracker is None:
             return report

@@ -16,6 +16,7 @@ Row = dict[str, float | None]  # of the dashboard, by name of the series
 # encoder, or what it has finished does not reach them.
 Trouble = Literal["encoder", "delivery"]
 Severity = Literal["ok", "warning", "failing"]
+Part = Literal["encoder", "service", "bucket", "viewers"]  # of the way that a segment takes
 WELL: Mapping[str, str] = {
     State.OFFLINE: "no stream is on",
     State.STARTING: "a stream is starting",
@@ -163,6 +164,7 @@ class HealthReport:
     target_duration: int | None = None  # seconds
     silence: float = 0.0  # seconds since the source brought its last segment
     trouble: Trouble | None = None
+    parts: Mapping[Part, Severity] = field(default_factory=dict)  # those that are not well
 
     @property
     def severity(self) -> Severity:

@@ -175,6 +175,7 @@ class Components:
             target_duration=view.target_duration,
             silence=silence,
             trouble=found.trouble,
+            parts=found.parts,
         )
 
     def _show(self, view: View) -> None:

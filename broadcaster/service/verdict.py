@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from broadcaster.feed import State, Trouble
+from broadcaster.feed import Part, Severity, State, Trouble
 
 SILENT_TARGET_DURATIONS, SILENT_SECONDS = 2.5, 5.0  # without a new segment: the longer of the two
 LEAST_FREE = 2 * 2**30  # bytes of the disk; the alert BroadcasterDiskFull says the same
@@ -41,64 +42,84 @@ class Standing:
 class Verdict:
     """``reason`` is why viewers do not get what is on; ``warning`` what is wrong besides, or not by us.
 
-    Both say what to do. ``trouble`` is what viewers may know of it.
+    Both say what to do. ``parts`` are those that are not well, ``trouble`` is what viewers may know of it.
     """
 
     reason: str | None
     warning: str | None
+    parts: Mapping[Part, Severity]
     trouble: Trouble | None
+
+
+class Finding(NamedTuple):
+    """Something is wrong with a part of the way from the encoder to viewers."""
+
+    part: Part
+    severity: Severity
+    sentence: str
 
 
 def verdict(standing: Standing) -> Verdict:
     """Decide. Of several failures the one that causes the others is told, of warnings each."""
+    findings = list(_findings(standing))
+    failures = [one for one in findings if one.severity == "failing"]
+    warnings = [one.sentence for one in findings if one.severity == "warning"]
+    parts = {one.part: one.severity for one in reversed(findings)}  # a failure comes last, and counts
     trouble: Trouble | None = None
-    if _undelivered(standing) and (standing.delay or standing.state in ON):
+    if any(one.part != "viewers" for one in failures) and (standing.delay or standing.state in ON):
         trouble = "delivery"
     elif _is_silent(standing):
         trouble = "encoder"
-    return Verdict(_failure(standing), "; besides, ".join(_warnings(standing)) or None, trouble)
+    reason = failures[0].sentence if failures else None
+    return Verdict(reason, "; besides, ".join(warnings) or None, parts, trouble)
 
 
-def _failure(now: Standing) -> str | None:
-    unserved = "viewers are not answered: the process that serves them is being replaced; see the log"
-    return _undelivered(now) or (None if now.serving else unserved)
+def _findings(now: Standing) -> Iterator[Finding]:
+    """All that is wrong: causes before what they cause."""
+    for part, sentence in _failures(now):
+        yield Finding(part, "failing", sentence)
+    for part, sentence in _warnings(now):
+        yield Finding(part, "warning", sentence)
 
 
-def _undelivered(now: Standing) -> str | None:
+def _failures(now: Standing) -> Iterator[tuple[Part, str]]:
     if not now.alive:
-        return "ingest is stuck: restart the service, and keep its log"
+        yield "service", "ingest is stuck: restart the service, and keep its log"
     if not now.folder:
-        return "ingest is stuck: the HLS folder does not answer; look at its disk or its mount"
+        yield "service", "ingest is stuck: the HLS folder does not answer; look at its disk or its mount"
     if now.delay:
         kept = f"{now.waiting} segments wait, {_size(now.spool)} of them safe on disk"
-        return f"viewers get nothing new ({now.delay}): {kept}; look at the bucket, its keys, and the uplink"
+        act = "look at the bucket, its keys, and the uplink"
+        yield "bucket", f"viewers get nothing new ({now.delay}): {kept}; {act}"
     if now.losses:
-        return f"viewers get nothing but gaps ({now.losses}): look at the encoder, and the disk it writes to"
-    return None
+        act = "look at the encoder, and the disk it writes to"
+        yield "encoder", f"viewers get nothing but gaps ({now.losses}): {act}"
+    if not now.serving:
+        act = "the process that serves them is being replaced; see the log"
+        yield "viewers", f"viewers are not answered: {act}"
 
 
-def _warnings(now: Standing) -> Iterator[str]:
+def _warnings(now: Standing) -> Iterator[tuple[Part, str]]:
     if _is_silent(now) and now.ended:
-        yield (
-            f"the source says that its stream is over, and has brought nothing for {now.silence:.0f} s: "
-            "viewers are told when the grace time has passed; if it was to go on, start the encoder again"
-        )
+        over = f"the source says that its stream is over, and has brought nothing for {now.silence:.0f} s"
+        act = "viewers are told when the grace time has passed; if it was to go on, start the encoder again"
+        yield "encoder", f"{over}: {act}"
     elif _is_silent(now):
-        yield (
-            f"the encoder has brought nothing new for {now.silence:.0f} s, and the picture stands still: "
-            "look at the encoder, its connection, and Owncast"
-        )
+        silent = f"the encoder has brought nothing new for {now.silence:.0f} s, and the picture stands still"
+        yield "encoder", f"{silent}: look at the encoder, its connection, and Owncast"
     if now.journal:
-        yield f"the journal cannot be written: {now.journal}; make room on the disk of the state folder"
+        act = "make room on the disk of the state folder"
+        yield "service", f"the journal cannot be written: {now.journal}; {act}"
     if now.free < LEAST_FREE:
-        yield f"{_size(now.free)} are left on the disk of the spool: make room before the next outage"
+        left = f"{_size(now.free)} are left on the disk of the spool"
+        yield "service", f"{left}: make room before the next outage"
     if now.spool > FULL * now.spool_limit > 0:
         share = f"{100 * now.spool / now.spool_limit:.0f} %"
-        yield f"{share} of the spool is used: when it is full, the oldest segments become gaps"
+        yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps"
     if now.mirror:
-        yield f"playlists cannot be written into the bucket: {now.mirror}"
+        yield "bucket", f"playlists cannot be written into the bucket: {now.mirror}"
     if now.owner:
-        yield now.owner
+        yield "bucket", now.owner
 
 
 def _is_silent(now: Standing) -> bool:

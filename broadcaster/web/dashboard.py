@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 from aiohttp import hdrs, web
 
-from broadcaster.feed import Row
+from broadcaster.feed import Part, Row
 from broadcaster.web.files import Files
 from broadcaster.web.health import HEALTH
 
@@ -62,7 +63,11 @@ async def _data(request: web.Request) -> web.Response:
         "step": STEP,
         "rows": dashboard.rows(since),
         "health": asdict(report),
-        "verdict": {"severity": report.severity, "sentence": report.sentence},
+        "verdict": {
+            "severity": report.severity,
+            "sentence": report.sentence,
+            "parts": {part: report.parts.get(part, "ok") for part in get_args(Part)},
+        },
         "variants": report.variants,
         "targetDuration": report.target_duration,
         "listed": report.listed,

@@ -12,7 +12,7 @@ from playwright.async_api import Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.hls_writer import HlsWriter
-from tests.support.page import PATIENCE, no_complaints
+from tests.support.page import PATIENCE, barriers, no_complaints
 from tests.support.service import Service
 from tests.support.small_disk import SmallDisk, small_disk
 from tests.support.stage import VARIANTS, stage
@@ -23,21 +23,28 @@ ROOMY, TIGHT = 4096, 64  # MiB; nothing is written there but what the service ke
 class Desk:
     """The dashboard and ``/health`` of a service, which have to agree."""
 
-    def __init__(self, page: Page, service: Service) -> None:
+    def __init__(self, page: Page, service: Service, pictures: Path) -> None:
         self._page = page
+        self._pictures = pictures
         self._service = service
 
     async def open(self) -> None:
         await self._page.goto(f"{self._service.admin_address}/dashboard")
 
-    async def shows(self, severity: str, sentence: str) -> None:
-        """The headline is so."""
+    async def shows(self, severity: str, sentence: str, part: str = "") -> None:
+        """The headline is so, and one part of the way is not well."""
         await expect(self._page.locator("#sentence")).to_contain_text(sentence, timeout=1000 * PATIENCE)
         await expect(self._page.locator("#status")).to_have_attribute("data-state", severity)
+        signs = {"warning": "!", "failing": "✕", "old": "✕"}
+        expected = [f"{signs[severity]} {part}"] if part else []
+        lamps = await self._page.locator("#lamps li").all_inner_texts()
+        assert [lamp for lamp in lamps if lamp[0] in "!✕"] == expected
+        assert await barriers(self._page) == []
+        await self._page.screenshot(path=self._pictures / f"verdict-{severity}-{part}.png", full_page=True)
 
-    async def says(self, severity: str, sentence: str) -> None:
+    async def says(self, severity: str, sentence: str, part: str = "") -> None:
         """The headline is so, and ``/health`` has the same words."""
-        await self.shows(severity, sentence)
+        await self.shows(severity, sentence, part)
         health = await self._service.health()
         told = {"ok": None, "warning": health["warning"], "failing": health["reason"]}[severity]
         assert health["http"] == (503 if severity == "failing" else 200)
@@ -77,10 +84,11 @@ async def is_well_for_all(service: Service) -> bool:
 @pytest.mark.takes(40)
 async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
     """Encoder frozen, disk filling, bucket away, service frozen, nothing but gaps: each is told as it is."""
+    pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
     with small_disk(tmp_path / "small", ROOMY) as disk, no_complaints(page):
         state = tmp_path / "small" / "state"
         async with stage(tmp_path, bucket, patient=True, BROADCASTER_STATE_DIR=str(state)) as on:
-            desk, service, encoder = Desk(page, on.service), on.service, on.owncast
+            desk, service, encoder = Desk(page, on.service, pictures), on.service, on.owncast
             await on.live_with(3)
             assert encoder.encoder
             assert service.child
@@ -88,19 +96,19 @@ async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) ->
             await desk.is_well()
 
             encoder.encoder.suspend()
-            await desk.says("warning", "The encoder has brought nothing new for")
+            await desk.says("warning", "The encoder has brought nothing new for", "Encoder")
             await trouble_of(service, "encoder")
             encoder.encoder.resume()
             await desk.is_well()
 
             bucket.suspend()
-            await desk.says("failing", "Viewers get nothing new (")
+            await desk.says("failing", "Viewers get nothing new (", "Bucket")
             await trouble_of(service, "delivery")
             bucket.resume()
             await desk.is_well()
 
             os.kill(service.child.pid, signal.SIGSTOP)  # and not the process that serves viewers
-            await desk.shows("old", "No word from the service for")
+            await desk.shows("old", "No word from the service for", "Service")
             assert "these figures are old" in await page.locator("#sentence").inner_text()
             await trouble_of(service, "delivery")
             assert not await is_well_for_all(service)
@@ -109,12 +117,12 @@ async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) ->
 
             if isinstance(disk, SmallDisk):
                 disk.resize(TIGHT)
-                await desk.says("warning", "are left on the disk of the spool: make room")
+                await desk.says("warning", "are left on the disk of the spool: make room", "Service")
                 disk.resize(ROOMY)
                 await desk.is_well()
 
             await encoder.stop_streaming()
             break_off(encoder.hls_dir)
-            await desk.says("failing", "Viewers get nothing but gaps (the last")
+            await desk.says("failing", "Viewers get nothing but gaps (the last", "Encoder")
         if isinstance(disk, str):
             pytest.skip(disk)

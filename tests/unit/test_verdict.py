@@ -65,7 +65,15 @@ def test_no_warning_hides_another() -> None:
     assert found.reason
     assert found.warning
     assert found.warning.count("make room") == 2
-    assert verdict(LIVE) == Verdict(None, None, None)
+    assert verdict(LIVE) == Verdict(None, None, {}, None)
+
+
+def test_the_part_that_is_not_well() -> None:
+    """Each finding belongs to one, and a failure counts more than a warning of the same part."""
+    assert verdict(replace(LIVE, silence=60)).parts == {"encoder": "warning"}
+    assert verdict(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
+    both = verdict(replace(DELAY, owner="another one is there", journal="disk full"))
+    assert both.parts == {"bucket": "failing", "service": "warning"}
 
 
 class Folder:

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { follow, merge } from "../dashboard/js/feed.js";
-import { age, headline, latest } from "../dashboard/js/headline.js";
+import { age, headline, lamps, latest } from "../dashboard/js/headline.js";
 import { money, peerShare, pollers, rate, rates } from "../dashboard/js/figures.js";
 import { bytes, dollars, duration, percent } from "../dashboard/js/words.js";
 
@@ -79,6 +79,14 @@ test("a service without a word is never well", () => {
   assert.equal(headline(answer({ now: 20_000 }), false, 100_000).text, text.replace("12", "16"));
   assert.equal(headline(null, true, 0).state, "old");
   assert.equal(headline(null, false, 0).state, "waiting");
+});
+
+test("a lamp for each part, and none that is known by what is old", () => {
+  const verdict = { severity: "failing", sentence: "", parts: { encoder: "ok", service: "warning", bucket: "failing" } };
+  const signs = (state) => lamps(answer({ verdict }), state).map(({ part, sign }) => `${part} ${sign}`);
+  assert.deepEqual(signs("failing"), ["encoder ✓", "service !", "bucket ✕"]);
+  assert.deepEqual(signs("old"), ["encoder ?", "service ✕", "bucket ?"]);
+  assert.deepEqual(lamps(null, "waiting"), []);
 });
 
 test("a figure that is older than the others says so", () => {

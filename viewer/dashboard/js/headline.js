@@ -3,6 +3,7 @@ import { duration } from "./words.js";
 
 export const STALE = 15; // seconds; the service adds a row every five
 
+const SIGNS = { ok: "✓", warning: "!", failing: "✕", unknown: "?" };
 const LABELS = { ok: "✓ OK", warning: "! Warning", failing: "✕ Failing", old: "✕ No answer" };
 
 /** Seconds since the newest figures: by the service's own clock when they came at `came`, and by ours since then. */
@@ -18,6 +19,15 @@ export function headline(answer, failed, moment) {
   if (failed || seconds > STALE) return old(`No word from the service for ${duration(seconds)}: these figures are old`);
   const { severity, sentence } = answer.verdict;
   return { state: severity, label: LABELS[severity], text: sentence[0].toUpperCase() + sentence.slice(1) };
+}
+
+/** Each part of the way to viewers, and a sign of how it is; none is known by what is old. */
+export function lamps(answer, state) {
+  if (answer === null) return [];
+  return Object.entries(answer.verdict.parts).map(([part, severity]) => {
+    const now = state === "old" ? (part === "service" ? "failing" : "unknown") : severity;
+    return { part, state: now, sign: SIGNS[now] };
+  });
 }
 
 /** The newest figure of a name, and its age in words where that is more than the others have. */

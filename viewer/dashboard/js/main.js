@@ -1,7 +1,7 @@
 // The operator's dashboard: asks every two seconds, draws, and says every second how old that is.
 import { money, peerShare, pollers, rate } from "./figures.js";
 import { follow } from "./feed.js";
-import { age, headline, latest } from "./headline.js";
+import { age, headline, lamps, latest } from "./headline.js";
 import { createPlots } from "./plots.js";
 import { bytes, dollars, duration, milliseconds, perSecond, percent, whole } from "./words.js";
 
@@ -29,6 +29,13 @@ function small(text) {
   return element;
 }
 
+function lamp({ part, state, sign }) {
+  const item = document.createElement("li");
+  item.dataset.state = state;
+  item.textContent = `${sign} ${part[0].toUpperCase()}${part.slice(1)}`;
+  return item;
+}
+
 let answer = null; // the last there was
 let failed = false; // the request after it
 
@@ -39,7 +46,8 @@ function say() {
   find("status").dataset.state = document.body.dataset.state = state;
   find("verdict").textContent = label;
   find("sentence").textContent = text;
-  find("age").textContent = answer ? `${duration(age(answer, moment))} old` : "";
+  find("lamps").replaceChildren(...lamps(answer, state).map(lamp));
+  find("age").textContent = answer ? `Figures: ${duration(age(answer, moment))} old` : "";
   document.title = label ? `${label} – Broadcaster` : "Broadcaster";
   // Read out when it changes, and not with each second that is counted.
   if (state !== before) find("alarm").textContent = `${label} ${text}`;

@@ -70,6 +70,8 @@ def verdict(standing: Standing) -> Verdict:
         trouble = "delivery"
     elif _is_silent(standing):
         trouble = "encoder"
+    if trouble:  # whatever is not well before them, it is they who have nothing to see
+        parts.setdefault("viewers", "failing" if trouble == "delivery" else "warning")
     reason = failures[0].sentence if failures else None
     return Verdict(reason, "; besides, ".join(warnings) or None, parts, trouble)
 

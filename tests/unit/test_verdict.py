@@ -69,11 +69,12 @@ def test_no_warning_hides_another() -> None:
 
 
 def test_the_part_that_is_not_well() -> None:
-    """Each finding belongs to one, and a failure counts more than a warning of the same part."""
-    assert verdict(replace(LIVE, silence=60)).parts == {"encoder": "warning"}
+    """Each finding belongs to one, of which the failure counts; and viewers are not well who see nothing."""
+    assert verdict(replace(LIVE, journal="disk full")).parts == {"service": "warning"}
+    assert verdict(replace(LIVE, silence=60)).parts == {"encoder": "warning", "viewers": "warning"}
     assert verdict(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
     both = verdict(replace(DELAY, owner="another one is there", journal="disk full"))
-    assert both.parts == {"bucket": "failing", "service": "warning"}
+    assert both.parts == {"bucket": "failing", "service": "warning", "viewers": "failing"}
 
 
 class Folder:

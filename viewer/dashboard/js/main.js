@@ -47,6 +47,7 @@ function say() {
   find("verdict").textContent = label;
   find("sentence").textContent = text;
   find("lamps").replaceChildren(...lamps(answer, state).map(lamp));
+  if (answer) drawNow(answer, moment);
   find("age").textContent = answer ? `Figures: ${duration(age(answer, moment))} old` : "";
   document.title = label ? `${label} – Broadcaster` : "Broadcaster";
   // Read out when it changes, and not with each second that is counted.
@@ -60,12 +61,13 @@ function draw(now) {
   if (now?.rows.length) drawFigures(now);
 }
 
-function drawFigures({ rows, health, variants, listed, prices, targetDuration }) {
+function drawNow({ rows, health, variants, listed, came }, moment) {
   const last = rows.at(-1);
+  if (!last) return;
   const [delay, upload] = [latest(rows, "publishDelay"), latest(rows, "uploadTime")];
   tiles("now", [
     ["Stream", health.stream],
-    ["Last segment", health.stream === "live" ? `${duration(health.silence)} ago` : "–"],
+    ["Last segment", health.stream === "live" ? `${duration(health.silence + (moment - came) / 1000)} ago` : "–"],
     ["Variants", variants.join(", ") || "–"],
     ["Segments listed", whole(listed)],
     ["Publish delay", milliseconds(delay.value), delay.ago],
@@ -76,6 +78,10 @@ function drawFigures({ rows, health, variants, listed, prices, targetDuration })
     ["Memory", bytes(last.memory)],
     ["CPU", percent(rate(rows, "cpu"))],
   ]);
+}
+
+function drawFigures({ rows, prices, targetDuration }) {
+  const last = rows.at(-1);
   tiles("audience", [
     ["Polling", whole(pollers(rows, targetDuration))],
     ["Waiting for a segment", whole(last.waiters)],

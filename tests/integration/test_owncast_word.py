@@ -15,16 +15,18 @@ from tests.support.hls_writer import HlsWriter
 from tests.support.owncast_api import VERSION, fake_owncast
 from tests.support.service import Service, running_service
 
+CONNECTED, ENDED = "broadcaster_owncast_connected", "broadcaster_source_ended"
+
 
 async def text_of(url: str) -> str:
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         return await response.text()
 
 
-async def connected(service: Service) -> float:
-    """The metric."""
+async def metric(service: Service, name: str) -> float:
+    """What it is now."""
     families = text_string_to_metric_families(await text_of(f"{service.admin_address}/metrics"))
-    return next(one.samples[0].value for one in families if one.name == "broadcaster_owncast_connected")
+    return next(one.samples[0].value for one in families if one.name == name)
 
 
 async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
@@ -51,7 +53,7 @@ async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> 
                 return text in await text_of(playlist)
 
             async def says(value: float) -> bool:
-                found = await connected(service)
+                found = await metric(service, CONNECTED)
                 return found == value or (math.isnan(found) and math.isnan(value))
 
             async with asyncio.timeout(60):
@@ -68,13 +70,15 @@ async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> 
                 writer.write(range(4))
                 await poll(lambda: shows(writer.name(3)))
                 assert not await shows("#EXT-X-ENDLIST")
+                assert await metric(service, ENDED) == 0
                 owncast.disconnect()
                 async with aiohttp.ClientSession() as session:
                     hook = f"{service.admin_address}/owncast/webhook"
                     async with session.post(hook, json={"type": "STREAM_STOPPED"}) as response:
                         assert response.status == 204
                 await poll(lambda: shows("#EXT-X-ENDLIST"))
-                assert await connected(service) == 0
+                assert await metric(service, CONNECTED) == 0
+                assert await metric(service, ENDED) == 1
         log = service.log.read_text()
     assert log.count("Owncast says that the encoder has connected") == 2
     assert log.count("Owncast says that the encoder has disconnected") == 2

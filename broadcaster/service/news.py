@@ -25,7 +25,8 @@ class SourceNews:
     def __init__(self, source: Looking) -> None:
         self.ended = False
         self._source = source
-        self._last = self._looked = source.last_look
+        # When the last segment was found; when the latest look began that is over, and the latest of all.
+        self._last = self._looked = self._begun = source.last_look
 
     async def follow(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         """Give every event of the source to ``handle``, until cancelled."""
@@ -39,8 +40,12 @@ class SourceNews:
     @property
     def silence(self) -> float:
         """Seconds from the last segment to the latest look: who does not look cannot tell of silence."""
+        begun = self._source.last_look
         if not self._source.looking:
-            self._looked = self._source.last_look
+            self._looked = begun
+        elif begun != self._begun:
+            self._looked = self._begun
+        self._begun = begun
         return max(0.0, self._looked - self._last)
 
     def _note(self, event: SourceEvent) -> None:

@@ -108,8 +108,10 @@ async def test_silence_is_told_by_looking() -> None:
     assert news.silence == 2
     folder.last_look, folder.looking = 150.0, True
     assert news.silence == 2
-    folder.looking = False
+    folder.last_look = 160.0  # the look before is over, though nobody saw the moment between the two
     assert news.silence == 42
+    folder.looking = False
+    assert news.silence == 52
 
 
 @pytest.mark.parametrize("event", [SourceEnded("0"), SourceIdle()])

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from broadcaster.catalog.records import Segment
-from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle
 
 
 class Looking(Protocol):
@@ -20,10 +20,14 @@ class Looking(Protocol):
 
 
 class SourceNews:
-    """``ended`` says that the source itself called its stream over, and brought no segment since."""
+    """``ended`` says that the source itself called its stream over, and brought no segment since.
+
+    ``fault`` is why nothing can be read in its folder; None while it can be.
+    """
 
     def __init__(self, source: Looking) -> None:
         self.ended = False
+        self.fault: str | None = None
         self._source = source
         # When the last segment was found; when the latest look began that is over, and the latest of all.
         self._last = self._looked = self._begun = source.last_look
@@ -54,3 +58,5 @@ class SourceNews:
                 self.ended, self._last = False, self._source.last_look
             case SourceEnded() | SourceIdle():
                 self.ended = True
+            case SourceFault():
+                self.fault = event.message

@@ -27,6 +27,7 @@ class Standing:
     alive: bool = True  # ingest gives signs of life
     folder: bool = True  # the HLS folder answers
     serving: bool = True  # viewers are answered
+    source: str | None = None  # why it cannot be read
     delay: str | None = None  # why finished segments do not get through
     losses: str | None = None  # why nothing but gaps is listed
     waiting: int = 0  # segments on their way
@@ -89,6 +90,9 @@ def _failures(now: Standing) -> Iterator[tuple[Part, str]]:
         yield "service", "ingest is stuck: restart the service, and keep its log"
     if not now.folder:
         yield "service", "ingest is stuck: the HLS folder does not answer; look at its disk or its mount"
+    if now.source:
+        act = "look at the rights of the HLS folder, and at the limits of this machine"
+        yield "service", f"the source is out of reach ({now.source}): {act}"
     if now.delay:
         kept = f"{now.waiting} segments wait, {_size(now.spool)} of them safe on disk"
         act = "look at the bucket, its keys, and the uplink"

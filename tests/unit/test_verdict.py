@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from broadcaster.feed import HealthReport, State
-from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle
 from broadcaster.service.news import SourceNews
 from broadcaster.service.verdict import LEAST_FREE, Standing, Verdict, verdict
 from tests.support.fakes import segment_of
@@ -35,6 +35,9 @@ TABLE: list[tuple[Standing, str, str | None, str]] = [
     (replace(LIVE, losses="9 were lost", delay="late"), "failing", "delivery", "nothing new (late)"),
     (replace(LIVE, alive=False), "failing", "delivery", "ingest is stuck: restart the service"),
     (replace(LIVE, folder=False), "failing", "delivery", "the HLS folder does not answer; look at its disk"),
+    (replace(LIVE, source="no rights"), "failing", "delivery", "(no rights): look at the rights of the HLS"),
+    (replace(DELAY, source="no rights"), "failing", "delivery", "the source is out of reach"),
+    (Standing(State.OFFLINE, source="no rights"), "failing", None, "the source is out of reach"),
     (Standing(State.OFFLINE, folder=False), "failing", None, "the HLS folder does not answer"),
     (replace(LIVE, serving=False), "failing", None, "viewers are not answered"),
     (replace(LIVE, serving=False, silence=60), "failing", "encoder", "viewers are not answered"),
@@ -112,6 +115,20 @@ async def test_silence_is_told_by_looking() -> None:
     assert news.silence == 42
     folder.looking = False
     assert news.silence == 52
+
+
+async def test_the_source_says_what_it_cannot_read() -> None:
+    """Until it can."""
+    folder = Folder()
+    news = SourceNews(folder)
+
+    async def handle(_: SourceEvent) -> None:
+        seen.append(news.fault)
+
+    seen: list[str | None] = []
+    folder.found = [SourceFault("no rights"), segment_of(None), SourceFault(None)]
+    await news.follow(handle)
+    assert seen == ["no rights", "no rights", None]
 
 
 @pytest.mark.parametrize("event", [SourceEnded("0"), SourceIdle()])

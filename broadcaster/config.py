@@ -18,7 +18,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
@@ -80,16 +80,6 @@ def _socket_url(value: str) -> str:
     return value
 
 
-def _names(value: object) -> object:
-    """Names of hosts, with commas between them."""
-    if not isinstance(value, str):
-        return value
-    names = tuple(name.strip() for name in value.split(",") if name.strip())
-    if not all(re.fullmatch(r"[A-Za-z0-9._:-]+", name) for name in names):
-        raise ValueError("must be names of hosts, with commas between them")
-    return names
-
-
 def _check_host(url: str) -> None:
     try:
         fits = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
@@ -132,8 +122,8 @@ class Settings(BaseSettings):
     port: int = Field(default=3000, ge=0, le=65535, alias="BROADCASTER_PORT")
     admin_host: str = Field(default="127.0.0.1", alias="BROADCASTER_ADMIN_HOST")
     admin_port: int = Field(default=3001, ge=0, le=65535, alias="BROADCASTER_ADMIN_PORT")
-    admin_names: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
-        default=(), alias="BROADCASTER_ADMIN_NAMES"
+    admin_names: str = Field(  # with commas between them
+        default="", pattern=r"^[A-Za-z0-9._:, -]*$", alias="BROADCASTER_ADMIN_NAMES"
     )
     window_segments: int = Field(
         default=10,

@@ -134,7 +134,7 @@ async def _operator(
         registry,
         dashboard,
         ask_owncast=ask_owncast,
-        names=settings.admin_names,
+        names=settings.admin_names.replace(",", " ").split(),
         refresh=components.audience.refresh if components.audience else None,
     )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"

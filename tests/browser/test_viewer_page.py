@@ -62,6 +62,7 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
         station.ended = True
         await station.stop()
         await until(page, is_("offline"))  # it has looked for what may follow at once
+        assert await page.get_by_text("The stream has ended", exact=True).is_visible()
         await asyncio.sleep(1)
         assert (await seen(page))["sessions"] == 1  # the finished playlist is not played again
 
@@ -85,8 +86,7 @@ async def test_sound_quality_and_going_back_to_live(page: Page, place: Place) ->
         await page.get_by_label("Quality", exact=True).select_option("180p")
         await until(page, lambda s: s["level"] is not None and s["level"]["height"] == 180)
         await page.evaluate("() => document.querySelector('video').pause()")
-        near = await seen(page)
-        behind = await until(page, lambda s: s["behind"] and s["latency"] > near["latency"] + 4)
+        behind = await until(page, lambda s: s["behind"] and s["latency"] > 10)
         await page.get_by_role("button", name="Go live").click()
         state = await until(page, lambda s: not s["behind"] and not s["paused"])
         assert state["latency"] < behind["latency"] - 2

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -19,9 +21,9 @@ import pytest
 from aiohttp import web
 
 from tests.support.hls_folder import eventually
+from tests.support.word import Word
 
 VIEWER = Path(__file__).resolve().parents[2] / "viewer" / "public"
-WINDOW = 8
 HEIGHTS = (360, 180)  # of the two variants
 M3U8 = "application/vnd.apple.mpegurl"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -34,6 +36,7 @@ class Listed:
     run: int
     name: str
     seconds: float
+    time: float  # of its first picture, seconds since the epoch
 
 
 @dataclass
@@ -47,7 +50,10 @@ class Station:
     ended: bool = False
     away: bool = False  # the broadcaster answers nothing but errors; the streamer's own server still does
     config: dict[str, object] = field(default_factory=dict)  # the page's config.json
+    window: int = 8  # segments
+    word: Word = field(default_factory=Word)  # what it tells as events
     runs: list[asyncio.subprocess.Process] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)  # when each run began, seconds since the epoch
     segments: list[Listed] = field(default_factory=list)
 
     async def encode(self) -> None:
@@ -69,23 +75,14 @@ class Station:
             ]
             for variant, size in enumerate(sizes)
         )
-        inputs = (
-            "-re",
-            "-f",
-            "lavfi",
-            "-i",
-            "testsrc2=size=640x360:rate=15",
-            "-re",
-            "-f",
-            "lavfi",
-            "-i",
-            "sine=220",
-        )
+        sources = ("testsrc2=size=640x360:rate=15", "sine=220")
+        inputs = itertools.chain.from_iterable(("-re", "-f", "lavfi", "-i", source) for source in sources)
         process = await asyncio.create_subprocess_exec(
             *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", *inputs, *outputs),
             stdin=asyncio.subprocess.DEVNULL,
         )
         self.runs.append(process)
+        self.started.append(time.time())
 
     async def stop(self) -> None:
         """Kill the encoder, as a lost connection would."""
@@ -106,7 +103,11 @@ class Station:
         per_variant = [self.parse(self.root / str(run) / str(v) / "s.m3u8") for v in range(len(HEIGHTS))]
         done = min(per_variant, key=len)
         taken = sum(segment.run == run for segment in self.segments)
-        return [Listed(run, name, seconds) for seconds, name in done[taken:]]
+        starts = itertools.accumulate((seconds for seconds, _ in done), initial=self.started[run])
+        listed = [
+            Listed(run, name, seconds, start) for (seconds, name), start in zip(done, starts, strict=False)
+        ]
+        return listed[taken:]
 
     @staticmethod
     def parse(path: Path) -> list[tuple[float, str]]:
@@ -117,13 +118,14 @@ class Station:
 
     def lose_next(self) -> None:
         """Let the next listed place be a gap, as if the bucket had refused the segment."""
-        self.segments.append(Listed(-1, "lost.ts", 1.0))
+        last = self.segments[-1]
+        self.segments.append(Listed(-1, "lost.ts", 1.0, last.time + last.seconds))
 
     def media(self, variant: int, base: str) -> str:
         """Return a variant's playlist, its segments under ``base``."""
         if not self.ended:
             self.segments += self.fresh()
-        window = self.segments[-WINDOW:]
+        window = self.segments[-self.window :]
         before = self.segments[: len(self.segments) - len(window)]
         lines = ["#EXTM3U", "#EXT-X-VERSION:8", "#EXT-X-TARGETDURATION:2"]
         lines += [f"#EXT-X-MEDIA-SEQUENCE:{len(before) + 1}"]
@@ -135,7 +137,8 @@ class Station:
                 lines.append("#EXT-X-DISCONTINUITY")
             if segment.run < 0:
                 lines.append("#EXT-X-GAP")
-            lines += [f"#EXTINF:{segment.seconds:.3f},"]
+            moment = datetime.fromtimestamp(segment.time, UTC).isoformat(timespec="milliseconds")
+            lines += [f"#EXT-X-PROGRAM-DATE-TIME:{moment}", f"#EXTINF:{segment.seconds:.3f},"]
             lines += [f"{base}/{segment.run}/{variant}/{segment.name}"]
         return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if self.ended else []), ""])
 
@@ -200,6 +203,7 @@ def origin_of(station: Station) -> web.Application:
     app.router.add_get("/hls/stream.m3u8", own)
     app.router.add_get(r"/hls/{variant:\d}/playlist.m3u8", own)
     app.router.add_static("/hls/segments", station.root)
+    app.router.add_get("/live/events", station.word.answer)
     app.router.add_get("/config.json", config)
     app.router.add_get("/", index)
     app.router.add_static("/", VIEWER)
@@ -238,6 +242,7 @@ async def on_air(tmp_path: Path) -> AsyncIterator[Place]:
     try:
         yield Place(station, url)
     finally:
+        station.word.tell(None)
         await station.stop()
         await origin.cleanup()
         await bucket.cleanup()

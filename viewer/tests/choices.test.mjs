@@ -10,8 +10,15 @@ function storage(text = null) {
 test("choices add up and are there at the next visit", () => {
   const device = storage();
   createChoices(() => device).keep({ volume: 0.5 });
-  createChoices(() => device).keep({ p2p: false, mode: "sharing" });
-  assert.deepEqual(createChoices(() => device).load(), { volume: 0.5, p2p: false, mode: "sharing" });
+  createChoices(() => device).keep({ shortcuts: false, mode: "sharing" });
+  assert.deepEqual(createChoices(() => device).load(), { volume: 0.5, shortcuts: false, mode: "sharing" });
+});
+
+test("who did not want to share by an earlier page's switch does not, until they choose again", () => {
+  const device = storage(JSON.stringify({ mode: "sharing", p2p: false }));
+  assert.deepEqual(createChoices(() => device).load(), { mode: "low-delay" });
+  createChoices(() => device).keep({ mode: "sharing" });
+  assert.deepEqual(createChoices(() => device).load(), { mode: "sharing" });
 });
 
 test("what makes no sense is not taken", () => {

@@ -66,7 +66,7 @@ test("each wrong value alone takes its default", () => {
   assert.deepEqual([config.mode, config.fallbackAfterSeconds], ["low-delay", 20]);
   assert.deepEqual(config.colors, { accent: "#5b4bdb", live: "#00AA00" });
   assert.deepEqual(config.costs, { ...defaults.costs, classAPerMillion: 5 });
-  assert.deepEqual(config.texts, { ...defaultTexts, offlineTitle: "Back on Sunday" });
+  assert.deepEqual(config.texts, { ...defaultTexts, offlineTitle: "Back on Sunday", endedTitle: "Back on Sunday" });
 });
 
 test("only ICE servers that a browser takes are passed on", () => {
@@ -94,4 +94,10 @@ test("config.json is looked for beside the page", async () => {
   };
   assert.equal((await loadConfig(base, get)).title, "T");
   assert.equal(asked, "https://page.example/watch/config.json");
+});
+
+test("what an operator worded for an earlier page holds for the states that were told apart since", () => {
+  const { texts } = parseConfig({ texts: { waitingTitle: "Pause", offlineText: "Bis bald", endedText: "Danke" } }, base);
+  assert.deepEqual([texts.waitingTitle, texts.encoderTitle, texts.endedText], ["Pause", "Pause", "Danke"]);
+  assert.equal(texts.deliveryTitle, defaultTexts.deliveryTitle);
 });

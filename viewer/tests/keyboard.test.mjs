@@ -8,9 +8,10 @@ const press = (key, focus = {}, more = {}) => shortcutFor({ key, ...more }, { ..
 test("each key of the list asks for what the list says", () => {
   const asked = [];
   const requests = new Proxy({}, { get: (_, name) => (...given) => asked.push([name, ...given]) });
-  for (const { keys } of shortcuts) for (const key of keys) shortcutFor({ key }, page).ask(requests);
+  for (const { keys } of shortcuts) for (const key of keys) shortcutFor({ key }, page).ask(requests, key);
   assert.deepEqual(asked, [
-    ["togglePlay"], ["togglePlay"], ["goLive"], ["toggleMute"], ["changeVolume", 0.05], ["changeVolume", -0.05],
+    ["togglePlay"], ["togglePlay"], ["seekBy", -10], ["seekBy", 10], ["seekPart", 0], ["goLive"], ["goLive"],
+    ...[0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((tenth) => ["seekPart", tenth / 10]), ["stepFrames", -1], ["stepFrames", 1], ["toggleMute"], ["changeVolume", 0.05], ["changeVolume", -0.05],
     ["nextCaption"], ["toggleFullscreen"], ["togglePip"], ["toggleStats"], ["closeStats"], ["toggleHelp"],
   ]);
 });
@@ -40,6 +41,10 @@ test("what has the focus gets the keys it needs", () => {
     ["k", { tag: "button", type: "button" }, "Play or pause"],
     ["ArrowUp", { tag: "input", type: "range" }, null],
     ["ArrowUp", { tag: "input", type: "radio" }, null],
+    ["ArrowLeft", { tag: "input", type: "range" }, null],
+    ["ArrowLeft", { tag: "input", type: "range", seeks: true }, "10 s back"],
+    ["End", { tag: "input", type: "range", seeks: true }, "Go live"],
+    ["Home", { tag: "aside", scrolls: true }, null],
     ["ArrowDown", { tag: "aside", scrolls: true }, null],
     ["i", { tag: "aside", scrolls: true }, "Statistics"],
     ["m", { tag: "input", type: "range" }, "Sound on or off"],

@@ -12,7 +12,7 @@ class FakeVideo extends EventTarget {
   end = null;
   textTracks = Object.assign(new EventTarget(), { *[Symbol.iterator]() {} });
   get seekable() {
-    return { length: this.end === null ? 0 : 1, end: () => this.end };
+    return { length: this.end === null ? 0 : 1, start: () => 0, end: () => this.end };
   }
 }
 
@@ -42,6 +42,9 @@ test("the growing end of the seekable range is the playlist's growth", () => {
   assert.equal(made.facts().advancedAt, 1000);
   video.duration = 31;
   assert.equal(made.facts().live, false);
+  assert.deepEqual([made.facts().start, made.facts().sync], [0, 12]);
+  made.seek(3);
+  assert.equal(video.currentTime, 3);
 });
 
 test("stalls count once something has played, and nothing is heard after the end", () => {

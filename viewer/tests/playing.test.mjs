@@ -12,7 +12,7 @@ function run(seconds, change, patience) {
   const look = createWatch(patience);
   const verdicts = [];
   for (let t = 0; t <= seconds; t += 0.5) {
-    const healthy = { currentTime: t, paused: false, hidden: false, failing: false, live: true, advancedAt: t * 1000, targetDuration: 2 };
+    const healthy = { currentTime: t, paused: false, hidden: false, failing: false, live: true, advancedAt: t * 1000, heardAt: t * 1000, targetDuration: 2 };
     verdicts.push(look({ now: t * 1000, ...healthy, ...change(t) }));
   }
   return verdicts;
@@ -43,6 +43,15 @@ test("missing playlists are the viewer's connection, not the stream's pause, and
   assert.equal(verdicts[24], "stuck");
 });
 
+test("a service that does not answer at all is no pause of the stream", () => {
+  const verdicts = run(40, () => ({ currentTime: 5, advancedAt: 0, heardAt: 0 }), 12000);
+  assert.equal(verdicts[20], "waiting");
+  assert.equal(verdicts[32], "reconnecting");
+  assert.ok(verdicts.includes("stuck"));
+  const slow = run(40, () => ({ currentTime: 5, advancedAt: 0, heardAt: 0, targetDuration: 8 }), 12000);
+  assert.equal(slow[52], "waiting", "a request for the next playlist may be held for three target durations");
+});
+
 test("a finished stream that stands still has been played out", () => {
   assert.equal(run(10, (t) => ({ live: false, currentTime: Math.min(t, 3) })).includes("finished"), true);
   assert.equal(run(10, () => ({ live: false })).includes("finished"), false);
@@ -55,7 +64,7 @@ test("a pause by the viewer and a hidden tab are left alone", () => {
 
 test("one late tick is not a long stall", () => {
   const look = createWatch(12000);
-  const sample = { currentTime: 5, paused: false, hidden: false, failing: false, live: true, advancedAt: 60000, targetDuration: 2 };
+  const sample = { currentTime: 5, paused: false, hidden: false, failing: false, live: true, advancedAt: 60000, heardAt: 60000, targetDuration: 2 };
   look({ ...sample, now: 0 });
   assert.equal(look({ ...sample, now: 60000 }), "hiccup");
 });

@@ -28,12 +28,11 @@ test("sharing keeps five segments, of long ones a few seconds more than HOLD-BAC
 });
 
 test("each reason not to share is told, the first that holds", () => {
-  const well = { offered: true, capable: true, wanted: true, metered: false, gone: false, told: true, mode: "sharing" };
+  const well = { offered: true, capable: true, metered: false, gone: false, told: true, mode: "sharing" };
   const judge = (patch) => Object.values(judgeSharing({ ...well, ...patch }));
   assert.deepEqual(judge({}), [true, true, null]);
   assert.deepEqual(judge({ offered: false, capable: false }), [false, false, null]);
   assert.deepEqual(judge({ capable: false }), [false, false, "unsupported"]);
-  assert.deepEqual(judge({ wanted: false, metered: true }), [true, false, "off"]);
   assert.deepEqual(judge({ metered: true }), [true, false, "metered"]);
   assert.deepEqual(judge({ gone: true }), [true, false, "tracker"]);
   assert.deepEqual(judge({ told: false }), [true, false, "tracker"]);
@@ -46,7 +45,7 @@ function sharing(connection) {
   const store = createStore();
   store.set({ mode: "sharing" });
   const applied = [];
-  const made = createSharing({ store, offered: true, capable: true, wanted: true, connection, apply: (enabled) => applied.push(enabled) });
+  const made = createSharing({ store, offered: true, capable: true, connection, apply: (enabled) => applied.push(enabled) });
   return { store, made, applied, p2p: () => store.get().p2p };
 }
 
@@ -79,14 +78,14 @@ test("a lost tracker ends sharing only for who has no peers, and is tried again"
   assert.deepEqual([p2p().enabled, p2p().reason], [true, null]);
 });
 
-test("the viewer's wish, the mode and the connection switch it as they change", () => {
+test("the mode and the connection switch it as they change", () => {
   const connection = Object.assign(new EventTarget(), { saveData: false });
   const { made, applied, p2p } = sharing(connection);
   made.hears(true);
   made.setPeers(3);
-  made.setWanted(false);
-  assert.deepEqual(p2p(), { available: true, enabled: false, peers: 0, reason: "off" });
-  made.setWanted(true);
+  made.setMode("low-delay");
+  assert.deepEqual(p2p(), { available: true, enabled: false, peers: 0, reason: null });
+  made.setMode("sharing");
   connection.saveData = true;
   connection.dispatchEvent(new Event("change"));
   assert.equal(p2p().reason, "metered");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createStore } from "../public/js/state.js";
-import { createLedger, formatBytes, formatLevel, isBehind } from "../public/js/stats.js";
+import { createLedger, formatBytes, formatLevel } from "../public/js/stats.js";
 
 test("each state is frozen and an old one never changes", () => {
   const store = createStore({ status: "offline", stalls: 0 });
@@ -49,10 +49,4 @@ test("figures are shown as far as they are known", () => {
   assert.equal(formatLevel({ height: 0, bitrate: 900000 }), "900 kbit/s");
   assert.equal(formatLevel({ height: 720, bitrate: 2400000 }), "720p · 2.4 Mbit/s");
   assert.equal(formatBytes(1500000), "1.5 MB");
-});
-
-test("behind means well past the wanted distance", () => {
-  assert.equal(isBehind(null, 6, 2), false);
-  assert.equal(isBehind(9, 6, 2), false);
-  assert.equal(isBehind(11, 6, 2), true);
 });

@@ -4,7 +4,6 @@ const KEY = "broadcaster";
 const sound = Object.freeze({
   volume: (value) => typeof value === "number" && value >= 0 && value <= 1,
   mode: (value) => value === "low-delay" || value === "sharing",
-  p2p: (value) => typeof value === "boolean",
   shortcuts: (value) => typeof value === "boolean",
 });
 
@@ -12,7 +11,7 @@ const sound = Object.freeze({
 export function createChoices(reach = () => window.localStorage) {
   function load() {
     try {
-      const kept = JSON.parse(reach().getItem(KEY)) ?? {};
+      const kept = withoutOldSwitch(JSON.parse(reach().getItem(KEY)) ?? {});
       return Object.fromEntries(Object.entries(sound).filter(([name, is]) => is(kept[name])).map(([name]) => [name, kept[name]]));
     } catch {
       return {};
@@ -29,3 +28,6 @@ export function createChoices(reach = () => window.localStorage) {
     },
   });
 }
+
+/** An earlier page had a switch of its own for who did not want to share. */
+const withoutOldSwitch = ({ p2p, ...kept }) => (p2p === false ? { ...kept, mode: "low-delay" } : kept);

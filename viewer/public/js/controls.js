@@ -8,6 +8,8 @@ export function createControls({ document, video, root, store, play }) {
   const on = (target, names, listener) => names.forEach((name) => target.addEventListener(name, listener));
   on(video, ["volumechange"], noteSound);
   on(video, ["play", "playing", "pause", "emptied"], () => store.set({ paused: video.paused }));
+  // Who pauses stays there; the end of a stream pauses too.
+  on(video, ["pause"], () => video.ended || store.set({ following: false }));
   on(video, ["enterpictureinpicture"], () => store.set({ pip: true }));
   on(video, ["leavepictureinpicture"], () => store.set({ pip: false }));
   on(document, ["fullscreenchange"], () => store.set({ fullscreen: document.fullscreenElement !== null }));

@@ -6,13 +6,11 @@ export { Hls };
 const patient = { maxNumRetry: 6, retryDelayMs: 1000, maxRetryDelayMs: 8000 };
 
 export function createHls(overrides = {}) {
-  const hls = new Hls({
+  // Catching up with live is place.js's: hls.js knows neither who chose a place nor a buffer that shrinks.
+  return new Hls({
     enableWorker: true,
     // The module build carries no worker of its own, and a file needs no "blob:" in a content security policy.
     workerPath: new URL("../vendor/hls.worker.js", import.meta.url).href,
-    // Catching up gently needs lowLatencyMode; without parts in the playlist it changes nothing else.
-    lowLatencyMode: true,
-    maxLiveSyncPlaybackRate: 1.05,
     backBufferLength: 30,
     // Who was there before the stream must not start on a single segment and stall at the first hiccup.
     initialLiveManifestSize: 3,
@@ -28,8 +26,4 @@ export function createHls(overrides = {}) {
     },
     ...overrides,
   });
-  // Given to the constructor, this wants liveSyncDurationCount beside it, and that would override the server's
-  // HOLD-BACK. Left alone, that one is 3 where the server says nothing.
-  hls.config.liveMaxLatencyDurationCount = overrides.liveMaxLatencyDurationCount ?? 8;
-  return hls;
 }

@@ -12,13 +12,13 @@ import { createSharing } from "./sharing.js";
 import { hostOf } from "./stats.js";
 
 const PATIENCE = 1000; // ms for the server's first word, before the first player starts without it
+const TROUBLES = new Set(["encoder", "delivery"]); // a word that this page does not know is none
 const CROWD = 500; // ms over which viewers who hear of a start at the same moment ask for it
 
 /**
- * `wanted` is whether the viewer lets the page share; with a `native` player it cannot. `deck.player` hears of
- * segments and of what is decided.
+ * With a `native` player the page cannot share. `deck.player` hears of segments and of what is decided.
  */
-export function createFeed({ config, store, ledger, alarm, deck, wanted, native, document }) {
+export function createFeed({ config, store, ledger, alarm, deck, native, document }) {
   const { eventsUrl, trackerUrl, iceServers } = config;
   const clock = createClock();
   const catalog = createCatalog();
@@ -34,7 +34,6 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
     store,
     offered: trackerUrl !== null,
     capable: !native && isCapable(),
-    wanted,
     apply: (enabled) => deck.player?.share?.(enabled),
   });
   const mode = () => (store.get().p2p.available ? store.get().mode : LOW_DELAY);
@@ -47,7 +46,7 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
     if (library === null) sharing.setCapable(false);
     return library !== null;
   }
-  const { told, firstWord } = follow({ eventsUrl, clock, catalog, journey, outlook, sharing, alarm, deck, document });
+  const { told, heardAt, firstWord } = follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, alarm, deck, document });
 
   return Object.freeze({
     /** When the first player can be made. */
@@ -55,6 +54,8 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
     serverTime: clock.now,
     /** Whether the server tells of segments at the moment. */
     told,
+    /** When it told something last, of performance.now(). */
+    heardAt,
     goesOn: outlook.goesOn,
     /** How long its segments are, in seconds, null when it has not told. */
     duration: catalog.duration,
@@ -64,9 +65,8 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
     async setMode(chosen) {
       sharing.setMode(chosen);
       if (await equip()) deck.player?.renew?.();
-      else deck.player?.setMode?.(mode());
+      else deck.player?.setMode?.(mode(), store.get().following);
     },
-    setWanted: sharing.setWanted,
     /** A line for a new player. What plays the streamer's own server shares nothing: its numbers mean other things. */
     connect() {
       const { fallback, p2p } = store.get();
@@ -85,9 +85,10 @@ export function createFeed({ config, store, ledger, alarm, deck, wanted, native,
 }
 
 /** Listens to the server from now on. `firstWord` resolves at its first, or when that does not come. */
-function follow({ eventsUrl, clock, catalog, journey, outlook, sharing, alarm, deck, document }) {
+function follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, alarm, deck, document }) {
   const preconnect = createPreconnect(document);
   let told = false;
+  let heardAt = -Infinity;
 
   function note(segment, isNews) {
     catalog.note(segment);
@@ -97,7 +98,8 @@ function follow({ eventsUrl, clock, catalog, journey, outlook, sharing, alarm, d
   }
   const wakeSoon = () => setTimeout(alarm.wake, CROWD * Math.random());
   const react = {
-    state({ state, segments }) {
+    state({ state, segments, trouble }) {
+      store.set({ channel: state, trouble: troubleOf(trouble) });
       for (const segment of segments) note(segment, false);
       if (state === "live") wakeSoon();
     },
@@ -105,8 +107,14 @@ function follow({ eventsUrl, clock, catalog, journey, outlook, sharing, alarm, d
       clock.note(segment.published);
       note(segment, true);
     },
-    started: wakeSoon,
+    started() {
+      store.set({ channel: "live" });
+      wakeSoon();
+    },
+    trouble: ({ trouble }) => store.set({ trouble: troubleOf(trouble) }),
+    lost: () => store.set({ channel: null, trouble: null }),
     ended({ goingOn }) {
+      store.set({ channel: goingOn === true ? "starting" : "ended", trouble: null });
       if (goingOn === true) deck.player?.replaced?.();
     },
   };
@@ -121,6 +129,7 @@ function follow({ eventsUrl, clock, catalog, journey, outlook, sharing, alarm, d
       url: eventsUrl,
       hear(name, data) {
         told = name !== "lost";
+        if (told) heardAt = performance.now();
         clock.note(data?.now);
         outlook.hears(name, data);
         react[name]?.(data);
@@ -129,5 +138,7 @@ function follow({ eventsUrl, clock, catalog, journey, outlook, sharing, alarm, d
       },
     });
   });
-  return { told: () => told, firstWord };
+  return { told: () => told, heardAt: () => heardAt, firstWord };
 }
+
+const troubleOf = (word) => (TROUBLES.has(word) ? word : null);

@@ -2,7 +2,13 @@
 
 export const shortcuts = Object.freeze([
   { keys: ["k", " "], label: ["Space", "K"], what: "Play or pause", ask: (requests) => requests.togglePlay() },
-  { keys: ["l"], label: ["L"], what: "Go live", ask: (requests) => requests.goLive() },
+  { keys: ["ArrowLeft"], label: ["←"], what: "10 s back", repeats: true, ask: (requests) => requests.seekBy(-10) },
+  { keys: ["ArrowRight"], label: ["→"], what: "10 s on", repeats: true, ask: (requests) => requests.seekBy(10) },
+  { keys: ["Home"], label: ["Home"], what: "As far back as it goes", ask: (requests) => requests.seekPart(0) },
+  { keys: ["l", "End"], label: ["L", "End"], what: "Go live", ask: (requests) => requests.goLive() },
+  { keys: [..."0123456789"], label: ["0", "…", "9"], what: "Tenths of the way", ask: (requests, key) => requests.seekPart(key / 10) },
+  { keys: [","], label: [","], what: "A picture back", repeats: true, ask: (requests) => requests.stepFrames(-1) },
+  { keys: ["."], label: ["."], what: "A picture on", repeats: true, ask: (requests) => requests.stepFrames(1) },
   { keys: ["m"], label: ["M"], what: "Sound on or off", ask: (requests) => requests.toggleMute() },
   { keys: ["ArrowUp"], label: ["↑"], what: "Louder", repeats: true, ask: (requests) => requests.changeVolume(0.05) },
   { keys: ["ArrowDown"], label: ["↓"], what: "Quieter", repeats: true, ask: (requests) => requests.changeVolume(-0.05) },
@@ -15,11 +21,13 @@ export const shortcuts = Object.freeze([
 ]);
 
 const CHOOSING = new Set(["radio", "range"]); // inputs to which the arrow keys belong
+const MOVES = /^(Arrow|Home$|End$)/;
 const BUTTONS = new Set(["button", "checkbox", "radio", "submit"]); // and those that Space presses
 
 /**
  * The shortcut that a key press stands for, or null. event = {key, ctrlKey, altKey, metaKey, repeat,
- * defaultPrevented}; focus = {tag, type, editable, dialog, scrolls} of what has the focus: it gets the keys it needs.
+ * defaultPrevented}; focus = {tag, type, editable, dialog, scrolls, seeks} of what has the focus: it gets the keys it
+ * needs. The seek bar needs none: the table's move it.
  */
 export function shortcutFor(event, focus) {
   if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return null;
@@ -29,7 +37,7 @@ export function shortcutFor(event, focus) {
   const type = focus.tag === "button" ? "button" : focus.tag === "input" ? focus.type : "";
   if (focus.tag === "input" && !CHOOSING.has(type) && !BUTTONS.has(type)) return null;
   if (key === " " && BUTTONS.has(type)) return null;
-  if (key.startsWith("Arrow") && (CHOOSING.has(type) || focus.scrolls)) return null;
+  if (MOVES.test(key) && ((CHOOSING.has(type) && !focus.seeks) || focus.scrolls)) return null;
   const found = shortcuts.find(({ keys }) => keys.includes(key));
   return found && (found.repeats || !event.repeat) ? found : null;
 }
@@ -44,10 +52,12 @@ export function listenToKeys(document, requests, wanted) {
       editable: at.isContentEditable === true,
       dialog: at.closest?.("dialog") != null,
       scrolls: at.closest?.("aside") != null,
+      seeks: at.id === "seek",
     };
     const found = shortcutFor(event, focus);
-    if (found === null || !(wanted() || found.keys.includes("Escape"))) return;
+    const always = event.key === "Escape" || (focus.seeks && MOVES.test(event.key));
+    if (found === null || !(wanted() || always)) return;
     event.preventDefault();
-    found.ask(requests);
+    found.ask(requests, event.key);
   });
 }

@@ -9,6 +9,8 @@ const afterEnd = { first: 1000, most: 1000, spread: 0.9 };
 const beforeNext = { first: 250, most: 250, spread: 0.9 };
 const DOUBT = 10000; // ms after an end in which new playlists may follow, where the server does not tell
 
+const AT_LIVE = Object.freeze({ following: true, date: null, missed: null }); // where the next stream begins
+
 /**
  * Follows `url` for ever. `alarm` ends a pause early; `goesOn` says whether new playlists follow those that end
  * (outlook.js); `again` is for tests.
@@ -28,17 +30,18 @@ export async function follow({
       hidden: () => document.hidden,
       tell: (found) => store.set({ status: found === "offline" ? statusWithout() : "reconnecting" }),
     });
-    store.set({ status: "connecting" });
+    store.set({ status: "connecting", ended: false });
     const since = now();
     const { reason, held } = await play({ autoplay, patience: patienceAfter(failures) }).catch(broken);
     if (reason === "ended") {
       failures = 0;
       autoplay = true;
       endedAt = now();
-      store.set({ status: statusWithout(), levels: Object.freeze([]) });
+      store.set({ status: statusWithout(), levels: Object.freeze([]), ended: true, ...AT_LIVE });
       await alarm.sleep(backoff(0, goesOn() ? beforeNext : afterEnd, random));
     } else if (reason === "switched") {
       autoplay = !held; // on to what is better now
+      if (store.get().following) store.set({ date: null }); // nothing was missed
     } else {
       failures = now() - since > STEADY ? 1 : failures + 1;
       autoplay = !held;

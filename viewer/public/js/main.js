@@ -55,14 +55,14 @@ listenToKeys(document, requests, () => store.get().shortcuts);
 const config = await loadConfig(document.baseURI);
 const { engine, makePlayer } = chooseEngine();
 const { title, texts, colors, costs, poster } = config;
-const { mode = config.mode, p2p: wanted = true } = choices.load();
+const { mode = config.mode } = choices.load();
 store.set({ title, texts, colors, costs, poster, engine, mode });
 if (makePlayer === null) {
   store.set({ status: "unsupported" });
 } else {
   const { playlistUrl: url, beaconUrl, fallbackUrl, fallbackAfterSeconds: afterSeconds } = config;
   if (beaconUrl !== null) createBeacon({ url: beaconUrl, store });
-  deck.feed = createFeed({ config, store, ledger, alarm, deck, wanted, native: engine === "native", document });
+  deck.feed = createFeed({ config, store, ledger, alarm, deck, native: engine === "native", document });
   await deck.feed.ready;
   const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm });
   const make = (terms) => makePlayer({ ...terms, feed: deck.feed });

@@ -31,13 +31,12 @@ const halves = (seconds) => Math.round(2 * seconds) / 2;
 
 /**
  * Whether viewers share, and if not, why. `facts`: offered (the operator has a tracker), capable (the browser),
- * wanted (by the viewer), metered (the connection), gone (the tracker), told (of hashes; null: not yet), mode.
+ * metered (the connection), gone (the tracker), told (of hashes; null: not yet), mode.
  */
-export function judgeSharing({ offered, capable, wanted, metered, gone, told, mode }) {
+export function judgeSharing({ offered, capable, metered, gone, told, mode }) {
   const available = offered && capable;
   const reason = !offered ? null
     : !capable ? "unsupported"
-    : !wanted ? "off"
     : metered ? "metered"
     : gone || told === false ? "tracker"
     : null;

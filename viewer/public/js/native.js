@@ -1,6 +1,9 @@
 // A player for browsers that play HLS themselves and have no Media Source Extensions (older iPhones).
 // They tell neither levels nor bytes; the growing end of the seekable range stands in for the playlist.
 import { createCaptions } from "./captions.js";
+import { anchorsOf } from "./timeline.js";
+
+const BACK = 18; // seconds from the end, three segments of the usual length
 
 export function createNativePlayer({ video, url, caption = null, tell, now = () => performance.now() }) {
   const off = new AbortController();
@@ -32,6 +35,7 @@ export function createNativePlayer({ video, url, caption = null, tell, now = () 
         end = latest;
         advancedAt = now();
       }
+      const start = latest === null ? null : video.seekable.start(0);
       const latency = latest === null ? null : Math.max(0, latest - video.currentTime);
       // A live stream lasts for ever; a finished one gets a duration.
       return {
@@ -39,17 +43,26 @@ export function createNativePlayer({ video, url, caption = null, tell, now = () 
         advancedAt,
         targetDuration: 6, // not told; the usual one
         failing: false,
+        heardAt: now(),
         latency,
-        target: latency === null ? null : 18,
+        target: latency === null ? null : BACK,
         delay: null,
+        gentle: false,
+        start,
+        sync: latest === null ? null : latest - BACK,
+        anchors: anchorsOf(start === null ? [] : [{ start: 0, date: video.getStartDate?.().getTime() }]),
       };
     },
     setQuality() {},
     setCaption,
     goLive() {
       const latest = edge();
-      if (latest !== null) video.currentTime = Math.max(0, latest - 18);
+      if (latest !== null) video.currentTime = Math.max(0, latest - BACK);
     },
+    seek(position) {
+      video.currentTime = position;
+    },
+    frame: () => 1 / 30,
     destroy() {
       off.abort();
     },

@@ -3,7 +3,8 @@ import { createCaptions } from "./captions.js";
 import { Hls, createHls } from "./engine.js";
 import { tuning } from "./modes.js";
 import { describeLevel, describeLevels, matchLevel } from "./quality.js";
-import { createRecovery } from "./recover.js";
+import { createRepair } from "./recover.js";
+import { createWindow } from "./window.js";
 
 /**
  * `tell` takes what happens: levels(list), level(one), captions(list), error(), stall(),
@@ -13,16 +14,16 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
   const line = feed.connect();
   const hls = make(line.config);
   line.bind(hls);
-  const recovery = createRecovery();
+  const repair = createRepair({ hls, over: tell.over, now });
+  const view = createWindow(hls, video);
   const off = new AbortController();
   const setCaption = createCaptions(video, { chosen: caption, tell: tell.captions, signal: off.signal });
   const { Events, ErrorDetails } = Hls;
   let live = true;
   let advancedAt = null;
+  let answeredAt = now();
   let targetDuration = 2;
   let failing = false;
-  let replaced = false;
-  let retry = 0;
   let distance = null;
   let playing = null; // the address of the segment on screen
   let mode = feed.mode();
@@ -52,11 +53,13 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
   hls.on(Events.LEVEL_SWITCHED, tellLevel);
   hls.on(Events.LEVEL_LOADED, () => {
     failing = false;
+    answeredAt = now();
   });
   hls.on(Events.LEVEL_UPDATED, (_event, { details }) => {
     live = details.live;
     targetDuration = details.targetduration;
     tune(details.averagetargetduration || targetDuration, targetDuration);
+    view.update(details);
     if (details.advanced) advancedAt = now();
   });
   hls.on(Events.FRAG_LOADED, tellLevel);
@@ -71,7 +74,7 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
     tell.error();
     if (error.details === ErrorDetails.BUFFER_STALLED_ERROR) tell.stall();
     if (/^(manifest|level)Load/.test(error.details)) failing = true;
-    if (error.fatal) repair(error);
+    if (error.fatal) repair.fatal(error);
   });
 
   /** From the camera to the screen, in seconds: the playlist tells the encoder's time, the server by how much it is wrong. */
@@ -85,20 +88,6 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
     if (position !== null) video.currentTime = position;
   }
 
-  function repair({ type, details, response }) {
-    if (replaced && isPlaylist(details)) {
-      tell.over("ended");
-      return;
-    }
-    const { step, delay } = recovery({ type, details, status: response?.code }, now());
-    if (step === "rebuild") {
-      tell.over("failed");
-      return;
-    }
-    clearTimeout(retry);
-    retry = setTimeout(() => (step === "media" ? hls.recoverMediaError() : hls.startLoad()), delay);
-  }
-
   // Where to begin is decided when the first playlist is there, before it can be asked about its segments.
   if (feed.duration() !== null) tune(feed.duration(), Math.ceil(feed.duration()));
   hls.loadSource(url);
@@ -110,35 +99,38 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
       advancedAt,
       targetDuration,
       failing,
-      latency: advancedAt === null ? null : hls.latency,
+      heardAt: Math.max(answeredAt, feed.heardAt()),
       target: hls.targetLatency,
       delay: delay(),
+      gentle: true,
+      ...view.look(),
     }),
     setQuality,
     setCaption,
     goLive,
-    setMode(wanted) {
+    seek(position) {
+      video.currentTime = position;
+    },
+    frame: view.frame,
+    /** `moves` is false for a viewer who is to stay where he is. */
+    setMode(wanted, moves) {
       mode = wanted;
       const details = hls.latestLevelDetails;
       if (!details) return;
       tune(details.averagetargetduration || targetDuration, targetDuration);
-      goLive();
+      if (moves) goLive();
     },
     /** Another player is to take over: there is now what this one was made without. */
     renew: () => tell.over("switched"),
     /** Its playlists end, and others take their place: what cannot be read of them any more is no failure. */
-    replaced() {
-      replaced = true;
-    },
+    replaced: repair.replaced,
     share: line.share,
     news: line.news,
     destroy() {
       off.abort();
-      clearTimeout(retry);
+      repair.stop();
       hls.destroy();
       line.close();
     },
   });
 }
-
-const isPlaylist = (details) => /^(manifest|level)/.test(details);

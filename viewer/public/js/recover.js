@@ -25,3 +25,25 @@ export function createRecovery(random = Math.random) {
 }
 
 const rebuild = Object.freeze({ step: "rebuild", delay: 0 });
+
+const isPlaylist = (details) => /^(manifest|level)/.test(details);
+
+/** Does what createRecovery() says to an `hls`; `over(reason)` hears that a new player is due. */
+export function createRepair({ hls, over, now }) {
+  const recovery = createRecovery();
+  let replaced = false; // by new playlists: those that end cannot be read any more, which is no failure
+  let retry = 0;
+  return Object.freeze({
+    fatal({ type, details, response }) {
+      if (replaced && isPlaylist(details)) return over("ended");
+      const { step, delay } = recovery({ type, details, status: response?.code }, now());
+      if (step === "rebuild") return over("failed");
+      clearTimeout(retry);
+      retry = setTimeout(() => (step === "media" ? hls.recoverMediaError() : hls.startLoad()), delay);
+    },
+    replaced() {
+      replaced = true;
+    },
+    stop: () => clearTimeout(retry),
+  });
+}

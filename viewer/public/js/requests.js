@@ -1,5 +1,6 @@
 // Everything a viewer can ask for. Each changes something in one place; the page follows the state.
 import { createControls } from "./controls.js";
+import { createSeeking } from "./seeking.js";
 import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
 
@@ -24,10 +25,7 @@ export function createRequests({ document, video, root, store, deck, choices }) 
       const from = store.get().muted ? 0 : video.volume; // up from silence begins at the bottom
       setVolume(Math.round(100 * (from + by)) / 100);
     },
-    goLive: () => {
-      deck.player?.goLive();
-      controls.play();
-    },
+    ...createSeeking({ video, store, deck, play: controls.play }),
     chooseQuality: (quality) => {
       store.set({ quality });
       deck.player?.setQuality(quality);
@@ -41,11 +39,6 @@ export function createRequests({ document, video, root, store, deck, choices }) 
       store.set({ mode });
       choices.keep({ mode });
       deck.feed?.setMode(mode);
-    },
-    /** Whether this page may pass video on and take it from other viewers. */
-    setP2p: (wanted) => {
-      choices.keep({ p2p: wanted });
-      deck.feed?.setWanted(wanted);
     },
     toggleStats: () => store.set({ statsOpen: !store.get().statsOpen }),
     closeStats: () => store.set({ statsOpen: false }),

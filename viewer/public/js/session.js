@@ -1,9 +1,10 @@
 // One player from its start to its end: watches it, keeps the state up to date, says how it ended.
-import { isBehind } from "./stats.js";
+import { createPlace } from "./place.js";
 import { vitals } from "./vitals.js";
-import { createWatch } from "./watch.js";
+import { createWatch, isFresh } from "./watch.js";
 
 const TICK = 500;
+const NOWHERE = Object.freeze({ timeline: null, position: null, gone: false, missed: null });
 
 /** What a verdict of watch.js means for the page; null leaves the status as it is. */
 export function statusAfter(verdict, status, started) {
@@ -18,6 +19,7 @@ export function statusAfter(verdict, status, started) {
 export function runSession({ video, url, store, ledger, deck, makePlayer, autoplay, patience, stop }) {
   return new Promise((resolve) => {
     const watch = createWatch(patience);
+    const place = createPlace({ video, store });
     let started = false;
     let done = false;
 
@@ -35,7 +37,7 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
         video.removeAttribute("src");
         video.load();
         ledger.flush();
-        store.set({ latency: null, delay: null, behind: false, level: null, buffer: null });
+        store.set({ latency: null, delay: null, behind: false, level: null, buffer: null, ...NOWHERE });
         resolve({ reason, started, held });
       });
     };
@@ -73,7 +75,7 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
         status: ready ? "live" : (statusAfter(verdict, status, started) ?? status),
         latency,
         delay: tenths(facts.delay),
-        behind: facts.live && isBehind(latency, facts.target, facts.targetDuration),
+        ...place.tick({ player, facts, playing: verdict === "playing", fresh: isFresh({ ...facts, now }), now }),
       });
       // A stream that ends before the viewer's first click has nothing left to click for.
       if (verdict === "finished" || (status === "blocked" && !facts.live)) over("ended");

@@ -9,8 +9,8 @@ export const isMetered = (connection) =>
   connection?.saveData === true || connection?.type === "cellular";
 
 /** `apply(enabled)` is told each change. */
-export function createSharing({ store, offered, capable, wanted, connection = globalThis.navigator?.connection, apply }) {
-  const facts = { offered, capable, wanted, metered: isMetered(connection), gone: false, told: null, mode: store.get().mode };
+export function createSharing({ store, offered, capable, connection = globalThis.navigator?.connection, apply }) {
+  const facts = { offered, capable, metered: isMetered(connection), gone: false, told: null, mode: store.get().mode };
   let tracker = 0;
   let silence = 0;
 
@@ -34,7 +34,6 @@ export function createSharing({ store, offered, capable, wanted, connection = gl
 
   return Object.freeze({
     setMode: (mode) => change({ mode }),
-    setWanted: (wanted) => change({ wanted }),
     setCapable: (able) => change({ capable: able }),
     setPeers(peers) {
       const { p2p } = store.get();

@@ -4,7 +4,7 @@ import { defaultTexts } from "./texts.js";
 
 /** What the page knows before it has looked at anything. */
 export const initialState = Object.freeze({
-  // connecting | offline | live | buffering | waiting (the encoder pauses) | reconnecting | blocked | unsupported
+  // connecting | offline | live | buffering | waiting (nothing new comes) | reconnecting | blocked | unsupported
   status: "connecting",
   title: "Live stream",
   engine: null, // "hls.js" or "native"
@@ -12,7 +12,16 @@ export const initialState = Object.freeze({
   muted: true,
   latency: null, // seconds behind the end of the playlist
   delay: null, // seconds from the camera to the screen, where the stream tells its time
-  behind: false, // far enough back for "go live" to make sense
+  behind: false, // further back than live viewers are
+  following: true, // live; false for a viewer who paused or chose a place
+  timeline: null, // what can be played, of timeline.js
+  position: null, // in it
+  date: null, // clock time of what is on screen, ms since the epoch
+  gone: false, // the window has left what is paused
+  missed: null, // what an outage took, and can be watched: {seconds, date}
+  ended: false, // the stream that was played here is over
+  channel: null, // the server's word: null | offline | starting | live | ended
+  trouble: null, // the server's word: null | encoder | delivery
   levels: Object.freeze([]), // {height, bitrate}, best first
   level: null, // the one on screen
   quality: "auto", // "auto" or the key of a level
@@ -22,7 +31,7 @@ export const initialState = Object.freeze({
   rebuilds: 0, // times the player was thrown away and made anew after a failure
   sessions: 0, // players made so far
   mode: "low-delay", // or "sharing": a few seconds more delay, and viewers pass video on to each other
-  // reason: why it is not on: null | "tracker" | "metered" | "off" | "unsupported"
+  // reason: why it is not on: null | "tracker" | "metered" | "unsupported"
   p2p: Object.freeze({ available: false, enabled: false, peers: 0, reason: null }),
   bytes: Object.freeze({ bucket: 0, peers: 0, uploaded: 0 }), // got from the bucket and from peers, given to peers
   rejected: 0, // segments from peers that were not what the server has stored

@@ -30,11 +30,6 @@ export function hostOf(url) {
   }
 }
 
-/** Behind by more than the wanted distance and a bit: worth a "go live" button. */
-export function isBehind(latency, target, targetDuration) {
-  return latency !== null && target !== null && latency > target + Math.max(2 * targetDuration, 4);
-}
-
 export function formatBytes(bytes) {
   if (bytes < 1e6) return `${Math.round(bytes / 1e3)} kB`;
   return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;

@@ -4,35 +4,59 @@ export const defaultTexts = Object.freeze({
   connectingBadge: "Connecting",
   connectingTitle: "Connecting…",
   connectingText: "Getting the stream.",
+  startingBadge: "Starting",
+  startingTitle: "The stream is starting",
+  startingText: "The first picture is on its way.",
   offlineBadge: "Offline",
   offlineTitle: "The stream is offline",
   offlineText: "Leave this page open: it starts by itself.",
+  endedBadge: "Ended",
+  endedTitle: "The stream has ended",
+  endedText: "Thank you for watching.",
   liveBadge: "Live",
   liveText: "The stream is live.",
+  goLive: "Go live",
+  behindBadge: "Behind live",
+  goneBadge: "Paused",
+  goneTitle: "That was too long ago",
+  goneText: "Where you paused can no longer be played. It goes on as far back as it can.",
   bufferingBadge: "Buffering",
   bufferingTitle: "One moment…",
   bufferingText: "The connection is slow; the stream goes on soon.",
-  waitingBadge: "Paused",
-  waitingTitle: "The stream is paused",
-  waitingText: "Waiting for it; it goes on by itself.",
+  waitingBadge: "Waiting",
+  waitingTitle: "One moment…",
+  waitingText: "Nothing new has come; it goes on by itself.",
+  encoderBadge: "Paused",
+  encoderTitle: "The encoder has paused",
+  encoderText: "No picture is being sent. It goes on by itself.",
+  deliveryBadge: "Interrupted",
+  deliveryTitle: "The video cannot be delivered at the moment",
+  deliveryText: "Your connection is fine. It goes on by itself.",
   reconnectingBadge: "Reconnecting",
-  reconnectingTitle: "Connection lost",
-  reconnectingText: "Trying again; nothing for you to do.",
+  reconnectingTitle: "Reconnecting…",
+  reconnectingText: "There is no answer. Trying again; nothing for you to do.",
   blockedBadge: "Ready",
   blockedTitle: "Ready to play",
   blockedText: "Your browser wants a click before it starts.",
   unsupportedBadge: "Sorry",
   unsupportedTitle: "No player for this browser",
   unsupportedText: "A current version of any browser will do.",
-  lowDelayNotice: "As close to live as it goes. Nothing is shared.",
+  missedNotice: "You missed", // and how long
+  missedWatch: "Watch it",
+  sharingSwitch: "Help carry the stream",
+  lowDelayNotice: "Pass video on to other viewers: it comes a few seconds later.",
   sharingNotice: "Viewers who share the video see each other’s network addresses.",
-  sharingPeers: "Connected:", // and a number
   sharingTracker: "Nothing is shared for now: the server that introduces viewers to each other is away.",
   sharingMetered: "Nothing is shared: your connection is metered, or saves data.",
   fallbackNotice: "The usual way to you is interrupted, so this comes straight from the streamer’s own server.",
   fallbackOver: "The usual way is back.",
 });
 
+/** Where an operator has worded only what an earlier page called both by, that holds for the newer one too. */
+const HEIRS = ["Badge", "Title", "Text"].flatMap((part) => [
+  [`ended${part}`, `offline${part}`],
+  [`encoder${part}`, `waiting${part}`],
+]);
 const LONGEST = 300; // characters
 
 /** The defaults, each replaced by what `raw` has under its name, if that is a text. */
@@ -41,5 +65,7 @@ export function parseTexts(raw) {
     ([name, text]) => Object.hasOwn(defaultTexts, name) && typeof text === "string" && text.trim() !== "",
   );
   const texts = given.map(([name, text]) => [name, text.trim().slice(0, LONGEST)]);
-  return Object.freeze({ ...defaultTexts, ...Object.fromEntries(texts) });
+  const own = Object.fromEntries(texts);
+  for (const [name, older] of HEIRS) if (own[older] !== undefined) own[name] ??= own[older];
+  return Object.freeze({ ...defaultTexts, ...own });
 }

@@ -3,10 +3,11 @@ import { createBar } from "./ui/bar.js";
 import { createHelp } from "./ui/help.js";
 import { createPicks } from "./ui/picks.js";
 import { watchPresence } from "./ui/presence.js";
+import { createSeek } from "./ui/seek.js";
 import { createSharing } from "./ui/sharing.js";
 import { createStatus } from "./ui/status.js";
 
-const PARTS = [createStatus, createBar, createPicks, createSharing, createHelp];
+const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createHelp];
 
 /** `can` = abilities() of controls.js; `meter` and `history` are for the statistics. */
 export function createUi({ document, store, requests, can, meter, history }) {

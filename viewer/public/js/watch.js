@@ -4,10 +4,12 @@ const HICCUP = 1500; // ms without progress that nobody needs to hear about
 const TAIL = 4000; // ms without progress after which a finished stream counts as played out
 
 /**
- * Returns `look(sample)`; sample = {now, currentTime, paused, hidden, failing, live, advancedAt, targetDuration}.
+ * Returns `look(sample)`; sample = {now, currentTime, paused, hidden, failing, live, advancedAt, heardAt,
+ * targetDuration}.
+ * `heardAt` is when the service answered last, in ms like `now`.
  * - idle: paused by the viewer, or not in view (hidden tabs get too few ticks to judge)
- * - playing; hiccup (too short to mention); buffering; reconnecting (playlists do not arrive)
- * - waiting: the playlist stopped growing, so the encoder pauses
+ * - playing; hiccup (too short to mention); buffering; reconnecting (playlists do not arrive, or nothing at all)
+ * - waiting: the playlist stopped growing, and the service says so
  * - finished: the playlist has ended and there is nothing left to play
  * - stuck: buffering or reconnecting for longer than `patience` ms; a new look at the stream is due
  */
@@ -28,12 +30,13 @@ export function createWatch(patience = 12000) {
     if (sample.hidden) return "idle";
     if (!sample.live && still >= TAIL) return "finished";
     if (still < HICCUP) return "hiccup";
-    if (!sample.failing && sample.live && quiet(sample)) {
+    const failing = sample.failing || silent(sample);
+    if (!failing && sample.live && quiet(sample)) {
       still = Math.min(still, HICCUP); // patience starts anew when segments come again
       return "waiting";
     }
     if (still >= patience) return "stuck";
-    return sample.failing ? "reconnecting" : "buffering";
+    return failing ? "reconnecting" : "buffering";
   };
 }
 
@@ -41,3 +44,11 @@ export function createWatch(patience = 12000) {
 function quiet({ now, advancedAt, targetDuration }) {
   return advancedAt !== null && now - advancedAt > 1500 * targetDuration + 1000;
 }
+
+/** A request for the next playlist may take 3 × TARGETDURATION; the events' heart beats every 10 s. */
+function silent({ now, heardAt, targetDuration }) {
+  return now - heardAt > Math.max(15000, 3000 * targetDuration + 3000);
+}
+
+/** Whether the playlists grow as they should: where they do not, nobody can catch up. */
+export const isFresh = (sample) => sample.advancedAt !== null && !sample.failing && !quiet(sample);

@@ -44,6 +44,7 @@ export function fakePlayer({ serverTime = () => 0, ...feed } = {}) {
       connect: () => line,
       mode: () => "low-delay",
       told: () => true,
+      heardAt: () => 0,
       duration: catalog.duration,
       encoderOffset: catalog.encoderOffset,
       played() {},

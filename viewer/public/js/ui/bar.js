@@ -1,5 +1,6 @@
 // The buttons on the picture.
-import { behindLive, formatLatency } from "../stats.js";
+import { formatSpan } from "../timeline.js";
+import { phaseOf } from "../words.js";
 
 /** Each button is a picture, a name and a key. */
 function show(button, icon, name, key) {
@@ -22,7 +23,7 @@ export function createBar({ at, requests, can }) {
   at("fullscreen").hidden = !can.fullscreen;
 
   return function draw(state, changed) {
-    const { paused, muted, volume, behind, status, pip, fullscreen } = state;
+    const { paused, muted, volume, status, pip, fullscreen, texts } = state;
     if (changed("paused")) show(at("play-pause"), paused ? "#i-play" : "#i-pause", paused ? "Play" : "Pause", "k");
     if (changed("muted")) show(at("mute"), muted ? "#i-muted" : "#i-sound", muted ? "Sound on" : "Sound off", "m");
     if (changed("muted", "volume")) showVolume(at("volume"), muted ? 0 : Math.round(100 * volume));
@@ -32,11 +33,17 @@ export function createBar({ at, requests, can }) {
     }
     if (changed("pip")) at("pip").setAttribute("aria-pressed", String(pip));
     at("unmute").hidden = !(muted && status === "live" && !paused);
-    at("go-live").hidden = !behind;
-    at("edge-word").hidden = behind;
-    at("edge").classList.toggle("at-edge", status === "live" && !behind && !paused);
-    at("latency").textContent = `${behind ? "−" : ""}${formatLatency(behindLive(state))}`;
+    const live = phaseOf(state) === "live";
+    at("go-live").classList.toggle("at-live", live);
+    at("go-live").setAttribute("aria-label", live ? texts.liveBadge : texts.goLive);
+    at("edge-word").textContent = texts.liveBadge;
+    at("behind-by").textContent = behindBy(state);
   };
+}
+
+/** How far back the picture is from where live viewers are. */
+function behindBy({ behind, timeline, position }) {
+  return behind && timeline !== null && position !== null ? `−${formatSpan(timeline.live - position)}` : "";
 }
 
 function showVolume(slider, percent) {

@@ -1,6 +1,5 @@
 // The choice of quality and of captions.
 import { levelKey } from "../quality.js";
-import { formatBitrate, formatLevel } from "../stats.js";
 
 const OFF = "off"; // no caption's id: those come from the player with a number in them
 
@@ -22,9 +21,10 @@ export function createPicks({ at, requests }) {
 function fillQualities(select, { levels, quality }) {
   const best = [...levels].sort((a, b) => b.height - a.height || b.bitrate - a.bitrate);
   const options = best.map((level) => {
-    const alone = best.filter(({ height }) => height === level.height).length === 1;
-    const name = level.height && alone ? `${level.height}p` : formatLevel(level);
-    return new Option(level.height ? name : formatBitrate(level.bitrate), levelKey(level));
+    const alike = best.filter(({ height }) => height === level.height);
+    const name = level.height ? `${level.height}p` : "Quality";
+    const which = alike.length === 1 ? "" : ` (${alike.indexOf(level) + 1} of ${alike.length})`;
+    return new Option(`${name}${which}`, levelKey(level));
   });
   select.replaceChildren(new Option("Auto", "auto"), ...options);
   select.value = quality;

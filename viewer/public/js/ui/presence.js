@@ -1,5 +1,6 @@
 // The controls step aside while nobody needs them, and come back for a mouse, a finger or a key.
 
+const TWICE = 300; // ms between the taps of a double tap
 const AFTER = 3000; // ms without a sign of the viewer
 
 /** Marks `root` with data-idle; clicks on the picture itself pause and fill the screen, as people expect. */
@@ -25,11 +26,21 @@ export function watchPresence(root, store, requests, after = AFTER) {
   });
 
   const video = root.querySelector("video");
-  video.addEventListener("pointerup", ({ pointerType, button }) => {
-    if (pointerType !== "touch") return button === 0 && requests.togglePlay();
+  let tapped = -Infinity;
+  let touched = false;
+  video.addEventListener("pointerup", ({ pointerType, button, offsetX, timeStamp }) => {
+    touched = pointerType === "touch";
+    if (!touched) return button === 0 && requests.togglePlay();
+    const twice = timeStamp - tapped < TWICE;
+    tapped = timeStamp;
+    const way = sideOf(offsetX, video.clientWidth);
+    if (twice && way !== 0) return requests.seekBy(10 * way);
     return root.hasAttribute("data-idle") ? awake() : rest(); // a finger has nothing to hover with
   });
-  video.addEventListener("dblclick", requests.toggleFullscreen);
+  video.addEventListener("dblclick", () => touched || requests.toggleFullscreen());
   root.querySelector(".controls").addEventListener("pointerdown", awake);
   awake();
 }
+
+/** Which third of the picture: -1 left, 0 the middle, 1 right. */
+export const sideOf = (x, width) => (x < width / 3 ? -1 : x > (2 * width) / 3 ? 1 : 0);

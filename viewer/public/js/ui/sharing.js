@@ -1,24 +1,21 @@
-// Low delay or sharing; what sharing means for the viewer, with its switch beside it.
+// The one switch for guests: help to carry the stream or not; what that means stands beside it.
+import { LOW_DELAY, SHARING } from "../modes.js";
 
-export function createSharing({ document, at, requests }) {
-  const modes = [...document.querySelectorAll('input[name="mode"]')];
-  for (const radio of modes) radio.addEventListener("change", () => requests.setMode(radio.value));
-  at("p2p").addEventListener("change", ({ target }) => requests.setP2p(target.checked));
+export function createSharing({ at, requests }) {
+  at("p2p").addEventListener("change", ({ target }) => requests.setMode(target.checked ? SHARING : LOW_DELAY));
 
   return function draw({ mode, p2p, texts }, changed) {
     if (!changed("mode", "p2p", "texts")) return;
-    const sharing = mode === "sharing";
+    const sharing = mode === SHARING;
     at("sharing").hidden = !p2p.available; // without a tracker, or a browser that can, there is nothing to choose
-    for (const radio of modes) radio.checked = radio.value === mode;
-    at("sharing-switch").hidden = !sharing;
-    at("p2p").checked = p2p.reason !== "off" && p2p.reason !== "metered";
-    at("p2p").disabled = p2p.reason === "metered";
+    at("p2p").checked = sharing;
+    at("sharing-name").textContent = texts.sharingSwitch;
     at("sharing-notice").textContent = sharing ? notice(p2p, texts) : texts.lowDelayNotice;
   };
 }
 
-export function notice({ enabled, peers, reason }, texts) {
+export function notice({ reason }, texts) {
   if (reason === "tracker") return texts.sharingTracker;
   if (reason === "metered") return texts.sharingMetered;
-  return enabled && peers > 0 ? `${texts.sharingNotice} ${texts.sharingPeers} ${peers}` : texts.sharingNotice;
+  return texts.sharingNotice;
 }

@@ -1,14 +1,18 @@
 // Title, badge, the card over the picture, the poster, and what is read aloud.
 import { applyTheme } from "../theme.js";
-import { behindLive, formatLatency, formatLevel } from "../stats.js";
+import { saySpan } from "../timeline.js";
+import { phaseOf } from "../words.js";
 
 /** A card covers the picture where there is none, or where it stands still. */
-const WITHOUT_CARD = new Set(["live"]);
+const WITHOUT_CARD = new Set(["live", "behind"]);
+const WITH_BUTTON = new Set(["blocked", "gone"]);
 const FAREWELL = 10000; // ms
-const WITHOUT_PICTURE = new Set(["connecting", "offline", "unsupported"]);
+const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "ended", "unsupported"]);
 
 export function createStatus({ document, at, requests }) {
   at("play").addEventListener("click", requests.play);
+  at("watch-missed").addEventListener("click", requests.watchMissed);
+  at("forget-missed").addEventListener("click", requests.forgetMissed);
   at("poster").addEventListener("error", () => at("poster").removeAttribute("src"));
 
   let timer = 0;
@@ -23,39 +27,37 @@ export function createStatus({ document, at, requests }) {
   }
 
   return function draw(state, changed, before) {
-    const { status, title, texts, poster } = state;
+    const { title, texts, poster, missed } = state;
+    const phase = phaseOf(state);
+    const moved = changed("texts") || phase !== phaseOf(before);
     if (changed("colors")) applyTheme(document.documentElement, state.colors);
-    if (changed("title", "status")) {
+    if (changed("title") || moved) {
       at("title").textContent = title;
-      document.title = status === "live" ? `● ${title}` : title;
+      document.title = phase === "live" ? `● ${title}` : title;
     }
     if (changed("poster") && poster !== null) at("poster").src = poster;
-    at("poster").hidden = !(WITHOUT_PICTURE.has(status) && at("poster").hasAttribute("src"));
-    if (changed("status", "texts")) showStatus(document, at, status, texts);
+    at("poster").hidden = !(WITHOUT_PICTURE.has(phase) && at("poster").hasAttribute("src"));
+    if (moved) showPhase(document, at, phase, texts);
     if (changed("fallback", "texts")) showWay(state, before.fallback);
-    if (changed("status", "fallback", "texts")) at("said").textContent = said(state);
-    if (changed("delay", "latency", "level", "status")) at("facts").textContent = facts(state);
+    if (changed("missed", "texts")) {
+      at("missed").hidden = missed === null;
+      if (missed !== null) at("missed-text").textContent = `${texts.missedNotice} ${saySpan(missed.seconds)}.`;
+      at("watch-missed").textContent = texts.missedWatch;
+    }
   };
 }
 
-function showStatus(document, at, status, texts) {
-  const card = !WITHOUT_CARD.has(status);
-  document.body.dataset.status = status;
-  at("badge").textContent = texts[`${status}Badge`];
+function showPhase(document, at, phase, texts) {
+  const card = !WITHOUT_CARD.has(phase);
+  const [title = "", text = ""] = [texts[`${phase}Title`], texts[`${phase}Text`]];
+  document.body.dataset.status = phase;
+  at("badge").textContent = texts[`${phase}Badge`];
   at("card").hidden = !card;
-  at("play").hidden = status !== "blocked";
+  at("play").hidden = !WITH_BUTTON.has(phase);
   if (card) {
-    at("card-title").textContent = texts[`${status}Title`];
-    at("card-text").textContent = texts[`${status}Text`];
+    at("card-title").textContent = title;
+    at("card-text").textContent = text;
   }
-}
-
-/** Read aloud: it changes with the status, not with every figure. The notice of the fallback is read by itself. */
-const said = ({ status, texts }) => [texts[`${status}Title`], texts[`${status}Text`]].filter(Boolean).join(" ");
-
-function facts(state) {
-  const { status, level } = state;
-  if (WITHOUT_PICTURE.has(status)) return "";
-  const behind = behindLive(state);
-  return [behind === null ? "" : `${formatLatency(behind)} behind`, level ? formatLevel(level) : ""].filter(Boolean).join(" · ");
+  // Read aloud: it changes with the phase, not with every figure. The notice of the fallback is read by itself.
+  at("said").textContent = [title, text].filter(Boolean).join(" ");
 }

@@ -1,0 +1,71 @@
+// Where in the window the viewer is, and whether by choice: who chose a place or paused stays there.
+import { createCatchUp, isAtLive, isGone } from "./catch-up.js";
+import { dateAt, positionAt, timelineOf } from "./timeline.js";
+import { bufferAhead } from "./vitals.js";
+
+const WORTH = 5; // seconds that were missed and are worth an offer
+const OFFERED = 60000; // ms
+
+/** For one player. `tick` moves the picture where it has to and returns what is new for the state. */
+export function createPlace({ video, store }) {
+  const catchUp = createCatchUp();
+  const { following: followed, date: left } = store.get(); // how the last player was left
+  let returning = left !== null;
+  let offeredAt = null;
+
+  /** A new player begins at live: back to a chosen place, or an offer of what was missed meanwhile. */
+  function comeBack(player, timeline) {
+    const was = positionAt(timeline.anchors, left);
+    if (was === null) return {};
+    const from = Math.max(was, timeline.first);
+    if (followed) return offer(timeline, from, video.currentTime);
+    if (from < timeline.live) player.seek(from);
+    return {};
+  }
+
+  function offer({ anchors }, from, to) {
+    const date = dateAt(anchors, from);
+    return to - from < WORTH || date === null ? {} : { missed: Object.freeze({ seconds: to - from, date }) };
+  }
+
+  function isOver(missed, { anchors, first }, now) {
+    offeredAt ??= now;
+    return now - offeredAt > OFFERED || positionAt(anchors, missed.date) + missed.seconds < first;
+  }
+
+  return Object.freeze({
+    /** `facts` as a player tells them, `now` in ms; `fresh` says that the playlists grow. */
+    tick({ player, facts, playing, fresh, now }) {
+      const { start, sync, anchors, targetDuration } = facts;
+      const timeline = timelineOf({ start, live: sync, anchors, margin: 1.5 * targetDuration });
+      if (timeline === null || video.readyState < 1) return {};
+      const { following, missed } = store.get();
+      const { currentTime: position, paused } = video;
+      const buffer = bufferAhead(video);
+      if (returning && (playing || !followed)) {
+        returning = false;
+        return { timeline, ...comeBack(player, timeline) };
+      }
+      if (returning) return { timeline };
+
+      const atLive = isAtLive(facts);
+      const { rate, jump } = catchUp({ ...facts, now, following, paused, fresh, buffer });
+      if (facts.gentle && video.playbackRate !== rate) video.playbackRate = rate;
+      const jumps = jump && position < timeline.live;
+      if (jumps) player.goLive();
+      const gone = facts.live && !following && isGone({ position, buffer, start: timeline.start });
+      if (gone && !paused) player.seek(timeline.first);
+      if (missed === null) offeredAt = null;
+      else if (isOver(missed, timeline, now)) store.set({ missed: null });
+      return {
+        timeline,
+        position,
+        date: dateAt(timeline.anchors, position),
+        behind: facts.live ? !atLive : position < timeline.live - targetDuration,
+        following: following || (playing && !paused && atLive),
+        gone: gone && paused,
+        ...(jumps ? offer(timeline, position, timeline.live) : {}),
+      };
+    },
+  });
+}

@@ -1,0 +1,62 @@
+// What a viewer asks of the window: another place in it, live again, a picture further.
+import { clampTo, positionAt } from "./timeline.js";
+
+const NEAR = 1; // seconds before live that mean live
+
+/** Returns requests; `deck.player` is the player that is on, `play` starts to play. */
+export function createSeeking({ video, store, deck, play }) {
+  const go = (position) => {
+    store.set({ following: false, gone: false, missed: null });
+    deck.player?.seek?.(position);
+  };
+
+  function goLive() {
+    store.set({ following: true, gone: false, missed: null });
+    deck.player?.goLive();
+    play();
+  }
+
+  /** To a place in media time, as far as the window goes; its end is live. */
+  function seekTo(position) {
+    const { timeline } = store.get();
+    if (timeline === null) return;
+    if (position >= timeline.live - NEAR) goLive();
+    else go(clampTo(timeline, position));
+  }
+
+  /** Plays on; from the window's beginning where it has left what was paused. */
+  function resume() {
+    const { gone, timeline } = store.get();
+    if (gone && timeline !== null) go(timeline.first);
+    play();
+  }
+
+  return {
+    goLive,
+    seekTo,
+    play: resume,
+    togglePlay: () => (video.paused ? resume() : video.pause()),
+    seekBy: (seconds) => {
+      const forward = seconds > 0 && !store.get().behind;
+      if (!forward) seekTo(video.currentTime + seconds);
+    },
+    /** `share` of the window, from 0 to 1. */
+    seekPart: (share) => {
+      const { timeline } = store.get();
+      if (timeline !== null) seekTo(timeline.first + share * (timeline.live - timeline.first));
+    },
+    /** So many pictures on or back, while paused. */
+    stepFrames: (count) => {
+      const { timeline, paused } = store.get();
+      if (!paused || timeline === null) return;
+      go(clampTo(timeline, video.currentTime + count * (deck.player?.frame?.() ?? 0)));
+    },
+    watchMissed: () => {
+      const { missed, timeline } = store.get();
+      const from = missed && timeline ? positionAt(timeline.anchors, missed.date) : null;
+      if (from !== null) seekTo(Math.max(from, timeline.first));
+      play();
+    },
+    forgetMissed: () => store.set({ missed: null }),
+  };
+}

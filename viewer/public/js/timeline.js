@@ -1,0 +1,61 @@
+// The window as the viewer sees it: places in media time, in seconds, and the clock times that belong to them.
+
+const SAME = 0.5; // seconds by which the times of two segments in a row may differ from their lengths
+
+/** Where the clock begins anew: {at: seconds, date: ms since the epoch}, of `segments` {start, date or null}. */
+export function anchorsOf(segments) {
+  const anchors = [];
+  for (const { start, date } of segments) {
+    if (!Number.isFinite(date)) continue;
+    const known = dateAt(anchors, start);
+    if (known === null || Math.abs(known - date) > 1000 * SAME) anchors.push(Object.freeze({ at: start, date }));
+  }
+  return Object.freeze(anchors);
+}
+
+/** The clock time of a place, in ms since the epoch, null where nobody told it. */
+export function dateAt(anchors, position) {
+  const anchor = anchors.findLast(({ at }) => at <= position) ?? anchors[0];
+  return anchor === undefined ? null : anchor.date + 1000 * (position - anchor.at);
+}
+
+/** The place of a clock time, null where nobody told it. What was never encoded is where the encoder came back. */
+export function positionAt(anchors, date) {
+  const index = Math.max(0, anchors.findLastIndex((anchor) => anchor.date <= date));
+  if (anchors.length === 0) return null;
+  const position = anchors[index].at + (date - anchors[index].date) / 1000;
+  return Math.min(position, anchors[index + 1]?.at ?? Infinity);
+}
+
+/**
+ * What can be played, in media time: from `first`, far enough from the window's `start` to stay there while it loads,
+ * to `live`, where live viewers are. `margin` in seconds.
+ */
+export function timelineOf({ start, live, anchors, margin }) {
+  if (start === null || live === null || live <= start) return null;
+  return Object.freeze({ start, first: start + Math.min(margin, (live - start) / 2), live, anchors });
+}
+
+export const clampTo = ({ first, live }, position) => Math.min(live, Math.max(first, position));
+
+const two = (number) => String(number).padStart(2, "0");
+
+/** "14:03:20" on the viewer's own clock. */
+export function formatClock(date) {
+  const at = new Date(date);
+  return [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+}
+
+/** "0:55", "4:05", "1:00:09". */
+export function formatSpan(seconds) {
+  const all = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(all / 3600), Math.floor(all / 60) % 60, two(all % 60)];
+  return hours > 0 ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
+}
+
+/** "55 s", "4 min 5 s", to be read aloud and in a sentence. */
+export function saySpan(seconds) {
+  const all = Math.max(0, Math.round(seconds));
+  const parts = [[Math.floor(all / 60), "min"], [all % 60, "s"]].filter(([count]) => count > 0);
+  return parts.map(([count, unit]) => `${count} ${unit}`).join(" ") || "0 s";
+}

@@ -1,0 +1,63 @@
+// The bar over the whole window: its right end is live.
+import { dateAt, formatClock, saySpan } from "../timeline.js";
+
+const LEAST = 5; // seconds of window that make a bar worth its place
+const MOVED = 2; // seconds: a step by somebody's wish, and not the picture going on
+
+export function createSeek({ document, at, requests }) {
+  const bar = at("seek");
+  let held = false; // by a finger or a mouse: the bar must not move under it
+  let last = null; // the place it stood at last
+  let shown = null; // the timeline on the bar
+
+  const put = (name, share) => at("seeking").style.setProperty(name, `${100 * share}%`);
+  const shareOf = (position) => (position - bar.min) / (bar.max - bar.min || 1);
+
+  /** What is at a place, over it. */
+  function hint(position) {
+    if (shown === null) return;
+    at("seek-hint").textContent = nameOf(shown, position);
+    put("--hint", shareOf(position));
+  }
+  bar.addEventListener("pointerdown", () => (held = true));
+  for (const name of ["pointerup", "pointercancel", "blur"]) bar.addEventListener(name, () => (held = false));
+  bar.addEventListener("pointermove", ({ offsetX }) => {
+    const share = Math.min(1, Math.max(0, offsetX / bar.clientWidth));
+    if (!held) hint(Number(bar.min) + share * (bar.max - bar.min));
+  });
+  bar.addEventListener("input", () => {
+    put("--filled", shareOf(bar.valueAsNumber));
+    hint(bar.valueAsNumber);
+  });
+  bar.addEventListener("change", () => requests.seekTo(bar.valueAsNumber));
+
+  return function draw({ timeline, position, behind }, changed) {
+    if (!changed("timeline", "position", "behind")) return;
+    const room = timeline !== null && timeline.live - timeline.first >= LEAST;
+    at("seeking").hidden = !room;
+    if (!room || held) return;
+    shown = timeline;
+    const place = behind ? Math.min(timeline.live, Math.max(timeline.first, position)) : timeline.live;
+    bar.min = timeline.first;
+    bar.max = timeline.live;
+    bar.value = place;
+    put("--filled", shareOf(place));
+    at("clock").textContent = behind ? clockOf(timeline, position) : "";
+    // Who stands on the bar hears of what they do, and not of every second that passes.
+    const quiet = document.activeElement === bar && last !== null && Math.abs(place - last) < MOVED;
+    if (!quiet) bar.setAttribute("aria-valuetext", nameOf(timeline, place));
+    last = place;
+  };
+}
+
+function clockOf({ anchors }, position) {
+  const date = dateAt(anchors, position);
+  return date === null ? "" : formatClock(date);
+}
+
+/** "14:03:20, 55 s behind live". */
+function nameOf(timeline, position) {
+  const back = timeline.live - position;
+  const where = back < 1 ? "live" : `${saySpan(back)} behind live`;
+  return [clockOf(timeline, position), where].filter(Boolean).join(", ");
+}

@@ -1,0 +1,21 @@
+// What is true at the moment, as one word: the state's own, made exact by what the server knows.
+
+const STILL = new Set(["connecting", "buffering", "waiting", "reconnecting", "offline"]);
+const ON = new Set(["live", "starting"]);
+
+/**
+ * connecting | starting | offline | ended | live | behind | gone (the window has left a paused viewer) | buffering |
+ * waiting (nobody knows for what) | encoder (it has paused) | delivery (the video cannot be had) | reconnecting (the
+ * service does not answer) | blocked | unsupported. Each has its words in texts.js.
+ */
+export function phaseOf({ status, channel, trouble, behind, paused, gone, ended }) {
+  if (status === "live") return gone ? "gone" : behind || paused ? "behind" : "live";
+  if (!STILL.has(status)) return status;
+  if (status === "reconnecting") return trouble === "delivery" ? trouble : status;
+  if (status === "offline" || status === "connecting") {
+    if (channel === "starting") return "starting";
+    if (status === "offline" && !ON.has(channel)) return ended || channel === "ended" ? "ended" : "offline";
+  }
+  if (trouble !== null) return trouble;
+  return status === "offline" ? "connecting" : status; // what is on is never called offline
+}

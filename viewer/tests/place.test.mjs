@@ -1,0 +1,139 @@
+// Where a viewer is in the window, over pauses, jumps and new players.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createPlace } from "../public/js/place.js";
+import { createSeeking } from "../public/js/seeking.js";
+import { createStore } from "../public/js/state.js";
+
+const NOON = Date.UTC(2026, 5, 1, 12);
+
+/** A window of 300 s whose end is `edge`; time passes by `pass(seconds)`, half a second a tick. */
+function watching(initial = {}) {
+  const store = createStore();
+  store.set({ paused: false, ...initial });
+  const video = { currentTime: 396, paused: false, readyState: 4, playbackRate: 1, ahead: 4 };
+  video.buffered = { length: 1, start: () => 0, end: () => video.currentTime + video.ahead };
+  let now = 0;
+  let edge = 400;
+  const heard = [];
+  const player = {
+    seek: (position) => {
+      heard.push(position);
+      video.currentTime = position;
+    },
+    goLive: () => player.seek(edge - 4),
+    frame: () => 0.04,
+  };
+  const place = createPlace({ video, store });
+  const tick = (fresh = true) => {
+    const start = edge - 300;
+    const anchors = [{ at: 0, date: NOON }];
+    const facts = { live: true, gentle: true, start, sync: edge - 4, anchors, latency: edge - video.currentTime, target: 4, targetDuration: 2 };
+    store.set(place.tick({ player, facts, playing: !video.paused, fresh, now }));
+  };
+  const pass = (seconds, { stands = false } = {}) => {
+    for (let t = 0; t < seconds; t += 0.5) {
+      now += 500;
+      edge += 0.5;
+      if (!video.paused && !stands) video.currentTime += 0.5;
+      tick();
+    }
+  };
+  const pause = (paused) => {
+    video.paused = paused;
+    store.set({ paused, ...(paused ? { following: false } : {}) });
+  };
+  const seeking = createSeeking({ video, store, deck: { player }, play: () => pause(false) });
+  return { store, video, heard, pass, pause, seeking };
+}
+
+test("a pause of four minutes stays, and resumes where it was", () => {
+  const { store, video, heard, pass, pause } = watching();
+  pass(2);
+  const { currentTime } = video;
+  pause(true);
+  pass(240);
+  pause(false);
+  pass(2);
+  assert.deepEqual([video.currentTime, heard], [currentTime + 2, []]);
+  assert.deepEqual([store.get().behind, store.get().following, store.get().gone], [true, false, false]);
+});
+
+test("who comes back to live by a short way follows it again", () => {
+  const { store, pass, pause } = watching();
+  pass(1);
+  pause(true);
+  pass(0.5);
+  pause(false);
+  pass(1);
+  assert.deepEqual([store.get().behind, store.get().following], [false, true]);
+});
+
+test("when the window has left a paused viewer it says so, and play goes on from where it begins", () => {
+  const { store, video, pass, pause, seeking } = watching();
+  pass(1);
+  pause(true);
+  pass(290);
+  assert.equal(store.get().gone, false);
+  pass(20);
+  assert.equal(store.get().gone, true);
+  seeking.play();
+  assert.deepEqual([store.get().gone, video.paused], [false, false]);
+  assert.equal(video.currentTime, store.get().timeline.first);
+});
+
+test("a viewer who follows is brought back after a stall, and offered what was missed", () => {
+  const { store, video, heard, pass, seeking } = watching();
+  pass(1);
+  const { date } = store.get();
+  pass(13, { stands: true });
+  const { missed } = store.get();
+  assert.ok(missed.seconds > 10 && missed.seconds < 14, `${missed.seconds}`);
+  assert.equal(missed.date, date);
+  assert.equal(heard.length, 1, "the picture has jumped to live, once");
+  seeking.watchMissed();
+  assert.deepEqual([video.currentTime, store.get().following, store.get().missed], [(date - NOON) / 1000, false, null]);
+});
+
+test("an offer does not stay for ever", () => {
+  const { store, pass } = watching();
+  pass(1);
+  pass(13, { stands: true });
+  pass(30);
+  assert.ok(store.get().missed);
+  pass(40);
+  assert.equal(store.get().missed, null);
+});
+
+test("a new player takes a viewer back to the place that was chosen, and offers others what they missed", () => {
+  const left = { date: NOON + 200000 };
+  const chosen = watching({ ...left, following: false });
+  chosen.pass(1);
+  assert.deepEqual([chosen.heard, chosen.store.get().following], [[200], false]);
+  const lost = watching({ date: NOON + 340000, following: true });
+  lost.pass(1);
+  assert.deepEqual(lost.heard, []);
+  assert.equal(Math.round(lost.store.get().missed.seconds), 57);
+});
+
+test("keys and the bar move within the window, the end of it is live, and pictures step while paused", () => {
+  const { store, video, heard, pass, pause, seeking } = watching();
+  pass(1);
+  seeking.seekBy(10);
+  assert.deepEqual(heard, [], "there is nothing after live");
+  seeking.seekBy(-10);
+  assert.deepEqual([heard.length, store.get().following], [1, false]);
+  pass(0.5);
+  seeking.seekPart(0);
+  assert.equal(video.currentTime, store.get().timeline.first);
+  pass(0.5);
+  seeking.seekTo(1e9);
+  assert.equal(store.get().following, true);
+  pass(0.5);
+  const before = video.currentTime;
+  seeking.stepFrames(1);
+  assert.equal(video.currentTime, before, "while it plays there is nothing to step");
+  pause(true);
+  seeking.stepFrames(-1);
+  assert.equal(video.currentTime, before - 0.04);
+});

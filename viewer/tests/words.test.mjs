@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { initialState } from "../public/js/state.js";
+import { defaultTexts } from "../public/js/texts.js";
+import { phaseOf } from "../public/js/words.js";
+
+const playing = { ...initialState, paused: false, channel: "live" };
+const cases = [
+  ["no stream yet", { status: "offline", channel: "offline" }, "offline"],
+  ["no stream, and nobody tells more", { status: "offline", channel: null }, "offline"],
+  ["the first segments come", { status: "offline", channel: "starting" }, "starting"],
+  ["and the page looks already", { status: "connecting", channel: "starting" }, "starting"],
+  ["at live", { status: "live" }, "live"],
+  ["at live while the bucket is away: the buffer still plays", { status: "live", trouble: "delivery" }, "live"],
+  ["16 s behind", { status: "live", behind: true }, "behind"],
+  ["paused at live", { status: "live", paused: true }, "behind"],
+  ["the window has left the pause", { status: "live", paused: true, gone: true }, "gone"],
+  ["a slow connection", { status: "buffering" }, "buffering"],
+  ["nothing new, and the server does not say why", { status: "waiting" }, "waiting"],
+  ["the encoder is silent", { status: "waiting", trouble: "encoder" }, "encoder"],
+  ["the bucket is away", { status: "waiting", trouble: "delivery" }, "delivery"],
+  ["the bucket is away, as a player sees it", { status: "buffering", trouble: "delivery" }, "delivery"],
+  ["between two players meanwhile", { status: "reconnecting", trouble: "delivery" }, "delivery"],
+  ["the service does not answer", { status: "reconnecting", channel: null }, "reconnecting"],
+  ["the encoder is silent, and this viewer's network is away", { status: "reconnecting", trouble: "encoder" }, "reconnecting"],
+  ["played to the end", { status: "offline", channel: null, ended: true }, "ended"],
+  ["come after the end", { status: "offline", channel: "ended" }, "ended"],
+  ["a stream is on whose playlist has nothing to play", { status: "offline", channel: "live" }, "connecting"],
+  ["and the server says why", { status: "offline", channel: "live", trouble: "delivery" }, "delivery"],
+  ["a click is wanted", { status: "blocked", trouble: "encoder" }, "blocked"],
+  ["no player for this browser", { status: "unsupported" }, "unsupported"],
+];
+for (const [name, patch, phase] of cases) {
+  test(`${name}: ${phase}`, () => assert.equal(phaseOf({ ...playing, ...patch }), phase));
+}
+
+test("each phase has its badge, and words for each that covers the picture", () => {
+  for (const [, , phase] of cases) {
+    assert.ok(defaultTexts[`${phase}Badge`], phase);
+    if (!["live", "behind"].includes(phase)) assert.ok(defaultTexts[`${phase}Title`] && defaultTexts[`${phase}Text`], phase);
+  }
+});
+
+test("guests are spared the words of engineers", () => {
+  assert.doesNotMatch(Object.values(defaultTexts).join(" "), /kbit|R2|bucket|latency|P2P|\$/i);
+});

@@ -93,10 +93,9 @@ async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page:
             light, phone = Look("live-light", scheme="light"), Look("live-phone", PHONE)
             await check(page, shots, Look("live"), light, phone)
 
-            await page.get_by_text("Sharing", exact=True).click()
-            await page.get_by_role("switch", name="Share").wait_for()
+            await page.get_by_role("switch", name="Help carry the stream").check()
             await check(page, shots, Look("sharing"), Look("sharing-phone", PHONE, "light"))
-            await page.get_by_text("Low delay", exact=True).click()
+            await page.get_by_role("switch", name="Help carry the stream").uncheck()
 
             await page.keyboard.press("?")
             await check(page, shots, Look("help"), Look("help-phone", PHONE, "light"))

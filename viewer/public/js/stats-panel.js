@@ -50,9 +50,10 @@ export async function createStatsPanel({ document, at, store, meter, history }) 
 }
 
 /** The hosts, by bytes: what the page promises about where its video comes from can be checked here. */
-function sources({ bytesByHost, bytes }) {
+function sources({ bytesByHost, bytes, p2p, texts }) {
   const hosts = Object.entries(bytesByHost).sort(([, a], [, b]) => b - a);
   const from = hosts.map(([host, count]) => `${host} ${formatBytes(count)}`);
   if (bytes.uploaded > 0) from.push(`passed on to viewers ${formatBytes(bytes.uploaded)}`);
+  if (p2p.peers > 0) from.push(`${texts.sharingPeers} ${p2p.peers}`);
   return from.join(" · ");
 }

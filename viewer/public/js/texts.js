@@ -46,6 +46,7 @@ export const defaultTexts = Object.freeze({
   sharingSwitch: "Help carry the stream",
   lowDelayNotice: "Pass video on to other viewers: it comes a few seconds later.",
   sharingNotice: "Viewers who share the video see each other’s network addresses.",
+  sharingPeers: "Connected:", // and a number, in the statistics
   sharingTracker: "Nothing is shared for now: the server that introduces viewers to each other is away.",
   sharingMetered: "Nothing is shared: your connection is metered, or saves data.",
   fallbackNotice: "The usual way to you is interrupted, so this comes straight from the streamer’s own server.",

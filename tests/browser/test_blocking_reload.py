@@ -23,6 +23,7 @@ from tests.support.service import Service, running_service
 WINDOW = seconds(600, 150)  # of two minutes at least: shorter ones have no delta updates
 SEGMENT = 2  # seconds
 WATCHED = seconds(60, 12)
+FAR_BACK = seconds(60, 4)
 MEDIA = re.compile(r"/live/(\d)/playlist\.m3u8")
 
 
@@ -42,11 +43,22 @@ async def test_blocking_reload_and_delta_updates_over_a_long_window(
             await page.goto(f"{service.address}/")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
             last = await play_on(page, WATCHED)
-
-        assert (last["rebuilds"], last["sessions"]) == (0, 1)
-        assert await log.check() >= WATCHED // SEGMENT - 2
-        assert log.refused == []
+            assert (last["rebuilds"], last["sessions"]) == (0, 1)
+            assert await log.check() >= WATCHED // SEGMENT - 2
+            assert log.refused == []
+            await far_back_and_live_again(page)
     print(log.summary)
+
+
+async def far_back_and_live_again(page: Page) -> None:
+    """Who goes back to where the window begins stays there, and is live again when they ask for it."""
+    await page.keyboard.press("Home")
+    first = await until(page, lambda s: s["behind"] and s["status"] == "live" and s["latency"] > WINDOW - 20)
+    stayed = await until(page, lambda s: s["time"] > first["time"] + FAR_BACK)
+    assert stayed["latency"] > WINDOW - 20
+    assert (stayed["following"], stayed["sessions"]) == (False, 1)
+    await page.get_by_role("button", name="Go live").click()
+    await until(page, lambda s: not s["behind"] and s["following"] and s["latency"] < 20)
 
 
 class PlaylistLog:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Page, Route
 
 PAUSE = seconds(60, 6)
-BACK = seconds(240, 12)  # so far back somebody goes, in a window that is a minute longer
+BACK = seconds(60, 12)  # so far back somebody goes, in a window that is a minute longer
 STAYS = seconds(60, 3)
 TOO_LATE = 18  # seconds, more than eight target durations: the picture jumps
 SPOKEN = re.compile(r"\d\d:\d\d:\d\d, (\d+ min )?(\d+ s )?behind live")

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createCatchUp, isAtLive, isGone } from "../public/js/catch-up.js";
 
-const late = { following: true, paused: false, fresh: true, latency: 8, target: 4, targetDuration: 2 };
+const late = { following: true, paused: false, playing: true, fresh: true, latency: 8, target: 4, targetDuration: 2 };
 
 /** What is decided at the end of so many seconds in which the buffer is `buffer(t)`. */
 function after(seconds, buffer, more = {}) {
@@ -47,6 +47,19 @@ test("a short buffer is not played faster", () => {
 test("a buffer that shrinks is not played faster; what catching up takes is no shrinking", () => {
   assert.equal(after(20, (t) => steady(20)(t) - 0.3 * t).rate, 1);
   assert.equal(after(20, (t) => steady(20)(t) - 0.05 * t).rate, 1.05);
+});
+
+test("what has just stalled is not played faster, though its buffer has grown", () => {
+  const look = createCatchUp();
+  const rates = [];
+  for (let t = 0; t <= 40; t += 0.5) {
+    const playing = t < 15 || t >= 18;
+    const buffer = t < 15 ? steady(6)(t) : playing ? Math.max(2, 5 - (t - 18)) : t - 13;
+    rates.push([t, look({ ...late, playing, buffer, now: 1000 * t }).rate]);
+  }
+  const fast = rates.filter(([, rate]) => rate > 1).map(([t]) => t);
+  assert.ok(fast.some((t) => t < 15), "it was, before the stall");
+  assert.deepEqual(fast.filter((t) => t >= 15 && t < 26), []);
 });
 
 test("what is paused is gone when its buffer ends before the window begins", () => {

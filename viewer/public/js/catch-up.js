@@ -14,30 +14,36 @@ export function isAtLive({ latency, target, targetDuration }) {
 export const isGone = ({ position, buffer, start }) => position + (buffer ?? 0) < start;
 
 /**
- * Returns `look(sample)` → {rate, jump}; sample = {now, following, paused, fresh, latency, target, targetDuration,
+ * Returns `look(sample)` → {rate, jump}; sample = {now, following, paused, playing, fresh, latency, target, targetDuration,
  * buffer}, in ms and seconds. `following` is false for a viewer who paused or chose a place; `fresh` says that
  * playlists grow. A short or shrinking buffer is not played faster: it would run dry.
  */
 export function createCatchUp() {
   let samples = []; // of the buffer, oldest first
+  let since = null; // when it last played on after standing still
 
-  function isGrowing({ now, buffer, targetDuration }) {
-    const half = Math.max(2 * targetDuration, 3) * 1000;
-    if (buffer === null || (samples.length > 0 && Math.abs(buffer - samples.at(-1).buffer) > 3 * targetDuration)) samples = [];
-    if (buffer === null) return false;
-    samples.push({ now, buffer });
-    samples = samples.filter((sample) => now - sample.now <= 2 * half);
-    const peak = (some) => Math.max(...some.map((sample) => sample.buffer));
-    const [older, newer] = [true, false].map((old) => samples.filter((sample) => now - sample.now > half === old));
-    return older.length > 0 && peak(newer) >= peak(older) - (LOSS * half) / 1000;
+  /** Its peaks are looked at: between two segments every buffer shrinks. A stall begins it all anew. */
+  function holds({ now, playing, buffer, targetDuration }) {
+    const span = 1000 * Math.max(4 * targetDuration, 6);
+    const leapt = samples.length > 0 && Math.abs(buffer - samples.at(-1).buffer) > 3 * targetDuration;
+    if (!playing || buffer === null || leapt) {
+      samples = [];
+      since = now;
+      return false;
+    }
+    since ??= now;
+    samples = [...samples.filter((sample) => now - sample.now <= span), { now, buffer }];
+    const peak = (milliseconds) =>
+      Math.max(...samples.filter((sample) => now - sample.now <= milliseconds).map((sample) => sample.buffer));
+    return now - since >= span && peak(1000 * targetDuration) >= peak(span) - (LOSS * span) / 1000;
   }
 
   return function look(sample) {
     const { following, paused, fresh, latency, target, targetDuration, buffer } = sample;
-    const grows = isGrowing(sample);
+    const steady = holds(sample);
     if (!following || paused || latency === null || target === null) return { rate: 1, jump: false };
     const jump = fresh && latency > Math.max(FAR * targetDuration, target + targetDuration);
-    const enough = grows && buffer >= targetDuration;
+    const enough = steady && buffer >= targetDuration;
     return { rate: !jump && enough && latency - target > CLOSE ? FASTER : 1, jump };
   };
 }

@@ -49,7 +49,7 @@ export function createPlace({ video, store }) {
       if (returning) return { timeline };
 
       const atLive = isAtLive(facts);
-      const { rate, jump } = catchUp({ ...facts, now, following, paused, fresh, buffer });
+      const { rate, jump } = catchUp({ ...facts, now, following, paused, playing, fresh, buffer });
       if (facts.gentle && video.playbackRate !== rate) video.playbackRate = rate;
       const jumps = jump && position < timeline.live;
       if (jumps) player.goLive();

@@ -75,7 +75,7 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
     assert all(url.startswith(station.bucket) for url in segments)
 
 
-async def test_sound_quality_and_going_back_to_live(page: Page, place: Place) -> None:
+async def test_sound_and_quality(page: Page, place: Place) -> None:
     """The page's own controls can be reached and do what they say."""
     await place.station.start_stream(multivariant=True)
     with no_complaints(page):
@@ -85,11 +85,6 @@ async def test_sound_quality_and_going_back_to_live(page: Page, place: Place) ->
         await until(page, lambda s: s["muted"] is False)
         await page.get_by_label("Quality", exact=True).select_option("180p")
         await until(page, lambda s: s["level"] is not None and s["level"]["height"] == 180)
-        await page.evaluate("() => document.querySelector('video').pause()")
-        behind = await until(page, lambda s: s["behind"] and s["latency"] > 10)
-        await page.get_by_role("button", name="Go live").click()
-        state = await until(page, lambda s: not s["behind"] and not s["paused"])
-        assert state["latency"] < behind["latency"] - 2
         assert (await page.evaluate("() => Object.isFrozen(window.broadcasterViewer)")) is True
 
 

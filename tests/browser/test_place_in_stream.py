@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 from tests.support.layout import check_boxes
 from tests.support.length import seconds
-from tests.support.page import no_complaints, seen, until
+from tests.support.page import PATIENCE, no_complaints, seen, until
 from tests.support.station import Place, on_air
 
 if TYPE_CHECKING:
@@ -131,9 +131,10 @@ async def check_window_that_leaves(page: Page, place: Place) -> None:
     await page.keyboard.press("k")
     paused = await until(page, lambda s: s["paused"])
     place.station.window = 8
-    while not (await seen(page))["gone"]:
-        place.station.lose_next()  # nothing that could be loaded meanwhile
-        await asyncio.sleep(0.2)
+    async with asyncio.timeout(PATIENCE):
+        while not (await seen(page))["gone"]:
+            place.station.lose_next()  # nothing that could be loaded meanwhile
+            await asyncio.sleep(0.2)
     await expect(page.get_by_text("That was too long ago", exact=True)).to_be_visible()
     assert (await seen(page))["time"] == paused["time"]
     place.station.window = 30

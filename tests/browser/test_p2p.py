@@ -139,6 +139,7 @@ async def test_forged_beginnings_never_reach_the_decoder(
         check_played(before, last)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the rule itself has unit tests")
 @pytest.mark.takes(45)
 async def test_a_greedy_peer_gets_no_more_than_three_times_the_stream(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser

@@ -16,8 +16,7 @@ from broadcaster.web.lag import Lag
 
 SHARE = 0.8  # of all connections: the rest is for playlists and the page
 OF_A_SITE = 500  # of each kind; many viewers can share one address
-MAX_LAG = 0.25  # seconds: past that whoever is there already comes first
-FEW = 100  # are not what makes this process late: something else on the machine does
+FEW = 100  # are not what makes this process late: something else does. Past that they come first.
 IPV6_SITE = 64  # bits: what one customer has
 
 
@@ -88,7 +87,7 @@ class Places:
             return Full("full", "All places are taken")
         if site and self._of_sites[kind, site] >= OF_A_SITE:
             return Full("site", "Too many from one address")
-        if self._lag.seconds > MAX_LAG and self._taken.total() >= FEW:
+        if self._lag.is_overloaded and self._taken.total() >= FEW:
             return Full("lag", "Too much is going on")
         return None
 

@@ -58,7 +58,7 @@ async def numbers() -> AsyncIterator[int]:
 
 async def main(port: int, places: int) -> None:
     """Serve until the standard input ends; says the time (monotonic) of each publication."""
-    show = Show(Setup(Path("none"), waiters=places, places=raise_file_limit(places + 100)))
+    show = Show(Setup(Path("none"), waiters=places, places=raise_file_limit(2 * places)))
     async with listening(show.audience.app, "127.0.0.1", port, "the bench"):
         async for wanted in numbers():
             await poll(partial(show.wait, wanted))

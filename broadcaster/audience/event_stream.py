@@ -18,6 +18,7 @@ from aiohttp_sse import EventSourceResponse
 from broadcaster.audience.offsets import EncoderOffsets
 from broadcaster.audience.places import PLACES, Full, Kind
 from broadcaster.audience.stream import STREAM, Stream
+from broadcaster.audience.waves import Waves
 from broadcaster.feed import Ended, Listed, Started, Trouble
 from broadcaster.figures import Figure
 
@@ -55,7 +56,7 @@ class EventStream:
         self._offsets = EncoderOffsets()
         self._going_on = False  # the playlists have ended, and new ones are about to follow
         self._trouble: Trouble | None = None
-        self._changed = asyncio.Event()
+        self._changed = Waves()
 
     def __call__(self, event: Listed | Started | Ended) -> None:
         """Take note of an event."""
@@ -148,7 +149,7 @@ class EventStream:
     def _add(self, name: str, data: dict[str, Any]) -> None:
         self._serial += 1
         self._messages.append(Message(self._serial, name, json.dumps(data, separators=(",", ":"))))
-        changed, self._changed = self._changed, asyncio.Event()
+        changed, self._changed = self._changed, Waves()
         changed.set()
 
 

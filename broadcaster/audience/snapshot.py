@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 import math
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from broadcaster.audience.waves import Waves
 from broadcaster.feed import AnyVersion
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Reload
 
@@ -37,7 +37,7 @@ class Snapshot:
         self.playlist = version.playlist
         self.target_duration = version.target_duration
         self.modified = version.modified
-        self.superseded = asyncio.Event()
+        self.superseded = Waves()
 
     @property
     def is_live(self) -> bool:

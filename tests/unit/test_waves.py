@@ -1,0 +1,36 @@
+"""A crowd that wakes in waves."""
+
+import asyncio
+
+from broadcaster.audience.waves import WAVES, Waves
+
+
+async def test_others_get_their_turn_between() -> None:
+    """Nobody is forgotten, and what is short is done while some still sleep."""
+    waves, woken = Waves(), 0
+
+    async def sleep() -> None:
+        nonlocal woken
+        await waves.wait()
+        woken += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10 * WAVES + 3):
+            group.create_task(sleep())
+        gone = group.create_task(sleep())
+        await asyncio.sleep(0)
+        gone.cancel()
+        waves.set()
+        assert waves.is_set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert 0 < woken < 10 * WAVES
+    assert woken == 10 * WAVES + 3
+
+
+def test_without_anybody() -> None:
+    """It is set at once, also where no loop runs."""
+    waves = Waves()
+    assert not waves.is_set()
+    waves.set()
+    assert waves.is_set()

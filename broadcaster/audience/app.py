@@ -48,7 +48,7 @@ from broadcaster.web.lag import Lag
 # Players' requests are small. What is larger is an attempt to make us hold it.
 MAX_BODY_BYTES = 65_536
 LOWEST_BANDWIDTH = 1e6  # bits per second, where nothing is known yet
-SILENT = 5.0  # seconds without a word of ingest, which says something every second
+SILENT = 5.0  # seconds without a word of ingest, which says something twice a second
 LOOK_EVERY = 1.0  # seconds between two looks whether it is silent
 
 

@@ -14,7 +14,6 @@ from playwright.async_api import Browser, Page, Response
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
-from tests.support.edge import require_nginx
 from tests.support.network import own_network
 from tests.support.page import PATIENCE, play_on, until
 from tests.support.secure_edge import BUCKET, PAGE, SecureEdge
@@ -27,7 +26,6 @@ WATCHED = 4  # seconds of video
 @pytest.fixture(autouse=True)
 def network() -> Iterator[None]:
     """Everything runs in a network of its own; without the right to make one, in the machine's."""
-    require_nginx()
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(PermissionError):
             stack.enter_context(own_network())

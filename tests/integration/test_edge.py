@@ -24,7 +24,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from tests.support import length
 from tests.support.audience import Audience, watching
-from tests.support.edge import require_nginx, running_edge
+from tests.support.edge import running_edge
 from tests.support.hls_writer import HlsWriter
 from tests.support.service import Service, running_service
 
@@ -69,11 +69,6 @@ class Encoder:
                 for one in range(len(self._writers))
             ]
             (self._root / "stream.m3u8").write_text("#EXTM3U\n" + "".join(lines))
-
-
-@pytest.fixture(autouse=True)
-def _nginx() -> None:
-    require_nginx()
 
 
 @pytest.mark.takes(20)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -11,8 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from broadcaster.demo.ports import free_ports
-from tests.support.edge import require_nginx, running_edge
-from tests.support.front import Front, running_front, serving
+from tests.support.edge import running_edge
+from tests.support.front import Front, serving
 from tests.support.site import MEDIA, Site
 
 VARIANTS_OF_THE_QUERY = 300
@@ -29,20 +28,6 @@ EXAMPLES = (
 TOLD = ("X-Forwarded-For", "CF-Connecting-IP")
 OWN = ("/live/events", "/live/tracker", "/live/beacon")
 SHARED = ("/live/playlist.m3u8", f"{MEDIA}?_HLS_msn=1", "/", "/config.json")
-
-
-@pytest.fixture(autouse=True)
-def _nginx() -> None:
-    require_nginx()
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    """A site that is live."""
-    site = Site(tmp_path)
-    site.go_live("0", "1")
-    async with running_front(tmp_path, site) as front:
-        yield front
 
 
 @pytest.mark.parametrize(

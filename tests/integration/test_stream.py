@@ -102,6 +102,7 @@ async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) 
     hls = tmp_path / "hls"
     async with stage(tmp_path, bucket, segment_seconds=1) as on:
         await on.live_with(2)
+        await on.drained()
         bad = {
             "garbage": "\x00\x01 no playlist\n",
             "headless": "#EXTINF:2,\nx.ts\n",

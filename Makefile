@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VENDOR := viewer/public/vendor
 VIEWER := viewer/node_modules
+PAGE := viewer/dist
 PM2 := deploy/pm2/node_modules
 GSTREAMER := "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 # Whoever is done takes the next test; the longest come first. Most of them wait rather than compute.
@@ -13,7 +14,7 @@ MAKEFLAGS += --jobs=3
 
 .PHONY: setup demo test unit lint bench soak chaos clean
 
-setup: .venv/ready $(VIEWER)/ready
+setup: .venv/ready $(PAGE)/index.html
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
@@ -25,6 +26,10 @@ $(VIEWER)/ready: viewer/package.json viewer/package-lock.json viewer/scripts/ven
 	@command -v npm >/dev/null || { echo "Node 20 or newer with npm is needed"; exit 1; }
 	cd viewer && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --silent vendor
 	@touch $@
+
+# The page that viewers get, made of the one in viewer/public.
+$(PAGE)/index.html: $(VIEWER)/ready viewer/scripts/build.mjs $(shell find viewer/public -type f -not -path '*/vendor/*')
+	cd viewer && npm run --silent build
 
 $(PM2)/ready: deploy/pm2/package.json deploy/pm2/package-lock.json
 	cd deploy/pm2 && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
@@ -64,4 +69,4 @@ chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)
 
 clean:
-	rm -rf .venv $(VIEWER) $(VENDOR) $(PM2) build *.egg-info
+	rm -rf .venv $(VIEWER) $(VENDOR) $(PAGE) $(PM2) build *.egg-info

@@ -35,7 +35,7 @@ MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
 MIN_SPOOL, MAX_SPOOL = ByteSize(2**18), ByteSize(2**50)  # room for a short segment, at least
 ENV_FILE = Path(".env")
 VIEWER = Path(__file__).resolve().parent.parent / "viewer"
-VIEWER_DIR, DASHBOARD_DIR = VIEWER / "public", VIEWER / "dashboard"
+VIEWER_DIR, DASHBOARD_DIR = VIEWER / "dist", VIEWER / "dashboard"
 
 
 def _http_url(value: str) -> str:

@@ -153,10 +153,10 @@ build_release() {
     "$release/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
         -r "$source/deploy/requirements.txt"
     "$release/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation "$tree"
-    (cd "$release/viewer" && npm ci --silent --omit=dev --no-audit --no-fund && npm run --silent vendor)
-    ln -sf /etc/broadcaster/page.json "$release/viewer/public/config.json" # the operator's, kept over upgrades
+    (cd "$release/viewer" && npm ci --silent --omit=dev --no-audit --no-fund && npm run --silent vendor && npm run --silent build)
+    ln -sf /etc/broadcaster/page.json "$release/viewer/dist/config.json" # the operator's, kept over upgrades
     mv "$tree/README.md" "$release"
-    rm -rf "$tree" "$release/viewer/node_modules"
+    rm -rf "$tree" "$release"/viewer/{node_modules,public,scripts}
     unfinished=
 }
 

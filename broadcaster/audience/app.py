@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from broadcaster.audience import playlists
 from broadcaster.audience.beacon import BEACON, Beacon, beacon
 from broadcaster.audience.event_stream import EVENT_STREAM, EventStream, events
-from broadcaster.audience.page import PageConfig
+from broadcaster.audience.page import Page
 from broadcaster.audience.places import PLACES, Kind, Places
 from broadcaster.audience.playlists import WAITING_ROOM
 from broadcaster.audience.stream import STREAM, Stream, now
@@ -169,8 +169,9 @@ class Audience:
             folder, vendor, price = setup.dashboard
             add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
         if setup.viewer_dir.is_dir():
-            config = PageConfig(setup.page, setup.viewer_dir / "config.json")
-            app.router.add_get("/config.json", config.answer, name="page_config")
+            page = Page(setup.page, setup.viewer_dir)
+            app.router.add_get("/config.json", page.config, name="page_config")
+            app.router.add_get("/", page.answer, name="page")
             app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")
         return app
 

@@ -9,22 +9,42 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from broadcaster.web.files import File
+
 logger = logging.getLogger(__name__)
 
+# Where index.html has room for them; on a static host it stays empty, and the page reads config.json.
+BLOCK = '<script id="config" type="application/json"></script>'
 
-class PageConfig:
+
+class Page:
     """What the page is told: what the service knows, overruled by the operator's file beside it."""
 
-    def __init__(self, known: Mapping[str, str | None], file: Path) -> None:
+    def __init__(self, known: Mapping[str, str | None], folder: Path) -> None:
         self._known = known
-        self._file = file
+        self._file = folder / "config.json"
         self._read: tuple[int, int] | None = None  # its time and size, when it was read
         self._written: dict[str, object] = {}
+        index = folder / "index.html"
+        self._html = index.read_text() if index.is_file() else None
+        self._rendered: tuple[dict[str, object], File] | None = None
 
-    async def answer(self, _: web.Request) -> web.Response:
+    async def config(self, _: web.Request) -> web.Response:
         """All of it."""
         headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
-        return web.json_response({**self._known, **self._overruling()}, headers=headers)
+        return web.json_response(self._settings(), headers=headers)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """index.html with all of it inside, which spares each viewer a request and the wait for it."""
+        if self._html is None:
+            return web.Response(status=404, text="There is no page.\n")
+        settings = self._settings()
+        if self._rendered is None or self._rendered[0] != settings:
+            self._rendered = settings, File(_with(settings, self._html).encode(), "index.html")
+        return await self._rendered[1].answer(request)
+
+    def _settings(self) -> dict[str, object]:
+        return {**self._known, **self._overruling()}
 
     def _overruling(self) -> dict[str, object]:
         """The file, which is read again when it has changed."""
@@ -40,3 +60,9 @@ class PageConfig:
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be read, the page takes its defaults: %s", self._file, error)
         return self._written
+
+
+def _with(settings: Mapping[str, object], html: str) -> str:
+    """Without a < in it, nothing that somebody wrote can end the block that it is in."""
+    block = BLOCK.replace("><", ">" + json.dumps(settings).replace("<", "\\u003c") + "<")
+    return html.replace(BLOCK, block, 1)

@@ -22,7 +22,7 @@ from broadcaster.audience.traffic import ALWAYS, TRAFFIC
 from broadcaster.audience.waiting import NotWaited, WaitingRoom
 from broadcaster.feed import State
 from broadcaster.hls import MEDIA_TYPE, Reload
-from broadcaster.web.answers import CHUNK, accepts_gzip, matches, send
+from broadcaster.web.answers import CHUNK, accepts, matches, send
 from broadcaster.web.connections import CONNECTIONS
 
 WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
@@ -102,7 +102,7 @@ async def _respond(
     else:
         max_age = version.max_age(stream.clock())
     rendered = version.delta if skip and version.is_live else version.full
-    accepted = accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, ""))
+    accepted = accepts(request.headers.get(hdrs.ACCEPT_ENCODING, ""), "gzip")
     # Strong validators name the bytes, so each encoding has its own (RFC 9110, 8.8.3.3).
     etag = f'"{rendered.etag}-gz"' if accepted else f'"{rendered.etag}"'
     body = rendered.gzipped if accepted else rendered.body

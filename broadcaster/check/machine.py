@@ -58,7 +58,7 @@ def page(folder: Path) -> Finding:
     if missing:
         return warning(
             f"viewers get no page: {missing[0]} is not there",
-            "set BROADCASTER_VIEWER_DIR to viewer/public of the source tree, after make setup; "
+            "set BROADCASTER_VIEWER_DIR to viewer/dist of the source tree, after make setup; "
             "playlists are served all the same",
         )
     return ok(f"{folder} is there")

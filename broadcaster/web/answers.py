@@ -10,15 +10,19 @@ from functools import lru_cache
 from aiohttp import hdrs, web
 
 CHUNK = 8192  # bytes
-ACCEPTS_GZIP = re.compile(
-    r"(?:^|[,\s])(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.IGNORECASE
-)
+# Of Accept-Encoding: a coding by its name or by *, unless it is refused (q=0).
+ACCEPTS = {
+    coding: re.compile(
+        rf"(?:^|[,\s])(?:{coding}|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.IGNORECASE
+    )
+    for coding in ("br", "gzip")
+}
 
 
 @lru_cache(maxsize=256)
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether a client can read gzip (RFC 9110, 12.5.3)."""
-    return bool(ACCEPTS_GZIP.search(accept_encoding))
+def accepts(accept_encoding: str, coding: str) -> bool:
+    """Whether a client can read what is compressed with ``coding``, ``br`` or ``gzip`` (RFC 9110, 12.5.3)."""
+    return bool(ACCEPTS[coding].search(accept_encoding))
 
 
 def matches(condition: str | None, etag: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -214,14 +213,13 @@ async def viewer(
 
     async def with_tracker(route: Route) -> None:
         answer = await route.fetch()
-        config: dict[str, Any] = {
-            **await answer.json(),
-            "trackerUrl": f"ws://127.0.0.1:{tracker_port}/live/tracker",
-        }
-        await route.fulfill(response=answer, body=json.dumps(config))
+        own = f'"trackerUrl": "ws://127.0.0.1:{tracker_port}/live/tracker"'
+        body = (await answer.text()).replace('"trackerUrl": "/live/tracker"', own)
+        assert own in body
+        await route.fulfill(response=answer, body=body)
 
     if tracker_port is not None:
-        await page.route("**/config.json", with_tracker)
+        await page.route(f"{on.service.address}/", with_tracker)
     with no_complaints(page):
         await page.goto(f"{on.service.address}/")
         yield page

@@ -12,6 +12,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.audience_process import answered, audience_of, live, metrics
+from tests.support.built import largest
 from tests.support.length import SOAK
 from tests.support.service import Service
 
@@ -47,7 +48,7 @@ async def downloads(service: Service, count: int) -> list[socket.socket]:
     for _ in range(count):
         client = await connected(service)
         with contextlib.suppress(ConnectionError):
-            await loop.sock_sendall(client, b"GET /vendor/hls.min.mjs HTTP/1.1\r\nHost: x\r\n\r\n")
+            await loop.sock_sendall(client, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % largest().encode())
         clients.append(client)
     return clients
 

@@ -16,6 +16,7 @@ import pytest
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from tests.support.audience_process import answered, audience_of, live, metrics, replaced
+from tests.support.built import largest
 from tests.support.length import SOAK
 from tests.support.service import running_service
 from tests.support.stage import stage
@@ -48,7 +49,7 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
             harm(before)
             if name == "out of memory":  # a large answer makes it ask for more
                 with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{on.service.address}/vendor/hls.min.mjs"):
+                    async with session.get(f"{on.service.address}{largest()}"):
                         pass
             began = time.monotonic()
             await replaced(on.service, before)

@@ -91,7 +91,7 @@ async def half_sockets(port: int) -> None:
 
 def prepare(tmp_path: Path) -> tuple[Path, Path]:
     """An HLS folder with a stream, and a page beside which there is something that nobody shall see."""
-    viewer, hls = tmp_path / "viewer" / "public", tmp_path / "hls"
+    viewer, hls = tmp_path / "viewer" / "dist", tmp_path / "hls"
     shutil.copytree(VIEWER_DIR, viewer)
     for folder in (tmp_path, viewer.parent):
         (folder / "secret.txt").write_bytes(SECRET)

@@ -227,6 +227,9 @@ async def publish(hls: Path, address: str) -> None:
                 return "stream-abc-2.ts" in await response.text()
 
         await poll(listed)
-        for path in ("/", "/vendor/hls.min.mjs"):
-            async with session.get(f"{address}{path}") as response:
-                assert response.status == 200, path
+        async with session.get(f"{address}/") as response:
+            assert response.status == 200
+            (script,) = re.findall(r'type="module" src="([^"]+)"', await response.text())
+        async with session.get(f"{address}/{script}") as response:
+            assert response.status == 200
+            assert "immutable" in response.headers["Cache-Control"]

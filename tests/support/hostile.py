@@ -27,7 +27,7 @@ CLIMBS = (
     ".%00./",
     "%uff0e%uff0e/",
 )
-FOLDERS = ("/", "/live/", "/live/0/", "/js/", "/vendor/", "/dashboard/", "/live/tracker/", "//", "/./")
+FOLDERS = ("/", "/live/", "/live/0/", "/assets/", "/vendor/", "/dashboard/", "/live/tracker/", "//", "/./")
 METHODS = (
     "POST",
     "PUT",

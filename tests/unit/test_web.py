@@ -1,12 +1,14 @@
 """What players, browsers and monitors get over HTTP."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.feed import HealthReport
+from broadcaster.audience.app import Audience
+from broadcaster.feed import HealthReport, Setup
 from tests.support.site import MEDIA, Client, Site
 
 
@@ -168,3 +170,44 @@ async def test_other_methods_are_refused(client: Client) -> None:
     """Nothing can be written."""
     for method in ("POST", "PUT", "DELETE"):
         assert (await client.request(method, MEDIA)).status == 405
+
+
+async def test_the_page_has_its_settings_inside(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """No request of its own for them; nothing that the operator wrote ends the block; a change is seen."""
+    block = '<script id="config" type="application/json">'
+    (tmp_path / "index.html").write_text(f"<!doctype html>{block}</script><p>page")
+    config = tmp_path / "config.json"
+    client = await aiohttp_client(Audience(Setup(tmp_path, {"mode": "sharing"})).app)
+    etags = set()
+    for title in ("Our evening", "</script><script>alert(1)</script><!--"):
+        config.write_text(json.dumps({"title": title}))
+        response = await client.get("/")
+        inside, after = (await response.text()).removeprefix(f"<!doctype html>{block}").split("<", 1)
+        assert json.loads(inside) == {"mode": "sharing", "title": title}
+        assert after == "/script><p>page"
+        assert response.headers["Cache-Control"] == "no-cache"
+        etags.add(response.headers["ETag"])
+        again = await client.get("/", headers={"If-None-Match": response.headers["ETag"]})
+        assert again.status == 304
+    assert len(etags) == 2
+
+
+@pytest.mark.parametrize(
+    ("accept", "coding"), [("gzip, deflate, br, zstd", "br"), ("gzip", "gzip"), ("", None), ("br;q=0", None)]
+)
+async def test_built_files_are_kept_for_ever(
+    tmp_path: Path, aiohttp_client: AiohttpClient, accept: str, coding: str | None
+) -> None:
+    """As they were compressed when they were built, each coding under a validator of its own."""
+    (tmp_path / "assets").mkdir()
+    for suffix, body in (("", b"plain"), (".br", b"as br"), (".gz", b"as gzip")):
+        (tmp_path / f"assets/main-0123456789.js{suffix}").write_bytes(body)
+    client = await aiohttp_client(Audience(Setup(tmp_path)).app, auto_decompress=False)
+    path = "/assets/main-0123456789.js"
+    response = await client.get(path, headers={"Accept-Encoding": accept})
+    assert await response.read() == (f"as {coding}".encode() if coding else b"plain")
+    assert response.headers.get("Content-Encoding") == coding
+    assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert response.headers["Vary"] == "Accept-Encoding"
+    assert response.headers["ETag"].endswith(f'-{coding}"' if coding else '"')
+    assert (await client.get(f"{path}.br")).status == 404

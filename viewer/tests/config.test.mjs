@@ -101,3 +101,9 @@ test("what an operator worded for an earlier page holds for the states that were
   assert.deepEqual([texts.waitingTitle, texts.encoderTitle, texts.endedText], ["Pause", "Pause", "Danke"]);
   assert.equal(texts.deliveryTitle, defaultTexts.deliveryTitle);
 });
+
+test("what the service has written into the page is taken, and nothing is asked for", async () => {
+  const get = async () => assert.fail("asked");
+  assert.equal((await loadConfig(base, get, '{"title": "Inside"}')).title, "Inside");
+  assert.equal((await loadConfig(base, get, "{")).title, "Live stream");
+});

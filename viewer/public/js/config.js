@@ -1,4 +1,4 @@
-// The page's settings: an optional config.json beside index.html. Nothing is taken from the address bar.
+// The page's settings: in the page itself, or an optional config.json beside it. Nothing is taken from the address bar.
 import { parseTexts } from "./texts.js";
 
 const MODES = Object.freeze(["low-delay", "sharing"]);
@@ -45,9 +45,10 @@ export function parseConfig(raw, base) {
   });
 }
 
-/** Reads config.json beside the page; a page without one works on its defaults. */
-export async function loadConfig(base, get = fetch) {
+/** Reads what the service has written into the page, else config.json beside it; without either there are defaults. */
+export async function loadConfig(base, get = fetch, written = "") {
   try {
+    if (written !== "") return parseConfig(JSON.parse(written), base);
     const answer = await get(new URL("config.json", base), { cache: "no-cache" });
     return parseConfig(answer.ok ? await answer.json() : null, base);
   } catch {

@@ -52,7 +52,7 @@ setInterval(() => history.add(performance.now(), store.get()), 1000);
 createUi({ document, store, requests, can: abilities(document, video), meter, history });
 listenToKeys(document, requests, () => store.get().shortcuts);
 
-const config = await loadConfig(document.baseURI);
+const config = await loadConfig(document.baseURI, fetch, document.getElementById("config")?.textContent);
 const { engine, makePlayer } = chooseEngine();
 const { title, texts, colors, costs, poster } = config;
 const { mode = config.mode } = choices.load();

@@ -6,7 +6,7 @@ const LEAST = 1; // a scale never shows less, so that nothing looks like much
 
 /** The library and its style sheet, which the page needs for nothing else. */
 async function library(document) {
-  const sheet = "vendor/uPlot.min.css";
+  const sheet = new URL("../../vendor/uPlot.min.css", import.meta.url).href;
   if (!document.querySelector(`link[href="${sheet}"]`)) {
     const link = document.createElement("link");
     link.rel = "stylesheet";

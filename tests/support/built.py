@@ -1,0 +1,9 @@
+"""The page as `make setup` has built it."""
+
+from broadcaster.config import VIEWER_DIR
+
+
+def largest() -> str:
+    """The address of its largest file: the script that it starts with."""
+    (script,) = (VIEWER_DIR / "assets").glob("main-*.js")
+    return f"/assets/{script.name}"

@@ -1,0 +1,86 @@
+// Makes of the page in public/ the one that viewers get, in dist/: one script and one style sheet for the start, and
+// scripts of their own for what is loaded when it is wanted. Names change with what is in them, so that a browser
+// keeps a file for ever; each is compressed once, here. public/ works as it is, too.
+import { build, transform } from "esbuild";
+import { createHash } from "node:crypto";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { basename, extname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+
+const from = fileURLToPath(new URL("../public/", import.meta.url));
+const to = fileURLToPath(new URL("../dist/", import.meta.url));
+const ASSETS = "assets"; // beside index.html; the service lets browsers keep what is in it
+const options = { bundle: true, minify: true, format: "esm", legalComments: "none", write: false, logLevel: "error" };
+
+/** Writes a file under a name that is its own, and answers with that. */
+async function asset(name, contents) {
+  const bytes = Buffer.from(contents);
+  const extension = extname(name);
+  const hash = createHash("sha256").update(bytes).digest("hex").slice(0, 10);
+  const hashed = `${basename(name, extension)}-${hash}${extension}`;
+  const path = `${to}${ASSETS}/${hashed}`;
+  await writeFile(path, bytes);
+  await writeFile(`${path}.gz`, gzipSync(bytes, { level: 9 }));
+  await writeFile(`${path}.br`, brotliCompressSync(bytes));
+  return hashed;
+}
+
+const copied = async (path) => asset(path, await readFile(path));
+
+/** What is imported when it is wanted has again what it shares with others: so the start stays one script. */
+const onDemand = {
+  name: "on-demand",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^\./ }, async ({ path, kind, resolveDir }) =>
+      kind === "dynamic-import" ? { path: `./${await script(resolve(resolveDir, path))}`, external: true } : null,
+    );
+    onLoad({ filter: /public[\\/]js[\\/].*\.js$/ }, async ({ path }) => {
+      let contents = await readFile(path, "utf8");
+      for (const [whole, name] of contents.matchAll(/new URL\("(\.[^"]+)", import\.meta\.url\)/g)) {
+        const file = await copied(resolve(path, "..", name));
+        contents = contents.replace(whole, `new URL("./${file}", import.meta.url)`);
+      }
+      return { contents };
+    });
+  },
+};
+
+async function script(path) {
+  const { outputFiles } = await build({ ...options, entryPoints: [path], plugins: [onDemand] });
+  return asset(path, outputFiles[0].contents);
+}
+
+/** All of them, in their order. */
+async function style(paths) {
+  const contents = paths.map((path) => `@import "./${path}";`).join("\n");
+  const { outputFiles } = await build({ ...options, stdin: { contents, loader: "css", resolveDir: from } });
+  return asset("style.css", outputFiles[0].contents);
+}
+
+async function page() {
+  const html = await readFile(`${from}index.html`, "utf8");
+  const sheets = [...html.matchAll(/<link rel="stylesheet" href="([^"]+)">\s*/g)];
+  const { code } = await transform(await readFile(`${from}js/embed.js`, "utf8"), { minify: true });
+  const names = {
+    "js/embed.js": await asset("embed.js", code),
+    "js/main.js": await script(`${from}js/main.js`),
+    "favicon.svg": await copied(`${from}favicon.svg`),
+    [sheets[0][1]]: await style(sheets.map(([, path]) => path)),
+  };
+  let made = sheets.slice(1).reduce((text, [whole]) => text.replace(whole, ""), html);
+  for (const [name, hashed] of Object.entries(names)) {
+    if (!made.includes(`"${name}"`)) throw new Error(`index.html does not name ${name}`);
+    made = made.replace(`"${name}"`, `"${ASSETS}/${hashed}"`);
+  }
+  await writeFile(`${to}index.html`, made);
+}
+
+await rm(to, { recursive: true, force: true });
+await mkdir(`${to}${ASSETS}`, { recursive: true });
+// The rest is as it was: settings, pictures, and of the libraries what the dashboard loads, and the licences.
+const made = /^(index\.html|js|vendor|favicon\.svg|.*\.css)$/;
+const ours = (path) => !made.test(path.slice(from.length).split(/[\\/]/)[0]);
+await cp(from, to, { recursive: true, filter: (path) => path.length <= from.length || ours(path) });
+await cp(`${from}vendor`, `${to}vendor`, { recursive: true, filter: (path) => !/(hls|p2p)[^/\\]*js$/.test(path) });
+await page(); // at last: make knows by it that all is there

@@ -34,14 +34,19 @@ class Balance:
         self._last = None
 
     @property
+    def needed(self) -> float:
+        """Bytes a second that the latest segments of all variants have; 0 before the first."""
+        made: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for _, variant, size, duration in self._made:
+            made[variant].append((size, duration))
+        return sum(map(_rate, made.values()))
+
+    @property
     def shortage(self) -> str | None:
         """Both rates, when the link has been in use long enough and carries less than the stream needs."""
         if len(self._moved) < SAMPLES:
             return None
-        made: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        for _, variant, size, duration in self._made:
-            made[variant].append((size, duration))
-        carried, needed = _rate(self._moved), sum(map(_rate, made.values()))
+        carried, needed = _rate(self._moved), self.needed
         if carried >= needed:
             return None
         megabits = 8 / 1e6

@@ -64,7 +64,7 @@ class Pipeline:
         self._catalog = catalog
         self._channel = channel
         self._observe = observe
-        self._balance = Balance()
+        self.balance = Balance()
         self._transfer = Transfer(uploader, spool, catalog, observe)
         self._prefix = prefix
         self._end_grace = end_grace
@@ -139,7 +139,7 @@ class Pipeline:
         if fault and (late or fault.permanent):
             return f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {fault.message}"
         on_its_way = f"a segment has been on its way for {waited:.0f} s"
-        return (self._balance.shortage or on_its_way) if late else None
+        return (self.balance.shortage or on_its_way) if late else None
 
     async def _accept(self, event: SourceEvent) -> None:
         match event:
@@ -166,7 +166,7 @@ class Pipeline:
         self._observe(SegmentDiscovered(segment.variant, segment.name))
         self._channel.expect(segment.variant)
         size = segment.file.size if segment.file else 0
-        self._balance.add(segment.variant, size, segment.duration.total_seconds(), self._last_segment)
+        self.balance.add(segment.variant, size, segment.duration.total_seconds(), self._last_segment)
         queue, map_key = self._queue(segment.variant), segment.map_key
         if map_key and map_key not in queue.maps and not self._spool.find(map_key):
             await self._keep(segment, segment.map_file, map_key)
@@ -229,8 +229,8 @@ class Pipeline:
         self._catalog.save()
         self._channel.tick(now)
         if self._uploader.fault:
-            self._balance.forget()
-        self._balance.look(self._uploader.sent, now, in_use=self._uploader.is_busy)
+            self.balance.forget()
+        self.balance.look(self._uploader.sent, now, in_use=self._uploader.is_busy)
         if self._on_the_way or self._channel.state not in (State.STARTING, State.LIVE):
             return
         # A grace time shorter than it takes to see the next segment would end the stream after each.

@@ -12,15 +12,14 @@ from broadcaster.feed.view import AnyVersion, State, Version, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 
 Row = dict[str, float | None]  # of the dashboard, by name of the series
-# What keeps a stream that is on from viewers, as far as the world is told: nothing new comes from the
-# encoder, or what it has finished does not reach them.
-Trouble = Literal["encoder", "delivery"]
+# What keeps a stream that is on from viewers, as far as the world is told: what is finished does not reach
+# them, or, where both are so, the one told second: nothing new comes from the encoder.
+Trouble = Literal["delivery", "encoder"]
 Severity = Literal["ok", "warning", "failing"]
 Part = Literal["encoder", "service", "bucket", "viewers"]  # of the way that a segment takes
 WELL: Mapping[str, str] = {
     State.OFFLINE: "no stream is on",
     State.STARTING: "a stream is starting",
-    State.LIVE: "the stream is live",
     State.ENDED: "the stream has ended",
 }
 
@@ -163,6 +162,7 @@ class HealthReport:
     variants: tuple[str, ...] = ()
     target_duration: int | None = None  # seconds
     silence: float = 0.0  # seconds since the source brought its last segment
+    viewers: int = 0  # pages that watch now
     trouble: Trouble | None = None
     parts: Mapping[Part, Severity] = field(default_factory=dict)  # those that are not well
 
@@ -174,6 +174,9 @@ class HealthReport:
     @property
     def sentence(self) -> str:
         """The one sentence that the operator has to read."""
+        if self.stream == State.LIVE and self.severity == "ok":
+            watching = f"{self.viewers} viewer{'' if self.viewers == 1 else 's'}"
+            return f"LIVE: {watching}, last segment {self.silence:.1f} s ago"
         return self.reason or self.warning or WELL.get(self.stream, self.stream)
 
 
@@ -203,6 +206,7 @@ class Pong:
     """The sign of life, and the figures as they are now."""
 
     figures: tuple[SentFigure, ...]
+    viewers: int = 0
     peers: int = 0
     torrents: int = 0
 

@@ -129,7 +129,7 @@ class Components:
             return self.health_of_ingest()
         pong = self.audience.pong
         report = self._report(serving=self.audience.is_answering)
-        return replace(report, peers=pong.peers, torrents=pong.torrents)
+        return replace(report, viewers=pong.viewers, peers=pong.peers, torrents=pong.torrents)
 
     def health_of_ingest(self) -> HealthReport:
         """How it is, apart from the process that serves viewers."""
@@ -140,6 +140,12 @@ class Components:
         """Whether the source itself said that its stream is over, by its playlists or by Owncast's word."""
         return self.news.ended or (self.owncast is not None and self.owncast.disconnected_since is not None)
 
+    @property
+    def _is_paused(self) -> bool:
+        """The encoder has gone by Owncast's word, and does not have the whole grace time to come back."""
+        gone = self.owncast is not None and self.owncast.disconnected_since is not None
+        return gone and self._settings.disconnect_grace is not None
+
     def _report(self, *, serving: bool) -> HealthReport:
         view, silence = self.channel.view, self.news.silence
         hangs = self.source.looking and time.monotonic() - self.source.last_look > STUCK
@@ -148,7 +154,9 @@ class Components:
                 view.state,
                 view.target_duration,
                 silence=silence,
+                frozen=self.losses.frozen,
                 ended=self.source_ended,
+                paused=self._is_paused,
                 alive=self.is_alive(),
                 folder=not hangs,
                 serving=serving,
@@ -156,6 +164,7 @@ class Components:
                 delay=None if self.news.fault else self.pipeline.trouble,
                 losses=self.losses.trouble,
                 waiting=self.pipeline.backlog,
+                rate=self.pipeline.balance.needed,
                 spool=self.spool.size,
                 spool_limit=self.spool.limit,
                 free=self.spool.free,

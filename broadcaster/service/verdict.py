@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from broadcaster.feed import Part, Severity, State, Trouble
 
 SILENT_TARGET_DURATIONS, SILENT_SECONDS = 2.5, 5.0  # without a new segment: the longer of the two
+# Without one that viewers get, though segments come: late enough for a bucket that is away to be named first.
+STILL_TARGET_DURATIONS, STILL_SECONDS = 4, 12.0
 LEAST_FREE = 2 * 2**30  # bytes of the disk; the alert BroadcasterDiskFull says the same
 FULL = 0.5  # of the spool; BroadcasterSpoolFills
 GIGABYTE = 1e9
+LONG = 120  # minutes; what is longer is told in hours
 ON = {State.STARTING, State.LIVE}
 
 
@@ -23,7 +26,9 @@ class Standing:
     state: State
     target_duration: int | None = None
     silence: float = 0.0  # since the source brought a segment
+    frozen: float = 0.0  # since viewers got one that can be played
     ended: bool = False  # the source itself says that its stream is over
+    paused: bool = False  # the encoder has disconnected, and the time it has to come back is short
     alive: bool = True  # ingest gives signs of life
     folder: bool = True  # the HLS folder answers
     serving: bool = True  # viewers are answered
@@ -31,6 +36,7 @@ class Standing:
     delay: str | None = None  # why finished segments do not get through
     losses: str | None = None  # why nothing but gaps is listed
     waiting: int = 0  # segments on their way
+    rate: float = 0.0  # bytes a second, of all variants
     spool: int = 0
     spool_limit: int = 0
     free: float = math.inf  # on the disk of the spool; NaN where that is not known
@@ -53,66 +59,78 @@ class Verdict:
 
 
 class Finding(NamedTuple):
-    """Something is wrong with a part of the way from the encoder to viewers."""
+    """Something is wrong with a part of the way from the encoder to viewers, who may know so much of it."""
 
     part: Part
     severity: Severity
     sentence: str
+    trouble: Trouble | None = None
 
 
 def verdict(standing: Standing) -> Verdict:
     """Decide. Of several failures the one that causes the others is told, of warnings each."""
     findings = list(_findings(standing))
-    failures = [one for one in findings if one.severity == "failing"]
+    failures = [one.sentence for one in findings if one.severity == "failing"]
     warnings = [one.sentence for one in findings if one.severity == "warning"]
     parts = {one.part: one.severity for one in reversed(findings)}  # a failure comes last, and counts
-    trouble: Trouble | None = None
-    if any(one.part != "viewers" for one in failures) and (standing.delay or standing.state in ON):
-        trouble = "delivery"
-    elif _is_silent(standing):
-        trouble = "encoder"
+    troubles = {one.trouble: one.severity for one in reversed(findings) if one.trouble}
+    # What does not get through is told before an encoder that is silent as well.
+    trouble = next((one for one in get_args(Trouble) if one in troubles), None)
     if trouble:  # whatever is not well before them, it is they who have nothing to see
-        parts.setdefault("viewers", "failing" if trouble == "delivery" else "warning")
-    reason = failures[0].sentence if failures else None
+        parts.setdefault("viewers", troubles[trouble])
+    reason = _frozen(standing) + failures[0] if failures else None
     return Verdict(reason, "; besides, ".join(warnings) or None, parts, trouble)
 
 
 def _findings(now: Standing) -> Iterator[Finding]:
     """All that is wrong: causes before what they cause."""
-    for part, sentence in _failures(now):
-        yield Finding(part, "failing", sentence)
+    failures = list(_failures(now))
+    if not failures and _is_still(now):
+        act = "restart the service, and keep its log"
+        sentence = f"segments come, and viewers get none of them; {act}"
+        failures.append(Finding("service", "failing", sentence, "delivery"))
+    yield from failures
     for part, sentence in _warnings(now):
-        yield Finding(part, "warning", sentence)
+        yield Finding(part, "warning", sentence, "encoder" if part == "encoder" else None)
 
 
-def _failures(now: Standing) -> Iterator[tuple[Part, str]]:
+def _failures(now: Standing) -> Iterator[Finding]:
+    delivery: Trouble | None = "delivery" if now.delay or now.state in ON else None
     if not now.alive:
-        yield "service", "ingest is stuck: restart the service, and keep its log"
+        sentence = "ingest is stuck: restart the service, and keep its log"
+        yield Finding("service", "failing", sentence, delivery)
     if not now.folder:
-        yield "service", "ingest is stuck: the HLS folder does not answer; look at its disk or its mount"
+        sentence = "ingest is stuck: the HLS folder does not answer; look at its disk or its mount"
+        yield Finding("service", "failing", sentence, delivery)
     if now.source:
         act = "look at the rights of the HLS folder, and at the limits of this machine"
-        yield "service", f"the source is out of reach ({now.source}): {act}"
+        yield Finding("service", "failing", f"the source is out of reach ({now.source}): {act}", delivery)
     if now.delay:
-        kept = f"{now.waiting} segments wait, {_size(now.spool)} of them safe on disk"
-        act = "look at the bucket, its keys, and the uplink"
-        yield "bucket", f"viewers get nothing new ({now.delay}): {kept}; {act}"
+        act = "check the provider's status, its keys, and the uplink"
+        sentence = f"the bucket does not get the segments ({now.delay}); {_safe(now)}; {act}"
+        yield Finding("bucket", "failing", sentence, delivery)
     if now.losses:
         act = "look at the encoder, and the disk it writes to"
-        yield "encoder", f"viewers get nothing but gaps ({now.losses}): {act}"
+        yield Finding("encoder", "failing", f"nothing but gaps can be listed ({now.losses}): {act}", delivery)
     if not now.serving:
         act = "the process that serves them is being replaced; see the log"
-        yield "viewers", f"viewers are not answered: {act}"
+        yield Finding("viewers", "failing", f"viewers are not answered: {act}")
+    if _is_silent(now) and not (now.ended and not now.paused):
+        yield Finding("encoder", "failing", _silence(now), "encoder")
+
+
+def _silence(now: Standing) -> str:
+    silent = f"the encoder has brought nothing new for {now.silence:.0f} s"
+    if now.paused:
+        return f"{silent}, and Owncast says that it has disconnected: start it again, or the stream ends"
+    return f"{silent}: look at the encoder, its connection, and Owncast"
 
 
 def _warnings(now: Standing) -> Iterator[tuple[Part, str]]:
-    if _is_silent(now) and now.ended:
+    if _is_silent(now) and now.ended and not now.paused:
         over = f"the source says that its stream is over, and has brought nothing for {now.silence:.0f} s"
         act = "viewers are told when the grace time has passed; if it was to go on, start the encoder again"
         yield "encoder", f"{over}: {act}"
-    elif _is_silent(now):
-        silent = f"the encoder has brought nothing new for {now.silence:.0f} s, and the picture stands still"
-        yield "encoder", f"{silent}: look at the encoder, its connection, and Owncast"
     if now.journal:
         act = "make room on the disk of the state folder"
         yield "service", f"the journal cannot be written: {now.journal}; {act}"
@@ -129,8 +147,36 @@ def _warnings(now: Standing) -> Iterator[tuple[Part, str]]:
 
 
 def _is_silent(now: Standing) -> bool:
-    longest = max(SILENT_TARGET_DURATIONS * (now.target_duration or 0), SILENT_SECONDS)
-    return now.state is State.LIVE and now.silence > longest
+    return now.state is State.LIVE and now.silence > _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
+
+
+def _is_still(now: Standing) -> bool:
+    """The window does not move, though the source brings segments."""
+    longest = _longest(now, STILL_TARGET_DURATIONS, STILL_SECONDS)
+    return now.state is State.LIVE and now.frozen > longest and not _is_silent(now)
+
+
+def _longest(now: Standing, target_durations: float, seconds: float) -> float:
+    return max(target_durations * (now.target_duration or 0), seconds)
+
+
+def _frozen(now: Standing) -> str:
+    """How long viewers have looked at the same picture, where they do."""
+    longest = _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
+    is_frozen = now.state is State.LIVE and now.frozen > longest
+    return f"VIEWERS FROZEN for {now.frozen:.0f} s: " if is_frozen else ""
+
+
+def _safe(now: Standing) -> str:
+    """What waits, and for how long there is room: on the disk, and in what may be used of it."""
+    kept = f"{now.waiting} segments ({_size(now.spool)}) are safe"
+    room = min(now.spool_limit - now.spool, math.inf if math.isnan(now.free) else now.free)
+    return f"{kept}, the disk lasts {_span(max(room, 0) / now.rate)}" if now.rate else kept
+
+
+def _span(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < LONG else f"{minutes / 60:.0f} h"
 
 
 def _size(size: float) -> str:

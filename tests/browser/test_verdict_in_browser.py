@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import aiohttp
@@ -12,11 +13,13 @@ from playwright.async_api import Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.hls_writer import HlsWriter
+from tests.support.length import seconds
 from tests.support.page import PATIENCE, barriers, no_complaints
 from tests.support.service import Service
 from tests.support.small_disk import SmallDisk, small_disk
 from tests.support.stage import VARIANTS, stage
 
+RIGHT_WITHIN = seconds(15, int(PATIENCE))
 ROOMY, TIGHT = 4096, 64  # MiB; nothing is written there but what the service keeps
 
 
@@ -33,7 +36,11 @@ class Desk:
 
     async def shows(self, severity: str, sentence: str, *parts: str) -> None:
         """The headline is so, and these parts of the way are not well."""
+        began = time.monotonic()
         await expect(self._page.locator("#sentence")).to_contain_text(sentence, timeout=1000 * PATIENCE)
+        lasted = time.monotonic() - began
+        print(f"{sentence!r} after {lasted:.1f} s")
+        assert lasted < RIGHT_WITHIN
         await expect(self._page.locator("#status")).to_have_attribute("data-state", severity)
         signs = {"warning": "!", "failing": "✕", "old": "✕"}
         expected = [f"{signs[severity]} {part}" for part in parts]
@@ -53,7 +60,7 @@ class Desk:
         assert told is None or sentence.lower() in str(told).lower()
 
     async def is_well(self) -> None:
-        await self.says("ok", "The stream is live")
+        await self.says("ok", "LIVE: 0 viewers, last segment")
 
 
 async def trouble_of(service: Service, wanted: str) -> None:
@@ -98,13 +105,14 @@ async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) ->
             await desk.is_well()
 
             encoder.encoder.suspend()
-            await desk.says("warning", "The encoder has brought nothing new for", "Encoder", "Viewers")
+            await desk.says("failing", "s: the encoder has brought nothing new for", "Encoder", "Viewers")
             await trouble_of(service, "encoder")
             encoder.encoder.resume()
             await desk.is_well()
 
             bucket.suspend()
-            await desk.says("failing", "Viewers get nothing new (", "Bucket", "Viewers")
+            await desk.says("failing", "s: the bucket does not get the segments (", "Bucket", "Viewers")
+            assert (await page.title()).startswith("✕ Failing")
             await trouble_of(service, "delivery")
             bucket.resume()
             await desk.is_well()
@@ -124,6 +132,6 @@ async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) ->
 
             await encoder.stop_streaming()
             break_off(encoder.hls_dir)
-            await desk.says("failing", "Viewers get nothing but gaps (the last", "Encoder", "Viewers")
+            await desk.says("failing", "nothing but gaps can be listed (the last", "Encoder", "Viewers")
         if isinstance(disk, str):
             pytest.skip(disk)

@@ -50,7 +50,7 @@ async def listed(service: Service, count: int) -> None:
 
 async def until_reason(service: Service, reason: str) -> None:
     async def said() -> bool:
-        return str((await service.health())["reason"]).startswith(reason)
+        return reason in str((await service.health())["reason"])
 
     async with asyncio.timeout(60):
         await poll(said)

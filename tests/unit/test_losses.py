@@ -2,7 +2,7 @@
 
 import pytest
 
-from broadcaster.events import SegmentLost, SegmentPublished, StreamEnded
+from broadcaster.events import SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.service.losses import MANY, Losses
 from tests.support.fakes import START, stored_segment
 
@@ -39,3 +39,17 @@ def test_one_loss_of_each_variant_is_none_of_all() -> None:
         losses(lost(variant))
         losses(published(variant, gap=True))
     assert losses.trouble is None
+
+
+def test_how_long_viewers_look_at_the_same_picture() -> None:
+    """Since a segment was listed that can be played, or since their stream began; a gap is none."""
+    now = 100.0
+    losses = Losses(lambda: now)
+    now = 107.0
+    assert losses.frozen == 7
+    losses(published())
+    now = 109.0
+    losses(published(gap=True))
+    assert losses.frozen == 2
+    losses(StreamStarted(("0",), 4, "run", START))
+    assert losses.frozen == 0

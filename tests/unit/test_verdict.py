@@ -13,26 +13,60 @@ from broadcaster.service.verdict import LEAST_FREE, Standing, Verdict, verdict
 from tests.support.fakes import segment_of
 
 LIVE = Standing(State.LIVE, 2, spool_limit=1000)
-DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=3, spool=400)
+DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=62, spool=48_000_000, spool_limit=1_000_000_000)
 
 TABLE: list[tuple[Standing, str, str | None, str]] = [
     # How everything stands; severity, what viewers are told, and what the operator's sentence has.
     (Standing(State.OFFLINE, silence=900), "ok", None, "no stream is on"),
-    (replace(LIVE, silence=5), "ok", None, "the stream is live"),
+    (replace(LIVE, silence=5), "ok", None, "LIVE: 412 viewers, last segment 5.0 s ago"),
     (replace(LIVE, state=State.STARTING, silence=60), "ok", None, "a stream is starting"),
     (replace(LIVE, state=State.ENDED, silence=60, ended=True), "ok", None, "the stream has ended"),
-    (replace(LIVE, silence=12.4), "warning", "encoder", "the encoder has brought nothing new for 12 s"),
-    (replace(LIVE, silence=12.4), "warning", "encoder", "look at the encoder"),
-    (replace(LIVE, silence=24, target_duration=10), "ok", None, "the stream is live"),
-    (replace(LIVE, silence=26, target_duration=10), "warning", "encoder", "nothing new for 26 s"),
+    (replace(LIVE, silence=12.4), "failing", "encoder", "the encoder has brought nothing new for 12 s"),
+    (replace(LIVE, silence=12.4), "failing", "encoder", "look at the encoder"),
+    (replace(LIVE, silence=9, frozen=9.6), "failing", "encoder", "VIEWERS FROZEN for 10 s: the encoder has"),
+    (replace(LIVE, silence=24, target_duration=10), "ok", None, "LIVE: 412 viewers"),
+    (replace(LIVE, silence=26, target_duration=10), "failing", "encoder", "nothing new for 26 s"),
     (replace(LIVE, silence=9, ended=True), "warning", "encoder", "the source says that its stream is over"),
-    (replace(LIVE, ended=True), "ok", None, "the stream is live"),
-    (DELAY, "failing", "delivery", "viewers get nothing new (since 12:00: no answer): 3 segments wait"),
-    (DELAY, "failing", "delivery", "look at the bucket, its keys, and the uplink"),
-    (replace(DELAY, state=State.OFFLINE), "failing", "delivery", "viewers get nothing new"),
-    (replace(DELAY, silence=60), "failing", "delivery", "viewers get nothing new"),
-    (replace(LIVE, losses="all 9 were lost"), "failing", "delivery", "nothing but gaps (all 9 were lost)"),
-    (replace(LIVE, losses="9 were lost", delay="late"), "failing", "delivery", "nothing new (late)"),
+    (replace(LIVE, silence=9, frozen=9, ended=True), "warning", "encoder", "the source says that its stream"),
+    (
+        replace(LIVE, silence=9, ended=True, paused=True),
+        "failing",
+        "encoder",
+        "Owncast says that it has disc",
+    ),
+    (replace(LIVE, ended=True), "ok", None, "LIVE: 412 viewers"),
+    (replace(LIVE, frozen=12), "ok", None, "LIVE: 412 viewers"),
+    (replace(LIVE, frozen=13), "failing", "delivery", "VIEWERS FROZEN for 13 s: segments come, and viewers"),
+    (replace(LIVE, frozen=39, target_duration=10), "ok", None, "LIVE: 412 viewers"),
+    (replace(LIVE, frozen=13, silence=13), "failing", "encoder", "VIEWERS FROZEN for 13 s: the encoder has"),
+    (
+        DELAY,
+        "failing",
+        "delivery",
+        "the bucket does not get the segments (since 12:00: no answer); 62",
+    ),
+    (DELAY, "failing", "delivery", "62 segments (48.0 MB) are safe; check the provider's status, its keys"),
+    (replace(DELAY, frozen=67), "failing", "delivery", "VIEWERS FROZEN for 67 s: the bucket does not get"),
+    (
+        replace(DELAY, rate=1e6),
+        "failing",
+        "delivery",
+        "62 segments (48.0 MB) are safe, the disk lasts 16 min; ",
+    ),
+    (replace(DELAY, rate=1e6, free=1e9), "failing", "delivery", "are safe, the disk lasts 16 min; "),
+    (replace(DELAY, rate=1e6, free=6e7), "failing", "delivery", "are safe, the disk lasts 1 min; "),
+    (replace(DELAY, rate=1e6, free=math.nan), "failing", "delivery", "the disk lasts 16 min"),
+    (
+        replace(DELAY, rate=1e6, spool=2_000_000_000),
+        "failing",
+        "delivery",
+        "are safe, the disk lasts 0 min; ",
+    ),
+    (replace(DELAY, rate=3e4, spool_limit=972_048_000_000), "failing", "delivery", "the disk lasts 9000 h"),
+    (replace(DELAY, state=State.OFFLINE, frozen=900), "failing", "delivery", "the bucket does not get"),
+    (replace(DELAY, silence=60), "failing", "delivery", "the bucket does not get"),
+    (replace(LIVE, losses="all 9 were lost"), "failing", "delivery", "nothing but gaps can be listed (all 9"),
+    (replace(LIVE, losses="9 were lost", delay="late"), "failing", "delivery", "the segments (late)"),
     (replace(LIVE, alive=False), "failing", "delivery", "ingest is stuck: restart the service"),
     (replace(LIVE, folder=False), "failing", "delivery", "the HLS folder does not answer; look at its disk"),
     (replace(LIVE, source="no rights"), "failing", "delivery", "(no rights): look at the rights of the HLS"),
@@ -42,11 +76,11 @@ TABLE: list[tuple[Standing, str, str | None, str]] = [
     (replace(LIVE, serving=False), "failing", None, "viewers are not answered"),
     (replace(LIVE, serving=False, silence=60), "failing", "encoder", "viewers are not answered"),
     (replace(LIVE, journal="disk full"), "warning", None, "journal cannot be written: disk full; make room"),
-    (replace(LIVE, free=LEAST_FREE), "ok", None, "the stream is live"),
+    (replace(LIVE, free=LEAST_FREE), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, free=1.54e9), "warning", None, "1.5 GB are left on the disk of the spool: make room"),
     (replace(LIVE, free=3e6), "warning", None, "3.0 MB are left"),
-    (replace(LIVE, free=math.nan), "ok", None, "the stream is live"),
-    (replace(LIVE, spool=500), "ok", None, "the stream is live"),
+    (replace(LIVE, free=math.nan), "ok", None, "LIVE: 412 viewers"),
+    (replace(LIVE, spool=500), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, spool=501), "warning", None, "50 % of the spool is used"),
     (replace(LIVE, mirror="denied"), "warning", None, "playlists cannot be written into the bucket: denied"),
     (replace(LIVE, owner="another one is there"), "warning", None, "another one is there"),
@@ -57,7 +91,15 @@ TABLE: list[tuple[Standing, str, str | None, str]] = [
 def test_the_table(standing: Standing, severity: str, trouble: str | None, text: str) -> None:
     """Each has its severity, its sentence, and the word for viewers."""
     found = verdict(standing)
-    report = HealthReport(standing.state, 0, found.reason, found.warning, trouble=found.trouble)
+    report = HealthReport(
+        standing.state,
+        0,
+        found.reason,
+        found.warning,
+        silence=standing.silence,
+        viewers=412,
+        trouble=found.trouble,
+    )
     assert (report.severity, report.trouble) == (severity, trouble)
     assert text in report.sentence
 
@@ -74,7 +116,9 @@ def test_no_warning_hides_another() -> None:
 def test_the_part_that_is_not_well() -> None:
     """Each finding belongs to one, of which the failure counts; and viewers are not well who see nothing."""
     assert verdict(replace(LIVE, journal="disk full")).parts == {"service": "warning"}
-    assert verdict(replace(LIVE, silence=60)).parts == {"encoder": "warning", "viewers": "warning"}
+    assert verdict(replace(LIVE, silence=60)).parts == {"encoder": "failing", "viewers": "failing"}
+    over = replace(LIVE, silence=60, ended=True)
+    assert verdict(over).parts == {"encoder": "warning", "viewers": "warning"}
     assert verdict(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
     both = verdict(replace(DELAY, owner="another one is there", journal="disk full"))
     assert both.parts == {"bucket": "failing", "service": "warning", "viewers": "failing"}

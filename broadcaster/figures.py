@@ -19,7 +19,7 @@ class Figure:
     """A number by the values of its labels; one that only rises is a counter.
 
     With a ``total`` it is a histogram: the sum of what was observed, and how much of that was at most each
-    upper bound.
+    upper bound, which is the last of each key; what comes before it is of ``labels``.
     """
 
     name: str  # without the prefix that all share
@@ -27,7 +27,7 @@ class Figure:
     value: float | Mapping[str, float] | Mapping[Labels, float]
     labels: Labels = ()
     rises: bool = False
-    total: float | None = None
+    total: Mapping[Labels, float] | None = None
 
     @property
     def samples(self) -> dict[Labels, float]:
@@ -38,24 +38,31 @@ class Figure:
 
 
 class Distribution:
-    """What was observed, as a histogram with these upper bounds."""
+    """What was observed, as a histogram with these upper bounds; one for each set of ``labels``."""
 
-    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
-        self._name, self._text, self._bounds = name, text, bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._total = 0.0
+    def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Labels = ()) -> None:
+        self._name, self._text, self._bounds, self._labels = name, text, bounds, labels
+        self._counts: dict[Labels, list[int]] = {}
+        self._total: dict[Labels, float] = {}
+        if not labels:
+            self._counts[()], self._total[()] = [0] * (len(bounds) + 1), 0.0
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: float, *labels: str) -> None:
         """Take note of a value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._total += value
+        counts = self._counts.setdefault(labels, [0] * (len(self._bounds) + 1))
+        counts[bisect_left(self._bounds, value)] += 1
+        self._total[labels] = self._total.get(labels, 0.0) + value
 
     @property
     def figure(self) -> Figure:
         """All of it."""
         bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
-        value = dict(zip(bounds, accumulate(self._counts), strict=True))
-        return Figure(self._name, self._text, value, rises=True, total=self._total)
+        value = {
+            (*labels, bound): count
+            for labels, counts in self._counts.items()
+            for bound, count in zip(bounds, accumulate(counts), strict=True)
+        }
+        return Figure(self._name, self._text, value, self._labels, rises=True, total=dict(self._total))
 
 
 class Figures(Collector):
@@ -70,11 +77,18 @@ class Figures(Collector):
             for figure in source():
                 name = f"broadcaster_{figure.name}"
                 if figure.total is not None:
-                    buckets = [(bound, value) for (bound,), value in figure.samples.items()]
-                    yield HistogramMetricFamily(name, figure.text, buckets=buckets, sum_value=figure.total)
+                    yield _histogram(name, figure, figure.total)
                     continue
                 kind = CounterMetricFamily if figure.rises else GaugeMetricFamily
                 family = kind(name, figure.text, labels=figure.labels)
                 for labels, value in figure.samples.items():
                     family.add_metric(labels, value)
                 yield family
+
+
+def _histogram(name: str, figure: Figure, totals: Mapping[Labels, float]) -> Metric:
+    family = HistogramMetricFamily(name, figure.text, labels=figure.labels)
+    for labels, total in totals.items():
+        buckets = [(key[-1], value) for key, value in figure.samples.items() if key[:-1] == labels]
+        family.add_metric(labels, buckets, total)
+    return family

@@ -15,12 +15,14 @@ from aiohttp import hdrs, web
 from broadcaster.audience import playlists
 from broadcaster.audience.beacon import BEACON, Beacon, beacon
 from broadcaster.audience.event_stream import EVENT_STREAM, EventStream, events
+from broadcaster.audience.experience import Experience
 from broadcaster.audience.page import Page
 from broadcaster.audience.places import PLACES, Kind, Places
 from broadcaster.audience.playlists import WAITING_ROOM
 from broadcaster.audience.stream import STREAM, Stream, now
 from broadcaster.audience.tracker_socket import Signaling
 from broadcaster.audience.traffic import ALWAYS, TRAFFIC, Traffic
+from broadcaster.audience.viewers import Viewers
 from broadcaster.audience.waiting import WaitingRoom
 from broadcaster.feed import (
     Change,
@@ -66,6 +68,8 @@ class Audience:
             limits = Limits(connections=max(1, setup.places // 2))
             self.signaling = Signaling(self.stream, tracker or Tracker(limits))
         self.lag = Lag()
+        self._viewers = Viewers()
+        self._experience = Experience(lambda: self.stream.view.playlists)
         self._heard = time.monotonic()
         self._rows: deque[Row] = deque(maxlen=ROWS)
         self.app = self._make_app(setup)
@@ -73,6 +77,8 @@ class Audience:
             self.app[TRAFFIC].figures,
             self.app[WAITING_ROOM].figures,
             self.app[BEACON].figures,
+            self._viewers.figures,
+            self._experience.figures,
             self.app[CONNECTIONS].figures,
             self.app[PLACES].figures,
             self.event_stream.figures,
@@ -92,17 +98,15 @@ class Audience:
                 self.event_stream(message)
 
     def look(self) -> None:
-        """Tell pages what keeps the stream from them: what ingest says, or that it says nothing any more."""
-        self.event_stream.tell_trouble(self._health().trouble, self.stream.clock())
+        """Tell pages how many watch, and what keeps the stream from them: ingest says it, or is silent."""
+        report = self._health()
+        self.event_stream.tell_trouble(report.trouble, self.stream.clock())
+        self.event_stream.tell_viewers(report.viewers)
 
     def pong(self) -> Pong:
         """A sign of life."""
-        figures = (
-            SentFigure(one.name, one.text, one.labels, tuple(one.samples.items()), one.rises, one.total)
-            for one in self.figures()
-        )
         report = self._health()
-        return Pong(tuple(figures), report.peers, report.torrents)
+        return Pong(tuple(map(_sent, self.figures())), report.viewers, report.peers, report.torrents)
 
     def figures(self) -> Iterator[Figure]:
         """How it is used."""
@@ -110,7 +114,7 @@ class Audience:
             yield from source()
 
     def _health(self) -> HealthReport:
-        report = self.report
+        report = replace(self.report, viewers=len(self._viewers))
         if time.monotonic() - self._heard > SILENT:
             trouble: Trouble | None = None
             if self.stream.state in (State.STARTING, State.LIVE):
@@ -152,7 +156,9 @@ class Audience:
         app[EVENT_STREAM] = self.event_stream
         app[CONNECTIONS] = Connections(setup.places)
         app[PLACES] = places = Places(setup.places, self.lag)
-        app[BEACON] = Beacon(self._bandwidth, partial(places.count, Kind.EVENTS))
+        app[BEACON] = Beacon(
+            self._bandwidth, partial(places.count, Kind.EVENTS), self._viewers, self._experience
+        )
         app.cleanup_ctx.append(self._help)
         app.on_response_prepare.append(_on_answer)
         app.on_shutdown.extend((room.close, self.event_stream.close))
@@ -174,6 +180,12 @@ class Audience:
             app.router.add_get("/", page.answer, name="page")
             app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")
         return app
+
+
+def _sent(figure: Figure) -> SentFigure:
+    total = None if figure.total is None else tuple(figure.total.items())
+    samples = tuple(figure.samples.items())
+    return SentFigure(figure.name, figure.text, figure.labels, samples, figure.rises, total)
 
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:

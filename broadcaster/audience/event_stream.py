@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from broadcaster.figures import Figure
 
 HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
 SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
+VIEWERS_EVERY = 10.0  # seconds, at most so often pages are told how many watch
 RETRY = 2000  # ms until a page connects again
 REMEMBERED_SEGMENTS = 60
 REMEMBERED_MESSAGES = 60  # who is further behind gets the newest state instead
@@ -56,6 +58,8 @@ class EventStream:
         self._offsets = EncoderOffsets()
         self._going_on = False  # the playlists have ended, and new ones are about to follow
         self._trouble: Trouble | None = None
+        self._viewers = 0
+        self._viewers_told = -math.inf  # monotonic
         self._changed = Waves()
 
     def __call__(self, event: Listed | Started | Ended) -> None:
@@ -78,6 +82,13 @@ class EventStream:
         if trouble != self._trouble:
             self._trouble = trouble
             self._add("trouble", {"now": _milliseconds(now), "trouble": trouble})
+
+    def tell_viewers(self, count: int) -> None:
+        """How many watch: told when it changes, but not too often, as it wakes everybody up."""
+        now = time.monotonic()
+        if count != self._viewers and now - self._viewers_told >= VIEWERS_EVERY:
+            self._viewers, self._viewers_told = count, now
+            self._add("viewers", {"viewers": count})
 
     @property
     def bandwidth(self) -> float:
@@ -105,6 +116,7 @@ class EventStream:
             "state": view.state,
             "goingOn": self._going_on,
             "trouble": self._trouble,
+            "viewers": self._viewers,
             "run": view.runs[-1] if view.runs else None,
             "targetDuration": view.target_duration,
             "now": _milliseconds(stream.clock()),

@@ -198,7 +198,7 @@ class SentFigure:
     labels: tuple[str, ...]
     samples: tuple[tuple[tuple[str, ...], float], ...]
     rises: bool
-    total: float | None
+    total: tuple[tuple[tuple[str, ...], float], ...] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -82,7 +82,7 @@ class AudienceProcess:
         self._heard = asyncio.Event()
         # What processes before this one had counted, by name; and the sums of what they observed.
         self._before: dict[str, Counter[tuple[str, ...]]] = {}
-        self._totals: defaultdict[str, float] = defaultdict(float)
+        self._totals: dict[str, Counter[tuple[str, ...]]] = {}
 
     def show(self, view: View) -> None:
         """Viewers see this from now on."""
@@ -137,8 +137,10 @@ class AudienceProcess:
             samples = Counter(dict(sent.samples))
             if sent.rises:
                 samples.update(self._before.get(sent.name, {}))
-            total = None if sent.total is None else sent.total + self._totals[sent.name]
-            yield Figure(sent.name, sent.text, dict(samples), sent.labels, sent.rises, total)
+            total = Counter(self._totals.get(sent.name, {}))
+            total.update(dict(sent.total or ()))
+            totals = None if sent.total is None else dict(total)
+            yield Figure(sent.name, sent.text, dict(samples), sent.labels, sent.rises, totals)
         text = "Processes that serve viewers, started in the place of one that died or hung"
         yield Figure("audience_restarts", text, self.restarts, rises=True)
         yield Figure("audience_serving", "1 while viewers are answered", self.is_answering)
@@ -227,7 +229,7 @@ class AudienceProcess:
         for sent in self.pong.figures:
             if sent.rises:
                 self._before.setdefault(sent.name, Counter()).update(dict(sent.samples))
-                self._totals[sent.name] += sent.total or 0.0
+                self._totals.setdefault(sent.name, Counter()).update(dict(sent.total or ()))
         self.pong = Pong(())
 
 

@@ -15,6 +15,7 @@ from broadcaster.audience.beacon import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
 from broadcaster.audience.event_stream import HEARTBEAT, REMEMBERED_MESSAGES, Reader
 from broadcaster.demo.children import poll
 from broadcaster.feed import Ended, HealthReport, Started
+from tests.support.reports import beacon_of
 from tests.support.site import Client, Site
 
 
@@ -235,7 +236,7 @@ async def test_reports_that_cannot_be_true(site: Site, client: Client, body: str
 def test_no_more_than_pages_can_play() -> None:
     """However many reports a site sends, in sum they are what its pages can have played meanwhile."""
     now, pages, bandwidth = 0.0, {"a": 1, "b": 3}, 8e6  # a megabyte in a second
-    beacon = Beacon(lambda: bandwidth, lambda site: pages.get(site or "", 0), lambda: now)
+    beacon = beacon_of(lambda: bandwidth, lambda site: pages.get(site or "", 0), lambda: now)
 
     def reported(site: str | None, seconds: float, megabytes: float) -> float:
         before = sums(beacon)
@@ -265,7 +266,7 @@ def sums(beacon: Beacon) -> float:
 
 def test_sites_are_forgotten() -> None:
     """Whoever has many addresses takes no more memory than there is for them."""
-    beacon = Beacon(lambda: 1e6, lambda _: 1, lambda: 0.0)
+    beacon = beacon_of(lambda: 1e6, lambda _: 1, lambda: 0.0)
     for number in range(MAX_SITES + 100):
         beacon.add('{"seconds": 1}', str(number))
     assert len(vars(beacon)["_sites"]) == MAX_SITES

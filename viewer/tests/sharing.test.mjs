@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { afterEach, mock, test } from "node:test";
-import { createBeacon } from "../public/js/beacon.js";
 import { judgeSharing, tuning } from "../public/js/modes.js";
 import { createSharing, isMetered } from "../public/js/sharing.js";
 import { createStore } from "../public/js/state.js";
@@ -104,36 +103,6 @@ test("saved data and cellular networks are metered, an unknown connection is not
   assert.equal(isMetered({ type: "cellular" }), true);
   assert.equal(isMetered({ type: "wifi" }), false);
   assert.equal(isMetered(undefined), false);
-});
-
-test("the beacon tells what is new, and again what could not be sent", () => {
-  mock.timers.enable({ apis: ["setInterval"] });
-  const store = createStore();
-  const page = new EventTarget();
-  const sent = [];
-  let works = true;
-  let time = 0;
-  const pass = (ms) => {
-    for (let left = ms; left > 0; left -= 1000) {
-      time += 1000;
-      mock.timers.tick(1000);
-    }
-  };
-  createBeacon({ url: "/b", store, page, now: () => time, send: (url, text) => works && sent.push([url, JSON.parse(text)]) });
-  pass(60000);
-  assert.deepEqual(sent, []); // nothing watched, nothing to tell
-  store.set({ status: "live", paused: false, bytes: { bucket: 100, peers: 20, uploaded: 3 } });
-  pass(30000);
-  works = false;
-  store.set({ bytes: { bucket: 150, peers: 20, uploaded: 3 } });
-  pass(30000);
-  works = true;
-  store.set({ bytes: { bucket: 160, peers: 25, uploaded: 3 } });
-  page.dispatchEvent(new Event("pagehide"));
-  assert.deepEqual(sent, [
-    ["/b", { httpBytes: 100, p2pBytes: 20, uploadedBytes: 3, seconds: 30 }],
-    ["/b", { httpBytes: 60, p2pBytes: 5, uploadedBytes: 0, seconds: 30 }],
-  ]);
 });
 
 test("the buffer ahead is that of the range around the picture", () => {

@@ -98,8 +98,8 @@ function follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, a
   }
   const wakeSoon = () => setTimeout(alarm.wake, CROWD * Math.random());
   const react = {
-    state({ state, segments, trouble }) {
-      store.set({ channel: state, trouble: troubleOf(trouble) });
+    state({ state, segments, trouble, viewers }) {
+      store.set({ channel: state, trouble: troubleOf(trouble), viewers: countOf(viewers) });
       for (const segment of segments) note(segment, false);
       if (state === "live") wakeSoon();
     },
@@ -112,7 +112,8 @@ function follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, a
       wakeSoon();
     },
     trouble: ({ trouble }) => store.set({ trouble: troubleOf(trouble) }),
-    lost: () => store.set({ channel: null, trouble: null }),
+    viewers: ({ viewers }) => store.set({ viewers: countOf(viewers) }),
+    lost: () => store.set({ channel: null, trouble: null, viewers: null }),
     ended({ goingOn }) {
       store.set({ channel: goingOn === true ? "starting" : "ended", trouble: null });
       if (goingOn === true) deck.player?.replaced?.();
@@ -141,4 +142,5 @@ function follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, a
   return { told: () => told, heardAt: () => heardAt, firstWord };
 }
 
+const countOf = (count) => (Number.isInteger(count) && count > 0 ? count : null);
 const troubleOf = (word) => (TROUBLES.has(word) ? word : null);

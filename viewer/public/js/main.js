@@ -61,7 +61,7 @@ if (makePlayer === null) {
   store.set({ status: "unsupported" });
 } else {
   const { playlistUrl: url, beaconUrl, fallbackUrl, fallbackAfterSeconds: afterSeconds } = config;
-  if (beaconUrl !== null) createBeacon({ url: beaconUrl, store });
+  if (beaconUrl !== null) createBeacon({ url: beaconUrl, store, video });
   deck.feed = createFeed({ config, store, ledger, alarm, deck, native: engine === "native", document });
   await deck.feed.ready;
   const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm });

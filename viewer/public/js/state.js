@@ -22,6 +22,7 @@ export const initialState = Object.freeze({
   ended: false, // the stream that was played here is over
   channel: null, // the server's word: null | offline | starting | live | ended
   trouble: null, // the server's word: null | encoder | delivery
+  viewers: null, // the server's word of how many watch
   levels: Object.freeze([]), // {height, bitrate}, best first
   level: null, // the one on screen
   quality: "auto", // "auto" or the key of a level

@@ -41,6 +41,7 @@ export const defaultTexts = Object.freeze({
   unsupportedBadge: "Sorry",
   unsupportedTitle: "No player for this browser",
   unsupportedText: "A current version of any browser will do.",
+  watching: "watching", // after their number
   missedNotice: "You missed", // and how long
   missedWatch: "Watch it",
   sharingSwitch: "Help carry the stream",

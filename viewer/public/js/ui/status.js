@@ -38,6 +38,10 @@ export function createStatus({ document, at, requests }) {
     if (changed("poster") && poster !== null) at("poster").src = poster;
     at("poster").hidden = !(WITHOUT_PICTURE.has(phase) && at("poster").hasAttribute("src"));
     if (moved) showPhase(document, at, phase, texts);
+    if (changed("viewers", "texts")) {
+      at("viewers").hidden = state.viewers === null;
+      at("viewers").textContent = `${state.viewers?.toLocaleString("en")} ${texts.watching}`;
+    }
     if (changed("fallback", "texts")) showWay(state, before.fallback);
     if (changed("missed", "texts")) {
       at("missed").hidden = missed === null;

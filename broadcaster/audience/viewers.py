@@ -1,0 +1,77 @@
+"""Who watches now: pages, by a random name that each has while it is open, and that nobody keeps."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from broadcaster.audience.experience import UNKNOWN
+from broadcaster.audience.places import OF_A_SITE
+from broadcaster.figures import Figure
+
+MEMORY = 60.0  # seconds for which a page counts after its last report; it sends one every 25
+MOST = 25_000  # pages: as many as can report so often
+EARLIEST = 5.0  # seconds after which a page's word counts again
+
+
+class Page(NamedTuple):
+    """One that watches."""
+
+    site: str | None
+    variant: str
+    heard: float  # monotonic
+
+
+class Viewers:
+    """Counts pages that watch; those of one site only as far as so many can share an address."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pages: OrderedDict[str, Page] = OrderedDict()  # the latest heard of last
+        self._of_sites: Counter[str] = Counter()
+        self._of_variants: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        self._forget()
+        return len(self._pages)
+
+    def heard(self, name: str, site: str | None, variant: str) -> bool:
+        """A page says that it watches; whether its word counts: not too often, nor from too many."""
+        self._forget()
+        now = self._clock()
+        before = self._remove(name)
+        if before is None and (len(self._pages) >= MOST or (site and self._of_sites[site] >= OF_A_SITE)):
+            return False
+        self._pages[name] = Page(site, variant, now)
+        self._of_variants[variant] += 1
+        if site:
+            self._of_sites[site] += 1
+        return before is None or now - before.heard >= EARLIEST
+
+    def left(self, name: str) -> bool:
+        """It watches no more; whether it was counted."""
+        return self._remove(name) is not None
+
+    def figures(self) -> Iterator[Figure]:
+        """How many there are."""
+        self._forget()
+        text = "Pages that watch now, by the variant that they say they play"
+        yield Figure("viewers", text, dict(self._of_variants) or {UNKNOWN: 0.0}, labels=("variant",))
+
+    def _forget(self) -> None:
+        oldest = self._clock() - MEMORY
+        while self._pages and next(iter(self._pages.values())).heard < oldest:
+            self._remove(next(iter(self._pages)))
+
+    def _remove(self, name: str) -> Page | None:
+        page = self._pages.pop(name, None)
+        if page is None:
+            return None
+        for counts, of in ((self._of_sites, page.site), (self._of_variants, page.variant)):
+            if of is not None:
+                counts[of] -= 1
+                if not counts[of]:
+                    del counts[of]
+        return page

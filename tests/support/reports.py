@@ -1,0 +1,54 @@
+"""Reports as pages send them, and what takes them."""
+
+import json
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from broadcaster.audience.beacon import Beacon, TooMuch
+from broadcaster.audience.experience import Experience
+from broadcaster.audience.viewers import Viewers
+from broadcaster.figures import Figures
+
+
+def beacon_of(
+    bandwidth: Callable[[], float], pages: Callable[[str | None], int], clock: Callable[[], float]
+) -> Beacon:
+    """One that does not count who watches."""
+    return Beacon(bandwidth, pages, Viewers(clock), Experience(tuple), clock)
+
+
+def name_of(number: int) -> str:
+    """A page's name for itself."""
+    return f"{number:016x}"
+
+
+class Gate:
+    """The beacon with all that it counts, on a clock that stands still: ``now``."""
+
+    def __init__(self, *variants: str) -> None:
+        self.now = 1000.0
+        self.served: Collection[str] = variants
+        self.viewers = Viewers(lambda: self.now)
+        self.experience = Experience(lambda: self.served)
+        self.beacon = Beacon(lambda: 8e6, lambda _: 10_000, self.viewers, self.experience, lambda: self.now)
+        self._registry = CollectorRegistry()
+        sources = (self.beacon.figures, self.viewers.figures, self.experience.figures)
+        self._registry.register(Figures(*sources))
+
+    def send(self, number: int, site: str | None = "a", **said: object) -> bool:
+        """What a page says; whether it was let in."""
+        if not self.beacon.has_room(site):
+            return False
+        with suppress(TooMuch):
+            self.beacon.add(json.dumps({"seconds": 0, "viewer": name_of(number), **said}), site)
+        return True
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Each sample by its name and labels."""
+        lines = generate_latest(self._registry).decode().splitlines()
+        return {
+            name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")
+        }

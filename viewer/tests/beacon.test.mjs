@@ -1,0 +1,128 @@
+// What the page reports of how it watches.
+import assert from "node:assert/strict";
+import { afterEach, mock, test } from "node:test";
+import { createBeacon } from "../public/js/beacon.js";
+import { createStore } from "../public/js/state.js";
+
+afterEach(() => mock.timers.reset());
+
+/** A page whose clock the test moves; `sent` has its reports, and none is sent while `works` is false. */
+function openPage() {
+  mock.timers.enable({ apis: ["setInterval"] });
+  const store = createStore();
+  const page = new EventTarget();
+  const video = new EventTarget();
+  const on = { store, sent: [], works: true };
+  let time = 0;
+  const send = (_url, text) => on.works && on.sent.push(JSON.parse(text)) > 0;
+  createBeacon({ url: "/b", store, video, page, now: () => time, send });
+  return Object.assign(on, {
+    pass(seconds) {
+      for (let left = seconds; left > 0; left -= 1) {
+        time += 1000;
+        mock.timers.tick(1000);
+      }
+    },
+    plays() {
+      store.set({ status: "live", paused: false });
+      video.dispatchEvent(new Event("playing"));
+    },
+    leave: () => page.dispatchEvent(new Event("pagehide")),
+  });
+}
+
+test("bytes and seconds are told once each, the last when the page is left", () => {
+  const { store, sent, pass, plays, leave } = openPage();
+  pass(60);
+  assert.deepEqual(sent, []); // nothing watched, nothing to tell
+  plays();
+  store.set({ bytes: { bucket: 100, peers: 20, uploaded: 3 } });
+  pass(25);
+  store.set({ bytes: { bucket: 150, peers: 20, uploaded: 3 } });
+  pass(20);
+  store.set({ bytes: { bucket: 160, peers: 25, uploaded: 3 } });
+  leave();
+  const sum = (name) => sent.reduce((total, report) => total + report[name], 0);
+  assert.deepEqual(["httpBytes", "p2pBytes", "uploadedBytes", "seconds"].map(sum), [160, 25, 3, 45]);
+});
+
+test("what could not be sent is told by the next report", () => {
+  const on = openPage();
+  on.plays();
+  on.pass(25);
+  const before = on.sent.length;
+  on.works = false;
+  on.store.set({ stalls: 2, bytes: { bucket: 50, peers: 0, uploaded: 0 } });
+  on.pass(25);
+  on.works = true;
+  on.pass(25);
+  const [report] = on.sent.slice(before);
+  assert.deepEqual([report.stalls, report.httpBytes, report.seconds], [2, 50, 50]);
+});
+
+test("a page is counted from its first picture on, under the same random name, until it pauses or is left", () => {
+  const { store, sent, pass, plays, leave } = openPage();
+  store.set({ status: "reconnecting" });
+  pass(30);
+  assert.deepEqual(sent, []); // it has never seen anything
+  plays();
+  pass(5);
+  assert.match(sent[0].viewer, /^[0-9a-f]{16}$/);
+  assert.equal(sent[0].over, false);
+  store.set({ status: "buffering" });
+  pass(25);
+  assert.equal(sent.at(-1).over, false); // frozen, and still there
+  store.set({ status: "live", paused: true });
+  pass(5);
+  assert.equal(sent.at(-1).over, true);
+  const told = sent.length;
+  pass(60);
+  assert.equal(sent.length, told);
+  plays();
+  pass(5);
+  assert.equal(sent.at(-1).over, false);
+  leave();
+  assert.equal(sent.at(-1).over, true);
+  assert.equal(new Set(sent.map(({ viewer }) => viewer)).size, 1);
+});
+
+test("how long the first picture took is told once, without the time before the stream, or before a click", () => {
+  const startups = ({ sent }) => sent.map(({ startup }) => startup).filter((one) => one !== undefined);
+  const page = openPage();
+  page.pass(3);
+  page.plays();
+  page.pass(60);
+  page.plays();
+  page.pass(60);
+  assert.deepEqual(startups(page), [3]);
+  page.store.set({ status: "offline" });
+  page.pass(60);
+  page.store.set({ status: "connecting" });
+  page.pass(2);
+  page.plays();
+  page.pass(60);
+  assert.deepEqual(startups(page), [3, 2]);
+  mock.timers.reset();
+  const asked = openPage();
+  asked.store.set({ status: "blocked" });
+  asked.pass(60);
+  asked.plays();
+  asked.pass(60);
+  assert.deepEqual(startups(asked), []);
+});
+
+test("stalls and their length, errors, the variant on screen, and how late it is where nobody chose that", () => {
+  const { store, sent, pass, plays } = openPage();
+  plays();
+  const stages = [{ variant: "0", played: 5 }, { variant: "1", played: 9 }, { variant: "2", played: null }];
+  store.set({ stages, delay: 3.2, latency: 2, stalls: 1, errors: 2, status: "buffering" });
+  pass(4);
+  store.set({ status: "live" });
+  pass(21);
+  assert.deepEqual([sent.at(-1).variant, sent.at(-1).latency], ["1", 3.2]);
+  const sum = (name) => sent.reduce((total, report) => total + report[name], 0);
+  assert.deepEqual(["stalls", "stalled", "errors"].map(sum), [1, 4, 2]);
+  store.set({ following: false });
+  pass(25);
+  assert.equal("latency" in sent.at(-1), false);
+});

@@ -27,6 +27,7 @@ function openPage() {
       store.set({ status: "live", paused: false });
       video.dispatchEvent(new Event("playing"));
     },
+    waits: () => video.dispatchEvent(new Event("waiting")),
     leave: () => page.dispatchEvent(new Event("pagehide")),
   });
 }
@@ -112,13 +113,16 @@ test("how long the first picture took is told once, without the time before the 
 });
 
 test("stalls and their length, errors, the variant on screen, and how late it is where nobody chose that", () => {
-  const { store, sent, pass, plays } = openPage();
+  const { store, sent, pass, plays, waits } = openPage();
+  waits(); // for its first picture, which is no stall
+  pass(2);
   plays();
   const stages = [{ variant: "0", played: 5 }, { variant: "1", played: 9 }, { variant: "2", played: null }];
-  store.set({ stages, delay: 3.2, latency: 2, stalls: 1, errors: 2, status: "buffering" });
+  store.set({ stages, delay: 3.2, latency: 2, stalls: 1, errors: 2 });
+  waits();
   pass(4);
-  store.set({ status: "live" });
-  pass(21);
+  plays();
+  pass(19);
   assert.deepEqual([sent.at(-1).variant, sent.at(-1).latency], ["1", 3.2]);
   const sum = (name) => sent.reduce((total, report) => total + report[name], 0);
   assert.deepEqual(["stalls", "stalled", "errors"].map(sum), [1, 4, 2]);

@@ -27,8 +27,12 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
     if (status === "offline") played = false;
     if (status === "offline" || status === "blocked") opened = null;
     if (status === "connecting" && before.status === "offline") opened = now();
+  }
+
+  /** The picture stands still, or does not (any more). */
+  function stands(still) {
     if (stalledAt !== null) stalled += now() - stalledAt;
-    stalledAt = status === "buffering" ? now() : null;
+    stalledAt = still ? now() : null;
   }
 
   function watching() {
@@ -41,7 +45,7 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
     const state = store.get();
     if (state.status === "live" && !state.paused) seconds += (now() - since) / 1000;
     since = now();
-    note(state, state);
+    stands(stalledAt !== null);
     return state;
   }
 
@@ -76,7 +80,10 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
   video.addEventListener("playing", () => {
     if (opened !== null) startup = Math.round(now() - opened) / 1000;
     opened = null;
+    stands(false);
   });
+  video.addEventListener("waiting", () => stands(played && !video.seeking));
+  for (const name of ["pause", "emptied"]) video.addEventListener(name, () => stands(false));
   store.subscribe((state, before) => state.status !== before.status && note(state, before));
   setInterval(look, LOOK);
   setInterval(report, EVERY);

@@ -89,7 +89,10 @@ class Audience:
         """Take note of what ingest says; raises ValueError when it does not fit what came before."""
         match message:
             case Change():
+                before = self.stream.state
                 self.stream.apply(message)
+                if self.stream.state is State.STARTING is not before:
+                    self.event_stream.tell_starting(self.stream.clock())
             case Ping():
                 self._heard, self.report = time.monotonic(), message.report
                 self._rows.extend(message.rows)

@@ -90,6 +90,10 @@ class EventStream:
             self._viewers, self._viewers_told = count, now
             self._add("viewers", {"viewers": count})
 
+    def tell_starting(self, now: datetime) -> None:
+        """The first segments have come ``now``: pages that wait may say so before there is a playlist."""
+        self._add("starting", {"now": _milliseconds(now)})
+
     @property
     def bandwidth(self) -> float:
         """Bits per second of the heaviest of the latest segments."""

@@ -1,65 +1,139 @@
-"""What guests are told is what is true, in each state that they can see."""
+"""What guests are told is what is true, in each state that they can see, and each is caused for real."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.async_api import expect
 
-from tests.support.page import no_complaints, until
-from tests.support.station import on_air
+from tests.support.length import seconds
+from tests.support.page import no_complaints, seen, until
+from tests.support.small_owncast import small_owncast
+from tests.support.stage import Stage, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
+
+    from broadcaster.demo.bucket import SeaweedBucket
+
+WINDOW = seconds(30, 10)  # seconds
+OUTAGE = seconds(15, 0)  # seconds for which each lasts after it was told
+SAID = """() => {
+    const badge = document.getElementById("badge");
+    window.said = [badge.textContent];
+    new MutationObserver(() => window.said.push(badge.textContent)).observe(badge, { childList: true });
+}"""
 
 
-@pytest.mark.takes(45)
-async def test_each_state_has_its_words(page: Page, tmp_path: Path) -> None:
-    """Offline, starting, live, behind, the encoder's pause, no delivery, no answer, ended: said in words."""
-    async with on_air(tmp_path) as place:
-        station = place.station
-        station.window = 30
-        station.word.tell("offline")
-        with no_complaints(page):
-            await page.goto(place.url)
-            await says(page, "Offline", "The stream is offline")
-            station.word.tell("starting")
-            await page.reload()
-            await says(page, "Starting", "The stream is starting")
-            await station.start_stream(multivariant=True)
-            station.word.tell("live")
-            await says(page, "Live")
-            assert (await page.title()).startswith("●")
-            await page.keyboard.press("k")
-            await says(page, "Behind live")
-            assert not (await page.title()).startswith("●")
-            await page.keyboard.press("l")
-            await says(page, "Live")
-
-            await station.stop()
-            station.word.tell("live", "encoder")
-            await says(page, "Paused", "The encoder has paused")
-            station.word.tell("live", "delivery")
-            await says(page, "Interrupted", "The video cannot be delivered at the moment")
-            station.word.tell("live")
-            await says(page, "Waiting", "One moment…")
-
-            station.away = True  # and nothing is told any more
-            station.word.tell(None)
-            await says(page, "Reconnecting", "Reconnecting…")
-            station.away = False
-            await station.encode()
-            station.word.tell("live")
-            await until(page, lambda s: s["status"] == "live" and s["channel"] == "live")
-
-            station.ended = True
-            await station.stop()
-            station.word.tell("ended")
+@pytest.mark.takes(50)
+async def test_each_state_has_its_words(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
+    """From a stream's start to its end, by way of a frozen encoder, and a bucket and a service away."""
+    owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", idle_overlap=0)
+    paused = await page.context.new_page()
+    with no_complaints(page), no_complaints(paused):
+        async with stage(
+            tmp_path,
+            bucket,
+            owncast=owncast,
+            patient=True,
+            BROADCASTER_WINDOW_SECONDS=str(WINDOW),
+            BROADCASTER_OWNCAST_URL=owncast.url,
+            BROADCASTER_DISCONNECT_GRACE_SECONDS="0",
+        ) as on:
+            await check_start(page, on)
+            await pause(paused, on)
+            await check_frozen_encoder(page, on)
+            await check_bucket_away(page, bucket)
+            await check_window_that_left(paused)
+            await check_service_away(page, on)
+            await on.owncast.stop_streaming()
             await says(page, "Ended", "The stream has ended")
             await expect(page.get_by_text("it starts by itself")).to_have_count(0)
+
+
+async def check_start(page: Page, on: Stage) -> None:
+    """Offline, starting, live; and behind for who pauses."""
+    await page.goto(f"{on.service.address}/")
+    await says(page, "Offline", "The stream is offline")
+    await page.evaluate(SAID)
+    await on.owncast.go_live()
+    await says(page, "Live")
+    said = [badge for badge, _ in itertools.groupby(await page.evaluate("window.said"))]
+    assert said[:2] == ["Offline", "Starting"]
+    assert said[-1] == "Live"
+    assert (await page.title()).startswith("●")
+    await page.keyboard.press("k")
+    await says(page, "Behind live")
+    assert not (await page.title()).startswith("●")
+    await page.keyboard.press("l")
+    await says(page, "Live")
+
+
+async def check_frozen_encoder(page: Page, on: Stage) -> None:
+    """The encoder stands still, and is still connected."""
+    assert on.owncast.encoder
+    on.owncast.encoder.suspend()
+    await says(page, "Paused", "The encoder has paused")
+    await asyncio.sleep(OUTAGE)
+    await says(page, "Paused", "The encoder has paused")
+    on.owncast.encoder.resume()
+    await plays_on(page)
+
+
+async def check_bucket_away(page: Page, bucket: SeaweedBucket) -> None:
+    """The bucket takes connections and answers nothing."""
+    bucket.suspend()
+    await says(page, "Interrupted", "The video cannot be delivered at the moment")
+    await asyncio.sleep(OUTAGE)
+    await says(page, "Interrupted", "The video cannot be delivered at the moment")
+    bucket.resume()
+    await plays_on(page)
+
+
+async def check_service_away(page: Page, on: Stage) -> None:
+    """The service is stopped, and started again."""
+    await on.service.stop()
+    await says(page, "Reconnecting", "Reconnecting…")
+    await asyncio.sleep(OUTAGE)
+    await says(page, "Reconnecting", "Reconnecting…")
+    await on.service.start()
+    await plays_on(page)
+
+
+async def pause(page: Page, on: Stage) -> None:
+    """Somebody pauses and gets no more segments: else the picture ahead would outlast the window."""
+
+    async def hold(_: Route) -> None:
+        pass
+
+    await page.goto(f"{on.service.address}/")
+    await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
+    await page.route("**/*.ts", hold)
+    await page.keyboard.press("k")
+    await says(page, "Behind live")
+
+
+async def check_window_that_left(page: Page) -> None:
+    """Who paused stays there, is told that it is too late, and goes on from where the window begins."""
+    before = await until(page, lambda s: s["gone"])
+    await says(page, "Paused", "That was too long ago")
+    await page.unroute_all(behavior="ignoreErrors")
+    assert (await seen(page))["time"] == before["time"]
+    await page.locator("#play").click()
+    await until(page, lambda s: s["status"] == "live" and s["time"] > before["time"] + 1 and not s["gone"])
+    await page.close()
+
+
+async def plays_on(page: Page) -> None:
+    """Wait until the picture moves again, and nothing is said over it."""
+    before = await seen(page)
+    await until(page, lambda s: s["status"] == "live" and s["time"] > before["time"] + 1 and not s["trouble"])
+    await expect(page.locator("#card")).to_be_hidden()
 
 
 async def says(page: Page, badge: str, title: str | None = None) -> None:

@@ -37,5 +37,5 @@ class Word:
             await answer.write(f"event: {name}\ndata: {data}\n\n".encode())
             await changed.wait()
             same, state = self.state == state, self.state
-            name = "trouble" if same else "ended" if state == "ended" else "started"
+            name = "trouble" if same else state if state in {"ended", "starting"} else "started"
         return answer

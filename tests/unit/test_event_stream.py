@@ -50,6 +50,8 @@ async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> Non
     assert state["state"] == "offline"
     assert state["segments"] == []
     site.go_live("0")
+    fields, starting = await next_event(stream)
+    assert (fields["event"], starting) == ("starting", {"now": site.now.timestamp() * 1000})
     first, segment = await next_event(stream)
     assert first["event"] == "segment"
     assert segment["sequence"] == 1
@@ -131,7 +133,7 @@ class Busy(EventSourceResponse):
         self.names.append(event)
 
     async def has_all(self) -> bool:
-        return self.names == ["state", "segment", "started", "ended"]
+        return self.names == ["state", "starting", "segment", "started", "ended"]
 
 
 async def test_nothing_waits_for_the_next_event(site: Site) -> None:

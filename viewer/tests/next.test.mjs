@@ -27,6 +27,8 @@ test("whether more is to come is what the server said last", () => {
   assert.equal(after("state", { state: "offline", goingOn: false }), false);
   assert.equal(after("state", { state: "ended", goingOn: true }), true);
   assert.equal(after("state", { state: "starting" }), true);
+  assert.equal(after("ended", { now: 2 }), false);
+  assert.equal(after("starting", { now: 3 }), true);
   now = 61000;
   assert.equal(outlook.goesOn(), null, "what was announced and does not come is not waited for without end");
 });

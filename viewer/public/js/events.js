@@ -1,7 +1,7 @@
 // What the server tells as it happens (server-sent events). Comes back by itself, whatever happens.
 import { backoff } from "./backoff.js";
 
-const NAMES = ["state", "segment", "started", "ended", "trouble", "viewers", "time"];
+const NAMES = ["state", "segment", "starting", "started", "ended", "trouble", "viewers", "time"];
 const SILENCE = 35000; // ms; the server's heart beats every 10 s
 const CLOSED = 2; // EventSource.readyState: the browser has given up
 const pace = { first: 2000, factor: 2, most: 60000 };

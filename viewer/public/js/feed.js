@@ -107,6 +107,7 @@ function follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, a
       clock.note(segment.published);
       note(segment, true);
     },
+    starting: () => store.set({ channel: "starting" }),
     started() {
       store.set({ channel: "live" });
       wakeSoon();

@@ -12,6 +12,7 @@ export function createOutlook({ now = () => performance.now() } = {}) {
   }
   const react = {
     state: ({ state, goingOn }) => say(state === "live" || state === "starting" || goingOn === true),
+    starting: () => say(true),
     started: () => say(true),
     ended: ({ goingOn }) => say(goingOn === true),
     lost: () => say(null),

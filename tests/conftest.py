@@ -23,11 +23,25 @@ def bucket(bucket_server: OneBucket) -> Iterator[SeaweedBucket]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no worker begins one when the others are done."""
-    items.sort(key=takes, reverse=True)
+    """The longest tests first, so that no worker begins one when the others are done.
+
+    Those with a browser, which compute, are spread among those that wait.
+    """
+    places: dict[str, float] = {}  # by name: how much of its kind, of one whole, comes before it
+    for of_kind in (True, False):
+        kind = sorted((item for item in items if uses_browser(item) is of_kind), key=takes, reverse=True)
+        before, whole = 0.0, sum(map(takes, kind))
+        for item in kind:
+            places[item.nodeid] = before / whole
+            before += takes(item)
+    items.sort(key=lambda item: places[item.nodeid])
 
 
 def takes(item: pytest.Item) -> float:
-    """Seconds, as its mark says."""
+    """Seconds, as its mark says; most of those without one take a few."""
     mark = item.get_closest_marker("takes")
-    return float(mark.args[0]) if mark else 0.0
+    return float(mark.args[0]) if mark else 5.0
+
+
+def uses_browser(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and "chromium_path" in item.fixturenames

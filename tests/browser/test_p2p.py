@@ -27,7 +27,7 @@ WARM_UP, WATCHED = seconds(40, 4), seconds(40, 10)  # of video
 SEGMENT = 2  # seconds
 AHEAD = 8  # seconds in which what has been loaded is decoded
 ON_ITS_WAY = 200_000  # bytes, a segment and a bit
-TRIES = seconds(10, 3)  # segments that a peer has begun and the bucket is to complete
+TRIES = seconds(10, 1)  # segments that a peer has begun and the bucket is to complete
 SHARE = 0.55  # of all bytes, by peers, at full length: a busy browser asks the bucket instead
 
 LIBRARY_IS_LOADED = """

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { isNext, variantOf } from "../public/js/delivery.js";
 import { fragmentLoader } from "../public/js/fragment-loader.js";
 import { playlistLoader, withoutDirectives } from "../public/js/playlist-loader.js";
+import { createLooked } from "../public/js/looked.js";
 import { createPrefetch } from "../public/js/prefetch.js";
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -198,13 +199,50 @@ test("a playlist is known by its address without the directives of a blocking re
   assert.equal(withoutDirectives("https://a.example/p.m3u8"), "https://a.example/p.m3u8");
   assert.equal(withoutDirectives(undefined), undefined);
   const made = [];
-  const Loader = playlistLoader({ Base, made: (config) => made.push(config) });
+  const looked = { take: () => null };
+  const Loader = playlistLoader({ Base, looked, made: (config) => made.push(config) });
   const urls = [];
   Base.loads = [];
   new Loader("config").load({ url: "https://a.example/p.m3u8?_HLS_msn=7" }, {}, { onSuccess: ({ url }, _stats, { url: asked }) => urls.push(url, asked) });
   Base.loads[0].succeed("#EXTM3U");
   assert.deepEqual(urls, ["https://a.example/p.m3u8", "https://a.example/p.m3u8?_HLS_msn=7"]);
   assert.deepEqual(made, ["config"]);
+});
+
+test("what a look has just fetched hls.js need not ask for, once, and as old as it is", async () => {
+  let clock = 1000;
+  const asked = [];
+  const get = async (url) => {
+    asked.push(url);
+    clock += 100;
+    return { ok: !url.endsWith("404"), status: 200, url, headers: new Headers({ Age: "2" }), text: async () => "#EXTM3U" };
+  };
+  const looked = createLooked({ get, now: () => clock });
+  const Loader = playlistLoader({ Base, looked, made: () => {} });
+  const got = [];
+  const load = (url) => {
+    const loader = new Loader({});
+    loader.load({ url }, {}, { onSuccess: ({ url: from, data }, { loading }) => got.push({ from, data, ...loading }) });
+    return loader;
+  };
+  Base.loads = [];
+  assert.equal(await (await looked.get("a")).text(), "#EXTM3U");
+  await looked.get("b");
+  await looked.get("404");
+  clock += 2850; // "a" is too old by now, "b" is not
+  for (const url of ["a", "404"]) load(url);
+  const loader = load("b");
+  load("b").destroy();
+  assert.deepEqual(got, [], "an answer comes later than the question");
+  await turn();
+  assert.deepEqual(got, [{ from: "b", data: "#EXTM3U", start: 1100, first: 1200, end: 1200 }]);
+  assert.equal(loader.getCacheAge(), 2);
+  assert.deepEqual(Base.loads.map(({ context }) => context.url), ["a", "404", "b"]);
+  await looked.get("c");
+  load("c").destroy();
+  await turn();
+  assert.equal(got.length, 1, "who has gone is told nothing");
+  assert.deepEqual(asked, ["a", "b", "404", "c"]);
 });
 
 test("only what hls.js will want next is fetched ahead, two segments at most", () => {

@@ -21,3 +21,15 @@ test("the delay is by the clock and not by an encoder's whose times are ahead of
   assert.equal(plays(2, 95000), 6.6);
   assert.equal(plays(4, 96000), 4);
 });
+
+test("a player begins with the bandwidth of the one before, and tells of its own", () => {
+  assert.equal("abrEwmaDefaultEstimate" in fakePlayer().hls.config, false, "hls.js knows better than nothing");
+  const { hls, heard } = fakePlayer({ bandwidth: 3e6 });
+  assert.equal(hls.config.abrEwmaDefaultEstimate, 3e6);
+  hls.bandwidthEstimate = 2e6 + 0.4;
+  hls.tell("FRAG_BUFFERED", {});
+  assert.deepEqual(heard, [2e6]);
+  const sharing = fakePlayer({ shared: true });
+  sharing.hls.tell("FRAG_BUFFERED", {});
+  assert.deepEqual(sharing.heard, [], "how fast peers send says nothing of the bucket");
+});

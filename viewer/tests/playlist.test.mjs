@@ -25,3 +25,11 @@ test("the first variant is found, relative to the playlist", () => {
   assert.equal(firstVariant("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n", "https://live.example/"), null);
   assert.equal(firstVariant("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhttp://[\n", "https://live.example/"), null);
 });
+
+test("where the bandwidth is known the best variant that it carries is found, else the smallest", () => {
+  const of = (rate) => `#EXT-X-STREAM-INF:AVERAGE-BANDWIDTH=1,BANDWIDTH=${rate}\n${rate}\n`;
+  const three = `#EXTM3U\n${of(2000)}${of(3000)}${of(1000)}`;
+  const best = (bandwidth) => firstVariant(three, "https://live.example/", bandwidth);
+  const rates = [null, 2500, 9000, 500].map((bandwidth) => best(bandwidth).split("/").at(-1));
+  assert.deepEqual(rates, ["2000", "2000", "3000", "1000"]);
+});

@@ -4,6 +4,7 @@ const KEY = "broadcaster";
 const sound = Object.freeze({
   volume: (value) => typeof value === "number" && value >= 0 && value <= 1,
   mode: (value) => value === "low-delay" || value === "sharing",
+  bandwidth: (value) => Number.isFinite(value) && value > 0, // bits per second, as it was when the page was left
   shortcuts: (value) => typeof value === "boolean",
 });
 

@@ -8,7 +8,7 @@ const AHEAD = 2; // segments that may be fetched before hls.js asks for them
  * `Base` is hls.js's own loader, `peers` that of p2p.js or null. `tell` hears arrived(frag, bytes), with
  * bytes = null where others have counted them.
  */
-export function createDelivery({ Base, catalog, prefetch, peers, tell }) {
+export function createDelivery({ Base, catalog, prefetch, looked, peers, tell }) {
   let hls = null;
   let asked = null; // the number that hls.js wanted last
   let ahead = null; // the number that was fetched ahead last
@@ -26,7 +26,7 @@ export function createDelivery({ Base, catalog, prefetch, peers, tell }) {
         },
         arrived: tell.arrived,
       }),
-      pLoader: playlistLoader({ Base, made: (config) => peers?.listen(config) }),
+      pLoader: playlistLoader({ Base, looked, made: (config) => peers?.listen(config) }),
     },
     bind(made) {
       hls = made;

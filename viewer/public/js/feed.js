@@ -18,7 +18,7 @@ const CROWD = 500; // ms over which viewers who hear of a start at the same mome
 /**
  * With a `native` player the page cannot share. `deck.player` hears of segments and of what is decided.
  */
-export function createFeed({ config, store, ledger, alarm, deck, native, document }) {
+export function createFeed({ config, store, ledger, alarm, deck, looked, native, document }) {
   const { eventsUrl, trackerUrl, iceServers } = config;
   const clock = createClock();
   const catalog = createCatalog();
@@ -75,6 +75,7 @@ export function createFeed({ config, store, ledger, alarm, deck, native, documen
         swarm: { trackerUrl, iceServers, enabled: p2p.enabled },
         catalog,
         prefetch,
+        looked,
         journey,
         ledger,
         sharing,

@@ -8,7 +8,7 @@ import { hostOf } from "./stats.js";
  * `Engine` is the library of p2p.js, null where this player is not to share; `swarm` its {trackerUrl, iceServers,
  * enabled}. `counts` is false for what does not come from the bucket.
  */
-export function createLine({ Engine, swarm, catalog, prefetch, journey, ledger, sharing, counts }) {
+export function createLine({ Engine, swarm, catalog, prefetch, looked, journey, ledger, sharing, counts }) {
   const bucket = (url, count) => ledger.add(counts ? "bucket" : null, count, hostOf(url));
   const peers =
     Engine &&
@@ -33,6 +33,7 @@ export function createLine({ Engine, swarm, catalog, prefetch, journey, ledger, 
     Base: Hls.DefaultConfig.loader,
     catalog,
     prefetch,
+    looked,
     peers,
     tell: {
       arrived({ url, sn }, count) {

@@ -5,13 +5,15 @@ import { createChoices } from "./choices.js";
 import { loadConfig } from "./config.js";
 import { abilities } from "./controls.js";
 import { createMeter } from "./costs.js";
-import { Hls } from "./engine.js";
+import { Hls, fetchWorker } from "./engine.js";
 import { createFallback } from "./fallback.js";
 import { createFeed } from "./feed.js";
 import { createHistory } from "./history.js";
 import { listenToKeys } from "./keyboard.js";
 import { follow, playWith } from "./live.js";
+import { createLooked } from "./looked.js";
 import { createNativePlayer } from "./native.js";
+import { lookForStream } from "./offline.js";
 import { createPlayer } from "./player.js";
 import { createRequests } from "./requests.js";
 import { createStore } from "./state.js";
@@ -41,10 +43,11 @@ function chooseEngine() {
 // Somebody looks at the page again, or the network is back: look at once.
 document.addEventListener("visibilitychange", () => document.hidden || alarm.wake());
 window.addEventListener("online", () => alarm.wake());
+document.addEventListener("visibilitychange", () => document.hidden && choices.keep({ bandwidth: store.get().bandwidth }));
 
 // What this viewer chose at an earlier visit.
-const { shortcuts = true, volume = 1 } = choices.load();
-store.set({ shortcuts });
+const { shortcuts = true, volume = 1, bandwidth = null } = choices.load();
+store.set({ shortcuts, bandwidth });
 video.volume = volume;
 
 store.subscribe(meter.note);
@@ -62,11 +65,14 @@ if (makePlayer === null) {
 } else {
   const { playlistUrl: url, beaconUrl, fallbackUrl, fallbackAfterSeconds: afterSeconds } = config;
   if (beaconUrl !== null) createBeacon({ url: beaconUrl, store, video });
-  deck.feed = createFeed({ config, store, ledger, alarm, deck, native: engine === "native", document });
-  await deck.feed.ready;
-  const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm });
+  if (engine === "hls.js") fetchWorker();
+  const looked = createLooked();
+  const look = (address) => lookForStream(address, looked.get, store.get().bandwidth);
+  deck.feed = createFeed({ config, store, ledger, alarm, deck, looked, native: engine === "native", document });
+  const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm, look });
   const make = (terms) => makePlayer({ ...terms, feed: deck.feed });
   const play = playWith({ video, url, store, ledger, deck, makePlayer: make });
-  const { goesOn } = deck.feed;
-  await follow({ url, store, alarm, goesOn, play: fallback.wrap(play, url), wait: fallback.wait });
+  const { goesOn, ready } = deck.feed;
+  const wait = (terms) => Promise.all([fallback.wait(terms), ready]); // at the same time: each is a way there and back
+  await follow({ url, store, alarm, goesOn, play: fallback.wrap(play, url), wait });
 }

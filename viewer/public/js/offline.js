@@ -12,13 +12,13 @@ export function pollDelay(looks, hidden = false, random = Math.random) {
 /**
  * One look: "live", "offline" (the server says there is nothing) or "unreachable".
  * A finished playlist is offline: its last seconds are no stream. A multivariant playlist
- * does not say whether it is finished, so its first variant is asked.
+ * does not say whether it is finished, so the variant is asked that a player with this `bandwidth` begins with.
  */
-export async function lookForStream(url, get = fetch) {
+export async function lookForStream(url, get = fetch, bandwidth = null) {
   try {
     let text = await read(url, get);
     if (text.kind === "multivariant") {
-      const variant = firstVariant(text.body, text.url);
+      const variant = firstVariant(text.body, text.url, bandwidth);
       if (variant === null) return "offline";
       text = await read(variant, get);
     }

@@ -7,12 +7,13 @@ import { createRepair } from "./recover.js";
 import { createWindow } from "./window.js";
 
 /**
- * `tell` takes what happens: levels(list), level(one), captions(list), error(), stall(),
+ * `tell` takes what happens: levels(list), level(one), captions(list), bandwidth(bits per second), error(),
+ * stall(),
  * over("ended" | "failed" | "switched"). `feed` is the page's (feed.js). The answer is what session.js drives.
  */
-export function createPlayer({ video, url, quality, caption, feed, tell, make = createHls, now = () => performance.now() }) {
+export function createPlayer({ video, url, quality, caption, bandwidth = null, feed, tell, make = createHls, now = () => performance.now() }) {
   const line = feed.connect();
-  const hls = make(line.config);
+  const hls = make({ ...line.config, ...(bandwidth && { abrEwmaDefaultEstimate: bandwidth }) });
   line.bind(hls);
   const repair = createRepair({ hls, over: tell.over, now });
   const view = createWindow(hls, video);
@@ -63,6 +64,7 @@ export function createPlayer({ video, url, quality, caption, feed, tell, make = 
     if (details.advanced) advancedAt = now();
   });
   hls.on(Events.FRAG_LOADED, tellLevel);
+  hls.on(Events.FRAG_BUFFERED, () => line.isShared() || tell.bandwidth(Math.round(hls.bandwidthEstimate)));
   hls.on(Events.FRAG_CHANGED, (_event, { frag }) => {
     playing = frag.url;
     feed.played(frag.url);

@@ -3,20 +3,48 @@
 /**
  * hls.js's `pLoader`: its own, but the answer's address is told without the directives of a blocking reload.
  * p2p-media-loader knows a playlist by that address, and would share nothing. `made(config)` hears of each loader.
+ * `looked` (looked.js) has what need not be asked for.
  */
-export function playlistLoader({ Base, made }) {
+export function playlistLoader({ Base, made, looked }) {
   return class extends Base {
+    #known = null;
+
     constructor(config) {
       super(config);
       made(config);
     }
 
     load(context, config, callbacks) {
+      this.#known = looked.take(context.url);
+      if (this.#known) {
+        this.context = context;
+        this.#tell(this.#known, callbacks);
+        return;
+      }
       super.load(context, config, {
         ...callbacks,
         onSuccess: (response, ...rest) =>
           callbacks.onSuccess({ ...response, url: withoutDirectives(response.url) }, ...rest),
       });
+    }
+
+    getCacheAge() {
+      return this.#known ? this.#known.age : super.getCacheAge();
+    }
+
+    destroy() {
+      this.#known = null;
+      super.destroy();
+    }
+
+    /** A moment later, as hls.js expects it of a network. */
+    async #tell(known, { onSuccess }) {
+      const { url, text, start, first, end } = known;
+      await null;
+      if (this.#known !== known) return; // destroyed meanwhile
+      this.stats.loaded = this.stats.total = text.length;
+      this.stats.loading = { start, first, end };
+      onSuccess({ url: withoutDirectives(url), data: text, code: 200 }, this.stats, this.context, null);
     }
   };
 }

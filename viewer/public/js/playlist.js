@@ -28,11 +28,20 @@ function hasMedia(all) {
   return false;
 }
 
-/** The address of the first variant of a multivariant playlist, or null. */
-export function firstVariant(text, base) {
+/**
+ * The address of the variant of a multivariant playlist that hls.js begins with, or null: the first, or where the
+ * viewer's bandwidth is known (bits per second) the best that it carries.
+ */
+export function firstVariant(text, base, bandwidth = null) {
   const all = lines(text);
-  const at = all.findIndex((line) => line.startsWith("#EXT-X-STREAM-INF:"));
-  const uri = at < 0 ? undefined : all.slice(at + 1).find((line) => line !== "" && !line.startsWith("#"));
+  const rate = (line) => Number(/[:,]BANDWIDTH=(\d+)/.exec(line)?.[1]) || 0;
+  const variants = [...all.keys()].filter((at) => all[at].startsWith("#EXT-X-STREAM-INF:"));
+  if (bandwidth !== null) {
+    const over = (at) => Math.max(0, rate(all[at]) - bandwidth); // what is missing to carry it
+    variants.sort((a, b) => over(a) - over(b) || rate(all[b]) - rate(all[a]));
+  }
+  const [first] = variants;
+  const uri = first === undefined ? undefined : all.slice(first + 1).find((line) => line !== "" && !line.startsWith("#"));
   try {
     return uri === undefined ? null : new URL(uri, base).href;
   } catch {

@@ -47,11 +47,13 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
       url,
       quality: store.get().quality,
       caption: store.get().caption,
+      bandwidth: store.get().bandwidth,
       tell: {
         levels: (levels) => store.set({ levels }),
         level: (level) => store.set({ level: keep(store.get().level, level) }),
         error: () => store.set({ errors: store.get().errors + 1 }),
         stall: () => store.set({ stalls: store.get().stalls + 1 }),
+        bandwidth: (bandwidth) => store.set({ bandwidth }),
         captions: (captions) => store.set({ captions }),
         over,
       },

@@ -27,6 +27,7 @@ export const initialState = Object.freeze({
   level: null, // the one on screen
   quality: "auto", // "auto" or the key of a level
   bytesByHost: Object.freeze({}),
+  bandwidth: null, // of this viewer, bits per second: as it was at the last visit, until it is known better
   stalls: 0, // times the buffer ran dry
   errors: 0, // of hls.js, those it got over by itself included
   rebuilds: 0, // times the player was thrown away and made anew after a failure

@@ -29,17 +29,21 @@ export class FakeHls extends EventEmitter {
   }
 }
 
-/** {hls, catalog, player, heard}: `heard` has what the session was told. `serverTime` in ms; `feed` overrules. */
-export function fakePlayer({ serverTime = () => 0, ...feed } = {}) {
+/**
+ * {hls, catalog, player, heard}: `heard` has what the session was told. `serverTime` in ms, `bandwidth` in bits per
+ * second; `feed` overrules.
+ */
+export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = false, ...feed } = {}) {
   const hls = new FakeHls();
   const catalog = createCatalog();
   const heard = [];
-  const line = { config: {}, bind() {}, isShared: () => false, share() {}, news() {}, close() {} };
+  const line = { config: {}, bind() {}, isShared: () => shared, share() {}, news() {}, close() {} };
   const player = createPlayer({
     video: new FakeVideo(),
     url: "https://live.example/live/playlist.m3u8",
     quality: "auto",
     caption: null,
+    bandwidth,
     feed: {
       connect: () => line,
       mode: () => "low-delay",
@@ -55,11 +59,12 @@ export function fakePlayer({ serverTime = () => 0, ...feed } = {}) {
       levels() {},
       level() {},
       captions() {},
+      bandwidth: (rate) => heard.push(rate),
       stall() {},
       error: () => heard.push("error"),
       over: (reason) => heard.push(reason),
     },
-    make: () => hls,
+    make: (config) => Object.assign(hls, { config: { ...config } }),
     now: () => 0,
   });
   return { hls, catalog, player, heard };

@@ -1,0 +1,53 @@
+"""What a viewer waits for: requests and bytes before the first picture, at a first and a second visit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import BrowserContext
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.audience_process import metrics
+from tests.support.small_owncast import small_owncast
+from tests.support.stage import stage
+from tests.support.start import Start, start_of
+
+# What is complete before the first picture: page, files, playlists. Not counted are segments, and what the
+# service holds open: the event stream, and requests for what is not there yet.
+REQUESTS = 8
+FILES = 'broadcaster_requests_total{route="viewer",status="200"}'
+BYTES = 215_000  # of these, head and body as they came over the network
+
+
+def table(start: Start) -> str:
+    """The requests, one a line."""
+    lines = [
+        f"{one.bytes:>8} {one.path} {'cached' if one.cached else ''}"
+        f"{'video' if one.is_video else 'held' if one.is_held else ''}"
+        for one in start.requests
+    ]
+    total = f"{len(start.page)} requests, {start.bytes} bytes, {start.seconds:.2f} s to the first picture"
+    return "\n".join([*lines, total])
+
+
+@pytest.mark.takes(15)
+async def test_a_start_asks_for_little(
+    tmp_path: Path, bucket: SeaweedBucket, context: BrowserContext
+) -> None:
+    """At most 8 requests and 215 kB before the first picture; a revisit asks for page and playlists alone."""
+    owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
+    async with stage(tmp_path, bucket, owncast=owncast) as on:
+        await on.live_with(4)
+        first = await start_of(context, f"{on.service.address}/")
+        files = await metrics(on.service)
+        again = await start_of(context, f"{on.service.address}/")
+        assert (await metrics(on.service))[FILES] == files[FILES], "a revisit asked for files"
+    print(f"{table(first)}\n{table(again)}")
+    assert len(first.page) <= REQUESTS, table(first)
+    assert first.bytes <= BYTES, table(first)
+    assert files[FILES] == len([one for one in first.page if one.path.startswith("/assets/")])
+    for start in (first, again):  # none twice; the other variant's playlist may be wanted, too
+        playlists = [one.path for one in start.page if one.path.endswith("/playlist.m3u8")]
+        assert len(set(playlists)) == len(playlists) >= 2, table(start)
+    assert {one.path for one in again.page if not one.path.endswith("/playlist.m3u8")} == {"/"}, table(again)

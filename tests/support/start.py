@@ -1,0 +1,120 @@
+"""What a visit asks the network for before its first picture, as the browser itself counts it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.async_api import BrowserContext, CDPSession
+
+from tests.support.page import PATIENCE
+
+VIDEO = (".ts", ".m4s", ".mp4")
+# When the first picture is shown: the page's clock has the epoch of the browser's network log.
+FIRST_FRAME = """window.firstFrame = new Promise((resolve) => addEventListener("DOMContentLoaded", () => {
+    document.querySelector("video").requestVideoFrameCallback(() => {
+        resolve((performance.timeOrigin + performance.now()) / 1000);
+    });
+}));"""
+
+
+@dataclass
+class Asked:
+    """One request, by the page's own network log; a worker's download of itself is in another."""
+
+    url: str
+    at: float  # when it went out, seconds since the epoch
+    offset: float  # from the log's clock to the epoch
+    bytes: int = 0  # head and body, as they came: compressed
+    ended: float = inf  # when the answer was complete, seconds since the epoch
+    cached: bool = False  # it never left the browser
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.url).path
+
+    @property
+    def is_video(self) -> bool:
+        return self.path.endswith(VIDEO)
+
+    @property
+    def is_held(self) -> bool:
+        """The service answers later, with what is not there yet: no start waits for that."""
+        return self.path == "/live/events" or "_HLS_msn=" in self.url
+
+
+@dataclass
+class Start:
+    """A visit up to its first picture, which is ``shown`` at a time, ``seconds`` after it was asked for."""
+
+    shown: float
+    seconds: float
+    requests: list[Asked] = field(default_factory=list)
+
+    @property
+    def page(self) -> list[Asked]:
+        """What came over the network before the picture, but for video and for what is held."""
+        return [
+            one
+            for one in self.requests
+            if one.ended <= self.shown and not (one.is_video or one.is_held or one.cached)
+        ]
+
+    @property
+    def bytes(self) -> int:
+        return sum(one.bytes for one in self.page)
+
+
+class _Log:
+    """The browser's network log of a page."""
+
+    def __init__(self, session: CDPSession) -> None:
+        self.requests: dict[str, Asked] = {}
+        session.on("Network.requestWillBeSent", self._asked)
+        session.on("Network.requestServedFromCache", self._cached)
+        session.on("Network.responseReceived", self._answered)
+        session.on("Network.loadingFinished", self._finished)
+
+    def _asked(self, event: dict[str, Any]) -> None:
+        if urlsplit(event["request"]["url"]).scheme in ("http", "https"):
+            at = event["wallTime"]
+            one = Asked(event["request"]["url"], at, at - event["timestamp"])
+            self.requests[event["requestId"]] = one
+
+    def _cached(self, event: dict[str, Any]) -> None:
+        if one := self.requests.get(event["requestId"]):
+            one.cached = True
+
+    def _answered(self, event: dict[str, Any]) -> None:
+        if one := self.requests.get(event["requestId"]):
+            one.cached |= event["response"].get("fromDiskCache", False)
+            one.bytes = int(event["response"]["encodedDataLength"])
+
+    def _finished(self, event: dict[str, Any]) -> None:
+        if one := self.requests.get(event["requestId"]):
+            one.bytes = int(event["encodedDataLength"])
+            one.ended = event["timestamp"] + one.offset
+
+
+async def start_of(context: BrowserContext, url: str, conditions: dict[str, Any] | None = None) -> Start:
+    """Visit ``url`` in a tab of its own until its first picture; ``conditions`` of the network are CDP's."""
+    page = await context.new_page()
+    try:
+        session = await context.new_cdp_session(page)
+        await session.send("Network.enable")
+        if conditions:
+            await session.send("Network.emulateNetworkConditions", conditions)
+        log = _Log(session)
+        await page.add_init_script(FIRST_FRAME)
+        began = time.time()
+        await page.goto(url, wait_until="commit")
+        async with asyncio.timeout(PATIENCE):
+            shown = float(await page.evaluate("() => window.firstFrame"))
+        requests = [one for one in log.requests.values() if one.at <= shown]
+        return Start(shown, shown - began, requests)
+    finally:
+        await page.close()

@@ -1,0 +1,26 @@
+// The playlists that a look at the stream has fetched, for the player that begins with it: nobody asks for them twice.
+
+const FRESH = 3000; // ms
+
+/** `take(url)` gives, once, what `get` fetched a moment ago: {url, text, age in seconds, start, first, end}, else null. */
+export function createLooked({ get = (...asked) => fetch(...asked), now = () => performance.now() } = {}) {
+  const found = new Map();
+  return Object.freeze({
+    /** As fetch does. */
+    async get(url, options) {
+      const start = now();
+      const answer = await get(url, options);
+      const first = now();
+      if (!answer.ok) return answer;
+      const text = await answer.text();
+      const age = Number(answer.headers.get("Age")) || 0;
+      found.set(url, Object.freeze({ url: answer.url || url, text, age, start, first, end: now() }));
+      return { ok: true, status: answer.status, url: answer.url, text: async () => text };
+    },
+    take(url) {
+      const one = found.get(url) ?? null;
+      found.delete(url);
+      return one !== null && now() - one.first <= FRESH ? one : null;
+    },
+  });
+}

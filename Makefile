@@ -56,7 +56,7 @@ lint: setup
 	cd viewer && npm run --silent lint
 
 bench: setup
-	@tests/ensure-packages nginx wrk
+	@tests/ensure-packages chromium nginx wrk
 	$(BIN)/python -m tests.bench $(ARGS)
 
 # What `make test` does in a short form, at its full length.

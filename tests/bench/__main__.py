@@ -6,6 +6,7 @@ import sys
 from tests.bench import (
     crowd,
     delta,
+    first_frame,
     long_run,
     playlist_rate,
     publish_overhead,
@@ -22,6 +23,7 @@ BENCHES = {
     "tracker": tracker_load.measure,
     "crowd": crowd.measure,
     "slow-clients": slow_clients.measure,
+    "first-frame": first_frame.measure,
     "publish": publish_overhead.measure,
     "long-run": long_run.measure,
 }

@@ -100,14 +100,14 @@ class _Log:
             one.ended = event["timestamp"] + one.offset
 
 
-async def start_of(context: BrowserContext, url: str, conditions: dict[str, Any] | None = None) -> Start:
+async def start_of(context: BrowserContext, url: str, conditions: dict[str, float] | None = None) -> Start:
     """Visit ``url`` in a tab of its own until its first picture; ``conditions`` of the network are CDP's."""
     page = await context.new_page()
     try:
         session = await context.new_cdp_session(page)
         await session.send("Network.enable")
         if conditions:
-            await session.send("Network.emulateNetworkConditions", conditions)
+            await session.send("Network.emulateNetworkConditions", {"offline": False, **conditions})
         log = _Log(session)
         await page.add_init_script(FIRST_FRAME)
         began = time.time()

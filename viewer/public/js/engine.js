@@ -16,6 +16,7 @@ export function createHls(overrides = {}) {
   return new Hls({
     enableWorker: true,
     workerPath,
+    startFragPrefetch: true, // else the first segment waits until the video element is ready for it
     backBufferLength: 30,
     // Who was there before the stream must not start on a single segment and stall at the first hiccup.
     initialLiveManifestSize: 3,

@@ -160,6 +160,7 @@ class HealthReport:
     published: int = 0  # segments since the start
     listed: int = 0  # segments in all playlists
     variants: tuple[str, ...] = ()
+    qualities: tuple[str, ...] = ()  # the variants as people call them: "720p, 2.5 Mbit/s"
     target_duration: int | None = None  # seconds
     silence: float = 0.0  # seconds since the source brought its last segment
     viewers: int = 0  # pages that watch now

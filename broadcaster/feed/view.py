@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant
 
 P = TypeVar("P", MediaPlaylist, MultivariantPlaylist)
+MEGABIT = 1e6
 
 
 class State(StrEnum):
@@ -45,3 +46,17 @@ class View:
         default_factory=dict
     )  # media playlists by variant
     main: AnyVersion | None = None  # the multivariant playlist, or that of an only variant
+
+    @property
+    def qualities(self) -> tuple[str, ...]:
+        """The variants as people call them: "720p, 2.5 Mbit/s"; none where there is only one."""
+        playlist = self.main and self.main.playlist
+        if not isinstance(playlist, MultivariantPlaylist):
+            return ()
+        return tuple(_quality(one) for one in playlist.variants)
+
+
+def _quality(variant: Variant) -> str:
+    bits = variant.average_bandwidth or variant.bandwidth
+    rate = f"{bits / 1e6:.1f} Mbit/s" if bits >= MEGABIT else f"{bits / 1e3:.0f} kbit/s"
+    return f"{variant.resolution[1]}p, {rate}" if variant.resolution else rate

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 
 from broadcaster.events import Event, SegmentPublished, SegmentUploaded
 from broadcaster.feed import Row
+from broadcaster.operator.percentiles import Buckets, percentiles
 from broadcaster.web.dashboard import ROWS, STEP
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,10 @@ logger = logging.getLogger(__name__)
 # What has the same name is added up.
 SERIES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("live", "broadcaster_live", {}),
+    ("failing", "broadcaster_failing", {}),
+    ("viewers", "broadcaster_viewers", {}),
+    ("stalls", "broadcaster_viewer_stalls_total", {}),
+    ("playerErrors", "broadcaster_viewer_errors_total", {}),
     ("backlog", "broadcaster_backlog_segments", {}),
     ("spoolBytes", "broadcaster_spool_bytes", {}),
     ("storedBytes", "broadcaster_stored_bytes", {}),
@@ -48,26 +53,33 @@ SERIES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("cpu", "broadcaster_audience_process_cpu_seconds_total", {}),
 )
 NAMES = {name for _, name, _ in SERIES}
+# Histograms of which a row has the median and the 95th percentile, and over how many rows.
+MINUTE = int(60 / STEP)
+HISTOGRAMS = {
+    "latency": ("broadcaster_viewer_latency_seconds_bucket", MINUTE),
+    "startup": ("broadcaster_viewer_startup_seconds_bucket", 10 * MINUTE),
+}
+RECENT = 60.0  # seconds whose segments count for the percentiles of their times
 
 
 class History:
-    """Looks at the metrics in ``registry`` every few seconds; an observer of events for what is longest."""
+    """Looks at the metrics in ``registry`` every few seconds; and at events, for how long they take."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], datetime]) -> None:
         self._registry = registry
         self._clock = clock
         self._rows: deque[Row] = deque(maxlen=ROWS)
-        self._delay: float | None = None
-        self._upload: float | None = None
+        self._took: dict[str, deque[tuple[float, float]]] = {"publishDelay": deque(), "uploadTime": deque()}
+        self._buckets = {series: Buckets(looks) for series, (_, looks) in HISTOGRAMS.items()}
         self._stored = 0.0  # byte-seconds
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         match event:
             case SegmentPublished() if event.delay is not None:
-                self._delay = max(event.delay, self._delay or 0)
+                self._note("publishDelay", event.delay)
             case SegmentUploaded(seconds=seconds):
-                self._upload = max(seconds, self._upload or 0)
+                self._note("uploadTime", seconds)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -79,21 +91,45 @@ class History:
             await asyncio.sleep(STEP)
 
     def look(self) -> None:
-        """Add a row: counters as they stand, the longest publish delay and upload since the last one."""
-        totals = dict.fromkeys((series for series, _, _ in SERIES), 0.0)
-        for family in self._registry.collect():
-            for sample in family.samples:
-                if sample.name not in NAMES:
-                    continue
-                for series, name, labels in SERIES:
-                    if name == sample.name and labels.items() <= sample.labels.items():
-                        totals[series] += sample.value
-        time = self._clock().timestamp() * 1000
+        """Add a row: counters as they stand, and percentiles of the last minute's times."""
+        families = list(self._registry.collect())
+        now = self._clock().timestamp()
+        totals = _totals(families)
         self._stored += totals["storedBytes"] * STEP
-        longest = {"publishDelay": self._delay, "uploadTime": self._upload}
-        self._rows.append({"time": time, **totals, **longest, "storedByteSeconds": self._stored})
-        self._delay = self._upload = None
+        row: Row = {"time": now * 1000, **totals, "storedByteSeconds": self._stored}
+        for series, took in self._took.items():
+            while took and took[0][0] < now - RECENT:
+                took.popleft()
+            row[f"{series}50"], row[f"{series}95"] = percentiles(seconds for _, seconds in took)
+        for series, (name, _) in HISTOGRAMS.items():
+            row[f"{series}50"], row[f"{series}95"] = self._buckets[series].look(_counts(families, name))
+        self._rows.append(row)
+
+    def _note(self, series: str, seconds: float) -> None:
+        self._took[series].append((self._clock().timestamp(), max(seconds, 0.0)))
 
     def since(self, milliseconds: float) -> list[Row]:
         """The rows that are newer than a time."""
         return [row for row in self._rows if (row["time"] or 0) > milliseconds]
+
+
+def _totals(families: Iterable[Metric]) -> dict[str, float]:
+    totals = dict.fromkeys((series for series, _, _ in SERIES), 0.0)
+    for family in families:
+        for sample in family.samples:
+            if sample.name not in NAMES:
+                continue
+            for series, name, labels in SERIES:
+                if name == sample.name and labels.items() <= sample.labels.items():
+                    totals[series] += sample.value
+    return totals
+
+
+def _counts(families: Iterable[Metric], name: str) -> Mapping[float, float]:
+    """Of a histogram, of all its labels: how many values were at most each upper bound."""
+    counts: defaultdict[float, float] = defaultdict(float)
+    for family in families:
+        for sample in family.samples:
+            if sample.name == name:
+                counts[float(sample.labels["le"])] += sample.value
+    return counts

@@ -182,6 +182,7 @@ class Components:
             published=self.channel.published,
             listed=self.channel.listed,
             variants=tuple(view.playlists),
+            qualities=view.qualities,
             target_duration=view.target_duration,
             silence=silence,
             trouble=found.trouble,

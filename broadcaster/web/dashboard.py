@@ -68,7 +68,7 @@ async def _data(request: web.Request) -> web.Response:
             "sentence": report.sentence,
             "parts": {part: report.parts.get(part, "ok") for part in get_args(Part)},
         },
-        "variants": report.variants,
+        "variants": report.qualities or report.variants,
         "targetDuration": report.target_duration,
         "listed": report.listed,
         "prices": {**R2_PRICES, "compareEgressPerGb": dashboard.egress_price},

@@ -38,13 +38,15 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> N
             await page.goto(f"{on.service.admin_address}/dashboard")
             await expect(page.locator("#sentence")).to_contain_text("LIVE: 0 viewers, last segment")
             published = page.locator("#now div", has=page.get_by_text("Segments listed")).locator("dd")
-            await page.wait_for_function("() => document.querySelectorAll('.uplot canvas').length === 6")
+            await page.wait_for_function("() => document.querySelectorAll('.uplot canvas').length === 9")
             await on.owncast.wait_for_segments(8)
             await until_number(published, 12)
             delay = page.locator("#now div", has=page.get_by_text("Publish delay")).locator("dd")
             assert (await delay.inner_text()).endswith(" ms")
             operations = page.locator("#money div", has=page.get_by_text("Class A operations")).locator("dd")
             await until_number(operations, 12)
+            await expect(page.locator("#sound")).not_to_be_checked()
+            await page.locator("#sound").check()
             for scheme in SCHEMES:
                 await page.emulate_media(color_scheme=scheme)
                 assert await barriers(page) == []

@@ -11,10 +11,12 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.audience.app import Audience
 from broadcaster.events import SegmentUploaded
-from broadcaster.feed import HealthReport, Ping, Setup
+from broadcaster.feed import HealthReport, Ping, Setup, Version, View
+from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.operator import History, make_operator_app
 from broadcaster.web.dashboard import ROWS, Dashboard
 from broadcaster.web.health import NOT_TOLD, for_the_world
+from tests.support.fakes import START
 from tests.support.site import Site
 
 
@@ -44,19 +46,20 @@ def desk(tmp_path: Path) -> Desk:
 
 
 async def test_rows(desk: Desk, aiohttp_client: AiohttpClient) -> None:
-    """Each row has the metrics as they stood and the longest times since the one before; none comes twice."""
+    """Each row has the metrics as they stood and the last minute's times; none comes twice."""
     client = await aiohttp_client(desk.app)
     desk.look()
     desk.site.go_live("0")
     for seconds in (0.2, 0.4, 0.3):
         desk.history(SegmentUploaded("0", "key", 1000, seconds))
     desk.look()
-    desk.look()
+    desk.look(61)
     answer = await client.get("/dashboard/data.json")
     assert answer.headers["Cache-Control"] == "no-store"
     body = await answer.json()
     assert [row["published"] for row in body["rows"]] == [0, 1, 1]
-    assert [row["uploadTime"] for row in body["rows"]] == [None, 0.4, None]
+    assert [row["uploadTime50"] for row in body["rows"]] == [None, 0.3, None]
+    assert [row["uploadTime95"] for row in body["rows"]] == [None, 0.4, None]
     assert body["variants"] == ["0"]
     parts = dict.fromkeys(("encoder", "service", "bucket", "viewers"), "ok")
     assert body["verdict"] == {"severity": "ok", "sentence": "no stream is on", "parts": parts}
@@ -101,3 +104,11 @@ def test_the_history_is_bounded(desk: Desk) -> None:
     rows = desk.history.since(0)
     assert len(rows) == ROWS
     assert rows[0]["time"] == (desk.site.now.timestamp() - 5 * (ROWS - 1)) * 1000
+
+
+def test_variants_are_called_as_people_do() -> None:
+    """By height and rate, as far as that is known; an only variant has no playlist that would say so."""
+    variants = (Variant("0", 2_549_000, resolution=(1280, 720)), Variant("1", 900_000, 750_000))
+    view = View(main=Version(MultivariantPlaylist(variants), START, 2))
+    assert view.qualities == ("720p, 2.5 Mbit/s", "750 kbit/s")
+    assert View().qualities == ()

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { follow, merge } from "../dashboard/js/feed.js";
+import { createSound } from "../dashboard/js/sound.js";
 import { age, headline, lamps, latest } from "../dashboard/js/headline.js";
-import { money, peerShare, pollers, rate, rates } from "../dashboard/js/figures.js";
-import { bytes, dollars, duration, percent } from "../dashboard/js/words.js";
+import { ceiling, money, outages, peerShare, rate, rates } from "../dashboard/js/figures.js";
+import { bytes, clock, dollars, duration, milliseconds, pair, percent } from "../dashboard/js/words.js";
 
 const row = (seconds, more = {}) => ({ time: 1000 * seconds, requests: 0, ...more });
 const prices = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.09 };
@@ -22,10 +23,31 @@ test("counters become rates", () => {
   assert.equal(rate(rows.slice(0, 1), "polls"), null);
 });
 
-test("those who poll are told from those who wait", () => {
-  const start = row(0, { mediaPolls: 0, mainPolls: 0, wakeUps: 0 });
-  assert.equal(pollers([start, row(10, { mediaPolls: 100, mainPolls: 0, wakeUps: 50 })], 2), 10);
-  assert.equal(pollers([start], 2), null);
+test("an outage is from the first row that says so to the first that does not", () => {
+  const rows = [0, 1, 1, 0, 0, 1].map((failing, index) => row(5 * index, { failing }));
+  assert.deepEqual(outages(rows), [{ from: 5, to: 15 }, { from: 25, to: 25 }]);
+  assert.deepEqual(outages([]), []);
+});
+
+test("one value that is far out flattens no plot, and what lasts has room", () => {
+  const usual = Array(99).fill(30);
+  assert.equal(Math.round(ceiling([...usual, 60_000, null])), 99);
+  assert.equal(Math.round(ceiling([...usual, ...Array(99).fill(600)])), 660);
+  assert.equal(Math.round(ceiling([...Array(99).fill(0), 50])), 55);
+  assert.equal(ceiling([null]), 1);
+});
+
+test("the alarm sounds where it is switched on, at once and again, and not while all is well", () => {
+  const button = Object.assign(new EventTarget(), { checked: false });
+  const beeps = [];
+  const note = createSound({ button, beep: (tones) => beeps.push(tones.length) });
+  note("failing", 0);
+  assert.deepEqual(beeps, []);
+  button.checked = true;
+  button.dispatchEvent(new Event("change"));
+  assert.deepEqual(beeps, [1]);
+  for (const [state, moment] of [["ok", 0], ["warning", 1], ["failing", 2], ["failing", 5000], ["old", 10_002], ["ok", 10_003], ["old", 10_004]]) note(state, moment);
+  assert.deepEqual(beeps, [1, 3, 3, 3]);
 });
 
 test("the share of peers, and nothing before anybody has reported", () => {
@@ -47,6 +69,10 @@ test("figures are written as people read them", () => {
   assert.equal(bytes(1.25e9), "1.3 GB");
   assert.equal(percent(null), "–");
   assert.equal(dollars(-0.5), "−$0.5000");
+  assert.equal(pair(milliseconds, 0.02, 0.31), "20 ms, ≤ 310 ms");
+  assert.equal(pair(milliseconds, null, null), "–");
+  assert.equal(clock(new Date(2026, 0, 1, 0, 5, 9).getTime()), "00:05:09");
+  assert.equal(clock(new Date(2026, 0, 1, 23, 5, 9).getTime(), {}), "23:05");
 });
 
 const answer = (more = {}) => ({

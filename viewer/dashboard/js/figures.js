@@ -21,12 +21,24 @@ export function peerShare({ bucketBytes, peerBytes }) {
   return all > 0 ? peerBytes / all : null;
 }
 
-/** Pages that poll: each asks for a media playlist once per target duration. Blocked requests are not polls. */
-export function pollers(rows, targetDuration) {
-  const polls = rate(rows, "mediaPolls");
-  const mains = rate(rows, "mainPolls");
-  const wakeUps = rate(rows, "wakeUps");
-  return polls === null || !targetDuration ? null : Math.round(Math.max(0, polls + mains - wakeUps) * targetDuration);
+/** When viewers did not get what was on: spans {from, to} in seconds since the epoch, between rows 5 s apart. */
+export function outages(rows) {
+  const spans = [];
+  let open = null;
+  for (const { time, failing } of rows) {
+    const seconds = time / 1000;
+    if (failing > 0 && open === null) spans.push((open = { from: seconds, to: seconds }));
+    else if (open !== null) open.to = seconds;
+    if (!(failing > 0)) open = null;
+  }
+  return spans;
+}
+
+/** How high a plot has to be for nearly all values: one of a hundred flattens no hour. */
+export function ceiling(values) {
+  const known = values.filter((value) => value !== null).sort((a, b) => a - b);
+  const usual = known[Math.floor(0.9 * known.length)] ?? 0;
+  return Math.max(1, 1.1 * Math.min(known.at(-1) ?? 0, 3 * usual || Infinity));
 }
 
 /** Dollars: what R2 cost, what the same bytes would have cost from the server itself, and what is left. */

@@ -1,12 +1,14 @@
 // The operator's dashboard: asks every two seconds, draws, and says every second how old that is.
-import { money, peerShare, pollers, rate } from "./figures.js";
+import { money, peerShare, rate } from "./figures.js";
 import { follow } from "./feed.js";
 import { age, headline, lamps, latest } from "./headline.js";
 import { createPlots } from "./plots.js";
-import { bytes, dollars, duration, milliseconds, perSecond, percent, whole } from "./words.js";
+import { createSound } from "./sound.js";
+import { bytes, clock, dollars, duration, milliseconds, pair, perSecond, percent, seconds, whole } from "./words.js";
 
 const find = (id) => document.getElementById(id);
 const drawPlots = createPlots(find("plots"));
+const sound = createSound({ button: find("sound") });
 
 function tiles(id, entries) {
   find(id).replaceChildren(
@@ -48,8 +50,9 @@ function say() {
   find("sentence").textContent = text;
   find("lamps").replaceChildren(...lamps(answer, state).map(lamp));
   if (answer) drawNow(answer, moment);
-  find("age").textContent = answer ? `Figures: ${duration(age(answer, moment))} old` : "";
+  find("age").textContent = answer ? `${clock(Date.now())} · figures: ${duration(age(answer, moment))} old` : "";
   document.title = label ? `${label} – Broadcaster` : "Broadcaster";
+  sound(state, moment);
   // Read out when it changes, and not with each second that is counted.
   if (state !== before) find("alarm").textContent = `${label} ${text}`;
 }
@@ -64,15 +67,17 @@ function draw(now) {
 function drawNow({ rows, health, variants, listed, came }, moment) {
   const last = rows.at(-1);
   if (!last) return;
-  const [delay, upload] = [latest(rows, "publishDelay"), latest(rows, "uploadTime")];
+  const [delay, delays] = [latest(rows, "publishDelay50"), latest(rows, "publishDelay95")];
+  const [upload, uploads] = [latest(rows, "uploadTime50"), latest(rows, "uploadTime95")];
   tiles("now", [
+    ["Viewers", whole(health.viewers)],
     ["Stream", health.stream],
     ["Last segment", health.stream === "live" ? `${duration(health.silence + (moment - came) / 1000)} ago` : "–"],
-    ["Variants", variants.join(", ") || "–"],
+    ["Qualities", variants.join(" · ") || "–"],
     ["Segments listed", whole(listed)],
-    ["Publish delay", milliseconds(delay.value), delay.ago],
-    ["Upload time", milliseconds(upload.value), upload.ago],
-    ["Waiting for the bucket", whole(last.backlog)],
+    ["Publish delay", pair(milliseconds, delay.value, delays.value), delay.ago],
+    ["Upload time", pair(milliseconds, upload.value, uploads.value), upload.ago],
+    ["Waiting for the bucket", `${whole(last.backlog)} (${bytes(last.spoolBytes)})`],
     ["Failed attempts", whole(last.uploadFailures)],
     ["Listed as gaps", whole(last.lost)],
     ["Memory", bytes(last.memory)],
@@ -80,16 +85,17 @@ function drawNow({ rows, health, variants, listed, came }, moment) {
   ]);
 }
 
-function drawFigures({ rows, prices, targetDuration }) {
+function drawFigures({ rows, prices }) {
   const last = rows.at(-1);
+  const [startup, startups] = [latest(rows, "startup50"), latest(rows, "startup95")];
   tiles("audience", [
-    ["Polling", whole(pollers(rows, targetDuration))],
-    ["Waiting for a segment", whole(last.waiters)],
-    ["Told of events", whole(last.eventReaders)],
-    ["Sharing", whole(last.trackerSockets)],
-    ["Requests", perSecond(rate(rows, "requests"))],
+    ["Start-up", pair(seconds, startup.value, startups.value), startup.ago],
+    ["Behind live", pair(seconds, last.latency50, last.latency95)],
+    ["Stalls", whole(last.stalls)],
+    ["Player errors", whole(last.playerErrors)],
     ["Hours watched", (last.watchedSeconds / 3600).toFixed(1)],
     ["From each other", percent(peerShare(last))],
+    ["Requests", perSecond(rate(rows, "requests"))],
   ]);
   const { spent, compared, saved } = money(rows, prices);
   tiles("money", [

@@ -1,37 +1,42 @@
 // The curves of the last hour.
 import uPlot from "../vendor/uPlot.mjs";
-import { rates } from "./figures.js";
+import { ceiling, outages, rates } from "./figures.js";
+import { clock } from "./words.js";
 
 const HEIGHT = 170;
 const FIRST = { dark: "#6cb6ff", light: "#0b62b8" };
 const SECOND = { dark: "#f2b56b", light: "#a05a00" };
 
-const inMilliseconds = (rows, name) => rows.map((row) => (row[name] === null ? null : 1000 * row[name]));
-const asIs = (rows, name) => rows.map((row) => row[name]);
+const asIs = (name, factor = 1) => (rows) => rows.map((row) => ((row[name] ?? null) === null ? null : factor * row[name]));
+const scaled = (name, factor) => (rows) => rates(rows, name).map((value) => (value === null ? null : factor * value));
+/** The median and the 95th percentile of the service's last minute. */
+const spread = (name, factor) => [["median", asIs(`${name}50`, factor)], ["95th percentile", asIs(`${name}95`, factor)]];
 
 /** Title, and each curve: its name and where its values come from. */
 const PLOTS = [
-  ["Publish delay and upload time, longest, ms", ["publish delay", (rows) => inMilliseconds(rows, "publishDelay")], ["upload", (rows) => inMilliseconds(rows, "uploadTime")]],
-  ["Segments waiting for the bucket", ["backlog", (rows) => asIs(rows, "backlog")]],
-  ["Requests per second, as they reach this server", ["requests", (rows) => rates(rows, "requests")]],
-  ["Connected", ["waiting", (rows) => asIs(rows, "waiters")], ["told of events", (rows) => asIs(rows, "eventReaders")]],
-  ["Megabits per second that viewers report", ["from the bucket", (rows) => megabits(rows, "bucketBytes")], ["from each other", (rows) => megabits(rows, "peerBytes")]],
-  ["Stored in the bucket, MB", ["stored", (rows) => rows.map((row) => row.storedBytes / 1e6)]],
+  ["Viewers", ["viewers", asIs("viewers")]],
+  ["How late viewers are, s", ...spread("latency", 1)],
+  ["Stalls of viewers, a minute", ["stalls", scaled("stalls", 60)]],
+  ["Publish delay, ms", ...spread("publishDelay", 1000)],
+  ["Upload time, ms", ...spread("uploadTime", 1000)],
+  ["Segments waiting for the bucket", ["backlog", asIs("backlog")]],
+  ["Requests per second, as they reach this server", ["requests", scaled("requests", 1)]],
+  ["Megabits per second that viewers report", ["from the bucket", scaled("bucketBytes", 8e-6)], ["from each other", scaled("peerBytes", 8e-6)]],
+  ["Stored in the bucket, MB", ["stored", asIs("storedBytes", 1e-6)]],
 ];
-
-const megabits = (rows, name) => rates(rows, name).map((value) => (value === null ? null : (8 * value) / 1e6));
 
 /** Makes all plots inside `place`; the answer draws rows. */
 export function createPlots(place, light = matchMedia("(prefers-color-scheme: light)")) {
   const made = PLOTS.map(([title, ...curves]) => ({ ...box(place, title), curves, plot: null }));
-  let drawn = [];
+  const drawn = { rows: [], bands: [] };
 
   function draw(rows) {
-    drawn = rows;
+    drawn.rows = rows;
+    drawn.bands = outages(rows);
     for (const one of made) {
       const data = [rows.map(({ time }) => time / 1000), ...one.curves.map(([, values]) => values(rows))];
       if (one.plot) one.plot.setData(data);
-      else one.plot = new uPlot(options(one, light.matches ? "light" : "dark"), data, one.figure);
+      else one.plot = new uPlot(options(one, light.matches ? "light" : "dark", drawn), data, one.figure);
     }
   }
   new ResizeObserver(() => {
@@ -42,7 +47,7 @@ export function createPlots(place, light = matchMedia("(prefers-color-scheme: li
       one.plot?.destroy();
       one.plot = null;
     }
-    draw(drawn);
+    draw(drawn.rows);
   });
   return draw;
 }
@@ -58,14 +63,36 @@ function box(place, title) {
   return { figure };
 }
 
-function options({ figure, curves }, theme) {
+/** Behind the curves, when viewers did not get what was on. */
+function drawBands({ ctx, bbox, valToPos }, bands, color) {
+  ctx.save();
+  ctx.fillStyle = color;
+  for (const { from, to } of bands) {
+    const left = Math.max(bbox.left, valToPos(from, "x", true));
+    const right = Math.min(bbox.left + bbox.width, valToPos(to, "x", true));
+    ctx.fillRect(left, bbox.top, Math.max(2, right - left), bbox.height);
+  }
+  ctx.restore();
+}
+
+/** With seconds as long as there are only minutes to see. */
+const times = (_plot, splits) =>
+  splits.map((seconds) => clock(1000 * seconds, splits.at(-1) - splits[0] < 600 ? undefined : {}));
+
+function options({ figure, curves }, theme, drawn) {
   const style = getComputedStyle(document.documentElement);
   const axis = { stroke: style.getPropertyValue("--quiet"), grid: { stroke: style.getPropertyValue("--line"), width: 1 } };
+  const told = (_plot, seconds) => (seconds === null ? "–" : clock(1000 * seconds));
   return {
     width: figure.clientWidth,
     height: HEIGHT,
-    axes: [axis, { ...axis, size: 54 }],
-    scales: { y: { range: (_plot, _least, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } },
-    series: [{}, ...curves.map(([label], index) => ({ label, stroke: (index ? SECOND : FIRST)[theme], width: 2, spanGaps: true }))],
+    axes: [{ ...axis, values: times }, { ...axis, size: 54 }],
+    // What goes on for long has its place; what was there for a moment is cut off, and told under the pointer.
+    scales: { y: { range: (plot) => [0, ceiling(plot.data.slice(1).flat())] } },
+    series: [
+      { label: "time", value: told },
+      ...curves.map(([label], index) => ({ label, stroke: (index ? SECOND : FIRST)[theme], width: 2, spanGaps: true })),
+    ],
+    hooks: { drawClear: [(plot) => drawBands(plot, drawn.bands, style.getPropertyValue("--outage"))] },
   };
 }

@@ -27,3 +27,12 @@ export function duration(seconds) {
 }
 
 export const dollars = (value) => `${value < 0 ? "−" : ""}$${Math.abs(value).toFixed(Math.abs(value) < 1 ? 4 : 2)}`;
+
+export const seconds = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(1)} s`);
+
+/** A median and a 95th percentile. */
+export const pair = (write, half, most) => (half === null ? "–" : `${write(half)}, ≤ ${write(most)}`);
+
+/** Local time in 24 hours, of milliseconds since the epoch. */
+export const clock = (time, more = { second: "2-digit" }) =>
+  new Date(time).toLocaleTimeString("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...more });

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from broadcaster.feed.view import AnyVersion, State, Version, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
@@ -33,7 +33,7 @@ class Setup:
     """
 
     viewer_dir: Path
-    page: Mapping[str, str | None] = field(default_factory=dict)
+    page: Mapping[str, Any] = field(default_factory=dict)  # JSON
     waiters: int = 5000
     places: int = 10_000
     tracker: bool = False

@@ -164,6 +164,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
             "eventsUrl": "/live/events",
             "beaconUrl": "/live/beacon",
             "mode": settings.viewer_mode,
+            "prices": dashboard.prices,
             "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
         },
         waiters=settings.max_waiters,

@@ -34,6 +34,11 @@ class Dashboard:
     rows: Callable[[float], list[Row]]
     egress_price: float
 
+    @property
+    def prices(self) -> dict[str, float]:
+        """All that money is told by, in dollars: here, and on the viewers' page."""
+        return {**R2_PRICES, "compareEgressPerGb": self.egress_price}
+
 
 DASHBOARD = web.AppKey("DASHBOARD", Dashboard)
 
@@ -71,6 +76,6 @@ async def _data(request: web.Request) -> web.Response:
         "variants": report.qualities or report.variants,
         "targetDuration": report.target_duration,
         "listed": report.listed,
-        "prices": {**R2_PRICES, "compareEgressPerGb": dashboard.egress_price},
+        "prices": dashboard.prices,
     }
     return web.json_response(body, headers={hdrs.CACHE_CONTROL: "no-store"})

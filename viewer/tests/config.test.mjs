@@ -4,6 +4,7 @@ import { defaults, loadConfig, parseConfig } from "../public/js/config.js";
 import { defaultTexts } from "../public/js/texts.js";
 
 const base = "https://page.example/watch/";
+const prices = { storagePerGbMonth: 0.015, classAPerMillion: 4.5, classBPerMillion: 0.36, compareEgressPerGb: 0.2 };
 
 test("without settings the service's own addresses are used, and nothing that needs an operator's word", () => {
   for (const raw of [null, undefined, 7, "x", [], {}]) {
@@ -14,7 +15,7 @@ test("without settings the service's own addresses are used, and nothing that ne
     for (const name of ["trackerUrl", "beaconUrl", "fallbackUrl", "poster"]) assert.equal(config[name], null, name);
     assert.deepEqual(config.iceServers, []);
     assert.deepEqual(config.colors, defaults.colors);
-    assert.deepEqual(config.costs, defaults.costs);
+    assert.equal(config.costs, null);
     assert.deepEqual(config.texts, defaultTexts);
   }
 });
@@ -23,7 +24,7 @@ test("a playlist elsewhere and a title are taken", () => {
   const config = parseConfig({ playlistUrl: "https://live.example/a.m3u8", title: " My show " }, base);
   assert.deepEqual([config.playlistUrl, config.title], ["https://live.example/a.m3u8", "My show"]);
   assert.equal(config.eventsUrl, "https://live.example/events"); // a static page needs to name the playlist only
-  for (const part of [config, config.colors, config.costs, config.texts, config.iceServers]) {
+  for (const part of [config, config.colors, config.texts, config.iceServers]) {
     assert.ok(Object.isFrozen(part));
   }
 });
@@ -58,6 +59,7 @@ test("each wrong value alone takes its default", () => {
       mode: "fast",
       fallbackAfterSeconds: "10",
       colors: { accent: "red", live: " #00AA00 ", other: "#123456" },
+      prices,
       costs: { classAPerMillion: 5, classBPerMillion: -1, storagePerGbMonth: Number.NaN, compareEgressPerGb: "0.1" },
       texts: { offlineTitle: " Back on Sunday ", offlineText: 7, nonsense: "x", toString: "y" },
     },
@@ -65,8 +67,15 @@ test("each wrong value alone takes its default", () => {
   );
   assert.deepEqual([config.mode, config.fallbackAfterSeconds], ["low-delay", 20]);
   assert.deepEqual(config.colors, { accent: "#5b4bdb", live: "#00AA00" });
-  assert.deepEqual(config.costs, { ...defaults.costs, classAPerMillion: 5 });
+  assert.deepEqual(config.costs, { ...prices, classAPerMillion: 5 });
   assert.deepEqual(config.texts, { ...defaultTexts, offlineTitle: "Back on Sunday", endedTitle: "Back on Sunday" });
+});
+
+test("costs are told by prices that are all known: the service's, or the operator's own", () => {
+  assert.deepEqual(parseConfig({ prices }, base).costs, prices);
+  assert.deepEqual(parseConfig({ costs: prices }, base).costs, prices);
+  assert.equal(parseConfig({ costs: { ...prices, classAPerMillion: "much" } }, base).costs, null);
+  assert.ok(Object.isFrozen(parseConfig({ prices }, base).costs));
 });
 
 test("only ICE servers that a browser takes are passed on", () => {

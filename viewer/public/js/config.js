@@ -5,12 +5,12 @@ const MODES = Object.freeze(["low-delay", "sharing"]);
 const ICE = /^(stuns?|turns?):\S+$/;
 const COLOR = /^#[0-9a-f]{6}$/i;
 
-/** US dollars: R2's list prices, and what a gigabyte costs that leaves a rented server. */
-const costs = Object.freeze({
-  storagePerGbMonth: 0.015,
-  classAPerMillion: 4.5,
-  classBPerMillion: 0.36,
-  compareEgressPerGb: 0.09,
+/** What is known of prices before the service or the operator has told them. */
+const unpriced = Object.freeze({
+  storagePerGbMonth: null,
+  classAPerMillion: null,
+  classBPerMillion: null,
+  compareEgressPerGb: null,
 });
 
 export const defaults = Object.freeze({
@@ -20,7 +20,6 @@ export const defaults = Object.freeze({
   fallbackAfterSeconds: 20,
   mode: "low-delay",
   colors: Object.freeze({ accent: "#5b4bdb", live: "#d3263f" }),
-  costs,
 });
 
 /** Settings that are sound whatever `raw` holds: what is missing or wrong takes its default. */
@@ -40,7 +39,7 @@ export function parseConfig(raw, base) {
     iceServers: iceServers(given.iceServers),
     poster: address(given.poster, base),
     colors: overlay(defaults.colors, given.colors, (value) => (COLOR.test(text(value)) ? value.trim() : null)),
-    costs: overlay(costs, given.costs, (value) => number(value, 0, 1e6)),
+    costs: costsOf(given),
     texts: parseTexts(object(given.texts)),
   });
 }
@@ -66,6 +65,13 @@ function overlay(standard, given, sound) {
   const own = object(given);
   const pairs = Object.entries(standard).map(([name, value]) => [name, sound(own[name]) ?? value]);
   return Object.freeze(Object.fromEntries(pairs));
+}
+
+/** US dollars: the service's prices, overruled by the operator's; null unless all are known. */
+function costsOf({ prices, costs }) {
+  const sound = (value) => number(value, 0, 1e6);
+  const known = overlay(overlay(unpriced, prices, sound), costs, sound);
+  return Object.values(known).includes(null) ? null : known;
 }
 
 function parseUrl(value, base) {

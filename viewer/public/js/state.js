@@ -50,7 +50,7 @@ export const initialState = Object.freeze({
   statsOpen: false,
   shortcuts: true, // single keys do something
   texts: defaultTexts,
-  costs: defaults.costs,
+  costs: null, // prices, where they are known
   colors: defaults.colors,
   poster: null, // the address of a picture for when there is no stream
 });

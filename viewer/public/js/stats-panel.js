@@ -32,7 +32,9 @@ export async function createStatsPanel({ document, at, store, meter, history }) 
   const drawSlowly = () => {
     const columns = history.columns();
     for (const plot of plots) plot.draw(columns);
-    money.draw(meter.figures(store.get()), store.get().costs);
+    const { costs } = store.get();
+    at("money").parentElement.hidden = costs === null;
+    if (costs !== null) money.draw(meter.figures(store.get()), costs);
   };
   const draw = (state, before) => {
     if (!state.statsOpen) return;

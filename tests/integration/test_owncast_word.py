@@ -15,6 +15,7 @@ from tests.support.hls_writer import HlsWriter
 from tests.support.owncast_api import VERSION, fake_owncast
 from tests.support.service import Service, running_service
 
+GRACE = "8"  # seconds: an encoder is silent after 5
 CONNECTED, ENDED = "broadcaster_owncast_connected", "broadcaster_source_ended"
 
 
@@ -32,7 +33,8 @@ async def metric(service: Service, name: str) -> float:
 async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Five minutes before the grace time is over, a webhook has Owncast asked, and its answer is the end.
 
-    Before, a restart of Owncast with the encoder back at once is nothing.
+    Before, a restart of Owncast with the encoder back at once is nothing. As long as the encoder may come
+    back, ``/health`` is 503.
     """
     writer = HlsWriter(tmp_path / "hls" / "0")
     writer.write(range(3))
@@ -44,7 +46,7 @@ async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> 
         owncast.connect()
         settings = {
             "BROADCASTER_OWNCAST_URL": owncast.url,
-            "BROADCASTER_DISCONNECT_GRACE_SECONDS": "0",
+            "BROADCASTER_DISCONNECT_GRACE_SECONDS": GRACE,
         }
         async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
             playlist = f"{service.address}/live/playlist.m3u8"
@@ -55,6 +57,11 @@ async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> 
             async def says(value: float) -> bool:
                 found = await metric(service, CONNECTED)
                 return found == value or (math.isnan(found) and math.isnan(value))
+
+            async def has_paused() -> bool:
+                health = await service.health()
+                paused = "and Owncast says that it has disconnected" in str(health["reason"])
+                return paused and health["http"] == 503
 
             async with asyncio.timeout(60):
                 await poll(lambda: shows(writer.name(2)))
@@ -76,7 +83,10 @@ async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> 
                     hook = f"{service.admin_address}/owncast/webhook"
                     async with session.post(hook, json={"type": "STREAM_STOPPED"}) as response:
                         assert response.status == 204
+                await poll(has_paused)
+                assert not await shows("#EXT-X-ENDLIST")
                 await poll(lambda: shows("#EXT-X-ENDLIST"))
+                assert (await service.health())["http"] == 200
                 assert await metric(service, CONNECTED) == 0
                 assert await metric(service, ENDED) == 1
         log = service.log.read_text()

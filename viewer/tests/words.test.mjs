@@ -16,6 +16,8 @@ const cases = [
   ["paused at live", { status: "live", paused: true }, "behind"],
   ["the window has left the pause", { status: "live", paused: true, gone: true }, "gone"],
   ["a slow connection", { status: "buffering" }, "buffering"],
+  ["a connection that is too slow for any quality", { status: "buffering", slow: true }, "slow"],
+  ["the same, and the bucket is away", { status: "buffering", slow: true, trouble: "delivery" }, "delivery"],
   ["nothing new, and the server does not say why", { status: "waiting" }, "waiting"],
   ["the encoder is silent", { status: "waiting", trouble: "encoder" }, "encoder"],
   ["the bucket is away", { status: "waiting", trouble: "delivery" }, "delivery"],

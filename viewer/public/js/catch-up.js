@@ -14,9 +14,10 @@ export function isAtLive({ latency, target, targetDuration }) {
 export const isGone = ({ position, buffer, start }) => position + (buffer ?? 0) < start;
 
 /**
- * Returns `look(sample)` → {rate, jump}; sample = {now, following, paused, playing, fresh, latency, target, targetDuration,
- * buffer}, in ms and seconds. `following` is false for a viewer who paused or chose a place; `fresh` says that
- * playlists grow. A short or shrinking buffer is not played faster: it would run dry.
+ * Returns `look(sample)` → {rate, jump}; sample = {now, following, paused, playing, fresh, slow, latency, target,
+ * targetDuration, buffer, room}, in ms and seconds. `following` is false for a viewer who paused or chose a place;
+ * `fresh` says that playlists grow. A short or shrinking buffer is not played faster: it would run dry. On a `slow`
+ * link a jump is a stall: it falls behind until what it has yet to load leaves the window, which has `room` behind live.
  */
 export function createCatchUp() {
   let samples = []; // of the buffer, oldest first
@@ -39,11 +40,12 @@ export function createCatchUp() {
   }
 
   return function look(sample) {
-    const { following, paused, fresh, latency, target, targetDuration, buffer } = sample;
+    const { following, paused, fresh, slow, latency, target, targetDuration, buffer, room } = sample;
     const steady = holds(sample);
     if (!following || paused || latency === null || target === null) return { rate: 1, jump: false };
-    const jump = fresh && latency > Math.max(FAR * targetDuration, target + targetDuration);
-    const enough = steady && buffer >= targetDuration;
+    const far = Math.max(FAR * targetDuration, target + targetDuration);
+    const jump = fresh && latency > (slow ? Math.max(far, room + (buffer ?? 0)) : far);
+    const enough = steady && !slow && buffer >= targetDuration;
     return { rate: !jump && enough && latency - target > CLOSE ? FASTER : 1, jump };
   };
 }

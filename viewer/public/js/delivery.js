@@ -11,6 +11,7 @@ const AHEAD = 2; // segments that may be fetched before hls.js asks for them
 export function createDelivery({ Base, catalog, prefetch, looked, peers, tell }) {
   let hls = null;
   let asked = null; // the number that hls.js wanted last
+  let asking = false; // whether that is on its way
   let ahead = null; // the number that was fetched ahead last
   const sharing = () => peers?.loader() ?? null;
 
@@ -22,9 +23,13 @@ export function createDelivery({ Base, catalog, prefetch, looked, peers, tell })
         prefetch,
         peers: sharing,
         asked: ({ sn }) => {
+          asking = true;
           if (Number.isInteger(sn)) asked = sn;
         },
-        arrived: tell.arrived,
+        arrived(...what) {
+          asking = false;
+          tell.arrived(...what);
+        },
       }),
       pLoader: playlistLoader({ Base, looked, made: (config) => peers?.listen(config) }),
     },
@@ -32,10 +37,13 @@ export function createDelivery({ Base, catalog, prefetch, looked, peers, tell })
       hls = made;
       peers?.bind(made);
     },
-    /** The server tells of a segment: it is fetched now if hls.js will want it next. Peers see to it themselves. */
+    /**
+     * The server tells of a segment: it is fetched now if hls.js will want it next. Peers see to it themselves, and
+     * beside another it would only make that one late.
+     */
     news(segment) {
       const wants = { asked, ahead, variant: variantOf(hls.levels[hls.nextLoadLevel], catalog) };
-      if (sharing() || !isNext(segment, wants)) return;
+      if (sharing() || asking || prefetch.isLoading() || !isNext(segment, wants)) return;
       ahead = segment.sequence;
       prefetch.start(segment.url);
     },

@@ -1,5 +1,6 @@
 // Where in the window the viewer is, and whether by choice: who chose a place or paused stays there.
 import { createCatchUp, isAtLive, isGone } from "./catch-up.js";
+import { createReserve } from "./reserve.js";
 import { dateAt, positionAt, timelineOf } from "./timeline.js";
 import { bufferAhead } from "./vitals.js";
 
@@ -9,6 +10,7 @@ const OFFERED = 60000; // ms
 /** For one player. `tick` moves the picture where it has to and returns what is new for the state. */
 export function createPlace({ video, store }) {
   const catchUp = createCatchUp();
+  const reserve = createReserve();
   const { following: followed, date: left } = store.get(); // how the last player was left
   let returning = left !== null;
   let offeredAt = null;
@@ -34,6 +36,8 @@ export function createPlace({ video, store }) {
   }
 
   return Object.freeze({
+    /** The picture stands still for want of video. */
+    stall: (now) => reserve.stall(now),
     /** `facts` as a player tells them, `now` in ms; `fresh` says that the playlists grow. */
     tick({ player, facts, playing, fresh, now }) {
       const { start, sync, anchors, targetDuration } = facts;
@@ -49,10 +53,15 @@ export function createPlace({ video, store }) {
       if (returning) return { timeline };
 
       const atLive = isAtLive(facts);
-      const { rate, jump } = catchUp({ ...facts, now, following, paused, playing, fresh, buffer });
-      if (facts.gentle && video.playbackRate !== rate) video.playbackRate = rate;
+      const room = facts.latency + position - timeline.first;
+      const holds = reserve.holds({ ...facts, paused, fresh, buffer, room });
+      const slow = facts.slow || holds || reserve.isUneven(now);
+      const { rate, jump } = catchUp({ ...facts, now, following, paused, playing, fresh, slow, buffer, room });
+      const pace = holds ? 0 : rate;
+      if (facts.gentle && video.playbackRate !== pace) video.playbackRate = pace;
       const jumps = jump && position < timeline.live;
       if (jumps) player.goLive();
+      if (jumps && slow) reserve.stall(now);
       const gone = facts.live && !following && isGone({ position, buffer, start: timeline.start });
       if (gone && !paused) player.seek(timeline.first);
       if (missed === null) offeredAt = null;

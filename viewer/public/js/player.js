@@ -1,6 +1,7 @@
 // A player made of hls.js and a video element. It reports; what to make of it is decided in session.js.
 import { createCaptions } from "./captions.js";
 import { Hls, createHls } from "./engine.js";
+import { createLink } from "./link.js";
 import { tuning } from "./modes.js";
 import { describeLevel, describeLevels, matchLevel } from "./quality.js";
 import { createRepair } from "./recover.js";
@@ -17,6 +18,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
   line.bind(hls);
   const repair = createRepair({ hls, over: tell.over, now });
   const view = createWindow(hls, video);
+  const link = createLink();
   const off = new AbortController();
   const setCaption = createCaptions(video, { chosen: caption, tell: tell.captions, signal: off.signal });
   const { Events, ErrorDetails } = Hls;
@@ -63,7 +65,10 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
     view.update(details);
     if (details.advanced) advancedAt = now();
   });
-  hls.on(Events.FRAG_LOADED, tellLevel);
+  hls.on(Events.FRAG_LOADED, (_event, { frag }) => {
+    tellLevel();
+    if (!line.isShared()) link.note(loadOf(frag, hls.levels));
+  });
   hls.on(Events.FRAG_BUFFERED, () => line.isShared() || tell.bandwidth(Math.round(hls.bandwidthEstimate)));
   hls.on(Events.FRAG_CHANGED, (_event, { frag }) => {
     playing = frag.url;
@@ -105,6 +110,8 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
       target: hls.targetLatency,
       delay: delay(),
       gentle: true,
+      slow: link.isSlow(),
+      ahead: hls.config.maxBufferLength,
       ...view.look(),
     }),
     setQuality,
@@ -135,4 +142,10 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
       line.close();
     },
   });
+}
+
+/** What link.js wants to know of a segment that has come. */
+function loadOf({ stats: { loading }, duration, level }, levels) {
+  const lowest = Math.min(...levels.map(({ bitrate }) => bitrate));
+  return { took: (loading.end - loading.start) / 1000, duration, lowest: levels[level]?.bitrate === lowest };
 }

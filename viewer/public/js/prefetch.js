@@ -64,6 +64,7 @@ export function createPrefetch({ get = fetch, now = () => performance.now(), mos
       if (entry?.end) entries.delete(url);
       else abandon(url);
     },
+    isLoading: () => [...entries.values()].some(({ end }) => end === 0),
     clear() {
       for (const url of [...entries.keys()]) abandon(url);
     },

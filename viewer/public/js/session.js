@@ -1,6 +1,6 @@
 // One player from its start to its end: watches it, keeps the state up to date, says how it ended.
 import { createPlace } from "./place.js";
-import { vitals } from "./vitals.js";
+import { bufferAhead, vitals } from "./vitals.js";
 import { createWatch, isFresh } from "./watch.js";
 
 const TICK = 500;
@@ -37,7 +37,7 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
         video.removeAttribute("src");
         video.load();
         ledger.flush();
-        store.set({ latency: null, delay: null, behind: false, level: null, buffer: null, ...NOWHERE });
+        store.set({ latency: null, delay: null, behind: false, slow: false, level: null, buffer: null, ...NOWHERE });
         resolve({ reason, started, held });
       });
     };
@@ -52,7 +52,10 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
         levels: (levels) => store.set({ levels }),
         level: (level) => store.set({ level: keep(store.get().level, level) }),
         error: () => store.set({ errors: store.get().errors + 1 }),
-        stall: () => store.set({ stalls: store.get().stalls + 1 }),
+        stall() {
+          place.stall(performance.now());
+          store.set({ stalls: store.get().stalls + 1 });
+        },
         bandwidth: (bandwidth) => store.set({ bandwidth }),
         captions: (captions) => store.set({ captions }),
         over,
@@ -66,7 +69,8 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
       const { currentTime, paused, readyState } = video;
       const facts = player.facts();
       const now = performance.now();
-      const verdict = watch({ ...facts, now, currentTime, paused, hidden: document.hidden });
+      const filled = currentTime + (bufferAhead(video) ?? 0);
+      const verdict = watch({ ...facts, now, currentTime, filled, paused, hidden: document.hidden });
       started ||= verdict === "playing";
       const { status } = store.get();
       const ready = paused && readyState >= 2 && status !== "blocked"; // a viewer's own pause
@@ -77,6 +81,7 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
         status: ready ? "live" : (statusAfter(verdict, status, started) ?? status),
         latency,
         delay: tenths(facts.delay),
+        slow: facts.slow === true,
         ...place.tick({ player, facts, playing: verdict === "playing", fresh: isFresh({ ...facts, now }), now }),
       });
       // A stream that ends before the viewer's first click has nothing left to click for.

@@ -21,6 +21,7 @@ export const initialState = Object.freeze({
   missed: null, // what an outage took, and can be watched: {seconds, date}
   ended: false, // the stream that was played here is over
   channel: null, // the server's word: null | offline | starting | live | ended
+  slow: false, // the connection carries less than the lowest quality
   trouble: null, // the server's word: null | encoder | delivery
   viewers: null, // the server's word of how many watch
   levels: Object.freeze([]), // {height, bitrate}, best first

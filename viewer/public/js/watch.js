@@ -4,9 +4,9 @@ const HICCUP = 1500; // ms without progress that nobody needs to hear about
 const TAIL = 4000; // ms without progress after which a finished stream counts as played out
 
 /**
- * Returns `look(sample)`; sample = {now, currentTime, paused, hidden, failing, live, advancedAt, heardAt,
+ * Returns `look(sample)`; sample = {now, currentTime, filled, paused, hidden, failing, live, advancedAt, heardAt,
  * targetDuration}.
- * `heardAt` is when the service answered last, in ms like `now`.
+ * `heardAt` is when the service answered last, in ms like `now`; `filled` the place up to which there is video.
  * - idle: paused by the viewer, or not in view (hidden tabs get too few ticks to judge)
  * - playing; hiccup (too short to mention); buffering; reconnecting (playlists do not arrive, or nothing at all)
  * - waiting: the playlist stopped growing, and the service says so
@@ -15,6 +15,7 @@ const TAIL = 4000; // ms without progress after which a finished stream counts a
  */
 export function createWatch(patience = 12000) {
   let position = null;
+  let full = null;
   let last = null;
   let still = 0;
 
@@ -25,6 +26,8 @@ export function createWatch(patience = 12000) {
     const moved = position !== null && sample.currentTime !== position;
     position = sample.currentTime;
     still = moved || sample.paused || sample.hidden ? 0 : still + step;
+    if (full !== null && sample.filled > full) still = Math.min(still, HICCUP); // slowly, but it comes
+    full = sample.filled;
     if (sample.paused) return "idle";
     if (moved) return "playing";
     if (sample.hidden) return "idle";

@@ -5,10 +5,10 @@ const ON = new Set(["live", "starting"]);
 
 /**
  * connecting | starting | offline | ended | live | behind | gone (the window has left a paused viewer) | buffering |
- * waiting (nobody knows for what) | encoder (it has paused) | delivery (the video cannot be had) | reconnecting (the
+ * slow (the connection, for any quality) | waiting (nobody knows for what) | encoder (it has paused) | delivery (the video cannot be had) | reconnecting (the
  * service does not answer) | blocked | unsupported. Each has its words in texts.js.
  */
-export function phaseOf({ status, channel, trouble, behind, paused, gone, ended }) {
+export function phaseOf({ status, channel, trouble, behind, paused, gone, ended, slow }) {
   if (status === "live") return gone ? "gone" : behind || paused ? "behind" : "live";
   if (!STILL.has(status)) return status;
   if (status === "reconnecting") return trouble === "delivery" ? trouble : status;
@@ -17,5 +17,6 @@ export function phaseOf({ status, channel, trouble, behind, paused, gone, ended 
     if (status === "offline" && !ON.has(channel)) return ended || channel === "ended" ? "ended" : "offline";
   }
   if (trouble !== null) return trouble;
+  if (status === "buffering" && slow) return "slow";
   return status === "offline" ? "connecting" : status; // what is on is never called offline
 }

@@ -39,11 +39,11 @@ class FakeEngine {
   }
 }
 
-function peers(enabled, catalog = catalogOf(null)) {
+function peers(enabled, catalog = catalogOf(null), gives = true) {
   const heard = [];
   const tell = new Proxy({}, { get: (_, name) => (...values) => heard.push([name, ...values]) });
   const made = createPeers({
-    Engine: FakeEngine, trackerUrl: "wss://t.example", iceServers: [], run: "r1", enabled, tell, catalog,
+    Engine: FakeEngine, trackerUrl: "wss://t.example", iceServers: [], run: "r1", enabled, gives, tell, catalog,
   });
   return { made, heard, engine: FakeEngine.made };
 }
@@ -106,6 +106,16 @@ test("a page that has sent three times what it has loaded sends nothing until it
   assert.deepEqual(engine.applied, [{ isP2PUploadDisabled: true }, { isP2PUploadDisabled: false }]);
 });
 
+test("who gives nothing takes all the same, and gives again when the connection is another", () => {
+  const { made, engine } = peers(true, catalogOf(null), false);
+  assert.deepEqual([engine.core.isP2PDisabled, engine.core.isP2PUploadDisabled, made.loader()], [false, true, "fLoader"]);
+  engine.listeners.onSegmentLoaded({ segmentUrl: "u", bytesLength: 100, downloadSource: "http" });
+  assert.deepEqual(engine.applied, []);
+  made.share({ enabled: true, gives: true });
+  made.share({ enabled: true, gives: false });
+  assert.deepEqual(engine.applied, [{ isP2PUploadDisabled: false }, { isP2PUploadDisabled: true }]);
+});
+
 test("peers that send much of no use are left for a minute, those whose video is used are not", () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   const { engine } = peers(true);
@@ -128,12 +138,12 @@ test("peers that send much of no use are left for a minute, those whose video is
 test("sharing is switched while the player plays, and another run is another swarm", () => {
   const { made, engine } = peers(false);
   assert.equal(made.loader(), null);
-  made.enable(false);
-  made.enable(true);
+  made.share({ enabled: false, gives: true });
+  made.share({ enabled: true, gives: true });
   assert.equal(made.loader(), "fLoader");
   made.follow("r1");
   made.follow("r2");
-  made.enable(false);
+  made.share({ enabled: false, gives: true });
   made.follow("r3");
   assert.deepEqual(engine.applied, [
     { isP2PDisabled: false },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, mock, test } from "node:test";
 import { judgeSharing, tuning } from "../public/js/modes.js";
-import { createSharing, isMetered } from "../public/js/sharing.js";
+import { createSharing, isMobile, isSaving } from "../public/js/sharing.js";
 import { createStore } from "../public/js/state.js";
 import { bufferAhead, vitals } from "../public/js/vitals.js";
 
@@ -27,12 +27,17 @@ test("sharing keeps five segments, of long ones a few seconds more than HOLD-BAC
 });
 
 test("each reason not to share is told, the first that holds", () => {
-  const well = { offered: true, capable: true, metered: false, gone: false, told: true, mode: "sharing" };
-  const judge = (patch) => Object.values(judgeSharing({ ...well, ...patch }));
+  const well = { offered: true, capable: true, saving: false, mobile: false, gone: false, told: true, mode: "sharing" };
+  const judge = (patch) => {
+    const { available, enabled, reason } = judgeSharing({ ...well, ...patch });
+    return [available, enabled, reason];
+  };
   assert.deepEqual(judge({}), [true, true, null]);
   assert.deepEqual(judge({ offered: false, capable: false }), [false, false, null]);
   assert.deepEqual(judge({ capable: false }), [false, false, "unsupported"]);
-  assert.deepEqual(judge({ metered: true }), [true, false, "metered"]);
+  assert.deepEqual(judge({ saving: true }), [true, false, "saving"]);
+  assert.deepEqual(judge({ mobile: true }), [true, true, "mobile"]);
+  assert.deepEqual(judge({ mobile: true, gone: true }), [true, false, "tracker"]);
   assert.deepEqual(judge({ gone: true }), [true, false, "tracker"]);
   assert.deepEqual(judge({ told: false }), [true, false, "tracker"]);
   assert.deepEqual(judge({ told: null }), [true, false, null]);
@@ -44,13 +49,13 @@ function sharing(connection) {
   const store = createStore();
   store.set({ mode: "sharing" });
   const applied = [];
-  const made = createSharing({ store, offered: true, capable: true, connection, apply: (enabled) => applied.push(enabled) });
+  const made = createSharing({ store, offered: true, capable: true, connection, apply: ({ enabled }) => applied.push(enabled) });
   return { store, made, applied, p2p: () => store.get().p2p };
 }
 
 test("a page shares when it hears of hashes, and stops when it has not heard for a while", () => {
   const { made, applied, p2p } = sharing();
-  assert.deepEqual(p2p(), { available: true, enabled: false, peers: 0, reason: null });
+  assert.deepEqual(p2p(), { available: true, enabled: false, gives: true, peers: 0, reason: null });
   made.hears(true);
   assert.equal(p2p().enabled, true);
   made.hears(false);
@@ -83,11 +88,11 @@ test("the mode and the connection switch it as they change", () => {
   made.hears(true);
   made.setPeers(3);
   made.setMode("low-delay");
-  assert.deepEqual(p2p(), { available: true, enabled: false, peers: 0, reason: null });
+  assert.deepEqual(p2p(), { available: true, enabled: false, gives: true, peers: 0, reason: null });
   made.setMode("sharing");
   connection.saveData = true;
   connection.dispatchEvent(new Event("change"));
-  assert.equal(p2p().reason, "metered");
+  assert.equal(p2p().reason, "saving");
   connection.saveData = false;
   connection.dispatchEvent(new Event("change"));
   made.setMode("low-delay");
@@ -98,11 +103,19 @@ test("the mode and the connection switch it as they change", () => {
   made.rejected();
 });
 
-test("saved data and cellular networks are metered, an unknown connection is not", () => {
-  assert.equal(isMetered({ saveData: true }), true);
-  assert.equal(isMetered({ type: "cellular" }), true);
-  assert.equal(isMetered({ type: "wifi" }), false);
-  assert.equal(isMetered(undefined), false);
+test("a mobile connection takes from peers and gives nothing, as long as it is one", () => {
+  const connection = Object.assign(new EventTarget(), { type: "cellular" });
+  const { made, p2p } = sharing(connection);
+  made.hears(true);
+  assert.deepEqual([p2p().enabled, p2p().gives, p2p().reason], [true, false, "mobile"]);
+  connection.type = "wifi";
+  connection.dispatchEvent(new Event("change"));
+  assert.deepEqual([p2p().enabled, p2p().gives, p2p().reason], [true, true, null]);
+});
+
+test("what the browser does not tell is neither mobile nor saved", () => {
+  assert.deepEqual([{ saveData: true }, { type: "wifi" }, undefined].map(isSaving), [true, false, false]);
+  assert.deepEqual([{ type: "cellular" }, { type: "wifi" }, undefined].map(isMobile), [true, false, false]);
 });
 
 test("the buffer ahead is that of the range around the picture", () => {

@@ -34,7 +34,7 @@ export function createFeed({ config, store, ledger, alarm, deck, looked, native,
     store,
     offered: trackerUrl !== null,
     capable: !native && isCapable(),
-    apply: (enabled) => deck.player?.share?.(enabled),
+    apply: (sharing) => deck.player?.share?.(sharing),
   });
   const mode = () => (store.get().p2p.available ? store.get().mode : LOW_DELAY);
 
@@ -72,7 +72,7 @@ export function createFeed({ config, store, ledger, alarm, deck, looked, native,
       const { fallback, p2p } = store.get();
       return createLine({
         Engine: fallback ? null : library,
-        swarm: { trackerUrl, iceServers, enabled: p2p.enabled },
+        swarm: { trackerUrl, iceServers, enabled: p2p.enabled, gives: p2p.gives },
         catalog,
         prefetch,
         looked,

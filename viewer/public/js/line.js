@@ -6,7 +6,7 @@ import { hostOf } from "./stats.js";
 
 /**
  * `Engine` is the library of p2p.js, null where this player is not to share; `swarm` its {trackerUrl, iceServers,
- * enabled}. `counts` is false for what does not come from the bucket.
+ * enabled, gives}. `counts` is false for what does not come from the bucket.
  */
 export function createLine({ Engine, swarm, catalog, prefetch, looked, journey, ledger, sharing, counts }) {
   const bucket = (url, count) => ledger.add(counts ? "bucket" : null, count, hostOf(url));
@@ -46,7 +46,7 @@ export function createLine({ Engine, swarm, catalog, prefetch, looked, journey, 
     config: delivery.config,
     bind: delivery.bind,
     isShared: () => Boolean(peers?.loader()),
-    share: (enabled) => peers?.enable(enabled),
+    share: (sharing) => peers?.share(sharing),
     /** The server tells of a segment. */
     news(segment) {
       peers?.follow(catalog.run());

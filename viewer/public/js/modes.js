@@ -30,15 +30,17 @@ export function tuning(mode, { segment, target, told, shared }) {
 const halves = (seconds) => Math.round(2 * seconds) / 2;
 
 /**
- * Whether viewers share, and if not, why. `facts`: offered (the operator has a tracker), capable (the browser),
- * metered (the connection), gone (the tracker), told (of hashes; null: not yet), mode.
+ * Whether viewers share, and if not, or only by half, why. `facts`: offered (the operator has a tracker), capable
+ * (the browser), saving (data, by the viewer's wish), mobile (the connection), gone (the tracker), told (of hashes;
+ * null: not yet), mode. On a mobile connection, where sending is dear, nothing is given.
  */
-export function judgeSharing({ offered, capable, metered, gone, told, mode }) {
+export function judgeSharing({ offered, capable, saving, mobile, gone, told, mode }) {
   const available = offered && capable;
   const reason = !offered ? null
     : !capable ? "unsupported"
-    : metered ? "metered"
+    : saving ? "saving"
     : gone || told === false ? "tracker"
     : null;
-  return { available, enabled: available && reason === null && told === true && mode === SHARING, reason };
+  const enabled = available && reason === null && told === true && mode === SHARING;
+  return { available, enabled, gives: !mobile, reason: reason ?? (available && mobile ? "mobile" : null) };
 }

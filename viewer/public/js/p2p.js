@@ -24,11 +24,12 @@ export const isCapable = (scope = globalThis) =>
  * One player's part in the swarm. `tell` hears loaded(url, bytes, "bucket" | "peers"), rejected(), uploaded(bytes),
  * peers(count) and trackerLost(). The answer's `loader()` is hls.js's fragment loader while it shares, else null.
  */
-export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enabled, tell }) {
+export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enabled, gives, tell }) {
   const connected = new Set();
   const whole = new Set(); // URLs that the bucket alone sends at the moment, from the first byte
   const moved = { loaded: 0, uploaded: 0 }; // bytes
-  let resting = false; // from sending
+  let giving = gives; // anything at all
+  let resting = !gives; // from sending
   let useless = 0; // bytes
   let sharing = enabled;
   let swarm = run;
@@ -36,6 +37,7 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
     core: {
       swarmId: swarmOf(run),
       isP2PDisabled: !enabled,
+      isP2PUploadDisabled: resting,
       announceTrackers: [trackerUrl],
       rtcConfig: { iceServers },
       // The default of 15 s is longer than a live player is behind: everything would come from the bucket.
@@ -87,8 +89,12 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
 
   function weigh(way, count) {
     moved[way] += count;
-    const enough = moved.uploaded > GENEROSITY * moved.loaded;
-    if (enough !== resting) apply({ isP2PUploadDisabled: (resting = enough) });
+    restIfDue();
+  }
+
+  function restIfDue() {
+    const due = !giving || moved.uploaded > GENEROSITY * moved.loaded;
+    if (due !== resting) apply({ isP2PUploadDisabled: (resting = due) });
   }
 
   /** A peer can send without end: the library takes what it asked for at any length, and sees through the rest. */
@@ -105,7 +111,10 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
     /** Lets the library listen to an hls.js; it does when the first playlist is loaded. */
     bind: (hls) => engine.bindHls(hls),
     listen: (config) => new loaders.pLoader(config),
-    enable(wanted) {
+    /** `enabled` says whether anything is shared at all, `gives` whether anything is sent. */
+    share({ enabled: wanted, gives: generous }) {
+      giving = generous;
+      restIfDue();
       if (wanted === sharing) return;
       sharing = wanted;
       apply({ isP2PDisabled: !wanted });

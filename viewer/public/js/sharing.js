@@ -4,24 +4,27 @@ import { judgeSharing } from "./modes.js";
 const TRACKER_PAUSE = 60000; // ms until a tracker that was gone is tried again
 const SILENCE = 10000; // ms without the server's events after which hashes are missing
 
-/** Whether somebody pays by the byte here, as far as the browser says. */
-export const isMetered = (connection) =>
-  connection?.saveData === true || connection?.type === "cellular";
+/** Whether the viewer asked their browser to save data. */
+export const isSaving = (connection) => connection?.saveData === true;
 
-/** `apply(enabled)` is told each change. */
+/** A mobile connection, as far as the browser says: it takes what peers have, and gives nothing. */
+export const isMobile = (connection) => connection?.type === "cellular";
+
+/** `apply({enabled, gives})` is told each change. */
 export function createSharing({ store, offered, capable, connection = globalThis.navigator?.connection, apply }) {
-  const facts = { offered, capable, metered: isMetered(connection), gone: false, told: null, mode: store.get().mode };
+  const look = () => ({ saving: isSaving(connection), mobile: isMobile(connection) });
+  const facts = { offered, capable, ...look(), gone: false, told: null, mode: store.get().mode };
   let tracker = 0;
   let silence = 0;
 
   function judge() {
     const before = store.get().p2p;
-    const { available, enabled, reason } = judgeSharing(facts);
+    const { available, enabled, gives, reason } = judgeSharing(facts);
     const peers = enabled ? before.peers : 0;
-    if (before.available !== available || before.enabled !== enabled || before.reason !== reason) {
-      store.set({ p2p: Object.freeze({ available, enabled, reason, peers }) });
-    }
-    if (before.enabled !== enabled) apply(enabled);
+    const is = { available, enabled, gives, reason };
+    if (Object.keys(is).every((name) => is[name] === before[name])) return;
+    store.set({ p2p: Object.freeze({ ...is, peers }) });
+    if (before.enabled !== enabled || before.gives !== gives) apply({ enabled, gives });
   }
 
   function change(patch) {
@@ -29,7 +32,7 @@ export function createSharing({ store, offered, capable, connection = globalThis
     judge();
   }
 
-  connection?.addEventListener?.("change", () => change({ metered: isMetered(connection) }));
+  connection?.addEventListener?.("change", () => change(look()));
   judge();
 
   return Object.freeze({

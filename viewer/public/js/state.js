@@ -34,8 +34,8 @@ export const initialState = Object.freeze({
   rebuilds: 0, // times the player was thrown away and made anew after a failure
   sessions: 0, // players made so far
   mode: "low-delay", // or "sharing": a few seconds more delay, and viewers pass video on to each other
-  // reason: why it is not on: null | "tracker" | "metered" | "unsupported"
-  p2p: Object.freeze({ available: false, enabled: false, peers: 0, reason: null }),
+  // reason: why it is not on, or takes only: null | "tracker" | "saving" | "unsupported" | "mobile"
+  p2p: Object.freeze({ available: false, enabled: false, gives: true, peers: 0, reason: null }),
   bytes: Object.freeze({ bucket: 0, peers: 0, uploaded: 0 }), // got from the bucket and from peers, given to peers
   rejected: 0, // segments from peers that were not what the server has stored
   buffer: null, // seconds ahead of what is on screen

@@ -52,7 +52,8 @@ export const defaultTexts = Object.freeze({
   sharingNotice: "Viewers who share the video see each other’s network addresses.",
   sharingPeers: "Connected:", // and a number, in the statistics
   sharingTracker: "Nothing is shared for now: the server that introduces viewers to each other is away.",
-  sharingMetered: "Nothing is shared: your connection is metered, or saves data.",
+  sharingSaving: "Nothing is shared: your browser saves data.",
+  sharingMobile: "On a mobile connection you receive from other viewers and send them nothing.",
   fallbackNotice: "The usual way to you is interrupted, so this comes straight from the streamer’s own server.",
   fallbackOver: "The usual way is back.",
 });

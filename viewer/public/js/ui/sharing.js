@@ -16,6 +16,7 @@ export function createSharing({ at, requests }) {
 
 export function notice({ reason }, texts) {
   if (reason === "tracker") return texts.sharingTracker;
-  if (reason === "metered") return texts.sharingMetered;
+  if (reason === "saving") return texts.sharingSaving;
+  if (reason === "mobile") return texts.sharingMobile;
   return texts.sharingNotice;
 }

@@ -6,12 +6,14 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from broadcaster.catalog.database import open_database
 from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
+from broadcaster.catalog.recordings import LEAVE, Recordings
 from broadcaster.catalog.records import Listing, Memory, PlaylistState, Segment, Step
 from broadcaster.catalog.rows import (
     Statement,
@@ -33,13 +35,10 @@ from broadcaster.hls import Rendition, Variant
 logger = logging.getLogger(__name__)
 
 FORGET_EVERY = 200  # listings of a variant
-# What leaves the window has to be deleted later. What an earlier process listed in a longer playlist stays
-# readable for that one's time.
-UNLIST = """
-UPDATE segments SET step = 'unlisted', unlisted = :now, availability = max(availability, :availability),
-    delete_at = :now + max(:availability, availability, :retention)
+UNLIST = f"""
+UPDATE segments SET step = 'unlisted', {LEAVE}
 WHERE step = 'listed' AND variant = :variant AND number < :below
-"""
+"""  # noqa: S608 - a constant
 UNLIST_GAPS = """
 DELETE FROM segments WHERE step = 'listed' AND variant = :variant AND number < :below AND key IS NULL
 """
@@ -66,11 +65,13 @@ STORED_BYTES = """
 SELECT (SELECT coalesce(sum(size), 0) FROM segments WHERE step <> 'deleted' AND size > 0)
     + coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'kept_bytes'), 0)
 """
+NEVER_LISTED = -1  # a number below those of every window
 
 
 class Catalog(Writer):
-    """The book in ``folder``; what leaves the window is kept for ``retention`` at least, for ever if None.
+    """The book in ``folder``; what leaves its last view is kept for ``retention`` at least, for ever if None.
 
+    ``recordings`` is for how long a stream's recording is kept, for ever if None; with zero none is made.
     ``clock`` gives the time, and must not jump: it tells what is to be deleted. ``stored_bytes`` is what the
     segments in the bucket took up when it was looked at last. Inside ``async with`` a thread of its own
     writes, so that nobody ever waits for the disk; outside, everything is written at once.
@@ -78,7 +79,11 @@ class Catalog(Writer):
     """
 
     def __init__(
-        self, folder: Path, clock: Callable[[], datetime], retention: timedelta | None = timedelta()
+        self,
+        folder: Path,
+        clock: Callable[[], datetime],
+        retention: timedelta | None = timedelta(),
+        recordings: timedelta | None = timedelta(),
     ) -> None:
         self._clock = clock
         self._opened = clock()
@@ -88,6 +93,8 @@ class Catalog(Writer):
         super().__init__(open_database(self._path))
         self._listings: Counter[str] = Counter()  # by variant
         self._runs: set[str] = set()
+        keep = None if recordings is None else to_microseconds(recordings)
+        self.recordings = Recordings(self, self._connection, clock, self._retention, keep)
         if retention is None:
             self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted'", {}))
         self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
@@ -134,14 +141,16 @@ class Catalog(Writer):
         retired: Sequence[PlaylistState] = (),
         availability: timedelta = timedelta(),
         *,
+        over: bool = False,
         then: Callable[[], None] = lambda: None,
     ) -> None:
         """Remember all of it or nothing, and ``then`` show it, in the order of calls.
 
         ``retired`` playlists have ended, or, no longer current, list nothing any more: that stays readable
-        for ``availability``.
+        for ``availability``. The stream may be ``over``, and so its recording.
         """
-        statements: list[Statement] = []
+        gone = {state.variant for state in retired if not state.current}
+        statements = self.recordings.take([listing.segment for listing in listings], gone)
         is_new = any(listing.segment.variant not in self._listings for listing in listings)
         for listing in listings:
             statements += self._listing(listing)
@@ -153,11 +162,14 @@ class Catalog(Writer):
             statements.append(replace_in("playlists", playlist_row(state)))
             if not state.current:
                 statements += self._unlist(state.variant, state.next_media_sequence, availability)
+        if over:
+            statements += self.recordings.end()
         self.write(*statements, then=then, sync=is_new)
 
     def described(self, variants: Sequence[Variant], renditions: Sequence[Rendition] = ()) -> None:
         """Remember what is told of the variants, and of their sound."""
-        self.write(fact("variants", to_text(variants)), fact("renditions", to_text(renditions)))
+        facts = fact("variants", to_text(variants)), fact("renditions", to_text(renditions))
+        self.write(*facts, *self.recordings.describe(variants, renditions))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
         """Remember this prefix; returns all that keys in this book have ever begun with."""
@@ -195,12 +207,17 @@ class Catalog(Writer):
         ]
         discontinuity = playlist.current_discontinuity - sum(one.discontinuity for _, one, _ in added)
         row = segment_row(segment, Step.LISTED) | {"availability": to_microseconds(listing.availability)}
+        row["part"] = self.recordings.part
         gap = {"variant": segment.variant, "fault": segment.fault or "nothing came"}
+        is_too_long = bool(segment.size and added[-1][1].gap)
         for place, (number, one, independent) in enumerate(added, 1):
             discontinuity += one.discontinuity
             line = listed_row(number, one, discontinuity) | {"independent": independent}
-            own = place == len(added)
+            own = place == len(added) and not is_too_long
             statements.append(save(row | line) if own else insert("segments", gap | line))
+        if is_too_long:  # for the window; other views have it whole
+            whole = replace(segment.media, gap=False, program_date_time=segment.time)
+            statements.append(save(row | listed_row(NEVER_LISTED, whole, discontinuity) | {"fault": None}))
         return statements + self._unlist(segment.variant, playlist.media_sequence, listing.availability)
 
     def _unlist(self, variant: str, below: int, availability: timedelta) -> list[Statement]:

@@ -60,6 +60,43 @@ CREATE INDEX due_segments ON segments (delete_at) WHERE step = 'unlisted';
 CREATE INDEX stored_segments ON segments (step, size) WHERE size > 0;
 CREATE INDEX maps ON segments (map_key, step, delete_at) WHERE map_key IS NOT NULL;
 """
+# Views beside the window: a segment is in a recording by its part, and in a clip by its time.
+VIEWS = """
+CREATE TABLE recordings (
+    id TEXT PRIMARY KEY,
+    title TEXT NOT NULL,
+    titled INTEGER NOT NULL,
+    visibility TEXT NOT NULL CHECK (visibility IN ('listed', 'unlisted', 'hidden')),
+    secret TEXT NOT NULL,
+    started INTEGER NOT NULL,
+    ended INTEGER,
+    keep_until INTEGER,
+    duration INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    written INTEGER NOT NULL
+) STRICT;
+CREATE TABLE parts (
+    number INTEGER PRIMARY KEY,
+    recording TEXT NOT NULL REFERENCES recordings (id),
+    variants TEXT NOT NULL,
+    renditions TEXT NOT NULL
+) STRICT;
+CREATE TABLE clips (
+    id TEXT PRIMARY KEY,
+    title TEXT NOT NULL,
+    made INTEGER NOT NULL,
+    "begin" INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    variants TEXT NOT NULL,
+    renditions TEXT NOT NULL,
+    removed INTEGER NOT NULL,
+    written INTEGER NOT NULL
+) STRICT;
+ALTER TABLE segments ADD COLUMN part INTEGER REFERENCES parts (number);
+CREATE INDEX parts_of_recording ON parts (recording, number);
+CREATE INDEX segments_of_part ON segments (part, variant, position) WHERE part IS NOT NULL;
+CREATE INDEX segments_by_time ON segments (time) WHERE key IS NOT NULL AND time IS NOT NULL;
+"""
 SCHEMA = f"""
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
@@ -85,6 +122,7 @@ CREATE TABLE facts (
     value TEXT NOT NULL
 ) STRICT;
 {INDEXES}
+{VIEWS}
 """
 # One script for each step from the first schema to this one, applied in order to whatever is older.
 MIGRATIONS = (
@@ -145,6 +183,7 @@ MIGRATIONS = (
     DROP TABLE removals;
     {INDEXES}
     """,  # noqa: S608 - a constant
+    VIEWS,
 )
 
 

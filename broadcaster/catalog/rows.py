@@ -32,18 +32,25 @@ def to_microseconds(time: datetime | timedelta) -> int:
     return ((time - EPOCH) if isinstance(time, datetime) else time) // MICROSECOND
 
 
-def _optional(time: datetime | None) -> int | None:
+def optional_microseconds(time: datetime | None) -> int | None:
+    """The same, where there may be none."""
     return None if time is None else to_microseconds(time)
 
 
-def _time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else EPOCH + microseconds * MICROSECOND
+def time_of(microseconds: int) -> datetime:
+    """A time that was kept."""
+    return EPOCH + microseconds * MICROSECOND
+
+
+def optional_time(microseconds: int | None) -> datetime | None:
+    """The same, where there may be none."""
+    return None if microseconds is None else time_of(microseconds)
 
 
 def segment_row(segment: Segment, step: Step) -> Row:
     """What is remembered of a segment, apart from how it is listed."""
     row = {name: getattr(segment, name) for name in PLAIN}
-    row |= {name: _optional(getattr(segment, name)) for name in TIMES}
+    row |= {name: optional_microseconds(getattr(segment, name)) for name in TIMES}
     row |= {"step": step, "run": segment.run.number, "duration": to_microseconds(segment.duration)}
     row |= {"independent": segment.independent, "map_name": segment.map_file and segment.map_file.name}
     for name, prefix, size in FILES:
@@ -58,7 +65,9 @@ def segment_row(segment: Segment, step: Step) -> Row:
 
 def segment_of(row: sqlite3.Row, runs: dict[int, Run]) -> Segment:
     """The record of a segment on its way; raises LookupError or TypeError when it makes no sense."""
-    same: dict[str, Any] = {name: row[name] for name in PLAIN} | {name: _time(row[name]) for name in TIMES}
+    same: dict[str, Any] = {name: row[name] for name in PLAIN} | {
+        name: optional_time(row[name]) for name in TIMES
+    }
     for name, prefix, size in FILES:
         known, path = row[f"{prefix}name"], row[f"{prefix}path"]
         rest = (row[size], row[f"{prefix}modified_ns"], row[f"{prefix}inode"])
@@ -73,7 +82,7 @@ def listed_row(number: int, segment: MediaSegment, discontinuity: int) -> Row:
         "step": Step.LISTED,
         "number": number,
         "discontinuity": discontinuity,
-        "time": _optional(segment.program_date_time),
+        "time": optional_microseconds(segment.program_date_time),
         "duration": to_microseconds(segment.duration),
         "url": segment.uri,
         "map_url": segment.map_uri,
@@ -87,20 +96,20 @@ def listed_segment(row: sqlite3.Row, discontinuity_before: int) -> MediaSegment:
         duration=row["duration"] * MICROSECOND,
         discontinuity=row["discontinuity"] != discontinuity_before,
         map_uri=row["map_url"],
-        program_date_time=_time(row["time"]),
+        program_date_time=optional_time(row["time"]),
         gap=row["fault"] is not None,
     )
 
 
 def playlist_row(state: PlaylistState) -> Row:
     """What is remembered of a playlist."""
-    return asdict(state) | {"end": _optional(state.end)}
+    return asdict(state) | {"end": optional_microseconds(state.end)}
 
 
 def playlist_of(row: sqlite3.Row) -> PlaylistState:
     """Where it stood."""
     values = {field.name: row[field.name] for field in fields(PlaylistState)}
-    values |= {"current": bool(row["current"]), "ended": bool(row["ended"]), "end": _time(row["end"])}
+    values |= {"current": bool(row["current"]), "ended": bool(row["ended"]), "end": optional_time(row["end"])}
     return PlaylistState(**values)
 
 

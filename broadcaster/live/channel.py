@@ -197,7 +197,7 @@ class Channel:
         show = partial(self._show, self._decided, versions, main, self._runs, listings, event)
         if self._catalog:
             longest = self._playlists.longest + timedelta(seconds=self.target_duration or 0)
-            self._catalog.listed(listings, retired, longest, then=show)
+            self._catalog.listed(listings, retired, longest, over=self._decided is State.ENDED, then=show)
         else:
             show()
 

@@ -117,8 +117,7 @@ class Playlists:
             segment=replace(
                 segment,
                 number=number,
-                time=last.program_date_time,
-                duration=last.duration,
+                time=media.program_date_time,
                 fault=segment.fault or ("is too long" if last.gap else None),
             ),
             playlist=self._state(variant, playlist),

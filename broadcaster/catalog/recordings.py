@@ -1,0 +1,220 @@
+"""What recordings have of the segments, and what may go because no view wants it any more."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import TypeVar
+
+from broadcaster.catalog.records import Segment
+from broadcaster.catalog.rows import Row, Statement, insert, to_microseconds, to_text
+from broadcaster.catalog.view_rows import part_of, recorded_of, recording_of
+from broadcaster.catalog.views import Part, Recorded, Recording, Visibility
+from broadcaster.catalog.writer import Writer
+from broadcaster.errors import CatalogError
+from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
+
+T = TypeVar("T")
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
+MOST = 1000  # segments that are read at once: who writes waits meanwhile
+IN_A_CLIP = """EXISTS (
+    SELECT 1 FROM clips WHERE segments.time < clips."end"
+        AND segments.time + segments.duration > clips."begin"
+)"""
+DELETE_AT = ":now + max(:availability, availability, :retention)"
+# What leaves its last view is to be deleted later. What an earlier process listed in a longer playlist stays
+# readable for that one's time.
+LEAVE = f"""
+unlisted = :now, availability = max(availability, :availability),
+    delete_at = iif(part IS NOT NULL OR {IN_A_CLIP}, NULL, {DELETE_AT})
+"""
+OF_RECORDING = "part IN (SELECT number FROM parts WHERE recording = :id)"
+# A part lasts as long as its longest variant.
+MEASURE = f"""
+UPDATE recordings SET revision = revision + 1,
+    size = (SELECT coalesce(sum(size), 0) FROM segments WHERE {OF_RECORDING}),
+    duration = (
+        SELECT coalesce(sum(longest), 0) FROM (
+            SELECT max(total) AS longest FROM (
+                SELECT part, sum(duration) AS total FROM segments WHERE {OF_RECORDING} GROUP BY part, variant
+            ) GROUP BY part
+        )
+    )
+WHERE id = :id
+"""  # noqa: S608 - a constant
+END = f"""
+UPDATE recordings SET ended = (
+    SELECT coalesce(max(time + duration), started) FROM segments WHERE {OF_RECORDING}
+) WHERE id = :id
+"""  # noqa: S608 - a constant
+KEEP = "UPDATE recordings SET keep_until = ended + :keep WHERE id = :id"
+RELEASE = (
+    f"""
+    UPDATE segments SET part = NULL, unlisted = :now, availability = max(availability, :availability),
+        delete_at = iif({IN_A_CLIP}, NULL, {DELETE_AT})
+    WHERE {OF_RECORDING} AND step = 'unlisted'
+    """,  # noqa: S608 - a constant
+    f"UPDATE segments SET part = NULL WHERE {OF_RECORDING}",  # noqa: S608 - what the window still lists
+    "DELETE FROM parts WHERE recording = :id",
+    "DELETE FROM recordings WHERE id = :id",
+)
+SEGMENTS = f"""
+SELECT position, variant, key, map_key, duration, time, discontinuity, independent, fault, size FROM segments
+WHERE part = :part AND position > :after ORDER BY position LIMIT {MOST}
+"""  # noqa: S608 - a constant
+# Those that the bucket does not have as they are, or has longer than it should.
+UNWRITTEN = """
+SELECT * FROM recordings WHERE ended IS NULL OR written < revision OR keep_until <= :now ORDER BY started
+"""
+
+
+class Recordings:
+    """The pages of the book that tell of recordings: ``writer`` writes them, ``connection`` reads them.
+
+    ``retention`` is the policy for what leaves its last view, ``keep`` for how long a recording is kept after
+    its end, both in microseconds, None for ever; with a ``keep`` of zero none is made. ``part`` is the one
+    that takes what is listed now. What is read raises CatalogError while that cannot be done.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        connection: sqlite3.Connection,
+        clock: Callable[[], datetime],
+        retention: int | None,
+        keep: int | None,
+    ) -> None:
+        connection.row_factory = sqlite3.Row
+        self.part: int | None = None
+        self._writer = writer
+        self._connection = connection
+        self._clock = clock
+        self._retention = retention
+        self._keep = keep
+        self._on: str | None = None  # the recording of the stream that is on
+        self._variants: AbstractSet[str] = frozenset()  # of the part
+        self._described = {"variants": "[]", "renditions": "[]"}
+        self._resume()
+
+    def take(self, segments: Sequence[Segment], gone: AbstractSet[str]) -> list[Statement]:
+        """See to it that there is a part for what will be listed; of variants ``gone`` nothing comes."""
+        if not segments or self._keep == 0:
+            return []
+        statements = []
+        coming = frozenset(segment.variant for segment in segments)
+        if self._on is None:
+            started = min(segment.time or segment.program_date_time for segment in segments)
+            self._on = f"{started:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(4))
+            statements.append(insert("recordings", self._new_row(self._on, started)))
+        if self.part is None or gone & self._variants or coming - self._variants:
+            self._variants = self._variants - gone | coming
+            self._newest += 1
+            self.part = self._newest
+            row = {"number": self.part, "recording": self._on, **self._described}
+            statements.append(insert("parts", row))
+        return statements
+
+    def describe(self, variants: Sequence[Variant], renditions: Sequence[Rendition]) -> list[Statement]:
+        """Remember what is told of the part's variants, and of their sound, unless it is told of others."""
+        self._described = {"variants": to_text(variants), "renditions": to_text(renditions)}
+        if not MultivariantPlaylist(tuple(variants), renditions=tuple(renditions)).uris >= self._variants:
+            return []
+        update = "UPDATE parts SET variants = :variants, renditions = :renditions WHERE number = :number"
+        return [(update, {**self._described, "number": self.part})]
+
+    def end(self) -> list[Statement]:
+        """The stream is over."""
+        values = {"id": self._on, "keep": self._keep}
+        self.part, self._on, self._variants = None, None, frozenset()
+        return [(MEASURE, values), (END, values), (KEEP, values)]
+
+    def measure(self) -> None:
+        """Find out how long and how large the recording is that is on."""
+        self._writer.write((MEASURE, {"id": self._on}))
+
+    async def all(self) -> list[Recording]:
+        """Every recording, newest first."""
+        return await self._read("SELECT * FROM recordings ORDER BY started DESC, id", {}, recording_of)
+
+    async def unwritten(self) -> list[Recording]:
+        """Those that the bucket does not have as they are, oldest first, or has longer than it should."""
+        return await self._read(UNWRITTEN, {"now": to_microseconds(self._clock())}, recording_of)
+
+    async def parts(self, recording: str) -> list[Part]:
+        """The parts of a recording, in order."""
+        query = "SELECT * FROM parts WHERE recording = :id ORDER BY number"
+        return await self._read(query, {"id": recording}, part_of)
+
+    async def segments(self, part: int, after: int = 0) -> list[Recorded]:
+        """Its next 1,000 segments after a position at most, in order."""
+        return await self._read(SEGMENTS, {"part": part, "after": after}, recorded_of)
+
+    def written(self, recording: Recording) -> None:
+        """The bucket has it as it was in this revision."""
+        update = "UPDATE recordings SET written = :revision WHERE id = :id"
+        self._writer.write((update, {"id": recording.id, "revision": recording.revision}))
+
+    def change(self, recording: str, **values: str | int | None) -> None:
+        """Set columns of a recording."""
+        updates = ", ".join(f"{name} = :{name}" for name in values)
+        update = f"UPDATE recordings SET revision = revision + 1, {updates} WHERE id = :id"  # noqa: S608 - names
+        self._writer.write((update, {**values, "id": recording}))
+
+    def remove(self, recording: Recording) -> None:
+        """Nobody finds it any more: what is in no other view goes when those who still play it are done.
+
+        "It SHOULD ensure that all Media Segments in the Playlist file remain available to clients for at
+        least the duration of the Playlist file at the time of removal" (§6.2.2).
+        """
+        values: Row = {
+            "id": recording.id,
+            "now": to_microseconds(self._clock()),
+            "availability": to_microseconds(recording.duration),
+            "retention": self._retention,
+        }
+        self._writer.write(*((statement, values) for statement in RELEASE))
+
+    def _resume(self) -> None:
+        """Take up the recording that an earlier process had on; without recordings it ends."""
+        one = self._connection.execute
+        for name, value in one("SELECT name, value FROM facts WHERE name IN ('variants', 'renditions')"):
+            self._described[name] = value
+        self._newest = one("SELECT coalesce(max(number), 0) FROM parts").fetchone()[0]
+        newest = one(
+            """
+            SELECT number, id FROM recordings JOIN parts ON recording = id WHERE ended IS NULL
+            ORDER BY number DESC LIMIT 1
+            """
+        ).fetchone()
+        if newest:
+            self.part, self._on = newest
+            found = one("SELECT DISTINCT variant FROM segments WHERE part = ?", (self.part,))
+            self._variants = frozenset(variant for (variant,) in found)
+            if self._keep == 0:
+                self._writer.write(*self.end())
+
+    def _new_row(self, name: str, started: datetime) -> Row:
+        return {
+            "id": name,
+            "title": "",
+            "titled": False,
+            "visibility": Visibility.LISTED,
+            "secret": secrets.token_hex(8),
+            "started": to_microseconds(started),
+            "duration": 0,
+            "size": 0,
+            "revision": 1,
+            "written": 0,
+        }
+
+    async def _read(self, query: str, values: Row, record: Callable[[sqlite3.Row], T]) -> list[T]:
+        found = await self._writer.ask(
+            lambda: [record(row) for row in self._connection.execute(query, values)]
+        )
+        if found is None:
+            raise CatalogError("the journal cannot be read now")
+        return found

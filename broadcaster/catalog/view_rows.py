@@ -1,0 +1,45 @@
+"""Recordings, their parts and clips, read back from their rows."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from broadcaster.catalog.rows import MICROSECOND, optional_time, renditions_of, time_of, variants_of
+from broadcaster.catalog.views import Part, Recorded, Recording, Visibility
+
+
+def recording_of(row: sqlite3.Row) -> Recording:
+    """What is known of a recording."""
+    return Recording(
+        id=row["id"],
+        title=row["title"],
+        visibility=Visibility(row["visibility"]),
+        secret=row["secret"],
+        started=time_of(row["started"]),
+        ended=optional_time(row["ended"]),
+        keep_until=optional_time(row["keep_until"]),
+        duration=row["duration"] * MICROSECOND,
+        size=row["size"],
+        revision=row["revision"],
+    )
+
+
+def part_of(row: sqlite3.Row) -> Part:
+    """What is known of a part."""
+    return Part(row["number"], variants_of(row["variants"]), renditions_of(row["renditions"]))
+
+
+def recorded_of(row: sqlite3.Row) -> Recorded:
+    """A segment that a view lists."""
+    return Recorded(
+        position=row["position"],
+        variant=row["variant"],
+        key=row["key"],
+        map_key=row["map_key"],
+        duration=row["duration"] * MICROSECOND,
+        time=time_of(row["time"]),
+        discontinuity=row["discontinuity"],
+        independent=bool(row["independent"]),
+        gap=row["fault"] is not None,
+        size=row["size"],
+    )

@@ -1,0 +1,77 @@
+"""The views of segments beside the window: frozen facts about recordings and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from broadcaster.hls import Rendition, Variant
+
+
+class Visibility(StrEnum):
+    """Who finds a recording."""
+
+    LISTED = "listed"  # in the index
+    UNLISTED = "unlisted"  # who has its address
+    HIDDEN = "hidden"  # nobody: it moves to an address that cannot be guessed
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A stream from its start to its end: a view of its segments, which has one part or more."""
+
+    id: str
+    title: str
+    visibility: Visibility
+    secret: str  # a part of its address while it is hidden
+    started: datetime
+    ended: datetime | None  # None while it is on
+    keep_until: datetime | None  # None: for ever
+    duration: timedelta
+    size: int  # bytes
+    revision: int  # rises with each change that the bucket has to be told of
+
+    @property
+    def folder(self) -> str:
+        """Where its playlists are, below ``recordings/``."""
+        return f"{self.id}-{self.secret}" if self.visibility is Visibility.HIDDEN else self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a recording has the same variants."""
+
+    number: int  # in the catalog; parts of a recording follow each other in this order
+    variants: Sequence[Variant]  # what the source said of them
+    renditions: Sequence[Rendition]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What lies between two times, as viewers were told them; its segments are kept as long as it is."""
+
+    id: str
+    title: str
+    made: datetime
+    begin: datetime
+    end: datetime
+    variants: Sequence[Variant]
+    renditions: Sequence[Rendition]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A segment as a recording or a clip lists it. ``position`` gives the order, in all variants alike."""
+
+    position: int
+    variant: str
+    key: str
+    map_key: str | None
+    duration: timedelta
+    time: datetime
+    discontinuity: int
+    independent: bool
+    gap: bool  # nothing came, or it was lost
+    size: int  # bytes

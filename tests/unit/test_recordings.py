@@ -1,0 +1,222 @@
+"""A stream is recorded as a view of its segments, and nothing that a view has is ever deleted."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.views import Recorded, Recording, Visibility
+from broadcaster.hls import Variant
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live import Channel
+from tests.support.fakes import START, stored_segment, unlisted
+from tests.support.old_journal import old_journal
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+WINDOW = 6
+
+
+class Studio:
+    """A channel with its catalog, to which segments of two seconds come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = START
+        self.count = 0
+        self.open(None)
+
+    def open(self, keep: timedelta | None) -> None:
+        self.catalog = Catalog(self.folder, self.clock, recordings=keep)
+        memory = self.catalog.load().channel
+        self.channel = Channel(WINDOW, self.clock, lambda _: None, catalog=self.catalog, memory=memory)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def restart(self, keep: timedelta | None = None) -> None:
+        self.catalog.close()
+        self.open(keep)
+
+    def publish(
+        self, variants: str = "01", *, run: int = 0, seconds: float = 2.0, lost: bool = False, count: int = 1
+    ) -> None:
+        listed = VariantsListed(tuple(Variant(one, 1000) for one in variants), frozenset(variants))
+        for _ in range(count):
+            self.channel.list_variants(listed)
+            for variant in variants:
+                self.channel.expect(variant)
+            for variant in variants:
+                segment = stored_segment(
+                    f"live/r{run}/{variant}/{self.count}.ts",
+                    number=self.count,
+                    variant=variant,
+                    run=run,
+                    seconds=seconds,
+                    time=self.now,
+                    gap=lost,
+                )
+                self.catalog.noticed(segment)
+                self.catalog.stored(segment)
+                self.channel.publish(segment)
+            self.count += 1
+            self.now += timedelta(seconds=seconds)
+        self.channel.tick(self.count * 60)
+        self.channel.tick(self.count * 60 + 30)
+
+    async def recordings(self) -> list[Recording]:
+        return await self.catalog.recordings.all()
+
+    async def segments(self) -> list[list[Recorded]]:
+        """Those of each part of the newest recording."""
+        book = self.catalog.recordings
+        parts = await book.parts((await book.all())[0].id)
+        return [await book.segments(part.number) for part in parts]
+
+    async def names(self) -> list[list[str]]:
+        return [[one.key.removeprefix("live/") for one in part] for part in await self.segments()]
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    made = Studio(tmp_path)
+    yield made
+    made.catalog.close()
+
+
+async def test_a_recording_is_a_stream(studio: Studio) -> None:
+    """It begins and ends with the stream, over an encoder's break and a restart, and has all of it."""
+    studio.publish(count=5)
+    studio.restart()
+    studio.publish(run=1, count=5)
+    (on,) = await studio.recordings()
+    assert (on.ended, on.started, on.visibility) == (None, START, Visibility.LISTED)
+    assert on.id.startswith("2026-01-01-1200-")
+    studio.channel.end()
+    studio.restart()
+    (over,) = await studio.recordings()
+    assert (over.id, over.ended) == (on.id, START + 20 * SECOND)
+    assert (over.duration, over.size, over.keep_until) == (20 * SECOND, 20_000, None)
+    expected = [f"r{one // 5}/{variant}/{one}.ts" for one in range(10) for variant in "01"]
+    assert await studio.names() == [expected]
+    ((first, *_, last),) = await studio.segments()
+    assert (first.discontinuity, last.discontinuity) == (0, 1)
+    studio.publish(run=2)
+    assert [one.ended is None for one in await studio.recordings()] == [True, False]
+
+
+async def test_other_variants_are_another_part(studio: Studio) -> None:
+    """Players need the same variants all the time: where they become others, a second part begins."""
+    studio.publish("01", count=3)
+    studio.publish("0", run=1, count=3)
+    first, second = await studio.names()
+    assert first == [f"r0/{variant}/{one}.ts" for one in range(3) for variant in "01"]
+    assert second == [f"r1/0/{one}.ts" for one in range(3, 6)]
+    studio.restart()
+    studio.publish("0", run=1)
+    book = studio.catalog.recordings
+    (on,) = await studio.recordings()
+    parts = await book.parts(on.id)
+    assert [[one.uri for one in part.variants] for part in parts] == [["0", "1"], ["0"]]
+
+
+async def test_a_segment_too_long_for_players_is_whole(studio: Studio) -> None:
+    """What no live playlist can have is one segment of the recording; what is lost is a gap."""
+    studio.publish(count=3)
+    studio.publish(seconds=90)
+    studio.publish(lost=True)
+    studio.publish()
+    (part,) = await studio.segments()
+    found = [(one.duration, one.gap, one.time) for one in part if one.variant == "1"]
+    assert found[3:] == [
+        (90 * SECOND, False, START + 6 * SECOND),
+        (2 * SECOND, True, START + 96 * SECOND),
+        (2 * SECOND, False, START + 98 * SECOND),
+    ]
+    assert all(one.gap for one in studio.channel.view.playlists["1"].playlist.segments[3:-1])
+
+
+async def test_what_is_recorded_is_not_deleted(studio: Studio) -> None:
+    """What leaves the window has no time to go as long as a recording has it; then it gets one."""
+    studio.publish(count=10)
+    studio.now += DAY
+    assert await studio.catalog.due(100) == []
+    studio.channel.end()
+    studio.publish(run=1, count=10)
+    _, old = await studio.recordings()
+    studio.catalog.recordings.remove(old)
+    assert [one.id for one in await studio.recordings()] != [old.id]
+    studio.now += old.duration - SECOND
+    assert await studio.catalog.due(100) == []
+    studio.now += SECOND
+    gone = await studio.catalog.due(100)
+    assert sorted(gone) == sorted(f"live/r0/{variant}/{one}.ts" for one in range(10) for variant in "01")
+
+
+async def test_what_is_listed_outlives_its_recording(studio: Studio) -> None:
+    """What is seen live when its recording is removed goes when it has left the window."""
+    studio.publish("0", count=3)
+    studio.channel.end()
+    (over,) = await studio.recordings()
+    studio.catalog.recordings.remove(over)
+    assert unlisted(studio.catalog) == []
+    studio.publish("0", run=1)
+    assert len(unlisted(studio.catalog)) == 3
+    studio.now += DAY
+    assert len(await studio.catalog.due(100)) == 3
+
+
+async def test_without_recordings(studio: Studio) -> None:
+    """Nothing is recorded, what is on ends, and what leaves the window goes as ever."""
+    studio.publish(count=2)
+    studio.restart(timedelta())
+    (over,) = await studio.recordings()
+    assert over.ended == START + 4 * SECOND
+    studio.publish(count=10)
+    studio.now += DAY
+    assert len(await studio.catalog.due(100)) == 8
+    assert len(await studio.recordings()) == 1
+
+
+async def test_kept_for_days(studio: Studio) -> None:
+    """The time begins with the end; the bucket is told of what changes, and when the time is over."""
+    studio.restart(3 * DAY)
+    studio.publish(count=2)
+    studio.channel.end()
+    (over,) = await studio.recordings()
+    assert over.keep_until == START + 4 * SECOND + 3 * DAY
+    book = studio.catalog.recordings
+    assert await book.unwritten() == [over]
+    book.written(over)
+    assert await book.unwritten() == []
+    book.change(over.id, title="A night", titled=True)
+    (changed,) = await book.unwritten()
+    assert changed.title == "A night"
+    book.written(over)  # as it was before: that is not all
+    assert await book.unwritten() == [changed]
+    book.written(changed)
+    studio.now += 3 * DAY
+    assert [one.id for one in await book.unwritten()] == [over.id]
+
+
+def test_a_state_of_the_seventh_schema_goes_on(tmp_path: Path) -> None:
+    """What an older version left is in no recording, and what it had to delete still goes."""
+    old_journal(tmp_path / "journal.db", 7)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
+        connection.executescript(
+            """
+            INSERT INTO playlists VALUES ('0', 1, 2, 2, 3, 0, 0, 0, 0, NULL);
+            INSERT INTO segments (step, key, variant, unlisted, delete_at)
+                VALUES ('unlisted', 'a', '0', 1, 2);
+            INSERT INTO segments (step, key, variant, duration, url, number, discontinuity, time)
+                VALUES ('listed', 'b', '0', 2000000, 'u/b', 2, 0, 0);
+            """
+        )
+    with closing(Catalog(tmp_path, lambda: START, recordings=None)) as catalog:
+        ((_, listed),) = catalog.load().channel.playlists
+        assert [number for number, _, _ in listed] == [2]
+        assert unlisted(catalog) == ["a"]

@@ -63,8 +63,9 @@ RELEASE = (
     "DELETE FROM recordings WHERE id = :id",
 )
 SEGMENTS = f"""
-SELECT position, variant, key, map_key, duration, time, discontinuity, independent, fault, size FROM segments
-WHERE part = :part AND position > :after ORDER BY position LIMIT {MOST}
+SELECT position, variant, key, map_key, duration, time, target_duration, discontinuity, independent, fault,
+    size
+FROM segments WHERE part = :part AND position > :after ORDER BY position LIMIT {MOST}
 """  # noqa: S608 - a constant
 # Those that the bucket does not have as they are, or has longer than it should.
 UNWRITTEN = """

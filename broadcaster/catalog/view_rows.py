@@ -38,6 +38,7 @@ def recorded_of(row: sqlite3.Row) -> Recorded:
         map_key=row["map_key"],
         duration=row["duration"] * MICROSECOND,
         time=time_of(row["time"]),
+        target_duration=row["target_duration"] or 1,
         discontinuity=row["discontinuity"],
         independent=bool(row["independent"]),
         gap=row["fault"] is not None,

@@ -71,6 +71,7 @@ class Recorded:
     map_key: str | None
     duration: timedelta
     time: datetime
+    target_duration: int  # seconds, of the source playlist
     discontinuity: int
     independent: bool
     gap: bool  # nothing came, or it was lost

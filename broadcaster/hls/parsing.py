@@ -147,7 +147,9 @@ def _media(parsed: m3u8.M3U8) -> MediaPlaylist:
         target_duration=int(parsed.target_duration),
         media_sequence=int(media_sequence),
         discontinuity_sequence=int(discontinuity_sequence),
+        playlist_type=parsed.playlist_type.upper() if parsed.playlist_type else None,
         independent_segments=bool(parsed.is_independent_segments),
+        start=_optional_seconds(parsed.start.time_offset) if parsed.start else None,
         server_control=ServerControl(
             can_block_reload=control.can_block_reload == "YES",
             hold_back=_optional_seconds(control.hold_back),

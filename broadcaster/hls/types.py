@@ -71,7 +71,9 @@ class MediaPlaylist:
     target_duration: int  # EXT-X-TARGETDURATION, seconds
     media_sequence: int = 0  # EXT-X-MEDIA-SEQUENCE
     discontinuity_sequence: int = 0  # EXT-X-DISCONTINUITY-SEQUENCE
+    playlist_type: str | None = None  # EXT-X-PLAYLIST-TYPE: EVENT or VOD
     independent_segments: bool = False  # EXT-X-INDEPENDENT-SEGMENTS
+    start: timedelta | None = None  # EXT-X-START: where to begin, PRECISE
     server_control: ServerControl | None = None  # EXT-X-SERVER-CONTROL
     segments: tuple[MediaSegment, ...] = ()
     ended: bool = False  # EXT-X-ENDLIST
@@ -137,8 +139,12 @@ class MediaPlaylist:
             yield self.server_control.line() + "\n"
         yield f"#EXT-X-MEDIA-SEQUENCE:{self.media_sequence}\n"
         yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
+        if self.playlist_type:
+            yield f"#EXT-X-PLAYLIST-TYPE:{self.playlist_type}\n"
         if self.independent_segments:
             yield "#EXT-X-INDEPENDENT-SEGMENTS\n"
+        if self.start is not None:
+            yield f"#EXT-X-START:TIME-OFFSET={self.start.total_seconds():.3f},PRECISE=YES\n"
 
     def _tail(self, skipped: int) -> Iterator[str]:
         map_uri = None

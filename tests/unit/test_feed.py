@@ -38,7 +38,16 @@ def playlists(draw: st.DrawFn) -> list[MediaPlaylist]:
         if draw(st.integers(0, 5)) == 0:  # the same numbers, and other segments
             numbers = [replace(one, uri=f"{one.uri}x") for one in numbers]
         ended, listed = draw(st.booleans()), tuple(numbers[first:last])
-        versions.append(MediaPlaylist(4, first, 0, True, CONTROL, listed, ended))
+        versions.append(
+            MediaPlaylist(
+                4,
+                first,
+                independent_segments=True,
+                server_control=CONTROL,
+                segments=listed,
+                ended=ended,
+            )
+        )
     return versions
 
 

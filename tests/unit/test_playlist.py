@@ -107,7 +107,9 @@ playlists = st.builds(
     target_duration=st.integers(1, 60),
     media_sequence=st.integers(0, 2**40),
     discontinuity_sequence=st.integers(0, 2**40),
+    playlist_type=st.sampled_from([None, "EVENT", "VOD"]),
     independent_segments=st.booleans(),
+    start=st.none() | st.integers(0, 10_000_000).map(lambda ms: timedelta(milliseconds=ms)),
     segments=st.lists(segments, max_size=20).map(
         lambda listed: tuple(
             replace(segment, program_date_time=START + number * timedelta(milliseconds=1))

@@ -1,0 +1,52 @@
+"""The playlist of what was recorded: nothing leaves it, and what no live playlist could list is in it, whole.
+
+Pure: no clock, no I/O. Section numbers are those of draft-pantos-hls-rfc8216bis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from broadcaster.hls import MediaPlaylist, MediaSegment, rounded_seconds
+from broadcaster.hls.manifest import ManifestGenerator
+
+ALL = 10**8  # segments: no stream has more
+
+
+class RecordedPlaylist:
+    """Grows one media playlist of a recording or a clip.
+
+    ``target_duration`` is what the encoder announced, in seconds, ``first`` the first discontinuity number
+    of all variants. ``peak_bandwidth`` is the highest of any segment, in bits per second.
+    """
+
+    def __init__(self, target_duration: int, first: int) -> None:
+        self.peak_bandwidth = 0
+        self._first = first
+        self._generator = ManifestGenerator(target_duration, ALL)
+
+    def append(self, segment: MediaSegment, *, discontinuity: int, independent: bool, size: int) -> None:
+        """Add the newest segment, of so many bytes; its discontinuity number is the same in every variant.
+
+        TARGETDURATION is the recording's own, and never less than its longest segment. While a stream is on
+        it rises with a longer one, which §6.2.1 does not foresee; what is listed, and its number, never
+        change.
+        """
+        generator = self._generator
+        generator.target_duration = max(generator.target_duration, rounded_seconds(segment.duration))
+        generator.append(segment, discontinuity=discontinuity - self._first, independent=independent)
+        if size and segment.duration:
+            bandwidth = int(size * 8 / segment.duration.total_seconds())
+            self.peak_bandwidth = max(self.peak_bandwidth, bandwidth)
+
+    @property
+    def independent_segments(self) -> bool:
+        """Whether every segment can be decoded on its own (§4.4.2.1)."""
+        return self._generator.independent_segments
+
+    def playlist(self, *, ended: bool, start: timedelta | None = None) -> MediaPlaylist:
+        """As it is now: an EVENT, to which segments are added, or, once it has ended, VOD (§4.4.3.5)."""
+        kind = "VOD" if ended else "EVENT"
+        playlist = self._generator.playlist
+        return replace(playlist, playlist_type=kind, server_control=None, start=start, ended=ended)

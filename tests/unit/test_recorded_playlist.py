@@ -1,0 +1,84 @@
+"""The playlist of a recording: it only grows, and has whole what the live playlist cannot list."""
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.hls import MediaPlaylist, MediaSegment, parse
+from broadcaster.hls.recorded import RecordedPlaylist
+from tests.support.fakes import START
+from tests.support.rules import violations
+
+TWO = timedelta(seconds=2)
+
+
+def grown(recorded: RecordedPlaylist, seconds: float, run: int, time: timedelta) -> None:
+    segment = MediaSegment(f"{time}.ts", timedelta(seconds=seconds), program_date_time=START + time)
+    recorded.append(segment, discontinuity=run, independent=True, size=1000)
+
+
+def test_rendered_text() -> None:
+    """The text is exactly what the specification asks for; an end makes VOD of an EVENT."""
+    recorded = RecordedPlaylist(2, 7)
+    for number, (uri, run) in enumerate([("a.ts", 7), ("b.ts", 8)]):
+        segment = MediaSegment(uri, TWO, program_date_time=START + number * TWO)
+        recorded.append(segment, discontinuity=run, independent=True, size=500_000)
+    lines = [
+        "#EXTM3U",
+        "#EXT-X-VERSION:3",
+        "#EXT-X-TARGETDURATION:2",
+        "#EXT-X-MEDIA-SEQUENCE:1",
+        "#EXT-X-DISCONTINUITY-SEQUENCE:0",
+        "#EXT-X-PLAYLIST-TYPE:EVENT",
+        "#EXT-X-INDEPENDENT-SEGMENTS",
+        "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:00:00.000Z",
+        "#EXTINF:2.000000,",
+        "a.ts",
+        "#EXT-X-DISCONTINUITY",
+        "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:00:02.000Z",
+        "#EXTINF:2.000000,",
+        "b.ts",
+    ]
+    assert recorded.playlist(ended=False).render().splitlines() == lines
+    lines[5] = "#EXT-X-PLAYLIST-TYPE:VOD"
+    assert recorded.playlist(ended=True).render().splitlines() == [*lines, "#EXT-X-ENDLIST"]
+    start = recorded.playlist(ended=True, start=timedelta(seconds=1.5)).render()
+    assert "#EXT-X-START:TIME-OFFSET=1.500,PRECISE=YES\n" in start
+    assert recorded.peak_bandwidth == 2_000_000
+
+
+def test_a_longer_segment_is_whole() -> None:
+    """TARGETDURATION is that of the longest, whatever the encoder announced."""
+    recorded = RecordedPlaylist(2, 0)
+    grown(recorded, 2, 0, timedelta())
+    assert recorded.playlist(ended=True).target_duration == 2
+    grown(recorded, 90.4, 0, TWO)
+    playlist = recorded.playlist(ended=True)
+    assert playlist.target_duration == 90
+    assert [segment.gap for segment in playlist.segments] == [False, False]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.4, 1.0, 2.0, 2.6, 75.0]), st.sampled_from([0, 0, 0, 1, 2])), min_size=1
+    )
+)
+def test_it_only_grows(steps: list[tuple[float, int]]) -> None:
+    """Whatever comes, what was listed stays under its number, and each version is right by itself."""
+    recorded = RecordedPlaylist(2, 0)
+    time, run, before = timedelta(), 0, MediaPlaylist(2)
+    for seconds, jump in steps:
+        run += jump
+        grown(recorded, seconds, run, time)
+        time += timedelta(seconds=seconds)
+        playlist = recorded.playlist(ended=False)
+        assert parse(playlist.render()) == playlist
+        assert not violations(None, playlist)
+        assert playlist.segments[: len(before.segments)] == before.segments
+        assert playlist.segments[-1].duration == timedelta(seconds=seconds)
+        assert (
+            sum(segment.discontinuity for segment in playlist.segments) + playlist.discontinuity_sequence
+            == run
+        )
+        before = playlist

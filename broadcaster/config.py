@@ -61,16 +61,20 @@ def _seconds(value: object) -> object:
         return timedelta.max
 
 
-def _retention(value: object) -> object:
-    """``window`` → zero, ``keep`` → None, else seconds."""
-    if value in ("window", "keep"):
-        return timedelta() if value == "window" else None
-    if isinstance(value, str) and not value.isdecimal():
-        raise ValueError("must be window, keep, or a number of seconds")
-    seconds = _seconds(value)
-    if isinstance(seconds, timedelta) and seconds > MAX_RETENTION:
-        raise ValueError(f"must be at most {MAX_RETENTION // timedelta(seconds=1)} seconds, or keep")
-    return seconds
+def _kept(least: str, unit: str) -> BeforeValidator:
+    """A time for which something is kept: ``least`` → zero, ``keep`` → None, else so many of the unit."""
+    most = MAX_RETENTION // (one := timedelta(**{unit: 1}))
+
+    def read(value: object) -> object:
+        if not isinstance(value, str) or value in (least, "keep"):
+            return timedelta() if value == least else None if value == "keep" else value
+        if not value.isdecimal():
+            raise ValueError(f"must be {least}, keep, or a number of {unit}")
+        if (number := int(value.lstrip("0")[:15] or 0)) > most:
+            raise ValueError(f"must be at most {most} {unit}, or keep")
+        return number * one
+
+    return BeforeValidator(read)
 
 
 def _socket_url(value: str) -> str:
@@ -144,8 +148,11 @@ class Settings(BaseSettings):
     spool_limit: Annotated[ByteSize, AfterValidator(_spool_limit)] = Field(
         default=ByteSize(20 * 2**30), alias="BROADCASTER_SPOOL_LIMIT"
     )
-    retention: Annotated[timedelta | None, BeforeValidator(_retention)] = Field(
+    retention: Annotated[timedelta | None, _kept("window", "seconds")] = Field(
         default=timedelta(), alias="BROADCASTER_RETENTION"
+    )
+    recordings: Annotated[timedelta | None, _kept("off", "days")] = Field(
+        default=timedelta(), alias="BROADCASTER_RECORDINGS"
     )
     viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
     dashboard_dir: Path = Field(default=DASHBOARD_DIR, alias="BROADCASTER_DASHBOARD_DIR")

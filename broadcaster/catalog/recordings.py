@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -51,6 +52,7 @@ UPDATE recordings SET ended = (
     SELECT coalesce(max(time + duration), started) FROM segments WHERE {OF_RECORDING}
 ) WHERE id = :id
 """  # noqa: S608 - a constant
+TITLE = "UPDATE recordings SET title = :title WHERE id = :id AND :title <> '' AND NOT titled"
 KEEP = "UPDATE recordings SET keep_until = ended + :keep WHERE id = :id"
 RELEASE = (
     f"""
@@ -67,10 +69,6 @@ SELECT position, variant, key, map_key, duration, time, target_duration, discont
     size
 FROM segments WHERE part = :part AND position > :after ORDER BY position LIMIT {MOST}
 """  # noqa: S608 - a constant
-# Those that the bucket does not have as they are, or has longer than it should.
-UNWRITTEN = """
-SELECT * FROM recordings WHERE ended IS NULL OR written < revision OR keep_until <= :now ORDER BY started
-"""
 
 
 class Recordings:
@@ -133,22 +131,32 @@ class Recordings:
         self.part, self._on, self._variants = None, None, frozenset()
         return [(MEASURE, values), (END, values), (KEEP, values)]
 
-    def measure(self) -> None:
-        """Find out how long and how large the recording is that is on."""
-        self._writer.write((MEASURE, {"id": self._on}))
+    def measure(self, title: str | None) -> None:
+        """Find out how long and how large the recording is that is on; it has this title, if not another."""
+        if self._on:
+            values = {"id": self._on, "title": title}
+            self._writer.write((MEASURE, values), (TITLE, values))
 
     async def all(self) -> list[Recording]:
         """Every recording, newest first."""
         return await self._read("SELECT * FROM recordings ORDER BY started DESC, id", {}, recording_of)
 
     async def unwritten(self) -> list[Recording]:
-        """Those that the bucket does not have as they are, oldest first, or has longer than it should."""
-        return await self._read(UNWRITTEN, {"now": to_microseconds(self._clock())}, recording_of)
+        """Those that the bucket does not have as they are, oldest first."""
+        query = "SELECT * FROM recordings WHERE ended IS NULL OR written < revision ORDER BY started"
+        return await self._read(query, {}, recording_of)
 
-    async def parts(self, recording: str) -> list[Part]:
-        """The parts of a recording, in order."""
-        query = "SELECT * FROM parts WHERE recording = :id ORDER BY number"
-        return await self._read(query, {"id": recording}, part_of)
+    async def expired(self) -> list[Recording]:
+        """Those whose time is over."""
+        query = "SELECT * FROM recordings WHERE ended IS NOT NULL AND keep_until <= :now"
+        return await self._read(query, {"now": to_microseconds(self._clock())}, recording_of)
+
+    async def parts(self) -> dict[str, list[Part]]:
+        """The parts of each recording, in order."""
+        found: defaultdict[str, list[Part]] = defaultdict(list)
+        for part in await self._read("SELECT * FROM parts ORDER BY number", {}, part_of):
+            found[part.recording].append(part)
+        return found
 
     async def segments(self, part: int, after: int = 0) -> list[Recorded]:
         """Its next 1,000 segments after a position at most, in order."""

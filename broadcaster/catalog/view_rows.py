@@ -26,7 +26,8 @@ def recording_of(row: sqlite3.Row) -> Recording:
 
 def part_of(row: sqlite3.Row) -> Part:
     """What is known of a part."""
-    return Part(row["number"], variants_of(row["variants"]), renditions_of(row["renditions"]))
+    described = variants_of(row["variants"]), renditions_of(row["renditions"])
+    return Part(row["number"], row["recording"], *described)
 
 
 def recorded_of(row: sqlite3.Row) -> Recorded:

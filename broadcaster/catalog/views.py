@@ -44,6 +44,7 @@ class Part:
     """What of a recording has the same variants."""
 
     number: int  # in the catalog; parts of a recording follow each other in this order
+    recording: str  # its id
     variants: Sequence[Variant]  # what the source said of them
     renditions: Sequence[Rendition]
 

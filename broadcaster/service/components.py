@@ -15,6 +15,7 @@ from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.adoption import adopted
 from broadcaster.delivery.in_flight import key_of
 from broadcaster.delivery.mirror import Mirror
+from broadcaster.delivery.recorder import Recorder
 from broadcaster.delivery.spool import Spool
 from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.errors import ConfigError
@@ -92,6 +93,7 @@ class Components:
         self.owner = Owner(store, settings.prefix, own_name(settings.state_dir), now)
         self.sweeper = Sweeper(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
+        self.recorder = Recorder(store, catalog.recordings, settings.prefix, title=self._title)
 
     def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
         """Take up what an earlier process had in its spool."""
@@ -189,6 +191,9 @@ class Components:
             parts=found.parts,
         )
 
+    def _title(self) -> str | None:
+        return self.owncast.title if self.owncast else None
+
     def _show(self, view: View) -> None:
         if self.audience:
             self.audience.show(view)
@@ -211,7 +216,7 @@ def open_catalog(settings: Settings) -> Iterator[Catalog]:
     """The journal in the state folder; raises ConfigError or JournalError when it cannot be used."""
     with _state_folder(settings):
         make_private(settings.state_dir)
-        catalog = Catalog(settings.state_dir, steady(), settings.retention)
+        catalog = Catalog(settings.state_dir, steady(), settings.retention, settings.recordings)
     try:
         yield catalog
     finally:

@@ -74,7 +74,7 @@ async def serve(
                 for_the_world(components.health_of_ingest),
                 history.since if settings.public_dashboard else None,
             )
-            observers[:0] = [audience, components.losses]
+            observers[:0] = [audience, components.losses, components.recorder]
             registry.register(Figures(partial(figures_of, components), audience.figures))
             ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
             if components.mirror:
@@ -112,6 +112,7 @@ def _start_helpers(
         "lag": components.lag.run(),
         "probe": _probe(components.store, prefix),
         "sweeper": components.sweeper.run(),
+        "recorder": components.recorder.run(),
         "owner": components.owner.run(),
         "systemd": _tell_systemd(components),
         "history": history.run(),

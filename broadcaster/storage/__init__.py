@@ -4,11 +4,11 @@ Every call is made once: retrying is the pipeline's business, because botocore's
 R2 answers under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBody).
 """
 
+from broadcaster.storage.bucket import Bucket
 from broadcaster.storage.faults import REMEDIES, typed
 from broadcaster.storage.media_types import CONTENT_TYPES, content_type
 from broadcaster.storage.store import (
     CACHE_CONTROL,
-    Bucket,
     ObjectStore,
     open_store,
 )

@@ -11,6 +11,7 @@ CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".aac": "audio/aac",
     ".vtt": "text/vtt",
+    ".json": "application/json",
 }
 
 

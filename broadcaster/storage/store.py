@@ -9,7 +9,6 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -21,6 +20,7 @@ from botocore.exceptions import ClientError
 
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.storage.body import ANSWER, STALL, Body
+from broadcaster.storage.bucket import Bucket
 from broadcaster.storage.faults import status_of, typed
 from broadcaster.storage.media_types import content_type
 
@@ -39,21 +39,6 @@ NOT_FOUND = 404
 OPERATION_CLASSES = {"PUT": "a", "LIST": "a", "HEAD": "b", "DELETE": "free"}
 OVERTAKEN = {409, 412}  # the condition does not hold, or another write is under way
 COMPRESS_FROM, GZIP_LEVEL = 16_384, 6  # bytes of a playlist, and how much work they are worth
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Where the bucket is and how to get in; ``public_url`` is where viewers read it, no slash at its end.
-
-    Where ``signed_for`` is set, viewers get presigned URLs, which are valid for so long.
-    """
-
-    endpoint_url: str
-    name: str
-    access_key_id: str = field(repr=False)
-    secret_access_key: str = field(repr=False)
-    public_url: str | None
-    signed_for: timedelta | None = None
 
 
 def _now() -> datetime:
@@ -146,6 +131,22 @@ class ObjectStore:
             codes = ", ".join(sorted({str(error.get("Code")) for error in errors}))
             kept = frozenset(str(error.get("Key")) for error in errors)
             raise ObjectsNotDeleted(f"DELETE of some of {len(keys)} objects: {codes}", kept)
+
+    async def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
+        """The keys that begin so, in order, and the sizes of their objects in bytes.
+
+        Each request may take ``deadline`` seconds; raises as ``put`` does.
+        """
+        more, last = True, ""
+        while more:
+            async with self._failures("LIST", deadline):
+                page = await self._client.list_objects_v2(
+                    Bucket=self._bucket.name, Prefix=prefix, StartAfter=last
+                )
+            for one in page.get("Contents", []):
+                last = one["Key"]
+                yield last, one["Size"]
+            more = page["IsTruncated"]
 
     async def check(self, prefix: str, *, deadline: float) -> None:
         """Find out whether the bucket is there and lets us in; raises as ``put`` does.

@@ -1,5 +1,6 @@
 """Settings, and what is said when one is missing or wrong."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ NUMBERS = (
     "BROADCASTER_TARGET_DURATION",
     "BROADCASTER_SPOOL_LIMIT",
     "BROADCASTER_RETENTION",
+    "BROADCASTER_RECORDINGS",
     "BROADCASTER_DRAIN_SECONDS",
     "BROADCASTER_END_GRACE_SECONDS",
     "BROADCASTER_DISCONNECT_GRACE_SECONDS",
@@ -53,6 +55,14 @@ def test_defaults() -> None:
     assert settings.s3_endpoint == "https://0123456789abcdef0123456789abcdef.r2.cloudflarestorage.com"
     assert settings.public_url == "https://video.example.com"
     assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("off", timedelta()), ("30", timedelta(30)), ("keep", None)])
+def test_recordings(monkeypatch: pytest.MonkeyPatch, value: str, expected: timedelta | None) -> None:
+    """They are off unless asked for; kept for days, or for ever."""
+    assert load().recordings == timedelta()
+    monkeypatch.setenv("BROADCASTER_RECORDINGS", value)
+    assert load().recordings == expected
 
 
 def test_tracker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def test_the_defaults_are_right() -> None:
     table = documented()
     by_hand = {
         "BROADCASTER_RETENTION": "`window`",  # zero seconds
+        "BROADCASTER_RECORDINGS": "`off`",  # zero days
         "BROADCASTER_SPOOL_LIMIT": "`20GiB`",
         "BROADCASTER_ADMIN_NAMES": "—",  # none
     }

@@ -3,82 +3,19 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.views import Recorded, Recording, Visibility
-from broadcaster.hls import Variant
-from broadcaster.ingest.reports import VariantsListed
-from broadcaster.live import Channel
-from tests.support.fakes import START, stored_segment, unlisted
+from broadcaster.catalog.views import Visibility
+from tests.support.fakes import START, unlisted
 from tests.support.old_journal import old_journal
+from tests.support.studio import Studio
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-WINDOW = 6
-
-
-class Studio:
-    """A channel with its catalog, to which segments of two seconds come."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.now = START
-        self.count = 0
-        self.open(None)
-
-    def open(self, keep: timedelta | None) -> None:
-        self.catalog = Catalog(self.folder, self.clock, recordings=keep)
-        memory = self.catalog.load().channel
-        self.channel = Channel(WINDOW, self.clock, lambda _: None, catalog=self.catalog, memory=memory)
-
-    def clock(self) -> datetime:
-        return self.now
-
-    def restart(self, keep: timedelta | None = None) -> None:
-        self.catalog.close()
-        self.open(keep)
-
-    def publish(
-        self, variants: str = "01", *, run: int = 0, seconds: float = 2.0, lost: bool = False, count: int = 1
-    ) -> None:
-        listed = VariantsListed(tuple(Variant(one, 1000) for one in variants), frozenset(variants))
-        for _ in range(count):
-            self.channel.list_variants(listed)
-            for variant in variants:
-                self.channel.expect(variant)
-            for variant in variants:
-                segment = stored_segment(
-                    f"live/r{run}/{variant}/{self.count}.ts",
-                    number=self.count,
-                    variant=variant,
-                    run=run,
-                    seconds=seconds,
-                    time=self.now,
-                    gap=lost,
-                )
-                self.catalog.noticed(segment)
-                self.catalog.stored(segment)
-                self.channel.publish(segment)
-            self.count += 1
-            self.now += timedelta(seconds=seconds)
-        self.channel.tick(self.count * 60)
-        self.channel.tick(self.count * 60 + 30)
-
-    async def recordings(self) -> list[Recording]:
-        return await self.catalog.recordings.all()
-
-    async def segments(self) -> list[list[Recorded]]:
-        """Those of each part of the newest recording."""
-        book = self.catalog.recordings
-        parts = await book.parts((await book.all())[0].id)
-        return [await book.segments(part.number) for part in parts]
-
-    async def names(self) -> list[list[str]]:
-        return [[one.key.removeprefix("live/") for one in part] for part in await self.segments()]
 
 
 @pytest.fixture
@@ -120,7 +57,7 @@ async def test_other_variants_are_another_part(studio: Studio) -> None:
     studio.publish("0", run=1)
     book = studio.catalog.recordings
     (on,) = await studio.recordings()
-    parts = await book.parts(on.id)
+    parts = (await book.parts())[on.id]
     assert [[one.uri for one in part.variants] for part in parts] == [["0", "1"], ["0"]]
 
 
@@ -199,8 +136,9 @@ async def test_kept_for_days(studio: Studio) -> None:
     book.written(over)  # as it was before: that is not all
     assert await book.unwritten() == [changed]
     book.written(changed)
+    assert await book.expired() == []
     studio.now += 3 * DAY
-    assert [one.id for one in await book.unwritten()] == [over.id]
+    assert [one.id for one in await book.expired()] == [over.id]
 
 
 def test_a_state_of_the_seventh_schema_goes_on(tmp_path: Path) -> None:

@@ -1,0 +1,186 @@
+"""Keeps the playlists of recordings, and their index, in the bucket as the catalog has the recordings.
+
+What the bucket does not have yet, the catalog knows: after a failure or a restart it is written then. Nothing
+waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import posixpath
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import quote
+
+from broadcaster.catalog.recordings import Recordings
+from broadcaster.catalog.views import Part, Recorded, Recording
+from broadcaster.delivery.recording_index import details, pages
+from broadcaster.delivery.retrying import Retrying
+from broadcaster.delivery.shelf import Shelf, ShelfStore
+from broadcaster.errors import CatalogError, StorageError
+from broadcaster.events import Event, StreamEnded, StreamStarted
+from broadcaster.hls import MediaSegment, MultivariantPlaylist
+from broadcaster.hls.recorded import RecordedPlaylist
+from broadcaster.live.attributes import attributed
+
+logger = logging.getLogger(__name__)
+
+EVERY = 14.0  # seconds between two versions while a stream is on
+INTERVAL = 1.0  # seconds between two writes of one key: R2 takes no more (429)
+MAX_PAUSE, MAX_DOUBLINGS = 15.0, 4  # seconds between two attempts
+EVENT_AGE, VOD_AGE, INDEX_AGE = 2, 60, 5  # seconds for which caches may keep it
+PLAYLIST = "playlist.m3u8"
+
+
+class _Growing:
+    """The playlists of one part by variant, as far as its segments were read."""
+
+    def __init__(self) -> None:
+        self.playlists: dict[str, RecordedPlaylist] = {}
+        self._read = 0  # position
+        self._first: int | None = None  # discontinuity number
+
+    async def grow(self, book: Recordings, part: int, folder: str) -> None:
+        """Read what is new. Addresses are relative to a media playlist in ``folder``."""
+        while found := await book.segments(part, self._read):
+            self._read = found[-1].position
+            for one in found:
+                self._add(one, f"{folder}/{one.variant}")
+
+    def _add(self, one: Recorded, folder: str) -> None:
+        if self._first is None:
+            self._first = one.discontinuity
+        if one.variant not in self.playlists:
+            self.playlists[one.variant] = RecordedPlaylist(one.target_duration, self._first)
+        segment = MediaSegment(
+            uri=_address(one.key, folder),
+            duration=one.duration,
+            map_uri=_address(one.map_key, folder) if one.map_key and not one.gap else None,
+            program_date_time=one.time,
+            gap=one.gap,
+        )
+        self.playlists[one.variant].append(
+            segment, discontinuity=one.discontinuity, independent=one.independent, size=one.size
+        )
+
+
+class Recorder:
+    """Writes below ``{prefix}/recordings/``; call it with each event, and let ``run`` work.
+
+    ``title`` is what the stream is called that is on, where that is known; ``sleep`` lets seconds pass.
+    """
+
+    def __init__(
+        self,
+        store: ShelfStore,
+        book: Recordings,
+        prefix: str,
+        *,
+        title: Callable[[], str | None] = lambda: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._book = book
+        self._folder = f"{prefix}/recordings"
+        self._title = title
+        self._sleep = sleep
+        self._shelf = Shelf(store)
+        self._retrying = Retrying("writes of recordings", sleep=sleep)
+        self._growing: dict[int, _Growing] = {}  # by part
+        self._news = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event: what begins or ends is written at once."""
+        if isinstance(event, StreamStarted | StreamEnded):
+            self.tell()
+
+    def tell(self) -> None:
+        """Something was changed that has to be written."""
+        self._news.set()
+
+    @property
+    def fault(self) -> str | None:
+        """Why recordings cannot be written at the moment."""
+        return self._retrying.fault.message if self._retrying.fault else None
+
+    async def run(self) -> None:
+        """Write until cancelled; first what an earlier process has left."""
+        failures = 0
+        while True:
+            self._news.clear()
+            try:
+                await self.write()
+            except StorageError as error:
+                self._retrying.failed(error)
+                await self._retrying.pause(min(INTERVAL * 2**failures, MAX_PAUSE))
+                failures = min(failures + 1, MAX_DOUBLINGS)
+                continue
+            except CatalogError as error:
+                logger.warning("recordings are not written now: %s", error)
+            else:
+                self._retrying.worked()
+                failures = 0
+            await self._sleep(INTERVAL)
+            news = asyncio.ensure_future(self._news.wait())
+            pause = asyncio.ensure_future(self._sleep(EVERY - INTERVAL))
+            try:
+                await asyncio.wait((news, pause), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                news.cancel()
+                pause.cancel()
+
+    async def write(self) -> None:
+        """Bring the bucket up to date; raises StorageError or CatalogError."""
+        self._book.measure(self._title())
+        over = await self._book.expired()
+        written = [one for one in await self._book.unwritten() if one not in over]
+        if not written and not over:
+            return
+        parts = await self._book.parts()
+        for recording in written:
+            await self._write(recording, parts[recording.id])
+        listed = [one for one in await self._book.all() if one not in over]
+        for name, text in pages(listed, parts).items():
+            await self._shelf.put(f"{self._folder}/{name}", text, INDEX_AGE)
+        for recording in over:
+            await self._shelf.clear(f"{self._folder}/{recording.id}")
+            self._book.remove(recording)
+            logger.info("recording %s is removed", recording.id)
+        for recording in written:
+            self._book.written(recording)
+            if recording.ended:
+                logger.info("recording %s is in the bucket: %s", recording.id, recording.duration)
+
+    async def _write(self, recording: Recording, parts: Sequence[Part]) -> None:
+        folder, keys = f"{self._folder}/{recording.folder}", set[str]()
+
+        async def put(key: str, text: str, max_age: int) -> None:
+            keys.add(key)
+            await self._shelf.put(key, text, max_age)
+
+        for count, part in enumerate(parts, 1):
+            ended = recording.ended is not None or part is not parts[-1]
+            base = folder if count == 1 else f"{folder}/part-{count}"
+            growing = self._growing.setdefault(part.number, _Growing())
+            await growing.grow(self._book, part.number, base)
+            age = VOD_AGE if ended else EVENT_AGE
+            for variant, playlist in growing.playlists.items():
+                await put(f"{base}/{variant}/{PLAYLIST}", playlist.playlist(ended=ended).render(), age)
+            await put(f"{base}/{PLAYLIST}", _multivariant(part, growing).render(), age)
+        await put(f"{folder}/recording.json", details(recording, parts), VOD_AGE)
+        if recording.ended or recording.folder != recording.id:
+            await self._shelf.clear(f"{self._folder}/{recording.id}", keys)
+        if recording.ended:
+            self._shelf.forget(folder)
+            for part in parts:
+                del self._growing[part.number]
+
+
+def _multivariant(part: Part, growing: _Growing) -> MultivariantPlaylist:
+    bandwidths = {name: one.peak_bandwidth for name, one in growing.playlists.items()}
+    independent = all(one.independent_segments for one in growing.playlists.values())
+    variants, renditions = attributed(part.variants, part.renditions, bandwidths)
+    return MultivariantPlaylist(variants, independent, renditions)
+
+
+def _address(key: str, folder: str) -> str:
+    return quote(posixpath.relpath(key, folder))

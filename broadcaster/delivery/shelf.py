@@ -1,0 +1,72 @@
+"""Small objects that are written again and again, each in the place of the version before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Protocol
+
+from broadcaster.errors import StorageUnavailable
+
+DEADLINE = 30.0  # seconds for one request
+BATCH = 1000  # what one DeleteObjects takes
+
+
+class ShelfStore(Protocol):
+    """Where the objects are. Everything raises StorageError; ``deadline`` is in seconds."""
+
+    async def etag(self, key: str, *, deadline: float) -> str | None:
+        """The ETag of an object, None when there is none."""
+
+    async def replace(
+        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    ) -> str | None:
+        """Store an object in the place of the one with this ETag, or of none.
+
+        Returns its own ETag, None when something else is in that place.
+        """
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        """Delete objects."""
+
+    def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
+        """The keys that begin so, in order, and the sizes of their objects in bytes."""
+
+
+class Shelf:
+    """Writes to ``store`` on the condition that nothing has changed there since our last look.
+
+    So a write that was given up, and arrives later, takes the place of no newer one.
+    """
+
+    def __init__(self, store: ShelfStore) -> None:
+        self._store = store
+        self._stored: dict[str, tuple[str, bytes]] = {}  # by key: ETag, and digest of what we wrote
+
+    async def put(self, key: str, text: str, max_age: int) -> None:
+        """See to it that the object is this; raises StorageError. Caches may keep it for so many seconds."""
+        body = text.encode()
+        digest = hashlib.sha256(body).digest()
+        etag, known = self._stored.pop(key, (None, b""))  # nothing is known until there is an answer
+        if etag is None:
+            etag = await self._store.etag(key, deadline=DEADLINE)
+        elif known == digest:
+            self._stored[key] = (etag, digest)
+            return
+        written = await self._store.replace(key, body, etag=etag, max_age=max_age, deadline=DEADLINE)
+        if written is None:
+            raise StorageUnavailable(f"{key} has been changed by another writer")
+        self._stored[key] = (written, digest)
+
+    async def clear(self, prefix: str, keep: Iterable[str] = ()) -> None:
+        """Delete all objects whose keys begin so, but those; raises StorageError."""
+        kept = set(keep)
+        found = [key async for key, _ in self._store.objects(prefix, deadline=DEADLINE) if key not in kept]
+        for begin in range(0, len(found), BATCH):
+            await self._store.delete(found[begin : begin + BATCH], deadline=DEADLINE)
+        for key in found:
+            self._stored.pop(key, None)
+
+    def forget(self, prefix: str) -> None:
+        """What begins so is not written soon again."""
+        self._stored = {key: known for key, known in self._stored.items() if not key.startswith(prefix)}

@@ -1,0 +1,75 @@
+"""A channel with its catalog, which records, on a clock that stands still."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.views import Recorded, Recording
+from broadcaster.events import Event
+from broadcaster.hls import Variant
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live import Channel
+from tests.support.fakes import START, stored_segment
+
+WINDOW = 6
+
+
+class Studio:
+    """A channel with its catalog, to which segments of two seconds come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = START
+        self.count = 0
+        self.events: list[Event] = []
+        self.open(None)
+
+    def open(self, keep: timedelta | None) -> None:
+        self.catalog = Catalog(self.folder, self.clock, recordings=keep)
+        memory = self.catalog.load().channel
+        self.channel = Channel(WINDOW, self.clock, self.events.append, catalog=self.catalog, memory=memory)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def restart(self, keep: timedelta | None = None) -> None:
+        self.catalog.close()
+        self.open(keep)
+
+    def publish(
+        self, variants: str = "01", *, run: int = 0, seconds: float = 2.0, lost: bool = False, count: int = 1
+    ) -> None:
+        listed = VariantsListed(tuple(Variant(one, 1000) for one in variants), frozenset(variants))
+        for _ in range(count):
+            self.channel.list_variants(listed)
+            for variant in variants:
+                self.channel.expect(variant)
+            for variant in variants:
+                segment = stored_segment(
+                    f"live/r{run}/{variant}/{self.count}.ts",
+                    number=self.count,
+                    variant=variant,
+                    run=run,
+                    seconds=seconds,
+                    time=self.now,
+                    gap=lost,
+                )
+                self.catalog.noticed(segment)
+                self.catalog.stored(segment)
+                self.channel.publish(segment)
+            self.count += 1
+            self.now += timedelta(seconds=seconds)
+        self.channel.tick(self.count * 60)
+        self.channel.tick(self.count * 60 + 30)
+
+    async def recordings(self) -> list[Recording]:
+        return await self.catalog.recordings.all()
+
+    async def segments(self) -> list[list[Recorded]]:
+        """Those of each part of the newest recording."""
+        book = self.catalog.recordings
+        parts = (await book.parts())[(await book.all())[0].id]
+        return [await book.segments(part.number) for part in parts]
+
+    async def names(self) -> list[list[str]]:
+        return [[one.key.removeprefix("live/") for one in part] for part in await self.segments()]

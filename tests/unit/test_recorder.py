@@ -1,0 +1,274 @@
+"""What of recordings is in the bucket: whole, by relative addresses, also after failures and restarts."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broadcaster.delivery.recorder import EVERY, INTERVAL, Recorder
+from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from tests.support.rules import violations
+from tests.support.studio import Studio
+
+DAY = timedelta(days=1)
+
+
+class FakeShelf:
+    """Objects in memory with S3's conditional writes; each of ``faults`` is raised by one of the calls."""
+
+    def __init__(self) -> None:
+        self.objects_: dict[str, bytes] = {}
+        self.writes: list[str] = []
+        self.faults: list[StorageError] = []
+
+    def _fail(self) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+
+    def tag(self, key: str) -> str | None:
+        body = self.objects_.get(key)
+        return None if body is None else hashlib.sha256(body).hexdigest()
+
+    async def etag(self, key: str, *, deadline: float) -> str | None:
+        assert deadline > 0
+        self._fail()
+        return self.tag(key)
+
+    async def replace(
+        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    ) -> str | None:
+        assert min(deadline, max_age) > 0
+        self._fail()
+        self.writes.append(key)
+        if self.tag(key) != etag:
+            return None
+        self.objects_[key] = body
+        return self.tag(key)
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        assert deadline > 0
+        self._fail()
+        for key in keys:
+            self.objects_.pop(key, None)
+
+    async def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
+        assert deadline > 0
+        for key in sorted(self.objects_):
+            if key.startswith(prefix):
+                yield key, len(self.objects_[key])
+
+
+class Room:
+    """A studio, a bucket, and who writes into it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.studio = Studio(folder)
+        self.store = FakeShelf()
+        self.title: str | None = None
+        self.new_recorder()
+
+    def new_recorder(self) -> None:
+        book = self.studio.catalog.recordings
+        self.recorder = Recorder(self.store, book, "live", title=lambda: self.title)
+
+    def restart(self, keep: timedelta | None = None) -> None:
+        self.studio.restart(keep)
+        self.new_recorder()
+
+    def text(self, name: str) -> str:
+        return self.store.objects_[f"live/recordings/{name}"].decode()
+
+    def index(self, name: str = "index.json") -> Any:  # noqa: ANN401 - JSON
+        return json.loads(self.text(name))
+
+    def media(self, name: str) -> MediaPlaylist:
+        playlist = parse(self.text(name))
+        assert isinstance(playlist, MediaPlaylist)
+        assert not violations(None, playlist)
+        return playlist
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(name.removeprefix("live/recordings/") for name in self.store.objects_)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    made = Room(tmp_path)
+    yield made
+    made.studio.catalog.close()
+
+
+async def test_a_stream_that_is_on(room: Room) -> None:
+    """Who comes late can begin at the start: an EVENT, which only grows, and is VOD after the end."""
+    room.title = "Evening"
+    room.studio.publish(count=9)
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    assert (one["title"], one["ended"], one["duration"]) == ("Evening", None, 18)
+    main = parse(room.text(one["playlist"]))
+    assert isinstance(main, MultivariantPlaylist)
+    assert [variant.uri for variant in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
+    before = room.media(f"{one['id']}/1/playlist.m3u8")
+    assert (before.playlist_type, len(before.segments), before.ended) == ("EVENT", 9, False)
+    assert before.segments[0].uri == "../../../r0/1/0.ts"
+    room.studio.publish(run=1, count=1)
+    room.studio.channel.end()
+    await room.recorder.write()
+    after = room.media(f"{one['id']}/1/playlist.m3u8")
+    assert (after.playlist_type, after.ended) == ("VOD", True)
+    assert after.segments[:9] == before.segments
+    assert after.segments[9].discontinuity
+    (one,) = room.index()["recordings"]
+    assert (one["ended"], one["duration"], one["size"]) == ("2026-01-01T12:00:20+00:00", 20, 20_000)
+    room.store.writes.clear()
+    await room.recorder.write()
+    assert room.store.writes == []
+
+
+async def test_whole_where_the_live_playlist_has_a_gap(room: Room) -> None:
+    """A segment too long for players of the live stream is one of the recording."""
+    room.studio.publish(count=3)
+    room.studio.publish(seconds=90)
+    room.studio.channel.end()
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    playlist = room.media(f"{one['id']}/0/playlist.m3u8")
+    assert [segment.gap for segment in playlist.segments] == [False] * 4
+    assert playlist.target_duration == 90
+
+
+async def test_each_part_has_its_playlists(room: Room) -> None:
+    """A part that is over is VOD while the stream goes on with other variants."""
+    room.studio.publish("01", count=3)
+    room.studio.publish("0", run=1, count=3)
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    assert one["parts"] == [one["playlist"], f"{one['id']}/part-2/playlist.m3u8"]
+    first, second = (room.media(f"{one['id']}/{part}playlist.m3u8") for part in ("0/", "part-2/0/"))
+    assert (first.ended, second.ended) == (True, False)
+    assert second.segments[0].uri == "../../../../r1/0/3.ts"
+    assert (second.discontinuity_sequence, second.segments[0].discontinuity) == (0, False)
+
+
+async def test_what_could_not_be_written_is_written_later(room: Room) -> None:
+    """A bucket that fails, and a process that dies, leave nothing half done for long."""
+    room.studio.publish(count=2)
+    room.studio.channel.end()
+    for _ in range(8):
+        room.store.faults.append(StorageUnavailable("no answer"))
+        with pytest.raises(StorageUnavailable):
+            await room.recorder.write()
+        room.restart()
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    assert len(room.media(f"{one['id']}/0/playlist.m3u8").segments) == 2
+
+
+async def test_it_tries_again_by_itself(room: Room) -> None:
+    """The task goes on after failures, and is told of an end at once."""
+    resting, pauses = asyncio.Event(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if seconds == EVERY - INTERVAL:
+            resting.set()
+            await asyncio.Event().wait()
+
+    room.recorder = Recorder(room.store, room.studio.catalog.recordings, "live", sleep=sleep)
+    room.studio.publish(count=2)
+    room.store.faults += [StorageUnavailable("no answer")] * 2
+    task = asyncio.create_task(room.recorder.run())
+    async with asyncio.timeout(20):
+        await resting.wait()
+        assert pauses == [1, 2, INTERVAL, EVERY - INTERVAL]
+        assert room.index()["recordings"][0]["ended"] is None
+        room.studio.events.clear()
+        room.studio.channel.end()
+        resting.clear()
+        for event in room.studio.events:
+            room.recorder(event)
+        await resting.wait()
+    assert room.index()["recordings"][0]["ended"]
+    assert room.recorder.fault is None
+    task.cancel()
+
+
+async def test_who_finds_it(room: Room) -> None:
+    """What is unlisted is not in the index; what is hidden moves away, and comes back."""
+    room.studio.publish("0")
+    room.studio.channel.end()
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    book = room.studio.catalog.recordings
+    names = [f"{one['id']}/{name}" for name in ("0/playlist.m3u8", "playlist.m3u8", "recording.json")]
+    assert room.names == [*names, "index.json"]
+    book.change(one["id"], visibility="unlisted")
+    await room.recorder.write()
+    assert room.names == [*names, "index.json"]
+    assert room.index()["recordings"] == []
+    book.change(one["id"], visibility="hidden", secret="5ec4e7")
+    await room.recorder.write()
+    assert room.names == [*(name.replace("/", "-5ec4e7/", 1) for name in names), "index.json"]
+    room.restart()
+    book = room.studio.catalog.recordings
+    book.change(one["id"], visibility="listed")
+    await room.recorder.write()
+    assert room.names == [*names, "index.json"]
+
+
+async def test_its_time_is_over(room: Room) -> None:
+    """What is kept no longer leaves the index first, then its playlists go, then its segments."""
+    room.restart(DAY)
+    room.studio.publish("0", count=8)
+    room.studio.channel.end()
+    await room.recorder.write()
+    room.studio.now += DAY
+    room.store.faults.append(StorageUnavailable("no answer"))
+    with pytest.raises(StorageUnavailable):
+        await room.recorder.write()
+    room.restart(DAY)
+    await room.recorder.write()
+    assert room.names == ["index.json"]
+    assert room.index() == {"recordings": [], "older": None}
+    assert await room.studio.recordings() == []
+    assert await room.studio.catalog.due(10) == []
+    room.studio.now += DAY
+    assert await room.studio.catalog.due(10) == ["live/r0/0/0.ts", "live/r0/0/1.ts"]
+
+
+async def test_older_pages(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first page has the newest and links to the one before; what is added changes no older one."""
+    monkeypatch.setattr("broadcaster.delivery.recording_index.PAGE", 2)
+    for run in range(7):
+        room.studio.publish("0", run=run)
+        room.studio.channel.end()
+        room.store.writes.clear()
+        await room.recorder.write()
+    assert "live/recordings/index-1.json" not in room.store.writes
+    ids = [one.id for one in await room.studio.recordings()]
+    found, name = [], "index.json"
+    while name:
+        page = room.index(name)
+        found.append([ids.index(one["id"]) for one in page["recordings"]])
+        name = page["older"]
+    assert found == [[0, 1, 2], [3, 4], [5, 6]]
+
+
+async def test_titles(room: Room) -> None:
+    """It is called as the stream is, and as the operator says, whatever the stream is called then."""
+    room.studio.publish("0")
+    for room.title in ("One", "Two", None):
+        await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    assert one["title"] == "Two"
+    room.studio.catalog.recordings.change(one["id"], title="Mine", titled=True)
+    room.title = "Three"
+    await room.recorder.write()
+    assert room.index()["recordings"][0]["title"] == "Mine"

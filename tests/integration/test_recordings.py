@@ -1,0 +1,118 @@
+"""A stream in which everything goes wrong is whole in its recording, which the bucket alone serves.
+
+In ``make soak`` it lasts ten minutes, and has a segment that no live playlist can list.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from broadcaster.demo.owncast import SimulatedOwncast
+from tests.support.length import SOAK, seconds
+from tests.support.recorded import check, check_rules, decoding_errors, index_at, read
+from tests.support.small_owncast import FPS, SMALL
+from tests.support.stage import Stage, stage
+from tests.support.watcher import Availability
+
+LISTED = 4  # segments, by the encoder
+TOO_LONG = 66  # seconds
+
+
+async def downtime(on: Stage, segments: int) -> None:
+    """The service is killed, and comes back when so many segments more have been finished."""
+    await on.service.kill()
+    await on.owncast.wait_for_segments(on.owncast_segments() + segments, within=300)
+    await on.service.start()
+
+
+@pytest.mark.takes(45)
+async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Reconnects, an outage of the bucket, kills, downtime, a longer segment: nothing is missing."""
+    availability = Availability()
+    owncast = SimulatedOwncast(
+        tmp_path / "hls",
+        tmp_path / "owncast",
+        segment_seconds=1,
+        playlist_size=LISTED,
+        variants=SMALL,
+        fps=FPS,
+        key_frames=(*range(31), 30 + TOO_LONG) if SOAK else None,
+    )
+    async with stage(
+        tmp_path,
+        bucket,
+        owncast=owncast,
+        patient=True,
+        availability=availability,
+        BROADCASTER_RETENTION="window",
+        BROADCASTER_RECORDINGS="keep",
+        BROADCASTER_WINDOW_SEGMENTS="6",
+        BROADCASTER_END_GRACE_SECONDS="10",
+    ) as on:
+        await on.live_with(seconds(120, 4))
+        (began,) = await listed(bucket, 1)
+        assert began["ended"] is None
+        await downtime(on, seconds(30, LISTED + 3))
+        with availability.disturbed():
+            bucket.suspend()
+            await on.owncast.wait_for_segments(on.owncast_segments() + seconds(60, 3), within=300)
+            bucket.resume()
+        await on.owncast.stop_streaming()
+        await on.live_with(seconds(60, 2), segment_seconds=3)  # longer than TARGETDURATION
+        if SOAK:
+            await on.owncast.crash_encoder()
+            await on.live_with(30, segment_seconds=1)
+            await downtime(on, 1)
+            await on.owncast.wait_for_segments(60)
+        await on.owncast.stop_streaming()
+        await ended(on)
+        since = time.monotonic()
+        recording = await over(bucket)
+        print(f"the recording was complete {time.monotonic() - since:.1f} s after the end")
+        assert recording["id"] == began["id"]
+        found = await read(bucket.public_url, recording)
+        check(found, owncast.finished)
+        for part in recording["parts"]:
+            url = f"{bucket.public_url}/live/recordings/{part}"
+            await check_rules(url)
+            assert await decoding_errors(url, tmp_path) == []
+        playlist = next(iter(found.playlists.values()))
+        assert recording["duration"] == pytest.approx(playlist.duration.total_seconds(), abs=0.01)
+        assert SOAK is (playlist.target_duration >= TOO_LONG)
+
+
+async def listed(bucket: SeaweedBucket, count: int) -> list[dict[str, Any]]:
+    """Wait for an index of so many recordings."""
+
+    async def are_there() -> bool:
+        return len(await index_at(bucket.public_url)) == count
+
+    async with asyncio.timeout(120):
+        await poll(are_there)
+    return await index_at(bucket.public_url)
+
+
+async def ended(on: Stage) -> None:
+    """Wait until the stream is over for viewers."""
+
+    async def is_over() -> bool:
+        return (await on.service.health())["stream"] == "ended"
+
+    async with asyncio.timeout(60):
+        await poll(is_over)
+
+
+async def over(bucket: SeaweedBucket) -> dict[str, Any]:
+    """Wait until the newest recording has ended."""
+
+    async def has_ended() -> bool:
+        return (await index_at(bucket.public_url))[0]["ended"] is not None
+
+    async with asyncio.timeout(120):
+        await poll(has_ended)
+    return (await index_at(bucket.public_url))[0]

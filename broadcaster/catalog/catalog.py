@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from broadcaster.catalog.clips import Clips
 from broadcaster.catalog.database import open_database
 from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
 from broadcaster.catalog.recordings import LEAVE, Recordings
@@ -95,6 +96,7 @@ class Catalog(Writer):
         self._runs: set[str] = set()
         keep = None if recordings is None else to_microseconds(recordings)
         self.recordings = Recordings(self, self._connection, clock, self._retention, keep)
+        self.clips = Clips(self, self._connection, clock, self._retention)
         if retention is None:
             self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted'", {}))
         self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])

@@ -15,7 +15,6 @@ from broadcaster.catalog.rows import Row, Statement, insert, to_microseconds, to
 from broadcaster.catalog.view_rows import part_of, recorded_of, recording_of
 from broadcaster.catalog.views import Part, Recorded, Recording, Visibility
 from broadcaster.catalog.writer import Writer
-from broadcaster.errors import CatalogError
 from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
 
 T = TypeVar("T")
@@ -64,10 +63,11 @@ RELEASE = (
     "DELETE FROM parts WHERE recording = :id",
     "DELETE FROM recordings WHERE id = :id",
 )
+SEGMENT = """
+position, variant, key, map_key, duration, time, target_duration, discontinuity, independent, fault, size
+"""
 SEGMENTS = f"""
-SELECT position, variant, key, map_key, duration, time, target_duration, discontinuity, independent, fault,
-    size
-FROM segments WHERE part = :part AND position > :after ORDER BY position LIMIT {MOST}
+SELECT {SEGMENT} FROM segments WHERE part = :part AND position > :after ORDER BY position LIMIT {MOST}
 """  # noqa: S608 - a constant
 
 
@@ -107,7 +107,7 @@ class Recordings:
         coming = frozenset(segment.variant for segment in segments)
         if self._on is None:
             started = min(segment.time or segment.program_date_time for segment in segments)
-            self._on = f"{started:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(4))
+            self._on = new_id(started)
             statements.append(insert("recordings", self._new_row(self._on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
@@ -221,9 +221,10 @@ class Recordings:
         }
 
     async def _read(self, query: str, values: Row, record: Callable[[sqlite3.Row], T]) -> list[T]:
-        found = await self._writer.ask(
-            lambda: [record(row) for row in self._connection.execute(query, values)]
-        )
-        if found is None:
-            raise CatalogError("the journal cannot be read now")
-        return found
+        execute = self._connection.execute
+        return await self._writer.read(lambda: [record(row) for row in execute(query, values)])
+
+
+def new_id(time: datetime) -> str:
+    """What a person can read, and say on the telephone."""
+    return f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(4))

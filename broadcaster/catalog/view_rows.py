@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from broadcaster.catalog.rows import MICROSECOND, optional_time, renditions_of, time_of, variants_of
-from broadcaster.catalog.views import Part, Recorded, Recording, Visibility
+from broadcaster.catalog.rows import MICROSECOND, Row, optional_time, renditions_of, time_of, variants_of
+from broadcaster.catalog.views import Clip, Part, Recorded, Recording, Visibility
 
 
 def recording_of(row: sqlite3.Row) -> Recording:
@@ -28,6 +28,19 @@ def part_of(row: sqlite3.Row) -> Part:
     """What is known of a part."""
     described = variants_of(row["variants"]), renditions_of(row["renditions"])
     return Part(row["number"], row["recording"], *described)
+
+
+def clip_of(row: sqlite3.Row | Row) -> Clip:
+    """What is known of a clip."""
+    return Clip(
+        id=row["id"],
+        title=row["title"],
+        made=time_of(row["made"]),
+        begin=time_of(row["begin"]),
+        end=time_of(row["end"]),
+        variants=variants_of(row["variants"]),
+        renditions=renditions_of(row["renditions"]),
+    )
 
 
 def recorded_of(row: sqlite3.Row) -> Recorded:

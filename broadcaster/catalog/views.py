@@ -77,3 +77,15 @@ class Recorded:
     independent: bool
     gap: bool  # nothing came, or it was lost
     size: int  # bytes
+
+
+def covering(segments: Sequence[Recorded], clip: Clip) -> set[str]:
+    """The variants that have all of the clip's time."""
+    of_variant: dict[str, list[Recorded]] = {}
+    for one in segments:
+        of_variant.setdefault(one.variant, []).append(one)
+    return {
+        variant
+        for variant, found in of_variant.items()
+        if found[0].time <= clip.begin and clip.end <= found[-1].time + found[-1].duration
+    }

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Self, TypeVar
 
 from broadcaster.catalog.rows import Statement
+from broadcaster.errors import CatalogError
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,12 @@ class Writer:
             return self._ask(question)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
 
+    async def read(self, question: Callable[[], T]) -> T:
+        """The answer, once all is written; raises CatalogError while that cannot be."""
+        if (answer := await self.ask(question)) is None:
+            raise CatalogError("the journal cannot be read now")
+        return answer
+
     def save(self) -> None:
         """Write what could not be written before; now and then, see to it that all is on the disk.
 
@@ -104,7 +111,7 @@ class Writer:
     def _flush(self, *, sync: bool = False) -> None:
         try:
             while self._unsaved:
-                self._transact(self._unsaved[0])
+                self.transact(self._unsaved[0])
                 self._unsaved.popleft()
             if sync:
                 self._checkpoint()
@@ -120,7 +127,8 @@ class Writer:
             logger.info("the journal is written again")
             self.fault = None
 
-    def _transact(self, statements: Sequence[Statement]) -> None:
+    def transact(self, statements: Sequence[Statement]) -> None:
+        """Write them at once, in a question; raises sqlite3.Error."""
         try:
             self._connection.execute("BEGIN")
             for statement, values in statements:

@@ -22,12 +22,16 @@ class Studio:
         self.now = START
         self.count = 0
         self.events: list[Event] = []
+        self.published: set[str] = set()  # keys of what is no gap
         self.open(None)
 
     def open(self, keep: timedelta | None) -> None:
         self.catalog = Catalog(self.folder, self.clock, recordings=keep)
-        memory = self.catalog.load().channel
-        self.channel = Channel(WINDOW, self.clock, self.events.append, catalog=self.catalog, memory=memory)
+        memory = self.catalog.load()
+        catalog, channel = self.catalog, memory.channel
+        self.channel = Channel(WINDOW, self.clock, self.events.append, catalog=catalog, memory=channel)
+        for segment in memory.pending:
+            self.channel.publish(segment)
 
     def clock(self) -> datetime:
         return self.now
@@ -54,6 +58,7 @@ class Studio:
                     time=self.now,
                     gap=lost,
                 )
+                self.published |= {segment.key} if segment.size else set()
                 self.catalog.noticed(segment)
                 self.catalog.stored(segment)
                 self.channel.publish(segment)

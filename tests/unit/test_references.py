@@ -1,0 +1,163 @@
+"""What any view lists is never deleted, and what none lists always is in the end.
+
+Hypothesis drives the channel, the catalog and the sweeper: segments come and roll off, streams end,
+recordings are removed, clips are made and removed, the bucket fails, and the process dies at any point.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from broadcaster.catalog.views import covering
+from broadcaster.delivery.sweeper import Sweeper
+from broadcaster.errors import NotPossible, StorageUnavailable
+from tests.support.studio import Studio
+
+T = TypeVar("T")
+
+YEAR = timedelta(days=365)
+
+
+def now(work: Coroutine[Any, Any, T]) -> T:
+    """Nothing here waits for anything: what is asked of the catalog is answered at once."""
+    return asyncio.run(work)
+
+
+class Bucket:
+    """Remembers what was deleted; ``away``, it fails."""
+
+    def __init__(self) -> None:
+        self.deleted: set[str] = set()
+        self.away = False
+
+    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
+        assert deadline > 0
+        if self.away:
+            raise StorageUnavailable("no answer")
+        self.deleted |= set(keys)
+
+
+class References(RuleBasedStateMachine):
+    """The views on one side, the bucket on the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="references-"))
+        self.studio = Studio(self.folder)
+        self.bucket = Bucket()
+        self.run = 0
+
+    def teardown(self) -> None:
+        self.end()
+        self.studio.restart(timedelta())
+        for recording in now(self.studio.recordings()):
+            self.studio.catalog.recordings.remove(recording)
+        for clip in now(self.studio.catalog.clips.all()):
+            self.studio.catalog.clips.release(clip)
+        self.run += 1
+        self.studio.publish("0", run=self.run, count=8)
+        self.bucket.away = False
+        for _ in range(3):
+            self.pass_time(YEAR)
+            self.sweep()
+        assert self.in_window() == self.studio.published - self.bucket.deleted
+        self.studio.catalog.close()
+        shutil.rmtree(self.folder)
+
+    @rule(
+        variants=st.sampled_from(["01", "01", "0"]),
+        seconds=st.sampled_from([2.0, 2.0, 2.0, 90.0]),
+        lost=st.sampled_from([False, False, False, True]),
+        count=st.integers(1, 6),
+    )
+    def publish(self, variants: str, seconds: float, lost: bool, count: int) -> None:  # noqa: FBT001
+        """The window goes on, or begins anew."""
+        self.studio.publish(variants, run=self.run, seconds=seconds, lost=lost, count=count)
+
+    @rule()
+    def reconnect(self) -> None:
+        """The encoder begins a new run."""
+        self.run += 1
+
+    @rule()
+    def end(self) -> None:
+        """The stream is over."""
+        self.studio.channel.end()
+
+    @rule(keep=st.sampled_from([None, None, timedelta(days=1), timedelta()]))
+    def restart(self, keep: timedelta | None) -> None:
+        """The process dies, and the next one may record or not."""
+        self.studio.restart(keep)
+
+    @rule(later=st.sampled_from([timedelta(seconds=20), timedelta(minutes=5), timedelta(days=1)]))
+    def pass_time(self, later: timedelta) -> None:
+        """Time passes."""
+        self.studio.now += later
+
+    @rule(which=st.integers(0, 5))
+    def remove_recording(self, which: int) -> None:
+        """One that has ended is removed, at the operator's wish or because its time is over."""
+        ended = [one for one in now(self.studio.recordings()) if one.ended]
+        if ended:
+            self.studio.catalog.recordings.remove(ended[which % len(ended)])
+
+    @rule(back=st.integers(1, 60), length=st.integers(1, 20))
+    def make_clip(self, back: int, length: int) -> None:
+        """A clip has all of its time, or there is none."""
+        begin = self.studio.now - timedelta(seconds=back)
+        before = now(self.studio.catalog.clips.all())
+        try:
+            clip = now(self.studio.catalog.clips.make("", begin, begin + timedelta(seconds=length)))
+        except NotPossible:
+            assert now(self.studio.catalog.clips.all()) == before
+        else:
+            assert covering(now(self.studio.catalog.clips.segments(clip)), clip)
+
+    @rule(which=st.integers(0, 5))
+    def remove_clip(self, which: int) -> None:
+        """A clip is removed."""
+        clips = now(self.studio.catalog.clips.all())
+        if clips:
+            self.studio.catalog.clips.release(clips[which % len(clips)])
+
+    @rule(away=st.sampled_from([False, False, True]))
+    def sweep(self, away: bool = False) -> None:  # noqa: FBT001, FBT002
+        """What is due is deleted, if the bucket is there."""
+        self.bucket.away = away
+        now(Sweeper(self.bucket, self.studio.catalog, prefix="live").sweep())
+
+    @invariant()
+    def what_a_view_lists_is_there(self) -> None:
+        """The window, every recording and every clip."""
+        assert not self.in_window() & self.bucket.deleted
+        book = self.studio.catalog
+        for parts in now(book.recordings.parts()).values():
+            for part in parts:
+                listed = {one.key for one in now(book.recordings.segments(part.number))}
+                assert listed
+                assert not listed & self.bucket.deleted
+        for clip in now(book.clips.all()):
+            found = now(book.clips.segments(clip))
+            assert covering(found, clip)
+            assert not {one.key for one in found} & self.bucket.deleted
+
+    def in_window(self) -> set[str]:
+        playlists = self.studio.channel.view.playlists.values()
+        return {segment.uri for one in playlists for segment in one.playlist.segments if not segment.gap}
+
+
+TestReferences = References.TestCase
+TestReferences.settings = settings(
+    max_examples=20,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

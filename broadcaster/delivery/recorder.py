@@ -7,14 +7,16 @@ waits for it.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import posixpath
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.index import details, of_clip, pages
 from broadcaster.catalog.recordings import Recordings
-from broadcaster.catalog.views import Part, Recorded, Recording
-from broadcaster.delivery.recording_index import details, pages
+from broadcaster.catalog.views import Clip, Part, Recorded, Recording, covering
 from broadcaster.delivery.retrying import Retrying
 from broadcaster.delivery.shelf import Shelf, ShelfStore
 from broadcaster.errors import CatalogError, StorageError
@@ -33,7 +35,10 @@ PLAYLIST = "playlist.m3u8"
 
 
 class _Growing:
-    """The playlists of one part by variant, as far as its segments were read."""
+    """The playlists of a part or a clip by variant, as far as its segments were read.
+
+    Addresses are relative to a media playlist in the folder that is given.
+    """
 
     def __init__(self) -> None:
         self.playlists: dict[str, RecordedPlaylist] = {}
@@ -41,13 +46,15 @@ class _Growing:
         self._first: int | None = None  # discontinuity number
 
     async def grow(self, book: Recordings, part: int, folder: str) -> None:
-        """Read what is new. Addresses are relative to a media playlist in ``folder``."""
+        """Read what is new."""
         while found := await book.segments(part, self._read):
             self._read = found[-1].position
             for one in found:
-                self._add(one, f"{folder}/{one.variant}")
+                self.add(one, folder)
 
-    def _add(self, one: Recorded, folder: str) -> None:
+    def add(self, one: Recorded, folder: str) -> None:
+        """Add the next segment of its variant."""
+        folder = f"{folder}/{one.variant}"
         if self._first is None:
             self._first = one.discontinuity
         if one.variant not in self.playlists:
@@ -65,7 +72,7 @@ class _Growing:
 
 
 class Recorder:
-    """Writes below ``{prefix}/recordings/``; call it with each event, and let ``run`` work.
+    """Writes below ``{prefix}/recordings/`` and ``clips/``; call it with each event, and let ``run`` work.
 
     ``title`` is what the stream is called that is on, where that is known; ``sleep`` lets seconds pass.
     """
@@ -73,14 +80,16 @@ class Recorder:
     def __init__(
         self,
         store: ShelfStore,
-        book: Recordings,
+        catalog: Catalog,
         prefix: str,
         *,
         title: Callable[[], str | None] = lambda: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._book = book
+        self._book = catalog.recordings
+        self._clips = catalog.clips
         self._folder = f"{prefix}/recordings"
+        self._clip_folder = f"{prefix}/clips"
         self._title = title
         self._sleep = sleep
         self._shelf = Shelf(store)
@@ -130,6 +139,15 @@ class Recorder:
 
     async def write(self) -> None:
         """Bring the bucket up to date; raises StorageError or CatalogError."""
+        await self._write_recordings()
+        for clip in await self._clips.unwritten():
+            await self._write_clip(clip)
+            self._clips.written(clip)
+        for clip in await self._clips.removed():
+            await self._shelf.clear(f"{self._clip_folder}/{clip.id}/")
+            self._clips.release(clip)
+
+    async def _write_recordings(self) -> None:
         self._book.measure(self._title())
         over = await self._book.expired()
         written = [one for one in await self._book.unwritten() if one not in over]
@@ -174,8 +192,24 @@ class Recorder:
             for part in parts:
                 del self._growing[part.number]
 
+    async def _write_clip(self, clip: Clip) -> None:
+        """A clip is VOD of whole segments, which begins at the exact point (EXT-X-START, §4.4.2.2)."""
+        folder, growing = f"{self._clip_folder}/{clip.id}", _Growing()
+        segments = await self._clips.segments(clip)
+        whole = covering(segments, clip)
+        for one in segments:
+            if one.variant in whole:
+                growing.add(one, folder)
+        for variant, recorded in growing.playlists.items():
+            first = next(one.time for one in segments if one.variant == variant)
+            playlist = recorded.playlist(ended=True, start=clip.begin - first)
+            await self._shelf.put(f"{folder}/{variant}/{PLAYLIST}", playlist.render(), VOD_AGE)
+        await self._shelf.put(f"{folder}/{PLAYLIST}", _multivariant(clip, growing).render(), VOD_AGE)
+        await self._shelf.put(f"{folder}/clip.json", json.dumps(of_clip(clip)), VOD_AGE)
+        self._shelf.forget(folder)
 
-def _multivariant(part: Part, growing: _Growing) -> MultivariantPlaylist:
+
+def _multivariant(part: Part | Clip, growing: _Growing) -> MultivariantPlaylist:
     bandwidths = {name: one.peak_bandwidth for name, one in growing.playlists.items()}
     independent = all(one.independent_segments for one in growing.playlists.values())
     variants, renditions = attributed(part.variants, part.renditions, bandwidths)

@@ -93,7 +93,7 @@ class Components:
         self.owner = Owner(store, settings.prefix, own_name(settings.state_dir), now)
         self.sweeper = Sweeper(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
-        self.recorder = Recorder(store, catalog.recordings, settings.prefix, title=self._title)
+        self.recorder = Recorder(store, catalog, settings.prefix, title=self._title)
 
     def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
         """Take up what an earlier process had in its spool."""

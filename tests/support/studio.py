@@ -22,6 +22,7 @@ class Studio:
         self.now = START
         self.count = 0
         self.events: list[Event] = []
+        self.newest = START  # the end of the newest segment
         self.published: set[str] = set()  # keys of what is no gap
         self.open(None)
 
@@ -64,6 +65,7 @@ class Studio:
                 self.channel.publish(segment)
             self.count += 1
             self.now += timedelta(seconds=seconds)
+            self.newest = self.now
         self.channel.tick(self.count * 60)
         self.channel.tick(self.count * 60 + 30)
 

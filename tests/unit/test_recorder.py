@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from broadcaster.delivery.recorder import EVERY, INTERVAL, Recorder
-from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.errors import NotPossible, StorageError, StorageUnavailable
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from tests.support.fakes import START
 from tests.support.rules import violations
 from tests.support.studio import Studio
 
@@ -74,21 +75,20 @@ class Room:
         self.new_recorder()
 
     def new_recorder(self) -> None:
-        book = self.studio.catalog.recordings
-        self.recorder = Recorder(self.store, book, "live", title=lambda: self.title)
+        self.recorder = Recorder(self.store, self.studio.catalog, "live", title=lambda: self.title)
 
     def restart(self, keep: timedelta | None = None) -> None:
         self.studio.restart(keep)
         self.new_recorder()
 
-    def text(self, name: str) -> str:
-        return self.store.objects_[f"live/recordings/{name}"].decode()
+    def text(self, name: str, folder: str = "recordings") -> str:
+        return self.store.objects_[f"live/{folder}/{name}"].decode()
 
     def index(self, name: str = "index.json") -> Any:  # noqa: ANN401 - JSON
         return json.loads(self.text(name))
 
-    def media(self, name: str) -> MediaPlaylist:
-        playlist = parse(self.text(name))
+    def media(self, name: str, folder: str = "recordings") -> MediaPlaylist:
+        playlist = parse(self.text(name, folder))
         assert isinstance(playlist, MediaPlaylist)
         assert not violations(None, playlist)
         return playlist
@@ -181,7 +181,7 @@ async def test_it_tries_again_by_itself(room: Room) -> None:
             resting.set()
             await asyncio.Event().wait()
 
-    room.recorder = Recorder(room.store, room.studio.catalog.recordings, "live", sleep=sleep)
+    room.recorder = Recorder(room.store, room.studio.catalog, "live", sleep=sleep)
     room.studio.publish(count=2)
     room.store.faults += [StorageUnavailable("no answer")] * 2
     task = asyncio.create_task(room.recorder.run())
@@ -245,7 +245,7 @@ async def test_its_time_is_over(room: Room) -> None:
 
 async def test_older_pages(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first page has the newest and links to the one before; what is added changes no older one."""
-    monkeypatch.setattr("broadcaster.delivery.recording_index.PAGE", 2)
+    monkeypatch.setattr("broadcaster.catalog.index.PAGE", 2)
     for run in range(7):
         room.studio.publish("0", run=run)
         room.studio.channel.end()
@@ -272,3 +272,48 @@ async def test_titles(room: Room) -> None:
     room.title = "Three"
     await room.recorder.write()
     assert room.index()["recordings"][0]["title"] == "Mine"
+
+
+async def test_a_clip(room: Room) -> None:
+    """Whole segments, from the exact point; they outlive the window and the recording, and not the clip."""
+    room.studio.publish(count=8)
+    clips = room.studio.catalog.clips
+    clip = await clips.make("A goal", START + timedelta(seconds=5), START + timedelta(seconds=9))
+    room.studio.channel.end()
+    await room.recorder.write()
+    main = parse(room.text(f"{clip.id}/playlist.m3u8", "clips"))
+    assert isinstance(main, MultivariantPlaylist)
+    assert [variant.uri for variant in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
+    playlist = room.media(f"{clip.id}/1/playlist.m3u8", "clips")
+    assert [segment.uri for segment in playlist.segments] == [f"../../../r0/1/{one}.ts" for one in (2, 3, 4)]
+    assert (playlist.start, playlist.playlist_type, playlist.ended) == (timedelta(seconds=1), "VOD", True)
+    (recording,) = await room.studio.recordings()
+    room.studio.catalog.recordings.remove(recording)
+    room.studio.publish("0", run=1, count=8)
+    room.studio.now += DAY
+    due = await room.studio.catalog.due(100)
+    room.restart()
+    clips = room.studio.catalog.clips
+    assert len(due) == 16 - 6
+    assert not {one.key for one in await clips.segments(clip)} & set(due)
+    clips.remove(clip.id)
+    await room.recorder.write()
+    assert not [name for name in room.store.objects_ if "/clips/" in name]
+    await room.studio.catalog.deleted(due)
+    room.studio.now += DAY
+    assert len(await room.studio.catalog.due(100)) == 6
+
+
+async def test_no_clip_of_what_is_not_there(room: Room) -> None:
+    """What has not come, or has gone, is refused, and nothing is kept for it."""
+    room.studio.restart(timedelta())
+    room.studio.publish(count=12)
+    clips = room.studio.catalog.clips
+    with pytest.raises(NotPossible):
+        await clips.make("", START + timedelta(seconds=20), START + timedelta(seconds=26))
+    room.studio.now += DAY
+    assert len(await room.studio.catalog.due(100)) == 12
+    with pytest.raises(NotPossible):
+        await clips.make("", START, START + timedelta(seconds=6))
+    assert len(await room.studio.catalog.due(100)) == 12
+    assert await clips.all() == []

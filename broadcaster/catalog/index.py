@@ -1,4 +1,4 @@
-"""What is told of recordings, as JSON: times as ISO 8601, durations in seconds, sizes in bytes."""
+"""What is told of recordings and clips, as JSON: times as ISO 8601, durations in seconds, sizes in bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broadcaster.catalog.views import Part, Recording, Visibility
+from broadcaster.catalog.views import Clip, Part, Recording, Visibility
 
 PAGE = 200  # recordings
 INDEX = "index.json"
@@ -38,6 +38,18 @@ def full(recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
     return summary(recording, parts) | {
         "visibility": recording.visibility,
         "keepUntil": recording.keep_until.isoformat() if recording.keep_until else None,
+    }
+
+
+def of_clip(clip: Clip) -> dict[str, Any]:
+    """What is told of a clip; its address is relative to the folder of all recordings."""
+    return {
+        "id": clip.id,
+        "title": clip.title,
+        "made": clip.made.isoformat(),
+        "begin": clip.begin.isoformat(),
+        "end": clip.end.isoformat(),
+        "playlist": f"../clips/{clip.id}/playlist.m3u8",
     }
 
 

@@ -40,9 +40,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
     hls.targetLatency = distance;
   }
 
-  const setQuality = (wanted) => {
-    hls.nextLevel = matchLevel(hls.levels, wanted);
-  };
+  const setQuality = (wanted) => void (hls.nextLevel = matchLevel(hls.levels, wanted));
   const tellLevel = () => {
     const level = hls.levels[hls.currentLevel];
     if (level) tell.level(describeLevel({ height: level.height, bitrate: level.bitrate || level.realBitrate }));

@@ -19,7 +19,7 @@ setup: .venv/ready $(PAGE)/index.html
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[demo,dev]'
 	@touch $@
 
 $(VIEWER)/ready: viewer/package.json viewer/package-lock.json viewer/scripts/vendor.mjs

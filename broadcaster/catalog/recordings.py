@@ -21,9 +21,10 @@ T = TypeVar("T")
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
 MOST = 1000  # segments that are read at once: who writes waits meanwhile
+# Times that were read back from a playlist are cut to milliseconds: a neighbour is not in it for that.
 IN_A_CLIP = """EXISTS (
-    SELECT 1 FROM clips WHERE segments.time < clips."end"
-        AND segments.time + segments.duration > clips."begin"
+    SELECT 1 FROM clips WHERE segments.time + 1000 < clips."end"
+        AND segments.time + segments.duration - 1000 > clips."begin"
 )"""
 DELETE_AT = ":now + max(:availability, availability, :retention)"
 # What leaves its last view is to be deleted later. What an earlier process listed in a longer playlist stays
@@ -70,6 +71,11 @@ SEGMENTS = f"""
 SELECT {SEGMENT} FROM segments WHERE part = :part AND position > :after ORDER BY position LIMIT {MOST}
 """  # noqa: S608 - a constant
 
+WANTED = """
+SELECT EXISTS (SELECT 1 FROM segments WHERE key = :key AND step <> 'deleted')
+    OR EXISTS (SELECT 1 FROM segments WHERE map_key = :key)
+"""
+
 
 class Recordings:
     """The pages of the book that tell of recordings: ``writer`` writes them, ``connection`` reads them.
@@ -97,6 +103,7 @@ class Recordings:
         self._on: str | None = None  # the recording of the stream that is on
         self._variants: AbstractSet[str] = frozenset()  # of the part
         self._described = {"variants": "[]", "renditions": "[]"}
+        self._newest = 0  # part
         self._resume()
 
     def take(self, segments: Sequence[Segment], gone: AbstractSet[str]) -> list[Statement]:
@@ -111,11 +118,15 @@ class Recordings:
             statements.append(insert("recordings", self._new_row(self._on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
-            self._newest += 1
-            self.part = self._newest
+            self.part = self.next_part()
             row = {"number": self.part, "recording": self._on, **self._described}
             statements.append(insert("parts", row))
         return statements
+
+    def next_part(self) -> int:
+        """A number that no part has yet."""
+        self._newest += 1
+        return self._newest
 
     def describe(self, variants: Sequence[Variant], renditions: Sequence[Rendition]) -> list[Statement]:
         """Remember what is told of the part's variants, and of their sound, unless it is told of others."""
@@ -186,6 +197,15 @@ class Recordings:
             "retention": self._retention,
         }
         self._writer.write(*((statement, values) for statement in RELEASE))
+
+    async def unwanted(self, keys: Sequence[str]) -> list[str]:
+        """Those of the keys that no segment needs, nor ever will, whatever view it is in."""
+
+        def question() -> list[str]:
+            execute = self._connection.execute
+            return [key for key in keys if not execute(WANTED, {"key": key}).fetchone()[0]]
+
+        return await self._writer.read(question)
 
     def _resume(self) -> None:
         """Take up the recording that an earlier process had on; without recordings it ends."""

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from broadcaster.hls import Rendition, Variant
 
+ROUNDING = timedelta(milliseconds=1)  # of times in playlists
+
 
 class Visibility(StrEnum):
     """Who finds a recording."""
@@ -87,5 +89,6 @@ def covering(segments: Sequence[Recorded], clip: Clip) -> set[str]:
     return {
         variant
         for variant, found in of_variant.items()
-        if found[0].time <= clip.begin and clip.end <= found[-1].time + found[-1].duration
+        if found[0].time - ROUNDING <= clip.begin
+        and clip.end <= found[-1].time + found[-1].duration + ROUNDING
     }

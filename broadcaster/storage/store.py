@@ -6,7 +6,6 @@ import asyncio
 import base64
 import gzip
 import hashlib
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,15 +17,16 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
-from broadcaster.storage.body import ANSWER, STALL, Body
+from broadcaster.errors import ObjectsNotDeleted, StorageUnavailable
+from broadcaster.storage.body import STALL, Body
 from broadcaster.storage.bucket import Bucket
-from broadcaster.storage.faults import status_of, typed
+from broadcaster.storage.faults import status_of
 from broadcaster.storage.media_types import content_type
+from broadcaster.storage.reading import Reading
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
-    from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef, PutObjectRequestTypeDef
+    from types_aiobotocore_s3.type_defs import PutObjectRequestTypeDef
 
 CACHE_CONTROL = "public, max-age=31536000, immutable"  # keys are never used twice
 POOL_CONNECTIONS = 32
@@ -34,9 +34,6 @@ CONNECT_TIMEOUT = 5  # seconds; three turns of a link whose buffers are full tak
 READ_TIMEOUT = 600  # seconds; the limit of each call is the one that matters
 KEEPALIVE = 60  # seconds
 
-NOT_FOUND = 404
-# What Cloudflare charges for each (developers.cloudflare.com/r2/pricing); one that fails counts as well.
-OPERATION_CLASSES = {"PUT": "a", "LIST": "a", "HEAD": "b", "DELETE": "free"}
 OVERTAKEN = {409, 412}  # the condition does not hold, or another write is under way
 COMPRESS_FROM, GZIP_LEVEL = 16_384, 6  # bytes of a playlist, and how much work they are worth
 
@@ -45,7 +42,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class ObjectStore:
+class ObjectStore(Reading):
     """Puts objects into one bucket. Made by ``open_store``; ``clock`` gives the wall time.
 
     ``operations`` counts what was asked of the bucket, by price class: a, b or free; ``sent`` counts the
@@ -53,10 +50,8 @@ class ObjectStore:
     """
 
     def __init__(self, client: S3Client, bucket: Bucket, clock: Callable[[], datetime] = _now) -> None:
-        self._client = client
-        self._bucket = bucket
+        super().__init__(client, bucket)
         self._clock = clock
-        self.operations = Counter(dict.fromkeys(OPERATION_CLASSES.values(), 0))
         self.sent = 0
         self._lasting: dict[str, tuple[str, datetime]] = {}  # by key: URL, and when it was signed
 
@@ -107,16 +102,6 @@ class ObjectStore:
                     return None
                 raise
 
-    async def size(self, key: str, *, deadline: float) -> int | None:
-        """The size in bytes of an object, None when there is none; raises as ``put`` does."""
-        head = await self._head(key, deadline)
-        return head["ContentLength"] if head else None
-
-    async def etag(self, key: str, *, deadline: float) -> str | None:
-        """The ETag of an object, None when there is none; raises as ``put`` does."""
-        head = await self._head(key, deadline)
-        return head["ETag"] if head else None
-
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
         """Delete up to 1000 objects; those that are not there count as deleted.
 
@@ -131,30 +116,6 @@ class ObjectStore:
             codes = ", ".join(sorted({str(error.get("Code")) for error in errors}))
             kept = frozenset(str(error.get("Key")) for error in errors)
             raise ObjectsNotDeleted(f"DELETE of some of {len(keys)} objects: {codes}", kept)
-
-    async def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
-        """The keys that begin so, in order, and the sizes of their objects in bytes.
-
-        Each request may take ``deadline`` seconds; raises as ``put`` does.
-        """
-        more, last = True, ""
-        while more:
-            async with self._failures("LIST", deadline):
-                page = await self._client.list_objects_v2(
-                    Bucket=self._bucket.name, Prefix=prefix, StartAfter=last
-                )
-            for one in page.get("Contents", []):
-                last = one["Key"]
-                yield last, one["Size"]
-            more = page["IsTruncated"]
-
-    async def check(self, prefix: str, *, deadline: float) -> None:
-        """Find out whether the bucket is there and lets us in; raises as ``put`` does.
-
-        A listing, because its errors, unlike those of HEAD, say what is wrong.
-        """
-        async with self._failures("LIST", deadline):
-            await self._client.list_objects_v2(Bucket=self._bucket.name, Prefix=prefix, MaxKeys=1)
 
     async def url(self, key: str) -> str:
         """Where viewers read the object. In a private bucket: signed now, and another one each time."""
@@ -185,35 +146,6 @@ class ObjectStore:
 
     def _note_sent(self, size: int) -> None:
         self.sent += size
-
-    async def _head(self, key: str, deadline: float) -> HeadObjectOutputTypeDef | None:
-        async with self._failures("HEAD", deadline):
-            try:
-                return await self._client.head_object(Bucket=self._bucket.name, Key=key)
-            except ClientError as error:
-                if status_of(error) != NOT_FOUND:
-                    raise
-                # HEAD does not say whether it was the bucket that is not there; LIST raises then.
-                await self._client.list_objects_v2(Bucket=self._bucket.name, Prefix=key, MaxKeys=1)
-                return None
-
-    @asynccontextmanager
-    async def _failures(
-        self, operation: str, deadline: float, body: Body | None = None
-    ) -> AsyncIterator[asyncio.Timeout]:
-        self.operations[OPERATION_CLASSES[operation]] += 1
-        try:
-            async with asyncio.timeout(deadline) as limit:
-                yield limit
-        except StorageError:
-            raise
-        except Exception as error:  # noqa: BLE001 - an answer can be wrong in ways that no list foresees
-            where = f"{operation} to {self._bucket.endpoint_url}, bucket {self._bucket.name!r}"
-            if body and limit.expired():
-                if body.left:
-                    raise StorageUnavailable(f"{where}: no bytes get through for {STALL:.0f} s") from None
-                deadline = ANSWER
-            raise typed(where, error, deadline) from None  # the cause may quote the request
 
 
 @asynccontextmanager

@@ -7,8 +7,9 @@ recordings are removed, clips are made and removed, the bucket fails, and the pr
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,11 +38,14 @@ class Bucket:
     def __init__(self) -> None:
         self.deleted: set[str] = set()
         self.away = False
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
         assert deadline > 0
         if self.away:
             raise StorageUnavailable("no answer")
+        if self.meanwhile:
+            await self.meanwhile()
         self.deleted |= set(keys)
 
 
@@ -120,14 +124,7 @@ class References(RuleBasedStateMachine):
     @rule(back=st.integers(4, 30), length=st.integers(1, 4))
     def make_clip(self, back: int, length: int) -> None:
         """A clip has all of its time, or there is none."""
-        begin = self.studio.newest - timedelta(seconds=back)
-        before = now(self.studio.catalog.clips.all())
-        try:
-            clip = now(self.studio.catalog.clips.make("", begin, begin + timedelta(seconds=length)))
-        except NotPossible:
-            assert now(self.studio.catalog.clips.all()) == before
-        else:
-            assert covering(now(self.studio.catalog.clips.segments(clip)), clip)
+        now(self.try_to_make_clip(back, length))
 
     @rule(which=st.integers(0, 5))
     def remove_clip(self, which: int) -> None:
@@ -136,10 +133,11 @@ class References(RuleBasedStateMachine):
         if clips:
             self.studio.catalog.clips.release(clips[which % len(clips)])
 
-    @rule(away=st.sampled_from([False, False, True]))
-    def sweep(self, away: bool = False) -> None:  # noqa: FBT001, FBT002
-        """What is due is deleted, if the bucket is there."""
+    @rule(away=st.sampled_from([False, False, True]), back=st.integers(0, 30))
+    def sweep(self, away: bool = False, back: int = 0) -> None:  # noqa: FBT001, FBT002
+        """What is due is deleted, if the bucket is there; somebody may make a clip meanwhile."""
         self.bucket.away = away
+        self.bucket.meanwhile = partial(self.try_to_make_clip, back, 3) if back else None
         now(Sweeper(self.bucket, self.studio.catalog, prefix="live").sweep())
 
     @invariant()
@@ -156,6 +154,16 @@ class References(RuleBasedStateMachine):
             found = now(book.clips.segments(clip))
             assert covering(found, clip)
             assert not {one.key for one in found} & self.bucket.deleted
+
+    async def try_to_make_clip(self, back: int, length: int) -> None:
+        begin, clips = self.studio.newest - timedelta(seconds=back), self.studio.catalog.clips
+        before = await clips.all()
+        try:
+            clip = await clips.make("", begin, begin + timedelta(seconds=length))
+        except NotPossible:
+            assert await clips.all() == before
+        else:
+            assert covering(await clips.segments(clip), clip)
 
     def in_window(self) -> set[str]:
         playlists = self.studio.channel.view.playlists.values()

@@ -1,0 +1,69 @@
+"""Takes recordings and clips back into the book, as the bucket has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.records import Step
+from broadcaster.catalog.rows import Row, Statement, insert, optional_microseconds, to_microseconds, to_text
+from broadcaster.catalog.views import Clip, Part, Recorded, Recording
+
+SIZE = "UPDATE segments SET size = :size WHERE key = :key AND fault IS NULL AND size = 0"
+
+
+def restore_recording(
+    catalog: Catalog, recording: Recording, parts: Sequence[tuple[Part, Sequence[Recorded]]]
+) -> None:
+    """Take it in as a whole: what it has is in the bucket, and is to be deleted no more."""
+    row: Row = asdict(recording) | {
+        "titled": bool(recording.title),
+        "started": to_microseconds(recording.started),
+        "ended": optional_microseconds(recording.ended),
+        "keep_until": optional_microseconds(recording.keep_until),
+        "duration": to_microseconds(recording.duration),
+        "written": 0,
+    }
+    statements = [insert("recordings", row)]
+    for part, segments in parts:
+        number = catalog.recordings.next_part()
+        described = {"variants": to_text(part.variants), "renditions": to_text(part.renditions)}
+        statements.append(insert("parts", {"number": number, "recording": recording.id, **described}))
+        statements += (_segment(one, number) for one in segments)
+    catalog.write(*statements)
+
+
+def restore_clip(catalog: Catalog, clip: Clip, segments: Sequence[Recorded]) -> None:
+    """The same of a clip."""
+    row: Row = {
+        "id": clip.id,
+        "title": clip.title,
+        "made": to_microseconds(clip.made),
+        "begin": to_microseconds(clip.begin),
+        "end": to_microseconds(clip.end),
+        "variants": to_text(clip.variants),
+        "renditions": to_text(clip.renditions),
+        "removed": 0,
+        "written": 0,
+    }
+    catalog.write(insert("clips", row), *(_segment(one, None) for one in segments))
+
+
+def note_sizes(catalog: Catalog, objects: Iterable[tuple[str, int]]) -> None:
+    """How large the objects of segments are that were taken in, in bytes."""
+    catalog.write(*((SIZE, {"key": key, "size": size}) for key, size in objects))
+
+
+def _segment(one: Recorded, part: int | None) -> Statement:
+    row: Row = asdict(one) | {
+        "step": Step.UNLISTED,
+        "duration": to_microseconds(one.duration),
+        "time": to_microseconds(one.time),
+        "fault": "is a gap" if one.gap else None,
+        "part": part,
+    }
+    del row["position"], row["gap"]
+    # The catalog may know it already: then it was for something else that it was known.
+    known = "ON CONFLICT (key) DO UPDATE SET part = ifnull(excluded.part, part), delete_at = NULL"
+    return insert("segments", row, conflict=known)

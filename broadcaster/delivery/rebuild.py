@@ -1,0 +1,161 @@
+"""Brings recordings and clips back that the bucket has and the catalog has not: its state folder was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import posixpath
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.restore import note_sizes, restore_clip, restore_recording
+from broadcaster.catalog.views import Clip, Part, Recorded, Recording, Visibility
+from broadcaster.errors import PlaylistError
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+
+logger = logging.getLogger(__name__)
+
+DEADLINE = 30.0  # seconds for one request
+BATCH = 1000  # objects
+MAIN = re.compile(r"(part-(?P<part>\d+)/)?playlist\.m3u8")
+
+
+class BucketReader(Protocol):
+    """Who looks into the bucket. Everything raises StorageError; deadlines are in seconds."""
+
+    async def get(self, key: str, *, deadline: float) -> bytes:
+        """An object."""
+
+    def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
+        """The keys that begin so, in order, and the sizes of their objects in bytes."""
+
+
+async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[str, Any]:
+    """Take them in; returns what was found. Raises StorageError.
+
+    What is known is left alone. One whose playlists cannot be read is named in the log, and left alone too.
+    """
+    found = {"recordings": 0, "clips": 0, "failed": 0}
+    known = {one.id for one in await catalog.recordings.all()} | {one.id for one in await catalog.clips.all()}
+    for kind, name in (("recordings", "recording.json"), ("clips", "clip.json")):
+        heads = [key async for key, _ in store.objects(f"{prefix}/{kind}/", deadline=DEADLINE)]
+        for head in (key for key in heads if posixpath.basename(key) == name):
+            folder = posixpath.dirname(head)
+            try:
+                told = json.loads(await store.get(head, deadline=DEADLINE))
+                if told["id"] in known:
+                    continue
+                mains = [key for key in heads if MAIN.fullmatch(key.removeprefix(f"{folder}/"))]
+                parts = [await _part(store, key) for key in sorted(mains, key=_part_number)]
+                if kind == "clips":
+                    _restore_clip(catalog, told, *parts[0])
+                else:
+                    _restore_recording(catalog, told, posixpath.basename(folder), parts)
+            except (LookupError, ValueError, TypeError, PlaylistError) as error:
+                logger.warning("%s cannot be brought back: %s", folder, error)
+                found["failed"] += 1
+            else:
+                found[kind] += 1
+    sizes: list[tuple[str, int]] = []
+    if found["recordings"] or found["clips"]:
+        async for one in store.objects(f"{prefix}/", deadline=DEADLINE):
+            sizes.append(one)
+            if len(sizes) == BATCH:
+                note_sizes(catalog, sizes)
+                await catalog.written()
+                sizes.clear()
+    note_sizes(catalog, sizes)
+    await catalog.written()
+    return found
+
+
+def _restore_recording(
+    catalog: Catalog, told: dict[str, Any], folder: str, parts: list[tuple[Part, list[Recorded]]]
+) -> None:
+    end = max(one.time + one.duration for _, segments in parts for one in segments)
+    visibility = Visibility(told["visibility"])
+    recording = Recording(
+        id=told["id"],
+        title=str(told["title"]),
+        visibility=visibility,
+        secret=folder.rpartition("-")[2] if visibility is Visibility.HIDDEN else secrets.token_hex(8),
+        started=datetime.fromisoformat(told["started"]),
+        # It may have been on when the state was lost: it is over.
+        ended=datetime.fromisoformat(told["ended"]) if told["ended"] else end,
+        keep_until=datetime.fromisoformat(told["keepUntil"]) if told["keepUntil"] else None,
+        duration=timedelta(seconds=told["duration"]),
+        size=told["size"],
+        revision=1,
+    )
+    restore_recording(catalog, recording, parts)
+    logger.info("recording %s is back", recording.id)
+
+
+def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segments: list[Recorded]) -> None:
+    made, begin, end = (datetime.fromisoformat(told[name]) for name in ("made", "begin", "end"))
+    clip = Clip(told["id"], str(told["title"]), made, begin, end, part.variants, part.renditions)
+    restore_clip(catalog, clip, segments)
+    logger.info("clip %s is back", clip.id)
+
+
+async def _part(store: BucketReader, main: str) -> tuple[Part, list[Recorded]]:
+    playlist = await _read(store, main)
+    if not isinstance(playlist, MultivariantPlaylist):
+        raise PlaylistError(f"{main} is no multivariant playlist")
+    segments: list[Recorded] = []
+    for uri in playlist.uris:
+        key = posixpath.join(posixpath.dirname(main), uri)
+        media = await _read(store, key)
+        if not isinstance(media, MediaPlaylist):
+            raise PlaylistError(f"{key} is no media playlist")
+        segments += _recorded(media, posixpath.dirname(key))
+    variants = [replace(one, uri=_name(one.uri)) for one in playlist.variants]
+    renditions = [replace(one, uri=one.uri and _name(one.uri)) for one in playlist.renditions]
+    return Part(0, "", variants, renditions), sorted(segments, key=lambda one: (one.time, one.variant))
+
+
+async def _read(store: BucketReader, key: str) -> MediaPlaylist | MultivariantPlaylist:
+    text = (await store.get(key, deadline=DEADLINE)).decode()
+    return await asyncio.to_thread(parse, text)  # one of hours takes a while, and the stream is on
+
+
+def _recorded(playlist: MediaPlaylist, folder: str) -> Iterator[Recorded]:
+    there = {segment.uri for segment in playlist.segments if not segment.gap}
+    discontinuity = playlist.discontinuity_sequence
+    for segment in playlist.segments:
+        discontinuity += segment.discontinuity
+        # What stands for a run in which a variant brought nothing has the address of another one.
+        if segment.program_date_time and not (segment.gap and segment.uri in there):
+            yield Recorded(
+                position=0,
+                variant=posixpath.basename(folder),
+                key=_key(segment.uri, folder),
+                map_key=_key(segment.map_uri, folder) if segment.map_uri else None,
+                duration=segment.duration,
+                time=segment.program_date_time,
+                target_duration=playlist.target_duration,
+                discontinuity=discontinuity,
+                independent=playlist.independent_segments,
+                gap=segment.gap,
+                size=0,
+            )
+
+
+def _key(uri: str, folder: str) -> str:
+    return posixpath.normpath(posixpath.join(folder, unquote(uri)))
+
+
+def _name(uri: str) -> str:
+    return posixpath.dirname(uri)
+
+
+def _part_number(key: str) -> int:
+    match = MAIN.search(key)
+    return int(match["part"] or 1) if match else 1

@@ -1,0 +1,55 @@
+"""Objects under the prefix that nothing needs: of crashed uploads, or of what was removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+from broadcaster.catalog import Catalog
+from broadcaster.delivery.shelf import BATCH, DEADLINE, ShelfStore
+from broadcaster.errors import NotPossible
+
+# The mirror's playlists, and the index; those of recordings and clips are told by their folders.
+PLAYLIST = re.compile(r"([^/]+/)?playlist\.m3u8|recordings/index(-\d+)?\.json")
+VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")
+
+
+async def sweep(
+    store: ShelfStore, catalog: Catalog, prefix: str, keep: Collection[str], *, dry_run: bool
+) -> dict[str, Any]:
+    """Find them, and delete them unless it is a ``dry_run``; returns which they are, and their bytes.
+
+    Others need what is in ``keep``. Raises StorageError, and NotPossible where the bucket has recordings
+    that the catalog does not know.
+    """
+    recordings, clips = await catalog.recordings.all(), await catalog.clips.all()
+    views = {one.folder for one in recordings} | {one.id for one in clips}
+    keys: list[str] = []
+    total = 0
+    page: dict[str, int] = {}
+
+    async def look() -> None:
+        nonlocal total
+        found = await catalog.recordings.unwanted(list(page))
+        keys.extend(found)
+        total += sum(page[key] for key in found)
+        page.clear()
+
+    async for key, size in store.objects(f"{prefix}/", deadline=DEADLINE):
+        name = key.removeprefix(f"{prefix}/")
+        view = VIEW.match(name)
+        if view and view[1] not in views and name.endswith((".json", ".m3u8")):
+            raise NotPossible(
+                f"{prefix}/{view[0]} is not known here: 'broadcaster recordings rebuild' brings it back"
+            )
+        if key in keep or PLAYLIST.fullmatch(name) or view:
+            continue
+        page[key] = size
+        if len(page) == BATCH:
+            await look()
+    await look()
+    if not dry_run:
+        for begin in range(0, len(keys), BATCH):
+            await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
+    return {"objects": len(keys), "bytes": total, "deleted": not dry_run, "keys": keys[:BATCH]}

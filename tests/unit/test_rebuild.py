@@ -1,0 +1,144 @@
+"""A lost state folder loses no recording, and what nobody needs in the bucket is found."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.catalog.views import Recording
+from broadcaster.delivery.rebuild import rebuild
+from broadcaster.delivery.strays import sweep
+from broadcaster.errors import NotPossible, StorageUnavailable
+from tests.support.fakes import START
+from tests.support.room import Room
+from tests.support.studio import Studio
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    made = Room(tmp_path / "state")
+    yield made
+    made.studio.catalog.close()
+
+
+def lose_the_state(room: Room) -> None:
+    """The next process finds an empty folder."""
+    room.studio.catalog.close()
+    shutil.rmtree(room.studio.folder)
+    before = room.studio
+    room.studio = Studio(before.folder)
+    room.studio.now, room.studio.published = before.now, before.published
+    room.new_recorder()
+
+
+def comparable(found: list[Recording]) -> list[Recording]:
+    return [replace(one, secret="", revision=0) for one in found]
+
+
+async def test_all_comes_back(room: Room) -> None:
+    """Recordings and clips are as they were, to the byte, when all that is left is the bucket."""
+    room.restart(30 * DAY)
+    room.studio.publish("01", count=3)
+    room.studio.publish("01", run=1, seconds=90)
+    room.studio.publish("01", run=1, lost=True)
+    room.studio.publish("0", run=2, count=3)
+    room.studio.channel.end()
+    (first,) = await room.studio.recordings()
+    book = room.studio.catalog.recordings
+    book.change(first.id, title="Größe & Ruhm", titled=True, visibility="hidden", secret="5ec4e7")
+    room.studio.publish("0", run=3, count=9)
+    room.studio.channel.end()
+    newest = room.studio.newest
+    clip = await room.studio.catalog.clips.make("A goal", newest - 9 * SECOND, newest - 4 * SECOND)
+    room.upload()
+    await room.recorder.write()
+    objects, recordings = dict(room.store.objects_), await room.studio.recordings()
+    lose_the_state(room)
+    found = await rebuild(room.store, room.studio.catalog, "live")
+    assert found == {"recordings": 2, "clips": 1, "failed": 0}
+    assert comparable(await room.studio.recordings()) == comparable(recordings)
+    assert [replace(one, variants=(), renditions=()) for one in await room.studio.catalog.clips.all()] == [
+        replace(clip, variants=(), renditions=())
+    ]
+    await room.recorder.write()
+    assert room.store.objects_ == objects
+    again = await rebuild(room.store, room.studio.catalog, "live")
+    assert again == {"recordings": 0, "clips": 0, "failed": 0}
+    sizes = [one.size for part in await room.studio.segments() for one in part]
+    assert sizes == [1000] * 9
+
+
+async def test_what_came_back_goes_as_ever(room: Room) -> None:
+    """What was brought back is deleted with its recording, and stays as long as a clip has it."""
+    room.studio.publish("0", count=8)
+    room.studio.channel.end()
+    await room.studio.catalog.clips.make("", START + 5 * SECOND, START + 9 * SECOND)
+    room.upload()
+    await room.recorder.write()
+    lose_the_state(room)
+    await rebuild(room.store, room.studio.catalog, "live")
+    (recording,) = await room.studio.recordings()
+    room.studio.now += DAY
+    assert await room.studio.catalog.due(100) == []
+    room.studio.catalog.recordings.remove(recording)
+    room.studio.now += DAY
+    due = await room.studio.catalog.due(100)
+    assert due == [f"live/r0/0/{one}.ts" for one in (0, 1, 5, 6, 7)]
+
+
+async def test_a_stream_that_was_on_is_over(room: Room) -> None:
+    """What was recorded when the state was lost ends there; the stream goes on in another recording."""
+    room.studio.publish("0", count=4)
+    room.upload()
+    await room.recorder.write()
+    lose_the_state(room)
+    room.studio.publish("0", run=7)
+    await rebuild(room.store, room.studio.catalog, "live")
+    await room.recorder.write()
+    on, over = room.index()["recordings"]
+    assert (on["ended"], over["ended"]) == (None, "2026-01-01T12:00:08+00:00")
+    assert room.media(over["playlist"].replace("/playlist", "/0/playlist")).ended
+
+
+async def test_what_cannot_be_read(room: Room) -> None:
+    """One that makes no sense keeps none of the others; a bucket that fails is tried again from the start."""
+    for run in range(2):
+        room.studio.publish("0", run=run)
+        room.studio.channel.end()
+    await room.recorder.write()
+    (_, first) = await room.studio.recordings()
+    room.store.objects_[f"live/recordings/{first.id}/0/playlist.m3u8"] = b"no playlist"
+    lose_the_state(room)
+    room.store.faults.append(StorageUnavailable("no answer"))
+    with pytest.raises(StorageUnavailable):
+        await rebuild(room.store, room.studio.catalog, "live")
+    found = await rebuild(room.store, room.studio.catalog, "live")
+    assert found == {"recordings": 1, "clips": 0, "failed": 1}
+
+
+async def test_strays(room: Room) -> None:
+    """What no segment, view or neighbour needs is told, and deleted when that is wanted; nothing else is."""
+    room.studio.publish("01", count=9)
+    await room.studio.catalog.clips.make("", START + 5 * SECOND, START + 9 * SECOND)
+    room.upload()
+    await room.recorder.write()
+    strays = ["live/r0/0/99.ts", "live/old/0/1.ts"]
+    others = ["live/owner.json", "live/playlist.m3u8", "live/0/playlist.m3u8", "lives/x.ts"]
+    room.store.objects_ |= dict.fromkeys([*strays, *others], b"12345")
+    before = set(room.store.objects_)
+    catalog = room.studio.catalog
+    found = await sweep(room.store, catalog, "live", {"live/owner.json"}, dry_run=True)
+    assert found == {"objects": 2, "bytes": 10, "deleted": False, "keys": sorted(strays)}
+    assert set(room.store.objects_) == before
+    await sweep(room.store, catalog, "live", {"live/owner.json"}, dry_run=False)
+    assert set(room.store.objects_) == before - set(strays)
+    lose_the_state(room)
+    with pytest.raises(NotPossible, match="rebuild"):
+        await sweep(room.store, room.studio.catalog, "live", (), dry_run=False)
+    assert set(room.store.objects_) == before - set(strays)

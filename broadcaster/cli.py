@@ -1,4 +1,4 @@
-"""The command line: ``broadcaster run | demo | check``."""
+"""The command line: ``broadcaster run | demo | check | recordings``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from broadcaster import logs
 from broadcaster.check import check, origin, remarks
 from broadcaster.config import load
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
+from broadcaster.manage import add_commands, manage
 from broadcaster.service import serve
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "check":
             logs.set_up("error", form)
             return check(fix=options.fix, as_json=options.json, origin=options.origin, public=options.public)
+        elif options.command == "recordings":
+            manage(load(), options)
         else:
             logs.set_up("warning", form)
             _demo(options.source, options.port)
@@ -106,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="ask the service through its tunnel or proxy, too: https://live.example.com",
     )
+    add_commands(commands.add_parser("recordings", help="what was recorded; asks the running service"))
     return parser
 
 

@@ -6,6 +6,7 @@
     ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
     ├── DemoError               500  a part of the demo cannot be started or has died
     ├── JournalError            500  the journal cannot be used; the process ends with status 2
+    ├── ManageError             500  the running service does not do what the command line asked of it
     ├── NotPossible             409  what the operator asked for cannot be done as things are
     ├── OwncastError            502  Owncast does not say how it is: no answer, or one that cannot be read
     ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
@@ -52,6 +53,10 @@ class DemoError(BroadcasterError):
 
 class CatalogError(BroadcasterError):
     """The journal in the state folder is foreign, broken, too new or in use. The message says what to do."""
+
+
+class ManageError(BroadcasterError):
+    """The running service does not do what the command line asked of it. The message is one line."""
 
 
 class NotPossible(BroadcasterError):  # noqa: N818 - reads as the answer it is

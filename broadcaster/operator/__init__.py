@@ -1,6 +1,12 @@
-"""What the operator sees, on a listener of its own: ``app`` has its routes, ``history`` the last hour."""
+"""What the operator sees and does, on a listener of its own.
+
+``app`` has its routes, ``history`` the last hour, ``recordings`` what can be done with those, by who has the
+``token``.
+"""
 
 from broadcaster.operator.app import make_operator_app
 from broadcaster.operator.history import History
+from broadcaster.operator.recordings import Desk
+from broadcaster.operator.token import own_token, stored_token
 
-__all__ = ["History", "make_operator_app"]
+__all__ = ["Desk", "History", "make_operator_app", "own_token", "stored_token"]

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from broadcaster.operator.recordings import Desk, add_recordings
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import Dashboard, add_dashboard
 from broadcaster.web.health import HEALTH, Health, health
@@ -38,12 +39,13 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     ask_owncast: Callable[[], None] | None = None,
     names: Collection[str] = (),
     refresh: Callable[[], Awaitable[None]] | None = None,
+    desk: Desk | None = None,
 ) -> web.Application:
     """``/metrics`` for Prometheus, ``/health``, the dashboard, and ``/owncast/webhook`` for Owncast.
 
     ``ask_owncast`` has Owncast asked how it is; without it there is no webhook. ``names`` are those of hosts
     under which it may be asked, besides its address and this machine's own. ``refresh`` brings figures up to
-    date before they are told.
+    date before they are told. ``desk`` does what an operator with the token wants done.
     """
     middlewares = [_asked_by_name(names), *([_up_to_date(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
@@ -57,6 +59,8 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     if ask_owncast:
         app[ASK_OWNCAST] = ask_owncast
         app.router.add_post("/owncast/webhook", _webhook, name="owncast_webhook")
+    if desk:
+        add_recordings(app, desk)
     return app
 
 

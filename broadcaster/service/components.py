@@ -15,16 +15,19 @@ from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.adoption import adopted
 from broadcaster.delivery.in_flight import key_of
 from broadcaster.delivery.mirror import Mirror
+from broadcaster.delivery.rebuild import rebuild
 from broadcaster.delivery.recorder import Recorder
 from broadcaster.delivery.spool import Spool
+from broadcaster.delivery.strays import sweep
 from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
 from broadcaster.feed import HealthReport, View
 from broadcaster.ingest import Source
 from broadcaster.live import Channel
+from broadcaster.operator import Desk, own_token
 from broadcaster.owncast import OwncastStatus
-from broadcaster.owner import Owner, own_name
+from broadcaster.owner import Owner, own_name, owner_key
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.losses import Losses
 from broadcaster.service.news import SourceNews
@@ -189,6 +192,19 @@ class Components:
             silence=silence,
             trouble=found.trouble,
             parts=found.parts,
+        )
+
+    def desk(self) -> Desk:
+        """What an operator with the token may ask for; raises ConfigError."""
+        store, catalog, prefix = self.store, self.catalog, self._settings.prefix
+        with _state_folder(self._settings):
+            token = own_token(self._settings.state_dir)
+        return Desk(
+            token,
+            catalog,
+            self.recorder.tell,
+            sweep=lambda dry_run: sweep(store, catalog, prefix, {owner_key(prefix)}, dry_run=dry_run),
+            rebuild=lambda: rebuild(store, catalog, prefix),
         )
 
     def _title(self) -> str | None:

@@ -137,6 +137,7 @@ async def _operator(
         ask_owncast=ask_owncast,
         names=settings.admin_names.replace(",", " ").split(),
         refresh=components.audience.refresh if components.audience else None,
+        desk=components.desk(),
     )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     async with listening(app, settings.admin_host, settings.admin_port, names) as address:

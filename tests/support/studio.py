@@ -23,6 +23,7 @@ class Studio:
         self.count = 0
         self.events: list[Event] = []
         self.newest = START  # the end of the newest segment
+        self.times: list[datetime] = []  # when each time something was published
         self.published: set[str] = set()  # keys of what is no gap
         self.open(None)
 
@@ -49,6 +50,7 @@ class Studio:
             self.channel.list_variants(listed)
             for variant in variants:
                 self.channel.expect(variant)
+            self.times.append(self.now)
             for variant in variants:
                 segment = stored_segment(
                     f"live/r{run}/{variant}/{self.count}.ts",

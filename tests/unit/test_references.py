@@ -121,10 +121,10 @@ class References(RuleBasedStateMachine):
         if ended:
             self.studio.catalog.recordings.remove(ended[which % len(ended)])
 
-    @rule(back=st.integers(4, 30), length=st.integers(1, 4))
-    def make_clip(self, back: int, length: int) -> None:
+    @rule(back=st.integers(1, 20), seconds=st.integers(1, 4))
+    def make_clip(self, back: int, seconds: int) -> None:
         """A clip has all of its time, or there is none."""
-        now(self.try_to_make_clip(back, length))
+        now(self.try_to_make_clip(back, seconds))
 
     @rule(which=st.integers(0, 5))
     def remove_clip(self, which: int) -> None:
@@ -133,11 +133,11 @@ class References(RuleBasedStateMachine):
         if clips:
             self.studio.catalog.clips.release(clips[which % len(clips)])
 
-    @rule(away=st.sampled_from([False, False, True]), back=st.integers(0, 30))
+    @rule(away=st.sampled_from([False, False, True]), back=st.integers(0, 20))
     def sweep(self, away: bool = False, back: int = 0) -> None:  # noqa: FBT001, FBT002
         """What is due is deleted, if the bucket is there; somebody may make a clip meanwhile."""
         self.bucket.away = away
-        self.bucket.meanwhile = partial(self.try_to_make_clip, back, 3) if back else None
+        self.bucket.meanwhile = partial(self.try_to_make_clip, back, 1) if back else None
         now(Sweeper(self.bucket, self.studio.catalog, prefix="live").sweep())
 
     @invariant()
@@ -155,11 +155,14 @@ class References(RuleBasedStateMachine):
             assert covering(found, clip)
             assert not {one.key for one in found} & self.bucket.deleted
 
-    async def try_to_make_clip(self, back: int, length: int) -> None:
-        begin, clips = self.studio.newest - timedelta(seconds=back), self.studio.catalog.clips
+    async def try_to_make_clip(self, back: int, seconds: int) -> None:
+        """Of what was published so many segments ago, if there were so many."""
+        if back > len(self.studio.times):
+            return
+        begin, clips = self.studio.times[-back] + timedelta(seconds=0.5), self.studio.catalog.clips
         before = await clips.all()
         try:
-            clip = await clips.make("", begin, begin + timedelta(seconds=length))
+            clip = await clips.make("", begin, begin + timedelta(seconds=seconds))
         except NotPossible:
             assert await clips.all() == before
         else:

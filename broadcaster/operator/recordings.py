@@ -1,0 +1,182 @@
+"""What an operator can do with recordings and clips, by HTTP, with the token."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.index import full, of_clip
+from broadcaster.catalog.rows import to_microseconds
+from broadcaster.catalog.views import Recording, Visibility
+from broadcaster.errors import BroadcasterError, NotPossible
+
+SHORTEST, LONGEST = timedelta(seconds=5), timedelta(hours=1)  # clips
+MAX_DAYS = 36_525
+
+Title = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class Change(BaseModel):
+    """What is to be changed of a recording; ``keepDays`` are from its end, None is for ever."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title | None = None
+    visibility: Visibility | None = None
+    keepDays: int | None = Field(default=None, ge=0, le=MAX_DAYS)  # noqa: N815 - JSON
+
+
+class NewClip(BaseModel):
+    """A clip of what viewers were told has these times."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    begin: AwareDatetime
+    end: AwareDatetime
+    title: Title = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Whom the operator asks; ``tell`` says that something was changed, the others look into the bucket."""
+
+    token: str
+    catalog: Catalog
+    tell: Callable[[], None]
+    sweep: Callable[[bool], Awaitable[dict[str, Any]]]
+    rebuild: Callable[[], Awaitable[dict[str, Any]]]
+
+
+DESK = web.AppKey("DESK", Desk)
+
+
+def add_recordings(app: web.Application, desk: Desk) -> None:
+    """``/api/recordings`` and ``/api/clips``: 401 without the token, else JSON with what went wrong."""
+    app[DESK] = desk
+    for method, path, handler in (
+        ("GET", "recordings", _list),
+        ("POST", "recordings/sweep", _sweep),
+        ("POST", "recordings/rebuild", _rebuild),
+        ("GET", "recordings/{id}", _show),
+        ("PATCH", "recordings/{id}", _change),
+        ("DELETE", "recordings/{id}", _delete),
+        ("GET", "clips", _clips),
+        ("POST", "clips", _make_clip),
+        ("DELETE", "clips/{id}", _delete_clip),
+    ):
+        app.router.add_route(method, f"/api/{path}", partial(_allowed, handler))
+
+
+async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse:
+    """Who has the token; a page of another site has it not, whatever its browser sends along."""
+    given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
+    if not hmac.compare_digest(given, f"Bearer {request.app[DESK].token}".encode()):
+        return web.json_response(
+            {"error": "the operator's token is needed"}, status=401, headers={hdrs.WWW_AUTHENTICATE: "Bearer"}
+        )
+    try:
+        return await handler(request)
+    except ValidationError as error:
+        where = ", ".join(".".join(map(str, one["loc"])) or "the body" for one in error.errors())
+        return web.json_response({"error": f"{where} makes no sense"}, status=400)
+    except BroadcasterError as error:
+        return web.json_response({"error": str(error)}, status=error.status)
+
+
+async def _list(request: web.Request) -> web.Response:
+    book = request.app[DESK].catalog.recordings
+    parts = await book.parts()
+    return _json({"recordings": [full(one, parts.get(one.id, [])) for one in await book.all()]})
+
+
+async def _show(request: web.Request) -> web.Response:
+    recording = await _asked_for(request)
+    parts = await request.app[DESK].catalog.recordings.parts()
+    return _json(full(recording, parts[recording.id]))
+
+
+async def _change(request: web.Request) -> web.Response:
+    """Give it a title, show or hide it, keep it."""
+    desk, recording = request.app[DESK], await _asked_for(request)
+    change = Change.model_validate_json(await request.read())
+    values: dict[str, str | int | None] = {}
+    if change.title is not None:
+        values |= {"title": change.title, "titled": bool(change.title)}
+    if change.visibility is not None:
+        values |= {"visibility": change.visibility, "secret": secrets.token_hex(8)}
+    if "keepDays" in change.model_fields_set:
+        days, end = change.keepDays, _ended(recording)
+        values["keep_until"] = None if days is None else to_microseconds(end + timedelta(days=days))
+    if values:
+        desk.catalog.recordings.change(recording.id, **values)
+        desk.tell()
+    return await _show(request)
+
+
+async def _delete(request: web.Request) -> web.Response:
+    """Its time is over."""
+    desk, recording = request.app[DESK], await _asked_for(request)
+    desk.catalog.recordings.change(recording.id, keep_until=to_microseconds(_ended(recording)))
+    desk.tell()
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _sweep(request: web.Request) -> web.Response:
+    return _json(await request.app[DESK].sweep(request.query.get("dry-run") == "1"))
+
+
+async def _rebuild(request: web.Request) -> web.Response:
+    found = await request.app[DESK].rebuild()
+    request.app[DESK].tell()
+    return _json(found)
+
+
+async def _clips(request: web.Request) -> web.Response:
+    return _json({"clips": [of_clip(one) for one in await request.app[DESK].catalog.clips.all()]})
+
+
+async def _make_clip(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    wanted = NewClip.model_validate_json(await request.read())
+    if not SHORTEST <= wanted.end - wanted.begin <= LONGEST:
+        raise NotPossible("a clip lasts from 5 seconds to an hour")
+    clip = await desk.catalog.clips.make(wanted.title, wanted.begin, wanted.end)
+    desk.tell()
+    return _json(of_clip(clip), HTTPStatus.CREATED)
+
+
+async def _delete_clip(request: web.Request) -> web.Response:
+    desk, name = request.app[DESK], request.match_info["id"]
+    if name not in {one.id for one in await desk.catalog.clips.all()}:
+        raise web.HTTPNotFound
+    desk.catalog.clips.remove(name)
+    desk.tell()
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _asked_for(request: web.Request) -> Recording:
+    for one in await request.app[DESK].catalog.recordings.all():
+        if one.id == request.match_info["id"]:
+            return one
+    raise web.HTTPNotFound
+
+
+def _ended(recording: Recording) -> datetime:
+    if recording.ended is None:
+        raise NotPossible("its stream is still on")
+    return recording.ended
+
+
+def _json(body: dict[str, Any], status: int = HTTPStatus.OK) -> web.Response:
+    return web.json_response(body, status=status, headers={hdrs.CACHE_CONTROL: "no-store"})

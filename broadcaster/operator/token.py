@@ -1,0 +1,30 @@
+"""The word by which the service knows its operator: who can read the state folder has it."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from broadcaster.errors import ConfigError
+
+FILE = "operator-token"
+
+
+def own_token(folder: Path) -> str:
+    """The token of the service with this state folder, made at its first start; raises OSError."""
+    path = folder / FILE
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path.read_text().strip()
+
+
+def stored_token(folder: Path) -> str:
+    """The same, for who asks the service; raises ConfigError."""
+    try:
+        return (folder / FILE).read_text().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"BROADCASTER_STATE_DIR: {folder / FILE}: {error.strerror}; run this as the service's user,"
+            " after its first start"
+        ) from None

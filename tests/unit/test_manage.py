@@ -1,0 +1,200 @@
+"""What an operator can do with recordings: by HTTP with the token, and on the command line."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestServer
+from prometheus_client import CollectorRegistry
+from pytest_aiohttp.plugin import AiohttpClient
+
+from broadcaster.cli import main
+from broadcaster.feed import HealthReport
+from broadcaster.operator import Desk, make_operator_app, own_token
+from tests.support.studio import Studio
+
+Ask = Callable[..., Awaitable[tuple[int, Any]]]
+
+
+class Office:
+    """An operator's listener in front of a studio."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.studio = Studio(folder / "studio")
+        self.told = 0
+        self.swept: list[bool] = []
+        desk = Desk(own_token(folder), self.studio.catalog, self.tell, self.sweep, self.rebuild)
+        report = HealthReport("offline", 0, None)
+        self.app = make_operator_app(lambda: report, CollectorRegistry(), desk=desk)
+
+    def tell(self) -> None:
+        self.told += 1
+
+    async def sweep(self, dry_run: bool) -> dict[str, Any]:  # noqa: FBT001
+        self.swept.append(dry_run)
+        return {"objects": 0}
+
+    async def rebuild(self) -> dict[str, Any]:
+        return {"recordings": 3}
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    made = Office(tmp_path)
+    made.studio.publish("0", count=9)
+    made.studio.channel.end()
+    yield made
+    made.studio.catalog.close()
+
+
+@pytest.fixture
+async def ask(office: Office, aiohttp_client: AiohttpClient) -> Ask:
+    client = await aiohttp_client(office.app)
+    headers = {"Authorization": f"Bearer {own_token(office.folder)}"}
+
+    async def answer(method: str, path: str, **options: Any) -> tuple[int, Any]:  # noqa: ANN401
+        async with client.request(method, f"/api/{path}", **{"headers": headers, **options}) as response:
+            return response.status, await response.json() if response.content_type.endswith("json") else None
+
+    return answer
+
+
+async def only(ask: Ask) -> Any:  # noqa: ANN401
+    _, found = await ask("GET", "recordings")
+    (one,) = found["recordings"]
+    return one
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic abc", "Bearer ü"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "recordings"), ("POST", "clips"), ("DELETE", "recordings/x"), ("GET", "x")]
+)
+async def test_only_with_the_token(ask: Ask, method: str, path: str, header: str) -> None:
+    """Whoever has not the token is told that, and nothing else."""
+    status, found = await ask(method, path, headers={"Authorization": header})
+    assert (status, found) in [(401, {"error": "the operator's token is needed"}), (404, None)]
+    assert (status == 404) is (path == "x")
+
+
+def test_the_token_is_the_users_own(tmp_path: Path) -> None:
+    """It stays the same, and nobody else can read it."""
+    token = own_token(tmp_path)
+    assert len(token) > 40
+    assert own_token(tmp_path) == token
+    assert (tmp_path / "operator-token").stat().st_mode & 0o777 == 0o600
+
+
+async def test_changes(office: Office, ask: Ask) -> None:
+    """A title, who finds it, how long it is kept; each is written into the bucket at once."""
+    one = await only(ask)
+    path = f"recordings/{one['id']}"
+    assert await ask("GET", path) == (200, one)
+    status, _ = await ask("PATCH", path, json={"title": "Größe", "keepDays": 30, "visibility": "unlisted"})
+    changed = await only(ask)
+    assert (status, office.told) == (200, 1)
+    assert (changed["title"], changed["visibility"]) == ("Größe", "unlisted")
+    assert changed["keepUntil"] == "2026-01-31T12:00:18+00:00"
+    await ask("PATCH", path, json={"keepDays": None, "visibility": "hidden"})
+    hidden = await only(ask)
+    assert hidden["keepUntil"] is None
+    assert hidden["playlist"] != one["playlist"]
+    (status, _) = await ask("DELETE", path)
+    assert (status, office.told) == (202, 3)
+    assert [expired.id for expired in await office.studio.catalog.recordings.expired()] == [one["id"]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", '{"title": 5}', '{"title": "a\\nb"}', '{"keepDays": -1}', '{"visibility": "x"}', '{"x": 1}'],
+)
+async def test_what_makes_no_sense(office: Office, ask: Ask, body: str) -> None:
+    """It is refused, and changes nothing."""
+    one = await only(ask)
+    status, found = await ask("PATCH", f"recordings/{one['id']}", data=body)
+    assert (status, found["error"].endswith("makes no sense")) == (400, True)
+    assert (await only(ask), office.told) == (one, 0)
+    assert await ask("PATCH", "recordings/x", data=body) == (404, None)
+
+
+async def test_what_is_on_stays(office: Office, ask: Ask) -> None:
+    """A recording whose stream is on can be called something, and not be deleted."""
+    office.studio.publish("0", run=1)
+    _, found = await ask("GET", "recordings")
+    path = f"recordings/{found['recordings'][0]['id']}"
+    assert await ask("DELETE", path) == (409, {"error": "its stream is still on"})
+    status, changed = await ask("PATCH", path, json={"title": "On"})
+    assert (status, changed["title"]) == (200, "On")
+
+
+async def test_clips(office: Office, ask: Ask) -> None:
+    """They are of what is there, from five seconds to an hour."""
+    begin, end = "2026-01-01T12:00:05Z", "2026-01-01T12:00:12Z"
+    status, clip = await ask("POST", "clips", json={"begin": begin, "end": end, "title": "A goal"})
+    assert (status, clip["title"], office.told) == (201, "A goal", 1)
+    assert (await ask("GET", "clips"))[1] == {"clips": [clip]}
+    for wrong, expected in (
+        ({"begin": begin, "end": "2026-01-01T12:00:09Z"}, 409),
+        ({"begin": begin, "end": "2026-01-01T13:00:06Z"}, 409),
+        ({"begin": begin, "end": "2026-01-01T12:00:30Z"}, 409),
+        ({"begin": end, "end": begin}, 409),
+        ({"begin": "2026-01-01T12:00:05", "end": end}, 400),
+        ({"begin": begin}, 400),
+    ):
+        status, found = await ask("POST", "clips", json=wrong)
+        assert (status, "error" in found) == (expected, True)
+    assert (await ask("DELETE", f"clips/{clip['id']}"))[0] == 202
+    assert (await ask("GET", "clips"))[1] == {"clips": []}
+    assert (await ask("DELETE", "clips/x"))[0] == 404
+
+
+async def test_the_command_line(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It asks the service that runs; what cannot be done is one line, and exit status 1."""
+    server = TestServer(office.app)
+    await server.start_server()
+    for name, value in {
+        "BROADCASTER_HLS_DIR": str(tmp_path / "hls"),
+        "BROADCASTER_STATE_DIR": str(tmp_path),
+        "BROADCASTER_ADMIN_HOST": "0.0.0.0",
+        "BROADCASTER_ADMIN_PORT": str(server.port),
+        "R2_ENDPOINT_URL": "http://127.0.0.1:1",
+        "R2_BUCKET": "live",
+        "R2_ACCESS_KEY_ID": "a",
+        "R2_SECRET_ACCESS_KEY": "b",
+        "R2_PUBLIC_URL": "https://video.example.com",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BROADCASTER_HLS_DIR", str(tmp_path.parent / "hls"))
+
+    async def run(*arguments: str) -> tuple[int, str]:
+        status = await asyncio.to_thread(main, ["recordings", *arguments])
+        output = capsys.readouterr()
+        return status, output.out + output.err
+
+    (one,) = await office.studio.recordings()
+    status, text = await run("list")
+    assert (status, text) == (0, f"{one.id}    0:00:18        0.0 MB  listed\n")
+    assert '"title": "A night"' in (await run("title", one.id, "A night"))[1]
+    assert '"visibility": "hidden"' in (await run("hide", one.id))[1]
+    assert '"visibility": "unlisted"' in (await run("hide", one.id, "--unlisted"))[1]
+    assert '"visibility": "listed"' in (await run("hide", one.id, "--undo"))[1]
+    assert '"keepUntil": "2026-01-03' in (await run("keep", one.id, "2"))[1]
+    assert '"keepUntil": null' in (await run("keep", one.id, "forever"))[1]
+    assert '"A night"' in (await run("show", one.id))[1]
+    assert await run("sweep", "--dry-run") == (0, '{\n  "objects": 0\n}\n')
+    await run("sweep")
+    assert office.swept == [True, False]
+    assert await run("rebuild") == (0, '{\n  "recordings": 3\n}\n')
+    status, text = await run("show", "x")
+    assert (status, "there is no such recording" in text) == (1, True)
+    assert await run("delete", one.id) == (0, "")
+    await server.close()
+    status, text = await run("list")
+    assert (status, "is it running?" in text, text.count("\n")) == (1, True, 1)
+    (tmp_path / "operator-token").unlink()
+    status, text = await run("list")
+    assert (status, "operator-token" in text, text.count("\n")) == (2, True, 1)

@@ -4,6 +4,8 @@ In ``make soak`` it lasts ten minutes, and has a segment that no live playlist c
 """
 
 import asyncio
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
+from broadcaster.demo.children import find_program, poll
 from broadcaster.demo.owncast import SimulatedOwncast
 from tests.support.length import SOAK, seconds
 from tests.support.recorded import check, check_rules, decoding_errors, index_at, read
+from tests.support.service import Service
 from tests.support.small_owncast import FPS, SMALL
 from tests.support.stage import Stage, stage
 from tests.support.watcher import Availability
@@ -77,13 +80,44 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         assert recording["id"] == began["id"]
         found = await read(bucket.public_url, recording)
         check(found, owncast.finished)
+        playlist = next(iter(found.playlists.values()))
+        assert recording["duration"] == pytest.approx(playlist.duration.total_seconds(), abs=0.01)
+        assert SOAK is (playlist.target_duration >= TOO_LONG)
         for part in recording["parts"]:
             url = f"{bucket.public_url}/live/recordings/{part}"
             await check_rules(url)
             assert await decoding_errors(url, tmp_path) == []
-        playlist = next(iter(found.playlists.values()))
-        assert recording["duration"] == pytest.approx(playlist.duration.total_seconds(), abs=0.01)
-        assert SOAK is (playlist.target_duration >= TOO_LONG)
+        assert on.watcher.violations == []
+        assert on.watcher.missing == []
+        await lose_the_state(on, tmp_path / "state")
+        assert await managed(on.service, "list") == ""
+        assert '"recordings": 1' in await managed(on.service, "rebuild")
+        assert recording["id"] in await managed(on.service, "list")
+        found = await read(bucket.public_url, (await index_at(bucket.public_url))[0])
+        check(found, owncast.finished)
+        assert '"objects": 0' in await managed(on.service, "sweep")
+        await managed(on.service, "delete", recording["id"])
+        await listed(bucket, 0)
+        assert set((await read(bucket.public_url, recording)).answers.values()) == {404}
+
+
+async def lose_the_state(on: Stage, state: Path) -> None:
+    """The service finds an empty folder in the place of what it knew."""
+    await on.service.stop()
+    shutil.rmtree(state)
+    await on.service.start()
+
+
+async def managed(service: Service, *arguments: str) -> str:
+    """What ``broadcaster recordings`` says, as the operator runs it."""
+    child = await asyncio.create_subprocess_exec(
+        *(find_program("broadcaster"), "recordings", *arguments),
+        env={**os.environ, **service.environment},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await child.communicate()
+    assert child.returncode == 0
+    return output.decode()
 
 
 async def listed(bucket: SeaweedBucket, count: int) -> list[dict[str, Any]]:

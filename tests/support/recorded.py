@@ -54,7 +54,10 @@ async def read(public_url: str, recording: Mapping[str, Any]) -> Found:
 
         for part in recording["parts"]:
             main = f"{public_url}/live/recordings/{part}"
-            playlist = parse((await get(main)).decode())
+            text = (await get(main)).decode()
+            if main in found.answers:
+                continue
+            playlist = parse(text)
             assert isinstance(playlist, MultivariantPlaylist)
             for variant in playlist.variants:
                 url = urljoin(main, variant.uri)

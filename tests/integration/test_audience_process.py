@@ -16,7 +16,6 @@ import pytest
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from tests.support.audience_process import answered, audience_of, live, metrics, replaced
-from tests.support.built import largest
 from tests.support.length import SOAK
 from tests.support.service import running_service
 from tests.support.stage import stage
@@ -39,7 +38,10 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
         "stopped": lambda one: one.send_signal(signal.SIGSTOP),
         "out of memory": out_of_memory,
     }
-    async with live(tmp_path, bucket) as on, aiohttp.ClientSession() as session:
+    (page := tmp_path / "page").mkdir()
+    (page / "large.txt").write_bytes(os.urandom(2**24))
+    settings = {"BROADCASTER_VIEWER_DIR": str(page)}
+    async with live(tmp_path, bucket, **settings) as on, aiohttp.ClientSession() as session:
         assert on.service.child
         ingest = on.service.child.pid
         for name, harm in harms.items():
@@ -47,9 +49,9 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
                 pass
             before = audience_of(on.service)
             harm(before)
-            if name == "out of memory":  # a large answer makes it ask for more
+            if name == "out of memory":  # what it has to compress makes it ask for more
                 with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{on.service.address}{largest()}"):
+                    async with session.get(f"{on.service.address}/large.txt"):
                         pass
             began = time.monotonic()
             await replaced(on.service, before)

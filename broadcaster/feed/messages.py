@@ -176,8 +176,7 @@ class HealthReport:
     def sentence(self) -> str:
         """The one sentence that the operator has to read."""
         if self.stream == State.LIVE and self.severity == "ok":
-            watching = f"{self.viewers} viewer{'' if self.viewers == 1 else 's'}"
-            return f"LIVE: {watching}, last segment {self.silence:.1f} s ago"
+            return f"LIVE: {self.viewers} viewer{'' if self.viewers == 1 else 's'}"
         return self.reason or self.warning or WELL.get(self.stream, self.stream)
 
 

@@ -18,7 +18,7 @@ DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=62, spool=48_000_0
 TABLE: list[tuple[Standing, str, str | None, str]] = [
     # How everything stands; severity, what viewers are told, and what the operator's sentence has.
     (Standing(State.OFFLINE, silence=900), "ok", None, "no stream is on"),
-    (replace(LIVE, silence=5), "ok", None, "LIVE: 412 viewers, last segment 5.0 s ago"),
+    (replace(LIVE, silence=5), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, state=State.STARTING, silence=60), "ok", None, "a stream is starting"),
     (replace(LIVE, state=State.ENDED, silence=60, ended=True), "ok", None, "the stream has ended"),
     (replace(LIVE, silence=12.4), "failing", "encoder", "the encoder has brought nothing new for 12 s"),

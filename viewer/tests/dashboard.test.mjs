@@ -79,7 +79,8 @@ const answer = (more = {}) => ({
   now: 7000,
   rows: [row(4)],
   came: 100_000,
-  verdict: { severity: "ok", sentence: "the stream is live" },
+  verdict: { severity: "ok", sentence: "no stream is on" },
+  health: { stream: "offline", silence: 0.9 },
   ...more,
 });
 
@@ -95,6 +96,15 @@ test("the headline is the service's own sentence, with its severity in a word", 
   assert.deepEqual(told("ok"), { state: "ok", label: "✓ OK", text: "The disk fills" });
   assert.deepEqual(told("warning"), { state: "warning", label: "! Warning", text: "The disk fills" });
   assert.deepEqual(told("failing"), { state: "failing", label: "✕ Failing", text: "The disk fills" });
+});
+
+test("while all is well the age of the last segment counts up", () => {
+  const verdict = { severity: "ok", sentence: "LIVE: 412 viewers" };
+  const live = answer({ verdict, health: { stream: "live", silence: 0.9 } });
+  const text = (moment, more = {}) => headline({ ...live, ...more }, false, moment).text;
+  assert.equal(text(100_500), "LIVE: 412 viewers, last segment 1.4 s ago");
+  assert.equal(text(112_000), "LIVE: 412 viewers, last segment 13 s ago");
+  assert.equal(text(100_000, { verdict: { severity: "failing", sentence: "VIEWERS FROZEN" } }), "VIEWERS FROZEN");
 });
 
 test("a service without a word is never well", () => {

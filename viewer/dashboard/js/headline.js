@@ -18,7 +18,15 @@ export function headline(answer, failed, moment) {
   const seconds = age(answer, moment);
   if (failed || seconds > STALE) return old(`No word from the service for ${duration(seconds)}: these figures are old`);
   const { severity, sentence } = answer.verdict;
-  return { state: severity, label: LABELS[severity], text: sentence[0].toUpperCase() + sentence.slice(1) };
+  const text = sentence[0].toUpperCase() + sentence.slice(1);
+  const running = severity === "ok" && answer.health.stream === "live";
+  return { state: severity, label: LABELS[severity], text: running ? `${text}, last segment ${lastSegment(answer, moment)}` : text };
+}
+
+/** How long ago the source brought it: that goes on while nothing is heard of the service. */
+export function lastSegment({ health, came }, moment) {
+  const seconds = health.silence + (moment - came) / 1000;
+  return `${seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds)} ago`;
 }
 
 /** Each part of the way to viewers, and a sign of how it is; none is known by what is old. */

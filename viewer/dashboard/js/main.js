@@ -1,7 +1,7 @@
 // The operator's dashboard: asks every two seconds, draws, and says every second how old that is.
 import { money, peerShare, rate } from "./figures.js";
 import { follow } from "./feed.js";
-import { age, headline, lamps, latest } from "./headline.js";
+import { age, headline, lamps, lastSegment, latest } from "./headline.js";
 import { createPlots } from "./plots.js";
 import { createSound } from "./sound.js";
 import { bytes, clock, dollars, duration, milliseconds, pair, perSecond, percent, seconds, whole } from "./words.js";
@@ -64,7 +64,8 @@ function draw(now) {
   if (now?.rows.length) drawFigures(now);
 }
 
-function drawNow({ rows, health, variants, listed, came }, moment) {
+function drawNow(now, moment) {
+  const { rows, health, variants, listed } = now;
   const last = rows.at(-1);
   if (!last) return;
   const [delay, delays] = [latest(rows, "publishDelay50"), latest(rows, "publishDelay95")];
@@ -72,7 +73,7 @@ function drawNow({ rows, health, variants, listed, came }, moment) {
   tiles("now", [
     ["Viewers", whole(health.viewers)],
     ["Stream", health.stream],
-    ["Last segment", health.stream === "live" ? `${duration(health.silence + (moment - came) / 1000)} ago` : "–"],
+    ["Last segment", health.stream === "live" ? lastSegment(now, moment) : "–"],
     ["Qualities", variants.join(" · ") || "–"],
     ["Segments listed", whole(listed)],
     ["Publish delay", pair(milliseconds, delay.value, delays.value), delay.ago],

@@ -31,6 +31,7 @@ INTERVAL = 1.0  # seconds between two looks
 MIN_INTERVAL = 0.5  # seconds, however often we are asked to look
 TIMEOUT = 2.0  # seconds for an answer, its body included
 MAX_BYTES = 65_536  # of an answer; the usual one has 300
+MAX_PICTURE = 2**20  # bytes; the usual one has 50,000
 PATIENCE = 30.0  # seconds without an answer until that is said
 RETURN = 10.0  # seconds that an encoder has to come back to an Owncast that may just have been started
 
@@ -150,19 +151,27 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
-    """Ask the Owncast at ``url`` once, within the session's time; redirects are not followed.
+    """Ask the Owncast at ``url`` how it is, once, within the session's time; raises OwncastError."""
+    return parse(await read(session, url, "/api/status", MAX_BYTES))
 
-    Raises OwncastError.
-    """
+
+async def picture(url: str) -> bytes:
+    """The latest picture of the stream, a JPEG of some seconds ago; raises OwncastError."""
+    async with open_session() as session:
+        return await read(session, url, "/thumbnail.jpg", MAX_PICTURE)
+
+
+async def read(session: aiohttp.ClientSession, url: str, path: str, most: int) -> bytes:
+    """What is there, of at most so many bytes; redirects are not followed. Raises OwncastError."""
     try:
-        async with session.get(f"{url}/api/status", allow_redirects=False) as response:
+        async with session.get(f"{url}{path}", allow_redirects=False) as response:
             if response.status != HTTPStatus.OK:
-                raise OwncastError(f"/api/status is answered {response.status}")
+                raise OwncastError(f"{path} is answered {response.status}")
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
-                if len(body) > MAX_BYTES:
-                    raise OwncastError("/api/status is answered with more than 64 KiB")
+                if len(body) > most:
+                    raise OwncastError(f"{path} is answered with more than {most // 1024} KiB")
     except TimeoutError:
         raise OwncastError(f"there is no answer within {TIMEOUT:.0f} s") from None
     except aiohttp.ClientConnectorDNSError:
@@ -171,7 +180,7 @@ async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
         if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
             raise OwncastError("it refuses connections") from None
         raise OwncastError(f"it cannot be reached ({type(error).__name__})") from None
-    return parse(bytes(body))
+    return bytes(body)
 
 
 def parse(body: bytes) -> Status:

@@ -22,6 +22,7 @@ from broadcaster.logs import usual_form
 from broadcaster.metrics import Metrics, process_registry
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.operator import History, make_operator_app
+from broadcaster.owncast import picture
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.components import Components, bucket_of, now, open_catalog
 from broadcaster.service.figures import figures_of
@@ -57,6 +58,7 @@ async def serve(
         settings.viewer_dir.absolute() / "vendor",
         history.since,
         settings.egress_price,
+        partial(picture, settings.owncast_url) if settings.owncast_url else None,
     )
     observers: list[Observer] = [Metrics(registry), history, on_event]
 

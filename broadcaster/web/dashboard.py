@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
 from aiohttp import hdrs, web
 
+from broadcaster.errors import OwncastError
 from broadcaster.feed import Part, Row
 from broadcaster.web.files import Files
 from broadcaster.web.health import HEALTH
@@ -33,6 +34,7 @@ class Dashboard:
     vendor: Path
     rows: Callable[[float], list[Row]]
     egress_price: float
+    picture: Callable[[], Awaitable[bytes]] | None = None  # the latest there is, a JPEG; raises OwncastError
 
     @property
     def prices(self) -> dict[str, float]:
@@ -48,6 +50,8 @@ def add_dashboard(app: web.Application, dashboard: Dashboard) -> None:
     app[DASHBOARD] = dashboard
     app.router.add_get("/dashboard", _redirect, name="dashboard")
     app.router.add_get("/dashboard/data.json", _data, name="dashboard_data")
+    if dashboard.picture:
+        app.router.add_get("/dashboard/picture.jpg", _picture, name="dashboard_picture")
     files = Files(("", dashboard.folder), ("vendor/", dashboard.vendor))
     app.router.add_get("/dashboard/{path:.*}", files.answer, name="dashboard_files")
 
@@ -77,5 +81,16 @@ async def _data(request: web.Request) -> web.Response:
         "targetDuration": report.target_duration,
         "listed": report.listed,
         "prices": dashboard.prices,
+        "picture": dashboard.picture is not None,
     }
     return web.json_response(body, headers={hdrs.CACHE_CONTROL: "no-store"})
+
+
+async def _picture(request: web.Request) -> web.Response:
+    """What the encoder sends, as Owncast shows it; 502 with the reason when it does not."""
+    picture = request.app[DASHBOARD].picture
+    try:
+        body = await picture() if picture else b""
+    except OwncastError as error:
+        return web.Response(status=502, text=f"Owncast: {error}.\n")
+    return web.Response(body=body, content_type="image/jpeg", headers={hdrs.CACHE_CONTROL: "no-store"})

@@ -10,6 +10,7 @@ from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.audience.app import Audience
+from broadcaster.errors import OwncastError
 from broadcaster.events import SegmentUploaded
 from broadcaster.feed import HealthReport, Ping, Setup, Version, View
 from broadcaster.hls import MultivariantPlaylist, Variant
@@ -76,6 +77,27 @@ async def test_the_page(desk: Desk, aiohttp_client: AiohttpClient) -> None:
     assert "dashboard" in await (await client.get("/dashboard")).text()
     assert (await client.get("/dashboard/data.json?since=x")).status == 400
     assert (await client.get("/dashboard/data.json?since=nan")).status == 200
+
+
+async def test_the_picture(desk: Desk, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """What the encoder sends is there where Owncast is known, and why not where that does not answer."""
+    client = await aiohttp_client(desk.app)
+    assert (await (await client.get("/dashboard/data.json")).json())["picture"] is False
+    assert (await client.get("/dashboard/picture.jpg")).status == 404
+    pictures = [b"jpeg"]
+
+    async def newest() -> bytes:
+        if not pictures:
+            raise OwncastError("it refuses connections")
+        return pictures.pop()
+
+    dashboard = Dashboard(tmp_path, tmp_path, desk.history.since, 0.09, newest)
+    client = await aiohttp_client(make_operator_app(desk.site.reported, desk.site.registry, dashboard))
+    assert (await (await client.get("/dashboard/data.json")).json())["picture"] is True
+    answer = await client.get("/dashboard/picture.jpg")
+    assert (answer.content_type, await answer.read()) == ("image/jpeg", b"jpeg")
+    answer = await client.get("/dashboard/picture.jpg")
+    assert (answer.status, await answer.text()) == (502, "Owncast: it refuses connections.\n")
 
 
 async def test_it_is_the_operators_alone(desk: Desk, aiohttp_client: AiohttpClient) -> None:

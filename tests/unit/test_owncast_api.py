@@ -14,7 +14,7 @@ from broadcaster.demo.ports import free_ports
 from broadcaster.errors import OwncastError
 from broadcaster.feed import HealthReport
 from broadcaster.operator import make_operator_app
-from broadcaster.owncast import OwncastStatus, fetch, open_session
+from broadcaster.owncast import OwncastStatus, fetch, open_session, picture
 from tests.support.doctor import listening
 from tests.support.fakes import START
 from tests.support.owncast_api import VERSION, FakeOwncast, fake_owncast, status
@@ -131,6 +131,21 @@ async def test_faults(owncast: FakeOwncast, monkeypatch: pytest.MonkeyPatch) -> 
             assert why in str(known.fault)
             assert known.title == "A title"
     assert elsewhere == []
+
+
+async def test_the_picture() -> None:
+    """It is passed on as it is, if it is one by its size; else there is a reason."""
+    pictures = [b"picture", b"x" * (2**20 + 1)]
+
+    async def handle(request: web.Request) -> web.Response:
+        assert request.path == "/thumbnail.jpg"
+        return web.Response(body=pictures.pop(0)) if pictures else web.Response(status=404)
+
+    async with listening(handle) as url:
+        assert await picture(url) == b"picture"
+        for why in ("more than 1024 KiB", "answered 404"):
+            with pytest.raises(OwncastError, match=why):
+                await picture(url)
 
 
 async def test_nobody_there() -> None:

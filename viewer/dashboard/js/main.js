@@ -38,6 +38,16 @@ function lamp({ part, state, sign }) {
   return item;
 }
 
+// Owncast's own is of the last 20 seconds. Where there is none, there is no place for it.
+find("picture").addEventListener("error", () => (find("picture").hidden = true));
+find("picture").addEventListener("load", () => (find("picture").hidden = false));
+
+function drawPicture({ picture, health, now }) {
+  const source = picture && health.stream === "live" ? `picture.jpg?${Math.floor(now / 10_000)}` : "";
+  if (source === "") find("picture").hidden = true;
+  else if (find("picture").getAttribute("src") !== source) find("picture").src = source;
+}
+
 let answer = null; // the last there was
 let failed = false; // the request after it
 
@@ -61,6 +71,7 @@ function draw(now) {
   failed = now === null;
   answer = now ?? answer;
   say();
+  if (now) drawPicture(now);
   if (now?.rows.length) drawFigures(now);
 }
 

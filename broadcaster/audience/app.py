@@ -178,7 +178,7 @@ class Audience:
             folder, vendor, price = setup.dashboard
             add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
         if setup.viewer_dir.is_dir():
-            page = Page(setup.page, setup.viewer_dir)
+            page = Page(setup.page, setup.viewer_dir, lambda: self.report.title)
             app.router.add_get("/config.json", page.config, name="page_config")
             app.router.add_get("/", page.answer, name="page")
             app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from broadcaster.audience.preview import described
 from broadcaster.web.files import File
 
 logger = logging.getLogger(__name__)
@@ -18,10 +19,16 @@ BLOCK = '<script id="config" type="application/json"></script>'
 
 
 class Page:
-    """What the page is told: what the service knows, overruled by the operator's file beside it."""
+    """What the page is told: what the service knows, overruled by the operator's file beside it.
 
-    def __init__(self, known: Mapping[str, str | None], folder: Path) -> None:
+    ``title`` is the stream's own, where anybody knows it.
+    """
+
+    def __init__(
+        self, known: Mapping[str, str | None], folder: Path, title: Callable[[], str | None] = lambda: None
+    ) -> None:
         self._known = known
+        self._title = title
         self._file = folder / "config.json"
         self._read: tuple[int, int] | None = None  # its time and size, when it was read
         self._written: dict[str, object] = {}
@@ -40,11 +47,13 @@ class Page:
             return web.Response(status=404, text="There is no page.\n")
         settings = self._settings()
         if self._rendered is None or self._rendered[0] != settings:
-            self._rendered = settings, File(_with(settings, self._html).encode(), "index.html")
+            html = _with(settings, described(self._html, settings))
+            self._rendered = settings, File(html.encode(), "index.html")
         return await self._rendered[1].answer(request)
 
     def _settings(self) -> dict[str, object]:
-        return {**self._known, **self._overruling()}
+        title = self._title()
+        return {**self._known, **({"title": title} if title else {}), **self._overruling()}
 
     def _overruling(self) -> dict[str, object]:
         """The file, which is read again when it has changed."""

@@ -166,6 +166,7 @@ class HealthReport:
     viewers: int = 0  # pages that watch now
     trouble: Trouble | None = None
     parts: Mapping[Part, Severity] = field(default_factory=dict)  # those that are not well
+    title: str | None = None  # the stream's own, as Owncast has it
 
     @property
     def severity(self) -> Severity:

@@ -192,6 +192,7 @@ class Components:
             silence=silence,
             trouble=found.trouble,
             parts=found.parts,
+            title=self.owncast.title if self.owncast else None,
         )
 
     def desk(self) -> Desk:

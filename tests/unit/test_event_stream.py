@@ -272,14 +272,3 @@ def test_sites_are_forgotten() -> None:
     for number in range(MAX_SITES + 100):
         beacon.add('{"seconds": 1}', str(number))
     assert len(vars(beacon)["_sites"]) == MAX_SITES
-
-
-async def test_page_config(client: Client, tmp_path: Path) -> None:
-    """The page learns the service's settings; what the operator wrote beside it wins."""
-    assert (await (await client.get("/config.json")).json())["eventsUrl"] == "/live/events"
-    (tmp_path / "viewer" / "config.json").write_text('{"title": "Our evening", "eventsUrl": null}')
-    config = await (await client.get("/config.json")).json()
-    assert config["title"] == "Our evening"
-    assert config["eventsUrl"] is None
-    (tmp_path / "viewer" / "config.json").write_text("{")
-    assert (await (await client.get("/config.json")).json())["title"] == "Live"

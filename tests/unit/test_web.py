@@ -159,7 +159,7 @@ async def test_viewer(client: Client) -> None:
     """The page and its modules are served, and nothing beside them."""
     index = await client.get("/")
     assert index.status == 200
-    assert "<title>live</title>" in await index.text()
+    assert "<title>Live</title>" in await index.text()
     assert index.headers["Cache-Control"] == "no-cache"
     assert (await client.get("/main.js")).status == 200
     for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/nothing.js"):

@@ -3,6 +3,7 @@ import { parseTexts } from "./texts.js";
 
 const MODES = Object.freeze(["low-delay", "sharing"]);
 const ICE = /^(stuns?|turns?):\S+$/;
+const ZONED = /^\d{4}-\d\d-\d\dT\d\d:\d\d.*(Z|[+-]\d\d:\d\d)$/;
 const COLOR = /^#[0-9a-f]{6}$/i;
 
 /** What is known of prices before the service or the operator has told them. */
@@ -38,6 +39,9 @@ export function parseConfig(raw, base) {
     mode: MODES.includes(given.mode) ? given.mode : defaults.mode,
     iceServers: iceServers(given.iceServers),
     poster: address(given.poster, base),
+    performer: text(given.performer),
+    startsAt: time(given.startsAt),
+    pageUrl: address(given.pageUrl, base),
     colors: overlay(defaults.colors, given.colors, (value) => (COLOR.test(text(value)) ? value.trim() : null)),
     costs: costsOf(given),
     texts: parseTexts(object(given.texts)),
@@ -59,6 +63,9 @@ const object = (value) => (value !== null && typeof value === "object" && !Array
 const number = (value, least, most) =>
   typeof value === "number" && value >= least && value <= most ? value : null;
 const text = (value) => (typeof value === "string" && value.trim() !== "" ? value.trim().slice(0, 200) : null);
+
+/** Milliseconds since the epoch of a time that names its zone ("2026-12-24T20:00:00+01:00"): viewers have their own. */
+const time = (value) => (ZONED.test(text(value)) && Number.isFinite(Date.parse(value)) ? Date.parse(value) : null);
 
 /** The defaults, each replaced by what `given` has under its name, if `sound` takes it (null: it does not). */
 function overlay(standard, given, sound) {

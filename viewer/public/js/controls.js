@@ -14,8 +14,9 @@ export function createControls({ document, video, root, store, play }) {
   on(video, ["leavepictureinpicture"], () => store.set({ pip: false }));
   on(document, ["fullscreenchange"], () => store.set({ fullscreen: document.fullscreenElement !== null }));
 
-  video.muted = true; // the only way browsers let a page start by itself
+  video.muted = false; // with sound, if the browser lets a page start so
   noteSound();
+  video.remote?.watchAvailability((castable) => store.set({ castable })).catch(() => {}); // not with this source
 
   const setVolume = (volume) => {
     video.volume = clamp(volume);
@@ -36,6 +37,8 @@ export function createControls({ document, video, root, store, play }) {
       if (store.get().muted) unmute();
       else video.muted = true;
     },
+    pause: () => video.pause(),
+    cast: () => quietly(() => video.remote.prompt()),
     togglePip: () => quietly(() => togglePip(document, video)),
     toggleFullscreen: () => quietly(() => toggleFullscreen(document, root, video)),
   };
@@ -47,10 +50,12 @@ function togglePip(document, video) {
 }
 
 /** The root and not the video, so that the page's own controls come along; an iPhone can only do the video. */
-function toggleFullscreen(document, root, video) {
+async function toggleFullscreen(document, root, video) {
   if (document.fullscreenElement) return document.exitFullscreen();
-  if (root.requestFullscreen) return root.requestFullscreen();
-  return video.webkitEnterFullscreen();
+  if (!root.requestFullscreen) return video.webkitEnterFullscreen();
+  await root.requestFullscreen();
+  // A phone turns the picture as wide as it is; whoever cannot be turned refuses, and nothing is lost.
+  return document.defaultView.screen.orientation?.lock?.("landscape").catch(() => {});
 }
 
 /** A browser may refuse (an iframe without the right, no picture yet); then nothing has changed. */

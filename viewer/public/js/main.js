@@ -12,6 +12,7 @@ import { createHistory } from "./history.js";
 import { listenToKeys } from "./keyboard.js";
 import { follow, playWith } from "./live.js";
 import { createLooked } from "./looked.js";
+import { createMediaSession } from "./media-session.js";
 import { createNativePlayer } from "./native.js";
 import { lookForStream } from "./offline.js";
 import { createPlayer } from "./player.js";
@@ -54,12 +55,13 @@ store.subscribe(meter.note);
 setInterval(() => history.add(performance.now(), store.get()), 1000);
 createUi({ document, store, requests, can: abilities(document, video), meter, history });
 listenToKeys(document, requests, () => store.get().shortcuts);
+createMediaSession({ store, requests });
 
 const config = await loadConfig(document.baseURI, fetch, document.getElementById("config")?.textContent);
 const { engine, makePlayer } = chooseEngine();
-const { title, texts, colors, costs, poster } = config;
+const { title, performer, startsAt, pageUrl, texts, colors, costs, poster } = config;
 const { mode = config.mode } = choices.load();
-store.set({ title, texts, colors, costs, poster, engine, mode });
+store.set({ title, performer, startsAt, pageUrl, texts, colors, costs, poster, engine, mode });
 if (makePlayer === null) {
   store.set({ status: "unsupported" });
 } else {

@@ -1,5 +1,6 @@
 // Everything a viewer can ask for. Each changes something in one place; the page follows the state.
 import { createControls } from "./controls.js";
+import { share } from "./share.js";
 import { createSeeking } from "./seeking.js";
 import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
@@ -40,6 +41,7 @@ export function createRequests({ document, video, root, store, deck, choices }) 
       choices.keep({ mode });
       deck.feed?.setMode(mode);
     },
+    share: () => share({ title: store.get().title, url: store.get().pageUrl ?? document.location.href }),
     toggleStats: () => store.set({ statsOpen: !store.get().statsOpen }),
     closeStats: () => store.set({ statsOpen: false }),
     toggleHelp: () => (help.open ? help.close() : help.showModal()),

@@ -99,9 +99,19 @@ const tenths = (seconds) => (seconds === null ? null : Math.round(10 * seconds) 
 const keep = (before, after) =>
   before && before.height === after.height && before.bitrate === after.bitrate ? before : after;
 
-/** Starts to play; a browser that wants to be asked first gets its button. */
-export function startPlaying(video, store) {
-  video.play().catch((error) => {
-    if (error.name === "NotAllowedError") store.set({ status: "blocked" });
-  });
+/** Starts to play: with sound where the browser allows it, else without; one that wants a click gets its button. */
+export async function startPlaying(video, store) {
+  if (!(await isRefused(video))) return;
+  const loud = !video.muted;
+  video.muted = true;
+  if (!loud || (await isRefused(video))) store.set({ status: "blocked" });
+}
+
+async function isRefused(video) {
+  try {
+    await video.play();
+    return false;
+  } catch (error) {
+    return error.name === "NotAllowedError";
+  }
 }

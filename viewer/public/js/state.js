@@ -53,6 +53,10 @@ export const initialState = Object.freeze({
   texts: defaultTexts,
   costs: null, // prices, where they are known
   colors: defaults.colors,
+  performer: null,
+  startsAt: null, // when it is to begin, ms since the epoch
+  pageUrl: null, // what is passed on; null: the address in the bar
+  castable: false, // to a television or a loudspeaker nearby
   poster: null, // the address of a picture for when there is no stream
 });
 

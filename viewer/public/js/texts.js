@@ -44,7 +44,12 @@ export const defaultTexts = Object.freeze({
   unsupportedBadge: "Sorry",
   unsupportedTitle: "No player for this browser",
   unsupportedText: "A current version of any browser will do.",
+  startsIn: "Starts in", // and how long
   watching: "watching", // after their number
+  share: "Share",
+  shareCopied: "Link copied",
+  shareFailed: "Copy the address above",
+  cast: "Play on a TV",
   missedNotice: "You missed", // and how long
   missedWatch: "Watch it",
   sharingSwitch: "Help carry the stream",

@@ -53,6 +53,19 @@ export function formatSpan(seconds) {
   return hours > 0 ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }
 
+/** "2 d 1:00:09", the days where there are any. */
+export function formatCountdown(milliseconds) {
+  const seconds = Math.ceil(milliseconds / 1000);
+  const days = Math.floor(seconds / 86400);
+  return `${days > 0 ? `${days} d ` : ""}${formatSpan(seconds % 86400)}`;
+}
+
+/** The day and the time of it on the viewer's own clock, in the viewer's own language. */
+export function formatDay(date, locale = undefined) {
+  const how = { weekday: "long", day: "numeric", month: "long", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  return new Intl.DateTimeFormat(locale, how).format(date);
+}
+
 /** "55 s", "4 min 5 s", to be read aloud and in a sentence. */
 export function saySpan(seconds) {
   const all = Math.max(0, Math.round(seconds));

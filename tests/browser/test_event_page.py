@@ -1,0 +1,65 @@
+"""The event around the picture: its name and its start, passing it on, and how it begins to play."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support.layout import check_boxes
+from tests.support.page import barriers, no_complaints, until
+from tests.support.station import on_air
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+# As browsers do for a page that nobody has touched yet; the tests' own lets everything play.
+NO_SOUND = """() => {
+    let touched = false;
+    addEventListener("pointerdown", () => (touched = true), true);
+    const play = HTMLMediaElement.prototype.play;
+    HTMLMediaElement.prototype.play = function () {
+        if (this.muted || touched) return play.call(this);
+        return Promise.reject(new DOMException("", "NotAllowedError"));
+    };
+}"""
+
+
+@pytest.mark.takes(15)
+async def test_an_evening(page: Page, tmp_path: Path) -> None:
+    """Who comes early sees when it starts; it starts without sound where the browser wants that."""
+    async with on_air(tmp_path) as place:
+        place.station.config = {
+            "title": "An evening in the harbour",
+            "performer": "The Trio",
+            "startsAt": (datetime.now(UTC) + timedelta(hours=2, minutes=5)).isoformat(),
+            "pageUrl": "https://live.example/evening",
+            "poster": "/favicon.svg",
+        }
+        await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await page.add_init_script(f"({NO_SOUND})()")
+        with no_complaints(page):
+            await page.goto(place.url)
+            await expect(page.get_by_role("heading", name="An evening in the harbour")).to_be_visible()
+            await expect(page.get_by_text("The Trio", exact=True)).to_be_visible()
+            await expect(page.get_by_role("timer")).to_contain_text("Starts in 2:04:")
+            await expect(page.locator("#viewers")).to_be_hidden()  # nobody tells
+            assert await barriers(page) == []
+            await check_boxes(page, Path(os.environ.get("SCREENSHOTS", tmp_path)))
+
+            await place.station.start_stream(multivariant=True)
+            state = await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
+            assert state["muted"] is True
+            await expect(page.get_by_role("timer")).to_be_hidden()
+            await page.get_by_role("button", name="Turn sound on").click()
+            await until(page, lambda s: not s["muted"] and not s["paused"])
+            shown = "[navigator.mediaSession.metadata.title, navigator.mediaSession.metadata.artist]"
+            assert await page.evaluate(shown) == ["An evening in the harbour", "The Trio"]
+
+            await page.get_by_role("button", name="Share").click()
+            await expect(page.get_by_role("button", name="Link copied")).to_be_visible()
+            assert await page.evaluate("navigator.clipboard.readText()") == "https://live.example/evening"

@@ -1,0 +1,61 @@
+"""The page's HTML and its settings, as the service serves them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pytest_aiohttp.plugin import AiohttpClient
+
+from broadcaster.feed import HealthReport
+from tests.support.site import Client, Site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture
+async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
+    return await aiohttp_client(site.app)
+
+
+async def test_page_config(client: Client, tmp_path: Path) -> None:
+    """The page learns the service's settings; what the operator wrote beside it wins."""
+    assert (await (await client.get("/config.json")).json())["eventsUrl"] == "/live/events"
+    (tmp_path / "viewer" / "config.json").write_text('{"title": "Our evening", "eventsUrl": null}')
+    config = await (await client.get("/config.json")).json()
+    assert config["title"] == "Our evening"
+    assert config["eventsUrl"] is None
+    (tmp_path / "viewer" / "config.json").write_text("{")
+    assert (await (await client.get("/config.json")).json())["title"] == "Live"
+
+
+async def test_the_page_is_described_before_anything_runs(site: Site, client: Client, tmp_path: Path) -> None:
+    """Its title and the tags of link previews: Owncast's word, then the operator's, nothing unescaped."""
+
+    async def page() -> str:
+        return await (await client.get("/")).text()
+
+    assert "<title>Live</title>" in await page()
+    site.report(HealthReport("live", 0, None, title="Owncast's evening"))
+    assert "<title>Owncast&#x27;s evening</title>" in await page()
+    assert (await (await client.get("/config.json")).json())["title"] == "Owncast's evening"
+    event = {
+        "title": 'A & B </title><script>alert("1")</script>',
+        "performer": '"Trio"',
+        "poster": "poster.jpg",
+        "pageUrl": "https://live.example/",
+    }
+    (tmp_path / "viewer" / "config.json").write_text(json.dumps(event))
+    text = await page()
+    assert "<script>" not in text
+    assert text.count("<title>") == 1
+    assert '<meta property="og:description" content="&quot;Trio&quot;">' in text
+    assert '<meta property="og:url" content="https://live.example/">' in text
+    assert '<meta property="og:image" content="https://live.example/poster.jpg">' in text
+    first = (await client.get("/")).headers["ETag"]
+    (tmp_path / "viewer" / "config.json").write_text('{"title": "B", "poster": "javascript:1"}')
+    answer = await client.get("/", headers={"If-None-Match": first})
+    assert answer.status == 200
+    assert "og:image" not in await answer.text()

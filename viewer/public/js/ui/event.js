@@ -1,0 +1,49 @@
+// What is on beside its title: who performs, when it starts; and passing it on.
+import { formatCountdown, formatDay } from "../timeline.js";
+import { phaseOf } from "../words.js";
+
+const SECOND = 1000; // ms
+const THANKS = 3000; // ms
+const BEFORE = new Set(["offline", "connecting"]); // phases in which somebody waits for the start
+
+export function createEvent({ at, requests, now = Date.now }) {
+  let shown = null; // the state
+  let thanks = 0;
+
+  async function share() {
+    const { texts } = shown;
+    const how = await requests.share();
+    if (how === "shared") return;
+    at("share").textContent = how === "copied" ? texts.shareCopied : texts.shareFailed;
+    clearTimeout(thanks);
+    thanks = setTimeout(() => (at("share").textContent = texts.share), THANKS);
+  }
+  at("share").addEventListener("click", share);
+  at("cast").addEventListener("click", requests.cast);
+
+  function showCountdown() {
+    const { startsAt, texts } = shown;
+    const left = startsAt === null ? 0 : startsAt - now();
+    const waits = left > 0 && BEFORE.has(phaseOf(shown));
+    at("countdown").hidden = !waits;
+    if (waits) at("countdown").textContent = `${texts.startsIn} ${formatCountdown(left)}`;
+    at("starts").hidden = !(left > 0);
+  }
+  setInterval(() => shown !== null && showCountdown(), SECOND);
+
+  return function draw(state, changed) {
+    shown = state;
+    const { performer, startsAt, castable, texts } = state;
+    if (changed("performer")) {
+      at("performer").hidden = performer === null;
+      at("performer").textContent = performer ?? "";
+    }
+    if (changed("startsAt") && startsAt !== null) at("starts").textContent = formatDay(startsAt);
+    if (changed("texts")) {
+      at("share").textContent = texts.share;
+      at("cast").textContent = texts.cast;
+    }
+    if (changed("castable")) at("cast").hidden = !castable;
+    if (changed("startsAt", "status", "channel", "ended", "texts")) showCountdown();
+  };
+}

@@ -1,0 +1,95 @@
+// The event around the picture: what is on, when, passing it on, the lock screen, and how it starts to play.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseConfig } from "../public/js/config.js";
+import { createMediaSession } from "../public/js/media-session.js";
+import { startPlaying } from "../public/js/session.js";
+import { share } from "../public/js/share.js";
+import { createStore } from "../public/js/state.js";
+import { formatCountdown, formatDay } from "../public/js/timeline.js";
+
+const base = "https://page.example/watch/";
+
+test("an event is taken as config.json has it; a time has to name its zone", () => {
+  const event = parseConfig({ performer: " Trio ", startsAt: "2026-12-24T20:00:00+01:00", pageUrl: "/" }, base);
+  assert.deepEqual(
+    [event.performer, event.startsAt, event.pageUrl],
+    ["Trio", Date.UTC(2026, 11, 24, 19), "https://page.example/"],
+  );
+  for (const startsAt of ["2026-12-24T20:00:00", "tomorrow", 7, null, "2026-99-99T20:00:00Z"]) {
+    assert.equal(parseConfig({ startsAt }, base).startsAt, null, startsAt);
+  }
+  const nothing = parseConfig({}, base);
+  assert.deepEqual([nothing.performer, nothing.startsAt, nothing.pageUrl], [null, null, null]);
+});
+
+test("a countdown shows days where there are any, and never ends early", () => {
+  const shown = [1, 59_999, 3_725_000, 2 * 86_400_000 + 5000].map(formatCountdown);
+  assert.deepEqual(shown, ["0:01", "1:00", "1:02:05", "2 d 0:05"]);
+  assert.match(formatDay(Date.UTC(2026, 11, 24, 12), "en"), /Thursday.*24.*\d\d:\d\d/);
+});
+
+test("the page is passed on by the system's dialog, else copied, else the viewer is told", async () => {
+  const page = { title: "Evening", url: base };
+  const told = [];
+  const refuse = (name) => () => Promise.reject(Object.assign(new Error(), { name }));
+  const by = (navigator) => share(page, { navigator });
+  assert.equal(await by({ share: async (data) => told.push(data) }), "shared");
+  assert.equal(await by({ share: refuse("AbortError") }), "shared");
+  assert.equal(await by({ clipboard: { writeText: async (text) => told.push(text) } }), "copied");
+  assert.equal(await by({ clipboard: { writeText: refuse("NotAllowedError") } }), "failed");
+  assert.equal(await by({}), "failed");
+  assert.deepEqual(told, [page, base]);
+});
+
+test("the lock screen shows the event, and its buttons do what the page's do", () => {
+  const store = createStore();
+  const asked = [];
+  const actions = {};
+  const session = {
+    metadata: null,
+    setActionHandler(name, act) {
+      if (name === "stop") throw new TypeError("unknown action");
+      actions[name] = act;
+    },
+  };
+  const requests = { play: () => asked.push("play"), pause: () => asked.push("pause"), seekBy: (by) => asked.push(by) };
+  const Metadata = class {
+    constructor(data) {
+      Object.assign(this, data);
+    }
+  };
+  createMediaSession({ store, requests, session, Metadata });
+  store.set({ title: "Evening", performer: "Trio", poster: "https://p.example/a.jpg", paused: false });
+  const { title, artist, artwork } = session.metadata;
+  assert.deepEqual([title, artist, artwork[0].src, session.playbackState], ["Evening", "Trio", "https://p.example/a.jpg", "playing"]);
+  const { metadata } = session;
+  store.set({ paused: true });
+  assert.equal(session.playbackState, "paused");
+  assert.equal(session.metadata, metadata, "not drawn anew for nothing");
+  actions.play();
+  actions.pause();
+  actions.seekbackward({});
+  actions.seekforward({ seekOffset: 30 });
+  assert.deepEqual(asked, ["play", "pause", -10, 30]);
+  createMediaSession({ store, requests, session: undefined, Metadata: undefined });
+});
+
+test("it starts with sound where the browser allows it, else without, else it waits for a click", async () => {
+  async function starting(allows) {
+    const store = createStore();
+    const tries = [];
+    const video = {
+      muted: false,
+      async play() {
+        tries.push(this.muted);
+        if (!allows(this)) throw Object.assign(new Error(), { name: "NotAllowedError" });
+      },
+    };
+    await startPlaying(video, store);
+    return [tries, video.muted, store.get().status];
+  }
+  assert.deepEqual(await starting(() => true), [[false], false, "connecting"]);
+  assert.deepEqual(await starting(({ muted }) => muted), [[false, true], true, "connecting"]);
+  assert.deepEqual(await starting(() => false), [[false, true], true, "blocked"]);
+});

@@ -87,6 +87,9 @@ async def test_sound_and_quality(page: Page, place: Place) -> None:
         await until(page, lambda s: not s["muted"])
         await page.get_by_label("Quality", exact=True).select_option("180p")
         await until(page, lambda s: s["level"] is not None and s["level"]["height"] == 180)
+        await page.reload()
+        kept = await until(page, lambda s: s["status"] == "live" and s["level"] is not None)
+        assert kept["quality"].startswith("180-")
         assert (await page.evaluate("() => Object.isFrozen(window.broadcasterViewer)")) is True
 
 

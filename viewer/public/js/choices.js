@@ -5,6 +5,8 @@ const sound = Object.freeze({
   volume: (value) => typeof value === "number" && value >= 0 && value <= 1,
   mode: (value) => value === "low-delay" || value === "sharing",
   bandwidth: (value) => Number.isFinite(value) && value > 0, // bits per second, as it was when the page was left
+  quality: (value) => typeof value === "string" && /^(auto|\d+-\d+)$/.test(value),
+  caption: (value) => value === null || (typeof value === "string" && /^\d+$/.test(value)),
   shortcuts: (value) => typeof value === "boolean",
 });
 

@@ -47,8 +47,8 @@ window.addEventListener("online", () => alarm.wake());
 document.addEventListener("visibilitychange", () => document.hidden && choices.keep({ bandwidth: store.get().bandwidth }));
 
 // What this viewer chose at an earlier visit.
-const { shortcuts = true, volume = 1, bandwidth = null } = choices.load();
-store.set({ shortcuts, bandwidth });
+const { shortcuts = true, volume = 1, quality = "auto", caption = null, bandwidth = null } = choices.load();
+store.set({ shortcuts, quality, caption, bandwidth });
 video.volume = volume;
 
 store.subscribe(meter.note);

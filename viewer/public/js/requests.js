@@ -16,6 +16,7 @@ export function createRequests({ document, video, root, store, deck, choices }) 
   };
   const chooseCaption = (caption) => {
     store.set({ caption });
+    choices.keep({ caption });
     deck.player?.setCaption?.(caption);
   };
 
@@ -29,6 +30,7 @@ export function createRequests({ document, video, root, store, deck, choices }) 
     ...createSeeking({ video, store, deck, play: controls.play }),
     chooseQuality: (quality) => {
       store.set({ quality });
+      choices.keep({ quality });
       deck.player?.setQuality(quality);
     },
     chooseCaption,

@@ -19,14 +19,14 @@ class FakeVideo extends EventTarget {
 function player() {
   const video = new FakeVideo();
   const heard = [];
-  const tell = {
+  const on = {
     captions: () => {},
     level: ({ height }) => heard.push(`level ${height}`),
     stall: () => heard.push("stall"),
     over: (reason) => heard.push(reason),
   };
   let clock = 0;
-  const made = createNativePlayer({ video, url: "https://live.example/p.m3u8", tell, now: () => clock });
+  const made = createNativePlayer({ video, url: "https://live.example/p.m3u8", on, now: () => clock });
   return { video, heard, made, at: (ms) => { clock = ms; } };
 }
 

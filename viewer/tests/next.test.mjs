@@ -50,9 +50,9 @@ async function ending({ goesOn, found, reason = "ended" }) {
     random: () => 0.5,
     goesOn: () => goesOn,
     now: () => time,
-    wait: async ({ tell }) => {
+    wait: async ({ looked }) => {
       while (sessions > 0 && found.length > 0) {
-        tell(found.shift());
+        looked(found.shift());
         time += 3000;
       }
     },

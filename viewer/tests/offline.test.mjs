@@ -49,7 +49,7 @@ test("waiting ends with the first look that finds a stream", async () => {
   const told = [];
   let slept = 0;
   const alarm = { sleep: async (ms) => { slept += 1; assert.ok(ms >= 2000); } };
-  await waitForStream({ url, alarm, look: async () => found.shift(), tell: (what) => told.push(what) });
+  await waitForStream({ url, alarm, look: async () => found.shift(), looked: (what) => told.push(what) });
   assert.deepEqual(told, ["offline", "unreachable", "offline"]);
   assert.equal(slept, 3);
 });

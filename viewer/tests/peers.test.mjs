@@ -41,9 +41,9 @@ class FakeEngine {
 
 function peers(enabled, catalog = catalogOf(null), gives = true) {
   const heard = [];
-  const tell = new Proxy({}, { get: (_, name) => (...values) => heard.push([name, ...values]) });
+  const on = new Proxy({}, { get: (_, name) => (...values) => heard.push([name, ...values]) });
   const made = createPeers({
-    Engine: FakeEngine, trackerUrl: "wss://t.example", iceServers: [], run: "r1", enabled, gives, tell, catalog,
+    Engine: FakeEngine, trackerUrl: "wss://t.example", iceServers: [], run: "r1", enabled, gives, on, catalog,
   });
   return { made, heard, engine: FakeEngine.made };
 }

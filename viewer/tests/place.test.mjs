@@ -43,7 +43,7 @@ function watching(initial = {}) {
     video.paused = paused;
     store.set({ paused, ...(paused ? { following: false } : {}) });
   };
-  const seeking = createSeeking({ video, store, deck: { player }, play: () => pause(false) });
+  const seeking = createSeeking({ video, store, playback: player, play: () => pause(false) });
   return { store, video, heard, pass, pause, seeking };
 }
 

@@ -4,10 +4,10 @@ const isCaption = ({ kind }) => kind === "captions" || kind === "subtitles";
 const listed = (video) => [...video.textTracks].filter(isCaption);
 
 /**
- * Shows the one with the id `chosen` (null: none) as soon as it is there. `tell(list)` hears which there are, as
+ * Shows the one with the id `chosen` (null: none) as soon as it is there. `changed(list)` hears which there are, as
  * {id, label}; the answer chooses another. `signal` ends it.
  */
-export function createCaptions(video, { chosen, tell, signal }) {
+export function createCaptions(video, { chosen, changed, signal }) {
   function show(id) {
     chosen = id;
     for (const [index, track] of listed(video).entries()) {
@@ -20,7 +20,7 @@ export function createCaptions(video, { chosen, tell, signal }) {
     const list = listed(video).map(({ label, language }, index) =>
       Object.freeze({ id: `${index}`, label: label || language || `${index + 1}` }),
     );
-    tell(Object.freeze(list));
+    changed(Object.freeze(list));
     show(chosen);
   }
 

@@ -5,10 +5,10 @@ import { playlistLoader } from "./playlist-loader.js";
 const AHEAD = 2; // segments that may be fetched before hls.js asks for them
 
 /**
- * `Base` is hls.js's own loader, `peers` that of p2p.js or null. `tell` hears arrived(frag, bytes), with
+ * `Base` is hls.js's own loader, `peers` that of p2p.js or null. `arrived(frag, bytes)` hears of each, with
  * bytes = null where others have counted them.
  */
-export function createDelivery({ Base, catalog, prefetch, looked, peers, tell }) {
+export function createDelivery({ Base, catalog, prefetch, looked, peers, arrived }) {
   let hls = null;
   let asked = null; // the number that hls.js wanted last
   let asking = false; // whether that is on its way
@@ -26,9 +26,9 @@ export function createDelivery({ Base, catalog, prefetch, looked, peers, tell })
           asking = true;
           if (Number.isInteger(sn)) asked = sn;
         },
-        arrived(...what) {
+        arrived: (...what) => {
           asking = false;
-          tell.arrived(...what);
+          arrived(...what);
         },
       }),
       pLoader: playlistLoader({ Base, looked, made: (config) => peers?.listen(config) }),

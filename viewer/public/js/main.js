@@ -1,4 +1,17 @@
 // Puts the parts together.
+//
+// state.js holds all that the page knows, frozen. Modules set it, and draw or act when it changes; what else one of
+// them remembers is its own.
+//
+//   what the viewer wants  keyboard, media-session, ui/* → requests (controls, seeking, share) → store, video, playback
+//   what is on             live (wait, play, again) → session (one player) → player or native; fallback wraps both
+//   inside a player        engine (hls.js), recover, window, link, captions, quality
+//   where the viewer is    place: catch-up (rate, jumps), reserve (waiting), timeline (clock times)
+//   how it does            watch, vitals → status; words makes a phase of it, texts the words
+//   from the server        server-events: events, outlook, clock, catalog, timings
+//   where bytes come from  segment-source: delivery (fragment-loader, playlist-loader), prefetch, p2p, sharing, modes
+//   what is shown          ui, ui/*, theme; stats-panel and its figures (stats, history, stages, costs) on demand
+//   for the operator       config, choices (the viewer's), beacon
 import { createAlarm } from "./backoff.js";
 import { createBeacon } from "./beacon.js";
 import { createChoices } from "./choices.js";
@@ -7,7 +20,6 @@ import { abilities } from "./controls.js";
 import { createMeter } from "./costs.js";
 import { Hls, fetchWorker } from "./engine.js";
 import { createFallback } from "./fallback.js";
-import { createFeed } from "./feed.js";
 import { createHistory } from "./history.js";
 import { listenToKeys } from "./keyboard.js";
 import { follow, playWith } from "./live.js";
@@ -15,8 +27,10 @@ import { createLooked } from "./looked.js";
 import { createMediaSession } from "./media-session.js";
 import { createNativePlayer } from "./native.js";
 import { lookForStream } from "./offline.js";
+import { createPlayback } from "./playback.js";
 import { createPlayer } from "./player.js";
 import { createRequests } from "./requests.js";
+import { createServerEvents } from "./server-events.js";
 import { createStore } from "./state.js";
 import { createLedger } from "./stats.js";
 import { createUi } from "./ui.js";
@@ -25,10 +39,9 @@ const video = document.querySelector("video");
 const store = createStore();
 const ledger = createLedger(store);
 const alarm = createAlarm();
-const deck = { player: null, feed: null }; // the player that is on, if any, and what it is fed from
-
+const playback = createPlayback();
 const choices = createChoices();
-const requests = createRequests({ document, video, root: document.querySelector("main"), store, deck, choices });
+const requests = createRequests({ document, video, root: document.querySelector("main"), store, playback, choices });
 const history = createHistory();
 const meter = createMeter();
 
@@ -70,11 +83,12 @@ if (makePlayer === null) {
   if (engine === "hls.js") fetchWorker();
   const looked = createLooked();
   const look = (address) => lookForStream(address, looked.get, store.get().bandwidth);
-  deck.feed = createFeed({ config, store, ledger, alarm, deck, looked, native: engine === "native", document });
+  const native = engine === "native";
+  const serverEvents = createServerEvents({ config, store, ledger, alarm, playback, looked, native, document });
   const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm, look });
-  const make = (terms) => makePlayer({ ...terms, feed: deck.feed });
-  const play = playWith({ video, url, store, ledger, deck, makePlayer: make });
-  const { goesOn, ready } = deck.feed;
+  const make = (terms) => makePlayer({ ...terms, serverEvents });
+  const play = playWith({ video, url, store, ledger, playback, makePlayer: make });
+  const { goesOn, ready } = serverEvents;
   const wait = (terms) => Promise.all([fallback.wait(terms), ready]); // at the same time: each is a way there and back
   await follow({ url, store, alarm, goesOn, play: fallback.wrap(play, url), wait });
 }

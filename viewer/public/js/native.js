@@ -5,27 +5,27 @@ import { anchorsOf } from "./timeline.js";
 
 const BACK = 18; // seconds from the end, three segments of the usual length
 
-export function createNativePlayer({ video, url, caption = null, tell, now = () => performance.now() }) {
+export function createNativePlayer({ video, url, caption = null, on, now = () => performance.now() }) {
   const off = new AbortController();
-  const setCaption = createCaptions(video, { chosen: caption, tell: tell.captions, signal: off.signal });
-  const on = (name, listener) => video.addEventListener(name, listener, { signal: off.signal });
+  const setCaption = createCaptions(video, { chosen: caption, changed: on.captions, signal: off.signal });
+  const listen = (name, listener) => video.addEventListener(name, listener, { signal: off.signal });
   let advancedAt = null;
   let end = null;
   let played = false;
 
   const edge = () => (video.seekable.length ? video.seekable.end(video.seekable.length - 1) : null);
-  const height = () => tell.level(Object.freeze({ height: video.videoHeight, bitrate: 0 }));
+  const height = () => on.level(Object.freeze({ height: video.videoHeight, bitrate: 0 }));
 
-  on("resize", height);
-  on("playing", () => {
+  listen("resize", height);
+  listen("playing", () => {
     played = true;
     height();
   });
-  on("waiting", () => {
-    if (played && !video.seeking) tell.stall();
+  listen("waiting", () => {
+    if (played && !video.seeking) on.stall();
   });
-  on("ended", () => tell.over("ended"));
-  on("error", () => tell.over("failed"));
+  listen("ended", () => on.over("ended"));
+  listen("error", () => on.over("failed"));
   video.src = url;
 
   return Object.freeze({

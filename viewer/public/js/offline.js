@@ -40,12 +40,12 @@ async function read(url, get) {
   return { kind: [404, 410, 503].includes(answer.status) ? "absent" : "refused" };
 }
 
-/** Resolves when a stream is on; `tell` hears what each look found. */
-export async function waitForStream({ url, tell, alarm, hidden = () => false, look = lookForStream }) {
+/** Resolves when a stream is on; `looked` hears what each look found. */
+export async function waitForStream({ url, looked, alarm, hidden = () => false, look = lookForStream }) {
   for (let looks = 0; ; looks += 1) {
     const found = await look(url);
     if (found === "live") return;
-    tell(found);
+    looked(found);
     await alarm.sleep(pollDelay(looks, hidden()));
   }
 }

@@ -21,10 +21,10 @@ export const isCapable = (scope = globalThis) =>
   typeof scope.RTCPeerConnection === "function" && scope.crypto?.subtle !== undefined;
 
 /**
- * One player's part in the swarm. `tell` hears loaded(url, bytes, "bucket" | "peers"), rejected(), uploaded(bytes),
+ * One player's part in the swarm. `on` hears loaded(url, bytes, "bucket" | "peers"), rejected(), uploaded(bytes),
  * peers(count) and trackerLost(). The answer's `loader()` is hls.js's fragment loader while it shares, else null.
  */
-export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enabled, gives, tell }) {
+export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enabled, gives, on }) {
   const connected = new Set();
   const whole = new Set(); // URLs that the bucket alone sends at the moment, from the first byte
   const moved = { loaded: 0, uploaded: 0 }; // bytes
@@ -56,7 +56,7 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
 
   async function judge(url, data, patience) {
     const genuine = await isGenuine(catalog, url, data, patience);
-    if (!genuine) tell.rejected();
+    if (!genuine) on.rejected();
     return genuine;
   }
 
@@ -67,21 +67,21 @@ export function createPeers({ Engine, trackerUrl, iceServers, catalog, run, enab
   engine.addEventListener("onSegmentLoaded", ({ segmentUrl, bytesLength, downloadSource }) => {
     weigh("loaded", bytesLength);
     if (downloadSource === "p2p") receive(-2 * bytesLength);
-    tell.loaded(segmentUrl, bytesLength, downloadSource === "p2p" ? "peers" : "bucket");
+    on.loaded(segmentUrl, bytesLength, downloadSource === "p2p" ? "peers" : "bucket");
   });
   engine.addEventListener("onChunkDownloaded", (count, source) => {
     if (source === "p2p") receive(count);
   });
   engine.addEventListener("onChunkUploaded", (count) => {
     weigh("uploaded", count);
-    tell.uploaded(count);
+    on.uploaded(count);
   });
-  engine.addEventListener("onPeerConnect", ({ peerId }) => tell.peers(connected.add(peerId).size));
-  engine.addEventListener("onPeerClose", ({ peerId }) => connected.delete(peerId) && tell.peers(connected.size));
+  engine.addEventListener("onPeerConnect", ({ peerId }) => on.peers(connected.add(peerId).size));
+  engine.addEventListener("onPeerClose", ({ peerId }) => connected.delete(peerId) && on.peers(connected.size));
   for (const name of ["onTrackerWarning", "onTrackerError"]) {
     engine.addEventListener(name, ({ warning, error }) => {
       // A peer that cannot be reached is reported as a warning of the tracker's, too.
-      if (!/^Connection error/.test((warning ?? error)?.message)) tell.trackerLost();
+      if (!/^Connection error/.test((warning ?? error)?.message)) on.trackerLost();
     });
   }
 

@@ -8,19 +8,18 @@ import { createRepair } from "./recover.js";
 import { createWindow } from "./window.js";
 
 /**
- * `tell` takes what happens: levels(list), level(one), captions(list), bandwidth(bits per second), error(),
- * stall(),
- * over("ended" | "failed" | "switched"). `feed` is the page's (feed.js). The answer is what session.js drives.
+ * `on` takes what happens: levels(list), level(one), captions(list), bandwidth(bits per second), error(), stall(),
+ * over("ended" | "failed" | "switched"). `serverEvents` are the page's (server-events.js). The answer is what session.js drives.
  */
-export function createPlayer({ video, url, quality, caption, bandwidth = null, feed, tell, make = createHls, now = () => performance.now() }) {
-  const line = feed.connect();
-  const hls = make({ ...line.config, ...(bandwidth && { abrEwmaDefaultEstimate: bandwidth }) });
-  line.bind(hls);
-  const repair = createRepair({ hls, over: tell.over, now });
+export function createPlayer({ video, url, quality, caption, bandwidth = null, serverEvents, on, make = createHls, now = () => performance.now() }) {
+  const segmentSource = serverEvents.connect();
+  const hls = make({ ...segmentSource.config, ...(bandwidth && { abrEwmaDefaultEstimate: bandwidth }) });
+  segmentSource.bind(hls);
+  const repair = createRepair({ hls, over: on.over, now });
   const view = createWindow(hls, video);
   const link = createLink();
   const off = new AbortController();
-  const setCaption = createCaptions(video, { chosen: caption, tell: tell.captions, signal: off.signal });
+  const setCaption = createCaptions(video, { chosen: caption, changed: on.captions, signal: off.signal });
   const { Events, ErrorDetails } = Hls;
   let live = true;
   let advancedAt = null;
@@ -29,11 +28,11 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
   let failing = false;
   let distance = null;
   let playing = null; // the address of the segment on screen
-  let mode = feed.mode();
+  let mode = serverEvents.mode();
 
   /** Follows the mode and the length of the segments; `target` in seconds. */
   function tune(segment, target) {
-    const wanted = tuning(mode, { segment, target, told: feed.told(), shared: line.isShared() });
+    const wanted = tuning(mode, { segment, target, told: serverEvents.told(), shared: segmentSource.isShared() });
     hls.config.maxBufferLength = hls.config.maxMaxBufferLength = wanted.ahead;
     if (wanted.distance === distance || wanted.distance === null) return;
     distance = wanted.distance;
@@ -43,14 +42,14 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
   const setQuality = (wanted) => void (hls.nextLevel = matchLevel(hls.levels, wanted));
   const tellLevel = () => {
     const level = hls.levels[hls.currentLevel];
-    if (level) tell.level(describeLevel({ height: level.height, bitrate: level.bitrate || level.realBitrate }));
+    if (level) on.level(describeLevel({ height: level.height, bitrate: level.bitrate || level.realBitrate }));
   };
 
   hls.on(Events.MANIFEST_PARSED, () => {
-    tell.levels(describeLevels(hls.levels));
+    on.levels(describeLevels(hls.levels));
     if (quality !== "auto") setQuality(quality);
   });
-  hls.on(Events.LEVELS_UPDATED, () => tell.levels(describeLevels(hls.levels)));
+  hls.on(Events.LEVELS_UPDATED, () => on.levels(describeLevels(hls.levels)));
   hls.on(Events.LEVEL_SWITCHED, tellLevel);
   hls.on(Events.LEVEL_LOADED, () => {
     failing = false;
@@ -65,19 +64,19 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
   });
   hls.on(Events.FRAG_LOADED, (_event, { frag }) => {
     tellLevel();
-    if (!line.isShared()) link.note(loadOf(frag, hls.levels));
+    if (!segmentSource.isShared()) link.note(loadOf(frag, hls.levels));
   });
-  hls.on(Events.FRAG_BUFFERED, () => line.isShared() || tell.bandwidth(Math.round(hls.bandwidthEstimate)));
+  hls.on(Events.FRAG_BUFFERED, () => segmentSource.isShared() || on.bandwidth(Math.round(hls.bandwidthEstimate)));
   hls.on(Events.FRAG_CHANGED, (_event, { frag }) => {
     playing = frag.url;
-    feed.played(frag.url);
+    serverEvents.played(frag.url);
   });
   hls.on(Events.MEDIA_ENDED, () => {
-    if (!live) tell.over("ended");
+    if (!live) on.over("ended");
   });
   hls.on(Events.ERROR, (_event, error) => {
-    tell.error();
-    if (error.details === ErrorDetails.BUFFER_STALLED_ERROR) tell.stall();
+    on.error();
+    if (error.details === ErrorDetails.BUFFER_STALLED_ERROR) on.stall();
     if (/^(manifest|level)Load/.test(error.details)) failing = true;
     if (error.fatal) repair.fatal(error);
   });
@@ -85,7 +84,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
   /** From the camera to the screen, in seconds: the playlist tells the encoder's time, the server by how much it is wrong. */
   function delay() {
     const date = hls.playingDate;
-    return date ? (feed.serverTime() - (date.getTime() - feed.encoderOffset(playing))) / 1000 : null;
+    return date ? (serverEvents.serverTime() - (date.getTime() - serverEvents.encoderOffset(playing))) / 1000 : null;
   }
 
   function goLive() {
@@ -94,7 +93,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
   }
 
   // Where to begin is decided when the first playlist is there, before it can be asked about its segments.
-  if (feed.duration() !== null) tune(feed.duration(), Math.ceil(feed.duration()));
+  if (serverEvents.duration() !== null) tune(serverEvents.duration(), Math.ceil(serverEvents.duration()));
   hls.loadSource(url);
   hls.attachMedia(video);
 
@@ -104,7 +103,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
       advancedAt,
       targetDuration,
       failing,
-      heardAt: Math.max(answeredAt, feed.heardAt()),
+      heardAt: Math.max(answeredAt, serverEvents.heardAt()),
       target: hls.targetLatency,
       delay: delay(),
       gentle: true,
@@ -128,16 +127,16 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, f
       if (moves) goLive();
     },
     /** Another player is to take over: there is now what this one was made without. */
-    renew: () => tell.over("switched"),
+    renew: () => on.over("switched"),
     /** Its playlists end, and others take their place: what cannot be read of them any more is no failure. */
     replaced: repair.replaced,
-    share: line.share,
-    news: line.news,
+    share: segmentSource.share,
+    news: segmentSource.news,
     destroy() {
       off.abort();
       repair.stop();
       hls.destroy();
-      line.close();
+      segmentSource.close();
     },
   });
 }

@@ -5,8 +5,8 @@ import { createSeeking } from "./seeking.js";
 import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
 
-/** `deck` has the player that is on, if any, and the feed; `choices` keeps what should hold for the next visit. */
-export function createRequests({ document, video, root, store, deck, choices }) {
+/** `playback` reaches the player that is on; `choices` keeps what should hold for the next visit. */
+export function createRequests({ document, video, root, store, playback, choices }) {
   const controls = createControls({ document, video, root, store, play: () => startPlaying(video, store) });
   const help = document.getElementById("help");
 
@@ -17,7 +17,7 @@ export function createRequests({ document, video, root, store, deck, choices }) 
   const chooseCaption = (caption) => {
     store.set({ caption });
     choices.keep({ caption });
-    deck.player?.setCaption?.(caption);
+    playback.setCaption(caption);
   };
 
   return Object.freeze({
@@ -27,11 +27,11 @@ export function createRequests({ document, video, root, store, deck, choices }) 
       const from = store.get().muted ? 0 : video.volume; // up from silence begins at the bottom
       setVolume(Math.round(100 * (from + by)) / 100);
     },
-    ...createSeeking({ video, store, deck, play: controls.play }),
+    ...createSeeking({ video, store, playback, play: controls.play }),
     chooseQuality: (quality) => {
       store.set({ quality });
       choices.keep({ quality });
-      deck.player?.setQuality(quality);
+      playback.setQuality(quality);
     },
     chooseCaption,
     nextCaption: () => {
@@ -41,7 +41,6 @@ export function createRequests({ document, video, root, store, deck, choices }) 
     setMode: (mode) => {
       store.set({ mode });
       choices.keep({ mode });
-      deck.feed?.setMode(mode);
     },
     share: () => share({ title: store.get().title, url: store.get().pageUrl ?? document.location.href }),
     toggleStats: () => store.set({ statsOpen: !store.get().statsOpen }),

@@ -3,16 +3,16 @@ import { clampTo, positionAt } from "./timeline.js";
 
 const NEAR = 1; // seconds before live that mean live
 
-/** Returns requests; `deck.player` is the player that is on, `play` starts to play. */
-export function createSeeking({ video, store, deck, play }) {
+/** Returns requests; `playback` reaches the player that is on, `play` starts to play. */
+export function createSeeking({ video, store, playback, play }) {
   const go = (position) => {
     store.set({ following: false, gone: false, missed: null });
-    deck.player?.seek?.(position);
+    playback.seek(position);
   };
 
   function goLive() {
     store.set({ following: true, gone: false, missed: null });
-    deck.player?.goLive();
+    playback.goLive();
     play();
   }
 
@@ -49,7 +49,7 @@ export function createSeeking({ video, store, deck, play }) {
     stepFrames: (count) => {
       const { timeline, paused } = store.get();
       if (!paused || timeline === null) return;
-      go(clampTo(timeline, video.currentTime + count * (deck.player?.frame?.() ?? 0)));
+      go(clampTo(timeline, video.currentTime + count * (playback.frame() ?? 0)));
     },
     watchMissed: () => {
       const { missed, timeline } = store.get();

@@ -16,7 +16,7 @@ export function statusAfter(verdict, status, started) {
 }
 
 /** Plays until the stream is over ("ended"), the player is of no more use ("failed") or `stop` is aborted ("switched"). */
-export function runSession({ video, url, store, ledger, deck, makePlayer, autoplay, patience, stop }) {
+export function runSession({ video, url, store, ledger, playback, makePlayer, autoplay, patience, stop }) {
   return new Promise((resolve) => {
     const watch = createWatch(patience);
     const place = createPlace({ video, store });
@@ -32,7 +32,7 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
         // Paused by the viewer, and not by a failure to start or by the end.
         const chosen = video.paused && !video.ended && store.get().status !== "blocked";
         const held = chosen && (started || !autoplay);
-        deck.player = null;
+        playback.use(null);
         player.destroy();
         video.removeAttribute("src");
         video.load();
@@ -48,7 +48,7 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
       quality: store.get().quality,
       caption: store.get().caption,
       bandwidth: store.get().bandwidth,
-      tell: {
+      on: {
         levels: (levels) => store.set({ levels }),
         level: (level) => store.set({ level: keep(store.get().level, level) }),
         error: () => store.set({ errors: store.get().errors + 1 }),
@@ -61,7 +61,7 @@ export function runSession({ video, url, store, ledger, deck, makePlayer, autopl
         over,
       },
     });
-    deck.player = player;
+    playback.use(player);
     stop?.addEventListener("abort", () => over("switched"));
     store.set({ sessions: store.get().sessions + 1 });
 

@@ -1,4 +1,4 @@
-// What a player of player.js stands between: hls.js, a video element and the page's feed, as far as it touches them.
+// What a player of player.js stands between: hls.js, a video element and the page's server events, as far as it touches them.
 import { EventEmitter } from "node:events";
 import { createCatalog } from "../../public/js/catalog.js";
 import { Hls } from "../../public/js/engine.js";
@@ -31,21 +31,21 @@ export class FakeHls extends EventEmitter {
 
 /**
  * {hls, catalog, player, heard}: `heard` has what the session was told. `serverTime` in ms, `bandwidth` in bits per
- * second; `feed` overrules.
+ * second; `serverEvents` overrules.
  */
-export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = false, ...feed } = {}) {
+export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = false, ...serverEvents } = {}) {
   const hls = new FakeHls();
   const catalog = createCatalog();
   const heard = [];
-  const line = { config: {}, bind() {}, isShared: () => shared, share() {}, news() {}, close() {} };
+  const segmentSource = { config: {}, bind() {}, isShared: () => shared, share() {}, news() {}, close() {} };
   const player = createPlayer({
     video: new FakeVideo(),
     url: "https://live.example/live/playlist.m3u8",
     quality: "auto",
     caption: null,
     bandwidth,
-    feed: {
-      connect: () => line,
+    serverEvents: {
+      connect: () => segmentSource,
       mode: () => "low-delay",
       told: () => true,
       heardAt: () => 0,
@@ -53,9 +53,9 @@ export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = fa
       encoderOffset: catalog.encoderOffset,
       played() {},
       serverTime,
-      ...feed,
+      ...serverEvents,
     },
-    tell: {
+    on: {
       levels() {},
       level() {},
       captions() {},

@@ -4,7 +4,7 @@ const SHOWN = 12;
 const KNOWN = 60;
 
 /** Keeps `stages` of the store: those segments that were fetched, newest last. */
-export function createJourney({ store, clock }) {
+export function createTimings({ store, clock }) {
   const rows = new Map(); // by address
 
   function row(url) {

@@ -1,4 +1,4 @@
-// One player's line to the stream: from the bucket and, where viewers share, from peers.
+// Where one player's segments come from: from the bucket and, where viewers share, from peers.
 import { createDelivery } from "./delivery.js";
 import { Hls } from "./engine.js";
 import { createPeers } from "./p2p.js";
@@ -8,7 +8,7 @@ import { hostOf } from "./stats.js";
  * `Engine` is the library of p2p.js, null where this player is not to share; `swarm` its {trackerUrl, iceServers,
  * enabled, gives}. `counts` is false for what does not come from the bucket.
  */
-export function createLine({ Engine, swarm, catalog, prefetch, looked, journey, ledger, sharing, counts }) {
+export function createSegmentSource({ Engine, swarm, catalog, prefetch, looked, timings, ledger, sharing, counts }) {
   const bucket = (url, count) => ledger.add(counts ? "bucket" : null, count, hostOf(url));
   const peers =
     Engine &&
@@ -17,9 +17,9 @@ export function createLine({ Engine, swarm, catalog, prefetch, looked, journey, 
       ...swarm,
       catalog,
       run: catalog.run(),
-      tell: {
+      on: {
         loaded(url, count, source) {
-          journey.fetched(url);
+          timings.fetched(url);
           if (source === "peers") ledger.add(source, count);
           else bucket(url, count);
         },
@@ -35,11 +35,9 @@ export function createLine({ Engine, swarm, catalog, prefetch, looked, journey, 
     prefetch,
     looked,
     peers,
-    tell: {
-      arrived({ url, sn }, count) {
-        if (Number.isInteger(sn)) journey.fetched(url, sn);
-        bucket(url, count);
-      },
+    arrived({ url, sn }, count) {
+      if (Number.isInteger(sn)) timings.fetched(url, sn);
+      bucket(url, count);
     },
   });
   return Object.freeze({

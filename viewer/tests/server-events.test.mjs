@@ -3,7 +3,7 @@ import { afterEach, mock, test } from "node:test";
 import { createCatalog } from "../public/js/catalog.js";
 import { createClock } from "../public/js/clock.js";
 import { listen } from "../public/js/events.js";
-import { createJourney } from "../public/js/journey.js";
+import { createTimings } from "../public/js/timings.js";
 import { createStore } from "../public/js/state.js";
 
 afterEach(() => mock.timers.reset());
@@ -124,19 +124,19 @@ test("the catalog knows the newest segments, whose they are, and who waits for o
 test("a segment's stages are shown once it is fetched, in the order of fetching, the newest twelve", () => {
   const store = createStore();
   let time = 0;
-  const journey = createJourney({ store, clock: { now: () => (time += 1) } });
-  journey.told(segment(1, { noticed: -5, uploaded: -2 }), false);
+  const timings = createTimings({ store, clock: { now: () => (time += 1) } });
+  timings.told(segment(1, { noticed: -5, uploaded: -2 }), false);
   assert.deepEqual(store.get().stages, []);
-  journey.fetched(segment(1).url, 1);
-  journey.fetched(segment(2).url, 2); // the playlist was quicker than the event
-  journey.told(segment(2, { noticed: -4, uploaded: -1 }), true);
-  journey.fetched(segment(2).url, 2);
-  journey.played(segment(1).url);
-  journey.played("https://elsewhere.example/1.ts");
+  timings.fetched(segment(1).url, 1);
+  timings.fetched(segment(2).url, 2); // the playlist was quicker than the event
+  timings.told(segment(2, { noticed: -4, uploaded: -1 }), true);
+  timings.fetched(segment(2).url, 2);
+  timings.played(segment(1).url);
+  timings.played("https://elsewhere.example/1.ts");
   const [first, second] = store.get().stages;
   assert.deepEqual(first, { variant: "0", sequence: 1, noticed: -5, uploaded: -2, told: null, fetched: 1, played: 5 });
   assert.deepEqual(second, { variant: "0", sequence: 2, noticed: -4, uploaded: -1, told: 3, fetched: 2, played: null });
-  for (let sequence = 3; sequence < 90; sequence += 1) journey.fetched(segment(sequence).url, sequence);
+  for (let sequence = 3; sequence < 90; sequence += 1) timings.fetched(segment(sequence).url, sequence);
   assert.deepEqual(store.get().stages.map(({ sequence }) => sequence), [78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89]);
   assert.ok(Object.isFrozen(store.get().stages) && Object.isFrozen(store.get().stages[0]));
 });

@@ -2,31 +2,31 @@
 import { createCatalog } from "./catalog.js";
 import { createClock } from "./clock.js";
 import { listen } from "./events.js";
-import { createJourney } from "./journey.js";
-import { createLine } from "./line.js";
 import { LOW_DELAY, SHARING } from "./modes.js";
 import { createOutlook } from "./outlook.js";
 import { isCapable, loadLibrary } from "./p2p.js";
 import { createPreconnect, createPrefetch } from "./prefetch.js";
+import { createSegmentSource } from "./segment-source.js";
 import { createSharing } from "./sharing.js";
 import { hostOf } from "./stats.js";
+import { createTimings } from "./timings.js";
 
 const PATIENCE = 1000; // ms for the server's first word, before the first player starts without it
 const TROUBLES = new Set(["encoder", "delivery"]); // a word that this page does not know is none
 const CROWD = 500; // ms over which viewers who hear of a start at the same moment ask for it
 
 /**
- * With a `native` player the page cannot share. `deck.player` hears of segments and of what is decided.
+ * With a `native` player the page cannot share. `playback` hears of segments and of what is decided.
  */
-export function createFeed({ config, store, ledger, alarm, deck, looked, native, document }) {
+export function createServerEvents({ config, store, ledger, alarm, playback, looked, native, document }) {
   const { eventsUrl, trackerUrl, iceServers } = config;
   const clock = createClock();
   const catalog = createCatalog();
-  const journey = createJourney({ store, clock });
+  const timings = createTimings({ store, clock });
   const outlook = createOutlook();
   const prefetch = createPrefetch({
     fetched(url, count) {
-      journey.fetched(url);
+      timings.fetched(url);
       ledger.add("bucket", count, hostOf(url));
     },
   });
@@ -34,7 +34,7 @@ export function createFeed({ config, store, ledger, alarm, deck, looked, native,
     store,
     offered: trackerUrl !== null,
     capable: !native && isCapable(),
-    apply: (sharing) => deck.player?.share?.(sharing),
+    apply: (sharing) => playback.share(sharing),
   });
   const mode = () => (store.get().p2p.available ? store.get().mode : LOW_DELAY);
 
@@ -46,7 +46,13 @@ export function createFeed({ config, store, ledger, alarm, deck, looked, native,
     if (library === null) sharing.setCapable(false);
     return library !== null;
   }
-  const { told, heardAt, firstWord } = follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, alarm, deck, document });
+  async function changeMode(chosen) {
+    sharing.setMode(chosen);
+    if (await equip()) playback.renew();
+    else playback.setMode(mode(), store.get().following);
+  }
+  store.subscribe((state, before) => state.mode !== before.mode && changeMode(state.mode));
+  const { told, heardAt, firstWord } = follow({ eventsUrl, store, clock, catalog, timings, outlook, sharing, alarm, playback, document });
 
   return Object.freeze({
     /** When the first player can be made. */
@@ -60,23 +66,18 @@ export function createFeed({ config, store, ledger, alarm, deck, looked, native,
     /** How long its segments are, in seconds, null when it has not told. */
     duration: catalog.duration,
     encoderOffset: catalog.encoderOffset,
-    played: journey.played,
+    played: timings.played,
     mode,
-    async setMode(chosen) {
-      sharing.setMode(chosen);
-      if (await equip()) deck.player?.renew?.();
-      else deck.player?.setMode?.(mode(), store.get().following);
-    },
-    /** A line for a new player. What plays the streamer's own server shares nothing: its numbers mean other things. */
+    /** Where a new player gets its segments. What plays the streamer's own server shares nothing: its numbers mean other things. */
     connect() {
       const { fallback, p2p } = store.get();
-      return createLine({
+      return createSegmentSource({
         Engine: fallback ? null : library,
         swarm: { trackerUrl, iceServers, enabled: p2p.enabled, gives: p2p.gives },
         catalog,
         prefetch,
         looked,
-        journey,
+        timings,
         ledger,
         sharing,
         counts: !fallback,
@@ -86,16 +87,16 @@ export function createFeed({ config, store, ledger, alarm, deck, looked, native,
 }
 
 /** Listens to the server from now on. `firstWord` resolves at its first, or when that does not come. */
-function follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, alarm, deck, document }) {
+function follow({ eventsUrl, store, clock, catalog, timings, outlook, sharing, alarm, playback, document }) {
   const preconnect = createPreconnect(document);
   let told = false;
   let heardAt = -Infinity;
 
   function note(segment, isNews) {
     catalog.note(segment);
-    journey.told(segment, isNews);
+    timings.told(segment, isNews);
     preconnect(segment.url);
-    deck.player?.news?.(segment);
+    playback.news(segment);
   }
   const wakeSoon = () => setTimeout(alarm.wake, CROWD * Math.random());
   const react = {
@@ -118,7 +119,7 @@ function follow({ eventsUrl, store, clock, catalog, journey, outlook, sharing, a
     lost: () => store.set({ channel: null, trouble: null, viewers: null }),
     ended({ goingOn }) {
       store.set({ channel: goingOn === true ? "starting" : "ended", trouble: null });
-      if (goingOn === true) deck.player?.replaced?.();
+      if (goingOn === true) playback.replaced();
     },
   };
 

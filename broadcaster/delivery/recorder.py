@@ -182,7 +182,8 @@ class Recorder:
             await growing.grow(self._book, part.number, base)
             age = VOD_AGE if ended else EVENT_AGE
             for variant, playlist in growing.playlists.items():
-                await put(f"{base}/{variant}/{PLAYLIST}", playlist.playlist(ended=ended).render(), age)
+                text = await asyncio.to_thread(_rendered, playlist, ended=ended)
+                await put(f"{base}/{variant}/{PLAYLIST}", text, age)
             await put(f"{base}/{PLAYLIST}", _multivariant(part, growing).render(), age)
         await put(f"{folder}/recording.json", details(recording, parts), VOD_AGE)
         if recording.ended or recording.folder != recording.id:
@@ -207,6 +208,11 @@ class Recorder:
         await self._shelf.put(f"{folder}/{PLAYLIST}", _multivariant(clip, growing).render(), VOD_AGE)
         await self._shelf.put(f"{folder}/clip.json", json.dumps(of_clip(clip)), VOD_AGE)
         self._shelf.forget(folder)
+
+
+def _rendered(playlist: RecordedPlaylist, *, ended: bool) -> str:
+    """In a thread: one of hours takes a while, and nothing of the stream that is on may wait for it."""
+    return playlist.playlist(ended=ended).render()
 
 
 def _multivariant(part: Part | Clip, growing: _Growing) -> MultivariantPlaylist:

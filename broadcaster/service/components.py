@@ -174,7 +174,7 @@ class Components:
                 spool_limit=self.spool.limit,
                 free=self.spool.free,
                 journal=self.catalog.fault,
-                mirror=self.mirror.fault if self.mirror else None,
+                mirror=(self.mirror and self.mirror.fault) or self.recorder.fault,
                 owner=self.owner.warning,
             )
         )

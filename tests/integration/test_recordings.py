@@ -24,12 +24,19 @@ from tests.support.watcher import Availability
 
 LISTED = 4  # segments, by the encoder
 TOO_LONG = 66  # seconds
+WITHIN = 600.0  # seconds, for what a stream brings by its clock
+
+
+async def live_with(on: Stage, segments: int, *, segment_seconds: int | None = None) -> None:
+    """A run of the encoder, until each variant has so many segments."""
+    await on.owncast.go_live(segment_seconds=segment_seconds)
+    await on.owncast.wait_for_segments(segments, within=WITHIN)
 
 
 async def downtime(on: Stage, segments: int) -> None:
     """The service is killed, and comes back when so many segments more have been finished."""
     await on.service.kill()
-    await on.owncast.wait_for_segments(on.owncast_segments() + segments, within=300)
+    await on.owncast.wait_for_segments(on.owncast_segments() + segments, within=WITHIN)
     await on.service.start()
 
 
@@ -55,23 +62,25 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         BROADCASTER_RETENTION="window",
         BROADCASTER_RECORDINGS="keep",
         BROADCASTER_WINDOW_SEGMENTS="6",
-        BROADCASTER_END_GRACE_SECONDS="10",
+        BROADCASTER_END_GRACE_SECONDS=str(seconds(TOO_LONG + 30, 10)),
     ) as on:
-        await on.live_with(seconds(120, 4))
+        await live_with(on, seconds(60, 4))
         (began,) = await listed(bucket, 1)
         assert began["ended"] is None
-        await downtime(on, seconds(30, LISTED + 3))
+        await downtime(on, seconds(20, LISTED + 3))
         with availability.disturbed():
             bucket.suspend()
-            await on.owncast.wait_for_segments(on.owncast_segments() + seconds(60, 3), within=300)
+            await on.owncast.wait_for_segments(on.owncast_segments() + seconds(40, 3), within=WITHIN)
             bucket.resume()
         await on.owncast.stop_streaming()
-        await on.live_with(seconds(60, 2), segment_seconds=3)  # longer than TARGETDURATION
+        await live_with(on, seconds(20, 2), segment_seconds=3)  # longer than TARGETDURATION
         if SOAK:
             await on.owncast.crash_encoder()
-            await on.live_with(30, segment_seconds=1)
+            await live_with(on, 20, segment_seconds=1)
             await downtime(on, 1)
-            await on.owncast.wait_for_segments(60)
+            await on.owncast.wait_for_segments(40, within=WITHIN)
+            await on.owncast.stop_streaming()
+            await live_with(on, 5)
         await on.owncast.stop_streaming()
         await ended(on)
         since = time.monotonic()

@@ -9,17 +9,17 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from broadcaster.catalog.views import covering
 from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.errors import NotPossible, StorageUnavailable
+from tests.support.length import seconds
 from tests.support.studio import Studio
 
 T = TypeVar("T")
@@ -38,14 +38,14 @@ class Bucket:
     def __init__(self) -> None:
         self.deleted: set[str] = set()
         self.away = False
-        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        self.meanwhile: Callable[[Sequence[str]], Awaitable[None]] | None = None
 
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
         assert deadline > 0
         if self.away:
             raise StorageUnavailable("no answer")
         if self.meanwhile:
-            await self.meanwhile()
+            await self.meanwhile(keys)
         self.deleted |= set(keys)
 
 
@@ -58,6 +58,7 @@ class References(RuleBasedStateMachine):
         self.studio = Studio(self.folder)
         self.bucket = Bucket()
         self.run = 0
+        self.keep: timedelta | None = None
 
     def teardown(self) -> None:
         self.end()
@@ -96,10 +97,19 @@ class References(RuleBasedStateMachine):
         """The stream is over."""
         self.studio.channel.end()
 
-    @rule(keep=st.sampled_from([None, timedelta()]))
-    def restart(self, keep: timedelta | None) -> None:
-        """The process dies, and the next one may record or not."""
+    @initialize(keep=st.sampled_from([None, timedelta()]))
+    def begin(self, keep: timedelta | None) -> None:
+        """A stream is on, which is recorded or not."""
+        self.keep = keep
         self.studio.restart(keep)
+        self.studio.publish(count=3)
+
+    @rule(other=st.sampled_from([False, False, True]))
+    def restart(self, other: bool) -> None:  # noqa: FBT001
+        """The process dies; the next one may do otherwise about recordings."""
+        if other:
+            self.keep = None if self.keep is not None else timedelta()
+        self.studio.restart(self.keep)
 
     @rule(later=st.sampled_from([timedelta(seconds=20), timedelta(days=1)]))
     def pass_time(self, later: timedelta) -> None:
@@ -124,7 +134,8 @@ class References(RuleBasedStateMachine):
     @rule(back=st.integers(1, 20), seconds=st.integers(1, 4))
     def make_clip(self, back: int, seconds: int) -> None:
         """A clip has all of its time, or there is none."""
-        now(self.try_to_make_clip(back, seconds))
+        if back <= len(self.studio.times):
+            now(self.try_to_make_clip(len(self.studio.times) - back, seconds))
 
     @rule(which=st.integers(0, 5))
     def remove_clip(self, which: int) -> None:
@@ -133,11 +144,11 @@ class References(RuleBasedStateMachine):
         if clips:
             self.studio.catalog.clips.release(clips[which % len(clips)])
 
-    @rule(away=st.sampled_from([False, False, True]), back=st.integers(0, 20))
-    def sweep(self, away: bool = False, back: int = 0) -> None:  # noqa: FBT001, FBT002
-        """What is due is deleted, if the bucket is there; somebody may make a clip meanwhile."""
+    @rule(away=st.sampled_from([False, False, True]), meanwhile=st.booleans())
+    def sweep(self, away: bool = False, meanwhile: bool = False) -> None:  # noqa: FBT001, FBT002
+        """What is due is deleted, if the bucket is there; somebody may want a clip of it meanwhile."""
         self.bucket.away = away
-        self.bucket.meanwhile = partial(self.try_to_make_clip, back, 1) if back else None
+        self.bucket.meanwhile = self.want_a_clip if meanwhile else None
         now(Sweeper(self.bucket, self.studio.catalog, prefix="live").sweep())
 
     @invariant()
@@ -155,11 +166,12 @@ class References(RuleBasedStateMachine):
             assert covering(found, clip)
             assert not {one.key for one in found} & self.bucket.deleted
 
-    async def try_to_make_clip(self, back: int, seconds: int) -> None:
-        """Of what was published so many segments ago, if there were so many."""
-        if back > len(self.studio.times):
-            return
-        begin, clips = self.studio.times[-back] + timedelta(seconds=0.5), self.studio.catalog.clips
+    async def want_a_clip(self, keys: Sequence[str]) -> None:
+        await self.try_to_make_clip(int(Path(keys[0]).stem), 1)
+
+    async def try_to_make_clip(self, count: int, seconds: int) -> None:
+        """Of what was published as number ``count``."""
+        begin, clips = self.studio.times[count] + timedelta(seconds=0.5), self.studio.catalog.clips
         before = await clips.all()
         try:
             clip = await clips.make("", begin, begin + timedelta(seconds=seconds))
@@ -175,7 +187,7 @@ class References(RuleBasedStateMachine):
 
 TestReferences = References.TestCase
 TestReferences.settings = settings(
-    max_examples=40,
+    max_examples=seconds(400, 30),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import expect
 
-from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.demo.owncast import RENDITIONS, Rendition, SimulatedOwncast
 from tests.support.length import SOAK
 from tests.support.page import no_complaints, until
 from tests.support.stage import Stage, stage
@@ -61,12 +61,12 @@ WATCH = """() => {
 }"""
 
 
-@pytest.mark.takes(15)
+@pytest.mark.takes(20)
 async def test_the_page_says_that_the_link_is_too_slow(
     tmp_path: Path, bucket: SeaweedBucket, page: Page
 ) -> None:
     """In plain words, over the picture that stands still, and no longer than it does."""
-    async with on_air(tmp_path, bucket, 1) as on:
+    async with on_air(tmp_path, bucket, 1, RENDITIONS[-1:]) as on:
         with no_complaints(page):
             await play(page, on)
             await throttle(page, SLOWER)
@@ -83,7 +83,7 @@ async def test_half_the_stalls_of_the_first_version(
 ) -> None:
     """Beside each other, on a link each of 360 kbit/s; what is short of video never plays it faster."""
     first = await page.context.new_page()
-    async with on_air(tmp_path, bucket, 2) as on:
+    async with on_air(tmp_path, bucket, 2, RENDITIONS) as on:
         await on.live_with(4)
         runner, url = await serve(first_version(f"{on.service.address}/live/playlist.m3u8"))
         await throttle(first, LINK)
@@ -115,10 +115,12 @@ def first_version(playlist: str) -> web.Application:
     return app
 
 
-def on_air(tmp_path: Path, bucket: SeaweedBucket, segment_seconds: int) -> AbstractAsyncContextManager[Stage]:
+def on_air(
+    tmp_path: Path, bucket: SeaweedBucket, segment_seconds: int, variants: tuple[Rendition, ...]
+) -> AbstractAsyncContextManager[Stage]:
     """The demo's picture, whose bit rates are those of a real stream."""
     folders = tmp_path / "hls", tmp_path / "owncast"
-    owncast = SimulatedOwncast(*folders, segment_seconds=segment_seconds, idle_overlap=0)
+    owncast = SimulatedOwncast(*folders, segment_seconds=segment_seconds, variants=variants, idle_overlap=0)
     return stage(tmp_path, bucket, owncast=owncast, patient=True)
 
 

@@ -51,8 +51,11 @@ ORDER BY delete_at, position LIMIT :most
 """
 # A map goes when all the segments that need it are gone.
 DUE_MAPS = """
-SELECT map_key FROM segments WHERE map_key IS NOT NULL GROUP BY map_key
-HAVING sum(step <> 'deleted') = 0 AND max(delete_at) <= :now LIMIT :most
+SELECT map_key FROM segments INDEXED BY deleted_maps
+WHERE step = 'deleted' AND map_key IS NOT NULL GROUP BY map_key
+HAVING max(delete_at) <= :now AND NOT EXISTS (
+    SELECT 1 FROM segments AS other WHERE other.map_key = segments.map_key AND other.step <> 'deleted'
+) LIMIT :most
 """
 FORGET = """
 DELETE FROM segments WHERE step = 'deleted' AND variant = :variant AND position <= (
@@ -62,8 +65,12 @@ DELETE FROM segments WHERE step = 'deleted' AND variant = :variant AND position 
     WHERE later.map_key = segments.map_key AND later.position > segments.position
 ))
 """
+# A recording that has ended knows how much it is.
 STORED_BYTES = """
-SELECT (SELECT coalesce(sum(size), 0) FROM segments WHERE step <> 'deleted' AND size > 0)
+SELECT coalesce((SELECT sum(size) FROM recordings WHERE ended IS NOT NULL), 0) + coalesce((
+    SELECT sum(size) FROM segments WHERE part IS NULL AND size > 0 AND step <> 'deleted'), 0) + coalesce((
+    SELECT sum(size) FROM segments WHERE size > 0 AND step <> 'deleted' AND part IN (
+        SELECT number FROM recordings JOIN parts ON recording = id WHERE ended IS NULL)), 0)
     + coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'kept_bytes'), 0)
 """
 NEVER_LISTED = -1  # a number below those of every window
@@ -98,7 +105,7 @@ class Catalog(Writer):
         self.recordings = Recordings(self, self._connection, clock, self._retention, keep)
         self.clips = Clips(self, self._connection, clock, self._retention)
         if retention is None:
-            self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted'", {}))
+            self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0", {}))
         self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
 
     def close(self) -> None:

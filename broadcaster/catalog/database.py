@@ -1,4 +1,4 @@
-"""The journal's file: opening it, its schema, and the schema's history."""
+"""Opening the journal's file."""
 
 from __future__ import annotations
 
@@ -7,184 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broadcaster.catalog.copies import forget_older, keep
+from broadcaster.catalog.schema import MIGRATIONS, SCHEMA
 from broadcaster.errors import CatalogError
 
 APPLICATION_ID = 0x42524344  # "BRCD", so that a foreign database is recognised
 BUSY_TIMEOUT = 2.0  # seconds: a predecessor that is just ending
-
-# Times are microseconds. One row for each segment; one without a key is a gap of its playlist.
-SEGMENTS = """
-CREATE TABLE segments (
-    position INTEGER PRIMARY KEY,
-    step TEXT NOT NULL CHECK (step IN ('noticed', 'stored', 'lost', 'listed', 'unlisted', 'deleted')),
-    key TEXT UNIQUE,
-    map_key TEXT,
-    variant TEXT NOT NULL,
-    run INTEGER REFERENCES runs (number),
-    sequence INTEGER,
-    uri TEXT,
-    name TEXT,
-    duration INTEGER,
-    program_date_time INTEGER,
-    target_duration INTEGER,
-    independent INTEGER NOT NULL DEFAULT 1,
-    noticed INTEGER,
-    path TEXT,
-    file_size INTEGER,
-    modified_ns INTEGER,
-    inode INTEGER NOT NULL DEFAULT 0,
-    map_name TEXT,
-    map_path TEXT,
-    map_size INTEGER,
-    map_modified_ns INTEGER,
-    map_inode INTEGER NOT NULL DEFAULT 0,
-    fault TEXT,
-    url TEXT NOT NULL DEFAULT '',
-    map_url TEXT,
-    size INTEGER NOT NULL DEFAULT 0,
-    sha256 TEXT,
-    uploaded INTEGER,
-    number INTEGER,
-    discontinuity INTEGER,
-    time INTEGER,
-    availability INTEGER NOT NULL DEFAULT 0,
-    unlisted INTEGER,
-    delete_at INTEGER
-) STRICT;
-"""
-INDEXES = """
-CREATE INDEX segments_of_variant ON segments (variant, position);
-CREATE INDEX pending_segments ON segments (position) WHERE step IN ('noticed', 'stored', 'lost');
-CREATE UNIQUE INDEX listed_segments ON segments (variant, number) WHERE step = 'listed';
-CREATE INDEX due_segments ON segments (delete_at) WHERE step = 'unlisted';
-CREATE INDEX stored_segments ON segments (step, size) WHERE size > 0;
-CREATE INDEX maps ON segments (map_key, step, delete_at) WHERE map_key IS NOT NULL;
-"""
-# Views beside the window: a segment is in a recording by its part, and in a clip by its time.
-VIEWS = """
-CREATE TABLE recordings (
-    id TEXT PRIMARY KEY,
-    title TEXT NOT NULL,
-    titled INTEGER NOT NULL,
-    visibility TEXT NOT NULL CHECK (visibility IN ('listed', 'unlisted', 'hidden')),
-    secret TEXT NOT NULL,
-    started INTEGER NOT NULL,
-    ended INTEGER,
-    keep_until INTEGER,
-    duration INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    written INTEGER NOT NULL
-) STRICT;
-CREATE TABLE parts (
-    number INTEGER PRIMARY KEY,
-    recording TEXT NOT NULL REFERENCES recordings (id),
-    variants TEXT NOT NULL,
-    renditions TEXT NOT NULL
-) STRICT;
-CREATE TABLE clips (
-    id TEXT PRIMARY KEY,
-    title TEXT NOT NULL,
-    made INTEGER NOT NULL,
-    "begin" INTEGER NOT NULL, "end" INTEGER NOT NULL,
-    variants TEXT NOT NULL,
-    renditions TEXT NOT NULL,
-    removed INTEGER NOT NULL,
-    written INTEGER NOT NULL
-) STRICT;
-ALTER TABLE segments ADD COLUMN part INTEGER REFERENCES parts (number);
-CREATE INDEX parts_of_recording ON parts (recording, number);
-CREATE INDEX segments_of_part ON segments (part, variant, position) WHERE part IS NOT NULL;
-CREATE INDEX segments_by_time ON segments (time) WHERE key IS NOT NULL AND time IS NOT NULL;
-"""
-SCHEMA = f"""
-CREATE TABLE runs (
-    number INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    identity TEXT NOT NULL UNIQUE,
-    shift INTEGER
-) STRICT;
-{SEGMENTS}
-CREATE TABLE playlists (
-    variant TEXT PRIMARY KEY,
-    current INTEGER NOT NULL,
-    target_duration INTEGER NOT NULL,
-    media_sequence INTEGER NOT NULL,
-    next_media_sequence INTEGER NOT NULL,
-    discontinuity_sequence INTEGER NOT NULL,
-    current_discontinuity INTEGER NOT NULL,
-    ended INTEGER NOT NULL,
-    peak_bandwidth INTEGER NOT NULL DEFAULT 0,
-    end INTEGER
-) STRICT;
-CREATE TABLE facts (
-    name TEXT PRIMARY KEY,
-    value TEXT NOT NULL
-) STRICT;
-{INDEXES}
-{VIEWS}
-"""
-# One script for each step from the first schema to this one, applied in order to whatever is older.
-MIGRATIONS = (
-    "ALTER TABLE playlists ADD COLUMN peak_bandwidth INTEGER NOT NULL DEFAULT 0;",
-    "ALTER TABLE playlists ADD COLUMN end INTEGER;",
-    """
-    ALTER TABLE entries ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE removals ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
-    """,
-    # Without the time of the multivariant playlist, which had told nothing.
-    "UPDATE facts SET value = json_extract(value, '$[1]') WHERE name = 'variants';",
-    """
-    ALTER TABLE entries ADD COLUMN availability INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE removals ADD COLUMN delete_at INTEGER NOT NULL DEFAULT 0;
-    UPDATE removals SET delete_at = removed + availability;
-    CREATE INDEX due_removals ON removals (delete_at);
-    """,
-    # The facts of a segment were in three tables.
-    f"""
-    ALTER TABLE segments RENAME TO old;
-    DROP INDEX pending_segments;
-    DROP INDEX segments_of_variant;
-    {SEGMENTS}
-    INSERT INTO segments (
-        position, step, key, map_key, variant, run, sequence, uri, name, duration, program_date_time,
-        target_duration, independent, noticed, path, file_size, modified_ns, map_name, map_path, map_size,
-        map_modified_ns, fault
-    )
-    SELECT position, iif(state = 'pending', 'noticed', 'deleted'), key,
-        iif(state = 'pending', rtrim(key, replace(key, '/', '')) || map_name, NULL), variant, run, sequence,
-        uri, name, duration, time, target_duration, independent, noticed, path, size, modified_ns, map_name,
-        map_path, map_size, map_modified_ns, fault
-    FROM old;
-    INSERT INTO segments (
-        step, key, map_key, variant, duration, independent, fault, url, map_url, size, number, discontinuity,
-        time, availability
-    )
-    SELECT 'listed', iif(number = max(number) OVER same, key, NULL),
-        iif(number = max(number) OVER same, map_key, NULL), entries.variant, duration, independent,
-        iif(gap, 'was lost', NULL), uri, map_uri,
-        iif(number = max(number) OVER same, max(size) OVER same, 0), number,
-        playlists.discontinuity_sequence + sum(discontinuity) OVER earlier, time, availability
-    FROM entries JOIN playlists USING (variant)
-    WHERE true
-    WINDOW same AS (PARTITION BY entries.variant, key),
-        earlier AS (PARTITION BY entries.variant ORDER BY number)
-    ORDER BY number
-    ON CONFLICT (key) DO UPDATE SET step = 'listed', map_key = excluded.map_key, duration = excluded.duration,
-        fault = excluded.fault, url = excluded.url, map_url = excluded.map_url, size = excluded.size,
-        number = excluded.number, discontinuity = excluded.discontinuity, time = excluded.time,
-        availability = excluded.availability;
-    INSERT INTO segments (step, key, variant, size, availability, unlisted, delete_at)
-    SELECT 'unlisted', key, '', size, availability, removed, delete_at FROM removals WHERE true
-    ON CONFLICT (key) DO UPDATE SET step = 'unlisted', size = excluded.size,
-        availability = excluded.availability, unlisted = excluded.unlisted, delete_at = excluded.delete_at;
-    DROP TABLE old;
-    DROP TABLE entries;
-    DROP TABLE removals;
-    {INDEXES}
-    """,  # noqa: S608 - a constant
-    VIEWS,
-)
+# Bytes. With years of recordings the table of segments is larger: to read it all would keep viewers waiting.
+LARGE = 2**28
 
 
 def open_database(
@@ -223,9 +52,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: str, migrations
         raise CatalogError(f"{path} is a database of something else; move it away to start with an empty one")
     if version > len(migrations) + 1:
         raise CatalogError(f"{path} was written by a newer version of the broadcaster; upgrade to use it")
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(" ".join(verdict.split()))
+    _look_for_damage(connection)
     # Nothing was written so far: what is not ours, or broken, stays as it is.
     connection.execute("PRAGMA journal_mode = WAL")
     # In WAL mode NORMAL survives a killed process whole, and a power cut as of the last checkpoint, of which
@@ -244,6 +71,18 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: str, migrations
     scripts = "".join(migrations[version - 1 :]) if version else schema
     connection.executescript(f"BEGIN; {scripts} PRAGMA user_version = {newest}; COMMIT;")
     forget_older(path, version)
+
+
+def _look_for_damage(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError if there is some; in a large file it may be found later, in segments."""
+    checks = ["PRAGMA quick_check(1)"]
+    if _one(connection, "PRAGMA page_count") * _one(connection, "PRAGMA page_size") > LARGE:
+        tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'segments'"
+        checks = [f"PRAGMA quick_check('{name}')" for (name,) in connection.execute(tables)]
+    for check in checks:
+        verdict = connection.execute(check).fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(" ".join(verdict.split()))
 
 
 def _one(connection: sqlite3.Connection, query: str) -> int:

@@ -10,6 +10,7 @@ from tests.bench import (
     long_run,
     playlist_rate,
     publish_overhead,
+    recordings,
     slow_clients,
     tracker_load,
     wake_up,
@@ -26,6 +27,7 @@ BENCHES = {
     "first-frame": first_frame.measure,
     "publish": publish_overhead.measure,
     "long-run": long_run.measure,
+    "recordings": recordings.measure,
 }
 
 

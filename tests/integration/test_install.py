@@ -13,7 +13,7 @@ import aiobotocore
 import pytest
 
 from broadcaster.audience.confinement import landlock
-from broadcaster.catalog.database import MIGRATIONS
+from broadcaster.catalog.schema import MIGRATIONS
 from tests.support.machine import Machine, machine
 
 REPOSITORY = Path(__file__).parents[2]

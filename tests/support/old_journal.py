@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from broadcaster.catalog.database import MIGRATIONS, open_database
+from broadcaster.catalog.database import open_database
+from broadcaster.catalog.schema import MIGRATIONS
 
 FIRST_SCHEMA = """
 CREATE TABLE runs (

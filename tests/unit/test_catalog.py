@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog import Catalog
-from broadcaster.catalog.database import MIGRATIONS, SCHEMA, open_database
+from broadcaster.catalog import Catalog, database
+from broadcaster.catalog.database import open_database
 from broadcaster.catalog.load import MARGIN
 from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, SourceFile
+from broadcaster.catalog.schema import MIGRATIONS, SCHEMA
 from broadcaster.errors import CatalogError
 from broadcaster.hls import MediaSegment, Rendition, Variant
 from tests.support.fakes import START, segment_of, unlisted
@@ -428,6 +429,17 @@ def test_a_bad_file_is_refused_and_left_alone(
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
+
+
+def test_a_large_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Years of recordings do not hold up a start; what is damaged outside of their segments is found."""
+    monkeypatch.setattr(database, "LARGE", 0)
+    filled(tmp_path / "journal.db")
+    with closing(Catalog(tmp_path, lambda: START)) as catalog:
+        assert len(catalog.load().pending) == 299
+    overwritten(tmp_path / "journal.db")
+    with pytest.raises(CatalogError, match="is not a journal, or is broken"):
+        Catalog(tmp_path, lambda: START)
 
 
 def test_a_journal_in_use_is_refused(book: Book) -> None:

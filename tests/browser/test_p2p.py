@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Route
+from playwright.async_api import Browser, Page
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
@@ -211,15 +211,11 @@ async def viewer(
     if script:
         await page.add_init_script(script)
 
-    async def with_tracker(route: Route) -> None:
-        answer = await route.fetch()
-        own = f'"trackerUrl": "ws://127.0.0.1:{tracker_port}/live/tracker"'
-        body = (await answer.text()).replace('"trackerUrl": "/live/tracker"', own)
-        assert own in body
-        await route.fulfill(response=answer, body=body)
-
     if tracker_port is not None:
-        await page.route(f"{on.service.address}/", with_tracker)
+        await page.add_init_script(
+            "window.WebSocket = class extends WebSocket { constructor(url, ...more) "
+            f"{{ super(url.replace(/:[0-9]+/, ':{tracker_port}'), ...more); }} }};"
+        )
     with no_complaints(page):
         await page.goto(f"{on.service.address}/")
         yield page

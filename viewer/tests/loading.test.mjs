@@ -222,7 +222,7 @@ test("what a look has just fetched hls.js need not ask for, once, and as old as 
   const got = [];
   const load = (url) => {
     const loader = new Loader({});
-    loader.load({ url }, {}, { onSuccess: ({ url: from, data }, { loading }) => got.push({ from, data, ...loading }) });
+    loader.load({ url }, {}, { onSuccess: ({ url: from, data }, { loading }, _context, { url: by }) => got.push({ from, by, data, ...loading }) });
     return loader;
   };
   Base.loads = [];
@@ -235,7 +235,7 @@ test("what a look has just fetched hls.js need not ask for, once, and as old as 
   load("b").destroy();
   assert.deepEqual(got, [], "an answer comes later than the question");
   await turn();
-  assert.deepEqual(got, [{ from: "b", data: "#EXTM3U", start: 1100, first: 1200, end: 1200 }]);
+  assert.deepEqual(got, [{ from: "b", by: "b", data: "#EXTM3U", start: 1100, first: 1200, end: 1200 }]);
   assert.equal(loader.getCacheAge(), 2);
   assert.deepEqual(Base.loads.map(({ context }) => context.url), ["a", "404", "b"]);
   await looked.get("c");

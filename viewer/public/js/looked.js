@@ -2,7 +2,10 @@
 
 const FRESH = 3000; // ms
 
-/** `take(url)` gives, once, what `get` fetched a moment ago: {url, text, age in seconds, start, first, end}, else null. */
+/**
+ * `take(url)` gives, once, what `get` fetched a moment ago, else null: {url, answer: as fetch gave it, text, age in
+ * seconds, start, first, end}.
+ */
 export function createLooked({ get = (...asked) => fetch(...asked), now = () => performance.now() } = {}) {
   const found = new Map();
   return Object.freeze({
@@ -14,7 +17,7 @@ export function createLooked({ get = (...asked) => fetch(...asked), now = () => 
       if (!answer.ok) return answer;
       const text = await answer.text();
       const age = Number(answer.headers.get("Age")) || 0;
-      found.set(url, Object.freeze({ url: answer.url || url, text, age, start, first, end: now() }));
+      found.set(url, Object.freeze({ url: answer.url || url, answer, text, age, start, first, end: now() }));
       return { ok: true, status: answer.status, url: answer.url, text: async () => text };
     },
     take(url) {

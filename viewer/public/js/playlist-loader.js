@@ -39,12 +39,13 @@ export function playlistLoader({ Base, made, looked }) {
 
     /** A moment later, as hls.js expects it of a network. */
     async #tell(known, { onSuccess }) {
-      const { url, text, start, first, end } = known;
+      const { url, answer, text, start, first, end } = known;
       await null;
       if (this.#known !== known) return; // destroyed meanwhile
       this.stats.loaded = this.stats.total = text.length;
       this.stats.loading = { start, first, end };
-      onSuccess({ url: withoutDirectives(url), data: text, code: 200 }, this.stats, this.context, null);
+      // The answer goes along: p2p-media-loader takes the playlist's address from it.
+      onSuccess({ url: withoutDirectives(url), data: text, code: 200 }, this.stats, this.context, answer);
     }
   };
 }

@@ -38,7 +38,8 @@ async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
         raise TypeError("the first message has to be the setup")
     logs.set_up(*setup.log)
     audience = Audience(setup)
-    if not read_only([setup.viewer_dir]):
+    # The operator's settings of the page may be elsewhere; what takes their place later is in that folder.
+    if not read_only([setup.viewer_dir, (setup.viewer_dir / "config.json").resolve().parent]):
         logger.info("this kernel cannot keep the process that serves viewers from reading files (Landlock)")
     audience.app.middlewares.append(_with_memory)
     first = await receive(reader)  # what there is, before anybody can ask for it

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
@@ -89,6 +90,23 @@ async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None
         assert in_memory(process.pid, b"main_playlist")  # so it can be found at all
         status = (folder / "status").read_text()
         assert "NoNewPrivs:\t1" in status
+
+
+async def test_it_reads_the_operators_settings_of_the_page(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """They may be elsewhere, where install.sh keeps them over upgrades, and be changed meanwhile."""
+    for folder in ("page", "etc"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "page/config.json").symlink_to(tmp_path / "etc/page.json")
+    settings = {"BROADCASTER_VIEWER_DIR": str(tmp_path / "page")}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        for title in ("first", "changed"):  # as an editor does it: another file takes the place
+            (tmp_path / "etc/new.json").write_text(json.dumps({"title": title}))
+            (tmp_path / "etc/new.json").rename(tmp_path / "etc/page.json")
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{service.address}/config.json") as answer,
+            ):
+                assert (await answer.json())["title"] == title
 
 
 async def test_it_cannot_open_the_state_folder(tmp_path: Path, bucket: SeaweedBucket) -> None:

@@ -14,7 +14,7 @@ from broadcaster.catalog.writer import Writer
 from broadcaster.errors import NotPossible
 
 LONGEST = 600_000_000  # microseconds, of a segment
-IN_RANGE = f"time > :begin - {LONGEST} AND time + 1000 < :end AND time + duration - 1000 > :begin"
+IN_RANGE = f"time > :begin - {LONGEST} AND time < :end - 1000 AND time + duration - 1000 > :begin"
 # What is to be deleted now may be on its way out already: it is too late for that.
 KEEP = f"""
 UPDATE segments SET delete_at = NULL WHERE {IN_RANGE} AND step = 'unlisted' AND delete_at > :now

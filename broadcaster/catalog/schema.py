@@ -85,7 +85,7 @@ CREATE TABLE clips (
 ALTER TABLE segments ADD COLUMN part INTEGER REFERENCES parts (number);
 CREATE INDEX parts_of_recording ON parts (recording, number);
 CREATE INDEX segments_of_part ON segments (part, variant, position) WHERE part IS NOT NULL;
-CREATE INDEX segments_by_time ON segments (time) WHERE key IS NOT NULL AND time IS NOT NULL;
+CREATE INDEX segments_by_time ON segments (time) WHERE time IS NOT NULL;
 -- What is looked for again and again must not take longer with every recording that is kept.
 DROP INDEX stored_segments;
 CREATE INDEX stored_segments ON segments (part, size) WHERE size > 0 AND step <> 'deleted';

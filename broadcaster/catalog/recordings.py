@@ -7,11 +7,11 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from broadcaster.catalog.records import Segment
-from broadcaster.catalog.rows import Row, Statement, insert, to_microseconds, to_text
+from broadcaster.catalog.rows import Row, Statement, insert, time_of, to_microseconds, to_text
 from broadcaster.catalog.view_rows import part_of, recorded_of, recording_of
 from broadcaster.catalog.views import Part, Recorded, Recording, Visibility
 from broadcaster.catalog.writer import Writer
@@ -20,6 +20,7 @@ from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
 T = TypeVar("T")
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
+LONGEST = timedelta(days=1)  # a stream that never ends is recorded in pieces: one can be played, and can go
 MOST = 1000  # segments that are read at once: who writes waits meanwhile
 # Times that were read back from a playlist are cut to milliseconds: a neighbour is not in it for that.
 IN_A_CLIP = """EXISTS (
@@ -101,6 +102,7 @@ class Recordings:
         self._retention = retention
         self._keep = keep
         self._on: str | None = None  # the recording of the stream that is on
+        self._started = clock()
         self._variants: AbstractSet[str] = frozenset()  # of the part
         self._described = {"variants": "[]", "renditions": "[]"}
         self._newest = 0  # part
@@ -110,11 +112,13 @@ class Recordings:
         """See to it that there is a part for what will be listed; of variants ``gone`` nothing comes."""
         if not segments or self._keep == 0:
             return []
-        statements = []
+        started = min(segment.time or segment.program_date_time for segment in segments)
         coming = frozenset(segment.variant for segment in segments)
+        statements, variants = list[Statement](), self._variants
+        if self._on is not None and started - self._started > LONGEST:
+            statements, self._variants = self.end(), variants  # which go on
         if self._on is None:
-            started = min(segment.time or segment.program_date_time for segment in segments)
-            self._on = new_id(started)
+            self._on, self._started = new_id(started), started
             statements.append(insert("recordings", self._new_row(self._on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
@@ -215,30 +219,21 @@ class Recordings:
         self._newest = one("SELECT coalesce(max(number), 0) FROM parts").fetchone()[0]
         newest = one(
             """
-            SELECT number, id FROM recordings JOIN parts ON recording = id WHERE ended IS NULL
+            SELECT number, id, started FROM recordings JOIN parts ON recording = id WHERE ended IS NULL
             ORDER BY number DESC LIMIT 1
             """
         ).fetchone()
         if newest:
-            self.part, self._on = newest
+            self.part, self._on, self._started = newest[0], newest[1], time_of(newest[2])
             found = one("SELECT DISTINCT variant FROM segments WHERE part = ?", (self.part,))
             self._variants = frozenset(variant for (variant,) in found)
             if self._keep == 0:
                 self._writer.write(*self.end())
 
     def _new_row(self, name: str, started: datetime) -> Row:
-        return {
-            "id": name,
-            "title": "",
-            "titled": False,
-            "visibility": Visibility.LISTED,
-            "secret": secrets.token_hex(8),
-            "started": to_microseconds(started),
-            "duration": 0,
-            "size": 0,
-            "revision": 1,
-            "written": 0,
-        }
+        row: Row = {"id": name, "started": to_microseconds(started), "secret": secrets.token_hex(8)}
+        row |= {"title": "", "titled": False, "visibility": Visibility.LISTED}
+        return row | {"duration": 0, "size": 0, "revision": 1, "written": 0}
 
     async def _read(self, query: str, values: Row, record: Callable[[sqlite3.Row], T]) -> list[T]:
         execute = self._connection.execute

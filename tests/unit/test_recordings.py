@@ -46,6 +46,21 @@ async def test_a_recording_is_a_stream(studio: Studio) -> None:
     assert [one.ended is None for one in await studio.recordings()] == [True, False]
 
 
+async def test_a_stream_that_never_ends(studio: Studio) -> None:
+    """It is recorded in pieces of a day, so that one can be played, and its time can be over."""
+    studio.restart(3 * DAY)
+    for _ in range(3):
+        studio.publish(count=2)
+        studio.now += DAY / 2
+        studio.restart(3 * DAY)
+    studio.publish(count=2)
+    on, over = await studio.recordings()
+    assert (on.ended, over.duration, over.started) == (None, 8 * SECOND, START)
+    assert over.ended == START + DAY / 2 + 8 * SECOND
+    assert over.keep_until == over.ended + 3 * DAY
+    assert await studio.names() == [[f"r0/{variant}/{one}.ts" for one in range(4, 8) for variant in "01"]]
+
+
 async def test_other_variants_are_another_part(studio: Studio) -> None:
     """Players need the same variants all the time: where they become others, a second part begins."""
     studio.publish("01", count=3)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from broadcaster.catalog.records import Segment
 from broadcaster.catalog.rows import Row, Statement, insert, time_of, to_microseconds, to_text
-from broadcaster.catalog.view_rows import part_of, recorded_of, recording_of
+from broadcaster.catalog.view_rows import new_id, part_of, recorded_of, recording_of
 from broadcaster.catalog.views import Part, Recorded, Recording, Visibility
 from broadcaster.catalog.writer import Writer
 from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
 
 T = TypeVar("T")
 
-LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
 LONGEST = timedelta(days=1)  # a stream that never ends is recorded in pieces: one can be played, and can go
 MOST = 1000  # segments that are read at once: who writes waits meanwhile
 # Times that were read back from a playlist are cut to milliseconds: a neighbour is not in it for that.
@@ -69,9 +68,9 @@ SEGMENT = """
 position, variant, key, map_key, duration, time, target_duration, discontinuity, independent, fault, size
 """
 SEGMENTS = f"""
-SELECT {SEGMENT} FROM segments WHERE part = :part AND position > :after ORDER BY position LIMIT {MOST}
+SELECT {SEGMENT} FROM segments WHERE part = :part AND variant = :variant AND position > :after
+ORDER BY position LIMIT {MOST}
 """  # noqa: S608 - a constant
-
 WANTED = """
 SELECT EXISTS (SELECT 1 FROM segments WHERE key = :key AND step <> 'deleted')
     OR EXISTS (SELECT 1 FROM segments WHERE map_key = :key)
@@ -173,9 +172,20 @@ class Recordings:
             found[part.recording].append(part)
         return found
 
-    async def segments(self, part: int, after: int = 0) -> list[Recorded]:
-        """Its next 1,000 segments after a position at most, in order."""
-        return await self._read(SEGMENTS, {"part": part, "after": after}, recorded_of)
+    async def segments(self, part: int, after: Mapping[str, int] | None = None) -> list[Recorded]:
+        """The next 1,000 segments of each variant at most, after the position given for it, in order."""
+
+        def question() -> list[Recorded]:
+            execute, read = self._connection.execute, after or {}
+            names = execute("SELECT DISTINCT variant FROM segments WHERE part = ?", (part,)).fetchall()
+            rows = (
+                row
+                for (name,) in names
+                for row in execute(SEGMENTS, {"part": part, "variant": name, "after": read.get(name, 0)})
+            )
+            return sorted(map(recorded_of, rows), key=lambda one: one.position)
+
+        return await self._writer.read(question)
 
     def written(self, recording: Recording) -> None:
         """The bucket has it as it was in this revision."""
@@ -238,8 +248,3 @@ class Recordings:
     async def _read(self, query: str, values: Row, record: Callable[[sqlite3.Row], T]) -> list[T]:
         execute = self._connection.execute
         return await self._writer.read(lambda: [record(row) for row in execute(query, values)])
-
-
-def new_id(time: datetime) -> str:
-    """What a person can read, and say on the telephone."""
-    return f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(4))

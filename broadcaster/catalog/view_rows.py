@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
+from datetime import datetime
 
 from broadcaster.catalog.rows import MICROSECOND, Row, optional_time, renditions_of, time_of, variants_of
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording, Visibility
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
+
+
+def new_id(time: datetime) -> str:
+    """What a person can read, and say on the telephone."""
+    return f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(4))
 
 
 def recording_of(row: sqlite3.Row) -> Recording:

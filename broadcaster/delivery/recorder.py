@@ -42,23 +42,26 @@ class _Growing:
 
     def __init__(self) -> None:
         self.playlists: dict[str, RecordedPlaylist] = {}
-        self._read = 0  # position
+        # The position of each one's newest segment: what was noticed first need not be listed first.
+        self._read: dict[str, int] = {}
         self._first: int | None = None  # discontinuity number
 
     async def grow(self, book: Recordings, part: int, folder: str) -> None:
         """Read what is new."""
         while found := await book.segments(part, self._read):
-            self._read = found[-1].position
-            for one in found:
-                self.add(one, folder)
+            self._read |= {one.variant: one.position for one in found}
+            self.add(found, folder)
 
-    def add(self, one: Recorded, folder: str) -> None:
-        """Add the next segment of its variant."""
-        folder = f"{folder}/{one.variant}"
-        if self._first is None:
-            self._first = one.discontinuity
+    def add(self, found: Sequence[Recorded], folder: str) -> None:
+        """Add the next segments of their variants."""
+        if self._first is None:  # a variant may have begun in an earlier run than the one that was met first
+            self._first = min((one.discontinuity for one in found), default=0)
+        for one in found:
+            self._add(one, f"{folder}/{one.variant}", self._first)
+
+    def _add(self, one: Recorded, folder: str, first: int) -> None:
         if one.variant not in self.playlists:
-            self.playlists[one.variant] = RecordedPlaylist(one.target_duration, self._first)
+            self.playlists[one.variant] = RecordedPlaylist(one.target_duration, first)
         segment = MediaSegment(
             uri=_address(one.key, folder),
             duration=one.duration,
@@ -198,9 +201,7 @@ class Recorder:
         folder, growing = f"{self._clip_folder}/{clip.id}", _Growing()
         segments = await self._clips.segments(clip)
         whole = covering(segments, clip)
-        for one in segments:
-            if one.variant in whole:
-                growing.add(one, folder)
+        growing.add([one for one in segments if one.variant in whole], folder)
         for variant, recorded in growing.playlists.items():
             first = next(one.time for one in segments if one.variant == variant)
             playlist = recorded.playlist(ended=True, start=clip.begin - first)

@@ -35,7 +35,8 @@ class RecordedPlaylist:
         """
         generator = self._generator
         generator.target_duration = max(generator.target_duration, rounded_seconds(segment.duration))
-        generator.append(segment, discontinuity=discontinuity - self._first, independent=independent)
+        number = max(discontinuity - self._first, generator.current_discontinuity)
+        generator.append(segment, discontinuity=number, independent=independent)
         if size and segment.duration:
             bandwidth = int(size * 8 / segment.duration.total_seconds())
             self.peak_bandwidth = max(self.peak_bandwidth, bandwidth)

@@ -146,7 +146,7 @@ async def ended(on: Stage) -> None:
     async def is_over() -> bool:
         return (await on.service.health())["stream"] == "ended"
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WITHIN):
         await poll(is_over)
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from broadcaster.delivery.recorder import EVERY, INTERVAL, Recorder
 from broadcaster.errors import NotPossible, StorageUnavailable
-from broadcaster.hls import MultivariantPlaylist, parse
-from tests.support.fakes import START
+from broadcaster.hls import MultivariantPlaylist, Variant, parse
+from broadcaster.ingest.reports import VariantsListed
+from tests.support.fakes import START, stored_segment
 from tests.support.room import Room
 
 DAY = timedelta(days=1)
@@ -73,6 +74,44 @@ async def test_each_part_has_its_playlists(room: Room) -> None:
     assert (first.ended, second.ended) == (True, False)
     assert second.segments[0].uri == "../../../../r1/0/3.ts"
     assert (second.discontinuity_sequence, second.segments[0].discontinuity) == (0, False)
+
+
+async def test_variants_that_begin_in_different_runs(room: Room) -> None:
+    """One variant's last segment of a run may be met after another's first of the next: both are listed."""
+    listed = VariantsListed((Variant("0", 1000), Variant("1", 1000)), frozenset("01"))
+    room.studio.channel.list_variants(listed)
+    for variant, run in (("0", 1), ("1", 0), ("1", 1)):
+        key = f"live/r{run}/{variant}/0.ts"
+        segment = stored_segment(key, variant=variant, run=run, time=START + timedelta(seconds=2 * run))
+        room.studio.catalog.noticed(segment)
+        room.studio.channel.expect(variant)
+        room.studio.channel.publish(segment)
+    room.studio.channel.end()
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    first, second = (room.media(f"{one['id']}/{variant}/playlist.m3u8") for variant in "01")
+    assert [segment.uri for segment in first.segments] == ["../../../r1/0/0.ts"]
+    assert [segment.discontinuity for segment in second.segments] == [False, True]
+    assert first.discontinuity_sequence + first.segments[0].discontinuity == 1
+
+
+async def test_a_variant_that_is_behind(room: Room) -> None:
+    """What was noticed before, and listed after, what has been written already, is written as well."""
+    room.studio.publish("01", count=2)
+    slow = stored_segment("live/r0/1/slow.ts", variant="1", time=room.studio.now)
+    fast = stored_segment("live/r0/0/fast.ts", variant="0", time=room.studio.now)
+    for segment in (slow, fast):
+        room.studio.catalog.noticed(segment)
+        room.studio.channel.expect(segment.variant)
+    room.studio.channel.publish(fast)
+    await room.recorder.write()
+    room.studio.channel.publish(slow)
+    room.studio.channel.end()
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    for variant, name in (("0", "fast"), ("1", "slow")):
+        playlist = room.media(f"{one['id']}/{variant}/playlist.m3u8")
+        assert [Path(segment.uri).stem for segment in playlist.segments] == ["0", "1", name]
 
 
 async def test_what_could_not_be_written_is_written_later(room: Room) -> None:

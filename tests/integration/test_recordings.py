@@ -7,9 +7,11 @@ import asyncio
 import os
 import shutil
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
@@ -22,7 +24,7 @@ from tests.support.small_owncast import FPS, SMALL
 from tests.support.stage import Stage, stage
 from tests.support.watcher import Availability
 
-LISTED = 4  # segments, by the encoder
+LISTED = 3  # segments, by the encoder
 TOO_LONG = 66  # seconds
 WITHIN = 600.0  # seconds, for what a stream brings by its clock
 
@@ -62,12 +64,12 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         BROADCASTER_RETENTION="window",
         BROADCASTER_RECORDINGS="keep",
         BROADCASTER_WINDOW_SEGMENTS="6",
-        BROADCASTER_END_GRACE_SECONDS=str(seconds(TOO_LONG + 30, 10)),
+        BROADCASTER_END_GRACE_SECONDS=str(seconds(TOO_LONG + 30, 8)),
     ) as on:
         await live_with(on, seconds(60, 4))
         (began,) = await listed(bucket, 1)
         assert began["ended"] is None
-        await downtime(on, seconds(20, LISTED + 3))
+        await downtime(on, seconds(20, LISTED + 2))
         with availability.disturbed():
             bucket.suspend()
             await on.owncast.wait_for_segments(on.owncast_segments() + seconds(40, 3), within=WITHIN)
@@ -93,14 +95,15 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         assert recording["duration"] == pytest.approx(playlist.duration.total_seconds(), abs=0.01)
         assert SOAK is (playlist.target_duration >= TOO_LONG)
         for part in recording["parts"]:
-            url = f"{bucket.public_url}/live/recordings/{part}"
-            await check_rules(url)
-            assert await decoding_errors(url, tmp_path) == []
+            await is_playable(f"{bucket.public_url}/live/recordings/{part}", tmp_path)
+        clip = await clip_of(on.service, tmp_path / "state", playlist.segments[2].program_date_time)
+        url = f"{bucket.public_url}/live/clips/{clip}/playlist.m3u8"
+        await answers(url)
+        await is_playable(url, tmp_path)
         assert on.watcher.violations == []
         assert on.watcher.missing == []
         await lose_the_state(on, tmp_path / "state")
-        assert await managed(on.service, "list") == ""
-        assert '"recordings": 1' in await managed(on.service, "rebuild")
+        assert '"recordings": 1,\n  "clips": 1' in await managed(on.service, "rebuild")
         assert recording["id"] in await managed(on.service, "list")
         found = await read(bucket.public_url, (await index_at(bucket.public_url))[0])
         check(found, owncast.finished)
@@ -108,6 +111,7 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         await managed(on.service, "delete", recording["id"])
         await listed(bucket, 0)
         assert set((await read(bucket.public_url, recording)).answers.values()) == {404}
+        await is_playable(url, tmp_path)
 
 
 async def lose_the_state(on: Stage, state: Path) -> None:
@@ -115,6 +119,36 @@ async def lose_the_state(on: Stage, state: Path) -> None:
     await on.service.stop()
     shutil.rmtree(state)
     await on.service.start()
+
+
+async def clip_of(service: Service, state: Path, begin: datetime | None) -> str:
+    """Make a clip of six seconds; returns its id."""
+    assert begin
+    headers = {"Authorization": f"Bearer {(state / 'operator-token').read_text()}"}
+    times = {"begin": begin.isoformat(), "end": (begin + timedelta(seconds=6)).isoformat()}
+    async with (
+        aiohttp.ClientSession(service.admin_address, headers=headers) as session,
+        session.post("/api/clips", json=times) as response,
+    ):
+        assert response.status == 201
+        return str((await response.json())["id"])
+
+
+async def is_playable(url: str, folder: Path) -> None:
+    """It keeps the rules, and is decoded from end to end."""
+    await check_rules(url)
+    assert await decoding_errors(url, folder) == []
+
+
+async def answers(url: str) -> None:
+    """Wait until it is there."""
+
+    async def is_there() -> bool:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status == 200
+
+    async with asyncio.timeout(60):
+        await poll(is_there)
 
 
 async def managed(service: Service, *arguments: str) -> str:

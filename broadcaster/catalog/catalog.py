@@ -73,7 +73,6 @@ SELECT coalesce((SELECT sum(size) FROM recordings WHERE ended IS NOT NULL), 0) +
         SELECT number FROM recordings JOIN parts ON recording = id WHERE ended IS NULL)), 0)
     + coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'kept_bytes'), 0)
 """
-NEVER_LISTED = -1  # a number below those of every window
 
 
 class Catalog(Writer):
@@ -183,7 +182,11 @@ class Catalog(Writer):
     def prefixes(self, prefix: str) -> tuple[str, ...]:
         """Remember this prefix; returns all that keys in this book have ever begun with."""
         row = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
-        known = dict.fromkeys([*(row[0].split() if row else ()), prefix])
+        known = row[0].split() if row else []
+        if known and known[-1] != prefix:  # what is told of recordings is told anew, there
+            moved = "UPDATE recordings SET revision = revision + 1", "UPDATE clips SET written = 0"
+            self.write(*((one, {}) for one in moved))
+        known = [*(one for one in known if one != prefix), prefix]
         self.write(fact("prefixes", " ".join(known)))
         return tuple(known)
 
@@ -224,9 +227,9 @@ class Catalog(Writer):
             line = listed_row(number, one, discontinuity) | {"independent": independent}
             own = place == len(added) and not is_too_long
             statements.append(save(row | line) if own else insert("segments", gap | line))
-        if is_too_long:  # for the window; other views have it whole
+        if is_too_long:  # for the window, below which its number is; other views have it whole
             whole = replace(segment.media, gap=False, program_date_time=segment.time)
-            statements.append(save(row | listed_row(NEVER_LISTED, whole, discontinuity) | {"fault": None}))
+            statements.append(save(row | listed_row(-1, whole, discontinuity) | {"fault": None}))
         return statements + self._unlist(segment.variant, playlist.media_sequence, listing.availability)
 
     def _unlist(self, variant: str, below: int, availability: timedelta) -> list[Statement]:

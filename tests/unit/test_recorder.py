@@ -274,3 +274,20 @@ async def test_no_clip_of_what_is_not_there(room: Room) -> None:
         await clips.make("", START, START + timedelta(seconds=6))
     assert len(await room.studio.catalog.due(100)) == 12
     assert await clips.all() == []
+
+
+async def test_another_prefix(room: Room) -> None:
+    """Recordings and clips are told of where the service writes now; their objects stay where they are."""
+    room.studio.catalog.prefixes("live")
+    room.studio.publish("0", count=8)
+    await room.studio.catalog.clips.make("", START + timedelta(seconds=5), START + timedelta(seconds=9))
+    room.studio.channel.end()
+    await room.recorder.write()
+    (recording,) = await room.studio.recordings()
+    (clip,) = await room.studio.catalog.clips.all()
+    room.restart()
+    room.studio.catalog.prefixes("sub/other")
+    await Recorder(room.store, room.studio.catalog, "sub/other").write()
+    for kind, name in (("recordings", recording.id), ("clips", clip.id)):
+        text = room.store.objects_[f"sub/other/{kind}/{name}/0/playlist.m3u8"].decode()
+        assert "\n../../../../../live/r0/0/4.ts\n" in text

@@ -30,7 +30,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     texts = {
         "show": "all that is known of one",
         "title": "give it a title; an empty one is the stream's again",
-        "keep": "keep it for so many days from its end, or for ever",
+        "keep": "keep it for so many days from now, or for ever",
         "hide": "let nobody find it",
         "delete": "delete it; what no clip has of it goes when those who still play it are done",
     }

@@ -53,7 +53,7 @@ UPDATE recordings SET ended = (
 ) WHERE id = :id
 """  # noqa: S608 - a constant
 TITLE = "UPDATE recordings SET title = :title WHERE id = :id AND :title <> '' AND NOT titled"
-KEEP = "UPDATE recordings SET keep_until = ended + :keep WHERE id = :id"
+KEEP = "UPDATE recordings SET keep_until = :now + :keep WHERE id = :id"  # by our clock, not the encoder's
 RELEASE = (
     f"""
     UPDATE segments SET part = NULL, unlisted = :now, availability = max(availability, :availability),
@@ -141,7 +141,7 @@ class Recordings:
 
     def end(self) -> list[Statement]:
         """The stream is over."""
-        values = {"id": self._on, "keep": self._keep}
+        values = {"id": self._on, "keep": self._keep, "now": to_microseconds(self._clock())}
         self.part, self._on, self._variants = None, None, frozenset()
         return [(MEASURE, values), (END, values), (KEEP, values)]
 

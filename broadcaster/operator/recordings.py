@@ -6,7 +6,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ Title = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Change(BaseModel):
-    """What is to be changed of a recording; ``keepDays`` are from its end, None is for ever."""
+    """What is to be changed of a recording; ``keepDays`` are from now, None is for ever."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -116,8 +116,10 @@ async def _change(request: web.Request) -> web.Response:
     if change.visibility is not None:
         values |= {"visibility": change.visibility, "secret": secrets.token_hex(8)}
     if "keepDays" in change.model_fields_set:
-        days, end = change.keepDays, _ended(recording)
-        values["keep_until"] = None if days is None else to_microseconds(end + timedelta(days=days))
+        _check_is_over(recording)
+        days = change.keepDays
+        until = None if days is None else to_microseconds(datetime.now(UTC) + timedelta(days=days))
+        values["keep_until"] = until
     if values:
         desk.catalog.recordings.change(recording.id, **values)
         desk.tell()
@@ -127,7 +129,8 @@ async def _change(request: web.Request) -> web.Response:
 async def _delete(request: web.Request) -> web.Response:
     """Its time is over."""
     desk, recording = request.app[DESK], await _asked_for(request)
-    desk.catalog.recordings.change(recording.id, keep_until=to_microseconds(_ended(recording)))
+    _check_is_over(recording)
+    desk.catalog.recordings.change(recording.id, keep_until=0)
     desk.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
@@ -172,10 +175,9 @@ async def _asked_for(request: web.Request) -> Recording:
     raise web.HTTPNotFound
 
 
-def _ended(recording: Recording) -> datetime:
+def _check_is_over(recording: Recording) -> None:
     if recording.ended is None:
         raise NotPossible("its stream is still on")
-    return recording.ended
 
 
 def _json(body: dict[str, Any], status: int = HTTPStatus.OK) -> web.Response:

@@ -22,6 +22,7 @@ class Studio:
         self.now = START
         self.count = 0
         self.events: list[Event] = []
+        self.encoder_is_ahead = timedelta()
         self.newest = START  # the end of the newest segment
         self.times: list[datetime] = []  # when each time something was published
         self.published: set[str] = set()  # keys of what is no gap
@@ -58,7 +59,7 @@ class Studio:
                     variant=variant,
                     run=run,
                     seconds=seconds,
-                    time=self.now,
+                    time=self.now + self.encoder_is_ahead,
                     gap=lost,
                 )
                 self.published |= {segment.key} if segment.size else set()

@@ -57,7 +57,7 @@ async def test_a_stream_that_never_ends(studio: Studio) -> None:
     on, over = await studio.recordings()
     assert (on.ended, over.duration, over.started) == (None, 8 * SECOND, START)
     assert over.ended == START + DAY / 2 + 8 * SECOND
-    assert over.keep_until == over.ended + 3 * DAY
+    assert over.keep_until == START + 4 * DAY + 8 * SECOND
     assert await studio.names() == [[f"r0/{variant}/{one}.ts" for one in range(4, 8) for variant in "01"]]
 
 
@@ -154,6 +154,18 @@ async def test_kept_for_days(studio: Studio) -> None:
     assert await book.expired() == []
     studio.now += 3 * DAY
     assert [one.id for one in await book.expired()] == [over.id]
+
+
+@pytest.mark.parametrize("ahead", [-1000 * DAY, 1000 * DAY])
+async def test_an_encoder_whose_clock_is_wrong(studio: Studio, ahead: timedelta) -> None:
+    """How long a recording is kept is by our clock: it is not gone at once, nor there for ever."""
+    studio.restart(3 * DAY)
+    studio.encoder_is_ahead = ahead
+    studio.publish(count=2)
+    studio.channel.end()
+    (over,) = await studio.recordings()
+    assert over.keep_until == studio.now + 3 * DAY
+    assert await studio.catalog.recordings.expired() == []
 
 
 def test_a_state_of_the_seventh_schema_goes_on(tmp_path: Path) -> None:

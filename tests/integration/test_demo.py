@@ -129,7 +129,7 @@ async def check_page(session: aiohttp.ClientSession, link: str) -> None:
     async with session.get(link) as response:
         assert (response.status, response.content_type) == (200, "text/html")
         page = await response.text()
-    for part in re.findall(r'(?:src|href)="([^"]+)"', page):
+    for part in re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page):
         async with session.get(link + part) as response:
             assert response.status == 200, part
 

@@ -36,7 +36,7 @@ ORIGIN = "https://viewer.example"
 def nothing_left() -> Iterator[None]:
     before = set(psutil.Process().children(recursive=True))
     yield
-    assert set(psutil.Process().children(recursive=True)) == before
+    assert not {*psutil.Process().children(recursive=True)} - before
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from broadcaster.catalog.clips import Clips
 from broadcaster.catalog.database import open_database
 from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
-from broadcaster.catalog.recordings import LEAVE, Recordings
+from broadcaster.catalog.recordings import Recordings
 from broadcaster.catalog.records import Listing, Memory, PlaylistState, Segment, Step
 from broadcaster.catalog.rows import (
     Statement,
@@ -29,6 +29,7 @@ from broadcaster.catalog.rows import (
     to_microseconds,
     to_text,
 )
+from broadcaster.catalog.statements import DUE, DUE_MAPS, FORGET, STORED_BYTES, UNLIST, UNLIST_GAPS
 from broadcaster.catalog.writer import Writer
 from broadcaster.errors import CatalogError
 from broadcaster.hls import Rendition, Variant
@@ -36,43 +37,6 @@ from broadcaster.hls import Rendition, Variant
 logger = logging.getLogger(__name__)
 
 FORGET_EVERY = 200  # listings of a variant
-UNLIST = f"""
-UPDATE segments SET step = 'unlisted', {LEAVE}
-WHERE step = 'listed' AND variant = :variant AND number < :below
-"""  # noqa: S608 - a constant
-UNLIST_GAPS = """
-DELETE FROM segments WHERE step = 'listed' AND variant = :variant AND number < :below AND key IS NULL
-"""
-# What an earlier process left, by a clock that may have been another, waits for its availability once more.
-DUE = """
-SELECT key FROM segments WHERE step = 'unlisted' AND delete_at <= :now
-    AND (unlisted >= :opened OR availability <= :here)
-ORDER BY delete_at, position LIMIT :most
-"""
-# A map goes when all the segments that need it are gone.
-DUE_MAPS = """
-SELECT map_key FROM segments INDEXED BY deleted_maps
-WHERE step = 'deleted' AND map_key IS NOT NULL GROUP BY map_key
-HAVING max(delete_at) <= :now AND NOT EXISTS (
-    SELECT 1 FROM segments AS other WHERE other.map_key = segments.map_key AND other.step <> 'deleted'
-) LIMIT :most
-"""
-FORGET = """
-DELETE FROM segments WHERE step = 'deleted' AND variant = :variant AND position <= (
-    SELECT position FROM segments WHERE variant = :variant ORDER BY position DESC LIMIT 1 OFFSET :remembered
-) AND (map_key IS NULL OR EXISTS (
-    SELECT 1 FROM segments AS later
-    WHERE later.map_key = segments.map_key AND later.position > segments.position
-))
-"""
-# A recording that has ended knows how much it is.
-STORED_BYTES = """
-SELECT coalesce((SELECT sum(size) FROM recordings WHERE ended IS NOT NULL), 0) + coalesce((
-    SELECT sum(size) FROM segments WHERE part IS NULL AND size > 0 AND step <> 'deleted'), 0) + coalesce((
-    SELECT sum(size) FROM segments WHERE size > 0 AND step <> 'deleted' AND part IN (
-        SELECT number FROM recordings JOIN parts ON recording = id WHERE ended IS NULL)), 0)
-    + coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'kept_bytes'), 0)
-"""
 
 
 class Catalog(Writer):

@@ -19,6 +19,7 @@ from broadcaster.audience.experience import Experience
 from broadcaster.audience.page import Page
 from broadcaster.audience.places import PLACES, Kind, Places
 from broadcaster.audience.playlists import WAITING_ROOM
+from broadcaster.audience.recordings import Gallery
 from broadcaster.audience.stream import STREAM, Stream, now
 from broadcaster.audience.tracker_socket import Signaling
 from broadcaster.audience.traffic import ALWAYS, TRAFFIC, Traffic
@@ -31,6 +32,7 @@ from broadcaster.feed import (
     Listed,
     Ping,
     Pong,
+    Recordings,
     Row,
     SentFigure,
     Setup,
@@ -72,6 +74,7 @@ class Audience:
         self._experience = Experience(lambda: self.stream.view.playlists)
         self._heard = time.monotonic()
         self._rows: deque[Row] = deque(maxlen=ROWS)
+        self._gallery: Gallery | None = None
         self.app = self._make_app(setup)
         self._sources: list[Callable[[], Iterable[Figure]]] = [
             self.app[TRAFFIC].figures,
@@ -85,7 +88,7 @@ class Audience:
         ]
         self._sources += [self.signaling.figures] if self.signaling else []
 
-    def take(self, message: Change | Listed | Started | Ended | Ping) -> None:
+    def take(self, message: Change | Listed | Started | Ended | Recordings | Ping) -> None:
         """Take note of what ingest says; raises ValueError when it does not fit what came before."""
         match message:
             case Change():
@@ -97,6 +100,9 @@ class Audience:
                 self._heard, self.report = time.monotonic(), message.report
                 self._rows.extend(message.rows)
                 self.look()
+            case Recordings():
+                if self._gallery:
+                    self._gallery.take(message)
             case _:
                 self.event_stream(message)
 
@@ -179,6 +185,9 @@ class Audience:
             add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
         if setup.viewer_dir.is_dir():
             page = Page(setup.page, setup.viewer_dir, lambda: self.report.title)
+            if setup.recordings:
+                self._gallery = Gallery(page, setup.viewer_dir)
+                self._gallery.add_to(app)
             app.router.add_get("/config.json", page.config, name="page_config")
             app.router.add_get("/", page.answer, name="page")
             app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")

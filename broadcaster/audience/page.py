@@ -39,19 +39,20 @@ class Page:
     async def config(self, _: web.Request) -> web.Response:
         """All of it."""
         headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
-        return web.json_response(self._settings(), headers=headers)
+        return web.json_response(self.settings(), headers=headers)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """index.html with all of it inside, which spares each viewer a request and the wait for it."""
         if self._html is None:
             return web.Response(status=404, text="There is no page.\n")
-        settings = self._settings()
+        settings = self.settings()
         if self._rendered is None or self._rendered[0] != settings:
-            html = _with(settings, described(self._html, settings))
+            html = with_settings(settings, described(self._html, settings))
             self._rendered = settings, File(html.encode(), "index.html")
         return await self._rendered[1].answer(request)
 
-    def _settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, object]:
+        """All of them, as they are now."""
         title = self._title()
         return {**self._known, **({"title": title} if title else {}), **self._overruling()}
 
@@ -71,7 +72,7 @@ class Page:
         return self._written
 
 
-def _with(settings: Mapping[str, object], html: str) -> str:
+def with_settings(settings: Mapping[str, object], html: str) -> str:
     """Without a < in it, nothing that somebody wrote can end the block that it is in."""
     block = BLOCK.replace("><", ">" + json.dumps(settings).replace("<", "\\u003c") + "<")
     return html.replace(BLOCK, block, 1)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import posixpath
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from broadcaster.catalog import Catalog
@@ -32,6 +32,8 @@ INTERVAL = 1.0  # seconds between two writes of one key: R2 takes no more (429)
 MAX_PAUSE, MAX_DOUBLINGS = 15.0, 4  # seconds between two attempts
 EVENT_AGE, VOD_AGE, INDEX_AGE = 2, 60, 5  # seconds for which caches may keep it
 PLAYLIST = "playlist.m3u8"
+
+Show = Callable[[Sequence[Recording], Mapping[str, Sequence[Part]], Sequence[Clip]], None]
 
 
 class _Growing:
@@ -77,16 +79,18 @@ class _Growing:
 class Recorder:
     """Writes below ``{prefix}/recordings/`` and ``clips/``; call it with each event, and let ``run`` work.
 
-    ``title`` is what the stream is called that is on, where that is known; ``sleep`` lets seconds pass.
+    ``title`` is what the stream is called that is on, where that is known; ``show`` is told of all that the
+    bucket has, newest first; ``sleep`` lets seconds pass.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with
         self,
         store: ShelfStore,
         catalog: Catalog,
         prefix: str,
         *,
         title: Callable[[], str | None] = lambda: None,
+        show: Show | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._book = catalog.recordings
@@ -94,6 +98,7 @@ class Recorder:
         self._folder = f"{prefix}/recordings"
         self._clip_folder = f"{prefix}/clips"
         self._title = title
+        self._show = show
         self._sleep = sleep
         self._shelf = Shelf(store)
         self._retrying = Retrying("writes of recordings", sleep=sleep)
@@ -149,6 +154,8 @@ class Recorder:
         for clip in await self._clips.removed():
             await self._shelf.clear(f"{self._clip_folder}/{clip.id}/")
             self._clips.release(clip)
+        if self._show:
+            self._show(await self._book.all(), await self._book.parts(), await self._clips.all())
 
     async def _write_recordings(self) -> None:
         self._book.measure(self._title())

@@ -20,6 +20,7 @@ from broadcaster.feed.messages import (
     Trouble,
     change,
 )
+from broadcaster.feed.recordings import Recording, Recordings, difference
 from broadcaster.feed.view import AnyVersion, State, Version, View
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "Part",
     "Ping",
     "Pong",
+    "Recording",
+    "Recordings",
     "Row",
     "SentFigure",
     "Setup",
@@ -41,4 +44,5 @@ __all__ = [
     "Version",
     "View",
     "change",
+    "difference",
 ]

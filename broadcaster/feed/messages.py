@@ -39,6 +39,7 @@ class Setup:
     tracker: bool = False
     dashboard: tuple[Path, Path, float] | None = None  # its page, its packages, dollars for a GB of egress
     log: tuple[str, str] = ("info", "text")  # level and form
+    recordings: bool = False  # whether there are pages of them
     kind: Literal["setup"] = "setup"
 
 

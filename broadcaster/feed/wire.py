@@ -13,17 +13,18 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from broadcaster.feed.messages import Change, Ended, Listed, Ping, Pong, Setup, Started
+from broadcaster.feed.recordings import Recordings
 
 LENGTH = struct.Struct("!I")
 MAX_PONG = 2**20  # bytes
 
-Message = Annotated[Setup | Change | Listed | Started | Ended | Ping, Field(discriminator="kind")]
+Message = Setup | Change | Listed | Started | Ended | Recordings | Ping
 
-_messages: TypeAdapter[Setup | Change | Listed | Started | Ended | Ping] = TypeAdapter(Message)
+_messages: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 _pongs: TypeAdapter[Pong] = TypeAdapter(Pong)
 
 
-def encode(message: Setup | Change | Listed | Started | Ended | Ping) -> bytes:
+def encode(message: Message) -> bytes:
     """For the audience process."""
     return _framed(_messages.dump_json(message))
 
@@ -33,12 +34,12 @@ def encode_pong(pong: Pong) -> bytes:
     return _framed(_pongs.dump_json(pong))
 
 
-def decode(body: bytes) -> Setup | Change | Listed | Started | Ended | Ping:
+def decode(body: bytes) -> Message:
     """A message without its length; raises ValueError."""
     return _messages.validate_json(body)
 
 
-async def receive(reader: asyncio.StreamReader) -> Setup | Change | Listed | Started | Ended | Ping:
+async def receive(reader: asyncio.StreamReader) -> Message:
     """The next message for the audience process; raises EOFError when ingest has gone or is done."""
     return decode(await _frame(reader))
 

@@ -9,25 +9,26 @@ import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from broadcaster.events import Event
 from broadcaster.feed import (
-    Change,
     Ended,
     HealthReport,
     Listed,
     Ping,
     Pong,
+    Recording,
     Row,
     Setup,
     Started,
     View,
     change,
+    difference,
 )
-from broadcaster.feed.wire import encode, receive_pong
+from broadcaster.feed.wire import Message, encode, receive_pong
 from broadcaster.figures import Figure
 from broadcaster.service.messages import message_of
 
@@ -73,6 +74,7 @@ class AudienceProcess:
         self._rows = rows
         self._rows_sent = 0.0
         self._view = view
+        self._recordings: Mapping[str, Recording] = {}
         self._recent: deque[Listed] = deque(maxlen=REMEMBERED_SEGMENTS)
         self._last: Started | Ended | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -88,6 +90,12 @@ class AudienceProcess:
         """Viewers see this from now on."""
         before, self._view = self._view, view
         self._tell(change(before, view))
+
+    def show_recordings(self, found: Mapping[str, Recording]) -> None:
+        """There are these to be watched, by their paths."""
+        before, self._recordings = self._recordings, found
+        if found != before:
+            self._tell(difference(before, found))
 
     def __call__(self, event: Event) -> None:
         """Tell of an event."""
@@ -154,7 +162,8 @@ class AudienceProcess:
             return f"cannot be started ({error.strerror})"
         self.process, self._writer = process, writer
         self._unanswered, self._patience, self._rows_sent = 0, UNANSWERED_AT_START, 0.0
-        for message in (self._setup, change(View(), self._view), *self._recent, self._last):
+        recordings = difference({}, self._recordings)
+        for message in (self._setup, change(View(), self._view), recordings, *self._recent, self._last):
             if message:
                 self._tell(message)
         tasks = [asyncio.create_task(one) for one in (self._listen(reader, process), self._ping())]
@@ -220,7 +229,7 @@ class AudienceProcess:
         self._unanswered += 1
         self._tell(Ping(self._report(), rows))
 
-    def _tell(self, message: Setup | Change | Listed | Started | Ended | Ping) -> None:
+    def _tell(self, message: Message) -> None:
         """Never waits: who does not read does not answer either, and is replaced."""
         if self._writer and not self._writer.is_closing():
             self._writer.write(encode(message))

@@ -31,6 +31,7 @@ from broadcaster.owner import Owner, own_name, owner_key
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.losses import Losses
 from broadcaster.service.news import SourceNews
+from broadcaster.service.shown import showing
 from broadcaster.service.state_folder import make_private
 from broadcaster.service.verdict import Standing, verdict
 from broadcaster.storage import Bucket, ObjectStore
@@ -96,7 +97,9 @@ class Components:
         self.owner = Owner(store, settings.prefix, own_name(settings.state_dir), now)
         self.sweeper = Sweeper(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
-        self.recorder = Recorder(store, catalog, settings.prefix, title=self._title)
+        self.recorder = Recorder(
+            store, catalog, settings.prefix, title=self._title, show=showing(settings, lambda: self.audience)
+        )
 
     def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
         """Take up what an earlier process had in its spool."""

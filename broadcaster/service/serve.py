@@ -26,6 +26,7 @@ from broadcaster.owncast import picture
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.components import Components, bucket_of, now, open_catalog
 from broadcaster.service.figures import figures_of
+from broadcaster.service.shown import has_pages
 from broadcaster.storage import ObjectStore, open_store
 from broadcaster.web import Dashboard, address_of, bound, listening, raise_file_limit
 from broadcaster.web.health import for_the_world
@@ -34,6 +35,8 @@ from broadcaster.web.listener import Complaints
 logger = logging.getLogger(__name__)
 
 PROBE_DEADLINE = 10.0  # seconds
+# Where the page finds the newest recording, all of them, and how each is watched.
+OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/"}
 
 
 async def serve(
@@ -170,7 +173,9 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
             "mode": settings.viewer_mode,
             "prices": dashboard.prices,
             "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
+            "recordings": OUR_PAGES if has_pages(settings) else None,
         },
+        recordings=has_pages(settings),
         waiters=settings.max_waiters,
         places=places,
         tracker=settings.has_own_tracker,

@@ -1,16 +1,19 @@
 """What of recordings is in the bucket: whole, by relative addresses, also after failures and restarts."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from broadcaster.catalog.views import Clip, Part, Recording
 from broadcaster.delivery.recorder import EVERY, INTERVAL, Recorder
 from broadcaster.errors import NotPossible, StorageUnavailable
+from broadcaster.feed import Recording as Shown
 from broadcaster.hls import MultivariantPlaylist, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
+from broadcaster.service.shown import shown
 from tests.support.fakes import START, stored_segment
 from tests.support.room import Room
 
@@ -291,3 +294,32 @@ async def test_another_prefix(room: Room) -> None:
     for kind, name in (("recordings", recording.id), ("clips", clip.id)):
         text = room.store.objects_[f"sub/other/{kind}/{name}/0/playlist.m3u8"].decode()
         assert "\n../../../../../live/r0/0/4.ts\n" in text
+
+
+async def test_what_the_bucket_has_is_shown(room: Room) -> None:
+    """After each write, also where there was nothing to write; hidden ones are not for viewers."""
+    told: list[dict[str, Shown]] = []
+
+    def show(
+        recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]
+    ) -> None:
+        told.append(shown(recordings, parts, clips, "https://video.example.com/live/recordings/"))
+
+    room.studio.publish(count=4)
+    room.studio.channel.end()
+    await room.recorder.write()
+    clip = await room.studio.catalog.clips.make("Best of", START, START + timedelta(seconds=4))
+    await room.recorder.write()
+    recorder = Recorder(room.store, room.studio.catalog, "live", show=show)
+    await recorder.write()
+    (one,) = await room.studio.recordings()
+    base = "https://video.example.com/live"
+    assert set(told[-1]) == {f"/watch/{one.id}", f"/c/{clip.id}"}
+    assert told[-1][f"/watch/{one.id}"].playlists == (f"{base}/recordings/{one.id}/playlist.m3u8",)
+    assert told[-1][f"/c/{clip.id}"].playlists == (f"{base}/clips/{clip.id}/playlist.m3u8",)
+    assert told[-1][f"/watch/{one.id}"].listed
+    assert not told[-1][f"/c/{clip.id}"].listed
+    for visibility, paths in (("unlisted", 2), ("hidden", 1)):
+        room.studio.catalog.recordings.change(one.id, visibility=visibility)
+        await recorder.write()
+        assert len(told[-1]) == paths

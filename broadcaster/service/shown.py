@@ -1,0 +1,68 @@
+"""Which recordings and clips viewers may be shown, and where these are in the bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from urllib.parse import urljoin
+
+from broadcaster.catalog.index import of_clip, summary
+from broadcaster.catalog.views import Clip, Part, Recording, Visibility
+from broadcaster.config import Settings
+from broadcaster.delivery.recorder import Show
+from broadcaster.feed import Recording as Shown
+from broadcaster.service.audience import AudienceProcess
+
+MOST = 2000  # the newest: the process that serves viewers has them in its memory
+
+
+def has_pages(settings: Settings) -> bool:
+    """Whether recordings have pages: those in a private bucket have not, as nobody could play them there."""
+    return settings.recordings != timedelta() and settings.urls == "public"
+
+
+def showing(settings: Settings, audience: Callable[[], AudienceProcess | None]) -> Show | None:
+    """What the recorder tells of all that the bucket has; None where viewers are shown nothing of it."""
+    base = f"{settings.public_url}/{settings.prefix}/recordings/"
+
+    def show(
+        recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]
+    ) -> None:
+        if process := audience():
+            process.show_recordings(shown(recordings, parts, clips, base))
+
+    return show if has_pages(settings) else None
+
+
+def shown(
+    recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip], base: str
+) -> dict[str, Shown]:
+    """All but the hidden ones, by their paths; ``base`` is the public address of the folder of recordings."""
+    found = [*_recordings(recordings, parts, base), *_clips(clips, base)]
+    found.sort(key=lambda one: one.started, reverse=True)
+    return {one.path: one for one in found[:MOST]}
+
+
+def _recordings(
+    recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], base: str
+) -> Iterator[Shown]:
+    for one in recordings:
+        if one.visibility is not Visibility.HIDDEN:
+            told = summary(one, parts.get(one.id, ()))
+            yield Shown(
+                one.id,
+                one.title,
+                one.started,
+                one.ended,
+                one.duration.total_seconds(),
+                tuple(urljoin(base, part) for part in told["parts"]),
+                poster=urljoin(base, told["poster"]) if told["poster"] else None,
+                listed=one.visibility is Visibility.LISTED,
+            )
+
+
+def _clips(clips: Sequence[Clip], base: str) -> Iterator[Shown]:
+    for one in clips:
+        playlist = urljoin(base, of_clip(one)["playlist"])
+        length = (one.end - one.begin).total_seconds()
+        yield Shown(one.id, one.title, one.begin, one.end, length, (playlist,), listed=False, clip=True)

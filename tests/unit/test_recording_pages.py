@@ -1,0 +1,175 @@
+"""The pages of recordings and clips: who finds which, and what link previews are told."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_aiohttp.plugin import AiohttpClient
+
+from broadcaster.audience.app import Audience
+from broadcaster.audience.recordings import PAGE
+from broadcaster.feed import Recording, Recordings, Setup, difference
+from broadcaster.feed.wire import LENGTH, decode, encode
+from tests.support.site import Client
+
+START = datetime(2026, 11, 22, 9, 12, tzinfo=UTC)
+BASE = "https://video.example.com/live/recordings"
+EVIL = """"><script>alert('1')</script>&<!--"""
+HEAD = '<!doctype html><title>Live</title><link href="style.css"><script src="assets/a.js"></script>'
+BLOCK = '<script id="config" type="application/json">'
+
+
+def recording(number: int = 0, **other: Any) -> Recording:  # noqa: ANN401 - any field
+    """One of an hour, so many days after the first."""
+    started = START + timedelta(days=number)
+    name = f"{started:%Y-%m-%d}-0912-abcd"
+    ended = started + timedelta(hours=1)
+    made = Recording(name, f"Evening {number}", started, ended, 3600, (f"{BASE}/{name}/playlist.m3u8",))
+    return replace(made, **other)
+
+
+class Site:
+    """The service, as viewers meet it."""
+
+    def __init__(self, client: Client, audience: Audience) -> None:
+        self.client = client
+        self.audience = audience
+
+    async def text(self, path: str) -> str:
+        response = await self.client.get(path)
+        assert response.status == 200, path
+        return await response.text()
+
+    async def told(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """What is in the page's block."""
+        inside = (await self.text(path)).partition(BLOCK)[2]
+        return json.loads(inside.partition("<")[0])
+
+    async def statuses(self, *paths: str) -> list[int]:
+        return [(await self.client.get(path)).status for path in paths]
+
+
+async def site(
+    folder: Path, client: AiohttpClient, found: Sequence[Recording] = (), *, on: bool = True
+) -> Site:
+    """A service that was told of these."""
+    for name in ("index.html", "recordings.html"):
+        (folder / name).write_text(f"{HEAD}{BLOCK}</script><p>page")
+    audience = Audience(Setup(folder, {"mode": "sharing"}, recordings=on))
+    audience.take(difference({}, {one.path: one for one in found}))
+    return Site(await client(audience.app), audience)
+
+
+def tags(html: str) -> dict[str, str]:
+    return dict(re.findall(r'<meta property="(og:\w+)" content="([^"]*)">', html))
+
+
+async def test_without_recordings_there_is_nothing(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Where none are made, every route is 404, whatever was made before."""
+    one = recording()
+    off = await site(tmp_path, aiohttp_client, [one], on=False)
+    paths = ("/recordings", "/recordings/newest.json", one.path, f"/c/{one.id}", f"/recordings/{one.id}.json")
+    assert await off.statuses(*paths) == [404] * len(paths)
+
+
+async def test_what_link_previews_show(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Title, length and picture, by whole addresses where the operator has told the page's own."""
+    one = recording(poster="https://video.example.com/poster.jpg")
+    on = await site(tmp_path, aiohttp_client, [one])
+    html = await on.text(one.path)
+    assert "<title>Evening 0</title>" in html
+    assert tags(html) == {
+        "og:type": "website",
+        "og:title": "Evening 0",
+        "og:description": "1 h 0 min, 22 November 2026",
+        "og:image": "https://video.example.com/poster.jpg",
+    }
+    (tmp_path / "config.json").write_text('{"pageUrl": "https://live.example.com/"}')
+    html = await on.text(one.path)
+    assert tags(html)["og:url"] == f"https://live.example.com{one.path}"
+    html = await on.text("/recordings")
+    assert tags(html)["og:url"] == "https://live.example.com/recordings"
+    assert "<title>Recordings: Live stream</title>" in html
+
+
+async def test_nothing_of_a_title_is_html(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Whatever a stream was called, it ends neither a tag nor the block with the settings."""
+    one = recording(title=EVIL)
+    on = await site(tmp_path, aiohttp_client, [one])
+    for path in (one.path, "/recordings"):
+        html = await on.text(path)
+        assert html.count("<script") == 2, "the page's own"
+        assert "<!--" not in html
+    assert tags(await on.text(one.path))["og:title"].startswith("&quot;&gt;&lt;script&gt;")
+    assert (await on.told(one.path))["recording"]["title"] == EVIL
+
+
+async def test_files_are_found_from_another_folder(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """The page lies beside its files; seen as /watch/… their addresses begin at the root."""
+    on = await site(tmp_path, aiohttp_client, [recording()])
+    html = await on.text(recording().path)
+    assert 'href="/style.css"' in html
+    assert 'src="/assets/a.js"' in html
+
+
+async def test_who_finds_what(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Unlisted ones and clips only by their addresses, each by its own; what is gone, not at all."""
+    listed, unlisted = recording(0), recording(1, listed=False, title="")
+    clip = recording(2, listed=False, clip=True, title="")
+    on = await site(tmp_path, aiohttp_client, [listed, unlisted, clip])
+    assert await on.statuses(listed.path, unlisted.path, clip.path) == [200, 200, 200]
+    assert await on.statuses(f"/watch/{clip.id}", f"/c/{listed.id}", "/watch/none", "/watch/") == [404] * 4
+    found = (await on.told("/recordings"))["page"]["recordings"]
+    assert [one["id"] for one in found] == [listed.id]
+    assert "<title>Recording of 23 November 2026</title>" in await on.text(unlisted.path)
+    assert "<title>Clip of 24 November 2026</title>" in await on.text(clip.path)
+    told = (await on.told(clip.path))["recording"]
+    assert told["parts"] == [f"{BASE}/{clip.id}/playlist.m3u8"]
+    on.audience.take(Recordings((replace(listed, listed=False),), (unlisted.path,)))
+    assert await on.statuses(listed.path, unlisted.path) == [200, 404]
+    assert (await on.told("/recordings"))["page"]["recordings"] == []
+    assert json.loads(await on.text("/recordings/newest.json"))["recordings"] == []
+
+
+async def test_a_changed_title_is_shown(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """A page that was rendered before is rendered again, and only then."""
+    one = recording()
+    on = await site(tmp_path, aiohttp_client, [one])
+    first = await on.client.get(one.path)
+    again = await on.client.get(one.path, headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status == 304
+    on.audience.take(Recordings((replace(one, title="Opening night"),)))
+    assert "<title>Opening night</title>" in await on.text(one.path)
+
+
+async def test_a_long_list_has_pages(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Of a thousand recordings each is in the list once, newest first, some dozens at a time."""
+    found = [recording(number) for number in range(1000)]
+    on = await site(tmp_path, aiohttp_client, found)
+    page = (await on.told("/recordings"))["page"]
+    ids = [one["id"] for one in page["recordings"]]
+    assert len(ids) == PAGE
+    while page["older"]:
+        page = json.loads(await on.text(page["older"]))
+        ids += [one["id"] for one in page["recordings"]]
+    assert ids == [one.id for one in reversed(found)]
+    newest = json.loads(await on.text("/recordings/newest.json"))
+    assert [one["id"] for one in newest["recordings"]] == [found[-1].id]
+    assert await on.statuses("/recordings/none.json") == [404]
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_only_what_is_new_is_told(count: int) -> None:
+    """The other process has what we have, by bytes that tell of changes alone."""
+    before = {one.path: one for one in map(recording, range(count))}
+    now = {one.path: one for one in [recording(1, title="Other"), *map(recording, range(2, count + 1))]}
+    message = decode(encode(difference(before, now))[LENGTH.size :])
+    assert isinstance(message, Recordings)
+    assert message.onto(before) == now
+    assert len(message.changed) == (2 if count else 1)
+    assert difference(now, now) == Recordings()

@@ -35,8 +35,8 @@ from broadcaster.web.listener import Complaints
 logger = logging.getLogger(__name__)
 
 PROBE_DEADLINE = 10.0  # seconds
-# Where the page finds the newest recording, all of them, and how each is watched.
-OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/"}
+# Where the page finds the newest recording, all of them, each of them, and itself.
+OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/", "live": "/"}
 
 
 async def serve(

@@ -58,30 +58,35 @@ async function style(paths) {
   return asset("style.css", outputFiles[0].contents);
 }
 
-async function page() {
-  const html = await readFile(`${from}index.html`, "utf8");
+/** One of the pages, which name their script, their sheets and the icon. */
+async function page(file) {
+  const html = await readFile(`${from}${file}`, "utf8");
   const sheets = [...html.matchAll(/<link rel="stylesheet" href="([^"]+)">\s*/g)];
-  const { code } = await transform(await readFile(`${from}js/embed.js`, "utf8"), { minify: true });
+  const [, main] = /<script type="module" src="([^"]+)"/.exec(html);
   const names = {
-    "js/embed.js": await asset("embed.js", code),
-    "js/main.js": await script(`${from}js/main.js`),
+    [main]: await script(`${from}${main}`),
     [sheets[0][1]]: await style(sheets.map(([, path]) => path)),
   };
+  if (html.includes('"js/embed.js"')) {
+    const { code } = await transform(await readFile(`${from}js/embed.js`, "utf8"), { minify: true });
+    names["js/embed.js"] = await asset("embed.js", code);
+  }
   const icon = (await readFile(`${from}favicon.svg`)).toString("base64"); // smaller than a request for it
   let made = sheets.slice(1).reduce((text, [whole]) => text.replace(whole, ""), html);
   const places = Object.entries(names).map(([name, hashed]) => [name, `${ASSETS}/${hashed}`]);
   for (const [name, place] of [...places, ["favicon.svg", `data:image/svg+xml;base64,${icon}`]]) {
-    if (!made.includes(`"${name}"`)) throw new Error(`index.html does not name ${name}`);
+    if (!made.includes(`"${name}"`)) throw new Error(`${file} does not name ${name}`);
     made = made.replace(`"${name}"`, `"${place}"`);
   }
-  await writeFile(`${to}index.html`, made);
+  await writeFile(`${to}${file}`, made);
 }
 
 await rm(to, { recursive: true, force: true });
 await mkdir(`${to}${ASSETS}`, { recursive: true });
 // The rest is as it was: settings, pictures, and of the libraries what the dashboard loads, and the licences.
-const made = /^(index\.html|js|vendor|favicon\.svg|.*\.css)$/;
+const made = /^(index\.html|recordings\.html|js|vendor|favicon\.svg|.*\.css)$/;
 const ours = (path) => !made.test(path.slice(from.length).split(/[\\/]/)[0]);
 await cp(from, to, { recursive: true, filter: (path) => path.length <= from.length || ours(path) });
 await cp(`${from}vendor`, `${to}vendor`, { recursive: true, filter: (path) => !/(hls|p2p)[^/\\]*js$/.test(path) });
-await page(); // at last: make knows by it that all is there
+await page("recordings.html");
+await page("index.html"); // at last: make knows by it that all is there

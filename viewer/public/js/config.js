@@ -44,6 +44,9 @@ export function parseConfig(raw, base) {
     pageUrl: address(given.pageUrl, base),
     colors: overlay(defaults.colors, given.colors, (value) => (COLOR.test(text(value)) ? value.trim() : null)),
     costs: costsOf(given),
+    recordings: given.recordings === null ? null : recordingsOf(object(given.recordings), playlistUrl, base),
+    recording: given.recording ?? null, // what recordings.js understands
+    page: given.page ?? null,
     texts: parseTexts(object(given.texts)),
   });
 }
@@ -79,6 +82,21 @@ function costsOf({ prices, costs }) {
   const sound = (value) => number(value, 0, 1e6);
   const known = overlay(overlay(unpriced, prices, sound), costs, sound);
   return Object.values(known).includes(null) ? null : known;
+}
+
+/**
+ * Where recordings are: their folder, what tells of the newest, and the pages. On a static host, beside the playlist
+ * and this page.
+ */
+function recordingsOf(given, playlistUrl, base) {
+  const folder = address(given.folder, base) ?? address("recordings/", playlistUrl);
+  return Object.freeze({
+    folder,
+    newest: address(given.newest, base) ?? address("index.json", folder),
+    list: address(given.list, base) ?? address("recordings.html", base),
+    watch: address(given.watch, base) ?? address("./?watch=", base), // and the id
+    live: address(given.live, base) ?? address("./", base),
+  });
 }
 
 function parseUrl(value, base) {

@@ -29,19 +29,24 @@ import { createNativePlayer } from "./native.js";
 import { lookForStream } from "./offline.js";
 import { createPlayback } from "./playback.js";
 import { createPlayer } from "./player.js";
+import { wantedBy } from "./recordings.js";
 import { createRequests } from "./requests.js";
 import { createServerEvents } from "./server-events.js";
+import { createStartOver } from "./start-over.js";
 import { createStore } from "./state.js";
 import { createLedger } from "./stats.js";
 import { createUi } from "./ui.js";
 
+/** A recording needs nothing that tells of the stream. */
+const ALONE = Object.freeze({ eventsUrl: null, trackerUrl: null, beaconUrl: null, fallbackUrl: null });
 const video = document.querySelector("video");
 const store = createStore();
 const ledger = createLedger(store);
 const alarm = createAlarm();
 const playback = createPlayback();
 const choices = createChoices();
-const requests = createRequests({ document, video, root: document.querySelector("main"), store, playback, choices });
+const startOver = createStartOver({ store, playback });
+const requests = createRequests({ document, video, root: document.querySelector("main"), store, playback, choices, startOver });
 const history = createHistory();
 const meter = createMeter();
 
@@ -72,23 +77,30 @@ createMediaSession({ store, requests });
 
 const config = await loadConfig(document.baseURI, fetch, document.getElementById("config")?.textContent);
 const { engine, makePlayer } = chooseEngine();
-const { title, performer, startsAt, pageUrl, texts, colors, costs, poster } = config;
+const { title, performer, startsAt, pageUrl, texts, colors, costs, poster, recordings } = config;
 const { mode = config.mode } = choices.load();
-store.set({ title, performer, startsAt, pageUrl, texts, colors, costs, poster, engine, mode });
+store.set({ title, performer, startsAt, pageUrl, texts, colors, costs, poster, recordings, engine, mode });
+const watching = config.recording !== null || (recordings !== null && wantedBy(location.search) !== null);
 if (makePlayer === null) {
   store.set({ status: "unsupported" });
 } else {
-  const { playlistUrl: url, beaconUrl, fallbackUrl, fallbackAfterSeconds: afterSeconds } = config;
+  const terms = watching ? { ...config, ...ALONE } : config;
+  const { playlistUrl: url, beaconUrl, fallbackUrl, fallbackAfterSeconds: afterSeconds } = terms;
   if (beaconUrl !== null) createBeacon({ url: beaconUrl, store, video });
   if (engine === "hls.js") fetchWorker();
   const looked = createLooked();
   const look = (address) => lookForStream(address, looked.get, store.get().bandwidth);
   const native = engine === "native";
-  const serverEvents = createServerEvents({ config, store, ledger, alarm, playback, looked, native, document });
+  const serverEvents = createServerEvents({ config: terms, store, ledger, alarm, playback, looked, native, document });
   const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm, look });
   const make = (terms) => makePlayer({ ...terms, serverEvents });
   const play = playWith({ video, url, store, ledger, playback, makePlayer: make });
   const { goesOn, ready } = serverEvents;
   const wait = (terms) => Promise.all([fallback.wait(terms), ready]); // at the same time: each is a way there and back
-  await follow({ url, store, alarm, goesOn, play: fallback.wrap(play, url), wait });
+  if (watching) {
+    const { watchRecording } = await import("./recording.js");
+    await watchRecording({ config, page: location, store, video, alarm, play });
+  } else {
+    await follow({ url, store, alarm, goesOn, play: startOver.wrap(fallback.wrap(play, url)), wait });
+  }
 }

@@ -5,7 +5,7 @@ import { anchorsOf } from "./timeline.js";
 
 const BACK = 18; // seconds from the end, three segments of the usual length
 
-export function createNativePlayer({ video, url, caption = null, on, now = () => performance.now() }) {
+export function createNativePlayer({ video, url, caption = null, start: begin = null, recorded = false, on, now = () => performance.now() }) {
   const off = new AbortController();
   const setCaption = createCaptions(video, { chosen: caption, changed: on.captions, signal: off.signal });
   const listen = (name, listener) => video.addEventListener(name, listener, { signal: off.signal });
@@ -26,6 +26,7 @@ export function createNativePlayer({ video, url, caption = null, on, now = () =>
   });
   listen("ended", () => on.over("ended"));
   listen("error", () => on.over("failed"));
+  listen("loadedmetadata", () => begin !== null && (video.currentTime = begin));
   video.src = url;
 
   return Object.freeze({
@@ -38,8 +39,11 @@ export function createNativePlayer({ video, url, caption = null, on, now = () =>
       const start = latest === null ? null : video.seekable.start(0);
       const latency = latest === null ? null : Math.max(0, latest - video.currentTime);
       // A live stream lasts for ever; a finished one gets a duration.
+      const live = !Number.isFinite(video.duration);
       return {
-        live: !Number.isFinite(video.duration),
+        live,
+        whole: recorded,
+        left: latency,
         advancedAt,
         targetDuration: 6, // not told; the usual one
         failing: false,
@@ -49,7 +53,7 @@ export function createNativePlayer({ video, url, caption = null, on, now = () =>
         delay: null,
         gentle: false,
         start,
-        sync: latest === null ? null : latest - BACK,
+        sync: latest === null ? null : recorded && !live ? latest : latest - BACK,
         anchors: anchorsOf(start === null ? [] : [{ start: 0, date: video.getStartDate?.().getTime() }]),
       };
     },
@@ -63,6 +67,7 @@ export function createNativePlayer({ video, url, caption = null, on, now = () =>
       video.currentTime = position;
     },
     frame: () => 1 / 30,
+    renew: () => on.over("switched"),
     destroy() {
       off.abort();
     },

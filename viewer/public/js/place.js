@@ -40,8 +40,8 @@ export function createPlace({ video, store }) {
     stall: (now) => reserve.stall(now),
     /** `facts` as a player tells them, `now` in ms; `fresh` says that the playlists grow. */
     tick({ player, facts, playing, fresh, now }) {
-      const { start, sync, anchors, targetDuration } = facts;
-      const timeline = timelineOf({ start, live: sync, anchors, margin: 1.5 * targetDuration });
+      const { start, sync, anchors, targetDuration, whole = false } = facts;
+      const timeline = timelineOf({ start, live: sync, anchors, margin: whole ? 0 : 1.5 * targetDuration });
       if (timeline === null || video.readyState < 1) return {};
       const { following, missed } = store.get();
       const { currentTime: position, paused } = video;
@@ -71,7 +71,7 @@ export function createPlace({ video, store }) {
         position,
         date: dateAt(timeline.anchors, position),
         behind: facts.live ? !atLive : position < timeline.live - targetDuration,
-        following: following || (playing && !paused && atLive),
+        following: following || (!whole && playing && !paused && atLive),
         gone: gone && paused,
         ...(jumps ? offer(timeline, position, timeline.live) : {}),
       };

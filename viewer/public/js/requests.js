@@ -6,7 +6,7 @@ import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
 
 /** `playback` reaches the player that is on; `choices` keeps what should hold for the next visit. */
-export function createRequests({ document, video, root, store, playback, choices }) {
+export function createRequests({ document, video, root, store, playback, choices, startOver }) {
   const controls = createControls({ document, video, root, store, play: () => startPlaying(video, store) });
   const help = document.getElementById("help");
 
@@ -34,6 +34,7 @@ export function createRequests({ document, video, root, store, playback, choices
       playback.setQuality(quality);
     },
     chooseCaption,
+    startOver: startOver.begin,
     nextCaption: () => {
       const { captions, caption } = store.get();
       chooseCaption(nextOf([null, ...captions.map(({ id }) => id)], caption));

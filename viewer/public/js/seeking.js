@@ -11,16 +11,22 @@ export function createSeeking({ video, store, playback, play }) {
   };
 
   function goLive() {
-    store.set({ following: true, gone: false, missed: null });
-    playback.goLive();
+    const { recording, replay, timeline } = store.get();
+    if (recording !== null) {
+      if (timeline !== null) go(timeline.live);
+      return;
+    }
+    store.set({ following: true, gone: false, missed: null, replay: null });
+    if (replay === null) playback.goLive();
+    else playback.renew();
     play();
   }
 
   /** To a place in media time, as far as the window goes; its end is live. */
   function seekTo(position) {
-    const { timeline } = store.get();
+    const { timeline, recording } = store.get();
     if (timeline === null) return;
-    if (position >= timeline.live - NEAR) goLive();
+    if (recording === null && position >= timeline.live - NEAR) goLive();
     else go(clampTo(timeline, position));
   }
 

@@ -16,7 +16,7 @@ export function statusAfter(verdict, status, started) {
 }
 
 /** Plays until the stream is over ("ended"), the player is of no more use ("failed") or `stop` is aborted ("switched"). */
-export function runSession({ video, url, store, ledger, playback, makePlayer, autoplay, patience, stop }) {
+export function runSession({ video, url, store, ledger, playback, makePlayer, start = null, recorded = false, autoplay, patience, stop }) {
   return new Promise((resolve) => {
     const watch = createWatch(patience);
     const place = createPlace({ video, store });
@@ -45,6 +45,8 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, au
     const player = makePlayer({
       video,
       url,
+      start,
+      recorded,
       quality: store.get().quality,
       caption: store.get().caption,
       bandwidth: store.get().bandwidth,
@@ -85,7 +87,7 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, au
         ...place.tick({ player, facts, playing: verdict === "playing", fresh: isFresh({ ...facts, now }), now }),
       });
       // A stream that ends before the viewer's first click has nothing left to click for.
-      if (verdict === "finished" || (status === "blocked" && !facts.live)) over("ended");
+      if (verdict === "finished" || (status === "blocked" && !facts.live && !facts.whole)) over("ended");
       if (verdict === "stuck") over("failed");
     }
     const timer = setInterval(tick, TICK);

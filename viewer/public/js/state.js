@@ -5,6 +5,7 @@ import { defaultTexts } from "./texts.js";
 /** What the page knows before it has looked at anything. */
 export const initialState = Object.freeze({
   // connecting | offline | live | buffering | waiting (nothing new comes) | reconnecting | blocked | unsupported
+  // and of a recording: over | missing
   status: "connecting",
   title: "Live stream",
   engine: null, // "hls.js" or "native"
@@ -58,6 +59,10 @@ export const initialState = Object.freeze({
   pageUrl: null, // what is passed on; null: the address in the bar
   castable: false, // to a television or a loudspeaker nearby
   poster: null, // the address of a picture for when there is no stream
+  recordings: null, // where they are, of config.js; null where there are none
+  recorded: null, // of the stream that is on, or was: as recordings.js has it
+  replay: null, // the playlists of what is watched from the start, in the place of the stream
+  recording: null, // the one that this page is for
 });
 
 export function createStore(initial = initialState) {

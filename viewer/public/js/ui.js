@@ -3,12 +3,13 @@ import { createBar } from "./ui/bar.js";
 import { createEvent } from "./ui/event.js";
 import { createHelp } from "./ui/help.js";
 import { createPicks } from "./ui/picks.js";
+import { createRecorded } from "./ui/recorded.js";
 import { watchPresence } from "./ui/presence.js";
 import { createSeek } from "./ui/seek.js";
 import { createSharing } from "./ui/sharing.js";
 import { createStatus } from "./ui/status.js";
 
-const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createHelp];
+const PARTS = [createStatus, createBar, createSeek, createPicks, createSharing, createEvent, createRecorded, createHelp];
 
 /** `can` = abilities() of controls.js; `meter` and `history` are for the statistics. */
 export function createUi({ document, store, requests, can, meter, history }) {

@@ -1,11 +1,12 @@
 // Looks at the player twice a second and says how it does. Pure: the sample comes from outside.
 
 const HICCUP = 1500; // ms without progress that nobody needs to hear about
+const LEFT = 2; // seconds of a recording that are worth waiting for
 const TAIL = 4000; // ms without progress after which a finished stream counts as played out
 
 /**
  * Returns `look(sample)`; sample = {now, currentTime, filled, paused, hidden, failing, live, advancedAt, heardAt,
- * targetDuration}.
+ * targetDuration, whole, left}.
  * `heardAt` is when the service answered last, in ms like `now`; `filled` the place up to which there is video.
  * - idle: paused by the viewer, or not in view (hidden tabs get too few ticks to judge)
  * - playing; hiccup (too short to mention); buffering; reconnecting (playlists do not arrive, or nothing at all)
@@ -31,7 +32,7 @@ export function createWatch(patience = 12000) {
     if (sample.paused) return "idle";
     if (moved) return "playing";
     if (sample.hidden) return "idle";
-    if (!sample.live && still >= TAIL) return "finished";
+    if (!sample.live && still >= TAIL && !(sample.left > LEFT && sample.whole)) return "finished";
     if (still < HICCUP) return "hiccup";
     const failing = sample.failing || silent(sample);
     if (!failing && sample.live && quiet(sample)) {

@@ -41,8 +41,11 @@ export function createBar({ at, requests, can }) {
   };
 }
 
-/** How far back the picture is from where live viewers are. */
-function behindBy({ behind, timeline, position }) {
+/** How far back the picture is from where live viewers are; of a recording, where it is. */
+function behindBy({ behind, timeline, position, recording }) {
+  if (recording !== null && timeline !== null && position !== null) {
+    return `${formatSpan(position - timeline.start)} / ${formatSpan(timeline.live - timeline.start)}`;
+  }
   return behind && timeline !== null && position !== null ? `−${formatSpan(timeline.live - position)}` : "";
 }
 

@@ -1,4 +1,4 @@
-// The bar over the whole window: its right end is live.
+// The bar over the whole window: its right end is live, or of a recording its end.
 import { dateAt, formatClock, saySpan } from "../timeline.js";
 
 const LEAST = 5; // seconds of window that make a bar worth its place
@@ -9,6 +9,7 @@ export function createSeek({ document, at, requests }) {
   let held = false; // by a finger or a mouse: the bar must not move under it
   let last = null; // the place it stood at last
   let shown = null; // the timeline on the bar
+  let recorded = false; // it is a recording's
 
   const put = (name, share) => at("seeking").style.setProperty(name, `${100 * share}%`);
   const shareOf = (position) => (position - bar.min) / (bar.max - bar.min || 1);
@@ -16,7 +17,7 @@ export function createSeek({ document, at, requests }) {
   /** What is at a place, over it. */
   function hint(position) {
     if (shown === null) return;
-    at("seek-hint").textContent = nameOf(shown, position);
+    at("seek-hint").textContent = nameOf(shown, position, recorded);
     put("--hint", shareOf(position));
   }
   bar.addEventListener("pointerdown", () => (held = true));
@@ -31,21 +32,22 @@ export function createSeek({ document, at, requests }) {
   });
   bar.addEventListener("change", () => requests.seekTo(bar.valueAsNumber));
 
-  return function draw({ timeline, position, behind }, changed) {
+  return function draw({ timeline, position, behind, recording }, changed) {
     if (!changed("timeline", "position", "behind")) return;
     const room = timeline !== null && timeline.live - timeline.first >= LEAST;
     at("seeking").hidden = !room;
     if (!room || held) return;
     shown = timeline;
-    const place = behind ? Math.min(timeline.live, Math.max(timeline.first, position)) : timeline.live;
+    recorded = recording !== null;
+    const place = behind || recorded ? Math.min(timeline.live, Math.max(timeline.first, position)) : timeline.live;
     bar.min = timeline.first;
     bar.max = timeline.live;
     bar.value = place;
     put("--filled", shareOf(place));
-    at("clock").textContent = behind ? clockOf(timeline, position) : "";
+    at("clock").textContent = behind || recorded ? clockOf(timeline, position) : "";
     // Who stands on the bar hears of what they do, and not of every second that passes.
     const quiet = document.activeElement === bar && last !== null && Math.abs(place - last) < MOVED;
-    if (!quiet) bar.setAttribute("aria-valuetext", nameOf(timeline, place));
+    if (!quiet) bar.setAttribute("aria-valuetext", nameOf(timeline, place, recorded));
     last = place;
   };
 }
@@ -55,8 +57,10 @@ function clockOf({ anchors }, position) {
   return date === null ? "" : formatClock(date);
 }
 
-/** "14:03:20, 55 s behind live". */
-function nameOf(timeline, position) {
+/** "14:03:20, 55 s behind live"; of a recording, "4 min 5 s of 20 min, 14:03:20". */
+function nameOf(timeline, position, recorded) {
+  const length = timeline.live - timeline.start;
+  if (recorded) return [`${saySpan(position - timeline.start)} of ${saySpan(length)}`, clockOf(timeline, position)].filter(Boolean).join(", ");
   const back = timeline.live - position;
   const where = back < 1 ? "live" : `${saySpan(back)} behind live`;
   return [clockOf(timeline, position), where].filter(Boolean).join(", ");

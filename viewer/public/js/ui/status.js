@@ -4,10 +4,10 @@ import { saySpan } from "../timeline.js";
 import { phaseOf } from "../words.js";
 
 /** A card covers the picture where there is none, or where it stands still. */
-const WITHOUT_CARD = new Set(["live", "behind"]);
-const WITH_BUTTON = new Set(["blocked", "gone"]);
+const WITHOUT_CARD = new Set(["live", "behind", "recorded"]);
+const WITH_BUTTON = new Set(["blocked", "gone", "over"]);
 const FAREWELL = 10000; // ms
-const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "ended", "unsupported"]);
+const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "ended", "unsupported", "loading", "over", "missing"]);
 
 export function createStatus({ document, at, requests }) {
   at("play").addEventListener("click", requests.play);
@@ -58,6 +58,7 @@ function showPhase(document, at, phase, texts) {
   at("badge").textContent = texts[`${phase}Badge`];
   at("card").hidden = !card;
   at("play").hidden = !WITH_BUTTON.has(phase);
+  at("play").textContent = phase === "over" ? texts.watchAgain : "Play";
   if (card) {
     at("card-title").textContent = title;
     at("card-text").textContent = text;

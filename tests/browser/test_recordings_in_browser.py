@@ -1,0 +1,108 @@
+"""A viewer and a recording: from the start while the stream is on, and after its end.
+
+Set ``SCREENSHOTS`` to a folder to keep the pictures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.page import Traffic, barriers, is_, no_complaints, until
+from tests.support.stage import stage
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+    from broadcaster.demo.bucket import SeaweedBucket
+
+Look = tuple[tuple[int, int], str]  # width and height, and scheme
+WIDE, PHONE = (1280, 860), (375, 740)
+LOOKS: Sequence[Look] = ((WIDE, "dark"), (PHONE, "light"))
+BEFORE = 3  # segments of a second, before the encoder comes back
+
+
+def is_played(state: dict[str, Any]) -> bool:
+    """The picture goes on, at a place that is known."""
+    return state["status"] == "live" and state["position"] is not None and not state["paused"]
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Return the folder for the pictures."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path / "screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+async def check_looks(page: Page, folder: Path, name: str, looks: Sequence[Look] = LOOKS) -> None:
+    """Nothing is cut off at the side, and axe-core has no serious complaint."""
+    for (width, height), scheme in looks:
+        await page.set_viewport_size({"width": width, "height": height})
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        await page.mouse.move(100, 100)  # the controls are there
+        await page.screenshot(path=folder / f"{name}-{width}-{scheme}.png")
+        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), name
+        assert await barriers(page) == [], name
+    await page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+
+
+@pytest.mark.takes(25)
+async def test_a_stream_from_its_start_and_after_its_end(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
+) -> None:
+    """Who comes late sees the start and goes back to live; after the end the recording plays to its end."""
+    async with stage(
+        tmp_path,
+        bucket,
+        BROADCASTER_RECORDINGS="keep",
+        BROADCASTER_WINDOW_SEGMENTS="6",
+        BROADCASTER_END_GRACE_SECONDS="6",
+    ) as on:
+        await on.live_with(BEFORE)
+        await on.owncast.stop_streaming()
+        await on.live_with(6)
+        with no_complaints(page):
+            await page.goto(f"{on.service.address}/")
+            live = await until(page, is_played)
+            assert live["recording"] is None
+            await page.get_by_role("button", name="Watch from the start").click()
+            state = await until(page, lambda s: s["replay"] is not None and is_played(s) and s["time"] > 0.5)
+            assert state["timeline"]["start"] == 0
+            assert state["behind"]
+            assert (state["timeline"]["anchors"][0]["date"] + 1000 * state["time"]) < live["date"]
+            await page.get_by_role("button", name="Go live").click()
+            await until(page, lambda s: s["replay"] is None and is_played(s) and s["following"])
+
+            await on.owncast.stop_streaming()
+            await page.get_by_role("link", name="Watch the recording").wait_for()
+            assert await page.get_by_text("The stream has ended", exact=True).is_visible()
+            await check_looks(page, shots, "ended", LOOKS[:1])
+            await page.get_by_role("link", name="Watch the recording").click()
+            await page.wait_for_url("**/watch/*")
+            traffic = Traffic(page)
+            await page.goto(f"{page.url}?t=1")
+            state = await until(page, lambda s: is_played(s) and s["time"] > 1)
+            assert state["timeline"]["live"] == pytest.approx(state["recording"]["duration"], abs=1)
+            await check_looks(page, shots, "watch")
+            last = await until(page, lambda s: s["time"] > BEFORE + 1)  # over the discontinuity
+            assert (last["sessions"], last["rebuilds"]) == (1, 0)
+            await page.keyboard.press("9")
+            await until(page, is_("over"))
+            assert traffic.refused == []
+            await check_looks(page, shots, "over", LOOKS[1:])
+            await page.get_by_role("button", name="Watch again").click()
+            await until(page, lambda s: is_played(s) and s["time"] < 3)
+
+            await page.get_by_role("link", name="All recordings").click()
+            await page.wait_for_url("**/recordings")
+            found = page.get_by_role("listitem")
+            await found.wait_for()
+            assert await found.count() == 1
+            await check_looks(page, shots, "list")
+            await found.get_by_role("link").click()
+            await page.wait_for_url(f"**/watch/{state['recording']['id']}")

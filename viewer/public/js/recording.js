@@ -1,0 +1,70 @@
+// The page of a recording or a clip: what it is, and one player after another until its end.
+import { backoff } from "./backoff.js";
+import { patienceAfter } from "./live.js";
+import { recordingOf, wantedBy } from "./recordings.js";
+
+/** The recording that the service has written into the page, or that the query names; null where there is none. */
+export async function findRecording({ recording, recordings, search, base, get = fetch }) {
+  if (recording !== null) return recordingOf(recording, base);
+  const wanted = wantedBy(search);
+  if (wanted === null || recordings === null) return null;
+  for (let looks = 0; ; looks += 1) {
+    try {
+      const answer = await get(new URL(wanted.file, recordings.folder), { cache: "no-cache" });
+      return answer.ok ? recordingOf(await answer.json(), recordings.folder) : null;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, backoff(looks, { first: 1000, most: 20000 })));
+    }
+  }
+}
+
+/** Seconds from the start, of "?t=90"; null for the recording's own. */
+export function startOf(search) {
+  const given = new URLSearchParams(search).get("t");
+  return given !== null && /^\d{1,7}(\.\d{1,3})?$/.test(given) ? Number(given) : null;
+}
+
+/** Plays what the page is for, and again whenever the viewer wants it after the end. `play` is playWith's. */
+export async function watchRecording({ config, page, store, video, alarm, play, find = findRecording, again = () => true }) {
+  const { recordings, texts } = config;
+  const recording = await find({ recording: config.recording, recordings, search: page.search, base: page.href });
+  if (recording === null) {
+    store.set({ status: "missing", title: texts.missingTitle, poster: null });
+    return;
+  }
+  store.set({ recording, title: recording.title || texts.untitled, poster: recording.poster });
+  const start = startOf(page.search);
+  let at = start ?? (recording.ended === null ? 0 : null);
+  let autoplay = true;
+  do {
+    for (const url of recording.parts) {
+      autoplay = await playPart({ url, start: at, autoplay, store, alarm, play });
+      at = null;
+    }
+    store.set({ status: "over" });
+    await new Promise((resolve) => video.addEventListener("play", resolve, { once: true }));
+    autoplay = true;
+  } while (again());
+}
+
+/** One playlist to its end; what fails begins anew where it stood. Whether the next one is to start by itself. */
+async function playPart({ url, start, autoplay, store, alarm, play }) {
+  let at = start;
+  let failures = 0;
+  const follow = store.subscribe(({ position }) => {
+    if (position !== null) at = position;
+  });
+  try {
+    for (;;) {
+      store.set({ status: "connecting", following: false, date: null });
+      const { reason, held } = await play({ url, start: at, recorded: true, autoplay, patience: patienceAfter(failures) });
+      if (reason === "ended") return true;
+      autoplay = !held;
+      failures += 1;
+      store.set({ status: "reconnecting", rebuilds: store.get().rebuilds + 1 });
+      await alarm.sleep(backoff(failures - 1, { first: 1000, most: 20000 }));
+    }
+  } finally {
+    follow();
+  }
+}

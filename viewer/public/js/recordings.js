@@ -1,0 +1,63 @@
+// What is told of recordings and clips: by the service, or on a static host by the index in the bucket.
+
+const ID = /^[\w-]{1,100}$/;
+const text = (value) => (typeof value === "string" ? value.trim().slice(0, 200) : "");
+const time = (value) => (Number.isFinite(Date.parse(value)) ? Date.parse(value) : null); // ms since the epoch
+
+function address(value, base) {
+  try {
+    const url = new URL(value, base);
+    return typeof value === "string" && /^https?:$/.test(url.protocol) ? url.href : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * {id, title, started, ended (null while it is on), duration in seconds, parts (addresses of playlists), poster},
+ * null for what is none. Addresses are relative to `base`, the folder of all recordings.
+ */
+export function recordingOf(raw, base) {
+  const { id, title, started, begin, ended, end, duration, parts, playlist, poster } = raw ?? {};
+  const from = time(started ?? begin);
+  const to = time(ended ?? end);
+  const found = [parts ?? playlist ?? []].flat().map((one) => address(one, base));
+  if (!ID.test(id) || from === null || found.length === 0 || found.includes(null)) return null;
+  return Object.freeze({
+    id,
+    title: text(title),
+    started: from,
+    ended: to,
+    duration: Number.isFinite(duration) ? duration : Math.max(0, (to - from) / 1000),
+    parts: Object.freeze(found),
+    poster: address(poster, base),
+  });
+}
+
+/** One page of the list: {recordings, older}, the address of the next one or null. */
+export function pageOf(raw, base) {
+  const { recordings, older } = raw ?? {};
+  const found = (Array.isArray(recordings) ? recordings : []).map((one) => recordingOf(one, base));
+  return { recordings: found.filter((one) => one !== null), older: address(older, base) };
+}
+
+/** A page of the list that lies there; raises what fetch raises, and an Error for an answer that is none. */
+export async function readPage(url, get = fetch) {
+  const answer = await get(url, { cache: "no-cache", signal: AbortSignal.timeout(15000) });
+  if (answer.status === 404) return { recordings: [], older: null };
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return pageOf(await answer.json(), url);
+}
+
+/** What somebody wants to watch, by the page's query where no service has written it: {file, id} or null. */
+export function wantedBy(search) {
+  const query = new URLSearchParams(search);
+  for (const [name, file] of [["watch", (id) => `${id}/recording.json`], ["c", (id) => `../clips/${id}/clip.json`]]) {
+    const id = query.get(name);
+    if (id !== null && ID.test(id)) return { id, file: file(id) };
+  }
+  return null;
+}
+
+/** "22 Nov 2026, 09:12" on the viewer's own clock, in the viewer's own way. */
+export const dateOf = ({ started }) => new Date(started).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });

@@ -1,0 +1,63 @@
+// The recording of the stream that is on: from its start, and back to live; after the end, where it can be watched.
+import { readPage } from "./recordings.js";
+
+const SPREAD = 3000; // ms over which everybody asks, after what happens to all at once
+const AGAIN = 8000; // ms; the service may not have written it yet
+const LOOKS = 4;
+
+/**
+ * Looks for it as the stream begins and ends. `begin()` plays it from its start, in the place of the stream;
+ * `wrap(play)` makes a play that does.
+ */
+export function createStartOver({ store, playback, read = readPage, sleep = pause, random = Math.random }) {
+  let looking = null; // for what
+  let before = null; // what was played a tick ago
+
+  /** `isIt` tells a recording that is the right one, and will not change any more. */
+  async function look(what, isIt) {
+    const { recordings, recording } = store.get();
+    if (recordings === null || recording !== null || looking === what) return;
+    looking = what;
+    for (let looks = 0; looks < LOOKS && looking === what; looks += 1) {
+      await sleep(looks === 0 ? 1000 + SPREAD * random() : AGAIN);
+      const [recorded = null] = (await read(recordings.newest).catch(() => ({ recordings: [] }))).recordings;
+      if (looking !== what) return;
+      store.set({ recorded: recorded ?? store.get().recorded });
+      if (recorded !== null && isIt(recorded)) return;
+    }
+  }
+
+  store.subscribe(({ status, replay, timeline, position }) => {
+    if (status === "live" && replay === null) look("on", ({ ended }) => ended === null);
+    if (status === "offline") look("over", ({ ended }) => ended !== null);
+    // Who has caught up goes on in the stream itself, which is ahead of its recording.
+    const caughtUp = replay !== null && before === replay && timeline !== null && position >= timeline.live;
+    before = replay;
+    if (!caughtUp) return;
+    store.set({ replay: null });
+    playback.renew();
+  });
+
+  return Object.freeze({
+    begin() {
+      const { recorded } = store.get();
+      if (recorded === null || recorded.ended !== null) return;
+      // Without a date the next player begins where it is told to.
+      store.set({ replay: recorded.parts, following: false, gone: false, missed: null, date: null });
+      playback.renew();
+    },
+    wrap: (play) => async (terms) => {
+      const [url, ...rest] = store.get().replay ?? [];
+      if (url === undefined) return play(terms);
+      const result = await play({ ...terms, url, start: 0, recorded: true });
+      if (result.reason !== "ended" || rest.length === 0) {
+        if (result.reason === "ended") store.set({ replay: null });
+        return result;
+      }
+      store.set({ replay: rest, date: null });
+      return { ...result, reason: "switched" };
+    },
+  });
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 from playwright.async_api import Page, Response
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,26 +24,9 @@ from tests.support.page import Traffic, is_, no_complaints, play_on, until
 from tests.support.service import Service, running_service
 from tests.support.small_owncast import small_owncast
 from tests.support.stage import taken_in
+from tests.support.static_site import static_site
 
 WATCHED = seconds(30, 8)
-
-
-@asynccontextmanager
-async def static_site(folder: Path) -> AsyncIterator[str]:
-    """Files over HTTP, and nothing else."""
-
-    async def index(_: web.Request) -> web.FileResponse:
-        return web.FileResponse(folder / "index.html")
-
-    app = web.Application()
-    app.router.add_get("/", index)
-    app.router.add_static("/", folder)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    yield f"http://{host}:{port}"
-    await runner.cleanup()
 
 
 async def watch(page: Page) -> None:

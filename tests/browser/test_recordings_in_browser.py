@@ -5,15 +5,19 @@ Set ``SCREENSHOTS`` to a folder to keep the pictures.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from broadcaster.config import VIEWER_DIR
 from tests.support.page import Traffic, barriers, is_, no_complaints, until
 from tests.support.stage import stage
+from tests.support.static_site import static_site
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -49,6 +53,18 @@ async def check_looks(page: Page, folder: Path, name: str, looks: Sequence[Look]
         assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), name
         assert await barriers(page) == [], name
     await page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+
+
+async def check_static_host(folder: Path, page: Page, bucket: SeaweedBucket, name: str) -> None:
+    """The same pages on any static host: list and recording come from the bucket."""
+    shutil.copytree(VIEWER_DIR, folder)
+    settings = {"playlistUrl": f"{bucket.public_url}/live/playlist.m3u8", "eventsUrl": None}
+    (folder / "config.json").write_text(json.dumps(settings))
+    async with static_site(folder) as address:
+        await page.goto(f"{address}/recordings.html")
+        await page.get_by_role("listitem").get_by_role("link").click()
+        await page.wait_for_url(f"{address}/?watch={name}")
+        await until(page, lambda s: is_played(s) and s["time"] > 0)
 
 
 @pytest.mark.takes(25)
@@ -106,3 +122,4 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await check_looks(page, shots, "list")
             await found.get_by_role("link").click()
             await page.wait_for_url(f"**/watch/{state['recording']['id']}")
+            await check_static_host(tmp_path / "site", page, bucket, state["recording"]["id"])

@@ -37,7 +37,7 @@ def now() -> datetime:
 
 def public_app() -> web.Application:
     """What viewers get, with everything switched on that may be public."""
-    return Audience(Setup(VIEWER_DIR, tracker=True)).app
+    return Audience(Setup(VIEWER_DIR, tracker=True, recordings=True)).app
 
 
 def operator_app() -> web.Application:
@@ -54,6 +54,8 @@ def paths(app: web.Application) -> Iterator[str]:
             yield info["path"]
         elif "{variant}" in info["formatter"]:
             yield from (info["formatter"].replace("{variant}", name) for name in VARIANTS)
+        elif "{id}" in info["formatter"]:
+            yield info["formatter"].replace("{id}", "2026-11-22-0912-k3f9")
         elif resource.name in FOLDERS:
             for prefix, folder in FOLDERS[resource.name]:
                 files = (
@@ -90,6 +92,7 @@ PUBLIC, OPERATOR = set(paths(public_app())), set(paths(operator_app()))
 def test_the_routes_are_those_of_the_service() -> None:
     """What is checked below is everything: playlists, events, page on one side, metrics on the other."""
     assert {"/", "/config.json", "/live/playlist.m3u8", "/live/events", "/live/tracker"} <= PUBLIC
+    assert {"/recordings", "/watch/2026-11-22-0912-k3f9", "/c/2026-11-22-0912-k3f9"} <= PUBLIC
     assert {"/live/12/playlist.m3u8", "/live/beacon", "/config.json", largest()} <= PUBLIC
     assert {"/metrics", "/dashboard", "/dashboard/", "/dashboard/data.json"} <= OPERATOR
     assert not PUBLIC & OPERATOR - {"/health"}
@@ -129,6 +132,9 @@ def test_the_operators_routes_are_closed() -> None:
         "/journal.db",
         "/live",
         "/health/",
+        "/watch/",
+        "/watch/../metrics",
+        "/c/x/y",
         "/debug/pprof",
         "/live/" + "v" * 65 + "/playlist.m3u8",
     ],

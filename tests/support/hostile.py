@@ -27,7 +27,19 @@ CLIMBS = (
     ".%00./",
     "%uff0e%uff0e/",
 )
-FOLDERS = ("/", "/live/", "/live/0/", "/assets/", "/vendor/", "/dashboard/", "/live/tracker/", "//", "/./")
+FOLDERS = (
+    "/",
+    "/live/",
+    "/live/0/",
+    "/assets/",
+    "/vendor/",
+    "/dashboard/",
+    "/live/tracker/",
+    "/watch/",
+    "/recordings/",
+    "//",
+    "/./",
+)
 METHODS = (
     "POST",
     "PUT",
@@ -50,6 +62,9 @@ ROUTES = (
     "/live/beacon",
     "/health",
     "/config.json",
+    "/recordings",
+    "/recordings/newest.json",
+    "/watch/2026-11-22-0912-k3f9",
     "/metrics",
     "/dashboard",
     "/dashboard/data.json",

@@ -1,0 +1,195 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseConfig } from "../public/js/config.js";
+import { findRecording, startOf, watchRecording } from "../public/js/recording.js";
+import { pageOf, readPage, recordingOf, wantedBy } from "../public/js/recordings.js";
+import { createStartOver } from "../public/js/start-over.js";
+import { createSeeking } from "../public/js/seeking.js";
+import { createStore } from "../public/js/state.js";
+import { defaultTexts } from "../public/js/texts.js";
+import { timelineOf } from "../public/js/timeline.js";
+import { createWatch } from "../public/js/watch.js";
+import { phaseOf } from "../public/js/words.js";
+
+const FOLDER = "https://video.example/live/recordings/";
+const told = {
+  id: "2026-11-22-0912-k3f9",
+  title: "Evening",
+  started: "2026-11-22T09:12:00+00:00",
+  ended: "2026-11-22T10:12:00+00:00",
+  duration: 3600,
+  playlist: "2026-11-22-0912-k3f9/playlist.m3u8",
+  parts: ["2026-11-22-0912-k3f9/playlist.m3u8", "2026-11-22-0912-k3f9/part-2/playlist.m3u8"],
+  poster: null,
+};
+const recording = recordingOf(told, FOLDER);
+const answer = (body, status = 200) => ({ ok: status === 200, status, json: async () => body });
+const soon = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+test("what the index tells of a recording, with whole addresses", () => {
+  assert.deepEqual(recording.parts, [`${FOLDER}${told.parts[0]}`, `${FOLDER}${told.parts[1]}`]);
+  assert.equal(recording.started, Date.UTC(2026, 10, 22, 9, 12));
+  assert.equal(recordingOf({ ...told, ended: null }, FOLDER).ended, null);
+});
+
+test("a clip is told by its times", () => {
+  const { id, title, started: begin, ended: end } = told;
+  const clip = recordingOf({ id, title, begin, end, playlist: `../clips/${id}/playlist.m3u8` }, FOLDER);
+  assert.deepEqual(clip.parts, [`https://video.example/live/clips/${id}/playlist.m3u8`]);
+  assert.equal(clip.duration, 3600);
+});
+
+test("what is no recording is not shown", () => {
+  for (const wrong of [null, {}, { ...told, id: "../x" }, { ...told, parts: ["javascript:alert(1)"] }, { ...told, started: "soon" }]) {
+    assert.equal(recordingOf(wrong, FOLDER), null);
+  }
+  assert.equal(recordingOf({ ...told, poster: "javascript:alert(1)" }, FOLDER).poster, null);
+  assert.deepEqual(pageOf("nonsense", FOLDER), { recordings: [], older: null });
+});
+
+test("a page of the list, and where the next one is", async () => {
+  const page = await readPage(`${FOLDER}index.json`, async () => answer({ recordings: [told, {}], older: "index-3.json" }));
+  assert.deepEqual(page.recordings, [recording]);
+  assert.equal(page.older, `${FOLDER}index-3.json`);
+  assert.deepEqual(await readPage(FOLDER, async () => answer(null, 404)), { recordings: [], older: null });
+  await assert.rejects(readPage(FOLDER, async () => answer(null, 500)));
+});
+
+test("without a service the query names the recording, and its place in it", async () => {
+  assert.equal(wantedBy("?embed=1"), null);
+  assert.equal(wantedBy("?watch=../secret"), null);
+  const { recordings } = parseConfig({ playlistUrl: "https://video.example/live/playlist.m3u8" }, "https://site.example/");
+  const asked = [];
+  const get = async (url) => asked.push(url.href) && answer(told);
+  const find = (search) => findRecording({ recording: null, recordings, search, base: "https://site.example/", get });
+  assert.deepEqual(await find(`?watch=${told.id}`), recording);
+  await find(`?c=${told.id}`);
+  assert.deepEqual(asked, [`${FOLDER}${told.id}/recording.json`, `https://video.example/live/clips/${told.id}/clip.json`]);
+  assert.equal(recordings.watch + told.id, `https://site.example/?watch=${told.id}`);
+  const gone = findRecording({ recording: null, recordings, search: `?watch=${told.id}`, get: async () => answer(null, 404) });
+  assert.equal(await gone, null);
+  assert.deepEqual(["?t=90", "?t=1.5", "?t=-1", "?t=1h", ""].map(startOf), [90, 1.5, null, null, null]);
+});
+
+test("a service without recordings says so", () => {
+  assert.equal(parseConfig({ recordings: null }, "https://site.example/").recordings, null);
+});
+
+/** The page's state, a player that notes what is asked of it, and a start-over whose pauses take no time. */
+function onAir(found = [{ ...recording, ended: null }]) {
+  const store = createStore();
+  const renewed = [];
+  const deck = { player: { renew: () => renewed.push(store.get().replay), goLive() {} } };
+  const read = async () => ({ recordings: found, older: null });
+  const startOver = createStartOver({ store, deck, read, sleep: soon });
+  store.set({ recordings: { newest: `${FOLDER}index.json` } });
+  return { store, deck, renewed, startOver };
+}
+
+test("the recording of the stream is found once it is on, and plays in its place from the start", async () => {
+  const { store, deck, renewed, startOver } = onAir();
+  startOver.begin();
+  assert.deepEqual(renewed, []);
+  store.set({ status: "live", date: 5, timeline: timelineOf({ start: 0, live: 60, anchors: [], margin: 0 }) });
+  await soon();
+  await soon();
+  startOver.begin();
+  assert.deepEqual(renewed, [recording.parts]);
+  const terms = [];
+  const reasons = ["ended", "ended"];
+  const play = startOver.wrap(async (given) => terms.push(given) && { reason: reasons.shift(), held: false });
+  assert.equal((await play({ autoplay: true })).reason, "switched");
+  assert.equal((await play({ autoplay: true })).reason, "ended");
+  assert.deepEqual(terms.map(({ url, start }) => [url, start]), recording.parts.map((url) => [url, 0]));
+  assert.equal(store.get().replay, null);
+  reasons.push("failed");
+  await play({ autoplay: true });
+  assert.deepEqual(terms[2], { autoplay: true }); // the stream again
+
+  startOver.begin();
+  createSeeking({ video: {}, store, deck, play() {} }).goLive();
+  assert.equal(store.get().replay, null);
+  assert.equal(store.get().following, true);
+  assert.equal(renewed.at(-1), null);
+});
+
+test("who has caught up with the recording goes on in the stream, where he is", async () => {
+  const { store, renewed, startOver } = onAir();
+  store.set({ status: "live" });
+  await soon();
+  await soon();
+  startOver.begin();
+  const timeline = timelineOf({ start: 0, live: 60, anchors: [], margin: 0 });
+  store.set({ timeline, position: 59 });
+  assert.equal(renewed.length, 1);
+  store.set({ position: 60, date: 1000 });
+  assert.deepEqual([store.get().replay, store.get().date, store.get().following, renewed.length], [null, 1000, false, 2]);
+});
+
+test("where there are no recordings nobody asks for them", async () => {
+  const store = createStore();
+  const asked = [];
+  createStartOver({ store, deck: {}, read: async (url) => asked.push(url), sleep: soon });
+  store.set({ status: "live" });
+  store.set({ status: "offline" });
+  await soon();
+  assert.deepEqual(asked, []);
+});
+
+test("a recording plays part after part, from where it failed, and again when somebody wants it", async () => {
+  const store = createStore();
+  const video = new EventTarget();
+  const outcomes = ["failed", "ended", "ended"];
+  const terms = [];
+  const play = async (given) => {
+    terms.push([given.url, given.start]);
+    store.set({ position: 42 });
+    store.set({ position: null }); // the player goes
+    return { reason: outcomes.shift(), held: false };
+  };
+  const alarm = { sleep: async () => {} };
+  const config = { recording: told, recordings: null, texts: defaultTexts };
+  const page = { search: "?t=7", href: FOLDER };
+  const done = watchRecording({ config, page, store, video, alarm, play, again: () => false });
+  while (store.get().status !== "over") await soon();
+  assert.deepEqual(terms, [[recording.parts[0], 7], [recording.parts[0], 42], [recording.parts[1], null]]);
+  assert.equal(store.get().title, "Evening");
+  video.dispatchEvent(new Event("play"));
+  await done;
+});
+
+test("an address without a recording says so", async () => {
+  const store = createStore();
+  const config = { recording: null, recordings: null, texts: defaultTexts };
+  await watchRecording({ config, page: { search: "?watch=gone" }, store });
+  assert.equal(phaseOf(store.get()), "missing");
+});
+
+test("a recording is never called live, and its words are its own", () => {
+  const phases = ["connecting", "live", "over"].map((status) => phaseOf({ ...createStore().get(), status, recording }));
+  assert.deepEqual(phases, ["loading", "recorded", "over"]);
+  for (const phase of ["loading", "recorded", "over", "missing"]) assert.ok(defaultTexts[`${phase}Badge`], phase);
+});
+
+test("the end of a recording's bar is its end, and not live", () => {
+  const store = createStore();
+  const asked = [];
+  const deck = { player: { seek: (position) => asked.push(position), goLive: () => asked.push("live") } };
+  const seeking = createSeeking({ video: { currentTime: 0 }, store, deck, play() {} });
+  store.set({ recording, timeline: timelineOf({ start: 0, live: 60, anchors: [], margin: 0 }) });
+  seeking.seekTo(60);
+  seeking.goLive();
+  seeking.seekPart(0.5);
+  assert.deepEqual(asked, [60, 60, 30]);
+});
+
+test("a recording that has to wait for its video is not over", () => {
+  const run = (sample) => {
+    const look = createWatch();
+    const still = { currentTime: 5, filled: 5, paused: false, hidden: false, failing: false, live: false, advancedAt: null, heardAt: 0, targetDuration: 2 };
+    return Array.from({ length: 12 }, (_, tick) => look({ ...still, now: 500 * tick, ...sample })).at(-1);
+  };
+  assert.equal(run({ whole: true, left: 100 }), "buffering");
+  assert.equal(run({ whole: true, left: 1 }), "finished");
+  assert.equal(run({}), "finished");
+});

@@ -79,15 +79,15 @@ test("a service without recordings says so", () => {
 function onAir(found = [{ ...recording, ended: null }]) {
   const store = createStore();
   const renewed = [];
-  const deck = { player: { renew: () => renewed.push(store.get().replay), goLive() {} } };
+  const playback = { renew: () => renewed.push(store.get().replay), goLive() {} };
   const read = async () => ({ recordings: found, older: null });
-  const startOver = createStartOver({ store, deck, read, sleep: soon });
+  const startOver = createStartOver({ store, playback, read, sleep: soon });
   store.set({ recordings: { newest: `${FOLDER}index.json` } });
-  return { store, deck, renewed, startOver };
+  return { store, playback, renewed, startOver };
 }
 
 test("the recording of the stream is found once it is on, and plays in its place from the start", async () => {
-  const { store, deck, renewed, startOver } = onAir();
+  const { store, playback, renewed, startOver } = onAir();
   startOver.begin();
   assert.deepEqual(renewed, []);
   store.set({ status: "live", date: 5, timeline: timelineOf({ start: 0, live: 60, anchors: [], margin: 0 }) });
@@ -107,7 +107,7 @@ test("the recording of the stream is found once it is on, and plays in its place
   assert.deepEqual(terms[2], { autoplay: true }); // the stream again
 
   startOver.begin();
-  createSeeking({ video: {}, store, deck, play() {} }).goLive();
+  createSeeking({ video: {}, store, playback, play() {} }).goLive();
   assert.equal(store.get().replay, null);
   assert.equal(store.get().following, true);
   assert.equal(renewed.at(-1), null);
@@ -129,7 +129,7 @@ test("who has caught up with the recording goes on in the stream, where he is", 
 test("where there are no recordings nobody asks for them", async () => {
   const store = createStore();
   const asked = [];
-  createStartOver({ store, deck: {}, read: async (url) => asked.push(url), sleep: soon });
+  createStartOver({ store, playback: {}, read: async (url) => asked.push(url), sleep: soon });
   store.set({ status: "live" });
   store.set({ status: "offline" });
   await soon();
@@ -174,8 +174,8 @@ test("a recording is never called live, and its words are its own", () => {
 test("the end of a recording's bar is its end, and not live", () => {
   const store = createStore();
   const asked = [];
-  const deck = { player: { seek: (position) => asked.push(position), goLive: () => asked.push("live") } };
-  const seeking = createSeeking({ video: { currentTime: 0 }, store, deck, play() {} });
+  const playback = { seek: (position) => asked.push(position), goLive: () => asked.push("live") };
+  const seeking = createSeeking({ video: { currentTime: 0 }, store, playback, play() {} });
   store.set({ recording, timeline: timelineOf({ start: 0, live: 60, anchors: [], margin: 0 }) });
   seeking.seekTo(60);
   seeking.goLive();

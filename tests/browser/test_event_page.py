@@ -29,6 +29,11 @@ NO_SOUND = """() => {
 }"""
 
 
+POSTER = """<svg xmlns="http://www.w3.org/2000/svg" width="64" height="36">
+<rect width="64" height="36" fill="#202024"/><rect x="8" width="24" height="36" fill="#c03020"/></svg>
+"""
+
+
 @pytest.mark.takes(15)
 async def test_an_evening(page: Page, tmp_path: Path) -> None:
     """Who comes early sees when it starts; it starts without sound where the browser wants that."""
@@ -38,8 +43,11 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             "performer": "The Trio",
             "startsAt": (datetime.now(UTC) + timedelta(hours=2, minutes=5)).isoformat(),
             "pageUrl": "https://live.example/evening",
-            "poster": "/favicon.svg",
+            "poster": "/hls/segments/poster.svg",
+            "chatUrl": "/hls/segments/chat.html",
         }
+        (place.station.root / "poster.svg").write_text(POSTER)
+        (place.station.root / "chat.html").write_text("<!doctype html><html lang=en><title>Chat</title>Hello")
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await page.add_init_script(f"({NO_SOUND})()")
         with no_complaints(page):
@@ -48,6 +56,8 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             await expect(page.get_by_text("The Trio", exact=True)).to_be_visible()
             await expect(page.get_by_role("timer")).to_contain_text("Starts in 2:04:")
             await expect(page.locator("#viewers")).to_be_hidden()  # nobody tells
+            await expect(page.frame_locator("iframe[title=Chat]").get_by_text("Hello")).to_be_visible()
+            await expect(page.locator("html")).to_have_css("--accent", "#c03020")
             assert await barriers(page) == []
             await check_boxes(page, Path(os.environ.get("SCREENSHOTS", tmp_path)))
 

@@ -93,3 +93,10 @@ test("it starts with sound where the browser allows it, else without, else it wa
   assert.deepEqual(await starting(({ muted }) => muted), [[false, true], true, "connecting"]);
   assert.deepEqual(await starting(() => false), [[false, true], true, "blocked"]);
 });
+
+test("a chat is a page of the web's; an accent colour of one's own is kept", () => {
+  assert.equal(parseConfig({ chatUrl: "/embed/chat" }, base).chatUrl, "https://page.example/embed/chat");
+  assert.equal(parseConfig({ chatUrl: "javascript:alert(1)" }, base).chatUrl, null);
+  assert.equal(parseConfig({ colors: { accent: "#112233" } }, base).accented, true);
+  assert.equal(parseConfig({ colors: { accent: "red" } }, base).accented, false);
+});

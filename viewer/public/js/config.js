@@ -42,6 +42,8 @@ export function parseConfig(raw, base) {
     performer: text(given.performer),
     startsAt: time(given.startsAt),
     pageUrl: address(given.pageUrl, base),
+    chatUrl: address(given.chatUrl, base),
+    accented: COLOR.test(text(object(given.colors).accent)), // the operator has chosen one
     colors: overlay(defaults.colors, given.colors, (value) => (COLOR.test(text(value)) ? value.trim() : null)),
     costs: costsOf(given),
     recordings: given.recordings === null ? null : recordingsOf(object(given.recordings), playlistUrl, base),

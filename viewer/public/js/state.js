@@ -57,6 +57,7 @@ export const initialState = Object.freeze({
   performer: null,
   startsAt: null, // when it is to begin, ms since the epoch
   pageUrl: null, // what is passed on; null: the address in the bar
+  chatUrl: null, // a page with the stream's chat, shown below the picture
   castable: false, // to a television or a loudspeaker nearby
   poster: null, // the address of a picture for when there is no stream
   recordings: null, // where they are, of config.js; null where there are none

@@ -1,4 +1,4 @@
-// What is on beside its title: who performs, when it starts; and passing it on.
+// What is on beside its title: who performs, when it starts; the chat; and passing it on.
 import { formatCountdown, formatDay } from "../timeline.js";
 import { phaseOf } from "../words.js";
 
@@ -6,7 +6,14 @@ const SECOND = 1000; // ms
 const THANKS = 3000; // ms
 const BEFORE = new Set(["offline", "connecting"]); // phases in which somebody waits for the start
 
-export function createEvent({ at, requests, now = Date.now }) {
+/** Owncast's chat or another one: it may run and remember its reader, and not lead this page elsewhere. */
+function chatAt(address, document) {
+  const frame = Object.assign(document.createElement("iframe"), { title: "Chat", loading: "lazy", src: address });
+  frame.setAttribute("sandbox", "allow-scripts allow-same-origin allow-forms allow-popups");
+  return frame;
+}
+
+export function createEvent({ document, at, requests, now = Date.now }) {
   let shown = null; // the state
   let thanks = 0;
 
@@ -33,12 +40,16 @@ export function createEvent({ at, requests, now = Date.now }) {
 
   return function draw(state, changed) {
     shown = state;
-    const { performer, startsAt, castable, texts } = state;
+    const { performer, startsAt, chatUrl, castable, texts } = state;
     if (changed("performer")) {
       at("performer").hidden = performer === null;
       at("performer").textContent = performer ?? "";
     }
     if (changed("startsAt") && startsAt !== null) at("starts").textContent = formatDay(startsAt);
+    if (changed("chatUrl") && chatUrl !== null && !document.documentElement.hasAttribute("data-embed")) {
+      at("chat").replaceChildren(chatAt(chatUrl, document));
+      at("chat").hidden = false;
+    }
     if (changed("texts")) {
       at("share").textContent = texts.share;
       at("cast").textContent = texts.cast;

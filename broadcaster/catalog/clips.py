@@ -19,6 +19,11 @@ IN_RANGE = f"time > :begin - {LONGEST} AND time < :end - 1000 AND time + duratio
 KEEP = f"""
 UPDATE segments SET delete_at = NULL WHERE {IN_RANGE} AND step = 'unlisted' AND delete_at > :now
 """  # noqa: S608 - a constant
+THERE = f"""
+SELECT {SEGMENT} FROM segments WHERE {IN_RANGE} AND key IS NOT NULL
+    AND (step = 'listed' OR step = 'unlisted' AND (delete_at IS NULL OR delete_at > :now))
+ORDER BY position
+"""  # noqa: S608 - a constant
 SEGMENTS = f"""
 SELECT {SEGMENT} FROM segments WHERE {IN_RANGE} AND key IS NOT NULL AND position > :after
     AND (step = 'listed' OR step = 'unlisted' AND delete_at IS NULL)
@@ -56,13 +61,7 @@ class Clips:
 
         Raises NotPossible when some of it is not there any more, or not yet.
         """
-        row: Row = {"id": new_id(self._clock()), "title": title, "made": to_microseconds(self._clock())}
-        row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "removed": 0, "written": 0}
-        clip = await self._writer.read(lambda: self._keep(row))
-        if not covering(await self.segments(clip), clip):
-            self.release(clip)
-            raise NotPossible("some of that time is not there any more, or not yet")
-        return clip
+        return await self._writer.read(lambda: self._make(title, begin, end))
 
     async def all(self) -> list[Clip]:
         """Every clip, newest first."""
@@ -105,13 +104,21 @@ class Clips:
         }
         self._writer.write(("DELETE FROM clips WHERE id = :id", values), (RELEASE, values))
 
-    def _keep(self, row: Row) -> Clip:
+    def _make(self, title: str, begin: datetime, end: datetime) -> Clip:
+        """Nobody finds it before it is sure that all of it is there."""
+        now = self._clock()  # when its turn comes: what was told to be due before is not there any more
+        row: Row = {"id": new_id(now), "title": title, "made": to_microseconds(now)}
+        row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "removed": 0, "written": 0}
+        there = {**row, "now": row["made"]}
+        clip = Clip(row["id"], title, now, begin, end, (), ())
+        if not covering([recorded_of(one) for one in self._connection.execute(THERE, there)], clip):
+            raise NotPossible("some of that time is not there any more, or not yet")
         described = self._connection.execute(NEWEST_PART, row).fetchone()
         if described is None:
             facts = dict(self._connection.execute("SELECT name, value FROM facts").fetchall())
             described = {name: facts.get(name, "[]") for name in ("variants", "renditions")}
         row |= {name: described[name] for name in ("variants", "renditions")}
-        self._writer.transact([insert("clips", row), (KEEP, row | {"now": row["made"]})])
+        self._writer.transact([insert("clips", row), (KEEP, there)])
         return clip_of(row)
 
     def _set(self, clip: str, column: str) -> None:

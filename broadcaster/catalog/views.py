@@ -91,4 +91,11 @@ def covering(segments: Sequence[Recorded], clip: Clip) -> set[str]:
         for variant, found in of_variant.items()
         if found[0].time - ROUNDING <= clip.begin
         and clip.end <= found[-1].time + found[-1].duration + ROUNDING
+        and not any(map(_is_hole, found, found[1:]))
     }
+
+
+def _is_hole(before: Recorded, after: Recorded) -> bool:
+    """Whether something of the same run is missing between them; between two runs there may be a break."""
+    missing = after.time - before.time - before.duration
+    return before.discontinuity == after.discontinuity and missing > before.duration / 2

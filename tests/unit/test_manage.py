@@ -142,6 +142,7 @@ async def test_clips(office: Office, ask: Ask) -> None:
         ({"begin": begin, "end": "2026-01-01T13:00:06Z"}, 409),
         ({"begin": begin, "end": "2026-01-01T12:00:30Z"}, 409),
         ({"begin": end, "end": begin}, 409),
+        ({"begin": "0001-01-01T00:00:00+10:00", "end": "0001-01-01T00:00:10+10:00"}, 409),
         ({"begin": "2026-01-01T12:00:05", "end": end}, 400),
         ({"begin": begin}, 400),
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,8 @@ from typing import TypeVar
 
 from broadcaster.catalog.records import Segment
 from broadcaster.catalog.rows import Row, Statement, insert, time_of, to_microseconds, to_text
-from broadcaster.catalog.view_rows import new_id, part_of, recorded_of, recording_of
-from broadcaster.catalog.views import Part, Recorded, Recording, Visibility
+from broadcaster.catalog.view_rows import new_id, new_recording, part_of, recorded_of, recording_of
+from broadcaster.catalog.views import Part, Recorded, Recording
 from broadcaster.catalog.writer import Writer
 from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
 
@@ -118,7 +117,7 @@ class Recordings:
             statements, self._variants = self.end(), variants  # which go on
         if self._on is None:
             self._on, self._started = new_id(started), started
-            statements.append(insert("recordings", self._new_row(self._on, started)))
+            statements.append(insert("recordings", new_recording(self._on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
             self.part = self.next_part()
@@ -140,8 +139,8 @@ class Recordings:
         return [(update, {**self._described, "number": self.part})]
 
     def end(self) -> list[Statement]:
-        """The stream is over."""
-        values = {"id": self._on, "keep": self._keep, "now": to_microseconds(self._clock())}
+        """The stream is over; one that ends because none are made any more is kept."""
+        values = {"id": self._on, "keep": self._keep or None, "now": to_microseconds(self._clock())}
         self.part, self._on, self._variants = None, None, frozenset()
         return [(MEASURE, values), (END, values), (KEEP, values)]
 
@@ -235,15 +234,12 @@ class Recordings:
         ).fetchone()
         if newest:
             self.part, self._on, self._started = newest[0], newest[1], time_of(newest[2])
-            found = one("SELECT DISTINCT variant FROM segments WHERE part = ?", (self.part,))
-            self._variants = frozenset(variant for (variant,) in found)
-            if self._keep == 0:
-                self._writer.write(*self.end())
-
-    def _new_row(self, name: str, started: datetime) -> Row:
-        row: Row = {"id": name, "started": to_microseconds(started), "secret": secrets.token_hex(8)}
-        row |= {"title": "", "titled": False, "visibility": Visibility.LISTED}
-        return row | {"duration": 0, "size": 0, "revision": 1, "written": 0}
+        # All that are live go on, whichever of them comes first.
+        live = "SELECT variant FROM playlists WHERE current AND NOT ended"
+        found = one(f"{live} UNION SELECT variant FROM segments WHERE part = ?", (self.part,))
+        self._variants = frozenset(variant for (variant,) in found)
+        if self._on and self._keep == 0:
+            self._writer.write(*self.end())
 
     async def _read(self, query: str, values: Row, record: Callable[[sqlite3.Row], T]) -> list[T]:
         execute = self._connection.execute

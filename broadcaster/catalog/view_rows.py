@@ -6,7 +6,15 @@ import secrets
 import sqlite3
 from datetime import datetime
 
-from broadcaster.catalog.rows import MICROSECOND, Row, optional_time, renditions_of, time_of, variants_of
+from broadcaster.catalog.rows import (
+    MICROSECOND,
+    Row,
+    optional_time,
+    renditions_of,
+    time_of,
+    to_microseconds,
+    variants_of,
+)
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording, Visibility
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
@@ -15,6 +23,13 @@ LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
 def new_id(time: datetime) -> str:
     """What a person can read, and say on the telephone."""
     return f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(4))
+
+
+def new_recording(name: str, started: datetime) -> Row:
+    """The row of one that has just begun."""
+    row: Row = {"id": name, "started": to_microseconds(started), "secret": secrets.token_hex(8)}
+    row |= {"title": "", "titled": False, "visibility": Visibility.LISTED}
+    return row | {"duration": 0, "size": 0, "revision": 1, "written": 0}
 
 
 def recording_of(row: sqlite3.Row) -> Recording:

@@ -185,3 +185,33 @@ def test_a_state_of_the_seventh_schema_goes_on(tmp_path: Path) -> None:
         ((_, listed),) = catalog.load().channel.playlists
         assert [number for number, _, _ in listed] == [2]
         assert unlisted(catalog) == ["a"]
+
+
+async def test_switched_off_while_a_stream_is_on(studio: Studio) -> None:
+    """No other one is made; what was recorded is not thrown away for that."""
+    studio.publish(count=2)
+    studio.restart(timedelta())
+    assert await studio.catalog.recordings.expired() == []
+    (over,) = await studio.recordings()
+    assert (over.ended, over.keep_until) == (START + 4 * SECOND, None)
+
+
+async def test_switched_on_while_a_stream_is_on(studio: Studio) -> None:
+    """All variants of the stream are in one part from the beginning."""
+    studio.restart(timedelta())
+    studio.publish(count=2)
+    studio.restart()
+    studio.publish(count=2)
+    assert await studio.names() == [[f"r0/{variant}/{one}.ts" for one in (2, 3) for variant in "01"]]
+
+
+async def test_an_encoder_whose_clock_is_wrong(studio: Studio) -> None:
+    """Its times say when a recording was; how long it is kept is counted from its end here."""
+    studio.restart(3 * DAY)
+    studio.now -= 100 * DAY
+    studio.publish(count=2)
+    studio.now += 100 * DAY
+    studio.channel.end()
+    (over,) = await studio.recordings()
+    assert over.keep_until == studio.now + 3 * DAY
+    assert await studio.catalog.recordings.expired() == []

@@ -235,8 +235,11 @@ class Recordings:
         if newest:
             self.part, self._on, self._started = newest[0], newest[1], time_of(newest[2])
         # All that are live go on, whichever of them comes first.
-        live = "SELECT variant FROM playlists WHERE current AND NOT ended"
-        found = one(f"{live} UNION SELECT variant FROM segments WHERE part = ?", (self.part,))
+        live = """
+            SELECT variant FROM playlists WHERE current AND NOT ended
+            UNION SELECT variant FROM segments WHERE part = ?
+            """
+        found = one(live, (self.part,))
         self._variants = frozenset(variant for (variant,) in found)
         if self._on and self._keep == 0:
             self._writer.write(*self.end())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
@@ -13,10 +14,13 @@ from broadcaster.catalog.views import Clip, Part, Recorded, Recording
 SIZE = "UPDATE segments SET size = :size WHERE key = :key AND fault IS NULL AND size = 0"
 
 
-def restore_recording(
+async def restore_recording(
     catalog: Catalog, recording: Recording, parts: Sequence[tuple[Part, Sequence[Recorded]]]
-) -> None:
-    """Take it in as a whole: what it has is in the bucket, and is to be deleted no more."""
+) -> bool:
+    """Take it in as a whole, unless it is known: what it has is in the bucket, and is to be deleted no more.
+
+    Returns whether it was taken in; raises CatalogError, and ValueError where it makes no sense.
+    """
     row: Row = asdict(recording) | {
         "titled": bool(recording.title),
         "started": to_microseconds(recording.started),
@@ -31,10 +35,10 @@ def restore_recording(
         described = {"variants": to_text(part.variants), "renditions": to_text(part.renditions)}
         statements.append(insert("parts", {"number": number, "recording": recording.id, **described}))
         statements += (_segment(one, number) for one in segments)
-    catalog.write(*statements)
+    return await _take_in(catalog, recording.id, statements)
 
 
-def restore_clip(catalog: Catalog, clip: Clip, segments: Sequence[Recorded]) -> None:
+async def restore_clip(catalog: Catalog, clip: Clip, segments: Sequence[Recorded]) -> bool:
     """The same of a clip."""
     row: Row = {
         "id": clip.id,
@@ -47,12 +51,28 @@ def restore_clip(catalog: Catalog, clip: Clip, segments: Sequence[Recorded]) -> 
         "removed": 0,
         "written": 0,
     }
-    catalog.write(insert("clips", row), *(_segment(one, None) for one in segments))
+    statements = [insert("clips", row), *(_segment(one, None) for one in segments)]
+    return await _take_in(catalog, clip.id, statements)
 
 
 def note_sizes(catalog: Catalog, objects: Iterable[tuple[str, int]]) -> None:
     """How large the objects of segments are that were taken in, in bytes."""
     catalog.write(*((SIZE, {"key": key, "size": size}) for key, size in objects))
+
+
+async def _take_in(catalog: Catalog, name: str, statements: Sequence[Statement]) -> bool:
+    def question() -> bool:
+        try:
+            catalog.transact(statements)
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                return False  # it was made meanwhile, or brought back by another one
+            raise ValueError(f"{name}: {error}") from None
+        except OverflowError as error:
+            raise ValueError(f"{name}: {error}") from None
+        return True
+
+    return await catalog.read(question)
 
 
 def _segment(one: Recorded, part: int | None) -> Statement:

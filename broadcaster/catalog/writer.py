@@ -120,7 +120,7 @@ class Writer:
                 logger.error("the journal cannot be written, which a restart would suffer from: %s", error)
             self.fault = str(error)
             return
-        except sqlite3.Error:
+        except Exception:
             self._unsaved.popleft()  # it would fail again, and keep the file from being closed in order
             raise
         if self.fault:
@@ -128,13 +128,13 @@ class Writer:
             self.fault = None
 
     def transact(self, statements: Sequence[Statement]) -> None:
-        """Write them at once, in a question; raises sqlite3.Error."""
+        """Write them at once, in a question; raises sqlite3.Error, ValueError, OverflowError."""
         try:
             self._connection.execute("BEGIN")
             for statement, values in statements:
                 self._connection.execute(statement, values)
             self._connection.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:  # a value that no row can hold, too
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise

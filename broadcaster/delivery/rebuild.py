@@ -38,7 +38,7 @@ class BucketReader(Protocol):
 
 
 async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[str, Any]:
-    """Take them in; returns what was found. Raises StorageError.
+    """Take them in; returns what was found. Raises StorageError, and CatalogError.
 
     What is known is left alone. One whose playlists cannot be read is named in the log, and left alone too.
     """
@@ -50,19 +50,19 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
             folder = posixpath.dirname(head)
             try:
                 told = json.loads(await store.get(head, deadline=DEADLINE))
-                if told["id"] in known:
+                if _id(told, posixpath.basename(folder)) in known:
                     continue
                 mains = [key for key in heads if MAIN.fullmatch(key.removeprefix(f"{folder}/"))]
                 parts = [await _part(store, key) for key in sorted(mains, key=_part_number)]
                 if kind == "clips":
-                    _restore_clip(catalog, told, *parts[0])
+                    is_new = await _restore_clip(catalog, told, *parts[0])
                 else:
-                    _restore_recording(catalog, told, posixpath.basename(folder), parts)
+                    is_new = await _restore_recording(catalog, told, posixpath.basename(folder), parts)
             except (LookupError, ValueError, TypeError, PlaylistError) as error:
                 logger.warning("%s cannot be brought back: %s", folder, error)
                 found["failed"] += 1
             else:
-                found[kind] += 1
+                found[kind] += is_new
     sizes: list[tuple[str, int]] = []
     if found["recordings"] or found["clips"]:
         async for one in store.objects(f"{prefix}/", deadline=DEADLINE):
@@ -76,9 +76,17 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
     return found
 
 
-def _restore_recording(
+def _id(told: dict[str, Any], folder: str) -> str:
+    """Its id; raises ValueError where the folder is another one's, of which all could be deleted with it."""
+    name = str(told["id"])
+    if not re.fullmatch(rf"{re.escape(name)}(-\w+)?", folder):
+        raise ValueError(f"{name!r} is another one")
+    return name
+
+
+async def _restore_recording(
     catalog: Catalog, told: dict[str, Any], folder: str, parts: list[tuple[Part, list[Recorded]]]
-) -> None:
+) -> bool:
     end = max(one.time + one.duration for _, segments in parts for one in segments)
     visibility = Visibility(told["visibility"])
     recording = Recording(
@@ -94,15 +102,17 @@ def _restore_recording(
         size=told["size"],
         revision=1,
     )
-    restore_recording(catalog, recording, parts)
-    logger.info("recording %s is back", recording.id)
+    if is_new := await restore_recording(catalog, recording, parts):
+        logger.info("recording %s is back", recording.id)
+    return is_new
 
 
-def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segments: list[Recorded]) -> None:
+async def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segments: list[Recorded]) -> bool:
     made, begin, end = (datetime.fromisoformat(told[name]) for name in ("made", "begin", "end"))
     clip = Clip(told["id"], str(told["title"]), made, begin, end, part.variants, part.renditions)
-    restore_clip(catalog, clip, segments)
-    logger.info("clip %s is back", clip.id)
+    if is_new := await restore_clip(catalog, clip, segments):
+        logger.info("clip %s is back", clip.id)
+    return is_new
 
 
 async def _part(store: BucketReader, main: str) -> tuple[Part, list[Recorded]]:

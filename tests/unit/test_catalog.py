@@ -18,6 +18,7 @@ from broadcaster.catalog import Catalog, database
 from broadcaster.catalog.database import open_database
 from broadcaster.catalog.load import MARGIN
 from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, SourceFile
+from broadcaster.catalog.rows import fact
 from broadcaster.catalog.schema import MIGRATIONS, SCHEMA
 from broadcaster.errors import CatalogError
 from broadcaster.hls import MediaSegment, Rendition, Variant
@@ -606,3 +607,12 @@ def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:
         assert unlisted(catalog) == ["live/a"]
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         assert connection.execute("SELECT delete_at FROM segments").fetchall() == [(31_000_000,)]
+
+
+async def test_what_no_row_can_hold(tmp_path: Path) -> None:
+    """It is refused, and what comes after it is written."""
+    with closing(Catalog(tmp_path, lambda: START)) as catalog:
+        with pytest.raises((sqlite3.Error, ValueError, OverflowError)):
+            catalog.write(fact("a", "\ud800"))
+        catalog.write(fact("b", "c"))
+        assert (catalog.fault, await catalog.read(lambda: "answer")) == (None, "answer")

@@ -1,5 +1,7 @@
 """A lost state folder loses no recording, and what nobody needs in the bucket is found."""
 
+import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -142,3 +144,39 @@ async def test_strays(room: Room) -> None:
     with pytest.raises(NotPossible, match="rebuild"):
         await sweep(room.store, room.studio.catalog, "live", (), dry_run=False)
     assert set(room.store.objects_) == before - set(strays)
+
+
+async def test_asked_for_twice(room: Room) -> None:
+    """Two that look into the bucket at once bring all back once, and nobody else suffers."""
+    room.restart(30 * DAY)
+    room.studio.publish(count=9)
+    room.studio.channel.end()
+    clips = room.studio.catalog.clips
+    await clips.make("", START, START + 5 * SECOND)
+    room.upload()
+    await room.recorder.write()
+    lose_the_state(room)
+    catalog = room.studio.catalog
+    async with catalog:
+        both = await asyncio.gather(*(rebuild(room.store, catalog, "live") for _ in range(2)))
+        await catalog.written()
+    assert [sum(one[what] for one in both) for what in ("recordings", "clips", "failed")] == [1, 1, 0]
+    assert len(await room.studio.recordings()) == 1
+    assert len(await room.studio.segments()) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("size", "x"), ("size", 2**70), ("id", ""), ("id", "other")])
+async def test_what_makes_no_sense(room: Room, name: str, value: object) -> None:
+    """What is not as we write it is left alone, and the catalog goes on."""
+    room.studio.publish(count=9)
+    room.studio.channel.end()
+    await room.recorder.write()
+    (key,) = [key for key in room.store.objects_ if key.endswith("recording.json")]
+    told = json.loads(room.store.objects_[key])
+    room.store.objects_[key] = json.dumps({**told, name: value}).encode()
+    lose_the_state(room)
+    found = await rebuild(room.store, room.studio.catalog, "live")
+    assert (found["recordings"], found["failed"]) == (0, 1)
+    assert await room.studio.recordings() == []
+    room.studio.publish()
+    assert len(await room.studio.recordings()) == 1

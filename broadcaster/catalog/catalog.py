@@ -144,7 +144,10 @@ class Catalog(Writer):
         self.write(*facts, *self.recordings.describe(variants, renditions))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
-        """Remember this prefix; returns all that keys in this book have ever begun with."""
+        """Remember this prefix; returns all that keys in this book have ever begun with, this one last.
+
+        If it is another one than before, the bucket has nothing of recordings and clips where they belong.
+        """
         row = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
         known = row[0].split() if row else []
         if known and known[-1] != prefix:  # what is told of recordings is told anew, there

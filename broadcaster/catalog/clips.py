@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 
-from broadcaster.catalog.recordings import DELETE_AT, IN_A_CLIP, MOST, SEGMENT
 from broadcaster.catalog.rows import Row, insert, to_microseconds
+from broadcaster.catalog.statements import DELETE_AT, IN_A_CLIP, MOST, SEGMENT
 from broadcaster.catalog.view_rows import clip_of, new_id, recorded_of
 from broadcaster.catalog.views import Clip, Recorded, covering
 from broadcaster.catalog.writer import Writer

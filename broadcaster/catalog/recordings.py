@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from broadcaster.catalog.records import Segment
 from broadcaster.catalog.rows import Row, Statement, insert, time_of, to_microseconds, to_text
+from broadcaster.catalog.statements import END, KEEP, MEASURE, RELEASE, SEGMENTS, TITLE, WANTED
 from broadcaster.catalog.view_rows import new_id, new_recording, part_of, recorded_of, recording_of
 from broadcaster.catalog.views import Part, Recorded, Recording
 from broadcaster.catalog.writer import Writer
@@ -19,61 +20,6 @@ from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
 T = TypeVar("T")
 
 LONGEST = timedelta(days=1)  # a stream that never ends is recorded in pieces: one can be played, and can go
-MOST = 1000  # segments that are read at once: who writes waits meanwhile
-# Times that were read back from a playlist are cut to milliseconds: a neighbour is not in it for that.
-IN_A_CLIP = """EXISTS (
-    SELECT 1 FROM clips WHERE segments.time + 1000 < clips."end"
-        AND segments.time + segments.duration - 1000 > clips."begin"
-)"""
-DELETE_AT = ":now + max(:availability, availability, :retention)"
-# What leaves its last view is to be deleted later. What an earlier process listed in a longer playlist stays
-# readable for that one's time.
-LEAVE = f"""
-unlisted = :now, availability = max(availability, :availability),
-    delete_at = iif(part IS NOT NULL OR {IN_A_CLIP}, NULL, {DELETE_AT})
-"""
-OF_RECORDING = "part IN (SELECT number FROM parts WHERE recording = :id)"
-# A part lasts as long as its longest variant.
-MEASURE = f"""
-UPDATE recordings SET revision = revision + 1,
-    size = (SELECT coalesce(sum(size), 0) FROM segments WHERE {OF_RECORDING}),
-    duration = (
-        SELECT coalesce(sum(longest), 0) FROM (
-            SELECT max(total) AS longest FROM (
-                SELECT part, sum(duration) AS total FROM segments WHERE {OF_RECORDING} GROUP BY part, variant
-            ) GROUP BY part
-        )
-    )
-WHERE id = :id
-"""  # noqa: S608 - a constant
-END = f"""
-UPDATE recordings SET ended = (
-    SELECT coalesce(max(time + duration), started) FROM segments WHERE {OF_RECORDING}
-) WHERE id = :id
-"""  # noqa: S608 - a constant
-TITLE = "UPDATE recordings SET title = :title WHERE id = :id AND :title <> '' AND NOT titled"
-KEEP = "UPDATE recordings SET keep_until = :now + :keep WHERE id = :id"  # by our clock, not the encoder's
-RELEASE = (
-    f"""
-    UPDATE segments SET part = NULL, unlisted = :now, availability = max(availability, :availability),
-        delete_at = iif({IN_A_CLIP}, NULL, {DELETE_AT})
-    WHERE {OF_RECORDING} AND step = 'unlisted'
-    """,  # noqa: S608 - a constant
-    f"UPDATE segments SET part = NULL WHERE {OF_RECORDING}",  # noqa: S608 - what the window still lists
-    "DELETE FROM parts WHERE recording = :id",
-    "DELETE FROM recordings WHERE id = :id",
-)
-SEGMENT = """
-position, variant, key, map_key, duration, time, target_duration, discontinuity, independent, fault, size
-"""
-SEGMENTS = f"""
-SELECT {SEGMENT} FROM segments WHERE part = :part AND variant = :variant AND position > :after
-ORDER BY position LIMIT {MOST}
-"""  # noqa: S608 - a constant
-WANTED = """
-SELECT EXISTS (SELECT 1 FROM segments WHERE key = :key AND step <> 'deleted')
-    OR EXISTS (SELECT 1 FROM segments WHERE map_key = :key)
-"""
 
 
 class Recordings:
@@ -198,13 +144,14 @@ class Recordings:
         self._writer.write((update, {**values, "id": recording}))
 
     def remove(self, recording: Recording) -> None:
-        """Nobody finds it any more: what is in no other view goes when those who still play it are done.
+        """Nobody finds it, unless it was changed: what no other view has goes when its players are done.
 
         "It SHOULD ensure that all Media Segments in the Playlist file remain available to clients for at
         least the duration of the Playlist file at the time of removal" (§6.2.2).
         """
         values: Row = {
             "id": recording.id,
+            "revision": recording.revision,
             "now": to_microseconds(self._clock()),
             "availability": to_microseconds(recording.duration),
             "retention": self._retention,

@@ -1,8 +1,65 @@
-"""What the book asks of its tables when segments leave a window, are due, or are added up."""
+"""What the book asks of its tables: of recordings, of what leaves a window, and of what is due."""
 
 from __future__ import annotations
 
-from broadcaster.catalog.recordings import LEAVE
+MOST = 1000  # segments that are read at once: who writes waits meanwhile
+# Times that were read back from a playlist are cut to milliseconds: a neighbour is not in it for that.
+IN_A_CLIP = """EXISTS (
+    SELECT 1 FROM clips WHERE segments.time + 1000 < clips."end"
+        AND segments.time + segments.duration - 1000 > clips."begin"
+)"""
+DELETE_AT = ":now + max(:availability, availability, :retention)"
+# What leaves its last view is to be deleted later. What an earlier process listed in a longer playlist stays
+# readable for that one's time.
+LEAVE = f"""
+unlisted = :now, availability = max(availability, :availability),
+    delete_at = iif(part IS NOT NULL OR {IN_A_CLIP}, NULL, {DELETE_AT})
+"""
+OF_RECORDING = "part IN (SELECT number FROM parts WHERE recording = :id)"
+# A part lasts as long as its longest variant.
+MEASURE = f"""
+UPDATE recordings SET revision = revision + 1,
+    size = (SELECT coalesce(sum(size), 0) FROM segments WHERE {OF_RECORDING}),
+    duration = (
+        SELECT coalesce(sum(longest), 0) FROM (
+            SELECT max(total) AS longest FROM (
+                SELECT part, sum(duration) AS total FROM segments WHERE {OF_RECORDING} GROUP BY part, variant
+            ) GROUP BY part
+        )
+    )
+WHERE id = :id
+"""  # noqa: S608 - a constant
+END = f"""
+UPDATE recordings SET ended = (
+    SELECT coalesce(max(time + duration), started) FROM segments WHERE {OF_RECORDING}
+) WHERE id = :id
+"""  # noqa: S608 - a constant
+TITLE = "UPDATE recordings SET title = :title WHERE id = :id AND :title <> '' AND NOT titled"
+KEEP = "UPDATE recordings SET keep_until = :now + :keep WHERE id = :id"  # by our clock, not the encoder's
+# What was changed meanwhile, to be kept perhaps, is not removed.
+UNCHANGED = "SELECT id FROM recordings WHERE id = :id AND revision = :revision"
+OF_UNCHANGED = f"part IN (SELECT number FROM parts WHERE recording IN ({UNCHANGED}))"  # noqa: S608 - a constant
+RELEASE = (
+    f"""
+    UPDATE segments SET part = NULL, unlisted = :now, availability = max(availability, :availability),
+        delete_at = iif({IN_A_CLIP}, NULL, {DELETE_AT})
+    WHERE {OF_UNCHANGED} AND step = 'unlisted'
+    """,  # noqa: S608 - a constant
+    f"UPDATE segments SET part = NULL WHERE {OF_UNCHANGED}",  # noqa: S608 - what the window still lists
+    f"DELETE FROM parts WHERE recording IN ({UNCHANGED})",  # noqa: S608 - a constant
+    "DELETE FROM recordings WHERE id = :id AND revision = :revision",
+)
+SEGMENT = """
+position, variant, key, map_key, duration, time, target_duration, discontinuity, independent, fault, size
+"""
+SEGMENTS = f"""
+SELECT {SEGMENT} FROM segments WHERE part = :part AND variant = :variant AND position > :after
+ORDER BY position LIMIT {MOST}
+"""  # noqa: S608 - a constant
+WANTED = """
+SELECT EXISTS (SELECT 1 FROM segments WHERE key = :key AND step <> 'deleted')
+    OR EXISTS (SELECT 1 FROM segments WHERE map_key = :key)
+"""
 
 UNLIST = f"""
 UPDATE segments SET step = 'unlisted', {LEAVE}

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import posixpath
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from broadcaster.catalog import Catalog
@@ -95,6 +95,7 @@ class Recorder:
     ) -> None:
         self._book = catalog.recordings
         self._clips = catalog.clips
+        self._prefixes = catalog.prefixes(prefix)
         self._folder = f"{prefix}/recordings"
         self._clip_folder = f"{prefix}/clips"
         self._title = title
@@ -152,25 +153,27 @@ class Recorder:
             await self._write_clip(clip)
             self._clips.written(clip)
         for clip in await self._clips.removed():
-            await self._shelf.clear(f"{self._clip_folder}/{clip.id}/")
+            await self._clear(f"clips/{clip.id}/")
             self._clips.release(clip)
         if self._show:
             self._show(await self._book.all(), await self._book.parts(), await self._clips.all())
 
     async def _write_recordings(self) -> None:
         self._book.measure(self._title())
-        over = await self._book.expired()
-        written = [one for one in await self._book.unwritten() if one not in over]
+        over = {one.id: one for one in await self._book.expired()}
+        # What begins from here on has its turn next time: the index names nothing before it is there.
+        listed = {one.id: one for one in await self._book.all() if one.id not in over}
+        written = [one for one in await self._book.unwritten() if one.id in listed]
         if not written and not over:
             return
         parts = await self._book.parts()
         for recording in written:
             await self._write(recording, parts[recording.id])
-        listed = [one for one in await self._book.all() if one not in over]
-        for name, text in pages(listed, parts).items():
+        listed |= {one.id: one for one in written}
+        for name, text in reversed(pages(list(listed.values()), parts).items()):
             await self._shelf.put(f"{self._folder}/{name}", text, INDEX_AGE)
-        for recording in over:
-            await self._shelf.clear(f"{self._folder}/{recording.id}")
+        for recording in over.values():
+            await self._clear(f"recordings/{recording.id}")
             self._book.remove(recording)
             logger.info("recording %s is removed", recording.id)
         for recording in written:
@@ -197,7 +200,7 @@ class Recorder:
             await put(f"{base}/{PLAYLIST}", _multivariant(part, growing).render(), age)
         await put(f"{folder}/recording.json", details(recording, parts), VOD_AGE)
         if recording.ended or recording.folder != recording.id:
-            await self._shelf.clear(f"{self._folder}/{recording.id}", keys)
+            await self._clear(f"recordings/{recording.id}", keys)
         if recording.ended:
             self._shelf.forget(folder)
             for part in parts:
@@ -215,7 +218,14 @@ class Recorder:
             await self._shelf.put(f"{folder}/{variant}/{PLAYLIST}", playlist.render(), VOD_AGE)
         await self._shelf.put(f"{folder}/{PLAYLIST}", _multivariant(clip, growing).render(), VOD_AGE)
         await self._shelf.put(f"{folder}/clip.json", json.dumps(of_clip(clip)), VOD_AGE)
+        for prefix in self._prefixes[:-1]:
+            await self._shelf.clear(f"{prefix}/clips/{clip.id}/")
         self._shelf.forget(folder)
+
+    async def _clear(self, name: str, keep: Iterable[str] = ()) -> None:
+        """Delete what begins so, under whichever prefix it was written."""
+        for prefix in self._prefixes:
+            await self._shelf.clear(f"{prefix}/{name}", keep)
 
 
 def _rendered(playlist: RecordedPlaylist, *, ended: bool) -> str:

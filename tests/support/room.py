@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,12 @@ class FakeShelf:
         self.objects_: dict[str, bytes] = {}
         self.writes: list[str] = []
         self.faults: list[StorageError] = []
+        self.meanwhile: Callable[[], None] | None = None  # done once, during a write
 
     def _fail(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
         if self.faults:
             raise self.faults.pop(0)
 

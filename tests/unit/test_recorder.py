@@ -323,3 +323,51 @@ async def test_what_the_bucket_has_is_shown(room: Room) -> None:
         room.studio.catalog.recordings.change(one.id, visibility=visibility)
         await recorder.write()
         assert len(told[-1]) == paths
+
+
+async def test_kept_at_the_last_moment(room: Room) -> None:
+    """Who wishes to keep one while it is being removed is told the truth: it stays, with its playlists."""
+    room.restart(DAY)
+    room.studio.publish(count=9)
+    room.studio.channel.end()
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    room.studio.now += 2 * DAY
+    book = room.studio.catalog.recordings
+    room.store.meanwhile = lambda: book.change(one["id"], keep_until=None)
+    await room.recorder.write()
+    await room.recorder.write()
+    assert [kept.id for kept in await room.studio.recordings()] == [one["id"]]
+    assert room.index()["recordings"] == [one]
+    assert room.media(f"{one['id']}/0/playlist.m3u8").ended
+
+
+async def test_nothing_is_named_before_it_is_there(room: Room) -> None:
+    """The index has a recording when its playlists are written, and pages when they are."""
+    room.studio.publish(count=3)
+    room.studio.channel.end()
+    room.store.meanwhile = lambda: room.studio.publish(run=1)
+    await room.recorder.write()
+    assert len(await room.studio.recordings()) == 2
+    assert [f"{one['playlist']}" in room.names for one in room.index()["recordings"]] == [True]
+    await room.recorder.write()
+    assert [f"{one['playlist']}" in room.names for one in room.index()["recordings"]] == [True, True]
+
+
+async def test_removed_under_both_prefixes(room: Room) -> None:
+    """What was recorded under an earlier prefix is found under the present one, and removed under both."""
+    room.studio.publish(count=9)
+    room.studio.channel.end()
+    clip = await room.studio.catalog.clips.make("", START, START + timedelta(seconds=5))
+    await room.recorder.write()
+    (one,) = await room.studio.recordings()
+    for _ in range(2):
+        recorder = Recorder(room.store, room.studio.catalog, "other/live")
+        await recorder.write()
+    text = room.store.objects_[f"other/live/recordings/{one.id}/0/playlist.m3u8"].decode()
+    assert "\n../../../../../live/r0/0/0.ts\n" in text
+    assert f"other/live/clips/{clip.id}/playlist.m3u8" in room.store.objects_
+    room.studio.catalog.recordings.change(one.id, keep_until=0)
+    room.studio.catalog.clips.remove(clip.id)
+    await recorder.write()
+    assert [key for key in room.store.objects_ if one.id in key or clip.id in key] == []

@@ -203,15 +203,3 @@ async def test_switched_on_while_a_stream_is_on(studio: Studio) -> None:
     studio.restart()
     studio.publish(count=2)
     assert await studio.names() == [[f"r0/{variant}/{one}.ts" for one in (2, 3) for variant in "01"]]
-
-
-async def test_an_encoder_whose_clock_is_wrong(studio: Studio) -> None:
-    """Its times say when a recording was; how long it is kept is counted from its end here."""
-    studio.restart(3 * DAY)
-    studio.now -= 100 * DAY
-    studio.publish(count=2)
-    studio.now += 100 * DAY
-    studio.channel.end()
-    (over,) = await studio.recordings()
-    assert over.keep_until == studio.now + 3 * DAY
-    assert await studio.catalog.recordings.expired() == []

@@ -215,4 +215,5 @@ def _time(value: object) -> datetime | None:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """JSON can have halves of characters, which nothing else can write down."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) and value else None

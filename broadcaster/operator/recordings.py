@@ -127,7 +127,7 @@ async def _change(request: web.Request) -> web.Response:
 
 
 async def _delete(request: web.Request) -> web.Response:
-    """Its time is over."""
+    """Its time is over, whatever the encoder's clock said."""
     desk, recording = request.app[DESK], await _asked_for(request)
     _check_is_over(recording)
     desk.catalog.recordings.change(recording.id, keep_until=0)

@@ -13,9 +13,12 @@ FILE = "operator-token"
 def own_token(folder: Path) -> str:
     """The token of the service with this state folder, made at its first start; raises OSError."""
     path = folder / FILE
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32))
+    if not path.exists() or not path.read_text().strip():
+        new = path.with_suffix(".new")  # a full disk, or a killed process, leaves no half of one
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)
+        new.write_text(secrets.token_urlsafe(32))
+        new.replace(path)
     return path.read_text().strip()
 
 

@@ -201,3 +201,21 @@ async def test_the_command_line(
     (tmp_path / "operator-token").unlink()
     status, text = await run("list")
     assert (status, "operator-token" in text, text.count("\n")) == (2, True, 1)
+
+
+async def test_what_ends_in_the_future_is_deleted_at_once(office: Office, ask: Ask) -> None:
+    """An encoder's clock may be wrong by years; what is to be deleted does not wait for them."""
+    one = await only(ask)
+    office.studio.now -= timedelta(days=1000)
+    assert (await ask("DELETE", f"recordings/{one['id']}"))[0] == 202
+    assert [over.id for over in await office.studio.catalog.recordings.expired()] == [one["id"]]
+
+
+@pytest.mark.parametrize("found", ["", "\n"])
+def test_a_token_that_was_not_written(tmp_path: Path, found: str) -> None:
+    """A first start on a full disk leaves no empty one for ever."""
+    (tmp_path / "operator-token").write_text(found)
+    token = own_token(tmp_path)
+    assert len(token) > 40
+    assert own_token(tmp_path) == token
+    assert (tmp_path / "operator-token").stat().st_mode & 0o077 == 0

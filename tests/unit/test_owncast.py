@@ -138,3 +138,9 @@ def test_the_log(caplog: pytest.LogCaptureFixture) -> None:
     known.heard(said(connected=False), 101)
     known.heard(said(connected=False), 102)
     assert caplog.messages == ["Owncast answers again"]
+
+
+def test_a_title_that_nobody_can_write_down() -> None:
+    """JSON lets half of a character through; the catalog and the bucket do not."""
+    found = {"online": True, "lastConnectTime": None, "lastDisconnectTime": None, "streamTitle": "a\ud800"}
+    assert parse(json.dumps(found).encode()).title == "a?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Collection
 from typing import Any
@@ -12,6 +13,7 @@ from broadcaster.errors import NotPossible
 
 # The mirror's playlists, and the index; those of recordings and clips are told by their folders.
 PLAYLIST = re.compile(r"([^/]+/)?playlist\.m3u8|recordings/index(-\d+)?\.json")
+OWNER = re.compile(r".+/owner\.json")  # of a prefix that begins with ours
 VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")
 
 
@@ -21,7 +23,7 @@ async def sweep(
     """Find them, and delete them unless it is a ``dry_run``; returns which they are, and their bytes.
 
     Others need what is in ``keep``. Raises StorageError, and NotPossible where the bucket has recordings
-    that the catalog does not know.
+    that the catalog does not know, or another broadcaster works below the prefix.
     """
     recordings, clips = await catalog.recordings.all(), await catalog.clips.all()
     views = {one.folder for one in recordings} | {one.id for one in clips}
@@ -43,6 +45,8 @@ async def sweep(
             raise NotPossible(
                 f"{prefix}/{view[0]} is not known here: 'broadcaster recordings rebuild' brings it back"
             )
+        if key not in keep and OWNER.fullmatch(name):
+            raise NotPossible(f"{posixpath.dirname(key)} is another broadcaster's")
         if key in keep or PLAYLIST.fullmatch(name) or view:
             continue
         page[key] = size

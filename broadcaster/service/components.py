@@ -203,11 +203,12 @@ class Components:
         store, catalog, prefix = self.store, self.catalog, self._settings.prefix
         with _state_folder(self._settings):
             token = own_token(self._settings.state_dir)
+        owners = {owner_key(one) for one in catalog.prefixes(prefix)}  # we were each of them
         return Desk(
             token,
             catalog,
             self.recorder.tell,
-            sweep=lambda dry_run: sweep(store, catalog, prefix, {owner_key(prefix)}, dry_run=dry_run),
+            sweep=lambda dry_run: sweep(store, catalog, prefix, owners, dry_run=dry_run),
             rebuild=lambda: rebuild(store, catalog, prefix),
         )
 

@@ -180,3 +180,13 @@ async def test_what_makes_no_sense(room: Room, name: str, value: object) -> None
     assert await room.studio.recordings() == []
     room.studio.publish()
     assert len(await room.studio.recordings()) == 1
+
+
+async def test_a_neighbour_below_our_prefix(room: Room) -> None:
+    """What another broadcaster has, under a prefix that begins with ours, is not ours to judge."""
+    room.studio.publish("0")
+    theirs = ["live/second/owner.json", "live/second/r0/0/1.ts"]
+    room.store.objects_ |= dict.fromkeys(theirs, b"12345")
+    with pytest.raises(NotPossible, match="live/second"):
+        await sweep(room.store, room.studio.catalog, "live", {"live/owner.json"}, dry_run=False)
+    assert set(theirs) <= set(room.store.objects_)

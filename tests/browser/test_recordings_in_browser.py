@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Look = tuple[tuple[int, int], str]  # width and height, and scheme
 WIDE, PHONE = (1280, 860), (375, 740)
 LOOKS: Sequence[Look] = ((WIDE, "dark"), (PHONE, "light"))
-BEFORE = 3  # segments of a second, before the encoder comes back
+BEFORE = 2  # segments of a second, before the encoder comes back
 
 
 def is_played(state: dict[str, Any]) -> bool:
@@ -67,7 +67,7 @@ async def check_static_host(folder: Path, page: Page, bucket: SeaweedBucket, nam
         await until(page, lambda s: is_played(s) and s["time"] > 0)
 
 
-@pytest.mark.takes(25)
+@pytest.mark.takes(40)
 async def test_a_stream_from_its_start_and_after_its_end(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
 ) -> None:
@@ -81,7 +81,7 @@ async def test_a_stream_from_its_start_and_after_its_end(
     ) as on:
         await on.live_with(BEFORE)
         await on.owncast.stop_streaming()
-        await on.live_with(6)
+        await on.live_with(5)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/")
             live = await until(page, is_played)

@@ -105,7 +105,8 @@ async def test_a_hostile_crawl(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Whatever is asked: no 5xx, no file outside the page, no traceback, bounded memory; players play on."""
     viewer, hls = prepare(tmp_path)
     assert sum(1 for _ in hostile_requests()) >= 2000
-    async with running_service(tmp_path, hls, bucket, BROADCASTER_VIEWER_DIR=str(viewer)) as service:
+    settings = {"BROADCASTER_VIEWER_DIR": str(viewer), "BROADCASTER_RECORDINGS": "keep"}
+    async with running_service(tmp_path, hls, bucket, **settings) as service:
         await plays(service)
         HlsWriter(hls / "0").playlist(range(6), ended=True)  # that nothing more comes is no failure then
         port = int(service.address.rpartition(":")[2])

@@ -88,12 +88,12 @@ function onAir(found = [{ ...recording, ended: null }]) {
 
 test("the recording of the stream is found once it is on, and plays in its place from the start", async () => {
   const { store, playback, renewed, startOver } = onAir();
-  startOver.begin();
+  await startOver.begin();
   assert.deepEqual(renewed, []);
   store.set({ status: "live", date: 5, timeline: timelineOf({ start: 0, live: 60, anchors: [], margin: 0 }) });
   await soon();
   await soon();
-  startOver.begin();
+  await startOver.begin();
   assert.deepEqual(renewed, [recording.parts]);
   const terms = [];
   const reasons = ["ended", "ended"];
@@ -106,7 +106,7 @@ test("the recording of the stream is found once it is on, and plays in its place
   await play({ autoplay: true });
   assert.deepEqual(terms[2], { autoplay: true }); // the stream again
 
-  startOver.begin();
+  await startOver.begin();
   createSeeking({ video: {}, store, playback, play() {} }).goLive();
   assert.equal(store.get().replay, null);
   assert.equal(store.get().following, true);
@@ -118,7 +118,7 @@ test("who has caught up with the recording goes on in the stream, where he is", 
   store.set({ status: "live" });
   await soon();
   await soon();
-  startOver.begin();
+  await startOver.begin();
   const timeline = timelineOf({ start: 0, live: 60, anchors: [], margin: 0 });
   store.set({ timeline, position: 59 });
   assert.equal(renewed.length, 1);

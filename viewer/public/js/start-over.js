@@ -13,6 +13,8 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
   let looking = null; // for what
   let before = null; // what was played a tick ago
 
+  const newest = async (recordings) => (await read(recordings.newest).catch(() => ({ recordings: [] }))).recordings;
+
   /** `isIt` tells a recording that is the right one, and will not change any more. */
   async function look(what, isIt) {
     const { recordings, recording } = store.get();
@@ -20,7 +22,7 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
     looking = what;
     for (let looks = 0; looks < LOOKS && looking === what; looks += 1) {
       await sleep(looks === 0 ? 1000 + SPREAD * random() : AGAIN);
-      const [recorded = null] = (await read(recordings.newest).catch(() => ({ recordings: [] }))).recordings;
+      const [recorded = null] = await newest(recordings);
       if (looking !== what) return;
       store.set({ recorded: recorded ?? store.get().recorded });
       if (recorded !== null && isIt(recorded)) return;
@@ -39,11 +41,12 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
   });
 
   return Object.freeze({
-    begin() {
-      const { recorded } = store.get();
-      if (recorded === null || recorded.ended !== null) return;
+    async begin() {
+      const { recorded: known, recordings } = store.get();
+      if (known === null || known.ended !== null) return;
+      const [recorded] = [...(await newest(recordings)), known]; // which may have another part by now
       // Without a date the next player begins where it is told to.
-      store.set({ replay: recorded.parts, following: false, gone: false, missed: null, date: null });
+      store.set({ recorded, replay: recorded.parts, following: false, gone: false, missed: null, date: null });
       playback.renew();
     },
     wrap: (play) => async (terms) => {

@@ -105,6 +105,7 @@ class Recorder:
         self._retrying = Retrying("writes of recordings", sleep=sleep)
         self._growing: dict[int, _Growing] = {}  # by part
         self._news = asyncio.Event()
+        self._broken = False
 
     def __call__(self, event: Event) -> None:
         """Take note of an event: what begins or ends is written at once."""
@@ -118,6 +119,8 @@ class Recorder:
     @property
     def fault(self) -> str | None:
         """Why recordings cannot be written at the moment."""
+        if self._broken:
+            return "see the log"
         return self._retrying.fault.message if self._retrying.fault else None
 
     async def run(self) -> None:
@@ -134,9 +137,14 @@ class Recorder:
                 continue
             except CatalogError as error:
                 logger.warning("recordings are not written now: %s", error)
+            except Exception:
+                # Whatever is wrong with a recording, the stream that is on must not end for it.
+                if not self._broken:
+                    logger.exception("recordings cannot be written; please report this")
+                self._broken = True
             else:
                 self._retrying.worked()
-                failures = 0
+                failures, self._broken = 0, False
             await self._sleep(INTERVAL)
             news = asyncio.ensure_future(self._news.wait())
             pause = asyncio.ensure_future(self._sleep(EVERY - INTERVAL))

@@ -160,6 +160,29 @@ async def test_it_tries_again_by_itself(room: Room) -> None:
     task.cancel()
 
 
+async def test_a_defect_ends_nothing(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever goes wrong with recordings, the task goes on, and says so once."""
+    rests, faults = asyncio.Queue[str | None](), [ValueError("not foreseen")] * 2
+
+    def show(*_: object) -> None:
+        if faults:
+            raise faults.pop()
+
+    async def sleep(seconds: float) -> None:
+        if seconds == EVERY - INTERVAL:
+            rests.put_nowait(room.recorder.fault)
+            await asyncio.Event().wait()
+
+    room.recorder = Recorder(room.store, room.studio.catalog, "live", sleep=sleep, show=show)
+    task = asyncio.create_task(room.recorder.run())
+    async with asyncio.timeout(20):
+        for told in ("see the log", "see the log", None):
+            assert await rests.get() == told
+            room.recorder.tell()
+    assert caplog.text.count("please report this") == 1
+    task.cancel()
+
+
 async def test_who_finds_it(room: Room) -> None:
     """What is unlisted is not in the index; what is hidden moves away, and comes back."""
     room.studio.publish("0")

@@ -43,7 +43,7 @@ test: setup $(PM2)/ready
 	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
 	cd viewer && npm test --silent
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
-	$(BIN)/pytest -n 6 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
+	$(BIN)/pytest -n 5 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
 
 unit: setup
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)

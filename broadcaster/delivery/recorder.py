@@ -119,9 +119,8 @@ class Recorder:
     @property
     def fault(self) -> str | None:
         """Why recordings cannot be written at the moment."""
-        if self._broken:
-            return "see the log"
-        return self._retrying.fault.message if self._retrying.fault else None
+        told = self._retrying.fault.message if self._retrying.fault else None
+        return "see the log" if self._broken else told
 
     async def run(self) -> None:
         """Write until cancelled; first what an earlier process has left."""

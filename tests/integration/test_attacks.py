@@ -60,28 +60,25 @@ async def test_attacks_on_a_live_stream(tmp_path: Path, bucket: SeaweedBucket) -
         before = audience_of(on.service).pid
         async with asyncio.timeout(600):
             await asyncio.gather(*(garbage(on.service, GARBAGE // 10, kind) for kind in range(10)))
-        loop, clients = asyncio.get_running_loop(), []
+        loop = asyncio.get_running_loop()
         requests = (b"/live/events", b"/live/0/playlist.m3u8?_HLS_msn=%d" % (on.watcher.last("0") + 2))
-        for number in range(2 * SURPLUS):
-            client = await connected(on.service)
-            with contextlib.suppress(ConnectionError):
-                await loop.sock_sendall(
-                    client, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % requests[number % len(requests)]
-                )
-            clients.append(client)
-        began = time.monotonic()
-        while (
-            await answered(on.service) != 200
-        ):  # in the first second those who have not asked yet have places
-            assert time.monotonic() - began < PATIENCE
-        print(f"a playlist after {1000 * (time.monotonic() - began):.0f} ms, with all places taken")
-        await on.owncast.wait_for_segments(on.owncast_segments() + 3)
-        figures = await metrics(on.service)
+        with contextlib.ExitStack() as crowd:
+            for number in range(2 * SURPLUS):
+                client = crowd.enter_context(contextlib.closing(await connected(on.service)))
+                with contextlib.suppress(ConnectionError):
+                    await loop.sock_sendall(
+                        client, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % requests[number % len(requests)]
+                    )
+            began = time.monotonic()
+            # In the first second those who have not asked yet have places.
+            while await answered(on.service) != 200:
+                assert time.monotonic() - began < PATIENCE
+            print(f"a playlist after {1000 * (time.monotonic() - began):.0f} ms, with all places taken")
+            await on.owncast.wait_for_segments(on.owncast_segments() + 3)
+            figures = await metrics(on.service)
         taken = sum(figures[f'broadcaster_long_requests{{kind="{one}"}}'] for one in ("events", "waiters"))
         assert taken <= 240
         assert audience_of(on.service).pid == before
-        for client in clients:
-            client.close()
 
 
 async def garbage(service: Service, size: int, kind: int) -> None:

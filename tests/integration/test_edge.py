@@ -32,7 +32,7 @@ VIEWERS = length.seconds(600, 150)
 LENGTH = 2400  # seconds of the original
 ORIGINAL_SECONDS = 6  # of a segment
 SHORT_SEGMENTS = 8
-CASES = [(1, ORIGINAL_SECONDS if length.SOAK else 2), (3, 2)]  # variants, seconds of a segment
+CASES = [(1, ORIGINAL_SECONDS), (3, 2)] if length.SOAK else [(3, 2)]  # variants, seconds of a segment
 JITTER = 0.2  # seconds by which a segment comes early or late
 LISTED = 10
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 
 import aiohttp
 
@@ -36,8 +37,8 @@ class Availability:
 class Watcher:
     """Watches one service at ``address``. What it found is in ``violations`` and ``missing``.
 
-    With ``patient`` it takes a service that does not answer for one that is being restarted. With ``bucket``
-    it asks for a URL again when the bucket was disturbed meanwhile, and does not wait for the answers.
+    With ``patient`` it takes a service that does not answer, or has no room, for one that soon will. With
+    ``bucket`` it asks for a URL again when the bucket was disturbed meanwhile, and does not wait for the answers.
     """
 
     def __init__(self, address: str, *, patient: bool = False, bucket: Availability | None = None) -> None:
@@ -134,6 +135,8 @@ class Watcher:
                     self._missed.add(path)
                 if response.status in (304, 404):
                     return None
+                if response.status == HTTPStatus.SERVICE_UNAVAILABLE and self._patient:
+                    return None  # all places are taken for the moment, or the process is new
                 response.raise_for_status()
                 if conditional:
                     self._etags[path] = response.headers["ETag"]

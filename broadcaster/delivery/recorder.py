@@ -137,8 +137,7 @@ class Recorder:
             except CatalogError as error:
                 logger.warning("recordings are not written now: %s", error)
             except Exception:
-                # Whatever is wrong with a recording, the stream that is on must not end for it.
-                if not self._broken:
+                if not self._broken:  # and never is a stream ended for it
                     logger.exception("recordings cannot be written; please report this")
                 self._broken = True
             else:

@@ -38,7 +38,7 @@ class Watcher:
     """Watches one service at ``address``. What it found is in ``violations`` and ``missing``.
 
     With ``patient`` it takes a service that does not answer, or has no room, for one that soon will. With
-    ``bucket`` it asks for a URL again when the bucket was disturbed meanwhile, and does not wait for the answers.
+    ``bucket`` it asks for a URL again when the bucket was disturbed meanwhile, and waits for no answer.
     """
 
     def __init__(self, address: str, *, patient: bool = False, bucket: Availability | None = None) -> None:

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
+from broadcaster.delivery.mirror import PlaylistStore
 from broadcaster.errors import StorageUnavailable
 
 DEADLINE = 30.0  # seconds for one request
 BATCH = 1000  # what one DeleteObjects takes
 
 
-class ShelfStore(Protocol):
+class ShelfStore(PlaylistStore, Protocol):
     """Where the objects are. Everything raises StorageError; ``deadline`` is in seconds."""
-
-    async def etag(self, key: str, *, deadline: float) -> str | None:
-        """The ETag of an object, None when there is none."""
-
-    async def replace(
-        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
-    ) -> str | None:
-        """Store an object in the place of the one with this ETag, or of none.
-
-        Returns its own ETag, None when something else is in that place.
-        """
-
-    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
-        """Delete objects."""
 
     def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
         """The keys that begin so, in order, and the sizes of their objects in bytes."""

@@ -19,7 +19,9 @@ from broadcaster.demo.ports import HOST, free_ports
 CHUNK = 65_536  # bytes
 CUT_AFTER = 5_000  # bytes of a request's body
 SLOW_BYTES, SLOW_PAUSE = 800, 0.1  # 64 kbit/s, of all connections together
-BEGINNING = 5  # turns of the event loop from a connection that is accepted to its task's first step
+TURNS = (
+    5  # of the event loop, from a connection that is accepted to its task, and from its end to its socket's
+)
 LATE = 600.0  # seconds: past every deadline
 Copy = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -65,6 +67,11 @@ ANSWERS = {
     Fault.SLOW_DOWN: ("503 Slow Down", "SlowDown", "Please reduce your request rate."),
     Fault.DENIED: ("403 Forbidden", "AccessDenied", "Access Denied"),
 }
+
+
+async def _turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 class Client:
@@ -135,27 +142,27 @@ class FaultProxy:
         if self._server:
             self._server.close()
             self._server = None
-        for _ in range(BEGINNING):
-            await asyncio.sleep(0)
+        await _turns()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        await _turns()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from the first moment on: a task that never had a turn must not leave its connection open."""
+        task = asyncio.create_task(self._serve(Client(reader, writer)))
         self._connections.add(task)
-        client = Client(reader, writer)
+        task.add_done_callback(self._connections.discard)
+        task.add_done_callback(lambda _: writer.close())
+
+    async def _serve(self, client: Client) -> None:
         try:
             self.met += 1
             await self._ways.get(self.fault, self._answer)(client)
         except (OSError, asyncio.IncompleteReadError):
             pass  # either side went away
         except asyncio.CancelledError:
-            client.reset()  # the task ends in order: a cancelled one would be reported by the server
-        finally:
-            self._connections.discard(task)
-            writer.close()
+            client.reset()
 
     async def _pass(self, client: Client) -> None:
         await self._relay(client, _copy, _copy)

@@ -17,10 +17,12 @@ from tests.support.page import PATIENCE, no_complaints, seen, until
 from tests.support.station import Place, on_air
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.async_api import Page, Route
 
 PAUSE = seconds(60, 6)
-BACK = seconds(60, 12)  # so far back somebody goes, in a window that is a minute longer
+BACK = seconds(240, 12)  # so far back somebody goes, in a window that is a minute longer
 STAYS = seconds(60, 3)
 NEAR = 3000  # ms from where it was
 TOO_LATE = 18  # seconds, more than eight target durations: the picture jumps
@@ -71,7 +73,8 @@ async def check_pause(page: Page, folder: Path) -> None:
 async def check_seeking(page: Page) -> None:
     """The bar, its keys and a double tap move within the window; what was chosen stays."""
     bar = page.get_by_role("slider", name="Place in the stream")
-    await until(page, lambda s: length(s) > BACK + 4)
+    for share in (0.5, 0.75, 1):  # longer than anything else is waited for
+        await until(page, is_longer(share * (BACK + 4)))
     await page.keyboard.press("Home")
     far = await until(page, lambda s: s["status"] == "live" and s["position"] < s["timeline"]["first"] + 2)
     stayed = await until(page, lambda s: s["time"] > far["time"] + STAYS)
@@ -146,6 +149,10 @@ async def check_window_that_leaves(page: Page, place: Place) -> None:
 def back(state: dict[str, Any]) -> float:
     """Seconds behind live."""
     return float(state["timeline"]["live"] - state["position"]) if state["timeline"] else 0
+
+
+def is_longer(seconds: float) -> Callable[[dict[str, Any]], bool]:
+    return lambda state: length(state) > seconds
 
 
 def length(state: dict[str, Any]) -> float:

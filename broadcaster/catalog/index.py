@@ -24,9 +24,8 @@ def summary(recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
         "ended": recording.ended.isoformat() if recording.ended else None,
         "duration": round(recording.duration.total_seconds(), 3),
         "size": recording.size,
-        "variants": [
-            {"name": one.uri, "bandwidth": one.bandwidth, "resolution": one.resolution} for one in variants
-        ],
+        # Their bandwidth, which is measured, the playlist tells.
+        "variants": [{"name": one.uri, "resolution": one.resolution} for one in variants],
         "playlist": addresses[0],
         "parts": addresses,
         "poster": None,

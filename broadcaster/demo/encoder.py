@@ -81,8 +81,7 @@ class Encoder:
         return [
             *("-fflags", "+genpts", "-flags", "+cgop"),
             *self._input(),
-            *(option for index, one in enumerate(self.variants) for option in self._rendition(index, one)),
-            *("-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-sc_threshold", "0"),
+            *self._renditions(),
             *self._output(run_id, self.segment_seconds),
             *("-hls_list_size", str(self.playlist_size)),
             *("-hls_flags", "program_date_time+independent_segments+omit_endlist"),
@@ -94,8 +93,7 @@ class Encoder:
     def idle(self) -> list[str]:
         """Options, after an input, that make it the finished playlist of an idle Owncast, in each variant."""
         return [
-            *("-map", "v:0", "-map", "a:0") * len(self.variants),
-            *("-c", "copy"),  # Owncast encodes it for each variant; that would only take time here
+            *self._renditions(),
             *self._output(IDLE, IDLE_SEGMENT_SECONDS),
             *("-hls_flags", "program_date_time+independent_segments", "-hls_playlist_type", "event"),
             self.url + "/%v/stream.m3u8",
@@ -107,6 +105,11 @@ class Encoder:
         tone = "sine=frequency=440:beep_factor=4:sample_rate=48000[out1]"
         pace = ["-readrate", "1", "-readrate_initial_burst", f"{self.burst:g}"]
         return [*pace, "-f", "lavfi", "-i", f"{picture};{tone}"]
+
+    def _renditions(self) -> list[str]:
+        each = (self._rendition(index, one) for index, one in enumerate(self.variants))
+        common = ["-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-sc_threshold", "0"]
+        return [*itertools.chain.from_iterable(each), *common]
 
     def _rendition(self, index: int, one: Rendition) -> list[str]:
         frames = str(NEVER if self.key_frames else self.fps * self.segment_seconds)

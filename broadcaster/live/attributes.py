@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import ceil, log2
 
 from broadcaster.hls import Rendition, Variant
+
+STEPS = 4  # to twice the bandwidth
 
 
 def attributed(
     source: Iterable[Variant], renditions: Iterable[Rendition], bandwidths: Mapping[str, int]
 ) -> tuple[tuple[Variant, ...], tuple[Rendition, ...]]:
-    """The variants served, with what the source says of them; else with the bandwidth that was measured.
+    """The variants served, with what the source says of them; their bandwidth is the measured one if higher.
 
-    ``bandwidths`` are of all playlists: those of sound alone are renditions, and no variants.
+    ``bandwidths`` are those measured, in bits per second, of all playlists: those of sound alone are
+    renditions, and no variants. Owncast's are of the first segments, or of its idle clip.
     """
     sound = tuple(one for one in renditions if one.uri is None or one.uri in bandwidths)
     groups, alone = {one.group_id for one in sound}, {one.uri for one in sound}
@@ -23,16 +27,23 @@ def attributed(
         # Beside variants with CODECS or RESOLUTION, players take those without for sound alone.
         described = {name: Variant(name, one.bandwidth) for name, one in described.items()}
     order = [name for name in described if name in served] + sorted(served.keys() - described.keys())
-    variants = tuple(
-        replace(
-            described.get(name, Variant(name, 0)),
-            uri=_address(name),
-            # BANDWIDTH is required (§4.4.6.2)
-            bandwidth=(described[name].bandwidth if name in described else 0) or served[name],
-        )
-        for name in order
-    )
-    return variants, tuple(replace(one, uri=one.uri and _address(one.uri)) for one in sound)
+    told = dict[int, Variant]()
+    for name in order:
+        variant, measured = described.get(name, Variant(name, 0)), _rounded(served[name])
+        if variant.bandwidth < measured:
+            variant = replace(variant, bandwidth=measured, average_bandwidth=None)
+        while variant.bandwidth in told:  # players would take two that look the same for one, in two places
+            variant = replace(variant, bandwidth=variant.bandwidth + 1)
+        told[variant.bandwidth] = replace(variant, uri=_address(name))
+    return tuple(told.values()), tuple(replace(one, uri=one.uri and _address(one.uri)) for one in sound)
+
+
+def _rounded(bandwidth: int) -> int:
+    """The next higher of few values: BANDWIDTH is the peak (§4.4.6.2), and peers meet by it.
+
+    Whoever comes after it has changed shares with none who came before.
+    """
+    return ceil(2 ** (ceil(log2(bandwidth) * STEPS) / STEPS)) if bandwidth else 0
 
 
 def _address(name: str) -> str:

@@ -192,8 +192,7 @@ class Channel:
         current, now = self._playlists.current, self.clock()
         changed = set(current) if event else {listing.segment.variant for listing in listings}
         versions = {name: self._version(name, now) for name in current if name in changed}
-        is_known = listings and not event and changed <= self.view.playlists.keys()
-        main = None if is_known or len(current) == 1 else self._multivariant(now)
+        main = None if len(current) == 1 else self._multivariant(now)
         show = partial(self._show, self._decided, versions, main, self._runs, listings, event)
         if self._catalog:
             longest = self._playlists.longest + timedelta(seconds=self.target_duration or 0)
@@ -230,13 +229,14 @@ class Channel:
         playlist = self._playlists.current[name].generator.playlist
         return Version(playlist, now, playlist.target_duration)
 
-    def _multivariant(self, now: datetime) -> Version[MultivariantPlaylist]:
+    def _multivariant(self, now: datetime) -> AnyVersion:
         current = self._playlists.current
         bandwidths = {name: one.peak_bandwidth for name, one in current.items()}
         independent = all(one.generator.independent_segments for one in current.values())
         variants, renditions = attributed(self._described, self._renditions, bandwidths)
         playlist = MultivariantPlaylist(variants, independent, renditions)
-        return Version(playlist, now, self.target_duration or 1)
+        version, before = Version(playlist, now, self.target_duration or 1), self.view.main
+        return before if before and before == replace(version, modified=before.modified) else version
 
     def _restore(self, memory: ChannelMemory) -> None:
         self._described, self._renditions = tuple(memory.variants), tuple(memory.renditions)

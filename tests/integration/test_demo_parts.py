@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -129,6 +130,9 @@ async def test_stream_goes_live_restarts_and_ends_as_owncast_does(tmp_path: Path
         assert "#EXT-X-PLAYLIST-TYPE:EVENT" in idle
         assert "stream-offline-0.ts" in idle
         assert idle.endswith("#EXT-X-ENDLIST\n")
+        # It is encoded for each variant, so pages that read this playlist see the same ones as later.
+        sizes = {f"{one.width}x{one.height}" for one in owncast.variants}
+        assert set(re.findall("RESOLUTION=([0-9x]+)", (folder / "stream.m3u8").read_text())) == sizes
         assert (folder / "stream.m3u8").read_text().count("stream.m3u8") == 2
 
         first = await owncast.go_live("a-b_c-7")

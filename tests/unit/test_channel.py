@@ -15,6 +15,8 @@ from tests.support.fakes import START, stored_segment
 from tests.support.rules import violations
 from tests.support.shown import Shown
 
+MEGABIT = 1_000_000
+
 
 class Stage:
     """A channel whose clock stands still until the test moves it."""
@@ -29,7 +31,14 @@ class Stage:
         self.previous: dict[str, MediaPlaylist] = {}
 
     def publish(
-        self, variant: str, number: int, *, run: int = 0, seconds: float = 2.0, target: int = 2
+        self,
+        variant: str,
+        number: int,
+        *,
+        run: int = 0,
+        seconds: float = 2.0,
+        target: int = 2,
+        size: int = 250_000,
     ) -> None:
         time = START + timedelta(seconds=number * 2)
         segment = stored_segment(
@@ -40,7 +49,7 @@ class Stage:
             seconds=seconds,
             target_duration=target,
             time=time,
-            size=250_000,
+            size=size,
         )
         self.channel.expect(variant)
         self.channel.publish(segment)
@@ -52,7 +61,9 @@ class Stage:
 
     def describe(self, *names: str, present: str | None = None) -> None:
         """The multivariant playlist names these, and the folder has a place for those of ``present``."""
-        variants = tuple(Variant(name, 1000 * (index + 1), codecs="avc1") for index, name in enumerate(names))
+        variants = tuple(
+            Variant(name, MEGABIT * (index + 2), codecs="avc1") for index, name in enumerate(names)
+        )
         self.channel.list_variants(VariantsListed(variants, frozenset(names if present is None else present)))
 
     def media(self, variant: str) -> MediaPlaylist:
@@ -79,8 +90,8 @@ def test_nothing_is_served_until_all_variants_are_known() -> None:
     main = stage.main()
     assert isinstance(main, MultivariantPlaylist)
     assert [(variant.uri, variant.bandwidth) for variant in main.variants] == [
-        ("1/playlist.m3u8", 1000),
-        ("0/playlist.m3u8", 2000),
+        ("1/playlist.m3u8", 2 * MEGABIT),
+        ("0/playlist.m3u8", 3 * MEGABIT),
     ]
     assert main.independent_segments
     assert StreamStarted(("0", "1"), 2, "r0", START) in stage.events
@@ -108,9 +119,26 @@ def test_does_not_wait_for_ever() -> None:
     main = stage.main()
     assert isinstance(main, MultivariantPlaylist)
     assert [(variant.uri, variant.bandwidth) for variant in main.variants] == [
-        ("0/playlist.m3u8", 1_000_000),
-        ("1/playlist.m3u8", 1_000_000),
+        ("0/playlist.m3u8", 2**20),
+        ("1/playlist.m3u8", 2**20 + 1),
     ]
+
+
+def test_bandwidth_is_never_less_than_what_was_listed() -> None:
+    """Owncast tells the bandwidth of its idle clip: what is measured counts, in steps."""
+    stage = Stage()
+    low, high = Variant("0", 50_000, average_bandwidth=40_000), Variant("1", 50_000)
+    stage.channel.list_variants(VariantsListed((low, high), frozenset("01")))
+    bandwidths = list[list[int]]()
+    for number, bits in enumerate((1_000_000, 1_040_000, 1_060_000)):
+        for variant in "01":
+            stage.publish(variant, number, size=bits // 4)
+        main = stage.main()
+        assert isinstance(main, MultivariantPlaylist)
+        assert all(one.average_bandwidth is None for one in main.variants)
+        bandwidths.append([one.bandwidth for one in main.variants])
+    # In steps of a quarter of an octave, and never the same twice: players tell variants apart by it.
+    assert bandwidths == [[2**20, 2**20 + 1], [2**20, 2**20 + 1], [1_246_975, 1_246_976]]
 
 
 def test_waits_for_what_is_on_its_way() -> None:
@@ -137,7 +165,7 @@ def test_what_is_told_of_some_variants_alone_is_not_told() -> None:
         stage.channel.tick(now)
     main = stage.main()
     assert isinstance(main, MultivariantPlaylist)
-    assert [(one.bandwidth, one.codecs) for one in main.variants] == [(1000, None), (1_000_000, None)]
+    assert [(one.bandwidth, one.codecs) for one in main.variants] == [(2 * MEGABIT, None), (2**20, None)]
 
 
 def test_one_variant_is_served_as_its_media_playlist() -> None:
@@ -322,7 +350,7 @@ def test_the_idle_clip_changes_nothing() -> None:
         stage.describe("0", present="01")
     main = stage.main()
     assert isinstance(main, MultivariantPlaylist)
-    assert [variant.bandwidth for variant in main.variants] == [1000, 2000]
+    assert [variant.bandwidth for variant in main.variants] == [2 * MEGABIT, 3 * MEGABIT]
     stage.publish("0", 10, run=1)
     stage.publish("1", 10, run=1)
     assert stage.channel.state is State.LIVE

@@ -30,7 +30,7 @@ class Stage:
         )
         self.previous: dict[str, MediaPlaylist] = {}
 
-    def publish(
+    def publish(  # noqa: PLR0913 - what segments differ by
         self,
         variant: str,
         number: int,

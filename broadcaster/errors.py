@@ -14,6 +14,7 @@
         ├── StorageUnavailable  503  a passing fault: try again soon
         │   └── ObjectsNotDeleted  503  some objects of a request
         └── StorageRefused      503  a permanent fault (key, bucket, rights): someone must act
+            └── ObjectNotFound  404  there is no such object
 
 Each class names the HTTP status it suggests to whoever has to answer a request with it.
 """
@@ -97,3 +98,9 @@ class ObjectsNotDeleted(StorageUnavailable):
 
 class StorageRefused(StorageError):  # noqa: N818 - reads as the state it reports
     """A permanent fault: wrong key, missing bucket, missing rights. Trying again soon is of no use."""
+
+
+class ObjectNotFound(StorageRefused):
+    """There is no such object, or no longer."""
+
+    status: ClassVar[int] = 404

@@ -14,12 +14,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from broadcaster.delivery.retrying import Retrying
 from broadcaster.errors import StorageError, StorageUnavailable
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.feed import AnyVersion
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
 from broadcaster.live import Channel
+from broadcaster.retrying import Retrying
 
 logger = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.index import details, of_clip, pages
 from broadcaster.catalog.recordings import Recordings
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording, covering
-from broadcaster.delivery.retrying import Retrying
 from broadcaster.delivery.shelf import Shelf, ShelfStore
 from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, StreamEnded, StreamStarted
 from broadcaster.hls import MediaSegment, MultivariantPlaylist
 from broadcaster.hls.recorded import RecordedPlaylist
 from broadcaster.live.attributes import attributed
+from broadcaster.retrying import Retrying
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Protocol
 
 from broadcaster.catalog import Catalog
-from broadcaster.delivery.retrying import Retrying
 from broadcaster.errors import ObjectsNotDeleted, StorageError
+from broadcaster.retrying import Retrying
 
 SWEEP_EVERY = 5.0  # seconds
 BATCH = 1000  # what one DeleteObjects takes

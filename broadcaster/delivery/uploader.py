@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from broadcaster.catalog.records import Segment
-from broadcaster.delivery.retrying import Fault, Retrying
 from broadcaster.delivery.turns import Turns
 from broadcaster.errors import StorageError
 from broadcaster.events import Observer, SegmentUploaded, UploadFailed
+from broadcaster.retrying import FIRST_PAUSE, MAX_PAUSE, Fault, Retrying
 
 T = TypeVar("T")
 
-FIRST_PAUSE, MAX_PAUSE = 0.2, 10.0  # seconds between attempts; doubled each time, of which a random part
 REFUSED_PAUSE = 15.0  # seconds
 REFUSALS = 3  # of one object, while others are taken: it is not going to be
 DEADLINE = 10.0  # seconds for a question to the bucket

@@ -13,6 +13,7 @@ from broadcaster.errors import StorageError, StorageRefused
 
 logger = logging.getLogger(__name__)
 
+FIRST_PAUSE, MAX_PAUSE = 0.2, 10.0  # seconds between attempts; doubled each time, of which a random part
 LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
 
 

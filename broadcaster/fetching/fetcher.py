@@ -1,0 +1,244 @@
+"""Reads objects: several at once, each once, in order where that is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Hashable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from broadcaster.errors import StorageRefused, StorageUnavailable
+from broadcaster.fetching.disk import DiskCache
+from broadcaster.fetching.download import Download
+from broadcaster.fetching.memory import MemoryCache
+from broadcaster.fetching.room import Room
+from broadcaster.fetching.wanted import Wanted
+from broadcaster.figures import Figure
+from broadcaster.retrying import FIRST_PAUSE, MAX_PAUSE, Fault, Retrying
+
+MIB = 2**20
+AHEAD = 4  # times as many are asked for in advance as are fetched at once: one that is slow holds up no other
+RECENT = 1000  # fetches, of which the mean time and the 95th percentile are
+TYPICAL = 32  # fetches, the largest of which tells what the next one may need
+MOST = 0.95
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One object on its way, and how many wait for it."""
+
+    task: asyncio.Task[bytes]
+    waiting: int = 0
+
+
+class Fetcher:
+    """Reads through ``session``, ``at_once`` objects at a time, and ends what is on its way when it is left.
+
+    At most ``bytes_in_flight`` are on their way, and as much again is read in advance by each ``fetch``; a
+    larger object is refused. What was read last is kept: ``memory`` bytes of it, and ``disk_bytes`` in the
+    folder ``disk``, which is this one's alone. ``patience`` is in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - each of these bounds is another one
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        at_once: int = 8,
+        bytes_in_flight: int = 64 * MIB,
+        memory: int = 64 * MIB,
+        disk: Path | None = None,
+        disk_bytes: int = 1024 * MIB,
+        patience: float = 60.0,
+    ) -> None:
+        self._session = session
+        self._at_once = at_once
+        self._largest = bytes_in_flight
+        self._patience = patience
+        self._slots = asyncio.Semaphore(at_once)
+        self._room = Room(bytes_in_flight)
+        self._memory = MemoryCache(memory)
+        self._disk = DiskCache(disk, disk_bytes) if disk else None
+        self._flights: dict[Hashable, _Flight] = {}
+        self._retrying = Retrying("fetches")
+        self._failing: set[Download] = set()
+        self._sizes: deque[int] = deque(maxlen=TYPICAL)
+        self._seconds: deque[float] = deque(maxlen=RECENT)
+        self._hits = Counter(dict.fromkeys(("memory", "disk", "flight"), 0))
+        self._misses = self._failures = self._received = self._given = self._on = self._most = 0
+
+    async def __aenter__(self) -> Self:
+        if self._disk:
+            await self._disk.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._disk:
+            await self._disk.close()
+
+    @property
+    def fault(self) -> Fault | None:
+        """What keeps objects from being read just now."""
+        return self._retrying.fault
+
+    async def get(self, wanted: Wanted) -> bytes:
+        """The object. Raises StorageUnavailable, StorageRefused, ObjectNotFound; each names its address."""
+        key = wanted.key
+        found = self._memory.get(key)
+        if found is not None:
+            self._hits["memory"] += 1
+            self._given += len(found)
+            return found
+        flight = self._flights.get(key)
+        if flight:
+            self._hits["flight"] += 1
+        else:
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._bring(wanted)))
+            flight.task.add_done_callback(_look_at)
+        flight.waiting += 1
+        try:
+            # One that waits no longer ends nothing for the others.
+            found = await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting:
+                flight.task.cancel()
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+        self._given += len(found)
+        return found
+
+    async def fetch(self, wanted: Iterable[Wanted]) -> AsyncIterator[tuple[Wanted, bytes]]:
+        """All of them, in order; raises what ``get`` does when the turn of such a one has come.
+
+        Whoever leaves it before its end closes it (``contextlib.aclosing``).
+        """
+        rest, begun = iter(wanted), deque[tuple[Wanted, asyncio.Task[bytes]]]()
+        following = next(rest, None)
+        try:
+            while begun or following:
+                while following and self._may_begin(begun, following):
+                    begun.append((following, asyncio.create_task(self.get(following))))
+                    following = next(rest, None)
+                first, task = begun[0]
+                body = await task
+                begun.popleft()
+                yield first, body
+        finally:
+            tasks = [task for _, task in begun]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _may_begin(self, begun: deque[tuple[Wanted, asyncio.Task[bytes]]], following: Wanted) -> bool:
+        if not begun:
+            return True
+        ahead = sum(len(task.result()) if _is_there(task) else self._expected(one) for one, task in begun)
+        return len(begun) < AHEAD * self._at_once and ahead + self._expected(following) <= self._largest
+
+    def _expected(self, wanted: Wanted) -> int:
+        """Bytes that it needs; of the first ones, which nobody knows, only two are fetched at once."""
+        known = wanted.known_size
+        return known if known is not None else max(self._sizes, default=self._largest // 2)
+
+    async def _bring(self, wanted: Wanted) -> bytes:
+        body = await self._disk.get(wanted.key) if self._disk else None
+        if body is None:
+            self._misses += 1
+            download = Download(self._session, wanted, self._largest)
+            async with self._room.taken(self._expected(wanted)):
+                try:
+                    body = await self._insist(download)
+                finally:
+                    self._failing.discard(download)
+            self._sizes.append(len(body))
+            if self._disk:
+                self._disk.put(wanted.key, body)
+        else:
+            self._hits["disk"] += 1
+        self._memory.put(wanted.key, body)
+        return body
+
+    async def _insist(self, download: Download) -> bytes:
+        """Make attempts until it is there, or no byte of it has come for too long."""
+        pause, since, began = FIRST_PAUSE, time.monotonic(), time.perf_counter()
+        while True:
+            before = download.received
+            try:
+                async with self._slots:
+                    body = await self._attempt(download)
+            except StorageUnavailable as error:
+                self._failures += 1
+                self._retrying.failed(error)
+                self._failing.add(download)
+                if download.received > before:
+                    pause, since = FIRST_PAUSE, time.monotonic()
+                if time.monotonic() - since > self._patience:
+                    raise
+            except StorageRefused:
+                self._failures += 1
+                raise
+            else:
+                self._note_success(download)
+                self._seconds.append(time.perf_counter() - began)
+                return body
+            await self._retrying.pause(random.uniform(0, pause))  # noqa: S311
+            pause = min(2 * pause, MAX_PAUSE)
+
+    def _note_success(self, download: Download) -> None:
+        """One that had failed tells the others that it is over; what has failed alone wakes nobody."""
+        failed = download in self._failing
+        self._failing.discard(download)
+        if failed or not self._failing:
+            self._retrying.worked(over=not self._failing)
+
+    async def _attempt(self, download: Download) -> bytes:
+        before = download.received
+        self._on += 1
+        self._most = max(self._most, self._on)
+        try:
+            return await download.attempt()
+        finally:
+            self._on -= 1
+            self._received += download.received - before
+
+    def figures(self) -> Iterable[Figure]:
+        """What came from where, how fast, and how many at once."""
+        hits = sum(self._hits.values())
+        yield Figure(
+            "fetch_hits", "Objects that were there, or on their way", self._hits, ("place",), rises=True
+        )
+        yield Figure("fetch_misses", "Objects that had to be fetched", self._misses, rises=True)
+        yield Figure("fetch_hit_ratio", "Share of hits", hits / max(hits + self._misses, 1))
+        yield Figure("fetch_failures", "Attempts that failed", self._failures, rises=True)
+        yield Figure("fetch_received_bytes", "Bytes that came", self._received, rises=True)
+        yield Figure("fetch_given_bytes", "Bytes that were asked for", self._given, rises=True)
+        ordered = sorted(self._seconds) or [0.0]
+        yield Figure("fetch_seconds_mean", "Of the last fetches", sum(ordered) / len(ordered))
+        yield Figure("fetch_seconds_p95", "Of the last fetches", ordered[math.ceil(MOST * len(ordered)) - 1])
+        yield Figure("fetch_most_in_flight", "Objects on their way at once, at most so far", self._most)
+        kept = {"memory": self._memory.size, "disk": self._disk.size if self._disk else 0}
+        yield Figure("fetch_kept_bytes", "Bytes that are kept", kept, ("place",))
+
+
+def _is_there(task: asyncio.Task[bytes]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _look_at(task: asyncio.Task[bytes]) -> None:
+    """What nobody waits for any more may fail without a word."""
+    if not task.cancelled():
+        task.exception()

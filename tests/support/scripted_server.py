@@ -1,0 +1,86 @@
+"""An HTTP server that answers as a test says, request by request, and cuts connections where it says so."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+from broadcaster.demo.ports import HOST
+
+REASONS = {200: "OK", 206: "Partial Content"}
+
+
+@dataclass
+class Answer:
+    """``cut`` bytes of the body are sent, then the connection ends; ``gate`` is waited for before."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    gate: asyncio.Event | None = None
+
+
+class ScriptedServer:
+    """``answers`` are those to each path, in their order; the last one is given again and again."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Answer]] = {}
+        self.asked: defaultdict[str, list[dict[str, str]]] = defaultdict(list)  # headers, by path
+        self.open = self.most = 0  # requests that are being answered, now and at most
+        self.came = asyncio.Event()
+        self.url = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while await self._answer(reader, writer):
+                    pass
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        path = first.split()[1].partition("?")[0]
+        self.asked[path].append(
+            {k.lower(): v for k, _, v in (line.partition(": ") for line in lines if line)}
+        )
+        answers = self.answers[path]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.open += 1
+        self.most = max(self.most, self.open)
+        self.came.set()
+        try:
+            if answer.gate:
+                await answer.gate.wait()
+            head = {"Content-Length": len(answer.body), **answer.headers}
+            text = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+            status = f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Other')}\r\n"
+            writer.write((status + text + "\r\n").encode() + answer.body[: answer.cut])
+            await writer.drain()
+        finally:
+            self.open -= 1
+        return answer.cut is None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listen on ``url``."""
+        async with await asyncio.start_server(self._serve, HOST) as server:
+            self.url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
+            yield
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def scripted_server() -> AsyncIterator[ScriptedServer]:
+    """One that runs."""
+    server = ScriptedServer()
+    async with server.running():
+        yield server

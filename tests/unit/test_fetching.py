@@ -1,0 +1,277 @@
+"""Many objects at once: in order, each once, over cuts and faults."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailable
+from broadcaster.fetching import Fetcher, Wanted
+from tests.support.scripted_server import Answer, ScriptedServer, scripted_server
+from tests.support.small_disk import small_disk
+
+BODY = bytes(range(256)) * 400
+ETAG = {"ETag": '"one"'}
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedServer]:
+    monkeypatch.setattr("broadcaster.fetching.fetcher.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.fetching.fetcher.MAX_PAUSE", 0.001)
+    async with scripted_server() as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def fetching(**options: Any) -> AsyncIterator[Fetcher]:  # noqa: ANN401 - those of Fetcher
+    async with aiohttp.ClientSession() as session, Fetcher(session, **options) as fetcher:
+        yield fetcher
+
+
+def figure(fetcher: Fetcher, name: str, *labels: str) -> float:
+    return next(one.samples[labels] for one in fetcher.figures() if one.name == f"fetch_{name}")
+
+
+async def test_in_order_and_no_more_at_once_than_may_be(server: ScriptedServer) -> None:
+    """What comes early waits for those before it, and as many are on their way as were allowed."""
+    gates = [asyncio.Event() for _ in range(6)]
+    server.answers = {f"/{n}": [Answer(b"%d" % n, gate=gate)] for n, gate in enumerate(gates)}
+    async with fetching(at_once=3, bytes_in_flight=1000) as fetcher:
+        wanted = [Wanted(f"{server.url}/{n}", size=1) for n in range(6)]
+        got: list[bytes] = []
+
+        async def read() -> None:
+            async for _, body in fetcher.fetch(wanted):
+                got.append(body)
+
+        reading = asyncio.create_task(read())
+        while server.open < 3:
+            server.came.clear()
+            await server.came.wait()
+        for gate in gates[1:]:
+            gate.set()
+        while len(server.asked) < 6:
+            server.came.clear()
+            await server.came.wait()
+        assert got == []
+        gates[0].set()
+        await reading
+        assert got == [b"0", b"1", b"2", b"3", b"4", b"5"]
+        assert (server.most, figure(fetcher, "most_in_flight")) == (3, 3)
+        assert figure(fetcher, "misses") == 6
+        assert 0 < figure(fetcher, "seconds_mean") <= figure(fetcher, "seconds_p95")
+
+
+async def test_bytes_in_flight(server: ScriptedServer) -> None:
+    """Objects as large as all that may be on its way come one after the other; a larger one never does."""
+    server.answers = {f"/{n}": [Answer(BODY)] for n in range(4)}
+    async with fetching(bytes_in_flight=len(BODY)) as fetcher:
+        wanted = [Wanted(f"{server.url}/{n}", size=len(BODY)) for n in range(4)]
+        assert [body async for _, body in fetcher.fetch(wanted)] == [BODY] * 4
+        assert server.most == 1
+    async with fetching(bytes_in_flight=len(BODY) - 1) as fetcher:
+        with pytest.raises(StorageRefused, match="larger than"):
+            await fetcher.get(Wanted(f"{server.url}/0"))
+
+
+async def test_one_flight(server: ScriptedServer) -> None:
+    """All who ask for the same wait for one request; who leaves ends it for nobody, the last one does."""
+    gate = asyncio.Event()
+    server.answers = {"/a": [Answer(BODY, gate=gate)], "/b": [Answer(gate=asyncio.Event()), Answer(b"b")]}
+    async with fetching(memory=0) as fetcher:
+        one, two, three = (asyncio.create_task(fetcher.get(Wanted(f"{server.url}/a"))) for _ in range(3))
+        await server.came.wait()
+        one.cancel()
+        await asyncio.wait([one])
+        gate.set()
+        assert (await two, await three) == (BODY, BODY)
+        assert len(server.asked["/a"]) == 1
+        assert (figure(fetcher, "misses"), figure(fetcher, "hits", "flight")) == (1, 2)
+        server.came.clear()
+        alone = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/b")))
+        await server.came.wait()
+        alone.cancel()
+        await asyncio.wait([alone])
+        assert await fetcher.get(Wanted(f"{server.url}/b")) == b"b"
+
+
+async def test_a_cut(server: ScriptedServer) -> None:
+    """The next attempt asks for the rest, of the same version of the object, and gets it."""
+    total = len(BODY)
+    rest = {**ETAG, "Content-Range": f"bytes 1000-{total - 1}/{total}"}
+    server.answers["/a"] = [Answer(BODY, headers=ETAG, cut=1000), Answer(BODY[1000:], 206, rest)]
+    async with fetching() as fetcher:
+        wanted = Wanted(f"{server.url}/a", total, hashlib.sha256(BODY).hexdigest())
+        assert await fetcher.get(wanted) == BODY
+        assert [head.get("range") for head in server.asked["/a"]] == [None, "bytes=1000-"]
+        assert server.asked["/a"][1]["if-range"] == '"one"'
+        assert figure(fetcher, "failures") == 1
+        assert figure(fetcher, "received_bytes") == total
+
+
+@pytest.mark.parametrize(
+    ("again", "requests"),
+    [
+        (Answer(b"new", headers={"ETag": '"two"'}), 2),
+        (Answer(BODY[1000:], 206, {"ETag": '"two"', "Content-Range": f"bytes 1000-{len(BODY) - 1}/*"}), 3),
+        (Answer(b"", 416), 3),
+    ],
+)
+async def test_another_object_after_a_cut(server: ScriptedServer, again: Answer, requests: int) -> None:
+    """Nobody gets the beginning of one with the end of another."""
+    server.answers["/a"] = [Answer(BODY, headers=ETAG, cut=1000), again, Answer(b"new")]
+    async with fetching() as fetcher:
+        assert await fetcher.get(Wanted(f"{server.url}/a")) == b"new"
+    assert len(server.asked["/a"]) == requests
+
+
+async def test_a_cut_without_a_validator(server: ScriptedServer) -> None:
+    """Where nothing tells one version from another, all of it is asked for again."""
+    server.answers["/a"] = [Answer(BODY, headers={"ETag": 'W/"one"'}, cut=1000), Answer(BODY)]
+    async with fetching() as fetcher:
+        assert await fetcher.get(Wanted(f"{server.url}/a")) == BODY
+    assert "range" not in server.asked["/a"][1]
+
+
+async def test_ranges(server: ScriptedServer) -> None:
+    """A part of an object, over a cut, and from a server that knows no ranges."""
+    first = {**ETAG, "Content-Range": "bytes 100-299/102400"}
+    rest = {**ETAG, "Content-Range": "bytes 150-299/102400"}
+    server.answers["/a"] = [Answer(BODY[100:300], 206, first, cut=50), Answer(BODY[150:300], 206, rest)]
+    server.answers["/b"] = [Answer(BODY)]
+    async with fetching() as fetcher:
+        for path in ("/a", "/b"):
+            assert await fetcher.get(Wanted(server.url + path, offset=100, length=200)) == BODY[100:300]
+        assert [head["range"] for head in server.asked["/a"]] == ["bytes=100-299", "bytes=150-299"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "text"),
+    [
+        (404, ObjectNotFound, "no such object"),
+        (403, StorageRefused, "may not be read"),
+        (400, StorageRefused, "HTTP 400"),
+    ],
+)
+async def test_what_is_final(
+    server: ScriptedServer, status: int, kind: type[StorageRefused], text: str
+) -> None:
+    """It is raised at once, names the address, shows no signature, and what follows is not waited for."""
+    server.answers = {"/a": [Answer(status=status)], "/b": [Answer(gate=asyncio.Event())]}
+    async with fetching() as fetcher:
+        wanted = [Wanted(f"{server.url}/a?X-Amz-Signature=secret"), Wanted(f"{server.url}/b")]
+        with pytest.raises(kind, match=text) as raised:
+            _ = [body async for _, body in fetcher.fetch(wanted)]
+    assert f"{server.url}/a" in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert len(server.asked["/a"]) == 1
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com/a", "nothing", "http://", "http://[::1/a"])
+async def test_what_is_no_address(url: str) -> None:
+    """It is refused as such."""
+    async with fetching(patience=0) as fetcher:
+        with pytest.raises(StorageRefused):
+            await fetcher.get(Wanted(url))
+
+
+async def test_what_passes(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals of the moment and silence are tried again; with no patience left it is an error."""
+    monkeypatch.setattr("broadcaster.fetching.download.STALL", 0.2)
+    silent = Answer(gate=asyncio.Event())
+    server.answers["/a"] = [Answer(status=503), Answer(status=429), Answer(BODY, cut=0), silent, Answer(BODY)]
+    server.answers["/b"] = [Answer(status=500)]
+    async with fetching() as fetcher:
+        assert await fetcher.get(Wanted(f"{server.url}/a")) == BODY
+        assert fetcher.fault is None
+        assert len(server.asked["/a"]) == 5
+    async with fetching(patience=0) as fetcher:
+        with pytest.raises(StorageUnavailable, match="HTTP 500"):
+            await fetcher.get(Wanted(f"{server.url}/b"))
+        assert fetcher.fault
+
+
+async def test_what_is_not_what_it_should_be(server: ScriptedServer) -> None:
+    """Size and SHA-256 are checked: it is asked for again, as a cache may be broken, but not for ever."""
+    sha256 = hashlib.sha256(BODY).hexdigest()
+    server.answers = {"/a": [Answer(b"x"), Answer(BODY[::-1]), Answer(BODY)], "/b": [Answer(BODY[::-1])]}
+    async with fetching() as fetcher:
+        assert await fetcher.get(Wanted(f"{server.url}/a", len(BODY), sha256)) == BODY
+        with pytest.raises(StorageRefused, match="SHA-256"):
+            await fetcher.get(Wanted(f"{server.url}/b", len(BODY), sha256))
+        assert len(server.asked["/b"]) == 3
+
+
+async def test_memory(server: ScriptedServer) -> None:
+    """What was asked for last stays, as far as there is room; one that is signed anew is the same object."""
+    server.answers = {f"/{n}": [Answer(BODY)] for n in range(3)}
+    async with fetching(memory=2 * len(BODY)) as fetcher:
+        for n in (0, 1, 0, 2, 0):
+            await fetcher.get(Wanted(f"{server.url}/{n}"))
+        assert (figure(fetcher, "misses"), figure(fetcher, "hits", "memory")) == (3, 2)
+        assert figure(fetcher, "hit_ratio") == pytest.approx(0.4)
+        assert figure(fetcher, "kept_bytes", "memory") == 2 * len(BODY)
+        await fetcher.get(Wanted(f"{server.url}/1", name="one"))
+        await fetcher.get(Wanted(f"{server.url}/1?signature=new", name="one"))
+        assert len(server.asked["/1"]) == 2
+
+
+async def test_disk(server: ScriptedServer, tmp_path: Path) -> None:
+    """What it has survives a restart and is checked; what is broken or unfinished is fetched again."""
+    server.answers = {f"/{n}": [Answer(b"%d" % n + BODY)] for n in range(4)}
+    wanted = [Wanted(f"{server.url}/{n}") for n in range(4)]
+    options = {"memory": 0, "disk": tmp_path / "cache", "disk_bytes": 3 * (len(BODY) + 33)}
+    async with fetching(**options) as fetcher:
+        for one in wanted:
+            await fetcher.get(one)
+    kept = sorted((tmp_path / "cache").glob("?" * 64), key=lambda path: path.stat().st_mtime_ns)
+    assert len(kept) == 3
+    kept[0].write_bytes(kept[0].read_bytes()[:-1])
+    (tmp_path / "cache" / "half.new").write_bytes(b"half")
+    async with fetching(**options) as fetcher:
+        assert [body async for _, body in fetcher.fetch(wanted[1:])] == [b"%d" % n + BODY for n in (1, 2, 3)]
+        assert (figure(fetcher, "misses"), figure(fetcher, "hits", "disk")) == (1, 2)
+    assert [len(asked) for asked in server.asked.values()] == [1, 2, 1, 1]
+    assert not list((tmp_path / "cache").glob("*.new"))
+
+
+async def all_of_them(fetcher: Fetcher, server: ScriptedServer) -> None:
+    server.answers = {f"/{n}": [Answer(BODY)] for n in range(3)}
+    for n in range(3):
+        assert await fetcher.get(Wanted(f"{server.url}/{n}")) == BODY
+
+
+async def test_without_a_disk(
+    server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that has gone, or is another's, is told of once and done without."""
+    caplog.set_level(logging.WARNING)
+    async with fetching(disk=tmp_path / "one"), fetching(disk=tmp_path / "one") as second:
+        await all_of_them(second, server)
+    async with fetching(disk=tmp_path / "two") as fetcher:
+        shutil.rmtree(tmp_path / "two")
+        await all_of_them(fetcher, server)
+    first, second_told = (record.getMessage() for record in caplog.records)
+    assert first.endswith(": another process has it; it goes on without")
+    assert second_told.endswith(": No such file or directory; it goes on without")
+
+
+async def test_a_full_disk(server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told of once and done without, and nothing half written stays."""
+    with small_disk(tmp_path / "small", 1) as disk:
+        if isinstance(disk, str):
+            pytest.skip(disk)
+        async with fetching(disk=disk.folder) as fetcher:
+            disk.fill()
+            await all_of_them(fetcher, server)
+        assert not list(disk.folder.glob("*.new"))
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
+        "No space left on device; it goes on without"
+    ]

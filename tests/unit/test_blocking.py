@@ -22,11 +22,6 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
-@pytest.fixture
-async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
-    return await aiohttp_client(site.app)
-
-
 async def asked(
     site: Site, client: Client, *numbers: int, path: str = MEDIA
 ) -> list[asyncio.Task[ClientResponse]]:

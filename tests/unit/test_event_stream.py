@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 from aiohttp_sse import EventSourceResponse
-from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.audience.beacon import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
 from broadcaster.audience.event_stream import HEARTBEAT, REMEMBERED_MESSAGES, Reader
@@ -22,11 +21,6 @@ from tests.support.site import Client, Site
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(tmp_path, max_waiters=1)
-
-
-@pytest.fixture
-async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
-    return await aiohttp_client(site.app)
 
 
 async def next_event(stream: ClientResponse) -> tuple[dict[str, str], Any]:

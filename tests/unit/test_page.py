@@ -3,21 +3,8 @@
 import json
 from pathlib import Path
 
-import pytest
-from pytest_aiohttp.plugin import AiohttpClient
-
 from broadcaster.feed import HealthReport
 from tests.support.site import Client, Site
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
-async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
-    return await aiohttp_client(site.app)
 
 
 async def test_page_config(client: Client, tmp_path: Path) -> None:

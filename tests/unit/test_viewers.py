@@ -3,10 +3,8 @@
 import json
 import math
 import sys
-from pathlib import Path
 
 import pytest
-from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.audience import event_stream
 from broadcaster.audience.beacon import MAX_REPORTS_PER_SECOND
@@ -15,16 +13,6 @@ from broadcaster.audience.places import OF_A_SITE
 from broadcaster.audience.viewers import MOST, Viewers
 from tests.support.reports import Gate, name_of
 from tests.support.site import Client, Site
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
-async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
-    return await aiohttp_client(site.app)
 
 
 def test_who_watches_now() -> None:

@@ -12,16 +12,6 @@ from broadcaster.feed import HealthReport, Setup
 from tests.support.site import MEDIA, Client, Site
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
-
-
-@pytest.fixture
-async def client(site: Site, aiohttp_client: AiohttpClient) -> Client:
-    return await aiohttp_client(site.app)
-
-
 @pytest.mark.parametrize("path", ["/live/playlist.m3u8", MEDIA, "/live/9/playlist.m3u8"])
 async def test_before_a_stream(client: Client, path: str) -> None:
     """A playlist that does not exist yet is a 404 that no cache keeps and any page may read."""

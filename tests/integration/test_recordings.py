@@ -4,10 +4,12 @@ In ``make soak`` it lasts ten minutes, and has a segment that no live playlist c
 """
 
 import asyncio
+import itertools
 import os
 import shutil
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,20 @@ import pytest
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import find_program, poll
 from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.hls import MediaPlaylist
+from tests.browser.conftest import running_chromium
+from tests.support.chromium import find_chromium
 from tests.support.length import SOAK, seconds
-from tests.support.recorded import check, check_rules, decoding_errors, index_at, read
+from tests.support.page import is_, no_complaints, until
+from tests.support.recorded import (
+    check,
+    check_rules,
+    complaints,
+    decoding_errors,
+    errors_of_mpv,
+    index_at,
+    read,
+)
 from tests.support.service import Service
 from tests.support.small_owncast import FPS, SMALL
 from tests.support.stage import Stage, stage
@@ -26,6 +40,7 @@ from tests.support.watcher import Availability
 
 LISTED = 3  # segments, by the encoder
 TOO_LONG = 66  # seconds
+COMPLETE_WITHIN = 5.0  # seconds after the end
 WITHIN = 600.0  # seconds, for what a stream brings by its clock
 
 
@@ -40,6 +55,30 @@ async def downtime(on: Stage, segments: int) -> None:
     await on.service.kill()
     await on.owncast.wait_for_segments(on.owncast_segments() + segments, within=WITHIN)
     await on.service.start()
+
+
+async def the_stream(on: Stage, bucket: SeaweedBucket, availability: Availability) -> dict[str, Any]:
+    """All that is to be recorded; returns what was told of the recording while it was on."""
+    await live_with(on, seconds(60, 4))
+    (began,) = await listed(bucket, 1)
+    assert began["ended"] is None
+    await downtime(on, seconds(20, LISTED + 2))
+    with availability.disturbed():
+        bucket.suspend()
+        await on.owncast.wait_for_segments(on.owncast_segments() + seconds(60, 3), within=WITHIN)
+        bucket.resume()
+    await on.owncast.stop_streaming()
+    await live_with(on, seconds(20, 2), segment_seconds=3)  # longer than TARGETDURATION
+    if SOAK:
+        await on.owncast.crash_encoder()
+        await live_with(on, 20, segment_seconds=1)
+        await downtime(on, 1)
+        await on.owncast.wait_for_segments(40, within=WITHIN)
+        await on.owncast.stop_streaming()
+        await live_with(on, 5)
+    await on.owncast.stop_streaming()
+    await ended(on)
+    return began
 
 
 @pytest.mark.takes(45)
@@ -66,36 +105,25 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         BROADCASTER_WINDOW_SEGMENTS="6",
         BROADCASTER_END_GRACE_SECONDS=str(seconds(TOO_LONG + 30, 8)),
     ) as on:
-        await live_with(on, seconds(60, 4))
-        (began,) = await listed(bucket, 1)
-        assert began["ended"] is None
-        await downtime(on, seconds(20, LISTED + 2))
-        with availability.disturbed():
-            bucket.suspend()
-            await on.owncast.wait_for_segments(on.owncast_segments() + seconds(40, 3), within=WITHIN)
-            bucket.resume()
-        await on.owncast.stop_streaming()
-        await live_with(on, seconds(20, 2), segment_seconds=3)  # longer than TARGETDURATION
-        if SOAK:
-            await on.owncast.crash_encoder()
-            await live_with(on, 20, segment_seconds=1)
-            await downtime(on, 1)
-            await on.owncast.wait_for_segments(40, within=WITHIN)
-            await on.owncast.stop_streaming()
-            await live_with(on, 5)
-        await on.owncast.stop_streaming()
-        await ended(on)
+        began = await the_stream(on, bucket, availability)
         since = time.monotonic()
         recording = await over(bucket)
-        print(f"the recording was complete {time.monotonic() - since:.1f} s after the end")
+        after = time.monotonic() - since
+        print(f"the recording was complete {after:.1f} s after the end")
+        assert after < COMPLETE_WITHIN or not SOAK
         assert recording["id"] == began["id"]
         found = await read(bucket.public_url, recording)
         check(found, owncast.finished)
+        assert await complaints(found.texts) == []
         playlist = next(iter(found.playlists.values()))
         assert recording["duration"] == pytest.approx(playlist.duration.total_seconds(), abs=0.01)
         assert SOAK is (playlist.target_duration >= TOO_LONG)
         for part in recording["parts"]:
             await is_playable(f"{bucket.public_url}/live/recordings/{part}", tmp_path)
+            if SOAK:
+                assert await errors_of_mpv(f"{bucket.public_url}/live/recordings/{part}") == []
+        if SOAK:
+            await plays_in_a_browser(f"{on.service.address}/watch/{recording['id']}", playlist)
         clip = await clip_of(on.service, tmp_path / "state", playlist.segments[2].program_date_time)
         url = f"{bucket.public_url}/live/clips/{clip}/playlist.m3u8"
         await answers(url)
@@ -138,6 +166,31 @@ async def is_playable(url: str, folder: Path) -> None:
     """It keeps the rules, and is decoded from end to end."""
     await check_rules(url)
     assert await decoding_errors(url, folder) == []
+
+
+async def plays_in_a_browser(url: str, playlist: MediaPlaylist) -> None:
+    """Chromium plays it from end to end; its place goes on over every discontinuity."""
+    durations = [one.duration.total_seconds() for one in playlist.segments]
+    starts = list(itertools.accumulate(durations, initial=0.0))
+    joints = [at for at, one in zip(starts, playlist.segments, strict=False) if one.discontinuity]
+    async with running_chromium(find_chromium()) as browser:
+        page = await browser.new_page()
+        with no_complaints(page):
+            await page.goto(url)
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
+            await page.evaluate("document.querySelector('video').playbackRate = 4")
+            passed = 0.0
+            for at in (*joints, starts[-1] - 1):
+                state = await until(page, partial(is_past, at))
+                assert state["time"] >= passed
+                passed = state["time"]
+            await until(page, is_("over"))
+            assert passed >= starts[-1] - 1
+            print(f"Chromium played {passed:.0f} s over {len(joints)} discontinuities")
+
+
+def is_past(at: float, state: dict[str, Any]) -> bool:
+    return bool(state["time"] > at or state["status"] == "over")
 
 
 async def answers(url: str) -> None:

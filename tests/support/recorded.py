@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from tests.conformance.verdicts import NotApplicable
 from tests.support.rules import violations
 from tests.support.stage import url_key
 
+HLS_PARSER = Path(__file__).with_name("hls-parser.mjs")
+
 
 @dataclass
 class Found:
     """What a recording lists: its media playlists by address, and the SHA-256 of each segment."""
 
     playlists: dict[str, MediaPlaylist] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)  # of all playlists
     segments: dict[SegmentKey, str] = field(default_factory=dict)
     answers: dict[str, int] = field(default_factory=dict)  # what was answered other than 200
 
@@ -57,11 +60,13 @@ async def read(public_url: str, recording: Mapping[str, Any]) -> Found:
             text = (await get(main)).decode()
             if main in found.answers:
                 continue
+            found.texts.append(text)
             playlist = parse(text)
             assert isinstance(playlist, MultivariantPlaylist)
             for variant in playlist.variants:
                 url = urljoin(main, variant.uri)
-                media = parse((await get(url)).decode())
+                found.texts.append((await get(url)).decode())
+                media = parse(found.texts[-1])
                 assert isinstance(media, MediaPlaylist)
                 found.playlists[url] = media
                 for segment in media.segments:
@@ -94,6 +99,16 @@ async def check_rules(url: str) -> None:
                     await one(subject)
 
 
+async def complaints(texts: Sequence[str]) -> list[str]:
+    """What another implementation, hls-parser in its strict mode, has against these playlists."""
+    child = await asyncio.create_subprocess_exec(
+        "node", str(HLS_PARSER), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await child.communicate(json.dumps(texts).encode())
+    assert child.returncode == 0
+    return list(json.loads(output))
+
+
 async def decoding_errors(url: str, folder: Path) -> list[str]:
     """What ffmpeg has to say when it decodes it from end to end, apart from what it says of each stream."""
     log = folder / "ffmpeg-decodes.log"
@@ -105,3 +120,17 @@ async def decoding_errors(url: str, folder: Path) -> list[str]:
         )
         assert await child.wait() == 0
     return log.read_text(errors="replace").splitlines()
+
+
+async def errors_of_mpv(url: str) -> list[str]:
+    """What mpv has to say when it plays it from end to end, as fast as it can."""
+    child = await asyncio.create_subprocess_exec(
+        *("mpv", "--no-config", "--vo=null", "--ao=null", "--input-terminal=no", "--untimed", "--no-audio"),
+        *("--msg-level=all=warn", url),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await child.communicate()
+    assert child.returncode == 0
+    return output.decode(errors="replace").splitlines()

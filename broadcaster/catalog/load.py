@@ -118,7 +118,8 @@ def _channel(connection: sqlite3.Connection) -> ChannelMemory:
 def _listed(connection: sqlite3.Connection, state: PlaylistState) -> list[Listed]:
     rows = connection.execute(
         """
-        SELECT number, url, duration, discontinuity, map_url, time, fault, independent FROM segments
+        SELECT number, url, duration, discontinuity, map_url, time, fault, independent, iframe_offset,
+            iframe_length FROM segments
         WHERE step = 'listed' AND variant = ? ORDER BY number
         """,
         (state.variant,),

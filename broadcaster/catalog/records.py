@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from broadcaster.errors import is_final
-from broadcaster.hls import MediaSegment, Rendition, Variant
+from broadcaster.hls import ByteRange, MediaSegment, Rendition, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,7 @@ class Segment:
     size: int = 0  # bytes in the bucket
     sha256: str | None = None  # hexadecimal; None for what an earlier process uploaded
     uploaded: datetime | None = None  # when the bucket confirmed it
+    iframe: ByteRange | None = None  # the key frame that it begins with, where one was found
     # Listed. Of one that is too long, and became several gaps, the last.
     number: int = 0  # media sequence number
     time: datetime | None = None  # as viewers are told
@@ -119,6 +120,7 @@ class Segment:
             map_uri=None if self.gap else self.map_url,
             program_date_time=self.program_date_time,
             gap=self.gap,
+            iframe=self.iframe,
         )
 
 

@@ -8,7 +8,15 @@ from dataclasses import asdict
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Step
-from broadcaster.catalog.rows import Row, Statement, insert, optional_microseconds, to_microseconds, to_text
+from broadcaster.catalog.rows import (
+    Row,
+    Statement,
+    iframe_row,
+    insert,
+    optional_microseconds,
+    to_microseconds,
+    to_text,
+)
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording
 
 SIZE = "UPDATE segments SET size = :size WHERE key = :key AND fault IS NULL AND size = 0"
@@ -82,8 +90,9 @@ def _segment(one: Recorded, part: int | None) -> Statement:
         "time": to_microseconds(one.time),
         "fault": "is a gap" if one.gap else None,
         "part": part,
+        **iframe_row(one.iframe),
     }
-    del row["position"], row["gap"]
+    del row["position"], row["gap"], row["iframe"]
     # The catalog may know it already: then it was for something else that it was known.
     known = "ON CONFLICT (key) DO UPDATE SET part = ifnull(excluded.part, part), delete_at = NULL"
     return insert("segments", row, conflict=known)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from broadcaster.catalog.records import PlaylistState, Run, Segment, SourceFile, Step
-from broadcaster.hls import MediaSegment, Rendition, Variant
+from broadcaster.hls import ByteRange, MediaSegment, Rendition, Variant
 
 Row = dict[str, Any]
 Statement = tuple[str, Row]
@@ -53,6 +53,7 @@ def segment_row(segment: Segment, step: Step) -> Row:
     row |= {name: optional_microseconds(getattr(segment, name)) for name in TIMES}
     row |= {"step": step, "run": segment.run.number, "duration": to_microseconds(segment.duration)}
     row |= {"independent": segment.independent, "map_name": segment.map_file and segment.map_file.name}
+    row |= iframe_row(segment.iframe)
     for name, prefix, size in FILES:
         file: SourceFile | None = getattr(segment, name)
         # A path need not be UTF-8.
@@ -73,7 +74,19 @@ def segment_of(row: sqlite3.Row, runs: dict[int, Run]) -> Segment:
         rest = (row[size], row[f"{prefix}modified_ns"], row[f"{prefix}inode"])
         same[name] = SourceFile(known, Path(path), *rest) if known and path else None
     duration, independent = row["duration"] * MICROSECOND, bool(row["independent"])
+    same["iframe"] = iframe_of(row)
     return Segment(**same, run=runs[row["run"]], duration=duration, independent=independent)
+
+
+def iframe_row(iframe: ByteRange | None) -> Row:
+    """Where a segment's key frame is, if that is known."""
+    return {"iframe_offset": iframe and iframe.offset, "iframe_length": iframe and iframe.length}
+
+
+def iframe_of(row: sqlite3.Row) -> ByteRange | None:
+    """The same, read back."""
+    length, offset = row["iframe_length"], row["iframe_offset"]
+    return None if length is None or offset is None else ByteRange(length, offset)
 
 
 def listed_row(number: int, segment: MediaSegment, discontinuity: int) -> Row:
@@ -98,6 +111,7 @@ def listed_segment(row: sqlite3.Row, discontinuity_before: int) -> MediaSegment:
         map_uri=row["map_url"],
         program_date_time=optional_time(row["time"]),
         gap=row["fault"] is not None,
+        iframe=iframe_of(row),
     )
 
 

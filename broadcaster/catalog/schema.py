@@ -92,6 +92,11 @@ CREATE INDEX stored_segments ON segments (part, size) WHERE size > 0 AND step <>
 CREATE INDEX deleted_segments ON segments (variant, position) WHERE step = 'deleted';
 CREATE INDEX deleted_maps ON segments (map_key, delete_at) WHERE step = 'deleted' AND map_key IS NOT NULL;
 """
+# Where in its object the key frame of a segment is, in bytes; of older segments nobody knows.
+IFRAMES = """
+ALTER TABLE segments ADD COLUMN iframe_offset INTEGER;
+ALTER TABLE segments ADD COLUMN iframe_length INTEGER;
+"""
 SCHEMA = f"""
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
@@ -118,6 +123,7 @@ CREATE TABLE facts (
 ) STRICT;
 {INDEXES}
 {VIEWS}
+{IFRAMES}
 """
 # One script for each step from the first schema to this one, applied in order to whatever is older.
 MIGRATIONS = (
@@ -179,4 +185,5 @@ MIGRATIONS = (
     {INDEXES}
     """,  # noqa: S608 - a constant
     VIEWS,
+    IFRAMES,
 )

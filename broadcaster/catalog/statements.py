@@ -50,7 +50,8 @@ RELEASE = (
     "DELETE FROM recordings WHERE id = :id AND revision = :revision",
 )
 SEGMENT = """
-position, variant, key, map_key, duration, time, target_duration, discontinuity, independent, fault, size
+position, variant, key, map_key, duration, time, target_duration, discontinuity, independent, fault, size,
+iframe_offset, iframe_length
 """
 SEGMENTS = f"""
 SELECT {SEGMENT} FROM segments WHERE part = :part AND variant = :variant AND position > :after

@@ -9,6 +9,7 @@ from datetime import datetime
 from broadcaster.catalog.rows import (
     MICROSECOND,
     Row,
+    iframe_of,
     optional_time,
     renditions_of,
     time_of,
@@ -81,4 +82,5 @@ def recorded_of(row: sqlite3.Row) -> Recorded:
         independent=bool(row["independent"]),
         gap=row["fault"] is not None,
         size=row["size"],
+        iframe=iframe_of(row),
     )

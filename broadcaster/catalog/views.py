@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from broadcaster.hls import Rendition, Variant
+from broadcaster.hls import ByteRange, Rendition, Variant
 
 ROUNDING = timedelta(milliseconds=1)  # of times in playlists
 
@@ -79,6 +79,7 @@ class Recorded:
     independent: bool
     gap: bool  # nothing came, or it was lost
     size: int  # bytes
+    iframe: ByteRange | None = None  # the key frame that it begins with, where that is known
 
 
 def covering(segments: Sequence[Recorded], clip: Clip) -> set[str]:

@@ -18,6 +18,7 @@ from broadcaster.catalog.records import Segment
 from broadcaster.delivery.turns import Turns
 from broadcaster.errors import StorageError
 from broadcaster.events import Observer, SegmentUploaded, UploadFailed
+from broadcaster.hls.iframes import find_iframe
 from broadcaster.retrying import FIRST_PAUSE, MAX_PAUSE, Fault, Retrying
 
 T = TypeVar("T")
@@ -95,7 +96,10 @@ class Uploader:
                 seconds = time.perf_counter() - started
                 self._turns.succeeded(seconds)
                 self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
-            return replace(segment, size=len(body), uploaded=self._clock(), sha256=sha256)
+            uploaded = self._clock()
+            return replace(
+                segment, size=len(body), uploaded=uploaded, sha256=sha256, iframe=find_iframe(body)
+            )
 
         return await self._insist(segment, attempt)
 

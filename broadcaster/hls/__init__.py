@@ -1,27 +1,27 @@
 """HLS playlists, without I/O.
 
-``types`` are frozen data that render themselves, ``parsing`` reads what others wrote, ``manifest`` is the
-rolling window.
+``types`` and ``multivariant`` are frozen data that render themselves, ``parsing`` reads what others wrote,
+``manifest`` is the rolling window, ``recorded`` a recording; ``iframes`` finds key frames in segments.
 
 Section numbers are those of draft-pantos-hls-rfc8216bis. Media time is ``timedelta``, wall time an
 aware ``datetime``.
 """
 
+from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
 from broadcaster.hls.parsing import PlaylistReader, parse
 from broadcaster.hls.types import (
     MEDIA_TYPE,
+    ByteRange,
     MediaPlaylist,
     MediaSegment,
-    MultivariantPlaylist,
     Reload,
-    Rendition,
     ServerControl,
-    Variant,
     rounded_seconds,
 )
 
 __all__ = [
     "MEDIA_TYPE",
+    "ByteRange",
     "MediaPlaylist",
     "MediaSegment",
     "MultivariantPlaylist",

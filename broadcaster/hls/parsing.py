@@ -9,14 +9,8 @@ from datetime import UTC, timedelta
 import m3u8
 
 from broadcaster.errors import PlaylistError
-from broadcaster.hls.types import (
-    MediaPlaylist,
-    MediaSegment,
-    MultivariantPlaylist,
-    Rendition,
-    ServerControl,
-    Variant,
-)
+from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
+from broadcaster.hls.types import MediaPlaylist, MediaSegment, ServerControl
 
 # No live stream comes near these; beyond them numbers and times overflow somewhere further on.
 MAX_SECONDS = 600

@@ -11,7 +11,18 @@ from itertools import islice
 
 MEDIA_TYPE = "application/vnd.apple.mpegurl"
 MAX_AHEAD = 2  # segments that a blocking reload may ask for beyond the last (§6.2.5.2)
+# EXT-X-VERSION of a playlist with EXT-X-I-FRAMES-ONLY, and with EXT-X-GAP, as strict parsers have it (§8).
+IFRAMES_VERSION, GAP_VERSION = 4, 8
 SKIP_VERSION = 9  # EXT-X-VERSION of a playlist with EXT-X-SKIP (§8)
+ENDLIST = "#EXT-X-ENDLIST\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A part of a resource, in bytes (§4.4.4.2)."""
+
+    length: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -24,17 +35,36 @@ class MediaSegment:
     map_uri: str | None = None  # EXT-X-MAP that applies to this segment
     program_date_time: datetime | None = None  # EXT-X-PROGRAM-DATE-TIME
     gap: bool = False  # EXT-X-GAP
+    iframe: ByteRange | None = None  # EXT-X-BYTERANGE of its key frame, where that is known
+
+    @property
+    def iframe_bandwidth(self) -> int:
+        """What its key frame takes for its time, bits per second; 0 where that is not known."""
+        if self.gap or self.iframe is None or not self.duration:
+            return 0
+        return int(8 * self.iframe.length / self.duration.total_seconds())
 
     @cached_property
     def text(self) -> str:
         """Its lines, apart from EXT-X-MAP. Made once: a window of hours is rendered with every version."""
+        return self._text(None if self.gap else "")
+
+    @cached_property
+    def iframe_text(self) -> str:
+        """Its lines in the I-frame playlist: without a key frame that is known, a gap."""
+        if self.gap or self.iframe is None:
+            return self._text(None)
+        return self._text(f"#EXT-X-BYTERANGE:{self.iframe.length}@{self.iframe.offset}\n")
+
+    def _text(self, part: str | None) -> str:
+        """With a line that says which part of the resource it is; None for a gap."""
         lines = ["#EXT-X-DISCONTINUITY"] if self.discontinuity else []
         if self.program_date_time:
             utc = self.program_date_time.astimezone(UTC)
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z")
-        if self.gap:
+        if part is None:
             lines.append("#EXT-X-GAP")
-        lines += [f"#EXTINF:{self.duration.total_seconds():.6f},", self.uri, ""]
+        lines += [f"#EXTINF:{self.duration.total_seconds():.6f},", f"{part or ''}{self.uri}", ""]
         return "\n".join(lines)
 
 
@@ -56,7 +86,7 @@ class ServerControl:
 
     def line(self) -> str:
         """The tag."""
-        return _tag(
+        return tag(
             "EXT-X-SERVER-CONTROL",
             self.can_block_reload and "CAN-BLOCK-RELOAD=YES",
             self.hold_back and f"HOLD-BACK={self.hold_back.total_seconds():.3f}",
@@ -92,7 +122,7 @@ class MediaPlaylist:
     def version(self) -> int:
         """The lowest EXT-X-VERSION that covers what is used (§8; GAP needs 8 for strict parsers)."""
         if any(segment.gap for segment in self.segments):
-            return 8
+            return GAP_VERSION
         return 6 if any(segment.map_uri for segment in self.segments) else 3
 
     def reload(self, media_sequence: int) -> Reload:
@@ -123,7 +153,28 @@ class MediaPlaylist:
 
     def render(self) -> str:
         """The playlist as text."""
-        return "".join((*self._head(self.version), *self._tail(0)))
+        return "".join((*self._head(self.version, self.server_control), *self._tail(0)))
+
+    @property
+    def has_iframes(self) -> bool:
+        """Whether the key frame of any segment is known."""
+        return any(segment.iframe and not segment.gap for segment in self.segments)
+
+    @property
+    def iframe_bandwidth(self) -> int:
+        """The most that any key frame takes for the time of its segment, bits per second; 0 without any."""
+        return max((segment.iframe_bandwidth for segment in self.segments), default=0)
+
+    def render_iframes(self) -> str:
+        """The I-frame playlist (§4.4.3.6): of each segment the key frame that it begins with, and no more.
+
+        Numbers, times and discontinuities are those of the segments. One whose key frame is not known is a
+        gap: the others keep their durations, which go "to the presentation time of the next I-frame".
+        """
+        whole = all(segment.iframe and not segment.gap for segment in self.segments)
+        head = self._head(IFRAMES_VERSION if whole else GAP_VERSION, None)
+        lines = (segment.iframe_text for segment in self.segments)
+        return "".join((*head, "#EXT-X-I-FRAMES-ONLY\n", *lines, ENDLIST if self.ended else ""))
 
     def render_delta(self) -> str:
         """A delta update (§6.2.5.1): EXT-X-SKIP in the place of the oldest segments, where that may be."""
@@ -131,12 +182,12 @@ class MediaPlaylist:
         if not skipped:
             return self.render()
         skip = f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n"
-        return "".join((*self._head(SKIP_VERSION), skip, *self._tail(skipped)))
+        return "".join((*self._head(SKIP_VERSION, self.server_control), skip, *self._tail(skipped)))
 
-    def _head(self, version: int) -> Iterator[str]:
+    def _head(self, version: int, control: ServerControl | None) -> Iterator[str]:
         yield f"#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{self.target_duration}\n"
-        if self.server_control:
-            yield self.server_control.line() + "\n"
+        if control:
+            yield control.line() + "\n"
         yield f"#EXT-X-MEDIA-SEQUENCE:{self.media_sequence}\n"
         yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}\n"
         if self.playlist_type:
@@ -157,86 +208,7 @@ class MediaPlaylist:
                     yield f'#EXT-X-MAP:URI="{map_uri}"\n'
             yield segment.text
         if self.ended:
-            yield "#EXT-X-ENDLIST\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Rendition:
-    """EXT-X-MEDIA with TYPE=AUDIO (§4.4.6.1): sound that goes with the variants of a group."""
-
-    group_id: str  # GROUP-ID
-    name: str  # NAME
-    uri: str | None = None  # URI; None where the sound is in the variants' own segments
-    language: str | None = None  # LANGUAGE
-    default: bool = False  # DEFAULT
-    autoselect: bool = False  # AUTOSELECT
-    channels: str | None = None  # CHANNELS
-
-    def line(self) -> str:
-        """The tag."""
-        return _tag(
-            "EXT-X-MEDIA",
-            "TYPE=AUDIO",
-            self.uri and f'URI="{self.uri}"',
-            f'GROUP-ID="{self.group_id}"',
-            self.language and f'LANGUAGE="{self.language}"',
-            f'NAME="{self.name}"',
-            self.default and "DEFAULT=YES",
-            # "If the AUTOSELECT attribute is present, its value MUST be YES if the value of the DEFAULT
-            # attribute is YES" (§4.4.6.1).
-            (self.autoselect or self.default) and "AUTOSELECT=YES",
-            self.channels and f'CHANNELS="{self.channels}"',
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """EXT-X-STREAM-INF (§4.4.6.2): one encoding of the stream."""
-
-    uri: str
-    bandwidth: int  # BANDWIDTH, bits per second
-    average_bandwidth: int | None = None  # AVERAGE-BANDWIDTH, bits per second
-    codecs: str | None = None  # CODECS
-    resolution: tuple[int, int] | None = None  # RESOLUTION, width and height in pixels
-    frame_rate: float | None = None  # FRAME-RATE
-    audio: str | None = None  # AUDIO, the GROUP-ID of its renditions
-
-    def line(self) -> str:
-        """The tag that introduces this variant."""
-        return _tag(
-            "EXT-X-STREAM-INF",
-            f"BANDWIDTH={self.bandwidth}",
-            self.average_bandwidth and f"AVERAGE-BANDWIDTH={self.average_bandwidth}",
-            self.codecs and f'CODECS="{self.codecs}"',
-            self.resolution and f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}",
-            self.frame_rate and f"FRAME-RATE={self.frame_rate:.3f}",
-            self.audio and f'AUDIO="{self.audio}"',
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class MultivariantPlaylist:
-    """A multivariant playlist (§4.4.6)."""
-
-    variants: tuple[Variant, ...] = ()
-    independent_segments: bool = False
-    renditions: tuple[Rendition, ...] = ()
-
-    @property
-    def uris(self) -> set[str]:
-        """All media playlists that it names."""
-        renditions = {rendition.uri for rendition in self.renditions if rendition.uri}
-        return {variant.uri for variant in self.variants} | renditions
-
-    def render(self) -> str:
-        """The playlist as text."""
-        lines = ["#EXTM3U", "#EXT-X-VERSION:3"]
-        if self.independent_segments:
-            lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
-        lines += [rendition.line() for rendition in self.renditions]
-        for variant in self.variants:
-            lines += [variant.line(), variant.uri]
-        return "\n".join(lines) + "\n"
+            yield ENDLIST
 
 
 def rounded_seconds(duration: timedelta) -> int:
@@ -244,6 +216,6 @@ def rounded_seconds(duration: timedelta) -> int:
     return int(duration.total_seconds() + 0.5)
 
 
-def _tag(name: str, *attributes: object) -> str:
+def tag(name: str, *attributes: object) -> str:
     """A tag with those of the attributes that there are."""
     return f"#{name}:{','.join(str(one) for one in attributes if one)}"

@@ -21,7 +21,7 @@ from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, So
 from broadcaster.catalog.rows import fact
 from broadcaster.catalog.schema import MIGRATIONS, SCHEMA
 from broadcaster.errors import CatalogError
-from broadcaster.hls import MediaSegment, Rendition, Variant
+from broadcaster.hls import ByteRange, MediaSegment, Rendition, Variant
 from tests.support.fakes import START, segment_of, unlisted
 from tests.support.old_journal import FIRST_SCHEMA, old_journal
 
@@ -91,6 +91,7 @@ def source_segment(number: int, variant: str = "0") -> Segment:
         fault=None,
         map_file=SourceFile("init.mp4", Path(f"/hls/{variant}/init.mp4"), 77, 99, 5),
         key=f"live/r/{variant}/{number}.ts",
+        iframe=ByteRange(9400, 376),
     )
 
 
@@ -142,7 +143,13 @@ def test_segments_on_their_way_come_back(book: Book) -> None:
 def test_playlists_come_back(book: Book) -> None:
     """Where each playlist stood, what it lists, with gaps and maps, and the shift of its run come back."""
     entries = [
-        (7, MediaSegment("https://b/1.m4s", 2 * SECOND, True, "https://b/init.mp4", START), True),
+        (
+            7,
+            MediaSegment(
+                "https://b/1.m4s", 2 * SECOND, True, "https://b/init.mp4", START, iframe=ByteRange(9400, 376)
+            ),
+            True,
+        ),
         (8, MediaSegment("https://b/2.m4s", SECOND / 3, gap=True), False),
     ]
     first, second = listing(7), listing(8)

@@ -20,9 +20,10 @@ from broadcaster.delivery.spool import Spool
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.feed import State
-from broadcaster.hls import MediaPlaylist, Variant, parse
+from broadcaster.hls import ByteRange, MediaPlaylist, Variant, parse
 from broadcaster.ingest.reports import SourceEnded, SourceFault, SourceIdle, VariantsListed
 from broadcaster.live import Channel
+from tests.support import packets
 from tests.support.broken_files import CALLS, broken
 from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of
 from tests.support.hls_writer import PACKET
@@ -155,6 +156,16 @@ async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
     assert line.playlist().segments[0].uri == "https://bucket.example/live/run0/0/a.ts"
     assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
     assert line.pipeline.backlog == 0
+
+
+async def test_the_key_frame_is_found_on_the_way(tmp_path: Path) -> None:
+    """Where the key frame of a segment is, is told with it; what has none is listed as ever."""
+    async with running(Line(tmp_path)) as line:
+        line.discover(line.file("a.ts", packets.segment()))
+        line.discover(line.file("b.ts"), number=1)
+        await line.until_published(2)
+    found = [one.iframe for one in line.channel.view.playlists["0"].playlist.segments]
+    assert found == [ByteRange(2 * packets.PACKET, 2 * packets.PACKET), None]
 
 
 async def test_uploads_are_parallel_and_publication_is_in_order(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""The multivariant playlist, as frozen data that renders itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broadcaster.hls.types import tag
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """EXT-X-MEDIA with TYPE=AUDIO (§4.4.6.1): sound that goes with the variants of a group."""
+
+    group_id: str  # GROUP-ID
+    name: str  # NAME
+    uri: str | None = None  # URI; None where the sound is in the variants' own segments
+    language: str | None = None  # LANGUAGE
+    default: bool = False  # DEFAULT
+    autoselect: bool = False  # AUTOSELECT
+    channels: str | None = None  # CHANNELS
+
+    def line(self) -> str:
+        """The tag."""
+        return tag(
+            "EXT-X-MEDIA",
+            "TYPE=AUDIO",
+            self.uri and f'URI="{self.uri}"',
+            f'GROUP-ID="{self.group_id}"',
+            self.language and f'LANGUAGE="{self.language}"',
+            f'NAME="{self.name}"',
+            self.default and "DEFAULT=YES",
+            # "If the AUTOSELECT attribute is present, its value MUST be YES if the value of the DEFAULT
+            # attribute is YES" (§4.4.6.1).
+            (self.autoselect or self.default) and "AUTOSELECT=YES",
+            self.channels and f'CHANNELS="{self.channels}"',
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """EXT-X-STREAM-INF (§4.4.6.2): one encoding of the stream."""
+
+    uri: str
+    bandwidth: int  # BANDWIDTH, bits per second
+    average_bandwidth: int | None = None  # AVERAGE-BANDWIDTH, bits per second
+    codecs: str | None = None  # CODECS
+    resolution: tuple[int, int] | None = None  # RESOLUTION, width and height in pixels
+    frame_rate: float | None = None  # FRAME-RATE
+    audio: str | None = None  # AUDIO, the GROUP-ID of its renditions
+
+    def line(self) -> str:
+        """The tag that introduces this variant."""
+        return tag(
+            "EXT-X-STREAM-INF",
+            f"BANDWIDTH={self.bandwidth}",
+            self.average_bandwidth and f"AVERAGE-BANDWIDTH={self.average_bandwidth}",
+            self.codecs and f'CODECS="{self.codecs}"',
+            self.resolution and f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}",
+            self.frame_rate and f"FRAME-RATE={self.frame_rate:.3f}",
+            self.audio and f'AUDIO="{self.audio}"',
+        )
+
+    def iframe_line(self) -> str:
+        """EXT-X-I-FRAME-STREAM-INF (§4.4.6.3), where this is an I-frame playlist."""
+        return tag(
+            "EXT-X-I-FRAME-STREAM-INF",
+            f"BANDWIDTH={self.bandwidth}",
+            self.codecs and f'CODECS="{self.codecs}"',
+            self.resolution and f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}",
+            f'URI="{self.uri}"',
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MultivariantPlaylist:
+    """A multivariant playlist (§4.4.6)."""
+
+    variants: tuple[Variant, ...] = ()
+    independent_segments: bool = False
+    renditions: tuple[Rendition, ...] = ()
+    iframes: Variant | None = None  # of which there is an I-frame playlist
+
+    @property
+    def uris(self) -> set[str]:
+        """All media playlists that it names."""
+        renditions = {rendition.uri for rendition in self.renditions if rendition.uri}
+        return {variant.uri for variant in self.variants} | renditions
+
+    def render(self) -> str:
+        """The playlist as text."""
+        lines = ["#EXTM3U", "#EXT-X-VERSION:3"]
+        if self.independent_segments:
+            lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+        lines += [rendition.line() for rendition in self.renditions]
+        for variant in self.variants:
+            lines += [variant.line(), variant.uri]
+        if self.iframes:
+            lines.append(self.iframes.iframe_line())
+        return "\n".join(lines) + "\n"

@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
 from broadcaster.misspelt import misspelt
-from broadcaster.threads import OwnThread
+from broadcaster.threads import real_path
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
@@ -93,15 +93,6 @@ def _check_host(url: str) -> None:
         raise ValueError("has a host or a port that cannot be")
 
 
-def _real(folder: Path) -> Path:
-    """Where it is by its links; by its name alone where the file system hangs."""
-    with OwnThread("settings") as thread:
-        try:
-            return Path(thread.submit(os.path.realpath, folder).result(MAX_LOOK))
-        except TimeoutError:
-            return folder.absolute()
-
-
 def _spool_limit(value: ByteSize) -> ByteSize:
     if not MIN_SPOOL <= value <= MAX_SPOOL:
         raise ValueError("must be between 256KiB, to hold a segment, and 1PiB")
@@ -160,6 +151,7 @@ class Settings(BaseSettings):
     egress_price: float = Field(
         default=0.09, ge=0, le=1000, allow_inf_nan=False, alias="BROADCASTER_EGRESS_PRICE"
     )
+    viewer_clips: bool = Field(default=False, alias="BROADCASTER_VIEWER_CLIPS")
     viewer_mode: Literal["low-delay", "sharing"] = Field(default="low-delay", alias="BROADCASTER_VIEWER_MODE")
     tracker: bool = Field(default=True, alias="BROADCASTER_TRACKER")
     tracker_url: SocketUrl | None = Field(default=None, alias="BROADCASTER_TRACKER_URL")
@@ -202,16 +194,23 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _need_two_folders(self) -> Settings:
         """Owncast empties the one at its start; what it does not know, the spool removes from the other."""
-        hls, state = (_real(folder) for folder in (self.hls_dir, self.state_dir))
+        hls, state = (real_path(folder, MAX_LOOK) for folder in (self.hls_dir, self.state_dir))
         if hls.is_relative_to(state) or state.is_relative_to(hls):
             raise ValueError("BROADCASTER_STATE_DIR and BROADCASTER_HLS_DIR must not lie inside each other")
         return self
 
     @model_validator(mode="after")
-    def _need_owncast_for_its_word(self) -> Settings:
+    def _need_what_they_build_on(self) -> Settings:
         if self.disconnect_grace is not None and not self.owncast_url:
             raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
+        if self.viewer_clips and not self.has_pages:
+            raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS, and a public bucket")
         return self
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether recordings have pages: in a private bucket nobody could play them."""
+        return self.recordings != timedelta() and self.urls == "public"
 
     @property
     def has_own_tracker(self) -> bool:

@@ -7,7 +7,8 @@
     ├── DemoError               500  a part of the demo cannot be started or has died
     ├── JournalError            500  the journal cannot be used; the process ends with status 2
     ├── ManageError             500  the running service does not do what the command line asked of it
-    ├── NotPossible             409  what the operator asked for cannot be done as things are
+    ├── NotPossible             409  what was asked for cannot be done as things are
+    │   └── TooMany             429  there are as many of it as there may be
     ├── OwncastError            502  Owncast does not say how it is: no answer, or one that cannot be read
     ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
     └── StorageError            503  the bucket did not do what was asked
@@ -61,9 +62,15 @@ class ManageError(BroadcasterError):
 
 
 class NotPossible(BroadcasterError):  # noqa: N818 - reads as the answer it is
-    """What the operator asked for cannot be done as things are. The message is one line and says why."""
+    """What was asked for cannot be done as things are. The message is one line and says why."""
 
     status: ClassVar[int] = 409
+
+
+class TooMany(NotPossible):
+    """There are as many of it as there may be."""
+
+    status: ClassVar[int] = 429
 
 
 class OwncastError(BroadcasterError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import ParamSpec, Self, TypeVar
@@ -51,3 +53,12 @@ class OwnThread:
     def _work(self) -> None:
         while call := self._calls.get():
             call()
+
+
+def real_path(folder: Path, within: float) -> Path:
+    """Where it is by its links; by its name alone where the file system says nothing for so many seconds."""
+    with OwnThread("path") as thread:
+        try:
+            return Path(thread.submit(os.path.realpath, folder).result(within))
+        except TimeoutError:
+            return folder.absolute()

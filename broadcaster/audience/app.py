@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 
 from broadcaster.audience import playlists
 from broadcaster.audience.beacon import BEACON, Beacon, beacon
+from broadcaster.audience.clips import Clipping
 from broadcaster.audience.event_stream import EVENT_STREAM, EventStream, events
 from broadcaster.audience.experience import Experience
 from broadcaster.audience.page import Page
@@ -27,6 +28,7 @@ from broadcaster.audience.viewers import Viewers
 from broadcaster.audience.waiting import WaitingRoom
 from broadcaster.feed import (
     Change,
+    ClipAnswer,
     Ended,
     HealthReport,
     Listed,
@@ -75,6 +77,7 @@ class Audience:
         self._heard = time.monotonic()
         self._rows: deque[Row] = deque(maxlen=ROWS)
         self._gallery: Gallery | None = None
+        self._clipping: Clipping | None = None
         self.app = self._make_app(setup)
         self._sources: list[Callable[[], Iterable[Figure]]] = [
             self.app[TRAFFIC].figures,
@@ -86,9 +89,9 @@ class Audience:
             self.app[PLACES].figures,
             self.event_stream.figures,
         ]
-        self._sources += [self.signaling.figures] if self.signaling else []
+        self._sources += [one.figures for one in (self.signaling, self._clipping) if one]
 
-    def take(self, message: Change | Listed | Started | Ended | Recordings | Ping) -> None:
+    def take(self, message: Change | Listed | Started | Ended | Recordings | ClipAnswer | Ping) -> None:
         """Take note of what ingest says; raises ValueError when it does not fit what came before."""
         match message:
             case Change():
@@ -103,6 +106,11 @@ class Audience:
             case Recordings():
                 if self._gallery:
                     self._gallery.take(message)
+                if self._clipping:
+                    self._clipping.look()
+            case ClipAnswer():
+                if self._clipping:
+                    self._clipping.take(message)
             case _:
                 self.event_stream(message)
 
@@ -115,7 +123,8 @@ class Audience:
     def pong(self) -> Pong:
         """A sign of life."""
         report = self._health()
-        return Pong(tuple(map(_sent, self.figures())), report.viewers, report.peers, report.torrents)
+        wishes = self._clipping.wishes() if self._clipping else ()
+        return Pong(tuple(map(_sent, self.figures())), report.viewers, report.peers, report.torrents, wishes)
 
     def figures(self) -> Iterator[Figure]:
         """How it is used."""
@@ -188,6 +197,9 @@ class Audience:
             if setup.recordings:
                 self._gallery = Gallery(page, setup.viewer_dir)
                 self._gallery.add_to(app)
+                if setup.clips:
+                    self._clipping = Clipping(self._gallery.has)
+                    self._clipping.add_to(app)
             app.router.add_get("/config.json", page.config, name="page_config")
             app.router.add_get("/", page.answer, name="page")
             app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     EVENTS = "events"
     TRACKER = "tracker"
     WAITERS = "waiters"
+    CLIPS = "clips"
 
 
 class Full(Exception):  # noqa: N818 - no error: an answer

@@ -42,6 +42,10 @@ class Gallery:
         listed = (one for one in self._known.values() if one.listed)
         self._listed = sorted(listed, key=lambda one: one.started, reverse=True)
 
+    def has(self, path: str) -> bool:
+        """Whether there is a page of a recording or a clip."""
+        return path in self._known
+
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
         app.router.add_get("/recordings", self.list, name="recordings")

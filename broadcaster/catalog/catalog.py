@@ -66,7 +66,7 @@ class Catalog(Writer):
         self._runs: set[str] = set()
         keep = None if recordings is None else to_microseconds(recordings)
         self.recordings = Recordings(self, self._connection, clock, self._retention, keep)
-        self.clips = Clips(self, self._connection, clock, self._retention)
+        self.clips = Clips(self, self._connection, clock, self._retention, keep)
         if retention is None:
             self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0", {}))
         self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])

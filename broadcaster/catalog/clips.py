@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from broadcaster.catalog.rows import Row, insert, to_microseconds
 from broadcaster.catalog.statements import DELETE_AT, IN_A_CLIP, MOST, SEGMENT
 from broadcaster.catalog.view_rows import clip_of, new_id, recorded_of
-from broadcaster.catalog.views import Clip, Recorded, covering
+from broadcaster.catalog.views import Bounds, Clip, Recorded, covering
 from broadcaster.catalog.writer import Writer
-from broadcaster.errors import NotPossible
+from broadcaster.errors import NotPossible, TooMany
 
 LONGEST = 600_000_000  # microseconds, of a segment
 IN_RANGE = f"time > :begin - {LONGEST} AND time < :end - 1000 AND time + duration - 1000 > :begin"
@@ -37,9 +37,25 @@ UPDATE segments SET delete_at = iif({IN_A_CLIP}, NULL, {DELETE_AT})
 WHERE {IN_RANGE} AND step = 'unlisted' AND part IS NULL AND delete_at IS NULL
 """  # noqa: S608 - a constant
 
+# A stream is what has been recorded as one.
+OF_VIEWERS = """
+SELECT count(*) AS in_all, count(*) FILTER (WHERE made > :now - :day) AS of_a_day, count(*) FILTER (WHERE
+    "end" > (SELECT coalesce(max(started), 0) FROM recordings WHERE started < :end)
+    AND "begin" < (SELECT coalesce(min(started), :end) FROM recordings WHERE started >= :end)
+) AS of_a_stream FROM clips WHERE viewer AND NOT removed
+"""
+DAY = timedelta(days=1)
+FULL = {
+    "of_a_stream": "viewers have made as many clips of this stream as they may",
+    "of_a_day": "viewers have made as many clips today as they may",
+    "in_all": "there are as many clips of viewers as there may be",
+}
+
 
 class Clips:
-    """The pages of the book that tell of clips; ``retention`` is as for recordings.
+    """The pages of the book that tell of clips; ``retention`` and ``keep`` are as for recordings.
+
+    Those of viewers are kept for as long as recordings are: they never need more of the bucket than those.
 
     What is read raises CatalogError while that cannot be done.
     """
@@ -50,18 +66,20 @@ class Clips:
         connection: sqlite3.Connection,
         clock: Callable[[], datetime],
         retention: int | None,
+        keep: int | None,
     ) -> None:
         self._writer = writer
         self._connection = connection
         self._clock = clock
         self._retention = retention
+        self._keep = keep
 
-    async def make(self, title: str, begin: datetime, end: datetime) -> Clip:
-        """Keep what lies between these times, as viewers were told them.
+    async def make(self, title: str, begin: datetime, end: datetime, viewers: Bounds | None = None) -> Clip:
+        """Keep what lies between these times, as they were told; for one of ``viewers``, within bounds.
 
-        Raises NotPossible when some of it is not there any more, or not yet.
+        Raises NotPossible when some of it is not there any more, or not yet; TooMany past those bounds.
         """
-        return await self._writer.read(lambda: self._make(title, begin, end))
+        return await self._writer.read(lambda: self._make(title, begin, end, viewers))
 
     async def all(self) -> list[Clip]:
         """Every clip, newest first."""
@@ -73,7 +91,8 @@ class Clips:
 
     async def removed(self) -> list[Clip]:
         """Those that nobody should find any more."""
-        return await self._clips("removed")
+        expired = f"viewer AND made <= {to_microseconds(self._clock()) - self._keep}" if self._keep else "0"
+        return await self._clips(f"removed OR {expired}")
 
     async def segments(self, clip: Clip) -> list[Recorded]:
         """All of its segments that there are, in order."""
@@ -85,12 +104,18 @@ class Clips:
         return found
 
     def written(self, clip: Clip) -> None:
-        """The bucket has it."""
-        self._set(clip.id, "written")
+        """The bucket has it, with this title."""
+        update = "UPDATE clips SET written = 1 WHERE id = :id AND title = :title"
+        self._writer.write((update, {"id": clip.id, "title": clip.title}))
+
+    def rename(self, clip: str, title: str) -> None:
+        """It has another title, which the bucket is to be told."""
+        update = "UPDATE clips SET title = :title, written = 0 WHERE id = :id"
+        self._writer.write((update, {"id": clip, "title": title}))
 
     def remove(self, clip: str) -> None:
         """Nobody should find it any more."""
-        self._set(clip, "removed")
+        self._writer.write(("UPDATE clips SET removed = 1 WHERE id = :id", {"id": clip}))
 
     def release(self, clip: Clip) -> None:
         """Nobody finds it: what is in no other view goes when those who still play it are done (§6.2.2)."""
@@ -104,12 +129,15 @@ class Clips:
         }
         self._writer.write(("DELETE FROM clips WHERE id = :id", values), (RELEASE, values))
 
-    def _make(self, title: str, begin: datetime, end: datetime) -> Clip:
+    def _make(self, title: str, begin: datetime, end: datetime, viewers: Bounds | None) -> Clip:
         """Nobody finds it before it is sure that all of it is there."""
         now = self._clock()  # when its turn comes: what was told to be due before is not there any more
         row: Row = {"id": new_id(now), "title": title, "made": to_microseconds(now)}
         row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "removed": 0, "written": 0}
+        row |= {"viewer": viewers is not None}
         there = {**row, "now": row["made"]}
+        if viewers:
+            self._check(viewers, there)
         clip = Clip(row["id"], title, now, begin, end, (), ())
         if not covering([recorded_of(one) for one in self._connection.execute(THERE, there)], clip):
             raise NotPossible("some of that time is not there any more, or not yet")
@@ -121,8 +149,12 @@ class Clips:
         self._writer.transact([insert("clips", row), (KEEP, there)])
         return clip_of(row)
 
-    def _set(self, clip: str, column: str) -> None:
-        self._writer.write((f"UPDATE clips SET {column} = 1 WHERE id = :id", {"id": clip}))  # noqa: S608
+    def _check(self, bounds: Bounds, values: Row) -> None:
+        values = {**values, "day": to_microseconds(DAY)}
+        found = self._connection.execute(OF_VIEWERS, values).fetchone()
+        for name, complaint in FULL.items():
+            if found[name] >= getattr(bounds, name):
+                raise TooMany(complaint)
 
     async def _clips(self, which: str) -> list[Clip]:
         query = f"SELECT * FROM clips WHERE {which}"  # noqa: S608 - a constant

@@ -48,6 +48,7 @@ def of_clip(clip: Clip) -> dict[str, Any]:
         "made": clip.made.isoformat(),
         "begin": clip.begin.isoformat(),
         "end": clip.end.isoformat(),
+        "viewer": clip.viewer,
         "playlist": f"../clips/{clip.id}/playlist.m3u8",
     }
 

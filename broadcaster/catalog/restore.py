@@ -56,6 +56,7 @@ async def restore_clip(catalog: Catalog, clip: Clip, segments: Sequence[Recorded
         "end": to_microseconds(clip.end),
         "variants": to_text(clip.variants),
         "renditions": to_text(clip.renditions),
+        "viewer": clip.viewer,
         "removed": 0,
         "written": 0,
     }

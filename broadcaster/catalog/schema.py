@@ -97,6 +97,8 @@ IFRAMES = """
 ALTER TABLE segments ADD COLUMN iframe_offset INTEGER;
 ALTER TABLE segments ADD COLUMN iframe_length INTEGER;
 """
+# Which clips viewers have made: they are bounded, and not kept for ever.
+VIEWERS_CLIPS = "ALTER TABLE clips ADD COLUMN viewer INTEGER NOT NULL DEFAULT 0;"
 SCHEMA = f"""
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
@@ -124,6 +126,7 @@ CREATE TABLE facts (
 {INDEXES}
 {VIEWS}
 {IFRAMES}
+{VIEWERS_CLIPS}
 """
 # One script for each step from the first schema to this one, applied in order to whatever is older.
 MIGRATIONS = (
@@ -186,4 +189,5 @@ MIGRATIONS = (
     """,  # noqa: S608 - a constant
     VIEWS,
     IFRAMES,
+    VIEWERS_CLIPS,
 )

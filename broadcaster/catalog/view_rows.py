@@ -65,6 +65,7 @@ def clip_of(row: sqlite3.Row | Row) -> Clip:
         end=time_of(row["end"]),
         variants=variants_of(row["variants"]),
         renditions=renditions_of(row["renditions"]),
+        viewer=bool(row["viewer"]),
     )
 
 

@@ -62,6 +62,16 @@ class Clip:
     end: datetime
     variants: Sequence[Variant]
     renditions: Sequence[Rendition]
+    viewer: bool = False  # made by one
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many clips of viewers there may be."""
+
+    of_a_stream: int
+    of_a_day: int  # 24 hours
+    in_all: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,9 @@ async def _restore_recording(
 
 async def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segments: list[Recorded]) -> bool:
     made, begin, end = (datetime.fromisoformat(told[name]) for name in ("made", "begin", "end"))
-    clip = Clip(told["id"], str(told["title"]), made, begin, end, part.variants, part.renditions)
+    described = part.variants, part.renditions
+    viewer = told.get("viewer") is True
+    clip = Clip(told["id"], str(told["title"]), made, begin, end, *described, viewer=viewer)
     if is_new := await restore_clip(catalog, clip, segments):
         logger.info("clip %s is back", clip.id)
     return is_new

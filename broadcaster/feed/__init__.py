@@ -4,6 +4,7 @@
 answer; ``wire`` makes bytes of them.
 """
 
+from broadcaster.feed.clips import ClipAnswer, ClipWish, Refusal
 from broadcaster.feed.messages import (
     Change,
     Ended,
@@ -26,6 +27,8 @@ from broadcaster.feed.view import AnyVersion, State, Version, View
 __all__ = [
     "AnyVersion",
     "Change",
+    "ClipAnswer",
+    "ClipWish",
     "Ended",
     "HealthReport",
     "Listed",
@@ -34,6 +37,7 @@ __all__ = [
     "Pong",
     "Recording",
     "Recordings",
+    "Refusal",
     "Row",
     "SentFigure",
     "Setup",

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from broadcaster.feed.clips import ClipWish
 from broadcaster.feed.view import AnyVersion, State, Version, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 
@@ -40,6 +41,7 @@ class Setup:
     dashboard: tuple[Path, Path, float] | None = None  # its page, its packages, dollars for a GB of egress
     log: tuple[str, str] = ("info", "text")  # level and form
     recordings: bool = False  # whether there are pages of them
+    clips: bool = False  # whether viewers may make some
     kind: Literal["setup"] = "setup"
 
 
@@ -205,12 +207,13 @@ class SentFigure:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The sign of life, and the figures as they are now."""
+    """The sign of life, the figures as they are now, and what viewers have wished for since the last one."""
 
     figures: tuple[SentFigure, ...]
     viewers: int = 0
     peers: int = 0
     torrents: int = 0
+    clips: tuple[ClipWish, ...] = ()
 
 
 def _update(before: Version[MediaPlaylist] | None, now: Version[MediaPlaylist]) -> Update:

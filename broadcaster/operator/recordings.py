@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
+from urllib.parse import urljoin
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.index import full, of_clip
 from broadcaster.catalog.rows import to_microseconds
-from broadcaster.catalog.views import Recording, Visibility
+from broadcaster.catalog.views import Clip, Part, Recording, Visibility
 from broadcaster.errors import BroadcasterError, NotPossible
 
 SHORTEST, LONGEST = timedelta(seconds=5), timedelta(hours=1)  # clips
@@ -38,24 +39,45 @@ class Change(BaseModel):
 
 
 class NewClip(BaseModel):
-    """A clip of what viewers were told has these times."""
+    """A clip of what viewers were told has these times, or of the ``last`` seconds that there are."""
 
     model_config = ConfigDict(extra="forbid")
 
-    begin: AwareDatetime
-    end: AwareDatetime
+    begin: AwareDatetime | None = None
+    end: AwareDatetime | None = None
+    last: int | None = Field(default=None, ge=5, le=3600)
     title: Title = ""
+
+    @model_validator(mode="after")
+    def _need_one_of_them(self) -> NewClip:
+        if (self.last is None) is (self.begin is None) or (self.begin is None) is not (self.end is None):
+            raise ValueError("either last, or begin and end")
+        return self
+
+
+class ClipChange(BaseModel):
+    """What is to be changed of a clip."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Whom the operator asks; ``tell`` says that something was changed, the others look into the bucket."""
+    """Whom the operator asks; ``tell`` says that something was changed.
+
+    ``sweep`` and ``rebuild`` look into the bucket. ``newest`` is up to when there is something, as viewers
+    are told; ``page`` finds the address of the live page, None where recordings have no pages.
+    """
 
     token: str
     catalog: Catalog
     tell: Callable[[], None]
     sweep: Callable[[bool], Awaitable[dict[str, Any]]]
     rebuild: Callable[[], Awaitable[dict[str, Any]]]
+    newest: Callable[[], datetime | None]
+    page: Callable[[], Awaitable[str | None]]
 
 
 DESK = web.AppKey("DESK", Desk)
@@ -73,6 +95,7 @@ def add_recordings(app: web.Application, desk: Desk) -> None:
         ("DELETE", "recordings/{id}", _delete),
         ("GET", "clips", _clips),
         ("POST", "clips", _make_clip),
+        ("PATCH", "clips/{id}", _change_clip),
         ("DELETE", "clips/{id}", _delete_clip),
     ):
         app.router.add_route(method, f"/api/{path}", partial(_allowed, handler))
@@ -95,15 +118,15 @@ async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse
 
 
 async def _list(request: web.Request) -> web.Response:
-    book = request.app[DESK].catalog.recordings
+    book, page = request.app[DESK].catalog.recordings, await request.app[DESK].page()
     parts = await book.parts()
-    return _json({"recordings": [full(one, parts.get(one.id, [])) for one in await book.all()]})
+    return _json({"recordings": [_told(one, parts.get(one.id, []), page) for one in await book.all()]})
 
 
 async def _show(request: web.Request) -> web.Response:
     recording = await _asked_for(request)
     parts = await request.app[DESK].catalog.recordings.parts()
-    return _json(full(recording, parts[recording.id]))
+    return _json(_told(recording, parts[recording.id], await request.app[DESK].page()))
 
 
 async def _change(request: web.Request) -> web.Response:
@@ -146,24 +169,36 @@ async def _rebuild(request: web.Request) -> web.Response:
 
 
 async def _clips(request: web.Request) -> web.Response:
-    return _json({"clips": [of_clip(one) for one in await request.app[DESK].catalog.clips.all()]})
+    page = await request.app[DESK].page()
+    return _json({"clips": [_told_clip(one, page) for one in await request.app[DESK].catalog.clips.all()]})
 
 
 async def _make_clip(request: web.Request) -> web.Response:
     desk = request.app[DESK]
     wanted = NewClip.model_validate_json(await request.read())
-    if not SHORTEST <= wanted.end - wanted.begin <= LONGEST:
+    end = wanted.end or desk.newest()
+    if end is None:
+        raise NotPossible("there was no stream yet")
+    begin = wanted.begin or end - timedelta(seconds=wanted.last or 0)
+    if not SHORTEST <= end - begin <= LONGEST:
         raise NotPossible("a clip lasts from 5 seconds to an hour")
-    clip = await desk.catalog.clips.make(wanted.title, wanted.begin, wanted.end)
+    clip = await desk.catalog.clips.make(wanted.title, begin, end)
     desk.tell()
-    return _json(of_clip(clip), HTTPStatus.CREATED)
+    return _json(_told_clip(clip, await desk.page()), HTTPStatus.CREATED)
+
+
+async def _change_clip(request: web.Request) -> web.Response:
+    """Give it a title."""
+    desk, clip = request.app[DESK], await _clip_asked_for(request)
+    change = ClipChange.model_validate_json(await request.read())
+    desk.catalog.clips.rename(clip.id, change.title)
+    desk.tell()
+    return _json(_told_clip(await _clip_asked_for(request), await desk.page()))
 
 
 async def _delete_clip(request: web.Request) -> web.Response:
-    desk, name = request.app[DESK], request.match_info["id"]
-    if name not in {one.id for one in await desk.catalog.clips.all()}:
-        raise web.HTTPNotFound
-    desk.catalog.clips.remove(name)
+    desk, clip = request.app[DESK], await _clip_asked_for(request)
+    desk.catalog.clips.remove(clip.id)
     desk.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
@@ -173,6 +208,23 @@ async def _asked_for(request: web.Request) -> Recording:
         if one.id == request.match_info["id"]:
             return one
     raise web.HTTPNotFound
+
+
+async def _clip_asked_for(request: web.Request) -> Clip:
+    for one in await request.app[DESK].catalog.clips.all():
+        if one.id == request.match_info["id"]:
+            return one
+    raise web.HTTPNotFound
+
+
+def _told(recording: Recording, parts: Sequence[Part], page: str | None) -> dict[str, Any]:
+    """With the address of its page, where it has one."""
+    found = None if recording.visibility is Visibility.HIDDEN else page
+    return full(recording, parts) | {"page": urljoin(found, f"/watch/{recording.id}") if found else None}
+
+
+def _told_clip(clip: Clip, page: str | None) -> dict[str, Any]:
+    return of_clip(clip) | {"page": urljoin(page, f"/c/{clip.id}") if page else None}
 
 
 def _check_is_over(recording: Recording) -> None:

@@ -10,9 +10,14 @@ from broadcaster.errors import ConfigError
 FILE = "operator-token"
 
 
+def token_file(folder: Path) -> Path:
+    """Where the token is."""
+    return folder / FILE
+
+
 def own_token(folder: Path) -> str:
     """The token of the service with this state folder, made at its first start; raises OSError."""
-    path = folder / FILE
+    path = token_file(folder)
     if not path.exists() or not path.read_text().strip():
         new = path.with_suffix(".new")  # a full disk, or a killed process, leaves no half of one
         new.unlink(missing_ok=True)
@@ -25,9 +30,9 @@ def own_token(folder: Path) -> str:
 def stored_token(folder: Path) -> str:
     """The same, for who asks the service; raises ConfigError."""
     try:
-        return (folder / FILE).read_text().strip()
+        return token_file(folder).read_text().strip()
     except OSError as error:
         raise ConfigError(
-            f"BROADCASTER_STATE_DIR: {folder / FILE}: {error.strerror}; run this as the service's user,"
+            f"BROADCASTER_STATE_DIR: {token_file(folder)}: {error.strerror}; run this as the service's user,"
             " after its first start"
         ) from None

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import suppress
 
 from broadcaster.events import Event
 from broadcaster.feed import (
+    ClipAnswer,
+    ClipWish,
     Ended,
     HealthReport,
     Listed,
@@ -31,6 +30,7 @@ from broadcaster.feed import (
 from broadcaster.feed.wire import Message, encode, receive_pong
 from broadcaster.figures import Figure
 from broadcaster.service.messages import message_of
+from broadcaster.service.start_audience import start_audience
 
 logger = logging.getLogger(__name__)
 
@@ -43,26 +43,23 @@ FIGURES_WITHIN = 0.5  # seconds
 END_WITHIN = 5.0  # seconds for its clients to be let go of
 SHORT_LIFE, LONGEST_PAUSE = 5.0, 5.0  # seconds: what dies at once is not started again at full speed
 REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
-# The very program that runs, whatever became of its path since: an upgrade, or rights that were dropped.
-OURSELVES = "/proc/self/exe"
-# What Python needs to find itself and to speak a language; no keys, and nothing that leads to them.
-ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 
 class AudienceProcess:
     """Starts it on sockets that listen already, and again whenever it dies, hangs, or does not read.
 
     ``report`` is how ingest is, as the world may know it; ``rows`` are those of the dashboard that are newer
-    than a time, if the world may see them.
+    than a time, if the world may see them; ``clip`` is told of each wish of a viewer, and whom to answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it tells, and what it is asked
         self,
         setup: Setup,
         listening: Sequence[socket.socket],
         view: View,
         report: Callable[[], HealthReport],
         rows: Callable[[float], list[Row]] | None = None,
+        clip: Callable[[ClipWish, Callable[[ClipAnswer], None]], None] | None = None,
     ) -> None:
         self.ready = asyncio.Event()
         self.pong = Pong(())
@@ -72,6 +69,7 @@ class AudienceProcess:
         self._listening = listening
         self._report = report
         self._rows = rows
+        self._clip = clip
         self._rows_sent = 0.0
         self._view = view
         self._recordings: Mapping[str, Recording] = {}
@@ -156,7 +154,7 @@ class AudienceProcess:
     async def _live(self) -> str:
         """The life of one process; returns how it ended."""
         try:
-            process, feed = await self._start()
+            process, feed = await start_audience(self._listening)
             reader, writer = await asyncio.open_connection(sock=feed)
         except OSError as error:  # there is no memory, or no descriptor left: that passes
             return f"cannot be started ({error.strerror})"
@@ -185,22 +183,6 @@ class AudienceProcess:
                 process.kill()
             await process.wait()
 
-    async def _start(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
-        ours, theirs = socket.socketpair()
-        with theirs, ExitStack() as stack:
-            stack.callback(ours.close)
-            descriptors = [theirs.fileno(), *(one.fileno() for one in self._listening)]
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "broadcaster.audience", *map(str, descriptors)),
-                executable=OURSELVES if sys.platform == "linux" else None,
-                stdin=asyncio.subprocess.DEVNULL,
-                env=_environment(),
-                pass_fds=descriptors,
-                cwd="/",
-            )
-            stack.pop_all()
-        return process, ours
-
     async def _listen(self, reader: asyncio.StreamReader, process: asyncio.subprocess.Process) -> str:
         try:
             while True:
@@ -210,6 +192,9 @@ class AudienceProcess:
                 self.ready.set()
                 heard, self._heard = self._heard, asyncio.Event()
                 heard.set()
+                if self._clip:
+                    for wish in self.pong.clips:
+                        self._clip(wish, self._tell)
         except ValueError as error:
             return f"does not speak as it should ({type(error).__name__})"
         except (EOFError, OSError):
@@ -240,9 +225,3 @@ class AudienceProcess:
                 self._before.setdefault(sent.name, Counter()).update(dict(sent.samples))
                 self._totals.setdefault(sent.name, Counter()).update(dict(sent.total or ()))
         self.pong = Pong(())
-
-
-def _environment() -> dict[str, str]:
-    known = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    # The same modules as here, wherever they come from.
-    return {**known, "PYTHONPATH": os.pathsep.join(path for path in sys.path if Path(path).is_absolute())}

@@ -15,25 +15,22 @@ from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.adoption import adopted
 from broadcaster.delivery.in_flight import key_of
 from broadcaster.delivery.mirror import Mirror
-from broadcaster.delivery.rebuild import rebuild
 from broadcaster.delivery.recorder import Recorder
 from broadcaster.delivery.spool import Spool
-from broadcaster.delivery.strays import sweep
 from broadcaster.delivery.sweeper import Sweeper
-from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
 from broadcaster.feed import HealthReport, View
 from broadcaster.ingest import Source
 from broadcaster.live import Channel
-from broadcaster.operator import Desk, own_token
 from broadcaster.owncast import OwncastStatus
-from broadcaster.owner import Owner, own_name, owner_key
+from broadcaster.owner import Owner, own_name
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.losses import Losses
 from broadcaster.service.news import SourceNews
 from broadcaster.service.shown import showing
-from broadcaster.service.state_folder import make_private
+from broadcaster.service.state_folder import make_private, state_folder
 from broadcaster.service.verdict import Standing, verdict
+from broadcaster.service.viewers_clips import ViewersClips
 from broadcaster.storage import Bucket, ObjectStore
 from broadcaster.web.lag import Lag
 
@@ -100,13 +97,14 @@ class Components:
         self.recorder = Recorder(
             store, catalog, settings.prefix, title=self._title, show=showing(settings, lambda: self.audience)
         )
+        self.viewers_clips = ViewersClips(catalog.clips, self.recorder.tell)
 
     def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
         """Take up what an earlier process had in its spool."""
         memory = catalog.load()
         keys = {key for segment in memory.pending for key in (segment.key, segment.map_key) if key}
         folder = settings.state_dir / "spool"
-        with _state_folder(settings):
+        with state_folder(settings):
             self.spool = Spool(folder, settings.spool_limit)
             unknown = set[str]()
             for key in self.spool.resume(keys):
@@ -198,20 +196,6 @@ class Components:
             title=self.owncast.title if self.owncast else None,
         )
 
-    def desk(self) -> Desk:
-        """What an operator with the token may ask for; raises ConfigError."""
-        store, catalog, prefix = self.store, self.catalog, self._settings.prefix
-        with _state_folder(self._settings):
-            token = own_token(self._settings.state_dir)
-        owners = {owner_key(one) for one in catalog.prefixes(prefix)}  # we were each of them
-        return Desk(
-            token,
-            catalog,
-            self.recorder.tell,
-            sweep=lambda dry_run: sweep(store, catalog, prefix, owners, dry_run=dry_run),
-            rebuild=lambda: rebuild(store, catalog, prefix),
-        )
-
     def _title(self) -> str | None:
         return self.owncast.title if self.owncast else None
 
@@ -235,18 +219,10 @@ def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> 
 @contextmanager
 def open_catalog(settings: Settings) -> Iterator[Catalog]:
     """The journal in the state folder; raises ConfigError or JournalError when it cannot be used."""
-    with _state_folder(settings):
+    with state_folder(settings):
         make_private(settings.state_dir)
         catalog = Catalog(settings.state_dir, steady(), settings.retention, settings.recordings)
     try:
         yield catalog
     finally:
         catalog.close()
-
-
-@contextmanager
-def _state_folder(settings: Settings) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None

@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 
 from prometheus_client import CollectorRegistry
@@ -21,12 +22,12 @@ from broadcaster.figures import Figures
 from broadcaster.logs import usual_form
 from broadcaster.metrics import Metrics, process_registry
 from broadcaster.notify import keep_watchdog_quiet, notify
-from broadcaster.operator import History, make_operator_app
+from broadcaster.operator import History, VariantTable, make_operator_app
 from broadcaster.owncast import picture
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.components import Components, bucket_of, now, open_catalog
+from broadcaster.service.desk import desk_of, told_to_operator
 from broadcaster.service.figures import figures_of
-from broadcaster.service.shown import has_pages
 from broadcaster.storage import ObjectStore, open_store
 from broadcaster.web import Dashboard, address_of, bound, listening, raise_file_limit
 from broadcaster.web.health import for_the_world
@@ -55,7 +56,7 @@ async def serve(
     """
     asyncio.get_running_loop().set_exception_handler(Complaints())
     registry = process_registry()
-    history = History(registry, now)
+    history, variants = History(registry, now), VariantTable(now)
     dashboard = Dashboard(
         settings.dashboard_dir.absolute(),
         settings.viewer_dir.absolute() / "vendor",
@@ -63,7 +64,7 @@ async def serve(
         settings.egress_price,
         partial(picture, settings.owncast_url) if settings.owncast_url else None,
     )
-    observers: list[Observer] = [Metrics(registry), history, on_event]
+    observers: list[Observer] = [Metrics(registry), history, variants, on_event]
 
     def observe(event: Event) -> None:
         for observer in observers:
@@ -78,15 +79,17 @@ async def serve(
                 components.channel.view,
                 for_the_world(components.health_of_ingest),
                 history.since if settings.public_dashboard else None,
+                components.viewers_clips,
             )
             observers[:0] = [audience, components.losses, components.recorder]
             registry.register(Figures(partial(figures_of, components), audience.figures))
             ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
             if components.mirror:
                 observers.append(components.mirror)
+            shown = replace(dashboard, own=partial(told_to_operator, components, settings, variants))
             async with (
                 catalog,
-                _operator(settings, components, dashboard, registry) as admin_address,
+                _operator(settings, components, shown, registry, address_of(sockets)) as admin_address,
                 asyncio.TaskGroup() as group,
             ):
                 helpers = _start_helpers(group, components, history, settings.prefix)
@@ -118,6 +121,7 @@ def _start_helpers(
         "probe": _probe(components.store, prefix),
         "sweeper": components.sweeper.run(),
         "recorder": components.recorder.run(),
+        "viewers' clips": components.viewers_clips.run(),
         "owner": components.owner.run(),
         "systemd": _tell_systemd(components),
         "history": history.run(),
@@ -131,7 +135,11 @@ def _start_helpers(
 
 @asynccontextmanager
 async def _operator(
-    settings: Settings, components: Components, dashboard: Dashboard, registry: CollectorRegistry
+    settings: Settings,
+    components: Components,
+    dashboard: Dashboard,
+    registry: CollectorRegistry,
+    public_address: str,
 ) -> AsyncIterator[str]:
     """Serve the operator while inside; yields the address."""
     ask_owncast = components.owncast.ask if components.owncast else None
@@ -142,7 +150,7 @@ async def _operator(
         ask_owncast=ask_owncast,
         names=settings.admin_names.replace(",", " ").split(),
         refresh=components.audience.refresh if components.audience else None,
-        desk=components.desk(),
+        desk=desk_of(components, settings, public_address),
     )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     async with listening(app, settings.admin_host, settings.admin_port, names) as address:
@@ -173,9 +181,11 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
             "mode": settings.viewer_mode,
             "prices": dashboard.prices,
             "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
-            "recordings": OUR_PAGES if has_pages(settings) else None,
+            "recordings": OUR_PAGES if settings.has_pages else None,
+            "clipsUrl": "/live/clips" if settings.viewer_clips else None,
         },
-        recordings=has_pages(settings),
+        recordings=settings.has_pages,
+        clips=settings.viewer_clips,
         waiters=settings.max_waiters,
         places=places,
         tracker=settings.has_own_tracker,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from urllib.parse import urljoin
 
 from broadcaster.catalog.index import of_clip, summary
@@ -13,12 +12,7 @@ from broadcaster.delivery.recorder import Show
 from broadcaster.feed import Recording as Shown
 from broadcaster.service.audience import AudienceProcess
 
-MOST = 2000  # the newest: the process that serves viewers has them in its memory
-
-
-def has_pages(settings: Settings) -> bool:
-    """Whether recordings have pages: those in a private bucket have not, as nobody could play them there."""
-    return settings.recordings != timedelta() and settings.urls == "public"
+MOST = 2000  # the newest, of clips too: the process that serves viewers has them in its memory
 
 
 def showing(settings: Settings, audience: Callable[[], AudienceProcess | None]) -> Show | None:
@@ -31,16 +25,16 @@ def showing(settings: Settings, audience: Callable[[], AudienceProcess | None]) 
         if process := audience():
             process.show_recordings(shown(recordings, parts, clips, base))
 
-    return show if has_pages(settings) else None
+    return show if settings.has_pages else None
 
 
 def shown(
     recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip], base: str
 ) -> dict[str, Shown]:
     """All but the hidden ones, by their paths; ``base`` is the public address of the folder of recordings."""
-    found = [*_recordings(recordings, parts, base), *_clips(clips, base)]
-    found.sort(key=lambda one: one.started, reverse=True)
-    return {one.path: one for one in found[:MOST]}
+    kinds = (_recordings(recordings, parts, base), _clips(clips, base))
+    newest = (sorted(kind, key=lambda one: one.started, reverse=True)[:MOST] for kind in kinds)
+    return {one.path: one for kind in newest for one in kind}
 
 
 def _recordings(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from broadcaster.config import Settings
+from broadcaster.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -28,3 +32,12 @@ def make_private(folder: Path) -> None:
             logger.warning("%s was open to other users (mode %o); now it is not", folder, mode)
             return
     logger.warning("%s is open to other users (mode %o), and not ours alone: it stays so", folder, mode)
+
+
+@contextmanager
+def state_folder(settings: Settings) -> Iterator[None]:
+    """Inside, what cannot be done with it is a ConfigError."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from aiohttp import hdrs, web
 
@@ -35,6 +35,7 @@ class Dashboard:
     rows: Callable[[float], list[Row]]
     egress_price: float
     picture: Callable[[], Awaitable[bytes]] | None = None  # the latest there is, a JPEG; raises OwncastError
+    own: Callable[[], dict[str, Any]] = dict  # what the operator alone is told
 
     @property
     def prices(self) -> dict[str, float]:
@@ -82,6 +83,7 @@ async def _data(request: web.Request) -> web.Response:
         "listed": report.listed,
         "prices": dashboard.prices,
         "picture": dashboard.picture is not None,
+        **dashboard.own(),
     }
     return web.json_response(body, headers={hdrs.CACHE_CONTROL: "no-store"})
 

@@ -106,8 +106,8 @@ resource "cloudflare_ruleset" "broadcaster" {
     },
     {
       ref         = "broadcaster_live"
-      description = "Events, tracker, reports and health are for one reader each"
-      expression  = "(http.host eq \"${var.page_host}\" and http.request.uri.path in {\"/live/events\" \"/live/tracker\" \"/live/beacon\" \"/health\"})"
+      description = "Events, tracker, reports, clips and health are for one reader each"
+      expression  = "(http.host eq \"${var.page_host}\" and http.request.uri.path in {\"/live/events\" \"/live/tracker\" \"/live/beacon\" \"/live/clips\" \"/health\"})"
       action      = "set_cache_settings"
       action_parameters = {
         cache = false

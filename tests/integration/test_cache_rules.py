@@ -81,7 +81,16 @@ def test_directives_are_part_of_the_key(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/live/events", "/live/tracker", "/live/beacon", "/health", "/", "/assets/main-0123456789.js"]
+    "path",
+    [
+        "/live/events",
+        "/live/tracker",
+        "/live/beacon",
+        "/live/clips",
+        "/health",
+        "/",
+        "/assets/main-0123456789.js",
+    ],
 )
 def test_the_rest_is_left_alone(path: str) -> None:
     """What is for one reader is never kept; for the page, the service's own headers count."""

@@ -37,7 +37,7 @@ def now() -> datetime:
 
 def public_app() -> web.Application:
     """What viewers get, with everything switched on that may be public."""
-    return Audience(Setup(VIEWER_DIR, tracker=True, recordings=True)).app
+    return Audience(Setup(VIEWER_DIR, tracker=True, recordings=True, clips=True)).app
 
 
 def operator_app() -> web.Application:
@@ -93,7 +93,7 @@ def test_the_routes_are_those_of_the_service() -> None:
     """What is checked below is everything: playlists, events, page on one side, metrics on the other."""
     assert {"/", "/config.json", "/live/playlist.m3u8", "/live/events", "/live/tracker"} <= PUBLIC
     assert {"/recordings", "/watch/2026-11-22-0912-k3f9", "/c/2026-11-22-0912-k3f9"} <= PUBLIC
-    assert {"/live/12/playlist.m3u8", "/live/beacon", "/config.json", largest()} <= PUBLIC
+    assert {"/live/12/playlist.m3u8", "/live/beacon", "/live/clips", "/config.json", largest()} <= PUBLIC
     assert {"/metrics", "/dashboard", "/dashboard/", "/dashboard/data.json"} <= OPERATOR
     assert not PUBLIC & OPERATOR - {"/health"}
 

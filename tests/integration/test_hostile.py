@@ -106,6 +106,7 @@ async def test_a_hostile_crawl(tmp_path: Path, bucket: SeaweedBucket) -> None:
     viewer, hls = prepare(tmp_path)
     assert sum(1 for _ in hostile_requests()) >= 2000
     settings = {"BROADCASTER_VIEWER_DIR": str(viewer), "BROADCASTER_RECORDINGS": "keep"}
+    settings["BROADCASTER_VIEWER_CLIPS"] = "true"
     async with running_service(tmp_path, hls, bucket, **settings) as service:
         await plays(service)
         HlsWriter(hls / "0").playlist(range(6), ended=True)  # that nothing more comes is no failure then

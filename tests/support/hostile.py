@@ -60,6 +60,7 @@ ROUTES = (
     "/live/playlist.m3u8",
     "/live/0/playlist.m3u8",
     "/live/beacon",
+    "/live/clips",
     "/health",
     "/config.json",
     "/recordings",
@@ -153,6 +154,13 @@ def _bodies() -> Iterator[bytes]:
         yield _request("/live/beacon", "POST", f"Content-Length: {len(body)}\r\n", body)
         charset = f"Content-Type: text/plain; charset=nothing\r\nContent-Length: {len(body)}\r\n"
         yield _request("/live/beacon", "POST", charset, body)
+        yield _request("/live/clips", "POST", charset, body)
+    for begin in ("0", "1e999", "-1e300", '"0"', "[]", "253402300800000", "1767268800000"):
+        body = f'{{"begin": {begin}, "end": {begin}9}}'.encode()
+        yield _request("/live/clips", "POST", f"Content-Length: {len(body)}\r\n", body)
+    body = b'{"begin": 1767268800000, "end": 1767268809000}'
+    for _ in range(50):
+        yield _request("/live/clips", "POST", f"Content-Length: {len(body)}\r\n", body)
 
 
 def _smuggling() -> Iterator[bytes]:

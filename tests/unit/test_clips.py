@@ -3,12 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from broadcaster.errors import NotPossible
+from broadcaster.catalog.views import Bounds
+from broadcaster.errors import NotPossible, TooMany
 from tests.support.fakes import START
 from tests.support.studio import Studio
 
@@ -49,6 +51,69 @@ async def test_nobody_sees_one_that_cannot_be(studio: Studio) -> None:
         )
     assert isinstance(made, NotPossible)
     assert seen == []
+
+
+@pytest.mark.parametrize("bound", ["of_a_stream", "of_a_day", "in_all"])
+async def test_viewers_clips_are_bounded(tmp_path: Path, bound: str) -> None:
+    """Of a stream, in a day and in all; the operator's own count for nothing, and are not counted."""
+    studio = Studio(tmp_path)
+    studio.restart(timedelta(days=30))
+    studio.publish(count=6)
+    bounds, clips = replace(Bounds(9, 9, 9), **{bound: 2}), studio.catalog.clips
+    await clips.make("", START, START + 5 * SECOND)
+    first = await clips.make("", START, START + 5 * SECOND, bounds)
+    await clips.make("", START, START + 5 * SECOND, bounds)
+    with pytest.raises(TooMany):
+        await clips.make("", START, START + 5 * SECOND, bounds)
+    await clips.make("", START, START + 5 * SECOND)
+    clips.remove(first.id)
+    await clips.make("", START, START + 5 * SECOND, bounds)
+    with pytest.raises(TooMany):
+        await clips.make("", START, START + 5 * SECOND, bounds)
+    studio.channel.end()
+    studio.now += 2 * DAY
+    studio.publish(count=6, run=1)  # another stream, another day
+    begin = studio.newest - 6 * SECOND
+    if bound == "in_all":
+        with pytest.raises(TooMany):
+            await clips.make("", begin, begin + 5 * SECOND, bounds)
+    else:
+        assert (await clips.make("", begin, begin + 5 * SECOND, bounds)).viewer
+    studio.catalog.close()
+
+
+async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
+    """They need no more of the bucket than those; the operator's own stay."""
+    studio = Studio(tmp_path)
+    studio.restart(30 * DAY)
+    studio.publish(count=6)
+    clips = studio.catalog.clips
+    kept = await clips.make("", START, START + 5 * SECOND)
+    await clips.make("", START, START + 5 * SECOND, Bounds(1, 1, 1))
+    studio.now += 29 * DAY
+    assert await clips.removed() == []
+    studio.now += 2 * DAY
+    (over,) = await clips.removed()
+    assert over.viewer
+    clips.release(over)
+    assert await clips.all() == [kept]
+    studio.restart()  # for ever
+    await studio.catalog.clips.make("", START, START + 5 * SECOND, Bounds(1, 1, 1))
+    studio.now += 1000 * DAY
+    assert await studio.catalog.clips.removed() == []
+    studio.catalog.close()
+
+
+async def test_a_title_that_changes_while_the_clip_is_written(studio: Studio) -> None:
+    """The bucket is told the newer one, too."""
+    studio.publish(count=6)
+    clips = studio.catalog.clips
+    clip = await clips.make("first", START, START + 5 * SECOND)
+    clips.rename(clip.id, "second")
+    clips.written(clip)
+    (left,) = await clips.unwritten()
+    clips.written(left)
+    assert (left.title, await clips.unwritten()) == ("second", [])
 
 
 async def test_what_is_already_on_its_way_out(studio: Studio) -> None:

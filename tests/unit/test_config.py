@@ -139,6 +139,18 @@ def test_a_disconnect_grace_without_owncast(monkeypatch: pytest.MonkeyPatch) -> 
     assert load().disconnect_grace == 30
 
 
+def test_clips_of_viewers_without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clip that nobody can play is of no use, which names what is missing."""
+    monkeypatch.setenv("BROADCASTER_VIEWER_CLIPS", "true")
+    with pytest.raises(ConfigError, match=r"BROADCASTER_VIEWER_CLIPS.*BROADCASTER_RECORDINGS"):
+        load()
+    monkeypatch.setenv("BROADCASTER_RECORDINGS", "30")
+    assert load().viewer_clips
+    monkeypatch.setenv("BROADCASTER_URLS", "presigned")
+    with pytest.raises(ConfigError, match="a public bucket"):
+        load()
+
+
 def test_unknown_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A name that is none of ours is told with the nearest that is, be it in the environment or ``.env``."""
     assert unknown_names() == []

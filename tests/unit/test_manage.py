@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.cli import main
+from broadcaster.config import load
 from broadcaster.feed import HealthReport
 from broadcaster.operator import Desk, make_operator_app, own_token
+from broadcaster.service.desk import newest, page_address
 from tests.support.studio import Studio
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
@@ -27,7 +29,17 @@ class Office:
         self.studio = Studio(folder / "studio")
         self.told = 0
         self.swept: list[bool] = []
-        desk = Desk(own_token(folder), self.studio.catalog, self.tell, self.sweep, self.rebuild)
+        self.page: str | None = "https://live.example.com/"
+        studio = self.studio
+        desk = Desk(
+            own_token(folder),
+            studio.catalog,
+            self.tell,
+            self.sweep,
+            self.rebuild,
+            lambda: newest(studio.channel.view),
+            self.find_page,
+        )
         report = HealthReport("offline", 0, None)
         self.app = make_operator_app(lambda: report, CollectorRegistry(), desk=desk)
 
@@ -37,6 +49,9 @@ class Office:
     async def sweep(self, dry_run: bool) -> dict[str, Any]:  # noqa: FBT001
         self.swept.append(dry_run)
         return {"objects": 0}
+
+    async def find_page(self) -> str | None:
+        return self.page
 
     async def rebuild(self) -> dict[str, Any]:
         return {"recordings": 3}
@@ -145,12 +160,70 @@ async def test_clips(office: Office, ask: Ask) -> None:
         ({"begin": "0001-01-01T00:00:00+10:00", "end": "0001-01-01T00:00:10+10:00"}, 409),
         ({"begin": "2026-01-01T12:00:05", "end": end}, 400),
         ({"begin": begin}, 400),
+        ({"begin": begin, "end": end, "last": 30}, 400),
+        ({"last": 4}, 400),
+        ({"last": 60}, 409),
+        ({}, 400),
     ):
         status, found = await ask("POST", "clips", json=wrong)
         assert (status, "error" in found) == (expected, True)
+    status, changed = await ask("PATCH", f"clips/{clip['id']}", json={"title": "The goal"})
+    assert (status, changed) == (200, clip | {"title": "The goal"})
+    assert (await ask("PATCH", f"clips/{clip['id']}", json={"title": "a\nb"}))[0] == 400
     assert (await ask("DELETE", f"clips/{clip['id']}"))[0] == 202
     assert (await ask("GET", "clips"))[1] == {"clips": []}
     assert (await ask("DELETE", "clips/x"))[0] == 404
+
+
+async def test_a_clip_of_the_last_seconds(office: Office, ask: Ask) -> None:
+    """It ends where all qualities end that viewers see, whatever clock the operator's browser has."""
+    office.studio.publish("01", run=1, count=5)
+    office.studio.publish("0", run=1)
+    status, clip = await ask("POST", "clips", json={"last": 7})
+    times = [datetime.fromisoformat(clip[name]) for name in ("begin", "end")]
+    end = office.studio.newest - timedelta(seconds=2)
+    assert (status, times) == (201, [end - timedelta(seconds=7), end])
+
+
+async def test_where_they_are_watched(office: Office, ask: Ask) -> None:
+    """What has a page is told with its whole address; what is hidden, or where there are none, has not."""
+    one = await only(ask)
+    _, clip = await ask("POST", "clips", json={"last": 6})
+    assert one["page"] == f"https://live.example.com/watch/{one['id']}"
+    assert clip["page"] == f"https://live.example.com/c/{clip['id']}"
+    await ask("PATCH", f"recordings/{one['id']}", json={"visibility": "hidden"})
+    assert (await only(ask))["page"] is None
+    office.page = None
+    assert (await ask("GET", "clips"))[1]["clips"][0]["page"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "told", "expected"),
+    [
+        ("keep", '{"pageUrl": "https://live.example.com/"}', "https://live.example.com/"),
+        ("keep", '{"pageUrl": "javascript:alert(1)"}', "http://127.0.0.1:3000"),
+        ("keep", "[]", "http://127.0.0.1:3000"),
+        ("keep", None, "http://127.0.0.1:3000"),
+        ("off", None, None),
+    ],
+)
+def test_where_the_page_is(tmp_path: Path, settings: str, told: str | None, expected: str | None) -> None:
+    """It is what the operator says in the page's own file, else where viewers are served."""
+    if told:
+        (tmp_path / "config.json").write_text(told)
+    made = load(
+        _env_file=None,
+        BROADCASTER_HLS_DIR=tmp_path / "hls",
+        BROADCASTER_STATE_DIR=tmp_path / "state",
+        BROADCASTER_VIEWER_DIR=tmp_path,
+        BROADCASTER_RECORDINGS=settings,
+        R2_ENDPOINT_URL="http://127.0.0.1:1",
+        R2_BUCKET="live",
+        R2_ACCESS_KEY_ID="a",
+        R2_SECRET_ACCESS_KEY="b",
+        R2_PUBLIC_URL="https://video.example.com",
+    )
+    assert page_address(made, "http://127.0.0.1:3000") == expected
 
 
 async def test_the_command_line(

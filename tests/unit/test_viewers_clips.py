@@ -1,0 +1,321 @@
+"""Clips that viewers make: what comes of a wish, and what strangers cannot do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_aiohttp.plugin import AiohttpClient
+
+from broadcaster.audience.app import Audience
+from broadcaster.audience.clips import AT_ONCE, BURST, MAX_SITES, SITE_BURST, Clipping
+from broadcaster.catalog.views import Bounds
+from broadcaster.demo.children import poll
+from broadcaster.errors import CatalogError
+from broadcaster.feed import ClipAnswer, ClipWish, Recording, Recordings, Setup
+from broadcaster.feed.wire import LENGTH, decode, encode, encode_pong, receive_pong
+from broadcaster.service.viewers_clips import AT_ONCE as QUEUE
+from broadcaster.service.viewers_clips import PATIENCE, ViewersClips
+from tests.support.fakes import START
+from tests.support.site import Client
+from tests.support.studio import Studio
+
+SECOND = timedelta(seconds=1)
+BEGIN = int(START.timestamp() * 1000)
+GOOD = {"begin": BEGIN, "end": BEGIN + 6000}
+PATH = "/live/clips"
+PLENTY = Bounds(100, 100, 100)
+
+
+class Ingest:
+    """The other process: what it is told it takes as bytes, and so the answers come."""
+
+    def __init__(self, audience: Audience, studio: Studio, bounds: Bounds = PLENTY) -> None:
+        self.audience = audience
+        self.studio = studio
+        self.now = 0.0
+        self.told = 0
+        self.is_up = True
+        self.makes = ViewersClips(studio.catalog.clips, self._tell, bounds, lambda: self.now)
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    async def run(self) -> None:
+        """Ping, show what was made, and take what was wished for, again and again."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.makes.run())
+            while True:
+                await asyncio.sleep(0.01)
+                if self.is_up:
+                    await self.ping()
+
+    async def ping(self) -> None:
+        for wish in await sent(self.audience):
+            self.makes(wish, self.answer)
+        clips = await self.studio.catalog.clips.all()
+        self.audience.take(Recordings(tuple(shown(one.id) for one in clips)))
+
+    def answer(self, answer: ClipAnswer) -> None:
+        message = decode(encode(answer)[LENGTH.size :])
+        assert isinstance(message, ClipAnswer)
+        self.audience.take(message)
+
+
+async def sent(audience: Audience) -> tuple[ClipWish, ...]:
+    """What a sign of life tells of wishes, over the wire."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(encode_pong(audience.pong()))
+    return (await receive_pong(reader)).clips
+
+
+def shown(name: str) -> Recording:
+    return Recording(name, "", START, START, 6.0, ("https://b/x.m3u8",), listed=False, clip=True)
+
+
+def audience_in(folder: Path, *, clips: bool = True) -> Audience:
+    (folder / "index.html").write_text("<title>page</title>")
+    return Audience(Setup(folder, recordings=True, clips=clips))
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, make: AiohttpClient, bounds: Bounds = PLENTY
+) -> AsyncIterator[tuple[Client, Ingest]]:
+    """Both processes' parts, and a viewer."""
+    audience, studio = audience_in(folder), Studio(folder / "studio")
+    studio.restart(timedelta(days=1))
+    studio.publish(count=10)
+    ingest = Ingest(audience, studio, bounds)
+    task = asyncio.create_task(ingest.run())
+    yield await make(audience.app), ingest
+    task.cancel()
+    studio.catalog.close()
+
+
+async def ask(client: Client, body: Any = GOOD, **headers: str) -> tuple[int, dict[str, Any]]:  # noqa: ANN401
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    async with client.post(PATH, data=data, headers=headers) as response:
+        found = await response.json() if response.content_type.endswith("json") else {}
+        assert response.headers["Cache-Control"] == "no-store" or response.status in (404, 405)
+        return response.status, {**found, "after": response.headers.get("Retry-After")}
+
+
+async def test_a_clip_is_made_and_has_a_page(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """The wish goes to ingest and comes back as the address of a page that is there; nobody lists it."""
+    async with running(tmp_path, aiohttp_client) as (client, ingest):
+        status, found = await ask(client, **{"Sec-Fetch-Site": "same-origin"})
+        (clip,) = await ingest.studio.catalog.clips.all()
+        assert (status, found["path"], ingest.told) == (201, f"/c/{clip.id}", 1)
+        assert (clip.begin, clip.end, clip.viewer) == (START, START + 6 * SECOND, True)
+        assert (await client.get(found["path"])).status == 200
+        assert (await (await client.get("/recordings/newest.json")).json())["recordings"] == []
+        assert counted(ingest.audience)["made"] == 1
+
+
+async def test_it_is_off_unless_it_is_wanted(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Without the setting there is no such route."""
+    client = await aiohttp_client(audience_in(tmp_path, clips=False).app)
+    assert (await ask(client))[0] == 405
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff",
+        b"[" * 200,
+        b"x" * 10_000,
+        [],
+        {},
+        None,
+        {"begin": BEGIN},
+        {"begin": BEGIN, "end": BEGIN + 4999},
+        {"begin": BEGIN, "end": BEGIN + 90_001},
+        {"begin": "1", "end": "2"},
+        {"begin": [1], "end": {}},
+        {"begin": 1e300, "end": 1e300},
+        {"begin": 10**60, "end": 10**60 + 6000},
+        {"begin": -(10**15), "end": 6000 - 10**15},
+        {"begin": None, "end": None},
+        {"begin": float("nan"), "end": float("inf")},
+    ],
+)
+async def test_what_makes_no_sense(tmp_path: Path, aiohttp_client: AiohttpClient, body: Any) -> None:  # noqa: ANN401
+    """Each is a clear 400, costs nobody a clip, and ingest hears nothing of it."""
+    audience = audience_in(tmp_path)
+    client = await aiohttp_client(audience.app)
+    for _ in range(2 * SITE_BURST):
+        assert (await ask(client, body))[0] == 400
+    assert await sent(audience) == ()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://[::1"}, 403),
+        ({"Origin": "https://live.example.com", "Host": "live.example.com"}, 400),
+        ({"Sec-Fetch-Site": "none"}, 400),
+    ],
+)
+async def test_pages_of_other_sites(
+    tmp_path: Path, aiohttp_client: AiohttpClient, headers: dict[str, str], status: int
+) -> None:
+    """They cannot make their visitors' browsers ask, with whatever headers those send."""
+    client = await aiohttp_client(audience_in(tmp_path).app)
+    assert (await ask(client, b"", **headers))[0] == status
+
+
+async def test_what_is_not_there(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """What nobody was told of yet, or what is gone, is 409."""
+    async with running(tmp_path, aiohttp_client) as (client, _):
+        status, found = await ask(client, {"begin": BEGIN + 60_000, "end": BEGIN + 66_000})
+        assert (status, found["error"]) == (409, "That part cannot be had any more, or not yet.")
+
+
+async def test_a_flood(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """An address gets a few, all together some more; everybody else is told when to come again."""
+    async with running(tmp_path, aiohttp_client) as (client, ingest):
+        one = [await ask(client, **{"CF-Connecting-IP": "192.0.2.1"}) for _ in range(SITE_BURST + 2)]
+        assert [status for status, _ in one] == [201] * SITE_BURST + [429] * 2
+        assert 0 < int(one[-1][1]["after"]) <= 30
+        assert (await ask(client, **{"CF-Connecting-IP": "192.0.2.2"}))[0] == 201
+        many = await asyncio.gather(
+            *(ask(client, **{"CF-Connecting-IP": f"198.51.100.{number}"}) for number in range(200))
+        )
+        made = sum(status == 201 for status, _ in many)
+        assert {status for status, _ in many} == {201, 429}
+        assert made + SITE_BURST + 1 <= BURST + 2
+        assert len(await ingest.studio.catalog.clips.all()) == made + SITE_BURST + 1
+
+
+async def test_the_cap_of_a_stream(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """When there are as many as there may be, that is what is said, and nothing more is kept."""
+    async with running(tmp_path, aiohttp_client, Bounds(1, 9, 9)) as (client, ingest):
+        assert [(await ask(client))[0] for _ in range(3)] == [201, 429, 429]
+        assert (await ask(client))[1]["after"] == "3600"
+        assert len(await ingest.studio.catalog.clips.all()) == 1
+
+
+async def test_ingest_does_not_answer(
+    tmp_path: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits is told so after a while; what ingest hears of too late is not made."""
+    monkeypatch.setattr("broadcaster.audience.clips.ANSWER_WITHIN", 0.2)
+    async with running(tmp_path, aiohttp_client) as (client, ingest):
+        ingest.is_up = False
+        status, found = await ask(client)
+        assert (status, found["after"]) == (503, "5")
+        assert await sent(ingest.audience) == ()
+        # Told in time, and answered too late: nobody would ever find it.
+        answers: list[ClipAnswer] = []
+        wish = ClipWish("1", START, START + 6 * SECOND)
+        ingest.now = PATIENCE
+        ingest.makes(wish, answers.append)
+        ingest.now = 2 * PATIENCE
+        ingest.makes(wish, answers.append)
+        await until(lambda: len(answers) == 1)
+        assert len(await ingest.studio.catalog.clips.all()) == 1
+
+
+async def test_nothing_waits_without_bounds(
+    tmp_path: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither requests here nor wishes there, and no address is remembered for ever."""
+    monkeypatch.setattr("broadcaster.audience.clips.BURST", 1000)
+    audience, studio = audience_in(tmp_path), Studio(tmp_path / "studio")
+    client = await aiohttp_client(audience.app)
+    asking = [asyncio.create_task(ask(client)) for _ in range(AT_ONCE + 5)]
+    done, waiting = await asyncio.wait(asking, return_when=asyncio.ALL_COMPLETED, timeout=0.5)
+    assert (len(done), len(waiting)) == (5, AT_ONCE)
+    assert {one.result()[0] for one in done} == {429}
+    wishes = await sent(audience)
+    assert len(wishes) == AT_ONCE
+
+    answers: list[ClipAnswer] = []
+    ingest = ViewersClips(studio.catalog.clips, lambda: None)
+    for wish in [*wishes, wishes[0]]:
+        ingest(wish, answers.append)
+    assert [answer.refusal for answer in answers] == ["away"] * (AT_ONCE + 1 - QUEUE)
+    await audience.app.shutdown()  # the process ends: everybody is let go of
+    assert {status for status, _ in await asyncio.gather(*waiting)} == {503}
+    studio.catalog.close()
+
+    clipping = Clipping(lambda _: True, lambda: 0.0)
+    for number in range(MAX_SITES + 1):
+        clipping._bucket(str(number), 0.0)  # noqa: SLF001 - a stranger needs many addresses for it
+    assert len(clipping._sites) == MAX_SITES  # noqa: SLF001
+
+
+async def test_a_restart_in_between(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """What the process before was asked is answered to nobody; the next wish is one of its own."""
+    async with running(tmp_path, aiohttp_client) as (client, ingest):
+        for nonsense in (ClipAnswer("of another", "2026-01-01-1200-abcd"), ClipAnswer("", refusal="gone")):
+            ingest.answer(nonsense)
+        ingest.is_up = False
+        leaving = asyncio.create_task(ask(client))
+        await until(lambda: counted(ingest.audience)["taken"] == 1)
+        leaving.cancel()
+        await until(lambda: counted(ingest.audience)["taken"] == 0)
+        ingest.is_up = True
+        assert (await ask(client))[0] == 201
+        assert len(await ingest.studio.catalog.clips.all()) == 1
+
+
+async def test_a_journal_that_cannot_be_read(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Ingest lives on, and the viewer is told to try again."""
+
+    class Broken:
+        async def make(self, *_: object) -> None:
+            raise CatalogError("the journal cannot be read now")
+
+    async with running(tmp_path, aiohttp_client) as (client, ingest):
+        vars(ingest.makes)["_clips"] = Broken()
+        assert (await ask(client))[0] == 503
+        vars(ingest.makes)["_clips"] = ingest.studio.catalog.clips
+        assert (await ask(client))[0] == 201
+
+
+async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> None:
+    """Ingest keeps its own bounds, whatever it is asked, and takes no time without a zone."""
+    studio = Studio(tmp_path)
+    studio.publish(count=60)
+    answers: list[ClipAnswer] = []
+    ingest = ViewersClips(studio.catalog.clips, lambda: None)
+    for seconds in (-5, 4, 91):
+        ingest(ClipWish("1", START, START + seconds * SECOND), answers.append)
+    running = asyncio.create_task(ingest.run())
+    await until(lambda: len(answers) == 3)
+    running.cancel()
+    assert {answer.refusal for answer in answers} == {"gone"}
+    naive = b'{"figures":[],"clips":[{"id":"1","begin":"2026-01-01T12:00:00","end":"2026-01-01T12:00:09Z"}]}'
+    reader = asyncio.StreamReader()
+    reader.feed_data(LENGTH.pack(len(naive)) + naive)
+    with pytest.raises(ValueError, match="timezone"):
+        await receive_pong(reader)
+    studio.catalog.close()
+
+
+def counted(audience: Audience) -> dict[str, float]:
+    """Clips by what became of them, and how many requests wait for one."""
+    figures = {figure.name: figure.samples for figure in audience.figures()}
+    found = {labels[0]: value for labels, value in figures["viewers_clips"].items()}
+    return found | {"taken": figures["long_requests"][("clips",)]}
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async def look() -> bool:
+        return is_so()
+
+    async with asyncio.timeout(30):
+        await poll(look)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -14,16 +12,10 @@ from broadcaster.operator.recordings import Desk, add_recordings
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import Dashboard, add_dashboard
 from broadcaster.web.health import HEALTH, Health, health
+from broadcaster.web.own_name import CLOSED, asked_by_name
 
 MAX_CONNECTIONS = 100
 MAX_BODY_BYTES = 65_536
-
-# Nothing of it is for pages of others, neither in a frame nor as what it is not.
-CLOSED = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 FIGURES = {"metrics", "health", "dashboard_data"}  # routes
 
@@ -47,7 +39,7 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     under which it may be asked, besides its address and this machine's own. ``refresh`` brings figures up to
     date before they are told. ``desk`` does what an operator with the token wants done.
     """
-    middlewares = [_asked_by_name(names), *([_up_to_date(refresh)] if refresh else [])]
+    middlewares = [asked_by_name(names), *([_up_to_date(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
     app[CONNECTIONS] = Connections(MAX_CONNECTIONS)
     app.on_response_prepare.append(_on_answer)
@@ -64,20 +56,6 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     return app
 
 
-def _asked_by_name(names: Collection[str]) -> Middleware:
-    """Refuse what is asked of another host: a page elsewhere whose name was changed to our address."""
-    known = {"localhost", *(name.lower() for name in names)}
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _is_ours(request, known):
-            return await handler(request)
-        text = "This is asked of a host that is not known here (BROADCASTER_ADMIN_NAMES).\n"
-        return web.Response(status=421, text=text)
-
-    return check
-
-
 def _up_to_date(refresh: Callable[[], Awaitable[None]]) -> Middleware:
     """What is told is true at that moment."""
 
@@ -88,21 +66,6 @@ def _up_to_date(refresh: Callable[[], Awaitable[None]]) -> Middleware:
         return await handler(request)
 
     return ask_first
-
-
-def _is_ours(request: web.Request, known: Collection[str]) -> bool:
-    try:
-        host = urlsplit(f"//{request.headers.get(hdrs.HOST, '')}").hostname or ""
-    except ValueError:  # brackets that do not match
-        return False
-    if host in known:
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    own = request.transport.get_extra_info("sockname")[0] if request.transport else ""
-    return address.is_loopback or host == own
 
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:

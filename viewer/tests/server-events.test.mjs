@@ -53,6 +53,18 @@ test("events are told as they come, and what is no JSON object is left out", () 
   assert.deepEqual(heard, [["state", { state: "live" }], ["segment", { sequence: 7 }]]);
 });
 
+test("a segment's path is one on the server that tells of it, a whole address stays as it is", () => {
+  const heard = listener();
+  const [source] = FakeSource.made;
+  source.say("segment", { url: "/segments/ab/1.ts" });
+  source.say("state", { segments: [{ url: "https://b.example/a%2Fb.ts?X-Signature=1" }, { url: null }] });
+  source.say("segment", { url: "//" });
+  assert.deepEqual(heard, [
+    ["segment", { url: "https://live.example/segments/ab/1.ts" }],
+    ["state", { segments: [{ url: "https://b.example/a%2Fb.ts?X-Signature=1" }, { url: null }] }],
+  ]);
+});
+
 test("a lost connection is the browser's to mend, a refused one ours, with growing pauses", () => {
   const heard = listener();
   FakeSource.made[0].fail(0);

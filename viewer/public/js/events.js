@@ -24,7 +24,7 @@ export function listen({ url, hear, open = (address) => new EventSource(address)
 
   function receive(name, text) {
     expect();
-    const data = parse(text);
+    const data = parse(text, url);
     if (data === null) return;
     failures = 0;
     hear(name, data);
@@ -54,9 +54,11 @@ export function listen({ url, hear, open = (address) => new EventSource(address)
   connect();
 }
 
-function parse(text) {
+/** A relay tells paths of its own, and players know whole addresses; those that are whole stay as they are. */
+function parse(text, base) {
+  const whole = (name, value) => (name === "url" && value?.startsWith?.("/") ? new URL(value, base).href : value);
   try {
-    const data = JSON.parse(text);
+    const data = JSON.parse(text, whole);
     return data !== null && typeof data === "object" ? data : null;
   } catch {
     return null;

@@ -1,4 +1,4 @@
-"""The command line: ``broadcaster run | demo | check | recordings``."""
+"""The command line: ``broadcaster run | demo | check | recordings | relay``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from broadcaster.check import check, origin, remarks
 from broadcaster.config import load
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
 from broadcaster.manage import add_commands, manage
+from broadcaster.relay import add_options, options_of, relay
 from broadcaster.service import serve
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
             return check(fix=options.fix, as_json=options.json, origin=options.origin, public=options.public)
         elif options.command == "recordings":
             manage(load(), options)
+        elif options.command == "relay":
+            logs.set_up("info", form)
+            asyncio.run(_until_stopped(lambda stop: relay(options_of(options), stop)))
         else:
             logs.set_up("warning", form)
             _demo(options.source, options.port)
@@ -87,11 +91,6 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", help="follow the folder and serve it; settings from the environment and .env"
     )
-    run.add_argument(
-        "--log-format",
-        choices=logs.FORMS,
-        help="default: journal where systemd keeps the log, else text",
-    )
     demo = commands.add_parser("demo", help="everything on embedded stand-ins, on this machine")
     demo.add_argument(
         "--source", type=Path, metavar="DIR", help="follow this HLS folder, not a simulated Owncast"
@@ -110,6 +109,15 @@ def _parser() -> argparse.ArgumentParser:
         help="ask the service through its tunnel or proxy, too: https://live.example.com",
     )
     add_commands(commands.add_parser("recordings", help="what was recorded; asks the running service"))
+    relaying = commands.add_parser("relay", help="serve another broadcaster's stream: each byte comes once")
+    relaying.add_argument("origin", type=origin, metavar="URL", help="https://live.example.com")
+    add_options(relaying)
+    for one in (run, relaying):
+        one.add_argument(
+            "--log-format",
+            choices=logs.FORMS,
+            help="default: journal where systemd keeps the log, else text",
+        )
     return parser
 
 

@@ -9,6 +9,7 @@
     ├── ManageError             500  the running service does not do what the command line asked of it
     ├── NotPossible             409  what was asked for cannot be done as things are
     │   └── TooMany             429  there are as many of it as there may be
+    ├── OriginError             502  the origin of a relay gives no answer, or none that can be read
     ├── OwncastError            502  Owncast does not say how it is: no answer, or one that cannot be read
     ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
     └── StorageError            503  the bucket did not do what was asked
@@ -71,6 +72,10 @@ class TooMany(NotPossible):
     """There are as many of it as there may be."""
 
     status: ClassVar[int] = 429
+class OriginError(BroadcasterError):
+    """A relay's origin gives no answer, or none that can be read. The message is one line and says why."""
+
+    status: ClassVar[int] = 502
 
 
 class OwncastError(BroadcasterError):

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     """What lasts."""
 
     EVENTS = "events"
+    MEDIA = "media"  # segments, where a relay serves them
     TRACKER = "tracker"
     WAITERS = "waiters"
     CLIPS = "clips"

@@ -23,6 +23,7 @@ from tests.support.systemd import Ears
 REPOSITORY = Path(__file__).parents[2]
 UNITS = REPOSITORY / "deploy/systemd"
 UNIT, TEMPLATE = UNITS / "broadcaster.service", UNITS / "broadcaster@.service"
+RELAY = UNITS / "broadcaster-relay.service"
 EXPOSURE_LIMIT = 2.0
 MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n"
 
@@ -47,7 +48,7 @@ def analyze(*arguments: str | Path) -> str:
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", [UNIT, TEMPLATE], ids=["service", "instances"])
+@pytest.mark.parametrize("unit", [UNIT, TEMPLATE, RELAY], ids=["service", "instances", "relay"])
 def test_exposure(unit: Path) -> None:
     """Systemd's own judgement of the sandbox is 2.0 or better."""
     said = analyze("security", "--offline=true", "--no-pager", unit)

@@ -1,0 +1,191 @@
+"""Follows the origin's playlists, and makes of them what viewers see here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from yarl import URL
+
+from broadcaster.errors import OriginError, PlaylistError
+from broadcaster.feed import State, Version, View
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.relay.listing import Listed, Listing
+from broadcaster.relay.origin import Answer, Origin
+from broadcaster.relay.reloading import Reloading
+
+logger = logging.getLogger(__name__)
+
+MAIN = "/live/playlist.m3u8"
+# The main playlist changes with a stream alone, of which events tell. Seconds between two looks at it.
+LOOK_EVERY, LOOK_EVERY_WITHOUT = 10.0, 2.0
+MAX_VARIANTS = 30
+REMEMBERED_RUNS = 4
+COMPLAIN_EVERY = 60.0  # seconds
+# How a broadcaster names the playlists of its variants.
+NAME = re.compile(r"([^/?#:]+)/playlist\.m3u8")
+
+
+class Following:
+    """Shows each new version with ``show``; ``fresh`` is told of objects that a version lists first.
+
+    ``clock`` gives the wall time.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        listing: Listing,
+        show: Callable[[View], None],
+        fresh: Callable[[list[Listed]], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.view = View()
+        self._origin = origin
+        self._listing = listing
+        self._show = show
+        self._fresh = fresh
+        self._clock = clock
+        self._main: Version[MultivariantPlaylist] | None = None
+        self._etag: str | None = None  # of the main playlist
+        self._only = "0"  # what an only variant is called: its events say
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._versions: dict[str, Version[MediaPlaylist]] = {}
+        self._runs: deque[str] = deque(maxlen=REMEMBERED_RUNS)
+        self._starting = False
+        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._complained = -COMPLAIN_EVERY
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    answer = await self._origin.ask(self._origin.url(MAIN), etag=self._etag)
+                    if answer.status == 200:  # noqa: PLR2004
+                        self._take_main(answer, group)
+                        self._etag = answer.etag
+                except (OriginError, PlaylistError) as error:
+                    self._etag = None
+                    self._complain(error)
+                live = self.view.state is State.LIVE and self._origin.fault is None
+                await self._pause(LOOK_EVERY if live else LOOK_EVERY_WITHOUT)
+
+    def hurry(self) -> None:
+        """Something has changed: look at everything now that is only looked at from time to time."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def note_run(self, run: str | None, variant: str | None = None) -> None:
+        """The origin tells of this run; and how a variant is called."""
+        if variant and self._main is None and variant != self._only:
+            self._rename(variant)
+        if run and run not in self._runs:
+            self._runs.append(run)
+            self._assemble()
+
+    def note_starting(self, *, starting: bool) -> None:
+        """Whether a stream begins there of which there are no playlists yet."""
+        if starting is not self._starting:
+            self._starting = starting
+            self._assemble()
+
+    async def until(self, condition: Callable[[View], bool], seconds: float) -> bool:
+        """Wait until what is shown is so; whether it came to that in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition(self.view):
+                    await self._changed.wait()
+                return True
+        return condition(self.view)
+
+    def _take_main(self, answer: Answer, group: asyncio.TaskGroup) -> None:
+        if "#EXT-X-STREAM-INF" not in answer.text:
+            self._main = None
+            self._follow({self._only: answer.url}, group)
+            return
+        playlist = parse(answer.text)
+        if not isinstance(playlist, MultivariantPlaylist) or not 0 < len(playlist.uris) <= MAX_VARIANTS:
+            raise PlaylistError("is no multivariant playlist that can be followed")
+        names = {}
+        uris = [one.uri for one in playlist.variants] + [one.uri for one in playlist.renditions if one.uri]
+        for uri in uris:
+            match = NAME.fullmatch(uri)
+            if match is None:
+                raise PlaylistError(f"names {uri[:80]!r}: it is not a broadcaster's")
+            names[URL(match[1], encoded=True).path] = answer.url.join(URL(uri, encoded=True))
+        if self._main is None or self._main.playlist != playlist:
+            self._main = Version(playlist, self._clock(), self.view.target_duration or 1)
+        self._follow(names, group)
+
+    def _follow(self, urls: dict[str, URL], group: asyncio.TaskGroup) -> None:
+        """Follow these media playlists by the names of their variants, and no others."""
+        for name in [name for name in self._tasks if name not in urls]:
+            self._tasks.pop(name).cancel()
+            self._versions.pop(name, None)
+            self._listing.drop(name)
+        for name, url in urls.items():
+            if name not in self._tasks:
+                take = partial(self._take, name)
+                one = Reloading(self._origin, url, take, self._pause, self._complain)
+                self._tasks[name] = group.create_task(one.run(), name=f"variant {name}")
+        self._tasks = {name: self._tasks[name] for name in urls}
+        self._assemble()
+
+    def _take(self, name: str, playlist: MediaPlaylist, base: URL) -> None:
+        known = name in self._versions
+        ours, new = self._listing.take(name, playlist, base)
+        self._versions[name] = Version(ours, self._clock(), ours.target_duration)
+        self._assemble()
+        if known:  # of a window that was there before anybody came, who comes takes what he wants
+            self._fresh(new)
+
+    def _assemble(self) -> None:
+        """Show all that belongs together, once all of it is there; until then what was there before."""
+        playlists = {name: self._versions[name] for name in self._tasks if name in self._versions}
+        main, target_duration = self.view.main, self.view.target_duration
+        if playlists and len(playlists) == len(self._tasks):
+            target_duration = max(one.target_duration for one in playlists.values())
+            if self._main and self._main.target_duration != target_duration:
+                self._main = replace(self._main, target_duration=target_duration)
+            main = self._main or next(iter(playlists.values()))
+        else:
+            playlists = dict(self.view.playlists)
+        view = View(self._state(playlists.values()), target_duration, tuple(self._runs), playlists, main)
+        if view == self.view:
+            return
+        self.view = view
+        self._show(view)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _state(self, versions: Iterable[Version[MediaPlaylist]]) -> State:
+        ended = [one.playlist.ended for one in versions]
+        if not all(ended):
+            self._starting = False
+            return State.LIVE
+        return State.STARTING if self._starting else State.ENDED if ended else State.OFFLINE
+
+    def _rename(self, variant: str) -> None:
+        self._only, self._etag = variant, None
+        self.hurry()
+
+    def _complain(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._complained >= COMPLAIN_EVERY:
+            self._complained = now
+            logger.warning("the origin cannot be followed, trying again: %s", error)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()

@@ -1,0 +1,149 @@
+"""Addresses of the origin's objects on this machine: nothing else can be fetched through it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from yarl import URL
+
+from broadcaster.errors import PlaylistError
+from broadcaster.hls import MediaPlaylist, MediaSegment
+
+PREFIX = "/segments"
+MAX_ADDRESS = 4096  # characters
+MAX_SEGMENTS = 20_000  # of a playlist: hours
+# Seconds for which an object can be had that is only told of, or that a playlist has left, and the playlist's
+# duration besides: a player that holds the longest one may still want it (RFC 8216, 6.2.2).
+KEPT = 60.0
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+LONGEST_NAME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object that the origin has listed. ``url`` may be signed anew; ``token`` is of all but its query."""
+
+    token: str
+    name: str
+    variant: str
+    url: str
+
+    @property
+    def path(self) -> str:
+        """Its address here."""
+        return f"{PREFIX}/{self.token}/{self.name}"
+
+
+class Listing:
+    """All objects that can be had: of each variant those that its playlist lists, and lately listed.
+
+    ``clock`` is monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._objects: dict[str, Listed] = {}
+        self._listed: dict[str, dict[str, None]] = {}  # tokens by variant, in order
+        self._leaving: dict[str, float] = {}  # when those go that no playlist lists
+        self._last: dict[str, tuple[MediaPlaylist, MediaPlaylist]] = {}  # the origin's, and ours of it
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def find(self, token: str, name: str) -> Listed | None:
+        """What has this address; None when there is nothing."""
+        found = self._objects.get(token)
+        return found if found and found.name == name else None
+
+    def note(self, variant: str, url: str) -> Listed:
+        """An object that the origin tells of; raises PlaylistError for what is no address of the web."""
+        made = self._hold(variant, URL(), url)
+        if not self._is_listed(made.token):
+            self._leaving[made.token] = self._clock() + KEPT
+        return made
+
+    def take(self, variant: str, playlist: MediaPlaylist, base: URL) -> tuple[MediaPlaylist, list[Listed]]:
+        """The origin's playlist with our addresses, and what is in it that was not in the one before.
+
+        ``base`` is where it was. Raises PlaylistError when it has an address that is none of the web, or too
+        many.
+        """
+        if len(playlist.segments) > MAX_SEGMENTS:
+            raise PlaylistError(f"lists more than {MAX_SEGMENTS} segments")
+        ours = replace(playlist, segments=self._rewritten(variant, playlist, base))
+        self._last[variant] = playlist, ours
+        before = self._listed.get(variant, {})
+        now = self._listed[variant] = dict.fromkeys(_tokens(ours))
+        self._let_go(before.keys() - now.keys(), ours.duration.total_seconds())
+        for token in now.keys() - before.keys():
+            self._leaving.pop(token, None)
+        return ours, [self._objects[token] for token in now if token not in before]
+
+    def drop(self, variant: str) -> None:
+        """There is no such variant any more."""
+        last = self._last.pop(variant, None)
+        gone = self._listed.pop(variant, {})
+        self._let_go(gone.keys(), last[1].duration.total_seconds() if last else 0.0)
+
+    def _rewritten(self, variant: str, playlist: MediaPlaylist, base: URL) -> tuple[MediaSegment, ...]:
+        """Its segments; of those that are the very same as before, what was made of them then."""
+        theirs, ours = self._last.get(variant, (None, None))
+        known: dict[int, tuple[MediaSegment, MediaSegment]] = {}
+        if theirs and ours:
+            pairs = zip(theirs.segments, ours.segments, strict=True)
+            known = dict(enumerate(pairs, theirs.media_sequence))
+        made = []
+        for number, segment in enumerate(playlist.segments, playlist.media_sequence):
+            old, new = known.get(number, (None, None))
+            made.append(new if new and old is segment else self._rewrite(variant, segment, base))
+        return tuple(made)
+
+    def _rewrite(self, variant: str, segment: MediaSegment, base: URL) -> MediaSegment:
+        map_uri = self._hold(variant, base, segment.map_uri).path if segment.map_uri else None
+        if segment.gap:  # there is nothing to be had
+            return replace(segment, uri=_made(variant, base, segment.uri).path, map_uri=map_uri)
+        return replace(segment, uri=self._hold(variant, base, segment.uri).path, map_uri=map_uri)
+
+    def _hold(self, variant: str, base: URL, address: str) -> Listed:
+        made = _made(variant, base, address)
+        self._objects[made.token] = made
+        return made
+
+    def _let_go(self, tokens: Iterable[str], seconds: float) -> None:
+        now = self._clock()
+        for token in tokens:
+            if not self._is_listed(token):
+                self._leaving[token] = now + seconds + KEPT
+        for token in [token for token, until in self._leaving.items() if until < now]:
+            del self._leaving[token], self._objects[token]
+
+    def _is_listed(self, token: str) -> bool:
+        return any(token in tokens for tokens in self._listed.values())
+
+
+def _tokens(playlist: MediaPlaylist) -> Iterator[str]:
+    for segment in playlist.segments:
+        if segment.map_uri:
+            yield segment.map_uri.split("/")[2]
+        if not segment.gap:
+            yield segment.uri.split("/")[2]
+
+
+def _made(variant: str, base: URL, address: str) -> Listed:
+    if len(address) > MAX_ADDRESS:
+        raise PlaylistError("lists an address that is too long")
+    try:
+        url = URL(address, encoded=True)  # not even the spelling of a signed one may change
+        url = url if url.is_absolute() else base.join(url)
+    except ValueError:
+        raise PlaylistError("lists what is no address") from None
+    if url.scheme not in ("http", "https") or not url.host or url.user is not None:
+        raise PlaylistError("lists an address that is none of the web")
+    plain = f"{url.scheme}://{url.authority}{url.raw_path}"
+    token = hashlib.sha256(plain.encode()).hexdigest()[:32]
+    name = UNSAFE.sub("_", url.name)[-LONGEST_NAME:] or "object"
+    return Listed(token, name, variant, str(url))

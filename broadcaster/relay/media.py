@@ -1,0 +1,206 @@
+"""Segments over HTTP, from the cache: each is fetched once, whoever wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from aiohttp import hdrs, web
+
+from broadcaster.audience.places import PLACES, Full, Kind
+from broadcaster.audience.playlists import NO_STORE, RETRY_AFTER, preflight
+from broadcaster.errors import ObjectNotFound, StorageError, StorageRefused
+from broadcaster.figures import Figure
+from broadcaster.relay.listing import PREFIX, Listed, Listing
+from broadcaster.web.answers import matches
+from broadcaster.web.connections import CONNECTIONS
+
+PATIENCE = 15.0  # seconds that a viewer waits for an object; a player asks again
+CHUNK = 2**16  # bytes that one client may have in its buffer
+# And in the kernel's. With less, a client on this machine, as a proxy is, is sent one packet at a time, and
+# acknowledges each 40 ms later.
+SEND_BUFFER = 2**18
+FOR_EVER = "public, max-age=31536000, immutable"
+TYPES = {
+    ".ts": "video/mp2t",
+    ".aac": "audio/aac",
+    ".m4s": "video/iso.segment",
+    ".mp4": "video/mp4",
+    ".m4a": "audio/mp4",
+    ".vtt": "text/vtt",
+}
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+EXPOSED = "Accept-Ranges, Content-Length, Content-Range, Date, ETag"
+HEADERS = {
+    hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
+    hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: EXPOSED,
+    hdrs.ACCEPT_RANGES: "bytes",
+    hdrs.CACHE_CONTROL: FOR_EVER,
+}
+
+
+class Unsatisfiable(Exception):  # noqa: N818 - the specification's word (RFC 9110, 15.5.17)
+    """A range begins where the object has ended."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A body that is being sent, and to how many."""
+
+    body: bytes
+    count: int = 0
+
+
+class Media:
+    """Answers for what is in ``listing``, with what ``fetch`` brings; ``asked`` is told what is wanted.
+
+    All bodies that are being sent have ``most`` bytes together, however slowly they are read.
+    """
+
+    def __init__(
+        self,
+        listing: Listing,
+        fetch: Callable[[Listed], Awaitable[bytes]],
+        asked: Callable[[Listed], None],
+        most: int,
+    ) -> None:
+        self.answers = 0  # with a body, or a part of one
+        self.sent = 0  # bytes
+        self._listing = listing
+        self._fetch = fetch
+        self._asked = asked
+        self._most = most
+        self._held: dict[str, _Held] = {}
+        self._failed: Counter[str] = Counter(dict.fromkeys(("full", "origin"), 0))
+
+    def add_to(self, app: web.Application) -> None:
+        """Its routes."""
+        path = PREFIX + "/{token}/{name}"
+        app.router.add_get(path, self.answer, name="segment")
+        app.router.add_route(hdrs.METH_OPTIONS, path, preflight, name="segment_preflight")
+
+    def figures(self) -> Iterator[Figure]:
+        """What was served."""
+        yield Figure("relay_answers", "Segments served to viewers", self.answers, rises=True)
+        yield Figure("relay_sent_bytes", "Bytes of segments sent to viewers", self.sent, rises=True)
+        text = "Segments not served: no place or memory (full), not to be had (origin)"
+        yield Figure("relay_failures", text, self._failed, ("reason",), rises=True)
+        held = sum(len(one.body) for one in self._held.values())
+        yield Figure("relay_held_bytes", "Bytes of segments that are being sent", held)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """One object, or the range of it that is asked for (RFC 9110, 14.2)."""
+        listed = self._listing.find(request.match_info["token"], request.match_info["name"])
+        if listed is None:
+            return web.Response(status=404, text="There is no such segment.\n", headers=NO_STORE)
+        self._asked(listed)
+        etag = f'"{listed.token}"'
+        if matches(request.headers.get(hdrs.IF_NONE_MATCH), etag):
+            return web.Response(status=304, headers={**HEADERS, hdrs.ETAG: etag})
+        try:
+            with request.app[PLACES].take(request, Kind.MEDIA):
+                request.app[CONNECTIONS].complete(request)
+                async with self._body(listed) as body:
+                    return await self._send(request, listed, etag, body)
+        except (Full, StorageError, TimeoutError) as error:
+            return self._refuse(error)
+        finally:
+            request.app[CONNECTIONS].complete(request)
+
+    def _refuse(self, error: Exception) -> web.Response:
+        self._failed["full" if isinstance(error, Full) else "origin"] += 1
+        match error:
+            case ObjectNotFound():
+                status, text = 404, "The origin has it no more"
+            case StorageRefused():
+                status, text = 502, "The origin does not give it"
+            case Full():
+                status, text = 503, str(error)
+            case _:
+                status, text = 503, "The origin does not give it at the moment"
+        headers = dict(NO_STORE)
+        if status == web.HTTPServiceUnavailable.status_code:
+            headers[hdrs.RETRY_AFTER] = RETRY_AFTER
+        return web.Response(status=status, text=f"{text}.\n", headers=headers)
+
+    @asynccontextmanager
+    async def _body(self, listed: Listed) -> AsyncIterator[bytes]:
+        """The object, the same bytes for all who are sent it at a time; raises Full, StorageError."""
+        held = self._held.get(listed.token)
+        if held is None:
+            if sum(len(one.body) for one in self._held.values()) > self._most:
+                raise Full("memory", "Too many different segments are being sent")
+            async with asyncio.timeout(PATIENCE):
+                body = await self._fetch(listed)
+            held = self._held.setdefault(listed.token, _Held(body))
+        held.count += 1
+        try:
+            yield held.body
+        finally:
+            held.count -= 1
+            if not held.count:
+                self._held.pop(listed.token, None)
+
+    async def _send(self, request: web.Request, listed: Listed, etag: str, body: bytes) -> web.StreamResponse:
+        headers = {**HEADERS, hdrs.ETAG: etag}
+        asked = request.headers.get(hdrs.RANGE, "") if request.method == hdrs.METH_GET else ""
+        if request.headers.get(hdrs.IF_RANGE, etag) != etag:  # of another object: all of this one
+            asked = ""
+        try:
+            begin, end = wanted(asked, len(body))
+        except Unsatisfiable:
+            headers[hdrs.CONTENT_RANGE] = f"bytes */{len(body)}"
+            return web.Response(status=416, headers={**headers, **NO_STORE})
+        headers[hdrs.CONTENT_TYPE] = TYPES.get(PurePath(listed.name).suffix, "application/octet-stream")
+        status = 200
+        if asked and RANGE.fullmatch(asked) and (begin, end) != (0, len(body)):
+            status, headers[hdrs.CONTENT_RANGE] = 206, f"bytes {begin}-{end - 1}/{len(body)}"
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = end - begin
+        with suppress(ConnectionResetError):  # the client has left
+            await response.prepare(request)
+            _widen(request)
+            if request.method != hdrs.METH_HEAD:
+                await self._write(response, memoryview(body)[begin:end])
+            await response.write_eof()
+        return response
+
+    async def _write(self, response: web.StreamResponse, body: memoryview) -> None:
+        """No faster than the client reads."""
+        self.answers += 1
+        for start in range(0, len(body), CHUNK):
+            piece = body[start : start + CHUNK]
+            await response.write(piece)
+            self.sent += len(piece)
+
+
+def _widen(request: web.Request) -> None:
+    if request.transport:
+        connection: socket.socket = request.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+
+def wanted(header: str, size: int) -> tuple[int, int]:
+    """Begin and end of what a Range header asks for; all of it where that is not one range of bytes.
+
+    Raises Unsatisfiable. A server may ignore what it does not like (RFC 9110, 14.2), as several ranges.
+    """
+    match = RANGE.fullmatch(header)
+    if match is None or match[0] == "bytes=-":
+        return 0, size
+    first, last = match.groups()
+    if not first:  # the last bytes of it
+        begin, end = max(0, size - int(last)), size
+    else:
+        begin, end = int(first), size if not last else min(int(last) + 1, size)
+        if last and int(last) < begin:
+            return 0, size
+    if begin >= size:
+        raise Unsatisfiable
+    return begin, end

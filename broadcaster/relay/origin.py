@@ -1,0 +1,130 @@
+"""What is asked of the origin, within bounds of time and size."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+from broadcaster.errors import OriginError
+
+WITHIN = 10.0  # seconds for an answer that nothing holds up
+EVENTS_SILENT = 25.0  # seconds: the origin says something every ten
+MAX_BYTES = 2**23  # of an answer: a playlist of four hours has a tenth of that
+UNAVAILABLE = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response, whole. ``url`` is where it was in the end."""
+
+    status: int
+    url: URL
+    etag: str | None
+    text: str
+
+
+class Origin:
+    """The broadcaster at ``address``; ``clock`` is monotonic.
+
+    ``fault`` is why it did not answer last, None when it did. ``answered`` is whether it ever has.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.address = address
+        self.fault: str | None = None
+        self.answered = False
+        self._session = session
+        self._clock = clock
+        self._heard = clock()
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds it has said nothing."""
+        return self._clock() - self._heard
+
+    def url(self, path: str) -> URL:
+        """The address of what is under a path there."""
+        return URL(self.address).join(URL(path))
+
+    async def ask(self, url: URL, *, etag: str | None = None, within: float = WITHIN) -> Answer:
+        """GET what is there, within so many seconds; raises OriginError when nothing can be had.
+
+        A 503 is an answer: nothing new has come. Any other 5xx says that the origin itself did not answer.
+        """
+        headers = {hdrs.IF_NONE_MATCH: etag} if etag else {}
+        try:
+            async with asyncio.timeout(within), self._session.get(url, headers=headers) as response:
+                body = await _whole(response)
+                text = body.decode(errors="replace")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._failed(error) from None
+        if response.status > UNAVAILABLE or response.status in (500, 501, 502):
+            raise self._failed(OriginError(f"it answers {response.status}"))
+        self._note()
+        return Answer(response.status, response.url, response.headers.get(hdrs.ETAG), text)
+
+    async def words(self) -> AsyncIterator[tuple[str, Any]]:
+        """The names and data of its events (WHATWG HTML, 9.2) until it hangs up; raises OriginError."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=WITHIN, sock_read=EVENTS_SILENT)
+        asked = {hdrs.ACCEPT: "text/event-stream"}
+        try:
+            async with self._session.get(
+                self.url("/live/events"), headers=asked, timeout=timeout
+            ) as response:
+                if response.status != 200 or response.content_type != "text/event-stream":  # noqa: PLR2004
+                    raise OriginError(f"it answers {response.status} when asked for events")
+                async with aclosing(_events(response.content, self._note)) as events:
+                    async for name, data in events:
+                        yield name, data
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise self._failed(error) from None
+
+    def _note(self) -> None:
+        self._heard, self.fault, self.answered = self._clock(), None, True
+
+    def _failed(self, error: Exception) -> OriginError:
+        told = str(error) if isinstance(error, OriginError) else type(error).__name__
+        self.fault = "it does not answer in time" if isinstance(error, TimeoutError) else told
+        return OriginError(f"{self.address}: {self.fault}")
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body, decompressed; a small one may become large, so it is counted as it comes."""
+    found = bytearray()
+    async for piece in response.content.iter_any():
+        found += piece
+        if len(found) > MAX_BYTES:
+            raise aiohttp.ClientPayloadError("too large")
+    return bytes(found)
+
+
+async def _events(
+    lines: aiohttp.StreamReader, heard: Callable[[], None]
+) -> AsyncGenerator[tuple[str, Any], None]:
+    """Events of a stream of lines; raises ValueError for a line without end, or data that is no JSON."""
+    name, data = "", ""
+    async for line in lines:
+        heard()
+        field, _, value = line.decode().rstrip("\r\n").partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data += value
+            if len(data) > MAX_BYTES:
+                raise ValueError("an event without end")
+        elif not field and not value:
+            if data:
+                yield name, json.loads(data)
+            name, data = "", ""

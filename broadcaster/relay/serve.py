@@ -1,0 +1,163 @@
+"""Runs the relay: one process, as there are no keys to be kept from those who talk to strangers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import aiohttp
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import CollectorRegistry
+from prometheus_client.process_collector import ProcessCollector
+
+from broadcaster.audience.app import Audience
+from broadcaster.audience.playlists import NO_STORE
+from broadcaster.feed import HealthReport, Ping, Setup, View, change
+from broadcaster.fetching import Fetcher, Wanted
+from broadcaster.figures import Figures
+from broadcaster.notify import keep_watchdog_quiet, notify
+from broadcaster.relay.desk import make_desk
+from broadcaster.relay.following import Following
+from broadcaster.relay.listing import Listed, Listing
+from broadcaster.relay.media import Media
+from broadcaster.relay.options import Options
+from broadcaster.relay.origin import Origin
+from broadcaster.relay.page import PageSettings
+from broadcaster.relay.prefetch import Prefetch
+from broadcaster.relay.standing import Standing
+from broadcaster.relay.words import Words
+from broadcaster.web import address_of, bound, listening, raise_file_limit, serving
+from broadcaster.web.health import HEALTH, for_the_world
+from broadcaster.web.listener import Complaints
+
+logger = logging.getLogger(__name__)
+
+PING_EVERY = 0.5  # seconds
+LINE = 2**18  # bytes of an event that tells of all segments, with signed addresses
+AT_ONCE = 8
+OF_THE_STREAM = {"main_playlist", "media_playlist", "events"}  # routes
+
+
+async def relay(
+    options: Options,
+    stop: asyncio.Event,
+    on_ready: Callable[[str, str], None] = lambda *_: None,
+) -> None:
+    """Follow the origin and serve what it has, until ``stop``.
+
+    ``on_ready`` is told the public and the operator's address. Raises ConfigError when one cannot be had.
+    """
+    asyncio.get_running_loop().set_exception_handler(Complaints())
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        aiohttp.ClientSession(connector=connector, read_bufsize=LINE) as session,
+        Fetcher(
+            session,
+            at_once=AT_ONCE,
+            memory=options.memory,
+            disk=options.cache and options.cache.absolute(),
+            disk_bytes=options.disk,
+        ) as fetcher,
+    ):
+        await _Relay(options, session, fetcher).run(stop, on_ready)
+
+
+class _Relay:
+    """All parts together."""
+
+    def __init__(self, options: Options, session: aiohttp.ClientSession, fetcher: Fetcher) -> None:
+        self._options = options
+        self._origin = origin = Origin(session, options.origin)
+        self._fetcher = fetcher
+        self._page = PageSettings(origin)
+        places = raise_file_limit(options.places)
+        viewer = options.viewer.absolute()
+        setup = Setup(viewer, self._page.now, waiters=options.waiters, places=places, tracker=True)
+        self._audience = audience = Audience(setup)
+        listing = Listing()
+        self._prefetch = prefetch = Prefetch(self._fetch)
+        self._following = following = Following(
+            origin, listing, self._show, prefetch.announce, audience.stream.clock
+        )
+        self._words = Words(origin, following, listing, audience.take, prefetch.announce)
+        media = Media(listing, self._fetch, prefetch.asked, most=options.memory)
+        self._standing = Standing(
+            origin, lambda: following.view, media, fetcher.figures, lambda: self._words.trouble
+        )
+        media.add_to(audience.app)
+        audience.app.middlewares.append(_unless_unknown(origin))
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        sources = (audience.figures, media.figures, fetcher.figures, self._standing.figures)
+        self._registry.register(Figures(*sources))
+
+    async def run(self, stop: asyncio.Event, on_ready: Callable[[str, str], None]) -> None:
+        """Serve until ``stop``."""
+        sockets = bound(*self._options.listen, "--listen")
+        desk = make_desk(self._report, self._standing, self._registry)
+        async with (
+            serving(self._audience.app, sockets),
+            listening(desk, *self._options.admin, "--admin") as admin_address,
+            asyncio.TaskGroup() as group,
+        ):
+            work = (
+                self._following.run(),
+                self._words.run(),
+                self._prefetch.run(),
+                self._page.run(),
+                self._ping(),
+                keep_watchdog_quiet(lambda: True),
+            )
+            tasks = [group.create_task(one) for one in work]
+            gc.collect()
+            gc.freeze()
+            logger.info("relaying %s at %s", self._options.origin, address_of(sockets))
+            logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
+            notify("READY=1")
+            on_ready(address_of(sockets), admin_address)
+            await stop.wait()
+            notify("STOPPING=1")
+            for one in tasks:
+                one.cancel()
+
+    def _show(self, view: View) -> None:
+        self._audience.take(change(self._audience.stream.view, view))
+
+    async def _fetch(self, listed: Listed) -> bytes:
+        """An object, by its address without the signature, which changes."""
+        return await self._fetcher.get(Wanted(listed.url, name=listed.token))
+
+    async def _ping(self) -> None:
+        """Tell the audience how all is, as ingest does."""
+        away = False
+        told = for_the_world(self._standing.report)
+        while True:
+            self._audience.take(Ping(told()))
+            if self._standing.is_away is not away:
+                away = not away
+                logger.warning("%s", self._standing.uplink)
+            await asyncio.sleep(PING_EVERY)
+
+    def _report(self) -> HealthReport:
+        """How all is, for the operator."""
+        shown, report = self._audience.app[HEALTH](), self._standing.report()
+        return replace(
+            report, viewers=shown.viewers, peers=shown.peers, torrents=shown.torrents, signaling=True
+        )
+
+
+def _unless_unknown(origin: Origin) -> Middleware:
+    """Until the origin has answered nobody knows whether a stream is on, and nobody is told so."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if origin.answered or request.match_info.route.name not in OF_THE_STREAM:
+            return await handler(request)
+        headers = {**NO_STORE, hdrs.RETRY_AFTER: "1"}
+        return web.Response(status=503, text="The origin has not answered yet.\n", headers=headers)
+
+    return check

@@ -1,0 +1,107 @@
+"""How the relay is, and what it spares the uplink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from broadcaster.feed import HealthReport, State, Trouble, View
+from broadcaster.figures import Figure
+from broadcaster.relay.media import Media
+from broadcaster.relay.origin import Origin
+
+# Seconds after which an origin is said to be away: one that does not answer, and one that is silent.
+AWAY, SILENT = 3.0, 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What viewers got and what came over the uplink for it, in objects and in bytes."""
+
+    answers: int
+    fetched: int
+    sent: int
+    received: int
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of answers that cost the uplink nothing."""
+        return max(0.0, 1 - self.fetched / self.answers) if self.answers else 0.0
+
+    @property
+    def bytes(self) -> int:
+        """How many the uplink was spared."""
+        return max(0, self.sent - self.received)
+
+
+class Standing:
+    """Asks the parts how they are.
+
+    ``fetching`` gives the fetcher's figures, ``trouble`` is what the origin tells its own viewers.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        view: Callable[[], View],
+        media: Media,
+        fetching: Callable[[], Iterable[Figure]],
+        trouble: Callable[[], Trouble | None],
+    ) -> None:
+        self._origin = origin
+        self._view = view
+        self._media = media
+        self._fetching = fetching
+        self._trouble = trouble
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the origin cannot be reached."""
+        silence = self._origin.silence
+        return silence > SILENT or (self._origin.fault is not None and silence > AWAY)
+
+    @property
+    def uplink(self) -> str:
+        """The one sentence about it."""
+        origin = self._origin
+        if not self.is_away:
+            return f"{origin.address} answers"
+        why = f" ({origin.fault})" if origin.fault else ""
+        return f"{origin.address} has not answered for {origin.silence:.0f} s{why}: reconnecting to it"
+
+    @property
+    def savings(self) -> Savings:
+        """So far."""
+        figures = {one.name: one.value for one in self._fetching()}
+        fetched, received = figures["fetch_misses"], figures["fetch_received_bytes"]
+        assert isinstance(fetched, int | float)  # noqa: S101 - for the type checker
+        assert isinstance(received, int | float)  # noqa: S101 - for the type checker
+        return Savings(self._media.answers, int(fetched), self._media.sent, int(received))
+
+    def report(self) -> HealthReport:
+        """As ``/health`` and the page tell it."""
+        view, away = self._view(), self.is_away
+        on = view.state in (State.LIVE, State.STARTING)
+        reason = f"{self.uplink}; what is here goes on being served" if away and on else None
+        return HealthReport(
+            view.state,
+            0,
+            reason,
+            warning=self.uplink if away and not on else None,
+            listed=sum(len(one.playlist.segments) for one in view.playlists.values()),
+            variants=tuple(view.playlists),
+            qualities=view.qualities,
+            target_duration=view.target_duration,
+            trouble="delivery" if reason else self._trouble(),
+            parts={"service": "failing" if reason else "warning"} if away else {},
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        """The same for Prometheus."""
+        savings = self.savings
+        yield Figure("relay_uplink_up", "1 while the origin answers", not self.is_away)
+        yield Figure("relay_origin_silent_seconds", "Since the origin said anything", self._origin.silence)
+        text = "Share of answers that cost the uplink nothing"
+        yield Figure("relay_hit_ratio", text, savings.hit_rate)
+        yield Figure("relay_saved_bytes", "Bytes that the uplink was spared", savings.bytes)
+        yield Figure("live", "1 while a stream is on", self._view().state is State.LIVE)

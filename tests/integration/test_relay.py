@@ -1,0 +1,302 @@
+"""A relay and its origin, with real playlists, events and objects, and an uplink that can be cut."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broadcaster.hls import MediaPlaylist
+from tests.conformance.checks import run_all
+from tests.conformance.subject import State, subject_at
+from tests.conformance.verdicts import Outcome
+from tests.support.fault_proxy import Fault
+from tests.support.length import SOAK, seconds
+from tests.support.rules import violations
+from tests.support.small_disk import small_disk
+from tests.support.small_origin import TARGET, Relayed, SmallOrigin, relaying
+
+CLIENTS = 100
+WITHIN = 60.0  # seconds, for what should take one or two
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[SmallOrigin]:
+    """One with two variants that are live."""
+    origin = SmallOrigin()
+    async with origin.running():
+        origin.publish(3)
+        yield origin
+
+
+async def heard(relayed: Relayed, *names: str, **what: object) -> None:
+    """Wait until pages are told so, by an event of one of these names."""
+    async with asyncio.timeout(WITHIN), relayed.session.get(relayed.address + "/live/events") as response:
+        told = ""
+        async for line in response.content:
+            field, _, value = line.decode().rstrip("\n").partition(": ")
+            told = value if field == "event" else told
+            if field == "data" and told in names and what.items() <= json.loads(value).items():
+                return
+
+
+class Client:
+    """Plays a variant as a player does that blocks; ``late`` is how long each segment's whole way took."""
+
+    def __init__(self, relayed: Relayed, variant: str) -> None:
+        self._relayed = relayed
+        self._variant = variant
+
+    async def play(self, last: int) -> list[int]:
+        """Fetch everything up to that number; returns the sizes."""
+        sizes: list[int] = []
+        seen = 0
+        while seen < last:
+            query = f"?_HLS_msn={seen + 1}" if seen else ""
+            playlist = await self._relayed.media(self._variant, query)
+            for number, segment in enumerate(playlist.segments, playlist.media_sequence):
+                if number > seen:
+                    response, body = await self._relayed.get(segment.uri)
+                    assert response.status == 200
+                    sizes.append(len(body))
+            seen = playlist.last
+        return sizes
+
+
+async def test_a_hundred_clients_cost_the_uplink_one(origin: SmallOrigin) -> None:
+    """Each object is asked for once at the origin, whoever plays it, and 98 % of all answers are hits."""
+    origin.size = 20_000 if SOAK else 2000
+    later = seconds(20, 3)
+    async with relaying(origin.public) as relayed:
+        await relayed.until_last(3)
+        clients = [Client(relayed, str(number % 2)) for number in range(CLIENTS)]
+        playing = asyncio.gather(*(client.play(3 + later) for client in clients))
+        for number in range(4, 4 + later):
+            origin.publish()
+            await relayed.until_last(number)
+        sizes = await playing
+        figures = await relayed.metrics()
+    assert all(sum(one) == (3 + later) * origin.size for one in sizes)
+    assert len(origin.asked) == 2 * (3 + later)
+    assert set(origin.asked.values()) == {1}
+    assert figures["broadcaster_relay_answers_total"] == CLIENTS * (3 + later)
+    assert figures["broadcaster_relay_hit_ratio"] >= 0.98
+    assert figures["broadcaster_relay_saved_bytes"] == (CLIENTS - 2) * (3 + later) * origin.size
+
+
+async def test_the_uplink_is_away_and_comes_back(origin: SmallOrigin) -> None:
+    """What is here goes on being served, unended; it is told what is wrong; all that was missed follows."""
+    versions: list[MediaPlaylist] = []
+    async with relaying(origin.public) as relayed:
+        before = await relayed.until_last(3)
+        for segment in before.segments:
+            await relayed.get(segment.uri)
+        await origin.proxy.switch(Fault.REFUSE)
+        await heard(relayed, "state", "trouble", trouble="delivery")
+        health = await relayed.health()
+        assert health["http"] == 503
+        assert "reconnecting" in health["reason"]
+        async with relayed.session.get(relayed.address + "/health") as response:
+            assert origin.public not in await response.text()
+        origin.publish(3)
+        await asyncio.sleep(seconds(30, 0))
+        versions.append(await relayed.media())
+        assert versions[0] == before
+        for segment in before.segments:
+            response, body = await relayed.get(segment.uri)
+            assert (response.status, len(body)) == (200, origin.size)
+        await origin.proxy.switch(Fault.NONE)
+        versions.append(await relayed.until_last(6))
+        assert [one.gap for one in versions[1].segments] == [False] * 6
+        assert violations(versions[0], versions[1]) == []
+        await heard(relayed, "state", "trouble", trouble=None)
+        assert (await relayed.health())["http"] == 200
+        response, body = await relayed.get(versions[1].segments[-1].uri)
+        assert body == origin.body(origin.path("0", 5))
+
+
+async def test_a_stream_that_starts_again(origin: SmallOrigin) -> None:
+    """Another run of the encoder is a DISCONTINUITY; after ENDLIST the next stream has the same address."""
+    async with relaying(origin.public) as relayed:
+        first = await relayed.until_last(3)
+        origin.publish(run=1)
+        second = await relayed.until_last(4)
+        assert second.segments[-1].discontinuity
+        assert violations(first, second) == []
+        ended = asyncio.create_task(heard(relayed, "ended"))
+        waiting = asyncio.create_task(relayed.media("0", "?_HLS_msn=5"))
+        await heard(relayed, "state", state="live")
+        origin.end()
+        assert (await waiting).ended
+        await ended
+        origin.publish(2, run=2)
+        third = await relayed.until_last(6)
+        assert violations(await waiting, third) == []
+        assert not third.ended
+        await heard(relayed, "state", state="live", run="r2")
+
+
+async def test_an_only_variant_is_the_main_playlist() -> None:
+    """It is called as its events call it, and waits for the next segment under both addresses."""
+    origin = SmallOrigin(("720p",))
+    async with origin.running():
+        origin.publish(3)
+        async with relaying(origin.public) as relayed:
+            await heard(relayed, "state", run="r0")
+            listed = await relayed.until_last(3, "720p")
+            response, body = await relayed.get("/live/playlist.m3u8")
+            assert listed.render() == body.decode()
+            waiting = asyncio.create_task(relayed.get("/live/playlist.m3u8?_HLS_msn=4"))
+            origin.publish()
+            response, body = await waiting
+            assert response.status == 200
+            assert body.count(b"#EXTINF") == 4
+
+
+async def test_a_private_bucket(origin: SmallOrigin) -> None:
+    """Objects whose URLs are signed are fetched by the signature of now, and once whatever it is."""
+    origin.signed = "first"
+    origin.publish()
+    async with relaying(origin.public) as relayed:
+        listed = await relayed.until_last(4)
+        path = listed.segments[-1].uri
+        assert "Signature" not in path
+        assert (await relayed.get(path))[1] == origin.body(origin.path("0", 3))
+        origin.signed = "second"
+        origin.publish()
+        newest = (await relayed.until_last(5)).segments[-1].uri
+        assert (await relayed.get(newest))[0].status == 200
+        assert (await relayed.get(path))[0].status == 200
+        assert origin.asked[origin.path("0", 3)] == origin.asked[origin.path("0", 4)] == 1
+
+
+async def test_segments_over_http(origin: SmallOrigin) -> None:
+    """Ranges, validators, HEAD, CORS; and nothing that is not listed can be had, here or elsewhere."""
+    async with relaying(origin.public) as relayed:
+        path = (await relayed.until_last(3)).segments[0].uri
+        whole = origin.body(origin.path("0", 0))
+        response, body = await relayed.get(path)
+        assert (response.status, body) == (200, whole)
+        assert response.headers["Content-Type"] == "video/mp2t"
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert "immutable" in response.headers["Cache-Control"]
+        etag = response.headers["ETag"]
+        response, body = await relayed.get(path, headers={"Range": "bytes=10-19"})
+        assert (response.status, body) == (206, whole[10:20])
+        assert response.headers["Content-Range"] == f"bytes 10-19/{len(whole)}"
+        response, _ = await relayed.get(path, headers={"Range": f"bytes={len(whole)}-"})
+        assert (response.status, response.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+        response, body = await relayed.get(path, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+        assert (response.status, body) == (200, whole)
+        response, _ = await relayed.get(path, headers={"If-None-Match": etag})
+        assert response.status == 304
+        async with relayed.session.head(relayed.address + path) as response:
+            assert (response.status, response.headers["Content-Length"]) == (200, str(len(whole)))
+        async with relayed.session.options(relayed.address + path) as response:
+            assert response.status == 204
+        token = path.split("/")[2]
+        for wrong in (
+            f"/segments/{token}/other.ts",
+            "/segments/00/s0.ts",
+            f"/segments/{token}/..%2f..%2fs0.ts",
+        ):
+            assert (await relayed.get(wrong))[0].status == 404
+        assert origin.asked == {origin.path("0", 0): 1}
+
+
+async def test_who_does_not_read_takes_no_others_place(origin: SmallOrigin) -> None:
+    """Different objects that are being sent have a bound together; who is past it is asked to come again."""
+    origin.size = 10 * 2**20
+    origin.publish(3)
+    async with relaying(origin.public, memory=2**24) as relayed:
+        segments = (await relayed.until_last(6)).segments
+        slow = []
+        for segment in segments[-2:]:
+            reader, writer = await asyncio.open_connection(*_host(relayed.address))
+            writer.write(f"GET {segment.uri} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert b"200 OK" in await reader.readline()
+            slow.append(writer)
+        response, _ = await relayed.get(segments[-3].uri)
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        response, body = await relayed.get(segments[-1].uri)
+        assert (response.status, len(body)) == (200, origin.size)
+        for writer in slow:
+            writer.transport.abort()
+
+
+async def test_a_full_disk(origin: SmallOrigin, tmp_path: Path) -> None:
+    """Without room on disk what was fetched is in memory all the same, and nobody notices."""
+    with small_disk(tmp_path / "small", 1) as disk:
+        if isinstance(disk, str):
+            pytest.skip(disk)
+        disk.fill()
+        async with relaying(origin.public, cache=disk.folder / "cache") as relayed:
+            listed = await relayed.until_last(3)
+            for _ in range(2):
+                for number, segment in enumerate(listed.segments):
+                    assert (await relayed.get(segment.uri))[1] == origin.body(origin.path("0", number))
+            assert set(origin.asked.values()) == {1}
+
+
+async def test_what_was_fetched_is_there_after_a_restart(origin: SmallOrigin, tmp_path: Path) -> None:
+    """From the disk, and under the same address."""
+    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
+        path = (await relayed.until_last(3)).segments[0].uri
+        await relayed.get(path)
+    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
+        await relayed.until_last(3)
+        assert (await relayed.get(path))[1] == origin.body(origin.path("0", 0))
+    assert origin.asked == {origin.path("0", 0): 1}
+
+
+async def test_before_the_origin_was_reached_nobody_knows(origin: SmallOrigin) -> None:
+    """A relay starts without it, says neither that a stream is on nor that there is none, and then serves."""
+    await origin.proxy.switch(Fault.REFUSE)
+    async with relaying(origin.public) as relayed:
+        for path in ("/live/playlist.m3u8", "/live/0/playlist.m3u8", "/live/events"):
+            response, _ = await relayed.get(path)
+            assert (response.status, response.headers["Cache-Control"]) == (503, "no-store")
+        await origin.proxy.switch(Fault.NONE)
+        assert len((await relayed.until_last(3)).segments) == 3
+
+
+async def test_the_operators_listener_is_for_no_page_of_others(origin: SmallOrigin) -> None:
+    """The dashboard says how the uplink is and what was spared; asked under another name it says nothing."""
+    async with relaying(origin.public) as relayed:
+        async with relayed.session.get(relayed.admin + "/dashboard") as response:
+            text = await response.text()
+            assert "Hit rate" in text
+            assert origin.public in text
+        async with relayed.session.get(
+            relayed.admin + "/metrics", headers={"Host": "evil.example"}
+        ) as response:
+            assert response.status == 421
+        response, _ = await relayed.get("/metrics")
+        assert response.status == 404
+
+
+@pytest.mark.takes(12)
+async def test_no_rule_is_broken(origin: SmallOrigin) -> None:
+    """The conformance suite finds a relay's playlists as right as their origin's."""
+    origin.publish(3)
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.sleep(TARGET)
+            origin.publish()
+
+    async with relaying(origin.public) as relayed:
+        await relayed.until_last(6)
+        writing = asyncio.create_task(go_on())
+        async with subject_at(f"{relayed.address}/live/playlist.m3u8", State.LIVE, delay=30.0) as subject:
+            verdicts = await run_all(subject)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+    assert [str(one) for one in verdicts if one.outcome is Outcome.FAILED] == []
+    assert sum(one.outcome is Outcome.OK for one in verdicts) > 20
+
+
+def _host(address: str) -> tuple[str, int]:
+    host, port = address.removeprefix("http://").split(":")
+    return host, int(port)

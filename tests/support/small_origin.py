@@ -1,0 +1,188 @@
+"""An origin for a relay: real playlists and events of segments that a test publishes, and their bucket."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from broadcaster.audience.app import Audience
+from broadcaster.events import Event
+from broadcaster.feed import HealthReport, Ping, Setup, Trouble, View, change
+from broadcaster.hls import MediaPlaylist, Variant, parse
+from broadcaster.ingest.reports import VariantsListed
+from broadcaster.live import Channel
+from broadcaster.relay import Options, relay
+from broadcaster.service.messages import message_of
+from broadcaster.web import bound, serving
+from tests.support.fakes import stored_segment
+from tests.support.fault_proxy import FaultProxy
+
+HOST = "127.0.0.1"
+TARGET = 2  # seconds
+WINDOW = 6  # segments
+SIZE = 200_000  # bytes of a segment
+
+
+class SmallOrigin:
+    """Lists what ``publish`` brings. ``asked`` counts how often each object was asked for, whole or in part.
+
+    ``public`` is where the relay reaches it, ``proxy`` what stands there; with ``signed`` its bucket gives an
+    object to nobody who does not say that.
+    """
+
+    def __init__(self, variants: tuple[str, ...] = ("0", "1"), window: int = WINDOW) -> None:
+        self.asked: Counter[str] = Counter()
+        self.signed: str | None = None
+        self.size = SIZE
+        self.public = ""
+        self.proxy: FaultProxy
+        self.trouble: Trouble | None = None
+        self._variants = variants
+        self._window = window
+        self._start = datetime.now(UTC)
+        self._numbers: Counter[str] = Counter()
+        self._run = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """As a service that knows nothing of what was before."""
+        self.audience = Audience(Setup(Path("none"), tracker=True))
+        self.audience.app.router.add_get("/bucket/{path:.+}", self._object, name="bucket")
+        self.channel = Channel(self._window, lambda: datetime.now(UTC), self._observe, show=self._show)
+        named = tuple(Variant(one, 1000 * (index + 1)) for index, one in enumerate(self._variants))
+        self.channel.list_variants(VariantsListed(named, frozenset(self._variants)))
+
+    def ping(self) -> None:
+        """As ingest does twice a second."""
+        report = HealthReport(self.channel.state, 0, None, trouble=self.trouble)
+        self.audience.take(Ping(report))
+
+    def publish(self, count: int = 1, *, run: int | None = None) -> None:
+        """So many segments more of each variant."""
+        self._run = self._run if run is None else run
+        self.ping()
+        for _ in range(count):
+            for variant in self._variants:
+                self._publish(variant)
+
+    def end(self) -> None:
+        """The stream is over."""
+        self.channel.end()
+
+    def path(self, variant: str, number: int, run: int | None = None) -> str:
+        """Of the object, in the bucket."""
+        return f"{self._run if run is None else run}/{variant}/s{number}.ts"
+
+    def body(self, path: str) -> bytes:
+        """The object."""
+        return (path.encode() * (self.size // len(path) + 1))[: self.size]
+
+    def _publish(self, variant: str) -> None:
+        number = self._numbers[variant]
+        self._numbers[variant] += 1
+        path = self.path(variant, number)
+        query = f"?Signature={self.signed}" if self.signed else ""
+        segment = stored_segment(
+            f"{self.public}/bucket/{path}{query}",
+            number=number,
+            variant=variant,
+            run=self._run,
+            target_duration=TARGET,
+            time=self._start + timedelta(seconds=TARGET * number),
+            size=self.size,
+        )
+        self.channel.expect(variant)
+        self.channel.publish(segment)
+
+    def _observe(self, event: Event) -> None:
+        if message := message_of(event):
+            self.audience.take(message)
+
+    def _show(self, view: View) -> None:
+        self.audience.take(change(self.audience.stream.view, view))
+
+    async def _object(self, request: web.Request) -> web.Response:
+        path = request.match_info["path"]
+        assert request.transport  # whose buffer is small: on this machine that takes 40 ms for each packet
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+        self.asked[path] += 1
+        if self.signed and request.query.get("Signature") != self.signed:
+            return web.Response(status=403)
+        return web.Response(body=self.body(path), content_type="video/mp2t")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve, behind a proxy."""
+        async with AsyncExitStack() as stack:
+            sockets = bound(HOST, 0, "")
+            await stack.enter_async_context(serving(self.audience.app, sockets))
+            port = sockets[0].getsockname()[1]
+            self.proxy = await stack.enter_async_context(FaultProxy(port))
+            self.public = self.proxy.url
+            yield
+
+
+class Relayed:
+    """A relay in this process, as a viewer meets it at ``address`` and the operator at ``admin``."""
+
+    def __init__(self, address: str, admin: str, session: aiohttp.ClientSession) -> None:
+        self.address = address
+        self.admin = admin
+        self.session = session
+
+    async def get(self, path: str, **options: Any) -> tuple[aiohttp.ClientResponse, bytes]:  # noqa: ANN401
+        """What is there."""
+        async with self.session.get(self.address + path, **options) as response:
+            return response, await response.read()
+
+    async def media(self, variant: str = "0", query: str = "") -> MediaPlaylist:
+        """A variant's playlist."""
+        response, body = await self.get(f"/live/{variant}/playlist.m3u8{query}")
+        assert response.status == 200, body
+        found = parse(body.decode())
+        assert isinstance(found, MediaPlaylist)
+        return found
+
+    async def until_last(self, number: int, variant: str = "0") -> MediaPlaylist:
+        """Wait until a segment of this number is listed."""
+        async with asyncio.timeout(60):
+            while True:
+                response, body = await self.get(f"/live/{variant}/playlist.m3u8")
+                if response.status == 200:
+                    found = parse(body.decode())
+                    assert isinstance(found, MediaPlaylist)
+                    if found.last >= number:
+                        return found
+                await asyncio.sleep(0.05)
+
+    async def health(self) -> dict[str, Any]:
+        """As the operator is told."""
+        async with self.session.get(f"{self.admin}/health") as response:
+            return {**await response.json(), "http": response.status}
+
+    async def metrics(self) -> dict[str, float]:
+        """By name and labels."""
+        async with self.session.get(f"{self.admin}/metrics") as response:
+            lines = [line.rpartition(" ") for line in (await response.text()).splitlines() if line[:1] != "#"]
+        return {name: float(value) for name, _, value in lines}
+
+
+@asynccontextmanager
+async def relaying(origin: str, **options: Any) -> AsyncIterator[Relayed]:  # noqa: ANN401 - of Options
+    """A relay of this origin."""
+    ready: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    chosen = Options(origin, (HOST, 0), (HOST, 0), viewer=Path("none"), **options)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(relay(chosen, stop, lambda *addresses: ready.set_result(addresses)))
+        timeout, connector = aiohttp.ClientTimeout(60), aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+            yield Relayed(*await ready, session)
+        stop.set()

@@ -1,0 +1,275 @@
+"""The rules of a relay: what can be had through it, in which words, and what it fetches ahead."""
+
+import argparse
+import asyncio
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from yarl import URL
+
+from broadcaster.errors import PlaylistError, StorageUnavailable
+from broadcaster.feed import Listed as Told
+from broadcaster.hls import MediaPlaylist, MediaSegment
+from broadcaster.relay.following import Following
+from broadcaster.relay.listing import KEPT, Listed, Listing
+from broadcaster.relay.media import Unsatisfiable, wanted
+from broadcaster.relay.options import add_options, options_of
+from broadcaster.relay.origin import Origin
+from broadcaster.relay.page import PageSettings
+from broadcaster.relay.prefetch import WATCHED, Prefetch
+from broadcaster.relay.words import Words
+
+BASE = URL("https://live.example.com/live/0/playlist.m3u8")
+BUCKET = "https://video.example.com/live/r/0"
+
+
+class Clock:
+    """It stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def playlist(first: int, *uris: str, **more: Any) -> MediaPlaylist:  # noqa: ANN401 - of a playlist
+    segments = tuple(MediaSegment(uri, timedelta(seconds=2)) for uri in uris)
+    return MediaPlaylist(2, first, segments=segments, **more)
+
+
+def address(uri: str) -> tuple[str, str]:
+    """Token and name of an address of ours."""
+    _, prefix, token, name = uri.split("/")
+    assert prefix == "segments"
+    return token, name
+
+
+def test_an_object_has_one_address_however_its_url_is_signed() -> None:
+    """The token is of all but the query; what is fetched is what was listed last."""
+    listing = Listing()
+    first, _ = listing.take("0", playlist(1, f"{BUCKET}/a%20b.ts?X-Amz-Signature=1"), BASE)
+    second, new = listing.take("0", playlist(1, f"{BUCKET}/a%20b.ts?X-Amz-Signature=2%2F"), BASE)
+    assert first.segments[0].uri == second.segments[0].uri
+    assert new == []
+    found = listing.find(*address(second.segments[0].uri))
+    assert found
+    assert found.url == f"{BUCKET}/a%20b.ts?X-Amz-Signature=2%2F"
+    assert found.name == "a_b.ts"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "file:///etc/passwd",
+        "ftp://a.example/x.ts",
+        "https://user:pw@a.example/x.ts",
+        "http:///x.ts",
+        "https://a/" + 5000 * "x",
+    ],
+)
+def test_only_addresses_of_the_web_are_taken(uri: str) -> None:
+    """A playlist that lists anything else is no version that is shown."""
+    with pytest.raises(PlaylistError):
+        Listing().take("0", playlist(1, uri), BASE)
+
+
+def test_a_playlist_has_an_end() -> None:
+    """More segments than any window has are refused."""
+    with pytest.raises(PlaylistError, match="more than"):
+        Listing().take("0", playlist(1, *["a.ts"] * 20_001), BASE)
+
+
+def test_what_no_playlist_lists_goes_once_no_player_can_want_it() -> None:
+    """A playlist's duration after it has left, and a while; a name alone is not enough to have it."""
+    clock = Clock()
+    listing = Listing(clock)
+    ours, _ = listing.take("0", playlist(1, f"{BUCKET}/1.ts", "2.ts"), BASE)
+    token, name = address(ours.segments[0].uri)
+    _, new = listing.take("0", playlist(2, "2.ts", "3.ts"), BASE)
+    assert [one.url for one in new] == ["https://live.example.com/live/0/3.ts"]
+    clock.now += 4 + KEPT
+    listing.take("0", playlist(3, "3.ts"), BASE)
+    assert listing.find(token, name)
+    assert listing.find(token, "2.ts") is None
+    clock.now += 1
+    listing.take("0", playlist(4, "4.ts"), BASE)
+    assert listing.find(token, name) is None
+    listing.drop("0")
+    clock.now += 1000
+    listing.take("1", playlist(1, "other.ts"), BASE)
+    assert len(listing) == 1
+
+
+def test_a_gap_can_not_be_had_and_a_map_can() -> None:
+    """What is listed as a gap has an address that answers nothing; EXT-X-MAP is an object like others."""
+    listing = Listing()
+    gap = MediaSegment("gap.ts", timedelta(seconds=2), gap=True)
+    fragment = MediaSegment("1.m4s", timedelta(seconds=2), map_uri="init.mp4")
+    ours, new = listing.take("0", MediaPlaylist(2, 1, segments=(gap, fragment)), BASE)
+    assert listing.find(*address(ours.segments[0].uri)) is None
+    assert ours.segments[1].map_uri
+    assert [one.name for one in new] == ["init.mp4", "1.m4s"]
+
+
+@pytest.mark.parametrize(
+    ("header", "part"),
+    [
+        ("bytes=0-9", (0, 10)),
+        ("bytes=90-", (90, 100)),
+        ("bytes=-10", (90, 100)),
+        ("bytes=-1000", (0, 100)),
+        ("bytes=50-1000", (50, 100)),
+        ("bytes=9-3", (0, 100)),
+        ("bytes=0-1,5-6", (0, 100)),
+        ("bytes=-", (0, 100)),
+        ("lines=1-2", (0, 100)),
+        ("", (0, 100)),
+    ],
+)
+def test_one_range_is_answered_and_what_is_none_ignored(header: str, part: tuple[int, int]) -> None:
+    """RFC 9110, 14.2: a server may ignore a Range header that it does not like."""
+    assert wanted(header, 100) == part
+
+
+@pytest.mark.parametrize("header", ["bytes=100-", "bytes=100-200", "bytes=-0"])
+def test_a_range_past_the_end_cannot_be_had(header: str) -> None:
+    """RFC 9110, 15.5.17."""
+    with pytest.raises(Unsatisfiable):
+        wanted(header, 100)
+
+
+def held(number: int, variant: str = "0") -> Listed:
+    return Listed(f"token{number}", f"{number}.ts", variant, f"{BUCKET}/{number}.ts")
+
+
+async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
+    """What is announced counts for half a minute after somebody asked for the variant, and once."""
+    clock, fetched, done = Clock(), [], asyncio.Event()
+
+    async def fetch(one: Listed) -> None:
+        fetched.append(one.token)
+        if len(fetched) == 2:
+            done.set()
+        raise StorageUnavailable("is away")
+
+    prefetch = Prefetch(fetch, clock)
+    working = asyncio.create_task(prefetch.run())
+    prefetch.announce([held(1)])
+    prefetch.asked(held(1))
+    prefetch.announce([held(2), held(3, "1")])
+    prefetch.announce([held(2)])
+    clock.now += WATCHED
+    prefetch.announce([held(4)])
+    prefetch.asked(held(4))
+    prefetch.announce([held(5)])
+    async with asyncio.timeout(30):
+        await done.wait()
+    assert fetched == ["token2", "token5"]
+    working.cancel()
+
+
+class TestWords:
+    """What the origin tells of events."""
+
+    def words(self) -> tuple[Words, list[Any]]:
+        fresh: list[Any] = []
+        following = SimpleNamespace(
+            note_run=lambda *_: None, note_starting=lambda **_: None, hurry=lambda: None
+        )
+        return Words(
+            Origin(cast("Any", None), "https://live.example.com"),
+            cast("Following", following),
+            Listing(),
+            lambda _: None,
+            fresh.extend,
+        ), fresh
+
+    def test_a_segment_is_told_with_our_address_once(self) -> None:
+        """Whatever the state tells again after a reconnect; the encoder's offset is found again as it was."""
+        words, fresh = self.words()
+        told = {
+            "variant": "0",
+            "sequence": 7,
+            "run": "r",
+            "url": f"{BUCKET}/7.ts",
+            "duration": 2.0,
+            "programDateTime": 1e12,
+            "encoderOffset": 1500.0,
+            "published": 1e12,
+            "gap": False,
+        }
+        words.hear("segment", told)
+        words.hear("state", {"state": "live", "trouble": "encoder", "segments": [told]})
+        assert words.trouble == "encoder"
+        assert [one.name for one in fresh] == ["7.ts"]
+        assert words.waiting.qsize() == 1
+        message = words.waiting.get_nowait().message
+        assert isinstance(message, Told)
+        assert message.url == fresh[0].path
+        assert message.time
+        assert message.completed
+        assert message.time + message.duration - message.completed == timedelta(seconds=1.5)
+
+    @pytest.mark.parametrize(
+        ("name", "data"),
+        [
+            ("segment", {"variant": "0"}),
+            ("segment", None),
+            ("state", []),
+            ("state", {"trouble": None, "state": "live", "segments": [{}]}),
+            ("started", {"run": "r", "variants": ["0"], "targetDuration": 1e9, "now": 1}),
+            ("ended", {"now": "nan"}),
+            ("trouble", {}),
+            ("unheard-of", 1),
+        ],
+    )
+    def test_what_makes_no_sense_is_left_out(self, name: str, data: object) -> None:
+        """Nothing is told to pages of it, and nothing breaks."""
+        words, fresh = self.words()
+        words.hear(name, data)
+        assert words.waiting.qsize() == 0
+        assert fresh == []
+
+
+def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
+    """But for addresses: those of the stream are ours, the others whole, and none leads past the relay."""
+    settings = PageSettings(Origin(cast("Any", None), "https://live.example.com"))
+    settings.take(
+        {
+            "title": "Opening night",
+            "poster": "/poster.jpg",
+            "chatUrl": "https://chat.example.com/x",
+            "trackerUrl": "/live/tracker",
+            "eventsUrl": None,
+            "fallbackUrl": "https://a/hls/stream.m3u8",
+            "playlistUrl": "https://b/live/playlist.m3u8",
+            "recordings": {"list": "/recordings"},
+        }
+    )
+    assert settings.now == {
+        "title": "Opening night",
+        "poster": "https://live.example.com/poster.jpg",
+        "chatUrl": "https://chat.example.com/x",
+        "trackerUrl": "/live/tracker",
+        "recordings": None,
+        "eventsUrl": "/live/events",
+        "beaconUrl": "/live/beacon",
+    }
+    settings.take({"trackerUrl": "wss://tracker.example.com"})
+    assert settings.now["trackerUrl"] == "wss://tracker.example.com"
+
+
+def test_the_command_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    """Addresses are [HOST]:PORT, sizes numbers of bytes with a unit."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("origin")
+    add_options(parser)
+    chosen = options_of(parser.parse_args(["https://a", "--listen", "[::1]:80", "--memory", "1GiB"]))
+    assert (chosen.listen, chosen.memory) == (("::1", 80), 2**30)
+    for wrong in (["--listen", "8080"], ["--admin", ":99999"], ["--memory", "much"], ["--disk", "1"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["https://a", *wrong])
+        assert wrong[0] in capsys.readouterr().err

@@ -72,6 +72,8 @@ class TooMany(NotPossible):
     """There are as many of it as there may be."""
 
     status: ClassVar[int] = 429
+
+
 class OriginError(BroadcasterError):
     """A relay's origin gives no answer, or none that can be read. The message is one line and says why."""
 

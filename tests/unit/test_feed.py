@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.feed import Change, HealthReport, Ping, Pong, SentFigure, State, Version, View, change
@@ -51,7 +51,6 @@ def playlists(draw: st.DrawFn) -> list[MediaPlaylist]:
     return versions
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of a machine that is busy
 @given(st.dictionaries(st.sampled_from("abc"), playlists()), st.booleans())
 def test_changes_make_the_view(stories: dict[str, list[MediaPlaylist]], several: bool) -> None:  # noqa: FBT001
     """Whatever becomes of the view, the other process has it, by bytes that tell only what has changed."""

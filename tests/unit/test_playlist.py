@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import m3u8
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.errors import PlaylistError
@@ -153,7 +153,6 @@ maps = st.sampled_from(["i.mp4", "j.mp4"])
 mapped = st.lists(st.builds(replace, segments, map_uri=maps), min_size=1, max_size=12) | unmapped
 
 
-@settings(deadline=None)
 @given(mapped, st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 60)), max_size=6))
 def test_versions_read_as_each_by_itself(
     listed: list[MediaSegment], versions: list[tuple[int, int, int]]

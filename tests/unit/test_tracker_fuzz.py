@@ -57,7 +57,7 @@ def crowd() -> Crowd:
 
 
 @given(message=st.text() | st.binary() | anything.map(json.dumps))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_noise(crowd: Crowd, message: str | bytes) -> None:
     """Arbitrary text, bytes and JSON close the connection and do nothing else."""
     crowd.connect("a")
@@ -67,7 +67,7 @@ def test_noise(crowd: Crowd, message: str | bytes) -> None:
 
 
 @given(changes=st.dictionaries(fields, anything, min_size=1), answers=st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_near_misses(crowd: Crowd, changes: dict[str, Any], *, answers: bool) -> None:
     """A valid message with some of its fields changed is taken for a valid one, or closes the connection."""
     crowd.connect("a", "b")
@@ -267,4 +267,4 @@ class Traffic(RuleBasedStateMachine):
 
 
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestTraffic.settings = settings(max_examples=80, stateful_step_count=50)

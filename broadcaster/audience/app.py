@@ -182,6 +182,8 @@ class Audience:
         app.on_shutdown.extend((room.close, self.event_stream.close))
         app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
         app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
+        app.router.add_get("/live/iframes.m3u8", playlists.main_iframes, name="main_iframe_playlist")
+        app.router.add_get("/live/{variant}/iframes.m3u8", playlists.iframes, name="iframe_playlist")
         app.router.add_get("/live/events", events, name="events", allow_head=False)
         app.router.add_post("/live/beacon", beacon, name="beacon")
         if self.signaling:

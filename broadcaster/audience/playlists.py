@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from broadcaster.audience.directives import BadDirective, Directives
 from broadcaster.audience.places import PLACES, Full, Kind
 from broadcaster.audience.ready import Ready
-from broadcaster.audience.snapshot import Snapshot
+from broadcaster.audience.snapshot import Rendered, Snapshot
 from broadcaster.audience.stream import STREAM
 from broadcaster.audience.traffic import ALWAYS, TRAFFIC
 from broadcaster.audience.waiting import NotWaited, WaitingRoom
@@ -50,6 +50,16 @@ async def media(request: web.Request) -> web.StreamResponse:
     """The media playlist of one variant."""
     stream, variant = request.app[STREAM], request.match_info["variant"]
     return await _answer(request, lambda: stream.media(variant))
+
+
+async def main_iframes(request: web.Request) -> web.StreamResponse:
+    """The I-frame playlist beside the main playlist, where that is of one variant."""
+    return await _iframes(request, request.app[STREAM].main)
+
+
+async def iframes(request: web.Request) -> web.StreamResponse:
+    """The I-frame playlist of one variant."""
+    return await _iframes(request, request.app[STREAM].media(request.match_info["variant"]))
 
 
 async def preflight(_: web.Request) -> web.Response:
@@ -89,19 +99,36 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
     return await _respond(request, version, skip=directives.skip, blocking=True)
 
 
+async def _iframes(request: web.Request, version: Snapshot | None) -> web.StreamResponse:
+    if version is None or version.iframes is None:
+        return _missing(request)
+    max_age = version.max_age(request.app[STREAM].clock())
+    return await _send(request, version, version.iframes, max_age)
+
+
 async def _respond(
     request: web.Request, version: Snapshot | None, *, skip: bool = False, blocking: bool = False
 ) -> web.StreamResponse:
-    stream = request.app[STREAM]
     if version is None:
-        # A stream can begin at any moment; one that is on has no such variant.
-        max_age = stream.view.target_duration if stream.state is State.LIVE else None
-        return _refuse(404, "There is no such stream at the moment", max_age=max_age)
+        return _missing(request)
     if blocking and version.is_live:
         max_age = BLOCKING * version.target_duration
     else:
-        max_age = version.max_age(stream.clock())
+        max_age = version.max_age(request.app[STREAM].clock())
     rendered = version.delta if skip and version.is_live else version.full
+    return await _send(request, version, rendered, max_age)
+
+
+def _missing(request: web.Request) -> web.Response:
+    # A stream can begin at any moment; one that is on has no such variant.
+    stream = request.app[STREAM]
+    max_age = stream.view.target_duration if stream.state is State.LIVE else None
+    return _refuse(404, "There is no such stream at the moment", max_age=max_age)
+
+
+async def _send(
+    request: web.Request, version: Snapshot, rendered: Rendered, max_age: int
+) -> web.StreamResponse:
     accepted = accepts(request.headers.get(hdrs.ACCEPT_ENCODING, ""), "gzip")
     # Strong validators name the bytes, so each encoding has its own (RFC 9110, 8.8.3.3).
     etag = f'"{rendered.etag}-gz"' if accepted else f'"{rendered.etag}"'

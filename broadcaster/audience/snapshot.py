@@ -57,6 +57,14 @@ class Snapshot:
             return self.full
         return _rendered(playlist.render_delta())
 
+    @cached_property
+    def iframes(self) -> Rendered | None:
+        """The I-frame playlist beside it; None where no key frame is known."""
+        playlist = self.playlist
+        if isinstance(playlist, MultivariantPlaylist) or not playlist.has_iframes:
+            return None
+        return _rendered(playlist.render_iframes())
+
     def reload(self, media_sequence: int) -> Reload:
         """What a client has to wait for that wants this media sequence number (§6.2.5.2)."""
         playlist = self.playlist

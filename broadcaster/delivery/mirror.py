@@ -1,8 +1,8 @@
 """Writes every version of the playlists into the bucket too, so that viewers need not ask the service at all.
 
-Their keys, ``{prefix}/playlist.m3u8`` and ``{prefix}/{variant}/playlist.m3u8``, are like the service's paths.
-What is written names only what is there: segments, which are published after their upload, and, in the
-multivariant playlist, media playlists that the bucket has confirmed.
+Their keys, ``{prefix}/playlist.m3u8`` and ``{prefix}/{variant}/playlist.m3u8``, are like the service's paths,
+as is that of the one I-frame playlist. What is written names only what is there: segments, which are listed
+after their upload, and, in the multivariant playlist, playlists that the bucket has confirmed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Protocol
 
 from broadcaster.errors import StorageError, StorageUnavailable
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.feed import AnyVersion
+from broadcaster.feed import AnyVersion, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
 from broadcaster.live import Channel
+from broadcaster.live.attributes import IFRAMES, PLAYLIST
 from broadcaster.retrying import Retrying
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class PlaylistStore(Protocol):
 class _Copy:
     """What the bucket has under one key, as far as we know."""
 
-    variant: str | None  # None: the main playlist
+    name: str  # below the prefix
     key: str
     stored: MediaPlaylist | MultivariantPlaylist | None = None  # by this process, and confirmed
     etag: str | None = None  # None: nothing is there
@@ -87,7 +88,7 @@ class Mirror:
         self._clock = clock
         self._sleep = sleep
         self._retrying = Retrying("writes of playlists", channel.clock, sleep)
-        self._copies: dict[str | None, _Copy] = {}  # by variant
+        self._copies: dict[str, _Copy] = {}  # by name
         self._news = asyncio.Event()  # of the channel, or of the bucket; each time another one
 
     def __call__(self, event: Event) -> None:
@@ -125,17 +126,14 @@ class Mirror:
             logger.warning("%d playlists in the bucket are out of date until the next start", self.behind)
 
     def _all(self) -> list[_Copy]:
-        served = [*self._channel.view.playlists, None] if self._channel.view.main else []
-        for variant in served:
-            if variant not in self._copies:
-                folder = self._prefix if variant is None else f"{self._prefix}/{variant}"
-                self._copies[variant] = _Copy(variant, f"{folder}/playlist.m3u8")
+        for name in _served(self._channel.view):
+            if name not in self._copies:
+                self._copies[name] = _Copy(name, f"{self._prefix}/{name}")
         return list(self._copies.values())
 
     def _wanted(self, copy: _Copy) -> AnyVersion | None:
-        """What the bucket ought to have; None of a variant that the present stream does not have."""
-        view = self._channel.view
-        return view.main if copy.variant is None else view.playlists.get(copy.variant)
+        """What the bucket ought to have; None of what the present stream does not have."""
+        return _served(self._channel.view).get(copy.name)
 
     def _is_current(self, copy: _Copy) -> bool:
         wanted = self._wanted(copy)
@@ -147,10 +145,10 @@ class Mirror:
             return False
         wanted = self._wanted(copy)
         if wanted is None:
-            return self._is_current(self._copies[None])
+            return self._is_current(self._copies[PLAYLIST])
         if isinstance(wanted.playlist, MultivariantPlaylist):
-            copies = (self._copies.get(variant) for variant in self._channel.view.playlists)
-            return all(copy and copy.stored for copy in copies)
+            names = _served(self._channel.view).keys() - {PLAYLIST}
+            return all(one and one.stored for one in map(self._copies.get, names))
         return True
 
     async def _keep_up(self, copy: _Copy) -> None:
@@ -196,7 +194,7 @@ class Mirror:
         else:
             etag = await self._store.replace(
                 copy.key,
-                _text(wanted.playlist),
+                _text(wanted.playlist, iframes=copy.name.endswith(IFRAMES)),
                 etag=copy.etag,
                 max_age=max(1, wanted.target_duration // 2),  # appendix B.1
                 deadline=deadline,
@@ -208,8 +206,24 @@ class Mirror:
         copy.stored = wanted.playlist if wanted else None
 
 
-def _text(playlist: MediaPlaylist | MultivariantPlaylist) -> bytes:
+def _served(view: View) -> dict[str, AnyVersion]:
+    """What viewers can ask for, by its name."""
+    if view.main is None:
+        return {}
+    served: dict[str, AnyVersion] = {f"{name}/{PLAYLIST}": one for name, one in view.playlists.items()}
+    served[PLAYLIST] = view.main
+    main = view.main.playlist
+    if isinstance(main, MediaPlaylist):
+        return served | ({IFRAMES: view.main} if main.has_iframes else {})
+    name = main.iframes.uri if main.iframes else ""
+    of = view.playlists.get(name.removesuffix(f"/{IFRAMES}"))
+    return served | ({name: of} if of else {})
+
+
+def _text(playlist: MediaPlaylist | MultivariantPlaylist, *, iframes: bool) -> bytes:
     """The playlist without what a bucket cannot do: wait for the next version, or leave out old segments."""
+    if isinstance(playlist, MediaPlaylist) and iframes:
+        return playlist.render_iframes().encode()
     if isinstance(playlist, MediaPlaylist) and playlist.server_control:
         control = ServerControl(hold_back=playlist.server_control.hold_back)
         playlist = dataclasses.replace(playlist, server_control=control)

@@ -8,7 +8,7 @@ import logging
 import posixpath
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -18,7 +18,9 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.restore import note_sizes, restore_clip, restore_recording
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording, Visibility
 from broadcaster.errors import PlaylistError
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.hls.parsing import byte_ranges
+from broadcaster.live.attributes import IFRAMES, PLAYLIST
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
                 if _id(told, posixpath.basename(folder)) in known:
                     continue
                 mains = [key for key in heads if MAIN.fullmatch(key.removeprefix(f"{folder}/"))]
-                parts = [await _part(store, key) for key in sorted(mains, key=_part_number)]
+                parts = [await _part(store, key, heads) for key in sorted(mains, key=_part_number)]
                 if kind == "clips":
                     is_new = await _restore_clip(catalog, told, *parts[0])
                 else:
@@ -117,7 +119,7 @@ async def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segm
     return is_new
 
 
-async def _part(store: BucketReader, main: str) -> tuple[Part, list[Recorded]]:
+async def _part(store: BucketReader, main: str, there: Sequence[str]) -> tuple[Part, list[Recorded]]:
     playlist = await _read(store, main)
     if not isinstance(playlist, MultivariantPlaylist):
         raise PlaylistError(f"{main} is no multivariant playlist")
@@ -127,7 +129,9 @@ async def _part(store: BucketReader, main: str) -> tuple[Part, list[Recorded]]:
         media = await _read(store, key)
         if not isinstance(media, MediaPlaylist):
             raise PlaylistError(f"{key} is no media playlist")
-        segments += _recorded(media, posixpath.dirname(key))
+        frames = f"{key.removesuffix(PLAYLIST)}{IFRAMES}"
+        text = (await store.get(frames, deadline=DEADLINE)).decode() if frames in there else ""
+        segments += _recorded(media, posixpath.dirname(key), byte_ranges(text))
     variants = [replace(one, uri=_name(one.uri)) for one in playlist.variants]
     renditions = [replace(one, uri=one.uri and _name(one.uri)) for one in playlist.renditions]
     return Part(0, "", variants, renditions), sorted(segments, key=lambda one: (one.time, one.variant))
@@ -138,7 +142,7 @@ async def _read(store: BucketReader, key: str) -> MediaPlaylist | MultivariantPl
     return await asyncio.to_thread(parse, text)  # one of hours takes a while, and the stream is on
 
 
-def _recorded(playlist: MediaPlaylist, folder: str) -> Iterator[Recorded]:
+def _recorded(playlist: MediaPlaylist, folder: str, iframes: Mapping[str, ByteRange]) -> Iterator[Recorded]:
     there = {segment.uri for segment in playlist.segments if not segment.gap}
     discontinuity = playlist.discontinuity_sequence
     for segment in playlist.segments:
@@ -157,6 +161,7 @@ def _recorded(playlist: MediaPlaylist, folder: str) -> Iterator[Recorded]:
                 independent=playlist.independent_segments,
                 gap=segment.gap,
                 size=0,
+                iframe=iframes.get(segment.uri),
             )
 
 

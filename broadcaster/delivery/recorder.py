@@ -17,12 +17,13 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.index import details, of_clip, pages
 from broadcaster.catalog.recordings import Recordings
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording, covering
+from broadcaster.delivery.rendering import multivariant_of, rendered
 from broadcaster.delivery.shelf import Shelf, ShelfStore
 from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, StreamEnded, StreamStarted
-from broadcaster.hls import MediaSegment, MultivariantPlaylist
+from broadcaster.hls import MediaSegment
 from broadcaster.hls.recorded import RecordedPlaylist
-from broadcaster.live.attributes import attributed
+from broadcaster.live.attributes import PLAYLIST
 from broadcaster.retrying import Retrying
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ EVERY = 14.0  # seconds between two versions while a stream is on
 INTERVAL = 1.0  # seconds between two writes of one key: R2 takes no more (429)
 MAX_PAUSE, MAX_DOUBLINGS = 15.0, 4  # seconds between two attempts
 EVENT_AGE, VOD_AGE, INDEX_AGE = 2, 60, 5  # seconds for which caches may keep it
-PLAYLIST = "playlist.m3u8"
 
 Show = Callable[[Sequence[Recording], Mapping[str, Sequence[Part]], Sequence[Clip]], None]
 
@@ -70,6 +70,7 @@ class _Growing:
             map_uri=_address(one.map_key, folder) if one.map_key and not one.gap else None,
             program_date_time=one.time,
             gap=one.gap,
+            iframe=one.iframe,
         )
         self.playlists[one.variant].append(
             segment, discontinuity=one.discontinuity, independent=one.independent, size=one.size
@@ -200,10 +201,12 @@ class Recorder:
             growing = self._growing.setdefault(part.number, _Growing())
             await growing.grow(self._book, part.number, base)
             age = VOD_AGE if ended else EVENT_AGE
-            for variant, playlist in growing.playlists.items():
-                text = await asyncio.to_thread(_rendered, playlist, ended=ended)
-                await put(f"{base}/{variant}/{PLAYLIST}", text, age)
-            await put(f"{base}/{PLAYLIST}", _multivariant(part, growing).render(), age)
+            main = multivariant_of(part, growing.playlists)
+            for variant, recorded in growing.playlists.items():
+                playlist = recorded.playlist(ended=ended)
+                for name, text in (await asyncio.to_thread(rendered, variant, playlist, main)).items():
+                    await put(f"{base}/{name}", text, age)
+            await put(f"{base}/{PLAYLIST}", main.render(), age)
         await put(f"{folder}/recording.json", details(recording, parts), VOD_AGE)
         if recording.ended or recording.folder != recording.id:
             await self._clear(f"recordings/{recording.id}", keys)
@@ -218,11 +221,13 @@ class Recorder:
         segments = await self._clips.segments(clip)
         whole = covering(segments, clip)
         growing.add([one for one in segments if one.variant in whole], folder)
+        main = multivariant_of(clip, growing.playlists)
         for variant, recorded in growing.playlists.items():
             first = next(one.time for one in segments if one.variant == variant)
             playlist = recorded.playlist(ended=True, start=clip.begin - first)
-            await self._shelf.put(f"{folder}/{variant}/{PLAYLIST}", playlist.render(), VOD_AGE)
-        await self._shelf.put(f"{folder}/{PLAYLIST}", _multivariant(clip, growing).render(), VOD_AGE)
+            for name, text in rendered(variant, playlist, main).items():
+                await self._shelf.put(f"{folder}/{name}", text, VOD_AGE)
+        await self._shelf.put(f"{folder}/{PLAYLIST}", main.render(), VOD_AGE)
         await self._shelf.put(f"{folder}/clip.json", json.dumps(of_clip(clip)), VOD_AGE)
         for prefix in self._prefixes[:-1]:
             await self._shelf.clear(f"{prefix}/clips/{clip.id}/")
@@ -232,18 +237,6 @@ class Recorder:
         """Delete what begins so, under whichever prefix it was written."""
         for prefix in self._prefixes:
             await self._shelf.clear(f"{prefix}/{name}", keep)
-
-
-def _rendered(playlist: RecordedPlaylist, *, ended: bool) -> str:
-    """In a thread: one of hours takes a while, and nothing of the stream that is on may wait for it."""
-    return playlist.playlist(ended=ended).render()
-
-
-def _multivariant(part: Part | Clip, growing: _Growing) -> MultivariantPlaylist:
-    bandwidths = {name: one.peak_bandwidth for name, one in growing.playlists.items()}
-    independent = all(one.independent_segments for one in growing.playlists.values())
-    variants, renditions = attributed(part.variants, part.renditions, bandwidths)
-    return MultivariantPlaylist(variants, independent, renditions)
 
 
 def _address(key: str, folder: str) -> str:

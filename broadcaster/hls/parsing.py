@@ -10,7 +10,7 @@ import m3u8
 
 from broadcaster.errors import PlaylistError
 from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
-from broadcaster.hls.types import MediaPlaylist, MediaSegment, ServerControl
+from broadcaster.hls.types import ByteRange, MediaPlaylist, MediaSegment, ServerControl
 
 # No live stream comes near these; beyond them numbers and times overflow somewhere further on.
 MAX_SECONDS = 600
@@ -26,10 +26,19 @@ PLAYLIST_TAG = re.compile(
     r"^#EXT(M3U|-X-(VERSION|TARGETDURATION|SERVER|DISCONTINUITY-|MEDIA|INDEP|STREAM|DEFINE))", re.MULTILINE
 )
 SEQUENCE = re.compile(r"^#EXT-X-MEDIA-SEQUENCE:(\d{1,16})\s*$", re.MULTILINE)
+BYTE_RANGE = re.compile(
+    r"^#EXT-X-BYTERANGE:(?P<length>\d{1,12})@(?P<offset>\d{1,12})\n(?P<uri>[^#\s].*)$", re.MULTILINE
+)
 MAP = re.compile(r"^#EXT-X-MAP:.*", re.MULTILINE)
 URI_LINE = re.compile(r"^[^#\s].*\n", re.MULTILINE)
 # A writer that was killed closes its file as well: a line without its break counts where nothing can lack.
 WHOLE_LINE = re.compile(r"#EXT-X-ENDLIST|[^#].*\.(m3u8|ts|m4s|mp4|m4a|m4v|aac)")
+
+
+def byte_ranges(text: str) -> dict[str, ByteRange]:
+    """Where the key frames are that an I-frame playlist of ours lists, by URI."""
+    found = ((one["uri"], int(one["length"]), int(one["offset"])) for one in BYTE_RANGE.finditer(text))
+    return {uri: ByteRange(length, offset) for uri, length, offset in found}
 
 
 def parse(text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPlaylist:

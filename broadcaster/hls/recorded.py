@@ -18,11 +18,13 @@ class RecordedPlaylist:
     """Grows one media playlist of a recording or a clip.
 
     ``target_duration`` is what the encoder announced, in seconds, ``first`` the first discontinuity number
-    of all variants. ``peak_bandwidth`` is the highest of any segment, in bits per second.
+    of all variants. ``peak_bandwidth`` is the highest of any segment, in bits per second, and
+    ``iframe_bandwidth`` that of any key frame, 0 where none are known.
     """
 
     def __init__(self, target_duration: int, first: int) -> None:
         self.peak_bandwidth = 0
+        self.iframe_bandwidth = 0
         self._first = first
         self._generator = ManifestGenerator(target_duration, ALL)
 
@@ -37,6 +39,7 @@ class RecordedPlaylist:
         generator.target_duration = max(generator.target_duration, rounded_seconds(segment.duration))
         number = max(discontinuity - self._first, generator.current_discontinuity)
         generator.append(segment, discontinuity=number, independent=independent)
+        self.iframe_bandwidth = max(self.iframe_bandwidth, segment.iframe_bandwidth)
         if size and segment.duration:
             bandwidth = int(size * 8 / segment.duration.total_seconds())
             self.peak_bandwidth = max(self.peak_bandwidth, bandwidth)

@@ -3,15 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil, log2
 
-from broadcaster.hls import Rendition, Variant
+from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
+
+PLAYLIST, IFRAMES = "playlist.m3u8", "iframes.m3u8"  # a media playlist, and the I-frame playlist beside it
+VIDEO = ("avc", "hvc", "hev")  # what CODECS of those begin with whose key frames are found (RFC 6381)
 
 STEPS = 4  # to twice the bandwidth
 
 
-def attributed(
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is known of a playlist by its segments."""
+
+    bandwidth: int  # bits per second, the peak
+    iframe_bandwidth: int  # of its key frames alone; 0 where none are known
+    independent: bool  # all segments can be decoded on their own (§4.4.2.1)
+
+
+def multivariant(
+    source: Iterable[Variant], renditions: Iterable[Rendition], playlists: Mapping[str, Measured]
+) -> MultivariantPlaylist:
+    """What players are told of these playlists, with what the source says of them.
+
+    It names one I-frame playlist, the smallest variant's: who seeks looks at small pictures, and wants them
+    at once.
+    """
+    bandwidths = {name: one.bandwidth for name, one in playlists.items()}
+    variants, sound = _attributed(source, renditions, bandwidths)
+    frames = {_address(name): (name, one.iframe_bandwidth) for name, one in playlists.items()}
+    with_frames = [one for one in variants if frames[one.uri][1]]
+    smallest = min(with_frames, key=lambda one: one.bandwidth, default=None)
+    return MultivariantPlaylist(
+        variants,
+        all(one.independent for one in playlists.values()),
+        sound,
+        smallest and _iframes(smallest, *frames[smallest.uri]),
+    )
+
+
+def _iframes(variant: Variant, name: str, bandwidth: int) -> Variant:
+    """The variant's I-frame playlist, in which there is no sound."""
+    codecs = [one for one in (variant.codecs or "").split(",") if one.strip().startswith(VIDEO)]
+    told = ",".join(codecs) or None
+    return Variant(f"{name}/{IFRAMES}", _rounded(bandwidth), codecs=told, resolution=variant.resolution)
+
+
+def _attributed(
     source: Iterable[Variant], renditions: Iterable[Rendition], bandwidths: Mapping[str, int]
 ) -> tuple[tuple[Variant, ...], tuple[Rendition, ...]]:
     """The variants served, with what the source says of them; their bandwidth is the measured one if higher.
@@ -47,4 +87,4 @@ def _rounded(bandwidth: int) -> int:
 
 
 def _address(name: str) -> str:
-    return f"{name}/playlist.m3u8"
+    return f"{name}/{PLAYLIST}"

@@ -24,9 +24,9 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.events import Event, Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.feed import AnyVersion, State, Version, View
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant
+from broadcaster.hls import MediaPlaylist, Rendition, Variant
 from broadcaster.ingest.reports import VariantsListed
-from broadcaster.live.attributes import attributed
+from broadcaster.live.attributes import multivariant
 from broadcaster.live.outgrown import gone, room_for, why_outgrown
 from broadcaster.live.playlists import Playlists
 from broadcaster.live.start_gate import StartGate
@@ -230,11 +230,8 @@ class Channel:
         return Version(playlist, now, playlist.target_duration)
 
     def _multivariant(self, now: datetime) -> AnyVersion:
-        current = self._playlists.current
-        bandwidths = {name: one.peak_bandwidth for name, one in current.items()}
-        independent = all(one.generator.independent_segments for one in current.values())
-        variants, renditions = attributed(self._described, self._renditions, bandwidths)
-        playlist = MultivariantPlaylist(variants, independent, renditions)
+        measured = {name: one.measured for name, one in self._playlists.current.items()}
+        playlist = multivariant(self._described, self._renditions, measured)
         version, before = Version(playlist, now, self.target_duration or 1), self.view.main
         return before if before and before == replace(version, modified=before.modified) else version
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.hls.manifest import ManifestGenerator
+from broadcaster.live.attributes import Measured
 from broadcaster.live.timeline import Timeline, recalled_timeline
 
 
@@ -21,6 +22,13 @@ class VariantPlaylist:
     end: datetime | None = None  # of the newest segment, by the encoder's clock
     others: Counter[str] = field(default_factory=Counter)  # segments of other variants since its newest
     peak_bandwidth: int = 0  # bits per second
+
+    @property
+    def measured(self) -> Measured:
+        """What is known of it by its segments."""
+        generator = self.generator
+        iframe_bandwidth = generator.playlist.iframe_bandwidth
+        return Measured(self.peak_bandwidth, iframe_bandwidth, generator.independent_segments)
 
 
 class Playlists:

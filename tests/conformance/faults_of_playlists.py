@@ -150,4 +150,58 @@ RULES = (
         Behaviour(has_segment=lambda number, last: number > last - 20),
         "answers 404",
     ),
+    Fault(
+        "does not say that it has I-frames only",
+        rules.iframe_playlists_are_well_formed,
+        rewritten("#EXT-X-I-FRAMES-ONLY\n", ""),
+        "no EXT-X-I-FRAMES-ONLY",
+    ),
+    Fault(
+        "has I-frames in version 3",
+        rules.iframe_playlists_are_well_formed,
+        rewritten("VERSION:4", "VERSION:3"),
+        "EXT-X-VERSION 3, 4 is needed",
+    ),
+    Fault(
+        "has whole segments for I-frames",
+        rules.iframe_playlists_are_well_formed,
+        rewritten("#EXT-X-BYTERANGE.*\n", ""),
+        "no EXT-X-BYTERANGE",
+    ),
+    Fault(
+        "has ranges without an offset",
+        rules.iframe_playlists_are_well_formed,
+        rewritten("@376", ""),
+        "should be n@o",
+    ),
+    Fault(
+        "has the tables in the range",
+        rules.iframes_are_key_frames,
+        rewritten("376@376", "752@0"),
+        "the tables in it",
+    ),
+    Fault(
+        "tears packets",
+        rules.iframes_are_key_frames,
+        rewritten("376@376", "370@380"),
+        "not of whole transport packets",
+    ),
+    Fault(
+        "has other pictures for I-frames",
+        rules.iframes_are_key_frames,
+        rewritten("376@376", "188@752"),
+        "no key frame in the range",
+    ),
+    Fault(
+        "has the end of I-frames",
+        rules.iframes_are_key_frames,
+        rewritten("376@376", "188@564"),
+        "does not begin with a picture",
+    ),
+    Fault(
+        "deletes I-frames too early",
+        rules.iframes_are_key_frames,
+        Behaviour(has_segment=lambda number, last: number > last - 20),
+        "206 expected for a range, 404 seen",
+    ),
 )

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from broadcaster.demo.ports import HOST
 from tests.conformance.subject import State
+from tests.support import packets
 
 TARGET_DURATION = 1  # seconds
 SEGMENT = 0.5  # seconds
@@ -27,6 +28,8 @@ VARIANTS = ("0", "1")
 MULTIVARIANT = "#EXTM3U\n" + "".join(
     f"#EXT-X-STREAM-INF:BANDWIDTH=1000\n{name}/playlist.m3u8\n" for name in VARIANTS
 )
+MULTIVARIANT += '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=500,URI="0/iframes.m3u8"\n'
+IFRAME = "#EXT-X-BYTERANGE:376@376"  # in packets.segment()
 CACHE_CONTROL = {
     "plain": "public, max-age=1",
     "blocking": "public, max-age=6",
@@ -107,6 +110,7 @@ class FaultyServer:
         app = web.Application()
         app.router.add_get("/live.m3u8", self._main)
         app.router.add_get("/{variant}/playlist.m3u8", self._media)
+        app.router.add_get("/{variant}/iframes.m3u8", self._iframes)
         app.router.add_get("/{variant}/{number}.ts", self._segment)
         return app
 
@@ -165,9 +169,15 @@ class FaultyServer:
 
     async def _segment(self, request: web.Request) -> web.Response:
         there = self._is.has_segment(int(request.match_info["number"]), self._last)
-        return web.Response(body=b"G" * 188) if there else web.Response(status=404)
+        if not there:
+            return web.Response(status=404)
+        status = 206 if "Range" in request.headers else 200
+        return web.Response(status=status, body=packets.segment()[request.http_range])
 
-    def _render(self, *, skip: bool) -> str:
+    async def _iframes(self, request: web.Request) -> web.Response:
+        return self._send(request, Reply("plain", 200, self._render(skip=False, iframes=True)))
+
+    def _render(self, *, skip: bool, iframes: bool = False) -> str:
         first = self._last - self._is.window + 1
         shown = max(first, self._last + 1 - round(self._is.keeps / SEGMENT)) if skip else first
         boundary = f",CAN-SKIP-UNTIL={self._is.skip_boundary}" if self._is.skip_boundary else ""
@@ -179,6 +189,8 @@ class FaultyServer:
             f"#EXT-X-MEDIA-SEQUENCE:{first}",
             f"#EXT-X-DISCONTINUITY-SEQUENCE:{(first - 1) // ENCODER_RUN}",
         ]
+        if iframes:
+            lines[1], lines[3] = "#EXT-X-VERSION:4", "#EXT-X-I-FRAMES-ONLY"
         if shown > first:
             lines.append(f"#EXT-X-SKIP:SKIPPED-SEGMENTS={shown - first}")
         for number in range(shown, self._last + 1):
@@ -186,7 +198,7 @@ class FaultyServer:
                 lines.append("#EXT-X-DISCONTINUITY")
             time = START + timedelta(seconds=number * SEGMENT)
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{time.isoformat(timespec='milliseconds')}")
-            lines += [f"#EXTINF:{SEGMENT},", f"{number}.ts"]
+            lines += [f"#EXTINF:{SEGMENT},", *([IFRAME] if iframes else []), f"{number}.ts"]
         if self._state is State.ENDED:
             lines.append("#EXT-X-ENDLIST")
         return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from itertools import pairwise
 from urllib.parse import urljoin
 
@@ -9,7 +10,7 @@ from yarl import URL
 
 from broadcaster.errors import PlaylistError
 from broadcaster.hls import MediaPlaylist, parse
-from tests.conformance.subject import Subject
+from tests.conformance.subject import IDENTITY, Subject
 from tests.conformance.text import Playlist
 from tests.conformance.verdicts import NotApplicable, Violation, require
 from tests.support.rules import violations
@@ -23,6 +24,7 @@ ATTEMPTS = 3  # at variants in the same discontinuity
 # What each tag needs for an EXT-X-VERSION (§8), so far as a live playlist of whole segments has it.
 NEEDED_VERSIONS = {
     "EXT-X-BYTERANGE": 4,
+    "EXT-X-I-FRAMES-ONLY": 4,
     "EXT-X-MAP": 6,
     "EXT-X-GAP": 8,
     "EXT-X-DEFINE": 8,
@@ -76,11 +78,7 @@ async def a_sliding_window_has_no_type(subject: Subject) -> None:
 async def the_version_covers_what_is_used(subject: Subject) -> None:
     """EXT-X-VERSION is at least what the tags need (§8)."""
     for playlist in await _media_playlists(subject):
-        needed = max((least for tag, least in NEEDED_VERSIONS.items() if playlist.has(tag)), default=1)
-        if any("." in tag for entry in playlist.entries for tag in entry.tags if tag.startswith("#EXTINF")):
-            needed = max(needed, 3)
-        declared = playlist.number("EXT-X-VERSION", 1)
-        require(declared >= needed, f"EXT-X-VERSION {declared}, {needed} is needed")
+        _require_version(playlist)
 
 
 async def server_control_is_generous_enough(subject: Subject) -> None:
@@ -124,6 +122,46 @@ async def listed_segments_answer(subject: Subject) -> None:
             require(answer.body, f"{uri} is empty")
 
 
+async def iframe_playlists_are_well_formed(subject: Subject) -> None:
+    """Key frames alone, each as a range of bytes (§4.4.3.6), in a version that has those (§8)."""
+    for playlist in (await _iframe_playlists(subject)).values():
+        require(playlist.has("EXT-X-I-FRAMES-ONLY"), "no EXT-X-I-FRAMES-ONLY in an I-frame playlist")
+        _require_version(playlist)
+        for entry in playlist.entries:
+            require(entry.is_gap or entry.byte_range, f"no EXT-X-BYTERANGE for {entry.uri}")
+            longest = playlist.target_duration + 0.5
+            require(entry.seconds < longest, f"EXTINF {entry.seconds} s is above TARGETDURATION (4.4.3.1)")
+
+
+async def iframes_are_key_frames(subject: Subject) -> None:
+    """The range of bytes begins and ends with packets, and is a key frame, whose tables lie before it."""
+    for url, playlist in (await _iframe_playlists(subject)).items():
+        listed = [entry for entry in playlist.entries if not entry.is_gap]
+        require(listed, "an I-frame playlist without an I-frame")
+        for entry in (listed[0], listed[-1]):
+            length, offset = entry.byte_range or (0, 0)
+            require(offset, f"{entry.uri}: the range has the tables in it (4.4.3.6)")
+            headers = {**IDENTITY, "Range": f"bytes={offset}-{offset + length - 1}"}
+            answer = await subject.ask(url=URL(urljoin(str(url), entry.uri), encoded=True), headers=headers)
+            require(answer.status == 206, f"{entry.uri}: 206 expected for a range, {answer.status} seen")
+            require(len(answer.body) == length, f"{entry.uri}: {len(answer.body)} of {length} bytes")
+            body, packet = answer.body, 188
+            whole = length % packet == 0 and {*body[::packet]} == {0x47}
+            require(whole, f"{entry.uri}: the range is not of whole transport packets")
+            require(body[1] & 0x40, f"{entry.uri}: the range does not begin with a picture")
+            # H.264's or HEVC's; no other bytes of a picture look so.
+            found = re.search(rb"\x00\x00\x01(?:[\x05%Ee]|[ -+])", body)
+            require(found, f"{entry.uri}: there is no key frame in the range")
+
+
+async def _iframe_playlists(subject: Subject) -> dict[URL, Playlist]:
+    main = (await subject.ask(url=subject.url)).playlist
+    if not main.iframe_playlists:
+        raise NotApplicable("no EXT-X-I-FRAME-STREAM-INF")
+    urls = [subject.url.join(URL(uri)) for uri in main.iframe_playlists]
+    return {url: (await subject.ask_origin(url=url)).playlist for url in urls}
+
+
 async def _media_playlists(subject: Subject) -> list[Playlist]:
     answers = await asyncio.gather(*(subject.ask_origin(url=url) for url in subject.media_urls))
     return [answer.playlist for answer in answers]
@@ -136,6 +174,14 @@ async def _sliding(subject: Subject) -> list[Playlist]:
     if not sliding:
         raise NotApplicable("no segment was removed while it was watched")
     return sliding
+
+
+def _require_version(playlist: Playlist) -> None:
+    needed = max((least for tag, least in NEEDED_VERSIONS.items() if playlist.has(tag)), default=1)
+    if any("." in tag for entry in playlist.entries for tag in entry.tags if tag.startswith("#EXTINF")):
+        needed = max(needed, 3)
+    declared = playlist.number("EXT-X-VERSION", 1)
+    require(declared >= needed, f"EXT-X-VERSION {declared}, {needed} is needed")
 
 
 def _parsed(version: Playlist) -> MediaPlaylist:

@@ -16,6 +16,7 @@ OF_ONE_SEGMENT = {
     "EXT-X-GAP",
     "EXT-X-PART",
 }
+IFRAMES = "EXT-X-I-FRAME-STREAM-INF"
 CARRIED_ON = {"EXT-X-MAP", "EXT-X-KEY"}
 
 
@@ -35,6 +36,18 @@ class Entry:
             if tag.startswith("#EXTINF:"):
                 return _decimal("EXTINF", tag.removeprefix("#EXTINF:").partition(",")[0])
         raise Violation(f"segment {self.number} has no EXTINF (4.4.4.1)")
+
+    @property
+    def byte_range(self) -> tuple[int, int] | None:
+        """Length and offset of its EXT-X-BYTERANGE; raises Violation where that is not told as a whole."""
+        for tag in self.tags:
+            if tag.startswith("#EXT-X-BYTERANGE:"):
+                value = tag.removeprefix("#EXT-X-BYTERANGE:")
+                if not re.fullmatch(r"[1-9][0-9]{0,19}@[0-9]{1,20}", value):
+                    raise Violation(f"EXT-X-BYTERANGE of an I-frame should be n@o, it is {value} (4.4.4.2)")
+                length, _, offset = value.partition("@")
+                return int(length), int(offset)
+        return None
 
     @property
     def is_gap(self) -> bool:
@@ -84,6 +97,15 @@ class Playlist:
         """The URIs of a multivariant playlist; empty for a media playlist."""
         pairs = zip(self.lines, self.lines[1:], strict=False)
         return [uri for tag, uri in pairs if _split(tag)[0] == "EXT-X-STREAM-INF"]
+
+    @property
+    def iframe_playlists(self) -> list[str]:
+        """The URIs of a multivariant playlist's I-frame playlists (§4.4.6.3); raises Violation."""
+        tags = (dict(ATTRIBUTE.findall(value)) for name, value in map(_split, self.lines) if name == IFRAMES)
+        try:
+            return [tag["URI"].strip('"') for tag in tags]
+        except KeyError:
+            raise Violation(f"{IFRAMES} without a URI (4.4.6.3)") from None
 
     @property
     def target_duration(self) -> int:

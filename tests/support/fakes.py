@@ -9,6 +9,7 @@ from pathlib import Path
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment, SourceFile
 from broadcaster.errors import StorageError
+from broadcaster.hls import ByteRange
 from broadcaster.ingest.reports import SourceEvent
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -117,6 +118,7 @@ def stored_segment(  # noqa: PLR0913 - a segment has that many properties
     completed: datetime | None = None,
     size: int = 1000,
     gap: bool = False,
+    iframe: ByteRange | None = None,
 ) -> Segment:
     """A segment that the bucket has, or never will; complete when it begins, unless that is given."""
     made = int((completed or time).timestamp() * 1_000_000) * 1000
@@ -136,6 +138,7 @@ def stored_segment(  # noqa: PLR0913 - a segment has that many properties
         key=url,
         url=url,
         size=0 if gap else size,
+        iframe=iframe,
     )
 
 

@@ -12,7 +12,7 @@ from broadcaster.audience.app import Audience
 from broadcaster.events import Event
 from broadcaster.feed import HealthReport, Ping, Setup, View, change
 from broadcaster.figures import Figures
-from broadcaster.hls import Variant
+from broadcaster.hls import ByteRange, Variant
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from broadcaster.metrics import Metrics
@@ -79,14 +79,14 @@ class Site:
         for name in names:
             self.publish(name)
 
-    def publish(self, name: str = "0", seconds: int = 4) -> None:
+    def publish(self, name: str = "0", seconds: int = 4, iframe: ByteRange | None = None) -> None:
         time = START + timedelta(seconds=4 * self._count)
         self._count += 1
         url = f"https://b/{self._count}.ts"
         segment = stored_segment(
             url, variant=name, seconds=seconds, target_duration=seconds, time=time, completed=START
         )
-        self.channel.publish(replace(segment, sha256="abc"))
+        self.channel.publish(replace(segment, sha256="abc", iframe=iframe))
 
     def metrics(self) -> str:
         return generate_latest(self.registry).decode()

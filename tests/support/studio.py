@@ -6,7 +6,7 @@ from pathlib import Path
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.views import Recorded, Recording
 from broadcaster.events import Event
-from broadcaster.hls import Variant
+from broadcaster.hls import ByteRange, Variant
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from tests.support.fakes import START, stored_segment
@@ -61,6 +61,7 @@ class Studio:
                     seconds=seconds,
                     time=self.now + self.encoder_is_ahead,
                     gap=lost,
+                    iframe=None if lost else ByteRange(188 * (self.count + 1), 376),
                 )
                 self.published |= {segment.key} if segment.size else set()
                 self.catalog.noticed(segment)

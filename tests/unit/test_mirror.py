@@ -16,7 +16,7 @@ from broadcaster.catalog.records import ChannelMemory, PlaylistState
 from broadcaster.delivery.mirror import MAX_PAUSE, Mirror
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
-from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
+from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from tests.support.fakes import START, stored_segment
@@ -143,6 +143,7 @@ class Studio:
         self.channel = Channel(6, lambda: START, self.observe, window=window, memory=memory)
         self.mirror = Mirror(self.bucket, self.channel, "live", clock=self.time, sleep=self.time.sleep)
         self.number = 0
+        self.iframe: ByteRange | None = None  # of all segments
 
     def observe(self, event: Event) -> None:
         self.mirror(event)
@@ -157,7 +158,7 @@ class Studio:
             key = f"live/r{run}/{name}/{self.number}.ts"
             begin = START + 2 * self.number * timedelta(seconds=1)
             segment = stored_segment(key, variant=name, run=run, time=begin, completed=START)
-            self.channel.publish(replace(segment, url=f"https://b/{key}"))
+            self.channel.publish(replace(segment, url=f"https://b/{key}", iframe=self.iframe))
 
     def newest(self, variant: str = "0") -> int:
         version = self.channel.view.playlists.get(variant)
@@ -195,6 +196,31 @@ async def test_what_is_written() -> None:
         }
         assert bucket.max_ages == {MAIN: 1, FIRST: 1, SECOND: 1}
         assert (studio.mirror.writes, studio.mirror.failures, studio.mirror.behind) == (3, 0, 0)
+
+
+@pytest.mark.parametrize(("variants", "key"), [("0", "live/iframes.m3u8"), ("01", "live/0/iframes.m3u8")])
+async def test_the_i_frame_playlist(variants: str, key: str) -> None:
+    """The one that viewers are told of is there before that, follows, and goes when they no longer are."""
+    studio = Studio()
+    async with working(studio) as bucket:
+        studio.describe(*variants)
+        studio.iframe = ByteRange(940, 376)
+        for _ in range(2):
+            studio.publish(*variants)
+            await studio.time.goes_by(1)
+        text = bucket.objects[key].decode()
+        assert text.count("#EXT-X-BYTERANGE:940@376\n") == 2
+        assert "#EXT-X-SERVER-CONTROL" not in text
+        written = [one for _, one, _ in bucket.writes]
+        assert (b'URI="0/iframes.m3u8"' in bucket.objects[MAIN]) is (len(variants) > 1)
+        assert written.index(key) < written.index(MAIN) or len(variants) == 1
+        assert len([one for one in bucket.objects if one.endswith("/iframes.m3u8")]) == 1
+        studio.iframe = None
+        studio.channel.end()
+        studio.publish(*variants)
+        await studio.time.goes_by(3)
+        assert key not in bucket.objects
+        assert studio.mirror.behind == 0
 
 
 async def test_one_write_a_second_and_newest_wins() -> None:

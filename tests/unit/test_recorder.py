@@ -11,7 +11,8 @@ from broadcaster.catalog.views import Clip, Part, Recording
 from broadcaster.delivery.recorder import EVERY, INTERVAL, Recorder
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.feed import Recording as Shown
-from broadcaster.hls import MultivariantPlaylist, Variant, parse
+from broadcaster.hls import ByteRange, MultivariantPlaylist, Variant, parse
+from broadcaster.hls.parsing import byte_ranges
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.service.shown import shown
 from tests.support.fakes import START, stored_segment
@@ -52,6 +53,33 @@ async def test_a_stream_that_is_on(room: Room) -> None:
     room.store.writes.clear()
     await room.recorder.write()
     assert room.store.writes == []
+
+
+async def test_the_i_frame_playlist_of_a_recording(room: Room) -> None:
+    """Key frames are listed beside the smallest variant's segments, in a recording and in a clip of it."""
+    room.studio.publish(count=2)
+    room.studio.publish(lost=True)
+    room.studio.publish(run=1)
+    clip = await room.studio.catalog.clips.make("", START, START + timedelta(seconds=4))
+    room.studio.channel.end()
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    for folder, name, count, bits in (("recordings", one["id"], 4, 3445), ("clips", clip.id, 2, 1723)):
+        assert room.text(f"{name}/playlist.m3u8", folder).endswith(
+            f'#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={bits},URI="0/iframes.m3u8"\n'
+        )
+        media = room.text(f"{name}/0/playlist.m3u8", folder)
+        text = room.text(f"{name}/0/iframes.m3u8", folder)
+        assert byte_ranges(text) == {
+            one.uri: ByteRange(188 * (number + 1), 376)
+            for number, one in enumerate(room.media(f"{name}/0/playlist.m3u8", folder).segments)
+            if not one.gap
+        }
+        lines = [line for line in text.splitlines() if "BYTERANGE" not in line and "VERSION" not in line]
+        lines.remove("#EXT-X-I-FRAMES-ONLY")
+        assert lines == [line for line in media.splitlines() if "VERSION" not in line]
+        assert text.count("#EXTINF") == count
+        assert f"live/{folder}/{name}/1/iframes.m3u8" not in room.store.objects_
 
 
 async def test_whole_where_the_live_playlist_has_a_gap(room: Room) -> None:
@@ -190,7 +218,8 @@ async def test_who_finds_it(room: Room) -> None:
     await room.recorder.write()
     (one,) = room.index()["recordings"]
     book = room.studio.catalog.recordings
-    names = [f"{one['id']}/{name}" for name in ("0/playlist.m3u8", "playlist.m3u8", "recording.json")]
+    written = ("0/iframes.m3u8", "0/playlist.m3u8", "playlist.m3u8", "recording.json")
+    names = [f"{one['id']}/{name}" for name in written]
     assert room.names == [*names, "index.json"]
     book.change(one["id"], visibility="unlisted")
     await room.recorder.write()

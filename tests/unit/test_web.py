@@ -9,6 +9,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.audience.app import Audience
 from broadcaster.feed import HealthReport, Setup
+from broadcaster.hls import ByteRange
 from tests.support.site import MEDIA, Client, Site
 
 
@@ -46,6 +47,24 @@ async def test_one_variant_is_the_main_playlist(site: Site, client: Client) -> N
     main = await (await client.get("/live/playlist.m3u8")).text()
     assert main == await (await client.get(MEDIA)).text()
     assert "#EXTINF" in main
+
+
+@pytest.mark.parametrize("variants", ["0", "01"])
+async def test_i_frame_playlists(site: Site, client: Client, variants: str) -> None:
+    """Beside each media playlist is that of its key frames, kept as shortly; without any there is none."""
+    site.go_live(*variants)
+    beside, main = "/live/0/iframes.m3u8", "/live/iframes.m3u8"
+    assert [(await client.get(path)).status for path in (beside, main)] == [404, 404]
+    site.publish("0", iframe=ByteRange(9400, 376))
+    response, media = await client.get(beside), await client.get(MEDIA)
+    assert (await response.text()).count("#EXT-X-BYTERANGE:9400@376\n") == 1
+    for name in ("Content-Type", "Cache-Control", "Access-Control-Allow-Origin", "Last-Modified"):
+        assert response.headers[name] == media.headers[name]
+    answers = {"0": 200, "01": 404}
+    assert (await client.get(main)).status == answers[variants]
+    named = '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=18800,URI="0/iframes.m3u8"'
+    assert (named in await (await client.get("/live/playlist.m3u8")).text()) is (len(variants) > 1)
+    assert (await client.get("/live/9/iframes.m3u8")).status == 404
 
 
 @pytest.mark.parametrize(

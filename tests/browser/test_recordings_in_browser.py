@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from broadcaster.config import VIEWER_DIR
+from tests.support.hover import check_looks_of_pictures, check_pictures
 from tests.support.page import Traffic, barriers, is_, no_complaints, until
 from tests.support.stage import stage
 from tests.support.static_site import static_site
@@ -76,7 +77,7 @@ async def test_a_stream_from_its_start_and_after_its_end(
         tmp_path,
         bucket,
         BROADCASTER_RECORDINGS="keep",
-        BROADCASTER_WINDOW_SEGMENTS="6",
+        BROADCASTER_WINDOW_SEGMENTS="14",
         BROADCASTER_END_GRACE_SECONDS="6",
     ) as on:
         await on.live_with(BEFORE)
@@ -93,6 +94,8 @@ async def test_a_stream_from_its_start_and_after_its_end(
             assert (state["timeline"]["anchors"][0]["date"] + 1000 * state["time"]) < live["date"]
             await page.get_by_role("button", name="Go live").click()
             await until(page, lambda s: s["replay"] is None and is_played(s) and s["following"])
+            await page.locator("#seek").wait_for()
+            await check_pictures(page)
 
             await on.owncast.stop_streaming()
             await page.get_by_role("link", name="Watch the recording").wait_for()
@@ -104,6 +107,8 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await page.goto(f"{page.url}?t=1")
             state = await until(page, lambda s: is_played(s) and s["time"] > 1)
             assert state["timeline"]["live"] == pytest.approx(state["recording"]["duration"], abs=1)
+            await check_pictures(page)
+            await check_looks_of_pictures(page, shots)
             await check_looks(page, shots, "watch")
             last = await until(page, lambda s: s["time"] > BEFORE + 1)  # over the discontinuity
             assert (last["sessions"], last["rebuilds"]) == (1, 0)

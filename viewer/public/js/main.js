@@ -10,7 +10,7 @@
 //   how it does            watch, vitals → status; words makes a phase of it, texts the words
 //   from the server        server-events: events, outlook, clock, catalog, timings
 //   where bytes come from  segment-source: delivery (fragment-loader, playlist-loader), prefetch, p2p, sharing, modes
-//   what is shown          ui, ui/*, theme; stats-panel and its figures (stats, history, stages, costs) on demand
+//   what is shown          ui, ui/*, theme; frames, iframes (pictures on the seek bar) and stats-panel and its figures (stats, history, stages, costs) on demand
 //   for the operator       config, choices (the viewer's), beacon
 import { createAlarm } from "./backoff.js";
 import { createBeacon } from "./beacon.js";

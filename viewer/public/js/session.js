@@ -4,7 +4,7 @@ import { bufferAhead, vitals } from "./vitals.js";
 import { createWatch, isFresh } from "./watch.js";
 
 const TICK = 500;
-const NOWHERE = Object.freeze({ timeline: null, position: null, gone: false, missed: null });
+const NOWHERE = Object.freeze({ playlist: null, timeline: null, position: null, gone: false, missed: null });
 
 /** What a verdict of watch.js means for the page; null leaves the status as it is. */
 export function statusAfter(verdict, status, started) {
@@ -65,7 +65,7 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
     });
     playback.use(player);
     stop?.addEventListener("abort", () => over("switched"));
-    store.set({ sessions: store.get().sessions + 1 });
+    store.set({ sessions: store.get().sessions + 1, playlist: url });
 
     function tick() {
       const { currentTime, paused, readyState } = video;

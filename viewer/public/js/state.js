@@ -15,6 +15,7 @@ export const initialState = Object.freeze({
   delay: null, // seconds from the camera to the screen, where the stream tells its time
   behind: false, // further back than live viewers are
   following: true, // live; false for a viewer who paused or chose a place
+  playlist: null, // the address of what is played
   timeline: null, // what can be played, of timeline.js
   position: null, // in it
   date: null, // clock time of what is on screen, ms since the epoch

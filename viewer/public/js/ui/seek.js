@@ -1,11 +1,14 @@
 // The bar over the whole window: its right end is live, or of a recording its end.
 import { dateAt, formatClock, saySpan } from "../timeline.js";
+import { createPreview } from "./preview.js";
 
 const LEAST = 5; // seconds of window that make a bar worth its place
 const MOVED = 2; // seconds: a step by somebody's wish, and not the picture going on
 
 export function createSeek({ document, at, requests }) {
   const bar = at("seek");
+  const preview = createPreview({ canvas: at("seek-picture") });
+  let state = null;
   let held = false; // by a finger or a mouse: the bar must not move under it
   let last = null; // the place it stood at last
   let shown = null; // the timeline on the bar
@@ -22,17 +25,28 @@ export function createSeek({ document, at, requests }) {
   }
   bar.addEventListener("pointerdown", () => (held = true));
   for (const name of ["pointerup", "pointercancel", "blur"]) bar.addEventListener(name, () => (held = false));
+  for (const name of ["pointerleave", "pointercancel", "blur"]) bar.addEventListener(name, preview.hide);
+  bar.addEventListener("pointerup", ({ pointerType }) => pointerType !== "mouse" && preview.hide());
   bar.addEventListener("pointermove", ({ offsetX }) => {
     const share = Math.min(1, Math.max(0, offsetX / bar.clientWidth));
-    if (!held) hint(Number(bar.min) + share * (bar.max - bar.min));
+    const position = Number(bar.min) + share * (bar.max - bar.min);
+    if (held || shown === null) return;
+    hint(position);
+    preview.show(state, position);
   });
   bar.addEventListener("input", () => {
     put("--filled", shareOf(bar.valueAsNumber));
     hint(bar.valueAsNumber);
+    if (held) preview.show(state, bar.valueAsNumber); // a key goes there at once
   });
-  bar.addEventListener("change", () => requests.seekTo(bar.valueAsNumber));
+  bar.addEventListener("change", () => {
+    requests.seekTo(bar.valueAsNumber);
+    if (!bar.matches(":hover")) preview.hide(); // it was let go of elsewhere
+  });
 
-  return function draw({ timeline, position, behind, recording }, changed) {
+  return function draw(now, changed) {
+    const { timeline, position, behind, recording } = now;
+    state = now;
     if (!changed("timeline", "position", "behind")) return;
     const room = timeline !== null && timeline.live - timeline.first >= LEAST;
     at("seeking").hidden = !room;

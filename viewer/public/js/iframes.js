@@ -1,0 +1,75 @@
+// What an I-frame playlist says, and the picture in the bytes that it names. Pure.
+
+const PACKET = 188; // bytes of a transport packet
+const PES_HEAD = 9; // bytes before the optional ones
+const SPS = 7; // the NAL unit of H.264 that says which profile and level it takes
+
+/** The address of the I-frame playlist of what is played: as the multivariant playlist has it, or beside an only one. */
+export function iframesOf(text, base) {
+  const named = /^#EXT-X-I-FRAME-STREAM-INF:.*\bURI="([^"]+)"/m.exec(text);
+  if (named !== null) return new URL(named[1], base).href;
+  return /^#EXT-X-STREAM-INF:/m.test(text) ? null : new URL("iframes.m3u8", base).href;
+}
+
+/**
+ * {frames, ended}: of each key frame its address, its `first` and `last` byte, and from `date` to `end` what it stands
+ * for, in ms since the epoch.
+ */
+export function readIframes(text, base) {
+  const frames = [];
+  let date = NaN;
+  let duration = 0;
+  let range = null;
+  for (const line of text.split(/\r?\n/)) {
+    const [, tag, value] = /^#(EXT[A-Z-]*):(.*)/.exec(line) ?? [];
+    if (tag === "EXTINF") duration = 1000 * parseFloat(value);
+    else if (tag === "EXT-X-PROGRAM-DATE-TIME") date = Date.parse(value);
+    else if (tag === "EXT-X-BYTERANGE") range = value.split("@").map(Number);
+    else if (line !== "" && !line.startsWith("#")) {
+      const [length, first] = range ?? [];
+      const end = date + duration;
+      const known = Number.isSafeInteger(first + length) && Number.isFinite(end);
+      if (known) frames.push(Object.freeze({ url: new URL(line, base).href, first, last: first + length - 1, date, end }));
+      date = end;
+      range = null;
+    }
+  }
+  return Object.freeze({ frames, ended: /^#EXT-X-ENDLIST/m.test(text) });
+}
+
+/** The key frame for a time, or the one before, if that is just over; else null. */
+export function frameAt(frames, date) {
+  const frame = frames.findLast((one) => one.date <= date);
+  return frame !== undefined && date < 2 * frame.end - frame.date ? frame : null;
+}
+
+const pidAt = (bytes, at) => ((bytes[at + 1] & 0x1f) << 8) | bytes[at + 2];
+
+/** {codec, data}, as WebCodecs wants it, of the H.264 picture that these transport packets begin with; else null. */
+export function keyFrameIn(bytes) {
+  const parts = [];
+  for (let at = 0; at + PACKET <= bytes.length; at += PACKET) {
+    if (bytes[at] !== 0x47) return null;
+    if (pidAt(bytes, at) !== pidAt(bytes, 0) || !(bytes[at + 3] & 0x10)) continue;
+    let from = at + 4 + (bytes[at + 3] & 0x20 ? 1 + bytes[at + 4] : 0);
+    if (bytes[at + 1] & 0x40) from += PES_HEAD + bytes[from + PES_HEAD - 1];
+    parts.push(bytes.subarray(Math.min(from, at + PACKET), at + PACKET));
+  }
+  const data = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let end = 0;
+  for (const part of parts) {
+    data.set(part, end);
+    end += part.length;
+  }
+  const codec = codecOf(data);
+  return codec === null ? null : { codec, data };
+}
+
+function codecOf(data) {
+  for (let at = 0; at + 6 < data.length; at += 1) {
+    if (data[at] === 0 && data[at + 1] === 0 && data[at + 2] === 1 && (data[at + 3] & 0x1f) === SPS) {
+      return `avc1.${[...data.subarray(at + 4, at + 7)].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+    }
+  }
+  return null;
+}

@@ -1,0 +1,198 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createFrames } from "../public/js/frames.js";
+import { frameAt, iframesOf, keyFrameIn, readIframes } from "../public/js/iframes.js";
+import { createPreview } from "../public/js/ui/preview.js";
+
+const BASE = "https://live.example/live/";
+const MAIN = `${BASE}playlist.m3u8`;
+const START = Date.parse("2026-01-01T12:00:00Z");
+const at = (seconds) => START + 1000 * seconds;
+
+/** An I-frame playlist of segments of 2 s, from number `from` on; without their key frame those of `gaps`. */
+function playlistOf(count, { from = 0, ended = false, gaps = [] } = {}) {
+  const lines = ["#EXTM3U", "#EXT-X-I-FRAMES-ONLY", `#EXT-X-PROGRAM-DATE-TIME:${new Date(at(2 * from)).toISOString()}`];
+  for (let number = from; number < from + count; number += 1) {
+    lines.push(gaps.includes(number) ? "#EXT-X-GAP" : "#EXT-X-BYTERANGE:188@376", "#EXTINF:2.000000,", `${number}.ts`);
+  }
+  return [...lines, ...(ended ? ["#EXT-X-ENDLIST"] : []), ""].join("\n");
+}
+
+test("the I-frame playlist is the one that is named, or lies beside an only media playlist", () => {
+  const variants = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n0/playlist.m3u8\n";
+  const named = `${variants}#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI="0/iframes.m3u8"\n`;
+  assert.equal(iframesOf(named, MAIN), `${BASE}0/iframes.m3u8`);
+  assert.equal(iframesOf(variants, MAIN), null);
+  assert.equal(iframesOf("#EXTM3U\n#EXTINF:2,\na.ts\n", MAIN), `${BASE}iframes.m3u8`);
+});
+
+test("key frames are read with their bytes and times, and one is found for a time", () => {
+  const { frames, ended } = readIframes(playlistOf(4, { ended: true, gaps: [1] }), MAIN);
+  assert.equal(ended, true);
+  assert.deepEqual(frames[1], { url: `${BASE}2.ts`, first: 376, last: 563, date: at(4), end: at(6) });
+  const found = [-0.1, 0, 1.9, 3.9, 4, 7.9, 9.9, 10].map((seconds) => frameAt(frames, at(seconds))?.url.slice(BASE.length));
+  assert.deepEqual(found, [undefined, "0.ts", "0.ts", "0.ts", "2.ts", "3.ts", "3.ts", undefined]);
+  for (const broken of ["", "<html>", "#EXTM3U\n#EXT-X-BYTERANGE:x@y\n#EXTINF:2,\na.ts\n", "#EXT-X-BYTERANGE:1\na.ts\n"]) {
+    assert.deepEqual(readIframes(broken, MAIN).frames, []);
+  }
+});
+
+/** A transport packet, filled up by its adaptation field. */
+function packet(pid, payload, starts = false) {
+  const room = 184 - payload.length;
+  const filling = room === 0 ? [] : [room - 1, ...(room > 1 ? [0, ...new Array(room - 2).fill(0xff)] : [])];
+  return [0x47, (starts ? 0x40 : 0) | (pid >> 8), pid & 0xff, room === 0 ? 0x10 : 0x30, ...filling, ...payload];
+}
+
+test("the picture is all that its stream has in the packets, without heads", () => {
+  const pes = [0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5, 1, 2, 3, 4, 5];
+  const sps = [0, 0, 0, 1, 0x67, 0x64, 0x00, 0x1f, 9];
+  const rest = new Array(184).fill(7);
+  const bytes = new Uint8Array([...packet(256, [...pes, ...sps], true), ...packet(257, [1, 2, 3], true), ...packet(256, rest)]);
+  const found = keyFrameIn(bytes);
+  assert.equal(found.codec, "avc1.64001f");
+  assert.deepEqual([...found.data], [...sps, ...rest]);
+  assert.equal(keyFrameIn(new Uint8Array(packet(256, pes, true))), null); // another codec
+  assert.equal(keyFrameIn(new Uint8Array(188)), null);
+  assert.equal(keyFrameIn(new Uint8Array(0)), null);
+});
+
+/** A server of `texts`; requests for key frames wait for `answer()`. */
+function stage({ texts = { [MAIN]: "#EXTM3U\n#EXTINF:2,\n0.ts\n", [`${BASE}iframes.m3u8`]: playlistOf(20) }, status = 206, most } = {}) {
+  const asked = [];
+  const waiting = [];
+  const closed = [];
+  const drawn = [];
+  let time = 0;
+  const get = async (url, { headers }) => {
+    asked.push(url.slice(BASE.length));
+    if (url in texts) return { ok: true, text: async () => texts[url] };
+    if (!url.endsWith(".ts")) return { ok: false, status: 404 };
+    assert.equal(headers.Range, "bytes=376-563");
+    await new Promise((resolve) => waiting.push(resolve));
+    const whole = new Uint8Array(1000).map((_, index) => index % 256);
+    const body = status === 206 ? whole.slice(376, 564) : whole;
+    return { ok: status < 300, status, arrayBuffer: async () => body.buffer };
+  };
+  const decode = async (bytes) => {
+    assert.deepEqual([bytes.length, bytes[0]], [188, 376 % 256]);
+    const name = asked.at(-1);
+    return { name, close: () => closed.push(name) };
+  };
+  const frames = createFrames({ playlist: MAIN, get, decode, now: () => time, ...(most && { most }) });
+  const settle = async () => {
+    for (let turns = 0; turns < 30; turns += 1) await Promise.resolve();
+  };
+  return {
+    asked, closed, drawn, texts, settle,
+    point: async (seconds) => {
+      frames.show(at(seconds), (picture) => drawn.push(picture?.name ?? null));
+      await settle();
+    },
+    answer: async () => {
+      waiting.shift()();
+      await settle();
+    },
+    inFlight: () => waiting.length,
+    later: (ms) => (time += ms),
+    forget: frames.forget,
+  };
+}
+
+test("one picture is fetched at a time, and the last one wanted is next; what is there is shown at once", async () => {
+  const on = stage();
+  for (const seconds of [0, 3, 5, 9]) await on.point(seconds);
+  assert.deepEqual(on.asked, ["playlist.m3u8", "iframes.m3u8", "0.ts"]);
+  assert.equal(on.inFlight(), 1);
+  await on.answer();
+  await on.answer();
+  assert.deepEqual(on.asked.slice(2), ["0.ts", "4.ts"]);
+  assert.deepEqual(on.drawn, [null, null, null, null, "4.ts"]);
+  await on.point(1);
+  assert.equal(on.drawn.at(-1), "0.ts");
+  assert.equal(on.asked.length, 4);
+});
+
+test("nothing is drawn for who has gone, and a whole segment will do", async () => {
+  const on = stage({ status: 200 });
+  await on.point(0);
+  on.forget();
+  await on.answer();
+  assert.deepEqual(on.drawn, [null]);
+  await on.point(0);
+  assert.deepEqual(on.drawn, [null, "0.ts"]);
+});
+
+test("what cannot be had is not asked for again and again", async () => {
+  const gone = stage({ status: 404 });
+  await gone.point(0);
+  await gone.answer();
+  await gone.point(0.5);
+  assert.deepEqual(gone.drawn, [null, null, null]);
+  assert.equal(gone.asked.length, 3);
+  const none = stage({ texts: { [MAIN]: "#EXTM3U\n" } });
+  for (let times = 0; times < 5; times += 1) await none.point(times);
+  assert.deepEqual(none.asked, ["playlist.m3u8", "iframes.m3u8"]);
+  none.later(30000);
+  await none.point(0);
+  assert.deepEqual(none.asked, ["playlist.m3u8", "iframes.m3u8", "iframes.m3u8"]);
+});
+
+test("a playlist that goes on is read again for what is later, and not too often", async () => {
+  const on = stage();
+  await on.point(0);
+  await on.answer();
+  on.texts[`${BASE}iframes.m3u8`] = playlistOf(20, { from: 10, ended: true });
+  await on.point(50);
+  assert.equal(on.asked.length, 3);
+  on.later(2000);
+  await on.point(50);
+  await on.answer();
+  assert.deepEqual([on.drawn.at(-1), ...on.asked.slice(3)], ["25.ts", "iframes.m3u8", "25.ts"]);
+  on.later(2000);
+  await on.point(90);
+  assert.equal(on.asked.length, 5);
+});
+
+test("few pictures are kept, those that were looked at last", async () => {
+  const on = stage({ most: 2 });
+  for (const seconds of [0, 2]) {
+    await on.point(seconds);
+    await on.answer();
+  }
+  await on.point(0);
+  await on.point(4);
+  await on.answer();
+  assert.deepEqual(on.closed, ["1.ts"]);
+});
+
+test("pictures are for those who point, and whose browser and connection can", async () => {
+  const shown = [];
+  let loads = 0;
+  let able = true;
+  const canvas = { getContext: () => ({ drawImage: ({ name }) => shown.push(name) }) };
+  const createFrames = ({ playlist }) => ({ show: (date, draw) => draw({ name: `${playlist} ${date}` }), forget: () => {} });
+  const load = async () => ((loads += 1) === 1 ? Promise.reject(new Error("offline")) : { createFrames });
+  const preview = createPreview({ canvas, able: () => able, load });
+  const timeline = { anchors: [{ at: 0, date: 1000 }] };
+  const state = { playlist: "a", timeline, slow: false, status: "live" };
+  for (const other of [{ slow: true }, { status: "buffering" }, { playlist: null }, { timeline: null }, { timeline: { anchors: [] } }]) {
+    await preview.show({ ...state, ...other }, 1);
+  }
+  able = false;
+  await preview.show(state, 1);
+  assert.equal(loads, 0);
+  able = true;
+  const complain = console.error;
+  console.error = () => {};
+  await preview.show(state, 1);
+  console.error = complain;
+  await preview.show(state, 2);
+  assert.deepEqual([shown, canvas.hidden, loads], [["a 3000"], false, 2]);
+  const late = preview.show({ ...state, playlist: "b" }, 3);
+  preview.hide();
+  await late;
+  assert.deepEqual([shown.length, canvas.hidden], [1, true]);
+  await preview.show({ ...state, playlist: "b" }, 3);
+  assert.equal(shown.at(-1), "b 4000");
+});

@@ -15,7 +15,7 @@ PLAYERS = {
     "hls.js": (
         "hls.js/dist/hls.min.js",
         """(url) => {
-            const player = new Hls();
+            const player = (window.player = new Hls());
             player.on(Hls.Events.ERROR, (_, error) => { if (error.fatal) failures.push(error.details); });
             player.loadSource(url);
             player.attachMedia(document.querySelector("video"));
@@ -48,6 +48,23 @@ LOOK = """() => {
     return [failures, video.ended, video.getVideoPlaybackQuality().totalVideoFrames];
 }"""
 
+# The picture of a segment as hls.js shows it of its I-frame: its width, and how many seconds it is off.
+IFRAMES = """async () => {
+    const video = document.body.appendChild(document.createElement("video"));
+    const iframes = player.createIFramePlayer();
+    const attached = new Promise((resolve) => iframes.on(Hls.Events.MEDIA_ATTACHED, resolve));
+    const shown = new Promise((resolve) => video.addEventListener("loadeddata", resolve, { once: true }));
+    iframes.on(Hls.Events.ERROR, (_, error) => { if (error.fatal) failures.push(error.details); });
+    iframes.attachMedia(video);
+    await attached;
+    const at = player.latestLevelDetails.fragments[1].start;
+    iframes.loadMediaAt(at + 0.1);
+    await shown;
+    const found = [video.videoWidth, video.currentTime - at];
+    iframes.destroy();
+    return found;
+}"""
+
 
 class BrowserPlayer:
     """One of ``PLAYERS`` in a window of its own."""
@@ -69,6 +86,11 @@ class BrowserPlayer:
         await player._page.add_script_tag(path=MODULES / script)
         await player._page.evaluate(begin, url)
         return player
+
+    async def iframe(self) -> tuple[int, float]:
+        """A picture by hls.js of the I-frame playlist: its width, and how many seconds it is off."""
+        width, away = await self._page.evaluate(IFRAMES)
+        return width, away
 
     async def pictures(self) -> int:
         """How many were decoded; see ``Player``."""

@@ -16,6 +16,7 @@ from broadcaster.hls import MediaPlaylist, MediaSegment
 PREFIX = "/segments"
 MAX_ADDRESS = 4096  # characters
 MAX_SEGMENTS = 20_000  # of a playlist: hours
+MAX_OBJECTS = 500_000  # of all playlists and events of late: half a gigabyte of memory
 # Seconds for which an object can be had that is only told of, or that a playlist has left, and the playlist's
 # duration besides: a player that holds the longest one may still want it (RFC 8216, 6.2.2).
 KEPT = 60.0
@@ -110,6 +111,8 @@ class Listing:
 
     def _hold(self, variant: str, base: URL, address: str) -> Listed:
         made = _made(variant, base, address)
+        if len(self._objects) >= MAX_OBJECTS and made.token not in self._objects:
+            raise PlaylistError(f"lists more than {MAX_OBJECTS} objects")
         self._objects[made.token] = made
         return made
 

@@ -35,7 +35,8 @@ class Answer:
 class Origin:
     """The broadcaster at ``address``; ``clock`` is monotonic.
 
-    ``fault`` is why it did not answer last, None when it did. ``answered`` is whether it ever has.
+    ``fault`` is why it did not answer last, None when it did. ``answered`` is whether it ever has. Events are
+    no answer: what counts is whether playlists can be had.
     """
 
     def __init__(
@@ -84,19 +85,24 @@ class Origin:
             ) as response:
                 if response.status != 200 or response.content_type != "text/event-stream":  # noqa: PLR2004
                     raise OriginError(f"it answers {response.status} when asked for events")
-                async with aclosing(_events(response.content, self._note)) as events:
+                async with aclosing(_events(response.content)) as events:
                     async for name, data in events:
                         yield name, data
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise self._failed(error) from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
+            raise OriginError(f"{self.address}: {_why(error)}") from None
 
     def _note(self) -> None:
         self._heard, self.fault, self.answered = self._clock(), None, True
 
     def _failed(self, error: Exception) -> OriginError:
-        told = str(error) if isinstance(error, OriginError) else type(error).__name__
-        self.fault = "it does not answer in time" if isinstance(error, TimeoutError) else told
+        self.fault = _why(error)
         return OriginError(f"{self.address}: {self.fault}")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    return str(error) if isinstance(error, OriginError) else type(error).__name__
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
@@ -109,13 +115,10 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
     return bytes(found)
 
 
-async def _events(
-    lines: aiohttp.StreamReader, heard: Callable[[], None]
-) -> AsyncGenerator[tuple[str, Any], None]:
+async def _events(lines: aiohttp.StreamReader) -> AsyncGenerator[tuple[str, Any], None]:
     """Events of a stream of lines; raises ValueError for a line without end, or data that is no JSON."""
     name, data = "", ""
     async for line in lines:
-        heard()
         field, _, value = line.decode().rstrip("\r\n").partition(":")
         value = value.removeprefix(" ")
         if field == "event":

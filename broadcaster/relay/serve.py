@@ -115,6 +115,10 @@ class _Relay:
             tasks = [group.create_task(one) for one in work]
             gc.collect()
             gc.freeze()
+            if not self._options.viewer.is_dir():
+                logger.warning(
+                    "%s is not there, so there is no page: name it by --viewer", self._options.viewer
+                )
             logger.info("relaying %s at %s", self._options.origin, address_of(sockets))
             logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
             notify("READY=1")

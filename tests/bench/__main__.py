@@ -11,6 +11,7 @@ from tests.bench import (
     playlist_rate,
     publish_overhead,
     recordings,
+    relay,
     slow_clients,
     tracker_load,
     wake_up,
@@ -28,6 +29,7 @@ BENCHES = {
     "publish": publish_overhead.measure,
     "long-run": long_run.measure,
     "recordings": recordings.measure,
+    "relay": relay.measure,
 }
 
 

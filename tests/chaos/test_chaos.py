@@ -10,7 +10,8 @@ own, into a real SeaweedFS, while, beside each other,
 A strict viewer polls all playlists throughout. In the end four numbers have to be zero: finished segments
 that are not in the bucket, objects that differ from what was finished, violations of the rules between
 successive versions of a playlist, and listed URLs for which the bucket, while it was up, did not answer 200.
-No finished segment may have been given up as a gap either.
+No finished segment may have been given up as a gap either. In a longer run a relay stands beside, of whose
+playlists and segments the same is true.
 
 ``CHAOS_SECONDS`` is how long it goes on (30), ``CHAOS_SEED`` repeats what was done and when::
 
@@ -19,16 +20,19 @@ No finished segment may have been given up as a gap either.
 
 import os
 import random
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.chaos.disasters import Chaos, Plan
-from tests.support.stage import stage
+from tests.support.relayed import RelayWatcher, watching_relay
+from tests.support.stage import Stage, stage
 from tests.support.watcher import Availability
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS") or 30)
+SHORT = 30.0
+SECONDS = float(os.environ.get("CHAOS_SECONDS") or SHORT)
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1_000_000))
 DRAIN_WITHIN = 180.0  # seconds
 
@@ -42,7 +46,11 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
     async with (
         SeaweedBucket(tmp_path / "bucket") as bucket,
         stage(tmp_path, bucket, segment_seconds=1, patient=True, availability=availability) as on,
+        AsyncExitStack() as stack,
     ):
+        through = None
+        if SECONDS > SHORT:
+            through = await stack.enter_async_context(watching_relay(tmp_path, on.service.address))
         await on.owncast.go_live()
         await on.watcher.until_number("0", 3)
         chaos = Chaos(on, availability, plan, SEED)
@@ -55,8 +63,25 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
         print(dict(chaos.done))
         await on.check_zeros(hint)
         assert drained, hint
+        if through:
+            await check_zeros_through(through, on, hint)
     assert chaos.done["broadcaster killed"] >= plan.kills
     assert chaos.done["bucket frozen"] >= 1
     assert chaos.done["bucket killed"] >= 1
     assert chaos.done["encoder restarted"] >= 1
     assert chaos.done["folder wiped"] == 1
+
+
+async def check_zeros_through(relay: RelayWatcher, on: Stage, hint: str) -> None:
+    """What was had through a relay is what was finished, all of it could be had, and no rule was broken."""
+    newest = {variant: on.watcher.last(variant) for variant in ("0", "1")}
+    for variant, number in newest.items():
+        await relay.until_number(variant, number)
+    finished: dict[str, set[str]] = {}
+    for key, digest in on.owncast.finished.items():
+        finished.setdefault(key[2], set()).add(digest)
+    different = [name for name, found in relay.digests.items() if not found <= finished.get(name, set())]
+    print(f"through the relay: {len(relay.digests)} names, different {len(different)}, {relay.violations=}")
+    assert different == [], hint
+    assert relay.missing == [], hint
+    assert relay.violations == [], hint

@@ -13,9 +13,10 @@ from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome
 from tests.support.fault_proxy import Fault
 from tests.support.length import SOAK, seconds
+from tests.support.relayed import Client, Relayed, relaying
 from tests.support.rules import violations
 from tests.support.small_disk import small_disk
-from tests.support.small_origin import TARGET, Relayed, SmallOrigin, relaying
+from tests.support.small_origin import TARGET, SmallOrigin
 
 CLIENTS = 100
 WITHIN = 60.0  # seconds, for what should take one or two
@@ -41,29 +42,6 @@ async def heard(relayed: Relayed, *names: str, **what: object) -> None:
                 return
 
 
-class Client:
-    """Plays a variant as a player does that blocks; ``late`` is how long each segment's whole way took."""
-
-    def __init__(self, relayed: Relayed, variant: str) -> None:
-        self._relayed = relayed
-        self._variant = variant
-
-    async def play(self, last: int) -> list[int]:
-        """Fetch everything up to that number; returns the sizes."""
-        sizes: list[int] = []
-        seen = 0
-        while seen < last:
-            query = f"?_HLS_msn={seen + 1}" if seen else ""
-            playlist = await self._relayed.media(self._variant, query)
-            for number, segment in enumerate(playlist.segments, playlist.media_sequence):
-                if number > seen:
-                    response, body = await self._relayed.get(segment.uri)
-                    assert response.status == 200
-                    sizes.append(len(body))
-            seen = playlist.last
-        return sizes
-
-
 async def test_a_hundred_clients_cost_the_uplink_one(origin: SmallOrigin) -> None:
     """Each object is asked for once at the origin, whoever plays it, and 98 % of all answers are hits."""
     origin.size = 20_000 if SOAK else 2000
@@ -75,9 +53,9 @@ async def test_a_hundred_clients_cost_the_uplink_one(origin: SmallOrigin) -> Non
         for number in range(4, 4 + later):
             origin.publish()
             await relayed.until_last(number)
-        sizes = await playing
+        await playing
         figures = await relayed.metrics()
-    assert all(sum(one) == (3 + later) * origin.size for one in sizes)
+    assert all(sum(one.sizes.values()) == (3 + later) * origin.size for one in clients)
     assert len(origin.asked) == 2 * (3 + later)
     assert set(origin.asked.values()) == {1}
     assert figures["broadcaster_relay_answers_total"] == CLIENTS * (3 + later)
@@ -213,7 +191,7 @@ async def test_who_does_not_read_takes_no_others_place(origin: SmallOrigin) -> N
         segments = (await relayed.until_last(6)).segments
         slow = []
         for segment in segments[-2:]:
-            reader, writer = await asyncio.open_connection(*_host(relayed.address))
+            reader, writer = await asyncio.open_connection(*relayed.host)
             writer.write(f"GET {segment.uri} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert b"200 OK" in await reader.readline()
             slow.append(writer)
@@ -295,8 +273,3 @@ async def test_no_rule_is_broken(origin: SmallOrigin) -> None:
         await asyncio.gather(writing, return_exceptions=True)
     assert [str(one) for one in verdicts if one.outcome is Outcome.FAILED] == []
     assert sum(one.outcome is Outcome.OK for one in verdicts) > 20
-
-
-def _host(address: str) -> tuple[str, int]:
-    host, port = address.removeprefix("http://").split(":")
-    return host, int(port)

@@ -1,24 +1,20 @@
 """An origin for a relay: real playlists and events of segments that a test publishes, and their bucket."""
 
-import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from broadcaster.audience.app import Audience
 from broadcaster.events import Event
 from broadcaster.feed import HealthReport, Ping, Setup, Trouble, View, change
-from broadcaster.hls import MediaPlaylist, Variant, parse
+from broadcaster.hls import Variant
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
-from broadcaster.relay import Options, relay
 from broadcaster.service.messages import message_of
 from broadcaster.web import bound, serving
 from tests.support.fakes import stored_segment
@@ -127,62 +123,3 @@ class SmallOrigin:
             self.proxy = await stack.enter_async_context(FaultProxy(port))
             self.public = self.proxy.url
             yield
-
-
-class Relayed:
-    """A relay in this process, as a viewer meets it at ``address`` and the operator at ``admin``."""
-
-    def __init__(self, address: str, admin: str, session: aiohttp.ClientSession) -> None:
-        self.address = address
-        self.admin = admin
-        self.session = session
-
-    async def get(self, path: str, **options: Any) -> tuple[aiohttp.ClientResponse, bytes]:  # noqa: ANN401
-        """What is there."""
-        async with self.session.get(self.address + path, **options) as response:
-            return response, await response.read()
-
-    async def media(self, variant: str = "0", query: str = "") -> MediaPlaylist:
-        """A variant's playlist."""
-        response, body = await self.get(f"/live/{variant}/playlist.m3u8{query}")
-        assert response.status == 200, body
-        found = parse(body.decode())
-        assert isinstance(found, MediaPlaylist)
-        return found
-
-    async def until_last(self, number: int, variant: str = "0") -> MediaPlaylist:
-        """Wait until a segment of this number is listed."""
-        async with asyncio.timeout(60):
-            while True:
-                response, body = await self.get(f"/live/{variant}/playlist.m3u8")
-                if response.status == 200:
-                    found = parse(body.decode())
-                    assert isinstance(found, MediaPlaylist)
-                    if found.last >= number:
-                        return found
-                await asyncio.sleep(0.05)
-
-    async def health(self) -> dict[str, Any]:
-        """As the operator is told."""
-        async with self.session.get(f"{self.admin}/health") as response:
-            return {**await response.json(), "http": response.status}
-
-    async def metrics(self) -> dict[str, float]:
-        """By name and labels."""
-        async with self.session.get(f"{self.admin}/metrics") as response:
-            lines = [line.rpartition(" ") for line in (await response.text()).splitlines() if line[:1] != "#"]
-        return {name: float(value) for name, _, value in lines}
-
-
-@asynccontextmanager
-async def relaying(origin: str, **options: Any) -> AsyncIterator[Relayed]:  # noqa: ANN401 - of Options
-    """A relay of this origin."""
-    ready: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
-    stop = asyncio.Event()
-    chosen = Options(origin, (HOST, 0), (HOST, 0), viewer=Path("none"), **options)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(relay(chosen, stop, lambda *addresses: ready.set_result(addresses)))
-        timeout, connector = aiohttp.ClientTimeout(60), aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-            yield Relayed(*await ready, session)
-        stop.set()

@@ -28,7 +28,7 @@ MAIN = "/live/playlist.m3u8"
 # The main playlist changes with a stream alone, of which events tell. Seconds between two looks at it.
 LOOK_EVERY, LOOK_EVERY_WITHOUT = 10.0, 2.0
 MAX_VARIANTS = 30
-REMEMBERED_RUNS = 4
+REMEMBERED_RUNS = 16
 COMPLAIN_EVERY = 60.0  # seconds
 # How a broadcaster names the playlists of its variants.
 NAME = re.compile(r"([^/?#:]+)/playlist\.m3u8")

@@ -91,8 +91,7 @@ class Media:
         yield Figure("relay_sent_bytes", "Bytes of segments sent to viewers", self.sent, rises=True)
         text = "Segments not served: no place or memory (full), not to be had (origin)"
         yield Figure("relay_failures", text, self._failed, ("reason",), rises=True)
-        held = sum(len(one.body) for one in self._held.values())
-        yield Figure("relay_held_bytes", "Bytes of segments that are being sent", held)
+        yield Figure("relay_held_bytes", "Bytes of segments that are being sent", self._held_bytes)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One object, or the range of it that is asked for (RFC 9110, 14.2)."""
@@ -132,13 +131,14 @@ class Media:
     @asynccontextmanager
     async def _body(self, listed: Listed) -> AsyncIterator[bytes]:
         """The object, the same bytes for all who are sent it at a time; raises Full, StorageError."""
-        held = self._held.get(listed.token)
-        if held is None:
-            if sum(len(one.body) for one in self._held.values()) > self._most:
-                raise Full("memory", "Too many different segments are being sent")
+        if listed.token not in self._held:
+            self._require_room(1)
             async with asyncio.timeout(PATIENCE):
                 body = await self._fetch(listed)
-            held = self._held.setdefault(listed.token, _Held(body))
+            if listed.token not in self._held:  # nobody else brought it meanwhile
+                self._require_room(len(body))
+                self._held[listed.token] = _Held(body)
+        held = self._held[listed.token]
         held.count += 1
         try:
             yield held.body
@@ -147,21 +147,30 @@ class Media:
             if not held.count:
                 self._held.pop(listed.token, None)
 
+    def _require_room(self, size: int) -> None:
+        """Raises Full unless so many bytes more may be sent; one body alone always may."""
+        if self._held and self._held_bytes + size > self._most:
+            raise Full("memory", "Too many different segments are being sent")
+
+    @property
+    def _held_bytes(self) -> int:
+        return sum(len(one.body) for one in self._held.values())
+
     async def _send(self, request: web.Request, listed: Listed, etag: str, body: bytes) -> web.StreamResponse:
         headers = {**HEADERS, hdrs.ETAG: etag}
         asked = request.headers.get(hdrs.RANGE, "") if request.method == hdrs.METH_GET else ""
         if request.headers.get(hdrs.IF_RANGE, etag) != etag:  # of another object: all of this one
             asked = ""
         try:
-            begin, end = wanted(asked, len(body))
+            part = wanted(asked, len(body))
         except Unsatisfiable:
             headers[hdrs.CONTENT_RANGE] = f"bytes */{len(body)}"
             return web.Response(status=416, headers={**headers, **NO_STORE})
         headers[hdrs.CONTENT_TYPE] = TYPES.get(PurePath(listed.name).suffix, "application/octet-stream")
-        status = 200
-        if asked and RANGE.fullmatch(asked) and (begin, end) != (0, len(body)):
-            status, headers[hdrs.CONTENT_RANGE] = 206, f"bytes {begin}-{end - 1}/{len(body)}"
-        response = web.StreamResponse(status=status, headers=headers)
+        begin, end = part or (0, len(body))
+        if part:
+            headers[hdrs.CONTENT_RANGE] = f"bytes {begin}-{end - 1}/{len(body)}"
+        response = web.StreamResponse(status=206 if part else 200, headers=headers)
         response.content_length = end - begin
         with suppress(ConnectionResetError):  # the client has left
             await response.prepare(request)
@@ -186,21 +195,21 @@ def _widen(request: web.Request) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
-def wanted(header: str, size: int) -> tuple[int, int]:
-    """Begin and end of what a Range header asks for; all of it where that is not one range of bytes.
+def wanted(header: str, size: int) -> tuple[int, int] | None:
+    """Begin and end of what a Range header asks for; None where that is not one range of bytes.
 
     Raises Unsatisfiable. A server may ignore what it does not like (RFC 9110, 14.2), as several ranges.
     """
     match = RANGE.fullmatch(header)
     if match is None or match[0] == "bytes=-":
-        return 0, size
+        return None
     first, last = match.groups()
     if not first:  # the last bytes of it
         begin, end = max(0, size - int(last)), size
     else:
         begin, end = int(first), size if not last else min(int(last) + 1, size)
         if last and int(last) < begin:
-            return 0, size
+            return None
     if begin >= size:
         raise Unsatisfiable
     return begin, end

@@ -139,6 +139,8 @@ class Words:
         self._following.note_starting(starting=data["state"] == State.STARTING)
         for one in data["segments"]:
             self._take_segment(Segment.model_validate(one))
+        if isinstance(run := data["run"], str):
+            self._following.note_run(run)
 
     def _take_trouble(self, trouble: object) -> None:
         self.trouble = next((one for one in get_args(Trouble) if one == trouble), None)

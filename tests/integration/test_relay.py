@@ -185,7 +185,7 @@ async def test_segments_over_http(origin: SmallOrigin) -> None:
 
 async def test_who_does_not_read_takes_no_others_place(origin: SmallOrigin) -> None:
     """Different objects that are being sent have a bound together; who is past it is asked to come again."""
-    origin.size = 10 * 2**20
+    origin.size = 6 * 2**20
     origin.publish(3)
     async with relaying(origin.public, memory=2**24) as relayed:
         segments = (await relayed.until_last(6)).segments

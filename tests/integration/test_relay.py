@@ -84,6 +84,7 @@ async def test_the_uplink_is_away_and_comes_back(origin: SmallOrigin) -> None:
         for segment in before.segments:
             response, body = await relayed.get(segment.uri)
             assert (response.status, len(body)) == (200, origin.size)
+        origin.ping()
         await origin.proxy.switch(Fault.NONE)
         versions.append(await relayed.until_last(6))
         assert [one.gap for one in versions[1].segments] == [False] * 6

@@ -56,7 +56,8 @@ class Following:
         self._clock = clock
         self._main: Version[MultivariantPlaylist] | None = None
         self._etag: str | None = None  # of the main playlist
-        self._only = "0"  # what an only variant is called: its events say
+        self._only = "0"  # what an only variant is called: the latest event says
+        self._urls: dict[str, URL] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._versions: dict[str, Version[MediaPlaylist]] = {}
         self._runs: deque[str] = deque(maxlen=REMEMBERED_RUNS)
@@ -87,8 +88,10 @@ class Following:
 
     def note_run(self, run: str | None, variant: str | None = None) -> None:
         """The origin tells of this run; and how a variant is called."""
-        if variant and self._main is None and variant != self._only:
-            self._rename(variant)
+        self._only = variant or self._only
+        if self._main is None and self._tasks and self._only not in self._tasks:
+            self._etag = None
+            self.hurry()
         if run and run not in self._runs:
             self._runs.append(run)
             self._assemble()
@@ -129,7 +132,7 @@ class Following:
 
     def _follow(self, urls: dict[str, URL], group: asyncio.TaskGroup) -> None:
         """Follow these media playlists by the names of their variants, and no others."""
-        for name in [name for name in self._tasks if name not in urls]:
+        for name in [name for name in self._tasks if urls.get(name) != self._urls[name]]:
             self._tasks.pop(name).cancel()
             self._versions.pop(name, None)
             self._listing.drop(name)
@@ -138,7 +141,7 @@ class Following:
                 take = partial(self._take, name)
                 one = Reloading(self._origin, url, take, self._pause, self._complain)
                 self._tasks[name] = group.create_task(one.run(), name=f"variant {name}")
-        self._tasks = {name: self._tasks[name] for name in urls}
+        self._urls, self._tasks = urls, {name: self._tasks[name] for name in urls}
         self._assemble()
 
     def _take(self, name: str, playlist: MediaPlaylist, base: URL) -> None:
@@ -174,10 +177,6 @@ class Following:
             self._starting = False
             return State.LIVE
         return State.STARTING if self._starting else State.ENDED if ended else State.OFFLINE
-
-    def _rename(self, variant: str) -> None:
-        self._only, self._etag = variant, None
-        self.hurry()
 
     def _complain(self, error: Exception) -> None:
         now = time.monotonic()

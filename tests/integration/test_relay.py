@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.hls import MediaPlaylist
+from broadcaster.demo.children import poll
+from broadcaster.hls import MediaPlaylist, Variant
+from broadcaster.tracker import info_hash, stream_index
 from tests.conformance.checks import run_all
 from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome
@@ -17,6 +19,7 @@ from tests.support.relayed import Client, Relayed, relaying
 from tests.support.rules import violations
 from tests.support.small_disk import small_disk
 from tests.support.small_origin import TARGET, SmallOrigin
+from tests.support.swarm import announce
 
 CLIENTS = 100
 WITHIN = 60.0  # seconds, for what should take one or two
@@ -114,6 +117,65 @@ async def test_a_stream_that_starts_again(origin: SmallOrigin) -> None:
         assert violations(await waiting, third) == []
         assert not third.ended
         await heard(relayed, "state", state="live", run="r2")
+
+
+async def test_a_stream_with_other_variants(origin: SmallOrigin) -> None:
+    """The next stream has as many as the origin says, each with its playlist."""
+    async with relaying(origin.public) as relayed:
+        await relayed.until_last(3)
+        origin.end()
+        origin.name_variants("0", "1", "2")
+        origin.publish(2, run=1)
+        last = await relayed.until_last(2, "2")
+        assert (await relayed.get(last.segments[-1].uri))[1] == origin.body(origin.path("2", 1))
+        _, body = await relayed.get("/live/playlist.m3u8")
+        assert body.count(b"#EXT-X-STREAM-INF") == 3
+        origin.end()
+        origin.name_variants("1")
+        origin.publish(2, run=2)
+
+        async def is_gone() -> bool:
+            return (await relayed.get("/live/0/playlist.m3u8"))[0].status == 404
+
+        async with asyncio.timeout(WITHIN):
+            await poll(is_gone)
+        _, body = await relayed.get("/live/playlist.m3u8")
+        assert body.decode() == (await relayed.media("1")).render()
+
+
+async def test_an_origin_that_has_forgotten_everything(origin: SmallOrigin) -> None:
+    """Another one under its address, whose numbers begin anew: viewers get what it has."""
+    origin.publish(5)
+    other = SmallOrigin()
+    async with relaying(origin.public) as relayed, other.running():
+        await relayed.until_last(8)
+        other.public = origin.public
+        other.publish(2, run=9)
+        origin.proxy.port = other.port
+        await origin.proxy.switch(Fault.NONE)
+
+        async def is_the_other() -> bool:
+            return (await relayed.media()).last == 2
+
+        async with asyncio.timeout(WITHIN):
+            await poll(is_the_other)
+        listed = await relayed.media()
+        assert (await relayed.get(listed.segments[0].uri))[1] == other.body(other.path("0", 0))
+        other.publish()
+        assert (await relayed.media("0", "?_HLS_msn=3")).last == 3
+
+
+async def test_viewers_of_a_relay_meet_at_its_own_tracker(origin: SmallOrigin) -> None:
+    """It serves the swarms of the run that the origin tells of, and no others."""
+    async with relaying(origin.public) as relayed:
+        await heard(relayed, "state", run="r0")
+        await relayed.until_last(3)
+        swarms = {info_hash("r0", stream_index(Variant("0/playlist.m3u8", 1000))): "interval"}
+        swarms[info_hash("other", stream_index(Variant("0/playlist.m3u8", 1000)))] = "failure reason"
+        async with relayed.session.ws_connect(f"{relayed.address}/live/tracker") as socket:
+            for swarm, told in swarms.items():
+                await socket.send_str(announce("ada", swarm=swarm))
+                assert told in await socket.receive_json(timeout=WITHIN)
 
 
 async def test_an_only_variant_is_the_main_playlist() -> None:

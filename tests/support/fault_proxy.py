@@ -97,11 +97,13 @@ class Client:
 class FaultProxy:
     """Listens on ``url`` while it is entered and stands before the server on ``port`` of this machine.
 
+    Another ``port`` counts for connections from then on.
+
     ``met`` is how many connections have met the present fault.
     """
 
     def __init__(self, port: int) -> None:
-        self._upstream_port = port
+        self.port = port
         (self._port,) = free_ports(1)
         self.url = f"http://{HOST}:{self._port}"
         self.fault = Fault.NONE
@@ -222,7 +224,7 @@ class FaultProxy:
 
     @contextlib.asynccontextmanager
     async def _upstream(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        reader, writer = await asyncio.open_connection(HOST, self._upstream_port)
+        reader, writer = await asyncio.open_connection(HOST, self.port)
         try:
             yield reader, writer
         finally:

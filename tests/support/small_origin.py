@@ -39,21 +39,21 @@ class SmallOrigin:
         self.size = SIZE
         self.public = ""
         self.proxy: FaultProxy
+        self.port = 0  # behind it
         self.trouble: Trouble | None = None
-        self._variants = variants
-        self._window = window
         self._start = datetime.now(UTC)
         self._numbers: Counter[str] = Counter()
         self._run = 0
-        self.restart()
-
-    def restart(self) -> None:
-        """As a service that knows nothing of what was before."""
         self.audience = Audience(Setup(Path("none"), tracker=True))
         self.audience.app.router.add_get("/bucket/{path:.+}", self._object, name="bucket")
-        self.channel = Channel(self._window, lambda: datetime.now(UTC), self._observe, show=self._show)
-        named = tuple(Variant(one, 1000 * (index + 1)) for index, one in enumerate(self._variants))
-        self.channel.list_variants(VariantsListed(named, frozenset(self._variants)))
+        self.channel = Channel(window, lambda: datetime.now(UTC), self._observe, show=self._show)
+        self.name_variants(*variants)
+
+    def name_variants(self, *names: str) -> None:
+        """The stream has these from now on; the heavier one later."""
+        self._variants = names
+        named = tuple(Variant(one, 1000 * (index + 1)) for index, one in enumerate(names))
+        self.channel.list_variants(VariantsListed(named, frozenset(names)))
 
     def ping(self) -> None:
         """As ingest does twice a second."""
@@ -120,6 +120,7 @@ class SmallOrigin:
             sockets = bound(HOST, 0, "")
             await stack.enter_async_context(serving(self.audience.app, sockets))
             port = sockets[0].getsockname()[1]
+            self.port = port
             self.proxy = await stack.enter_async_context(FaultProxy(port))
             self.public = self.proxy.url
             yield

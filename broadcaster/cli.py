@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             manage(load(), options)
         elif options.command == "relay":
             logs.set_up("info", form)
+            os.umask(0o077)  # a private bucket's segments are nobody else's
             asyncio.run(_until_stopped(lambda stop: relay(options_of(options), stop)))
         else:
             logs.set_up("warning", form)

@@ -18,7 +18,7 @@ from broadcaster.errors import OriginError
 
 WITHIN = 10.0  # seconds for an answer that nothing holds up
 EVENTS_SILENT = 25.0  # seconds: the origin says something every ten
-MAX_BYTES = 2**23  # of an answer: a playlist of four hours has a tenth of that
+MAX_BYTES = 2**25  # of an answer: a playlist of four hours with signed addresses has a quarter of that
 UNAVAILABLE = 503
 
 

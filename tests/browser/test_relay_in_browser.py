@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ async def test_a_room_full_of_people(
             # What was listed before either came is no announcement.
             both = clients[0].had.keys() & without.had.keys()
             late = [clients[0].had[number] - without.had[number] for number in sorted(both)][4:]
+            settings = json.loads((await relayed.get("/config.json"))[1])
             if SOAK:
                 await bridged(on, pages)
         figures = await relayed.metrics()
@@ -99,6 +101,8 @@ async def test_a_room_full_of_people(
     print(f"later than at the origin: median {median(late):.3f} s, at most {max(late):.3f} s")
     print(f"{len(on.bucket.asked)} objects, GETs for each {gets:.3f}, hit rate {hits:.4f}")
     assert gets <= 1.02
+    assert (settings["trackerUrl"], settings["recordings"]) == ("/live/tracker", None)
+    assert settings["prices"]
     assert watcher.violations == []
     assert watcher.missing == []
     assert [one.refused for one in clients if one.refused] == []

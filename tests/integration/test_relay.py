@@ -327,12 +327,21 @@ async def test_no_rule_is_broken(origin: SmallOrigin) -> None:
             await asyncio.sleep(TARGET)
             origin.publish()
 
+    async def judge(state: State) -> int:
+        url = f"{relayed.address}/live/playlist.m3u8"
+        async with subject_at(url, state, delay=30.0) as subject:
+            verdicts = await run_all(subject)
+        assert [str(one) for one in verdicts if one.outcome is Outcome.FAILED] == []
+        return sum(one.outcome is Outcome.OK for one in verdicts)
+
     async with relaying(origin.public) as relayed:
         await relayed.until_last(6)
         writing = asyncio.create_task(go_on())
-        async with subject_at(f"{relayed.address}/live/playlist.m3u8", State.LIVE, delay=30.0) as subject:
-            verdicts = await run_all(subject)
+        assert await judge(State.LIVE) > 20
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
-    assert [str(one) for one in verdicts if one.outcome is Outcome.FAILED] == []
-    assert sum(one.outcome is Outcome.OK for one in verdicts) > 20
+        if SOAK:
+            assert await judge(State.PAUSED) > 20
+            origin.end()
+            await heard(relayed, "state", "ended")
+            assert await judge(State.ENDED) > 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -42,17 +42,14 @@ class VariantTable:
                 if segment.size:
                     variant.recent.append((segment.size, segment.duration.total_seconds()))
 
-    def rows(self, names: Iterable[str]) -> list[dict[str, object]]:
-        """One for each: bits per second, seconds since a segment was listed, what waits, what was lost."""
-        return [self._row(name, self._variants.get(name, _Variant())) for name in names]
-
-    def _row(self, name: str, variant: _Variant) -> dict[str, object]:
+    def row(self, name: str) -> dict[str, object]:
+        """Of one: bits per second, seconds since a segment was listed, what waits, and what was lost."""
+        variant = self._variants.get(name, _Variant())
         size, seconds = (sum(one[column] for one in variant.recent) for column in (0, 1))
-        age = (self._clock() - variant.published).total_seconds() if variant.published else None
+        published = variant.published
         return {
-            "name": name,
             "bitrate": 8 * size / seconds if seconds else None,
-            "age": age,
+            "age": (self._clock() - published).total_seconds() if published else None,
             "waiting": variant.waiting,
             "gaps": variant.gaps,
         }

@@ -12,6 +12,7 @@ from broadcaster.config import Settings
 from broadcaster.delivery.rebuild import rebuild
 from broadcaster.delivery.strays import sweep
 from broadcaster.feed import View
+from broadcaster.hls import MultivariantPlaylist
 from broadcaster.operator import Desk, VariantTable, own_token, token_file
 from broadcaster.owner import owner_key
 from broadcaster.service.components import Components
@@ -39,10 +40,13 @@ def told_to_operator(components: Components, settings: Settings, variants: Varia
     """What the dashboard has on the operator's own listener alone; ``newest`` in milliseconds."""
     view = components.channel.view
     end = newest(view)
+    main = view.main.playlist if view.main else None
+    described = main.variants if isinstance(main, MultivariantPlaylist) else ()
+    named = {one.uri.partition("/")[0]: name for one, name in zip(described, view.qualities, strict=True)}
     return {
         "tokenFile": str(token_file(settings.state_dir.absolute())),
         "newest": end and 1000 * end.timestamp(),
-        "table": variants.rows(view.playlists),
+        "table": [variants.row(name) | {"quality": named.get(name, name)} for name in view.playlists],
     }
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import BrowserContext, Locator, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
-from tests.support.page import barriers, no_complaints
+from tests.support.page import barriers, is_played, no_complaints, until
 from tests.support.stage import stage
 
 SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
@@ -28,12 +29,68 @@ async def until_number(shown: Locator, least: int) -> None:
         await poll(reached)
 
 
-@pytest.mark.takes(25)
-async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
-    """It shows the stream's figures and curves, and says so when the service no longer answers."""
+async def operate(page: Page, state: Path) -> str:
+    """Name the recording, make a clip, after a wrong token and a wrong time; returns the clip's address."""
+    said, token = page.locator("#desk-said"), page.get_by_label("Token", exact=True)
+    await expect(page.locator("#token-file")).to_have_text(str(state / "operator-token"))
+    await token.fill("wrong")
+    await token.press("Enter")
+    await expect(said).to_contain_text("This is not the service's token")
+    await token.fill((state / "operator-token").read_text())
+    await token.press("Enter")
+    title = page.get_by_label("Title: ")
+    await title.fill("Opening night")
+    await title.press("Enter")
+    await expect(said).to_have_text("Saved.")
+    await page.get_by_label("Who finds it: Opening night").select_option("unlisted")
+    await expect(page.locator("#recording-list")).to_contain_text("on now")
+    await page.locator("#clip-exact summary").click()
+    await page.get_by_role("button", name="Make the clip").click()
+    await expect(said).to_have_text("Some of that time is not there any more, or not yet.")
+    until = datetime.fromisoformat(await page.get_by_label("To", exact=True).input_value())
+    begin = until - timedelta(seconds=6)
+    await page.get_by_label("From", exact=True).fill(begin.isoformat(timespec="seconds"))
+    await page.get_by_label("Title of the clip").fill("A goal")
+    await page.get_by_role("button", name="Make the clip").click()
+    await expect(page.get_by_label("Title: A goal")).to_be_visible()
+    return await page.locator("#made-link").inner_text()
+
+
+async def delete(page: Page, title: str) -> None:
+    """Say no at first."""
+    clip = page.get_by_label(f"Title: {title}")
+    for answer in ("Keep it", "Delete it"):
+        await expect(clip).to_be_visible()
+        await page.get_by_label(f"Delete: {title}").click()
+        await page.get_by_role("button", name=answer).click()
+    await expect(clip).to_have_count(0)
+
+
+async def watch(page: Page, address: str, clip: str) -> None:
+    """A viewer watches the clip, and makes one more by a key."""
+    await page.goto(address)
+    await until(page, lambda s: is_played(s) and s["position"] - s["timeline"]["start"] > 5.5)
+    await page.keyboard.press("x")
+    state = await until(page, lambda s: (s["clip"] or {}).get("url") is not None)
+    for url in (state["clip"]["url"], clip):
+        await page.goto(url)
+        await until(page, lambda s: is_played(s) and s["time"] > 0)
+    assert await page.title() == "A goal"
+
+
+@pytest.mark.takes(35)
+async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page, context: BrowserContext) -> None:
+    """It shows figures and curves, makes clips that play, and says so when the service no longer answers."""
     pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
     with no_complaints(page):
-        async with stage(tmp_path, bucket, segment_seconds=1, patient=True) as on:
+        async with stage(
+            tmp_path,
+            bucket,
+            segment_seconds=1,
+            patient=True,
+            BROADCASTER_RECORDINGS="keep",
+            BROADCASTER_VIEWER_CLIPS="true",
+        ) as on:
             await on.live_with(4)
             await page.goto(f"{on.service.admin_address}/dashboard")
             await expect(page.locator("#sentence")).to_contain_text("LIVE: 0 viewers, last segment")
@@ -47,10 +104,19 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> N
             await until_number(operations, 12)
             await expect(page.locator("#sound")).not_to_be_checked()
             await page.locator("#sound").check()
+            clip = await operate(page, tmp_path / "state")
+            viewer = await context.new_page()
+            with no_complaints(viewer):
+                await watch(viewer, f"{on.service.address}/", clip)
             for scheme in SCHEMES:
-                await page.emulate_media(color_scheme=scheme)
-                assert await barriers(page) == []
-                await page.screenshot(path=pictures / f"dashboard-{scheme}.png", full_page=True)
+                for width in (1280, 360):
+                    await page.set_viewport_size({"width": width, "height": 800})
+                    await page.emulate_media(color_scheme=scheme)
+                    assert await barriers(page) == []
+                    # Plots follow a moment later.
+                    await page.wait_for_function("() => document.scrollingElement.scrollWidth <= innerWidth")
+                    await page.screenshot(path=pictures / f"dashboard-{width}-{scheme}.png", full_page=True)
+            await delete(page, "A goal")
             await on.service.stop()
             await expect(page.locator("#sentence")).to_contain_text("No word from the service for")
             assert (await page.title()).startswith("✕ No answer")

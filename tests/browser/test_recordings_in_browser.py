@@ -10,13 +10,13 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from broadcaster.config import VIEWER_DIR
 from tests.support.hover import check_looks_of_pictures, check_pictures
-from tests.support.page import Traffic, barriers, is_, no_complaints, until
+from tests.support.page import Traffic, barriers, is_, is_played, no_complaints, until
 from tests.support.stage import stage
 from tests.support.static_site import static_site
 
@@ -29,11 +29,6 @@ Look = tuple[tuple[int, int], str]  # width and height, and scheme
 WIDE, PHONE = (1280, 860), (375, 740)
 LOOKS: Sequence[Look] = ((WIDE, "dark"), (PHONE, "light"))
 BEFORE = 2  # segments of a second, before the encoder comes back
-
-
-def is_played(state: dict[str, Any]) -> bool:
-    """The picture goes on, at a place that is known."""
-    return state["status"] == "live" and state["position"] is not None and not state["paused"]
 
 
 @pytest.fixture

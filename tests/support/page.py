@@ -40,6 +40,11 @@ async def until(page: Page, what: Callable[[dict[str, Any]], bool]) -> dict[str,
     return state
 
 
+def is_played(state: dict[str, Any]) -> bool:
+    """The picture goes on, at a place that is known."""
+    return state["status"] == "live" and state["position"] is not None and not state["paused"]
+
+
 async def play_on(page: Page, seconds: float) -> dict[str, Any]:
     """Wait until the page has played so much more, by the same player."""
     first = await seen(page)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.audience.app import Audience
 from broadcaster.errors import OwncastError
-from broadcaster.events import SegmentUploaded
+from broadcaster.events import SegmentDiscovered, SegmentLost, SegmentPublished, SegmentUploaded
 from broadcaster.feed import HealthReport, Ping, Setup, Version, View
 from broadcaster.hls import MultivariantPlaylist, Variant
-from broadcaster.operator import History, make_operator_app
+from broadcaster.operator import History, VariantTable, make_operator_app
 from broadcaster.web.dashboard import ROWS, Dashboard
 from broadcaster.web.health import NOT_TOLD, for_the_world
-from tests.support.fakes import START
+from tests.support.fakes import START, stored_segment
 from tests.support.site import Site
 
 
@@ -69,6 +70,40 @@ async def test_rows(desk: Desk, aiohttp_client: AiohttpClient) -> None:
     since = body["rows"][1]["time"]
     newer = await (await client.get("/dashboard/data.json", params={"since": since})).json()
     assert newer["rows"] == body["rows"][2:]
+
+
+def test_each_variant_has_its_figures() -> None:
+    """Its bit rate, the age of its last segment, what waits and what was lost, also after a restart."""
+    now = START
+    table = VariantTable(lambda: now)
+    nothing = {"bitrate": None, "age": None, "waiting": 0, "gaps": 0}
+    assert table.row("0") == nothing
+    table(
+        SegmentPublished(stored_segment("0.ts", size=250_000, seconds=2), START)
+    )  # noticed before a restart
+    for number in range(3):
+        table(SegmentDiscovered("0", f"{number}.ts"))
+    table(SegmentLost("0", "0.ts", "is broken"))
+    table(SegmentPublished(stored_segment("0.ts", gap=True), START))
+    now += timedelta(seconds=3)
+    assert table.row("0") == {"bitrate": 1e6, "age": 3.0, "waiting": 2, "gaps": 1}
+    assert table.row("1") == nothing
+
+
+async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Where the token is, and each variant's figures, are not on the world's dashboard."""
+    site = Site(tmp_path)
+    (tmp_path / "dashboard").mkdir()
+    dashboard = Dashboard(tmp_path / "dashboard", tmp_path / "vendor", lambda _: [], 0.09)
+    own = replace(dashboard, own=lambda: {"tokenFile": "/state/operator-token"})
+    app = make_operator_app(site.reported, site.registry, own)
+    path = "/dashboard/data.json"
+    told = await (await (await aiohttp_client(app)).get(path)).json()
+    assert told["tokenFile"] == "/state/operator-token"
+    shown = (dashboard.folder, dashboard.vendor, 0.09)
+    public = Audience(Setup(tmp_path / "viewer", dashboard=shown)).app
+    told = await (await (await aiohttp_client(public)).get(path)).json()
+    assert not {"tokenFile", "table", "newest"} & told.keys()
 
 
 async def test_the_page(desk: Desk, aiohttp_client: AiohttpClient) -> None:

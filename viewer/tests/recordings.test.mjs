@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseConfig } from "../public/js/config.js";
-import { findRecording, startOf, watchRecording } from "../public/js/recording.js";
+import { findRecording, partOf, startOf, watchRecording } from "../public/js/recording.js";
 import { pageOf, readPage, recordingOf, wantedBy } from "../public/js/recordings.js";
 import { createStartOver } from "../public/js/start-over.js";
 import { createSeeking } from "../public/js/seeking.js";
@@ -69,6 +69,7 @@ test("without a service the query names the recording, and its place in it", asy
   const gone = findRecording({ recording: null, recordings, search: `?watch=${told.id}`, get: async () => answer(null, 404) });
   assert.equal(await gone, null);
   assert.deepEqual(["?t=90", "?t=1.5", "?t=-1", "?t=1h", ""].map(startOf), [90, 1.5, null, null, null]);
+  assert.deepEqual(["?part=2", "?part=1", "?part=3", "?part=0", "?part=x", ""].map((search) => partOf(search, 2)), [1, 0, 0, 0, 0, 0]);
 });
 
 test("a service without recordings says so", () => {
@@ -156,6 +157,24 @@ test("a recording plays part after part, from where it failed, and again when so
   assert.equal(store.get().title, "Evening");
   video.dispatchEvent(new Event("play"));
   await done;
+});
+
+test("a link to a moment begins there, in its part, and the next time at the start", async () => {
+  const store = createStore();
+  const video = new EventTarget();
+  const terms = [];
+  const play = async ({ url, start }) => terms.push([url, start, store.get().part]) && { reason: "ended", held: false };
+  const config = { recording: told, recordings: null, texts: defaultTexts };
+  let rounds = 2;
+  const page = { search: "?t=7&part=2", href: FOLDER };
+  const done = watchRecording({ config, page, store, video, alarm: {}, play, again: () => (rounds -= 1) > 0 });
+  for (let round = 0; round < 2; round += 1) {
+    while (store.get().status !== "over") await soon();
+    store.set({ status: "connecting" });
+    video.dispatchEvent(new Event("play"));
+  }
+  await done;
+  assert.deepEqual(terms, [[recording.parts[1], 7, 1], [recording.parts[0], null, 0], [recording.parts[1], null, 1]]);
 });
 
 test("an address without a recording says so", async () => {

@@ -1,14 +1,17 @@
 // The operator's dashboard: asks every two seconds, draws, and says every second how old that is.
+import { createApi } from "./api.js";
+import { createDesk } from "./desk.js";
 import { money, peerShare, rate } from "./figures.js";
 import { follow } from "./feed.js";
 import { age, headline, lamps, lastSegment, latest } from "./headline.js";
 import { createPlots } from "./plots.js";
 import { createSound } from "./sound.js";
-import { bytes, clock, dollars, duration, milliseconds, pair, perSecond, percent, seconds, whole } from "./words.js";
+import { bytes, clock, dollars, duration, megabits, milliseconds, pair, perSecond, percent, seconds, whole } from "./words.js";
 
 const find = (id) => document.getElementById(id);
 const drawPlots = createPlots(find("plots"));
 const sound = createSound({ button: find("sound") });
+const noteDesk = createDesk({ find, api: createApi() });
 
 function tiles(id, entries) {
   find(id).replaceChildren(
@@ -71,7 +74,11 @@ function draw(now) {
   failed = now === null;
   answer = now ?? answer;
   say();
-  if (now) drawPicture(now);
+  if (now) {
+    drawPicture(now);
+    drawQualities(now);
+    noteDesk(now);
+  }
   if (now?.rows.length) drawFigures(now);
 }
 
@@ -95,6 +102,20 @@ function drawNow(now, moment) {
     ["Memory", bytes(last.memory)],
     ["CPU", percent(rate(rows, "cpu"))],
   ]);
+}
+
+/** Each quality in a line, where the operator's own listener tells of them. */
+function drawQualities({ table = [], health }) {
+  document.querySelector(".scrolls").hidden = table.length === 0 || health.stream !== "live";
+  find("qualities").replaceChildren(
+    ...table.map(({ quality, bitrate, age: seconds, waiting, gaps }) => {
+      const cells = [megabits(bitrate), seconds === null ? "–" : `${duration(seconds)} ago`, whole(waiting), whole(gaps)];
+      const line = document.createElement("tr");
+      const head = Object.assign(document.createElement("th"), { scope: "row", textContent: quality });
+      line.append(head, ...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
+      return line;
+    }),
+  );
 }
 
 function drawFigures({ rows, prices }) {

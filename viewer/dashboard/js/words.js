@@ -15,6 +15,7 @@ export function bytes(count) {
 
 export const whole = (value) => (value === null || value === undefined ? "–" : Math.round(value).toLocaleString("en"));
 export const percent = (share) => (share === null ? "–" : `${Math.round(100 * share)} %`);
+export const megabits = (bits) => (bits === null ? "–" : `${(bits / 1e6).toFixed(bits < 1e7 ? 2 : 1)} Mbit/s`);
 export const perSecond = (value) => (value === null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)}/s`);
 export const milliseconds = (seconds) => (seconds === null || seconds === undefined ? "–" : `${Math.round(1000 * seconds)} ms`);
 

@@ -34,6 +34,7 @@ export function parseConfig(raw, base) {
     eventsUrl: given.eventsUrl === null ? null : (events ?? address(defaults.eventsUrl, playlistUrl)),
     trackerUrl: socket(given.trackerUrl, base),
     beaconUrl: address(given.beaconUrl, base),
+    clipsUrl: address(given.clipsUrl, base), // where clips are asked for; null: viewers make none
     fallbackUrl: address(given.fallbackUrl, base),
     fallbackAfterSeconds: number(given.fallbackAfterSeconds, 1, 3600) ?? defaults.fallbackAfterSeconds,
     mode: MODES.includes(given.mode) ? given.mode : defaults.mode,

@@ -13,6 +13,7 @@ export const shortcuts = Object.freeze([
   { keys: ["ArrowUp"], label: ["↑"], what: "Louder", repeats: true, ask: (requests) => requests.changeVolume(0.05) },
   { keys: ["ArrowDown"], label: ["↓"], what: "Quieter", repeats: true, ask: (requests) => requests.changeVolume(-0.05) },
   { keys: ["c"], label: ["C"], what: "Captions", ask: (requests) => requests.nextCaption() },
+  { keys: ["x"], label: ["X"], what: "Make a clip of the last half minute", needs: "clipsUrl", ask: (requests) => requests.clip() },
   { keys: ["f"], label: ["F"], what: "Full screen", ask: (requests) => requests.toggleFullscreen() },
   { keys: ["p"], label: ["P"], what: "Picture in picture", ask: (requests) => requests.togglePip() },
   { keys: ["i"], label: ["I"], what: "Statistics", ask: (requests) => requests.toggleStats() },

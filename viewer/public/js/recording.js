@@ -24,6 +24,12 @@ export function startOf(search) {
   return given !== null && /^\d{1,7}(\.\d{1,3})?$/.test(given) ? Number(given) : null;
 }
 
+/** The part in which that is, of "?t=90&part=2", from 0 and of so many. */
+export function partOf(search, count) {
+  const given = Number(new URLSearchParams(search).get("part") ?? 1);
+  return Number.isInteger(given) && given >= 1 && given <= count ? given - 1 : 0;
+}
+
 /** Plays what the page is for, and again whenever the viewer wants it after the end. `play` is playWith's. */
 export async function watchRecording({ config, page, store, video, alarm, play, find = findRecording, again = () => true }) {
   const { recordings, texts } = config;
@@ -36,11 +42,14 @@ export async function watchRecording({ config, page, store, video, alarm, play, 
   const start = startOf(page.search);
   let at = start ?? (recording.ended === null ? 0 : null);
   let autoplay = true;
+  let first = partOf(page.search, recording.parts.length);
   do {
-    for (const url of recording.parts) {
+    for (const [part, url] of [...recording.parts.entries()].slice(first)) {
+      store.set({ part });
       autoplay = await playPart({ url, start: at, autoplay, store, alarm, play });
       at = null;
     }
+    first = 0;
     store.set({ status: "over" });
     await new Promise((resolve) => video.addEventListener("play", resolve, { once: true }));
     autoplay = true;

@@ -1,6 +1,6 @@
 // Everything a viewer can ask for. Each changes something in one place; the page follows the state.
 import { createControls } from "./controls.js";
-import { share } from "./share.js";
+import { addressOf, share } from "./share.js";
 import { createSeeking } from "./seeking.js";
 import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
@@ -43,7 +43,15 @@ export function createRequests({ document, video, root, store, playback, choices
       store.set({ mode });
       choices.keep({ mode });
     },
-    share: () => share({ title: store.get().title, url: store.get().pageUrl ?? document.location.href }),
+    share: () => share({ title: store.get().title, url: addressOf(store.get(), document.location) }),
+    shareMoment: () => share({ title: store.get().title, url: addressOf(store.get(), document.location, { moment: true }) }),
+    clip: () => {
+      if (store.get().clipsUrl === null) return;
+      const failed = () => store.set({ clip: { stage: "clipFailed", url: null } }); // the module did not come
+      import("./clip.js").then(({ clip }) => clip({ store })).catch(failed);
+    },
+    shareClip: () => share({ title: store.get().title, url: store.get().clip.url }),
+    forgetClip: () => store.set({ clip: null }),
     toggleStats: () => store.set({ statsOpen: !store.get().statsOpen }),
     closeStats: () => store.set({ statsOpen: false }),
     toggleHelp: () => (help.open ? help.close() : help.showModal()),

@@ -65,6 +65,9 @@ export const initialState = Object.freeze({
   recorded: null, // of the stream that is on, or was: as recordings.js has it
   replay: null, // the playlists of what is watched from the start, in the place of the stream
   recording: null, // the one that this page is for
+  part: 0, // of it, that is on
+  clipsUrl: null, // where clips are asked for; null: viewers make none
+  clip: null, // what becomes of the latest: {stage: "making" | "made" | the name of a text, url}
 });
 
 export function createStore(initial = initialState) {

@@ -17,15 +17,21 @@ export function createEvent({ document, at, requests, now = Date.now }) {
   let shown = null; // the state
   let thanks = 0;
 
-  async function share() {
+  /** `name` is that of the text, too. */
+  async function share(button, name) {
     const { texts } = shown;
-    const how = await requests.share();
+    const how = await requests[name]();
     if (how === "shared") return;
-    at("share").textContent = how === "copied" ? texts.shareCopied : texts.shareFailed;
+    button.textContent = how === "copied" ? texts.shareCopied : texts.shareFailed;
     clearTimeout(thanks);
-    thanks = setTimeout(() => (at("share").textContent = texts.share), THANKS);
+    thanks = setTimeout(nameButtons, THANKS);
   }
-  at("share").addEventListener("click", share);
+  const nameButtons = () => {
+    at("share").textContent = shown.texts.share;
+    at("share-moment").textContent = shown.texts.shareMoment;
+  };
+  at("share").addEventListener("click", () => share(at("share"), "share"));
+  at("share-moment").addEventListener("click", () => share(at("share-moment"), "shareMoment"));
   at("cast").addEventListener("click", requests.cast);
 
   function showCountdown() {
@@ -50,8 +56,9 @@ export function createEvent({ document, at, requests, now = Date.now }) {
       at("chat").replaceChildren(chatAt(chatUrl, document));
       at("chat").hidden = false;
     }
+    if (changed("recording")) at("share-moment").hidden = state.recording === null;
     if (changed("texts")) {
-      at("share").textContent = texts.share;
+      nameButtons();
       at("cast").textContent = texts.cast;
     }
     if (changed("castable")) at("cast").hidden = !castable;

@@ -10,6 +10,7 @@ export function createHelp({ document, at, requests }) {
   const rows = shortcuts.map(({ label, what }) =>
     make("div", make("dt", ...label.map((key) => make("kbd", key))), make("dd", what)),
   );
+  const conditional = shortcuts.map(({ needs }, index) => [needs, rows[index]]).filter(([needs]) => needs);
   at("help-list").append(...rows);
   at("show-help").addEventListener("click", requests.toggleHelp);
   at("close-help").addEventListener("click", requests.toggleHelp);
@@ -21,5 +22,6 @@ export function createHelp({ document, at, requests }) {
 
   return function draw(state) {
     at("shortcuts").checked = state.shortcuts;
+    for (const [needs, row] of conditional) row.hidden = state[needs] === null;
   };
 }

@@ -1,0 +1,148 @@
+// Recordings and clips: their lists, and what the operator does with them.
+import { createConfirm } from "./confirm.js";
+import { clipBetween, localTime } from "./records.js";
+import { createList } from "./row.js";
+
+const AGAIN = 30_000; // ms
+const SOON = [1500, 6000]; // ms after a change: the service writes it into the bucket first
+const PAGE = 20; // that are shown at first, and more each time
+
+/** `find` gives an element by its id. Returns a function to be told each answer of data.json. */
+export function createDesk({ find, api }) {
+  const shown = { recordings: PAGE, clips: PAGE };
+  const known = { recordings: [], clips: [] };
+  const confirm = createConfirm({ find });
+  let newest = null; // ms since the epoch, by the clock that viewers are told
+  let made = null; // the latest clip
+  let offered = false;
+  let away = false; // it was said that the service does not answer
+
+  const asksFor = (kind) => ({
+    change: (one, patch) => act("Saved.", () => api.ask("PATCH", `${kind}/${one.id}`, patch)),
+    remove: (one) => remove(kind, one),
+    copy: (one) => copy(one.page),
+  });
+  const lists = {
+    recordings: createList(find("recording-list"), asksFor("recordings")),
+    clips: createList(find("clip-list"), asksFor("clips")),
+  };
+
+  const say = (text, bad = false) => {
+    find("desk-said").textContent = text;
+    find("desk-said").classList.toggle("bad", bad);
+  };
+
+  function show() {
+    const knows = api.knows();
+    find("token-form").hidden = knows;
+    find("desk").hidden = !knows;
+    for (const kind of Object.keys(lists)) {
+      lists[kind](knows ? known[kind].slice(0, shown[kind]) : []);
+      find(`more-${kind}`).hidden = known[kind].length <= shown[kind];
+      find(`no-${kind}`).hidden = known[kind].length > 0;
+    }
+  }
+
+  async function refresh() {
+    if (!offered || !api.knows() || document.hidden) return;
+    try {
+      const [{ recordings }, { clips }] = await Promise.all([api.ask("GET", "recordings"), api.ask("GET", "clips")]);
+      Object.assign(known, { recordings, clips });
+      if (away) say("");
+      away = false;
+    } catch (error) {
+      say(error.message, true);
+      away = true;
+    }
+    show(); // the token may have been wrong
+  }
+
+  /** Does it and says what has come of it, or `done` when all went well; the answer, or null. */
+  async function act(done, ask) {
+    let answer = null;
+    try {
+      answer = await ask();
+      say(done);
+      for (const pause of SOON) setTimeout(refresh, pause);
+    } catch (error) {
+      say(error.message, true);
+    }
+    await refresh();
+    return answer;
+  }
+
+  async function copy(url) {
+    try {
+      await navigator.clipboard.writeText(url);
+      say("Link copied.");
+    } catch {
+      say(`Copy it by hand: ${url}`);
+    }
+  }
+
+  async function clip(wanted) {
+    const answer = await act("The clip is made.", () => api.ask("POST", "clips", wanted));
+    if (answer === null) return;
+    made = answer;
+    find("clip-title").value = "";
+    find("made").hidden = made.page === null;
+    if (made.page !== null) find("made-link").textContent = find("made-link").href = made.page;
+  }
+
+  function remove(kind, one) {
+    const name = `“${one.title || one.id}”`;
+    const rest = { clips: "Its link leads nowhere then.", recordings: "Clips of it stay; all else goes for good." };
+    confirm(`${name} is deleted. ${rest[kind]}`, () => {
+      find("desk-title").focus(); // what had the focus goes
+      act("It is being deleted.", () => api.ask("DELETE", `${kind}/${one.id}`));
+    });
+  }
+
+  find("token-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    api.remember(find("token").value);
+    find("token").value = "";
+    await act("", () => null);
+    if (api.knows()) find("desk-title").focus();
+  });
+  find("forget-token").addEventListener("click", () => {
+    api.forget();
+    Object.assign(known, { recordings: [], clips: [] });
+    say("This tab does not know the token any more.");
+    show();
+    find("token").focus();
+  });
+  for (const button of find("clip-form").querySelectorAll("[data-last]")) {
+    button.addEventListener("click", () => clip({ last: Number(button.dataset.last), title: find("clip-title").value }));
+  }
+  find("clip-exact").addEventListener("toggle", () => {
+    const end = newest ?? Date.now();
+    if (find("clip-exact").open) [find("clip-from").value, find("clip-to").value] = [end - 60_000, end].map(localTime);
+  });
+  find("clip-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const wanted = clipBetween(find("clip-from").value, find("clip-to").value, find("clip-title").value);
+    if (wanted === null) say("A clip begins before it ends.", true);
+    else clip(wanted);
+  });
+  find("copy-made").addEventListener("click", () => copy(made.page));
+  for (const kind of Object.keys(lists)) {
+    find(`more-${kind}`).addEventListener("click", () => {
+      shown[kind] += PAGE;
+      show();
+    });
+  }
+  setInterval(refresh, AGAIN);
+
+  /** Only where the service has told where the token is can anything be asked of it. */
+  return function note({ tokenFile, health, newest: until }) {
+    newest = until;
+    for (const button of find("clip-form").querySelectorAll("[data-last]")) button.disabled = health.stream !== "live";
+    if (offered || tokenFile === undefined) return;
+    offered = true;
+    find("token-file").textContent = tokenFile;
+    find("recordings").hidden = false;
+    show();
+    refresh();
+  };
+}

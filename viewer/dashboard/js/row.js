@@ -1,0 +1,78 @@
+// A recording or a clip in its list: what it is, and what can be done with it.
+import { dayOf, daysUntil, factsOf, isGoing } from "./records.js";
+
+const VISIBLE = [["listed", "Listed"], ["unlisted", "Unlisted: by its link"], ["hidden", "Hidden"]];
+
+export function make(tag, given = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), given);
+  element.append(...children);
+  return element;
+}
+
+/** {element, update(one)}; `asks` = {change(one, patch), remove(one), copy(one)}. */
+export function createRow(asks) {
+  let one = null;
+  const title = make("input", { className: "record-title", maxLength: 200, placeholder: "Without a title", autocomplete: "off" });
+  const facts = make("p", { className: "facts" });
+  const visible = make("select", {}, ...VISIBLE.map(([value, text]) => make("option", { value }, text)));
+  const until = make("input", { type: "date" });
+  const forever = make("span", { className: "quiet" });
+  const keep = make("label", { className: "keep" }, "Keep until ", until, " ", forever);
+  const watch = make("a", { target: "_blank", rel: "noopener" }, "Watch");
+  const copy = make("button", { type: "button" }, "Copy link");
+  const remove = make("button", { type: "button", className: "danger" }, "Delete");
+  const element = make("li", { className: "record" }, title, facts, make("div", { className: "does" }, visible, keep, watch, copy, remove));
+
+  title.addEventListener("change", () => asks.change(one, { title: title.value }));
+  visible.addEventListener("change", () => asks.change(one, { visibility: visible.value }));
+  until.addEventListener("change", () => until.validity.valid && asks.change(one, { keepDays: daysUntil(until.value, Date.now()) }));
+  copy.addEventListener("click", () => asks.copy(one));
+  remove.addEventListener("click", () => asks.remove(one));
+
+  /** What is being edited is not written over. */
+  const put = (field, value) => {
+    if (document.activeElement !== field && field.value !== value) field.value = value;
+  };
+
+  function update(now) {
+    one = now;
+    const isClip = one.begin !== undefined;
+    const name = one.title || one.id;
+    const [going, on] = [isGoing(one, Date.now()), one.ended === null];
+    const text = factsOf(one, Date.now()).join(" · ");
+    if (facts.textContent !== text) facts.textContent = text;
+    put(title, one.title);
+    for (const [field, what] of [[title, "Title"], [visible, "Who finds it"], [until, "Keep until"], [watch, "Watch"], [copy, "Copy link"], [remove, "Delete"]]) {
+      field.ariaLabel = `${what}: ${name}`;
+    }
+    visible.hidden = keep.hidden = isClip;
+    if (!isClip) {
+      put(visible, one.visibility);
+      put(until, going ? "" : dayOf(one.keepUntil));
+      forever.textContent = one.keepUntil === null ? (on ? "is set at its end" : "for ever") : "";
+    }
+    title.disabled = visible.disabled = going;
+    until.disabled = remove.disabled = going || on;
+    watch.hidden = copy.hidden = one.page === null || going;
+    if (one.page !== null) watch.href = one.page;
+  }
+  return { element, update };
+}
+
+/** Puts a row for each of `found` into a list, in order; those that stay keep the focus. */
+export function createList(list, asks) {
+  const rows = new Map(); // by id
+  return function draw(found) {
+    for (const [id, { element }] of rows) {
+      if (found.some((one) => one.id === id)) continue;
+      element.remove();
+      rows.delete(id);
+    }
+    found.forEach((one, index) => {
+      if (!rows.has(one.id)) rows.set(one.id, createRow(asks));
+      const { element, update } = rows.get(one.id);
+      update(one);
+      if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
+    });
+  };
+}

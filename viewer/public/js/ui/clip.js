@@ -1,0 +1,31 @@
+// The button that keeps what was seen last, and what has become of that.
+import { phaseOf } from "../words.js";
+
+const SEEN = new Set(["live", "behind", "recorded"]); // phases
+
+export function createClip({ at, requests }) {
+  at("clip").addEventListener("click", requests.clip);
+  at("forget-clip").addEventListener("click", requests.forgetClip);
+  at("share-clip").addEventListener("click", async () => {
+    const how = await requests.shareClip();
+    if (how !== "shared") at("share-clip").textContent = shown[how === "copied" ? "shareCopied" : "shareFailed"];
+  });
+  let shown = null; // the words
+
+  return function draw(state, changed) {
+    const { clip, clipsUrl, texts, fallback } = state;
+    shown = texts;
+    at("clip").hidden = clipsUrl === null || fallback || !SEEN.has(phaseOf(state));
+    if (!changed("clip", "texts")) return;
+    at("clip").textContent = texts.clip;
+    at("clip").title = `${texts.clipWhat} (x)`;
+    at("clipped").hidden = clip === null;
+    if (clip === null) return;
+    const made = clip.url !== null;
+    at("clip-text").textContent = texts[{ making: "clipMaking", made: "clipMade" }[clip.stage] ?? clip.stage];
+    at("clip-link").hidden = at("share-clip").hidden = !made;
+    at("clip-link").textContent = texts.clipWatch;
+    at("share-clip").textContent = texts.share;
+    if (made) at("clip-link").href = clip.url;
+  };
+}

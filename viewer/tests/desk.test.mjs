@@ -1,0 +1,85 @@
+// What the operator asks of the service from the dashboard, and how recordings and clips are told of there.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createApi } from "../dashboard/js/api.js";
+import { clipBetween, dayOf, daysUntil, factsOf, isGoing, localTime } from "../dashboard/js/records.js";
+
+const storageOf = (kept = new Map()) => ({
+  getItem: (name) => kept.get(name) ?? null,
+  setItem: (name, value) => kept.set(name, value),
+  removeItem: (name) => kept.delete(name),
+  kept,
+});
+const answer = (status, body) => ({ ok: status < 400, status, json: async () => (body === undefined ? Promise.reject(new Error()) : body) });
+
+function office(...answers) {
+  const storage = storageOf();
+  const asked = [];
+  const get = async (url, options) => {
+    asked.push({ url, ...options });
+    const next = answers.shift();
+    if (next instanceof Error) throw next;
+    return next;
+  };
+  const api = createApi({ get, storage });
+  return { api, asked, storage };
+}
+
+test("the token goes into a header, stays in this tab, and never into an address", async () => {
+  const { api, asked, storage } = office(answer(200, { clips: [] }), answer(202));
+  assert.equal(api.knows(), false);
+  api.remember(" secret\n");
+  assert.deepEqual(await api.ask("GET", "clips"), { clips: [] });
+  assert.equal(await api.ask("DELETE", "clips/a"), null);
+  assert.deepEqual(asked.map(({ method, url }) => [method, url]), [["GET", "../api/clips"], ["DELETE", "../api/clips/a"]]);
+  for (const { headers, url } of asked) assert.deepEqual([headers.Authorization, url.includes("secret")], ["Bearer secret", false]);
+  assert.equal(createApi({ storage }).knows(), true);
+  api.forget();
+  assert.deepEqual([api.knows(), storage.kept.size], [false, 0]);
+});
+
+test("a wrong token is forgotten, and the operator told where there is another", async () => {
+  const { api, storage } = office(answer(401, { error: "the operator's token is needed" }), new TypeError("not a header"));
+  for (const token of ["wrong", "\u00fcber all\u2026"]) {
+    api.remember(token);
+    await assert.rejects(api.ask("GET", "recordings"), /not the service's token/);
+    assert.deepEqual([api.knows(), storage.kept.size], [false, 0]);
+  }
+});
+
+test("each complaint is a sentence that says what is the matter", async () => {
+  const { api } = office(answer(409, { error: "its stream is still on" }), answer(404), answer(500), new TypeError("away"));
+  api.remember("secret");
+  for (const said of ["Its stream is still on.", "It is not there any more.", /answers 500; its log/, /is it running/]) {
+    await assert.rejects(api.ask("PATCH", "recordings/a", { title: "x" }), { message: said });
+  }
+  assert.equal(api.knows(), true);
+});
+
+const NOW = Date.parse("2026-11-22T12:00:00Z");
+const recording = { id: "a", started: "2026-11-22T09:12:00Z", ended: "2026-11-22T10:12:00Z", duration: 3600, size: 2.3e9, keepUntil: null };
+
+test("what is said of a recording and of a clip", () => {
+  assert.deepEqual(factsOf(recording, NOW).slice(1), ["1 h 0 min", "2.3 GB"]);
+  assert.deepEqual(factsOf({ ...recording, ended: null }, NOW).at(-1), "on now");
+  const over = { ...recording, keepUntil: "1970-01-01T00:00:00+00:00" };
+  assert.deepEqual([isGoing(over, NOW), isGoing(recording, NOW), factsOf(over, NOW).at(-1)], [true, false, "is being deleted"]);
+  const clip = { begin: "2026-11-22T09:12:00Z", end: "2026-11-22T09:12:30Z", viewer: true };
+  assert.deepEqual(factsOf(clip, NOW).slice(1), ["30 s", "made by a viewer"]);
+});
+
+test("a day of the calendar is so many days from now, and comes back as that day", () => {
+  const now = new Date(2026, 10, 22, 23, 30).getTime();
+  assert.equal(daysUntil("", now), null);
+  assert.deepEqual(["2026-11-22", "2026-11-23", "2027-03-31", "2020-01-01"].map((day) => daysUntil(day, now)), [0, 1, 129, 0]);
+  assert.equal(dayOf(null), "");
+  assert.equal(dayOf(new Date(now + 129 * 24 * 3600 * 1000).toISOString()).slice(0, 7), "2027-03");
+});
+
+test("a clip between two times of the operator's own clock", () => {
+  const [from, to] = [NOW, NOW + 90_000].map(localTime);
+  const { begin, end, title } = clipBetween(from, to, "Goal");
+  assert.deepEqual([Date.parse(begin), Date.parse(end), title], [NOW, NOW + 90_000, "Goal"]);
+  assert.equal(clipBetween(to, from, ""), null);
+  assert.equal(clipBetween("", to, ""), null);
+});

@@ -16,7 +16,8 @@ from broadcaster.demo.children import poll
 from tests.support.page import barriers, is_played, no_complaints, until
 from tests.support.stage import stage
 
-SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+Scheme = Literal["dark", "light"]
+SCHEMES: tuple[Scheme, ...] = ("dark", "light")
 
 
 async def until_number(shown: Locator, least: int) -> None:
@@ -56,6 +57,16 @@ async def operate(page: Page, state: Path) -> str:
     return await page.locator("#made-link").inner_text()
 
 
+async def look(page: Page, width: int, scheme: Scheme, picture: Path) -> None:
+    """Nothing is cut off at the side, and axe-core has no serious complaint."""
+    await page.set_viewport_size({"width": width, "height": 800})
+    await page.emulate_media(color_scheme=scheme)
+    # Plots follow a moment later.
+    await page.wait_for_function("() => document.scrollingElement.scrollWidth <= innerWidth")
+    assert await barriers(page) == []
+    await page.screenshot(path=picture, full_page=True)
+
+
 async def delete(page: Page, title: str) -> None:
     """Say no at first."""
     clip = page.get_by_label(f"Title: {title}")
@@ -66,12 +77,14 @@ async def delete(page: Page, title: str) -> None:
     await expect(clip).to_have_count(0)
 
 
-async def watch(page: Page, address: str, clip: str) -> None:
+async def watch(page: Page, address: str, clip: str, pictures: Path) -> None:
     """A viewer watches the clip, and makes one more by a key."""
     await page.goto(address)
     await until(page, lambda s: is_played(s) and s["position"] - s["timeline"]["start"] > 5.5)
     await page.keyboard.press("x")
     state = await until(page, lambda s: (s["clip"] or {}).get("url") is not None)
+    for width, scheme in zip((1280, 360), SCHEMES, strict=True):
+        await look(page, width, scheme, pictures / f"clip-{width}-{scheme}.png")
     for url in (state["clip"]["url"], clip):
         await page.goto(url)
         await until(page, lambda s: is_played(s) and s["time"] > 0)
@@ -107,15 +120,10 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page, cont
             clip = await operate(page, tmp_path / "state")
             viewer = await context.new_page()
             with no_complaints(viewer):
-                await watch(viewer, f"{on.service.address}/", clip)
+                await watch(viewer, f"{on.service.address}/", clip, pictures)
             for scheme in SCHEMES:
                 for width in (1280, 360):
-                    await page.set_viewport_size({"width": width, "height": 800})
-                    await page.emulate_media(color_scheme=scheme)
-                    assert await barriers(page) == []
-                    # Plots follow a moment later.
-                    await page.wait_for_function("() => document.scrollingElement.scrollWidth <= innerWidth")
-                    await page.screenshot(path=pictures / f"dashboard-{width}-{scheme}.png", full_page=True)
+                    await look(page, width, scheme, pictures / f"dashboard-{width}-{scheme}.png")
             await delete(page, "A goal")
             await on.service.stop()
             await expect(page.locator("#sentence")).to_contain_text("No word from the service for")

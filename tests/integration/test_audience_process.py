@@ -16,14 +16,32 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
+from broadcaster.hls import MediaPlaylist, parse
 from tests.support.audience_process import answered, audience_of, live, metrics, replaced
 from tests.support.length import SOAK
-from tests.support.service import running_service
+from tests.support.service import Service, running_service
 from tests.support.stage import stage
 
 LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
 GARBAGE = 10**9 if SOAK else 3 * 10**7  # bytes
 ALL = 'broadcaster_publish_delay_seconds_count{variant="%s"}'
+
+
+async def clip(session: aiohttp.ClientSession, service: Service) -> int:
+    """Wish for one of all that is listed; the status of the answer, 0 when the connection ends."""
+    try:
+        async with session.get(f"{service.address}/live/0/playlist.m3u8") as listed:
+            playlist = parse(await listed.text())
+        assert isinstance(playlist, MediaPlaylist)
+        begin, last = playlist.segments[0].program_date_time, playlist.segments[-1]
+        assert begin
+        assert last.program_date_time
+        end = last.program_date_time + last.duration
+        body = {"begin": round(begin.timestamp() * 1000), "end": round(end.timestamp() * 1000)}
+        async with session.post(f"{service.address}/live/clips", json=body) as answer:
+            return answer.status
+    except aiohttp.ClientError:
+        return 0
 
 
 def out_of_memory(process: psutil.Process) -> None:
@@ -42,13 +60,16 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
     (page := tmp_path / "page").mkdir()
     (page / "large.txt").write_bytes(os.urandom(2**24))
     settings = {"BROADCASTER_VIEWER_DIR": str(page)}
+    settings |= {"BROADCASTER_RECORDINGS": "keep", "BROADCASTER_VIEWER_CLIPS": "true"}
     async with live(tmp_path, bucket, **settings) as on, aiohttp.ClientSession() as session:
         assert on.service.child
         ingest = on.service.child.pid
+        await on.owncast.wait_for_segments(12)  # long enough for a clip
         for name, harm in harms.items():
             async with session.get(f"{on.service.address}/live/playlist.m3u8"):
                 pass
             before = audience_of(on.service)
+            wishing = asyncio.create_task(clip(session, on.service))
             harm(before)
             if name == "out of memory":  # what it has to compress makes it ask for more
                 with contextlib.suppress(aiohttp.ClientError):
@@ -57,8 +78,16 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
             began = time.monotonic()
             await replaced(on.service, before)
             print(f"{name}: served again after {time.monotonic() - began:.1f} s")
+            assert await wishing in {0, 201}, "a wish meanwhile"
         assert on.service.child.pid == ingest
+        os.kill(ingest, signal.SIGSTOP)
+        try:
+            assert await clip(session, on.service) == 503
+        finally:
+            os.kill(ingest, signal.SIGCONT)
+        assert await clip(session, on.service) == 201
         figures = await metrics(on.service)
+        assert figures['broadcaster_viewers_clips_total{outcome="away"}'] >= 1
         assert figures["broadcaster_audience_restarts_total"] == len(harms)
         assert figures["broadcaster_audience_process_resident_memory_bytes"] > 0
         # Counted on over all processes.

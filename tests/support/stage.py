@@ -160,7 +160,7 @@ def url_key(url: str) -> SegmentKey:
 
 async def take_inventory(bucket: SeaweedBucket, finished: dict[SegmentKey, str]) -> Inventory:
     """Hold the bucket's objects against the SHA-256 of every finished segment."""
-    keys = [key for key in await object_keys(bucket) if url_key(key) in finished]
+    keys = [key for key in await object_keys(bucket) if url_key(f"/{key}") in finished]
     once = {url_key(key): key for key in keys}
     found = Inventory(set(finished) - once.keys(), twice=sorted({*keys} - {*once.values()}))
     async with aiohttp.ClientSession() as session:

@@ -74,7 +74,7 @@ export const defaultTexts = Object.freeze({
   clip: "Clip",
   clipWhat: "Keep the last half minute",
   clipMaking: "Making the clip…",
-  clipMade: "The last half minute is a clip now.",
+  clipMade: "The clip is made.",
   clipWatch: "Watch it",
   clipShort: "There is not enough to make a clip of yet.",
   clipGone: "That part cannot be had any more.",

@@ -78,6 +78,7 @@ class Desk:
     rebuild: Callable[[], Awaitable[dict[str, Any]]]
     newest: Callable[[], datetime | None]
     page: Callable[[], Awaitable[str | None]]
+    folder: str | None = None  # the public address of that of all recordings; None in a private bucket
 
 
 DESK = web.AppKey("DESK", Desk)
@@ -118,15 +119,16 @@ async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse
 
 
 async def _list(request: web.Request) -> web.Response:
-    book, page = request.app[DESK].catalog.recordings, await request.app[DESK].page()
+    desk, page = request.app[DESK], await request.app[DESK].page()
+    book = desk.catalog.recordings
     parts = await book.parts()
-    return _json({"recordings": [_told(one, parts.get(one.id, []), page) for one in await book.all()]})
+    return _json({"recordings": [_told(desk, page, one, parts.get(one.id, [])) for one in await book.all()]})
 
 
 async def _show(request: web.Request) -> web.Response:
-    recording = await _asked_for(request)
-    parts = await request.app[DESK].catalog.recordings.parts()
-    return _json(_told(recording, parts[recording.id], await request.app[DESK].page()))
+    desk, recording = request.app[DESK], await _asked_for(request)
+    parts = await desk.catalog.recordings.parts()
+    return _json(_told(desk, await desk.page(), recording, parts[recording.id]))
 
 
 async def _change(request: web.Request) -> web.Response:
@@ -169,8 +171,8 @@ async def _rebuild(request: web.Request) -> web.Response:
 
 
 async def _clips(request: web.Request) -> web.Response:
-    page = await request.app[DESK].page()
-    return _json({"clips": [_told_clip(one, page) for one in await request.app[DESK].catalog.clips.all()]})
+    desk, page = request.app[DESK], await request.app[DESK].page()
+    return _json({"clips": [_told_clip(desk, page, one) for one in await desk.catalog.clips.all()]})
 
 
 async def _make_clip(request: web.Request) -> web.Response:
@@ -184,7 +186,7 @@ async def _make_clip(request: web.Request) -> web.Response:
         raise NotPossible("a clip lasts from 5 seconds to an hour")
     clip = await desk.catalog.clips.make(wanted.title, begin, end)
     desk.tell()
-    return _json(_told_clip(clip, await desk.page()), HTTPStatus.CREATED)
+    return _json(_told_clip(desk, await desk.page(), clip), HTTPStatus.CREATED)
 
 
 async def _change_clip(request: web.Request) -> web.Response:
@@ -193,7 +195,7 @@ async def _change_clip(request: web.Request) -> web.Response:
     change = ClipChange.model_validate_json(await request.read())
     desk.catalog.clips.rename(clip.id, change.title)
     desk.tell()
-    return _json(_told_clip(await _clip_asked_for(request), await desk.page()))
+    return _json(_told_clip(desk, await desk.page(), await _clip_asked_for(request)))
 
 
 async def _delete_clip(request: web.Request) -> web.Response:
@@ -217,14 +219,19 @@ async def _clip_asked_for(request: web.Request) -> Clip:
     raise web.HTTPNotFound
 
 
-def _told(recording: Recording, parts: Sequence[Part], page: str | None) -> dict[str, Any]:
-    """With the address of its page, where it has one."""
-    found = None if recording.visibility is Visibility.HIDDEN else page
-    return full(recording, parts) | {"page": urljoin(found, f"/watch/{recording.id}") if found else None}
+def _told(desk: Desk, page: str | None, recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
+    hidden = recording.visibility is Visibility.HIDDEN
+    return _addressed(desk, full(recording, parts), None if hidden else page, f"/watch/{recording.id}")
 
 
-def _told_clip(clip: Clip, page: str | None) -> dict[str, Any]:
-    return of_clip(clip) | {"page": urljoin(page, f"/c/{clip.id}") if page else None}
+def _told_clip(desk: Desk, page: str | None, clip: Clip) -> dict[str, Any]:
+    return _addressed(desk, of_clip(clip), page, f"/c/{clip.id}")
+
+
+def _addressed(desk: Desk, told: dict[str, Any], page: str | None, path: str) -> dict[str, Any]:
+    """With where it is watched: at its page, else by its playlist."""
+    playlist = urljoin(desk.folder, told["playlist"]) if desk.folder else None
+    return told | {"address": urljoin(page, path) if page else playlist}
 
 
 def _check_is_over(recording: Recording) -> None:

@@ -33,6 +33,7 @@ def desk_of(components: Components, settings: Settings, address: str) -> Desk:
         rebuild=lambda: rebuild(store, catalog, prefix),
         newest=lambda: newest(components.channel.view),
         page=partial(asyncio.to_thread, page_address, settings, address),
+        folder=f"{settings.public_url}/{prefix}/recordings/" if settings.urls == "public" else None,
     )
 
 

@@ -39,6 +39,7 @@ class Office:
             self.rebuild,
             lambda: newest(studio.channel.view),
             self.find_page,
+            "https://video.example.com/live/recordings/",
         )
         report = HealthReport("offline", 0, None)
         self.app = make_operator_app(lambda: report, CollectorRegistry(), desk=desk)
@@ -186,15 +187,18 @@ async def test_a_clip_of_the_last_seconds(office: Office, ask: Ask) -> None:
 
 
 async def test_where_they_are_watched(office: Office, ask: Ask) -> None:
-    """What has a page is told with its whole address; what is hidden, or where there are none, has not."""
+    """At their pages; what is hidden, and where there are no pages, by the playlist."""
     one = await only(ask)
     _, clip = await ask("POST", "clips", json={"last": 6})
-    assert one["page"] == f"https://live.example.com/watch/{one['id']}"
-    assert clip["page"] == f"https://live.example.com/c/{clip['id']}"
+    assert one["address"] == f"https://live.example.com/watch/{one['id']}"
+    assert clip["address"] == f"https://live.example.com/c/{clip['id']}"
     await ask("PATCH", f"recordings/{one['id']}", json={"visibility": "hidden"})
-    assert (await only(ask))["page"] is None
+    folder = "https://video.example.com/live"
+    hidden = await only(ask)
+    assert hidden["address"] == f"{folder}/recordings/{hidden['playlist']}"
     office.page = None
-    assert (await ask("GET", "clips"))[1]["clips"][0]["page"] is None
+    found = (await ask("GET", "clips"))[1]["clips"][0]
+    assert found["address"] == f"{folder}/clips/{clip['id']}/playlist.m3u8"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ export function createDesk({ find, api }) {
   const asksFor = (kind) => ({
     change: (one, patch) => act("Saved.", () => api.ask("PATCH", `${kind}/${one.id}`, patch)),
     remove: (one) => remove(kind, one),
-    copy: (one) => copy(one.page),
+    copy: (one) => copy(one.address),
   });
   const lists = {
     recordings: createList(find("recording-list"), asksFor("recordings")),
@@ -85,8 +85,8 @@ export function createDesk({ find, api }) {
     if (answer === null) return;
     made = answer;
     find("clip-title").value = "";
-    find("made").hidden = made.page === null;
-    if (made.page !== null) find("made-link").textContent = find("made-link").href = made.page;
+    find("made").hidden = made.address === null;
+    if (made.address !== null) find("made-link").textContent = find("made-link").href = made.address;
   }
 
   function remove(kind, one) {
@@ -125,7 +125,7 @@ export function createDesk({ find, api }) {
     if (wanted === null) say("A clip begins before it ends.", true);
     else clip(wanted);
   });
-  find("copy-made").addEventListener("click", () => copy(made.page));
+  find("copy-made").addEventListener("click", () => copy(made.address));
   for (const kind of Object.keys(lists)) {
     find(`more-${kind}`).addEventListener("click", () => {
       shown[kind] += PAGE;

@@ -53,8 +53,8 @@ export function createRow(asks) {
     }
     title.disabled = visible.disabled = going;
     until.disabled = remove.disabled = going || on;
-    watch.hidden = copy.hidden = one.page === null || going;
-    if (one.page !== null) watch.href = one.page;
+    watch.hidden = copy.hidden = one.address === null || going;
+    if (one.address !== null) watch.href = one.address;
   }
   return { element, update };
 }

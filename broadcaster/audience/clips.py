@@ -34,7 +34,10 @@ FULL_FOR, AWAY_FOR = 3600, 5  # seconds after which it is worth to ask again
 TEXTS = {
     "cross-site": (403, "Only this site's own page can make clips."),
     "unreadable": (400, "A clip has a begin and an end, in milliseconds, 5 to 90 seconds apart."),
-    "gone": (409, "That part cannot be had any more, or not yet."),
+    "gone": (
+        409,
+        "No clip can be made of that part: it is not there, or not for everybody.",
+    ),
     "often": (429, "That was a clip too many; please wait a moment."),
     "full": (429, "Viewers have made as many clips as they may."),
     "away": (503, "No clip can be made at the moment; please try again."),

@@ -20,9 +20,17 @@ KEEP = f"""
 UPDATE segments SET delete_at = NULL WHERE {IN_RANGE} AND step = 'unlisted' AND delete_at > :now
 """  # noqa: S608 - a constant
 THERE = f"""
-SELECT {SEGMENT} FROM segments WHERE {IN_RANGE} AND key IS NOT NULL
+SELECT {SEGMENT}, step, part FROM segments WHERE {IN_RANGE} AND key IS NOT NULL
     AND (step = 'listed' OR step = 'unlisted' AND (delete_at IS NULL OR delete_at > :now))
 ORDER BY position
+"""  # noqa: S608 - a constant
+# What everybody finds: the window, and recordings that are listed. Whoever guesses a time gets nothing else.
+PUBLIC = """
+SELECT number FROM parts JOIN recordings ON recording = id
+WHERE visibility = 'listed' AND (keep_until IS NULL OR keep_until > :now)
+"""
+THERE_FOR_VIEWERS = f"""
+SELECT * FROM ({THERE}) WHERE step = 'listed' OR part IN ({PUBLIC}) ORDER BY position
 """  # noqa: S608 - a constant
 SEGMENTS = f"""
 SELECT {SEGMENT} FROM segments WHERE {IN_RANGE} AND key IS NOT NULL AND position > :after
@@ -139,7 +147,8 @@ class Clips:
         if viewers:
             self._check(viewers, there)
         clip = Clip(row["id"], title, now, begin, end, (), ())
-        if not covering([recorded_of(one) for one in self._connection.execute(THERE, there)], clip):
+        found = self._connection.execute(THERE_FOR_VIEWERS if viewers else THERE, there)
+        if not covering([recorded_of(one) for one in found], clip):
             raise NotPossible("some of that time is not there any more, or not yet")
         described = self._connection.execute(NEWEST_PART, row).fetchone()
         if described is None:

@@ -40,6 +40,7 @@ class ViewersClips:
         self._tell = tell
         self._bounds = bounds
         self._clock = clock
+        self._full = False  # as was said
         self._wishes: asyncio.Queue[tuple[float, ClipWish, Answer]] = asyncio.Queue(AT_ONCE)
 
     def __call__(self, wish: ClipWish, answer: Answer) -> None:
@@ -62,12 +63,14 @@ class ViewersClips:
         try:
             clip = await self._clips.make("", wish.begin, wish.end, self._bounds)
         except TooMany as error:
-            logger.warning("a viewer gets no clip: %s", error)
+            if not self._full:  # once, and not for each who asks
+                logger.warning("a viewer gets no clip: %s", error)
+            self._full = True
             return ClipAnswer(wish.id, refusal="full")
         except NotPossible:
             return ClipAnswer(wish.id, refusal="gone")
-        except CatalogError as error:
-            logger.warning("a viewer gets no clip: %s", error)
+        except CatalogError:  # which the log tells of anyway
             return ClipAnswer(wish.id, refusal="away")
+        self._full = False
         self._tell()
         return ClipAnswer(wish.id, clip.id)

@@ -26,7 +26,7 @@ EXAMPLES = (
     "real_ip_header ",
 )
 TOLD = ("X-Forwarded-For", "CF-Connecting-IP")
-OWN = ("/live/events", "/live/tracker", "/live/beacon")
+OWN = ("/live/events", "/live/tracker", "/live/beacon", "/live/clips")
 SHARED = ("/live/playlist.m3u8", f"{MEDIA}?_HLS_msn=1", "/", "/config.json")
 
 

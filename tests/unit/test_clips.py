@@ -82,6 +82,26 @@ async def test_viewers_clips_are_bounded(tmp_path: Path, bound: str) -> None:
     studio.catalog.close()
 
 
+@pytest.mark.parametrize("visibility", ["hidden", "unlisted"])
+async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibility: str) -> None:
+    """Whoever guesses the time of a recording that is not listed gets nothing of it, the operator does."""
+    studio = Studio(tmp_path)
+    studio.restart(30 * DAY)
+    studio.publish(count=20)
+    clips, recordings, bounds = studio.catalog.clips, studio.catalog.recordings, Bounds(9, 9, 9)
+    (one,) = await studio.recordings()
+    await clips.make("", START, START + 5 * SECOND, bounds)
+    recordings.change(one.id, visibility=visibility)
+    with pytest.raises(NotPossible):
+        await clips.make("", START, START + 5 * SECOND, bounds)
+    await clips.make("", START, START + 5 * SECOND)
+    await clips.make("", studio.newest - 6 * SECOND, studio.newest, bounds)  # of the window
+    recordings.change(one.id, visibility="listed", keep_until=0)  # deleted
+    with pytest.raises(NotPossible):
+        await clips.make("", START, START + 5 * SECOND, bounds)
+    studio.catalog.close()
+
+
 async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
     """They need no more of the bucket than those; the operator's own stay."""
     studio = Studio(tmp_path)

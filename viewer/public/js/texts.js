@@ -77,7 +77,7 @@ export const defaultTexts = Object.freeze({
   clipMade: "The clip is made.",
   clipWatch: "Watch it",
   clipShort: "There is not enough to make a clip of yet.",
-  clipGone: "That part cannot be had any more.",
+  clipGone: "No clip can be made of that part.",
   clipOften: "That was a clip too many. Please wait a while.",
   clipFailed: "The clip could not be made. Please try again.",
   cast: "Play on a TV",

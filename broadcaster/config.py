@@ -28,7 +28,6 @@ from broadcaster.threads import real_path
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
 MAX_WAIT = 7 * 24 * 3600.0  # seconds; whoever wants longer wants something else
-MAX_LOOK = 2.0  # seconds for a folder to say where it is
 MAX_CLIENTS = 1_000_000
 MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
 MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
@@ -142,6 +141,10 @@ class Settings(BaseSettings):
     retention: Annotated[timedelta | None, _kept("window", "seconds")] = Field(
         default=timedelta(), alias="BROADCASTER_RETENTION"
     )
+    retention_max_minutes: int = Field(default=60, ge=0, le=1440, alias="BROADCASTER_RETENTION_MAX_MINUTES")
+    retention_max_size: Annotated[ByteSize, Field(le=MAX_SPOOL)] = Field(
+        default=ByteSize(5 * 2**30), alias="BROADCASTER_RETENTION_MAX_SIZE"
+    )
     recordings: Annotated[timedelta | None, _kept("off", "days")] = Field(
         default=timedelta(), alias="BROADCASTER_RECORDINGS"
     )
@@ -194,7 +197,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _need_two_folders(self) -> Settings:
         """Owncast empties the one at its start; what it does not know, the spool removes from the other."""
-        hls, state = (real_path(folder, MAX_LOOK) for folder in (self.hls_dir, self.state_dir))
+        hls, state = (real_path(folder) for folder in (self.hls_dir, self.state_dir))
         if hls.is_relative_to(state) or state.is_relative_to(hls):
             raise ValueError("BROADCASTER_STATE_DIR and BROADCASTER_HLS_DIR must not lie inside each other")
         return self

@@ -14,6 +14,8 @@ from typing import ParamSpec, Self, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MAX_LOOK = 2.0  # seconds for a folder to say where it is
+
 
 class OwnThread:
     """A thread that makes one call after the other, until it is left.
@@ -55,10 +57,10 @@ class OwnThread:
             call()
 
 
-def real_path(folder: Path, within: float) -> Path:
-    """Where it is by its links; by its name alone where the file system says nothing for so many seconds."""
+def real_path(folder: Path) -> Path:
+    """Where it is by its links; by its name alone where the file system hangs."""
     with OwnThread("path") as thread:
         try:
-            return Path(thread.submit(os.path.realpath, folder).result(within))
+            return Path(thread.submit(os.path.realpath, folder).result(MAX_LOOK))
         except TimeoutError:
             return folder.absolute()

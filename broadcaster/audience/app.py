@@ -123,8 +123,10 @@ class Audience:
     def pong(self) -> Pong:
         """A sign of life."""
         report = self._health()
+        figures = tuple(map(_sent, self.figures()))
         wishes = self._clipping.wishes() if self._clipping else ()
-        return Pong(tuple(map(_sent, self.figures())), report.viewers, report.peers, report.torrents, wishes)
+        furthest = self._viewers.furthest.seconds
+        return Pong(figures, report.viewers, report.peers, report.torrents, wishes, furthest)
 
     def figures(self) -> Iterator[Figure]:
         """How it is used."""
@@ -184,6 +186,8 @@ class Audience:
         app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
         app.router.add_get("/live/iframes.m3u8", playlists.main_iframes, name="main_iframe_playlist")
         app.router.add_get("/live/{variant}/iframes.m3u8", playlists.iframes, name="iframe_playlist")
+        app.router.add_get("/live/kept.m3u8", playlists.kept_main, name="kept_main_playlist")
+        app.router.add_get("/live/{variant}/kept.m3u8", playlists.kept, name="kept_playlist")
         app.router.add_get("/live/events", events, name="events", allow_head=False)
         app.router.add_post("/live/beacon", beacon, name="beacon")
         if self.signaling:

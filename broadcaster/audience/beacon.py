@@ -21,6 +21,7 @@ MAX_BYTES = 1024  # of a report
 MAX_SECONDS = 300.0  # that a report tells of, and that a page may be ahead: it fills its buffer first
 # A page that plays uploads to several others, and what it says of that costs nobody anything.
 UPLOADS = 4.0
+LONGEST_BEHIND = 7 * 86_400.0  # seconds
 MAX_SITES = 10_000  # that are remembered
 MAX_REPORTS_PER_SECOND = 1000
 SITE_REPORTS_PER_SECOND = OF_A_SITE / 20  # a page sends one in 25 seconds; all of a site may come at once
@@ -93,6 +94,7 @@ class Beacon:
             raise ValueError("not an object")  # noqa: TRY004 - one error for all that is wrong
         seconds = _number(report.get("seconds"), MAX_SECONDS)
         counts = {source: _number(report.get(name, 0)) for name, source in FIELDS.items()}
+        behind = _number(report.get("behind", 0), LONGEST_BEHIND)
         self._watched_by(report, site)
         played = 8 * (counts["bucket"] + counts["peers"]) / self._bandwidth()
         uploaded = 8 * counts["uploaded"] / self._bandwidth() / UPLOADS
@@ -100,6 +102,7 @@ class Beacon:
             self._refused += 1
             raise TooMuch("more than can be")
         self._watched += seconds
+        self._viewers.furthest.heard(behind)
         for source, count in counts.items():
             self._bytes[source] += count
 

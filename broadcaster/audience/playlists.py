@@ -62,6 +62,18 @@ async def iframes(request: web.Request) -> web.StreamResponse:
     return await _iframes(request, request.app[STREAM].media(request.match_info["variant"]))
 
 
+async def kept_main(request: web.Request) -> web.StreamResponse:
+    """As ``main``, for those who are behind: with all that is kept for them."""
+    stream = request.app[STREAM]
+    return await _answer(request, lambda: stream.kept_main)
+
+
+async def kept(request: web.Request) -> web.StreamResponse:
+    """As ``media``, for those who are behind."""
+    stream, variant = request.app[STREAM], request.match_info["variant"]
+    return await _answer(request, lambda: stream.kept(variant))
+
+
 async def preflight(_: web.Request) -> web.Response:
     """Let a page of another origin send what it likes to send with a GET (CORS)."""
     return web.Response(

@@ -13,6 +13,8 @@ from broadcaster.audience.waves import Waves
 from broadcaster.feed import AnyVersion
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Reload
 
+AnyPlaylist = MediaPlaylist | MultivariantPlaylist
+
 GZIP_LEVEL = 6  # of a window of four hours 9 % more than 9 leaves, in a third of the time
 
 
@@ -29,12 +31,13 @@ class Snapshot:
     """One version of a playlist: what is served until another takes its place.
 
     Nothing is rendered before somebody asks for it: of a long window, most want the delta update alone.
-    Where a version waits for the next one, ``superseded`` is set as soon as that is there.
+    Where a version waits for the next one, ``superseded`` is set as soon as that is there. ``playlist`` is
+    what is served of it, if not its own.
     """
 
-    def __init__(self, version: AnyVersion) -> None:
+    def __init__(self, version: AnyVersion, playlist: AnyPlaylist | None = None) -> None:
         self.version = version
-        self.playlist = version.playlist
+        self.playlist = playlist or version.playlist
         self.target_duration = version.target_duration
         self.modified = version.modified
         self.superseded = Waves()

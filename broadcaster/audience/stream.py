@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
 
-from broadcaster.audience.snapshot import Snapshot
+from broadcaster.audience.snapshot import AnyPlaylist, Snapshot
 from broadcaster.feed import AnyVersion, Change, State, View
+from broadcaster.hls import MultivariantPlaylist
 
 
 def now() -> datetime:
@@ -24,10 +26,16 @@ class Stream:
         self.view = View()
         self.main: Snapshot | None = None  # the multivariant playlist, or that of an only variant
         self._snapshots: dict[str, Snapshot] = {}
+        self.kept_main: Snapshot | None = None  # as ``main`` and ``media``, for those who are behind
+        self._kept: dict[str, Snapshot] = {}
 
     def media(self, variant: str) -> Snapshot | None:
         """The media playlist of one variant."""
         return self._snapshots.get(variant)
+
+    def kept(self, variant: str) -> Snapshot | None:
+        """What that one lists for those who are behind."""
+        return self._kept.get(variant)
 
     @property
     def state(self) -> State:
@@ -40,19 +48,43 @@ class Stream:
 
     def show(self, view: View) -> None:
         """Put the new versions in the place of the old ones."""
-        before, self.view = self._snapshots, view
-        self._snapshots = {name: _kept(before.get(name), version) for name, version in view.playlists.items()}
+        before, before_kept, self.view = self._snapshots, self._kept, view
+        self._snapshots = {name: _same(before.get(name), version) for name, version in view.playlists.items()}
+        self._kept = {
+            name: _same(before_kept.get(name), version, version.kept)
+            for name, version in view.playlists.items()
+            if version.kept
+        }
         # Before anybody wakes up who asked under the main address.
-        only = next((one for one in self._snapshots.values() if one.version is view.main), None)
-        self.main = only or (_kept(self.main, view.main) if view.main else None)
-        for name, old in before.items():
-            if self._snapshots.get(name) is not old:
-                old.superseded.set()
+        only = next((name for name, one in view.playlists.items() if one is view.main), None)
+        if only is not None:
+            self.main, self.kept_main = self._snapshots[only], self._kept.get(only)
+        elif view.main and isinstance(view.main.playlist, MultivariantPlaylist):
+            self.main = _same(self.main, view.main)
+            longer = _of_longer(view.main.playlist)
+            self.kept_main = _same(self.kept_main, view.main, longer) if self._kept else None
+        for now, old in ((self._snapshots, before), (self._kept, before_kept)):
+            for name, one in old.items():
+                if now.get(name) is not one:
+                    one.superseded.set()
 
 
 STREAM = web.AppKey("STREAM", Stream)
 
 
-def _kept(before: Snapshot | None, version: AnyVersion) -> Snapshot:
+def _same(before: Snapshot | None, version: AnyVersion, playlist: AnyPlaylist | None = None) -> Snapshot:
     """The snapshot of a version; the one that there is, with all that it has rendered, if nothing is new."""
-    return before if before and before.version is version else Snapshot(version)
+    return before if before and before.version is version else Snapshot(version, playlist)
+
+
+def _of_longer(main: MultivariantPlaylist) -> MultivariantPlaylist:
+    """The same, of the playlists for those who are behind."""
+
+    def longer(uri: str) -> str:
+        return f"{uri.removesuffix('playlist.m3u8')}kept.m3u8"
+
+    return replace(
+        main,
+        variants=tuple(replace(one, uri=longer(one.uri)) for one in main.variants),
+        renditions=tuple(replace(one, uri=one.uri and longer(one.uri)) for one in main.renditions),
+    )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from broadcaster.audience.experience import UNKNOWN
 from broadcaster.audience.places import OF_A_SITE
 from broadcaster.figures import Figure
+from broadcaster.furthest import Furthest
 
 MEMORY = 60.0  # seconds for which a page counts after its last report; it sends one every 25
 MOST = 25_000  # pages: as many as can report so often
@@ -28,6 +29,7 @@ class Viewers:
     """Counts pages that watch; those of one site only as far as so many can share an address."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.furthest = Furthest(clock)
         self._clock = clock
         self._pages: OrderedDict[str, Page] = OrderedDict()  # the latest heard of last
         self._of_sites: Counter[str] = Counter()
@@ -59,6 +61,8 @@ class Viewers:
         self._forget()
         text = "Pages that watch now, by the variant that they say they play"
         yield Figure("viewers", text, dict(self._of_variants) or {UNKNOWN: 0.0}, labels=("variant",))
+        text = "Seconds that the viewer who is furthest behind live is behind, as pages say"
+        yield Figure("viewer_furthest_seconds", text, self.furthest.seconds)
 
     def _forget(self) -> None:
         oldest = self._clock() - MEMORY

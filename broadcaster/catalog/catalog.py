@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from broadcaster.catalog.clips import Clips
 from broadcaster.catalog.database import open_database
@@ -107,19 +108,21 @@ class Catalog(Writer):
         """The bucket has it, or it is lost."""
         self.write(save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
 
-    def listed(
+    def listed(  # noqa: PLR0913 - all that happens at once
         self,
         listings: Sequence[Listing],
         retired: Sequence[PlaylistState] = (),
         availability: timedelta = timedelta(),
         *,
+        trimmed: Mapping[str, int] = MappingProxyType({}),
         over: bool = False,
         then: Callable[[], None] = lambda: None,
     ) -> None:
         """Remember all of it or nothing, and ``then`` show it, in the order of calls.
 
         ``retired`` playlists have ended, or, no longer current, list nothing any more: that stays readable
-        for ``availability``. The stream may be ``over``, and so its recording.
+        for ``availability``, and so does what is below the numbers of ``trimmed``, by variant. The stream may
+        be ``over``, and so its recording.
         """
         gone = {state.variant for state in retired if not state.current}
         statements = self.recordings.take([listing.segment for listing in listings], gone)
@@ -134,6 +137,8 @@ class Catalog(Writer):
             statements.append(replace_in("playlists", playlist_row(state)))
             if not state.current:
                 statements += self._unlist(state.variant, state.next_media_sequence, availability)
+        for variant, below in trimmed.items():
+            statements += self._unlist(variant, below, availability)
         if over:
             statements += self.recordings.end()
         self.write(*statements, then=then, sync=is_new)
@@ -197,7 +202,7 @@ class Catalog(Writer):
         if is_too_long:  # for the window, below which its number is; other views have it whole
             whole = replace(segment.media, gap=False, program_date_time=segment.time)
             statements.append(save(row | listed_row(-1, whole, discontinuity) | {"fault": None}))
-        return statements + self._unlist(segment.variant, playlist.media_sequence, listing.availability)
+        return statements + self._unlist(segment.variant, listing.first, listing.availability)
 
     def _unlist(self, variant: str, below: int, availability: timedelta) -> list[Statement]:
         values = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from broadcaster.catalog.records import ChannelMemory, Listed, Memory, PlaylistState, Run, SourceMemory
@@ -106,8 +107,15 @@ def _channel(connection: sqlite3.Connection) -> ChannelMemory:
     states = [playlist_of(row) for row in connection.execute("SELECT * FROM playlists")]
     facts = {row["name"]: row["value"] for row in connection.execute("SELECT name, value FROM facts")}
     newest = connection.execute("SELECT number, id, shift FROM runs ORDER BY number DESC LIMIT 10").fetchall()
+    playlists, kept = list[tuple[PlaylistState, Sequence[Listed]]](), dict[str, Sequence[Listed]]()
+    for state in states:
+        listed = _listed(connection, state)
+        older = [one for one in listed if one[0] < state.media_sequence]
+        kept[state.variant] = older
+        playlists.append((state, listed[len(older) :]))
     return ChannelMemory(
-        playlists=[(state, _listed(connection, state)) for state in states],
+        playlists=playlists,
+        kept=kept,
         variants=variants_of(facts.get("variants", "[]")),
         renditions=renditions_of(facts.get("renditions", "[]")),
         shifts={row["number"]: row["shift"] * MICROSECOND for row in newest if row["shift"] is not None},
@@ -124,8 +132,10 @@ def _listed(connection: sqlite3.Connection, state: PlaylistState) -> list[Listed
         """,
         (state.variant,),
     )
-    listed, discontinuity = [], state.discontinuity_sequence
+    listed, discontinuity = list[Listed](), state.discontinuity_sequence
     for row in rows:
+        if not listed and row["number"] < state.media_sequence:
+            discontinuity = row["discontinuity"]  # before the first, nobody can be told of a change
         listed.append((row["number"], listed_segment(row, discontinuity), bool(row["independent"])))
         discontinuity = row["discontinuity"]
     return listed

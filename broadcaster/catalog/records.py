@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -148,13 +148,14 @@ class Listing:
     """What listing one segment did to its playlist, to be remembered before anybody can see it.
 
     ``added`` are the segment's own line, the last, and the gaps that come before it. Segments below
-    ``playlist.media_sequence`` are no longer listed; they have to stay readable for ``availability``, the
-    duration of the longest playlist plus their own (§6.2.2).
+    ``first`` are no longer listed, not even for those who are behind; they have to stay readable for
+    ``availability``, the duration of the longest playlist plus their own (§6.2.2).
     """
 
     segment: Segment
     playlist: PlaylistState
     added: Sequence[Listed]
+    first: int
     availability: timedelta
     shift: timedelta  # of the run's times
 
@@ -186,6 +187,8 @@ class ChannelMemory:
     renditions: Sequence[Rendition] = ()  # and of their sound
     shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
     runs: Sequence[str] = ()  # ids of the latest, newest last
+    # By variant: what has left its window, and was listed for those who are behind.
+    kept: Mapping[str, Sequence[Listed]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,22 +46,36 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """A new version of a media playlist: of its segments only those from number ``first`` on."""
+class Tail:
+    """A playlist with only those of its segments that are of number ``first`` or later."""
 
     playlist: MediaPlaylist
     first: int
-    modified: datetime
 
-    def onto(self, before: MediaPlaylist | None) -> Version[MediaPlaylist]:
+    def onto(self, before: MediaPlaylist | None) -> MediaPlaylist:
+        """All of it; raises ValueError when it does not continue ``before``."""
+        new = self.playlist
+        if self.first == new.media_sequence:
+            return new
+        skipped = new.media_sequence - before.media_sequence if before else -1
+        if before is None or skipped < 0 or before.last + 1 != self.first:
+            raise ValueError("a version does not continue the one before")
+        return replace(new, segments=(*before.segments[skipped:], *new.segments))
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A new version of a media playlist, and of the longer one for those who are behind."""
+
+    playlist: Tail
+    modified: datetime
+    kept: Tail | None = None
+
+    def onto(self, before: Version[MediaPlaylist] | None) -> Version[MediaPlaylist]:
         """The whole version; raises ValueError when it does not continue ``before``."""
-        new, kept = self.playlist, self.first - self.playlist.media_sequence
-        if kept:
-            skipped = new.media_sequence - before.media_sequence if before else -1
-            if before is None or skipped < 0 or before.last + 1 != self.first:
-                raise ValueError("a version does not continue the one before")
-            new = replace(new, segments=(*before.segments[skipped:], *new.segments))
-        return Version(new, self.modified, new.target_duration)
+        new = self.playlist.onto(before.playlist if before else None)
+        kept = self.kept.onto(before.kept if before else None) if self.kept else None
+        return Version(new, self.modified, new.target_duration, kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +95,7 @@ class Change:
         """The view that it makes of another; raises ValueError when it does not fit."""
         playlists = {name: before.playlists[name] for name in self.variants if name in before.playlists}
         for name, update in self.updates.items():
-            old = playlists.get(name)
-            playlists[name] = update.onto(old.playlist if old else None)
+            playlists[name] = update.onto(playlists.get(name))
         main: AnyVersion | None = next(iter(playlists.values()), None)
         if self.multivariant and self.modified:
             main = Version(self.multivariant, self.modified, self.target_duration or 1)
@@ -214,15 +227,19 @@ class Pong:
     peers: int = 0
     torrents: int = 0
     clips: tuple[ClipWish, ...] = ()
+    furthest: float = 0.0  # seconds behind live, of the page that is furthest
 
 
 def _update(before: Version[MediaPlaylist] | None, now: Version[MediaPlaylist]) -> Update:
-    old, new = before and before.playlist, now.playlist
+    kept = _tail(before.kept if before else None, now.kept) if now.kept else None
+    return Update(_tail(before.playlist if before else None, now.playlist), now.modified, kept)
+
+
+def _tail(old: MediaPlaylist | None, new: MediaPlaylist) -> Tail:
     first = new.media_sequence
     if old and old.media_sequence <= first <= old.last + 1 <= new.last + 1:
         kept = old.segments[first - old.media_sequence :]
         # Most of them are the same objects, which makes it quick.
         if kept == new.segments[: len(kept)]:
             first = old.last + 1
-    tail = replace(new, segments=new.segments[first - new.media_sequence :])
-    return Update(tail, first, now.modified)
+    return Tail(replace(new, segments=new.segments[first - new.media_sequence :]), first)

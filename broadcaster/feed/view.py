@@ -30,6 +30,7 @@ class Version(Generic[P]):
     playlist: P
     modified: datetime
     target_duration: int  # seconds
+    kept: MediaPlaylist | None = None  # a longer one for those who are behind, where they are seen to
 
 
 AnyVersion = Version[MediaPlaylist] | Version[MultivariantPlaylist]

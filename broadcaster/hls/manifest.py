@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
@@ -30,14 +30,15 @@ class ManifestGenerator:
     many segments are listed, and for how long: whichever is more, and more yet where the specification
     asks for it. ``media_sequence`` is the number of the first segment to come: numbering starts at 1,
     because hls.js does not block on a last number of 0. ``discontinuity_sequence`` is the discontinuity
-    number that players already know.
+    number that players already know. ``on_leave`` takes each segment that leaves the window: its number, the
+    discontinuity number before it, the segment, and whether it is independent.
 
     It then has ``media_sequence`` and ``discontinuity_sequence`` as the playlist's tags have them,
-    ``current_discontinuity``, the number of the newest segment, and ``longest``, the duration of the longest
-    playlist there has been.
+    ``current_discontinuity``, the number of the newest segment, ``duration``, that of the playlist, and
+    ``longest``, that of the longest there has been.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it begins with
         self,
         target_duration: int,
         window_segments: int,
@@ -45,6 +46,7 @@ class ManifestGenerator:
         *,
         media_sequence: int = 1,
         discontinuity_sequence: int = 0,
+        on_leave: Callable[[int, int, MediaSegment, bool], None] = lambda *_: None,
     ) -> None:
         self.target_duration = target_duration
         self.ended = False
@@ -62,7 +64,8 @@ class ManifestGenerator:
         self._segments: deque[MediaSegment] = deque()
         self._independent: deque[bool] = deque()  # of each segment
         self._dependent = 0  # how many are not
-        self._duration = timedelta()
+        self._on_leave = on_leave
+        self.duration = timedelta()
         self.media_sequence = media_sequence
         self.discontinuity_sequence = discontinuity_sequence
         self.current_discontinuity = discontinuity_sequence
@@ -163,16 +166,17 @@ class ManifestGenerator:
         self._segments.append(segment)
         self._independent.append(independent)
         self._dependent += not independent
-        self._duration += segment.duration
-        self.longest = max(self.longest, self._duration)
+        self.duration += segment.duration
+        self.longest = max(self.longest, self.duration)
 
     def _roll_off(self) -> None:
         while len(self._segments) > self._window_segments:
-            if self._duration - self._segments[0].duration < self._window:
+            if self.duration - self._segments[0].duration < self._window:
                 break
-            oldest = self._segments.popleft()
-            self._dependent -= not self._independent.popleft()
-            self._duration -= oldest.duration
+            oldest, independent = self._segments.popleft(), self._independent.popleft()
+            self._on_leave(self.media_sequence, self.discontinuity_sequence, oldest, independent)
+            self._dependent -= not independent
+            self.duration -= oldest.duration
             self.media_sequence += 1
             # "If the server removes an EXT-X-DISCONTINUITY tag ... it MUST increment the value of the
             # EXT-X-DISCONTINUITY-SEQUENCE tag" (§6.2.2).

@@ -7,15 +7,13 @@ on TARGETDURATION is fixed.
 After ``end()`` the playlists stay, finished. The next segment begins new playlists under the same
 URLs: only new segments, numbers that go on, and a raised discontinuity number. What players were told
 cannot change: so the same happens, at once, when a segment is too long for the TARGETDURATION that they know,
-or when the source's variants become fewer.
-
-What is decided is written down first, and shown when that is done.
+or when the source's variants become fewer. All is written down first, and shown when that is done.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +27,7 @@ from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live.attributes import multivariant
 from broadcaster.live.outgrown import gone, room_for, why_outgrown
 from broadcaster.live.playlists import Playlists
+from broadcaster.live.retention import Retention
 from broadcaster.live.start_gate import StartGate
 from broadcaster.live.state import NEXT, Occasion
 
@@ -44,6 +43,7 @@ class Channel:
     """Takes segments that are stored or lost, and keeps what is served. ``clock`` gives the wall time.
 
     ``target_duration`` (seconds) overrules the source's, as room for segments of varying length.
+    ``retention`` is for how long what leaves the playlists stays listed for those who are behind.
     ``catalog`` is told of everything before it can be seen; ``memory`` is what an earlier process told it.
     ``view`` is what viewers see, and ``show`` is called with each new one.
     """
@@ -56,6 +56,7 @@ class Channel:
         target_duration: int | None = None,
         *,
         window: timedelta = timedelta(),
+        retention: Retention | None = None,
         catalog: Catalog | None = None,
         memory: ChannelMemory | None = None,
         show: Callable[[View], None] = lambda _: None,
@@ -70,7 +71,7 @@ class Channel:
         self._source = VariantsListed(())
         self._described: tuple[Variant, ...] = ()  # what is told of the variants, and of their sound
         self._renditions: tuple[Rendition, ...] = ()
-        self._playlists = Playlists(window_segments, window)
+        self._playlists = Playlists(window_segments, window, retention or Retention())
         self._runs: tuple[str, ...] = ()
         self._on_view = show
         self._gate = StartGate()
@@ -132,8 +133,10 @@ class Channel:
         self._go_live_if_due()
 
     def tick(self, now: float) -> None:
-        """Let time pass (monotonic, seconds): a stream whose variants stay unknown goes live all the same."""
+        """Let time pass (monotonic, seconds): for variants that stay unknown, and viewers who were behind."""
         self._go_live_if_due(now)
+        if trimmed := self._playlists.trim():
+            self._decide(trimmed=trimmed)
 
     def end(self) -> None:
         """The stream is over for viewers."""
@@ -187,16 +190,18 @@ class Channel:
         listings: Sequence[Listing] = (),
         retired: Sequence[PlaylistState] = (),
         event: Callable[[datetime], Event] | None = None,
+        trimmed: Mapping[str, int] | None = None,
     ) -> None:
         """Write down how the playlists are now; then show that, and tell of the event, which changes all."""
         current, now = self._playlists.current, self.clock()
-        changed = set(current) if event else {listing.segment.variant for listing in listings}
-        versions = {name: self._version(name, now) for name in current if name in changed}
+        changed = set(current) if event else {*(trimmed or ()), *(one.segment.variant for one in listings)}
+        versions = self._playlists.versions(changed, now)
         main = None if len(current) == 1 else self._multivariant(now)
         show = partial(self._show, self._decided, versions, main, self._runs, listings, event)
         if self._catalog:
             longest = self._playlists.longest + timedelta(seconds=self.target_duration or 0)
-            self._catalog.listed(listings, retired, longest, over=self._decided is State.ENDED, then=show)
+            trimmed, over = trimmed or {}, self._decided is State.ENDED
+            self._catalog.listed(listings, retired, longest, trimmed=trimmed, over=over, then=show)
         else:
             show()
 
@@ -225,10 +230,6 @@ class Channel:
         self.view = view
         self._on_view(view)
 
-    def _version(self, name: str, now: datetime) -> Version[MediaPlaylist]:
-        playlist = self._playlists.current[name].generator.playlist
-        return Version(playlist, now, playlist.target_duration)
-
     def _multivariant(self, now: datetime) -> AnyVersion:
         measured = {name: one.measured for name, one in self._playlists.current.items()}
         playlist = multivariant(self._described, self._renditions, measured)
@@ -241,7 +242,6 @@ class Channel:
         ended = self._playlists.restore(memory)
         if current := self._playlists.current:
             self._decided = State.ENDED if ended else State.LIVE
-            now = self.clock()
-            versions = {name: self._version(name, now) for name in current}
+            versions = self._playlists.versions(current, now := self.clock())
             main = next(iter(versions.values())) if len(current) == 1 else self._multivariant(now)
             self.view = View(self._decided, self.target_duration, self._runs, versions, main)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
+from broadcaster.feed import Version
+from broadcaster.hls import MediaPlaylist
+from broadcaster.hls.kept import Kept
 from broadcaster.hls.manifest import ManifestGenerator
 from broadcaster.live.attributes import Measured
+from broadcaster.live.retention import Retention
 from broadcaster.live.timeline import Timeline, recalled_timeline
 
 
@@ -18,32 +22,40 @@ class VariantPlaylist:
     """What one variant's playlist lists, and what is known of the variant."""
 
     generator: ManifestGenerator
+    kept: Kept
     newest_run: int = -1
     end: datetime | None = None  # of the newest segment, by the encoder's clock
     others: Counter[str] = field(default_factory=Counter)  # segments of other variants since its newest
     peak_bandwidth: int = 0  # bits per second
+    iframe_bandwidth: int = 0  # the peak of its key frames, bits per second
 
     @property
     def measured(self) -> Measured:
         """What is known of it by its segments."""
-        generator = self.generator
-        iframe_bandwidth = generator.playlist.iframe_bandwidth
-        return Measured(self.peak_bandwidth, iframe_bandwidth, generator.independent_segments)
+        independent = self.generator.independent_segments
+        return Measured(self.peak_bandwidth, self.iframe_bandwidth, independent)
+
+    @property
+    def first(self) -> int:
+        """The first media sequence number that is listed, for those who are behind as well."""
+        return self.kept.first(self.generator.media_sequence)
 
 
 class Playlists:
     """The playlists of a stream by variant, and the numbers of those before, which never fall.
 
-    ``window_segments`` and ``window`` are how much each lists (ManifestGenerator).
+    ``window_segments`` and ``window`` are how much each lists (ManifestGenerator), ``retention`` how much
+    more for those who are behind.
     """
 
-    def __init__(self, window_segments: int, window: timedelta) -> None:
+    def __init__(self, window_segments: int, window: timedelta, retention: Retention) -> None:
         self.current: dict[str, VariantPlaylist] = {}
         self.longest = timedelta()  # there has been: players may still hold one
         self.run = -1  # the newest, and when it began by the encoder's clock
         self.run_began: datetime | None = None
         self._window_segments = window_segments
         self._window = window
+        self._retention = retention
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
         self._timeline = Timeline({})
 
@@ -55,22 +67,24 @@ class Playlists:
             self._positions[state.variant] = (state.next_media_sequence, state.current_discontinuity)
             if not state.current or (state.ended and not ended):
                 continue
-            generator = ManifestGenerator(
-                state.target_duration,
-                self._window_segments,
-                self._window,
-                media_sequence=state.media_sequence,
-                discontinuity_sequence=state.discontinuity_sequence,
+            playlist = self._new_playlist(
+                state.target_duration, state.media_sequence, state.discontinuity_sequence
             )
+            generator, older = playlist.generator, memory.kept.get(state.variant, ())
+            discontinuity = state.discontinuity_sequence - sum(one.discontinuity for _, one, _ in older)
+            for number, segment, independent in older:
+                playlist.kept.add(number, discontinuity, segment, independent)
             generator.restore(
                 ((segment, independent) for _, segment, independent in listed),
                 current_discontinuity=state.current_discontinuity,
                 ended=state.ended,
             )
             self.longest = max(self.longest, generator.longest)
-            self.current[state.variant] = VariantPlaylist(
-                generator, state.current_discontinuity, peak_bandwidth=state.peak_bandwidth
-            )
+            playlist.newest_run, playlist.peak_bandwidth = state.current_discontinuity, state.peak_bandwidth
+            playlist.iframe_bandwidth = generator.playlist.iframe_bandwidth
+            self.current[state.variant] = playlist
+        if self.current:
+            self._retention.hold()
         return ended
 
     @property
@@ -103,7 +117,9 @@ class Playlists:
         variant = segment.variant
         playlist = self.current.get(variant)
         if playlist is None:
-            playlist = self.current[variant] = VariantPlaylist(self._new_generator(segment, target_duration))
+            # Numbers go on where this variant's last playlist stood: they never fall under one URL (§6.2.2).
+            position = self._positions.get(variant, (1, segment.run.number))
+            playlist = self.current[variant] = self._new_playlist(target_duration, *position)
         generator, first = playlist.generator, playlist.generator.next_media_sequence
         run = max(segment.run.number, generator.current_discontinuity)
         media = self._timeline.place(segment.media, variant, run)
@@ -116,9 +132,11 @@ class Playlists:
             self.run, self.run_began = segment.run.number, segment.program_date_time
         self.longest = max(self.longest, generator.longest)
         self._positions[variant] = (generator.next_media_sequence, run)
+        playlist.iframe_bandwidth = max(playlist.iframe_bandwidth, media.iframe_bandwidth)
         if segment.size and segment.duration:
             bandwidth = int(segment.size * 8 / segment.duration.total_seconds())
             playlist.peak_bandwidth = max(playlist.peak_bandwidth, bandwidth)
+        self._trim(playlist)
         added = generator.listed_from(first)
         number, last, _ = added[-1]
         return Listing(
@@ -130,9 +148,27 @@ class Playlists:
             ),
             playlist=self._state(variant, playlist),
             added=added,
+            first=playlist.first,
             availability=self.longest + timedelta(seconds=target_duration),
             shift=self._timeline.shift(run),
         )
+
+    def versions(self, names: Collection[str], now: datetime) -> dict[str, Version[MediaPlaylist]]:
+        """What they list now, in their order."""
+        found = {name: self.current[name].generator.playlist for name in self.current if name in names}
+        return {
+            name: Version(
+                playlist,
+                now,
+                playlist.target_duration,
+                self.current[name].kept.playlist(playlist) if self._retention.is_on else None,
+            )
+            for name, playlist in found.items()
+        }
+
+    def trim(self) -> dict[str, int]:
+        """Let go of what nobody needs any more; returns, by variant, the first number that is listed then."""
+        return {name: one.first for name, one in self.current.items() if self._trim(one)}
 
     def end(self) -> list[PlaylistState]:
         """Nothing more will come; returns what to remember."""
@@ -146,16 +182,22 @@ class Playlists:
         sequence = max((number for number, _ in self._positions.values()), default=1)
         self._positions[segment.variant] = (sequence, discontinuity)
 
-    def _new_generator(self, segment: Segment, target_duration: int) -> ManifestGenerator:
-        """Numbers go on where this variant's last playlist stood: they never fall under one URL (§6.2.2)."""
-        sequence, discontinuity = self._positions.get(segment.variant, (1, segment.run.number))
-        return ManifestGenerator(
+    def _new_playlist(self, target_duration: int, sequence: int, discontinuity: int) -> VariantPlaylist:
+        kept = Kept()
+        generator = ManifestGenerator(
             target_duration,
             self._window_segments,
             self._window,
             media_sequence=sequence,
             discontinuity_sequence=discontinuity,
+            on_leave=kept.add,
         )
+        return VariantPlaylist(generator, kept)
+
+    def _trim(self, playlist: VariantPlaylist) -> bool:
+        need = self._retention.need(playlist.generator.target_duration)
+        bandwidth = sum(one.peak_bandwidth for one in self.current.values())
+        return playlist.kept.trim(playlist.generator.duration, need=need, most=self._retention.cap(bandwidth))
 
     def _state(self, variant: str, playlist: VariantPlaylist) -> PlaylistState:
         generator = playlist.generator

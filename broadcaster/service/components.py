@@ -22,6 +22,7 @@ from broadcaster.events import Observer
 from broadcaster.feed import HealthReport, View
 from broadcaster.ingest import Source
 from broadcaster.live import Channel
+from broadcaster.live.retention import Retention
 from broadcaster.owncast import OwncastStatus
 from broadcaster.owner import Owner, own_name
 from broadcaster.service.audience import AudienceProcess
@@ -72,6 +73,11 @@ class Components:
             observe,
             settings.target_duration,
             window=settings.window,
+            retention=Retention(
+                timedelta(minutes=settings.retention_max_minutes),
+                settings.retention_max_size,
+                lambda: self.audience.pong.furthest if self.audience else 0.0,
+            ),
             catalog=catalog,
             memory=memory.channel,
             show=self._show,

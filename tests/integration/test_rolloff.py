@@ -21,6 +21,7 @@ async def test_objects_go_after_their_availability_time(tmp_path: Path, bucket: 
         segment_seconds=1,
         patient=True,
         BROADCASTER_RETENTION="window",
+        BROADCASTER_RETENTION_MAX_MINUTES="0",
         BROADCASTER_WINDOW_SEGMENTS="6",
     ) as on:
         await on.owncast.go_live()

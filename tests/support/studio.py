@@ -9,6 +9,7 @@ from broadcaster.events import Event
 from broadcaster.hls import ByteRange, Variant
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
+from broadcaster.live.retention import Retention
 from tests.support.fakes import START, stored_segment
 
 WINDOW = 6
@@ -26,18 +27,30 @@ class Studio:
         self.newest = START  # the end of the newest segment
         self.times: list[datetime] = []  # when each time something was published
         self.published: set[str] = set()  # keys of what is no gap
+        self.furthest = 0.0  # seconds behind live that a page says it is
+        self.most, self.most_bytes = timedelta(), 2**40  # that is kept for such pages
         self.open(None)
 
     def open(self, keep: timedelta | None) -> None:
         self.catalog = Catalog(self.folder, self.clock, recordings=keep)
         memory = self.catalog.load()
         catalog, channel = self.catalog, memory.channel
-        self.channel = Channel(WINDOW, self.clock, self.events.append, catalog=catalog, memory=channel)
+        self.channel = Channel(
+            WINDOW,
+            self.clock,
+            self.events.append,
+            retention=Retention(self.most, self.most_bytes, lambda: self.furthest, self.monotonic),
+            catalog=catalog,
+            memory=channel,
+        )
         for segment in memory.pending:
             self.channel.publish(segment)
 
     def clock(self) -> datetime:
         return self.now
+
+    def monotonic(self) -> float:
+        return self.now.timestamp()
 
     def restart(self, keep: timedelta | None = None) -> None:
         self.catalog.close()

@@ -120,6 +120,7 @@ def listing(
         segment=segment,
         playlist=state(variant, first, number + 1),
         added=[(number, listed, True)],
+        first=first,
         availability=30 * SECOND,
         shift=5 * SECOND,
     )

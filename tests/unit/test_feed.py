@@ -75,7 +75,7 @@ def test_only_what_is_new_is_told() -> None:
     every = tuple(MediaSegment(f"{number}.ts", timedelta(seconds=2)) for number in range(1001))
     before = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every[:-1]), START, 2)})
     now = View(playlists={"0": Version(MediaPlaylist(2, 2, segments=every[1:]), START, 2)})
-    assert change(before, now).updates["0"].playlist.segments == every[-1:]
+    assert change(before, now).updates["0"].playlist.playlist.segments == every[-1:]
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -52,6 +52,7 @@ def test_the_defaults_are_right() -> None:
         "BROADCASTER_RETENTION": "`window`",  # zero seconds
         "BROADCASTER_RECORDINGS": "`off`",  # zero days
         "BROADCASTER_SPOOL_LIMIT": "`20GiB`",
+        "BROADCASTER_RETENTION_MAX_SIZE": "`5GiB`",
         "BROADCASTER_ADMIN_NAMES": "—",  # none
     }
     for field in Settings.model_fields.values():

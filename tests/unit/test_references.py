@@ -1,7 +1,8 @@
 """What any view lists is never deleted, and what none lists always is in the end.
 
-Hypothesis drives the channel, the catalog and the sweeper: segments come and roll off, streams end,
-recordings are removed, clips are made and removed, the bucket fails, and the process dies at any point.
+Hypothesis drives the channel, the catalog and the sweeper: segments come and roll off, viewers fall behind,
+or only say so, streams end, recordings are removed, clips are made and removed, the bucket fails, and the
+process dies at any point.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from tests.support.studio import Studio
 T = TypeVar("T")
 
 YEAR = timedelta(days=365)
+MOST = timedelta(seconds=60), 2**40  # that is kept for those who are behind
 
 
 def now(work: Coroutine[Any, Any, T]) -> T:
@@ -62,6 +64,7 @@ class References(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.end()
+        self.studio.furthest = 0
         self.studio.restart(timedelta())
         for recording in now(self.studio.recordings()):
             self.studio.catalog.recordings.remove(recording)
@@ -72,8 +75,9 @@ class References(RuleBasedStateMachine):
         self.bucket.away = False
         for _ in range(3):
             self.pass_time(YEAR)
+            self.studio.channel.tick(1e9)
             self.sweep()
-        assert self.in_window() == self.studio.published - self.bucket.deleted
+        assert self.in_window() == self.in_window(kept=True) == self.studio.published - self.bucket.deleted
         self.studio.catalog.close()
         shutil.rmtree(self.folder)
 
@@ -101,8 +105,16 @@ class References(RuleBasedStateMachine):
     def begin(self, keep: timedelta | None) -> None:
         """A stream is on, which is recorded or not."""
         self.keep = keep
+        self.studio.most, self.studio.most_bytes = MOST
         self.studio.restart(keep)
         self.studio.publish(count=3)
+
+    @rule(furthest=st.sampled_from([0.0, 20.0, 40.0, 1e9, float("nan")]), later=st.integers(0, 100))
+    def report(self, furthest: float, later: int) -> None:
+        """Somebody is so far behind live, or says so, and for so many seconds nobody else is."""
+        self.studio.furthest = furthest
+        self.pass_time(timedelta(seconds=later))
+        self.studio.channel.tick(0)
 
     @rule(other=st.sampled_from([False, False, True]))
     def restart(self, other: bool) -> None:  # noqa: FBT001
@@ -153,8 +165,10 @@ class References(RuleBasedStateMachine):
 
     @invariant()
     def what_a_view_lists_is_there(self) -> None:
-        """The window, every recording and every clip."""
-        assert not self.in_window() & self.bucket.deleted
+        """The window, what is kept for those who are behind, every recording and every clip."""
+        kept = self.in_window(kept=True)
+        assert self.in_window() <= kept
+        assert not kept & self.bucket.deleted
         book = self.studio.catalog
         for parts in now(book.recordings.parts()).values():
             for part in parts:
@@ -180,9 +194,13 @@ class References(RuleBasedStateMachine):
         else:
             assert covering(await clips.segments(clip), clip)
 
-    def in_window(self) -> set[str]:
-        playlists = self.studio.channel.view.playlists.values()
-        return {segment.uri for one in playlists for segment in one.playlist.segments if not segment.gap}
+    def in_window(self, *, kept: bool = False) -> set[str]:
+        """What viewers are told of, or, with ``kept``, those who are behind."""
+        playlists = [
+            (one.kept if kept else one.playlist) or one.playlist
+            for one in self.studio.channel.view.playlists.values()
+        ]
+        return {segment.uri for one in playlists for segment in one.segments if not segment.gap}
 
 
 TestReferences = References.TestCase

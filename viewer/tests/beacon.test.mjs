@@ -87,6 +87,30 @@ test("a page is counted from its first picture on, under the same random name, u
   assert.equal(new Set(sent.map(({ viewer }) => viewer)).size, 1);
 });
 
+test("how far behind live it is, also while paused, but not where a recording has it", () => {
+  const { store, sent, pass, plays, leave } = openPage();
+  plays();
+  store.set({ latency: 4 });
+  pass(5);
+  assert.equal(sent.at(-1).behind, 0);
+  store.set({ paused: true, latency: 30 });
+  pass(25);
+  const { over, behind } = sent.at(-1);
+  assert.deepEqual([over, behind], [true, 30]);
+  const told = sent.length;
+  store.set({ latency: 600.5 });
+  pass(50);
+  assert.deepEqual(sent.slice(told).map(({ behind }) => behind), [600.5, 600.5]);
+  store.set({ kept: "/kept", replay: ["/kept"], paused: false, behind: true });
+  pass(25);
+  assert.equal(sent.at(-1).behind, 600.5);
+  store.set({ replay: ["/recording"] });
+  pass(25);
+  assert.equal(sent.at(-1).behind, 0);
+  leave();
+  assert.equal(sent.at(-1).behind, 0);
+});
+
 test("how long the first picture took is told once, without the time before the stream, or before a click", () => {
   const startups = ({ sent }) => sent.map(({ startup }) => startup).filter((one) => one !== undefined);
   const page = openPage();

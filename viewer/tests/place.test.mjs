@@ -15,6 +15,7 @@ function watching(initial = {}) {
   video.buffered = { length: 1, start: () => 0, end: () => video.currentTime + video.ahead };
   let now = 0;
   let edge = 400;
+  let noon = NOON;
   const heard = [];
   const player = {
     seek: (position) => {
@@ -22,12 +23,13 @@ function watching(initial = {}) {
       video.currentTime = position;
     },
     goLive: () => player.seek(edge - 4),
+    renew: () => heard.push("renew"),
     frame: () => 0.04,
   };
   const place = createPlace({ video, store });
   const tick = (fresh = true) => {
     const start = edge - 300;
-    const anchors = [{ at: 0, date: NOON }];
+    const anchors = [{ at: 0, date: noon }];
     const facts = { live: true, gentle: true, start, sync: edge - 4, anchors, latency: edge - video.currentTime, target: 4, targetDuration: 2 };
     store.set(place.tick({ player, facts, playing: !video.paused, fresh, now }));
   };
@@ -44,7 +46,7 @@ function watching(initial = {}) {
     store.set({ paused, ...(paused ? { following: false } : {}) });
   };
   const seeking = createSeeking({ video, store, playback: player, play: () => pause(false) });
-  return { store, video, heard, pass, pause, seeking };
+  return { store, video, heard, pass, pause, seeking, anchor: (date) => (noon = date) };
 }
 
 test("a pause of four minutes stays, and resumes where it was", () => {
@@ -80,6 +82,38 @@ test("when the window has left a paused viewer it says so, and play goes on from
   seeking.play();
   assert.deepEqual([store.get().gone, video.paused], [false, false]);
   assert.equal(video.currentTime, store.get().timeline.first);
+});
+
+test("where more is kept than the window has, a player of that goes on at the time of the pause", () => {
+  const { store, heard, pass, pause, seeking } = watching({ kept: "/kept" });
+  pass(1);
+  pause(true);
+  pass(0.5);
+  const { date } = store.get();
+  pass(400);
+  assert.deepEqual([store.get().gone, store.get().replay, heard], [false, null, []]);
+  seeking.play();
+  pass(0.5);
+  assert.deepEqual([store.get().replay, store.get().date, heard], [["/kept"], date, ["renew"]]);
+  const late = watching({ kept: "/kept", replay: ["/kept"] }); // which does not have it either
+  late.pass(1);
+  late.pause(true);
+  late.pass(400);
+  assert.equal(late.store.get().gone, true);
+  late.pause(false);
+  late.pass(0.5);
+  assert.equal(late.heard[0], late.store.get().timeline.first);
+});
+
+test("the time of a pause is not told by what the window has later", () => {
+  const { store, pass, pause, anchor } = watching();
+  pass(1);
+  pause(true);
+  pass(0.5);
+  const { date } = store.get();
+  anchor(NOON + 3600000);
+  pass(5);
+  assert.equal(store.get().date, date);
 });
 
 test("a viewer who follows is brought back after a stall, and offered what was missed", () => {

@@ -114,6 +114,15 @@ test("the recording of the stream is found once it is on, and plays in its place
   assert.equal(renewed.at(-1), null);
 });
 
+test("what is kept for those who are behind is live, and its player finds the place itself", async () => {
+  const { store, startOver } = onAir();
+  store.set({ kept: "/kept", replay: ["/kept"], date: 5 });
+  const terms = [];
+  await startOver.wrap(async (given) => terms.push(given) && { reason: "failed" })({ url: "/live", start: null });
+  assert.deepEqual(terms, [{ url: "/kept", start: null }]);
+  assert.equal(store.get().date, 5);
+});
+
 test("who has caught up with the recording goes on in the stream, where he is", async () => {
   const { store, renewed, startOver } = onAir();
   store.set({ status: "live" });

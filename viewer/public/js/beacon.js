@@ -17,6 +17,7 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
   let since = now();
   let played = false;
   let counted = false; // by the server, as far as it was told
+  let isBehind = false; // likewise
   let opened = 0; // when the way to the first picture began; null for one that was held up
   let startup = null; // seconds
   let stalled = 0; // ms
@@ -50,13 +51,14 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
   }
 
   function look() {
-    tally();
-    if (watching() !== counted) report();
+    const behind = behindLive(tally()) > 0;
+    if (watching() !== counted || behind !== isBehind) report();
   }
 
   function report({ leaves = false } = {}) {
     const state = tally();
     const over = leaves || !watching();
+    const behind = leaves ? 0 : behindLive(state);
     const { bytes, stalls, errors } = state;
     const news = {
       httpBytes: bytes.bucket - sent.bytes.bucket,
@@ -67,11 +69,12 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
       errors: errors - sent.errors,
       stalled: Math.round(stalled / 100) / 10,
     };
-    if (over && !counted && Object.values(news).every((value) => value === 0)) return;
-    const told = { viewer, over, ...news, ...how(state), ...(startup === null ? {} : { startup }) };
+    if (over && !counted && behind === 0 && Object.values(news).every((value) => value === 0)) return;
+    const told = { viewer, over, behind, ...news, ...how(state), ...(startup === null ? {} : { startup }) };
     if (!send(url, JSON.stringify(told))) return; // the next one carries it
     sent = state;
     counted = !over;
+    isBehind = behind > 0;
     seconds -= news.seconds;
     stalled = 0;
     startup = null;
@@ -95,6 +98,12 @@ function how({ stages, following, delay, latency }) {
   const variant = [...stages].reverse().find(({ played }) => played !== null)?.variant ?? null;
   const late = following ? (delay ?? latency) : null;
   return late === null || late < 0 ? { variant } : { variant, latency: late };
+}
+
+/** How far behind live somebody may go on, in seconds: the server keeps what is needed for it. A recording stays. */
+function behindLive({ latency, behind, paused, replay, kept }) {
+  const wanted = (behind || paused) && (replay === null || replay.includes(kept));
+  return wanted && latency > 0 ? latency : 0;
 }
 
 const sendBeacon = (url, text) => navigator.sendBeacon(url, text);

@@ -35,6 +35,7 @@ export function parseConfig(raw, base) {
     trackerUrl: socket(given.trackerUrl, base),
     beaconUrl: address(given.beaconUrl, base),
     clipsUrl: address(given.clipsUrl, base), // where clips are asked for; null: viewers make none
+    keptUrl: address(given.keptUrl, base),
     fallbackUrl: address(given.fallbackUrl, base),
     fallbackAfterSeconds: number(given.fallbackAfterSeconds, 1, 3600) ?? defaults.fallbackAfterSeconds,
     mode: MODES.includes(given.mode) ? given.mode : defaults.mode,

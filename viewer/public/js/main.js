@@ -77,9 +77,9 @@ createMediaSession({ store, requests });
 
 const config = await loadConfig(document.baseURI, fetch, document.getElementById("config")?.textContent);
 const { engine, makePlayer } = chooseEngine();
-const { title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings } = config;
+const { title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings, keptUrl: kept } = config;
 const { mode = config.mode } = choices.load();
-store.set({ title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings, engine, mode });
+store.set({ title, performer, startsAt, pageUrl, chatUrl, clipsUrl, texts, colors, costs, poster, recordings, kept, engine, mode });
 if (poster !== null && !config.accented) {
   const paint = (accent) => accent !== null && store.set({ colors: { ...colors, accent } });
   import("./accent.js").then(({ accentAt }) => accentAt(poster, document)).then(paint);

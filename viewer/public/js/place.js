@@ -43,7 +43,7 @@ export function createPlace({ video, store }) {
       const { start, sync, anchors, targetDuration, whole = false } = facts;
       const timeline = timelineOf({ start, live: sync, anchors, margin: whole ? 0 : 1.5 * targetDuration });
       if (timeline === null || video.readyState < 1) return {};
-      const { following, missed } = store.get();
+      const { following, missed, kept, replay, position: before, date: known } = store.get();
       const { currentTime: position, paused } = video;
       const buffer = bufferAhead(video);
       if (returning && (playing || !followed)) {
@@ -62,14 +62,22 @@ export function createPlace({ video, store }) {
       const jumps = jump && position < timeline.live;
       if (jumps) player.goLive();
       if (jumps && slow) reserve.stall(now);
-      const gone = facts.live && !following && isGone({ position, buffer, start: timeline.start });
+      const left = facts.live && !following && isGone({ position, buffer, start: timeline.start });
+      const elsewhere = left && kept !== null && replay === null; // a longer playlist has it
+      if (elsewhere && !paused) {
+        store.set({ replay: Object.freeze([kept]) });
+        player.renew(); // who comes back to the date
+        return {};
+      }
+      const gone = left && !elsewhere;
       if (gone && !paused) player.seek(timeline.first);
       if (missed === null) offeredAt = null;
       else if (isOver(missed, timeline, now)) store.set({ missed: null });
       return {
         timeline,
         position,
-        date: dateAt(timeline.anchors, position),
+        // The window may have left the place, and what tells its time.
+        date: position === before && known !== null ? known : dateAt(timeline.anchors, position),
         behind: facts.live ? !atLive : position < timeline.live - targetDuration,
         following: following || (!whole && playing && !paused && atLive),
         gone: gone && paused,

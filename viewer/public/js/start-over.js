@@ -50,9 +50,11 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
       playback.renew();
     },
     wrap: (play) => async (terms) => {
-      const [url, ...rest] = store.get().replay ?? [];
+      const { replay, kept } = store.get();
+      const [url, ...rest] = replay ?? [];
       if (url === undefined) return play(terms);
-      const result = await play({ ...terms, url, start: 0, recorded: true });
+      // What is kept is live, and the player comes back to its date.
+      const result = await play({ ...terms, url, ...(url === kept ? {} : { start: 0, recorded: true }) });
       if (result.reason !== "ended" || rest.length === 0) {
         if (result.reason === "ended") store.set({ replay: null });
         return result;

@@ -63,7 +63,8 @@ export const initialState = Object.freeze({
   poster: null, // the address of a picture for when there is no stream
   recordings: null, // where they are, of config.js; null where there are none
   recorded: null, // of the stream that is on, or was: as recordings.js has it
-  replay: null, // the playlists of what is watched from the start, in the place of the stream
+  replay: null, // the playlists of what is watched in the place of the stream: from its start, or what is kept of it
+  kept: null, // the playlist of what is kept for those who are behind
   recording: null, // the one that this page is for
   part: 0, // of it, that is on
   clipsUrl: null, // where clips are asked for; null: viewers make none

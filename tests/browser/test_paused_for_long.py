@@ -1,0 +1,67 @@
+"""Who pauses for longer than the window lasts goes on from there: what is needed for it is kept meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from broadcaster.hls import MediaPlaylist, parse
+from tests.support.length import seconds
+from tests.support.page import Traffic, no_complaints, play_on, until
+from tests.support.stage import stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.async_api import Page
+
+    from broadcaster.demo.bucket import SeaweedBucket
+
+WINDOW = seconds(60, 6)
+# Longer than the window and the 30 s that the page has loaded ahead.
+PAUSE = seconds(600, 42)
+
+
+@pytest.mark.takes(70)
+async def test_a_long_pause_loses_nothing(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
+    """The picture goes on where it stood, over a reconnect, without a 404, and then back to live."""
+    traffic = Traffic(page)
+    with no_complaints(page):
+        async with stage(
+            tmp_path,
+            bucket,
+            BROADCASTER_RETENTION="window",
+            BROADCASTER_WINDOW_SEGMENTS="6",
+            BROADCASTER_WINDOW_SECONDS=str(WINDOW),
+        ) as on:
+            await on.live_with(4)
+            await page.goto(f"{on.service.address}/")
+            await until(page, lambda s: s["status"] == "live" and s["time"] > 0 and s["date"])
+            await page.keyboard.press("k")
+            paused = await until(page, lambda s: s["paused"] and not s["following"])
+            await on.owncast.stop_streaming()
+            await on.owncast.go_live()
+            later = await until(page, lambda s: s["clock"] > paused["clock"] + PAUSE)
+            assert (later["time"], later["gone"]) == (paused["time"], False)
+            assert await listed_at(f"{on.service.address}/live/0/playlist.m3u8") < WINDOW + 6
+            await page.keyboard.press("k")
+            resumed = await until(
+                page, lambda s: s["sessions"] > later["sessions"] and s["status"] == "live" and s["date"]
+            )
+            played = (resumed["date"] - paused["date"]) / 1000
+            assert 0 <= played < resumed["clock"] - later["clock"] + 0.5
+            last = await play_on(page, seconds(60, 6))
+            assert last["behind"]
+            await page.keyboard.press("l")
+            await until(page, lambda s: s["replay"] is None and s["status"] == "live" and not s["behind"])
+            assert traffic.refused == []
+
+
+async def listed_at(url: str) -> float:
+    """Seconds of video."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        playlist = parse(await response.text())
+    assert isinstance(playlist, MediaPlaylist)
+    return playlist.duration.total_seconds()

@@ -1,0 +1,69 @@
+"""What strangers say of how far they are behind costs no more than the operator allows."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from tests.support.hls_writer import PACKET, HlsWriter
+from tests.support.one_bucket import client_of
+from tests.support.service import Service, running_service
+
+PACKETS = 200
+SIZE = PACKETS * len(PACKET)  # bytes of a segment
+WINDOW = 6  # segments
+KEPT = 8  # segments
+COUNT = 60
+
+
+async def forge(service: Service) -> None:
+    """Say again and again to be a week behind."""
+    report = json.dumps({"seconds": 0, "viewer": "0123456789abcdef", "over": True, "behind": 604800.0})
+    async with aiohttp.ClientSession() as session:
+        while True:
+            async with session.post(f"{service.address}/live/beacon", data=report) as response:
+                assert response.status in (204, 429)
+            await asyncio.sleep(0.5)
+
+
+async def stored(bucket: SeaweedBucket) -> int:
+    """Segments that the bucket has."""
+    async with client_of(bucket) as client:
+        found = await client.list_objects_v2(Bucket=bucket.bucket, Prefix="live/")
+    return sum(one["Key"].endswith(".ts") for one in found.get("Contents", []))
+
+
+async def listed(url: str) -> int:
+    """Segments of a playlist."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return (await response.text()).count("#EXTINF")
+
+
+@pytest.mark.takes(30)
+async def test_storage_stays_under_the_cap(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """With nothing but forged reports so much is kept as the cap allows, and all else is deleted."""
+    hls = tmp_path / "hls"
+    writer = HlsWriter(hls / "0")
+    settings = {
+        "BROADCASTER_WINDOW_SEGMENTS": str(WINDOW),
+        "BROADCASTER_RETENTION_MAX_SIZE": str((WINDOW + KEPT) * SIZE),
+    }
+    async with running_service(tmp_path, hls, bucket, **settings) as service, asyncio.TaskGroup() as group:
+        forger = group.create_task(forge(service))
+        for number in range(COUNT):
+            writer.segment(number, PACKETS)
+            writer.playlist(range(max(0, number - 9), number + 1))
+            await asyncio.sleep(0.1)
+
+        async def is_settled() -> bool:
+            return await stored(bucket) == WINDOW + KEPT
+
+        async with asyncio.timeout(120):
+            await poll(is_settled)
+        assert await listed(f"{service.address}/live/kept.m3u8") == WINDOW + KEPT
+        assert await listed(f"{service.address}/live/playlist.m3u8") == WINDOW
+        forger.cancel()

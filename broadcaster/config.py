@@ -207,13 +207,13 @@ class Settings(BaseSettings):
         if self.disconnect_grace is not None and not self.owncast_url:
             raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
         if self.viewer_clips and not self.has_pages:
-            raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS, and a public bucket")
+            raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS")
         return self
 
     @property
     def has_pages(self) -> bool:
-        """Whether recordings have pages: in a private bucket nobody could play them."""
-        return self.recordings != timedelta() and self.urls == "public"
+        """Whether recordings have pages."""
+        return self.recordings != timedelta()
 
     @property
     def has_own_tracker(self) -> bool:

@@ -21,6 +21,7 @@ from broadcaster.audience.page import Page
 from broadcaster.audience.places import PLACES, Kind, Places
 from broadcaster.audience.playlists import WAITING_ROOM
 from broadcaster.audience.recordings import Gallery
+from broadcaster.audience.signed import SignedPlaylists
 from broadcaster.audience.stream import STREAM, Stream, now
 from broadcaster.audience.tracker_socket import Signaling
 from broadcaster.audience.traffic import ALWAYS, TRAFFIC, Traffic
@@ -38,6 +39,7 @@ from broadcaster.feed import (
     Row,
     SentFigure,
     Setup,
+    SignedPlaylist,
     Started,
     State,
     Trouble,
@@ -78,6 +80,7 @@ class Audience:
         self._rows: deque[Row] = deque(maxlen=ROWS)
         self._gallery: Gallery | None = None
         self._clipping: Clipping | None = None
+        self._signed: SignedPlaylists | None = None
         self.app = self._make_app(setup)
         self._sources: list[Callable[[], Iterable[Figure]]] = [
             self.app[TRAFFIC].figures,
@@ -91,7 +94,9 @@ class Audience:
         ]
         self._sources += [one.figures for one in (self.signaling, self._clipping) if one]
 
-    def take(self, message: Change | Listed | Started | Ended | Recordings | ClipAnswer | Ping) -> None:
+    def take(
+        self, message: Change | Listed | Started | Ended | Recordings | SignedPlaylist | ClipAnswer | Ping
+    ) -> None:
         """Take note of what ingest says; raises ValueError when it does not fit what came before."""
         match message:
             case Change():
@@ -108,9 +113,12 @@ class Audience:
                     self._gallery.take(message)
                 if self._clipping:
                     self._clipping.look()
-            case ClipAnswer():
-                if self._clipping:
-                    self._clipping.take(message)
+            case ClipAnswer() if self._clipping:
+                self._clipping.take(message)
+            case SignedPlaylist() if self._signed:
+                self._signed.take(message)
+            case ClipAnswer() | SignedPlaylist():
+                raise ValueError("an answer to what was not asked for")
             case _:
                 self.event_stream(message)
 
@@ -125,8 +133,9 @@ class Audience:
         report = self._health()
         figures = tuple(map(_sent, self.figures()))
         wishes = self._clipping.wishes() if self._clipping else ()
+        wanted = self._signed.wanted if self._signed else ()
         furthest = self._viewers.furthest.seconds
-        return Pong(figures, report.viewers, report.peers, report.torrents, wishes, furthest)
+        return Pong(figures, report.viewers, report.peers, report.torrents, wishes, furthest, wanted)
 
     def figures(self) -> Iterator[Figure]:
         """How it is used."""
@@ -204,8 +213,11 @@ class Audience:
                 self._gallery = Gallery(page, setup.viewer_dir)
                 self._gallery.add_to(app)
                 if setup.clips:
-                    self._clipping = Clipping(self._gallery.has)
+                    self._clipping = Clipping(self._gallery.find)
                     self._clipping.add_to(app)
+                if setup.signed:
+                    self._signed = SignedPlaylists(self._gallery.find)
+                    self._signed.add_to(app)
             app.router.add_get("/config.json", page.config, name="page_config")
             app.router.add_get("/", page.answer, name="page")
             app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")

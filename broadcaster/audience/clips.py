@@ -54,7 +54,9 @@ class _Refused(Exception):  # noqa: N818 - an answer
 class Clipping:
     """Takes wishes and waits for what ingest says of them; ``is_shown`` tells whether a path has a page."""
 
-    def __init__(self, is_shown: Callable[[str], bool], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, is_shown: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._is_shown = is_shown
         self._clock = clock
         self._all = Bucket.full(RATE, BURST, clock())

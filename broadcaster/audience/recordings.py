@@ -42,9 +42,9 @@ class Gallery:
         listed = (one for one in self._known.values() if one.listed)
         self._listed = sorted(listed, key=lambda one: one.started, reverse=True)
 
-    def has(self, path: str) -> bool:
-        """Whether there is a page of a recording or a clip."""
-        return path in self._known
+    def find(self, path: str) -> Recording | None:
+        """What is watched on that page."""
+        return self._known.get(path)
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""

@@ -21,7 +21,7 @@ from broadcaster.feed.messages import (
     Trouble,
     change,
 )
-from broadcaster.feed.recordings import Recording, Recordings, difference
+from broadcaster.feed.recordings import Recording, Recordings, SignedPlaylist, difference
 from broadcaster.feed.view import AnyVersion, State, Version, View
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "SentFigure",
     "Setup",
     "Severity",
+    "SignedPlaylist",
     "Started",
     "State",
     "Trouble",

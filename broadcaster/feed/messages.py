@@ -42,6 +42,7 @@ class Setup:
     log: tuple[str, str] = ("info", "text")  # level and form
     recordings: bool = False  # whether there are pages of them
     clips: bool = False  # whether viewers may make some
+    signed: bool = False  # whether their playlists are asked for by ``wanted``, as the bucket is private
     kind: Literal["setup"] = "setup"
 
 
@@ -228,6 +229,7 @@ class Pong:
     torrents: int = 0
     clips: tuple[ClipWish, ...] = ()
     furthest: float = 0.0  # seconds behind live, of the page that is furthest
+    wanted: tuple[str, ...] = ()  # playlists of recordings that have to be signed
 
 
 def _update(before: Version[MediaPlaylist] | None, now: Version[MediaPlaylist]) -> Update:

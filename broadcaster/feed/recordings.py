@@ -42,6 +42,16 @@ class Recordings:
         return after | {one.path: one for one in self.changed}
 
 
+@dataclass(frozen=True, slots=True)
+class SignedPlaylist:
+    """A playlist in a private bucket, with signed addresses, for ``max_age`` seconds."""
+
+    path: str  # relative to the bucket's prefix
+    gzipped: str | None  # in Base64; None where there is none
+    max_age: int
+    kind: Literal["signed"] = "signed"
+
+
 def difference(before: Mapping[str, Recording], now: Mapping[str, Recording]) -> Recordings:
     """The least that tells the other process so."""
     changed = tuple(one for path, one in now.items() if before.get(path) != one)

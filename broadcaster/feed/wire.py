@@ -14,12 +14,12 @@ from pydantic import Field, TypeAdapter
 
 from broadcaster.feed.clips import ClipAnswer
 from broadcaster.feed.messages import Change, Ended, Listed, Ping, Pong, Setup, Started
-from broadcaster.feed.recordings import Recordings
+from broadcaster.feed.recordings import Recordings, SignedPlaylist
 
 LENGTH = struct.Struct("!I")
 MAX_PONG = 2**20  # bytes
 
-Message = Setup | Change | Listed | Started | Ended | Recordings | ClipAnswer | Ping
+Message = Setup | Change | Listed | Started | Ended | Recordings | SignedPlaylist | ClipAnswer | Ping
 
 _messages: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 _pongs: TypeAdapter[Pong] = TypeAdapter(Pong)

@@ -62,6 +62,7 @@ class AudienceProcess:
         clip: Callable[[ClipWish, Callable[[ClipAnswer], None]], None] | None = None,
     ) -> None:
         self.ready = asyncio.Event()
+        self.on_wanted: Callable[[Sequence[str]], None] = lambda _: None
         self.pong = Pong(())
         self.restarts = 0
         self.process: asyncio.subprocess.Process | None = None
@@ -87,13 +88,18 @@ class AudienceProcess:
     def show(self, view: View) -> None:
         """Viewers see this from now on."""
         before, self._view = self._view, view
-        self._tell(change(before, view))
+        self.tell(change(before, view))
 
     def show_recordings(self, found: Mapping[str, Recording]) -> None:
         """There are these to be watched, by their paths."""
         before, self._recordings = self._recordings, found
         if found != before:
-            self._tell(difference(before, found))
+            self.tell(difference(before, found))
+
+    def tell(self, message: Message) -> None:
+        """Never waits: who does not read does not answer either, and is replaced."""
+        if self._writer and not self._writer.is_closing():
+            self._writer.write(encode(message))
 
     def __call__(self, event: Event) -> None:
         """Tell of an event."""
@@ -104,7 +110,7 @@ class AudienceProcess:
             self._recent.append(message)
         else:
             self._last = message
-        self._tell(message)
+        self.tell(message)
 
     def pid(self) -> int:
         """Its number; 0 while there is none."""
@@ -163,7 +169,7 @@ class AudienceProcess:
         recordings = difference({}, self._recordings)
         for message in (self._setup, change(View(), self._view), recordings, *self._recent, self._last):
             if message:
-                self._tell(message)
+                self.tell(message)
         tasks = [asyncio.create_task(one) for one in (self._listen(reader, process), self._ping())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -189,12 +195,13 @@ class AudienceProcess:
                 self.pong = await receive_pong(reader)
                 self._answered, self._patience = time.monotonic(), UNANSWERED
                 self._unanswered -= 1
+                self.on_wanted(self.pong.wanted)
                 self.ready.set()
                 heard, self._heard = self._heard, asyncio.Event()
                 heard.set()
                 if self._clip:
                     for wish in self.pong.clips:
-                        self._clip(wish, self._tell)
+                        self._clip(wish, self.tell)
         except ValueError as error:
             return f"does not speak as it should ({type(error).__name__})"
         except (EOFError, OSError):
@@ -212,12 +219,7 @@ class AudienceProcess:
         if rows:
             self._rows_sent = rows[-1]["time"] or 0.0
         self._unanswered += 1
-        self._tell(Ping(self._report(), rows))
-
-    def _tell(self, message: Message) -> None:
-        """Never waits: who does not read does not answer either, and is replaced."""
-        if self._writer and not self._writer.is_closing():
-            self._writer.write(encode(message))
+        self.tell(Ping(self._report(), rows))
 
     def _keep_counts(self) -> None:
         for sent in self.pong.figures:

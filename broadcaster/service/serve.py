@@ -14,7 +14,8 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
-from broadcaster.config import Settings
+from broadcaster.config import LONGEST_SIGNATURE, Settings
+from broadcaster.delivery.signing import Signing
 from broadcaster.errors import StorageError
 from broadcaster.events import Event, Observer
 from broadcaster.feed import Setup
@@ -29,6 +30,7 @@ from broadcaster.service.components import Components, bucket_of, now, open_cata
 from broadcaster.service.desk import desk_of, told_to_operator
 from broadcaster.service.figures import figures_of
 from broadcaster.storage import ObjectStore, open_store
+from broadcaster.storage.signing import Signer
 from broadcaster.web import Dashboard, address_of, bound, listening, raise_file_limit
 from broadcaster.web.health import for_the_world
 from broadcaster.web.listener import Complaints
@@ -94,6 +96,9 @@ async def serve(
             ):
                 helpers = _start_helpers(group, components, history, settings.prefix)
                 helpers.append(group.create_task(audience.run(), name="audience"))
+                if settings.urls == "presigned":
+                    signing = _signing(settings, store, audience)
+                    helpers.append(group.create_task(signing.run(), name="signing"))
                 # What is there now stays, 100,000 objects of the S3 client above all: to look through them
                 # again and again would hold everything up for 50 ms each time.
                 gc.collect()
@@ -111,6 +116,19 @@ async def serve(
                     await components.mirror.flush()
                 for helper in helpers:
                     helper.cancel()
+
+
+def _signing(settings: Settings, store: ObjectStore, audience: AudienceProcess) -> Signing:
+    bucket = bucket_of(settings)
+    signing = Signing(
+        store,
+        lambda when: Signer(bucket, when, LONGEST_SIGNATURE).url,
+        settings.prefix,
+        audience.tell,
+        now,
+    )
+    audience.on_wanted = signing.want
+    return signing
 
 
 def _start_helpers(
@@ -187,6 +205,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
         },
         recordings=settings.has_pages,
         clips=settings.viewer_clips,
+        signed=settings.urls == "presigned",
         waiters=settings.max_waiters,
         places=places,
         tracker=settings.has_own_tracker,

@@ -12,12 +12,14 @@ from broadcaster.delivery.recorder import Show
 from broadcaster.feed import Recording as Shown
 from broadcaster.service.audience import AudienceProcess
 
+SIGNED = "/recordings/"  # where the service itself has the playlists of a private bucket
 MOST = 2000  # the newest, of clips too: the process that serves viewers has them in its memory
 
 
 def showing(settings: Settings, audience: Callable[[], AudienceProcess | None]) -> Show | None:
     """What the recorder tells of all that the bucket has; None where viewers are shown nothing of it."""
-    base = f"{settings.public_url}/{settings.prefix}/recordings/"
+    is_public = settings.urls == "public"
+    base = f"{settings.public_url}/{settings.prefix}/recordings/" if is_public else SIGNED
 
     def show(
         recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+REGION = "auto"
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:

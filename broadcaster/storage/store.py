@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from broadcaster.errors import ObjectsNotDeleted, StorageUnavailable
 from broadcaster.storage.body import STALL, Body
-from broadcaster.storage.bucket import Bucket
+from broadcaster.storage.bucket import REGION, Bucket
 from broadcaster.storage.faults import status_of
 from broadcaster.storage.media_types import content_type
 from broadcaster.storage.reading import Reading
@@ -152,7 +152,7 @@ class ObjectStore(Reading):
 async def open_store(bucket: Bucket, clock: Callable[[], datetime] = _now) -> AsyncIterator[ObjectStore]:
     """One client for the life of the process."""
     config = AioConfig(
-        region_name="auto",
+        region_name=REGION,
         signature_version="s3v4",
         s3={"addressing_style": "path", "payload_signing_enabled": False},
         request_checksum_calculation="when_required",  # R2 refuses the default trailer checksum

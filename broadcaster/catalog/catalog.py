@@ -44,9 +44,10 @@ class Catalog(Writer):
     """The book in ``folder``; what leaves its last view is kept for ``retention`` at least, for ever if None.
 
     ``recordings`` is for how long a stream's recording is kept, for ever if None; with zero none is made.
-    ``clock`` gives the time, and must not jump: it tells what is to be deleted. ``stored_bytes`` is what the
-    segments in the bucket took up when it was looked at last. Inside ``async with`` a thread of its own
-    writes, so that nobody ever waits for the disk; outside, everything is written at once.
+    ``clock`` gives the time, and must not jump: it tells what is to be deleted; ``wall`` may, and recordings
+    go only when it agrees. ``stored_bytes`` is what the segments in the bucket took up when it was looked at
+    last. Inside ``async with`` a thread of its own writes, so that nobody ever waits for the disk; outside,
+    everything is written at once.
     Raises CatalogError when the file cannot be used, OSError when the folder cannot be made.
     """
 
@@ -56,6 +57,7 @@ class Catalog(Writer):
         clock: Callable[[], datetime],
         retention: timedelta | None = timedelta(),
         recordings: timedelta | None = timedelta(),
+        wall: Callable[[], datetime] | None = None,
     ) -> None:
         self._clock = clock
         self._opened = clock()
@@ -66,7 +68,7 @@ class Catalog(Writer):
         self._listings: Counter[str] = Counter()  # by variant
         self._runs: set[str] = set()
         keep = None if recordings is None else to_microseconds(recordings)
-        self.recordings = Recordings(self, self._connection, clock, self._retention, keep)
+        self.recordings = Recordings(self, self._connection, clock, self._retention, keep, wall)
         self.clips = Clips(self, self._connection, clock, self._retention, keep)
         if retention is None:
             self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0", {}))

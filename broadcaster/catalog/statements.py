@@ -36,6 +36,11 @@ UPDATE recordings SET ended = (
 """  # noqa: S608 - a constant
 TITLE = "UPDATE recordings SET title = :title WHERE id = :id AND :title <> '' AND NOT titled"
 KEEP = "UPDATE recordings SET keep_until = :now + :keep WHERE id = :id"  # by our clock, not the encoder's
+# At once, where the operator wants it.
+EXPIRED = """
+SELECT * FROM recordings WHERE ended IS NOT NULL
+    AND (keep_until = 0 OR keep_until <= :now AND keep_until > :doubted)
+"""
 # What was changed meanwhile, to be kept perhaps, is not removed.
 UNCHANGED = "SELECT id FROM recordings WHERE id = :id AND revision = :revision"
 OF_UNCHANGED = f"part IN (SELECT number FROM parts WHERE recording IN ({UNCHANGED}))"  # noqa: S608 - a constant

@@ -227,7 +227,7 @@ def open_catalog(settings: Settings) -> Iterator[Catalog]:
     """The journal in the state folder; raises ConfigError or JournalError when it cannot be used."""
     with state_folder(settings):
         make_private(settings.state_dir)
-        catalog = Catalog(settings.state_dir, steady(), settings.retention, settings.recordings)
+        catalog = Catalog(settings.state_dir, steady(), settings.retention, settings.recordings, now)
     try:
         yield catalog
     finally:

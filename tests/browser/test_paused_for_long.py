@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster.hls import MediaPlaylist, parse
 from tests.support.length import seconds
-from tests.support.page import Traffic, no_complaints, play_on, until
+from tests.support.page import Traffic, no_complaints, until
 from tests.support.stage import stage
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ async def test_a_long_pause_loses_nothing(tmp_path: Path, bucket: SeaweedBucket,
             )
             played = (resumed["date"] - paused["date"]) / 1000
             assert 0 <= played < resumed["clock"] - later["clock"] + 0.5
-            last = await play_on(page, seconds(60, 6))
+            last = await until(page, lambda s: s["time"] > resumed["time"] + seconds(60, 6))
             assert last["behind"]
+            assert (last["sessions"], last["rebuilds"]) == (resumed["sessions"], resumed["rebuilds"])
+            print(f"went on after {PAUSE} s; stalls: {last['stalls']}, errors: {last['errors']}")
             await page.keyboard.press("l")
             await until(page, lambda s: s["replay"] is None and s["status"] == "live" and not s["behind"])
             assert traffic.refused == []

@@ -1,5 +1,6 @@
 """A channel with its catalog, which records, on a clock that stands still."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -28,11 +29,12 @@ class Studio:
         self.times: list[datetime] = []  # when each time something was published
         self.published: set[str] = set()  # keys of what is no gap
         self.furthest = 0.0  # seconds behind live that a page says it is
+        self.wall: Callable[[], datetime] = self.clock
         self.most, self.most_bytes = timedelta(), 2**40  # that is kept for such pages
         self.open(None)
 
     def open(self, keep: timedelta | None) -> None:
-        self.catalog = Catalog(self.folder, self.clock, recordings=keep)
+        self.catalog = Catalog(self.folder, self.clock, recordings=keep, wall=self.look_at_wall)
         memory = self.catalog.load()
         catalog, channel = self.catalog, memory.channel
         self.channel = Channel(
@@ -48,6 +50,9 @@ class Studio:
 
     def clock(self) -> datetime:
         return self.now
+
+    def look_at_wall(self) -> datetime:
+        return self.wall()
 
     def monotonic(self) -> float:
         return self.now.timestamp()

@@ -156,6 +156,27 @@ async def test_kept_for_days(studio: Studio) -> None:
     assert [one.id for one in await book.expired()] == [over.id]
 
 
+async def test_a_machine_that_starts_in_another_year(studio: Studio) -> None:
+    """What is over at once is doubted for an hour; where the clock was set right meanwhile, it is kept."""
+    studio.restart(3 * DAY)
+    studio.publish(count=2)
+    studio.channel.end()
+    right = studio.now
+    studio.now += 4000 * DAY
+    studio.wall = lambda: studio.now
+    studio.restart(3 * DAY)
+    (over,) = await studio.recordings()
+    assert await studio.catalog.recordings.expired() == []
+    studio.now += timedelta(hours=2)
+    studio.wall = lambda: right
+    assert await studio.catalog.recordings.expired() == []
+    studio.wall = lambda: studio.now  # it was right
+    assert await studio.catalog.recordings.expired() == [over]
+    studio.restart(3 * DAY)
+    studio.catalog.recordings.change(over.id, keep_until=0)  # by the operator's wish
+    assert [one.id for one in await studio.catalog.recordings.expired()] == [over.id]
+
+
 @pytest.mark.parametrize("ahead", [-1000 * DAY, 1000 * DAY])
 async def test_an_encoder_whose_clock_is_wrong(studio: Studio, ahead: timedelta) -> None:
     """How long a recording is kept is by our clock: it is not gone at once, nor there for ever."""

@@ -20,17 +20,21 @@ KEEP = f"""
 UPDATE segments SET delete_at = NULL WHERE {IN_RANGE} AND step = 'unlisted' AND delete_at > :now
 """  # noqa: S608 - a constant
 THERE = f"""
-SELECT {SEGMENT}, step, part FROM segments WHERE {IN_RANGE} AND key IS NOT NULL
+SELECT {SEGMENT}, step, part, unlisted FROM segments WHERE {IN_RANGE} AND key IS NOT NULL
     AND (step = 'listed' OR step = 'unlisted' AND (delete_at IS NULL OR delete_at > :now))
 ORDER BY position
 """  # noqa: S608 - a constant
-# What everybody finds: the window, and recordings that are listed. Whoever guesses a time gets nothing else.
+# What everybody finds: recordings that are listed, and the window; what left that a moment ago was on screen
+# when the clip was wished for. Whoever guesses a time gets nothing else.
+MOMENT = 60_000_000  # microseconds
+ON = "SELECT number FROM parts JOIN recordings ON recording = id WHERE ended IS NULL"
 PUBLIC = """
 SELECT number FROM parts JOIN recordings ON recording = id
 WHERE visibility = 'listed' AND (keep_until IS NULL OR keep_until > :now)
 """
 THERE_FOR_VIEWERS = f"""
-SELECT * FROM ({THERE}) WHERE step = 'listed' OR part IN ({PUBLIC}) ORDER BY position
+SELECT * FROM ({THERE}) WHERE step = 'listed' OR part IN ({PUBLIC})
+    OR unlisted > :now - {MOMENT} AND part IN ({ON}) ORDER BY position
 """  # noqa: S608 - a constant
 SEGMENTS = f"""
 SELECT {SEGMENT} FROM segments WHERE {IN_RANGE} AND key IS NOT NULL AND position > :after

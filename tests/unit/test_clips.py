@@ -92,6 +92,9 @@ async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibi
     (one,) = await studio.recordings()
     await clips.make("", START, START + 5 * SECOND, bounds)
     recordings.change(one.id, visibility=visibility)
+    left = studio.newest - 16 * SECOND  # the window a moment ago
+    await clips.make("", left, left + 5 * SECOND, bounds)
+    studio.now += timedelta(minutes=2)
     with pytest.raises(NotPossible):
         await clips.make("", START, START + 5 * SECOND, bounds)
     await clips.make("", START, START + 5 * SECOND)

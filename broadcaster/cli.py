@@ -1,4 +1,4 @@
-"""The command line: ``broadcaster run | demo | check | recordings | relay``."""
+"""The command line: ``broadcaster run | demo | check | recordings | export | relay``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from broadcaster import logs
 from broadcaster.check import check, origin, remarks
 from broadcaster.config import load
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
-from broadcaster.manage import add_commands, manage
-from broadcaster.relay import add_options, options_of, relay
+from broadcaster.export import add_options as add_export_options
+from broadcaster.export import export, request_of
+from broadcaster.manage import add_commands, address_of, manage
+from broadcaster.relay import add_options as add_relay_options
+from broadcaster.relay import options_of, relay
 from broadcaster.service import serve
 
 logger = logging.getLogger(__name__)
@@ -31,25 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     form = options.log_format or logs.usual_form()
     try:
-        if options.command == "run":
-            settings = load()
-            logs.set_up(settings.log_level, form)
-            for remark in remarks(settings):
-                logger.warning("%s", remark)
-            os.umask(0o077)  # what waits for the bucket, and the journal, are nobody else's
-            asyncio.run(_until_stopped(lambda stop: serve(settings, stop, log_form=form)))
-        elif options.command == "check":
-            logs.set_up("error", form)
-            return check(fix=options.fix, as_json=options.json, origin=options.origin, public=options.public)
-        elif options.command == "recordings":
-            manage(load(), options)
-        elif options.command == "relay":
-            logs.set_up("info", form)
-            os.umask(0o077)  # a private bucket's segments are nobody else's
-            asyncio.run(_until_stopped(lambda stop: relay(options_of(options), stop)))
-        else:
-            logs.set_up("warning", form)
-            _demo(options.source, options.port)
+        return _do(options, form)
     except (ConfigError, CatalogError) as error:
         return _complain(error, EXIT_CONFIG, form)
     except BroadcasterError as error:
@@ -60,6 +45,34 @@ def main(arguments: list[str] | None = None) -> int:
         first = _first(group)
         status = EXIT_CONFIG if isinstance(first, ConfigError | CatalogError) else EXIT_FAILED
         return _complain(first, status, form)
+
+
+def _do(options: argparse.Namespace, form: str) -> int:
+    match options.command:
+        case "run":
+            settings = load()
+            logs.set_up(settings.log_level, form)
+            for remark in remarks(settings):
+                logger.warning("%s", remark)
+            os.umask(0o077)  # what waits for the bucket, and the journal, are nobody else's
+            asyncio.run(_until_stopped(lambda stop: serve(settings, stop, log_form=form)))
+        case "check":
+            logs.set_up("error", form)
+            return check(fix=options.fix, as_json=options.json, origin=options.origin, public=options.public)
+        case "recordings":
+            manage(load(), options)
+        case "relay":
+            logs.set_up("info", form)
+            os.umask(0o077)  # a private bucket's segments are nobody else's
+            asyncio.run(_until_stopped(lambda stop: relay(options_of(options), stop)))
+        case "export":
+            logs.set_up("warning", form)
+            is_address = "://" in options.address
+            address = options.address if is_address else address_of(load(), options.address, options.part)
+            export(request_of(options, address), options.file)
+        case _:
+            logs.set_up("warning", form)
+            _demo(options.source, options.port)
     return 0
 
 
@@ -112,13 +125,16 @@ def _parser() -> argparse.ArgumentParser:
     add_commands(commands.add_parser("recordings", help="what was recorded; asks the running service"))
     relaying = commands.add_parser("relay", help="serve another broadcaster's stream: each byte comes once")
     relaying.add_argument("origin", type=origin, metavar="URL", help="https://live.example.com")
-    add_options(relaying)
+    add_relay_options(relaying)
     for one in (run, relaying):
         one.add_argument(
             "--log-format",
             choices=logs.FORMS,
             help="default: journal where systemd keeps the log, else text",
         )
+    add_export_options(
+        commands.add_parser("export", help="a recording, a clip or the live window as one file")
+    )
     return parser
 
 

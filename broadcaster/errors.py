@@ -5,6 +5,7 @@
     BroadcasterError            500
     ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
     ├── DemoError               500  a part of the demo cannot be started or has died
+    ├── ExportError             500  a recording cannot be made one file
     ├── JournalError            500  the journal cannot be used; the process ends with status 2
     ├── ManageError             500  the running service does not do what the command line asked of it
     ├── NotPossible             409  what was asked for cannot be done as things are
@@ -56,6 +57,10 @@ class DemoError(BroadcasterError):
 
 class CatalogError(BroadcasterError):
     """The journal in the state folder is foreign, broken, too new or in use. The message says what to do."""
+
+
+class ExportError(BroadcasterError):
+    """A recording cannot be made one file. The message is one line and says what to do, if that is known."""
 
 
 class ManageError(BroadcasterError):

@@ -12,11 +12,12 @@ import json
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 
 from broadcaster.config import Settings
-from broadcaster.errors import ManageError
+from broadcaster.errors import ConfigError, ManageError
 from broadcaster.operator import stored_token
 
 TIMEOUT = 3600.0  # seconds; to look through a large bucket takes a while
@@ -49,7 +50,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def manage(settings: Settings, options: argparse.Namespace) -> None:
     """Do what the options say; raises ConfigError without a token, ManageError when it cannot be done."""
-    found = asyncio.run(_ask(settings, options))
+    found = asyncio.run(_ask(settings, *_request(options)))
     if options.what == "list":
         for one in found["recordings"]:
             sys.stdout.write(_line(one) + "\n")
@@ -57,11 +58,32 @@ def manage(settings: Settings, options: argparse.Namespace) -> None:
         sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
 
 
-async def _ask(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+def address_of(settings: Settings, name: str, part: int) -> str:
+    """Where the playlist of a recording's part is, or that of a clip, by its id.
+
+    Raises ConfigError without a token or a public bucket, ManageError when there is none.
+    """
+    if not settings.public_url:
+        raise ConfigError("R2_PUBLIC_URL is not set: what is in a private bucket cannot be read by its id")
+    found = asyncio.run(_ask(settings, "GET", "recordings", None))["recordings"]
+    for one in found:
+        if one["id"] == name:
+            if part > len(one["parts"]):
+                raise ManageError(f"the recording has {len(one['parts'])} parts")
+            path = str(one["parts"][part - 1])
+            break
+    else:
+        clips = asyncio.run(_ask(settings, "GET", "clips", None))["clips"]
+        path = next((str(one["playlist"]) for one in clips if one["id"] == name), "")
+    if not path:
+        raise ManageError(f"there is no recording or clip {name!r}; `broadcaster recordings list` names them")
+    return urljoin(f"{settings.public_url}/{settings.prefix}/recordings/", path)
+
+
+async def _ask(settings: Settings, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
     host = EVERYWHERE.get(settings.admin_host, settings.admin_host)
     host = f"[{host}]" if ":" in host else host
     address = f"http://{host}:{settings.admin_port}"
-    method, path, body = _request(options)
     headers = {"Authorization": f"Bearer {stored_token(settings.state_dir)}"}
     try:
         async with (

@@ -126,28 +126,26 @@ class Fetcher:
 
         Whoever leaves it before its end closes it (``contextlib.aclosing``).
         """
-        rest, begun = iter(wanted), deque[tuple[Wanted, asyncio.Task[bytes]]]()
-        following = next(rest, None)
+        rest, begun = iter(wanted), deque[tuple[Wanted, asyncio.Task[bytes], int]]()
+        following, ahead = next(rest, None), 0
         try:
             while begun or following:
-                while following and self._may_begin(begun, following):
-                    begun.append((following, asyncio.create_task(self.get(following))))
-                    following = next(rest, None)
-                first, task = begun[0]
+                while following and len(begun) < AHEAD * self._at_once:
+                    expected = self._expected(following)
+                    if begun and ahead + expected > self._largest:
+                        break
+                    begun.append((following, asyncio.create_task(self.get(following)), expected))
+                    following, ahead = next(rest, None), ahead + expected
+                first, task, expected = begun[0]
                 body = await task
                 begun.popleft()
+                ahead -= expected
                 yield first, body
         finally:
-            tasks = [task for _, task in begun]
+            tasks = [task for _, task, _ in begun]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _may_begin(self, begun: deque[tuple[Wanted, asyncio.Task[bytes]]], following: Wanted) -> bool:
-        if not begun:
-            return True
-        ahead = sum(len(task.result()) if _is_there(task) else self._expected(one) for one, task in begun)
-        return len(begun) < AHEAD * self._at_once and ahead + self._expected(following) <= self._largest
 
     def _expected(self, wanted: Wanted) -> int:
         """Bytes that it needs; of the first ones, which nobody knows, only two are fetched at once."""
@@ -232,10 +230,6 @@ class Fetcher:
         yield Figure("fetch_most_in_flight", "Objects on their way at once, at most so far", self._most)
         kept = {"memory": self._memory.size, "disk": self._disk.size if self._disk else 0}
         yield Figure("fetch_kept_bytes", "Bytes that are kept", kept, ("place",))
-
-
-def _is_there(task: asyncio.Task[bytes]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _look_at(task: asyncio.Task[bytes]) -> None:

@@ -6,6 +6,7 @@ import sys
 from tests.bench import (
     crowd,
     delta,
+    fetching,
     first_frame,
     long_run,
     playlist_rate,
@@ -30,6 +31,7 @@ BENCHES = {
     "long-run": long_run.measure,
     "recordings": recordings.measure,
     "relay": relay.measure,
+    "fetching": fetching.measure,
 }
 
 

@@ -13,7 +13,9 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.cli import main
 from broadcaster.config import load
+from broadcaster.errors import ManageError
 from broadcaster.feed import HealthReport
+from broadcaster.manage import address_of
 from broadcaster.operator import Desk, make_operator_app, own_token
 from broadcaster.service.desk import newest, page_address
 from tests.support.studio import Studio
@@ -271,6 +273,11 @@ async def test_the_command_line(
     assert await run("rebuild") == (0, '{\n  "recordings": 3\n}\n')
     status, text = await run("show", "x")
     assert (status, "there is no such recording" in text) == (1, True)
+    base, settings = "https://video.example.com/live/recordings", load()
+    assert await asyncio.to_thread(address_of, settings, one.id, 1) == f"{base}/{one.id}/playlist.m3u8"
+    for name, part, complaint in ((one.id, 2, "has 1 parts"), ("none", 1, "no recording or clip 'none'")):
+        with pytest.raises(ManageError, match=complaint):
+            await asyncio.to_thread(address_of, settings, name, part)
     assert await run("delete", one.id) == (0, "")
     await server.close()
     status, text = await run("list")

@@ -1,0 +1,86 @@
+"""What is to be read for a file, in order; it is kept beside it until that is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from broadcaster.fetching import Wanted
+
+Kind = Literal["mp4", "m4a", "ts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for. ``begin`` and ``end`` are seconds after the beginning, or times in ISO 8601."""
+
+    address: str
+    kind: Kind
+    variant: str = "best"
+    part: int = 1
+    begin: float | str | None = None
+    end: float | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An object or a part of one: a segment of so many seconds, or an EXT-X-MAP, which has none."""
+
+    url: str
+    seconds: float = 0.0
+    offset: int = 0
+    length: int | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is to be fetched."""
+        return Wanted(self.url, offset=self.offset, length=self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Segments between two discontinuities, in pieces that can be read by themselves: a map begins one.
+
+    ``gap`` is for how many seconds there is nothing before it.
+    """
+
+    pieces: tuple[tuple[Item, ...], ...]
+    gap: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """All of one media playlist that is wanted; ``sound`` alone where it goes with another one's picture."""
+
+    runs: tuple[Run, ...]
+    sound: bool = False
+
+    @property
+    def items(self) -> list[Item]:
+        """All of it, in order."""
+        return [item for run in self.runs for piece in run.pieces for item in piece]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was asked for, and what that is; ``more`` parts of the recording follow."""
+
+    request: Request
+    renditions: tuple[Rendition, ...]
+    more: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it is, gaps included."""
+        first = self.renditions[0]
+        return sum(item.seconds for item in first.items) + sum(run.gap for run in first.runs)
+
+    @property
+    def count(self) -> int:
+        """Segments and maps."""
+        return sum(len(one.items) for one in self.renditions)
+
+
+PLAN = TypeAdapter(Plan)

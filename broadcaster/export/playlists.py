@@ -1,0 +1,196 @@
+"""What of an address is wanted: from the page or the playlist there to the objects, in order.
+
+Section numbers are those of draft-pantos-hls-rfc8216bis.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from html import unescape
+from typing import Any
+from urllib.parse import urljoin
+
+import m3u8
+
+from broadcaster.errors import ExportError
+from broadcaster.export.plan import Item, Plan, Rendition, Request, Run
+from broadcaster.fetching import Wanted
+
+Get = Callable[[str], Awaitable[str]]
+
+MAX_SECONDS = 600  # of a segment
+PIECE = 50  # segments of fragmented MP4 that are read in one go; whoever does remembers each frame
+SETTINGS = re.compile(r'<script id="config" type="application/json">(.*?)</script>', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A segment as a playlist has it."""
+
+    item: Item
+    map: Item | None
+    time: datetime | None  # EXT-X-PROGRAM-DATE-TIME, or what follows from one before
+    discontinuity: bool
+    gap: bool
+
+
+async def plan(request: Request, get: Get) -> Plan:
+    """What has to be read; raises ExportError for what is no playlist, or not one that can be carried."""
+    url, text, more = await _playlist(request, get)
+    parsed = _parse(text, url)
+    if not parsed.is_variant:
+        return Plan(request, (_rendition(listed(parsed, url), request, sound=False),), more)
+    chosen, sound = _chosen(parsed, request.variant)
+    urls = [(urljoin(url, chosen), False), *([(urljoin(url, sound), True)] if sound else [])]
+    if sound and request.kind == "m4a":
+        urls = urls[1:]
+    found = []
+    for one, is_sound in urls:
+        media = _parse(await get(one), one)
+        found.append(_rendition(listed(media, one), request, sound=is_sound))
+    return Plan(request, tuple(found), more)
+
+
+async def _playlist(request: Request, get: Get) -> tuple[str, str, int]:
+    """The playlist's address (a page says where it is) and text, and how many parts follow."""
+    url, text = request.address, await get(request.address)
+    if text.lstrip("\ufeff").startswith("#EXTM3U"):
+        return url, text, 0
+    match = SETTINGS.search(text)
+    try:
+        settings: dict[str, Any] = json.loads(unescape(match[1])) if match else {}
+        recording = settings.get("recording") or {}
+        parts = recording.get("parts") or [recording.get("playlist") or settings["playlistUrl"]]
+        found = urljoin(url, str(parts[request.part - 1]))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ExportError(f"{_shown(url)} is neither a playlist nor the page of one") from None
+    return found, await get(found), len(parts) - request.part
+
+
+def _parse(text: str, url: str) -> m3u8.M3U8:
+    if not text.lstrip("\ufeff").startswith("#EXTM3U"):
+        raise ExportError(f"{_shown(url)} is no playlist")
+    try:
+        return m3u8.loads(text)
+    except Exception as error:  # noqa: BLE001 - the parser meets hostile text with whatever its code happens to raise
+        raise ExportError(f"{_shown(url)} cannot be parsed: {type(error).__name__}: {error}") from None
+
+
+def _chosen(parsed: m3u8.M3U8, wanted: str) -> tuple[str, str | None]:
+    """The variant's address, and that of the sound that goes with it, where it has one of its own."""
+    variants = sorted(parsed.playlists, key=lambda one: int(one.stream_info.bandwidth or 0))
+    if not variants:
+        raise ExportError("the playlist names no variant")
+    names = {_names(one, number): one for number, one in enumerate(parsed.playlists)}
+    found = {"best": variants[-1], "worst": variants[0]}.get(wanted)
+    found = found or next((one for known, one in names.items() if wanted in known), None)
+    if found is None:
+        known = ", ".join("/".join(one) for one in names)
+        raise ExportError(f"there is no variant {wanted!r}; there are best, worst, {known}")
+    group = found.stream_info.audio
+    sounds = [one for one in parsed.media if one.type == "AUDIO" and one.group_id == group and one.uri]
+    sounds.sort(key=lambda one: one.default != "YES")
+    return found.uri, sounds[0].uri if sounds else None
+
+
+def _names(variant: m3u8.Playlist, number: int) -> tuple[str, ...]:
+    """What it may be called: its place, and its height."""
+    resolution = variant.stream_info.resolution
+    return (str(number), f"{resolution[1]}p") if resolution else (str(number),)
+
+
+def listed(parsed: m3u8.M3U8, url: str) -> list[Listed]:
+    """The segments of a media playlist; raises ExportError."""
+    found: list[Listed] = []
+    ends: dict[str, int] = {}  # by address: where the last range of it ended
+    for one in parsed.segments:
+        if not one.uri:
+            continue
+        if one.key and one.key.method not in (None, "NONE"):
+            raise ExportError(f"{_shown(url)} is encrypted (EXT-X-KEY), which cannot be exported")
+        if one.duration is None or not 0 <= one.duration <= MAX_SECONDS:
+            raise ExportError(f"{_shown(url)} has no valid EXTINF for {one.uri!r}")
+        item = _item(urljoin(url, one.uri), one.byterange, ends)
+        section = one.init_section
+        first = _item(urljoin(url, section.uri), section.byterange, {}) if section and section.uri else None
+        time = one.current_program_date_time
+        found.append(
+            Listed(
+                replace(item, seconds=float(one.duration)),
+                first,
+                (time if time.tzinfo else time.replace(tzinfo=UTC)) if time else None,
+                bool(one.discontinuity),
+                bool(one.gap_tag),
+            )
+        )
+    return found
+
+
+def _item(url: str, byte_range: str | None, ends: dict[str, int]) -> Item:
+    """§4.4.4.2: a range without an offset begins where the one before of the same resource ended."""
+    if not byte_range:
+        return Item(url)
+    length, _, offset = byte_range.strip('"').partition("@")
+    if not length.isdecimal() or not (offset or "0").isdecimal():
+        raise ExportError(f"{byte_range!r} is no EXT-X-BYTERANGE")
+    begin = int(offset) if offset else ends.get(url, 0)
+    ends[url] = begin + int(length)
+    return Item(url, offset=begin, length=int(length))
+
+
+def _rendition(segments: list[Listed], request: Request, *, sound: bool) -> Rendition:
+    """Its runs, as far as they are wanted, whole segments; raises ExportError when nothing is."""
+    runs: list[Run] = []
+    gap, before, broken = 0.0, None, True
+    for one in _between(segments, request):
+        broken = broken or one.discontinuity
+        if one.gap:
+            gap += one.item.seconds
+            continue
+        fresh = [one.map, one.item] if one.map else [one.item]
+        if broken or not runs:
+            runs.append(Run((tuple(fresh),), gap if runs else 0.0))
+        elif one.map != before or (one.map and len(runs[-1].pieces[-1]) > PIECE):
+            runs[-1] = replace(runs[-1], pieces=(*runs[-1].pieces, tuple(fresh)))
+        else:
+            *others, last = runs[-1].pieces
+            runs[-1] = replace(runs[-1], pieces=(*others, (*last, one.item)))
+        gap, before, broken = 0.0, one.map, False
+    if not runs:
+        raise ExportError("there is no segment in what is wanted of the playlist")
+    return Rendition(tuple(runs), sound)
+
+
+def _between(segments: list[Listed], request: Request) -> Iterator[Listed]:
+    """Those of which a part lies between."""
+    at = 0.0
+    for one in segments:
+        begin, at = at, at + one.item.seconds
+        if not (_is_before(one, at, request.begin) or _is_after(one, begin, request.end)):
+            yield one
+
+
+def _shown(url: str) -> str:
+    return Wanted(url).where
+
+
+def _is_before(one: Listed, end: float, wanted: float | str | None) -> bool:
+    if wanted is None or isinstance(wanted, float | int):
+        return wanted is not None and end <= wanted
+    return _time(one).timestamp() + one.item.seconds <= datetime.fromisoformat(wanted).timestamp()
+
+
+def _is_after(one: Listed, begin: float, wanted: float | str | None) -> bool:
+    if wanted is None or isinstance(wanted, float | int):
+        return wanted is not None and begin >= wanted
+    return _time(one).timestamp() >= datetime.fromisoformat(wanted).timestamp()
+
+
+def _time(one: Listed) -> datetime:
+    if one.time is None:
+        raise ExportError("the playlist has no EXT-X-PROGRAM-DATE-TIME: give seconds after its beginning")
+    return one.time

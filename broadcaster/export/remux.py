@@ -1,0 +1,186 @@
+"""Packets out of segments into one file, as they are. What blocks here is called in a thread of its own."""
+
+from __future__ import annotations
+
+import heapq
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import av.error
+
+from broadcaster.errors import ExportError
+from broadcaster.export.plan import Item, Kind, Plan, Run
+from broadcaster.export.timeline import First, Timeline
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet as AnyPacket
+    from av.stream import Stream
+
+    Packet = AnyPacket[Stream]
+
+FORMATS = {"mp4": "mp4", "m4a": "ipod", "ts": "mpegts"}
+# The index at the head of an MP4 is in memory until the file is whole, some 15 MB for an hour: what is longer
+# has an index in each fragment.
+LONG = 4 * 3600  # seconds
+FASTSTART, FRAGMENTS = "faststart", "frag_keyframe+empty_moov+default_base_moof"
+PEEK = 2000  # packets, in which each track has its first one
+BUFFER = 2**18  # bytes
+START_CODE = b"\0\0"  # how settings begin that are among the pictures, too (ITU-T H.264, annex B)
+
+Pull = Callable[[int], bytes]  # the next object of a rendition
+Timed = tuple[float, int, Fraction, "Packet"]  # seconds as the encoder counts, number of the track, its tick
+
+
+class Feed(io.RawIOBase):
+    """The bytes of a piece, one object after the other."""
+
+    def __init__(self, items: tuple[Item, ...], pull: Callable[[], bytes]) -> None:
+        self._left = len(items)
+        self._pull = pull
+        self._body = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """So many bytes, or fewer; none at its end."""
+        while not self._body and self._left:
+            self._left -= 1
+            self._body = memoryview(self._pull())
+        size = len(self._body) if size < 0 else size
+        found, self._body = self._body[:size], self._body[size:]
+        return bytes(found)
+
+    def drain(self) -> None:
+        """Pass over what nobody wanted."""
+        while self._left:
+            self._left -= 1
+            self._pull()
+
+
+class Remuxer:
+    """Writes the file that a plan describes; ``pull`` gives the next object of a rendition, by its number."""
+
+    def __init__(self, path: Path, plan: Plan, pull: Pull) -> None:
+        self._path = path
+        self._plan = plan
+        self._pull = pull
+        self._timeline = Timeline()
+        self._kind: Kind = plan.request.kind
+        self._tracks: dict[tuple[int, str, int], Stream] = {}
+
+    def run(self) -> None:
+        """All of it; raises ExportError, and what ``pull`` raises."""
+        flags = FRAGMENTS if self._plan.seconds > LONG else FASTSTART
+        options = {} if self._kind == "ts" else {"movflags": flags}
+        try:
+            with av.open(str(self._path), "w", format=FORMATS[self._kind], options=options) as output:
+                renditions = self._plan.renditions
+                for number in range(max(len(one.runs) for one in renditions)):
+                    runs = [one.runs[number] if number < len(one.runs) else None for one in renditions]
+                    self._add(output, runs)
+                if not self._tracks:
+                    raise ExportError("there is nothing in it that this kind of file can have")
+        except av.error.FFmpegError as error:
+            raise ExportError(f"{self._path.parent}: {error.strerror or error}") from error
+
+    def _add(self, output: OutputContainer, runs: list[Run | None]) -> None:
+        """One run, of all renditions at once: their times belong together."""
+        sources = [self._packets(output, number, run) for number, run in enumerate(runs) if run]
+        packets = heapq.merge(*sources, key=lambda timed: timed[0])
+        begun: list[Timed] = []
+        firsts: dict[int, First] = {}
+        for timed in packets:
+            begun.append(timed)
+            _, track, tick, packet = timed
+            if track not in firsts:
+                firsts[track] = First(tick, _pts(packet), packet.dts or 0)
+            if len(firsts) == len(self._tracks) or len(begun) == PEEK:
+                break
+        if not firsts:
+            return
+        self._timeline.begin(firsts, max(run.gap for run in runs if run))
+        streams = {stream.index: stream for stream in self._tracks.values()}
+        for _, track, _, packet in chain(begun, packets):
+            packet.pts, packet.dts = self._timeline.moved(
+                track, _pts(packet), packet.dts or 0, packet.duration or 0
+            )
+            packet.stream = streams[track]
+            output.mux_one(packet)
+
+    def _packets(self, output: OutputContainer, number: int, run: Run) -> Iterator[Timed]:
+        """Those of a rendition in a run."""
+        for piece in run.pieces:
+            feed = Feed(piece, lambda: self._pull(number))
+            with ExitStack() as stack:
+                try:
+                    source = stack.enter_context(av.open(feed, "r", buffer_size=BUFFER))
+                except av.error.InvalidDataError:
+                    feed.drain()
+                    continue  # nothing in it is a picture or a sound
+                tracks = self._tracks_of(output, number, source, piece)
+                places = {
+                    stream.index: (float(tick), track.index, tick)
+                    for stream, track in tracks.items()
+                    if (tick := stream.time_base)
+                }
+                for packet in source.demux(list(tracks)):
+                    if packet.dts is not None and packet.size:
+                        seconds, track, tick = places[packet.stream_index]
+                        yield packet.dts * seconds, track, tick, packet
+            feed.drain()
+
+    def _tracks_of(
+        self, output: OutputContainer, number: int, source: InputContainer, piece: tuple[Item, ...]
+    ) -> dict[Stream, Stream]:
+        """Into which track of the file each one of the source goes; the first run says which there are."""
+        found: dict[Stream, Stream] = {}
+        places = {"video": count(), "audio": count()}
+        for stream in source.streams:
+            if stream.type not in places or not self._is_wanted(number, stream):
+                continue
+            key = (number, stream.type, next(places[stream.type]))
+            if key not in self._tracks and not self._timeline.has_begun:
+                self._tracks[key] = output.add_stream_from_template(stream, opaque=True)
+            if (track := self._tracks.get(key)) is None:
+                continue  # a track that the beginning does not have has no place in the file
+            if difference := self._difference(track, stream):
+                raise ExportError(
+                    f"from {piece[-1].wanted.where} on {difference}, which cannot go on in the same file:"
+                    " export it by itself, with --from and --to"
+                )
+            found[stream] = track
+        return found
+
+    def _is_wanted(self, number: int, stream: Stream) -> bool:
+        renditions = self._plan.renditions
+        if stream.type == "video":
+            return self._kind != "m4a" and not renditions[number].sound
+        # Where the sound has a playlist of its own, what else there is of it is the same in other words.
+        return renditions[number].sound or not any(one.sound for one in renditions)
+
+    def _difference(self, track: Stream, stream: Stream) -> str | None:
+        """Why a track cannot go on with what a source has, if it cannot."""
+        one, other = track.codec_context, stream.codec_context
+        if one.name != other.name:
+            return f"the codec is {other.name} and not {one.name}"
+        if self._kind == "ts":
+            return None  # what it needs to know is told again and again
+        for name in ("width", "height", "sample_rate", "channels"):
+            if getattr(one, name, None) != getattr(other, name, None):
+                return f"{name} is {getattr(other, name)} and not {getattr(one, name)}"
+        if not (other.extradata or START_CODE).startswith(START_CODE) and one.extradata != other.extradata:
+            return "the encoder's settings are others"
+        return None
+
+
+def _pts(packet: Packet) -> int:
+    return (packet.dts or 0) if packet.pts is None else packet.pts

@@ -1,0 +1,147 @@
+"""A recording becomes one file: all of it, with times that go on, whatever kills the export meanwhile."""
+
+import asyncio
+import fcntl
+import hashlib
+import random
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.errors import ExportError, ObjectNotFound
+from broadcaster.export import export
+from broadcaster.export.plan import Kind, Request
+from broadcaster.export.work import LOCK_FILE, PLAN_FILE
+from tests.support.delay_proxy import DelayProxy
+from tests.support.films import Film, film, times
+from tests.support.length import seconds
+from tests.support.one_bucket import client_of
+
+RUNS = 3
+# The command without what other commands need: it is started again and again.
+CHILD = """
+import sys
+from itertools import pairwise
+from pathlib import Path
+from broadcaster.export import export
+from broadcaster.export.plan import Request
+export(Request(sys.argv[1], "mp4"), Path(sys.argv[2]))
+"""
+
+
+@dataclass
+class Cinema:
+    """A film in a bucket, which is a little away."""
+
+    film: Film
+    url: str
+    proxy: DelayProxy
+
+
+@pytest.fixture
+async def cinema(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[Cinema]:
+    made = film(tmp_path / "film", runs=RUNS, segments=seconds(60, 5), segment_seconds=1, fps=10)
+    async with client_of(bucket) as client:
+        for name in [*made.names, made.playlist.name]:
+            body = (made.folder / name).read_bytes()
+            await client.put_object(Bucket=bucket.bucket, Key=f"live/{name}", Body=body)
+    proxy = DelayProxy(urlsplit(bucket.endpoint_url).port or 0, 0.05)
+    async with proxy.running() as base:
+        yield Cinema(made, f"{base}/{bucket.bucket}/live/playlist.m3u8", proxy)
+
+
+async def exported(url: str, target: Path, kind: Kind = "mp4", end: float | None = None) -> None:
+    await asyncio.to_thread(export, Request(url, kind, end=end), target)
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.takes(6)
+async def test_all_of_it(cinema: Cinema, tmp_path: Path) -> None:
+    """Every packet is there, runs join within a picture, and nothing else is left; a part is a part."""
+    made, target = cinema.film, tmp_path / "out.mp4"
+    for kind in ("mp4", "m4a", "ts"):
+        await exported(cinema.url, tmp_path / f"out.{kind}", kind)
+        found = times(tmp_path / f"out.{kind}")
+        kinds = {"audio"} if kind == "m4a" else {"audio", "video"}
+        assert found.counts == {one: sum(run[one] for run in made.packets) for one in kinds}
+        assert abs(found.seconds - sum(made.seconds)) < RUNS * made.frame
+        for times_of_kind in found.decoding.values():
+            steps = [after - before for before, after in pairwise(times_of_kind)]
+            assert 0 < min(steps) <= max(steps) < 2 * made.frame
+    assert left(tmp_path) == {"film", "out.m4a", "out.mp4", "out.ts"}
+    head = target.read_bytes()[:64]
+    assert head.index(b"ftyp") < head.index(b"moov")
+    await exported(cinema.url, tmp_path / "part.mp4", end=2.0)
+    assert abs(times(tmp_path / "part.mp4").seconds - 2) < 3 * made.frame
+
+
+@pytest.mark.takes(10)
+async def test_killed_at_any_moment(cinema: Cinema, tmp_path: Path) -> None:
+    """The same command goes on, asks for nothing that it has, and the file is the same to the byte."""
+    await exported(cinema.url, tmp_path / "whole.mp4")
+    expected = hashlib.sha256((tmp_path / "whole.mp4").read_bytes()).digest()
+    chance = random.Random(15)
+    asked = cinema.proxy.requests
+    for number in range(seconds(20, 3)):
+        target = tmp_path / f"{number}.mp4"
+        killed = await run(
+            cinema, target, kill_at=chance.randrange(1, asked + 2), late=chance.uniform(0, 0.1)
+        )
+        had = len(list((tmp_path / f"{target.name}.part" / "fetched").glob("?" * 64)))
+        planned = (tmp_path / f"{target.name}.part" / PLAN_FILE).exists()
+        before = cinema.proxy.requests
+        await exported(cinema.url, target)
+        again = cinema.proxy.requests - before
+        print(f"killed {killed}: had {had} of {len(cinema.film.names)}, asked for {again}")
+        if killed:
+            assert again == len(cinema.film.names) - had + (not planned)
+            assert hashlib.sha256(target.read_bytes()).digest() == expected
+
+
+async def run(cinema: Cinema, target: Path, *, kill_at: int, late: float) -> bool:
+    """Start an export and kill it after so many requests; whether it was not done before."""
+    reached = asyncio.Event()
+    first = cinema.proxy.requests
+    cinema.proxy.on_request = lambda count: reached.set() if count - first >= kill_at else None
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, cinema.url, str(target))
+    ended, come = asyncio.create_task(child.wait()), asyncio.create_task(reached.wait())
+    await asyncio.wait({ended, come}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({ended}, timeout=late)
+    if child.returncode is None:
+        child.kill()
+    await asyncio.gather(ended)
+    come.cancel()
+    return not target.exists()  # noqa: ASYNC240 - nothing else runs
+
+
+async def test_what_is_in_the_way(cinema: Cinema, tmp_path: Path) -> None:
+    """A file, another export, one of something else, a segment that is gone: each is told."""
+    target = tmp_path / "out.mp4"
+    target.write_text("mine")
+    assert "already there" in await complaint(cinema.url, target)
+    target.unlink()
+    folder = tmp_path / "out.mp4.part"
+    folder.mkdir()
+    with (folder / LOCK_FILE).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another export is at work" in await complaint(cinema.url, target)
+    with pytest.raises(ObjectNotFound):
+        await exported(cinema.url.replace("playlist", "no"), target)
+    (folder / PLAN_FILE).write_text('{"half": ')
+    assert "of another export" in await complaint(cinema.url, target)
+    assert not target.exists()
+
+
+async def complaint(url: str, target: Path) -> str:
+    with pytest.raises(ExportError) as raised:
+        await exported(url, target)
+    return str(raised.value)

@@ -1,0 +1,180 @@
+"""What an export reads of an address, and where it puts the runs."""
+
+import argparse
+import json
+from fractions import Fraction
+
+import pytest
+
+from broadcaster.errors import ExportError
+from broadcaster.export.options import add_options, request_of
+from broadcaster.export.plan import Item, Plan, Rendition, Request
+from broadcaster.export.playlists import plan
+from broadcaster.export.timeline import First, Timeline
+
+HOST = "https://video.example.com"
+AT = f"{HOST}/live/r/playlist.m3u8"
+HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n"
+
+
+async def planned(texts: dict[str, str], **changes: object) -> Plan:
+    asked = {"address": AT, "kind": "mp4", **changes}
+
+    async def get(url: str) -> str:
+        return texts[url]
+
+    return await plan(Request(**asked), get)  # type: ignore[arg-type]
+
+
+def names(rendition: Rendition) -> list[list[list[str]]]:
+    return [
+        [[item.url.rpartition("/")[2] for item in piece] for piece in run.pieces] for run in rendition.runs
+    ]
+
+
+def segments(*lines: str) -> str:
+    return HEAD + "".join(f"{line}\n" if line[0] == "#" else f"#EXTINF:4,\n{line}\n" for line in lines)
+
+
+async def test_runs_and_gaps() -> None:
+    """A discontinuity begins a run; a gap before one is time that passes, within one it is in its times."""
+    text = segments(
+        "a.ts", "#EXT-X-GAP", "b.ts", "c.ts", "#EXT-X-GAP", "d.ts", "#EXT-X-DISCONTINUITY", "e.ts"
+    )
+    found = await planned({AT: text})
+    (only,) = found.renditions
+    assert names(only) == [[["a.ts", "c.ts"]], [["e.ts"]]]
+    assert [run.gap for run in only.runs] == [0, 4]
+    assert (found.seconds, found.count, found.more) == (16, 3, 0)
+
+
+async def test_maps_and_ranges() -> None:
+    """Each piece begins with its map; ranges without an offset follow the one before (§4.4.4.2)."""
+    text = segments(
+        '#EXT-X-MAP:URI="all.mp4",BYTERANGE="100@0"',
+        *("#EXT-X-BYTERANGE:50@100", "all.mp4", "#EXT-X-BYTERANGE:60", "all.mp4"),
+        *('#EXT-X-MAP:URI="other.mp4"', "one.m4s"),
+    )
+    (only,) = (await planned({AT: text})).renditions
+    first, second = only.runs[0].pieces
+    url = f"{HOST}/live/r/all.mp4"
+    assert first == (Item(url, 0, 0, 100), Item(url, 4, 100, 50), Item(url, 4, 150, 60))
+    assert [item.url.rpartition("/")[2] for item in second] == ["other.mp4", "one.m4s"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [
+        (None, None, "abcd"),
+        (4, None, "bcd"),
+        (3.9, 8.1, "abc"),
+        (None, 4, "a"),
+        ("2026-11-22T20:00:04+00:00", "2026-11-22T21:00:08+01:00", "b"),
+    ],
+)
+async def test_a_part_of_it(begin: float | str | None, end: float | str | None, expected: str) -> None:
+    """Seconds or times; what is touched is there as a whole segment."""
+    text = segments("#EXT-X-PROGRAM-DATE-TIME:2026-11-22T20:00:00Z", "a", "b", "c", "d")
+    (only,) = (await planned({AT: text}, begin=begin, end=end)).renditions
+    assert names(only) == [[list(expected)]]
+
+
+VARIANTS = """#EXTM3U
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="other",URI="other.m3u8"
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="main",DEFAULT=YES,URI="main.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=2000,RESOLUTION=1280x720,AUDIO="a"
+720.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=900,RESOLUTION=640x360
+360.m3u8
+"""
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind", "expected"),
+    [
+        ("best", "mp4", ["720.ts", "main.ts"]),
+        ("720p", "ts", ["720.ts", "main.ts"]),
+        ("best", "m4a", ["main.ts"]),
+        ("worst", "mp4", ["360.ts"]),
+        ("1", "m4a", ["360.ts"]),
+    ],
+)
+async def test_variants(variant: str, kind: str, expected: list[str]) -> None:
+    """By its place or height; sound with a playlist of its own comes along, for an .m4a alone."""
+    texts = {f"{HOST}/live/r/{name}.m3u8": segments(f"{name}.ts") for name in ("720", "360", "main")}
+    found = await planned({AT: VARIANTS, **texts}, variant=variant, kind=kind)
+    assert [name for one in found.renditions for name in names(one)[0][0]] == expected
+    with pytest.raises(ExportError, match="there are best, worst, 0/720p, 1/360p"):
+        await planned({AT: VARIANTS}, variant="480p")
+
+
+async def test_a_page() -> None:
+    """It says where the playlists of the recording are, one for each part."""
+    parts = [f"{HOST}/live/r/playlist.m3u8", f"{HOST}/live/r/part-2/playlist.m3u8"]
+    told = json.dumps({"recording": {"parts": parts}}).replace("<", "\\u003c")
+    page = f'<html><script id="config" type="application/json">{told}</script>'
+    texts = {"https://a.example.com/watch/x": page, parts[0]: segments("a"), parts[1]: segments("b")}
+    first = await planned(texts, address="https://a.example.com/watch/x")
+    second = await planned(texts, address="https://a.example.com/watch/x", part=2)
+    assert [names(one.renditions[0]) for one in (first, second)] == [[[["a"]]], [[["b"]]]]
+    assert (first.more, second.more) == (1, 0)
+    with pytest.raises(ExportError, match="neither a playlist nor the page"):
+        await planned(texts, address="https://a.example.com/watch/x", part=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("<html>", "neither a playlist"),
+        (segments('#EXT-X-KEY:METHOD=AES-128,URI="k"', "a"), "encrypted"),
+        (HEAD, "no segment"),
+        (HEAD + "#EXTINF:9999,\na\n", "no valid EXTINF"),
+        (segments("#EXT-X-BYTERANGE:x", "a"), "cannot be parsed|no EXT-X-BYTERANGE"),
+        ("#EXTM3U\n#EXT-X-STREAM-INF:\n", "no variant|cannot be parsed|no segment"),
+    ],
+)
+async def test_what_cannot_be_exported(text: str, complaint: str) -> None:
+    """It is told in one line that shows no signature."""
+    address = f"{AT}?X-Amz-Signature=secret"
+    with pytest.raises(ExportError, match=complaint) as raised:
+        await planned({address: text}, address=address)
+    assert "secret" not in str(raised.value)
+
+
+TICK, TOCK = Fraction(1, 90_000), Fraction(1, 48_000)
+
+
+def test_runs_follow_each_other() -> None:
+    """The next run begins where the last track has ended, and all its tracks are moved by the same."""
+    line = Timeline()
+    line.begin({0: First(TICK, 93_000, 90_000), 1: First(TOCK, 50_000, 50_000)}, 0)
+    assert line.moved(0, 93_000, 90_000, 90_000) == (0, -3000)
+    assert line.moved(1, 50_000, 50_000, 48_000) == (400, 400)  # it began 8 1/3 ms after the picture
+    line.begin({0: First(TICK, 1_003_000, 1_000_000), 1: First(TOCK, 534_400, 534_400)}, 2.0)
+    assert line.moved(1, 534_400, 534_400, 1024) == (48_400 + 96_000, 48_400 + 96_000)
+    shift = line.moved(0, 1_003_000, 1_000_000, 3000)[0]
+    assert shift * TICK == Fraction(144_400, 48_000) + 1_003_000 * TICK - 534_400 * TOCK
+
+
+def test_decoding_times_rise() -> None:
+    """Whatever the encoder wrote."""
+    line = Timeline()
+    line.begin({0: First(TICK, 0, 0)}, 0)
+    found = [line.moved(0, dts, dts, 3000)[1] for dts in (0, 3000, 3000, 1000, 6000)]
+    assert found == sorted(set(found))
+
+
+def test_the_command_line() -> None:
+    """Times as people write them; what makes no sense is told at once."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_options(parser)
+    given = ["x", "out.m4a", "--from", "1:02:03.5", "--to", "2026-11-22T20:15:03Z", "--variant", "worst"]
+    asked = request_of(parser.parse_args(given), AT)
+    assert asked == Request(AT, "m4a", "worst", 1, 3723.5, "2026-11-22T20:15:03Z")
+    for wrong in (
+        ["x", "out.avi"],
+        ["x", "out.ts", "--to", "soon"],
+        ["x", "out.ts", "--to", "2026-11-22T20:15"],
+    ):
+        with pytest.raises(argparse.ArgumentError):
+            parser.parse_args(wrong)

@@ -87,6 +87,6 @@ await mkdir(`${to}${ASSETS}`, { recursive: true });
 const made = /^(index\.html|recordings\.html|js|vendor|favicon\.svg|.*\.css)$/;
 const ours = (path) => !made.test(path.slice(from.length).split(/[\\/]/)[0]);
 await cp(from, to, { recursive: true, filter: (path) => path.length <= from.length || ours(path) });
-await cp(`${from}vendor`, `${to}vendor`, { recursive: true, filter: (path) => !/(hls|p2p)[^/\\]*js$/.test(path) });
+await cp(`${from}vendor`, `${to}vendor`, { recursive: true, filter: (path) => !/(hls|p2p|mediabunny)[^/\\]*js$/.test(path) });
 await page("recordings.html");
 await page("index.html"); // at last: make knows by it that all is there

@@ -8,6 +8,7 @@ const target = new URL("public/vendor/", here);
 const files = {
   "hls.LICENSE": "hls.js/LICENSE",
   "p2p-media-loader-core.min.mjs": "p2p-media-loader-core/dist/p2p-media-loader-core.es.min.js",
+  "mediabunny.LICENSE": "mediabunny/LICENSE",
   "p2p-media-loader.LICENSE": "p2p-media-loader-core/LICENSE",
   "uPlot.min.css": "uplot/dist/uPlot.min.css",
   "uPlot.LICENSE": "uplot/LICENSE",
@@ -63,3 +64,17 @@ async function buildHls(source, name, format, inWorker) {
 }
 await buildHls("exports-default.ts", "hls.min.mjs", "esm", false);
 await buildHls("demux/transmuxer-worker.ts", "hls.worker.js", "iife", true);
+
+// Of mediabunny only what takes packets out of segments and puts them into an MP4.
+await build({
+  stdin: {
+    contents: `export { BufferSource, EncodedAudioPacketSource, EncodedPacketSink, EncodedVideoPacketSource, Input, MP4, MPEG_TS,
+      Mp4OutputFormat, Output, StreamTarget } from "mediabunny";`,
+    resolveDir: fileURLToPath(here),
+  },
+  outfile: fileURLToPath(new URL("mediabunny.mjs", target)),
+  bundle: true,
+  minify: true,
+  legalComments: "none",
+  format: "esm",
+});

@@ -103,7 +103,7 @@ if (makePlayer === null) {
   const wait = (terms) => Promise.all([fallback.wait(terms), ready]); // at the same time: each is a way there and back
   if (watching) {
     const { watchRecording } = await import("./recording.js");
-    await watchRecording({ config, page: location, store, video, alarm, play });
+    await watchRecording({ config, page: location, store, video, alarm, play, document });
   } else {
     await follow({ url, store, alarm, goesOn, play: startOver.wrap(fallback.wrap(play, url)), wait });
   }

@@ -1,6 +1,7 @@
 // The page of a recording or a clip: what it is, and one player after another until its end.
 import { backoff } from "./backoff.js";
 import { patienceAfter } from "./live.js";
+import { offerDownload } from "./ui/download.js";
 import { recordingOf, wantedBy } from "./recordings.js";
 
 /** The recording that the service has written into the page, or that the query names; null where there is none. */
@@ -31,7 +32,7 @@ export function partOf(search, count) {
 }
 
 /** Plays what the page is for, and again whenever the viewer wants it after the end. `play` is playWith's. */
-export async function watchRecording({ config, page, store, video, alarm, play, find = findRecording, again = () => true }) {
+export async function watchRecording({ config, page, store, video, alarm, play, document, find = findRecording, again = () => true }) {
   const { recordings, texts } = config;
   const recording = await find({ recording: config.recording, recordings, search: page.search, base: page.href });
   if (recording === null) {
@@ -39,6 +40,7 @@ export async function watchRecording({ config, page, store, video, alarm, play, 
     return;
   }
   store.set({ recording, title: recording.title || texts.untitled, poster: recording.poster });
+  if (document !== undefined) offerDownload({ document, recording, texts });
   const start = startOf(page.search);
   let at = start ?? (recording.ended === null ? 0 : null);
   let autoplay = true;

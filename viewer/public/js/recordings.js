@@ -14,11 +14,11 @@ function address(value, base) {
 }
 
 /**
- * {id, title, started, ended (null while it is on), duration in seconds, parts (addresses of playlists), poster},
+ * {id, title, started, ended (null while it is on), duration in seconds, parts (addresses of playlists), poster, file (all of it)},
  * null for what is none. Addresses are relative to `base`, the folder of all recordings.
  */
 export function recordingOf(raw, base) {
-  const { id, title, started, begin, ended, end, duration, parts, playlist, poster } = raw ?? {};
+  const { id, title, started, begin, ended, end, duration, parts, playlist, poster, file } = raw ?? {};
   const from = time(started ?? begin);
   const to = time(ended ?? end);
   const found = [parts ?? playlist ?? []].flat().map((one) => address(one, base));
@@ -31,6 +31,7 @@ export function recordingOf(raw, base) {
     duration: Number.isFinite(duration) ? duration : Math.max(0, (to - from) / 1000),
     parts: Object.freeze(found),
     poster: address(poster, base),
+    file: address(file, base),
   });
 }
 

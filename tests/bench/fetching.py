@@ -69,6 +69,7 @@ async def _objects(bucket: SeaweedBucket, base: str) -> list[Figure]:
             await client.put_object(Bucket=bucket.bucket, Key=f"live/{number}.ts", Body=body)
     figures = []
     for count in COUNTS:
+        progress(f"fetching: {count} at once")
         urls = [f"{base}/live/{number}.ts" for number in range(count)]
         ours = await _best(partial(_fetched, urls, 8))
         wide = await _best(partial(_fetched, urls, THREADS))
@@ -139,9 +140,7 @@ async def _recording(folder: Path, bucket: SeaweedBucket, base: str) -> list[Fig
             body = (made.folder / name).read_bytes()
             await client.put_object(Bucket=bucket.bucket, Key=f"film/{name}", Body=body)
     size = sum((made.folder / name).stat().st_size for name in made.names)
-    progress(
-        f"fetching: a recording of {3 * made.seconds:.0f} s, {len(made.names)} segments, {size / 1e6:.0f} MB"
-    )
+    progress(f"fetching: a recording of two hours, {len(made.names)} segments, {size / 1e6:.0f} MB")
     urls = [f"{base}/film/{name}" for name in made.names]
     began = time.perf_counter()
     async with aiohttp.ClientSession() as session:

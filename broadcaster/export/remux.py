@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     Packet = AnyPacket[Stream]
 
 FORMATS = {"mp4": "mp4", "m4a": "ipod", "ts": "mpegts"}
-# The index at the head of an MP4 is in memory until the file is whole, some 15 MB for an hour: what is longer
-# has an index in each fragment.
-LONG = 4 * 3600  # seconds
-FASTSTART, FRAGMENTS = "faststart", "frag_keyframe+empty_moov+default_base_moof"
+# The index at the head of an MP4 is in memory until the file is whole, some 30 MB for an hour at 60 pictures
+# a second: what is longer has one in each fragment. (With an empty index at the head nobody unwraps AAC.)
+LONG = 3600  # seconds
+FASTSTART, FRAGMENTS = "faststart", "frag_keyframe+default_base_moof"
 PEEK = 2000  # packets, in which each track has its first one
 BUFFER = 2**18  # bytes
 START_CODE = b"\0\0"  # how settings begin that are among the pictures, too (ITU-T H.264, annex B)

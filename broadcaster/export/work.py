@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import os
 import shutil
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -23,14 +24,12 @@ from broadcaster.fetching import Fetcher, Wanted
 from broadcaster.threads import OwnThread
 
 AT_ONCE = 48  # objects; with 50 ms for each answer, 8 would leave a fast link idle
-IN_FLIGHT, IN_HOPPER = 20 * 2**20, 4 * 2**20  # bytes
-PATIENCE = (
-    10.0,
-    120.0,
-)  # seconds; an address that is wrong is found out soon, and what is under way is worth more
+IN_FLIGHT, IN_HOPPER = 12 * 2**20, 4 * 2**20  # bytes
+PATIENCE = 10.0, 120.0  # seconds: for a playlist, whose address may be wrong, and for a segment
 INSTALL = "pip install 'broadcaster[export]'"
 PLAN_FILE, LOCK_FILE = "plan.json", "export.lock"
 Bodies = AsyncGenerator[tuple[Wanted, bytes], None]
+LARGEST = 256 * 2**20  # bytes of a segment
 ENDS_WITHIN = 5.0  # seconds, when it is stopped: for what is being written just now
 
 
@@ -83,6 +82,7 @@ async def _export(request: Request, folder: Path, target: Path) -> Plan:
                 session,
                 at_once=AT_ONCE,
                 bytes_in_flight=IN_FLIGHT,
+                largest=LARGEST,
                 memory=0,
                 disk=folder / "fetched",
                 disk_bytes=sys.maxsize,
@@ -91,8 +91,15 @@ async def _export(request: Request, folder: Path, target: Path) -> Plan:
         )
         progress = stack.enter_context(Progress(plan, target.name))
         await _remux(plan, fetcher, folder / target.name, progress.step)
-    (folder / target.name).replace(target)
+    _put_in_place(folder / target.name, target)
     return plan
+
+
+def _put_in_place(new: Path, target: Path) -> None:
+    """What has the name is whole, even after a power cut."""
+    with new.open("rb+") as file:
+        os.fsync(file.fileno())
+    new.replace(target)
 
 
 async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) -> Plan:
@@ -114,7 +121,7 @@ async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) 
         plan = await playlists.plan(request, get)
     new = file.with_suffix(".new")
     new.write_bytes(PLAN.dump_json(plan))
-    new.replace(file)
+    _put_in_place(new, file)
     return plan
 
 
@@ -125,10 +132,7 @@ async def _remux(plan: Plan, fetcher: Fetcher, path: Path, step: Callable[[int],
     hoppers = [Hopper(IN_HOPPER) for _ in plan.renditions]
 
     async def fill(hopper: Hopper, items: list[Item]) -> None:
-        bodies = cast(
-            AsyncGenerator[tuple[Wanted, bytes], None], fetcher.fetch(item.wanted for item in items)
-        )
-        async with aclosing(bodies):
+        async with aclosing(cast(Bodies, fetcher.fetch(item.wanted for item in items))) as bodies:
             async for _, body in bodies:
                 await hopper.put(body)
                 step(len(body))
@@ -147,3 +151,5 @@ async def _remux(plan: Plan, fetcher: Fetcher, path: Path, step: Callable[[int],
             for hopper in hoppers:
                 hopper.close()
             await asyncio.wait([work], timeout=ENDS_WITHIN)
+            if work.done() and not work.cancelled():
+                work.exception()  # it is known by now

@@ -42,8 +42,9 @@ class _Flight:
 class Fetcher:
     """Reads through ``session``, ``at_once`` objects at a time, and ends what is on its way when it is left.
 
-    At most ``bytes_in_flight`` are on their way, and as much again is read in advance by each ``fetch``; a
-    larger object is refused. What was read last is kept: ``memory`` bytes of it, and ``disk_bytes`` in the
+    At most ``bytes_in_flight`` are on their way, and as much again is read in advance by each ``fetch``. An
+    object of more than ``largest`` bytes (those in flight, unless given) is refused, one that is larger than
+    the room is alone in it. What was read last is kept: ``memory`` bytes of it, and ``disk_bytes`` in the
     folder ``disk``, which is this one's alone. ``patience`` is in seconds.
     """
 
@@ -53,6 +54,7 @@ class Fetcher:
         *,
         at_once: int = 8,
         bytes_in_flight: int = 64 * MIB,
+        largest: int | None = None,
         memory: int = 64 * MIB,
         disk: Path | None = None,
         disk_bytes: int = 1024 * MIB,
@@ -60,7 +62,8 @@ class Fetcher:
     ) -> None:
         self._session = session
         self._at_once = at_once
-        self._largest = bytes_in_flight
+        self._in_flight = bytes_in_flight
+        self._largest = largest or bytes_in_flight
         self._patience = patience
         self._slots = asyncio.Semaphore(at_once)
         self._room = Room(bytes_in_flight)
@@ -132,7 +135,7 @@ class Fetcher:
             while begun or following:
                 while following and len(begun) < AHEAD * self._at_once:
                     expected = self._expected(following)
-                    if begun and ahead + expected > self._largest:
+                    if begun and ahead + expected > self._in_flight:
                         break
                     begun.append((following, asyncio.create_task(self.get(following)), expected))
                     following, ahead = next(rest, None), ahead + expected
@@ -150,7 +153,7 @@ class Fetcher:
     def _expected(self, wanted: Wanted) -> int:
         """Bytes that it needs; of the first ones, which nobody knows, only two are fetched at once."""
         known = wanted.known_size
-        return known if known is not None else max(self._sizes, default=self._largest // 2)
+        return known if known is not None else max(self._sizes, default=self._in_flight // 2)
 
     async def _bring(self, wanted: Wanted) -> bytes:
         body = await self._disk.get(wanted.key) if self._disk else None

@@ -65,7 +65,7 @@ def left(folder: Path) -> set[str]:
 
 
 @pytest.mark.takes(6)
-async def test_all_of_it(cinema: Cinema, tmp_path: Path) -> None:
+async def test_all_of_it(cinema: Cinema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every packet is there, runs join within a picture, and nothing else is left; a part is a part."""
     made, target = cinema.film, tmp_path / "out.mp4"
     for kind in ("mp4", "m4a", "ts"):
@@ -80,6 +80,12 @@ async def test_all_of_it(cinema: Cinema, tmp_path: Path) -> None:
     assert left(tmp_path) == {"film", "out.m4a", "out.mp4", "out.ts"}
     head = target.read_bytes()[:64]
     assert head.index(b"ftyp") < head.index(b"moov")
+    monkeypatch.setattr("broadcaster.export.remux.LONG", 1)
+    await exported(cinema.url, tmp_path / "long.mp4")
+    long = times(tmp_path / "long.mp4")
+    assert long.counts == times(target).counts
+    assert abs(long.seconds - sum(made.seconds)) < RUNS * made.frame
+    assert b"moof" in (tmp_path / "long.mp4").read_bytes()
     await exported(cinema.url, tmp_path / "part.mp4", end=2.0)
     assert abs(times(tmp_path / "part.mp4").seconds - 2) < 3 * made.frame
 

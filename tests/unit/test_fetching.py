@@ -79,6 +79,9 @@ async def test_bytes_in_flight(server: ScriptedServer) -> None:
     async with fetching(bytes_in_flight=len(BODY) - 1) as fetcher:
         with pytest.raises(StorageRefused, match="larger than"):
             await fetcher.get(Wanted(f"{server.url}/0"))
+    async with fetching(bytes_in_flight=10, largest=len(BODY)) as fetcher:
+        assert [body async for _, body in fetcher.fetch(wanted)] == [BODY] * 4
+    assert server.most == 1
 
 
 async def test_one_flight(server: ScriptedServer) -> None:

@@ -19,7 +19,7 @@ from broadcaster.config import load
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
 from broadcaster.export import add_options as add_export_options
 from broadcaster.export import export, request_of
-from broadcaster.manage import add_commands, address_of, manage
+from broadcaster.manage import add_commands, address_of, manage, needs_settings
 from broadcaster.relay import add_options as add_relay_options
 from broadcaster.relay import options_of, relay
 from broadcaster.service import serve
@@ -60,7 +60,7 @@ def _do(options: argparse.Namespace, form: str) -> int:
             logs.set_up("error", form)
             return check(fix=options.fix, as_json=options.json, origin=options.origin, public=options.public)
         case "recordings":
-            manage(load(), options)
+            manage(load() if needs_settings(options) else None, options)
         case "relay":
             logs.set_up("info", form)
             os.umask(0o077)  # a private bucket's segments are nobody else's

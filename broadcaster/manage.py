@@ -1,16 +1,19 @@
-"""``broadcaster recordings``: asks the service that runs on this machine.
+"""``broadcaster recordings``: asks the running service.
 
-The catalog is the running service's own, and what was recorded goes on while it is looked at; so all is asked
-of its operator's listener, with the token from its state folder.
+The catalog is its own, and what was recorded goes on while it is looked at; so all is asked of its operator's
+listener, with the token from its state folder: on its own machine, or to upload a file, on any other.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -19,8 +22,12 @@ import aiohttp
 from broadcaster.config import Settings
 from broadcaster.errors import ConfigError, ManageError
 from broadcaster.operator import stored_token
+from broadcaster.upload import upload_recording_file
 
 TIMEOUT = 3600.0  # seconds; to look through a large bucket takes a while
+LOOK = 0.25  # seconds between two versions of a line that tells how far it is
+LEAST_RATE = 64  # kbit/s
+ON = {"starting", "live"}
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody can be asked
 
 
@@ -45,12 +52,42 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--undo", action="store_true", help="let everybody find it")
     sweep = commands.add_parser("sweep", help="delete objects under the prefix that nothing needs")
     sweep.add_argument("--dry-run", action="store_true", help="only say which they are")
+    _add_upload(commands.add_parser("upload", help="make a file the recording's own, to be downloaded"))
     commands.add_parser("rebuild", help="bring back what the bucket has, after the state folder was lost")
 
 
-def manage(settings: Settings, options: argparse.Namespace) -> None:
-    """Do what the options say; raises ConfigError without a token, ManageError when it cannot be done."""
-    found = asyncio.run(_ask(settings, *_request(options)))
+def _add_upload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", type=Path, nargs="?")
+    what.add_argument("--cancel", action="store_true", help="give up an upload that is on its way")
+    what.add_argument("--remove", action="store_true", help="let the recording have no file any more")
+    parser.add_argument("--rate", type=_rate, metavar="KBIT/S", help="leave the rest of the uplink to others")
+    parser.add_argument(
+        "--service",
+        metavar="URL",
+        help="from another machine: the operator's listener, as ssh -L brings it here",
+    )
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="with --service: the operator's token"
+    )
+
+
+def needs_settings(options: argparse.Namespace) -> bool:
+    """Whether the running service is this machine's, and the settings say where."""
+    return not getattr(options, "service", None)
+
+
+def manage(settings: Settings | None, options: argparse.Namespace) -> None:
+    """Do what the options say; raises ConfigError without a token, ManageError when it cannot be done.
+
+    Without settings, the options say where the service is.
+    """
+    address, token = _place(settings, options)
+    if options.what == "upload" and options.file:
+        asyncio.run(_upload(address, token, options, is_here=settings is not None))
+        return
+    found = asyncio.run(_ask(address, token, *_request(options)))
     if options.what == "list":
         for one in found["recordings"]:
             sys.stdout.write(_line(one) + "\n")
@@ -65,7 +102,8 @@ def address_of(settings: Settings, name: str, part: int) -> str:
     """
     if not settings.public_url:
         raise ConfigError("R2_PUBLIC_URL is not set: what is in a private bucket cannot be read by its id")
-    found = asyncio.run(_ask(settings, "GET", "recordings", None))["recordings"]
+    address, token = _own(settings)
+    found = asyncio.run(_ask(address, token, "GET", "recordings"))["recordings"]
     for one in found:
         if one["id"] == name:
             if part > len(one["parts"]):
@@ -73,18 +111,79 @@ def address_of(settings: Settings, name: str, part: int) -> str:
             path = str(one["parts"][part - 1])
             break
     else:
-        clips = asyncio.run(_ask(settings, "GET", "clips", None))["clips"]
+        clips = asyncio.run(_ask(address, token, "GET", "clips"))["clips"]
         path = next((str(one["playlist"]) for one in clips if one["id"] == name), "")
     if not path:
         raise ManageError(f"there is no recording or clip {name!r}; `broadcaster recordings list` names them")
     return urljoin(f"{settings.public_url}/{settings.prefix}/recordings/", path)
 
 
-async def _ask(settings: Settings, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+def _place(settings: Settings | None, options: argparse.Namespace) -> tuple[str, str]:
+    """Where the service is, and the token."""
+    if settings is None:
+        if not options.token_file:
+            raise ManageError("--service needs --token-file: operator-token of the service's state folder")
+        try:
+            return options.service.rstrip("/"), options.token_file.read_text().strip()
+        except OSError as error:
+            raise ManageError(f"{options.token_file}: {error.strerror}") from None
+    return _own(settings)
+
+
+def _own(settings: Settings) -> tuple[str, str]:
+    """Where this machine's service is, and its token."""
     host = EVERYWHERE.get(settings.admin_host, settings.admin_host)
     host = f"[{host}]" if ":" in host else host
-    address = f"http://{host}:{settings.admin_port}"
-    headers = {"Authorization": f"Bearer {stored_token(settings.state_dir)}"}
+    return f"http://{host}:{settings.admin_port}", stored_token(settings.state_dir)
+
+
+async def _upload(address: str, token: str, options: argparse.Namespace, *, is_here: bool) -> None:
+    """Beside a stream that is on, only at a rate: the uplink is the stream's."""
+    rate = options.rate and options.rate * 1000 / 8
+    if is_here and not rate and await _is_on(address):
+        raise ManageError("a stream is on, which needs the uplink: give --rate, or wait until it is over")
+    try:
+        show = _Progress(options.file.stat().st_size)
+        await upload_recording_file(address, token, options.id, options.file, rate=rate, progress=show)
+        sys.stderr.write("\n" if show.is_shown else "")
+    except OSError as error:
+        raise ManageError(f"{options.file}: {error.strerror}") from None
+
+
+async def _is_on(address: str) -> bool:
+    with contextlib.suppress(aiohttp.ClientError):  # the upload says so itself
+        async with aiohttp.ClientSession() as session, session.get(f"{address}/health") as response:
+            return (await response.json())["stream"] in ON
+    return False
+
+
+class _Progress:
+    """A line of the terminal that tells how far it is; nothing where there is no terminal."""
+
+    def __init__(self, size: int) -> None:
+        self.is_shown = sys.stderr.isatty()
+        self._size = size
+        self._first: tuple[float, int] | None = None  # monotonic, bytes
+        self._shown = 0.0  # monotonic
+
+    def __call__(self, there: int) -> None:
+        """So many bytes are there."""
+        now = time.monotonic()
+        self._first = self._first or (now, there)
+        if not self.is_shown or (now - self._shown < LOOK and there < self._size):
+            return
+        self._shown = now
+        rate = (there - self._first[1]) / max(now - self._first[0], LOOK)
+        left = f", {(self._size - there) / rate / 60:.0f} min left" if rate else ""
+        text = f"{there / self._size:4.0%} of {self._size / 1e6:,.0f} MB, {rate * 8 / 1e6:.1f} Mbit/s{left}"
+        sys.stderr.write(f"\r{text:<60}")
+        sys.stderr.flush()
+
+
+async def _ask(
+    address: str, token: str, method: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {token}"}
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT), headers=headers) as session,
@@ -104,6 +203,8 @@ def _request(options: argparse.Namespace) -> tuple[str, str, dict[str, Any] | No
     if what in {"sweep", "rebuild"}:
         query = "?dry-run=1" if what == "sweep" and options.dry_run else ""
         return "POST", f"recordings/{what}{query}", None
+    if what == "upload":
+        return "DELETE", f"{one}/file{'/upload' if options.cancel else ''}", None
     changes: dict[str, Callable[[], dict[str, Any]]] = {
         "title": lambda: {"title": options.title},
         "keep": lambda: {"keepDays": options.days},
@@ -128,6 +229,12 @@ def _complaint(status: int, text: str) -> str:
         return str(json.loads(text)["error"])
     except (ValueError, LookupError, TypeError):
         return "there is no such recording" if status == 404 else f"the service answers {status}"  # noqa: PLR2004
+
+
+def _rate(text: str) -> int:
+    if not text.isdecimal() or int(text) < LEAST_RATE:
+        raise argparse.ArgumentTypeError(f"a number of kbit/s, {LEAST_RATE} at least")
+    return int(text)
 
 
 def _days(text: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -134,6 +135,7 @@ def _told(one: Recording) -> dict[str, Any]:
         "playlist": one.playlists[0],
         "parts": one.playlists,
         "poster": one.poster,
+        "file": asdict(one.file) if one.file else None,
     }
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from broadcaster.catalog.clips import Clips
 from broadcaster.catalog.database import open_database
+from broadcaster.catalog.files import Files
 from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
 from broadcaster.catalog.recordings import Recordings
 from broadcaster.catalog.records import Listing, Memory, PlaylistState, Segment, Step
@@ -70,6 +71,7 @@ class Catalog(Writer):
         keep = None if recordings is None else to_microseconds(recordings)
         self.recordings = Recordings(self, self._connection, clock, self._retention, keep, wall)
         self.clips = Clips(self, self._connection, clock, self._retention, keep)
+        self.files = Files(self, self._connection)
         if retention is None:
             self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0", {}))
         self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from broadcaster.catalog.views import Clip, Part, Recording, Visibility
 
@@ -29,7 +30,14 @@ def summary(recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
         "playlist": addresses[0],
         "parts": addresses,
         "poster": None,
+        "file": file_of(recording),
     }
+
+
+def file_of(recording: Recording) -> dict[str, Any] | None:
+    """All of it as one file, where somebody has uploaded one."""
+    file = recording.file
+    return {"url": quote(file.address), "size": file.size, "type": file.type} if file else None
 
 
 def full(recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:

@@ -11,7 +11,17 @@ from typing import TypeVar
 
 from broadcaster.catalog.records import Segment
 from broadcaster.catalog.rows import Row, Statement, insert, time_of, to_microseconds, to_text
-from broadcaster.catalog.statements import END, EXPIRED, KEEP, MEASURE, RELEASE, SEGMENTS, TITLE, WANTED
+from broadcaster.catalog.statements import (
+    END,
+    EXPIRED,
+    KEEP,
+    MEASURE,
+    RECORDINGS,
+    RELEASE,
+    SEGMENTS,
+    TITLE,
+    WANTED,
+)
 from broadcaster.catalog.view_rows import new_id, new_recording, part_of, recorded_of, recording_of
 from broadcaster.catalog.views import Part, Recorded, Recording
 from broadcaster.catalog.writer import Writer
@@ -102,11 +112,11 @@ class Recordings:
 
     async def all(self) -> list[Recording]:
         """Every recording, newest first."""
-        return await self._read("SELECT * FROM recordings ORDER BY started DESC, id", {}, recording_of)
+        return await self._read(f"{RECORDINGS} ORDER BY started DESC, id", {}, recording_of)
 
     async def unwritten(self) -> list[Recording]:
         """Those that the bucket does not have as they are, oldest first."""
-        query = "SELECT * FROM recordings WHERE ended IS NULL OR written < revision ORDER BY started"
+        query = f"{RECORDINGS} WHERE ended IS NULL OR written < revision ORDER BY started"
         return await self._read(query, {}, recording_of)
 
     async def expired(self) -> list[Recording]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from broadcaster.catalog import Catalog
+from broadcaster.catalog.files import FileStep
 from broadcaster.catalog.records import Step
 from broadcaster.catalog.rows import (
     Row,
@@ -37,7 +38,11 @@ async def restore_recording(
         "duration": to_microseconds(recording.duration),
         "written": 0,
     }
+    del row["file"]
     statements = [insert("recordings", row)]
+    if file := recording.file:
+        kept = {"key": file.key, "size": file.size, "type": file.type, "begun": row["started"]}
+        statements.append(insert("files", {**kept, "recording": recording.id, "step": FileStep.STORED}))
     for part, segments in parts:
         number = catalog.recordings.next_part()
         described = {"variants": to_text(part.variants), "renditions": to_text(part.renditions)}

@@ -99,6 +99,21 @@ ALTER TABLE segments ADD COLUMN iframe_length INTEGER;
 """
 # Which clips viewers have made: they are bounded, and not kept for ever.
 VIEWERS_CLIPS = "ALTER TABLE clips ADD COLUMN viewer INTEGER NOT NULL DEFAULT 0;"
+# A recording as one file, which somebody uploads in parts, or has uploaded.
+FILES = """
+CREATE TABLE files (
+    key TEXT PRIMARY KEY,
+    recording TEXT NOT NULL,
+    step TEXT NOT NULL CHECK (step IN ('uploading', 'stored', 'removed')),
+    size INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    begun INTEGER NOT NULL,
+    upload TEXT NOT NULL DEFAULT '',
+    part_size INTEGER NOT NULL DEFAULT 0,
+    etag TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE UNIQUE INDEX files_of_recording ON files (recording, step) WHERE step <> 'removed';
+"""
 SCHEMA = f"""
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
@@ -127,6 +142,7 @@ CREATE TABLE facts (
 {VIEWS}
 {IFRAMES}
 {VIEWERS_CLIPS}
+{FILES}
 """
 # One script for each step from the first schema to this one, applied in order to whatever is older.
 MIGRATIONS = (
@@ -190,4 +206,5 @@ MIGRATIONS = (
     VIEWS,
     IFRAMES,
     VIEWERS_CLIPS,
+    FILES,
 )

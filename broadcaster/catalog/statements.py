@@ -36,9 +36,16 @@ UPDATE recordings SET ended = (
 """  # noqa: S608 - a constant
 TITLE = "UPDATE recordings SET title = :title WHERE id = :id AND :title <> '' AND NOT titled"
 KEEP = "UPDATE recordings SET keep_until = :now + :keep WHERE id = :id"  # by our clock, not the encoder's
+# With what each has as one file, and the prefixes there have been, the newest last.
+RECORDINGS = """
+SELECT recordings.*, files.key AS file_key, files.size AS file_size, files.type AS file_type,
+    files.part_size AS file_part_size, files.etag AS file_etag,
+    (SELECT value FROM facts WHERE name = 'prefixes') AS prefixes
+FROM recordings LEFT JOIN files ON files.recording = recordings.id AND files.step = 'stored'
+"""
 # At once, where the operator wants it.
-EXPIRED = """
-SELECT * FROM recordings WHERE ended IS NOT NULL
+EXPIRED = f"""
+{RECORDINGS} WHERE ended IS NOT NULL
     AND (keep_until = 0 OR keep_until <= :now AND keep_until > :doubted)
 """
 # What was changed meanwhile, to be kept perhaps, is not removed.
@@ -52,6 +59,7 @@ RELEASE = (
     """,  # noqa: S608 - a constant
     f"UPDATE segments SET part = NULL WHERE {OF_UNCHANGED}",  # noqa: S608 - what the window still lists
     f"DELETE FROM parts WHERE recording IN ({UNCHANGED})",  # noqa: S608 - a constant
+    f"UPDATE files SET step = 'removed' WHERE recording IN ({UNCHANGED})",  # noqa: S608 - a constant
     "DELETE FROM recordings WHERE id = :id AND revision = :revision",
 )
 SEGMENT = """
@@ -65,6 +73,7 @@ ORDER BY position LIMIT {MOST}
 WANTED = """
 SELECT EXISTS (SELECT 1 FROM segments WHERE key = :key AND step <> 'deleted')
     OR EXISTS (SELECT 1 FROM segments WHERE map_key = :key)
+    OR EXISTS (SELECT 1 FROM files WHERE key = :key)
 """
 
 UNLIST = f"""
@@ -102,5 +111,6 @@ SELECT coalesce((SELECT sum(size) FROM recordings WHERE ended IS NOT NULL), 0) +
     SELECT sum(size) FROM segments WHERE part IS NULL AND size > 0 AND step <> 'deleted'), 0) + coalesce((
     SELECT sum(size) FROM segments WHERE size > 0 AND step <> 'deleted' AND part IN (
         SELECT number FROM recordings JOIN parts ON recording = id WHERE ended IS NULL)), 0)
+    + coalesce((SELECT sum(size) FROM files WHERE step = 'stored'), 0)
     + coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'kept_bytes'), 0)
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import secrets
 import sqlite3
 from datetime import datetime
@@ -16,7 +17,7 @@ from broadcaster.catalog.rows import (
     to_microseconds,
     variants_of,
 )
-from broadcaster.catalog.views import Clip, Part, Recorded, Recording, Visibility
+from broadcaster.catalog.views import Clip, File, FileUpload, Part, Recorded, Recording, Visibility
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
 
@@ -46,7 +47,28 @@ def recording_of(row: sqlite3.Row) -> Recording:
         duration=row["duration"] * MICROSECOND,
         size=row["size"],
         revision=row["revision"],
+        file=_file_of(row) if row["file_key"] else None,
     )
+
+
+def _file_of(row: sqlite3.Row) -> File:
+    """The newest of all prefixes is the one under which recordings are."""
+    key = row["file_key"]
+    prefix = (row["prefixes"] or key.partition("/files/")[0]).split()[-1]
+    return File(
+        key=key,
+        address=posixpath.relpath(key, f"{prefix}/recordings"),
+        size=row["file_size"],
+        type=row["file_type"],
+        part_size=row["file_part_size"],
+        etag=row["file_etag"],
+    )
+
+
+def upload_of(row: sqlite3.Row) -> FileUpload:
+    """What is known of an upload."""
+    names = "key", "recording", "size", "type", "upload", "part_size"
+    return FileUpload(begun=time_of(row["begun"]), **{name: row[name] for name in names})
 
 
 def part_of(row: sqlite3.Row) -> Part:

@@ -21,6 +21,36 @@ class Visibility(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A recording as one file. ``address`` is relative to the folder of all recordings."""
+
+    key: str
+    address: str
+    size: int  # bytes
+    type: str  # media type
+    part_size: int  # bytes of the parts it was uploaded in; 0 when that is not known
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileUpload:
+    """A file that somebody uploads in parts, or what is left of one."""
+
+    key: str
+    recording: str  # its id
+    size: int  # bytes
+    type: str  # media type
+    begun: datetime
+    upload: str  # what the bucket calls it; empty of what was not uploaded by us
+    part_size: int  # bytes
+
+    @property
+    def parts(self) -> int:
+        """How many there are."""
+        return -(-self.size // self.part_size)
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """A stream from its start to its end: a view of its segments, which has one part or more."""
 
@@ -34,6 +64,7 @@ class Recording:
     duration: timedelta
     size: int  # bytes
     revision: int  # rises with each change that the bucket has to be told of
+    file: File | None = None
 
     @property
     def folder(self) -> str:

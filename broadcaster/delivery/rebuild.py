@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.restore import note_sizes, restore_clip, restore_recording
-from broadcaster.catalog.views import Clip, Part, Recorded, Recording, Visibility
+from broadcaster.catalog.views import Clip, File, Part, Recorded, Recording, Visibility
 from broadcaster.errors import PlaylistError
 from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, parse
 from broadcaster.hls.parsing import byte_ranges
@@ -59,7 +59,7 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
                 if kind == "clips":
                     is_new = await _restore_clip(catalog, told, *parts[0])
                 else:
-                    is_new = await _restore_recording(catalog, told, posixpath.basename(folder), parts)
+                    is_new = await _restore_recording(catalog, told, folder, parts)
             except (LookupError, ValueError, TypeError, PlaylistError) as error:
                 logger.warning("%s cannot be brought back: %s", folder, error)
                 found["failed"] += 1
@@ -87,8 +87,9 @@ def _id(told: dict[str, Any], folder: str) -> str:
 
 
 async def _restore_recording(
-    catalog: Catalog, told: dict[str, Any], folder: str, parts: list[tuple[Part, list[Recorded]]]
+    catalog: Catalog, told: dict[str, Any], place: str, parts: list[tuple[Part, list[Recorded]]]
 ) -> bool:
+    recordings, folder = posixpath.split(place)
     end = max(one.time + one.duration for _, segments in parts for one in segments)
     visibility = Visibility(told["visibility"])
     recording = Recording(
@@ -103,10 +104,17 @@ async def _restore_recording(
         duration=timedelta(seconds=told["duration"]),
         size=told["size"],
         revision=1,
+        file=_file(told, recordings),
     )
     if is_new := await restore_recording(catalog, recording, parts):
         logger.info("recording %s is back", recording.id)
     return is_new
+
+
+def _file(told: dict[str, Any], recordings: str) -> File | None:
+    if not (file := told.get("file")):
+        return None
+    return File(_key(file["url"], recordings), file["url"], file["size"], str(file["type"]), 0, "")
 
 
 async def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segments: list[Recorded]) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection
-from typing import Any
+from collections.abc import AsyncIterator, Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 
 from broadcaster.catalog import Catalog
 from broadcaster.delivery.shelf import BATCH, DEADLINE, ShelfStore
@@ -14,13 +15,26 @@ from broadcaster.errors import NotPossible
 # The mirror's playlists, and the index; those of recordings and clips are told by their folders.
 PLAYLIST = re.compile(r"([^/]+/)?playlist\.m3u8|recordings/index(-\d+)?\.json")
 OWNER = re.compile(r".+/owner\.json")  # of a prefix that begins with ours
+YOUNG = timedelta(hours=1)  # an upload that has begun just now may not be known yet
 VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")
 
 
+class StrayStore(ShelfStore, Protocol):
+    """Where they are. Everything raises StorageError; deadlines are in seconds."""
+
+    def uploads(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, str, datetime]]:
+        """Those under way whose keys begin so: key, what the bucket calls it, and when it was begun."""
+
+    async def abort(self, key: str, upload: str, *, deadline: float) -> None:
+        """Give an upload up, with all its parts."""
+
+
 async def sweep(
-    store: ShelfStore, catalog: Catalog, prefix: str, keep: Collection[str], *, dry_run: bool
+    store: StrayStore, catalog: Catalog, prefix: str, keep: Collection[str], *, dry_run: bool
 ) -> dict[str, Any]:
     """Find them, and delete them unless it is a ``dry_run``; returns which they are, and their bytes.
+
+    ``uploads`` of the result are those that were begun in parts, and that nobody completes.
 
     Others need what is in ``keep``. Raises StorageError, and NotPossible where the bucket has recordings
     that the catalog does not know, or another broadcaster works below the prefix.
@@ -56,4 +70,15 @@ async def sweep(
     if not dry_run:
         for begin in range(0, len(keys), BATCH):
             await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
-    return {"objects": len(keys), "bytes": total, "deleted": not dry_run, "keys": keys[:BATCH]}
+    uploads = await _uploads(store, catalog, prefix)
+    for key, upload in () if dry_run else uploads:
+        await store.abort(key, upload, deadline=DEADLINE)
+    found = {"objects": len(keys), "bytes": total, "uploads": len(uploads)}
+    return {**found, "deleted": not dry_run, "keys": keys[:BATCH]}
+
+
+async def _uploads(store: StrayStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
+    found = [one async for one in store.uploads(f"{prefix}/", deadline=DEADLINE)]
+    known = {(one.key, one.upload) for one in await catalog.files.uploading()}
+    late = datetime.now(UTC) - YOUNG
+    return [(key, upload) for key, upload, begun in found if begun < late and (key, upload) not in known]

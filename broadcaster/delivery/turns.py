@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
 
 from broadcaster.catalog.records import Segment
 
@@ -13,23 +14,27 @@ PROBES = 2  # while the bucket fails
 QUICK, SLOW = 2.0, 6.0  # seconds for one upload
 
 
-class Turns:
-    """The oldest time comes first, and of one time the smaller variant, so that something stays live.
+T = TypeVar("T")
+
+
+class Link(Generic[T]):
+    """Who comes first has the first turn; ``most`` at once.
 
     ``in_flight`` of at most ``limit`` are on; a few only while ``probing``.
     """
 
-    def __init__(self) -> None:
-        self.limit = float(START)
+    def __init__(self, most: int = MOST) -> None:
+        self.limit = float(min(START, most))
         self.probing = False
         self.in_flight = 0
-        self._waiting: dict[asyncio.Future[None], Segment] = {}
+        self._most = most
+        self._waiting: dict[asyncio.Future[None], T] = {}
 
     @asynccontextmanager
-    async def turn(self, segment: Segment) -> AsyncIterator[None]:
+    async def turn(self, one: T) -> AsyncIterator[None]:
         """Wait for it, and hold it."""
         come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[come] = segment
+        self._waiting[come] = one
         self._admit()
         try:
             await come
@@ -46,7 +51,7 @@ class Turns:
         Two at least: while one waits for its answer, the other uses the link.
         """
         step = 1 / self.limit if seconds < QUICK else -1.0 if seconds > SLOW else 0.0
-        self.limit = min(max(self.limit + step, 2.0), MOST)
+        self.limit = min(max(self.limit + step, 2.0), self._most)
 
     def failed(self, *, passing: bool = True) -> None:
         """Half as many where that was ``passing``: the link, or the bucket, has had too much.
@@ -64,6 +69,13 @@ class Turns:
             if not come.cancelled():
                 self.in_flight += 1
                 come.set_result(None)
+
+    def _next(self) -> asyncio.Future[None]:
+        return next(iter(self._waiting))
+
+
+class Turns(Link[Segment]):
+    """The oldest time comes first, and of one time the smaller variant, so that something stays live."""
 
     def _next(self) -> asyncio.Future[None]:
         oldest = min(self._waiting.values(), key=lambda one: one.program_date_time)

@@ -21,7 +21,7 @@ from broadcaster.feed.messages import (
     Trouble,
     change,
 )
-from broadcaster.feed.recordings import Recording, Recordings, SignedPlaylist, difference
+from broadcaster.feed.recordings import File, Recording, Recordings, SignedPlaylist, difference
 from broadcaster.feed.view import AnyVersion, State, Version, View
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ClipAnswer",
     "ClipWish",
     "Ended",
+    "File",
     "HealthReport",
     "Listed",
     "Part",

@@ -9,6 +9,15 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """All of a recording as one file."""
+
+    url: str
+    size: int  # bytes
+    type: str  # media type
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """A recording that can be watched, or a clip."""
 
@@ -21,6 +30,7 @@ class Recording:
     poster: str | None = None
     listed: bool = True  # else it is for those who have its address
     clip: bool = False
+    file: File | None = None
 
     @property
     def path(self) -> str:

@@ -21,6 +21,8 @@ from broadcaster.catalog.index import full, of_clip
 from broadcaster.catalog.rows import to_microseconds
 from broadcaster.catalog.views import Clip, Part, Recording, Visibility
 from broadcaster.errors import BroadcasterError, NotPossible
+from broadcaster.operator.files import FILE_ROUTES, Work
+from broadcaster.operator.uploads import Uploads
 
 SHORTEST, LONGEST = timedelta(seconds=5), timedelta(hours=1)  # clips
 MAX_DAYS = 36_525
@@ -78,6 +80,7 @@ class Desk:
     rebuild: Callable[[], Awaitable[dict[str, Any]]]
     newest: Callable[[], datetime | None]
     page: Callable[[], Awaitable[str | None]]
+    uploads: Uploads
     folder: str | None = None  # the public address of that of all recordings; None in a private bucket
 
 
@@ -100,6 +103,10 @@ def add_recordings(app: web.Application, desk: Desk) -> None:
         ("DELETE", "clips/{id}", _delete_clip),
     ):
         app.router.add_route(method, f"/api/{path}", partial(_allowed, handler))
+    for method, path, work in FILE_ROUTES:
+        app.router.add_route(
+            method, f"/api/recordings/{{id}}/{path}", partial(_allowed, partial(_file, work))
+        )
 
 
 async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse:
@@ -168,6 +175,10 @@ async def _rebuild(request: web.Request) -> web.Response:
     found = await request.app[DESK].rebuild()
     request.app[DESK].tell()
     return _json(found)
+
+
+async def _file(work: Work, request: web.Request) -> web.Response:
+    return _json(await work(request.app[DESK].uploads, await _asked_for(request), await request.read()))
 
 
 async def _clips(request: web.Request) -> web.Response:

@@ -13,7 +13,7 @@ from broadcaster.delivery.rebuild import rebuild
 from broadcaster.delivery.strays import sweep
 from broadcaster.feed import View
 from broadcaster.hls import MultivariantPlaylist
-from broadcaster.operator import Desk, VariantTable, own_token, token_file
+from broadcaster.operator import Desk, Uploads, VariantTable, own_token, token_file
 from broadcaster.owner import owner_key
 from broadcaster.service.components import Components
 from broadcaster.service.state_folder import state_folder
@@ -33,6 +33,7 @@ def desk_of(components: Components, settings: Settings, address: str) -> Desk:
         rebuild=lambda: rebuild(store, catalog, prefix),
         newest=lambda: newest(components.channel.view),
         page=partial(asyncio.to_thread, page_address, settings, address),
+        uploads=Uploads(store, catalog, prefix, components.recorder.tell),
         folder=f"{settings.public_url}/{prefix}/recordings/" if settings.urls == "public" else None,
     )
 

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from broadcaster.config import LONGEST_SIGNATURE, Settings
+from broadcaster.delivery.files import FileSweeper
 from broadcaster.delivery.signing import Signing
 from broadcaster.errors import StorageError
 from broadcaster.events import Event, Observer
@@ -138,6 +139,7 @@ def _start_helpers(
         "lag": components.lag.run(),
         "probe": _probe(components.store, prefix),
         "sweeper": components.sweeper.run(),
+        "files": FileSweeper(components.store, components.catalog, now, prefix=prefix).run(),
         "recorder": components.recorder.run(),
         "viewers' clips": components.viewers_clips.run(),
         "owner": components.owner.run(),

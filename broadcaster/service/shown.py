@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import urljoin
 
 from broadcaster.catalog.index import of_clip, summary
 from broadcaster.catalog.views import Clip, Part, Recording, Visibility
 from broadcaster.config import Settings
 from broadcaster.delivery.recorder import Show
+from broadcaster.feed import File
 from broadcaster.feed import Recording as Shown
 from broadcaster.service.audience import AudienceProcess
 
@@ -54,7 +56,12 @@ def _recordings(
                 tuple(urljoin(base, part) for part in told["parts"]),
                 poster=urljoin(base, told["poster"]) if told["poster"] else None,
                 listed=one.visibility is Visibility.LISTED,
+                file=_file(told["file"], base),
             )
+
+
+def _file(told: Mapping[str, Any] | None, base: str) -> File | None:
+    return File(urljoin(base, told["url"]), told["size"], told["type"]) if told else None
 
 
 def _clips(clips: Sequence[Clip], base: str) -> Iterator[Shown]:

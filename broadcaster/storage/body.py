@@ -9,6 +9,7 @@ import hashlib
 import socket
 import struct
 import termios
+import time
 from collections.abc import Callable, Iterator
 
 from aiohttp import Payload
@@ -20,7 +21,24 @@ PIECE = 65_536  # bytes: as much as a connection takes before it says "wait"
 STALL = 10.0
 # Seconds for the answer to a body that is there: to give it up would mean to send all of it again.
 ANSWER = 15.0
+PACED_PIECE = 4_096  # bytes, where a rate is kept: so much of each body leaves well within STALL
 LOOK = 0.5  # seconds between two looks at what has left
+
+
+class Pace:
+    """Keeps to so many bytes a second, or to none; of all parts together."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._free = 0.0  # monotonic: when all that was let through has left
+
+    async def __call__(self, size: int) -> None:
+        """Wait until so many bytes may follow."""
+        if self._rate:
+            now = time.monotonic()
+            wait = max(self._free - now, 0.0)
+            self._free = now + wait + size / self._rate
+            await asyncio.sleep(wait)
 
 
 class Body(Payload):
@@ -28,12 +46,14 @@ class Body(Payload):
 
     ``md5`` and ``sha256`` are of what has been handed out: of all, once there is an answer. botocore wants
     ``read`` and ``seek`` of a body and calls neither: the length is known and the payload is not signed.
+    ``pace`` is waited for before so many bytes are handed out.
     """
 
-    def __init__(self, value: bytes) -> None:
+    def __init__(self, value: bytes, pace: Pace | None = None) -> None:
         super().__init__(value)
         self._size = self.left = len(value)
         self._handed = 0
+        self._pace = pace
         self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         self._transport: asyncio.WriteTransport | None = None
         self._timer: asyncio.TimerHandle
@@ -61,8 +81,11 @@ class Body(Payload):
         self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         self._linger(on=False)
         whole = memoryview(self._value)
-        for start in range(0, len(whole), PIECE):
-            piece = whole[start : start + PIECE]
+        size = PACED_PIECE if self._pace else PIECE
+        for start in range(0, len(whole), size):
+            piece = whole[start : start + size]
+            if self._pace:
+                await self._pace(len(piece))
             self._handed += len(piece)
             await writer.write(piece)
             # While it is on its way: before, it would hold up the first byte, and in one go everybody else.

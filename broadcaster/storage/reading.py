@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 NOT_FOUND = 404
 # What Cloudflare charges for each (developers.cloudflare.com/r2/pricing); one that fails counts as well.
-OPERATION_CLASSES = {"PUT": "a", "LIST": "a", "HEAD": "b", "GET": "b", "DELETE": "free"}
+OPERATION_CLASSES = {
+    **dict.fromkeys(("PUT", "LIST", "MULTIPART"), "a"),
+    **dict.fromkeys(("HEAD", "GET"), "b"),
+    **dict.fromkeys(("DELETE", "ABORT"), "free"),
+}
 
 
 class Reading:

@@ -22,7 +22,7 @@ from broadcaster.storage.body import STALL, Body
 from broadcaster.storage.bucket import REGION, Bucket
 from broadcaster.storage.faults import status_of
 from broadcaster.storage.media_types import content_type
-from broadcaster.storage.reading import Reading
+from broadcaster.storage.multipart import Multipart
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -42,7 +42,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class ObjectStore(Reading):
+class ObjectStore(Multipart):
     """Puts objects into one bucket. Made by ``open_store``; ``clock`` gives the wall time.
 
     ``operations`` counts what was asked of the bucket, by price class: a, b or free; ``sent`` counts the

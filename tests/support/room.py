@@ -10,15 +10,16 @@ from typing import Any
 from broadcaster.delivery.recorder import Recorder
 from broadcaster.errors import StorageError
 from broadcaster.hls import MediaPlaylist, parse
+from tests.support.fake_parts import FakeParts
 from tests.support.rules import violations
 from tests.support.studio import Studio
 
 
-class FakeShelf:
+class FakeShelf(FakeParts):
     """Objects in memory with S3's conditional writes; each of ``faults`` is raised by one of the calls."""
 
     def __init__(self) -> None:
-        self.objects_: dict[str, bytes] = {}
+        super().__init__()
         self.writes: list[str] = []
         self.faults: list[StorageError] = []
         self.meanwhile: Callable[[], None] | None = None  # done once, during a write
@@ -37,7 +38,7 @@ class FakeShelf:
 
     def tag(self, key: str) -> str | None:
         body = self.objects_.get(key)
-        return None if body is None else hashlib.sha256(body).hexdigest()
+        return self.made.get(key, hashlib.sha256(body).hexdigest()) if body is not None else None
 
     async def etag(self, key: str, *, deadline: float) -> str | None:
         assert deadline > 0

@@ -1,6 +1,7 @@
 """What an operator can do with recordings: by HTTP with the token, and on the command line."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +17,10 @@ from broadcaster.config import load
 from broadcaster.errors import ManageError
 from broadcaster.feed import HealthReport
 from broadcaster.manage import address_of
-from broadcaster.operator import Desk, make_operator_app, own_token
+from broadcaster.operator import Desk, Uploads, make_operator_app, own_token
+from broadcaster.operator.uploads import etag_of
 from broadcaster.service.desk import newest, page_address
+from tests.support.fake_parts import FakeParts
 from tests.support.studio import Studio
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
@@ -33,6 +36,7 @@ class Office:
         self.swept: list[bool] = []
         self.page: str | None = "https://live.example.com/"
         studio = self.studio
+        self.store = FakeParts()
         desk = Desk(
             own_token(folder),
             studio.catalog,
@@ -41,6 +45,7 @@ class Office:
             self.rebuild,
             lambda: newest(studio.channel.view),
             self.find_page,
+            Uploads(self.store, studio.catalog, "live", self.tell),
             "https://video.example.com/live/recordings/",
         )
         report = HealthReport("offline", 0, None)
@@ -124,6 +129,39 @@ async def test_changes(office: Office, ask: Ask) -> None:
     (status, _) = await ask("DELETE", path)
     assert (status, office.told) == (202, 3)
     assert [expired.id for expired in await office.studio.catalog.recordings.expired()] == [one["id"]]
+
+
+async def test_a_file(office: Office, ask: Ask) -> None:
+    """It is uploaded part by part, told of, and removed; what makes no sense is refused."""
+    path = f"recordings/{(await only(ask))['id']}/file"
+    assert await ask("GET", path) == (200, {"file": None, "upload": None})
+    for wrong in ({"name": "a.mp4", "size": 0}, {"name": "a.mp4", "size": 10**15}, {"name": "a.mp4"}):
+        assert (await ask("POST", f"{path}/upload", json=wrong))[0] == 400
+    assert (await ask("POST", f"{path}/upload", json={"name": "a.exe", "size": 5}))[0] == 409
+    status, upload = await ask("POST", f"{path}/upload", json={"name": "../Ä.MP4", "size": 5})
+    assert (status, upload["size"], upload["partSize"], upload["parts"]) == (200, 5, 16 * 2**20, {})
+    (name,) = office.store.uploads_
+    part = {"key": upload["key"], "number": 1}
+    assert await ask("POST", f"{path}/upload/part", json=part) == (
+        200,
+        {"url": f"https://bucket/{name}/1?5&900"},
+    )
+    for other in ({"number": 2}, {"number": 0}, {"number": -1}, {"key": "live/0/a.ts"}):
+        assert (await ask("POST", f"{path}/upload/part", json={**part, **other}))[0] == 409
+    office.store.put(name, 1, b"12345")
+    etag = etag_of({1: (hashlib.md5(b"12345").hexdigest(), 5)})
+    whole = {"key": upload["key"], "etag": etag}
+    assert (await ask("POST", f"{path}/upload/complete", json={**whole, "etag": "x"}))[0] == 400
+    assert (await ask("POST", f"{path}/upload/complete", json=whole))[0] == 200
+    status, found = await ask("GET", path)
+    assert (found["upload"], found["file"]["etag"]) == (None, etag)
+    told = (await only(ask))["file"]
+    assert told == {"url": f"../files/{upload['key'].rpartition('/')[2]}", "size": 5, "type": "video/mp4"}
+    await ask("POST", f"{path}/upload", json={"name": "a.mp4", "size": 7})
+    assert (await ask("DELETE", f"{path}/upload"))[0] == 200
+    assert (await ask("GET", path))[1]["upload"] is None
+    assert (await ask("DELETE", path))[0] == 200
+    assert (await only(ask))["file"] is None
 
 
 @pytest.mark.parametrize(

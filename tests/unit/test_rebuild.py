@@ -136,7 +136,7 @@ async def test_strays(room: Room) -> None:
     before = set(room.store.objects_)
     catalog = room.studio.catalog
     found = await sweep(room.store, catalog, "live", {"live/owner.json"}, dry_run=True)
-    assert found == {"objects": 2, "bytes": 10, "deleted": False, "keys": sorted(strays)}
+    assert found == {"objects": 2, "bytes": 10, "uploads": 0, "deleted": False, "keys": sorted(strays)}
     assert set(room.store.objects_) == before
     await sweep(room.store, catalog, "live", {"live/owner.json"}, dry_run=False)
     assert set(room.store.objects_) == before - set(strays)

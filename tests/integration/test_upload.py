@@ -1,0 +1,125 @@
+"""A large file into a bucket with R2's rules, over faults and kills, by the command that operators run.
+
+In ``make soak`` it is killed at twenty moments.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broadcaster.catalog.files import FileStep
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import find_program, poll
+from broadcaster.errors import ManageError
+from broadcaster.upload import MOST, upload_recording_file
+from tests.support.length import seconds
+from tests.support.strict_front import MIB, SMALLEST, Fault
+from tests.support.upload_desk import UploadDesk, make_file, upload_desk
+
+KILLS = seconds(20, 2)
+PARTS = seconds(48, 6)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[UploadDesk]:
+    async with upload_desk(tmp_path, bucket) as made:
+        yield made
+
+
+async def start(desk: UploadDesk, file: Path, *more: str) -> asyncio.subprocess.Process:
+    """``broadcaster recordings upload``, from a machine that has nothing but the token."""
+    token = file.with_name("token")
+    token.write_text(desk.token)
+    where = ("--service", desk.address, "--token-file", str(token))
+    return await asyncio.create_subprocess_exec(
+        *(find_program("broadcaster"), "recordings", "upload", desk.recording, str(file), *where, *more),
+        env={"PATH": os.environ["PATH"]},
+        cwd=file.parent,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@pytest.mark.takes(12)
+async def test_killed_at_any_moment(desk: UploadDesk, tmp_path: Path) -> None:
+    """It goes on where it stood: the same bytes, and of each kill no more than a part per worker twice."""
+    path = tmp_path / "best.mp4"
+    digest = make_file(path, (PARTS - 1) * SMALLEST + MIB)
+    moments = sorted(random.Random(4).sample(range(1, PARTS), KILLS))
+    for parts in moments:
+        child = await start(desk, path)
+        await desk.front.until(parts + desk.front.arrived.total() - len(desk.front.arrived))
+        child.kill()
+        await child.wait()
+    child = await start(desk, path)
+    _, complaints = await child.communicate()
+    assert (child.returncode, complaints) == (0, b"")
+    assert await desk.digest() == digest
+    twice = desk.front.arrived.total() - PARTS
+    print(f"{KILLS} kills, {PARTS} parts, {twice} sent twice; {desk.front.arrived.total()} in all")
+    assert len(desk.front.arrived) == PARTS
+    assert twice <= KILLS * MOST
+    # Once more: what is there is not sent again.
+    sent = desk.front.arrived.total()
+    assert await (await start(desk, path)).wait() == 0
+    assert desk.front.arrived.total() == sent
+
+
+async def test_faults_of_parts(
+    desk: UploadDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A 500, no answer, other bytes, a completion without an answer: all is tried again until it is right."""
+    monkeypatch.setattr("broadcaster.storage.body.ANSWER", 1.0)
+    monkeypatch.setattr("broadcaster.upload.FIRST_PAUSE", 0.1)
+    monkeypatch.setattr("broadcaster.upload.MAX_PAUSE", 0.2)
+    path = tmp_path / "best.mp4"
+    digest = make_file(path, 4 * SMALLEST + 1)
+    desk.front.faults = {
+        1: [Fault.ERROR, Fault.ERROR],
+        2: [Fault.HANG],
+        3: [Fault.OTHER_BYTES],
+        5: [Fault.ERROR],
+        0: [Fault.LOST],
+    }
+    seen: list[int] = []
+    await upload_recording_file(desk.address, desk.token, desk.recording, path, progress=seen.append)
+    assert not any(desk.front.faults.values())
+    assert await desk.digest() == digest
+    assert (max(seen), seen[-1]) == (path.stat().st_size, path.stat().st_size)
+    assert "X-Amz" not in caplog.text
+    assert desk.token not in caplog.text
+
+
+async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
+    """A wrong token, no such recording, nobody there, and an upload that was cancelled are told."""
+    path = tmp_path / "best.mp4"
+    make_file(path, SMALLEST)
+    for address, token, recording, told in (
+        (desk.address, "x", desk.recording, "the operator's token is needed"),
+        (desk.address, desk.token, "x", "there is no such recording"),
+        ("http://127.0.0.1:9", desk.token, desk.recording, "does not answer at http://127.0.0.1:9"),
+    ):
+        with pytest.raises(ManageError, match=told):
+            await upload_recording_file(address, token, recording, path)
+    desk.front.faults[1] = [Fault.ERROR] * 100
+    sending = asyncio.create_task(
+        upload_recording_file(desk.address, desk.token, desk.recording, path, rate=10_000_000)
+    )
+    files = desk.studio.catalog.files
+
+    async def has_begun() -> bool:
+        return bool(await files.uploading())
+
+    await poll(has_begun)
+    (found,) = await files.uploading()
+    uploads = [one async for one in desk.store.uploads("live/", deadline=60)]
+    assert [(key, name) for key, name, _ in uploads] == [(found.key, found.upload)]
+    files.remove(desk.recording, FileStep.UPLOADING)
+    for _ in range(2):
+        await desk.store.abort(found.key, found.upload, deadline=60)
+    assert await desk.store.parts(found.key, found.upload, deadline=60) is None
+    with pytest.raises(ManageError, match="this upload is over"):
+        await sending

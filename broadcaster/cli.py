@@ -58,7 +58,13 @@ def _do(options: argparse.Namespace, form: str) -> int:
             asyncio.run(_until_stopped(lambda stop: serve(settings, stop, log_form=form)))
         case "check":
             logs.set_up("error", form)
-            return check(fix=options.fix, as_json=options.json, origin=options.origin, public=options.public)
+            return check(
+                fix=options.fix,
+                as_json=options.json,
+                origin=options.origin,
+                public=options.public,
+                uploads=options.uploads,
+            )
         case "recordings":
             manage(load() if needs_settings(options) else None, options)
         case "relay":
@@ -121,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
         type=origin,
         metavar="URL",
         help="ask the service through its tunnel or proxy, too: https://live.example.com",
+    )
+    doctor.add_argument(
+        "--uploads",
+        type=origin,
+        metavar="URL",
+        help="where you open the dashboard, if you upload files there: http://127.0.0.1:3001",
     )
     add_commands(commands.add_parser("recordings", help="what was recorded; asks the running service"))
     relaying = commands.add_parser("relay", help="serve another broadcaster's stream: each byte comes once")

@@ -3,7 +3,7 @@
 ``report`` has verdicts and findings, ``doctor`` runs checks, ``plan`` says which and in which order.
 ``machine``, ``survey`` and ``folders`` look at this machine, ``owncast`` at Owncast, ``bucket`` and
 ``uplink`` at the bucket, ``public`` at what viewers get of it, ``tunnel`` at what they get of the service
-(``--public``); ``repair`` is ``--fix``, ``terminal`` the command.
+(``--public``); ``repair`` is ``--fix``, ``uploads`` is ``--uploads``, ``terminal`` the command.
 """
 
 from broadcaster.check.http import origin

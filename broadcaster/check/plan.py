@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urlsplit
 
-from broadcaster.check import folders, machine, owncast, repair, uplink
+from broadcaster.check import folders, machine, owncast, repair, uplink, uploads
 from broadcaster.check.bucket import BucketChecks, Means, from_storage
 from broadcaster.check.doctor import Check, in_thread
 from broadcaster.check.probe import CLEANUP
@@ -25,11 +25,17 @@ HANGS = "does the file system hang? A network file system does when its server i
 class Plan:
     """All checks of a service with these settings, and what one learns for the others."""
 
-    def __init__(self, settings: Settings, means: Means, tunnel: str | None) -> None:
-        """``tunnel`` is the address at which viewers find the service, if that is to be asked."""
+    def __init__(
+        self, settings: Settings, means: Means, tunnel: str | None, dashboard: str | None = None
+    ) -> None:
+        """``tunnel`` is the address at which viewers find the service, if that is to be asked.
+
+        ``dashboard`` is the origin of the operator's, if files are to be uploaded there.
+        """
         self._settings = settings
         self._means = means
         self._tunnel = tunnel
+        self._dashboard = dashboard
         self._bucket = BucketChecks(means, settings.s3_endpoint, settings.prefix)
         self._public = PublicChecks(means)
         self._survey: Survey | None = None
@@ -38,7 +44,8 @@ class Plan:
         """Everything, in order. ``allowed``: the origin, or ``*``, to open the bucket for; None: no --fix."""
         repairs = self._repairs(allowed) if allowed else []
         here = [*self._of_settings(), *self._of_machine(), *self._of_folders(), *self._of_owncast()]
-        return [*here, *self._of_bucket(), *repairs, *self._of_public(), *self._of_tunnel()]
+        there = [*self._of_bucket(), *repairs, *self._of_uploads(), *self._of_public()]
+        return [*here, *there, *self._of_tunnel()]
 
     def _of_settings(self) -> list[Check]:
         checks = [
@@ -96,10 +103,22 @@ class Plan:
         days = repair.backstop_days(settings.retention, settings.window)
         cors = partial(repair.fix_cors, client, self._means.browser.origin, allowed)
         backstop = partial(repair.fix_lifecycle, client, settings.prefix, days)
-        return [
+        checks = [
             Check("fix-cors", "CORS policy", cors, ("access",)),
             Check("fix-lifecycle", "lifecycle rules", backstop, ("access",)),
         ]
+        if self._dashboard:
+            puts = partial(uploads.fix_uploads, client, self._dashboard)
+            checks.append(Check("fix-uploads", "CORS policy for uploads", puts, ("access",)))
+        return checks
+
+    def _of_uploads(self) -> list[Check]:
+        if not self._dashboard:
+            return []
+        settings = self._settings
+        address = f"{settings.s3_endpoint}/{settings.bucket}/{settings.prefix}/files/a"
+        may = partial(uploads.may_upload, self._means.browser, address, self._dashboard)
+        return [Check("uploads", "uploads from the dashboard", may, ("endpoint",))]
 
     def _of_public(self) -> list[Check]:
         public = self._public

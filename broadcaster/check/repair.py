@@ -17,7 +17,7 @@ from broadcaster.errors import StorageError, StorageRefused
 OURS, ABORT, EXPIRE = "broadcaster", "broadcaster-abort", "broadcaster-expire"  # the rules' IDs
 EXPOSED = ["Content-Length", "Content-Range", "Date", "ETag", "Age"]
 BACKSTOP_DAYS = 30  # a finished stream's playlist names its segments until the next stream begins
-ABORT_DAYS = 1
+ABORT_DAYS = 7  # as long as an upload may be gone on with (delivery.files)
 NEED = (
     "--fix needs a token with Admin Read & Write (the service does not: change it back afterwards), "
     "or do it in the dashboard, under the bucket's Settings: "
@@ -82,7 +82,7 @@ async def fix_cors(store: BucketSettings, origin: str, allowed: str) -> Finding:
         await store.set_cors([rule, *(one for one in rules if one.get("ID") != OURS)])
     except StorageError as error:
         pasted = {name: value for name, value in rule.items() if name != "ID"}
-        return _refused(error, "CORS policy " + json.dumps([pasted]))
+        return refused(error, "CORS policy " + json.dumps([pasted]))
     return ok(f"set: pages of {allowed} may read; R2 may take 30 s to act on it")
 
 
@@ -137,8 +137,8 @@ async def fix_lifecycle(store: BucketSettings, prefix: str, days: int | None) ->
         if wanted != rules:
             await store.set_lifecycle(wanted)
     except StorageError as error:
-        return _refused(error, f"a lifecycle rule that aborts multipart uploads after {ABORT_DAYS} day")
-    done = f"uploads that were never finished go after {ABORT_DAYS} day"
+        return refused(error, f"a lifecycle rule that aborts multipart uploads after {ABORT_DAYS} days")
+    done = f"uploads that were never finished go after {ABORT_DAYS} days"
     if at_risk and oldest:
         return warning(
             f"{done}; objects of {oldest:%Y-%m-%d} are there, which a limit of {days} days would delete",
@@ -153,7 +153,8 @@ async def fix_lifecycle(store: BucketSettings, prefix: str, days: int | None) ->
     return ok(f"{done}, objects under {prefix}/ after {days} days" if days else f"{done}; objects are kept")
 
 
-def _refused(error: StorageError, instead: str) -> Finding:
+def refused(error: StorageError, instead: str) -> Finding:
+    """Why the bucket's settings are as they were, and what to do ``instead`` in the dashboard."""
     if isinstance(error, StorageRefused):
         return failed("the token may not change the bucket's settings", NEED + instead)
     return from_storage(error)

@@ -45,12 +45,14 @@ class _Progress:
         self._output.flush()
 
 
-def check(*, fix: bool, as_json: bool, origin: str | None, public: str | None) -> int:
+def check(
+    *, fix: bool, as_json: bool, origin: str | None, public: str | None, uploads: str | None = None
+) -> int:
     """Check everything that ``run`` needs; returns the exit status: 0, 1 when something failed, 2 as ``run``.
 
     ``fix`` sets the bucket's CORS policy and lifecycle rules; ``origin`` is where the page is, and ``public``
-    where the world finds the service, which is asked there then; both as scheme://host. Output and errors
-    never show a key or a signature.
+    where the world finds the service, which is asked there then; ``uploads`` is where the operator opens the
+    dashboard to upload files; all as scheme://host. Output and errors never show a key or a signature.
     """
     try:
         settings = load()
@@ -63,7 +65,9 @@ def check(*, fix: bool, as_json: bool, origin: str | None, public: str | None) -
         return EXIT_CONFIG
     progress = _Progress(sys.stderr if as_json else sys.stdout, results=not as_json)
     try:
-        report = asyncio.run(_examine(settings, progress, fix=fix, origin=origin, public=public))
+        report = asyncio.run(
+            _examine(settings, progress, fix=fix, origin=origin, public=public, uploads=uploads)
+        )
     except KeyboardInterrupt:
         sys.stderr.write("\nbroadcaster: interrupted\n")
         return EXIT_FAILED
@@ -71,8 +75,14 @@ def check(*, fix: bool, as_json: bool, origin: str | None, public: str | None) -
     return 0 if report.is_good else EXIT_FAILED
 
 
-async def _examine(
-    settings: Settings, progress: _Progress, *, fix: bool, origin: str | None, public: str | None
+async def _examine(  # noqa: PLR0913 - what can be asked for
+    settings: Settings,
+    progress: _Progress,
+    *,
+    fix: bool,
+    origin: str | None,
+    public: str | None,
+    uploads: str | None,
 ) -> Report:
     page = origin or public or f"http://{settings.host}:{settings.port}"
     bucket = bucket_of(settings, SIGNED_FOR)
@@ -82,7 +92,7 @@ async def _examine(
         open_settings(bucket) as client,
         probing(store, settings.prefix) as objects,
     ):
-        plan = Plan(settings, Means(browser, store, client, objects), public)
+        plan = Plan(settings, Means(browser, store, client, objects), public, uploads)
         checks = plan.checks((origin or "*") if fix else None)
         budget = 2 * BUDGET if public else BUDGET
         return await examine(checks, budget=budget, on_start=progress.start, on_result=progress.result)

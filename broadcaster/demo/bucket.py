@@ -27,7 +27,7 @@ SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its sockets, whateve
 CORS: CORSConfigurationTypeDef = {
     "CORSRules": [
         {
-            "AllowedMethods": ["GET", "HEAD"],
+            "AllowedMethods": ["GET", "HEAD", "PUT"],  # the dashboard puts files, with signed addresses
             "AllowedOrigins": ["*"],
             "AllowedHeaders": ["*"],
             "ExposeHeaders": ["ETag", "Content-Length", "Content-Range", "Date", "Age"],

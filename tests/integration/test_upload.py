@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog.files import FileStep
+from broadcaster.check.http import open_browser
+from broadcaster.check.report import Verdict
+from broadcaster.check.uploads import may_upload
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import find_program, poll
 from broadcaster.errors import ManageError
@@ -91,6 +94,15 @@ async def test_faults_of_parts(
     assert (max(seen), seen[-1]) == (path.stat().st_size, path.stat().st_size)
     assert "X-Amz" not in caplog.text
     assert desk.token not in caplog.text
+
+
+async def test_the_doctor_tells_whether_the_dashboard_may(desk: UploadDesk) -> None:
+    """It asks the bucket as the dashboard's browser does; where nobody is allowed, it says what to do."""
+    address = f"{desk.front.url}/{desk.bucket.bucket}/live/files/a"
+    async with open_browser("https://watch.example.com") as browser:
+        assert (await may_upload(browser, address, desk.address)).verdict is Verdict.OK
+        found = await may_upload(browser, f"{desk.address}/health", desk.address)
+    assert (found.verdict, "--uploads" in found.remedy) == (Verdict.WARNING, True)
 
 
 async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from broadcaster.check.repair import (
     fix_lifecycle,
     lifecycle,
 )
+from broadcaster.check.report import Verdict
 from broadcaster.check.settings_client import Rule
+from broadcaster.check.uploads import fix_uploads, lets_put, upload_rule
 from broadcaster.errors import StorageRefused
 
 PAGE = "https://watch.example.com"
@@ -148,3 +150,35 @@ async def test_a_rule_that_deletes_what_is_kept() -> None:
         *lifecycle([], "live", 30),
     ]
     assert expiring(rules, "live") == ["c"]
+
+
+DASHBOARD = "http://127.0.0.1:3001"
+PUTS = upload_rule(DASHBOARD)
+
+
+@pytest.mark.parametrize(
+    ("rules", "allowed"),
+    [
+        ([RULE, PUTS], True),
+        ([{**PUTS, "AllowedOrigins": ["*"], "ExposeHeaders": ["etag"]}], True),
+        ([], False),
+        ([RULE], False),
+        ([{**PUTS, "ExposeHeaders": []}, PUTS], False),
+        ([upload_rule("http://localhost:3001")], False),
+    ],
+)
+def test_which_cors_policies_let_files_be_uploaded(rules: list[Rule], allowed: bool) -> None:  # noqa: FBT001
+    """PUT from the dashboard, and the ETag to be seen."""
+    assert lets_put(rules, DASHBOARD) is allowed
+
+
+async def test_letting_files_be_uploaded() -> None:
+    """What lets pages read stays as it is, and so does a policy that will do."""
+    bucket = FakeBucket()
+    bucket.cors_rules = [RULE, upload_rule("http://localhost:3001")]
+    assert (await fix_uploads(bucket, DASHBOARD)).verdict is Verdict.OK
+    assert bucket.cors_rules == [PUTS, RULE]
+    assert allows(bucket.cors_rules, PAGE)
+    assert "nothing to do" in (await fix_uploads(bucket, DASHBOARD)).message
+    found = await fix_uploads(FakeBucket(refuses=True), DASHBOARD)
+    assert (found.verdict, '"AllowedMethods": ["PUT"]' in found.remedy) == (Verdict.FAILED, True)

@@ -13,7 +13,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.audience.app import Audience
 from broadcaster.audience.recordings import PAGE
-from broadcaster.feed import Recording, Recordings, Setup, difference
+from broadcaster.feed import File, Recording, Recordings, Setup, difference
 from broadcaster.feed.wire import LENGTH, decode, encode
 from tests.support.site import Client
 
@@ -75,6 +75,17 @@ async def test_without_recordings_there_is_nothing(tmp_path: Path, aiohttp_clien
     off = await site(tmp_path, aiohttp_client, [one], on=False)
     paths = ("/recordings", "/recordings/newest.json", one.path, f"/c/{one.id}", f"/recordings/{one.id}.json")
     assert await off.statuses(*paths) == [404] * len(paths)
+
+
+async def test_a_file_to_download(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """The page of a recording that has one is told where it is; others are told that there is none."""
+    file = File("https://video.example.com/live/files/a.mp4", 5, "video/mp4")
+    found = [recording(0, file=file), recording(1)]
+    message = difference({}, {one.path: one for one in found})
+    assert decode(encode(message)[LENGTH.size :]) == message
+    there = await site(tmp_path, aiohttp_client, found)
+    told = [(await there.told(one.path))["recording"]["file"] for one in found]
+    assert told == [{"url": file.url, "size": 5, "type": "video/mp4"}, None]
 
 
 async def test_what_link_previews_show(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:

@@ -7,6 +7,7 @@ const here = new URL("..", import.meta.url);
 const target = new URL("public/vendor/", here);
 const files = {
   "hls.LICENSE": "hls.js/LICENSE",
+  "noble-hashes.LICENSE": "@noble/hashes/LICENSE",
   "p2p-media-loader-core.min.mjs": "p2p-media-loader-core/dist/p2p-media-loader-core.es.min.js",
   "mediabunny.LICENSE": "mediabunny/LICENSE",
   "p2p-media-loader.LICENSE": "p2p-media-loader-core/LICENSE",
@@ -29,6 +30,15 @@ const glue = "p2p-media-loader-hlsjs/dist/p2p-media-loader-hlsjs.es.min.js";
 const [before, after, ...more] = (await readFile(new URL(`node_modules/${glue}`, here), "utf8")).split('"p2p-media-loader-core"');
 if (after === undefined || more.length > 0) throw new Error(`${glue} does not import the core as expected`);
 await writeFile(new URL("p2p-media-loader-hlsjs.min.mjs", target), `${before}"./p2p-media-loader-core.min.mjs"${after}`);
+
+// MD5, which browsers do not have, is what a bucket tells of each part of an upload: of the package that one module.
+await build({
+  stdin: { contents: 'export { md5 } from "@noble/hashes/legacy.js";', resolveDir: fileURLToPath(here) },
+  outfile: fileURLToPath(new URL("md5.mjs", target)),
+  bundle: true,
+  minify: true,
+  format: "esm",
+});
 
 // hls.js is built from its source, by its own switches: its light build lacks captions, sound with a playlist of its
 // own and CMCD, and the full one has parts that no stream of ours needs, a seventh of all bytes of a start.

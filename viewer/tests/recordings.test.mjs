@@ -30,6 +30,9 @@ test("what the index tells of a recording, with whole addresses", () => {
   assert.deepEqual(recording.parts, [`${FOLDER}${told.parts[0]}`, `${FOLDER}${told.parts[1]}`]);
   assert.equal(recording.started, Date.UTC(2026, 10, 22, 9, 12));
   assert.equal(recordingOf({ ...told, ended: null }, FOLDER).ended, null);
+  assert.equal(recording.file, null);
+  const file = { url: "../files/a.mp4", size: 5, type: "video/mp4" };
+  assert.equal(recordingOf({ ...told, file }, FOLDER).file, "https://video.example/live/files/a.mp4");
 });
 
 test("a clip is told by its times", () => {

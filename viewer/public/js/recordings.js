@@ -14,7 +14,7 @@ function address(value, base) {
 }
 
 /**
- * {id, title, started, ended (null while it is on), duration in seconds, parts (addresses of playlists), poster, file (all of it)},
+ * {id, title, started, ended (null while it is on), duration in seconds, parts (addresses of playlists), poster, file (the address of all of it)},
  * null for what is none. Addresses are relative to `base`, the folder of all recordings.
  */
 export function recordingOf(raw, base) {
@@ -31,7 +31,7 @@ export function recordingOf(raw, base) {
     duration: Number.isFinite(duration) ? duration : Math.max(0, (to - from) / 1000),
     parts: Object.freeze(found),
     poster: address(poster, base),
-    file: address(file, base),
+    file: address(file?.url, base),
   });
 }
 

@@ -1,0 +1,67 @@
+"""The operator uploads a file from the dashboard, straight into a bucket with R2's rules.
+
+In ``make soak`` it is of 200 MB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.children import poll
+from tests.support.length import seconds
+from tests.support.page import barriers, no_complaints
+from tests.support.strict_front import SMALLEST, Fault
+from tests.support.upload_desk import make_file, upload_desk
+
+SIZE = seconds(200_000_000, 21_000_000)  # bytes
+PARTS = -(-SIZE // SMALLEST)
+AT_ONCE = 3
+
+
+@pytest.mark.takes(10)
+async def test_an_upload_goes_on_after_a_reload(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
+    """What was sent before is not sent again, and the recording has the file, byte for byte."""
+    path = tmp_path / "obs.mkv"
+    digest = make_file(path, SIZE)
+    async with upload_desk(tmp_path, bucket) as desk:
+        # The last parts do not get through until the page was reloaded.
+        held = range(PARTS // 2 + 1, PARTS + 1)
+        desk.front.faults = {number: [Fault.HANG] for number in held}
+        with no_complaints(page):
+            await page.goto(f"{desk.address}/dashboard")
+            await page.fill("#upload-token input", desk.token)
+            await page.click("#upload-token button")
+            await page.set_input_files("#upload-file", path)
+            await page.click("#upload-form button:text-is('Upload')")
+            await desk.front.until(PARTS // 2)
+            await expect(page.locator("#upload-text")).to_contain_text("% of")
+            assert await barriers(page) == []
+            await page.reload()
+            there = PARTS // 2
+            await expect(page.locator("#upload-text")).to_contain_text(f"{there} parts of it are there")
+            desk.front.faults = {}
+            await page.set_input_files("#upload-file", path)
+            await page.click("#upload-form button:text-is('Upload')")
+            await expect(page.locator("#upload-text")).to_contain_text("It is there")
+        assert desk.front.arrived == dict.fromkeys(range(1, PARTS + 1), 1)
+        assert await desk.digest() == digest
+        # The same file again is known; another one can be cancelled.
+        await page.click("#upload-form button:text-is('Upload')")
+        await expect(page.locator("#upload-text")).to_contain_text("This is the file that it has")
+        make_file(path, 2 * SMALLEST, seed=1)
+        desk.front.faults = {1: [Fault.HANG]}
+        await page.set_input_files("#upload-file", path)
+        await page.click("#upload-form button:text-is('Upload')")
+        await page.click("#upload-cancel")
+        await expect(page.locator("#upload-text")).to_contain_text("It was cancelled")
+
+        async def is_given_up() -> bool:
+            return not await desk.studio.catalog.files.uploading()
+
+        async with asyncio.timeout(60):
+            await poll(is_given_up)

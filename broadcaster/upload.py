@@ -84,7 +84,7 @@ class _Sending:
         most = PACED if pace else max(2, min(MOST, IN_MEMORY // self._part_size))
         self._link: Link[int] = Link(most)
         self._moved: dict[int, int] = {}  # by part: bytes
-        self._latest = time.monotonic()  # when a part got through
+        self._latest = time.monotonic()  # when a part was there
         self._workers = most
 
     async def send(self) -> str:
@@ -113,6 +113,7 @@ class _Sending:
                 md5 = await asyncio.to_thread(hashlib.md5, body, usedforsecurity=False)
                 if self._there.get(number) == md5.hexdigest():
                     self._note(number, len(body))
+                    self._latest = time.monotonic()
                     return md5.digest()
                 try:
                     await self._put(number, body, md5.hexdigest())

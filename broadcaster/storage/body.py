@@ -10,7 +10,7 @@ import socket
 import struct
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
@@ -26,19 +26,25 @@ LOOK = 0.5  # seconds between two looks at what has left
 
 
 class Pace:
-    """Keeps to so many bytes a second, or to none; of all parts together."""
+    """Keeps all parts together to ``rate`` bytes a second; ``clock`` is monotonic, ``sleep`` waits."""
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(
+        self,
+        rate: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
         self._free = 0.0  # monotonic: when all that was let through has left
 
     async def __call__(self, size: int) -> None:
         """Wait until so many bytes may follow."""
-        if self._rate:
-            now = time.monotonic()
-            wait = max(self._free - now, 0.0)
-            self._free = now + wait + size / self._rate
-            await asyncio.sleep(wait)
+        now = self._clock()
+        wait = max(self._free - now, 0.0)
+        self._free = now + wait + size / self._rate
+        await self._sleep(wait)
 
 
 class Body(Payload):

@@ -9,7 +9,9 @@ import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from broadcaster.catalog.files import FileStep
 from broadcaster.check.http import open_browser
@@ -18,6 +20,7 @@ from broadcaster.check.uploads import may_upload
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import find_program, poll
 from broadcaster.errors import ManageError
+from broadcaster.operator import Uploads
 from broadcaster.upload import MOST, upload_recording_file
 from tests.support.length import seconds
 from tests.support.strict_front import MIB, SMALLEST, Fault
@@ -57,7 +60,7 @@ async def test_killed_at_any_moment(desk: UploadDesk, tmp_path: Path) -> None:
         await desk.front.until(parts + desk.front.arrived.total() - len(desk.front.arrived))
         child.kill()
         await child.wait()
-    child = await start(desk, path)
+    child = await start(desk, path, "--rate", "800000")
     _, complaints = await child.communicate()
     assert (child.returncode, complaints) == (0, b"")
     assert await desk.digest() == digest
@@ -96,6 +99,24 @@ async def test_faults_of_parts(
     assert desk.token not in caplog.text
 
 
+async def test_an_address_is_for_one_part_alone(desk: UploadDesk) -> None:
+    """Neither another part, nor another length, nor another object can be put with it."""
+    (recording,) = await desk.studio.recordings()
+    uploads = Uploads(desk.store, desk.studio.catalog, "live", lambda: None, part=SMALLEST)
+    key = (await uploads.begin(recording, "a.mp4", SMALLEST + 3))["key"]
+    url = await uploads.part_url(recording, key, 2)
+    async with aiohttp.ClientSession() as session:
+        for address, body, expected in (
+            (url.replace("partNumber=2", "partNumber=1"), b"abc", 403),
+            (url.replace(".mp4", ".ts"), b"abc", 403),
+            (url, b"abcd", 403),
+            (url, b"abc", 200),
+        ):
+            async with session.put(URL(address, encoded=True), data=body) as response:
+                assert response.status == expected
+    assert "X-Amz-Expires=900" in url
+
+
 async def test_the_doctor_tells_whether_the_dashboard_may(desk: UploadDesk) -> None:
     """It asks the bucket as the dashboard's browser does; where nobody is allowed, it says what to do."""
     address = f"{desk.front.url}/{desk.bucket.bucket}/live/files/a"
@@ -127,7 +148,7 @@ async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
 
     await poll(has_begun)
     (found,) = await files.uploading()
-    uploads = [one async for one in desk.store.uploads("live/", deadline=60)]
+    uploads = [one async for one in desk.store.uploads(f"live/files/{desk.recording}", deadline=60)]
     assert [(key, name) for key, name, _ in uploads] == [(found.key, found.upload)]
     files.remove(desk.recording, FileStep.UPLOADING)
     for _ in range(2):

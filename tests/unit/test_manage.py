@@ -48,8 +48,8 @@ class Office:
             Uploads(self.store, studio.catalog, "live", self.tell),
             "https://video.example.com/live/recordings/",
         )
-        report = HealthReport("offline", 0, None)
-        self.app = make_operator_app(lambda: report, CollectorRegistry(), desk=desk)
+        self.report = HealthReport("offline", 0, None)
+        self.app = make_operator_app(lambda: self.report, CollectorRegistry(), desk=desk)
 
     def tell(self) -> None:
         self.told += 1
@@ -309,6 +309,19 @@ async def test_the_command_line(
     await run("sweep")
     assert office.swept == [True, False]
     assert await run("rebuild") == (0, '{\n  "recordings": 3\n}\n')
+    file = tmp_path / "best.mp4"
+    file.write_bytes(b"")
+    status, text = await run("upload", one.id, str(file))
+    assert (status, "size makes no sense" in text) == (1, True)
+    office.report = HealthReport("live", 0, None)
+    status, text = await run("upload", one.id, str(file))
+    assert (status, "a stream is on" in text, "--rate" in text) == (1, True, True)
+    status, text = await run("upload", one.id, str(file), "--service", "http://127.0.0.1:9")
+    assert (status, "--token-file" in text) == (1, True)
+    status, text = await run("upload", one.id, str(tmp_path / "none.mp4"), "--rate", "64")
+    assert (status, "No such file" in text) == (1, True)
+    assert await run("upload", one.id, "--cancel") == (0, "")
+    assert await run("upload", one.id, "--remove") == (0, "")
     status, text = await run("show", "x")
     assert (status, "there is no such recording" in text) == (1, True)
     base, settings = "https://video.example.com/live/recordings", load()

@@ -132,6 +132,11 @@ cancel.addEventListener("click", () => {
   });
 });
 
+// The token may be given, or forgotten, elsewhere on this page.
+setInterval(() => {
+  if (!section.hidden && form.hidden === api.knows()) tell(show);
+}, 2000);
+
 // Where anybody may see the dashboard, there is nobody to take files.
 fetch("../api/recordings", { cache: "no-store" }).then(({ status }) => {
   if (status !== 401) return;

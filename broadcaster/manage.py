@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urljoin
 
 import aiohttp
@@ -143,11 +143,13 @@ async def _upload(address: str, token: str, options: argparse.Namespace, *, is_h
     if is_here and not rate and await _is_on(address):
         raise ManageError("a stream is on, which needs the uplink: give --rate, or wait until it is over")
     try:
-        show = _Progress(options.file.stat().st_size)
-        await upload_recording_file(address, token, options.id, options.file, rate=rate, progress=show)
-        sys.stderr.write("\n" if show.is_shown else "")
+        with _Progress(options.file.stat().st_size) as show:
+            await upload_recording_file(address, token, options.id, options.file, rate=rate, progress=show)
     except OSError as error:
         raise ManageError(f"{options.file}: {error.strerror}") from None
+    except asyncio.CancelledError:
+        sys.stderr.write("interrupted; the same command goes on where it stood\n")
+        raise
 
 
 async def _is_on(address: str) -> bool:
@@ -161,16 +163,22 @@ class _Progress:
     """A line of the terminal that tells how far it is; nothing where there is no terminal."""
 
     def __init__(self, size: int) -> None:
-        self.is_shown = sys.stderr.isatty()
+        self._is_shown = sys.stderr.isatty()
         self._size = size
         self._first: tuple[float, int] | None = None  # monotonic, bytes
         self._shown = 0.0  # monotonic
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stderr.write("\n" if self._shown else "")
 
     def __call__(self, there: int) -> None:
         """So many bytes are there."""
         now = time.monotonic()
         self._first = self._first or (now, there)
-        if not self.is_shown or (now - self._shown < LOOK and there < self._size):
+        if not self._is_shown or (now - self._shown < LOOK and there < self._size):
             return
         self._shown = now
         rate = (there - self._first[1]) / max(now - self._first[0], LOOK)

@@ -180,7 +180,9 @@ async def upload_recording_file(  # noqa: PLR0913 - from where, to where, and ho
     async with (
         aiohttp.ClientSession(timeout=timeout, headers=headers) as asking,
         # The token is nothing for the bucket.
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT)) as bucket,
+        aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT), trust_env=True
+        ) as bucket,
     ):
         service = _Service(asking, address, recording)
         try:

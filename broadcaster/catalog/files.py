@@ -18,6 +18,12 @@ REMOVE = "UPDATE files SET step = 'removed' WHERE recording = :recording AND ste
 TELL = "UPDATE recordings SET revision = revision + 1 WHERE id = :recording"
 
 
+# As long as the bucket has not been told of a change, its index may name what was there before.
+UNNAMED = """
+step = 'removed' AND NOT EXISTS (SELECT 1 FROM recordings WHERE id = files.recording AND written < revision)
+"""
+
+
 class FileStep(StrEnum):
     """How far an object has come. A recording has at most one of each, apart from what is removed."""
 
@@ -71,11 +77,11 @@ class Files:
         self._writer.write((REMOVE, values), (TELL, values))
 
     async def removed(self, begun_before: datetime) -> list[FileUpload]:
-        """What is to be deleted; uploads that were begun before that time are given up."""
+        """What is to be deleted, and is named nowhere; uploads begun before that time are given up."""
         before = to_microseconds(begun_before)
         late = "UPDATE files SET step = 'removed' WHERE step = 'uploading' AND begun < :before"
         self._writer.write((late, {"before": before}))
-        return await self._read("step = 'removed'")
+        return await self._read(UNNAMED)
 
     def forget(self, upload: FileUpload) -> None:
         """Nothing is left of it."""

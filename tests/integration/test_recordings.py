@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 import pytest
@@ -128,6 +129,7 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         url = f"{bucket.public_url}/live/clips/{clip}/playlist.m3u8"
         await answers(url)
         await is_playable(url, tmp_path)
+        file = await uploaded(on.service, bucket, recording["id"], tmp_path)
         assert on.watcher.violations == []
         assert on.watcher.missing == []
         await lose_the_state(on, tmp_path / "state")
@@ -136,8 +138,7 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         found = await read(bucket.public_url, (await index_at(bucket.public_url))[0])
         check(found, owncast.finished)
         assert '"objects": 0' in await managed(on.service, "sweep")
-        await managed(on.service, "delete", recording["id"])
-        await listed(bucket, 0)
+        await delete(on.service, bucket, recording["id"], file)
         assert set((await read(bucket.public_url, recording)).answers.values()) == {404}
         await is_playable(url, tmp_path)
 
@@ -160,6 +161,31 @@ async def clip_of(service: Service, state: Path, begin: datetime | None) -> str:
     ):
         assert response.status == 201
         return str((await response.json())["id"])
+
+
+async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, folder: Path) -> str:
+    """Give it a file; returns where the index says that it is."""
+    path = folder / "best.mp4"
+    path.write_bytes(os.urandom(100_000))
+    await managed(service, "upload", recording, str(path))
+
+    async def is_told() -> bool:
+        return (await index_at(bucket.public_url))[0]["file"] is not None
+
+    async with asyncio.timeout(60):
+        await poll(is_told)
+    told = (await index_at(bucket.public_url))[0]["file"]
+    url = urljoin(f"{bucket.public_url}/live/recordings/", str(told["url"]))
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert await response.read() == path.read_bytes()
+    return url
+
+
+async def delete(service: Service, bucket: SeaweedBucket, recording: str, file: str) -> None:
+    """The only recording goes, and its file with it."""
+    await managed(service, "delete", recording)
+    await listed(bucket, 0)
+    await answers(file, 404)
 
 
 async def is_playable(url: str, folder: Path) -> None:
@@ -193,12 +219,12 @@ def is_past(at: float, state: dict[str, Any]) -> bool:
     return bool(state["time"] > at or state["status"] == "over")
 
 
-async def answers(url: str) -> None:
-    """Wait until it is there."""
+async def answers(url: str, status: int = 200) -> None:
+    """Wait until it is there, or, with 404, until it is gone."""
 
     async def is_there() -> bool:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
-            return response.status == 200
+            return response.status == status
 
     async with asyncio.timeout(60):
         await poll(is_there)

@@ -85,12 +85,17 @@ async def test_a_file_takes_the_place_of_another(office: Office) -> None:
     assert told["file"] == {"url": f"../files/{first.rpartition('/')[2]}", "size": SIZE, "type": "video/mp4"}
     second = await office.bring("b")
     await office.sweeper.sweep()
+    assert first in office.store.objects_  # the index names it
+    await office.recorder.write()
+    await office.sweeper.sweep()
     assert [key for key in office.store.objects_ if "/files/" in key] == [second]
     parts = await office.studio.catalog.recordings.parts()
     (page,) = shown(await office.studio.recordings(), parts, (), BASE).values()
     assert page.file
     assert (page.file.url, page.file.size) == (f"https://video.example.com/{second}", SIZE)
     office.uploads.remove(await office.recording(), FileStep.STORED)
+    await office.sweeper.sweep()
+    assert second in office.store.objects_
     await office.recorder.write()
     assert office.index()["recordings"][0]["file"] is None
     await office.sweeper.sweep()
@@ -110,6 +115,7 @@ async def test_it_goes_on(office: Office) -> None:
     assert both[0] == both[1] != key
     with pytest.raises(NotPossible, match="over"):
         await office.uploads.part_url(await office.recording(), key, 1)
+    await office.recorder.write()
     await office.sweeper.sweep()
     assert [found[0] for found in office.store.uploads_.values()] == [both[0]]
 
@@ -180,6 +186,7 @@ async def test_an_upload_that_nobody_goes_on_with(office: Office) -> None:
     """It is given up after seven days, and what is completed that moment is deleted."""
     key = await office.begin()
     etag = office.send()
+    await office.recorder.write()
     office.now += timedelta(days=6, hours=23)
     await office.sweeper.sweep()
     assert len(office.store.uploads_) == 1

@@ -32,6 +32,8 @@ const section = make("section", { id: "upload", hidden: true }, title, tokenForm
 section.setAttribute("aria-labelledby", title.id);
 
 const say = (...words) => Object.assign(text, { ariaLive: "polite", textContent: words.join(" ") });
+// Another part of this page may ask for the token.
+const isAsked = () => api.knows() || document.getElementById("token-form")?.checkVisibility() === true;
 const path = (rest = "") => `recordings/${recording.value}/file${rest}`;
 
 /** What is there, and on its way, for the recording that is chosen; says it. */
@@ -45,7 +47,7 @@ async function look() {
 }
 
 async function show() {
-  tokenForm.hidden = api.knows();
+  tokenForm.hidden = isAsked();
   form.hidden = !api.knows();
   if (!api.knows()) return;
   const { recordings } = await api.ask("GET", "recordings");
@@ -132,8 +134,8 @@ cancel.addEventListener("click", () => {
   });
 });
 
-// The token may be given, or forgotten, elsewhere on this page.
 setInterval(() => {
+  tokenForm.hidden = isAsked();
   if (!section.hidden && form.hidden === api.knows()) tell(show);
 }, 2000);
 

@@ -10,8 +10,10 @@ from broadcaster.figures import Figure
 from broadcaster.relay.media import Media
 from broadcaster.relay.origin import Origin
 
-# Seconds after which an origin is said to be away: one that does not answer, and one that is silent.
-AWAY, SILENT = 3.0, 20.0
+AWAY = 3.0  # seconds after which an origin that does not answer is said to be away
+# And one that says nothing at all: so long after it would have answered a blocked request (§6.2.5.2).
+SILENT, PATIENCE_TARGET_DURATIONS = 5.0, 3
+USUAL_TARGET_DURATION = 5  # seconds, before there is a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,10 @@ class Standing:
     @property
     def is_away(self) -> bool:
         """Whether the origin cannot be reached."""
-        silence = self._origin.silence
-        return silence > SILENT or (self._origin.fault is not None and silence > AWAY)
+        silence, target_duration = self._origin.silence, self._view().target_duration or USUAL_TARGET_DURATION
+        if silence > SILENT + PATIENCE_TARGET_DURATIONS * target_duration:
+            return True
+        return self._origin.fault is not None and silence > AWAY
 
     @property
     def uplink(self) -> str:

@@ -97,6 +97,7 @@ class Words:
         self._fresh = fresh
         self.waiting: asyncio.Queue[Telling] = asyncio.Queue(REMEMBERED)
         self._told: deque[tuple[str, str, int]] = deque(maxlen=REMEMBERED)
+        self._on: bool | None = None  # whether a stream is on there; None before anything was heard
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -141,6 +142,13 @@ class Words:
             self._take_segment(Segment.model_validate(one))
         if isinstance(run := data["run"], str):
             self._following.note_run(run)
+        # What came while it could not be heard.
+        on, self._on = self._on, data["state"] == State.LIVE
+        if on and data["state"] == State.ENDED:
+            self._take_end(End.model_validate(data))
+        elif self._on and on is False:
+            variants = tuple(self._following.view.playlists)
+            self._take_start(Start.model_validate({**data, "variants": variants}))
 
     def _take_trouble(self, trouble: object) -> None:
         self.trouble = next((one for one in get_args(Trouble) if one == trouble), None)
@@ -165,12 +173,14 @@ class Words:
 
     def _take_start(self, told: Start) -> None:
         only = told.variants[0] if len(told.variants) == 1 else None
+        self._on = True
         self._following.note_run(told.run, only)
         self._following.hurry()
         message = Started(told.variants, told.targetDuration, told.run, _time(told.now))
         self._put(Telling(message, lambda view: view.state is State.LIVE))
 
     def _take_end(self, told: End) -> None:
+        self._on = False
         self._following.hurry()
         message = Ended(_time(told.now), told.goingOn)
         self._put(Telling(message, lambda view: view.state is not State.LIVE))

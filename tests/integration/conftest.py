@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.front import Front, running_front
 from tests.support.site import Site
+from tests.support.small_origin import SmallOrigin
 
 
 @pytest.fixture
@@ -16,3 +17,12 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
     site.go_live("0", "1")
     async with running_front(tmp_path, site) as front:
         yield front
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[SmallOrigin]:
+    """What a relay follows: two variants that are live."""
+    origin = SmallOrigin()
+    async with origin.running():
+        origin.publish(3)
+        yield origin

@@ -1,9 +1,6 @@
 """A relay and its origin, with real playlists, events and objects, and an uplink that can be cut."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -15,34 +12,13 @@ from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome
 from tests.support.fault_proxy import Fault
 from tests.support.length import SOAK, seconds
-from tests.support.relayed import Client, Relayed, relaying
+from tests.support.relayed import Client, relaying
 from tests.support.rules import violations
-from tests.support.small_disk import small_disk
 from tests.support.small_origin import TARGET, SmallOrigin
 from tests.support.swarm import announce
 
 CLIENTS = 100
 WITHIN = 60.0  # seconds, for what should take one or two
-
-
-@pytest.fixture
-async def origin() -> AsyncIterator[SmallOrigin]:
-    """One with two variants that are live."""
-    origin = SmallOrigin()
-    async with origin.running():
-        origin.publish(3)
-        yield origin
-
-
-async def heard(relayed: Relayed, *names: str, **what: object) -> None:
-    """Wait until pages are told so, by an event of one of these names."""
-    async with asyncio.timeout(WITHIN), relayed.session.get(relayed.address + "/live/events") as response:
-        told = ""
-        async for line in response.content:
-            field, _, value = line.decode().rstrip("\n").partition(": ")
-            told = value if field == "event" else told
-            if field == "data" and told in names and what.items() <= json.loads(value).items():
-                return
 
 
 async def test_a_hundred_clients_cost_the_uplink_one(origin: SmallOrigin) -> None:
@@ -74,7 +50,7 @@ async def test_the_uplink_is_away_and_comes_back(origin: SmallOrigin) -> None:
         for segment in before.segments:
             await relayed.get(segment.uri)
         await origin.proxy.switch(Fault.REFUSE)
-        await heard(relayed, "state", "trouble", trouble="delivery")
+        await relayed.heard("state", "trouble", trouble="delivery")
         health = await relayed.health()
         assert health["http"] == 503
         assert "reconnecting" in health["reason"]
@@ -92,7 +68,7 @@ async def test_the_uplink_is_away_and_comes_back(origin: SmallOrigin) -> None:
         versions.append(await relayed.until_last(6))
         assert [one.gap for one in versions[1].segments] == [False] * 6
         assert violations(versions[0], versions[1]) == []
-        await heard(relayed, "state", "trouble", trouble=None)
+        await relayed.heard("state", "trouble", trouble=None)
         assert (await relayed.health())["http"] == 200
         response, body = await relayed.get(versions[1].segments[-1].uri)
         assert body == origin.body(origin.path("0", 5))
@@ -106,9 +82,9 @@ async def test_a_stream_that_starts_again(origin: SmallOrigin) -> None:
         second = await relayed.until_last(4)
         assert second.segments[-1].discontinuity
         assert violations(first, second) == []
-        ended = asyncio.create_task(heard(relayed, "ended"))
+        ended = asyncio.create_task(relayed.heard("ended"))
         waiting = asyncio.create_task(relayed.media("0", "?_HLS_msn=5"))
-        await heard(relayed, "state", state="live")
+        await relayed.heard("state", state="live")
         origin.end()
         assert (await waiting).ended
         await ended
@@ -116,7 +92,7 @@ async def test_a_stream_that_starts_again(origin: SmallOrigin) -> None:
         third = await relayed.until_last(6)
         assert violations(await waiting, third) == []
         assert not third.ended
-        await heard(relayed, "state", state="live", run="r2")
+        await relayed.heard("state", state="live", run="r2")
 
 
 async def test_a_stream_with_other_variants(origin: SmallOrigin) -> None:
@@ -168,7 +144,7 @@ async def test_an_origin_that_has_forgotten_everything(origin: SmallOrigin) -> N
 async def test_viewers_of_a_relay_meet_at_its_own_tracker(origin: SmallOrigin) -> None:
     """It serves the swarms of the run that the origin tells of, and no others."""
     async with relaying(origin.public) as relayed:
-        await heard(relayed, "state", run="r0")
+        await relayed.heard("state", run="r0")
         await relayed.until_last(3)
         swarms = {info_hash("r0", stream_index(Variant("0/playlist.m3u8", 1000))): "interval"}
         swarms[info_hash("other", stream_index(Variant("0/playlist.m3u8", 1000)))] = "failure reason"
@@ -184,7 +160,7 @@ async def test_an_only_variant_is_the_main_playlist() -> None:
     async with origin.running():
         origin.publish(3)
         async with relaying(origin.public) as relayed:
-            await heard(relayed, "state", run="r0")
+            await relayed.heard("state", run="r0")
             listed = await relayed.until_last(3, "720p")
             response, body = await relayed.get("/live/playlist.m3u8")
             assert listed.render() == body.decode()
@@ -193,102 +169,6 @@ async def test_an_only_variant_is_the_main_playlist() -> None:
             response, body = await waiting
             assert response.status == 200
             assert body.count(b"#EXTINF") == 4
-
-
-async def test_a_private_bucket(origin: SmallOrigin) -> None:
-    """Objects whose URLs are signed are fetched by the signature of now, and once whatever it is."""
-    origin.signed = "first"
-    origin.publish()
-    async with relaying(origin.public) as relayed:
-        listed = await relayed.until_last(4)
-        path = listed.segments[-1].uri
-        assert "Signature" not in path
-        assert (await relayed.get(path))[1] == origin.body(origin.path("0", 3))
-        origin.signed = "second"
-        origin.publish()
-        newest = (await relayed.until_last(5)).segments[-1].uri
-        assert (await relayed.get(newest))[0].status == 200
-        assert (await relayed.get(path))[0].status == 200
-        assert origin.asked[origin.path("0", 3)] == origin.asked[origin.path("0", 4)] == 1
-
-
-async def test_segments_over_http(origin: SmallOrigin) -> None:
-    """Ranges, validators, HEAD, CORS; and nothing that is not listed can be had, here or elsewhere."""
-    async with relaying(origin.public) as relayed:
-        path = (await relayed.until_last(3)).segments[0].uri
-        whole = origin.body(origin.path("0", 0))
-        response, body = await relayed.get(path)
-        assert (response.status, body) == (200, whole)
-        assert response.headers["Content-Type"] == "video/mp2t"
-        assert response.headers["Access-Control-Allow-Origin"] == "*"
-        assert "immutable" in response.headers["Cache-Control"]
-        etag = response.headers["ETag"]
-        response, body = await relayed.get(path, headers={"Range": "bytes=10-19"})
-        assert (response.status, body) == (206, whole[10:20])
-        assert response.headers["Content-Range"] == f"bytes 10-19/{len(whole)}"
-        response, _ = await relayed.get(path, headers={"Range": f"bytes={len(whole)}-"})
-        assert (response.status, response.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
-        response, body = await relayed.get(path, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
-        assert (response.status, body) == (200, whole)
-        response, _ = await relayed.get(path, headers={"If-None-Match": etag})
-        assert response.status == 304
-        async with relayed.session.head(relayed.address + path) as response:
-            assert (response.status, response.headers["Content-Length"]) == (200, str(len(whole)))
-        async with relayed.session.options(relayed.address + path) as response:
-            assert response.status == 204
-        token = path.split("/")[2]
-        for wrong in (
-            f"/segments/{token}/other.ts",
-            "/segments/00/s0.ts",
-            f"/segments/{token}/..%2f..%2fs0.ts",
-        ):
-            assert (await relayed.get(wrong))[0].status == 404
-        assert origin.asked == {origin.path("0", 0): 1}
-
-
-async def test_who_does_not_read_takes_no_others_place(origin: SmallOrigin) -> None:
-    """Different objects that are being sent have a bound together; who is past it is asked to come again."""
-    origin.size = 6 * 2**20
-    origin.publish(3)
-    async with relaying(origin.public, memory=2**24) as relayed:
-        segments = (await relayed.until_last(6)).segments
-        slow = []
-        for segment in segments[-2:]:
-            reader, writer = await asyncio.open_connection(*relayed.host)
-            writer.write(f"GET {segment.uri} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            assert b"200 OK" in await reader.readline()
-            slow.append(writer)
-        response, _ = await relayed.get(segments[-3].uri)
-        assert (response.status, response.headers["Retry-After"]) == (503, "1")
-        response, body = await relayed.get(segments[-1].uri)
-        assert (response.status, len(body)) == (200, origin.size)
-        for writer in slow:
-            writer.transport.abort()
-
-
-async def test_a_full_disk(origin: SmallOrigin, tmp_path: Path) -> None:
-    """Without room on disk what was fetched is in memory all the same, and nobody notices."""
-    with small_disk(tmp_path / "small", 1) as disk:
-        if isinstance(disk, str):
-            pytest.skip(disk)
-        disk.fill()
-        async with relaying(origin.public, cache=disk.folder / "cache") as relayed:
-            listed = await relayed.until_last(3)
-            for _ in range(2):
-                for number, segment in enumerate(listed.segments):
-                    assert (await relayed.get(segment.uri))[1] == origin.body(origin.path("0", number))
-            assert set(origin.asked.values()) == {1}
-
-
-async def test_what_was_fetched_is_there_after_a_restart(origin: SmallOrigin, tmp_path: Path) -> None:
-    """From the disk, and under the same address."""
-    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
-        path = (await relayed.until_last(3)).segments[0].uri
-        await relayed.get(path)
-    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
-        await relayed.until_last(3)
-        assert (await relayed.get(path))[1] == origin.body(origin.path("0", 0))
-    assert origin.asked == {origin.path("0", 0): 1}
 
 
 async def test_before_the_origin_was_reached_nobody_knows(origin: SmallOrigin) -> None:
@@ -300,21 +180,6 @@ async def test_before_the_origin_was_reached_nobody_knows(origin: SmallOrigin) -
             assert (response.status, response.headers["Cache-Control"]) == (503, "no-store")
         await origin.proxy.switch(Fault.NONE)
         assert len((await relayed.until_last(3)).segments) == 3
-
-
-async def test_the_operators_listener_is_for_no_page_of_others(origin: SmallOrigin) -> None:
-    """The dashboard says how the uplink is and what was spared; asked under another name it says nothing."""
-    async with relaying(origin.public) as relayed:
-        async with relayed.session.get(relayed.admin + "/dashboard") as response:
-            text = await response.text()
-            assert "Hit rate" in text
-            assert origin.public in text
-        async with relayed.session.get(
-            relayed.admin + "/metrics", headers={"Host": "evil.example"}
-        ) as response:
-            assert response.status == 421
-        response, _ = await relayed.get("/metrics")
-        assert response.status == 404
 
 
 @pytest.mark.takes(12)
@@ -343,5 +208,5 @@ async def test_no_rule_is_broken(origin: SmallOrigin) -> None:
         if SOAK:
             assert await judge(State.PAUSED) > 20
             origin.end()
-            await heard(relayed, "state", "ended")
+            await relayed.heard("state", "ended")
             assert await judge(State.ENDED) > 10

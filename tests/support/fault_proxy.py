@@ -97,8 +97,6 @@ class Client:
 class FaultProxy:
     """Listens on ``url`` while it is entered and stands before the server on ``port`` of this machine.
 
-    Another ``port`` counts for connections from then on.
-
     ``met`` is how many connections have met the present fault.
     """
 

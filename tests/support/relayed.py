@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -64,6 +65,16 @@ class Relayed:
         async with self.session.get(f"{self.admin}/metrics") as response:
             lines = [line.rpartition(" ") for line in (await response.text()).splitlines() if line[:1] != "#"]
         return {name: float(value) for name, _, value in lines}
+
+    async def heard(self, *names: str, **what: object) -> None:
+        """Wait until pages are told so, by an event of one of these names."""
+        async with asyncio.timeout(60), self.session.get(self.address + "/live/events") as response:
+            told = ""
+            async for line in response.content:
+                field, _, value = line.decode().rstrip("\n").partition(": ")
+                told = value if field == "event" else told
+                if field == "data" and told in names and what.items() <= json.loads(value).items():
+                    return
 
     @property
     def host(self) -> tuple[str, int]:

@@ -3,23 +3,19 @@
 import argparse
 import asyncio
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from yarl import URL
 
 from broadcaster.errors import PlaylistError, StorageUnavailable
-from broadcaster.feed import Listed as Told
 from broadcaster.hls import MediaPlaylist, MediaSegment
-from broadcaster.relay.following import Following
 from broadcaster.relay.listing import KEPT, Listed, Listing
 from broadcaster.relay.media import Unsatisfiable, wanted
 from broadcaster.relay.options import add_options, options_of
 from broadcaster.relay.origin import Origin
 from broadcaster.relay.page import PageSettings
 from broadcaster.relay.prefetch import WATCHED, Prefetch
-from broadcaster.relay.words import Words
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
 BUCKET = "https://video.example.com/live/r/0"
@@ -170,69 +166,6 @@ async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
         await done.wait()
     assert fetched == ["token2", "token5"]
     working.cancel()
-
-
-class TestWords:
-    """What the origin tells of events."""
-
-    def words(self) -> tuple[Words, list[Any]]:
-        fresh: list[Any] = []
-        following = SimpleNamespace(
-            note_run=lambda *_: None, note_starting=lambda **_: None, hurry=lambda: None
-        )
-        return Words(
-            Origin(cast("Any", None), "https://live.example.com"),
-            cast("Following", following),
-            Listing(),
-            lambda _: None,
-            fresh.extend,
-        ), fresh
-
-    def test_a_segment_is_told_with_our_address_once(self) -> None:
-        """Whatever the state tells again after a reconnect; the encoder's offset is found again as it was."""
-        words, fresh = self.words()
-        told = {
-            "variant": "0",
-            "sequence": 7,
-            "run": "r",
-            "url": f"{BUCKET}/7.ts",
-            "duration": 2.0,
-            "programDateTime": 1e12,
-            "encoderOffset": 1500.0,
-            "published": 1e12,
-            "gap": False,
-        }
-        words.hear("segment", told)
-        words.hear("state", {"state": "live", "trouble": "encoder", "segments": [told], "run": "r"})
-        assert words.trouble == "encoder"
-        assert [one.name for one in fresh] == ["7.ts"]
-        assert words.waiting.qsize() == 1
-        message = words.waiting.get_nowait().message
-        assert isinstance(message, Told)
-        assert message.url == fresh[0].path
-        assert message.time
-        assert message.completed
-        assert message.time + message.duration - message.completed == timedelta(seconds=1.5)
-
-    @pytest.mark.parametrize(
-        ("name", "data"),
-        [
-            ("segment", {"variant": "0"}),
-            ("segment", None),
-            ("state", []),
-            ("state", {"trouble": None, "state": "live", "segments": [{}]}),
-            ("started", {"run": "r", "variants": ["0"], "targetDuration": 1e9, "now": 1}),
-            ("ended", {"now": "nan"}),
-            ("trouble", {}),
-            ("unheard-of", 1),
-        ],
-    )
-    def test_what_makes_no_sense_is_left_out(self, name: str, data: object) -> None:
-        """Nothing is told to pages of it, and nothing breaks."""
-        words, fresh = self.words()
-        words.hear(name, data)
-        assert words.waiting.qsize() == 0
-        assert fresh == []
 
 
 def test_the_page_is_told_what_the_origin_tells_its_own() -> None:

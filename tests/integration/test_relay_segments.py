@@ -1,0 +1,121 @@
+"""Segments as a relay serves them, and what it keeps of them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.support.relayed import relaying
+from tests.support.small_disk import small_disk
+from tests.support.small_origin import SmallOrigin
+
+
+async def test_a_private_bucket(origin: SmallOrigin) -> None:
+    """Objects whose URLs are signed are fetched by the signature of now, and once whatever it is."""
+    origin.signed = "first"
+    origin.publish()
+    async with relaying(origin.public) as relayed:
+        listed = await relayed.until_last(4)
+        path = listed.segments[-1].uri
+        assert "Signature" not in path
+        assert (await relayed.get(path))[1] == origin.body(origin.path("0", 3))
+        origin.signed = "second"
+        origin.publish()
+        newest = (await relayed.until_last(5)).segments[-1].uri
+        assert (await relayed.get(newest))[0].status == 200
+        assert (await relayed.get(path))[0].status == 200
+        assert origin.asked[origin.path("0", 3)] == origin.asked[origin.path("0", 4)] == 1
+
+
+async def test_segments_over_http(origin: SmallOrigin) -> None:
+    """Ranges, validators, HEAD, CORS; and nothing that is not listed can be had, here or elsewhere."""
+    async with relaying(origin.public) as relayed:
+        path = (await relayed.until_last(3)).segments[0].uri
+        whole = origin.body(origin.path("0", 0))
+        response, body = await relayed.get(path)
+        assert (response.status, body) == (200, whole)
+        assert response.headers["Content-Type"] == "video/mp2t"
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert "immutable" in response.headers["Cache-Control"]
+        etag = response.headers["ETag"]
+        response, body = await relayed.get(path, headers={"Range": "bytes=10-19"})
+        assert (response.status, body) == (206, whole[10:20])
+        assert response.headers["Content-Range"] == f"bytes 10-19/{len(whole)}"
+        response, _ = await relayed.get(path, headers={"Range": f"bytes={len(whole)}-"})
+        assert (response.status, response.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+        response, body = await relayed.get(path, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+        assert (response.status, body) == (200, whole)
+        response, _ = await relayed.get(path, headers={"If-None-Match": etag})
+        assert response.status == 304
+        async with relayed.session.head(relayed.address + path) as response:
+            assert (response.status, response.headers["Content-Length"]) == (200, str(len(whole)))
+        async with relayed.session.options(relayed.address + path) as response:
+            assert response.status == 204
+        token = path.split("/")[2]
+        for wrong in (
+            f"/segments/{token}/other.ts",
+            "/segments/00/s0.ts",
+            f"/segments/{token}/..%2f..%2fs0.ts",
+        ):
+            assert (await relayed.get(wrong))[0].status == 404
+        assert origin.asked == {origin.path("0", 0): 1}
+
+
+async def test_who_does_not_read_takes_no_others_place(origin: SmallOrigin) -> None:
+    """Different objects that are being sent have a bound together; who is past it is asked to come again."""
+    origin.size = 6 * 2**20
+    origin.publish(3)
+    async with relaying(origin.public, memory=2**24) as relayed:
+        segments = (await relayed.until_last(6)).segments
+        slow = []
+        for segment in segments[-2:]:
+            reader, writer = await asyncio.open_connection(*relayed.host)
+            writer.write(f"GET {segment.uri} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert b"200 OK" in await reader.readline()
+            slow.append(writer)
+        response, _ = await relayed.get(segments[-3].uri)
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        response, body = await relayed.get(segments[-1].uri)
+        assert (response.status, len(body)) == (200, origin.size)
+        for writer in slow:
+            writer.transport.abort()
+
+
+async def test_a_full_disk(origin: SmallOrigin, tmp_path: Path) -> None:
+    """Without room on disk what was fetched is in memory all the same, and nobody notices."""
+    with small_disk(tmp_path / "small", 1) as disk:
+        if isinstance(disk, str):
+            pytest.skip(disk)
+        disk.fill()
+        async with relaying(origin.public, cache=disk.folder / "cache") as relayed:
+            listed = await relayed.until_last(3)
+            for _ in range(2):
+                for number, segment in enumerate(listed.segments):
+                    assert (await relayed.get(segment.uri))[1] == origin.body(origin.path("0", number))
+            assert set(origin.asked.values()) == {1}
+
+
+async def test_what_was_fetched_is_there_after_a_restart(origin: SmallOrigin, tmp_path: Path) -> None:
+    """From the disk, and under the same address."""
+    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
+        path = (await relayed.until_last(3)).segments[0].uri
+        await relayed.get(path)
+    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
+        await relayed.until_last(3)
+        assert (await relayed.get(path))[1] == origin.body(origin.path("0", 0))
+    assert origin.asked == {origin.path("0", 0): 1}
+
+
+async def test_the_operators_listener_is_for_no_page_of_others(origin: SmallOrigin) -> None:
+    """The dashboard says how the uplink is and what was spared; asked under another name it says nothing."""
+    async with relaying(origin.public) as relayed:
+        async with relayed.session.get(relayed.admin + "/dashboard") as response:
+            text = await response.text()
+            assert "Hit rate" in text
+            assert origin.public in text
+        async with relayed.session.get(
+            relayed.admin + "/metrics", headers={"Host": "evil.example"}
+        ) as response:
+            assert response.status == 421
+        response, _ = await relayed.get("/metrics")
+        assert response.status == 404

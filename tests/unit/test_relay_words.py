@@ -1,0 +1,89 @@
+"""What a relay makes of what its origin tells of events."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from broadcaster.feed import Listed, View
+from broadcaster.relay.following import Following
+from broadcaster.relay.listing import Listing
+from broadcaster.relay.origin import Origin
+from broadcaster.relay.words import Words
+
+BUCKET = "https://video.example.com/live/r/0"
+
+
+def made() -> tuple[Words, list[Any]]:
+    fresh: list[Any] = []
+    following = SimpleNamespace(
+        note_run=lambda *_: None, note_starting=lambda **_: None, hurry=lambda: None, view=View()
+    )
+    return Words(
+        Origin(cast("Any", None), "https://live.example.com"),
+        cast("Following", following),
+        Listing(),
+        lambda _: None,
+        fresh.extend,
+    ), fresh
+
+
+def test_a_segment_is_told_with_our_address_once() -> None:
+    """Whatever the state tells again after a reconnect; the encoder's offset is found again as it was."""
+    words, fresh = made()
+    told = {
+        "variant": "0",
+        "sequence": 7,
+        "run": "r",
+        "url": f"{BUCKET}/7.ts",
+        "duration": 2.0,
+        "programDateTime": 1e12,
+        "encoderOffset": 1500.0,
+        "published": 1e12,
+        "gap": False,
+    }
+    words.hear("segment", told)
+    words.hear("state", {"state": "live", "trouble": "encoder", "segments": [told], "run": "r"})
+    assert words.trouble == "encoder"
+    assert [one.name for one in fresh] == ["7.ts"]
+    assert words.waiting.qsize() == 1
+    message = words.waiting.get_nowait().message
+    assert isinstance(message, Listed)
+    assert message.url == fresh[0].path
+    assert message.time
+    assert message.completed
+    assert message.time + message.duration - message.completed == timedelta(seconds=1.5)
+
+
+def test_what_was_not_heard_is_told_by_the_state() -> None:
+    """An end and a start that came while the uplink was away, each once."""
+    words, _ = made()
+    told: dict[str, object] = {"trouble": None, "segments": [], "run": "r", "targetDuration": 2, "now": 1e12}
+    for state in ("live", "live", "ended", "ended", "live"):
+        words.hear("state", {**told, "state": state, "goingOn": False})
+    words.hear("ended", {"now": 1e12, "goingOn": True})
+    words.hear("state", {**told, "state": "ended", "goingOn": False})
+    kinds = [words.waiting.get_nowait().message.kind for _ in range(words.waiting.qsize())]
+    assert kinds == ["ended", "started", "ended"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("segment", {"variant": "0"}),
+        ("segment", None),
+        ("state", []),
+        ("state", {"trouble": None, "state": "live", "segments": [{}]}),
+        ("started", {"run": "r", "variants": ["0"], "targetDuration": 1e9, "now": 1}),
+        ("ended", {"now": "nan"}),
+        ("trouble", {}),
+        ("unheard-of", 1),
+    ],
+)
+def test_what_makes_no_sense_is_left_out(name: str, data: object) -> None:
+    """Nothing is told to pages of it, and nothing breaks."""
+    words, fresh = made()
+    words.hear(name, data)
+    assert words.waiting.qsize() == 0
+    assert fresh == []

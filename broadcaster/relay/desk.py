@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from html import escape
 
 from aiohttp import hdrs, web
@@ -31,9 +31,12 @@ td {{ font-variant-numeric: tabular-nums }}
 
 
 def make_desk(
-    report: Callable[[], HealthReport], standing: Standing, registry: CollectorRegistry
+    report: Callable[[], HealthReport],
+    standing: Standing,
+    registry: CollectorRegistry,
+    names: Collection[str] = (),
 ) -> web.Application:
-    """``report`` is how the relay is, with its viewers."""
+    """``report`` is how the relay is, with its viewers; ``names`` as those of the service's operator."""
 
     async def page(_: web.Request) -> web.Response:
         told, savings = report(), standing.savings
@@ -53,7 +56,7 @@ def make_desk(
         headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST, hdrs.CACHE_CONTROL: "no-store"}
         return web.Response(body=generate_latest(registry), headers=headers)
 
-    app = web.Application(middlewares=[asked_by_name(())])
+    app = web.Application(middlewares=[asked_by_name(names)])
     app[CONNECTIONS], app[HEALTH] = Connections(MAX_CONNECTIONS), report
     app.on_response_prepare.append(_on_answer)
     app.router.add_get("/dashboard", page, name="dashboard")

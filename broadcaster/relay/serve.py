@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -98,7 +99,8 @@ class _Relay:
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str, str], None]) -> None:
         """Serve until ``stop``."""
         sockets = bound(*self._options.listen, "--listen")
-        desk = make_desk(self._report, self._standing, self._registry)
+        names = os.environ.get("BROADCASTER_ADMIN_NAMES", "").replace(",", " ").split()
+        desk = make_desk(self._report, self._standing, self._registry, names)
         async with (
             serving(self._audience.app, sockets),
             listening(desk, *self._options.admin, "--admin") as admin_address,

@@ -106,10 +106,13 @@ async def test_what_was_fetched_is_there_after_a_restart(origin: SmallOrigin, tm
     assert origin.asked == {origin.path("0", 0): 1}
 
 
-async def test_the_operators_listener_is_for_no_page_of_others(origin: SmallOrigin) -> None:
+async def test_the_operators_listener_is_for_no_page_of_others(
+    origin: SmallOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The dashboard says how the uplink is and what was spared; asked under another name it says nothing."""
+    monkeypatch.setenv("BROADCASTER_ADMIN_NAMES", "relay")
     async with relaying(origin.public) as relayed:
-        async with relayed.session.get(relayed.admin + "/dashboard") as response:
+        async with relayed.session.get(relayed.admin + "/dashboard", headers={"Host": "relay"}) as response:
             text = await response.text()
             assert "Hit rate" in text
             assert origin.public in text

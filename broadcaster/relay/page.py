@@ -19,9 +19,13 @@ OURS: Mapping[str, object] = {
     "beaconUrl": "/live/beacon",
     "recordings": None,  # they are the origin's: to watch one, one goes there
 }
-# What would have each viewer go past the relay.
-LEFT_OUT = {"playlistUrl", "fallbackUrl", "recording", "page"}
 WHOLE = ("poster", "chatUrl", "pageUrl")  # addresses that may be within the origin
+# All that holds here, too. Anything else is of what a relay does not do, as clips are, or would have viewers
+# go past it, as the fallback would.
+KEPT = {
+    *("title", "performer", "startsAt", "mode", "iceServers", "colors", "texts", "prices", "costs"),
+    *("trackerUrl", *WHOLE),
+}
 
 
 class PageSettings:
@@ -47,7 +51,7 @@ class PageSettings:
 
     def take(self, found: dict[str, object]) -> None:
         """What the origin's page is told."""
-        told = {name: value for name, value in found.items() if name not in LEFT_OUT}
+        told = {name: value for name, value in found.items() if name in KEPT}
         for name in WHOLE:
             if isinstance(value := told.get(name), str):
                 told[name] = _whole(self._origin.address, value)

@@ -183,6 +183,8 @@ def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
             "fallbackUrl": "https://a/hls/stream.m3u8",
             "playlistUrl": "https://b/live/playlist.m3u8",
             "recordings": {"list": "/recordings"},
+            "clipsUrl": "/live/clips",
+            "colors": {"live": "#ff0000"},
         }
     )
     assert settings.now == {
@@ -191,6 +193,7 @@ def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
         "chatUrl": "https://chat.example.com/x",
         "trackerUrl": "/live/tracker",
         "recordings": None,
+        "colors": {"live": "#ff0000"},
         "eventsUrl": "/live/events",
         "beaconUrl": "/live/beacon",
     }

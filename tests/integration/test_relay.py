@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from broadcaster.demo.children import poll
-from broadcaster.hls import MediaPlaylist, Variant
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from broadcaster.tracker import info_hash, stream_index
 from tests.conformance.checks import run_all
 from tests.conformance.subject import State, subject_at
@@ -146,8 +146,10 @@ async def test_viewers_of_a_relay_meet_at_its_own_tracker(origin: SmallOrigin) -
     async with relaying(origin.public) as relayed:
         await relayed.heard("state", run="r0")
         await relayed.until_last(3)
-        swarms = {info_hash("r0", stream_index(Variant("0/playlist.m3u8", 1000))): "interval"}
-        swarms[info_hash("other", stream_index(Variant("0/playlist.m3u8", 1000)))] = "failure reason"
+        main = parse((await relayed.get("/live/playlist.m3u8"))[1].decode())
+        assert isinstance(main, MultivariantPlaylist)
+        index = stream_index(main.variants[0])
+        swarms = {info_hash("r0", index): "interval", info_hash("other", index): "failure reason"}
         async with relayed.session.ws_connect(f"{relayed.address}/live/tracker") as socket:
             for swarm, told in swarms.items():
                 await socket.send_str(announce("ada", swarm=swarm))

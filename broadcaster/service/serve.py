@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,8 +16,9 @@ from prometheus_client.process_collector import ProcessCollector
 
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.delivery.files import FileSweeper
+from broadcaster.delivery.recorder import Recorder
 from broadcaster.delivery.signing import Signing
-from broadcaster.errors import StorageError
+from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, Observer
 from broadcaster.feed import Setup
 from broadcaster.figures import Figures
@@ -39,6 +40,7 @@ from broadcaster.web.listener import Complaints
 logger = logging.getLogger(__name__)
 
 PROBE_DEADLINE = 10.0  # seconds
+LAST_WRITE = 5.0  # seconds for what recordings do not tell yet when the service stops
 # Where the page finds the newest recording, all of them, each of them, and itself.
 OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/", "live": "/"}
 
@@ -115,8 +117,23 @@ async def serve(
                 )
                 if components.mirror:
                     await components.mirror.flush()
+                await _write_last(components.recorder, helpers)
                 for helper in helpers:
                     helper.cancel()
+
+
+async def _write_last(recorder: Recorder, helpers: Sequence[asyncio.Task[None]]) -> None:
+    """What recordings do not tell yet, if the bucket takes it soon; else the next start writes it."""
+    (writing,) = (one for one in helpers if one.get_name() == "recorder")
+    writing.cancel()
+    await asyncio.wait([writing])
+    if recorder.fault:
+        return
+    try:
+        async with asyncio.timeout(LAST_WRITE):
+            await recorder.write()
+    except (StorageError, CatalogError, TimeoutError) as error:
+        logger.warning("recordings in the bucket are out of date until the next start: %s", error)
 
 
 def _signing(settings: Settings, store: ObjectStore, audience: AudienceProcess) -> Signing:

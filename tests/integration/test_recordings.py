@@ -23,6 +23,7 @@ from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.hls import MediaPlaylist
 from tests.browser.conftest import running_chromium
 from tests.support.chromium import find_chromium
+from tests.support.hls_writer import HlsWriter
 from tests.support.length import SOAK, seconds
 from tests.support.page import is_, no_complaints, until
 from tests.support.recorded import (
@@ -34,7 +35,7 @@ from tests.support.recorded import (
     index_at,
     read,
 )
-from tests.support.service import Service
+from tests.support.service import Service, running_service
 from tests.support.small_owncast import FPS, SMALL
 from tests.support.stage import Stage, stage
 from tests.support.watcher import Availability
@@ -42,6 +43,7 @@ from tests.support.watcher import Availability
 LISTED = 3  # segments, by the encoder
 TOO_LONG = 66  # seconds
 COMPLETE_WITHIN = 5.0  # seconds after the end
+COUNT = 8  # segments of a stream that is cut short
 WITHIN = 600.0  # seconds, for what a stream brings by its clock
 
 
@@ -272,3 +274,28 @@ async def over(bucket: SeaweedBucket) -> dict[str, Any]:
     async with asyncio.timeout(120):
         await poll(has_ended)
     return (await index_at(bucket.public_url))[0]
+
+
+@pytest.mark.takes(15)
+async def test_a_stop_in_good_order_leaves_nothing_unwritten(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """What came since the last version is in the bucket when the service has ended."""
+    writer = HlsWriter(tmp_path / "hls/0")
+    settings = {"BROADCASTER_RECORDINGS": "keep"}
+    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+        writer.write(range(3))
+
+        async def is_written() -> bool:
+            return bool(await index_at(bucket.public_url))
+
+        async def is_listed() -> bool:
+            return (await service.health())["manifestChunks"] == COUNT
+
+        async with asyncio.timeout(WITHIN):
+            await poll(is_written)
+            writer.write(range(COUNT))
+            await poll(is_listed)
+        assert await service.stop() == 0
+        found = await read(bucket.public_url, (await index_at(bucket.public_url))[0])
+        (playlist,) = found.playlists.values()
+        assert len(playlist.segments) == COUNT
+        assert not playlist.ended

@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         default=timedelta(), alias="BROADCASTER_RETENTION"
     )
     retention_max_minutes: int = Field(default=60, ge=0, le=1440, alias="BROADCASTER_RETENTION_MAX_MINUTES")
-    retention_max_size: Annotated[ByteSize, Field(le=MAX_SPOOL)] = Field(
+    retention_max_size: Annotated[ByteSize, Field(ge=0, le=MAX_SPOOL)] = Field(
         default=ByteSize(5 * 2**30), alias="BROADCASTER_RETENTION_MAX_SIZE"
     )
     recordings: Annotated[timedelta | None, _kept("off", "days")] = Field(
@@ -214,6 +214,11 @@ class Settings(BaseSettings):
     def has_pages(self) -> bool:
         """Whether recordings have pages."""
         return self.recordings != timedelta()
+
+    @property
+    def keeps_for_those_behind(self) -> bool:
+        """Whether viewers can go on where they paused when the window has left it."""
+        return bool(self.retention_max_minutes and self.retention_max_size)
 
     @property
     def has_own_tracker(self) -> bool:

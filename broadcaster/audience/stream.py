@@ -59,10 +59,11 @@ class Stream:
         only = next((name for name, one in view.playlists.items() if one is view.main), None)
         if only is not None:
             self.main, self.kept_main = self._snapshots[only], self._kept.get(only)
-        elif view.main and isinstance(view.main.playlist, MultivariantPlaylist):
-            self.main = _same(self.main, view.main)
-            longer = _of_longer(view.main.playlist)
-            self.kept_main = _same(self.kept_main, view.main, longer) if self._kept else None
+        else:
+            self.main = _same(self.main, view.main) if view.main else None
+            self.kept_main = None
+            if self._kept and view.main and isinstance(view.main.playlist, MultivariantPlaylist):
+                self.kept_main = Snapshot(view.main, _of_longer(view.main.playlist))
         for now, old in ((self._snapshots, before), (self._kept, before_kept)):
             for name, one in old.items():
                 if now.get(name) is not one:

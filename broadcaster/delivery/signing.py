@@ -9,6 +9,7 @@ import logging
 import posixpath
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -69,7 +70,9 @@ class Signing:
         now = time.monotonic()
         self._asked = {path: told for path, told in self._asked.items() if told > now - TOLD}
         for path in paths:
-            if path not in self._asked and len(self._asked) < MOST and PLAYLIST.fullmatch(path):
+            if not PLAYLIST.fullmatch(path):
+                self._tell(SignedPlaylist(path, None, MISSING_AGE))
+            elif path not in self._asked and len(self._asked) < MOST:
                 self._asked[path] = float("inf")
                 self._waiting.put_nowait(path)
 
@@ -84,7 +87,7 @@ class Signing:
         key = f"{self._prefix}/{path}"
         try:
             text = (await self._store.get(key, deadline=DEADLINE)).decode()
-        except (StorageError, ValueError, OSError) as error:
+        except (StorageError, ValueError, OSError, EOFError, zlib.error) as error:
             logger.debug("%s cannot be signed: %s", key, error)
             return SignedPlaylist(path, None, MISSING_AGE)
         now = self._clock()

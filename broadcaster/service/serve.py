@@ -218,7 +218,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
             "mode": settings.viewer_mode,
             "prices": dashboard.prices,
             "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
-            "keptUrl": "/live/kept.m3u8" if settings.retention_max_minutes else None,
+            "keptUrl": "/live/kept.m3u8" if settings.keeps_for_those_behind else None,
             "recordings": OUR_PAGES if settings.has_pages else None,
             "clipsUrl": "/live/clips" if settings.viewer_clips else None,
         },

@@ -126,6 +126,8 @@ async def test_strangers_cannot_ask_for_much() -> None:
     desk.gate.clear()
     task = asyncio.create_task(desk.signing.run())
     desk.signing.want(NONE)
+    assert [(one.path, one.gzipped) for one in desk.told] == [(path, None) for path in NONE]
+    desk.told.clear()
     desk.signing.want(f"recordings/{number}/playlist.m3u8" for number in range(100))
     await asyncio.sleep(0)
     assert desk.read == ["live/recordings/0/playlist.m3u8"]

@@ -56,7 +56,8 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
       // What is kept is live, and the player comes back to its date.
       const result = await play({ ...terms, url, ...(url === kept ? {} : { start: 0, recorded: true }) });
       if (result.reason !== "ended" || rest.length === 0) {
-        if (result.reason === "ended") store.set({ replay: null });
+        const lost = url === kept && result.reason === "failed" && !result.started; // the stream itself is left
+        if (result.reason === "ended" || lost) store.set({ replay: null });
         return result;
       }
       store.set({ replay: rest, date: null });

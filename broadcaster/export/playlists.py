@@ -10,7 +10,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from html import unescape
 from typing import Any
 from urllib.parse import urljoin
 
@@ -62,7 +61,7 @@ async def _playlist(request: Request, get: Get) -> tuple[str, str, int]:
         return url, text, 0
     match = SETTINGS.search(text)
     try:
-        settings: dict[str, Any] = json.loads(unescape(match[1])) if match else {}
+        settings: dict[str, Any] = json.loads(match[1]) if match else {}
         recording = settings.get("recording") or {}
         parts = recording.get("parts") or [recording.get("playlist") or settings["playlistUrl"]]
         found = urljoin(url, str(parts[request.part - 1]))

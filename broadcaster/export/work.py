@@ -26,7 +26,7 @@ from broadcaster.threads import OwnThread
 AT_ONCE = 48  # objects; with 50 ms for each answer, 8 would leave a fast link idle
 IN_FLIGHT, IN_HOPPER = 12 * 2**20, 4 * 2**20  # bytes
 PATIENCE = 10.0, 120.0  # seconds: for a playlist, whose address may be wrong, and for a segment
-INSTALL = "pip install 'broadcaster[export]'"
+INSTALL = "pip install av tqdm"
 PLAN_FILE, LOCK_FILE = "plan.json", "export.lock"
 Bodies = AsyncGenerator[tuple[Wanted, bytes], None]
 LARGEST = 256 * 2**20  # bytes of a segment
@@ -61,14 +61,23 @@ def export(request: Request, target: Path) -> None:
 
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
-    """Make the folder, which signed addresses may be in, and let nobody else use it."""
+    """Make the folder, which signed addresses may be in, and let nobody else use it.
+
+    One in which nothing has begun yet is of no use to the next attempt.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
+    if any(folder.iterdir()) and not (folder / LOCK_FILE).exists():
+        raise ExportError(f"{folder} is not of an export: remove it, or choose another name")
     with (folder / LOCK_FILE).open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ExportError(f"another export is at work in {folder}") from None
-        yield
+        try:
+            yield
+        finally:
+            if not (folder / PLAN_FILE).exists():
+                shutil.rmtree(folder)
 
 
 async def _export(request: Request, folder: Path, target: Path) -> Plan:

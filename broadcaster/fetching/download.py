@@ -55,6 +55,8 @@ class Download:
             raise StorageRefused(f"{wanted.where} cannot be asked for ({type(error).__name__})") from None
         except TimeoutError:
             raise StorageUnavailable(f"{wanted.where}: no bytes come for {STALL:.0f} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise StorageUnavailable(f"{wanted.where} cannot be reached ({error.strerror})") from None
         except (aiohttp.ClientError, OSError) as error:
             raise StorageUnavailable(f"{wanted.where}: cut ({type(error).__name__})") from None
         return await self._checked()

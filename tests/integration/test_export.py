@@ -142,6 +142,11 @@ async def test_what_is_in_the_way(cinema: Cinema, tmp_path: Path) -> None:
         assert "another export is at work" in await complaint(cinema.url, target)
     with pytest.raises(ObjectNotFound):
         await exported(cinema.url.replace("playlist", "no"), target)
+    assert not left(tmp_path) & {folder.name, target.name}
+    folder.mkdir()
+    (folder / "mine").touch()
+    assert "not of an export" in await complaint(cinema.url, target)
+    (folder / LOCK_FILE).touch()
     (folder / PLAN_FILE).write_text('{"half": ')
     assert "of another export" in await complaint(cinema.url, target)
     assert not target.exists()

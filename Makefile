@@ -56,13 +56,13 @@ lint: setup
 	cd viewer && npm run --silent lint
 
 bench: setup
-	@tests/ensure-packages chromium nginx wrk
+	@tests/ensure-packages chromium nginx wrk curl
 	$(BIN)/python -m tests.bench $(ARGS)
 
 # What `make test` does in a short form, at its full length.
 soak: setup $(PM2)/ready
 	@tests/ensure-packages chromium nginx
-	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/unit/test_references.py tests/browser $(ARGS)
+	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/unit/test_references.py tests/browser $(ARGS)
 
 chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)

@@ -116,9 +116,7 @@ class Settings(BaseSettings):
     port: int = Field(default=3000, ge=0, le=65535, alias="BROADCASTER_PORT")
     admin_host: str = Field(default="127.0.0.1", alias="BROADCASTER_ADMIN_HOST")
     admin_port: int = Field(default=3001, ge=0, le=65535, alias="BROADCASTER_ADMIN_PORT")
-    admin_names: str = Field(  # with commas between them
-        default="", pattern=r"^[A-Za-z0-9._:, -]*$", alias="BROADCASTER_ADMIN_NAMES"
-    )
+    admin_names: str = Field(default="", pattern=r"^[A-Za-z0-9._:, -]*$", alias="BROADCASTER_ADMIN_NAMES")
     window_segments: int = Field(
         default=10,
         ge=MIN_WINDOW_SEGMENTS,
@@ -148,6 +146,7 @@ class Settings(BaseSettings):
     recordings: Annotated[timedelta | None, _kept("off", "days")] = Field(
         default=timedelta(), alias="BROADCASTER_RECORDINGS"
     )
+    pictures: str = Field(default="ffmpeg", alias="BROADCASTER_PICTURES")
     viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
     dashboard_dir: Path = Field(default=DASHBOARD_DIR, alias="BROADCASTER_DASHBOARD_DIR")
     public_dashboard: bool = Field(default=False, alias="BROADCASTER_PUBLIC_DASHBOARD")

@@ -12,6 +12,7 @@
     │   └── TooMany             429  there are as many of it as there may be
     ├── OriginError             502  the origin of a relay gives no answer, or none that can be read
     ├── OwncastError            502  Owncast does not say how it is: no answer, or one that cannot be read
+    ├── PictureError            500  no picture can be made of something
     ├── PlaylistError           502  what should be a playlist is not one, or not one we can carry
     └── StorageError            503  the bucket did not do what was asked
         ├── StorageUnavailable  503  a passing fault: try again soon
@@ -89,6 +90,10 @@ class OwncastError(BroadcasterError):
     """Owncast gives no answer, or none that can be read. The message is one line and says why."""
 
     status: ClassVar[int] = 502
+
+
+class PictureError(BroadcasterError):
+    """No picture can be made of something. The message is one line and says why."""
 
 
 class PlaylistError(BroadcasterError):

@@ -158,6 +158,9 @@ class Audience:
     def _rows_since(self, milliseconds: float) -> list[Row]:
         return [row for row in self._rows if (row["time"] or 0) > milliseconds]
 
+    def _of_the_stream(self) -> dict[str, str | None]:
+        return {"title": self.report.title, "poster": self.report.poster}
+
     def _bandwidth(self) -> float:
         """Bits per second that a page can play at most."""
         main = self.stream.view.main
@@ -208,7 +211,7 @@ class Audience:
             folder, vendor, price = setup.dashboard
             add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
         if setup.viewer_dir.is_dir():
-            page = Page(setup.page, setup.viewer_dir, lambda: self.report.title)
+            page = Page(setup.page, setup.viewer_dir, self._of_the_stream)
             if setup.recordings:
                 self._gallery = Gallery(page, setup.viewer_dir)
                 self._gallery.add_to(app)

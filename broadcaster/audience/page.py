@@ -21,14 +21,17 @@ BLOCK = '<script id="config" type="application/json"></script>'
 class Page:
     """What the page is told: what the service knows, overruled by the operator's file beside it.
 
-    ``title`` is the stream's own, where anybody knows it.
+    ``stream`` gives the title and the poster of the stream that is on, where anybody knows them.
     """
 
     def __init__(
-        self, known: Mapping[str, str | None], folder: Path, title: Callable[[], str | None] = lambda: None
+        self,
+        known: Mapping[str, str | None],
+        folder: Path,
+        stream: Callable[[], Mapping[str, str | None]] = dict,
     ) -> None:
         self._known = known
-        self._title = title
+        self._stream = stream
         self._file = folder / "config.json"
         self._read: tuple[int, int] | None = None  # its time and size, when it was read
         self._written: dict[str, object] = {}
@@ -53,8 +56,8 @@ class Page:
 
     def settings(self) -> dict[str, object]:
         """All of them, as they are now."""
-        title = self._title()
-        return {**self._known, **({"title": title} if title else {}), **self._overruling()}
+        told = {name: value for name, value in self._stream().items() if value}
+        return {**self._known, **told, **self._overruling()}
 
     def _overruling(self) -> dict[str, object]:
         """The file, which is read again when it has changed."""

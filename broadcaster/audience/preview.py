@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from html import escape
+from html import escape, unescape
 from urllib.parse import urljoin
 
-TITLE = re.compile(r"<title>.*?</title>", re.DOTALL | re.IGNORECASE)
+TITLE = re.compile(r"<title>(?P<text>.*?)</title>", re.DOTALL | re.IGNORECASE)
 LONGEST = 200  # characters of a text, as on the page
 
 
 def described(html: str, settings: Mapping[str, object]) -> str:
     """The page with its title and the tags of link previews (ogp.me) as ``settings`` have them, escaped.
 
-    ``pageUrl`` is the page's own public address. A picture needs one that is whole: previews take no other.
+    Without a title the page keeps its own, which goes with a poster. ``pageUrl`` is the page's own public
+    address. A picture needs one that is whole: previews take no other.
     """
-    title = _text(settings.get("title"))
+    title, own = _text(settings.get("title")), TITLE.search(html)
+    if title is None and own and _text(settings.get("poster")):
+        title = unescape(own["text"])
     if title is None:
         return html
     lines = [f"<title>{escape(title)}</title>"]

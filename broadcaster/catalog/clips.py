@@ -116,14 +116,19 @@ class Clips:
         return found
 
     def written(self, clip: Clip) -> None:
-        """The bucket has it, with this title."""
-        update = "UPDATE clips SET written = 1 WHERE id = :id AND title = :title"
-        self._writer.write((update, {"id": clip.id, "title": clip.title}))
+        """The bucket has it, with this title, and its poster if it has one."""
+        update = "UPDATE clips SET written = 1 WHERE id = :id AND title = :title AND poster = :poster"
+        self._writer.write((update, {"id": clip.id, "title": clip.title, "poster": clip.poster}))
 
     def rename(self, clip: str, title: str) -> None:
         """It has another title, which the bucket is to be told."""
         update = "UPDATE clips SET title = :title, written = 0 WHERE id = :id"
         self._writer.write((update, {"id": clip, "title": title}))
+
+    def pictured(self, clip: str, *, poster: bool) -> None:
+        """No more pictures are to be made, and the bucket has to be told whether it has a poster."""
+        update = "UPDATE clips SET pictured = 1, poster = :poster, written = 0 WHERE id = :id"
+        self._writer.write((update, {"id": clip, "poster": poster}))
 
     def remove(self, clip: str) -> None:
         """Nobody should find it any more."""
@@ -146,7 +151,7 @@ class Clips:
         now = self._clock()  # when its turn comes: what was told to be due before is not there any more
         row: Row = {"id": new_id(now), "title": title, "made": to_microseconds(now)}
         row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "removed": 0, "written": 0}
-        row |= {"viewer": viewers is not None}
+        row |= {"viewer": viewers is not None, "poster": 0, "pictured": 0}
         there = {**row, "now": row["made"]}
         if viewers:
             self._check(viewers, there)

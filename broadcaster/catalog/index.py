@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -11,12 +12,14 @@ from broadcaster.catalog.views import Clip, Part, Recording, Visibility
 
 PAGE = 200  # recordings
 INDEX = "index.json"
+POSTER, THUMBNAILS = "poster.jpg", "thumbnails.vtt"
 
 
 def summary(recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
     """What viewers are told of a recording; addresses are relative to the index."""
     addresses = [f"{recording.folder}/playlist.m3u8"]
     addresses += [f"{recording.folder}/part-{count}/playlist.m3u8" for count in range(2, len(parts) + 1)]
+    thumbnails = [f"{posixpath.dirname(one)}/{THUMBNAILS}" for one in addresses]
     variants = parts[0].variants if parts else ()
     return {
         "id": recording.id,
@@ -29,7 +32,8 @@ def summary(recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
         "variants": [{"name": one.uri, "resolution": one.resolution} for one in variants],
         "playlist": addresses[0],
         "parts": addresses,
-        "poster": None,
+        "poster": f"{recording.folder}/{POSTER}" if recording.poster else None,
+        "thumbnails": thumbnails if recording.thumbnails else None,
         "file": file_of(recording),
     }
 
@@ -58,6 +62,7 @@ def of_clip(clip: Clip) -> dict[str, Any]:
         "end": clip.end.isoformat(),
         "viewer": clip.viewer,
         "playlist": f"../clips/{clip.id}/playlist.m3u8",
+        "poster": f"../clips/{clip.id}/{POSTER}" if clip.poster else None,
     }
 
 

@@ -64,6 +64,8 @@ async def restore_clip(catalog: Catalog, clip: Clip, segments: Sequence[Recorded
         "viewer": clip.viewer,
         "removed": 0,
         "written": 0,
+        "poster": clip.poster,
+        "pictured": clip.pictured,
     }
     statements = [insert("clips", row), *(_segment(one, None) for one in segments)]
     return await _take_in(catalog, clip.id, statements)

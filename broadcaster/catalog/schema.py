@@ -114,6 +114,14 @@ CREATE TABLE files (
 ) STRICT;
 CREATE UNIQUE INDEX files_of_recording ON files (recording, step) WHERE step <> 'removed';
 """
+# Whether the bucket has pictures of them, and whether all were made that can be.
+PICTURES = """
+ALTER TABLE recordings ADD COLUMN poster INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE recordings ADD COLUMN thumbnails INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE recordings ADD COLUMN pictured INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE clips ADD COLUMN poster INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE clips ADD COLUMN pictured INTEGER NOT NULL DEFAULT 0;
+"""
 SCHEMA = f"""
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
@@ -143,6 +151,7 @@ CREATE TABLE facts (
 {IFRAMES}
 {VIEWERS_CLIPS}
 {FILES}
+{PICTURES}
 """
 # One script for each step from the first schema to this one, applied in order to whatever is older.
 MIGRATIONS = (
@@ -207,4 +216,5 @@ MIGRATIONS = (
     IFRAMES,
     VIEWERS_CLIPS,
     FILES,
+    PICTURES,
 )

@@ -48,6 +48,9 @@ def recording_of(row: sqlite3.Row) -> Recording:
         size=row["size"],
         revision=row["revision"],
         file=_file_of(row) if row["file_key"] else None,
+        poster=bool(row["poster"]),
+        thumbnails=bool(row["thumbnails"]),
+        pictured=bool(row["pictured"]),
     )
 
 
@@ -88,6 +91,8 @@ def clip_of(row: sqlite3.Row | Row) -> Clip:
         variants=variants_of(row["variants"]),
         renditions=renditions_of(row["renditions"]),
         viewer=bool(row["viewer"]),
+        poster=bool(row["poster"]),
+        pictured=bool(row["pictured"]),
     )
 
 

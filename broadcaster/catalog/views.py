@@ -65,6 +65,9 @@ class Recording:
     size: int  # bytes
     revision: int  # rises with each change that the bucket has to be told of
     file: File | None = None
+    poster: bool = False  # the bucket has one
+    thumbnails: bool = False  # of each part, as WebVTT
+    pictured: bool = False  # no more pictures are to be made
 
     @property
     def folder(self) -> str:
@@ -94,6 +97,8 @@ class Clip:
     variants: Sequence[Variant]
     renditions: Sequence[Rendition]
     viewer: bool = False  # made by one
+    poster: bool = False  # the bucket has one
+    pictured: bool = False  # no more pictures are to be made
 
 
 @dataclass(frozen=True, slots=True)

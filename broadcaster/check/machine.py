@@ -16,6 +16,7 @@ import aiohttp
 from broadcaster.check.http import Browser
 from broadcaster.check.report import Finding, failed, ok, warning
 from broadcaster.config import Settings, unknown_names
+from broadcaster.service.picturing import is_wanted, program_of
 from broadcaster.web import raise_file_limit
 
 PAGE_FILES = ("index.html", "vendor")
@@ -113,6 +114,18 @@ async def _is_ours(browser: Browser, host: str, port: int) -> bool:
         return set(json.loads(answer.body)) >= HEALTH_KEYS
     except (aiohttp.ClientError, OSError, ValueError, TypeError):  # of something else
         return False
+
+
+def pictures(settings: Settings) -> Finding:
+    """What makes pictures is here; none are a fault, for nothing else needs them."""
+    if not is_wanted(settings):
+        return ok("none are made, as the settings say")
+    if program := program_of(settings):
+        return ok(f"{program} makes them")
+    return ok(
+        f"there is no {settings.pictures} here, so there are none: install ffmpeg, or set"
+        " BROADCASTER_PICTURES to the path of one, Owncast's perhaps"
+    )
 
 
 def open_files(wanted: int) -> Finding:

@@ -66,6 +66,7 @@ class Plan:
             Check("addresses", "addresses", had),
             Check("page", "page", partial(in_thread, machine.page, settings.viewer_dir)),
             Check("open-files", "open files", files),
+            Check("pictures", "pictures", partial(in_thread, machine.pictures, settings)),
         ]
 
     def _of_folders(self) -> list[Check]:

@@ -105,6 +105,9 @@ async def _restore_recording(
         size=told["size"],
         revision=1,
         file=_file(told, recordings),
+        poster=bool(told.get("poster")),
+        thumbnails=bool(told.get("thumbnails")),
+        pictured=bool(told["ended"] and told.get("poster")),
     )
     if is_new := await restore_recording(catalog, recording, parts):
         logger.info("recording %s is back", recording.id)
@@ -119,9 +122,18 @@ def _file(told: dict[str, Any], recordings: str) -> File | None:
 
 async def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segments: list[Recorded]) -> bool:
     made, begin, end = (datetime.fromisoformat(told[name]) for name in ("made", "begin", "end"))
-    described = part.variants, part.renditions
-    viewer = told.get("viewer") is True
-    clip = Clip(told["id"], str(told["title"]), made, begin, end, *described, viewer=viewer)
+    described, there = (part.variants, part.renditions), bool(told.get("poster"))
+    clip = Clip(
+        told["id"],
+        str(told["title"]),
+        made,
+        begin,
+        end,
+        *described,
+        viewer=told.get("viewer") is True,
+        poster=there,
+        pictured=there,
+    )
     if is_new := await restore_clip(catalog, clip, segments):
         logger.info("clip %s is back", clip.id)
     return is_new

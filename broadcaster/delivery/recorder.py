@@ -94,11 +94,10 @@ class Recorder:
         show: Show | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._book = catalog.recordings
-        self._clips = catalog.clips
+        self.lock = asyncio.Lock()  # while it is held, nothing is removed or moved
+        self._book, self._clips = catalog.recordings, catalog.clips
         self._prefixes = catalog.prefixes(prefix)
-        self._folder = f"{prefix}/recordings"
-        self._clip_folder = f"{prefix}/clips"
+        self._folder, self._clip_folder = f"{prefix}/recordings", f"{prefix}/clips"
         self._title = title
         self._show = show
         self._sleep = sleep
@@ -129,7 +128,8 @@ class Recorder:
         while True:
             self._news.clear()
             try:
-                await self.write()
+                async with self.lock:
+                    await self.write()
             except StorageError as error:
                 self._retrying.failed(error)
                 await self._retrying.pause(min(INTERVAL * 2**failures, MAX_PAUSE))
@@ -209,7 +209,7 @@ class Recorder:
             await put(f"{base}/{PLAYLIST}", main.render(), age)
         await put(f"{folder}/recording.json", details(recording, parts), VOD_AGE)
         if recording.ended or recording.folder != recording.id:
-            await self._clear(f"recordings/{recording.id}", keys)
+            await self._clear(f"recordings/{recording.id}", keys, folder)
         if recording.ended:
             self._shelf.forget(folder)
             for part in parts:
@@ -230,13 +230,13 @@ class Recorder:
         await self._shelf.put(f"{folder}/{PLAYLIST}", main.render(), VOD_AGE)
         await self._shelf.put(f"{folder}/clip.json", json.dumps(of_clip(clip)), VOD_AGE)
         for prefix in self._prefixes[:-1]:
-            await self._shelf.clear(f"{prefix}/clips/{clip.id}/")
+            await self._shelf.clear(f"{prefix}/clips/{clip.id}/", album=folder)
         self._shelf.forget(folder)
 
-    async def _clear(self, name: str, keep: Iterable[str] = ()) -> None:
-        """Delete what begins so, under whichever prefix it was written."""
+    async def _clear(self, name: str, keep: Iterable[str] = (), album: str | None = None) -> None:
+        """Delete what begins so, under whichever prefix it was written, but pictures that an album takes."""
         for prefix in self._prefixes:
-            await self._shelf.clear(f"{prefix}/{name}", keep)
+            await self._shelf.clear(f"{prefix}/{name}", keep, album)
 
 
 def _address(key: str, folder: str) -> str:

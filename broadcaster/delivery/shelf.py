@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
@@ -11,10 +12,18 @@ from broadcaster.errors import StorageUnavailable
 
 DEADLINE = 30.0  # seconds for one request
 BATCH = 1000  # what one DeleteObjects takes
+PICTURE_AGE = (
+    60  # seconds for which caches may keep a picture of what was recorded: a poster is replaced once
+)
+# After the folder of a recording, which may have a secret, or of a clip.
+PICTURE = re.compile(r"(-\w+)?/?(?P<name>(part-\d+/)?((poster|sprite-\d+)\.jpg|thumbnails\.vtt))")
 
 
 class ShelfStore(PlaylistStore, Protocol):
     """Where the objects are. Everything raises StorageError; ``deadline`` is in seconds."""
+
+    async def get(self, key: str, *, deadline: float) -> bytes:
+        """An object."""
 
     def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
         """The keys that begin so, in order, and the sizes of their objects in bytes."""
@@ -30,9 +39,9 @@ class Shelf:
         self._store = store
         self._stored: dict[str, tuple[str, bytes]] = {}  # by key: ETag, and digest of what we wrote
 
-    async def put(self, key: str, text: str, max_age: int) -> None:
+    async def put(self, key: str, content: str | bytes, max_age: int) -> None:
         """See to it that the object is this; raises StorageError. Caches may keep it for so many seconds."""
-        body = text.encode()
+        body = content.encode() if isinstance(content, str) else content
         digest = hashlib.sha256(body).digest()
         etag, known = self._stored.pop(key, (None, b""))  # nothing is known until there is an answer
         if etag is None:
@@ -45,14 +54,28 @@ class Shelf:
             raise StorageUnavailable(f"{key} has been changed by another writer")
         self._stored[key] = (written, digest)
 
-    async def clear(self, prefix: str, keep: Iterable[str] = ()) -> None:
-        """Delete all objects whose keys begin so, but those; raises StorageError."""
+    async def clear(self, prefix: str, keep: Iterable[str] = (), album: str | None = None) -> None:
+        """Delete all objects whose keys begin so, but those; raises StorageError.
+
+        With an ``album``, a folder, the pictures among them are kept there.
+        """
         kept = set(keep)
         found = [key async for key, _ in self._store.objects(prefix, deadline=DEADLINE) if key not in kept]
+        if album:
+            for key in found:
+                if picture := PICTURE.fullmatch(key.removeprefix(prefix)):
+                    kept.add(await self._move(key, f"{album}/{picture['name']}"))
+            found = [key for key in found if key not in kept]
         for begin in range(0, len(found), BATCH):
             await self._store.delete(found[begin : begin + BATCH], deadline=DEADLINE)
         for key in found:
             self._stored.pop(key, None)
+
+    async def _move(self, key: str, target: str) -> str:
+        """A copy at the target, unless there is one; whoever asked deletes the other."""
+        if key != target and await self._store.etag(target, deadline=DEADLINE) is None:
+            await self.put(target, await self._store.get(key, deadline=DEADLINE), PICTURE_AGE)
+        return target
 
     def forget(self, prefix: str) -> None:
         """What begins so is not written soon again."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from broadcaster.config import Settings, load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import Child
+from broadcaster.demo.encoder import ffmpeg
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.ports import HOST, require_free
 from broadcaster.events import Event, SegmentPublished, StreamStarted
@@ -91,6 +92,7 @@ def _settings(folder: Path, source: Path, port: int, bucket: SeaweedBucket) -> S
         BROADCASTER_STATE_DIR=folder / "state",
         BROADCASTER_PORT=port,
         BROADCASTER_ADMIN_PORT=0,
+        BROADCASTER_PICTURES=ffmpeg()[0],
         R2_ENDPOINT_URL=bucket.endpoint_url,
         R2_BUCKET=bucket.bucket,
         R2_ACCESS_KEY_ID=bucket.access_key_id,

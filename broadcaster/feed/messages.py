@@ -184,6 +184,7 @@ class HealthReport:
     trouble: Trouble | None = None
     parts: Mapping[Part, Severity] = field(default_factory=dict)  # those that are not well
     title: str | None = None  # the stream's own, as Owncast has it
+    poster: str | None = None  # the address of a picture of it, which is renewed
 
     @property
     def severity(self) -> Severity:

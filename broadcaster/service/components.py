@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from broadcaster.catalog import Catalog, Memory
 from broadcaster.config import LONGEST_SIGNATURE, Settings
@@ -26,8 +26,10 @@ from broadcaster.live.retention import Retention
 from broadcaster.owncast import OwncastStatus
 from broadcaster.owner import Owner, own_name
 from broadcaster.service.audience import AudienceProcess
+from broadcaster.service.clocks import now, steady
 from broadcaster.service.losses import Losses
 from broadcaster.service.news import SourceNews
+from broadcaster.service.picturing import Picturing
 from broadcaster.service.shown import showing
 from broadcaster.service.state_folder import make_private, state_folder
 from broadcaster.service.verdict import Standing, verdict
@@ -38,19 +40,6 @@ from broadcaster.web.lag import Lag
 logger = logging.getLogger(__name__)
 
 STUCK = 5.0  # seconds without a sign of life of ingest; it looks several times a second
-
-
-def now() -> datetime:
-    """The wall time."""
-    return datetime.now(UTC)
-
-
-def steady(
-    wall: Callable[[], datetime] = now, monotonic: Callable[[], float] = time.monotonic
-) -> Callable[[], datetime]:
-    """A clock that begins with the wall time and then does not jump, whatever becomes of that."""
-    begin, since = wall(), monotonic()
-    return lambda: begin + timedelta(seconds=monotonic() - since)
 
 
 class Components:
@@ -104,6 +93,9 @@ class Components:
             store, catalog, settings.prefix, title=self._title, show=showing(settings, lambda: self.audience)
         )
         self.viewers_clips = ViewersClips(catalog.clips, self.recorder.tell)
+        self.pictures = Picturing(
+            settings, store, catalog, self.spool, self.recorder, view=lambda: self.channel.view
+        )
 
     def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
         """Take up what an earlier process had in its spool."""
@@ -200,6 +192,7 @@ class Components:
             trouble=found.trouble,
             parts=found.parts,
             title=self.owncast.title if self.owncast else None,
+            poster=self.pictures.poster,
         )
 
     def _title(self) -> str | None:

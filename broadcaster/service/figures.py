@@ -30,6 +30,7 @@ def figures_of(components: Components) -> Iterator[Figure]:
     yield Figure("journal_failing", "1 while the journal cannot be written", catalog.fault is not None)
     text = "1 while another broadcaster writes under the same prefix"
     yield Figure("prefix_shared", text, components.owner.warning is not None)
+    yield from components.pictures.figures()
     if mirror := components.mirror:
         text = "Attempts to put a playlist into the bucket by outcome: done or failed"
         writes = {"done": mirror.writes, "failed": mirror.failures}

@@ -28,7 +28,8 @@ from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.operator import History, VariantTable, make_operator_app
 from broadcaster.owncast import picture
 from broadcaster.service.audience import AudienceProcess
-from broadcaster.service.components import Components, bucket_of, now, open_catalog
+from broadcaster.service.clocks import now
+from broadcaster.service.components import Components, bucket_of, open_catalog
 from broadcaster.service.desk import desk_of, told_to_operator
 from broadcaster.service.figures import figures_of
 from broadcaster.storage import ObjectStore, open_store
@@ -86,7 +87,7 @@ async def serve(
                 history.since if settings.public_dashboard else None,
                 components.viewers_clips,
             )
-            observers[:0] = [audience, components.losses, components.recorder]
+            observers[:0] = [audience, components.losses, components.recorder, components.pictures]
             registry.register(Figures(partial(figures_of, components), audience.figures))
             ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
             if components.mirror:
@@ -159,6 +160,7 @@ def _start_helpers(
         "files": FileSweeper(components.store, components.catalog, now, prefix=prefix).run(),
         "recorder": components.recorder.run(),
         "viewers' clips": components.viewers_clips.run(),
+        "pictures": components.pictures.run(),
         "owner": components.owner.run(),
         "systemd": _tell_systemd(components),
         "history": history.run(),

@@ -66,6 +66,10 @@ def _file(told: Mapping[str, Any] | None, base: str) -> File | None:
 
 def _clips(clips: Sequence[Clip], base: str) -> Iterator[Shown]:
     for one in clips:
-        playlist = urljoin(base, of_clip(one)["playlist"])
+        told = of_clip(one)
+        poster = urljoin(base, told["poster"]) if told["poster"] else None
+        playlist = urljoin(base, told["playlist"])
         length = (one.end - one.begin).total_seconds()
-        yield Shown(one.id, one.title, one.begin, one.end, length, (playlist,), listed=False, clip=True)
+        yield Shown(
+            one.id, one.title, one.begin, one.end, length, (playlist,), poster, listed=False, clip=True
+        )

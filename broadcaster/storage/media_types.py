@@ -12,6 +12,7 @@ CONTENT_TYPES = {
     ".aac": "audio/aac",
     ".vtt": "text/vtt",
     ".json": "application/json",
+    ".jpg": "image/jpeg",
 }
 
 

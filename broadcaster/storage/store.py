@@ -78,13 +78,14 @@ class ObjectStore(Multipart):
     async def replace(
         self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
     ) -> str | None:
-        """Store a playlist in the place of the one with this ETag, or of none; returns its own ETag.
+        """Store a playlist or picture in the place of the one with this ETag, or of none; returns its ETag.
 
         None when the bucket has another one by then: a request that arrives late cannot overwrite a newer
-        one. Caches may keep it for ``max_age`` seconds. A long one is stored compressed, as players expect
-        it (Apple's authoring specification, 10.1). Raises as ``put`` does.
+        one. Caches may keep it for ``max_age`` seconds. A long playlist is stored compressed, as players
+        expect it (Apple's authoring specification, 10.1). Raises as ``put`` does.
         """
-        if is_long := len(body) >= COMPRESS_FROM:
+        is_picture = content_type(key).startswith("image/")
+        if is_long := len(body) >= COMPRESS_FROM and not is_picture:
             body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
         request = self._request(key, body, f"public, max-age={max_age}")
         request["ContentMD5"] = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

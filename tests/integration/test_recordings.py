@@ -6,6 +6,7 @@ In ``make soak`` it lasts ten minutes, and has a segment that no live playlist c
 import asyncio
 import itertools
 import os
+import re
 import shutil
 import time
 from datetime import datetime, timedelta
@@ -17,10 +18,12 @@ from urllib.parse import urljoin
 import aiohttp
 import pytest
 
+from broadcaster.config import VIEWER
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import find_program, poll
+from broadcaster.demo.encoder import ffmpeg
 from broadcaster.demo.owncast import SimulatedOwncast
-from broadcaster.hls import MediaPlaylist
+from broadcaster.hls import MediaPlaylist, parse
 from tests.browser.conftest import running_chromium
 from tests.support.chromium import find_chromium
 from tests.support.hls_writer import HlsWriter
@@ -38,6 +41,7 @@ from tests.support.recorded import (
 from tests.support.service import Service, running_service
 from tests.support.small_owncast import FPS, SMALL
 from tests.support.stage import Stage, stage
+from tests.support.thumbnails import LIKE, check_thumbnails, difference, gray
 from tests.support.watcher import Availability
 
 LISTED = 3  # segments, by the encoder
@@ -60,11 +64,14 @@ async def downtime(on: Stage, segments: int) -> None:
     await on.service.start()
 
 
-async def the_stream(on: Stage, bucket: SeaweedBucket, availability: Availability) -> dict[str, Any]:
-    """All that is to be recorded; returns what was told of the recording while it was on."""
+async def the_stream(
+    on: Stage, bucket: SeaweedBucket, availability: Availability
+) -> tuple[dict[str, Any], bytes]:
+    """All that is to be recorded; returns what was told of the recording while it was on, and its picture."""
     await live_with(on, seconds(60, 4))
     (began,) = await listed(bucket, 1)
     assert began["ended"] is None
+    live_poster = await picture_of_the_stream(on)
     await downtime(on, seconds(20, LISTED + 2))
     with availability.disturbed():
         bucket.suspend()
@@ -73,15 +80,10 @@ async def the_stream(on: Stage, bucket: SeaweedBucket, availability: Availabilit
     await on.owncast.stop_streaming()
     await live_with(on, seconds(20, 2), segment_seconds=3)  # longer than TARGETDURATION
     if SOAK:
-        await on.owncast.crash_encoder()
-        await live_with(on, 20, segment_seconds=1)
-        await downtime(on, 1)
-        await on.owncast.wait_for_segments(40, within=WITHIN)
-        await on.owncast.stop_streaming()
-        await live_with(on, 5)
+        await more_of_it(on)
     await on.owncast.stop_streaming()
     await ended(on)
-    return began
+    return began, live_poster
 
 
 @pytest.mark.takes(45)
@@ -105,10 +107,12 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         availability=availability,
         BROADCASTER_RETENTION="window",
         BROADCASTER_RECORDINGS="keep",
+        BROADCASTER_PICTURES=ffmpeg()[0],
+        BROADCASTER_VIEWER_DIR=str(VIEWER / "public"),
         BROADCASTER_WINDOW_SEGMENTS="6",
         BROADCASTER_END_GRACE_SECONDS=str(seconds(TOO_LONG + 30, 8)),
     ) as on:
-        began = await the_stream(on, bucket, availability)
+        began, live_poster = await the_stream(on, bucket, availability)
         since = time.monotonic()
         recording = await over(bucket)
         after = time.monotonic() - since
@@ -121,6 +125,7 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         playlist = next(iter(found.playlists.values()))
         assert recording["duration"] == pytest.approx(playlist.duration.total_seconds(), abs=0.01)
         assert SOAK is (playlist.target_duration >= TOO_LONG)
+        await pictures(bucket, on.service, live_poster)
         for part in recording["parts"]:
             await is_playable(f"{bucket.public_url}/live/recordings/{part}", tmp_path)
             if SOAK:
@@ -131,18 +136,88 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         url = f"{bucket.public_url}/live/clips/{clip}/playlist.m3u8"
         await answers(url)
         await is_playable(url, tmp_path)
+        await picture_of_the_clip(f"{bucket.public_url}/live/clips/{clip}")
         file = await uploaded(on.service, bucket, recording["id"], tmp_path)
         assert on.watcher.violations == []
         assert on.watcher.missing == []
         await lose_the_state(on, tmp_path / "state")
         assert '"recordings": 1,\n  "clips": 1' in await managed(on.service, "rebuild")
         assert recording["id"] in await managed(on.service, "list")
+        assert await check_thumbnails(bucket.public_url, (await index_at(bucket.public_url))[0])
         found = await read(bucket.public_url, (await index_at(bucket.public_url))[0])
         check(found, owncast.finished)
         assert '"objects": 0' in await managed(on.service, "sweep")
         await delete(on.service, bucket, recording["id"], file)
         assert set((await read(bucket.public_url, recording)).answers.values()) == {404}
         await is_playable(url, tmp_path)
+
+
+async def more_of_it(on: Stage) -> None:
+    """The encoder crashes, the service is killed, and the encoder comes back."""
+    await on.owncast.crash_encoder()
+    await live_with(on, 20, segment_seconds=1)
+    await downtime(on, 1)
+    await on.owncast.wait_for_segments(40, within=WITHIN)
+    await on.owncast.stop_streaming()
+    await live_with(on, 5)
+
+
+async def picture_of_the_stream(on: Stage) -> bytes:
+    """The live poster, which link previews show too."""
+    poster = f"{on.bucket.public_url}/live/poster.jpg"
+    await answers(poster)
+    assert await og_image(on.service.address) == poster
+    return await bytes_at(poster)
+
+
+async def picture_of_the_clip(folder: str) -> None:
+    """Its poster is the first picture of its first segment, where it begins."""
+    await answers(f"{folder}/poster.jpg")
+    playlist = parse((await bytes_at(f"{folder}/0/playlist.m3u8")).decode())
+    assert isinstance(playlist, MediaPlaylist)
+    shown = await gray(await bytes_at(urljoin(f"{folder}/0/", playlist.segments[0].uri)))
+    assert difference(await gray(await bytes_at(f"{folder}/poster.jpg")), shown) < LIKE
+
+
+async def pictures(bucket: SeaweedBucket, service: Service, live_poster: bytes) -> None:
+    """The live poster has changed; the recording has its own, and thumbnails; what they took is counted."""
+    assert await bytes_at(f"{bucket.public_url}/live/poster.jpg") != live_poster
+
+    async def are_there() -> bool:
+        return bool((await index_at(bucket.public_url))[0]["thumbnails"])
+
+    async with asyncio.timeout(120):
+        await poll(are_there)
+    (recording,) = await index_at(bucket.public_url)
+    poster = f"{bucket.public_url}/live/recordings/{recording['poster']}"
+    assert (await bytes_at(poster)).startswith(b"\xff\xd8")
+    count = await check_thumbnails(bucket.public_url, recording)
+    assert count >= recording["duration"] // 20
+    assert await og_image(f"{service.address}/watch/{recording['id']}") == poster
+    figures = (await bytes_at(f"{service.admin_address}/metrics")).decode()
+    for line in figures.splitlines():
+        if line.startswith("broadcaster_pictures"):
+            print(line)
+
+
+async def bytes_at(url: str) -> bytes:
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert response.status == 200, url
+        return await response.read()
+
+
+async def og_image(url: str) -> str | None:
+    """Wait for the picture that link previews of a page show."""
+    found: list[str] = []
+
+    async def is_there() -> bool:
+        page = (await bytes_at(url)).decode()
+        found.extend(re.findall('property="og:image" content="([^"]+)"', page))
+        return bool(found)
+
+    async with asyncio.timeout(60):
+        await poll(is_there)
+    return found[0]
 
 
 async def lose_the_state(on: Stage, state: Path) -> None:

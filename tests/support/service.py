@@ -41,6 +41,7 @@ class Service:
             "R2_SECRET_ACCESS_KEY": bucket.secret_access_key,
             "R2_PUBLIC_URL": bucket.public_url,
             "R2_PREFIX": "live",
+            "BROADCASTER_PICTURES": "off",  # what a machine has beside us makes no difference
             **settings,
         }
         self.child: Child | None = None

@@ -9,7 +9,8 @@ import pytest
 
 from broadcaster.check import machine
 from broadcaster.check.http import open_browser
-from broadcaster.config import VIEWER_DIR
+from broadcaster.check.report import Finding
+from broadcaster.config import VIEWER_DIR, load
 from broadcaster.demo.children import find_program
 
 
@@ -54,6 +55,31 @@ def test_page_that_is_not_built(tmp_path: Path) -> None:
     assert found.verdict == "warning"
     assert f"{tmp_path}/vendor is not there" in found.message
     assert machine.page(VIEWER_DIR / "none").verdict == "warning"
+
+
+def test_pictures(tmp_path: Path) -> None:
+    """Whether there will be pictures; that there are none is no fault."""
+
+    def said(program: str, **settings: str) -> Finding:
+        return machine.pictures(
+            load(
+                _env_file=None,
+                BROADCASTER_HLS_DIR=tmp_path,
+                BROADCASTER_PICTURES=program,
+                R2_ENDPOINT_URL="http://127.0.0.1:1",
+                R2_BUCKET="bucket",
+                R2_ACCESS_KEY_ID="key",
+                R2_SECRET_ACCESS_KEY="secret",
+                R2_PUBLIC_URL="http://127.0.0.1:1",
+                **settings,
+            )
+        )
+
+    assert said("/bin/sh").message == "/bin/sh makes them"
+    assert "there is no /nowhere/ffmpeg here" in said("/nowhere/ffmpeg").message
+    for none in (said("off"), said("/bin/sh", BROADCASTER_URLS="presigned")):
+        assert none.message == "none are made, as the settings say"
+    assert said("/nowhere/ffmpeg").verdict == "ok"
 
 
 def test_the_log_at_the_start(tmp_path: Path) -> None:

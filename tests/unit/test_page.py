@@ -28,6 +28,11 @@ async def test_the_page_is_described_before_anything_runs(site: Site, client: Cl
     site.report(HealthReport("live", 0, None, title="Owncast's evening"))
     assert "<title>Owncast&#x27;s evening</title>" in await page()
     assert (await (await client.get("/config.json")).json())["title"] == "Owncast's evening"
+    poster = "https://video.example/live/poster.jpg"
+    site.report(HealthReport("live", 0, None, poster=poster))
+    assert "<title>Live</title>" in (text := await page())
+    assert f'<meta property="og:image" content="{poster}">' in text
+    assert (await (await client.get("/config.json")).json())["poster"] == poster
     event = {
         "title": 'A & B </title><script>alert("1")</script>',
         "performer": '"Trio"',

@@ -14,7 +14,7 @@ from broadcaster.catalog.records import Listing, PlaylistState
 from broadcaster.delivery.sweeper import BATCH, SET_ASIDE, Sweeper
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.hls import MediaSegment
-from broadcaster.service.components import steady
+from broadcaster.service.clocks import steady
 from broadcaster.storage import Bucket, ObjectStore
 from tests.support.fakes import START, stored_segment, unlisted
 

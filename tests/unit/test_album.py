@@ -1,0 +1,281 @@
+"""Pictures of recordings and clips: what is made of what was kept, and what becomes of it later."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.catalog.views import Recording
+from broadcaster.delivery.album import Album
+from broadcaster.delivery.kept_frames import KeptFrames
+from broadcaster.delivery.rebuild import rebuild
+from broadcaster.errors import StorageUnavailable
+from broadcaster.service.shown import shown
+from tests.support.fake_ffmpeg import FakeFfmpeg
+from tests.support.fakes import START
+from tests.support.room import Room
+
+SECOND = timedelta(seconds=1)
+
+
+class Place:
+    """A room with an album."""
+
+    def __init__(self, folder: Path) -> None:
+        self.room = Room(folder)
+        self.frames = KeptFrames(folder / "pictures")
+        self.ffmpeg = FakeFfmpeg()
+        self.now = 0.0
+        self.new_album()
+
+    def new_album(self) -> None:
+        self.album = Album(
+            self.room.store,
+            self.room.studio.catalog,
+            self.ffmpeg,
+            self.frames,
+            "live",
+            lock=self.room.recorder.lock,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def record(self, *, frames: bool = True, count: int = 30, run: int = 0) -> None:
+        """A minute of segments, and their pictures."""
+        begin = self.room.studio.now
+        self.room.studio.publish(count=count, run=run)
+        self.room.upload()
+        if frames:
+            for second in range(0, 2 * count, 10):
+                self.keep(begin + second * SECOND)
+
+    def keep(self, time: datetime) -> None:
+        self.frames.keep(time, f"{time:%H:%M:%S}".encode())
+
+    async def work(self) -> None:
+        await self.room.recorder.write()
+        await self.album.work()
+        await self.room.recorder.write()
+
+    async def recording(self) -> Recording:
+        return (await self.room.studio.recordings())[0]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.room.studio.catalog.close()
+
+
+async def test_a_recording_gets_its_pictures(place: Place) -> None:
+    """A poster while it is on, a better one after its end, and thumbnails; nothing is made twice."""
+    place.record()
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    assert (one["poster"], one["thumbnails"]) == (f"{one['id']}/poster.jpg", None)
+    assert place.room.text(one["poster"]) == "12:00:20"
+    place.record(run=1)
+    place.room.studio.channel.end()
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    assert place.room.text(one["poster"]) == "12:00:40"
+    (address,) = one["thumbnails"]
+    cues = place.room.text(address).split("\n")
+    assert len(cues) == 2 + 12 * 3
+    assert cues[-3:] == ["00:01:50.000 --> 00:02:00.000", "sprite-1.jpg#xywh=160,90,160,90", ""]
+    tiles = place.room.text(f"{one['id']}/sprite-1.jpg").split("|")
+    assert tiles == [f"12:{second // 60:02}:{second % 60:02}" for second in range(0, 120, 10)]
+    assert place.frames.times() == []
+    place.room.store.writes.clear()
+    await place.work()
+    assert place.room.store.writes == []
+
+
+async def test_what_viewers_are_told(place: Place) -> None:
+    """The list, and each page, have the poster's whole address."""
+    place.record()
+    place.room.studio.channel.end()
+    await place.work()
+    clip = await place.room.studio.catalog.clips.make("", START + 5 * SECOND, START + 20 * SECOND)
+    await place.work()
+    book = place.room.studio.catalog
+    recordings, parts = await book.recordings.all(), await book.recordings.parts()
+    found = shown(recordings, parts, await book.clips.all(), "https://v.example/live/recordings/")
+    assert found[f"/c/{clip.id}"].poster == f"https://v.example/live/clips/{clip.id}/poster.jpg"
+    name = recordings[0].id
+    assert found[f"/watch/{name}"].poster == f"https://v.example/live/recordings/{name}/poster.jpg"
+
+
+async def test_each_part_has_thumbnails(place: Place) -> None:
+    """They lie beside its playlist, and begin where it begins."""
+    place.record()
+    begin = place.room.studio.now
+    place.room.studio.publish("0", run=1, count=10)
+    place.keep(begin + 4 * SECOND)
+    place.room.studio.channel.end()
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    assert one["thumbnails"] == [f"{one['id']}/thumbnails.vtt", f"{one['id']}/part-2/thumbnails.vtt"]
+    cues = place.room.text(one["thumbnails"][1]).split("\n")
+    assert cues[2:4] == ["00:00:00.000 --> 00:00:20.000", "sprite-1.jpg#xywh=0,0,160,90"]
+    assert place.room.text(f"{one['id']}/part-2/sprite-1.jpg") == "12:01:04"
+
+
+async def test_more_than_a_sprite_holds(place: Place) -> None:
+    """A hundred tiles are in one, the others in the next."""
+    place.room.studio.publish(seconds=10, count=102)
+    for count in range(102):
+        place.keep(START + 10 * count * SECOND)
+    place.room.studio.channel.end()
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    assert len(place.room.text(f"{one['id']}/sprite-1.jpg").split("|")) == 100
+    assert place.room.text(f"{one['id']}/sprite-2.jpg").split("|") == ["12:16:40", "12:16:50"]
+
+
+async def test_without_what_was_kept(place: Place) -> None:
+    """A recording of before has a poster all the same: of a segment a third into it."""
+    place.record(frames=False)
+    place.room.studio.channel.end()
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    assert (place.room.text(one["poster"]), one["thumbnails"]) == ("1000 bytes at None", None)
+
+
+async def test_a_clip_begins_with_its_poster(place: Place) -> None:
+    """It shows the very moment, not the segment's first picture."""
+    place.record()
+    clip = await place.room.studio.catalog.clips.make("", START + 7 * SECOND, START + 20 * SECOND)
+    await place.work()
+    told = json.loads(place.room.text(f"{clip.id}/clip.json", "clips"))
+    assert told["poster"] == f"../clips/{clip.id}/poster.jpg"
+    assert place.room.text(f"{clip.id}/poster.jpg", "clips") == "1000 bytes at 0:00:01"
+    place.room.studio.catalog.clips.remove(clip.id)
+    await place.work()
+    assert f"live/clips/{clip.id}/poster.jpg" not in place.room.store.objects_
+
+
+async def test_without_ffmpeg(place: Place) -> None:
+    """What cannot be made is left out, and not tried for ever."""
+    place.ffmpeg.broken = True
+    place.record(frames=False)
+    place.room.studio.channel.end()
+    clip = await place.room.studio.catalog.clips.make("", START, START + 20 * SECOND)
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    assert (one["poster"], one["thumbnails"]) == (None, None)
+    assert json.loads(place.room.text(f"{clip.id}/clip.json", "clips"))["poster"] is None
+    assert (await place.recording()).pictured
+
+
+async def test_the_bucket_is_away(place: Place) -> None:
+    """It is tried again later, by and by; what was kept is kept."""
+    place.record()
+    place.room.studio.channel.end()
+    await place.room.recorder.write()
+    place.room.store.faults = [StorageUnavailable("away")]
+    await place.album.work()
+    await place.album.work()
+    assert not (await place.recording()).pictured
+    assert len(place.frames.times()) == 6
+    place.now += 15
+    await place.album.work()
+    assert (await place.recording()).thumbnails
+
+
+async def test_a_restart_in_the_middle(place: Place, tmp_path: Path) -> None:
+    """Pictures of before and after the restart are in one recording; a half one is none."""
+    place.record()
+    (tmp_path / "pictures" / "unfinished").write_bytes(b"half")
+    place.room.restart(None)
+    place.frames = KeptFrames(tmp_path / "pictures")
+    place.new_album()
+    place.record()
+    place.room.studio.channel.end()
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    assert len(place.room.text(f"{one['id']}/sprite-1.jpg").split("|")) == 12
+
+
+async def test_hidden_and_shown(place: Place) -> None:
+    """Pictures move with a recording: nobody finds those of a hidden one."""
+    place.record()
+    place.room.studio.channel.end()
+    await place.work()
+    before = await place.recording()
+    book = place.room.studio.catalog.recordings
+    book.change(before.id, visibility="hidden")
+    await place.work()
+    folder = (await place.recording()).folder
+    names = [name for name in place.room.names if name.endswith((".jpg", ".vtt"))]
+    assert names == [f"{folder}/{name}" for name in ("poster.jpg", "sprite-1.jpg", "thumbnails.vtt")]
+    book.change(before.id, visibility="listed")
+    await place.work()
+    assert [name for name in place.room.names if "-" + before.secret in name] == []
+    assert place.room.text(place.room.index()["recordings"][0]["poster"]) == "12:00:20"
+
+
+async def test_what_is_deleted_meanwhile(place: Place) -> None:
+    """Nothing is left of pictures that were on their way."""
+    place.record()
+    place.room.studio.channel.end()
+    await place.room.recorder.write()
+    recording = await place.recording()
+
+    def deleted() -> None:
+        place.room.studio.catalog.recordings.remove(recording)
+
+    place.room.store.meanwhile = deleted
+    await place.album.work()
+    assert [name for name in place.room.names if name.endswith(".jpg")] == []
+
+
+async def test_it_waits_for_who_removes(place: Place) -> None:
+    """What was removed while a picture was written is found to be gone."""
+    place.record()
+    place.room.studio.channel.end()
+    await place.room.recorder.write()
+    async with place.room.recorder.lock:
+        task = asyncio.create_task(place.album.work())
+        while not [name for name in place.room.names if name.endswith(".jpg")]:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0)
+        place.room.studio.catalog.recordings.remove(await place.recording())
+    await task
+    assert [name for name in place.room.names if name.endswith(".jpg")] == []
+
+
+async def test_they_are_there_after_a_rebuild(place: Place, tmp_path: Path) -> None:
+    """The state folder was lost: the bucket says which pictures it has."""
+    place.record()
+    clip = await place.room.studio.catalog.clips.make("", START, START + 20 * SECOND)
+    place.room.studio.channel.end()
+    await place.work()
+    before = place.room.index()
+    place.room.studio.catalog.close()
+    (tmp_path / "journal.db").unlink()
+    place.room.studio.open(None)
+    place.room.new_recorder()
+    place.new_album()
+    await rebuild(place.room.store, place.room.studio.catalog, "live")
+    await place.work()
+    assert place.room.index() == before
+    assert (await place.recording()).pictured
+    assert (await place.room.studio.catalog.clips.all())[0].poster
+    assert place.room.text(f"{clip.id}/poster.jpg", "clips")
+
+
+def test_frames_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording that never ends fills no disk."""
+    monkeypatch.setattr("broadcaster.delivery.kept_frames.MOST", 3)
+    frames = KeptFrames(tmp_path)
+    for count in range(5):
+        frames.keep(START + count * SECOND, b"")
+    assert frames.times() == [START + count * SECOND for count in (2, 3, 4)]
+    assert KeptFrames(tmp_path / "nowhere").times() == []

@@ -1,0 +1,146 @@
+"""Pictures by the real ffmpeg, and what is in its place: it may hang, flood, crash, and harms nothing."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from broadcaster.delivery import frames
+from broadcaster.delivery.frames import Ffmpeg
+from broadcaster.demo.encoder import ffmpeg
+from broadcaster.errors import PictureError
+
+RED, GREEN, BLUE = (254, 0, 0), (0, 128, 0), (0, 0, 254)
+PROGRAM = ffmpeg()[0]
+
+
+def made(*arguments: str, given: bytes = b"") -> bytes:
+    """What ffmpeg makes of it."""
+    command = [PROGRAM, "-v", "error", *arguments, "pipe:1"]
+    return subprocess.run(command, input=given, capture_output=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def segment() -> bytes:
+    """Two seconds of red, then of blue, with one key frame."""
+    red, blue = (f"color={colour}:s=320x180:r=10:d=2,format=yuv420p" for colour in ("red", "blue"))
+    colours = ("-f", "lavfi", "-i", f"{red}[a];{blue}[b];[a][b]concat")
+    return made(*colours, "-c:v", "libx264", "-preset", "ultrafast", "-g", "100", "-f", "mpegts")
+
+
+def pixel(picture: bytes, x: int, y: int) -> tuple[int, int, int]:
+    """Its colour at a place."""
+    place = ("-vf", f"crop=2:2:{x}:{y}", "-pix_fmt", "rgb24", "-f", "rawvideo")
+    raw = made("-f", "image2pipe", "-c:v", "mjpeg", "-i", "pipe:0", *place, given=picture)
+    return raw[0], raw[1], raw[2]
+
+
+def is_like(found: tuple[int, int, int], colour: tuple[int, int, int]) -> bool:
+    return all(abs(a - b) < 40 for a, b in zip(found, colour, strict=True))
+
+
+async def test_frames_of_a_segment(segment: bytes) -> None:
+    """The first picture, or that of a moment; a poster's size."""
+    program = Ffmpeg(PROGRAM)
+    first, later = await program.frame(segment), await program.frame(segment, timedelta(seconds=3))
+    assert is_like(pixel(first, 600, 300), RED)
+    assert is_like(pixel(later, 600, 300), BLUE)
+    with pytest.raises(PictureError):
+        await program.frame(segment, timedelta(seconds=9))
+    assert (program.made, program.failed) == (2, 1)
+    assert program.cpu > 0
+
+
+async def test_the_beginning_is_enough(segment: bytes) -> None:
+    """Of a large segment only the beginning is read."""
+    assert is_like(pixel(await Ffmpeg(PROGRAM).frame(segment[: len(segment) // 2]), 20, 20), RED)
+
+
+async def test_tiles(segment: bytes) -> None:
+    """Each in its place, by rows; a sprite need not be full, and tells the colour of a narrow picture."""
+    program = Ffmpeg(PROGRAM)
+    red, blue = await program.frame(segment), await program.frame(segment, timedelta(seconds=3))
+    sheet = await program.sheet([red, blue, *[red] * 10, blue])
+    assert is_like(pixel(sheet, 80, 44), RED)
+    assert is_like(pixel(sheet, 160 + 80, 44), BLUE)
+    assert is_like(pixel(sheet, 2 * 160 + 80, 90 + 44), BLUE)
+    assert is_like(pixel(sheet, 3 * 160 + 80, 90 + 44), (0, 0, 0))
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "WITHIN", 1.0)
+        yield
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def program_in(folder: Path, script: str) -> Ffmpeg:
+    path = folder / "ffmpeg"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return Ffmpeg(str(path))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "sleep 600",
+        "trap '' TERM; cat > /dev/null; sleep 600 & wait",
+        "exec cat /dev/zero",
+        "exit 1",
+        "kill -SEGV $$",
+        "exec cat",
+        "printf '\\377\\330 half a picture'",
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+async def test_a_program_that_is_broken(tmp_path: Path, script: str, segment: bytes) -> None:
+    """Nobody waits for it for long, and nothing is left of it."""
+    program = program_in(tmp_path, script)
+    with pytest.raises(PictureError):
+        await program.frame(segment)
+    assert children() == []
+    assert program.failed == 1
+
+
+async def test_no_program() -> None:
+    """It was removed since the start."""
+    with pytest.raises(PictureError, match="cannot be started"):
+        await Ffmpeg("/nowhere/ffmpeg").frame(b"")
+
+
+async def test_it_is_told_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our environment is not its business."""
+    monkeypatch.setenv("R2_SECRET_ACCESS_KEY", "swordfish")
+    program = program_in(tmp_path, "printf '\\377\\330'; env; printf '\\377\\331'")
+    told = await program.frame(b"")
+    assert b"PATH=" in told
+    assert b"swordfish" not in told
+
+
+async def test_it_writes_no_files(tmp_path: Path, segment: bytes) -> None:
+    """Whatever it is made to do by what it reads, it fills no disk."""
+    program = program_in(tmp_path, f"until [ $(ulimit -f) = 0 ]; do :; done; echo much > {tmp_path}/file")
+    with pytest.raises(PictureError):
+        await program.frame(segment)
+    assert not (tmp_path / "file").read_bytes()
+
+
+async def test_it_goes_with_us(tmp_path: Path, segment: bytes) -> None:
+    """A service that ends waits for no picture."""
+    program = program_in(tmp_path, "sleep 600")
+    task = asyncio.create_task(program.frame(segment))
+    while not children():  # noqa: ASYNC110 - a process is no event
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert children() == []

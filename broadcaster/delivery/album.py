@@ -83,31 +83,34 @@ class Album:
                 await self._sleep(MAX_PAUSE)
 
     async def work(self) -> None:
-        """Make what is missing; raises CatalogError."""
-        for recording in await self._recordings.all():
-            if recording.ended and not recording.pictured:
-                await self._try(recording, partial(self._finish, recording))
-            elif not recording.ended and not recording.poster:
+        """Make what is missing, of one recording that has ended at most; raises CatalogError."""
+        recordings = await self._recordings.all()
+        for recording in recordings:
+            if not (recording.ended or recording.poster):
                 await self._try(recording, partial(self._begin, recording))
+        for recording in (one for one in recordings if one.ended and not one.pictured):
+            if await self._try(recording, partial(self._finish, recording)):
+                break
         for clip in await self._clips.all():
             if not clip.pictured:
                 await self._try(clip, partial(self._of_clip, clip))
 
-    async def _try(self, one: Recording | Clip, work: Callable[[], Awaitable[None]]) -> None:
-        """Do it, unless it failed a short time ago: what one fails at holds up no other."""
+    async def _try(self, one: Recording | Clip, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do it, unless it failed a short time ago: that holds up no other. Returns whether it was tried."""
         failures, again = self._failures.get(one.id, (0, 0.0))
         if self._clock() < again:
-            return
+            return False
         try:
             await work()
         except _GoneError:
-            return
+            pass
         except (StorageError, OSError) as error:
             pause = min(PAUSE * 2**failures, MAX_PAUSE)
             self._failures[one.id] = (min(failures + 1, MAX_DOUBLINGS), self._clock() + pause)
             logger.warning("%s gets its pictures later: %s", one.id, error)
         else:
             self._failures.pop(one.id, None)
+        return True
 
     async def _begin(self, recording: Recording) -> None:
         """A poster for the time while it is on."""
@@ -123,7 +126,7 @@ class Album:
         frames = await asyncio.to_thread(self._frames.times)
         parts = (await self._recordings.parts())[recording.id]
         timelines = [await self._timeline(part) for part in parts]
-        found = [list(located(frames, [(one.time, one.duration) for one in line])) for line in timelines]
+        found = await asyncio.to_thread(_located, frames, timelines)
         thumbnails = recording.thumbnails
         if any(found):
             thumbnails = await self._add_thumbnails(recording, timelines, found)
@@ -137,10 +140,7 @@ class Album:
         await asyncio.to_thread(self._frames.drop, over)
 
     async def _add_thumbnails(
-        self,
-        recording: Recording,
-        timelines: Sequence[Timeline],
-        found: Sequence[Sequence[Located]],
+        self, recording: Recording, timelines: Sequence[Timeline], found: Sequence[Sequence[Located]]
     ) -> bool:
         for count, (line, pictures) in enumerate(zip(timelines, found, strict=True), 1):
             folder = _folder(recording) if count == 1 else f"{_folder(recording)}/part-{count}"
@@ -237,6 +237,11 @@ class Album:
         """Whether it is still there, and where it was."""
         known = await (self._clips.all() if isinstance(one, Clip) else self._recordings.all())
         return any(other.id == one.id and _folder(other) == _folder(one) for other in known)
+
+
+def _located(frames: Sequence[datetime], timelines: Sequence[Timeline]) -> list[list[Located]]:
+    """In a thread: a recording of a day takes a while."""
+    return [list(located(frames, ((one.time, one.duration) for one in line))) for line in timelines]
 
 
 def _folder(one: Recording | Clip) -> str:

@@ -104,7 +104,9 @@ class Pictures:
             except OSError as error:
                 self._complain(error)
             except Exception:
-                logger.exception("a picture cannot be made; please report this")
+                if not self._complained:  # and never is a stream ended for it
+                    logger.exception("a picture cannot be made; please report this")
+                self._complained = True
             else:
                 self._retrying.worked()
 

@@ -12,9 +12,7 @@ from broadcaster.errors import StorageUnavailable
 
 DEADLINE = 30.0  # seconds for one request
 BATCH = 1000  # what one DeleteObjects takes
-PICTURE_AGE = (
-    60  # seconds for which caches may keep a picture of what was recorded: a poster is replaced once
-)
+PICTURE_AGE = 60  # seconds for which caches may keep a picture of a recording: a poster is replaced once
 # After the folder of a recording, which may have a secret, or of a clip.
 PICTURE = re.compile(r"(-\w+)?/?(?P<name>(part-\d+/)?((poster|sprite-\d+)\.jpg|thumbnails\.vtt))")
 

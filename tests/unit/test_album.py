@@ -279,3 +279,14 @@ def test_frames_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         frames.keep(START + count * SECOND, b"")
     assert frames.times() == [START + count * SECOND for count in (2, 3, 4)]
     assert KeptFrames(tmp_path / "nowhere").times() == []
+
+
+async def test_those_of_before_one_by_one(place: Place) -> None:
+    """Recordings that were made without pictures get theirs by and by: what is on comes first."""
+    for run in range(2):
+        place.record(frames=False, run=run, count=5)
+        place.room.studio.channel.end()
+    await place.work()
+    assert [one.pictured for one in await place.room.studio.recordings()] == [True, False]
+    await place.work()
+    assert [one.pictured for one in await place.room.studio.recordings()] == [True, True]

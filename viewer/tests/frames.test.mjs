@@ -171,7 +171,11 @@ test("pictures are for those who point, and whose browser and connection can", a
   let loads = 0;
   let able = true;
   const canvas = { getContext: () => ({ drawImage: ({ name }) => shown.push(name) }) };
-  const createFrames = ({ playlist }) => ({ show: (date, draw) => draw({ name: `${playlist} ${date}` }), forget: () => {} });
+  const forgotten = [];
+  const createFrames = ({ playlist }) => ({
+    show: (date, draw) => draw({ name: `${playlist} ${date}` }),
+    forget: () => forgotten.push(playlist),
+  });
   const load = async () => ((loads += 1) === 1 ? Promise.reject(new Error("offline")) : { createFrames });
   const preview = createPreview({ canvas, able: () => able, load });
   const timeline = { anchors: [{ at: 0, date: 1000 }] };
@@ -195,4 +199,5 @@ test("pictures are for those who point, and whose browser and connection can", a
   assert.deepEqual([shown.length, canvas.hidden], [1, true]);
   await preview.show({ ...state, playlist: "b" }, 3);
   assert.equal(shown.at(-1), "b 4000");
+  assert.deepEqual(forgotten, ["a", "a"]); // when nobody looked, and when another one was played
 });

@@ -63,14 +63,17 @@ export function createFrames({ playlist, get = fetch, decode = decodeKeyFrame, n
   async function work() {
     if (busy) return;
     busy = true;
-    while (wanted !== null) {
-      const job = wanted;
-      const picture = await find(job.date);
-      if (wanted !== job) continue;
-      wanted = null;
-      job.draw(picture);
+    try {
+      while (wanted !== null) {
+        const job = wanted;
+        const picture = await find(job.date);
+        if (wanted !== job) continue;
+        wanted = null;
+        job.draw(picture);
+      }
+    } finally {
+      busy = false;
     }
-    busy = false;
   }
 
   return Object.freeze({

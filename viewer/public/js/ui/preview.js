@@ -36,7 +36,10 @@ export function createPreview({ canvas, able = isAble, load = () => import("../f
       try {
         const { createFrames } = await loading;
         if (mine !== asked) return;
-        if (address !== playlist) [frames, address] = [createFrames({ playlist }), playlist];
+        if (address !== playlist) {
+          frames?.forget(); // what is still on its way there is not to be drawn
+          [frames, address] = [createFrames({ playlist }), playlist];
+        }
         frames.show(date, draw);
       } catch (error) {
         console.error(error);

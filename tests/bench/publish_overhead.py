@@ -1,6 +1,7 @@
 """How long after its file a segment is listed, beside a bare script that reads it and PUTs it.
 
-Both follow the same stream, in turns, and write into the same bucket.
+Both follow the same stream, in turns, and write into the same bucket; and so does the service without its
+I-frame index, to see what that takes.
 """
 
 import asyncio
@@ -56,16 +57,22 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
     ):
         await owncast.go_live()
         await owncast.wait_for_segments(1)
-        bare, ours = [], []
+        bare: list[_Published] = []
+        ours: list[_Published] = []
+        plain: list[_Published] = []
         for number in range(ROUNDS):
             progress(
                 f"publish: {number + 1} of {ROUNDS} times {SEGMENTS} segments of {len(VARIANTS)} variants"
             )
-            place = folder / str(number)
-            place.mkdir()
-            environment = Service(place, hls, bucket).environment
-            bare.append(await _publishing("bare_publisher", environment, place / "bare", core))
-            ours.append(await _publishing("service_events", environment, place / "ours", core))
+            for module, each in (
+                ("bare_publisher", bare),
+                ("service_events", ours),
+                ("service_without_index", plain),
+            ):
+                place = folder / f"{module}-{number}"  # a service would go on with the state of another one
+                place.mkdir()
+                environment = Service(place, hls, bucket).environment
+                each.append(await _publishing(module, environment, place / "events", core))
     figures = []
     for name, share, at_most in (("median", 0.5, 2.2), ("p99", 0.99, 2.2)):
         mine, theirs = ([1000 * percentile(one.delays, share) for one in each] for each in (ours, bare))
@@ -80,6 +87,11 @@ async def _measure(folder: Path, core: int) -> list[Figure]:
         *figures,
         Figure("CPU of a segment", median(1000 * one.cpu for one in ours), "ms"),
         Figure("bare script, CPU of a segment", median(1000 * one.cpu for one in bare), "ms"),
+        Figure(
+            "CPU of a segment: ratio to the service without I-frame index",
+            median(one.cpu / other.cpu for one, other in zip(ours, plain, strict=True)),
+            at_most=1.1,
+        ),
         Figure("resident memory of the service meanwhile", max(one.memory for one in ours) / 2**20, "MiB"),
     ]
 

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from broadcaster.errors import StorageError
 from broadcaster.storage import Bucket, typed
+from broadcaster.storage.session import session
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -106,7 +106,7 @@ async def open_settings(bucket: Bucket) -> AsyncIterator[SettingsClient]:
         retries={"total_max_attempts": 1},
         connect_timeout=DEADLINE,
     )
-    async with get_session().create_client(
+    async with session().create_client(
         "s3",
         endpoint_url=bucket.endpoint_url,
         aws_access_key_id=bucket.access_key_id,

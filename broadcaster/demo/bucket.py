@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from broadcaster.demo.children import Child, poll
 from broadcaster.demo.ports import GRPC_OFFSET, HOST, free_ports, require_free
+from broadcaster.storage.session import session
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -167,7 +167,7 @@ class SeaweedBucket:
             response_checksum_validation="when_required",
             s3={"addressing_style": "path"},
         )
-        async with get_session().create_client(
+        async with session().create_client(
             "s3",
             region_name="auto",
             endpoint_url=self.endpoint_url,

@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 import botocore.handlers
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from broadcaster.errors import ObjectsNotDeleted, StorageUnavailable
@@ -23,6 +22,7 @@ from broadcaster.storage.bucket import REGION, Bucket
 from broadcaster.storage.faults import status_of
 from broadcaster.storage.media_types import content_type
 from broadcaster.storage.multipart import Multipart
+from broadcaster.storage.session import session
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -164,7 +164,7 @@ async def open_store(bucket: Bucket, clock: Callable[[], datetime] = _now) -> As
         read_timeout=READ_TIMEOUT,
         connector_args={"keepalive_timeout": KEEPALIVE},
     )
-    async with get_session().create_client(
+    async with session().create_client(
         "s3",
         endpoint_url=bucket.endpoint_url,
         aws_access_key_id=bucket.access_key_id,

@@ -18,7 +18,6 @@ import aiohttp
 import psutil
 import pytest
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from broadcaster.demo.bucket import SeaweedBucket
@@ -26,6 +25,7 @@ from broadcaster.demo.children import Child, poll
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.ports import HOST, free_ports, is_free
 from broadcaster.errors import DemoError
+from broadcaster.storage.session import session
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -42,7 +42,7 @@ def nothing_left() -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def client_of(bucket: SeaweedBucket) -> AsyncIterator[S3Client]:
-    async with get_session().create_client(
+    async with session().create_client(
         "s3",
         region_name="auto",
         endpoint_url=bucket.endpoint_url,

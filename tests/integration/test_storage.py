@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
-from aiobotocore.session import get_session
 from moto.server import ThreadedMotoServer
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.ports import free_ports
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.storage import Bucket, open_store
+from broadcaster.storage.session import session
 
 KEY = "live/run/0/stream-ä b-1.ts"
 PLAYLIST = "live/0/playlist.m3u8"
@@ -26,7 +26,7 @@ async def moto() -> AsyncIterator[Bucket]:
     server.start()
     host, port = server.get_host_and_port()
     bucket = Bucket(f"http://{host}:{port}", "small", "key", "secret", f"http://{host}:{port}/small")
-    async with get_session().create_client(
+    async with session().create_client(
         "s3",
         endpoint_url=bucket.endpoint_url,
         region_name="us-east-1",

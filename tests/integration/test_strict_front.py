@@ -8,10 +8,10 @@ from typing import Any
 import aiohttp
 import pytest
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.storage.session import session
 from tests.support.strict_front import MIB, MOST, SMALLEST, UNEQUAL, Refused, check, strict_front
 
 KEY = "live/files/a.mp4"
@@ -53,7 +53,7 @@ class Client:
 async def client(bucket: SeaweedBucket) -> AsyncIterator[Client]:
     async with (
         strict_front(bucket) as front,
-        get_session().create_client(
+        session().create_client(
             "s3",
             region_name="auto",
             endpoint_url=front.url,

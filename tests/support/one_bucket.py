@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.storage.session import session
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -80,7 +80,7 @@ def one_bucket(folder: Path) -> Iterator[OneBucket]:
 @asynccontextmanager
 async def client_of(bucket: SeaweedBucket) -> AsyncIterator["S3Client"]:
     """A client with the service's key pair."""
-    async with get_session().create_client(
+    async with session().create_client(
         "s3",
         config=AioConfig(retries={"total_max_attempts": 1}),
         region_name="auto",

@@ -42,6 +42,7 @@ async def test_segments_are_in_the_browser_soon_after_their_upload(
             check_once_from_the_bucket(traffic, bucket)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: fetching ahead has tests in Node")
 @pytest.mark.takes(30)
 async def test_events_are_enough_where_playlists_are_polled(
     tmp_path: Path, bucket: SeaweedBucket, page: Page

@@ -113,6 +113,7 @@ async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
         assert share_of_peers([alone, joined], after) > 0
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the rule itself has tests in Node")
 @pytest.mark.takes(60)
 async def test_forged_beginnings_never_reach_the_decoder(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from broadcaster.hls import MediaPlaylist, parse
-from tests.support.length import seconds
+from tests.support.length import SOAK, seconds
 from tests.support.page import Traffic, no_complaints, until
 from tests.support.stage import stage
 
@@ -25,6 +25,7 @@ WINDOW = seconds(60, 6)
 PAUSE = seconds(600, 42)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: its parts have tests of their own")
 @pytest.mark.takes(70)
 async def test_a_long_pause_loses_nothing(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
     """The picture goes on where it stood, over a reconnect, without a 404, and then back to live."""

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.length import SOAK
 from tests.support.page import Traffic, is_, no_complaints, until
 from tests.support.service import running_service
 from tests.support.small_owncast import small_owncast
@@ -22,6 +23,7 @@ def is_played(state: dict[str, Any]) -> bool:
     return bool(state["status"] == "live" and state["timeline"] and state["time"] > 1)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: signed playlists have tests with a real bucket")
 @pytest.mark.takes(40)
 async def test_a_recording_in_a_private_bucket(tmp_path: Path, page: Page) -> None:
     """While the stream is on and after its end; every object is asked for with a signature."""

@@ -64,6 +64,7 @@ async def venue(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[Venue]:
         yield Venue(owncast, front, (to_service, to_bucket), direct, relayed)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_relay has the relay without browsers")
 @pytest.mark.takes(30)
 async def test_a_room_full_of_people(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser, page: Page

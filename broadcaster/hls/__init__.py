@@ -16,6 +16,7 @@ from broadcaster.hls.types import (
     MediaSegment,
     Reload,
     ServerControl,
+    bit_rate,
     rounded_seconds,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "Rendition",
     "ServerControl",
     "Variant",
+    "bit_rate",
     "parse",
     "rounded_seconds",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from broadcaster.hls import MediaPlaylist, MediaSegment, rounded_seconds
+from broadcaster.hls import MediaPlaylist, MediaSegment, bit_rate, rounded_seconds
 from broadcaster.hls.manifest import ManifestGenerator
 
 ALL = 10**8  # segments: no stream has more
@@ -40,9 +40,8 @@ class RecordedPlaylist:
         number = max(discontinuity - self._first, generator.current_discontinuity)
         generator.append(segment, discontinuity=number, independent=independent)
         self.iframe_bandwidth = max(self.iframe_bandwidth, segment.iframe_bandwidth)
-        if size and segment.duration:
-            bandwidth = int(size * 8 / segment.duration.total_seconds())
-            self.peak_bandwidth = max(self.peak_bandwidth, bandwidth)
+        bandwidth = bit_rate(size, segment.duration, generator.target_duration)
+        self.peak_bandwidth = max(self.peak_bandwidth, bandwidth)
 
     @property
     def independent_segments(self) -> bool:

@@ -211,6 +211,14 @@ class MediaPlaylist:
             yield ENDLIST
 
 
+def bit_rate(size: int, duration: timedelta, target_duration: int) -> int:
+    """What so many bytes take, in bits per second; 0 of none.
+
+    The peak is of at least half a target duration (§4.4.6.2): the last segment of a run may be one picture.
+    """
+    return int(size * 8 / max(duration.total_seconds(), target_duration / 2))
+
+
 def rounded_seconds(duration: timedelta) -> int:
     """A duration in whole seconds, rounded as §4.4.3.1 compares it with the target duration."""
     return int(duration.total_seconds() + 0.5)

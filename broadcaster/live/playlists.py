@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.feed import Version
-from broadcaster.hls import MediaPlaylist
+from broadcaster.hls import MediaPlaylist, bit_rate
 from broadcaster.hls.kept import Kept
 from broadcaster.hls.manifest import ManifestGenerator
 from broadcaster.live.attributes import Measured
@@ -133,9 +133,8 @@ class Playlists:
         self.longest = max(self.longest, generator.longest)
         self._positions[variant] = (generator.next_media_sequence, run)
         playlist.iframe_bandwidth = max(playlist.iframe_bandwidth, media.iframe_bandwidth)
-        if segment.size and segment.duration:
-            bandwidth = int(segment.size * 8 / segment.duration.total_seconds())
-            playlist.peak_bandwidth = max(playlist.peak_bandwidth, bandwidth)
+        bandwidth = bit_rate(segment.size, segment.duration, target_duration)
+        playlist.peak_bandwidth = max(playlist.peak_bandwidth, bandwidth)
         self._trim(playlist)
         added = generator.listed_from(first)
         number, last, _ = added[-1]

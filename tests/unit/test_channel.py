@@ -139,6 +139,8 @@ def test_bandwidth_is_never_less_than_what_was_listed() -> None:
         bandwidths.append([one.bandwidth for one in main.variants])
     # In steps of a quarter of an octave, and never the same twice: players tell variants apart by it.
     assert bandwidths == [[2**20, 2**20 + 1], [2**20, 2**20 + 1], [1_246_975, 1_246_976]]
+    stage.publish("0", 3, size=50_000, seconds=0.04)  # the last of a run: one picture
+    assert stage.main() == main
 
 
 def test_waits_for_what_is_on_its_way() -> None:

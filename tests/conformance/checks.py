@@ -31,6 +31,7 @@ ALWAYS: tuple[Check, ...] = (
     rules.server_control_is_generous_enough,
     rules.variants_agree,
     rules.listed_segments_answer,
+    rules.bandwidth_is_the_peak,
     rules.iframe_playlists_are_well_formed,
     rules.iframes_are_key_frames,
 )

@@ -151,6 +151,12 @@ RULES = (
         "answers 404",
     ),
     Fault(
+        "tells the bandwidth of something else",
+        rules.bandwidth_is_the_peak,
+        rewritten("BANDWIDTH=1000000", "BANDWIDTH=1000"),
+        "BANDWIDTH is 1000",
+    ),
+    Fault(
         "does not say that it has I-frames only",
         rules.iframe_playlists_are_well_formed,
         rewritten("#EXT-X-I-FRAMES-ONLY\n", ""),

@@ -26,7 +26,7 @@ ENCODER_RUN = 2  # segments; then there is a DISCONTINUITY
 START = datetime(2026, 1, 1, tzinfo=UTC)
 VARIANTS = ("0", "1")
 MULTIVARIANT = "#EXTM3U\n" + "".join(
-    f"#EXT-X-STREAM-INF:BANDWIDTH=1000\n{name}/playlist.m3u8\n" for name in VARIANTS
+    f"#EXT-X-STREAM-INF:BANDWIDTH=1000000\n{name}/playlist.m3u8\n" for name in VARIANTS
 )
 MULTIVARIANT += '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=500,URI="0/iframes.m3u8"\n'
 IFRAME = "#EXT-X-BYTERANGE:376@376"  # in packets.segment()

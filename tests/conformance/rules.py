@@ -4,6 +4,7 @@ import asyncio
 import math
 import re
 from itertools import pairwise
+from typing import TypeVar
 from urllib.parse import urljoin
 
 from yarl import URL
@@ -14,6 +15,8 @@ from tests.conformance.subject import IDENTITY, Subject
 from tests.conformance.text import Playlist
 from tests.conformance.verdicts import NotApplicable, Violation, require
 from tests.support.rules import violations
+
+T = TypeVar("T")
 
 VERSIONS = 4  # that are compared
 MOST_ASKED_FOR = 20  # segments of a playlist
@@ -122,6 +125,23 @@ async def listed_segments_answer(subject: Subject) -> None:
             require(answer.body, f"{uri} is empty")
 
 
+async def bandwidth_is_the_peak(subject: Subject) -> None:
+    """BANDWIDTH is no less than any segment takes that lasts half a target duration or more (§4.4.6.2)."""
+    main = (await subject.ask(url=subject.url)).playlist
+    if not main.variants:
+        raise NotApplicable("there is one variant")
+    for uri, bandwidth in zip(main.variants, main.bandwidths, strict=True):
+        url = subject.url.join(URL(uri))
+        playlist = (await subject.ask_origin(url=url)).playlist
+        long = [
+            one for one in playlist.entries if not one.is_gap and one.seconds >= playlist.target_duration / 2
+        ]
+        for entry in _spread(long):
+            answer = await subject.ask(url=URL(urljoin(str(url), entry.uri), encoded=True))
+            bits = 8 * len(answer.body) / entry.seconds
+            require(bits <= bandwidth, f"{entry.uri} takes {bits:.0f} bit/s, BANDWIDTH is {bandwidth}")
+
+
 async def iframe_playlists_are_well_formed(subject: Subject) -> None:
     """Key frames alone, each as a range of bytes (§4.4.3.6), in a version that has those (§8)."""
     for playlist in (await _iframe_playlists(subject)).values():
@@ -201,7 +221,7 @@ def _discontinuities(playlist: Playlist) -> int:
     return playlist.number("EXT-X-DISCONTINUITY-SEQUENCE", 0) + tags
 
 
-def _spread(uris: list[str]) -> list[str]:
+def _spread(uris: list[T]) -> list[T]:
     """The first, the last, and some between."""
     step = max(1, math.ceil(len(uris) / MOST_ASKED_FOR))
     return [*uris[:-1:step], *uris[-1:]]

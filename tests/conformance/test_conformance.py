@@ -38,6 +38,7 @@ NEEDS_VARIANTS = {
     name_of(check)
     for check in (
         rules.variants_agree,
+        rules.bandwidth_is_the_peak,
         rules.iframe_playlists_are_well_formed,
         rules.iframes_are_key_frames,
     )

@@ -16,6 +16,7 @@ OF_ONE_SEGMENT = {
     "EXT-X-GAP",
     "EXT-X-PART",
 }
+VARIANT = "EXT-X-STREAM-INF"
 IFRAMES = "EXT-X-I-FRAME-STREAM-INF"
 CARRIED_ON = {"EXT-X-MAP", "EXT-X-KEY"}
 
@@ -96,7 +97,13 @@ class Playlist:
     def variants(self) -> list[str]:
         """The URIs of a multivariant playlist; empty for a media playlist."""
         pairs = zip(self.lines, self.lines[1:], strict=False)
-        return [uri for tag, uri in pairs if _split(tag)[0] == "EXT-X-STREAM-INF"]
+        return [uri for tag, uri in pairs if _split(tag)[0] == VARIANT]
+
+    @property
+    def bandwidths(self) -> list[int]:
+        """BANDWIDTH of each of ``variants``, 0 where it is missing."""
+        tags = (dict(ATTRIBUTE.findall(value)) for name, value in map(_split, self.lines) if name == VARIANT)
+        return [int(tag.get("BANDWIDTH", 0)) for tag in tags]
 
     @property
     def iframe_playlists(self) -> list[str]:

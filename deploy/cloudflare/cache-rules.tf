@@ -36,7 +36,7 @@ resource "cloudflare_ruleset" "broadcaster" {
     {
       ref         = "broadcaster_segments"
       description = "Objects of the bucket: Cloudflare does not cache .ts, .m4s, .m3u8 and .json by itself"
-      expression  = "(http.host eq \"${var.video_host}\" and http.request.uri.path.extension in {\"ts\" \"m4s\" \"mp4\" \"aac\" \"vtt\" \"m3u8\" \"json\"})"
+      expression  = "(http.host eq \"${var.video_host}\" and http.request.uri.path.extension in {\"ts\" \"m4s\" \"mp4\" \"aac\" \"vtt\" \"m3u8\" \"json\" \"jpg\"})"
       action      = "set_cache_settings"
       action_parameters = {
         cache = true

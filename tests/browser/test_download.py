@@ -133,7 +133,9 @@ async def test_a_recording_is_downloaded(host: Host, page: Page, tmp_path: Path)
 async def test_a_file_that_is_there(host: Host, page: Page) -> None:
     """Where the recording has a file, the page links to it and makes none."""
     told = json.loads((host.film.folder / "recording.json").read_text())
-    (host.film.folder / "recording.json").write_text(json.dumps({**told, "file": f"{ID}/evening.mp4"}))
+    (host.film.folder / "recording.json").write_text(
+        json.dumps({**told, "file": {"url": f"{ID}/evening.mp4"}})
+    )
     await page.goto(f"{host.address}/?watch={ID}")
     link = page.get_by_role("link", name="Download")
     assert await link.get_attribute("href") == f"{host.address}/recordings/{ID}/evening.mp4"

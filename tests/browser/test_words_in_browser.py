@@ -44,6 +44,7 @@ async def test_each_state_has_its_words(tmp_path: Path, bucket: SeaweedBucket, p
             BROADCASTER_WINDOW_SECONDS=str(WINDOW),
             BROADCASTER_OWNCAST_URL=owncast.url,
             BROADCASTER_DISCONNECT_GRACE_SECONDS="0",
+            BROADCASTER_RETENTION_MAX_MINUTES="0",  # the window leaves who has paused
         ) as on:
             await check_start(page, on)
             await pause(paused, on)

@@ -53,8 +53,8 @@ async def test_all_is_well(tmp_path: Path, bucket: SeaweedBucket, stream: HlsWri
     go_on(stream)
     text = await examine(tmp_path, settings, under=())
     assert text.status == 0
-    assert len([line for line in text.output.splitlines() if line.startswith("ok ")]) == 28
-    assert "28 ok, 1 warning, 1 skipped" in text.output
+    assert len([line for line in text.output.splitlines() if line.startswith("ok ")]) == 29
+    assert "29 ok, 1 warning, 1 skipped" in text.output
     assert await object_keys(bucket) == []
     assert not (tmp_path / "state").exists()
     assert len(list(stream.folder.iterdir())) == 6

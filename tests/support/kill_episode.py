@@ -112,6 +112,7 @@ class Episode:
             BROADCASTER_STATE_DIR=str(self._state),
             BROADCASTER_TRACKER="false",
             BROADCASTER_RETENTION="window" if mode.deleted else "keep",
+            BROADCASTER_RETENTION_MAX_MINUTES="0",  # who restarts waits for reports before it deletes
             BROADCASTER_WINDOW_SEGMENTS="6" if mode.deleted else "20",
             R2_PREFIX=self._prefix,
             PYTHONPATH=str(ROOT),

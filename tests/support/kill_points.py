@@ -12,6 +12,7 @@ becomes visible. They are counted from 1; with N = 0 nothing is killed. Only pub
 
 import argparse
 import asyncio
+import contextlib
 import functools
 import itertools
 import json
@@ -215,6 +216,15 @@ def count_versions(points: KillPoints) -> Callable[[Event], None]:
     return observe
 
 
+def note_what_is_listed(points: KillPoints, journal: Path) -> None:
+    """It is served from the first moment on, and may have left the window before anybody looks."""
+    if journal.exists():
+        with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+            query = "SELECT url, fault IS NOT NULL, variant, number FROM segments WHERE step = 'listed'"
+            for url, gap, variant, number in connection.execute(query):
+                points.note(listed=url, gap=bool(gap), variant=variant, number=number)
+
+
 def main() -> None:
     """Serve, with settings from the environment, until killed."""
     parser = argparse.ArgumentParser()
@@ -225,6 +235,7 @@ def main() -> None:
     settings: Settings = load()
     logs.set_up(settings.log_level, "text")
     points = KillPoints(options.at, options.record)
+    note_what_is_listed(points, settings.state_dir / "journal.db")
     if options.boot_id:
         give_boot_id(options.boot_id)
     Files(settings.state_dir, points).install()

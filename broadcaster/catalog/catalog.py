@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from broadcaster.catalog.clips import Clips
 from broadcaster.catalog.database import open_database
+from broadcaster.catalog.expiry import Expiry
 from broadcaster.catalog.files import Files
 from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
 from broadcaster.catalog.recordings import Recordings
@@ -69,8 +70,9 @@ class Catalog(Writer):
         self._listings: Counter[str] = Counter()  # by variant
         self._runs: set[str] = set()
         keep = None if recordings is None else to_microseconds(recordings)
-        self.recordings = Recordings(self, self._connection, clock, self._retention, keep, wall)
-        self.clips = Clips(self, self._connection, clock, self._retention, keep)
+        expiry = Expiry(clock, wall)
+        self.recordings = Recordings(self, self._connection, clock, self._retention, keep, expiry)
+        self.clips = Clips(self, self._connection, clock, self._retention, keep, expiry)
         self.files = Files(self, self._connection)
         if retention is None:
             self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0", {}))

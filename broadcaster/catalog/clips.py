@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from broadcaster.catalog.expiry import Expiry
 from broadcaster.catalog.rows import Row, insert, to_microseconds
 from broadcaster.catalog.statements import DELETE_AT, IN_A_CLIP, MOST, SEGMENT
 from broadcaster.catalog.view_rows import clip_of, new_id, recorded_of
@@ -13,6 +14,7 @@ from broadcaster.catalog.views import Bounds, Clip, Recorded, covering
 from broadcaster.catalog.writer import Writer
 from broadcaster.errors import NotPossible, TooMany
 
+NONE: Mapping[str, int] = {}
 LONGEST = 600_000_000  # microseconds, of a segment
 IN_RANGE = f"time > :begin - {LONGEST} AND time < :end - 1000 AND time + duration - 1000 > :begin"
 # What is to be deleted now may be on its way out already: it is too late for that.
@@ -72,17 +74,18 @@ class Clips:
     What is read raises CatalogError while that cannot be done.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it works with
         self,
         writer: Writer,
         connection: sqlite3.Connection,
         clock: Callable[[], datetime],
         retention: int | None,
         keep: int | None,
+        expiry: Expiry,
     ) -> None:
         self._writer = writer
         self._connection = connection
-        self._clock = clock
+        self._clock, self._expiry = clock, expiry
         self._retention = retention
         self._keep = keep
 
@@ -103,8 +106,9 @@ class Clips:
 
     async def removed(self) -> list[Clip]:
         """Those that nobody should find any more."""
-        expired = f"viewer AND made <= {to_microseconds(self._clock()) - self._keep}" if self._keep else "0"
-        return await self._clips(f"removed OR {expired}")
+        values = {**self._expiry.bounds(), "keep": self._keep or 0}
+        over = ":keep > 0 AND viewer AND made + :keep <= :now AND made + :keep > :doubted"
+        return await self._clips(f"removed OR {over}", values)
 
     async def segments(self, clip: Clip) -> list[Recorded]:
         """All of its segments that there are, in order."""
@@ -174,9 +178,7 @@ class Clips:
             if found[name] >= getattr(bounds, name):
                 raise TooMany(complaint)
 
-    async def _clips(self, which: str) -> list[Clip]:
+    async def _clips(self, which: str, values: Mapping[str, int] = NONE) -> list[Clip]:
         query = f"SELECT * FROM clips WHERE {which}"  # noqa: S608 - a constant
-        return [
-            clip_of(row)
-            for row in await self._writer.read(lambda: self._connection.execute(query).fetchall())
-        ]
+        rows = await self._writer.read(lambda: self._connection.execute(query, values).fetchall())
+        return [clip_of(row) for row in rows]

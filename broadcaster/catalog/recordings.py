@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from broadcaster.catalog.expiry import Expiry
 from broadcaster.catalog.records import Segment
 from broadcaster.catalog.rows import Row, Statement, insert, time_of, to_microseconds, to_text
 from broadcaster.catalog.statements import (
@@ -29,7 +30,6 @@ from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
 
 T = TypeVar("T")
 
-DOUBT = timedelta(hours=1)  # after a start, in which the machine's clock may be set right
 LONGEST = timedelta(days=1)  # a stream that never ends is recorded in pieces: one can be played, and can go
 
 
@@ -38,8 +38,7 @@ class Recordings:
 
     ``retention`` is the policy for what leaves its last view, ``keep`` for how long a recording is kept after
     its end, both in microseconds, None for ever; with a ``keep`` of zero none is made. ``part`` is the one
-    that takes what is listed now. ``wall`` gives the time as it is known now, and may jump. What is read
-    raises CatalogError while that cannot be done.
+    that takes what is listed now. What is read raises CatalogError while that cannot be done.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it works with
@@ -49,14 +48,13 @@ class Recordings:
         clock: Callable[[], datetime],
         retention: int | None,
         keep: int | None,
-        wall: Callable[[], datetime] | None = None,
+        expiry: Expiry,
     ) -> None:
         connection.row_factory = sqlite3.Row
         self.part: int | None = None
         self._writer = writer
         self._connection = connection
-        self._clock, self._wall = clock, wall or clock
-        self._opened = clock()
+        self._clock, self._expiry = clock, expiry
         self._retention = retention
         self._keep = keep
         self._on: str | None = None  # the recording of the stream that is on
@@ -120,15 +118,8 @@ class Recordings:
         return await self._read(query, {}, recording_of)
 
     async def expired(self) -> list[Recording]:
-        """Those whose time is over.
-
-        A machine without a clock of its own may start in another year: what is over at once is doubted for a
-        while, and kept when the clock has been set right meanwhile.
-        """
-        now = self._clock()
-        doubted = to_microseconds(self._opened) if now - self._opened < DOUBT else 0
-        values: Row = {"now": to_microseconds(min(now, self._wall())), "doubted": doubted}
-        return await self._read(EXPIRED, values, recording_of)
+        """Those whose time is over."""
+        return await self._read(EXPIRED, self._expiry.bounds(), recording_of)
 
     async def parts(self) -> dict[str, list[Part]]:
         """The parts of each recording, in order."""

@@ -13,7 +13,7 @@ from broadcaster.delivery.shelf import BATCH, DEADLINE, ShelfStore
 from broadcaster.errors import NotPossible
 
 # The mirror's playlists, the live poster, and the index; those of recordings and clips by their folders.
-PLAYLIST = re.compile(r"([^/]+/)?playlist\.m3u8|poster\.jpg|recordings/index(-\d+)?\.json")
+PLAYLIST = re.compile(r"([^/]+/)?(playlist|iframes)\.m3u8|poster\.jpg|recordings/index(-\d+)?\.json")
 OWNER = re.compile(r".+/owner\.json")  # of a prefix that begins with ours
 YOUNG = timedelta(hours=1)  # an upload that has begun just now may not be known yet
 VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")

@@ -131,7 +131,13 @@ async def test_strays(room: Room) -> None:
     room.upload()
     await room.recorder.write()
     strays = ["live/r0/0/99.ts", "live/old/0/1.ts"]
-    others = ["live/owner.json", "live/playlist.m3u8", "live/0/playlist.m3u8", "lives/x.ts"]
+    others = [
+        "live/owner.json",
+        "live/playlist.m3u8",
+        "live/0/playlist.m3u8",
+        "live/0/iframes.m3u8",
+        "lives/x.ts",
+    ]
     room.store.objects_ |= dict.fromkeys([*strays, *others], b"12345")
     before = set(room.store.objects_)
     catalog = room.studio.catalog

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.views import Visibility
+from broadcaster.catalog.views import Bounds, Visibility
 from tests.support.fakes import START, unlisted
 from tests.support.old_journal import old_journal
 from tests.support.studio import Studio
@@ -161,17 +161,19 @@ async def test_a_machine_that_starts_in_another_year(studio: Studio) -> None:
     studio.restart(3 * DAY)
     studio.publish(count=2)
     studio.channel.end()
+    await studio.catalog.clips.make("", START, studio.newest, Bounds(1, 1, 1))
     right = studio.now
     studio.now += 4000 * DAY
     studio.wall = lambda: studio.now
     studio.restart(3 * DAY)
     (over,) = await studio.recordings()
-    assert await studio.catalog.recordings.expired() == []
+    assert (await studio.catalog.recordings.expired(), await studio.catalog.clips.removed()) == ([], [])
     studio.now += timedelta(hours=2)
     studio.wall = lambda: right
-    assert await studio.catalog.recordings.expired() == []
+    assert (await studio.catalog.recordings.expired(), await studio.catalog.clips.removed()) == ([], [])
     studio.wall = lambda: studio.now  # it was right
     assert await studio.catalog.recordings.expired() == [over]
+    assert len(await studio.catalog.clips.removed()) == 1
     studio.restart(3 * DAY)
     studio.catalog.recordings.change(over.id, keep_until=0)  # by the operator's wish
     assert [one.id for one in await studio.catalog.recordings.expired()] == [over.id]

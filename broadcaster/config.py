@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     ByteSize,
     Field,
     SecretStr,
@@ -23,84 +19,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
 from broadcaster.misspelt import misspelt
+from broadcaster.setting_types import MAX_SPOOL, HttpUrl, Prefix, Seconds, SocketUrl, SpoolLimit, Window, kept
 from broadcaster.threads import real_path
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
-MAX_WAIT = 7 * 24 * 3600.0  # seconds; whoever wants longer wants something else
 MAX_CLIENTS = 1_000_000
 MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
-MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
-MIN_SPOOL, MAX_SPOOL = ByteSize(2**18), ByteSize(2**50)  # room for a short segment, at least
 ENV_FILE = Path(".env")
 VIEWER = Path(__file__).resolve().parent.parent / "viewer"
 VIEWER_DIR, DASHBOARD_DIR = VIEWER / "dist", VIEWER / "dashboard"
-
-
-def _http_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
-        raise ValueError("must be an http(s) URL without a query")
-    _check_host(value)
-    return value.rstrip("/")
-
-
-def _prefix(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", value):
-        raise ValueError("must be made of letters, digits, - and _, with / between folders")
-    return value
-
-
-def _seconds(value: object) -> object:
-    """A plain number of seconds; by itself pydantic would want ISO 8601, and no number is too large."""
-    if not (isinstance(value, str) and value.isdecimal()):
-        return value
-    try:
-        return timedelta(seconds=int(value))
-    except (OverflowError, ValueError):  # more than a timedelta holds, more digits than int reads
-        return timedelta.max
-
-
-def _kept(least: str, unit: str) -> BeforeValidator:
-    """A time for which something is kept: ``least`` → zero, ``keep`` → None, else so many of the unit."""
-    most = MAX_RETENTION // (one := timedelta(**{unit: 1}))
-
-    def read(value: object) -> object:
-        if not isinstance(value, str) or value in (least, "keep"):
-            return timedelta() if value == least else None if value == "keep" else value
-        if not value.isdecimal():
-            raise ValueError(f"must be {least}, keep, or a number of {unit}")
-        if (number := int(value.lstrip("0")[:15] or 0)) > most:
-            raise ValueError(f"must be at most {most} {unit}, or keep")
-        return number * one
-
-    return BeforeValidator(read)
-
-
-def _socket_url(value: str) -> str:
-    if not re.fullmatch(r"wss?://[^\s/?#@]+(/[^\s#]*)?", value):
-        raise ValueError("must be a ws(s) URL")
-    _check_host(value)
-    return value
-
-
-def _check_host(url: str) -> None:
-    try:
-        fits = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
-    except ValueError:  # brackets that do not match, or a port that is no number or too large
-        fits = False
-    if not fits:
-        raise ValueError("has a host or a port that cannot be")
-
-
-def _spool_limit(value: ByteSize) -> ByteSize:
-    if not MIN_SPOOL <= value <= MAX_SPOOL:
-        raise ValueError("must be between 256KiB, to hold a segment, and 1PiB")
-    return value
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-SocketUrl = Annotated[str, AfterValidator(_socket_url)]
-Seconds = Annotated[float, Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -123,7 +51,7 @@ class Settings(BaseSettings):
         le=MAX_WINDOW // timedelta(seconds=1),
         alias="BROADCASTER_WINDOW_SEGMENTS",
     )
-    window: Annotated[timedelta, BeforeValidator(_seconds)] = Field(
+    window: Window = Field(
         default=timedelta(), ge=timedelta(), le=MAX_WINDOW, alias="BROADCASTER_WINDOW_SECONDS"
     )
     max_waiters: int = Field(default=5000, ge=0, le=MAX_CLIENTS, alias="BROADCASTER_MAX_WAITERS")
@@ -133,17 +61,15 @@ class Settings(BaseSettings):
     owncast_url: HttpUrl | None = Field(default=None, alias="BROADCASTER_OWNCAST_URL")
     disconnect_grace: Seconds | None = Field(default=None, alias="BROADCASTER_DISCONNECT_GRACE_SECONDS")
     drain: Seconds = Field(default=10, alias="BROADCASTER_DRAIN_SECONDS")
-    spool_limit: Annotated[ByteSize, AfterValidator(_spool_limit)] = Field(
-        default=ByteSize(20 * 2**30), alias="BROADCASTER_SPOOL_LIMIT"
-    )
-    retention: Annotated[timedelta | None, _kept("window", "seconds")] = Field(
+    spool_limit: SpoolLimit = Field(default=ByteSize(20 * 2**30), alias="BROADCASTER_SPOOL_LIMIT")
+    retention: Annotated[timedelta | None, kept("window", "seconds")] = Field(
         default=timedelta(), alias="BROADCASTER_RETENTION"
     )
     retention_max_minutes: int = Field(default=60, ge=0, le=1440, alias="BROADCASTER_RETENTION_MAX_MINUTES")
     retention_max_size: Annotated[ByteSize, Field(ge=0, le=MAX_SPOOL)] = Field(
         default=ByteSize(5 * 2**30), alias="BROADCASTER_RETENTION_MAX_SIZE"
     )
-    recordings: Annotated[timedelta | None, _kept("off", "days")] = Field(
+    recordings: Annotated[timedelta | None, kept("off", "days")] = Field(
         default=timedelta(), alias="BROADCASTER_RECORDINGS"
     )
     pictures: str = Field(default="ffmpeg", alias="BROADCASTER_PICTURES")
@@ -167,9 +93,7 @@ class Settings(BaseSettings):
     access_key_id: SecretStr = Field(min_length=1, alias="R2_ACCESS_KEY_ID")
     secret_access_key: SecretStr = Field(min_length=1, alias="R2_SECRET_ACCESS_KEY")
     public_url: HttpUrl | None = Field(default=None, alias="R2_PUBLIC_URL")
-    prefix: Annotated[str, AfterValidator(_prefix)] = Field(
-        default="live", max_length=MAX_PREFIX, alias="R2_PREFIX"
-    )
+    prefix: Prefix = Field(default="live", max_length=MAX_PREFIX, alias="R2_PREFIX")
     urls: Literal["public", "presigned"] = Field(default="public", alias="BROADCASTER_URLS")
     mirror: bool = Field(default=False, alias="BROADCASTER_MIRROR")
 

@@ -11,10 +11,9 @@ import asyncio
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
@@ -22,10 +21,10 @@ import aiohttp
 from broadcaster.config import Settings
 from broadcaster.errors import ConfigError, ManageError
 from broadcaster.operator import stored_token
+from broadcaster.progress import Progress
 from broadcaster.upload import upload_recording_file
 
 TIMEOUT = 3600.0  # seconds; to look through a large bucket takes a while
-LOOK = 0.25  # seconds between two versions of a line that tells how far it is
 LEAST_RATE = 64  # kbit/s
 ON = {"starting", "live"}
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody can be asked
@@ -143,7 +142,7 @@ async def _upload(address: str, token: str, options: argparse.Namespace, *, is_h
     if is_here and not rate and await _is_on(address):
         raise ManageError("a stream is on, which needs the uplink: give --rate, or wait until it is over")
     try:
-        with _Progress(options.file.stat().st_size) as show:
+        with Progress(options.file.stat().st_size) as show:
             await upload_recording_file(address, token, options.id, options.file, rate=rate, progress=show)
     except OSError as error:
         raise ManageError(f"{options.file}: {error.strerror}") from None
@@ -157,35 +156,6 @@ async def _is_on(address: str) -> bool:
         async with aiohttp.ClientSession() as session, session.get(f"{address}/health") as response:
             return (await response.json())["stream"] in ON
     return False
-
-
-class _Progress:
-    """A line of the terminal that tells how far it is; nothing where there is no terminal."""
-
-    def __init__(self, size: int) -> None:
-        self._is_shown = sys.stderr.isatty()
-        self._size = size
-        self._first: tuple[float, int] | None = None  # monotonic, bytes
-        self._shown = 0.0  # monotonic
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.stderr.write("\n" if self._shown else "")
-
-    def __call__(self, there: int) -> None:
-        """So many bytes are there."""
-        now = time.monotonic()
-        self._first = self._first or (now, there)
-        if not self._is_shown or (now - self._shown < LOOK and there < self._size):
-            return
-        self._shown = now
-        rate = (there - self._first[1]) / max(now - self._first[0], LOOK)
-        left = f", {(self._size - there) / rate / 60:.0f} min left" if rate else ""
-        text = f"{there / self._size:4.0%} of {self._size / 1e6:,.0f} MB, {rate * 8 / 1e6:.1f} Mbit/s{left}"
-        sys.stderr.write(f"\r{text:<60}")
-        sys.stderr.flush()
 
 
 async def _ask(

@@ -6,8 +6,8 @@ recording may have.
 """
 
 from broadcaster.operator.app import make_operator_app
+from broadcaster.operator.desk import Desk
 from broadcaster.operator.history import History
-from broadcaster.operator.recordings import Desk
 from broadcaster.operator.token import own_token, stored_token, token_file
 from broadcaster.operator.uploads import Uploads
 from broadcaster.operator.variants import VariantTable

@@ -8,7 +8,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from broadcaster.operator.recordings import Desk, add_recordings
+from broadcaster.operator.desk import Desk
+from broadcaster.operator.recordings import add_recordings
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.dashboard import Dashboard, add_dashboard
 from broadcaster.web.health import HEALTH, Health, health

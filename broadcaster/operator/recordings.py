@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -16,13 +15,12 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from broadcaster.catalog import Catalog
 from broadcaster.catalog.index import full, of_clip
 from broadcaster.catalog.rows import to_microseconds
 from broadcaster.catalog.views import Clip, Part, Recording, Visibility
 from broadcaster.errors import BroadcasterError, NotPossible
+from broadcaster.operator.desk import DESK, Desk
 from broadcaster.operator.files import FILE_ROUTES, Work
-from broadcaster.operator.uploads import Uploads
 
 SHORTEST, LONGEST = timedelta(seconds=5), timedelta(hours=1)  # clips
 MAX_DAYS = 36_525
@@ -63,28 +61,6 @@ class ClipChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     title: Title
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Whom the operator asks; ``tell`` says that something was changed.
-
-    ``sweep`` and ``rebuild`` look into the bucket. ``newest`` is up to when there is something, as viewers
-    are told; ``page`` finds the address of the live page, None where recordings have no pages.
-    """
-
-    token: str
-    catalog: Catalog
-    tell: Callable[[], None]
-    sweep: Callable[[bool], Awaitable[dict[str, Any]]]
-    rebuild: Callable[[], Awaitable[dict[str, Any]]]
-    newest: Callable[[], datetime | None]
-    page: Callable[[], Awaitable[str | None]]
-    uploads: Uploads
-    folder: str | None = None  # the public address of that of all recordings; None in a private bucket
-
-
-DESK = web.AppKey("DESK", Desk)
 
 
 def add_recordings(app: web.Application, desk: Desk) -> None:

@@ -23,6 +23,7 @@ from broadcaster.feed import HealthReport, View
 from broadcaster.ingest import Source
 from broadcaster.live import Channel
 from broadcaster.live.retention import Retention
+from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.owncast import OwncastStatus
 from broadcaster.owner import Owner, own_name
 from broadcaster.service.audience import AudienceProcess
@@ -117,6 +118,13 @@ class Components:
             left = len(unknown) - len(found)
             logger.warning("%d segments of the spool were forgotten, and %d cannot be told", len(found), left)
         return catalog.load() if found else memory
+
+    async def tell_systemd(self) -> None:
+        """Say that all is ready once viewers are served, which nothing else waits for; then that it lives."""
+        if self.audience:
+            await self.audience.ready.wait()
+        notify("READY=1")
+        await keep_watchdog_quiet(self.is_alive)
 
     def is_alive(self) -> bool:
         """Whether ingest gives signs of life; systemd's watchdog ends a process that does not.

@@ -24,7 +24,7 @@ from broadcaster.feed import Setup
 from broadcaster.figures import Figures
 from broadcaster.logs import usual_form
 from broadcaster.metrics import Metrics, process_registry
-from broadcaster.notify import keep_watchdog_quiet, notify
+from broadcaster.notify import notify
 from broadcaster.operator import History, VariantTable, make_operator_app
 from broadcaster.owncast import picture
 from broadcaster.service.audience import AudienceProcess
@@ -162,7 +162,7 @@ def _start_helpers(
         "viewers' clips": components.viewers_clips.run(),
         "pictures": components.pictures.run(),
         "owner": components.owner.run(),
-        "systemd": _tell_systemd(components),
+        "systemd": components.tell_systemd(),
         "history": history.run(),
     }
     if components.mirror:
@@ -233,14 +233,6 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
         dashboard=shown if settings.public_dashboard else None,
         log=(settings.log_level, log_form),
     )
-
-
-async def _tell_systemd(components: Components) -> None:
-    """Say that all is ready once viewers are served, which nothing else waits for; then that it lives."""
-    if components.audience:
-        await components.audience.ready.wait()
-    notify("READY=1")
-    await keep_watchdog_quiet(components.is_alive)
 
 
 async def _probe(store: ObjectStore, prefix: str) -> None:

@@ -19,7 +19,14 @@ from broadcaster.config import load
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
 from broadcaster.export import add_options as add_export_options
 from broadcaster.export import export, request_of
-from broadcaster.manage import add_commands, address_of, manage, needs_settings
+from broadcaster.manage import (
+    add_commands,
+    add_upload_options,
+    address_of,
+    manage,
+    needs_settings,
+    upload_of,
+)
 from broadcaster.relay import add_options as add_relay_options
 from broadcaster.relay import options_of, relay
 from broadcaster.service import serve
@@ -73,9 +80,13 @@ def _do(options: argparse.Namespace, form: str) -> int:
             asyncio.run(_until_stopped(lambda stop: relay(options_of(options), stop)))
         case "export":
             logs.set_up("warning", form)
-            is_address = "://" in options.address
-            address = options.address if is_address else address_of(load(), options.address, options.part)
-            export(request_of(options, address), options.file)
+            upload = upload_of(options) if options.upload else None
+            if not (upload and options.file.exists()):  # it is whole: its upload goes on
+                is_address = "://" in options.address
+                address = options.address if is_address else address_of(load(), options.address, options.part)
+                export(request_of(options, address), options.file)
+            if upload:
+                manage(load() if needs_settings(upload) else None, upload)
         case _:
             logs.set_up("warning", form)
             _demo(options.source, options.port)
@@ -144,9 +155,10 @@ def _parser() -> argparse.ArgumentParser:
             choices=logs.FORMS,
             help="default: journal where systemd keeps the log, else text",
         )
-    add_export_options(
-        commands.add_parser("export", help="a recording, a clip or the live window as one file")
-    )
+    exporting = commands.add_parser("export", help="a recording, a clip or the live window as one file")
+    add_export_options(exporting)
+    exporting.add_argument("--upload", action="store_true", help="then make the file the recording's own")
+    add_upload_options(exporting)
     return parser
 
 

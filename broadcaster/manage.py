@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from broadcaster.upload import upload_recording_file
 TIMEOUT = 3600.0  # seconds; to look through a large bucket takes a while
 LEAST_RATE = 64  # kbit/s
 ON = {"starting", "live"}
+ID, PAGE = re.compile(r"([\w-]+)"), re.compile(r"/watch/([\w-]+)/?(?:[?#].*)?$")
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody can be asked
 
 
@@ -61,6 +63,11 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     what.add_argument("file", type=Path, nargs="?")
     what.add_argument("--cancel", action="store_true", help="give up an upload that is on its way")
     what.add_argument("--remove", action="store_true", help="let the recording have no file any more")
+    add_upload_options(parser)
+
+
+def add_upload_options(parser: argparse.ArgumentParser) -> None:
+    """How fast, and whom to ask."""
     parser.add_argument("--rate", type=_rate, metavar="KBIT/S", help="leave the rest of the uplink to others")
     parser.add_argument(
         "--service",
@@ -70,6 +77,16 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --service: the operator's token"
     )
+
+
+def upload_of(options: argparse.Namespace) -> argparse.Namespace:
+    """The options that make an export's file its recording's; raises ManageError where it is of none."""
+    found = PAGE.search(options.address) or (
+        None if "://" in options.address else ID.fullmatch(options.address)
+    )
+    if not found:
+        raise ManageError("--upload needs a recording: its id, or the address of its page (/watch/...)")
+    return argparse.Namespace(**{**vars(options), "what": "upload", "id": found[1], "cancel": False})
 
 
 def needs_settings(options: argparse.Namespace) -> bool:

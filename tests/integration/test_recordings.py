@@ -243,8 +243,7 @@ async def clip_of(service: Service, state: Path, begin: datetime | None) -> str:
 async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, folder: Path) -> str:
     """Give it a file; returns where the index says that it is."""
     path = folder / "best.mp4"
-    path.write_bytes(os.urandom(100_000))
-    await managed(service, "upload", recording, str(path))
+    await managed(service, recording, str(path), "--upload", command="export")
 
     async def is_told() -> bool:
         return (await index_at(bucket.public_url))[0]["file"] is not None
@@ -307,10 +306,10 @@ async def answers(url: str, status: int = 200) -> None:
         await poll(is_there)
 
 
-async def managed(service: Service, *arguments: str) -> str:
-    """What ``broadcaster recordings`` says, as the operator runs it."""
+async def managed(service: Service, *arguments: str, command: str = "recordings") -> str:
+    """What the command line says, as the operator runs it."""
     child = await asyncio.create_subprocess_exec(
-        *(find_program("broadcaster"), "recordings", *arguments),
+        *(find_program("broadcaster"), command, *arguments),
         env={**os.environ, **service.environment},
         stdout=asyncio.subprocess.PIPE,
     )

@@ -270,6 +270,15 @@ def test_where_the_page_is(tmp_path: Path, settings: str, told: str | None, expe
     assert page_address(made, "http://127.0.0.1:3000") == expected
 
 
+async def check_uploads_of_exports(name: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An upload goes on where the export has left its file: of a recording, and beside a stream at a rate."""
+    page, other = f"https://live.example.com/watch/{name}?t=3", "https://b/live/playlist.m3u8"
+    said = {name: "a stream is on", page: "a stream is on", other: "needs a recording"}
+    for address, complaint in said.items():
+        status = await asyncio.to_thread(main, ["export", address, str(file), "--upload"])
+        assert (status, complaint in capsys.readouterr().err) == (1, True)
+
+
 async def test_the_command_line(
     office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,6 +329,7 @@ async def test_the_command_line(
     assert (status, "--token-file" in text) == (1, True)
     status, text = await run("upload", one.id, str(tmp_path / "none.mp4"), "--rate", "64")
     assert (status, "No such file" in text) == (1, True)
+    await check_uploads_of_exports(one.id, file, capsys)
     assert await run("upload", one.id, "--cancel") == (0, "")
     assert await run("upload", one.id, "--remove") == (0, "")
     status, text = await run("show", "x")

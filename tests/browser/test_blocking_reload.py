@@ -15,7 +15,7 @@ from playwright.async_api import Page, Response
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import poll
 from broadcaster.hls import MediaPlaylist, parse
-from tests.support.length import seconds
+from tests.support.length import SOAK, seconds
 from tests.support.long_stream import long_stream
 from tests.support.page import no_complaints, play_on, until
 from tests.support.service import Service, running_service
@@ -27,6 +27,7 @@ FAR_BACK = seconds(60, 4)
 MEDIA = re.compile(r"/live/(\d)/playlist\.m3u8")
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: conformance has the rules, and all pages reload so")
 @pytest.mark.takes(35)
 async def test_blocking_reload_and_delta_updates_over_a_long_window(
     tmp_path: Path, bucket: SeaweedBucket, page: Page

@@ -24,6 +24,7 @@ SEGMENT = 2  # seconds
 MEDIAN, PERCENTILE_95 = 150, 200  # ms from the end of the upload to the bytes in the browser, at full length
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: other pages play by events, too")
 @pytest.mark.takes(30)
 async def test_segments_are_in_the_browser_soon_after_their_upload(
     tmp_path: Path, bucket: SeaweedBucket, page: Page

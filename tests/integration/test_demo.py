@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -70,12 +71,13 @@ class Demo:
         """What it has started, by the beginning of the program's name."""
         found = psutil.Process(self.child.pid).children(recursive=True)
         for one in found:
-            self.listening |= {at.laddr.port for at in one.net_connections() if at.status == "LISTEN"}
-        return [one for one in found if one.name().startswith(name)]
+            with contextlib.suppress(psutil.NoSuchProcess):  # the idle clip's ffmpeg ends by itself
+                self.listening |= {at.laddr.port for at in one.net_connections() if at.status == "LISTEN"}
+        return [one for one in found if one.is_running() and one.name().startswith(name)]
 
     def encoder(self) -> psutil.Process:
         """The one that makes the stream: for the first seconds the idle clip's ffmpeg is beside it."""
-        return next(one for one in self.processes("ffmpeg") if "lavfi" in one.cmdline())
+        return next(one for one in self.processes("ffmpeg") if one.is_running() and "lavfi" in one.cmdline())
 
     async def complaint(self, status: int) -> str:
         """Wait for its end with that status; returns what it complained of."""

@@ -57,7 +57,8 @@ def _attributed(
     """The variants served, with what the source says of them; their bandwidth is the measured one if higher.
 
     ``bandwidths`` are those measured, in bits per second, of all playlists: those of sound alone are
-    renditions, and no variants. Owncast's are of the first segments, or of its idle clip.
+    renditions, and no variants, but come on top of those that they are played with. Owncast's are of the
+    first segments, or of its idle clip.
     """
     sound = tuple(one for one in renditions if one.uri is None or one.uri in bandwidths)
     groups, alone = {one.group_id for one in sound}, {one.uri for one in sound}
@@ -69,7 +70,9 @@ def _attributed(
     order = [name for name in described if name in served] + sorted(served.keys() - described.keys())
     told = dict[int, Variant]()
     for name in order:
-        variant, measured = described.get(name, Variant(name, 0)), _rounded(served[name])
+        variant = described.get(name, Variant(name, 0))
+        beside = (bandwidths[one.uri] for one in sound if one.uri and one.group_id == variant.audio)
+        measured = _rounded(served[name] + max(beside, default=0))
         if variant.bandwidth < measured:
             variant = replace(variant, bandwidth=measured, average_bandwidth=None)
         while variant.bandwidth in told:  # players would take two that look the same for one, in two places

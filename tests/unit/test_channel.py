@@ -525,6 +525,7 @@ def test_sound_with_a_playlist_of_its_own() -> None:
     assert isinstance(main, MultivariantPlaylist)
     assert [one.uri for one in main.variants] == ["0/playlist.m3u8", "1/playlist.m3u8"]
     assert {one.audio for one in main.variants} == {"aac"}
+    assert [one.bandwidth for one in main.variants] == [2**21, 2**21 + 1]  # a megabit each, and the sound's
     assert [one.uri for one in main.renditions] == ["sound/playlist.m3u8", None]
     assert isinstance(stage.media("sound"), MediaPlaylist)
 

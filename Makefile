@@ -12,7 +12,7 @@ ONE_BY_ONE := --dist load --maxschedchunk 1
 # Python's and npm's packages are fetched at the same time.
 MAKEFLAGS += --jobs=3
 
-.PHONY: setup demo test unit lint bench soak chaos clean
+.PHONY: setup demo viewer-tests test unit lint bench soak chaos clean
 
 setup: .venv/ready $(PAGE)/index.html
 
@@ -38,12 +38,15 @@ $(PM2)/ready: deploy/pm2/package.json deploy/pm2/package-lock.json
 demo: setup
 	$(BIN)/broadcaster demo $(ARGS)
 
-test: setup $(PM2)/ready
+# While Python's packages are fetched.
+viewer-tests: $(PAGE)/index.html
+	cd viewer && npm test --silent
+
+test: setup viewer-tests $(PM2)/ready
 	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd
 	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
-	cd viewer && npm test --silent
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
-	$(BIN)/pytest -n 5 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
+	$(BIN)/pytest -n 6 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
 
 unit: setup
 	$(BIN)/pytest -n 2 tests/unit $(ARGS)
@@ -62,7 +65,7 @@ bench: setup
 # What `make test` does in a short form, at its full length.
 soak: setup $(PM2)/ready
 	@tests/ensure-packages chromium nginx
-	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/unit/test_references.py tests/browser $(ARGS)
+	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/unit/test_references.py tests/browser $(ARGS)
 
 chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)

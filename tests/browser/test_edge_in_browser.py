@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, Response
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
+from tests.support.length import SOAK
 from tests.support.network import own_network
 from tests.support.page import PATIENCE, play_on, until
 from tests.support.secure_edge import BUCKET, PAGE, SecureEdge
@@ -66,6 +67,7 @@ async def viewer(browser: Browser, address: str) -> AsyncIterator[tuple[Page, Se
     await context.close()
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_edge has the edge without browsers")
 @pytest.mark.takes(25)
 async def test_two_viewers_behind_tls(tmp_path: Path, chromium_path: str) -> None:
     """The page plays, shares by a tracker at wss, all over HTTP/2, and its console stays empty."""

@@ -17,6 +17,7 @@ SETTLING, WATCHED = seconds(10, 4), seconds(40, 8)
 MOST = 4.5  # seconds
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: others have low delay, with longer segments")
 @pytest.mark.takes(25)
 async def test_one_second_segments_with_low_delay(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
     """With blocking reloads, in low-delay mode; at full length the median by PROGRAM-DATE-TIME is 4.5 s."""

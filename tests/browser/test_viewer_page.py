@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from tests.support.length import SOAK
 from tests.support.page import is_, no_complaints, play_on, seen, until
 from tests.support.station import HEIGHTS, Place, on_air
 
@@ -140,6 +141,7 @@ async def test_keyboard_alone_is_enough(page: Page, place: Place) -> None:
         assert (state["volume"], state["shortcuts"]) == (pytest.approx(0.8), False)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the rule itself has tests in Node")
 @pytest.mark.takes(20)
 async def test_streamers_own_server_helps_out(page: Page, place: Place) -> None:
     """A broadcaster that is away gives way to the streamer's own playlist, said so, until it is back."""

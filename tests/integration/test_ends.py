@@ -54,6 +54,7 @@ async def ended(on: Stage, within: float = 60) -> None:
         await on.watcher.until_ended(variant, within=within)
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_life has uneven lengths")
 async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A source that is passed through has segments as long as it likes: no second of picture is lost."""
     owncast = SimulatedOwncast(

@@ -136,8 +136,10 @@ class Album:
         self._shelf.forget(f"{self._prefix}/{_folder(recording)}")
         poster = recording.poster or picture is not None
         await self._note(recording, poster=poster, thumbnails=thumbnails, pictured=True)
-        over = [one for one in frames if recording.ended and one <= recording.ended]
-        await asyncio.to_thread(self._frames.drop, over)
+        end = recording.ended or recording.started
+        others = [one for one in await self._recordings.all() if not one.pictured]
+        needed = [(one.started, one.ended or end) for one in others]
+        await asyncio.to_thread(self._frames.drop_until, end, needed)
 
     async def _add_thumbnails(
         self, recording: Recording, timelines: Sequence[Timeline], found: Sequence[Sequence[Located]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,6 +39,11 @@ class KeptFrames:
         """Nobody needs these any more."""
         for time in times:
             self._path(time).unlink(missing_ok=True)
+
+    def drop_until(self, end: datetime, needed: Sequence[tuple[datetime, datetime]]) -> None:
+        """Drop what there is up to ``end``, but what lies between two times that are ``needed``."""
+        past = [time for time in self.times() if time <= end]
+        self.drop(time for time in past if not any(begin <= time <= last for begin, last in needed))
 
     def _path(self, time: datetime) -> Path:
         return self._folder / f"{(time - _EPOCH) // _MILLISECOND}.jpg"

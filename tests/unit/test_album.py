@@ -290,3 +290,14 @@ async def test_those_of_before_one_by_one(place: Place) -> None:
     assert [one.pictured for one in await place.room.studio.recordings()] == [True, False]
     await place.work()
     assert [one.pictured for one in await place.room.studio.recordings()] == [True, True]
+
+
+async def test_what_another_one_still_needs(place: Place) -> None:
+    """Two have ended while the bucket was away: the newer one leaves the older one its pictures."""
+    for run in range(2):
+        place.record(run=run)
+        place.room.studio.channel.end()
+    await place.work()
+    await place.work()
+    assert [one.thumbnails for one in await place.room.studio.recordings()] == [True, True]
+    assert place.frames.times() == []

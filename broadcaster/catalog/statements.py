@@ -60,6 +60,8 @@ RELEASE = (
     f"UPDATE segments SET part = NULL WHERE {OF_UNCHANGED}",  # noqa: S608 - what the window still lists
     f"DELETE FROM parts WHERE recording IN ({UNCHANGED})",  # noqa: S608 - a constant
     f"UPDATE files SET step = 'removed' WHERE recording IN ({UNCHANGED})",  # noqa: S608 - a constant
+    # One that is kept after all gets its playlists again, and its pictures: the bucket has none of it.
+    "UPDATE recordings SET poster = 0, thumbnails = 0, pictured = 0 WHERE id = :id AND revision <> :revision",
     "DELETE FROM recordings WHERE id = :id AND revision = :revision",
 )
 SEGMENT = """

@@ -301,3 +301,21 @@ async def test_what_another_one_still_needs(place: Place) -> None:
     await place.work()
     assert [one.thumbnails for one in await place.room.studio.recordings()] == [True, True]
     assert place.frames.times() == []
+
+
+async def test_kept_at_the_last_moment(place: Place) -> None:
+    """One that is kept after all, when its pictures were deleted already, gets others."""
+    place.record()
+    place.room.studio.channel.end()
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    book = place.room.studio.catalog.recordings
+    book.change(one["id"], keep_until=0)
+    place.room.store.meanwhile = lambda: book.change(one["id"], keep_until=None)
+    await place.room.recorder.write()
+    await place.room.recorder.write()
+    (one,) = place.room.index()["recordings"]
+    assert (one["poster"], one["thumbnails"]) == (None, None)
+    await place.work()
+    (one,) = place.room.index()["recordings"]
+    assert one["poster"] in place.room.names

@@ -104,6 +104,7 @@ class Recorder:
         self._shelf = Shelf(store)
         self._retrying = Retrying("writes of recordings", sleep=sleep)
         self._growing: dict[int, _Growing] = {}  # by part
+        self._placed: dict[str, str] = {}  # folders outside which nothing is left, of what is on
         self._news = asyncio.Event()
         self._broken = False
 
@@ -208,9 +209,12 @@ class Recorder:
                     await put(f"{base}/{name}", text, age)
             await put(f"{base}/{PLAYLIST}", main.render(), age)
         await put(f"{folder}/recording.json", details(recording, parts), VOD_AGE)
-        if recording.ended or recording.folder != recording.id:
+        is_elsewhere = self._placed.get(recording.id) != folder
+        if recording.ended or recording.folder != recording.id or is_elsewhere:
             await self._clear(f"recordings/{recording.id}", keys, folder)
+            self._placed[recording.id] = folder
         if recording.ended:
+            del self._placed[recording.id]
             self._shelf.forget(folder)
             for part in parts:
                 del self._growing[part.number]

@@ -319,3 +319,16 @@ async def test_kept_at_the_last_moment(place: Place) -> None:
     await place.work()
     (one,) = place.room.index()["recordings"]
     assert one["poster"] in place.room.names
+
+
+async def test_shown_while_it_is_on(place: Place) -> None:
+    """The poster of a stream that was hidden moves at once, and nothing stays at the secret address."""
+    place.record()
+    await place.work()
+    before = await place.recording()
+    book = place.room.studio.catalog.recordings
+    for visibility in ("hidden", "listed"):
+        book.change(before.id, visibility=visibility)
+        await place.work()
+    assert [name for name in place.room.names if before.secret in name] == []
+    assert place.room.index()["recordings"][0]["poster"] in place.room.names

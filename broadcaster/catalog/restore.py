@@ -76,6 +76,15 @@ def note_sizes(catalog: Catalog, objects: Iterable[tuple[str, int]]) -> None:
     catalog.write(*((SIZE, {"key": key, "size": size}) for key, size in objects))
 
 
+def write_anew(catalog: Catalog, names: Iterable[str]) -> None:
+    """The bucket has to be told of these recordings and clips: it may have been while no size was known."""
+    statements = (
+        "UPDATE recordings SET revision = revision + 1 WHERE id = :id",
+        "UPDATE clips SET written = 0 WHERE id = :id",
+    )
+    catalog.write(*((one, {"id": name}) for name in names for one in statements))
+
+
 async def _take_in(catalog: Catalog, name: str, statements: Sequence[Statement]) -> bool:
     def question() -> bool:
         try:

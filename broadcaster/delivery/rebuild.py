@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.restore import note_sizes, restore_clip, restore_recording
+from broadcaster.catalog.restore import note_sizes, restore_clip, restore_recording, write_anew
 from broadcaster.catalog.views import Clip, File, Part, Recorded, Recording, Visibility
 from broadcaster.errors import PlaylistError
 from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, parse
@@ -45,6 +45,7 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
     What is known is left alone. One whose playlists cannot be read is named in the log, and left alone too.
     """
     found = {"recordings": 0, "clips": 0, "failed": 0}
+    back: list[str] = []
     known = {one.id for one in await catalog.recordings.all()} | {one.id for one in await catalog.clips.all()}
     for kind, name in (("recordings", "recording.json"), ("clips", "clip.json")):
         heads = [key async for key, _ in store.objects(f"{prefix}/{kind}/", deadline=DEADLINE)]
@@ -65,8 +66,9 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
                 found["failed"] += 1
             else:
                 found[kind] += is_new
+                back += [told["id"]] if is_new else []
     sizes: list[tuple[str, int]] = []
-    if found["recordings"] or found["clips"]:
+    if back:
         async for one in store.objects(f"{prefix}/", deadline=DEADLINE):
             sizes.append(one)
             if len(sizes) == BATCH:
@@ -74,6 +76,7 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
                 await catalog.written()
                 sizes.clear()
     note_sizes(catalog, sizes)
+    write_anew(catalog, back)
     await catalog.written()
     return found
 

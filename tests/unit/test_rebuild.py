@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from broadcaster.catalog.views import Recording
 from broadcaster.delivery.rebuild import rebuild
 from broadcaster.delivery.strays import sweep
 from broadcaster.errors import NotPossible, StorageUnavailable
+from broadcaster.hls import MultivariantPlaylist, parse
 from tests.support.fakes import START
 from tests.support.room import Room
 from tests.support.studio import Studio
@@ -196,3 +197,31 @@ async def test_a_neighbour_below_our_prefix(room: Room) -> None:
     with pytest.raises(NotPossible, match="live/second"):
         await sweep(room.store, room.studio.catalog, "live", {"live/owner.json"}, dry_run=False)
     assert set(theirs) <= set(room.store.objects_)
+
+
+async def test_written_before_sizes_are_known(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who writes while the bucket is still listed does not make up its bandwidth for ever."""
+    room.studio.publish("0", count=8)
+    room.studio.channel.end()
+    await room.studio.catalog.clips.make("", START + 5 * SECOND, START + 9 * SECOND)
+    room.upload()
+    await room.recorder.write()
+    mains = [key for key in room.store.objects_ if key.count("/") == 3 and key.endswith("/playlist.m3u8")]
+    room.store.objects_ |= dict.fromkeys(room.studio.published, bytes(1_000_000))
+    lose_the_state(room)
+    listing = room.store.objects
+
+    async def objects_meanwhile(prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
+        if prefix == "live/":
+            await room.recorder.write()
+        async for one in listing(prefix, deadline=deadline):
+            yield one
+
+    monkeypatch.setattr(room.store, "objects", objects_meanwhile)
+    await rebuild(room.store, room.studio.catalog, "live")
+    await room.recorder.write()
+    assert len(mains) == 2
+    for key in mains:
+        main = parse(room.store.objects_[key].decode())
+        assert isinstance(main, MultivariantPlaylist)
+        assert [one.bandwidth >= 4_000_000 for one in main.variants] == [True]

@@ -13,70 +13,21 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
 
-from broadcaster.config import Settings
+from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError, ManageError
 from broadcaster.operator import stored_token
 from broadcaster.progress import Progress
 from broadcaster.upload import upload_recording_file
 
 TIMEOUT = 3600.0  # seconds; to look through a large bucket takes a while
-LEAST_RATE = 64  # kbit/s
 ON = {"starting", "live"}
 ID, PAGE = re.compile(r"([\w-]+)"), re.compile(r"/watch/([\w-]+)/?(?:[?#].*)?$")
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody can be asked
-
-
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """What can be asked."""
-    commands = parser.add_subparsers(dest="what", required=True)
-    commands.add_parser("list", help="all of them, newest first")
-    texts = {
-        "show": "all that is known of one",
-        "title": "give it a title; an empty one is the stream's again",
-        "keep": "keep it for so many days from now, or for ever",
-        "hide": "let nobody find it",
-        "delete": "delete it; what no clip has of it goes when those who still play it are done",
-    }
-    made = {name: commands.add_parser(name, help=text) for name, text in texts.items()}
-    for one in made.values():
-        one.add_argument("id")
-    made["title"].add_argument("title")
-    made["keep"].add_argument("days", type=_days, metavar="DAYS|forever")
-    how = made["hide"].add_mutually_exclusive_group()
-    how.add_argument("--unlisted", action="store_true", help="let those find it who have its address")
-    how.add_argument("--undo", action="store_true", help="let everybody find it")
-    sweep = commands.add_parser("sweep", help="delete objects under the prefix that nothing needs")
-    sweep.add_argument("--dry-run", action="store_true", help="only say which they are")
-    _add_upload(commands.add_parser("upload", help="make a file the recording's own, to be downloaded"))
-    commands.add_parser("rebuild", help="bring back what the bucket has, after the state folder was lost")
-
-
-def _add_upload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("file", type=Path, nargs="?")
-    what.add_argument("--cancel", action="store_true", help="give up an upload that is on its way")
-    what.add_argument("--remove", action="store_true", help="let the recording have no file any more")
-    add_upload_options(parser)
-
-
-def add_upload_options(parser: argparse.ArgumentParser) -> None:
-    """How fast, and whom to ask."""
-    parser.add_argument("--rate", type=_rate, metavar="KBIT/S", help="leave the rest of the uplink to others")
-    parser.add_argument(
-        "--service",
-        metavar="URL",
-        help="from another machine: the operator's listener, as ssh -L brings it here",
-    )
-    parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="with --service: the operator's token"
-    )
 
 
 def upload_of(options: argparse.Namespace) -> argparse.Namespace:
@@ -89,19 +40,15 @@ def upload_of(options: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(options), "what": "upload", "id": found[1], "cancel": False})
 
 
-def needs_settings(options: argparse.Namespace) -> bool:
-    """Whether the running service is this machine's, and the settings say where."""
-    return not getattr(options, "service", None)
-
-
-def manage(settings: Settings | None, options: argparse.Namespace) -> None:
+def manage(options: argparse.Namespace) -> None:
     """Do what the options say; raises ConfigError without a token, ManageError when it cannot be done.
 
-    Without settings, the options say where the service is.
+    Unless they say where the service is, it is this machine's, and the settings say where.
     """
-    address, token = _place(settings, options)
+    elsewhere = getattr(options, "service", None)
+    address, token = _elsewhere(options) if elsewhere else _own(load())
     if options.what == "upload" and options.file:
-        asyncio.run(_upload(address, token, options, is_here=settings is not None))
+        asyncio.run(_upload(address, token, options, is_here=not elsewhere))
         return
     found = asyncio.run(_ask(address, token, *_request(options)))
     if options.what == "list":
@@ -134,16 +81,14 @@ def address_of(settings: Settings, name: str, part: int) -> str:
     return urljoin(f"{settings.public_url}/{settings.prefix}/recordings/", path)
 
 
-def _place(settings: Settings | None, options: argparse.Namespace) -> tuple[str, str]:
+def _elsewhere(options: argparse.Namespace) -> tuple[str, str]:
     """Where the service is, and the token."""
-    if settings is None:
-        if not options.token_file:
-            raise ManageError("--service needs --token-file: operator-token of the service's state folder")
-        try:
-            return options.service.rstrip("/"), options.token_file.read_text().strip()
-        except OSError as error:
-            raise ManageError(f"{options.token_file}: {error.strerror}") from None
-    return _own(settings)
+    if not options.token_file:
+        raise ManageError("--service needs --token-file: operator-token of the service's state folder")
+    try:
+        return options.service.rstrip("/"), options.token_file.read_text().strip()
+    except OSError as error:
+        raise ManageError(f"{options.token_file}: {error.strerror}") from None
 
 
 def _own(settings: Settings) -> tuple[str, str]:
@@ -224,17 +169,3 @@ def _complaint(status: int, text: str) -> str:
         return str(json.loads(text)["error"])
     except (ValueError, LookupError, TypeError):
         return "there is no such recording" if status == 404 else f"the service answers {status}"  # noqa: PLR2004
-
-
-def _rate(text: str) -> int:
-    if not text.isdecimal() or int(text) < LEAST_RATE:
-        raise argparse.ArgumentTypeError(f"a number of kbit/s, {LEAST_RATE} at least")
-    return int(text)
-
-
-def _days(text: str) -> int | None:
-    if text == "forever":
-        return None
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError("a number of days, or forever")
-    return int(text)

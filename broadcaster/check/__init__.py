@@ -6,8 +6,7 @@
 (``--public``); ``repair`` is ``--fix``, ``uploads`` is ``--uploads``, ``terminal`` the command.
 """
 
-from broadcaster.check.http import origin
 from broadcaster.check.machine import remarks
 from broadcaster.check.terminal import check
 
-__all__ = ["check", "origin", "remarks"]
+__all__ = ["check", "remarks"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -67,14 +66,6 @@ async def open_browser(page: str) -> AsyncIterator[Browser]:
     # The S3 client heeds HTTPS_PROXY and its like, and so do we.
     async with aiohttp.ClientSession(timeout=timeout, headers=headers, trust_env=True) as session:
         yield Browser(session, page)
-
-
-def origin(url: str) -> str:
-    """The origin of a page's address (RFC 6454), in the form of the Origin header. Raises ValueError."""
-    match = re.fullmatch(r"(https?://[^\s/?#@]+)(/\S*)?", url.strip().lower())
-    if match is None:
-        raise ValueError("an http(s) URL is needed")
-    return match[1]
 
 
 async def negotiated(url: str) -> str | None:

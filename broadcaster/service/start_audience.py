@@ -39,4 +39,6 @@ async def start_audience(
 def _environment() -> dict[str, str]:
     known = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     # The same modules as here, wherever they come from.
-    return {**known, "PYTHONPATH": os.pathsep.join(path for path in sys.path if Path(path).is_absolute())}
+    modules = os.pathsep.join(path for path in sys.path if Path(path).is_absolute())
+    # It asks nobody: to read all certificate authorities, as aiohttp does at once, is a sixth of its start.
+    return {**known, "PYTHONPATH": modules, "SSL_CERT_FILE": os.devnull}

@@ -57,11 +57,12 @@ class DiskCache:
 
     async def get(self, key: Hashable) -> bytes | None:
         """One of them, if it is whole."""
-        if self._is_away:
+        name = _name(key)
+        if name not in self._files or self._is_away:
             return None
         try:
             async with asyncio.timeout(ANSWER):
-                return await self._thread.call(self._files.read, _name(key))
+                return await self._thread.call(self._files.read, name)
         except OSError as error:
             self._failed(error)
             return None
@@ -94,7 +95,10 @@ class DiskCache:
 
 
 class _Files:
-    """The files, which one thread alone touches. All but ``close`` raise OSError."""
+    """The files, which one thread alone touches; what it knows to be there, any may ask.
+
+    ``open``, ``read`` and ``write`` raise OSError.
+    """
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.size = 0
@@ -102,6 +106,9 @@ class _Files:
         self._limit = limit
         self._sizes: OrderedDict[str, int] = OrderedDict()  # by name; what was asked for longest ago is first
         self._lock: BinaryIO | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sizes
 
     def open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

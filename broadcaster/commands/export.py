@@ -6,8 +6,9 @@ import argparse
 
 from broadcaster import logs
 from broadcaster.commands.arguments import add_upload_options
-from broadcaster.export import add_options as add_export_options
-from broadcaster.export import export, request_of
+from broadcaster.export.options import add_options as add_export_options
+from broadcaster.export.options import request_of
+from broadcaster.export.work import export
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

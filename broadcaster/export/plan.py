@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import TypeAdapter
-
-from broadcaster.fetching import Wanted
+if TYPE_CHECKING:
+    from broadcaster.fetching import Wanted
 
 Kind = Literal["mp4", "m4a", "ts"]
 
@@ -36,6 +35,8 @@ class Item:
     @property
     def wanted(self) -> Wanted:
         """What is to be fetched."""
+        from broadcaster.fetching import Wanted  # noqa: PLC0415 - who writes the file fetches nothing
+
         return Wanted(self.url, offset=self.offset, length=self.length)
 
 
@@ -81,6 +82,3 @@ class Plan:
     def count(self) -> int:
         """Segments and maps."""
         return sum(len(one.items) for one in self.renditions)
-
-
-PLAN = TypeAdapter(Plan)

@@ -1,4 +1,4 @@
-"""Packets out of segments into one file, as they are. What blocks here is called in a thread of its own."""
+"""Packets out of segments into one file, as they are. It blocks: it has a process of its own."""
 
 from __future__ import annotations
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     Packet = AnyPacket[Stream]
 
 FORMATS = {"mp4": "mp4", "m4a": "ipod", "ts": "mpegts"}
-# The index at the head of an MP4 is in memory until the file is whole, some 30 MB for an hour at 60 pictures
-# a second: what is longer has one in each fragment. (With an empty index at the head nobody unwraps AAC.)
-LONG = 3600  # seconds
 FASTSTART, FRAGMENTS = "faststart", "frag_keyframe+default_base_moof"
 PEEK = 2000  # packets, in which each track has its first one
 BUFFER = 2**18  # bytes
@@ -69,18 +66,18 @@ class Feed(io.RawIOBase):
 class Remuxer:
     """Writes the file that a plan describes; ``pull`` gives the next object of a rendition, by its number."""
 
-    def __init__(self, path: Path, plan: Plan, pull: Pull) -> None:
+    def __init__(self, path: Path, plan: Plan, pull: Pull, *, in_fragments: bool) -> None:
         self._path = path
         self._plan = plan
         self._pull = pull
+        self._flags = FRAGMENTS if in_fragments else FASTSTART
         self._timeline = Timeline()
         self._kind: Kind = plan.request.kind
         self._tracks: dict[tuple[int, str, int], Stream] = {}
 
     def run(self) -> None:
         """All of it; raises ExportError, and what ``pull`` raises."""
-        flags = FRAGMENTS if self._plan.seconds > LONG else FASTSTART
-        options = {} if self._kind == "ts" else {"movflags": flags}
+        options = {} if self._kind == "ts" else {"movflags": self._flags}
         try:
             with av.open(str(self._path), "w", format=FORMATS[self._kind], options=options) as output:
                 renditions = self._plan.renditions

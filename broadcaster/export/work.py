@@ -10,27 +10,30 @@ import shutil
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from broadcaster.errors import ExportError
 from broadcaster.export import playlists
-from broadcaster.export.hopper import Hopper
-from broadcaster.export.plan import PLAN, Item, Plan, Request
+from broadcaster.export.plan import Item, Plan, Request
+from broadcaster.export.remuxing import remuxing
 from broadcaster.fetching import Fetcher, Wanted
-from broadcaster.threads import OwnThread
 
 AT_ONCE = 48  # objects; with 50 ms for each answer, 8 would leave a fast link idle
-IN_FLIGHT, IN_HOPPER = 12 * 2**20, 4 * 2**20  # bytes
+IN_FLIGHT = 12 * 2**20  # bytes
 PATIENCE = 10.0, 120.0  # seconds: for a playlist, whose address may be wrong, and for a segment
-INSTALL = "pip install av tqdm"
+EXTRAS = ("av", "tqdm")
+# The index at the head of an MP4 is in memory until the file is whole, some 30 MB for an hour at 60 pictures
+# a second: what is longer has one in each fragment. (With an empty index at the head nobody unwraps AAC.)
+LONG = 3600  # seconds
 PLAN_FILE, LOCK_FILE = "plan.json", "export.lock"
+_plans = TypeAdapter(Plan)
 Bodies = AsyncGenerator[tuple[Wanted, bytes], None]
 LARGEST = 256 * 2**20  # bytes of a segment
-ENDS_WITHIN = 5.0  # seconds, when it is stopped: for what is being written just now
 
 
 def export(request: Request, target: Path) -> None:
@@ -38,11 +41,9 @@ def export(request: Request, target: Path) -> None:
 
     Raises ExportError and StorageError; the same call then goes on where it stood.
     """
-    try:
-        import av  # noqa: F401, PLC0415 - an extra, as the next one
-        import tqdm  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise ExportError(f"exports need the package {error.name}: {INSTALL}") from None
+    for name in EXTRAS:
+        if not find_spec(name):
+            raise ExportError(f"exports need the package {name}: pip install {' '.join(EXTRAS)}")
     if target.exists():
         raise ExportError(f"{target} is already there: remove it, or choose another name")
     folder = target.with_name(target.name + ".part")
@@ -116,7 +117,7 @@ async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) 
     file = folder / PLAN_FILE
     if file.exists():
         try:
-            plan = PLAN.validate_json(file.read_bytes())
+            plan = _plans.validate_json(file.read_bytes())
         except ValidationError:
             plan = None
         if plan is None or plan.request != request:
@@ -129,36 +130,26 @@ async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) 
 
         plan = await playlists.plan(request, get)
     new = file.with_suffix(".new")
-    new.write_bytes(PLAN.dump_json(plan))
+    new.write_bytes(_plans.dump_json(plan))
     _put_in_place(new, file)
     return plan
 
 
 async def _remux(plan: Plan, fetcher: Fetcher, path: Path, step: Callable[[int], None]) -> None:
-    """Fetch and write at the same time: the thread that writes takes one object after the other."""
-    from broadcaster.export.remux import Remuxer  # noqa: PLC0415 - an extra
+    """Fetch and write at the same time."""
 
-    hoppers = [Hopper(IN_HOPPER) for _ in plan.renditions]
-
-    async def fill(hopper: Hopper, items: list[Item]) -> None:
+    async def fill(number: int, items: list[Item]) -> None:
         async with aclosing(cast(Bodies, fetcher.fetch(item.wanted for item in items))) as bodies:
             async for _, body in bodies:
-                await hopper.put(body)
+                await remuxer.put(number, body)
                 step(len(body))
 
-    with OwnThread("export") as thread:
-        remuxer = Remuxer(path, plan, lambda number: hoppers[number].take())
-        work = asyncio.wrap_future(thread.submit(remuxer.run))
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - a killed export's process may be about to write to it
+    async with remuxing(len(plan.renditions)) as remuxer:
         try:
             async with asyncio.TaskGroup() as group:
-                for hopper, rendition in zip(hoppers, plan.renditions, strict=True):
-                    group.create_task(fill(hopper, rendition.items))
-                await asyncio.shield(work)
+                group.create_task(remuxer.write(path, plan, in_fragments=plan.seconds > LONG))
+                for number, rendition in enumerate(plan.renditions):
+                    group.create_task(fill(number, rendition.items))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        finally:
-            for hopper in hoppers:
-                hopper.close()
-            await asyncio.wait([work], timeout=ENDS_WITHIN)
-            if work.done() and not work.cancelled():
-                work.exception()  # it is known by now

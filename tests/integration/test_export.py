@@ -11,13 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.errors import ExportError, ObjectNotFound
-from broadcaster.export import export
 from broadcaster.export.plan import Kind, Request
-from broadcaster.export.work import LOCK_FILE, PLAN_FILE
+from broadcaster.export.work import LOCK_FILE, PLAN_FILE, export
+from broadcaster.fetching.packs import Packs
 from tests.support.delay_proxy import DelayProxy
 from tests.support.films import Film, film, times
 from tests.support.length import seconds
@@ -29,7 +30,7 @@ CHILD = """
 import sys
 from itertools import pairwise
 from pathlib import Path
-from broadcaster.export import export
+from broadcaster.export.work import export
 from broadcaster.export.plan import Request
 export(Request(sys.argv[1], "mp4"), Path(sys.argv[2]))
 """
@@ -80,7 +81,7 @@ async def test_all_of_it(cinema: Cinema, tmp_path: Path, monkeypatch: pytest.Mon
     assert left(tmp_path) == {"film", "out.m4a", "out.mp4", "out.ts"}
     head = target.read_bytes()[:64]
     assert head.index(b"ftyp") < head.index(b"moov")
-    monkeypatch.setattr("broadcaster.export.remux.LONG", 1)
+    monkeypatch.setattr("broadcaster.export.work.LONG", 1)
     await exported(cinema.url, tmp_path / "long.mp4")
     long = times(tmp_path / "long.mp4")
     assert long.counts == times(target).counts
@@ -102,15 +103,25 @@ async def test_killed_at_any_moment(cinema: Cinema, tmp_path: Path) -> None:
         killed = await run(
             cinema, target, kill_at=chance.randrange(1, asked + 2), late=chance.uniform(0, 0.1)
         )
-        had = len(list((tmp_path / f"{target.name}.part" / "fetched").glob("?" * 64)))
-        planned = (tmp_path / f"{target.name}.part" / PLAN_FILE).exists()
-        before = cinema.proxy.requests
-        await exported(cinema.url, target)
-        again = cinema.proxy.requests - before
-        print(f"killed {killed}: had {had} of {len(cinema.film.names)}, asked for {again}")
         if killed:
+            had = kept(tmp_path / f"{target.name}.part" / "fetched")
+            planned = (tmp_path / f"{target.name}.part" / PLAN_FILE).exists()
+            before = cinema.proxy.requests
+            await exported(cinema.url, target)
+            again = cinema.proxy.requests - before
+            print(f"had {had} of {len(cinema.film.names)}, asked for {again}")
             assert again == len(cinema.film.names) - had + (not planned)
-            assert hashlib.sha256(target.read_bytes()).digest() == expected
+        assert hashlib.sha256(target.read_bytes()).digest() == expected
+
+
+def kept(folder: Path) -> int:
+    """How many objects an export has there."""
+    if not folder.exists():
+        return 0
+    packs = Packs(folder, sys.maxsize)
+    packs.open()
+    packs.close()
+    return len(packs)
 
 
 async def run(cinema: Cinema, target: Path, *, kill_at: int, late: float) -> bool:
@@ -122,9 +133,12 @@ async def run(cinema: Cinema, target: Path, *, kill_at: int, late: float) -> boo
     ended, come = asyncio.create_task(child.wait()), asyncio.create_task(reached.wait())
     await asyncio.wait({ended, come}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.wait({ended}, timeout=late)
+    started = psutil.Process(child.pid).children() if child.returncode is None else []
     if child.returncode is None:
         child.kill()
     await asyncio.gather(ended)
+    _, left_over = await asyncio.to_thread(psutil.wait_procs, started, 20)
+    assert not left_over
     come.cancel()
     return not target.exists()  # noqa: ASYNC240 - nothing else runs
 
@@ -156,3 +170,20 @@ async def complaint(url: str, target: Path) -> str:
     with pytest.raises(ExportError) as raised:
         await exported(url, target)
     return str(raised.value)
+
+
+async def test_the_process_that_writes_dies(cinema: Cinema, tmp_path: Path) -> None:
+    """Whoever asked is told so; the same command makes the file."""
+    first, target = cinema.proxy.requests, tmp_path / "out.mp4"
+
+    def kill(count: int) -> None:
+        if count == first + len(cinema.film.names) // 2:
+            for child in psutil.Process().children():
+                if "broadcaster.export" in child.cmdline():
+                    child.kill()
+
+    cinema.proxy.on_request = kill
+    with pytest.raises(ExportError, match="ended with status -9"):
+        await exported(cinema.url, target)
+    await exported(cinema.url, target)
+    assert times(target).counts["video"] == sum(run["video"] for run in cinema.film.packets)

@@ -1,0 +1,177 @@
+"""Objects one behind another in a few large files, the packs: a file for each costs more than to write it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import struct
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+LARGEST = 64 * 2**20  # bytes that a pack has when the next one is begun
+SHARE = 8  # a pack has at most this part of all, so that little goes at a time
+# In front of each object: its name, its SHA-256, and how many bytes it has.
+HEADER = struct.Struct("!32s32sQ")
+SUFFIX = ".pack"
+
+
+@dataclass(slots=True, eq=False)
+class _Pack:
+    path: Path
+    size: int = 0
+    names: set[bytes] = field(default_factory=set)
+
+
+class Packs:
+    """Keeps so many bytes of objects in a folder, which is its own alone.
+
+    The pack of which none was asked for longest goes first. One thread alone uses it, but for ``in`` and
+    ``size``. ``open``, ``read`` and ``write`` raise OSError.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.size = 0  # bytes
+        self._folder = folder
+        self._limit = limit
+        self._packs: OrderedDict[int, _Pack] = OrderedDict()
+        self._places: dict[bytes, tuple[int, int, int]] = {}  # number of the pack, place in it, bytes
+        self._filling: int | None = None
+        self._lock: BinaryIO | None = None
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def open(self) -> None:
+        """Find out what is there."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = (self._folder / "lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise OSError(error.errno, "another process has it") from None
+        self._lock = lock
+        self.size, self._filling = 0, None
+        self._packs.clear()
+        self._places.clear()
+        found = [path for path in self._folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
+        for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
+            self._scan(int(path.stem), path)
+        self._make_room(0)
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def read(self, name: bytes) -> bytes | None:
+        """One that is there, and whole."""
+        if self._lock is None:
+            self.open()
+        if name not in self._places:
+            return None
+        number, at, size = self._places[name]
+        path = self._packs[number].path
+        try:
+            with path.open("rb") as file:
+                file.seek(at)
+                head, body = file.read(HEADER.size), file.read(size)
+        except FileNotFoundError:
+            head = body = b""
+        if head != _header(name, body):  # a power cut, or somebody's hand
+            self._forget(name)
+            return None
+        if number != next(reversed(self._packs)):
+            self._packs.move_to_end(number)
+            os.utime(path)
+        return body
+
+    def write(self, name: bytes, body: bytes) -> None:
+        """Keep one that is not there, and may be."""
+        if self._lock is None:
+            self.open()
+        size = HEADER.size + len(body)
+        if size > self._limit or name in self._places:
+            return
+        self._make_room(size)
+        number = self._number_to_fill()
+        pack = self._packs[number]
+        try:
+            with pack.path.open("ab") as file:
+                at = file.tell()
+                file.write(_header(name, body))
+                file.write(body)
+        except OSError:
+            self._give_up(number)
+            raise
+        self._add(number, name, at, len(body))
+        pack.size += size
+        self.size += size
+
+    def _scan(self, number: int, path: Path) -> None:
+        """What it has, up to where a killed process or a full disk ended it."""
+        size = path.stat().st_size
+        pack = self._packs[number] = _Pack(path, size)
+        self.size += size
+        at = 0
+        with path.open("rb") as file:
+            while len(head := file.read(HEADER.size)) == HEADER.size:
+                name, _, length = HEADER.unpack(head)
+                end = at + HEADER.size + length
+                if end > pack.size:
+                    break
+                if name not in self._places:
+                    self._add(number, name, at, length)
+                at = file.seek(end)
+
+    def _add(self, number: int, name: bytes, at: int, size: int) -> None:
+        self._places[name] = number, at, size
+        self._packs[number].names.add(name)
+
+    def _forget(self, name: bytes) -> None:
+        number, _, _ = self._places.pop(name)
+        names = self._packs[number].names
+        names.remove(name)
+        if not names:
+            self._drop(number)
+
+    def _number_to_fill(self) -> int:
+        pack = self._packs.get(self._filling) if self._filling is not None else None
+        if self._filling is None or pack is None or pack.size >= min(LARGEST, self._limit // SHARE):
+            self._filling = max(self._packs, default=0) + 1
+            self._packs[self._filling] = _Pack(self._folder / f"{self._filling}{SUFFIX}")
+        return self._filling
+
+    def _give_up(self, number: int) -> None:
+        """Nothing comes behind what was not written to its end, as far as that is there."""
+        pack = self._packs[number]
+        with suppress(OSError):
+            os.truncate(pack.path, pack.size)
+        self._filling = None
+        if not pack.size:
+            self._drop(number)
+
+    def _make_room(self, size: int) -> None:
+        while self.size + size > self._limit and self._packs:
+            self._drop(next(iter(self._packs)))
+
+    def _drop(self, number: int) -> None:
+        pack = self._packs[number]
+        with suppress(FileNotFoundError):
+            pack.path.unlink()
+        del self._packs[number]
+        self.size -= pack.size
+        for name in pack.names:
+            del self._places[name]
+
+
+def _header(name: bytes, body: bytes) -> bytes:
+    return HEADER.pack(name, hashlib.sha256(body).digest(), len(body))

@@ -1,0 +1,98 @@
+"""Objects in a few large files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from broadcaster.fetching.packs import HEADER, Packs
+
+MIB = 2**20
+BODY = b"segment" * 1000
+SIZE = HEADER.size + len(BODY)
+
+
+def name(number: int) -> bytes:
+    return number.to_bytes(32)
+
+
+@contextmanager
+def packs(folder: Path, limit: int = MIB) -> Iterator[Packs]:
+    opened = Packs(folder, limit)
+    opened.open()
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_they_are_there_again(tmp_path: Path) -> None:
+    """Many are in one file, and are found there at the next start, behind which new ones go into another."""
+    with packs(tmp_path) as first:
+        for number in range(10):
+            first.write(name(number), BODY + name(number))
+    assert [path.name for path in tmp_path.glob("*.pack")] == ["1.pack"]
+    with packs(tmp_path) as again:
+        assert (len(again), again.size) == (10, 10 * (SIZE + 32))
+        assert all(again.read(name(number)) == BODY + name(number) for number in range(10))
+        again.write(name(10), BODY)
+        assert again.read(name(10)) == BODY
+    assert {path.name for path in tmp_path.glob("*.pack")} == {"1.pack", "2.pack"}
+
+
+def test_what_a_killed_process_leaves(tmp_path: Path) -> None:
+    """Wherever its last write ended, what is in front of that is there, and nothing else."""
+    with packs(tmp_path) as first:
+        for number in range(3):
+            first.write(name(number), BODY)
+    whole = (tmp_path / "1.pack").read_bytes()
+    for end in (0, 1, HEADER.size, SIZE - 1, SIZE, SIZE + 1, 2 * SIZE + HEADER.size - 1, 3 * SIZE - 1):
+        (tmp_path / "1.pack").write_bytes(whole[:end])
+        with packs(tmp_path) as again:
+            assert [again.read(name(number)) == BODY for number in range(3)] == [
+                (number + 1) * SIZE <= end for number in range(3)
+            ]
+
+
+@pytest.mark.parametrize("place", [0, 40, 70, HEADER.size, SIZE - 1])
+def test_a_byte_is_another_one(tmp_path: Path, place: int) -> None:
+    """What is not as it was written is not there."""
+    with packs(tmp_path) as first:
+        first.write(name(1), BODY)
+        changed = bytearray((tmp_path / "1.pack").read_bytes())
+        changed[place] ^= 1
+        (tmp_path / "1.pack").write_bytes(changed)
+        assert first.read(name(1)) is None
+        assert name(1) not in first
+    with packs(tmp_path) as again:
+        assert again.read(name(1)) is None
+
+
+def test_there_is_never_more_than_may_be(tmp_path: Path) -> None:
+    """What was asked for longest ago goes with those beside it; this order outlives a restart."""
+    limit = 16 * SIZE
+    with packs(tmp_path, limit) as first:
+        for number in range(16):
+            first.write(name(number), BODY)
+        assert first.read(name(0)) == BODY
+        first.write(name(16), BODY)
+        assert [number for number in range(17) if name(number) not in first] == [2, 3]
+    with packs(tmp_path, limit) as again:
+        for number in range(20, 24):
+            again.write(name(number), BODY)
+        assert name(0) in again
+        assert again.size <= limit
+        assert again.size == sum(path.stat().st_size for path in tmp_path.glob("*.pack"))
+        again.write(name(30), b"x" * limit)
+        assert name(30) not in again
+
+
+def test_a_pack_that_somebody_has_deleted(tmp_path: Path) -> None:
+    """What was in it is not there, and others are written as before."""
+    with packs(tmp_path) as first:
+        first.write(name(1), BODY)
+        (tmp_path / "1.pack").unlink()
+        assert first.read(name(1)) is None
+        first.write(name(2), BODY)
+        assert first.read(name(2)) == BODY

@@ -51,7 +51,8 @@ class Download:
             ) as response:
                 self._check(response.status)
                 await self._take(response, begin)
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
+        except (ValueError, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
+            # A name that cannot be looked up is a UnicodeError: one of an address that we are led to, too.
             raise StorageRefused(f"{wanted.where} cannot be asked for ({type(error).__name__})") from None
         except TimeoutError:
             raise StorageUnavailable(f"{wanted.where}: no bytes come for {STALL:.0f} s") from None

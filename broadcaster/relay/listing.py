@@ -142,11 +142,11 @@ def _made(variant: str, base: URL, address: str) -> Listed:
     try:
         url = URL(address, encoded=True)  # not even the spelling of a signed one may change
         url = url if url.is_absolute() else base.join(url)
-    except ValueError:
+        host, plain = url.host, f"{url.scheme}://{url.authority}{url.raw_path}"
+    except ValueError:  # a port that is none, among others
         raise PlaylistError("lists what is no address") from None
-    if url.scheme not in ("http", "https") or not url.host or url.user is not None:
+    if url.scheme not in ("http", "https") or not host or url.user is not None:
         raise PlaylistError("lists an address that is none of the web")
-    plain = f"{url.scheme}://{url.authority}{url.raw_path}"
     token = hashlib.sha256(plain.encode()).hexdigest()[:32]
     name = UNSAFE.sub("_", url.name)[-LONGEST_NAME:] or "object"
     return Listed(token, name, variant, str(url))

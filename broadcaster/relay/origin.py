@@ -68,7 +68,7 @@ class Origin:
             async with asyncio.timeout(within), self._session.get(url, headers=headers) as response:
                 body = await _whole(response)
                 text = body.decode(errors="replace")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # led to what is no address
             raise self._failed(error) from None
         if response.status > UNAVAILABLE or response.status in (500, 501, 502):
             raise self._failed(OriginError(f"it answers {response.status}"))

@@ -177,12 +177,22 @@ async def test_what_is_final(
     assert len(server.asked["/a"]) == 1
 
 
-@pytest.mark.parametrize("url", ["ftp://example.com/a", "nothing", "http://", "http://[::1/a"])
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com/a", "nothing", "http://", "http://[::1/a", "http://a..b/c"]
+)
 async def test_what_is_no_address(url: str) -> None:
     """It is refused as such."""
     async with fetching(patience=0) as fetcher:
         with pytest.raises(StorageRefused):
             await fetcher.get(Wanted(url))
+
+
+async def test_a_server_that_leads_to_what_is_no_address(server: ScriptedServer) -> None:
+    """It is refused like one that was asked for."""
+    server.answers["/a"] = [Answer(status=302, headers={"Location": "http://a..b/c"})]
+    async with fetching(patience=0) as fetcher:
+        with pytest.raises(StorageRefused):
+            await fetcher.get(Wanted(f"{server.url}/a"))
 
 
 async def test_what_passes(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

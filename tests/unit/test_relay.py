@@ -5,10 +5,11 @@ import asyncio
 from datetime import timedelta
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from yarl import URL
 
-from broadcaster.errors import PlaylistError, StorageUnavailable
+from broadcaster.errors import OriginError, PlaylistError, StorageUnavailable
 from broadcaster.feed import State, View
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.relay.listing import KEPT, Listed, Listing
@@ -65,6 +66,8 @@ def test_an_object_has_one_address_however_its_url_is_signed() -> None:
         "ftp://a.example/x.ts",
         "https://user:pw@a.example/x.ts",
         "http:///x.ts",
+        "https://a.example:99999/x.ts",
+        "https://xn--/x.ts",
         "https://a/" + 5000 * "x",
     ],
 )
@@ -72,6 +75,17 @@ def test_only_addresses_of_the_web_are_taken(uri: str) -> None:
     """A playlist that lists anything else is no version that is shown."""
     with pytest.raises(PlaylistError):
         Listing().take("0", playlist(1, uri), BASE)
+
+
+async def test_an_origin_whose_name_cannot_be_looked_up() -> None:
+    """It does not answer, as any other that cannot be reached; nothing else breaks."""
+    async with aiohttp.ClientSession() as session:
+        origin = Origin(session, "http://a..b")
+        with pytest.raises(OriginError):
+            await origin.ask(origin.url("/config.json"))
+        with pytest.raises(OriginError):
+            _ = [word async for word in origin.words()]
+    assert origin.fault
 
 
 def test_a_playlist_has_an_end() -> None:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from broadcaster.errors import OriginError, PlaylistError
 from broadcaster.feed import State, Version, View
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.relay.listing import Listed, Listing
 from broadcaster.relay.origin import Answer, Origin
 from broadcaster.relay.reloading import Reloading
@@ -56,6 +56,7 @@ class Following:
         self._clock = clock
         self._main: Version[MultivariantPlaylist] | None = None
         self._etag: str | None = None  # of the main playlist
+        self._reader = PlaylistReader()  # as is this
         self._only = "0"  # what an only variant is called: the latest event says
         self._urls: dict[str, URL] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -112,12 +113,12 @@ class Following:
         return condition(self.view)
 
     def _take_main(self, answer: Answer, group: asyncio.TaskGroup) -> None:
-        if "#EXT-X-STREAM-INF" not in answer.text:
+        playlist = self._reader.read(answer.playlist)  # a page of another, as a portal's, changes nothing
+        if isinstance(playlist, MediaPlaylist):
             self._main = None
             self._follow({self._only: answer.url}, group)
             return
-        playlist = parse(answer.text)
-        if not isinstance(playlist, MultivariantPlaylist) or not 0 < len(playlist.uris) <= MAX_VARIANTS:
+        if not 0 < len(playlist.uris) <= MAX_VARIANTS:
             raise PlaylistError("is no multivariant playlist that can be followed")
         names = {}
         uris = [one.uri for one in playlist.variants] + [one.uri for one in playlist.renditions if one.uri]

@@ -14,11 +14,15 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
-from broadcaster.errors import OriginError
+from broadcaster.errors import OriginError, PlaylistError
 
 WITHIN = 10.0  # seconds for an answer that nothing holds up
 EVENTS_SILENT = 25.0  # seconds: the origin says something every ten
 MAX_BYTES = 2**25  # of an answer: a playlist of four hours with signed addresses has a quarter of that
+# And of a playlist, however few bytes they are: to read them takes seconds, in which nobody is served. There
+# are three or four for each segment.
+MAX_LINES = 100_000
+LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # as str.splitlines, and with it m3u8, has them
 UNAVAILABLE = 503
 
 
@@ -30,6 +34,13 @@ class Answer:
     url: URL
     etag: str | None
     text: str
+
+    @property
+    def playlist(self) -> str:
+        """The text of one; raises PlaylistError when it has too many lines to be read."""
+        if sum(map(self.text.count, LINE_BREAKS)) > MAX_LINES:
+            raise PlaylistError(f"has more than {MAX_LINES} lines")
+        return self.text
 
 
 class Origin:

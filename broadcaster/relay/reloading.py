@@ -70,7 +70,7 @@ class Reloading:
         if answer.status == MISSING:
             self._playlist, self._etag = None, None
         elif answer.status == OK:
-            found = self._reader.read(answer.text)
+            found = self._reader.read(answer.playlist)
             if not isinstance(found, MediaPlaylist):
                 raise PlaylistError("is no media playlist")
             fresh = found != self._playlist

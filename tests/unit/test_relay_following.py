@@ -1,0 +1,87 @@
+"""What a relay makes of its origin's playlists, also of those that are none."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+from yarl import URL
+
+from broadcaster.errors import PlaylistError
+from broadcaster.feed import State, View
+from broadcaster.relay.following import MAIN, Following
+from broadcaster.relay.listing import Listing
+from broadcaster.relay.origin import MAX_LINES, Answer, Origin
+
+MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/playlist.m3u8\n"
+MEDIA = "/live/0/playlist.m3u8"
+WITHIN = 20.0  # seconds
+
+
+def media(last: int) -> str:
+    """A playlist of one segment, which does not block."""
+    head = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{last}\n"
+    return f"{head}#EXTINF:1,\nhttps://video.example.com/{last}.ts\n"
+
+
+class FakeOrigin:
+    """``answers`` are a status and a text by path, for as long as the test does not change them."""
+
+    def __init__(self) -> None:
+        self.fault: str | None = None
+        self.answers = {MAIN: (200, MULTIVARIANT), MEDIA: (200, media(1))}
+
+    def url(self, path: str) -> URL:
+        return URL("https://live.example.com").join(URL(path))
+
+    async def ask(self, url: URL, *, etag: str | None = None, within: float = 0) -> Answer:
+        del etag, within
+        status, text = self.answers[url.path]
+        return Answer(status, url, None, text)
+
+
+def shows(last: int) -> Callable[[View], bool]:
+    """Whether that is the last segment."""
+    return lambda view: "0" in view.playlists and view.playlists["0"].playlist.last == last
+
+
+@pytest.fixture
+async def origin() -> FakeOrigin:
+    """With a stream that is on."""
+    return FakeOrigin()
+
+
+@pytest.fixture
+async def following(origin: FakeOrigin) -> AsyncIterator[Following]:
+    """It has seen the first segment."""
+    following = Following(
+        cast("Origin", origin), Listing(), lambda _: None, lambda _: None, lambda: datetime.now(UTC)
+    )
+    running = asyncio.create_task(following.run())
+    assert await following.until(shows(1), WITHIN)
+    yield following
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.parametrize("text", ["<html>Please log in</html>\n", "", "#EXTM3U\n" + "\r" * (MAX_LINES + 1)])
+async def test_a_main_playlist_that_is_none_changes_nothing(
+    origin: FakeOrigin, following: Following, text: str
+) -> None:
+    """As the page of a portal, or of a proxy that says 200 to everything: the variants are followed on."""
+    origin.answers |= {MAIN: (200, text), MEDIA: (200, media(2))}
+    following.hurry()
+    assert await following.until(shows(2), WITHIN)
+    origin.answers[MEDIA] = 200, media(3)
+    following.hurry()
+    assert await following.until(shows(3), WITHIN)
+    assert following.view.state is State.LIVE
+
+
+def test_a_playlist_of_too_many_lines() -> None:
+    """It would take seconds to be read, in which nobody is served; whatever its lines end with."""
+    for line in ("a\n", "\r", "\u2028"):
+        with pytest.raises(PlaylistError, match="lines"):
+            _ = Answer(200, URL(), None, line * (MAX_LINES + 1)).playlist

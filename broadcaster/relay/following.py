@@ -67,6 +67,13 @@ class Following:
         self._changed = asyncio.Event()
         self._complained = -COMPLAIN_EVERY
 
+    @property
+    def silence(self) -> float:
+        """For how many seconds a playlist that has not ended has brought nothing new, the longest of all."""
+        on = [one.modified for one in self.view.playlists.values() if not one.playlist.ended]
+        now = self._clock()
+        return (now - min(on, default=now)).total_seconds()
+
     async def run(self) -> None:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -60,10 +60,14 @@ class Listing:
         found = self._objects.get(token)
         return found if found and found.name == name else None
 
+    def is_listed(self, token: str) -> bool:
+        """Whether a playlist lists it now."""
+        return any(token in tokens for tokens in self._listed.values())
+
     def note(self, variant: str, url: str) -> Listed:
         """An object that the origin tells of; raises PlaylistError for what is no address of the web."""
         made = self._hold(variant, URL(), url)
-        if not self._is_listed(made.token):
+        if not self.is_listed(made.token):
             self._leaving[made.token] = self._clock() + KEPT
         return made
 
@@ -119,13 +123,10 @@ class Listing:
     def _let_go(self, tokens: Iterable[str], seconds: float) -> None:
         now = self._clock()
         for token in tokens:
-            if not self._is_listed(token):
+            if not self.is_listed(token):
                 self._leaving[token] = now + seconds + KEPT
         for token in [token for token, until in self._leaving.items() if until < now]:
             del self._leaving[token], self._objects[token]
-
-    def _is_listed(self, token: str) -> bool:
-        return any(token in tokens for tokens in self._listed.values())
 
 
 def _tokens(playlist: MediaPlaylist) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +23,8 @@ from broadcaster.web.answers import matches
 from broadcaster.web.connections import CONNECTIONS
 
 PATIENCE = 15.0  # seconds that a viewer waits for an object; a player asks again
+# Seconds for which nothing that is listed could be had: then it is a fault, as long as somebody asks.
+FAILING, ASKED = 5.0, 30.0
 CHUNK = 2**16  # bytes that one client may have in its buffer
 # And in the kernel's. With less, a client on this machine, as a proxy is, is sent one packet at a time, and
 # acknowledges each 40 ms later.
@@ -60,7 +63,8 @@ class _Held:
 class Media:
     """Answers for what is in ``listing``, with what ``fetch`` brings; ``asked`` is told what is wanted.
 
-    All bodies that are being sent have ``most`` bytes together, however slowly they are read.
+    All bodies that are being sent have ``most`` bytes together, however slowly they are read. ``clock`` is
+    monotonic.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Media:
         fetch: Callable[[Listed], Awaitable[bytes]],
         asked: Callable[[Listed], None],
         most: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.answers = 0  # with a body, or a part of one
         self.sent = 0  # bytes
@@ -76,8 +81,18 @@ class Media:
         self._fetch = fetch
         self._asked = asked
         self._most = most
+        self._clock = clock
+        self._fault: tuple[float, float, str] | None = None  # since when nothing could be had; the last one
         self._held: dict[str, _Held] = {}
         self._failed: Counter[str] = Counter(dict.fromkeys(("full", "origin"), 0))
+
+    @property
+    def fault(self) -> str | None:
+        """Why viewers get none of what is listed, while they ask for it."""
+        if self._fault is None:
+            return None
+        since, last, text = self._fault
+        return text if last - since >= FAILING and self._clock() - last < ASKED else None
 
     def add_to(self, app: web.Application) -> None:
         """Its routes."""
@@ -133,8 +148,7 @@ class Media:
         """The object, the same bytes for all who are sent it at a time; raises Full, StorageError."""
         if listed.token not in self._held:
             self._require_room(1)
-            async with asyncio.timeout(PATIENCE):
-                body = await self._fetch(listed)
+            body = await self.fetched(listed)
             if listed.token not in self._held:  # nobody else brought it meanwhile
                 self._require_room(len(body))
                 self._held[listed.token] = _Held(body)
@@ -146,6 +160,20 @@ class Media:
             held.count -= 1
             if not held.count:
                 self._held.pop(listed.token, None)
+
+    async def fetched(self, listed: Listed) -> bytes:
+        """The object, within ``PATIENCE``; raises StorageError, TimeoutError."""
+        began = self._clock()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                body = await self._fetch(listed)
+        except (StorageError, TimeoutError) as error:
+            if self._listing.is_listed(listed.token):
+                since = self._fault[0] if self._fault else began
+                self._fault = since, self._clock(), str(error) or f"no answer within {PATIENCE:.0f} s"
+            raise
+        self._fault = None
+        return body
 
     def _require_room(self, size: int) -> None:
         """Raises Full unless so many bytes more may be sent; one body alone always may."""

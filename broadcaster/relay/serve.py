@@ -86,9 +86,7 @@ class _Relay:
         )
         self._words = Words(origin, following, listing, audience.take, prefetch.announce)
         media = Media(listing, self._fetch, prefetch.asked, most=options.memory)
-        self._standing = Standing(
-            origin, lambda: following.view, media, fetcher.figures, lambda: self._words.trouble
-        )
+        self._standing = Standing(origin, following, media, fetcher.figures, lambda: self._words.trouble)
         media.add_to(audience.app)
         audience.app.middlewares.append(_unless_unknown(origin))
         self._registry = CollectorRegistry()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from broadcaster.feed import HealthReport, State, Trouble, View
+from broadcaster.feed import HealthReport, State, Trouble
 from broadcaster.figures import Figure
+from broadcaster.relay.following import Following
 from broadcaster.relay.media import Media
 from broadcaster.relay.origin import Origin
 
@@ -45,13 +46,13 @@ class Standing:
     def __init__(
         self,
         origin: Origin,
-        view: Callable[[], View],
+        following: Following,
         media: Media,
         fetching: Callable[[], Iterable[Figure]],
         trouble: Callable[[], Trouble | None],
     ) -> None:
         self._origin = origin
-        self._view = view
+        self._following = following
         self._media = media
         self._fetching = fetching
         self._trouble = trouble
@@ -59,8 +60,8 @@ class Standing:
     @property
     def is_away(self) -> bool:
         """Whether the origin cannot be reached."""
-        silence, target_duration = self._origin.silence, self._view().target_duration or USUAL_TARGET_DURATION
-        if silence > SILENT + PATIENCE_TARGET_DURATIONS * target_duration:
+        silence = self._origin.silence
+        if silence > self._patience:
             return True
         return self._origin.fault is not None and silence > AWAY
 
@@ -84,21 +85,42 @@ class Standing:
 
     def report(self) -> HealthReport:
         """As ``/health`` and the page tell it."""
-        view, away = self._view(), self.is_away
+        view, told, warning = self._following.view, self._trouble(), None
         on = view.state in (State.LIVE, State.STARTING)
-        reason = f"{self.uplink}; what is here goes on being served" if away and on else None
+        reason = self._reason() if on else None
+        if self.is_away and not on:
+            warning = self.uplink
+        elif on and told and not reason:
+            warning = f"the origin tells its viewers of trouble: {told}"
         return HealthReport(
             view.state,
             0,
             reason,
-            warning=self.uplink if away and not on else None,
+            warning=warning,
             listed=sum(len(one.playlist.segments) for one in view.playlists.values()),
             variants=tuple(view.playlists),
             qualities=view.qualities,
             target_duration=view.target_duration,
-            trouble="delivery" if reason else self._trouble(),
-            parts={"service": "failing" if reason else "warning"} if away else {},
+            trouble="delivery" if reason else told,
+            parts={"service": "failing" if reason else "warning"} if reason or warning else {},
         )
+
+    @property
+    def _patience(self) -> float:
+        target_duration = self._following.view.target_duration or USUAL_TARGET_DURATION
+        return SILENT + PATIENCE_TARGET_DURATIONS * target_duration
+
+    def _reason(self) -> str | None:
+        """Why viewers do not get the stream that is on."""
+        if self.is_away:
+            return f"{self.uplink}; what is here goes on being served"
+        if self._media.fault:
+            return f"segments cannot be fetched: {self._media.fault}"
+        # It may answer to all else. Where the origin itself tells of trouble, that is no fault of this one.
+        silence = self._following.silence
+        if silence <= self._patience or self._trouble():
+            return None
+        return f"{self._origin.address} answers, but brings nothing new for {silence:.0f} s"
 
     def figures(self) -> Iterator[Figure]:
         """The same for Prometheus."""
@@ -108,4 +130,6 @@ class Standing:
         text = "Share of answers that cost the uplink nothing"
         yield Figure("relay_hit_ratio", text, savings.hit_rate)
         yield Figure("relay_saved_bytes", "Bytes that the uplink was spared", savings.bytes)
-        yield Figure("live", "1 while a stream is on", self._view().state is State.LIVE)
+        yield Figure("relay_live", "1 while a stream is on", self._following.view.state is State.LIVE)
+        text = "1 while a stream is on and does not get through"
+        yield Figure("relay_failing", text, self.report().reason is not None)

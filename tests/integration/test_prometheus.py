@@ -19,6 +19,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import Child, poll
 from broadcaster.demo.ports import free_ports
 from tests.support.hls_writer import HlsWriter
+from tests.support.relayed import relaying
 from tests.support.service import Service, running_service
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -108,8 +109,9 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def running_prometheus(folder: Path, target: str) -> AsyncIterator[Prometheus]:
-    """The shipped configuration and rules, with another target, and hours made seconds."""
+async def running_prometheus(folder: Path, *addresses: str) -> AsyncIterator[Prometheus]:
+    """The shipped configuration and rules, with other targets, and hours made seconds."""
+    target = "', '".join(one.removeprefix("http://") for one in addresses)
     config = CONFIG.read_text().replace("127.0.0.1:3001", target).replace("_interval: 10s", "_interval: 1s")
     assert target in config
     (folder / "prometheus.yml").write_text(config)
@@ -164,36 +166,36 @@ async def wait_for_the_next(player: aiohttp.ClientSession, text: str) -> None:
 async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Each panel's query returns data, each rule names metrics that exist, and a dead service is noticed."""
     settings = {"BROADCASTER_MIRROR": "true"}
-    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
-        target = service.admin_address.removeprefix("http://")
-        async with running_prometheus(tmp_path, target) as prometheus:
-            streaming = asyncio.create_task(stream(service, tmp_path / "hls"))
-            missing = list(queries())
-            assert len(missing) > 30
-            try:
-                async with asyncio.timeout(240):
-                    while missing:
-                        assert not streaming.done(), streaming.exception()
-                        missing = [one for one in missing if not await prometheus.has_data(one[1])]
-            except TimeoutError:
-                pytest.fail(f"no data for {missing}")
-            finally:
-                streaming.cancel()
-            known = set(await prometheus.ask("label/__name__/values"))
-            for rule in rules():
-                named = set(
-                    re.findall(r"(?:(?:instance|class):)?\b(?:broadcaster|process)_[\w:]+", rule["expr"])
-                )
-                assert named <= known, rule
-            await check_metrics(service)
-            assert "BroadcasterDown" not in await prometheus.firing()
-            await service.stop()
+    async with (
+        running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
+        relaying(service.address) as relayed,
+        running_prometheus(tmp_path, service.admin_address, relayed.admin) as prometheus,
+    ):
+        streaming = asyncio.create_task(stream(service, tmp_path / "hls"))
+        missing = list(queries())
+        assert len(missing) > 30
+        try:
+            async with asyncio.timeout(240):
+                while missing:
+                    assert not streaming.done(), streaming.exception()
+                    missing = [one for one in missing if not await prometheus.has_data(one[1])]
+        except TimeoutError:
+            pytest.fail(f"no data for {missing}")
+        finally:
+            streaming.cancel()
+        known = set(await prometheus.ask("label/__name__/values"))
+        for rule in rules():
+            named = set(re.findall(r"(?:(?:instance|class):)?\b(?:broadcaster|process)_[\w:]+", rule["expr"]))
+            assert named <= known, rule
+        await check_metrics(service)
+        assert "BroadcasterDown" not in await prometheus.firing()
+        await service.stop()
 
-            async def noticed() -> bool:
-                return "BroadcasterDown" in await prometheus.firing()
+        async def noticed() -> bool:
+            return "BroadcasterDown" in await prometheus.firing()
 
-            async with asyncio.timeout(120):
-                await poll(noticed)
+        async with asyncio.timeout(120):
+            await poll(noticed)
 
 
 async def check_metrics(service: Service) -> None:

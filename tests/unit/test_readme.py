@@ -66,3 +66,9 @@ def test_the_example_knows_every_setting() -> None:
     """``.env.example`` names them all, those that have defaults as comments."""
     named = set(re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert named == {field.alias for field in Settings.model_fields.values()}
+
+
+def test_the_alerts_are_counted() -> None:
+    """README says how many there are."""
+    alerts = (ROOT / "deploy/prometheus/rules.yml").read_text().count("- alert: ")
+    assert f" {alerts} alerts " in (ROOT / "README.md").read_text()

@@ -10,7 +10,6 @@ import pytest
 from yarl import URL
 
 from broadcaster.errors import OriginError, PlaylistError, StorageUnavailable
-from broadcaster.feed import State, View
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.relay.listing import KEPT, Listed, Listing
 from broadcaster.relay.media import Unsatisfiable, wanted
@@ -18,7 +17,6 @@ from broadcaster.relay.options import add_options, options_of
 from broadcaster.relay.origin import Origin
 from broadcaster.relay.page import PageSettings
 from broadcaster.relay.prefetch import WATCHED, Prefetch
-from broadcaster.relay.standing import Savings, Standing
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
 BUCKET = "https://video.example.com/live/r/0"
@@ -226,28 +224,3 @@ def test_the_command_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str])
         with pytest.raises(SystemExit):
             parser.parse_args(["https://a", *wrong])
         assert wrong[0] in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("silence", "fault", "away"),
-    [(10.9, None, False), (11.1, None, True), (2.9, "is refused", False), (3.1, "is refused", True)],
-)
-def test_when_an_origin_is_away(silence: float, fault: str | None, *, away: bool) -> None:
-    """Soon when it does not answer; when it only says nothing, once it would have answered who waits."""
-    clock = Clock()
-    origin = Origin(cast("Any", None), "https://live.example.com", clock)
-    origin.fault = fault
-    clock.now += silence
-    view = View(State.LIVE, target_duration=2)
-    standing = Standing(origin, lambda: view, cast("Any", None), list, lambda: "encoder")
-    report = standing.report()
-    assert standing.is_away is away
-    assert (report.severity, report.trouble) == (("failing", "delivery") if away else ("ok", "encoder"))
-    assert ("reconnecting" in standing.uplink) is away
-
-
-@pytest.mark.parametrize(("answers", "fetched", "rate"), [(0, 3, 0.0), (100, 2, 0.98), (1, 5, 0.0)])
-def test_the_hit_rate(answers: int, fetched: int, rate: float) -> None:
-    """The share of answers that cost the uplink nothing; what was fetched for nobody is no gain."""
-    savings = Savings(answers, fetched, sent=100, received=250)
-    assert (savings.hit_rate, savings.bytes) == (rate, 0)

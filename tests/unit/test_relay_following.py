@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -52,12 +52,26 @@ async def origin() -> FakeOrigin:
     return FakeOrigin()
 
 
+class Clock:
+    """It stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 22, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
 @pytest.fixture
-async def following(origin: FakeOrigin) -> AsyncIterator[Following]:
+def clock() -> Clock:
+    """The wall time."""
+    return Clock()
+
+
+@pytest.fixture
+async def following(origin: FakeOrigin, clock: Clock) -> AsyncIterator[Following]:
     """It has seen the first segment."""
-    following = Following(
-        cast("Origin", origin), Listing(), lambda _: None, lambda _: None, lambda: datetime.now(UTC)
-    )
+    following = Following(cast("Origin", origin), Listing(), lambda _: None, lambda _: None, clock)
     running = asyncio.create_task(following.run())
     assert await following.until(shows(1), WITHIN)
     yield following
@@ -78,6 +92,12 @@ async def test_a_main_playlist_that_is_none_changes_nothing(
     following.hurry()
     assert await following.until(shows(3), WITHIN)
     assert following.view.state is State.LIVE
+
+
+async def test_a_playlist_that_stands_still(following: Following, clock: Clock) -> None:
+    """It is counted for how long, though the origin answers."""
+    clock.now += timedelta(seconds=9)
+    assert following.silence == 9
 
 
 def test_a_playlist_of_too_many_lines() -> None:

@@ -1,0 +1,118 @@
+"""When a relay is well, and what it says where it is not."""
+
+from contextlib import suppress
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from yarl import URL
+
+from broadcaster.errors import StorageUnavailable
+from broadcaster.feed import State, Trouble, View
+from broadcaster.hls import MediaPlaylist, MediaSegment
+from broadcaster.relay.following import Following
+from broadcaster.relay.listing import Listed, Listing
+from broadcaster.relay.media import ASKED, FAILING, Media
+from broadcaster.relay.origin import Origin
+from broadcaster.relay.standing import Savings, Standing
+
+BASE = URL("https://live.example.com/live/0/playlist.m3u8")
+
+
+class Clock:
+    """It stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def standing(
+    origin: Origin, state: State, *, silence: float = 0, media: str | None = None, trouble: str | None = None
+) -> Standing:
+    """That of a relay whose parts are so."""
+    following = SimpleNamespace(view=View(state, target_duration=2), silence=silence)
+    told = cast("Trouble | None", trouble)
+    return Standing(
+        origin, cast("Following", following), cast("Media", SimpleNamespace(fault=media)), list, lambda: told
+    )
+
+
+@pytest.mark.parametrize(
+    ("silence", "fault", "away"),
+    [(10.9, None, False), (11.1, None, True), (2.9, "is refused", False), (3.1, "is refused", True)],
+)
+def test_when_an_origin_is_away(silence: float, fault: str | None, *, away: bool) -> None:
+    """Soon when it does not answer; when it only says nothing, once it would have answered who waits."""
+    clock = Clock()
+    origin = Origin(cast("Any", None), "https://live.example.com", clock)
+    origin.fault = fault
+    clock.now += silence
+    relay = standing(origin, State.LIVE, trouble="encoder")
+    report = relay.report()
+    assert relay.is_away is away
+    assert (report.severity, report.trouble) == (("failing", "delivery") if away else ("warning", "encoder"))
+    assert ("reconnecting" in relay.uplink) is away
+
+
+@pytest.mark.parametrize(
+    ("silence", "media", "trouble", "severity"),
+    [
+        (11.0, None, None, "ok"),
+        (11.1, None, None, "failing"),
+        (11.1, None, "encoder", "warning"),
+        (0.0, "HTTP 403", None, "failing"),
+        (0.0, "HTTP 403", "encoder", "failing"),
+    ],
+)
+def test_an_origin_that_answers_is_not_enough(
+    silence: float, media: str | None, trouble: str | None, severity: str
+) -> None:
+    """Viewers have to get what is on: its playlists go on, and segments can be had."""
+    origin = Origin(cast("Any", None), "https://live.example.com", Clock())
+    on = standing(origin, State.LIVE, silence=silence, media=media, trouble=trouble)
+    assert on.report().severity == severity
+    assert standing(origin, State.ENDED, silence=silence, media=media).report().severity == "ok"
+
+
+async def test_segments_that_nobody_can_have() -> None:
+    """It is a fault once it has lasted, until one comes, or nobody asks any more; not for what has left."""
+    clock, away = Clock(), True
+    listing = Listing(clock)
+    segments = tuple(MediaSegment(uri, timedelta(seconds=2)) for uri in ("1.ts", "2.ts"))
+    ours, _ = listing.take("0", MediaPlaylist(2, 1, segments=segments), BASE)
+    listing.take("0", MediaPlaylist(2, 2, segments=segments[1:]), BASE)
+
+    async def fetch(_: Listed) -> bytes:
+        if away:
+            raise StorageUnavailable("HTTP 503")
+        return b"x"
+
+    media = Media(listing, fetch, lambda _: None, 100, clock)
+
+    async def ask(number: int) -> str | None:
+        found = listing.find(*ours.segments[number].uri.split("/")[2:])
+        assert found
+        with suppress(StorageUnavailable):
+            await media.fetched(found)
+        return media.fault
+
+    assert await ask(1) is None
+    clock.now += FAILING
+    assert await ask(0) is None
+    assert await ask(1) == "HTTP 503"
+    clock.now += ASKED
+    assert media.fault is None
+    assert await ask(1) == "HTTP 503"
+    away = False
+    assert await ask(1) is None
+
+
+@pytest.mark.parametrize(("answers", "fetched", "rate"), [(0, 3, 0.0), (100, 2, 0.98), (1, 5, 0.0)])
+def test_the_hit_rate(answers: int, fetched: int, rate: float) -> None:
+    """The share of answers that cost the uplink nothing; what was fetched for nobody is no gain."""
+    savings = Savings(answers, fetched, sent=100, received=250)
+    assert (savings.hit_rate, savings.bytes) == (rate, 0)

@@ -14,6 +14,7 @@ from broadcaster.relay.origin import Origin
 logger = logging.getLogger(__name__)
 
 EVERY, EVERY_WITHOUT = 60.0, 2.0  # seconds between two looks
+OK, MISSING = 200, 404
 OURS: Mapping[str, object] = {
     "eventsUrl": "/live/events",
     "beaconUrl": "/live/beacon",
@@ -41,7 +42,9 @@ class PageSettings:
             pause = EVERY
             try:
                 answer = await self._origin.ask(self._origin.url("/config.json"))
-                found = json.loads(answer.text) if answer.status == 200 else {}  # noqa: PLR2004
+                if answer.status not in (OK, MISSING):  # it has no place for us at the moment
+                    raise OriginError(f"it answers {answer.status}")
+                found = json.loads(answer.text) if answer.status == OK else {}
                 if isinstance(found, dict):
                     self.take(found)
             except (OriginError, ValueError, RecursionError) as error:

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,7 +15,6 @@ from broadcaster.relay.listing import KEPT, Listed, Listing
 from broadcaster.relay.media import Unsatisfiable, wanted
 from broadcaster.relay.options import add_options, options_of
 from broadcaster.relay.origin import Origin
-from broadcaster.relay.page import PageSettings
 from broadcaster.relay.prefetch import WATCHED, Prefetch
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
@@ -180,37 +179,6 @@ async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
         await done.wait()
     assert fetched == ["token2", "token5"]
     working.cancel()
-
-
-def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
-    """But for addresses: those of the stream are ours, the others whole, and none leads past the relay."""
-    settings = PageSettings(Origin(cast("Any", None), "https://live.example.com"))
-    settings.take(
-        {
-            "title": "Opening night",
-            "poster": "/poster.jpg",
-            "chatUrl": "https://chat.example.com/x",
-            "trackerUrl": "/live/tracker",
-            "eventsUrl": None,
-            "fallbackUrl": "https://a/hls/stream.m3u8",
-            "playlistUrl": "https://b/live/playlist.m3u8",
-            "recordings": {"list": "/recordings"},
-            "clipsUrl": "/live/clips",
-            "colors": {"live": "#ff0000"},
-        }
-    )
-    assert settings.now == {
-        "title": "Opening night",
-        "poster": "https://live.example.com/poster.jpg",
-        "chatUrl": "https://chat.example.com/x",
-        "trackerUrl": "/live/tracker",
-        "recordings": None,
-        "colors": {"live": "#ff0000"},
-        "eventsUrl": "/live/events",
-        "beaconUrl": "/live/beacon",
-    }
-    settings.take({"trackerUrl": "wss://tracker.example.com"})
-    assert settings.now["trackerUrl"] == "wss://tracker.example.com"
 
 
 def test_the_command_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,70 @@
+"""What a relay's page is told."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from yarl import URL
+
+from broadcaster.relay.origin import Answer, Origin
+from broadcaster.relay.page import PageSettings
+
+
+def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
+    """But for addresses: those of the stream are ours, the others whole, and none leads past the relay."""
+    settings = PageSettings(Origin(cast("Any", None), "https://live.example.com"))
+    settings.take(
+        {
+            "title": "Opening night",
+            "poster": "/poster.jpg",
+            "chatUrl": "https://chat.example.com/x",
+            "trackerUrl": "/live/tracker",
+            "eventsUrl": None,
+            "fallbackUrl": "https://a/hls/stream.m3u8",
+            "playlistUrl": "https://b/live/playlist.m3u8",
+            "recordings": {"list": "/recordings"},
+            "clipsUrl": "/live/clips",
+            "colors": {"live": "#ff0000"},
+        }
+    )
+    assert settings.now == {
+        "title": "Opening night",
+        "poster": "https://live.example.com/poster.jpg",
+        "chatUrl": "https://chat.example.com/x",
+        "trackerUrl": "/live/tracker",
+        "recordings": None,
+        "colors": {"live": "#ff0000"},
+        "eventsUrl": "/live/events",
+        "beaconUrl": "/live/beacon",
+    }
+    settings.take({"trackerUrl": "wss://tracker.example.com"})
+    assert settings.now["trackerUrl"] == "wss://tracker.example.com"
+
+
+@pytest.mark.parametrize(("status", "text"), [(503, "full"), (429, ""), (200, "<html>"), (200, "[]")])
+async def test_page_settings_that_cannot_be_had_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, status: int, text: str
+) -> None:
+    """An origin that has no place at the moment takes neither the title nor the tracker from the page."""
+    asked: list[URL] = []
+    looked = asyncio.Event()
+
+    async def ask(url: URL) -> Answer:
+        asked.append(url)
+        if len(asked) > 1:
+            looked.set()
+            await asyncio.Event().wait()
+        return Answer(status, url, None, text)
+
+    for name in ("EVERY", "EVERY_WITHOUT"):
+        monkeypatch.setattr(f"broadcaster.relay.page.{name}", 0)
+    origin = SimpleNamespace(ask=ask, url=URL, address="https://live.example.com")
+    settings = PageSettings(cast("Origin", origin))
+    settings.take({"title": "Opening night", "trackerUrl": "/live/tracker"})
+    before = dict(settings.now)
+    running = asyncio.create_task(settings.run())
+    async with asyncio.timeout(20):
+        await looked.wait()
+    assert settings.now == before
+    running.cancel()

@@ -64,9 +64,12 @@ class Listing:
         """Whether a playlist lists it now."""
         return any(token in tokens for tokens in self._listed.values())
 
-    def note(self, variant: str, url: str) -> Listed:
-        """An object that the origin tells of; raises PlaylistError for what is no address of the web."""
-        made = self._hold(variant, URL(), url)
+    def note(self, variant: str, url: str, base: URL) -> Listed:
+        """An object that the origin tells of; raises PlaylistError for what is no address of the web.
+
+        ``base`` is where that was told.
+        """
+        made = self._hold(variant, base, url)
         if not self.is_listed(made.token):
             self._leaving[made.token] = self._clock() + KEPT
         return made

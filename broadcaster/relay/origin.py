@@ -24,6 +24,7 @@ MAX_BYTES = 2**25  # of an answer: a playlist of four hours with signed addresse
 MAX_LINES = 100_000
 LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # as str.splitlines, and with it m3u8, has them
 UNAVAILABLE = 503
+EVENTS = "/live/events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,7 @@ class Origin:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=WITHIN, sock_read=EVENTS_SILENT)
         asked = {hdrs.ACCEPT: "text/event-stream"}
         try:
-            async with self._session.get(
-                self.url("/live/events"), headers=asked, timeout=timeout
-            ) as response:
+            async with self._session.get(self.url(EVENTS), headers=asked, timeout=timeout) as response:
                 if response.status != 200 or response.content_type != "text/event-stream":  # noqa: PLR2004
                     raise OriginError(f"it answers {response.status} when asked for events")
                 async with aclosing(_events(response.content)) as events:

@@ -17,7 +17,7 @@ from broadcaster.feed import Ended, Listed, Started, State, Trouble, View
 from broadcaster.relay.following import Following
 from broadcaster.relay.listing import Listed as Held
 from broadcaster.relay.listing import Listing
-from broadcaster.relay.origin import Origin
+from broadcaster.relay.origin import EVENTS, Origin
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +159,9 @@ class Words:
             return
         self._told.append(known)
         self._following.note_run(told.run, told.variant)
-        held = self._listing.note(told.variant, told.url) if told.url and not told.gap else None
-        map_held = self._listing.note(told.variant, told.mapUrl) if told.mapUrl else None
+        base = self._origin.url(EVENTS)
+        held = self._listing.note(told.variant, told.url, base) if told.url and not told.gap else None
+        map_held = self._listing.note(told.variant, told.mapUrl, base) if told.mapUrl else None
         self._fresh([one for one in (map_held, held) if one])
         variant, number = told.variant, told.sequence
 

@@ -56,6 +56,17 @@ def test_a_segment_is_told_with_our_address_once() -> None:
     assert message.time + message.duration - message.completed == timedelta(seconds=1.5)
 
 
+def test_a_segment_of_another_relay() -> None:
+    """Its addresses are of its own, without its name."""
+    words, fresh = made()
+    told = {"variant": "0", "sequence": 7, "run": "r", "duration": 2.0, "published": 1e12}
+    words.hear("segment", {**told, "url": "/segments/a/7.ts", "mapUrl": "/segments/b/init.mp4"})
+    assert [one.url for one in fresh] == [
+        f"https://live.example.com/segments/{path}" for path in ("b/init.mp4", "a/7.ts")
+    ]
+    assert words.waiting.qsize() == 1
+
+
 def test_what_was_not_heard_is_told_by_the_state() -> None:
     """An end and a start that came while the uplink was away, each once."""
     words, _ = made()

@@ -14,6 +14,7 @@ from broadcaster.relay.listing import Listed
 logger = logging.getLogger(__name__)
 
 WATCHED = 30.0  # seconds since something of a variant was asked for: the uplink carries nothing for nobody
+WITHIN = 60.0  # seconds for each: who wants it then asks for it
 AT_ONCE = 4
 MOST = 200  # that wait; the oldest are given up first
 REMEMBERED = 1000  # a playlist and an event announce the same object
@@ -58,6 +59,7 @@ class Prefetch:
         while True:
             one = await self._queue.get()
             try:
-                await self._fetch(one)
-            except StorageError as error:  # who wants it asks again
+                async with asyncio.timeout(WITHIN):
+                    await self._fetch(one)
+            except (StorageError, TimeoutError) as error:  # who wants it asks again
                 logger.debug("not fetched ahead: %s", error)

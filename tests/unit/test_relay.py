@@ -74,6 +74,28 @@ def test_only_addresses_of_the_web_are_taken(uri: str) -> None:
         Listing().take("0", playlist(1, uri), BASE)
 
 
+async def test_what_comes_a_byte_at_a_time_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An object that does not end takes no worker from what is announced after it."""
+    monkeypatch.setattr("broadcaster.relay.prefetch.WITHIN", 0.01)
+    done = asyncio.Event()
+
+    async def fetch(one: Listed) -> None:
+        if one.token == "token9":
+            done.set()
+        else:
+            await asyncio.Event().wait()
+
+    prefetch = Prefetch(fetch)
+    working = asyncio.create_task(prefetch.run())
+    prefetch.asked(held(0))
+    prefetch.announce(map(held, range(10)))
+    async with asyncio.timeout(20):
+        await done.wait()
+    working.cancel()
+
+
 async def test_an_origin_whose_name_cannot_be_looked_up() -> None:
     """It does not answer, as any other that cannot be reached; nothing else breaks."""
     async with aiohttp.ClientSession() as session:

@@ -20,7 +20,7 @@ from broadcaster.feed import State, Version, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.relay.listing import Listed, Listing
 from broadcaster.relay.origin import Answer, Origin
-from broadcaster.relay.reloading import Reloading
+from broadcaster.relay.reloading import MISSING, OK, Reloading
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ MAIN = "/live/playlist.m3u8"
 # The main playlist changes with a stream alone, of which events tell. Seconds between two looks at it.
 LOOK_EVERY, LOOK_EVERY_WITHOUT = 10.0, 2.0
 MAX_VARIANTS = 30
+# Seconds for which the origin says that there is no stream before there is none here: a proxy may be wrong.
+# By then who plays has nothing left.
+GONE = 60.0
 REMEMBERED_RUNS = 16
 COMPLAIN_EVERY = 60.0  # seconds
 # How a broadcaster names the playlists of its variants.
@@ -56,6 +59,7 @@ class Following:
         self._clock = clock
         self._main: Version[MultivariantPlaylist] | None = None
         self._etag: str | None = None  # of the main playlist
+        self._missing_since: float | None = None  # when that was not there first (monotonic)
         self._reader = PlaylistReader()  # as is this
         self._only = "0"  # what an only variant is called: the latest event says
         self._urls: dict[str, URL] = {}
@@ -80,9 +84,10 @@ class Following:
             while True:
                 try:
                     answer = await self._origin.ask(self._origin.url(MAIN), etag=self._etag)
-                    if answer.status == 200:  # noqa: PLR2004
+                    if answer.status == OK:
                         self._take_main(answer, group)
                         self._etag = answer.etag
+                    self._note_missing(group, missing=answer.status == MISSING)
                 except (OriginError, PlaylistError) as error:
                     self._etag = None
                     self._complain(error)
@@ -138,6 +143,16 @@ class Following:
             self._main = Version(playlist, self._clock(), self.view.target_duration or 1)
         self._follow(names, group)
 
+    def _note_missing(self, group: asyncio.TaskGroup, *, missing: bool) -> None:
+        """Whether the origin says that it has no stream, as one does that has lost its book."""
+        if not missing:
+            self._missing_since = None
+            return
+        self._missing_since = self._missing_since or time.monotonic()
+        if self._tasks and time.monotonic() - self._missing_since >= GONE:
+            self._main = self._etag = None
+            self._follow({}, group)
+
     def _follow(self, urls: dict[str, URL], group: asyncio.TaskGroup) -> None:
         """Follow these media playlists by the names of their variants, and no others."""
         for name in [name for name in self._tasks if urls.get(name) != self._urls[name]]:
@@ -169,8 +184,10 @@ class Following:
             if self._main and self._main.target_duration != target_duration:
                 self._main = replace(self._main, target_duration=target_duration)
             main = self._main or next(iter(playlists.values()))
-        else:
+        elif self._tasks:
             playlists = dict(self.view.playlists)
+        else:
+            main = None
         view = View(self._state(playlists.values()), target_duration, tuple(self._runs), playlists, main)
         if view == self.view:
             return

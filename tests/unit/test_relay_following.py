@@ -94,6 +94,23 @@ async def test_a_main_playlist_that_is_none_changes_nothing(
     assert following.view.state is State.LIVE
 
 
+async def test_a_stream_that_the_origin_no_longer_has(
+    monkeypatch: pytest.MonkeyPatch, origin: FakeOrigin, following: Following
+) -> None:
+    """It stays for a while, as a proxy may be wrong; then there is none here, until there is one again."""
+    origin.answers = {MAIN: (404, ""), MEDIA: (200, media(2))}
+    following.hurry()
+    assert await following.until(shows(2), WITHIN)
+    assert following.view.state is State.LIVE
+    monkeypatch.setattr("broadcaster.relay.following.GONE", 0)
+    following.hurry()
+    assert await following.until(lambda view: view.state is State.OFFLINE, WITHIN)
+    assert (following.view.playlists, following.view.main) == ({}, None)
+    origin.answers[MAIN] = 200, MULTIVARIANT
+    following.hurry()
+    assert await following.until(shows(2), WITHIN)
+
+
 async def test_a_playlist_that_stands_still(following: Following, clock: Clock) -> None:
     """It is counted for how long, though the origin answers."""
     clock.now += timedelta(seconds=9)

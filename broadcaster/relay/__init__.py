@@ -2,9 +2,9 @@
 
 ``origin`` is what is asked of that one, within bounds. ``following`` makes a view of its playlists, each of
 which ``reloading`` keeps up to date; ``words`` passes on its events, ``page`` what it tells its page.
-``listing`` gives each object an address here, ``media`` serves those from the cache, ``prefetch`` fills it
-ahead. ``standing`` says how all is, ``desk`` shows it to the operator; ``options`` is the command line,
-``serve`` wires all of it.
+``listing`` gives each object an address here, ``media`` serves those from the cache, within the bounds
+of ``sending``, ``prefetch`` fills it ahead. ``standing`` says how all is, ``desk`` shows it to the operator;
+``options`` is the command line, ``serve`` wires all of it.
 """
 
 from broadcaster.relay.options import Options, add_options, options_of

@@ -7,9 +7,8 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import PurePath
 
 from aiohttp import hdrs, web
@@ -19,6 +18,7 @@ from broadcaster.audience.playlists import NO_STORE, RETRY_AFTER, preflight
 from broadcaster.errors import ObjectNotFound, StorageError, StorageRefused
 from broadcaster.figures import Figure
 from broadcaster.relay.listing import PREFIX, Listed, Listing
+from broadcaster.relay.sending import Sending
 from broadcaster.web.answers import matches
 from broadcaster.web.connections import CONNECTIONS
 
@@ -52,14 +52,6 @@ class Unsatisfiable(Exception):  # noqa: N818 - the specification's word (RFC 91
     """A range begins where the object has ended."""
 
 
-@dataclass(slots=True)
-class _Held:
-    """A body that is being sent, and to how many."""
-
-    body: bytes
-    count: int = 0
-
-
 class Media:
     """Answers for what is in ``listing``, with what ``fetch`` brings; ``asked`` is told what is wanted.
 
@@ -80,10 +72,9 @@ class Media:
         self._listing = listing
         self._fetch = fetch
         self._asked = asked
-        self._most = most
         self._clock = clock
         self._fault: tuple[float, float, str] | None = None  # since when nothing could be had; the last one
-        self._held: dict[str, _Held] = {}
+        self._sending = Sending(most, clock)
         self._failed: Counter[str] = Counter(dict.fromkeys(("full", "origin"), 0))
 
     @property
@@ -106,7 +97,7 @@ class Media:
         yield Figure("relay_sent_bytes", "Bytes of segments sent to viewers", self.sent, rises=True)
         text = "Segments not served: no place or memory (full), not to be had (origin)"
         yield Figure("relay_failures", text, self._failed, ("reason",), rises=True)
-        yield Figure("relay_held_bytes", "Bytes of segments that are being sent", self._held_bytes)
+        yield Figure("relay_held_bytes", "Bytes of segments that are being sent", self._sending.size)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One object, or the range of it that is asked for (RFC 9110, 14.2)."""
@@ -120,7 +111,7 @@ class Media:
         try:
             with request.app[PLACES].take(request, Kind.MEDIA):
                 request.app[CONNECTIONS].complete(request)
-                async with self._body(listed) as body:
+                async with self._sending.body(request, listed, self.fetched) as body:
                     return await self._send(request, listed, etag, body)
         except (Full, StorageError, TimeoutError) as error:
             return self._refuse(error)
@@ -143,24 +134,6 @@ class Media:
             headers[hdrs.RETRY_AFTER] = RETRY_AFTER
         return web.Response(status=status, text=f"{text}.\n", headers=headers)
 
-    @asynccontextmanager
-    async def _body(self, listed: Listed) -> AsyncIterator[bytes]:
-        """The object, the same bytes for all who are sent it at a time; raises Full, StorageError."""
-        if listed.token not in self._held:
-            self._require_room(1)
-            body = await self.fetched(listed)
-            if listed.token not in self._held:  # nobody else brought it meanwhile
-                self._require_room(len(body))
-                self._held[listed.token] = _Held(body)
-        held = self._held[listed.token]
-        held.count += 1
-        try:
-            yield held.body
-        finally:
-            held.count -= 1
-            if not held.count:
-                self._held.pop(listed.token, None)
-
     async def fetched(self, listed: Listed) -> bytes:
         """The object, within ``PATIENCE``; raises StorageError, TimeoutError."""
         began = self._clock()
@@ -174,15 +147,6 @@ class Media:
             raise
         self._fault = None
         return body
-
-    def _require_room(self, size: int) -> None:
-        """Raises Full unless so many bytes more may be sent; one body alone always may."""
-        if self._held and self._held_bytes + size > self._most:
-            raise Full("memory", "Too many different segments are being sent")
-
-    @property
-    def _held_bytes(self) -> int:
-        return sum(len(one.body) for one in self._held.values())
 
     async def _send(self, request: web.Request, listed: Listed, etag: str, body: bytes) -> web.StreamResponse:
         headers = {**HEADERS, hdrs.ETAG: etag}

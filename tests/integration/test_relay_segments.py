@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from broadcaster.demo.children import poll
 from tests.support.relayed import relaying
 from tests.support.small_disk import small_disk
 from tests.support.small_origin import SmallOrigin
@@ -61,8 +62,13 @@ async def test_segments_over_http(origin: SmallOrigin) -> None:
         assert origin.asked == {origin.path("0", 0): 1}
 
 
-async def test_who_does_not_read_takes_no_others_place(origin: SmallOrigin) -> None:
-    """Different objects that are being sent have a bound together; who is past it is asked to come again."""
+async def test_who_does_not_read_takes_no_others_place(
+    origin: SmallOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Different objects that are being sent have a bound together; who is past it is asked to come again.
+
+    By then those who have taken too long are gone.
+    """
     origin.size = 6 * 2**20
     origin.publish(3)
     async with relaying(origin.public, memory=2**24) as relayed:
@@ -77,6 +83,13 @@ async def test_who_does_not_read_takes_no_others_place(origin: SmallOrigin) -> N
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
         response, body = await relayed.get(segments[-1].uri)
         assert (response.status, len(body)) == (200, origin.size)
+        monkeypatch.setattr("broadcaster.relay.sending.SLOW", 0)
+
+        async def comes() -> bool:
+            return (await relayed.get(segments[-3].uri))[0].status == 200
+
+        async with asyncio.timeout(20):
+            await poll(comes)
         for writer in slow:
             writer.transport.abort()
 

@@ -69,10 +69,7 @@ class Listing:
 
         ``base`` is where that was told.
         """
-        made = self._hold(variant, base, url)
-        if not self.is_listed(made.token):
-            self._leaving[made.token] = self._clock() + KEPT
-        return made
+        return self._hold(variant, base, url)
 
     def take(self, variant: str, playlist: MediaPlaylist, base: URL) -> tuple[MediaPlaylist, list[Listed]]:
         """The origin's playlist with our addresses, and what is in it that was not in the one before.
@@ -86,9 +83,9 @@ class Listing:
         self._last[variant] = playlist, ours
         before = self._listed.get(variant, {})
         now = self._listed[variant] = dict.fromkeys(_tokens(ours))
-        self._let_go(before.keys() - now.keys(), ours.duration.total_seconds())
         for token in now.keys() - before.keys():
             self._leaving.pop(token, None)
+        self._let_go(before.keys() - now.keys(), ours.duration.total_seconds())
         return ours, [self._objects[token] for token in now if token not in before]
 
     def drop(self, variant: str) -> None:
@@ -121,13 +118,18 @@ class Listing:
         if len(self._objects) >= MAX_OBJECTS and made.token not in self._objects:
             raise PlaylistError(f"lists more than {MAX_OBJECTS} objects")
         self._objects[made.token] = made
+        if not self.is_listed(made.token):  # it may never be
+            self._leave(made.token, KEPT)
         return made
 
+    def _leave(self, token: str, seconds: float) -> None:
+        self._leaving[token] = max(self._clock() + seconds, self._leaving.get(token, 0.0))
+
     def _let_go(self, tokens: Iterable[str], seconds: float) -> None:
-        now = self._clock()
         for token in tokens:
             if not self.is_listed(token):
-                self._leaving[token] = now + seconds + KEPT
+                self._leave(token, seconds + KEPT)
+        now = self._clock()
         for token in [token for token, until in self._leaving.items() if until < now]:
             del self._leaving[token], self._objects[token]
 

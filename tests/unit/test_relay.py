@@ -134,6 +134,28 @@ def test_what_no_playlist_lists_goes_once_no_player_can_want_it() -> None:
     assert len(listing) == 1
 
 
+def test_what_is_listed_long_after_it_was_told_of() -> None:
+    """As when playlists could not be had for minutes, and events could: it is there all the same."""
+    clock = Clock()
+    listing = Listing(clock)
+    listing.note("0", f"{BUCKET}/1.ts", BASE)
+    clock.now += KEPT + 1
+    _, new = listing.take("0", playlist(1, f"{BUCKET}/1.ts"), BASE)
+    assert [one.name for one in new] == ["1.ts"]
+
+
+def test_what_a_refused_playlist_has_listed_goes() -> None:
+    """It is not shown, so nobody can want it for long."""
+    clock = Clock()
+    listing = Listing(clock)
+    for number in range(3):
+        with pytest.raises(PlaylistError):
+            listing.take("0", playlist(1, f"{BUCKET}/{number}.ts", "ftp://a/x.ts"), BASE)
+        clock.now += KEPT + 1
+    listing.take("0", playlist(1), BASE)
+    assert len(listing) == 0
+
+
 def test_a_gap_can_not_be_had_and_a_map_can() -> None:
     """What is listed as a gap has an address that answers nothing; EXT-X-MAP is an object like others."""
     listing = Listing()

@@ -16,7 +16,8 @@ from broadcaster.hls import MediaPlaylist, MediaSegment
 PREFIX = "/segments"
 MAX_ADDRESS = 4096  # characters
 MAX_SEGMENTS = 20_000  # of a playlist: hours
-MAX_OBJECTS = 500_000  # of all playlists and events of late: half a gigabyte of memory
+# Of all playlists and events of late, and the length of their addresses: half a gigabyte of memory each.
+MAX_OBJECTS, MAX_CHARACTERS = 500_000, 2**28
 # Seconds for which an object can be had that is only told of, or that a playlist has left, and the playlist's
 # duration besides: a player that holds the longest one may still want it (RFC 8216, 6.2.2).
 KEPT = 60.0
@@ -48,6 +49,7 @@ class Listing:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._objects: dict[str, Listed] = {}
+        self._characters = 0  # of their addresses
         self._listed: dict[str, dict[str, None]] = {}  # tokens by variant, in order
         self._leaving: dict[str, float] = {}  # when those go that no playlist lists
         self._last: dict[str, tuple[MediaPlaylist, MediaPlaylist]] = {}  # the origin's, and ours of it
@@ -115,12 +117,26 @@ class Listing:
 
     def _hold(self, variant: str, base: URL, address: str) -> Listed:
         made = _made(variant, base, address)
-        if len(self._objects) >= MAX_OBJECTS and made.token not in self._objects:
-            raise PlaylistError(f"lists more than {MAX_OBJECTS} objects")
+        if not self._has_room(made):
+            self._sweep()
+            if not self._has_room(made):
+                raise PlaylistError(f"lists more than {MAX_OBJECTS} objects, or {MAX_CHARACTERS} characters")
+        self._remove(made.token)
         self._objects[made.token] = made
+        self._characters += len(made.url)
         if not self.is_listed(made.token):  # it may never be
             self._leave(made.token, KEPT)
         return made
+
+    def _has_room(self, made: Listed) -> bool:
+        old = self._objects.get(made.token)
+        characters = self._characters + len(made.url) - (len(old.url) if old else 0)
+        objects = len(self._objects) + (old is None)
+        return objects <= MAX_OBJECTS and characters <= MAX_CHARACTERS
+
+    def _remove(self, token: str) -> None:
+        old = self._objects.pop(token, None)
+        self._characters -= len(old.url) if old else 0
 
     def _leave(self, token: str, seconds: float) -> None:
         self._leaving[token] = max(self._clock() + seconds, self._leaving.get(token, 0.0))
@@ -129,9 +145,14 @@ class Listing:
         for token in tokens:
             if not self.is_listed(token):
                 self._leave(token, seconds + KEPT)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget what has had its time."""
         now = self._clock()
         for token in [token for token, until in self._leaving.items() if until < now]:
-            del self._leaving[token], self._objects[token]
+            del self._leaving[token]
+            self._remove(token)
 
 
 def _tokens(playlist: MediaPlaylist) -> Iterator[str]:

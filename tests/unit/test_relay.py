@@ -1,7 +1,6 @@
-"""The rules of a relay: what can be had through it, in which words, and what it fetches ahead."""
+"""The rules of a relay: what can be had through it, in which words."""
 
 import argparse
-import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -9,13 +8,12 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from broadcaster.errors import OriginError, PlaylistError, StorageUnavailable
+from broadcaster.errors import OriginError, PlaylistError
 from broadcaster.hls import MediaPlaylist, MediaSegment
-from broadcaster.relay.listing import KEPT, Listed, Listing
+from broadcaster.relay.listing import KEPT, Listing
 from broadcaster.relay.media import Unsatisfiable, wanted
 from broadcaster.relay.options import add_options, options_of
 from broadcaster.relay.origin import Origin
-from broadcaster.relay.prefetch import WATCHED, Prefetch
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
 BUCKET = "https://video.example.com/live/r/0"
@@ -72,28 +70,6 @@ def test_only_addresses_of_the_web_are_taken(uri: str) -> None:
     """A playlist that lists anything else is no version that is shown."""
     with pytest.raises(PlaylistError):
         Listing().take("0", playlist(1, uri), BASE)
-
-
-async def test_what_comes_a_byte_at_a_time_is_not_waited_for_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An object that does not end takes no worker from what is announced after it."""
-    monkeypatch.setattr("broadcaster.relay.prefetch.WITHIN", 0.01)
-    done = asyncio.Event()
-
-    async def fetch(one: Listed) -> None:
-        if one.token == "token9":
-            done.set()
-        else:
-            await asyncio.Event().wait()
-
-    prefetch = Prefetch(fetch)
-    working = asyncio.create_task(prefetch.run())
-    prefetch.asked(held(0))
-    prefetch.announce(map(held, range(10)))
-    async with asyncio.timeout(20):
-        await done.wait()
-    working.cancel()
 
 
 async def test_an_origin_whose_name_cannot_be_looked_up() -> None:
@@ -156,6 +132,21 @@ def test_what_a_refused_playlist_has_listed_goes() -> None:
     assert len(listing) == 0
 
 
+@pytest.mark.parametrize(("bound", "most"), [("MAX_OBJECTS", 3), ("MAX_CHARACTERS", 3 * len(BUCKET) + 15)])
+def test_what_is_told_of_has_a_bound(monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
+    """More is refused until what is there has had its time; what is told again is no more than before."""
+    monkeypatch.setattr(f"broadcaster.relay.listing.{bound}", most)
+    clock, listed = Clock(), playlist(1, f"{BUCKET}/4.ts")
+    listing = Listing(clock)
+    for number in (1, 2, 3, 3):
+        listing.note("0", f"{BUCKET}/{number}.ts", BASE)
+    with pytest.raises(PlaylistError, match="more than"):
+        listing.take("0", listed, BASE)
+    clock.now += KEPT + 1
+    listing.take("0", listed, BASE)
+    assert len(listing) == 1
+
+
 def test_a_gap_can_not_be_had_and_a_map_can() -> None:
     """What is listed as a gap has an address that answers nothing; EXT-X-MAP is an object like others."""
     listing = Listing()
@@ -193,36 +184,6 @@ def test_a_range_past_the_end_cannot_be_had(header: str) -> None:
     """RFC 9110, 15.5.17."""
     with pytest.raises(Unsatisfiable):
         wanted(header, 100)
-
-
-def held(number: int, variant: str = "0") -> Listed:
-    return Listed(f"token{number}", f"{number}.ts", variant, f"{BUCKET}/{number}.ts")
-
-
-async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
-    """What is announced counts for half a minute after somebody asked for the variant, and once."""
-    clock, fetched, done = Clock(), [], asyncio.Event()
-
-    async def fetch(one: Listed) -> None:
-        fetched.append(one.token)
-        if len(fetched) == 2:
-            done.set()
-        raise StorageUnavailable("is away")
-
-    prefetch = Prefetch(fetch, clock)
-    working = asyncio.create_task(prefetch.run())
-    prefetch.announce([held(1)])
-    prefetch.asked(held(1))
-    prefetch.announce([held(2), held(3, "1")])
-    prefetch.announce([held(2)])
-    clock.now += WATCHED
-    prefetch.announce([held(4)])
-    prefetch.asked(held(4))
-    prefetch.announce([held(5)])
-    async with asyncio.timeout(30):
-        await done.wait()
-    assert fetched == ["token2", "token5"]
-    working.cancel()
 
 
 def test_the_command_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

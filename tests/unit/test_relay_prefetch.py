@@ -1,0 +1,73 @@
+"""What a relay fetches before anybody asks for it."""
+
+import asyncio
+
+import pytest
+
+from broadcaster.errors import StorageUnavailable
+from broadcaster.relay.listing import Listed
+from broadcaster.relay.prefetch import WATCHED, Prefetch
+
+BUCKET = "https://video.example.com/live/r/0"
+
+
+class Clock:
+    """It stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def held(number: int, variant: str = "0") -> Listed:
+    return Listed(f"token{number}", f"{number}.ts", variant, f"{BUCKET}/{number}.ts")
+
+
+async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
+    """What is announced counts for half a minute after somebody asked for the variant, and once."""
+    clock, fetched, done = Clock(), [], asyncio.Event()
+
+    async def fetch(one: Listed) -> None:
+        fetched.append(one.token)
+        if len(fetched) == 2:
+            done.set()
+        raise StorageUnavailable("is away")
+
+    prefetch = Prefetch(fetch, clock)
+    working = asyncio.create_task(prefetch.run())
+    prefetch.announce([held(1)])
+    prefetch.asked(held(1))
+    prefetch.announce([held(2), held(3, "1")])
+    prefetch.announce([held(2)])
+    clock.now += WATCHED
+    prefetch.announce([held(4)])
+    prefetch.asked(held(4))
+    prefetch.announce([held(5)])
+    async with asyncio.timeout(30):
+        await done.wait()
+    assert fetched == ["token2", "token5"]
+    working.cancel()
+
+
+async def test_what_comes_a_byte_at_a_time_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An object that does not end takes no worker from what is announced after it."""
+    monkeypatch.setattr("broadcaster.relay.prefetch.WITHIN", 0.01)
+    done = asyncio.Event()
+
+    async def fetch(one: Listed) -> None:
+        if one.token == "token9":
+            done.set()
+        else:
+            await asyncio.Event().wait()
+
+    prefetch = Prefetch(fetch)
+    working = asyncio.create_task(prefetch.run())
+    prefetch.asked(held(0))
+    prefetch.announce(map(held, range(10)))
+    async with asyncio.timeout(20):
+        await done.wait()
+    working.cancel()

@@ -5,16 +5,20 @@ Set ``SCREENSHOTS`` to a folder to keep the pictures.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from broadcaster.config import VIEWER_DIR
+from broadcaster.demo.encoder import ffmpeg
+from tests.support.clips import clip_of
 from tests.support.hover import check_looks_of_pictures, check_pictures
 from tests.support.page import Traffic, barriers, is_, is_played, no_complaints, until
 from tests.support.stage import stage
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Page
 
     from broadcaster.demo.bucket import SeaweedBucket
+    from tests.support.service import Service
 
 Look = tuple[tuple[int, int], str]  # width and height, and scheme
 WIDE, PHONE = (1280, 860), (375, 740)
@@ -63,6 +68,24 @@ async def check_static_host(folder: Path, page: Page, bucket: SeaweedBucket, nam
         await until(page, lambda s: is_played(s) and s["time"] > 0)
 
 
+async def has_poster(page: Page) -> None:
+    """The one recording on the list has one, once it is made, and it is shown."""
+    image = page.get_by_role("listitem").locator("img")
+    async with asyncio.timeout(60):
+        while not await image.count():
+            await page.reload()
+            await page.get_by_role("listitem").wait_for()
+    await image.evaluate("image => image.decode()")
+
+
+async def check_clip(page: Page, service: Service, state: dict[str, Any], shots: Path) -> None:
+    """A clip of the recording that was on the page has a page of its own."""
+    begin = datetime.fromtimestamp(state["timeline"]["anchors"][0]["date"] / 1000, UTC)
+    await page.goto(f"{service.address}/c/{await clip_of(service, begin)}")
+    await until(page, is_played)
+    await check_looks(page, shots, "clip")
+
+
 @pytest.mark.takes(40)
 async def test_a_stream_from_its_start_and_after_its_end(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
@@ -72,6 +95,7 @@ async def test_a_stream_from_its_start_and_after_its_end(
         tmp_path,
         bucket,
         BROADCASTER_RECORDINGS="keep",
+        BROADCASTER_PICTURES=ffmpeg()[0],
         BROADCASTER_WINDOW_SEGMENTS="14",
         BROADCASTER_END_GRACE_SECONDS="6",
     ) as on:
@@ -118,8 +142,9 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await page.wait_for_url("**/recordings")
             found = page.get_by_role("listitem")
             await found.wait_for()
-            assert await found.count() == 1
+            await has_poster(page)
             await check_looks(page, shots, "list")
             await found.get_by_role("link").click()
             await page.wait_for_url(f"**/watch/{state['recording']['id']}")
+            await check_clip(page, on.service, state, shots)
             await check_static_host(tmp_path / "site", page, bucket, state["recording"]["id"])

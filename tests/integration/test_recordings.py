@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import time
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.hls import MediaPlaylist, parse
 from tests.browser.conftest import running_chromium
 from tests.support.chromium import find_chromium
+from tests.support.clips import clip_of
 from tests.support.hls_writer import HlsWriter
 from tests.support.length import SOAK, seconds
 from tests.support.page import is_, no_complaints, until
@@ -139,7 +139,9 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
                 assert await errors_of_mpv(f"{bucket.public_url}/live/recordings/{part}") == []
         if SOAK:
             await plays_in_a_browser(f"{on.service.address}/watch/{recording['id']}", playlist)
-        clip = await clip_of(on.service, tmp_path / "state", playlist.segments[2].program_date_time)
+        begin = playlist.segments[2].program_date_time
+        assert begin
+        clip = await clip_of(on.service, begin)
         url = f"{bucket.public_url}/live/clips/{clip}/playlist.m3u8"
         await answers(url)
         await is_playable(url, tmp_path)
@@ -232,19 +234,6 @@ async def lose_the_state(on: Stage, state: Path) -> None:
     await on.service.stop()
     shutil.rmtree(state)
     await on.service.start()
-
-
-async def clip_of(service: Service, state: Path, begin: datetime | None) -> str:
-    """Make a clip of six seconds; returns its id."""
-    assert begin
-    headers = {"Authorization": f"Bearer {(state / 'operator-token').read_text()}"}
-    times = {"begin": begin.isoformat(), "end": (begin + timedelta(seconds=6)).isoformat()}
-    async with (
-        aiohttp.ClientSession(service.admin_address, headers=headers) as session,
-        session.post("/api/clips", json=times) as response,
-    ):
-        assert response.status == 201
-        return str((await response.json())["id"])
 
 
 async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, folder: Path) -> str:

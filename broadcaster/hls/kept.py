@@ -19,14 +19,14 @@ class Kept:
     def __init__(self) -> None:
         self._segments: deque[tuple[MediaSegment, bool]] = deque()  # each with whether it is independent
         self._media_sequence = self._discontinuity_sequence = 0
-        self._duration = timedelta()
+        self.duration = timedelta()  # of all of them
 
     def add(self, number: int, discontinuity_sequence: int, segment: MediaSegment, independent: bool) -> None:  # noqa: FBT001
         """Take what has just left the window; ``discontinuity_sequence`` is the number before it."""
         if not self._segments:
             self._media_sequence, self._discontinuity_sequence = number, discontinuity_sequence
         self._segments.append((segment, independent))
-        self._duration += segment.duration
+        self.duration += segment.duration
 
     def trim(self, window: timedelta, *, need: timedelta, most: timedelta) -> bool:
         """Let go of what is not needed, or too much, with a window of this duration; whether there was any.
@@ -35,11 +35,11 @@ class Kept:
         """
         before = len(self._segments)
         while self._segments:
-            whole, oldest = self._duration + window, self._segments[0][0]
+            whole, oldest = self.duration + window, self._segments[0][0]
             if whole <= most and whole - oldest.duration < need:
                 break
             self._segments.popleft()
-            self._duration -= oldest.duration
+            self.duration -= oldest.duration
             self._media_sequence += 1
             self._discontinuity_sequence += oldest.discontinuity  # §6.2.2
         return len(self._segments) < before

@@ -199,9 +199,9 @@ class Channel:
         main = None if len(current) == 1 else self._multivariant(now)
         show = partial(self._show, self._decided, versions, main, self._runs, listings, event)
         if self._catalog:
-            longest = self._playlists.longest + timedelta(seconds=self.target_duration or 0)
+            availability = self._playlists.availability(replaced=bool(retired))
             trimmed, over = trimmed or {}, self._decided is State.ENDED
-            self._catalog.listed(listings, retired, longest, trimmed=trimmed, over=over, then=show)
+            self._catalog.listed(listings, retired, availability, trimmed=trimmed, over=over, then=show)
         else:
             show()
 

@@ -36,6 +36,11 @@ class VariantPlaylist:
         return Measured(self.peak_bandwidth, self.iframe_bandwidth, independent)
 
     @property
+    def duration(self) -> timedelta:
+        """Of all that is listed, for those who are behind as well."""
+        return self.kept.duration + self.generator.duration
+
+    @property
     def first(self) -> int:
         """The first media sequence number that is listed, for those who are behind as well."""
         return self.kept.first(self.generator.media_sequence)
@@ -50,7 +55,8 @@ class Playlists:
 
     def __init__(self, window_segments: int, window: timedelta, retention: Retention) -> None:
         self.current: dict[str, VariantPlaylist] = {}
-        self.longest = timedelta()  # there has been: players may still hold one
+        self._longest = timedelta()  # there has been: players may still hold one
+        self._replaced = timedelta()  # the longest of those that the current ones have replaced
         self.run = -1  # the newest, and when it began by the encoder's clock
         self.run_began: datetime | None = None
         self._window_segments = window_segments
@@ -79,7 +85,7 @@ class Playlists:
                 current_discontinuity=state.current_discontinuity,
                 ended=state.ended,
             )
-            self.longest = max(self.longest, generator.longest)
+            self._longest = max(self._longest, generator.longest)
             playlist.newest_run, playlist.peak_bandwidth = state.current_discontinuity, state.peak_bandwidth
             playlist.iframe_bandwidth = generator.playlist.iframe_bandwidth
             self.current[state.variant] = playlist
@@ -100,6 +106,7 @@ class Playlists:
     def begin(self, held: Sequence[Segment]) -> Mapping[str, VariantPlaylist]:
         """Make room for new playlists, which these segments will begin; returns those before."""
         previous, self.current = self.current, {}
+        self._replaced = max((one.duration for one in previous.values()), default=timedelta())
         if len({segment.variant for segment in held}) == 1:
             self._take_main_address(held[0])
         return previous
@@ -112,11 +119,20 @@ class Playlists:
             if name not in self.current
         ]
 
+    def availability(self, *, replaced: bool) -> timedelta:
+        """How long that stays readable which is listed no more (§6.2.2).
+
+        Players read a playlist again, but not one that has ended and was ``replaced``: who holds that plays
+        it to its end, with what is in it for those who are behind.
+        """
+        longest = max(self._longest, self._replaced) if replaced else self._longest
+        return longest + timedelta(seconds=self.target_duration or 0)
+
     def append(self, segment: Segment, target_duration: int) -> Listing:
         """List a segment."""
         variant = segment.variant
         playlist = self.current.get(variant)
-        if playlist is None:
+        if is_first := playlist is None:
             # Numbers go on where this variant's last playlist stood: they never fall under one URL (§6.2.2).
             position = self._positions.get(variant, (1, segment.run.number))
             playlist = self.current[variant] = self._new_playlist(target_duration, *position)
@@ -130,7 +146,7 @@ class Playlists:
         playlist.newest_run, playlist.end = run, segment.program_date_time + segment.duration
         if segment.run.number != self.run:
             self.run, self.run_began = segment.run.number, segment.program_date_time
-        self.longest = max(self.longest, generator.longest)
+        self._longest = max(self._longest, generator.longest)
         self._positions[variant] = (generator.next_media_sequence, run)
         playlist.iframe_bandwidth = max(playlist.iframe_bandwidth, media.iframe_bandwidth)
         bandwidth = bit_rate(segment.size, segment.duration, target_duration)
@@ -148,7 +164,7 @@ class Playlists:
             playlist=self._state(variant, playlist),
             added=added,
             first=playlist.first,
-            availability=self.longest + timedelta(seconds=target_duration),
+            availability=self.availability(replaced=is_first),
             shift=self._timeline.shift(run),
         )
 

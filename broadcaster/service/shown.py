@@ -54,20 +54,26 @@ def _recordings(
                 one.ended,
                 one.duration.total_seconds(),
                 tuple(urljoin(base, part) for part in told["parts"]),
-                poster=urljoin(base, told["poster"]) if told["poster"] else None,
+                poster=_poster(told["poster"], base),
                 listed=one.visibility is Visibility.LISTED,
-                file=_file(told["file"], base) if base != SIGNED else None,  # nobody signs it
+                file=_file(told["file"], base),
             )
 
 
 def _file(told: Mapping[str, Any] | None, base: str) -> File | None:
-    return File(urljoin(base, told["url"]), told["size"], told["type"]) if told else None
+    if not told or base == SIGNED:  # nobody signs it, nor a poster
+        return None
+    return File(urljoin(base, told["url"]), told["size"], told["type"])
+
+
+def _poster(path: str | None, base: str) -> str | None:
+    return urljoin(base, path) if path and base != SIGNED else None
 
 
 def _clips(clips: Sequence[Clip], base: str) -> Iterator[Shown]:
     for one in clips:
         told = of_clip(one)
-        poster = urljoin(base, told["poster"]) if told["poster"] else None
+        poster = _poster(told["poster"], base)
         playlist = urljoin(base, told["playlist"])
         length = (one.end - one.begin).total_seconds()
         yield Shown(

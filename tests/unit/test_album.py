@@ -13,7 +13,7 @@ from broadcaster.delivery.album import Album
 from broadcaster.delivery.kept_frames import KeptFrames
 from broadcaster.delivery.rebuild import rebuild
 from broadcaster.errors import StorageUnavailable
-from broadcaster.service.shown import shown
+from broadcaster.service.shown import SIGNED, shown
 from tests.support.fake_ffmpeg import FakeFfmpeg
 from tests.support.fakes import START
 from tests.support.room import Room
@@ -99,7 +99,7 @@ async def test_a_recording_gets_its_pictures(place: Place) -> None:
 
 
 async def test_what_viewers_are_told(place: Place) -> None:
-    """The list, and each page, have the poster's whole address."""
+    """The list, and each page, have the poster's whole address; of a bucket that is private now, none."""
     place.record()
     place.room.studio.channel.end()
     await place.work()
@@ -111,6 +111,8 @@ async def test_what_viewers_are_told(place: Place) -> None:
     assert found[f"/c/{clip.id}"].poster == f"https://v.example/live/clips/{clip.id}/poster.jpg"
     name = recordings[0].id
     assert found[f"/watch/{name}"].poster == f"https://v.example/live/recordings/{name}/poster.jpg"
+    private = shown(recordings, parts, await book.clips.all(), SIGNED)
+    assert {one.poster for one in private.values()} == {None}
 
 
 async def test_each_part_has_thumbnails(place: Place) -> None:

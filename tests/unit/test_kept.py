@@ -148,6 +148,29 @@ def test_forged_reports_stay_under_the_caps(studio: Studio, said: float, size: i
     assert stored() <= ordinary
 
 
+@pytest.mark.parametrize("how", ["ended", "outgrown"])
+def test_what_has_ended_can_be_played_to_its_end(studio: Studio, how: str) -> None:
+    """A player does not read again what says ENDLIST: only when it is through is that deleted."""
+    studio.furthest = 60
+    studio.publish(count=30)
+    bucket, held = Bucket(), kept(studio)
+    studio.furthest = 0
+    if how == "ended":
+        studio.channel.end()
+        studio.restart(timedelta())
+    began = studio.now
+    studio.publish(run=1, seconds=9.0 if how == "outgrown" else SECONDS)
+    keys = {segment.uri for segment in held.segments}
+    assert len(keys & studio.published) > WINDOW
+    while studio.now - began < held.duration:
+        studio.publish(run=1)
+        asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+        assert not keys & bucket.deleted
+    studio.publish(run=1, count=20)
+    asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+    assert keys <= bucket.deleted
+
+
 def test_where_it_is_off_nothing_is_kept(tmp_path: Path) -> None:
     """No playlist for those who are behind, and what an earlier process kept for them goes."""
     studio = Studio(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import time
@@ -71,8 +72,13 @@ def bound(host: str, port: int, settings: str) -> list[socket.socket]:
         try:
             kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
             for family, _, _, _, address in socket.getaddrinfo(host or None, port, type=kind, flags=flags):
-                one = stack.enter_context(socket.create_server(address[:2], family=family, backlog=BACKLOG))
-                found.append(one)
+                try:
+                    one = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+                except OSError as error:
+                    if host or error.errno != errno.EAFNOSUPPORT:  # all of a kernel's addresses may be IPv4
+                        raise
+                else:
+                    found.append(stack.enter_context(one))
         except OSError as error:
             raise ConfigError(f"{settings}: {host}:{port} cannot be had: {error.strerror}") from None
         stack.pop_all()

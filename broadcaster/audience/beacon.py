@@ -115,10 +115,7 @@ class Beacon:
             raise ValueError("a viewer has a name of 16 hexadecimal digits")
         said = {key: _number(report[key]) for key in SAID if key in report}
         variant = self._experience.label(report.get("variant"))
-        counts = self._viewers.heard(name, site, variant)
-        if report.get("over") is True:
-            self._viewers.left(name)
-        if counts:
+        if self._viewers.heard(name, site, variant, leaves=report.get("over") is True):
             self._experience.add(variant, said)
 
     def _allowance(self, site: str | None) -> Allowance:

@@ -39,22 +39,23 @@ class Viewers:
         self._forget()
         return len(self._pages)
 
-    def heard(self, name: str, site: str | None, variant: str) -> bool:
-        """A page says that it watches; whether its word counts: not too often, nor from too many."""
+    def heard(self, name: str, site: str | None, variant: str, *, leaves: bool = False) -> bool:
+        """A page says that it watches, or did and ``leaves``; whether its word counts.
+
+        Not too often, unless it is the last one, nor from too many.
+        """
         self._forget()
         now = self._clock()
         before = self._remove(name)
         if before is None and (len(self._pages) >= MOST or (site and self._of_sites[site] >= OF_A_SITE)):
             return False
+        if leaves:
+            return True
         self._pages[name] = Page(site, variant, now)
         self._of_variants[variant] += 1
         if site:
             self._of_sites[site] += 1
         return before is None or now - before.heard >= EARLIEST
-
-    def left(self, name: str) -> bool:
-        """It watches no more; whether it was counted."""
-        return self._remove(name) is not None
 
     def figures(self) -> Iterator[Figure]:
         """How many there are."""

@@ -106,6 +106,15 @@ def test_a_page_is_not_heard_too_often() -> None:
     assert gate.metrics['broadcaster_viewer_latency_seconds_count{variant="0"}'] == 2
 
 
+def test_the_last_word_counts() -> None:
+    """Who leaves because the picture stood still may have reported a moment before."""
+    gate = Gate("0")
+    gate.send(1, variant="0", stalls=0)
+    gate.send(1, variant="0", stalls=1, over=True)
+    assert gate.metrics['broadcaster_viewer_stalls_total{variant="0"}'] == 1
+    assert len(gate.viewers) == 0
+
+
 def test_labels_are_bounded() -> None:
     """A variant that was served keeps its label, and there are only so many."""
     gate = Gate()

@@ -165,6 +165,7 @@ async def test_a_greedy_peer_gets_no_more_than_three_times_the_stream(
 
 
 @pytest.mark.takes(50)
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: swarms and switches have tests in Node")
 async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser
 ) -> None:

@@ -22,7 +22,7 @@ from tests.support.stage import Stage, stage, take_inventory
 from tests.support.watcher import watching
 
 NOTICED_WITHIN, RECOVERED_WITHIN = 90.0, 120.0  # seconds
-OUTAGE = seconds(300, 100)  # segments of two seconds
+OUTAGE = seconds(300, 40)  # segments of two seconds
 FIRST = 20  # segments before it
 MIB = 2**20
 

@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.async_api import async_playwright
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.players.browser_players import PLAYERS, BrowserPlayer
 from tests.players.reconnect import SEGMENT_SECONDS, all_show_more, on_air, shown
 from tests.support.chromium import FLAGS, find_chromium
+from tests.support.length import SOAK
 
 
+@pytest.mark.skipif(
+    not SOAK, reason="make soak runs it: the page's own player meets reconnects in other tests"
+)
 async def test_browser_players_play_on_after_the_encoder_was_away(
     tmp_path: Path, bucket: SeaweedBucket
 ) -> None:

@@ -45,6 +45,7 @@ async def metrics(service: Service) -> str:
 
 
 @pytest.mark.takes(35)
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: test_mirror has the bucket alone without browsers")
 async def test_page_plays_from_the_bucket_and_the_service_sees_nobody(
     tmp_path: Path, bucket: SeaweedBucket, page: Page
 ) -> None:

@@ -12,9 +12,7 @@ from tests.support.chromium import FLAGS, find_chromium
 from tests.support.length import SOAK
 
 
-@pytest.mark.skipif(
-    not SOAK, reason="make soak runs it: the page meets reconnects in other tests"
-)
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: the page meets reconnects in other tests")
 async def test_browser_players_play_on_after_the_encoder_was_away(
     tmp_path: Path, bucket: SeaweedBucket
 ) -> None:

@@ -34,11 +34,12 @@ def main(descriptors: list[int]) -> int:
 def _next(stream: BinaryIO) -> bytes:
     """The next object. Where there is none nobody waits for the file any more, and nothing is put right."""
     head = stream.read(LENGTH.size)
-    size = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
-    body = stream.read(size)
-    if not head or len(body) < size:
-        os._exit(1)
-    return body
+    if len(head) == LENGTH.size:
+        (size,) = LENGTH.unpack(head)
+        body = stream.read(size)
+        if len(body) == size:
+            return body
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -14,19 +14,10 @@ from broadcaster.relay.listing import KEPT, Listing
 from broadcaster.relay.media import Unsatisfiable, wanted
 from broadcaster.relay.options import add_options, options_of
 from broadcaster.relay.origin import Origin
+from tests.support.clock import Clock
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
 BUCKET = "https://video.example.com/live/r/0"
-
-
-class Clock:
-    """It stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def playlist(first: int, *uris: str, **more: Any) -> MediaPlaylist:  # noqa: ANN401 - of a playlist

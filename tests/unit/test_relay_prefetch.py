@@ -7,18 +7,9 @@ import pytest
 from broadcaster.errors import StorageUnavailable
 from broadcaster.relay.listing import Listed
 from broadcaster.relay.prefetch import WATCHED, Prefetch
+from tests.support.clock import Clock
 
 BUCKET = "https://video.example.com/live/r/0"
-
-
-class Clock:
-    """It stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def held(number: int, variant: str = "0") -> Listed:

@@ -16,18 +16,9 @@ from broadcaster.relay.listing import Listed, Listing
 from broadcaster.relay.media import ASKED, FAILING, Media
 from broadcaster.relay.origin import Origin
 from broadcaster.relay.standing import Savings, Standing
+from tests.support.clock import Clock
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
-
-
-class Clock:
-    """It stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def standing(

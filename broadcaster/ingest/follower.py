@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from broadcaster.catalog.records import Run, SourcePosition
@@ -209,14 +210,13 @@ class Follower:
                 self._accept(number, replace(segment, program_date_time=time), unlisted=True)
 
     def _begun(self, listed: dict[int, MediaSegment]) -> dict[int, MediaSegment]:
-        """What a run had finished, and lists no more, when it was met; not of one that was on before us."""
+        """What a run had finished, and lists no more, when it was met; not what was there before us."""
         oldest = min(listed)
         encoder = self._runs.encoder(self.variant, listed[oldest])
         # Without an id of its own, or with one that comes back, the files may be an earlier run's.
-        ours = encoder and not self._runs.has_passed(self.variant, encoder)
-        if not (ours and self._runs.follows_another(encoder)):
+        if not encoder or self._runs.has_passed(self.variant, encoder):
             return {}
-        begun = begun_before(self._folder, listed[oldest])
+        begun = begun_before(self._folder, listed[oldest], partial(self._runs.is_ours, encoder))
         return dict(enumerate(begun, oldest - len(begun)))
 
     def _accept(  # noqa: PLR0913 - what is listed, and how it came to be known

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_ISREG
 
@@ -64,12 +64,19 @@ def left_behind(folder: Path, last: MediaSegment, duration: timedelta) -> list[M
     return found
 
 
-def begun_before(folder: Path, first: MediaSegment) -> list[MediaSegment]:
-    """Return what a run had finished before the first segment that is listed: as long as there are files."""
+def begun_before(
+    folder: Path, first: MediaSegment, wanted: Callable[[datetime | None, datetime], bool] = lambda *_: True
+) -> list[MediaSegment]:
+    """Return what a run had finished before the first segment that is listed: as long as there are files.
+
+    And as long as they are ``wanted``, by the time of a segment and that at which its file was finished.
+    """
     found = [first]
     for uri in _finished(folder, first.uri, -1):
         duration = media_duration(folder / (local_name(uri) or "")) or first.duration
         time = found[-1].program_date_time and found[-1].program_date_time - duration
+        if not wanted(time, datetime.fromtimestamp((modified_ns(folder, uri) or 0) / 1e9, UTC)):
+            break
         found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=first.map_uri))
     return found[:0:-1]
 

@@ -82,6 +82,7 @@ class RunBook:
         self, clock: Callable[[], datetime], memory: SourceMemory, draw: Callable[[], str] = DRAW
     ) -> None:
         self._clock = clock
+        self._since = clock()
         self._draw = draw
         self._runs = [_Known(run) for run in sorted(memory.runs, key=lambda run: run.number)]
         self._current: dict[str, _Known] = {}  # by variant
@@ -118,9 +119,16 @@ class RunBook:
         numbers = [one.run.number for one in self._runs if one.encoder == encoder]
         return current is not None and bool(numbers) and numbers[0] <= current.run.number
 
-    def follows_another(self, encoder: str) -> bool:
-        """Whether an encoder was on before this one: then its run has begun since."""
-        return any(one.encoder != encoder for one in self._runs)
+    def is_ours(self, encoder: str, time: datetime | None, finished: datetime) -> bool:
+        """Whether a segment of a run that was just met came while this service has been in charge.
+
+        Viewers may have seen it long ago where the run was on before: unless another encoder was followed,
+        it was finished since we look, or another variant was taken in from there on.
+        """
+        began = next((one.began for one in self._runs if one.encoder == encoder), None)
+        followed = any(one.encoder != encoder for one in self._runs)
+        beside = time is not None and began is not None and time >= began - SAME_TIME
+        return followed or beside or finished >= self._since
 
     def has_turn(self, encoder: str, following: str) -> bool:
         """Whether a run of ``encoder`` comes, or can still come, before the latest one of ``following``."""

@@ -1,5 +1,6 @@
 """Segments that no playlist lists any more: taken in from their files, or gaps in their places."""
 
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -197,6 +198,41 @@ def test_what_a_run_began_with_is_taken_in(folder: Folder) -> None:
     ]
     assert {segment.run.number for segment in segments} == {1}
     assert folder.segments() == []
+
+
+def test_what_began_since_we_look_is_whole(tmp_path: Path) -> None:
+    """So is the first run of all, if it began while we were there and looked too late."""
+    folder = Folder(tmp_path / "hls")
+    assert folder.segments() == []
+    folder.write_unseen(range(6))
+    folder.writer.playlist(range(2, 6))
+    assert names(folder.segments()) == [folder.writer.name(number) for number in range(6)]
+
+
+def test_what_was_on_before_us_begins_with_what_is_listed(tmp_path: Path) -> None:
+    """Who is started in the middle of a stream does not bring what its viewers have long seen."""
+    folder = Folder(tmp_path / "hls")
+    folder.write_unseen(range(6))
+    for path in folder.writer.folder.iterdir():
+        os.utime(path, (START.timestamp(), START.timestamp()))
+    folder.writer.playlist(range(2, 6))
+    assert names(folder.segments()) == [folder.writer.name(number) for number in range(2, 6)]
+
+
+def test_a_variant_that_is_met_late_begins_with_the_others(folder: Folder) -> None:
+    """What was finished before a restart is taken in from where another variant of the run was."""
+    late = HlsWriter(folder.root / "1")
+    for number in range(6):
+        path = late.segment(number)
+        os.utime(path, (START.timestamp(), START.timestamp()))
+    late.playlist(range(2, 6))
+    known = {number: (folder.writer.name(number), START + number * SECONDS) for number in range(1, 3)}
+    run = Run(0, "20260101T120000Z-0-abc", "abc#0")
+    folder.scanner = folder.new_scanner(
+        SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+    )
+    found = [segment for segment in folder.segments() if segment.variant == "1"]
+    assert names(found) == [late.name(number) for number in range(1, 6)]
 
 
 def test_an_encoder_that_comes_back_brings_nothing_twice(folder: Folder) -> None:

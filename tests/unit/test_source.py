@@ -865,9 +865,10 @@ async def test_a_folder_that_hangs_holds_up_nothing_else(tmp_path: Path) -> None
     back = threading.Event()
 
     def clock() -> datetime:
-        """Asked in the middle of a look, where there is a new segment."""
-        loop.call_soon_threadsafe(hanging.set)
-        back.wait(30)
+        """Asked at the start, and then in the middle of a look, where there is a new segment."""
+        if threading.current_thread() is not threading.main_thread():
+            loop.call_soon_threadsafe(hanging.set)
+            back.wait(30)
         return datetime.now(UTC)
 
     async def take(_: SourceEvent) -> None:

@@ -78,6 +78,9 @@ class Evidence:
     def _breaks(self) -> Iterator[str]:
         """There are two runs; nothing has rolled off."""
         for variant in VARIANTS:
+            if variant not in self.watcher.versions:
+                yield f"variant {variant} was never shown"
+                continue
             breaks = sum(one.discontinuity for one in self.watcher.versions[variant][-1].segments)
             if breaks != 1:
                 yield f"variant {variant} has {breaks} discontinuities"

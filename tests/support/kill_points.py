@@ -220,6 +220,8 @@ def note_what_is_listed(points: KillPoints, journal: Path) -> None:
     """It is served from the first moment on, and may have left the window before anybody looks."""
     if journal.exists():
         with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'segments'").fetchone():
+                return  # killed before there were tables
             query = "SELECT url, fault IS NOT NULL, variant, number FROM segments WHERE step = 'listed'"
             for url, gap, variant, number in connection.execute(query):
                 points.note(listed=url, gap=bool(gap), variant=variant, number=number)

@@ -34,7 +34,8 @@ class Download:
         self._session = session
         self._wanted = wanted
         self._largest = largest
-        self._body = bytearray()
+        self._pieces: list[bytes] = []
+        self._length = 0  # bytes of them
         self._validator: str | None = None  # by which the server tells that the object is still the same
         self._wrong = 0
 
@@ -42,8 +43,8 @@ class Download:
         """Go on where the last attempt ended; raises StorageUnavailable, StorageRefused, ObjectNotFound."""
         wanted = self._wanted
         if not self._validator:
-            self._body.clear()
-        begin = wanted.offset + len(self._body)
+            self._begin_again()
+        begin = wanted.offset + self._length
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT, sock_read=STALL)
         try:
             async with self._session.get(
@@ -70,7 +71,7 @@ class Download:
         if begin or length is not None:
             end = "" if length is None else self._wanted.offset + length - 1
             headers[hdrs.RANGE] = f"bytes={begin}-{end}"
-        if self._body and self._validator:
+        if self._length and self._validator:
             headers[hdrs.IF_RANGE] = self._validator
         return headers
 
@@ -84,7 +85,7 @@ class Download:
             raise StorageRefused(
                 f"{where} may not be read (HTTP {status}): is the bucket public, or is a signed address over?"
             )
-        if status == UNSATISFIABLE and self._body:
+        if status == UNSATISFIABLE and self._length:
             self._validator = None
             raise StorageUnavailable(f"{where} became shorter while it was read")
         if status >= 500 or status in PASSING:  # noqa: PLR2004 - RFC 9110, 15.6
@@ -97,28 +98,34 @@ class Download:
         skip, total = 0, response.content_length
         if response.status == PARTIAL:
             match = CONTENT_RANGE.fullmatch(response.headers.get(hdrs.CONTENT_RANGE, ""))
-            if not match or int(match[1]) != begin or (self._body and validator != self._validator):
+            if not match or int(match[1]) != begin or (self._length and validator != self._validator):
                 self._validator = None
                 raise StorageUnavailable(f"{wanted.where} changed while it was read")
             total = None if match[2] == "*" else int(match[2])
         else:  # all of it: the server knows no ranges, or the object is another one by now
-            self._body.clear()
+            self._begin_again()
             skip = wanted.offset
         self._validator = validator
         async for piece in response.content.iter_any():
             self.received += len(piece)
-            self._body += piece[skip:]
+            self._pieces.append(piece[skip:])
+            self._length += len(self._pieces[-1])
             skip -= min(skip, len(piece))
-            if len(self._body) > self._largest:
+            if self._length > self._largest:
                 raise StorageRefused(f"{wanted.where} is larger than the {self._largest} bytes that may be")
-            if wanted.length is not None and len(self._body) >= wanted.length:
-                del self._body[wanted.length :]
+            if wanted.length is not None and self._length >= wanted.length:
+                self._pieces = [b"".join(self._pieces)[: wanted.length]]
+                self._length = wanted.length
                 return
-        if response.status == PARTIAL and total is not None and wanted.offset + len(self._body) < total:
-            raise StorageUnavailable(f"{wanted.where}: cut after {len(self._body)} bytes")
+        if response.status == PARTIAL and total is not None and wanted.offset + self._length < total:
+            raise StorageUnavailable(f"{wanted.where}: cut after {self._length} bytes")
+
+    def _begin_again(self) -> None:
+        self._pieces.clear()
+        self._length = 0
 
     async def _checked(self) -> bytes:
-        wanted, body = self._wanted, bytes(self._body)
+        wanted, body = self._wanted, b"".join(self._pieces)
         fault = None
         if wanted.known_size not in (None, len(body)):
             fault = f"{wanted.where} has {len(body)} bytes, not {wanted.known_size}"

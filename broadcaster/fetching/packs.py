@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -9,6 +10,7 @@ import struct
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +19,7 @@ SHARE = 8  # a pack has at most this part of all, so that little goes at a time
 # In front of each object: its name, its SHA-256, and how many bytes it has.
 HEADER = struct.Struct("!32s32sQ")
 SUFFIX = ".pack"
+NONE = 0  # of the packs, which are counted from 1
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +32,8 @@ class _Pack:
 class Packs:
     """Keeps so many bytes of objects in a folder, which is its own alone.
 
-    The pack of which none was asked for longest goes first. One thread alone uses it, but for ``in`` and
-    ``size``. ``open``, ``read`` and ``write`` raise OSError.
+    The pack of which none was asked for longest goes first. One thread alone uses it, but for ``in``,
+    ``place`` and ``size``. ``open``, ``read`` and ``write`` raise OSError.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -39,7 +42,8 @@ class Packs:
         self._limit = limit
         self._packs: OrderedDict[int, _Pack] = OrderedDict()
         self._places: dict[bytes, tuple[int, int, int]] = {}  # number of the pack, place in it, bytes
-        self._filling: int | None = None
+        self._filling = NONE
+        self._file: FileIO | None = None  # of the pack that is filled
         self._lock: BinaryIO | None = None
 
     def __contains__(self, name: bytes) -> bool:
@@ -47,6 +51,11 @@ class Packs:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def place(self, name: bytes) -> tuple[Path, int, int] | None:
+        """Where one is: the file, where it begins there, and its bytes."""
+        number, at, size = self._places.get(name, (NONE, 0, 0))
+        return (self._packs[number].path, at + HEADER.size, size) if number else None
 
     def open(self) -> None:
         """Find out what is there."""
@@ -57,8 +66,7 @@ class Packs:
         except OSError as error:
             lock.close()
             raise OSError(error.errno, "another process has it") from None
-        self._lock = lock
-        self.size, self._filling = 0, None
+        self._lock, self.size = lock, 0
         self._packs.clear()
         self._places.clear()
         found = [path for path in self._folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
@@ -68,6 +76,7 @@ class Packs:
 
     def close(self) -> None:
         """Let others have the folder."""
+        self._end_pack()
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -105,14 +114,14 @@ class Packs:
         number = self._number_to_fill()
         pack = self._packs[number]
         try:
-            with pack.path.open("ab") as file:
-                at = file.tell()
-                file.write(_header(name, body))
-                file.write(body)
+            if self._file is None:
+                self._file = pack.path.open("ab", buffering=0)
+            if os.writev(self._file.fileno(), (_header(name, body), body)) < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             self._give_up(number)
             raise
-        self._add(number, name, at, len(body))
+        self._add(number, name, pack.size, len(body))
         pack.size += size
         self.size += size
 
@@ -144,18 +153,25 @@ class Packs:
             self._drop(number)
 
     def _number_to_fill(self) -> int:
-        pack = self._packs.get(self._filling) if self._filling is not None else None
-        if self._filling is None or pack is None or pack.size >= min(LARGEST, self._limit // SHARE):
+        pack = self._packs.get(self._filling)
+        if pack is None or pack.size >= min(LARGEST, self._limit // SHARE):
+            self._end_pack()
             self._filling = max(self._packs, default=0) + 1
             self._packs[self._filling] = _Pack(self._folder / f"{self._filling}{SUFFIX}")
         return self._filling
+
+    def _end_pack(self) -> None:
+        self._filling = NONE
+        if self._file:
+            self._file.close()
+            self._file = None
 
     def _give_up(self, number: int) -> None:
         """Nothing comes behind what was not written to its end, as far as that is there."""
         pack = self._packs[number]
         with suppress(OSError):
             os.truncate(pack.path, pack.size)
-        self._filling = None
+        self._end_pack()
         if not pack.size:
             self._drop(number)
 

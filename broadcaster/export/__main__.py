@@ -1,28 +1,27 @@
-"""The process that writes the file: ``remuxing`` starts it, tells it what to write, and feeds it.
+"""The process that writes the file: ``remuxing`` starts it, and feeds it.
 
-Arguments are its sockets, one for each rendition. What cannot be done is said on its standard output.
+Arguments are its sockets, one for each rendition; what to write comes first in the first of them. What cannot
+be done is said on its standard output.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import signal
 import socket
 import sys
 from typing import BinaryIO, cast
 
 from broadcaster.errors import ExportError
 from broadcaster.export.remux import BUFFER, Remuxer
-from broadcaster.export.remuxing import LENGTH
+from broadcaster.export.remuxing import HEAD
 
 
 def main(descriptors: list[int]) -> int:
     """Write it; returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for who feeds it, and who ends it then
-    path, plan, in_fragments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
     sockets = [socket.socket(fileno=one) for one in descriptors]
     streams = [cast(BinaryIO, one.makefile("rb", BUFFER)) for one in sockets]
+    path, plan, in_fragments = pickle.loads(_next(streams[0]))  # noqa: S301 - from who started this process
     try:
         Remuxer(path, plan, lambda number: _next(streams[number]), in_fragments=in_fragments).run()
     except ExportError as error:
@@ -32,14 +31,22 @@ def main(descriptors: list[int]) -> int:
 
 
 def _next(stream: BinaryIO) -> bytes:
-    """The next object. Where there is none nobody waits for the file any more, and nothing is put right."""
-    head = stream.read(LENGTH.size)
-    if len(head) == LENGTH.size:
-        (size,) = LENGTH.unpack(head)
-        body = stream.read(size)
-        if len(body) == size:
-            return body
-    os._exit(1)
+    """The next object."""
+    is_place, size = HEAD.unpack(_read(stream, HEAD.size))
+    if not is_place:
+        return _read(stream, size)
+    path, at, length = pickle.loads(_read(stream, size))  # noqa: S301 - from who started this process
+    with path.open("rb", buffering=0) as file:
+        file.seek(at)
+        return _read(file, length)
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """So many. Where they do not come nobody waits for the file any more, and nothing is put right."""
+    found = stream.read(size)
+    if len(found) < size:
+        os._exit(1)
+    return found
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from broadcaster.fetching import Wanted
 
 Kind = Literal["mp4", "m4a", "ts"]
+PLAN_FILE = "plan.json"  # in the folder beside the file
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
-from typing import Self
-
-from tqdm import tqdm
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from broadcaster.export.plan import Plan
 
 
-class Progress:
-    """Of the segments of a plan."""
+@contextmanager
+def progress(plan: Plan, name: str) -> Iterator[Callable[[int], None]]:
+    """Of the segments of a plan; what it gives is told of each, with its bytes."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm  # noqa: PLC0415 - where there is a terminal
 
-    def __init__(self, plan: Plan, name: str) -> None:
-        self._received = 0
-        self._bar = tqdm(
-            total=plan.count,
-            desc=name,
-            unit=" segments",
-            file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-            dynamic_ncols=True,
-        )
+    received = 0
+    with tqdm(total=plan.count, desc=name, unit=" segments", file=sys.stderr, dynamic_ncols=True) as bar:
 
-    def __enter__(self) -> Self:
-        return self
+        def step(size: int) -> None:
+            nonlocal received
+            received += size
+            rate = received / max(bar.format_dict["elapsed"], 1e-3)
+            bar.set_postfix_str(f"{rate / 1e6:.1f} MB/s", refresh=False)
+            bar.update()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()
-
-    def step(self, size: int) -> None:
-        """One more, of so many bytes."""
-        self._received += size
-        rate = self._received / max(self._bar.format_dict["elapsed"], 1e-3)
-        self._bar.set_postfix_str(f"{rate / 1e6:.1f} MB/s", refresh=False)
-        self._bar.update()
+        yield step

@@ -65,6 +65,10 @@ class DiskCache:
             self._failed(error)
             return None
 
+    def place(self, key: Hashable) -> tuple[Path, int, int] | None:
+        """Where one is, if it is: the file, where it begins there, and its bytes."""
+        return self._packs.place(_name(key))
+
     def put(self, key: Hashable, body: bytes) -> None:
         """Keep it, if the disk keeps up."""
         if self._is_away or self._waiting + len(body) > WAITING:

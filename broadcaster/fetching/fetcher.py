@@ -150,6 +150,10 @@ class Fetcher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def place(self, wanted: Wanted) -> tuple[Path, int, int] | None:
+        """Where it is kept, if it is, for who can read it there: the file, where it begins, and its bytes."""
+        return self._disk.place(wanted.key) if self._disk else None
+
     def _expected(self, wanted: Wanted) -> int:
         """Bytes that it needs; of the first ones, which nobody knows, only two are fetched at once."""
         known = wanted.known_size

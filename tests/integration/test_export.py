@@ -16,8 +16,8 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.errors import ExportError, ObjectNotFound
-from broadcaster.export.plan import Kind, Request
-from broadcaster.export.work import LOCK_FILE, PLAN_FILE, export
+from broadcaster.export.plan import PLAN_FILE, Kind, Request
+from broadcaster.export.work import LOCK_FILE, export
 from broadcaster.fetching.packs import Packs
 from tests.support.delay_proxy import DelayProxy
 from tests.support.films import Film, film, times
@@ -81,7 +81,7 @@ async def test_all_of_it(cinema: Cinema, tmp_path: Path, monkeypatch: pytest.Mon
     assert left(tmp_path) == {"film", "out.m4a", "out.mp4", "out.ts"}
     head = target.read_bytes()[:64]
     assert head.index(b"ftyp") < head.index(b"moov")
-    monkeypatch.setattr("broadcaster.export.work.LONG", 1)
+    monkeypatch.setattr("broadcaster.export.attempt.LONG", 1)
     await exported(cinema.url, tmp_path / "long.mp4")
     long = times(tmp_path / "long.mp4")
     assert long.counts == times(target).counts

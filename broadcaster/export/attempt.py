@@ -1,0 +1,117 @@
+"""One attempt to fetch all of it and to have it written, from where the last one ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+
+from broadcaster.errors import ExportError
+from broadcaster.export import playlists
+from broadcaster.export.plan import PLAN_FILE, Item, Plan, Request
+from broadcaster.export.progress import progress
+from broadcaster.export.remuxing import Remuxing
+from broadcaster.fetching import Fetcher, Wanted
+
+AT_ONCE = 48  # objects; with 50 ms for each answer, 8 would leave a fast link idle
+IN_FLIGHT = 12 * 2**20  # bytes
+PATIENCE = 10.0, 120.0  # seconds: for a playlist, whose address may be wrong, and for a segment
+# The index at the head of an MP4 is in memory until the file is whole, some 30 MB for an hour at 60 pictures
+# a second: what is longer has one in each fragment. (With an empty index at the head nobody unwraps AAC.)
+LONG = 3600  # seconds
+Bodies = AsyncGenerator[tuple[Wanted, bytes], None]
+LARGEST = 256 * 2**20  # bytes of a segment
+
+
+def attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> Plan:
+    """Write ``target``; what was read is kept in ``folder``. Raises as ``work.export`` does."""
+    return asyncio.run(_attempt(request, folder, target, remuxer))
+
+
+async def _attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> Plan:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        plan = await _plan(request, folder, session)
+        fetcher = await stack.enter_async_context(
+            Fetcher(
+                session,
+                at_once=AT_ONCE,
+                bytes_in_flight=IN_FLIGHT,
+                largest=LARGEST,
+                memory=0,
+                disk=folder / "fetched",
+                disk_bytes=sys.maxsize,
+                patience=PATIENCE[1],
+            )
+        )
+        step = stack.enter_context(progress(plan, target.name))
+        await _write(plan, fetcher, remuxer, folder / target.name, step)
+    _put_in_place(folder / target.name, target)
+    return plan
+
+
+def _put_in_place(new: Path, target: Path) -> None:
+    """What has the name is whole, even after a power cut."""
+    with new.open("rb+") as file:
+        os.fsync(file.fileno())
+    new.replace(target)
+
+
+async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) -> Plan:
+    """The one of the last attempt, as the playlist may be another one by now."""
+    file = folder / PLAN_FILE
+    if file.exists():
+        plan = _read(file)
+        if plan is None or plan.request != request:
+            raise ExportError(f"{folder} is of another export: remove it, or choose another name")
+        return plan
+    async with Fetcher(session, memory=0, patience=PATIENCE[0]) as fetcher:
+
+        async def get(url: str) -> str:
+            return (await fetcher.get(Wanted(url))).decode(errors="replace")
+
+        plan = await playlists.plan(request, get)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(asdict(plan)), "utf-8")
+    _put_in_place(new, file)
+    return plan
+
+
+def _read(file: Path) -> Plan | None:
+    """The plan in a file, if it is one."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - to load it takes long
+
+    try:
+        return TypeAdapter(Plan).validate_json(file.read_bytes())
+    except ValidationError:
+        return None
+
+
+async def _write(
+    plan: Plan, fetcher: Fetcher, remuxer: Remuxing, path: Path, step: Callable[[int], None]
+) -> None:
+    """Fetch and write at the same time."""
+
+    async def fill(number: int, items: list[Item]) -> None:
+        async with aclosing(cast(Bodies, fetcher.fetch(item.wanted for item in items))) as bodies:
+            async for wanted, body in bodies:
+                await remuxer.put(number, body, fetcher.place(wanted))
+                step(len(body))
+
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - a killed export's process may be about to write to it
+    await remuxer.begin(path, plan, in_fragments=plan.seconds > LONG)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(remuxer.ended())
+            for number, rendition in enumerate(plan.renditions):
+                group.create_task(fill(number, rendition.items))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

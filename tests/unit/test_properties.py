@@ -23,6 +23,7 @@ from broadcaster.hls import MediaPlaylist, MediaSegment, Variant, parse
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from tests.support.fakes import START
+from tests.support.length import seconds
 from tests.support.rules import last_number, violations
 from tests.support.shown import Shown
 
@@ -274,6 +275,6 @@ class Broadcast(RuleBasedStateMachine):
 
 TestBroadcast = Broadcast.TestCase
 TestBroadcast.settings = settings(
-    max_examples=40,
+    max_examples=seconds(40, 20),
     stateful_step_count=40,
 )

@@ -205,6 +205,6 @@ class References(RuleBasedStateMachine):
 
 TestReferences = References.TestCase
 TestReferences.settings = settings(
-    max_examples=seconds(400, 30),
+    max_examples=seconds(400, 20),
     stateful_step_count=30,
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broadcaster.tracker import Action, Close, Limits, Refused, Send, Tracker, info_hash, stream_index
+from tests.support.length import seconds
 from tests.support.swarm import SWARM, Crowd, announce, answer, identifier
 
 RUNS = ("r0", "r1")
@@ -57,7 +58,7 @@ def crowd() -> Crowd:
 
 
 @given(message=st.text() | st.binary() | anything.map(json.dumps))
-@settings(max_examples=300)
+@settings(max_examples=seconds(300, 100))
 def test_noise(crowd: Crowd, message: str | bytes) -> None:
     """Arbitrary text, bytes and JSON close the connection and do nothing else."""
     crowd.connect("a")
@@ -67,7 +68,7 @@ def test_noise(crowd: Crowd, message: str | bytes) -> None:
 
 
 @given(changes=st.dictionaries(fields, anything, min_size=1), answers=st.booleans())
-@settings(max_examples=500)
+@settings(max_examples=seconds(500, 100))
 def test_near_misses(crowd: Crowd, changes: dict[str, Any], *, answers: bool) -> None:
     """A valid message with some of its fields changed is taken for a valid one, or closes the connection."""
     crowd.connect("a", "b")
@@ -267,4 +268,4 @@ class Traffic(RuleBasedStateMachine):
 
 
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=80, stateful_step_count=50)
+TestTraffic.settings = settings(max_examples=seconds(80, 40), stateful_step_count=50)

@@ -12,6 +12,9 @@ ONE_BY_ONE := --dist load --maxschedchunk 1
 # Python's and npm's packages are fetched at the same time.
 MAKEFLAGS += --jobs=3
 
+# What is imported is compiled once, and not again by each of the hundreds of processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo viewer-tests test unit lint bench soak chaos clean
 
 setup: .venv/ready $(PAGE)/index.html

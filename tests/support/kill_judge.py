@@ -15,7 +15,7 @@ from tests.support.stage import VARIANTS, object_keys
 from tests.support.watcher import Watcher
 
 # What a stream that began in the instants that a disk forgot, and has to begin again, looks like.
-BEGUN_AGAIN = (" is gone", "shorter than 3 target durations (6.2.2)")
+BEGUN_AGAIN = (" is gone", "shorter than 3 target durations (6.2.2)", "tags rolled off (6.2.2)")
 NUMBER = re.compile(r"^\d+-")  # before names that tell no run
 
 

@@ -28,6 +28,7 @@ SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back wi
 MAX_STEP_TARGET_DURATIONS = 3  # a longer time per segment is a pause
 NEAR_TARGET_DURATIONS = 6
 REMEMBERED_SPOTS = 8
+SLOW_START = timedelta(minutes=1)  # for which this service may have been down, or slow to start
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class RunBook:
         self, clock: Callable[[], datetime], memory: SourceMemory, draw: Callable[[], str] = DRAW
     ) -> None:
         self._clock = clock
-        self._since = clock()
+        self._since = clock() - SLOW_START
         self._draw = draw
         self._runs = [_Known(run) for run in sorted(memory.runs, key=lambda run: run.number)]
         self._current: dict[str, _Known] = {}  # by variant
@@ -123,7 +124,7 @@ class RunBook:
         """Whether a segment of a run that was just met came while this service has been in charge.
 
         Viewers may have seen it long ago where the run was on before: unless another encoder was followed,
-        it was finished since we look, or another variant was taken in from there on.
+        it was finished since we look or just before, or another variant was taken in from there on.
         """
         began = next((one.began for one in self._runs if one.encoder == encoder), None)
         followed = any(one.encoder != encoder for one in self._runs)

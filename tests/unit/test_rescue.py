@@ -11,7 +11,7 @@ from broadcaster.catalog.records import Run, Segment, SourceMemory, SourcePositi
 from broadcaster.hls import MediaSegment
 from broadcaster.ingest.rescue import left_behind, missed_between, sibling
 from broadcaster.ingest.scanner import Scanner
-from tests.support.hls_writer import START, HlsWriter
+from tests.support.hls_writer import START, HlsWriter, age
 
 SECONDS = timedelta(seconds=2)
 
@@ -206,6 +206,17 @@ def test_what_began_since_we_look_is_whole(tmp_path: Path) -> None:
     assert folder.segments() == []
     folder.write_unseen(range(6))
     folder.writer.playlist(range(2, 6))
+    assert names(folder.segments()) == [folder.writer.name(number) for number in range(6)]
+
+
+def test_what_was_finished_just_before_us_is_taken_in(tmp_path: Path) -> None:
+    """So it is where the service was killed before it had seen anything, and started again."""
+    folder = Folder(tmp_path / "hls")
+    folder.write_unseen(range(6))
+    for path in folder.writer.folder.iterdir():
+        age(path, 30)
+    folder.writer.playlist(range(2, 6))
+    folder.scanner = folder.new_scanner(SourceMemory())
     assert names(folder.segments()) == [folder.writer.name(number) for number in range(6)]
 
 

@@ -42,6 +42,7 @@ class Packs:
         self._limit = limit
         self._packs: OrderedDict[int, _Pack] = OrderedDict()
         self._places: dict[bytes, tuple[int, int, int]] = {}  # number of the pack, place in it, bytes
+        self._whole: set[bytes] = set()  # those that were read or written since it was opened
         self._filling = NONE
         self._file: FileIO | None = None  # of the pack that is filled
         self._lock: BinaryIO | None = None
@@ -53,9 +54,10 @@ class Packs:
         return len(self._places)
 
     def place(self, name: bytes) -> tuple[Path, int, int] | None:
-        """Where one is: the file, where it begins there, and its bytes."""
+        """Where one is that is known to be whole: the file, where it begins there, and its bytes."""
         number, at, size = self._places.get(name, (NONE, 0, 0))
-        return (self._packs[number].path, at + HEADER.size, size) if number else None
+        pack = self._packs.get(number)
+        return (pack.path, at + HEADER.size, size) if pack and name in self._whole else None
 
     def open(self) -> None:
         """Find out what is there."""
@@ -69,6 +71,7 @@ class Packs:
         self._lock, self.size = lock, 0
         self._packs.clear()
         self._places.clear()
+        self._whole.clear()
         found = [path for path in self._folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
         for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
             self._scan(int(path.stem), path)
@@ -98,6 +101,7 @@ class Packs:
         if head != _header(name, body):  # a power cut, or somebody's hand
             self._forget(name)
             return None
+        self._whole.add(name)
         if number != next(reversed(self._packs)):
             self._packs.move_to_end(number)
             os.utime(path)
@@ -122,6 +126,7 @@ class Packs:
             self._give_up(number)
             raise
         self._add(number, name, pack.size, len(body))
+        self._whole.add(name)
         pack.size += size
         self.size += size
 
@@ -147,6 +152,7 @@ class Packs:
 
     def _forget(self, name: bytes) -> None:
         number, _, _ = self._places.pop(name)
+        self._whole.discard(name)
         names = self._packs[number].names
         names.remove(name)
         if not names:
@@ -181,6 +187,7 @@ class Packs:
 
     def _drop(self, number: int) -> None:
         pack = self._packs[number]
+        self._whole -= pack.names
         with suppress(FileNotFoundError):
             pack.path.unlink()
         del self._packs[number]

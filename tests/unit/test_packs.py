@@ -96,3 +96,30 @@ def test_a_pack_that_somebody_has_deleted(tmp_path: Path) -> None:
         assert first.read(name(1)) is None
         first.write(name(2), BODY)
         assert first.read(name(2)) == BODY
+
+
+def test_a_place_is_told_of_what_is_whole(tmp_path: Path) -> None:
+    """After a restart that is what was read since: who reads there does not check it."""
+    with packs(tmp_path) as first:
+        for number in range(2):
+            first.write(name(number), BODY)
+        assert first.place(name(1)) == (tmp_path / "1.pack", SIZE + HEADER.size, len(BODY))
+    changed = bytearray((tmp_path / "1.pack").read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "1.pack").write_bytes(changed)
+    with packs(tmp_path) as again:
+        assert [again.place(name(number)) for number in range(2)] == [None, None]
+        assert [again.read(name(number)) for number in range(2)] == [BODY, None]
+        assert again.place(name(0)) == (tmp_path / "1.pack", HEADER.size, len(BODY))
+        assert again.place(name(1)) is None
+
+
+def test_no_place_is_told_in_a_pack_that_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may ask while it is removed."""
+    with packs(tmp_path, 8 * SIZE) as first:
+        first.write(name(0), BODY)
+        found = []
+        monkeypatch.setattr(Path, "unlink", lambda _: found.append(first.place(name(0))))
+        for number in range(1, 9):
+            first.write(name(number), BODY)
+        assert found == [None]

@@ -31,14 +31,20 @@ def main(descriptors: list[int]) -> int:
 
 
 def _next(stream: BinaryIO) -> bytes:
-    """The next object."""
+    """The next object; raises ExportError where it is not where it should be."""
     is_place, size = HEAD.unpack(_read(stream, HEAD.size))
     if not is_place:
         return _read(stream, size)
     path, at, length = pickle.loads(_read(stream, size))  # noqa: S301 - from who started this process
-    with path.open("rb", buffering=0) as file:
-        file.seek(at)
-        return _read(file, length)
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(at)
+            found: bytes = file.read(length)
+    except OSError as error:
+        raise ExportError(f"{path}: {error.strerror}; the same command goes on") from None
+    if len(found) < length:
+        raise ExportError(f"{path} was changed by somebody else; the same command goes on")
+    return found
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:

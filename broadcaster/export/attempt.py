@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict
@@ -29,6 +31,7 @@ PATIENCE = 10.0, 120.0  # seconds: for a playlist, whose address may be wrong, a
 LONG = 3600  # seconds
 Bodies = AsyncGenerator[tuple[Wanted, bytes], None]
 LARGEST = 256 * 2**20  # bytes of a segment
+WRITING = "writing-"  # how the name begins of the folder in which the file is made
 
 
 def attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> Plan:
@@ -53,9 +56,17 @@ async def _attempt(request: Request, folder: Path, target: Path, remuxer: Remuxi
             )
         )
         step = stack.enter_context(progress(plan, target.name))
-        await _write(plan, fetcher, remuxer, folder / target.name, step)
-    _put_in_place(folder / target.name, target)
+        new = _place_for_the_file(folder) / target.name
+        await _write(plan, fetcher, remuxer, new, step)
+    _put_in_place(new, target)
     return plan
+
+
+def _place_for_the_file(folder: Path) -> Path:
+    """One for each attempt: a killed export's process may be about to write in that of the last one."""
+    for old in folder.glob(f"{WRITING}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=WRITING, dir=folder))
 
 
 def _put_in_place(new: Path, target: Path) -> None:
@@ -106,7 +117,6 @@ async def _write(
                 await remuxer.put(number, body, fetcher.place(wanted))
                 step(len(body))
 
-    path.unlink(missing_ok=True)  # noqa: ASYNC240 - a killed export's process may be about to write to it
     await remuxer.begin(path, plan, in_fragments=plan.seconds > LONG)
     try:
         async with asyncio.TaskGroup() as group:

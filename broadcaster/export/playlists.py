@@ -76,7 +76,7 @@ def _parse(text: str, url: str) -> m3u8.M3U8:
     try:
         return m3u8.loads(text)
     except Exception as error:  # noqa: BLE001 - the parser meets hostile text with whatever its code happens to raise
-        raise ExportError(f"{_shown(url)} cannot be parsed: {type(error).__name__}: {error}") from None
+        raise ExportError(f"{_shown(url)} cannot be parsed ({type(error).__name__})") from None
 
 
 def _chosen(parsed: m3u8.M3U8, wanted: str) -> tuple[str, str | None]:
@@ -112,7 +112,7 @@ def listed(parsed: m3u8.M3U8, url: str) -> list[Listed]:
         if one.key and one.key.method not in (None, "NONE"):
             raise ExportError(f"{_shown(url)} is encrypted (EXT-X-KEY), which cannot be exported")
         if one.duration is None or not 0 <= one.duration <= MAX_SECONDS:
-            raise ExportError(f"{_shown(url)} has no valid EXTINF for {one.uri!r}")
+            raise ExportError(f"{_shown(url)} has no valid EXTINF for {_shown(urljoin(url, one.uri))}")
         item = _item(urljoin(url, one.uri), one.byterange, ends)
         section = one.init_section
         first = _item(urljoin(url, section.uri), section.byterange, {}) if section and section.uri else None

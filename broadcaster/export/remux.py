@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import io
 from collections.abc import Callable, Iterator
@@ -87,7 +88,8 @@ class Remuxer:
                 if not self._tracks:
                     raise ExportError("there is nothing in it that this kind of file can have")
         except av.error.FFmpegError as error:
-            raise ExportError(f"{self._path.parent}: {error.strerror or error}") from error
+            room = ": make room, and the same command goes on" if error.errno == errno.ENOSPC else ""
+            raise ExportError(f"{self._path.parent}: {error.strerror or error}{room}") from error
 
     def _add(self, output: OutputContainer, runs: list[Run | None]) -> None:
         """One run, of all renditions at once: their times belong together."""

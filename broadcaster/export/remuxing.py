@@ -46,7 +46,10 @@ class Remuxing:
         finally:
             self._process.kill()  # for which the thread waits
         if status := self._process.returncode:
-            raise ExportError(said.decode() or f"the process that writes the file ended with status {status}")
+            raise ExportError(
+                said.decode()
+                or f"the process that writes the file ended with status {status}; the same command goes on"
+            )
 
     async def put(self, number: int, body: bytes, place: Place | None = None) -> None:
         """Give it the next object of a rendition, once it wants more, or say where it is: that takes less."""

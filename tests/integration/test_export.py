@@ -16,7 +16,8 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.errors import ExportError, ObjectNotFound
-from broadcaster.export.plan import PLAN_FILE, Kind, Request
+from broadcaster.export.plan import PLAN_FILE, Item, Kind, Plan, Rendition, Request, Run
+from broadcaster.export.remuxing import remuxing
 from broadcaster.export.work import LOCK_FILE, export
 from broadcaster.fetching.packs import Packs
 from tests.support.delay_proxy import DelayProxy
@@ -187,3 +188,22 @@ async def test_the_process_that_writes_dies(cinema: Cinema, tmp_path: Path) -> N
         await exported(cinema.url, target)
     await exported(cinema.url, target)
     assert times(target).counts["video"] == sum(run["video"] for run in cinema.film.packets)
+
+
+async def test_what_keeps_the_file_from_being_written(tmp_path: Path) -> None:
+    """A full disk, and objects that somebody has removed or cut: each is told, with what to do."""
+    made = film(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
+    body = (made.folder / made.names[0]).read_bytes()
+    plan = Plan(Request("http://a", "ts"), (Rendition((Run(((Item("http://a"),),)),)),))
+    cut = tmp_path / "1.pack"
+    cut.write_bytes(body)
+    for path, place, said in (
+        (Path("/dev/full"), (cut, 0, len(body)), "No space left on device: make room"),
+        (tmp_path / "out.ts", (cut, 1, len(body)), "1.pack was changed.*the same command"),
+        (tmp_path / "out.ts", (tmp_path / "2.pack", 0, 1), "2.pack: No such file.*the same command"),
+    ):
+        with remuxing() as remuxer:
+            await remuxer.begin(path, plan, in_fragments=False)
+            await remuxer.put(0, b"", place)
+            with pytest.raises(ExportError, match=said):
+                await remuxer.ended()

@@ -2,14 +2,19 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from fractions import Fraction
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from broadcaster.errors import ExportError
+from broadcaster.export.attempt import attempt
 from broadcaster.export.options import add_options, request_of
-from broadcaster.export.plan import Item, Plan, Rendition, Request
+from broadcaster.export.plan import PLAN_FILE, Item, Plan, Rendition, Request, Run
 from broadcaster.export.playlists import plan
+from broadcaster.export.remuxing import Remuxing
 from broadcaster.export.timeline import First, Timeline
 
 HOST = "https://video.example.com"
@@ -178,3 +183,39 @@ def test_the_command_line() -> None:
     ):
         with pytest.raises(argparse.ArgumentError):
             parser.parse_args(wrong)
+
+
+@pytest.mark.parametrize("line", ["#EXTINF:9999,\n", "#EXTINF:", "#EXT-X-MAP:URI="])
+async def test_no_signature_is_told(line: str) -> None:
+    """What is wrong with a segment is said without what its address is signed with."""
+    with pytest.raises(ExportError) as raised:
+        await planned({AT: f"{HEAD}{line}{HOST}/a.ts?X-Amz-Signature=secret\n#EXTINF:9999,\nb.ts\n"})
+    assert "secret" not in str(raised.value)
+
+
+class Writer:
+    """Ends as it begins, with a file that is not whole."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+
+    async def begin(self, path: Path, plan: Plan, *, in_fragments: bool) -> None:
+        assert (plan.count, in_fragments) == (1, False)
+        path.write_text("half")  # noqa: ASYNC240 - nothing else runs
+        self.paths.append(path)
+
+    async def ended(self) -> None:
+        raise ExportError("killed")
+
+
+def test_a_file_is_that_of_one_attempt(tmp_path: Path) -> None:
+    """Whoever was told to write in the one before and is late has no folder to do it in."""
+    asked, writer = Request(AT, "mp4"), Writer()
+    made = Plan(asked, (Rendition((Run(((Item("http://127.0.0.1:9/a.ts"),),)),)),))
+    (tmp_path / PLAN_FILE).write_text(json.dumps(asdict(made)))
+    for _ in range(2):
+        with pytest.raises(ExportError, match="killed"):
+            attempt(asked, tmp_path, tmp_path / "out.mp4", cast(Remuxing, writer))
+    first, second = writer.paths
+    assert not first.parent.exists()
+    assert second.exists()

@@ -1,0 +1,89 @@
+"""The longer playlist, for viewers who are behind, from version to version: the rules of a live playlist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broadcaster.events import Event
+from broadcaster.furthest import MEMORY
+from broadcaster.hls import MediaPlaylist
+from broadcaster.hls.parsing import parse
+from tests.support.rules import violations
+from tests.support.studio import WINDOW, Studio
+
+SECONDS = 2.0  # of a segment, and the target duration
+
+
+class Judge(list[Event]):
+    """Hears of what happened, and looks each time at what those who are behind are told."""
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__()
+        self.studio = studio
+        self.looked_at: dict[str, object] = {}
+        self.seen: dict[str, MediaPlaylist] = {}
+        self.uris: dict[tuple[str, int], str] = {}  # what a number of a variant means
+        self.ends = 0
+        self.longest = 0  # segments
+
+    def append(self, event: Event) -> None:
+        super().append(event)
+        self.look()
+
+    def look(self) -> None:
+        for variant, version in self.studio.channel.view.playlists.items():
+            assert version.kept
+            if version is self.looked_at.get(variant):
+                continue
+            self.looked_at[variant] = version
+            playlist = parse(version.kept.render())
+            assert isinstance(playlist, MediaPlaylist)
+            previous = self.seen.get(variant)
+            assert not violations(previous, playlist)
+            for number, segment in enumerate(playlist.segments, playlist.media_sequence):
+                if not segment.gap:
+                    assert self.uris.setdefault((variant, number), segment.uri) == segment.uri
+            self.ends += playlist.ended and not (previous and previous.ended)
+            self.longest = max(self.longest, len(playlist.segments))
+            self.seen[variant] = playlist
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    """A service that keeps two minutes at most."""
+    studio = Studio(tmp_path)
+    studio.most = timedelta(minutes=2)
+    yield studio
+    studio.catalog.close()
+
+
+def test_versions_follow_the_rules(studio: Studio) -> None:
+    """Over reconnects, gaps, restarts, cuts, playlists that are outgrown, the end and the next stream."""
+    judge = Judge(studio)
+    studio.events = judge
+    studio.restart()
+    seconds, run = SECONDS, 0
+    for how in ("outgrown", "ended", "ended"):
+        for furthest in (60, 0, 30):
+            run += 1
+            studio.furthest = furthest
+            studio.publish(run=run, count=16, seconds=seconds)
+            studio.publish(run=run, seconds=seconds, lost=True)
+            studio.restart()
+            judge.look()
+            studio.publish(run=run, count=10, seconds=seconds / 2)
+            studio.now += timedelta(seconds=MEMORY)
+            studio.channel.tick(studio.count * 60)
+            judge.look()
+        if how == "ended":
+            studio.channel.end()
+            studio.restart()
+            judge.look()
+        else:
+            seconds *= 4
+    assert judge.ends == 3 * len(judge.seen)
+    assert judge.longest > 3 * WINDOW

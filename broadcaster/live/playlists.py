@@ -182,8 +182,12 @@ class Playlists:
         }
 
     def trim(self) -> dict[str, int]:
-        """Let go of what nobody needs any more; returns, by variant, the first number that is listed then."""
-        return {name: one.first for name, one in self.current.items() if self._trim(one)}
+        """Let go of what nobody needs any more; returns, by variant, the first number that is listed then.
+
+        Of what has ended nothing: nobody reads that again, and who holds it plays it to its end.
+        """
+        live = {name: one for name, one in self.current.items() if not one.generator.ended}
+        return {name: one.first for name, one in live.items() if self._trim(one)}
 
     def end(self) -> list[PlaylistState]:
         """Nothing more will come; returns what to remember."""

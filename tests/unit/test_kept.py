@@ -171,6 +171,21 @@ def test_what_has_ended_can_be_played_to_its_end(studio: Studio, how: str) -> No
     assert keys <= bucket.deleted
 
 
+def test_what_has_ended_stays_as_it_is(studio: Studio) -> None:
+    """Whoever is silent after the end, asleep or offline, still has all that the finished playlist lists."""
+    studio.furthest = 60
+    studio.publish(count=30)
+    studio.channel.end()
+    held, bucket = kept(studio), Bucket()
+    studio.furthest = 0
+    for _ in range(200):
+        studio.now += timedelta(seconds=SECONDS)
+        studio.channel.tick(studio.now.timestamp())
+        asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+    assert kept(studio) == held
+    assert not {segment.uri for segment in held.segments} & bucket.deleted
+
+
 def test_where_it_is_off_nothing_is_kept(tmp_path: Path) -> None:
     """No playlist for those who are behind, and what an earlier process kept for them goes."""
     studio = Studio(tmp_path)

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createFallback } from "../public/js/fallback.js";
 import { follow } from "../public/js/live.js";
+import { waitForStream } from "../public/js/offline.js";
 import { createStore } from "../public/js/state.js";
 
 const url = "https://live.example/live/playlist.m3u8";
@@ -39,7 +40,7 @@ async function watch({ broadcaster, owncast = () => "live", fallbackUrl = own, u
     url,
     store,
     alarm,
-    wait: fallback.wait,
+    wait: (terms) => waitForStream({ ...terms, look: fallback.look }),
     play: fallback.wrap(play, url),
     again: () => clock < until,
     random: () => 0.5,

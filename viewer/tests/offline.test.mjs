@@ -15,13 +15,13 @@ const server = (pages) => async (address) => {
   return { ok, status: ok ? 200 : page, url: address, text: async () => page };
 };
 const looks = [
-  ["no playlist", {}, "offline"],
+  ["no playlist", {}, "absent"],
   ["a service that has no stream", { [url]: 503 }, "offline"],
   ["a live media playlist", { [url]: media }, "live"],
-  ["a finished one", { [url]: `${media}#EXT-X-ENDLIST\n` }, "offline"],
+  ["a finished one", { [url]: `${media}#EXT-X-ENDLIST\n` }, "ended"],
   ["a live variant", { [url]: multivariant, "https://live.example/live/0/playlist.m3u8": media }, "live"],
-  ["a finished variant", { [url]: multivariant, "https://live.example/live/0/playlist.m3u8": `${media}#EXT-X-ENDLIST` }, "offline"],
-  ["a missing variant", { [url]: multivariant }, "offline"],
+  ["a finished variant", { [url]: multivariant, "https://live.example/live/0/playlist.m3u8": `${media}#EXT-X-ENDLIST` }, "ended"],
+  ["a missing variant", { [url]: multivariant }, "absent"],
   ["a server that is down", { [url]: "down" }, "unreachable"],
   ["a gateway's error", { [url]: 502 }, "unreachable"],
   ["a page that is no playlist", { [url]: "<html>" }, "offline"],

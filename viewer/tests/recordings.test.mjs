@@ -121,9 +121,33 @@ test("what is kept for those who are behind is live, and its player finds the pl
   const { store, startOver } = onAir();
   store.set({ kept: "/kept", replay: ["/kept"], date: 5 });
   const terms = [];
-  await startOver.wrap(async (given) => terms.push(given) && { reason: "failed" })({ url: "/live", start: null });
-  assert.deepEqual(terms, [{ url: "/kept", start: null }]);
-  assert.deepEqual([store.get().date, store.get().replay], [5, null]); // it cannot be had: on with the stream
+  const play = startOver.wrap(async (given) => terms.push(given) && { reason: "failed", started: false });
+  const given = { url: "/live", start: null, autoplay: true };
+  await play(given);
+  assert.deepEqual(terms, [{ ...given, url: "/kept" }]);
+  await play(given);
+  await play({ ...given, autoplay: false }); // who has paused asks for nothing that could begin
+  await play(given);
+  await play(given);
+  assert.deepEqual([store.get().date, store.get().replay], [5, ["/kept"]]);
+  await play(given);
+  assert.deepEqual([store.get().date, store.get().replay], [5, null]); // it cannot be played: on with the stream
+});
+
+test("who is behind waits for what is kept and not for the stream, until it is there no more", async () => {
+  const { store, startOver } = onAir();
+  store.set({ kept: "/kept", replay: ["/kept"] });
+  const looks = [];
+  const found = { "/live": "ended" };
+  const look = startOver.lookWith(async (url) => looks.push(url) && found[url]);
+  const kept = async (answer) => look("/live", (found["/kept"] = answer));
+  assert.equal(await kept("unreachable"), "unreachable");
+  assert.equal(await kept("offline"), "unreachable", "a full house");
+  assert.equal(await kept("live"), "live");
+  assert.equal(await kept("ended"), "live", "the stream is over, what is kept of it is not");
+  assert.deepEqual([new Set(looks), store.get().replay], [new Set(["/kept"]), ["/kept"]]);
+  assert.equal(await kept("absent"), "ended");
+  assert.deepEqual([looks.at(-1), store.get().replay], ["/live", null]);
 });
 
 test("who has caught up with the recording goes on in the stream, where he is", async () => {

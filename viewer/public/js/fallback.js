@@ -1,12 +1,12 @@
 // When the broadcaster's playlist cannot be had for a while, the page plays the streamer's own server instead.
 import { backoff } from "./backoff.js";
-import { lookForStream, waitForStream } from "./offline.js";
+import { lookForStream } from "./offline.js";
 
 const pace = { first: 5000, factor: 1.3, most: 15000 }; // of looks whether the broadcaster is back
 const WELL = new Set(["live", "waiting", "offline"]); // what the page's status is while the playlist can be had
 
 /**
- * Wraps the two steps of live.js: `wait` also ends when `fallbackUrl` is to be played, and the play made by
+ * Wraps the two steps of live.js: `look` also finds a stream when `fallbackUrl` is to be played, and the play made by
  * `wrap(play)` then plays that until the broadcaster is back (which ends it with "switched"). Without a
  * fallbackUrl both do as they always did.
  */
@@ -51,7 +51,7 @@ export function createFallback({ fallbackUrl, afterSeconds, store, alarm, look =
   }
 
   return Object.freeze({
-    wait: (terms) => waitForStream({ ...terms, look: lookAround }),
+    look: lookAround,
     wrap: (play, url) => async (terms) => {
       if (!store.get().fallback) return play(terms);
       const over = new AbortController();

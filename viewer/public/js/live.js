@@ -28,7 +28,7 @@ export async function follow({
       url,
       alarm,
       hidden: () => document.hidden,
-      looked: (found) => store.set({ status: found === "offline" ? statusWithout() : "reconnecting" }),
+      looked: (found) => store.set({ status: found === "unreachable" ? "reconnecting" : statusWithout() }),
     });
     store.set({ status: "connecting", ended: false });
     const since = now();

@@ -26,7 +26,7 @@ import { follow, playWith } from "./live.js";
 import { createLooked } from "./looked.js";
 import { createMediaSession } from "./media-session.js";
 import { createNativePlayer } from "./native.js";
-import { lookForStream } from "./offline.js";
+import { lookForStream, waitForStream } from "./offline.js";
 import { createPlayback } from "./playback.js";
 import { createPlayer } from "./player.js";
 import { wantedBy } from "./recordings.js";
@@ -100,7 +100,8 @@ if (makePlayer === null) {
   const make = (terms) => makePlayer({ ...terms, serverEvents });
   const play = playWith({ video, url, store, ledger, playback, makePlayer: make });
   const { goesOn, ready } = serverEvents;
-  const wait = (terms) => Promise.all([fallback.wait(terms), ready]); // at the same time: each is a way there and back
+  const lookAround = startOver.lookWith(fallback.look);
+  const wait = (terms) => Promise.all([waitForStream({ ...terms, look: lookAround }), ready]); // at the same time: each is a way there and back
   if (watching) {
     const { watchRecording } = await import("./recording.js");
     await watchRecording({ config, page: location, store, video, alarm, play, document });

@@ -3,6 +3,9 @@ import { backoff } from "./backoff.js";
 import { firstVariant, judgePlaylist } from "./playlist.js";
 
 const pace = { first: 3000, factor: 1.4, most: 12000 };
+const FOUND = new Set(["live", "ended", "absent", "unreachable"]);
+// How a service says that it has no such playlist, or none now; other refusals are trouble on the way.
+const refusals = Object.freeze({ 404: "absent", 410: "absent", 503: "offline" });
 
 /** Pause before look number `looks` (from 0); a tab nobody sees looks less often. */
 export function pollDelay(looks, hidden = false, random = Math.random) {
@@ -10,9 +13,9 @@ export function pollDelay(looks, hidden = false, random = Math.random) {
 }
 
 /**
- * One look: "live", "offline" (the server says there is nothing) or "unreachable".
- * A finished playlist is offline: its last seconds are no stream. A multivariant playlist
- * does not say whether it is finished, so the variant is asked that a player with this `bandwidth` begins with.
+ * One look: "live", "ended", "absent", "offline" (there is nothing to play now) or "unreachable".
+ * A multivariant playlist does not say whether it is finished, so the variant is asked that a player with this
+ * `bandwidth` begins with.
  */
 export async function lookForStream(url, get = fetch, bandwidth = null) {
   try {
@@ -22,8 +25,7 @@ export async function lookForStream(url, get = fetch, bandwidth = null) {
       if (variant === null) return "offline";
       text = await read(variant, get);
     }
-    if (text.kind === "refused") return "unreachable";
-    return text.kind === "live" ? "live" : "offline";
+    return FOUND.has(text.kind) ? text.kind : "offline";
   } catch {
     return "unreachable";
   }
@@ -36,8 +38,7 @@ async function read(url, get) {
     const body = await answer.text();
     return { kind: judgePlaylist(body), body, url: answer.url || url };
   }
-  // 404 and 503 are how a service says "no stream yet"; other refusals are trouble on the way.
-  return { kind: [404, 410, 503].includes(answer.status) ? "absent" : "refused" };
+  return { kind: refusals[answer.status] ?? "unreachable" };
 }
 
 /** Resolves when a stream is on; `looked` hears what each look found. */

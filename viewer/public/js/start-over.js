@@ -4,14 +4,16 @@ import { readPage } from "./recordings.js";
 const SPREAD = 3000; // ms over which everybody asks, after what happens to all at once
 const AGAIN = 8000; // ms; the service may not have written it yet
 const LOOKS = 4;
+const TRIES = 3; // players that never began: what they were to play cannot be played
 
 /**
  * Looks for it as the stream begins and ends. `begin()` plays it from its start, in the place of the stream;
- * `wrap(play)` makes a play that does.
+ * `wrap(play)` makes a play that does, `lookWith(look)` a look at what that is going to play.
  */
 export function createStartOver({ store, playback, read = readPage, sleep = pause, random = Math.random }) {
   let looking = null; // for what
   let before = null; // what was played a tick ago
+  let vain = 0; // players in a row that never began
 
   const newest = async (recordings) => (await read(recordings.newest).catch(() => ({ recordings: [] }))).recordings;
 
@@ -49,19 +51,32 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
       store.set({ recorded, replay: recorded.parts, following: false, gone: false, missed: null, date: null });
       playback.renew();
     },
+    /** What is played in the place of the stream goes on after its end, and is left when it is not there any more. */
+    lookWith: (look) => async (url) => {
+      const { replay } = store.get();
+      if (replay === null) return look(url);
+      const found = await look(replay[0]);
+      if (found === "live" || found === "ended") return "live";
+      if (found !== "absent") return "unreachable";
+      store.set({ replay: null });
+      return look(url);
+    },
     wrap: (play) => async (terms) => {
       const { replay, kept } = store.get();
       const [url, ...rest] = replay ?? [];
       if (url === undefined) return play(terms);
       // What is kept is live, and the player comes back to its date.
       const result = await play({ ...terms, url, ...(url === kept ? {} : { start: 0, recorded: true }) });
-      if (result.reason !== "ended" || rest.length === 0) {
-        const lost = url === kept && result.reason === "failed" && !result.started; // the stream itself is left
-        if (result.reason === "ended" || lost) store.set({ replay: null });
-        return result;
+      if (result.reason === "ended" && rest.length > 0) {
+        store.set({ replay: rest, date: null });
+        return { ...result, reason: "switched" };
       }
-      store.set({ replay: rest, date: null });
-      return { ...result, reason: "switched" };
+      vain = result.reason === "failed" && !result.started && terms.autoplay ? vain + 1 : 0;
+      if (result.reason === "ended" || vain === TRIES) {
+        vain = 0;
+        store.set({ replay: null });
+      }
+      return result;
     },
   });
 }

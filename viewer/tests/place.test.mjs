@@ -27,16 +27,17 @@ function watching(initial = {}) {
     frame: () => 0.04,
   };
   const place = createPlace({ video, store });
+  let live = true;
   const tick = (fresh = true) => {
     const start = edge - 300;
     const anchors = [{ at: 0, date: noon }];
-    const facts = { live: true, gentle: true, start, sync: edge - 4, anchors, latency: edge - video.currentTime, target: 4, targetDuration: 2 };
+    const facts = { live, gentle: true, start, sync: edge - 4, anchors, latency: edge - video.currentTime, target: 4, targetDuration: 2 };
     store.set(place.tick({ player, facts, playing: !video.paused, fresh, now }));
   };
   const pass = (seconds, { stands = false } = {}) => {
     for (let t = 0; t < seconds; t += 0.5) {
       now += 500;
-      edge += 0.5;
+      edge += live ? 0.5 : 0;
       if (!video.paused && !stands) video.currentTime += 0.5;
       tick();
     }
@@ -46,7 +47,7 @@ function watching(initial = {}) {
     store.set({ paused, ...(paused ? { following: false } : {}) });
   };
   const seeking = createSeeking({ video, store, playback: player, play: () => pause(false) });
-  return { store, video, heard, pass, pause, seeking, anchor: (date) => (noon = date) };
+  return { store, video, heard, pass, pause, seeking, anchor: (date) => (noon = date), end: () => (live = false) };
 }
 
 test("a pause of four minutes stays, and resumes where it was", () => {
@@ -103,6 +104,22 @@ test("where more is kept than the window has, a player of that goes on at the ti
   late.pause(false);
   late.pass(0.5);
   assert.equal(late.heard[0], late.store.get().timeline.first);
+});
+
+test("so it does when the stream has ended meanwhile, and where nothing is kept that is said", () => {
+  for (const kept of ["/kept", null]) {
+    const { store, heard, pass, pause, seeking, end } = watching({ kept });
+    pass(1);
+    pause(true);
+    pass(400);
+    end();
+    pass(10);
+    const { date, gone, timeline } = store.get();
+    assert.equal(gone, kept === null);
+    seeking.play();
+    pass(0.5);
+    assert.deepEqual([store.get().date, heard], [kept ? date : NOON + 1000 * (timeline.first + 0.5), [kept ? "renew" : timeline.first]]);
+  }
 });
 
 test("the time of a pause is not told by what the window has later", () => {

@@ -62,7 +62,7 @@ export function createPlace({ video, store }) {
       const jumps = jump && position < timeline.live;
       if (jumps) player.goLive();
       if (jumps && slow) reserve.stall(now);
-      const left = facts.live && !following && isGone({ position, buffer, start: timeline.start });
+      const left = !whole && !following && isGone({ position, buffer, start: timeline.start });
       const elsewhere = left && kept !== null && replay === null; // a longer playlist has it
       if (elsewhere && !paused) {
         store.set({ replay: Object.freeze([kept]) });

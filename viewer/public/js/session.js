@@ -72,7 +72,8 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
       const facts = player.facts();
       const now = performance.now();
       const filled = currentTime + (bufferAhead(video) ?? 0);
-      const verdict = watch({ ...facts, now, currentTime, filled, paused, hidden: document.hidden });
+      const whole = facts.whole || store.get().replay !== null; // what has ended stays, and is worth waiting for
+      const verdict = watch({ ...facts, whole, now, currentTime, filled, paused, hidden: document.hidden });
       started ||= verdict === "playing";
       const { status } = store.get();
       const ready = paused && readyState >= 2 && status !== "blocked"; // a viewer's own pause

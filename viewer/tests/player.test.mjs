@@ -22,6 +22,17 @@ test("the delay is by the clock and not by an encoder's whose times are ahead of
   assert.equal(plays(4, 96000), 4);
 });
 
+test("a decoder that is reset plays on where a viewer was watching, and stays paused where not", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  for (const [paused, told] of [[false, ["error", "resume"]], [true, ["error"]]]) {
+    const { hls, video, heard } = fakePlayer();
+    video.paused = paused;
+    hls.tell("ERROR", { type: "mediaError", details: "bufferAppendError", fatal: true });
+    t.mock.timers.tick(0);
+    assert.deepEqual([heard, video.paused], [told, true]);
+  }
+});
+
 test("a player begins with the bandwidth of the one before, and tells of its own", () => {
   assert.equal("abrEwmaDefaultEstimate" in fakePlayer().hls.config, false, "hls.js knows better than nothing");
   const { hls, heard } = fakePlayer({ bandwidth: 3e6 });

@@ -9,13 +9,13 @@ import { createWindow } from "./window.js";
 
 /**
  * `on` takes what happens: levels(list), level(one), captions(list), bandwidth(bits per second), error(), stall(),
- * over("ended" | "failed" | "switched"). `serverEvents` are the page's (server-events.js). The answer is what session.js drives.
+ * resume(), over("ended" | "failed" | "switched"). `serverEvents` are the page's (server-events.js). The answer is what session.js drives.
  */
 export function createPlayer({ video, url, quality, caption, bandwidth = null, start = null, serverEvents, on, make = createHls, now = () => performance.now() }) {
   const segmentSource = serverEvents.connect();
   const hls = make({ ...segmentSource.config, ...(bandwidth && { abrEwmaDefaultEstimate: bandwidth }), ...(start !== null && { startPosition: start }) });
   segmentSource.bind(hls);
-  const repair = createRepair({ hls, over: on.over, now });
+  const repair = createRepair({ hls, video, over: on.over, resume: on.resume, now });
   const view = createWindow(hls, video);
   const link = createLink();
   const off = new AbortController();

@@ -28,18 +28,28 @@ const rebuild = Object.freeze({ step: "rebuild", delay: 0 });
 
 const isPlaylist = (details) => /^(manifest|level)/.test(details);
 
-/** Does what createRecovery() says to an `hls`; `over(reason)` hears that a new player is due. */
-export function createRepair({ hls, over, now }) {
+/**
+ * Does what createRecovery() says to an `hls` that plays in `video`; `over(reason)` hears that a new player is due,
+ * and `resume()` starts to play again.
+ */
+export function createRepair({ hls, video, over, resume, now }) {
   const recovery = createRecovery();
   let replaced = false; // by new playlists: those that end cannot be read any more, which is no failure
   let retry = 0;
+
+  /** A decoder that is reset leaves the video paused, which the viewer may not have been. */
+  function resetDecoder() {
+    const { paused } = video;
+    hls.recoverMediaError();
+    if (!paused) resume();
+  }
   return Object.freeze({
     fatal({ type, details, response }) {
       if (replaced && isPlaylist(details)) return over("ended");
       const { step, delay } = recovery({ type, details, status: response?.code }, now());
       if (step === "rebuild") return over("failed");
       clearTimeout(retry);
-      retry = setTimeout(() => (step === "media" ? hls.recoverMediaError() : hls.startLoad()), delay);
+      retry = setTimeout(() => (step === "media" ? resetDecoder() : hls.startLoad()), delay);
     },
     replaced() {
       replaced = true;

@@ -60,6 +60,7 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
         },
         bandwidth: (bandwidth) => store.set({ bandwidth }),
         captions: (captions) => store.set({ captions }),
+        resume: () => startPlaying(video, store),
         over,
       },
     });

@@ -6,6 +6,7 @@ import { createPlayer } from "../../public/js/player.js";
 
 export class FakeVideo extends EventTarget {
   currentTime = 0;
+  paused = false;
   textTracks = Object.assign(new EventTarget(), { *[Symbol.iterator]() {} });
 }
 
@@ -18,7 +19,12 @@ export class FakeHls extends EventEmitter {
   playingDate = null;
   loads = 0;
   loadSource() {}
-  attachMedia() {}
+  attachMedia(video) {
+    this.video = video;
+  }
+  recoverMediaError() {
+    this.video.paused = true; // as an element is that gets another source
+  }
   startLoad() {
     this.loads += 1;
   }
@@ -30,16 +36,17 @@ export class FakeHls extends EventEmitter {
 }
 
 /**
- * {hls, catalog, player, heard}: `heard` has what the session was told. `serverTime` in ms, `bandwidth` in bits per
+ * {hls, video, catalog, player, heard}: `heard` has what the session was told. `serverTime` in ms, `bandwidth` in bits per
  * second; `serverEvents` overrules.
  */
 export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = false, ...serverEvents } = {}) {
   const hls = new FakeHls();
+  const video = new FakeVideo();
   const catalog = createCatalog();
   const heard = [];
   const segmentSource = { config: {}, bind() {}, isShared: () => shared, share() {}, news() {}, close() {} };
   const player = createPlayer({
-    video: new FakeVideo(),
+    video,
     url: "https://live.example/live/playlist.m3u8",
     quality: "auto",
     caption: null,
@@ -59,6 +66,7 @@ export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = fa
       levels() {},
       level() {},
       captions() {},
+      resume: () => heard.push("resume"),
       bandwidth: (rate) => heard.push(rate),
       stall() {},
       error: () => heard.push("error"),
@@ -67,5 +75,5 @@ export function fakePlayer({ serverTime = () => 0, bandwidth = null, shared = fa
     make: (config) => Object.assign(hls, { config: { ...config } }),
     now: () => 0,
   });
-  return { hls, catalog, player, heard };
+  return { hls, video, catalog, player, heard };
 }

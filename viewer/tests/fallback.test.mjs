@@ -33,7 +33,7 @@ async function watch({ broadcaster, owncast = () => "live", fallbackUrl = own, u
       else await sleep(1000);
     }
     const reason = stop?.aborted ? "switched" : clock < end ? "failed" : "ended";
-    return { reason, held: false };
+    return { reason };
   };
   globalThis.document ??= { hidden: false };
   await follow({

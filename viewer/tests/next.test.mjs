@@ -59,7 +59,7 @@ async function ending({ goesOn, found, reason = "ended" }) {
     play: async () => {
       sessions += 1;
       store.set({ status: "live" });
-      return { reason, held: false };
+      return { reason };
     },
     again: () => sessions < 2,
   });

@@ -46,7 +46,7 @@ function watching(initial = {}) {
     video.paused = paused;
     store.set({ paused, ...(paused ? { following: false } : {}) });
   };
-  const seeking = createSeeking({ video, store, playback: player, play: () => pause(false) });
+  const seeking = createSeeking({ video, store, playback: player, play: () => pause(false), pause: () => pause(true) });
   return { store, video, heard, pass, pause, seeking, anchor: (date) => (noon = date), end: () => (live = false) };
 }
 

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { createControls } from "../public/js/controls.js";
 import { follow, patienceAfter } from "../public/js/live.js";
 import { matchLevel } from "../public/js/quality.js";
 import { createRecovery } from "../public/js/recover.js";
 import { statusAfter } from "../public/js/session.js";
+import { createSeeking } from "../public/js/seeking.js";
 import { createStore } from "../public/js/state.js";
 import { createWatch } from "../public/js/watch.js";
 
@@ -113,7 +115,7 @@ test("the chosen quality is found again in the next stream", () => {
 
 test("after an end and after a failure the page waits and plays again, each failure more patient", async () => {
   const store = createStore();
-  const outcomes = ["failed", "failed", "ended", "ended"].map((reason) => ({ reason, held: false }));
+  const outcomes = ["failed", "failed", "ended", "ended"].map((reason) => ({ reason }));
   const seen = [];
   const pauses = [];
   await follow({
@@ -136,19 +138,26 @@ test("after an end and after a failure the page waits and plays again, each fail
   assert.equal(patienceAfter(1000), 60000);
 });
 
-test("a viewer's own pause outlives a failure of the player", async () => {
-  const outcomes = [{ reason: "failed", held: true }, { reason: "ended", held: false }];
+test("a viewer's own pause outlives players, also one that falls between two of them, but not the stream", async () => {
+  const store = createStore();
+  const video = Object.assign(new EventTarget(), { paused: true, pause() {}, play: async () => (video.paused = false) });
+  const document = new EventTarget();
+  const play = () => store.set({ paused: false });
+  const { pause } = createControls({ document, video, root: null, store, play });
+  const { togglePlay } = createSeeking({ video, store, playback: {}, play, pause });
+  // What the viewer does after each player, when there is no video to play or pause.
+  const rounds = [["failed", () => {}], ["failed", togglePlay], ["switched", () => {}], ["failed", togglePlay], ["failed", pause], ["ended", () => {}], ["ended", () => {}]];
   const autoplays = [];
   await follow({
     url: "https://live.example/p.m3u8",
-    store: createStore(),
+    store,
     alarm: { sleep: async () => {} },
-    wait: async () => {},
+    wait: async () => autoplays.length > 0 && rounds.shift()[1](),
     play: async ({ autoplay }) => {
       autoplays.push(autoplay);
-      return outcomes.shift();
+      return { reason: rounds[0][0] };
     },
-    again: () => outcomes.length > 0,
+    again: () => rounds.length > 1,
   });
-  assert.deepEqual(autoplays, [true, false]);
+  assert.deepEqual(autoplays, [true, true, false, false, true, false, true]);
 });

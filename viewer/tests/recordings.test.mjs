@@ -101,7 +101,7 @@ test("the recording of the stream is found once it is on, and plays in its place
   assert.deepEqual(renewed, [recording.parts]);
   const terms = [];
   const reasons = ["ended", "ended"];
-  const play = startOver.wrap(async (given) => terms.push(given) && { reason: reasons.shift(), held: false });
+  const play = startOver.wrap(async (given) => terms.push(given) && { reason: reasons.shift() });
   assert.equal((await play({ autoplay: true })).reason, "switched");
   assert.equal((await play({ autoplay: true })).reason, "ended");
   assert.deepEqual(terms.map(({ url, start }) => [url, start]), recording.parts.map((url) => [url, 0]));
@@ -182,7 +182,7 @@ test("a recording plays part after part, from where it failed, and again when so
     terms.push([given.url, given.start]);
     store.set({ position: 42 });
     store.set({ position: null }); // the player goes
-    return { reason: outcomes.shift(), held: false };
+    return { reason: outcomes.shift() };
   };
   const alarm = { sleep: async () => {} };
   const config = { recording: told, recordings: null, texts: defaultTexts };
@@ -199,7 +199,7 @@ test("a link to a moment begins there, in its part, and the next time at the sta
   const store = createStore();
   const video = new EventTarget();
   const terms = [];
-  const play = async ({ url, start }) => terms.push([url, start, store.get().part]) && { reason: "ended", held: false };
+  const play = async ({ url, start }) => terms.push([url, start, store.get().part]) && { reason: "ended" };
   const config = { recording: told, recordings: null, texts: defaultTexts };
   let rounds = 2;
   const page = { search: "?t=7&part=2", href: FOLDER };

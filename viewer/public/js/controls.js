@@ -7,7 +7,7 @@ export function createControls({ document, video, root, store, play }) {
   const noteSound = () => store.set({ muted: video.muted || video.volume === 0, volume: video.volume });
   const on = (target, names, listener) => names.forEach((name) => target.addEventListener(name, listener));
   on(video, ["volumechange"], noteSound);
-  on(video, ["play", "playing", "pause", "emptied"], () => store.set({ paused: video.paused }));
+  on(video, ["play", "playing", "pause"], () => store.set({ paused: video.paused }));
   // Who pauses stays there; the end of a stream pauses too.
   on(video, ["pause"], () => video.ended || store.set({ following: false }));
   on(video, ["enterpictureinpicture"], () => store.set({ pip: true }));
@@ -32,12 +32,15 @@ export function createControls({ document, video, root, store, play }) {
     play,
     unmute,
     setVolume,
-    togglePlay: () => (video.paused ? play() : video.pause()),
     toggleMute: () => {
       if (store.get().muted) unmute();
       else video.muted = true;
     },
-    pause: () => video.pause(),
+    /** Between two players there is nothing to pause: the next one does not begin by itself. */
+    pause() {
+      video.pause();
+      store.set({ paused: true, following: false });
+    },
     cast: () => quietly(() => video.remote.prompt()),
     togglePip: () => quietly(() => togglePip(document, video)),
     toggleFullscreen: () => quietly(() => toggleFullscreen(document, root, video)),

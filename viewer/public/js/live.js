@@ -22,7 +22,7 @@ export async function follow({
   let endedAt = -Infinity;
   const mayGoOn = () => goesOn() ?? now() - endedAt < DOUBT;
   const statusWithout = () => (mayGoOn() ? "connecting" : "offline");
-  let autoplay = true;
+  let begins = true; // what nobody has paused yet
   do {
     await wait({
       url,
@@ -30,21 +30,20 @@ export async function follow({
       hidden: () => document.hidden,
       looked: (found) => store.set({ status: found === "unreachable" ? "reconnecting" : statusWithout() }),
     });
-    store.set({ status: "connecting", ended: false });
+    const autoplay = begins || !store.get().paused;
+    store.set({ status: "connecting", ended: false, paused: !autoplay });
     const since = now();
-    const { reason, held } = await play({ autoplay, patience: patienceAfter(failures) }).catch(broken);
+    const { reason } = await play({ autoplay, patience: patienceAfter(failures) }).catch(broken);
+    begins = reason === "ended";
     if (reason === "ended") {
       failures = 0;
-      autoplay = true;
       endedAt = now();
-      store.set({ status: statusWithout(), levels: Object.freeze([]), ended: true, ...AT_LIVE });
+      store.set({ status: statusWithout(), levels: Object.freeze([]), ended: true, paused: true, ...AT_LIVE });
       await alarm.sleep(backoff(0, goesOn() ? beforeNext : afterEnd, random));
     } else if (reason === "switched") {
-      autoplay = !held; // on to what is better now
-      if (store.get().following) store.set({ date: null }); // nothing was missed
+      if (store.get().following) store.set({ date: null }); // on to what is better now: nothing was missed
     } else {
       failures = now() - since > STEADY ? 1 : failures + 1;
-      autoplay = !held;
       store.set({ status: "reconnecting", rebuilds: store.get().rebuilds + 1 });
       await alarm.sleep(backoff(failures - 1, { first: 1000, most: 20000 }, random));
     }
@@ -58,7 +57,7 @@ const performanceNow = () => performance.now();
 /** A player that could not even be made is one more failure to come back from. */
 function broken(error) {
   console.error(error);
-  return { reason: "failed", held: false };
+  return { reason: "failed" };
 }
 
 /** How long a player may stand still before the next one is made: longer each time. */

@@ -43,37 +43,36 @@ export async function watchRecording({ config, page, store, video, alarm, play, 
   if (document !== undefined) offerDownload({ document, recording, texts });
   const start = startOf(page.search);
   let at = start ?? (recording.ended === null ? 0 : null);
-  let autoplay = true;
   let first = partOf(page.search, recording.parts.length);
   do {
     for (const [part, url] of [...recording.parts.entries()].slice(first)) {
       store.set({ part });
-      autoplay = await playPart({ url, start: at, autoplay, store, alarm, play });
+      await playPart({ url, start: at, store, alarm, play });
       at = null;
     }
     first = 0;
-    store.set({ status: "over" });
+    store.set({ status: "over", paused: true });
     await new Promise((resolve) => video.addEventListener("play", resolve, { once: true }));
-    autoplay = true;
   } while (again());
 }
 
-/** One playlist to its end; what fails begins anew where it stood. Whether the next one is to start by itself. */
-async function playPart({ url, start, autoplay, store, alarm, play }) {
+/** One playlist to its end; what fails begins anew where it stood. */
+async function playPart({ url, start, store, alarm, play }) {
   let at = start;
+  let autoplay = true;
   let failures = 0;
   const follow = store.subscribe(({ position }) => {
     if (position !== null) at = position;
   });
   try {
     for (;;) {
-      store.set({ status: "connecting", following: false, date: null });
-      const { reason, held } = await play({ url, start: at, recorded: true, autoplay, patience: patienceAfter(failures) });
-      if (reason === "ended") return true;
-      autoplay = !held;
+      store.set({ status: "connecting", following: false, date: null, paused: !autoplay });
+      const { reason } = await play({ url, start: at, recorded: true, autoplay, patience: patienceAfter(failures) });
+      if (reason === "ended") return;
       failures += 1;
       store.set({ status: "reconnecting", rebuilds: store.get().rebuilds + 1 });
       await alarm.sleep(backoff(failures - 1, { first: 1000, most: 20000 }));
+      autoplay = !store.get().paused;
     }
   } finally {
     follow();

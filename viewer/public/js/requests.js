@@ -27,7 +27,7 @@ export function createRequests({ document, video, root, store, playback, choices
       const from = store.get().muted ? 0 : video.volume; // up from silence begins at the bottom
       setVolume(Math.round(100 * (from + by)) / 100);
     },
-    ...createSeeking({ video, store, playback, play: controls.play }),
+    ...createSeeking({ video, store, playback, play: controls.play, pause: controls.pause }),
     chooseQuality: (quality) => {
       store.set({ quality });
       choices.keep({ quality });

@@ -3,8 +3,8 @@ import { clampTo, positionAt } from "./timeline.js";
 
 const NEAR = 1; // seconds before live that mean live
 
-/** Returns requests; `playback` reaches the player that is on, `play` starts to play. */
-export function createSeeking({ video, store, playback, play }) {
+/** Returns requests; `playback` reaches the player that is on, `play` starts to play, `pause` stops it. */
+export function createSeeking({ video, store, playback, play, pause }) {
   const go = (position) => {
     store.set({ following: false, gone: false, missed: null });
     playback.seek(position);
@@ -41,7 +41,7 @@ export function createSeeking({ video, store, playback, play }) {
     goLive,
     seekTo,
     play: resume,
-    togglePlay: () => (video.paused ? resume() : video.pause()),
+    togglePlay: () => (store.get().paused ? resume() : pause()),
     seekBy: (seconds) => {
       const forward = seconds > 0 && !store.get().behind;
       if (!forward) seekTo(video.currentTime + seconds);

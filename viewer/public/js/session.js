@@ -31,14 +31,14 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
       queueMicrotask(() => {
         // Paused by the viewer, and not by a failure to start or by the end.
         const chosen = video.paused && !video.ended && store.get().status !== "blocked";
-        const held = chosen && (started || !autoplay);
         playback.use(null);
         player.destroy();
         video.removeAttribute("src");
         video.load();
         ledger.flush();
         store.set({ latency: null, delay: null, behind: false, slow: false, level: null, buffer: null, ...NOWHERE });
-        resolve({ reason, started, held });
+        store.set({ paused: chosen && (started || !autoplay) }); // the next one keeps to that
+        resolve({ reason, started });
       });
     };
 
@@ -108,7 +108,7 @@ export async function startPlaying(video, store) {
   if (!(await isRefused(video))) return;
   const loud = !video.muted;
   video.muted = true;
-  if (!loud || (await isRefused(video))) store.set({ status: "blocked" });
+  if (!loud || (await isRefused(video))) store.set({ status: "blocked", paused: true });
 }
 
 async function isRefused(video) {

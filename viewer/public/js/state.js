@@ -9,7 +9,7 @@ export const initialState = Object.freeze({
   status: "connecting",
   title: "Live stream",
   engine: null, // "hls.js" or "native"
-  paused: true,
+  paused: true, // by the viewer, from one player to the next; or nothing has begun
   muted: true,
   latency: null, // seconds behind the end of the playlist
   delay: null, // seconds from the camera to the screen, where the stream tells its time

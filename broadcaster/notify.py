@@ -27,6 +27,12 @@ def notify(message: str) -> None:
             logger.warning("systemd was not told %s: %s", message, error.strerror)
 
 
+def notify_stopping(seconds: float) -> None:
+    """Say that we stop, and that it may take so many seconds from now, whatever TimeoutStopSec says."""
+    notify("STOPPING=1")
+    notify(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")
+
+
 async def keep_watchdog_quiet(is_alive: Callable[[], bool]) -> None:
     """Report to systemd's watchdog as long as ``is_alive`` says so; without one, do nothing."""
     period = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6

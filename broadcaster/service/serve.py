@@ -24,7 +24,7 @@ from broadcaster.feed import Setup
 from broadcaster.figures import Figures
 from broadcaster.logs import usual_form
 from broadcaster.metrics import Metrics, process_registry
-from broadcaster.notify import notify
+from broadcaster.notify import notify_stopping
 from broadcaster.operator import History, VariantTable, make_operator_app
 from broadcaster.owncast import picture
 from broadcaster.service.audience import AudienceProcess
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 PROBE_DEADLINE = 10.0  # seconds
 LAST_WRITE = 5.0  # seconds for what recordings do not tell yet when the service stops
+LAST_STEPS = 20.0  # seconds for all that follows on draining
 # Where the page finds the newest recording, all of them, each of them, and itself.
 OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/", "live": "/"}
 
@@ -114,7 +115,7 @@ async def serve(
                     components.news.follow,
                     stop or asyncio.Event(),
                     settings.drain,
-                    on_stop=lambda: notify("STOPPING=1"),
+                    on_stop=lambda: notify_stopping(settings.drain + LAST_STEPS),
                 )
                 if components.mirror:
                     await components.mirror.flush()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WINDOW = seconds(60, 6)
 # Longer than the window and the 30 s that the page has loaded ahead.
 PAUSE = seconds(600, 42)
+PAUSE_TO_THE_END = seconds(110, 42)
 
 
 @pytest.mark.skipif(not SOAK, reason="make soak runs it: its parts have tests of their own")
@@ -63,6 +64,43 @@ async def test_a_long_pause_loses_nothing(tmp_path: Path, bucket: SeaweedBucket,
             await page.keyboard.press("l")
             await until(page, lambda s: s["replay"] is None and s["status"] == "live" and not s["behind"])
             assert traffic.refused == []
+
+
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: its parts have tests of their own")
+@pytest.mark.takes(70)
+async def test_a_stream_that_ends_meanwhile_loses_nothing(
+    tmp_path: Path, bucket: SeaweedBucket, page: Page
+) -> None:
+    """The picture goes on where it stood, up to the end."""
+    async with stage(
+        tmp_path,
+        bucket,
+        BROADCASTER_RETENTION="window",
+        BROADCASTER_WINDOW_SEGMENTS="6",
+        BROADCASTER_WINDOW_SECONDS=str(WINDOW),
+        BROADCASTER_END_GRACE_SECONDS="10",
+    ) as on:
+        await on.live_with(4)
+        await page.goto(f"{on.service.address}/")
+        await until(page, lambda s: s["status"] == "live" and s["time"] > 0 and s["date"])
+        await page.keyboard.press("k")
+        paused = await until(page, lambda s: s["paused"] and not s["following"])
+        later = paused
+        for passed in (*range(60, PAUSE_TO_THE_END, 60), PAUSE_TO_THE_END):
+            later = await until(page, is_later(paused["clock"] + passed))
+        await on.owncast.stop_streaming()
+        over = await until(page, lambda s: s["channel"] == "ended")
+        assert (over["time"], over["gone"]) == (paused["time"], False)
+        await page.keyboard.press("k")
+        resumed = await until(
+            page, lambda s: s["sessions"] > later["sessions"] and s["status"] == "live" and s["date"]
+        )
+        played = (resumed["date"] - paused["date"]) / 1000
+        assert 0 <= played < resumed["clock"] - over["clock"] + 0.5
+        last = await until(page, lambda s: s["time"] > resumed["time"] + seconds(30, 6))
+        assert (last["sessions"], last["rebuilds"]) == (resumed["sessions"], resumed["rebuilds"])
+        end = await until(page, lambda s: s["status"] == "offline" and s["ended"])
+        assert end["replay"] is None
 
 
 def is_later(clock: float) -> Callable[[dict[str, Any]], bool]:

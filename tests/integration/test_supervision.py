@@ -155,8 +155,12 @@ def systemd(tmp_path: Path) -> Iterator[Ears]:
 
 
 async def test_systemd_is_told(tmp_path: Path, nowhere: SeaweedBucket, systemd: Ears) -> None:
-    """Ready once the address is served, a sign of life again and again, stopping at the end."""
+    """Ready once the address is served, a sign of life again and again, stopping at the end.
+
+    It asks for as much time as it may need to drain, which may be more than the unit's TimeoutStopSec.
+    """
     settings = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "200000"}
+    settings["BROADCASTER_DRAIN_SECONDS"] = "90"
     service = Service(tmp_path, tmp_path / "hls", nowhere, **settings)
     starting = asyncio.create_task(service.start())
     try:
@@ -168,6 +172,9 @@ async def test_systemd_is_told(tmp_path: Path, nowhere: SeaweedBucket, systemd: 
         await starting
         assert await service.stop() == 0
     await systemd.until("STOPPING=1")
+    name, _, microseconds = (await systemd.hear()).partition("=")
+    assert name == "EXTEND_TIMEOUT_USEC"
+    assert int(microseconds) > 90e6
 
 
 async def test_a_folder_that_hangs(tmp_path: Path, bucket: SeaweedBucket, systemd: Ears) -> None:

@@ -97,6 +97,7 @@ test("where more is kept than the window has, a player of that goes on at the ti
   pass(0.5);
   assert.deepEqual([store.get().replay, store.get().date, heard], [["/kept"], date, ["renew"]]);
   const late = watching({ kept: "/kept", replay: ["/kept"] }); // which does not have it either
+  late.video.currentTime = 390;
   late.pass(1);
   late.pause(true);
   late.pass(400);
@@ -104,6 +105,21 @@ test("where more is kept than the window has, a player of that goes on at the ti
   late.pause(false);
   late.pass(0.5);
   assert.equal(late.heard[0], late.store.get().timeline.first);
+});
+
+test("who has caught up with what is played in the stream's place goes on in the stream, but for one that is over", () => {
+  for (const over of [false, true]) {
+    const { store, video, heard, pass, end } = watching({ replay: ["/kept"], following: false });
+    video.currentTime = 390;
+    pass(1);
+    assert.deepEqual(heard, []);
+    const { date } = store.get();
+    if (over) end();
+    video.currentTime = store.get().timeline.live + 1;
+    pass(0.5);
+    assert.deepEqual([store.get().replay, heard], over ? [["/kept"], []] : [null, ["renew"]]);
+    if (!over) assert.equal(store.get().date, date, "where the next player begins");
+  }
 });
 
 test("so it does when the stream has ended meanwhile, and where nothing is kept that is said", () => {

@@ -150,19 +150,6 @@ test("who is behind waits for what is kept and not for the stream, until it is t
   assert.deepEqual([looks.at(-1), store.get().replay], ["/live", null]);
 });
 
-test("who has caught up with the recording goes on in the stream, where he is", async () => {
-  const { store, renewed, startOver } = onAir();
-  store.set({ status: "live" });
-  await soon();
-  await soon();
-  await startOver.begin();
-  const timeline = timelineOf({ start: 0, live: 60, anchors: [], margin: 0 });
-  store.set({ timeline, position: 59 });
-  assert.equal(renewed.length, 1);
-  store.set({ position: 60, date: 1000 });
-  assert.deepEqual([store.get().replay, store.get().date, store.get().following, renewed.length], [null, 1000, false, 2]);
-});
-
 test("where there are no recordings nobody asks for them", async () => {
   const store = createStore();
   const asked = [];

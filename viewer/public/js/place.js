@@ -64,8 +64,10 @@ export function createPlace({ video, store }) {
       if (jumps && slow) reserve.stall(now);
       const left = !whole && !following && isGone({ position, buffer, start: timeline.start });
       const elsewhere = left && kept !== null && replay === null; // a longer playlist has it
-      if (elsewhere && !paused) {
-        store.set({ replay: Object.freeze([kept]) });
+      // The stream itself is ahead of its recording; once it is over, what is played in its place has all of it.
+      const caughtUp = replay !== null && facts.live && position >= timeline.live;
+      if ((elsewhere && !paused) || caughtUp) {
+        store.set({ replay: caughtUp ? null : Object.freeze([kept]) });
         player.renew(); // who comes back to the date
         return {};
       }

@@ -12,7 +12,6 @@ const TRIES = 3; // players that never began: what they were to play cannot be p
  */
 export function createStartOver({ store, playback, read = readPage, sleep = pause, random = Math.random }) {
   let looking = null; // for what
-  let before = null; // what was played a tick ago
   let vain = 0; // players in a row that never began
 
   const newest = async (recordings) => (await read(recordings.newest).catch(() => ({ recordings: [] }))).recordings;
@@ -31,15 +30,9 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
     }
   }
 
-  store.subscribe(({ status, replay, timeline, position }) => {
+  store.subscribe(({ status, replay }) => {
     if (status === "live" && replay === null) look("on", ({ ended }) => ended === null);
     if (status === "offline") look("over", ({ ended }) => ended !== null);
-    // Who has caught up goes on in the stream itself, which is ahead of its recording.
-    const caughtUp = replay !== null && before === replay && timeline !== null && position >= timeline.live;
-    before = replay;
-    if (!caughtUp) return;
-    store.set({ replay: null });
-    playback.renew();
   });
 
   return Object.freeze({

@@ -191,10 +191,16 @@ class Episode:
                     self._finished[hashlib.sha256(body).hexdigest()] = name
                 await asyncio.sleep(PAUSE)
 
+    def _be_live(self) -> None:
+        """An encoder's playlist is never left alone for long: one that is, when it is met, is no live stream."""
+        for playlist in self._hls.glob("*/stream.m3u8"):
+            playlist.touch()
+
     async def _taken_in(self, watcher: Watcher) -> None:
         """Wait until all of it is in the spool or listed: nobody can save what the next start removes."""
 
         async def has_all() -> bool:
+            self._be_live()
             spooled = {(digest, place(path)) for digest, path in _digests(self._state / "spool")}
             listed = {place(url) for url in watcher.listed.values()}
             wanted = {(one, place(name)) for one, name in self._finished.items() if one not in self._perished}
@@ -216,6 +222,7 @@ class Episode:
 
         async def is_still() -> bool:
             nonlocal seen, since
+            self._be_live()
             listed = sum("listed" in fact for fact in facts(self._record))
             busy = await self._backlog() != 0
             if busy or listed != seen:

@@ -21,7 +21,10 @@ LAST_NUMBER = re.compile(r".*?(\d+)\.\w+")
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a variant stands: its newest segment, and the number in its name."""
+    """Where a variant stands: its newest segment, and the number in its name.
+
+    A run has one numbering and one clock for all its variants (RFC 8216, 6.2.4).
+    """
 
     run: Run
     sequence: int
@@ -40,6 +43,13 @@ def adopted(keys: Iterable[str], folder: Path, prefix: str, memory: SourceMemory
     places = {variant: place for variant in memory.positions if (place := _place(variant, memory))}
     for match, key in sorted(found, key=lambda one: (int(one[0]["count"]), int(one[0]["number"]))):
         variant, place = match["variant"], places.get(match["variant"])
+        if place is None or place.run.id != match["run"]:
+            if place and int(match["count"]) <= place.run.number:
+                continue
+            # Another variant may have met the run before.
+            place = next((one for one in places.values() if one.run.id == match["run"]), place)
+        elif int(match["number"]) <= place.number:
+            continue
         segment = _segment(match, folder / key, place)
         if segment:
             places[variant] = _Place(
@@ -70,14 +80,12 @@ def _segment(match: re.Match[str], kept: Path, place: _Place | None) -> Segment 
     duration = media_duration(kept) or timedelta(seconds=place.target_duration if place else 1)
     if place and place.run.id == match["run"]:
         steps = number - place.number
-        if steps <= 0:
-            return None
         run, sequence, time = place.run, place.sequence + steps, place.time + steps * duration
         if not run.has_encoder_id:
             name = name.partition("-")[2]
     else:
         encoder = encoder_id(name)
-        if not encoder or (place and int(match["count"]) <= place.run.number):
+        if not encoder:
             return None
         run = Run(int(match["count"]), match["run"], f"{encoder}#0")
         sequence, time = number, modified - duration

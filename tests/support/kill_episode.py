@@ -192,7 +192,7 @@ class Episode:
                 await asyncio.sleep(PAUSE)
 
     def _be_live(self) -> None:
-        """An encoder's playlist is never left alone for long: one that is, when it is met, is no live stream."""
+        """Touch its playlists, as an encoder does: what is left alone for long is no live stream when met."""
         for playlist in self._hls.glob("*/stream.m3u8"):
             playlist.touch()
 

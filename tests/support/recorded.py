@@ -79,8 +79,8 @@ async def read(public_url: str, recording: Mapping[str, Any]) -> Found:
 def check(found: Found, finished: Mapping[SegmentKey, str]) -> None:
     """Every segment that the encoder finished is there once, byte for byte, and every rule is kept."""
     assert found.answers == {}
-    assert {*finished} - {*found.segments} == set(), "missing"
-    assert {*found.segments} - {*finished} == set(), "never finished"
+    assert sorted({*finished} - {*found.segments}) == [], f"missing of {sorted(finished)}"
+    assert sorted({*found.segments} - {*finished}) == [], "never finished"
     assert found.segments == finished
     listed = [segment for one in found.playlists.values() for segment in one.segments if not segment.gap]
     assert len(listed) == len(finished)

@@ -33,7 +33,7 @@ export async function follow({
     const autoplay = begins || !store.get().paused;
     store.set({ status: "connecting", ended: false, paused: !autoplay });
     const since = now();
-    const { reason } = await play({ autoplay, patience: patienceAfter(failures) }).catch(broken);
+    const { reason } = await play({ autoplay, patience: patienceAfter(failures) });
     begins = reason === "ended";
     if (reason === "ended") {
       failures = 0;
@@ -57,7 +57,7 @@ const performanceNow = () => performance.now();
 /** A player that could not even be made is one more failure to come back from. */
 function broken(error) {
   console.error(error);
-  return { reason: "failed" };
+  return { reason: "failed", started: false };
 }
 
 /** How long a player may stand still before the next one is made: longer each time. */
@@ -65,4 +65,5 @@ export function patienceAfter(failures) {
   return Math.min(12000 * 1.5 ** failures, 60000);
 }
 
-export const playWith = (parts) => (terms) => runSession({ ...parts, ...terms });
+/** Plays what the terms say; never rejects. */
+export const playWith = (parts) => (terms) => runSession({ ...parts, ...terms }).catch(broken);

@@ -36,6 +36,8 @@ export function createPlace({ video, store }) {
   }
 
   return Object.freeze({
+    /** Whether the player is still on its way to where the last one was left. */
+    isReturning: () => returning,
     /** The picture stands still for want of video. */
     stall: (now) => reserve.stall(now),
     /** `facts` as a player tells them, `now` in ms; `fresh` says that the playlists grow. */

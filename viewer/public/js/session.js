@@ -29,15 +29,14 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
       clearInterval(timer);
       // Told from inside a player's own event: let it finish before the player goes.
       queueMicrotask(() => {
-        // Paused by the viewer, and not by a failure to start or by the end.
+        // Paused by the viewer, which the next player keeps to, and not by a failure to start or by the end.
         const chosen = video.paused && !video.ended && store.get().status !== "blocked";
         playback.use(null);
         player.destroy();
         video.removeAttribute("src");
         video.load();
         ledger.flush();
-        store.set({ latency: null, delay: null, behind: false, slow: false, level: null, buffer: null, ...NOWHERE });
-        store.set({ paused: chosen && (started || !autoplay) }); // the next one keeps to that
+        store.set({ latency: null, delay: null, behind: false, slow: false, level: null, buffer: null, ...NOWHERE, paused: chosen });
         resolve({ reason, started });
       });
     };
@@ -69,13 +68,13 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
     store.set({ sessions: store.get().sessions + 1, playlist: url });
 
     function tick() {
-      const { currentTime, paused, readyState } = video;
+      const { currentTime, paused, readyState, seeking } = video;
       const facts = player.facts();
       const now = performance.now();
       const filled = currentTime + (bufferAhead(video) ?? 0);
       const whole = facts.whole || store.get().replay !== null; // what has ended stays, and is worth waiting for
-      const verdict = watch({ ...facts, whole, now, currentTime, filled, paused, hidden: document.hidden });
-      started ||= verdict === "playing";
+      const verdict = watch({ ...facts, whole, now, currentTime, seeking, filled, paused, hidden: document.hidden });
+      started ||= verdict === "playing" && !place.isReturning();
       const { status } = store.get();
       const ready = paused && readyState >= 2 && status !== "blocked"; // a viewer's own pause
       const latency = tenths(facts.latency);

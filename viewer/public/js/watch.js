@@ -5,8 +5,8 @@ const LEFT = 2; // seconds of a recording that are worth waiting for
 const TAIL = 4000; // ms without progress after which a finished stream counts as played out
 
 /**
- * Returns `look(sample)`; sample = {now, currentTime, filled, paused, hidden, failing, live, advancedAt, heardAt,
- * targetDuration, whole, left}.
+ * Returns `look(sample)`; sample = {now, currentTime, seeking, filled, paused, hidden, failing, live, advancedAt,
+ * heardAt, targetDuration, whole, left}.
  * `heardAt` is when the service answered last, in ms like `now`; `filled` the place up to which there is video.
  * - idle: paused by the viewer, or not in view (hidden tabs get too few ticks to judge)
  * - playing; hiccup (too short to mention); buffering; reconnecting (playlists do not arrive, or nothing at all)
@@ -30,7 +30,7 @@ export function createWatch(patience = 12000) {
     if (full !== null && sample.filled > full) still = Math.min(still, HICCUP); // slowly, but it comes
     full = sample.filled;
     if (sample.paused) return "idle";
-    if (moved) return "playing";
+    if (moved && !sample.seeking) return "playing"; // who is sent somewhere may find nothing there
     if (sample.hidden) return "idle";
     if (!sample.live && still >= TAIL && !(sample.left > LEFT && sample.whole)) return "finished";
     if (still < HICCUP) return "hiccup";

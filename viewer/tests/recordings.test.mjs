@@ -127,8 +127,6 @@ test("what is kept for those who are behind is live, and its player finds the pl
   assert.deepEqual(terms, [{ ...given, url: "/kept" }]);
   await play(given);
   await play({ ...given, autoplay: false }); // who has paused asks for nothing that could begin
-  await play(given);
-  await play(given);
   assert.deepEqual([store.get().date, store.get().replay], [5, ["/kept"]]);
   await play(given);
   assert.deepEqual([store.get().date, store.get().replay], [5, null]); // it cannot be played: on with the stream
@@ -145,9 +143,52 @@ test("who is behind waits for what is kept and not for the stream, until it is t
   assert.equal(await kept("offline"), "unreachable", "a full house");
   assert.equal(await kept("live"), "live");
   assert.equal(await kept("ended"), "live", "the stream is over, what is kept of it is not");
-  assert.deepEqual([new Set(looks), store.get().replay], [new Set(["/kept"]), ["/kept"]]);
+  assert.deepEqual([store.get().kept, store.get().replay], ["/kept", ["/kept"]]);
   assert.equal(await kept("absent"), "ended");
   assert.deepEqual([looks.at(-1), store.get().replay], ["/live", null]);
+});
+
+test("what cannot be had for long while the stream can is given up", async () => {
+  const { store, startOver } = onAir();
+  store.set({ kept: "/kept", replay: ["/kept"] });
+  const found = { "/live": "unreachable", "/kept": "unreachable" };
+  const look = startOver.lookWith(async (url) => found[url]);
+  for (let looks = 0; looks < 5; looks += 1) assert.equal(await look("/live"), "unreachable");
+  found["/live"] = "live";
+  assert.deepEqual([await look("/live"), await look("/live")], ["unreachable", "unreachable"]);
+  assert.equal(await look("/live"), "live");
+  assert.equal(store.get().replay, null);
+});
+
+test("what one thing was tried for in vain does not count for the next", async () => {
+  const { store, startOver } = onAir();
+  store.set({ kept: "/kept", replay: ["/kept"] });
+  const play = startOver.wrap(async () => ({ reason: "failed", started: false }));
+  await play({ autoplay: true });
+  await play({ autoplay: true });
+  store.set({ replay: null });
+  await play({ autoplay: true });
+  store.set({ replay: ["/kept"] });
+  await play({ autoplay: true });
+  assert.deepEqual(store.get().replay, ["/kept"]);
+});
+
+test("the streamer's own server is played instead of what is kept, too, and does not end it", async () => {
+  const { store, startOver } = onAir();
+  store.set({ kept: "/kept", replay: ["/kept"], date: 5 });
+  // As fallback.js does once the stream cannot be had for long.
+  const found = { "/kept": "unreachable" };
+  const instead = async () => (store.set({ fallback: true }), "live");
+  const look = startOver.lookWith(async (url) => found[url], instead);
+  assert.equal(await look("/live"), "live");
+  const terms = [];
+  const play = startOver.wrap(async (given) => terms.push(given) && { reason: "ended", started: true });
+  await play({ autoplay: true });
+  assert.deepEqual(terms, [{ autoplay: true }]);
+  assert.deepEqual([store.get().replay, store.get().fallback], [["/kept"], true]);
+  found["/kept"] = "live";
+  assert.equal(await look("/live"), "live");
+  assert.equal(store.get().fallback, false, "it is back");
 });
 
 test("where there are no recordings nobody asks for them", async () => {

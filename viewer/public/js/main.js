@@ -100,7 +100,7 @@ if (makePlayer === null) {
   const make = (terms) => makePlayer({ ...terms, serverEvents });
   const play = playWith({ video, url, store, ledger, playback, makePlayer: make });
   const { goesOn, ready } = serverEvents;
-  const lookAround = startOver.lookWith(fallback.look);
+  const lookAround = startOver.lookWith(look, fallback.look);
   const wait = (terms) => Promise.all([waitForStream({ ...terms, look: lookAround }), ready]); // at the same time: each is a way there and back
   if (watching) {
     const { watchRecording } = await import("./recording.js");

@@ -4,15 +4,23 @@ import { readPage } from "./recordings.js";
 const SPREAD = 3000; // ms over which everybody asks, after what happens to all at once
 const AGAIN = 8000; // ms; the service may not have written it yet
 const LOOKS = 4;
-const TRIES = 3; // players that never began: what they were to play cannot be played
+const PLAYABLE = new Set(["live", "ended"]);
+const TRIES = 3; // looks, and players that never began: what they were for cannot be played
 
 /**
  * Looks for it as the stream begins and ends. `begin()` plays it from its start, in the place of the stream;
- * `wrap(play)` makes a play that does, `lookWith(look)` a look at what that is going to play.
+ * `wrap(play)` makes a play that does, `lookWith` a look at what that is going to play.
  */
 export function createStartOver({ store, playback, read = readPage, sleep = pause, random = Math.random }) {
   let looking = null; // for what
-  let vain = 0; // players in a row that never began
+  let vain = 0; // tries in a row
+
+  const isVain = () => (vain += 1) >= TRIES;
+
+  function leave() {
+    vain = 0;
+    store.set({ replay: null });
+  }
 
   const newest = async (recordings) => (await read(recordings.newest).catch(() => ({ recordings: [] }))).recordings;
 
@@ -44,31 +52,39 @@ export function createStartOver({ store, playback, read = readPage, sleep = paus
       store.set({ recorded, replay: recorded.parts, following: false, gone: false, missed: null, date: null });
       playback.renew();
     },
-    /** What is played in the place of the stream goes on after its end, and is left when it is not there any more. */
-    lookWith: (look) => async (url) => {
+    /**
+     * What is played in the place of the stream goes on after its end, and is left when it is not there any more, or
+     * cannot be had while the stream can. `lookAtStream` may find something else instead of that (fallback.js).
+     */
+    lookWith: (look, lookAtStream = look) => async (url) => {
       const { replay } = store.get();
-      if (replay === null) return look(url);
+      if (replay === null) return lookAtStream(url);
       const found = await look(replay[0]);
-      if (found === "live" || found === "ended") return "live";
-      if (found !== "absent") return "unreachable";
-      store.set({ replay: null });
-      return look(url);
+      if (PLAYABLE.has(found)) {
+        store.set({ fallback: false });
+        return "live";
+      }
+      const stream = await lookAtStream(url);
+      if (store.get().fallback) return stream;
+      const alone = PLAYABLE.has(stream); // then it is no trouble on the way
+      if (found !== "absent" && !(alone && isVain())) return "unreachable";
+      leave();
+      return stream;
     },
     wrap: (play) => async (terms) => {
-      const { replay, kept } = store.get();
-      const [url, ...rest] = replay ?? [];
-      if (url === undefined) return play(terms);
+      const { replay, kept, fallback } = store.get();
+      if (replay === null) vain = 0;
+      if (replay === null || fallback) return play(terms);
+      const [url, ...rest] = replay;
       // What is kept is live, and the player comes back to its date.
       const result = await play({ ...terms, url, ...(url === kept ? {} : { start: 0, recorded: true }) });
       if (result.reason === "ended" && rest.length > 0) {
         store.set({ replay: rest, date: null });
         return { ...result, reason: "switched" };
       }
-      vain = result.reason === "failed" && !result.started && terms.autoplay ? vain + 1 : 0;
-      if (result.reason === "ended" || vain === TRIES) {
-        vain = 0;
-        store.set({ replay: null });
-      }
+      if (result.started) vain = 0;
+      const failed = result.reason === "failed" && !result.started && terms.autoplay;
+      if (result.reason === "ended" || (failed && isVain())) leave();
       return result;
     },
   });

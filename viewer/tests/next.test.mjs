@@ -99,4 +99,9 @@ test("a player whose playlists were replaced before it saw their end does not tr
   assert.deepEqual(replaced.heard, ["error"]);
   replaced.hls.tell("ERROR", error);
   assert.deepEqual(replaced.heard, ["error", "error", "ended"]);
+  const paused = fakePlayer();
+  paused.video.paused = true;
+  paused.player.replaced();
+  paused.hls.tell("ERROR", error);
+  assert.deepEqual(paused.heard, ["error", "switched"], "who has paused keeps place and pause");
 });

@@ -45,7 +45,7 @@ export function createRepair({ hls, video, over, resume, now }) {
   }
   return Object.freeze({
     fatal({ type, details, response }) {
-      if (replaced && isPlaylist(details)) return over("ended");
+      if (replaced && isPlaylist(details)) return over(video.paused ? "switched" : "ended"); // a pause goes on
       const { step, delay } = recovery({ type, details, status: response?.code }, now());
       if (step === "rebuild") return over("failed");
       clearTimeout(retry);

@@ -1,7 +1,8 @@
 """HLS playlists, without I/O.
 
 ``types`` and ``multivariant`` are frozen data that render themselves, ``parsing`` reads what others wrote,
-``manifest`` is the rolling window, ``recorded`` a recording; ``iframes`` finds key frames in segments.
+``manifest`` is the rolling window, ``recorded`` a recording; ``iframes`` finds key frames in
+segments, by their ``packets``.
 
 Section numbers are those of draft-pantos-hls-rfc8216bis. Media time is ``timedelta``, wall time an
 aware ``datetime``.

@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from broadcaster.hls.packets import PACKET, SYNC, UNIT_START, payload
 from broadcaster.hls.types import ByteRange
 
-PACKET = 188  # bytes
-SYNC = 0x47
-UNIT_START = 0x40  # payload_unit_start_indicator (2.4.3.2)
 MOST = 8192 * PACKET  # bytes that are looked at: nobody who seeks waits for a larger picture
 HEAD = 16_384  # bytes of a picture, of which one is the beginning of its first slice
 SECTION_HEAD, CRC = 8, 4  # bytes
@@ -63,7 +61,7 @@ def _is_key(data: bytes, begin: int, pid: int, codec: Codec) -> bool:
             continue
         if (starts and head) or len(head) > HEAD:
             return False
-        head += _payload(data, at)
+        head += payload(data, at)
         if found := first_slice.search(head):
             return found[0][-1] in keys
     return False
@@ -75,7 +73,7 @@ def _video(data: bytes, packets: Iterator[Packet]) -> tuple[int, Codec | None]:
     for at, pid, starts in packets:
         if pid != table or not starts:
             continue
-        body = _section(_payload(data, at))
+        body = _section(payload(data, at))
         if table:
             return _stream(body)
         programs = (body[one : one + 4] for one in range(0, len(body) - 3, 4))
@@ -92,15 +90,8 @@ def _stream(body: bytes) -> tuple[int, Codec | None]:
     return 0, None
 
 
-def _payload(data: bytes, at: int) -> bytes:
-    """What a packet carries (2.4.3.3)."""
-    flags, end = data[at + 3], at + PACKET
-    begin = at + 5 + data[at + 4] if flags & 0x20 else at + 4  # adaptation_field_control
-    return data[begin:end] if flags & 0x10 else b""
-
-
-def _section(payload: bytes) -> bytes:
+def _section(data: bytes) -> bytes:
     """The body of the section that begins in a payload (2.4.4), as far as it goes there."""
-    section = payload[1 + payload[0] :] if payload else b""
+    section = data[1 + data[0] :] if data else b""
     length = int.from_bytes(section[1:3]) & 0xFFF
     return section[SECTION_HEAD : max(3 + length - CRC, 0)]

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from broadcaster.catalog.records import SourceFile
 from broadcaster.errors import is_final
+from broadcaster.hls.packets import PACKET
 
-TS_PACKET = 188  # bytes, ISO 13818-1
 QUIET = 0.05  # seconds without a change, where leases are not to be had
 NOT_THERE, WRITTEN = "is not there", "is still being written"
 # Seconds until the next look at what changed last so many times as long ago: closing a file brings no
@@ -82,8 +82,8 @@ class CompletenessCheck:
     def _fault(self, size: int) -> str:
         if size == 0:
             return "is empty"
-        if self._name.endswith(".ts") and size % TS_PACKET:
-            return f"has {size} bytes, not whole transport packets of {TS_PACKET}"
+        if self._name.endswith(".ts") and size % PACKET:
+            return f"has {size} bytes, not whole transport packets of {PACKET}"
         return ""
 
 

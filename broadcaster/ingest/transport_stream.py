@@ -6,9 +6,9 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from broadcaster.hls.packets import PACKET, SYNC, UNIT_START, payload
+
 LONGEST = timedelta(seconds=60)
-PACKET = 188  # bytes
-SYNC = 0x47
 CLOCK = 90_000  # Hz, of the time stamps
 WRAP = 1 << 33  # they have 33 bits
 VIDEO = range(0xE0, 0xF0)  # stream ids (table 2-22)
@@ -26,10 +26,9 @@ def media_duration(path: Path) -> timedelta | None:
         return None
     stamps: list[int] = []
     for start in range(0, len(data) - PACKET + 1, PACKET):
-        packet = data[start : start + PACKET]
-        # payload_unit_start_indicator (2.4.3.2): only there is a PES header, with a time stamp.
-        if packet[0] == SYNC and packet[1] & 0x40:
-            stamp = _video_stamp(packet)
+        # Only where a unit starts is a PES header, with a time stamp.
+        if data[start] == SYNC and data[start + 1] & UNIT_START:
+            stamp = _video_stamp(payload(data, start))
             if stamp is not None:
                 first = stamps[0] if stamps else stamp
                 stamps.append(first + (stamp - first + WRAP // 2) % WRAP - WRAP // 2)
@@ -40,10 +39,8 @@ def media_duration(path: Path) -> timedelta | None:
     return duration if duration < LONGEST else None
 
 
-def _video_stamp(packet: bytes) -> int | None:
-    """The presentation time stamp of a PES packet of video that begins in this packet (2.4.3.6)."""
-    has_adaptation_field = packet[3] & 0x20
-    pes = packet[5 + packet[4] :] if has_adaptation_field else packet[4:]
+def _video_stamp(pes: bytes) -> int | None:
+    """The presentation time stamp of a PES packet of video (2.4.3.6)."""
     if pes[:3] != b"\0\0\1" or len(pes) < 14 or pes[3] not in VIDEO or not pes[7] & HAS_PTS:  # noqa: PLR2004 - up to the stamp's end
         return None
     high, middle, low = pes[9] >> 1 & 7, int.from_bytes(pes[10:12]) >> 1, int.from_bytes(pes[12:14]) >> 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import re
 from pathlib import Path
@@ -13,12 +12,12 @@ import pytest
 from playwright.async_api import Page, Response
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.hls import MediaPlaylist, parse
 from tests.support.length import SOAK, seconds
 from tests.support.long_stream import long_stream
 from tests.support.page import no_complaints, play_on, until
 from tests.support.service import Service, running_service
+from tests.support.waiting import eventually
 
 WINDOW = seconds(600, 150)  # of two minutes at least: shorter ones have no delta updates
 SEGMENT = 2  # seconds
@@ -38,7 +37,7 @@ async def test_blocking_reload_and_delta_updates_over_a_long_window(
         long_stream(tmp_path / "hls", tmp_path, head_start=WINDOW, segment_seconds=SEGMENT),
         running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service,
     ):
-        await asyncio.wait_for(poll(lambda: is_full(service)), 300)
+        await eventually(lambda: is_full(service), within=300)
         log = PlaylistLog(page)
         with no_complaints(page):
             await page.goto(f"{service.address}/")

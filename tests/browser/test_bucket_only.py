@@ -16,7 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.storage import Bucket, open_store
 from tests.support.length import SOAK, seconds
@@ -25,6 +24,7 @@ from tests.support.service import Service, running_service
 from tests.support.small_owncast import small_owncast
 from tests.support.stage import taken_in
 from tests.support.static_site import static_site
+from tests.support.waiting import eventually
 
 WATCHED = seconds(30, 8)
 
@@ -170,9 +170,4 @@ async def check_refusals(page: Page, bucket: SeaweedBucket, url: str) -> None:
         short = await store.url(key)
     assert await status(url) == 200
     assert await status(plain) == 403
-
-    async def expired() -> bool:
-        return await status(short) == 403
-
-    async with asyncio.timeout(60):
-        await poll(expired)
+    await eventually(lambda: status(short), lambda found: found == 403)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,9 +11,9 @@ import pytest
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.page import barriers, is_played, no_complaints, until
 from tests.support.stage import stage
+from tests.support.waiting import eventually
 
 Scheme = Literal["dark", "light"]
 SCHEMES: tuple[Scheme, ...] = ("dark", "light")
@@ -22,12 +21,7 @@ SCHEMES: tuple[Scheme, ...] = ("dark", "light")
 
 async def until_number(shown: Locator, least: int) -> None:
     """Wait until it is so much; a row more comes every five seconds."""
-
-    async def reached() -> bool:
-        return int((await shown.inner_text()).replace(",", "")) >= least
-
-    async with asyncio.timeout(60):
-        await poll(reached)
+    await eventually(shown.inner_text, lambda text: int(text.replace(",", "")) >= least)
 
 
 async def operate(page: Page, state: Path) -> str:

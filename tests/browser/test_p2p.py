@@ -18,8 +18,9 @@ from tests.browser.conftest import running_chromium
 from tests.support.bad_peers import GREEDY, SILENT_FORGER, WITNESS, WRONG_BYTES
 from tests.support.length import SOAK, seconds
 from tests.support.network import own_network, relay_to
-from tests.support.page import PATIENCE, Traffic, check_played, no_complaints, play_on, seen, until
+from tests.support.page import Traffic, check_played, no_complaints, play_on, seen, until
 from tests.support.stage import Stage, stage
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
 

@@ -15,8 +15,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.support.page import PATIENCE, barriers, is_, no_complaints, until
+from tests.support.page import barriers, is_, no_complaints, until
 from tests.support.stage import stage
+from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,8 +13,9 @@ from playwright.async_api import expect
 
 from tests.support.layout import check_boxes
 from tests.support.length import SOAK, seconds
-from tests.support.page import PATIENCE, no_complaints, seen, until
+from tests.support.page import no_complaints, seen, until
 from tests.support.station import Place, on_air
+from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

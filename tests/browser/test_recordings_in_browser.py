@@ -5,7 +5,6 @@ Set ``SCREENSHOTS`` to a folder to keep the pictures.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from tests.support.hover import check_looks_of_pictures, check_pictures
 from tests.support.page import Traffic, barriers, is_, is_played, no_complaints, until
 from tests.support.stage import stage
 from tests.support.static_site import static_site
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -71,10 +71,13 @@ async def check_static_host(folder: Path, page: Page, bucket: SeaweedBucket, nam
 async def has_poster(page: Page) -> None:
     """The one recording on the list has one, once it is made, and it is shown."""
     image = page.get_by_role("listitem").locator("img")
-    async with asyncio.timeout(60):
-        while not await image.count():
-            await page.reload()
-            await page.get_by_role("listitem").wait_for()
+
+    async def reloaded() -> int:
+        await page.reload()
+        await page.get_by_role("listitem").wait_for()
+        return await image.count()
+
+    await eventually(reloaded)
     await image.evaluate("image => image.decode()")
 
 

@@ -5,18 +5,17 @@ In ``make soak`` it is of 200 MB.
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.length import seconds
 from tests.support.page import barriers, no_complaints
 from tests.support.strict_front import SMALLEST, Fault
 from tests.support.upload_desk import make_file, upload_desk
+from tests.support.waiting import eventually
 
 SIZE = seconds(200_000_000, 21_000_000)  # bytes
 PARTS = -(-SIZE // SMALLEST)
@@ -59,9 +58,4 @@ async def test_an_upload_goes_on_after_a_reload(tmp_path: Path, bucket: SeaweedB
         await page.click("#upload-form button:text-is('Upload')")
         await page.click("#upload-cancel")
         await expect(page.locator("#upload-text")).to_contain_text("It was cancelled")
-
-        async def is_given_up() -> bool:
-            return not await desk.studio.catalog.files.uploading()
-
-        async with asyncio.timeout(60):
-            await poll(is_given_up)
+        await eventually(desk.studio.catalog.files.uploading, lambda files: not files)

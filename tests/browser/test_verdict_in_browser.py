@@ -14,10 +14,11 @@ from playwright.async_api import Page, expect
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support.hls_writer import HlsWriter
 from tests.support.length import seconds
-from tests.support.page import PATIENCE, barriers, no_complaints
+from tests.support.page import barriers, no_complaints
 from tests.support.service import Service
 from tests.support.small_disk import SmallDisk, small_disk
 from tests.support.stage import VARIANTS, stage
+from tests.support.waiting import PATIENCE
 
 RIGHT_WITHIN = seconds(15, int(PATIENCE))
 ROOMY, TIGHT = 4096, 64  # MiB; nothing is written there but what the service keeps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from pathlib import Path
@@ -12,13 +11,13 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.audience_process import metrics
 from tests.support.length import SOAK, seconds
-from tests.support.page import PATIENCE, is_, no_complaints, until
+from tests.support.page import is_, no_complaints, until
 from tests.support.reports import name_of
 from tests.support.service import Service
 from tests.support.stage import stage
+from tests.support.waiting import PATIENCE, eventually
 
 CROWD, TABS = 50, 3
 RIGHT_WITHIN = seconds(60, int(PATIENCE))
@@ -42,13 +41,8 @@ async def total(service: Service, name: str) -> float:
 
 async def counted(service: Service, count: int) -> None:
     """Wait until the service says that so many watch."""
-
-    async def is_right() -> bool:
-        return await total(service, "viewers") == count
-
     began = time.monotonic()
-    async with asyncio.timeout(RIGHT_WITHIN):
-        await poll(is_right)
+    await eventually(lambda: total(service, "viewers"), lambda found: found == count, within=RIGHT_WITHIN)
     print(f"{count} viewers, right after {time.monotonic() - began:.1f} s")
 
 

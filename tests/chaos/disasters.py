@@ -18,9 +18,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SegmentKey
 from tests.support.stage import Stage, object_keys, url_key
+from tests.support.waiting import eventually
 from tests.support.watcher import Availability
 
 Disaster = Callable[[random.Random], Coroutine[Any, Any, None]]
@@ -63,7 +63,6 @@ class Chaos:
         self._seed = seed
         self._began = time.monotonic()
         self._service_is_mine = asyncio.Lock()
-        self._missing: set[SegmentKey] = set()
 
     async def run(self) -> None:
         """Until the plan is fulfilled; everything is up again then."""
@@ -175,22 +174,15 @@ class Chaos:
 
         The service is not killed meanwhile.
         """
-        try:
-            async with asyncio.timeout(TAKEN_WITHIN):
-                await poll(self._all_taken_in)
-        except TimeoutError:
-            raise AssertionError(f"not taken in: {sorted(self._missing)}") from None
+        await eventually(self._missing, lambda missing: not missing, within=TAKEN_WITHIN)
+        await self._on.service.health()  # it has finished what it was doing when its files were looked at
 
-    async def _all_taken_in(self) -> bool:
+    async def _missing(self) -> set[SegmentKey]:
         missing = set(self._on.owncast.finished) - self._spooled() - self._listed()
         if missing and self._availability.up.is_set():  # viewers do not see all that is published at once
             with contextlib.suppress(BotoCoreError, ClientError):
                 missing -= {url_key(key) for key in await object_keys(self._on.bucket)}
-        self._missing = missing
-        if missing:
-            return False
-        await self._on.service.health()  # it has finished what it was doing when its files were looked at
-        return True
+        return missing
 
     def _spooled(self) -> set[SegmentKey]:
         spool = Path(self._on.service.environment["BROADCASTER_STATE_DIR"], "spool")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.demo.hls_folder import NOTHING_BUT_THE_CLIP
 from tests.conformance import delta, rules
 from tests.conformance.checks import name_of, run_all
@@ -93,16 +92,6 @@ class Encoder:
             await asyncio.gather(writing, return_exceptions=True)
 
 
-async def reached(service: Service, **state: object) -> None:
-    """Wait until ``/health`` says so."""
-
-    async def is_so() -> bool:
-        return state.items() <= (await service.health()).items()
-
-    async with asyncio.timeout(WITHIN):
-        await poll(is_so)
-
-
 async def not_ok(service: Service, state: State) -> dict[str, str]:
     """The checks that were not ok, with what became of them."""
     async with subject_at(f"{service.address}/live/playlist.m3u8", state, delay=DELAY) as subject:
@@ -121,15 +110,15 @@ async def test_a_stream_of_two_variants(tmp_path: Path, bucket: SeaweedBucket) -
         assert await not_ok(service, State.OFFLINE) == {}
         encoder.start("first")
         encoder.write(5)
-        await reached(service, chunks=10)
+        await service.until_health(chunks=10)
         encoder.start("second")
         encoder.write(5)
-        await reached(service, chunks=20)
+        await service.until_health(chunks=20)
         async with encoder.live():
             assert (await not_ok(service, State.LIVE)).keys() == DELTA_CHECKS
         assert await not_ok(service, State.PAUSED) == {}
         encoder.idle()
-        await reached(service, stream="ended")
+        await service.until_health(stream="ended")
         assert await not_ok(service, State.ENDED) == {}
 
 
@@ -140,9 +129,9 @@ async def test_a_window_of_minutes(tmp_path: Path, bucket: SeaweedBucket) -> Non
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
         encoder.start("first")
         encoder.write(110)
-        await reached(service, chunks=110)
+        await service.until_health(chunks=110)
         encoder.start("second")
         encoder.write(20)
-        await reached(service, manifestChunks=120)
+        await service.until_health(manifestChunks=120)
         async with encoder.live():
             assert (await not_ok(service, State.LIVE)).keys() == NEEDS_VARIANTS

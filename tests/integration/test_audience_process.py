@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.hls import MediaPlaylist, parse
 from tests.support.audience_process import answered, audience_of, live, metrics, replaced
 from tests.support.length import SOAK
 from tests.support.service import Service, running_service
 from tests.support.stage import stage
+from tests.support.waiting import eventually
 
 LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
 GARBAGE = 10**9 if SOAK else 3 * 10**7  # bytes
@@ -186,8 +186,7 @@ async def test_both_end_together(tmp_path: Path, bucket: SeaweedBucket) -> None:
             assert on.service.child
             os.kill(on.service.child.pid, end)
             await on.service.child.wait()
-            async with asyncio.timeout(60):
-                await poll(partial(is_gone, process))
+            await eventually(partial(is_gone, process))
             await on.service.start()
 
 

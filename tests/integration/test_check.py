@@ -13,13 +13,14 @@ import pytest
 from aiohttp import web
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, find_program, poll
+from broadcaster.demo.children import Child, find_program
 from broadcaster.demo.ports import free_ports
 from tests.support.doctor import PACKETS, examine, listening, settings_of, small_disk
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.hanging_mount import hanging_mount
 from tests.support.hls_writer import HlsWriter
 from tests.support.stage import object_keys
+from tests.support.waiting import eventually
 
 # SeaweedFS speaks HTTP, without a Cloudflare in front.
 USUAL = {"public-protocol": "warning"}
@@ -235,11 +236,7 @@ async def test_interrupted(tmp_path: Path, bucket: SeaweedBucket) -> None:
         await proxy.switch(Fault.SLOW)
         settings = settings_of(tmp_path, bucket, R2_ENDPOINT_URL=proxy.url)
         child = await Child.start("check", ["broadcaster", "check"], tmp_path / "check.log", env=settings)
-
-        async def has_put() -> bool:
-            return bool(await object_keys(bucket))
-
-        await child.until(poll(has_put), within=60)
+        await child.until(eventually(lambda: object_keys(bucket)), within=60)
         status = await child.stop(signal.SIGINT, grace=60)
     assert status == 1
     assert await object_keys(bucket) == []

@@ -18,10 +18,11 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SOCKETS
-from broadcaster.demo.children import Child, poll
+from broadcaster.demo.children import Child
 from broadcaster.demo.ports import HOST, free_ports
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.small_owncast import small_owncast
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN, END_WITHIN = 120.0, 60.0  # seconds
@@ -55,10 +56,7 @@ class Demo:
             await self._child.stop()
 
     async def until_it_says(self, text: str) -> None:
-        async def said() -> bool:
-            return text in self.log.read_text()
-
-        await self.child.until(poll(said), within=START_WITHIN)
+        await self.child.until(eventually(lambda: text in self.log.read_text()), within=START_WITHIN)
 
     async def link(self) -> str:
         """Wait for the link that it prints once the stream is on, and return it."""
@@ -126,6 +124,11 @@ async def newest(session: aiohttp.ClientSession, url: str) -> str:
     return playlist.segments[-1].uri
 
 
+async def another(session: aiohttp.ClientSession, url: str, first: str) -> str:
+    """Wait for a newer one."""
+    return await eventually(lambda: newest(session, url), lambda found: found != first)
+
+
 async def check_page(session: aiohttp.ClientSession, link: str) -> None:
     """The page and what it is made of are served at the link."""
     async with session.get(link) as response:
@@ -146,12 +149,7 @@ async def check_stream(session: aiohttp.ClientSession, link: str, variants: int)
     for variant in playlist.variants:
         url = f"{link}live/{variant.uri}"
         first = await newest(session, url)
-
-        async def another(url: str = url, first: str = first) -> bool:
-            return await newest(session, url) != first
-
-        await poll(another)
-        for segment in (first, await newest(session, url)):
+        for segment in (first, await another(session, url, first)):
             assert not segment.startswith(link)
             async with session.get(segment) as response:
                 body = await response.read()
@@ -183,11 +181,7 @@ async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
     """Ctrl-C before anything is up ends the demo just as cleanly."""
     async with running(Demo(tmp_path)) as demo:
         await demo.until_it_says("starting SeaweedFS")
-
-        async def begun() -> bool:
-            return bool(demo.processes("weed"))
-
-        await demo.child.until(poll(begun), within=START_WITHIN)
+        await demo.child.until(eventually(lambda: demo.processes("weed")), within=START_WITHIN)
         assert await demo.child.stop(signal.SIGINT, grace=END_WITHIN) == 0
         demo.check_nothing_is_left()
 

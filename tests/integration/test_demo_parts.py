@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,12 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, poll
+from broadcaster.demo.children import Child
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.ports import HOST, free_ports, is_free
 from broadcaster.errors import DemoError
 from broadcaster.storage.session import session
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -56,13 +57,6 @@ async def client_of(bucket: SeaweedBucket) -> AsyncIterator[S3Client]:
 def contents(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async def probe() -> bool:
-        return condition()
-
-    await poll(probe)
 
 
 async def says(log: Path, word: str) -> None:

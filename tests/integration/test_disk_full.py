@@ -3,7 +3,6 @@
 And no descriptors: that costs time alone.
 """
 
-import asyncio
 import os
 import resource
 from collections.abc import Iterator
@@ -13,13 +12,13 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.hls import MediaPlaylist, parse
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.rules import violations
 from tests.support.service import Service, running_service
 from tests.support.small_disk import SmallDisk, small_disk
 from tests.support.stage import object_keys
+from tests.support.waiting import eventually
 
 SMALL = 8  # MiB; the journal's write-ahead log alone may take 4
 PACKETS = 600  # of a segment: 110 KiB
@@ -62,8 +61,7 @@ class Show:
             last = self.seen.segments[-1].uri if self.seen else ""
             return last.endswith("/" + self.writer.name(self.count - 1))
 
-        async with asyncio.timeout(60):
-            await poll(listed)
+        await eventually(listed)
         assert self.seen
         return self.seen
 
@@ -88,11 +86,7 @@ class Show:
         return sum(float(line.split()[-1]) for line in lines if line.partition("{")[0].split()[0] == name)
 
     async def until_metric(self, name: str, value: float) -> None:
-        async def reached() -> bool:
-            return await self.metric(name) == value
-
-        async with asyncio.timeout(60):
-            await poll(reached)
+        await eventually(lambda: self.metric(name), lambda found: found == value)
 
     def said(self, text: str) -> int:
         """How many lines of the log have it."""
@@ -198,12 +192,7 @@ async def test_no_descriptor_is_left(tmp_path: Path, bucket: SeaweedBucket) -> N
         before = resource.prlimit(*files)
         resource.prlimit(*files, (3, before[1]))
         show.write(7)
-
-        async def told() -> bool:
-            return show.said("Too many open files") > 0
-
-        async with asyncio.timeout(60):
-            await poll(told)
+        await eventually(lambda: show.said("Too many open files"))
         resource.prlimit(*files, before)
         playlist = await show.until_listed()
     assert not any(segment.gap for segment in playlist.segments)

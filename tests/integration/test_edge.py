@@ -21,12 +21,12 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support import length
 from tests.support.audience import Audience, watching
 from tests.support.edge import running_edge
 from tests.support.hls_writer import HlsWriter
 from tests.support.service import Service, running_service
+from tests.support.waiting import eventually
 
 VIEWERS = length.seconds(600, 150)
 LENGTH = 2400  # seconds of the original
@@ -84,8 +84,7 @@ async def test_hundreds_of_viewers(
         running_edge(tmp_path, service.address) as edge,
     ):
         encoder.write(0)
-        async with asyncio.timeout(120):
-            await poll(lambda: is_live(service))
+        await service.until_health(stream="live")
         join_within = segments * seconds / 3
         async with watching(
             edge.address, encoder.published, count=VIEWERS, join_within=join_within
@@ -96,8 +95,7 @@ async def test_hundreds_of_viewers(
             asked = audience.requests
             await audience.until_seen(segments - 1, within=120)
         encoder.write(segments)  # the answer to what the edge still waits for
-        async with asyncio.timeout(120):
-            await poll(lambda: nobody_waits(service))
+        await eventually(lambda: waiting(service), lambda found: not found)
         in_all = await requests(service)
         await edge.stop()
     assert sum(one.from_origin for one in edge.log()) == in_all
@@ -120,14 +118,6 @@ def show_lateness(audience: Audience) -> None:
             f"viewers that {'block' if blocks else 'poll'} know of a segment after "
             f"{late[len(late) // 2]:.2f} s (median), {late[len(late) * 99 // 100]:.2f} s (p99)"
         )
-
-
-async def is_live(service: Service) -> bool:
-    return (await service.health())["stream"] == "live"
-
-
-async def nobody_waits(service: Service) -> bool:
-    return not await waiting(service)
 
 
 async def requests(service: Service) -> int:

@@ -12,7 +12,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.demo.ports import free_ports
 from broadcaster.hls import Variant
 from broadcaster.ingest.reports import VariantsListed
@@ -22,6 +21,7 @@ from tests.support.fakes import START
 from tests.support.front import Front, running_front, serving
 from tests.support.service import running_service
 from tests.support.site import MEDIA, Site
+from tests.support.waiting import eventually
 
 MAIN = "/live/playlist.m3u8"
 
@@ -73,8 +73,7 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
     """
     path = f"{MEDIA}?_HLS_msn=2"
     leaver = asyncio.create_task(front.get(path))
-    async with asyncio.timeout(60):
-        await poll(front.somebody_waits)
+    await eventually(front.somebody_waits)
     others = [asyncio.create_task(front.get(path)) for _ in range(50)]
     await asyncio.sleep(1)
     leaver.cancel()
@@ -103,9 +102,8 @@ async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) ->
         assert max(told) - min(told) < 3
         assert front.asked(503) == 1
         site.publish(seconds=1)
-        async with asyncio.timeout(60):  # the 503 is kept for a second, or two by nginx's clock
-            while (await front.get(f"{MEDIA}?_HLS_msn=2"))[0] == 503:
-                pass
+        # The 503 is kept for a second, or two by nginx's clock.
+        await eventually(lambda: front.get(f"{MEDIA}?_HLS_msn=2"), lambda answer: answer[0] != 503)
 
 
 async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:
@@ -153,9 +151,10 @@ async def test_a_service_that_is_full(tmp_path: Path) -> None:
         running_edge(tmp_path, str(origin.make_url(""))) as edge,
         aiohttp.ClientSession() as session,
     ):
-        async with asyncio.timeout(60):
-            while (last := await look(session, edge.address + MEDIA))[1] in ("MISS", "HIT"):
-                assert last[0] == 200
+        last = await eventually(
+            lambda: look(session, edge.address + MEDIA),
+            lambda answer: answer not in ((200, "MISS"), (200, "HIT")),
+        )
         assert last == (200, "STALE")
 
 

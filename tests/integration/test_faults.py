@@ -1,6 +1,5 @@
 """A bucket that misbehaves in every way there is, behind a proxy that makes it do so."""
 
-import asyncio
 import hashlib
 import os
 import time
@@ -12,13 +11,13 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SegmentKey
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.hls_writer import HlsWriter
 from tests.support.length import seconds
 from tests.support.service import Service, running_service
 from tests.support.stage import Stage, stage, take_inventory
+from tests.support.waiting import eventually
 from tests.support.watcher import watching
 
 NOTICED_WITHIN, RECOVERED_WITHIN = 90.0, 120.0  # seconds
@@ -49,11 +48,10 @@ async def meet(fault: Fault, proxy: FaultProxy, on: Stage) -> None:
     began = time.monotonic()
     failed, worked = count(on.service, " uploads fail "), count(on.service, " uploads work again")
     await proxy.switch(fault)
-    async with asyncio.timeout(NOTICED_WITHIN):
-        if fault is Fault.SLOW:  # bytes move: nothing fails, but segments are late
-            await poll(lambda: is_failing(on.service))
-        else:
-            await poll(lambda: said_more(on.service, " uploads fail ", failed))
+    if fault is Fault.SLOW:  # bytes move: nothing fails, but segments are late
+        await on.service.until_health(http=503, within=NOTICED_WITHIN)
+    else:
+        await said_more(on.service, " uploads fail ", failed, within=NOTICED_WITHIN)
     if fault is Fault.HANG:
         await check_long_fault(on)
     if fault is Fault.DENIED:
@@ -62,18 +60,15 @@ async def meet(fault: Fault, proxy: FaultProxy, on: Stage) -> None:
     assert proxy.met or fault is Fault.REFUSE
     lasted = time.monotonic() - began
     await proxy.switch(Fault.NONE)
-    async with asyncio.timeout(RECOVERED_WITHIN):
-        if fault is not Fault.SLOW:
-            await poll(lambda: said_more(on.service, " uploads work again", worked))
-        await poll(lambda: is_well(on.service))
+    if fault is not Fault.SLOW:
+        await said_more(on.service, " uploads work again", worked, within=RECOVERED_WITHIN)
+    await on.service.until_health(http=200, backlog=0, within=RECOVERED_WITHIN)
     print(f"{fault.name}: for {lasted:.1f} s, made good in {time.monotonic() - began - lasted:.1f} s")
 
 
 async def check_long_fault(on: Stage) -> None:
     """Past 10 s: health says why and since when, metrics show what waits, playlists are still there."""
-    async with asyncio.timeout(NOTICED_WITHIN):
-        await poll(lambda: is_failing(on.service))
-    health = await on.service.health()
+    health = await on.service.until_health(http=503, within=NOTICED_WITHIN)
     assert "the bucket does not get the segments (since 20" in str(health["reason"])
     assert "no answer within" in str(health["reason"])
     assert await backlog_metric(on.service) >= 2 * 8
@@ -88,13 +83,11 @@ async def check_long_fault(on: Stage) -> None:
 
 async def check_permanent_fault(on: Stage) -> None:
     """Someone must act: health says so, the log in one line, however many segments fail."""
-
-    async def is_denied() -> bool:  # the first to fail may have been cut off when the fault began
-        health = await on.service.health()
-        return health["http"] == 503 and "AccessDenied" in str(health["reason"])
-
-    async with asyncio.timeout(NOTICED_WITHIN):
-        await poll(is_denied)
+    await eventually(  # the first to fail may have been cut off when the fault began
+        on.service.health,
+        lambda health: health["http"] == 503 and "AccessDenied" in str(health["reason"]),
+        within=NOTICED_WITHIN,
+    )
     await on.owncast.wait_for_segments(on.owncast_segments() + 3)
     lines = on.service.log.read_text().splitlines()
     assert [" ERROR " in line for line in lines if "AccessDenied" in line] == [True]
@@ -142,17 +135,10 @@ async def test_minutes_without_a_bucket(tmp_path: Path, bucket: SeaweedBucket) -
 async def write_unseen(owncast: "Folder", numbers: range, service: Service, process: psutil.Process) -> int:
     """Write segments as fast as the service takes note of them; returns its largest memory, in bytes."""
     peak = 0
-    async with aiohttp.ClientSession() as session:
-        for number in numbers:
-            owncast.write(number)
-
-            async def noticed(expected: int = (number + 1 - FIRST) * 3) -> bool:
-                async with session.get(f"{service.address}/health") as response:
-                    return bool((await response.json())["backlog"] == expected)
-
-            async with asyncio.timeout(60):
-                await poll(noticed)
-            peak = max(peak, process.memory_info().rss)
+    for number in numbers:
+        owncast.write(number)
+        await service.until_health(backlog=(number + 1 - FIRST) * 3)
+        peak = max(peak, process.memory_info().rss)
     return peak
 
 
@@ -165,8 +151,7 @@ async def drain(service: Service, process: psutil.Process) -> int:
         peak = max(peak, process.memory_info().rss)
         return (await service.health())["backlog"] == 0  # the encoder brings nothing more, which is a failure
 
-    async with asyncio.timeout(RECOVERED_WITHIN):
-        await poll(drained)
+    await eventually(drained, within=RECOVERED_WITHIN)
     return peak
 
 
@@ -205,17 +190,9 @@ def count(service: Service, text: str) -> int:
     return service.log.read_text().count(text)
 
 
-async def said_more(service: Service, text: str, than: int) -> bool:
-    return count(service, text) > than
-
-
-async def is_failing(service: Service) -> bool:
-    return (await service.health())["http"] == 503
-
-
-async def is_well(service: Service) -> bool:
-    health = await service.health()
-    return health["http"] == 200 and health["backlog"] == 0
+async def said_more(service: Service, text: str, than: int, *, within: float) -> None:
+    """Wait until the log has it more often."""
+    await eventually(lambda: count(service, text), lambda found: found > than, within=within)
 
 
 async def backlog_metric(service: Service) -> float:

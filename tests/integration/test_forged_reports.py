@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.one_bucket import client_of
 from tests.support.service import Service, running_service
+from tests.support.waiting import eventually
 
 PACKETS = 200
 SIZE = PACKETS * len(PACKET)  # bytes of a segment
@@ -58,12 +58,7 @@ async def test_storage_stays_under_the_cap(tmp_path: Path, bucket: SeaweedBucket
             writer.segment(number, PACKETS)
             writer.playlist(range(max(0, number - 9), number + 1))
             await asyncio.sleep(0.1)
-
-        async def is_settled() -> bool:
-            return await stored(bucket) == WINDOW + KEPT
-
-        async with asyncio.timeout(120):
-            await poll(is_settled)
+        await eventually(lambda: stored(bucket), lambda found: found == WINDOW + KEPT)
         assert await listed(f"{service.address}/live/kept.m3u8") == WINDOW + KEPT
         assert await listed(f"{service.address}/live/playlist.m3u8") == WINDOW
         forger.cancel()

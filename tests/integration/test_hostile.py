@@ -15,10 +15,10 @@ import pytest
 
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.hls_writer import HlsWriter
 from tests.support.hostile import hostile_requests
 from tests.support.service import Service, running_service
+from tests.support.waiting import eventually
 
 AT_ONCE = 40
 PATIENCE, IDLE = 3.0, 1.0  # seconds for the first byte, and for each of the others
@@ -133,5 +133,4 @@ async def plays(service: Service) -> None:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             return response.status == 200
 
-    async with asyncio.timeout(120):
-        await poll(listed)
+    await eventually(listed)

@@ -15,12 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.hls import MediaPlaylist, parse
 from tests.support.service import Service, running_service
 from tests.support.small_owncast import small_owncast
 from tests.support.stage import VARIANTS, taken_in
+from tests.support.waiting import eventually
 from tests.support.watcher import Watcher, watching
 
 KEY = "live/0/playlist.m3u8"
@@ -71,13 +71,9 @@ async def on_air(
 async def test_a_stream_without_the_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """From the first segment to the end, past retention and over a crash, nobody need ask the service."""
     async with on_air(tmp_path, bucket) as (owncast, service, watcher):
-
-        async def objects_are_deleted() -> bool:
-            return (await figures(service))["broadcaster_deleted_objects_total"] > 0
-
-        async with asyncio.timeout(180):
-            await poll(objects_are_deleted)
-        found = await figures(service)
+        found = await eventually(
+            lambda: figures(service), lambda found: found["broadcaster_deleted_objects_total"] > 0, within=180
+        )
         assert found["broadcaster_mirror_writes_total done"] > 10
         assert found["broadcaster_mirror_writes_total failed"] == 0
         asked = [name for name in found if name.startswith("broadcaster_requests_total ")]
@@ -198,22 +194,18 @@ async def disturb(proxy: PlaylistProxy, service: Service, watcher: Watcher, way:
     """Let no playlist through for a while; afterwards the bucket has what was published meanwhile."""
     failed = (await figures(service))["broadcaster_mirror_writes_total failed"]
     proxy.way = way
-
-    async def the_mirror_is_late() -> bool:
-        return (await figures(service))["broadcaster_mirror_writes_total failed"] >= failed + 3
-
-    async with asyncio.timeout(180):
-        await poll(the_mirror_is_late)
+    await eventually(
+        lambda: figures(service),
+        lambda found: found["broadcaster_mirror_writes_total failed"] >= failed + 3,
+        within=180,
+    )
     health = await service.health()
     assert "playlists cannot be written into the bucket" in str(health["warning"])
 
-    async def the_service_is_ahead() -> bool:
-        published = (await read(f"{service.address}/live/0/playlist.m3u8")).last
-        return way is Way.UNANSWERED or published > watcher.last("0") + 2
-
-    async with asyncio.timeout(60):
-        await poll(the_service_is_ahead)
-    published = (await read(f"{service.address}/live/0/playlist.m3u8")).last
+    ours = await eventually(
+        lambda: read(f"{service.address}/live/0/playlist.m3u8"),
+        lambda ours: way is Way.UNANSWERED or ours.last > watcher.last("0") + 2,
+    )
     proxy.way = Way.THROUGH
-    await watcher.until_number("0", published + 1, within=120)
-    await watcher.until_number("1", published + 1, within=120)
+    await watcher.until_number("0", ours.last + 1, within=120)
+    await watcher.until_number("1", ours.last + 1, within=120)

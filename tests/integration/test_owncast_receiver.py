@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.receiver import Receiver
-from tests.support.hls_folder import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize("multivariant_first", [True, False])

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from broadcaster.demo.ports import HOST, free_ports
 from broadcaster.demo.status import Status
-from tests.support.hls_folder import eventually
+from tests.support.waiting import eventually
 
 
 class Clock:

@@ -1,6 +1,5 @@
 """The service beside an Owncast that says whether its encoder is connected."""
 
-import asyncio
 import math
 from pathlib import Path
 
@@ -9,11 +8,11 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.doctor import examine, settings_of
 from tests.support.hls_writer import HlsWriter
 from tests.support.owncast_api import VERSION, fake_owncast
 from tests.support.service import Service, running_service
+from tests.support.waiting import eventually
 
 GRACE = "8"  # seconds: an encoder is silent after 5
 CONNECTED, ENDED = "broadcaster_owncast_connected", "broadcaster_source_ended"
@@ -63,32 +62,31 @@ async def test_its_word_ends_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> 
                 paused = "and Owncast says that it has disconnected" in str(health["reason"])
                 return paused and health["http"] == 503
 
-            async with asyncio.timeout(60):
-                await poll(lambda: shows(writer.name(2)))
-                await poll(lambda: says(1))
-                owncast.answer = fail
-                await poll(lambda: says(math.nan))
-                owncast.answer = None
-                owncast.restart()
-                await poll(lambda: says(0))
-                owncast.connect()
-                await poll(lambda: says(1))
-                owncast.show()
-                writer.write(range(4))
-                await poll(lambda: shows(writer.name(3)))
-                assert not await shows("#EXT-X-ENDLIST")
-                assert await metric(service, ENDED) == 0
-                owncast.disconnect()
-                async with aiohttp.ClientSession() as session:
-                    hook = f"{service.admin_address}/owncast/webhook"
-                    async with session.post(hook, json={"type": "STREAM_STOPPED"}) as response:
-                        assert response.status == 204
-                await poll(has_paused)
-                assert not await shows("#EXT-X-ENDLIST")
-                await poll(lambda: shows("#EXT-X-ENDLIST"))
-                assert (await service.health())["http"] == 200
-                assert await metric(service, CONNECTED) == 0
-                assert await metric(service, ENDED) == 1
+            await eventually(lambda: shows(writer.name(2)))
+            await eventually(lambda: says(1))
+            owncast.answer = fail
+            await eventually(lambda: says(math.nan))
+            owncast.answer = None
+            owncast.restart()
+            await eventually(lambda: says(0))
+            owncast.connect()
+            await eventually(lambda: says(1))
+            owncast.show()
+            writer.write(range(4))
+            await eventually(lambda: shows(writer.name(3)))
+            assert not await shows("#EXT-X-ENDLIST")
+            assert await metric(service, ENDED) == 0
+            owncast.disconnect()
+            async with aiohttp.ClientSession() as session:
+                hook = f"{service.admin_address}/owncast/webhook"
+                async with session.post(hook, json={"type": "STREAM_STOPPED"}) as response:
+                    assert response.status == 204
+            await eventually(has_paused)
+            assert not await shows("#EXT-X-ENDLIST")
+            await eventually(lambda: shows("#EXT-X-ENDLIST"))
+            assert (await service.health())["http"] == 200
+            assert await metric(service, CONNECTED) == 0
+            assert await metric(service, ENDED) == 1
         log = service.log.read_text()
     assert log.count("Owncast says that the encoder has connected") == 2
     assert log.count("Owncast says that the encoder has disconnected") == 2

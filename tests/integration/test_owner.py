@@ -9,12 +9,12 @@ import pytest
 
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.owner import Owner, owner_key
 from broadcaster.service import bucket_of, serve
 from broadcaster.storage import open_store
 from tests.support.doctor import examine
 from tests.support.service import Service
+from tests.support.waiting import eventually
 
 
 async def shared(service: Service) -> bool:
@@ -47,28 +47,21 @@ async def test_two_broadcasters(
             assert not serving.done()
             return bool(await store.etag(owner_key("live"), deadline=10))
 
-        async def is_warned() -> bool:
-            return bool((await service.health())["warning"])
-
-        async def is_well() -> bool:
-            return not await is_warned()
-
-        async with asyncio.timeout(120):
-            await poll(is_claimed)
-            found = await examine(tmp_path, service.environment, "--json")
-            found.says("owner", "ok", "no other broadcaster", "")
-            assert await is_well()
-            assert not await shared(service)
-            other = Owner(store, "live", "other", lambda: datetime.now(UTC))
-            working = group.create_task(other.run())
-            await poll(is_warned)
-            assert (await service.health())["http"] == 200
-            assert await shared(service)
-            working.cancel()
-            await poll(is_well)
-            stop.set()
-            await serving
-            await other.renew()
+        await eventually(is_claimed)
+        found = await examine(tmp_path, service.environment, "--json")
+        found.says("owner", "ok", "no other broadcaster", "")
+        assert not (await service.health())["warning"]
+        assert not await shared(service)
+        other = Owner(store, "live", "other", lambda: datetime.now(UTC))
+        working = group.create_task(other.run())
+        health = await eventually(service.health, lambda health: health["warning"])
+        assert health["http"] == 200
+        assert await shared(service)
+        working.cancel()
+        await eventually(service.health, lambda health: not health["warning"])
+        stop.set()
+        await serving
+        await other.renew()
         found = await examine(tmp_path, service.environment, "--json")
         found.says("owner", "warning", "another broadcaster wrote under live/", "an R2_PREFIX of its own")
     said = [one.levelname for one in caplog.records if "another broadcaster writes" in one.message]

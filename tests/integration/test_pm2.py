@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.hls_writer import HlsWriter
 from tests.support.service import Service
 from tests.support.stage import object_keys
 from tests.support.systemd import Ears
+from tests.support.waiting import eventually
 
 FOLDER = Path(__file__).parents[2] / "deploy/pm2"
 PROGRAM = FOLDER / "node_modules/.bin/pm2"
@@ -69,14 +69,6 @@ async def pm2(tmp_path: Path, service: Service) -> AsyncIterator[Pm2]:
     await running.order("kill")
 
 
-async def until_backlog(service: Service, count: int) -> None:
-    async def reached() -> bool:
-        return (await service.health())["backlog"] == count
-
-    async with asyncio.timeout(120):
-        await poll(reached)
-
-
 @pytest.mark.takes(13)
 async def test_pm2_starts_restarts_and_stops(
     tmp_path: Path, bucket: SeaweedBucket, service: Service, pm2: Pm2
@@ -95,7 +87,7 @@ async def test_pm2_starts_restarts_and_stops(
     bucket.suspend()
     writer = HlsWriter(tmp_path / "hls/0")
     writer.write(range(3))
-    await until_backlog(service, 3)
+    await service.until_health(backlog=3)
     stopping = asyncio.create_task(pm2.order("stop", "broadcaster"))
     assert await systemd.hear() == "STOPPING=1"
     bucket.resume()
@@ -110,11 +102,5 @@ async def test_pm2_starts_restarts_and_stops(
 async def test_a_wrong_setting_is_not_tried_again(pm2: Pm2) -> None:
     """Status 2 asks for a person: pm2 leaves the service stopped."""
     await pm2.order("start", str(FOLDER / "ecosystem.config.cjs"), BROADCASTER_PORT="many")
-
-    async def stopped() -> bool:
-        app = await pm2.app()
-        return app["status"] == "stopped" and app.get("exit_code") == 2
-
-    async with asyncio.timeout(120):
-        await poll(stopped)
+    await eventually(pm2.app, lambda app: app["status"] == "stopped" and app.get("exit_code") == 2)
     assert (await pm2.app())["restart_time"] == 0

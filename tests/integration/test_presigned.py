@@ -13,10 +13,10 @@ import pytest
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.storage import Bucket, open_store
 from tests.support.service import Service, running_service
 from tests.support.small_owncast import small_owncast
+from tests.support.waiting import eventually
 from tests.support.watcher import Watcher
 
 PRESIGNED = {"BROADCASTER_URLS": "presigned", "R2_PUBLIC_URL": "", "BROADCASTER_LOG_LEVEL": "debug"}
@@ -104,8 +104,7 @@ async def test_an_expired_signature_is_refused(private: SeaweedBucket) -> None:
                 return response.status == 403
 
         assert not await is_refused()
-        async with asyncio.timeout(120):
-            await poll(is_refused)
+        await eventually(is_refused)
 
 
 @pytest.mark.takes(12)
@@ -121,12 +120,7 @@ async def test_nothing_that_signs_is_ever_said(tmp_path: Path, private: SeaweedB
         async with reading(service) as reader:
             await reader.until_number("0", 3)
         await private.kill()
-
-        async def said() -> bool:
-            return "uploads fail" in service.log.read_text()
-
-        async with asyncio.timeout(120):
-            await poll(said)
+        await eventually(lambda: "uploads fail" in service.log.read_text())
         answers = [str(await service.health())]
         async with aiohttp.ClientSession() as session:
             for url in (f"{service.admin_address}/metrics", f"{service.address}/live/nothing/playlist.m3u8"):

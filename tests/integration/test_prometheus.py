@@ -21,6 +21,7 @@ from broadcaster.demo.ports import free_ports
 from tests.support.hls_writer import HlsWriter
 from tests.support.relayed import relaying
 from tests.support.service import Service, running_service
+from tests.support.waiting import eventually
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CONFIG, RULES, RULE_TESTS = (
@@ -174,13 +175,13 @@ async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket
         streaming = asyncio.create_task(stream(service, tmp_path / "hls"))
         missing = list(queries())
         assert len(missing) > 30
+
+        async def without_data() -> list[tuple[str, str]]:
+            assert not streaming.done(), streaming.exception()
+            return [one for one in missing if not await prometheus.has_data(one[1])]
+
         try:
-            async with asyncio.timeout(240):
-                while missing:
-                    assert not streaming.done(), streaming.exception()
-                    missing = [one for one in missing if not await prometheus.has_data(one[1])]
-        except TimeoutError:
-            pytest.fail(f"no data for {missing}")
+            await eventually(without_data, lambda missing: not missing, within=240)
         finally:
             streaming.cancel()
         known = set(await prometheus.ask("label/__name__/values"))
@@ -190,12 +191,7 @@ async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket
         await check_metrics(service)
         assert "BroadcasterDown" not in await prometheus.firing()
         await service.stop()
-
-        async def noticed() -> bool:
-            return "BroadcasterDown" in await prometheus.firing()
-
-        async with asyncio.timeout(120):
-            await poll(noticed)
+        await eventually(prometheus.firing, lambda alerts: "BroadcasterDown" in alerts)
 
 
 async def check_metrics(service: Service) -> None:

@@ -17,6 +17,7 @@ from tests.integration import test_systemd
 from tests.support.hls_writer import HlsWriter
 from tests.support.length import SOAK
 from tests.support.service import Service
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -88,13 +89,12 @@ class Reader:
                 start_new_session=True,
             )
 
-        async def linked() -> bool:
+        def linked() -> bool:
             assert process.returncode is None, log.read_text()
             return f"http://127.0.0.1:{port}/\n" in log.read_text().partition("Open:")[2]
 
         try:
-            async with asyncio.timeout(5 * MINUTE):
-                await poll(linked)
+            await eventually(linked, within=5 * MINUTE)
         finally:
             os.killpg(process.pid, signal.SIGINT)
             async with asyncio.timeout(MINUTE):
@@ -130,8 +130,7 @@ class Reader:
     async def _pm2(self, command: str) -> None:
         await self._run(command)
         try:
-            async with asyncio.timeout(MINUTE):
-                await poll(self._service.answers)
+            await eventually(self._service.answers)
         finally:
             await self._run(f"{command.partition(' ')[0]} kill")
 

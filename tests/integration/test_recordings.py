@@ -19,7 +19,7 @@ import pytest
 
 from broadcaster.config import VIEWER
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import find_program, poll
+from broadcaster.demo.children import find_program
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.hls import MediaPlaylist, parse
@@ -42,6 +42,7 @@ from tests.support.service import Service, running_service
 from tests.support.small_owncast import FPS, SMALL
 from tests.support.stage import Stage, stage, taken_in
 from tests.support.thumbnails import LIKE, check_thumbnails, difference, gray
+from tests.support.waiting import eventually
 from tests.support.watcher import Availability
 
 LISTED = 3  # segments, by the encoder
@@ -90,7 +91,7 @@ async def the_stream(
         await more_of_it(on)
     await on.owncast.stop_streaming()
     await taken_in(on.owncast, on.service.address)
-    await ended(on)
+    await on.service.until_health(stream="ended", within=WITHIN)
     return began, live_poster
 
 
@@ -192,13 +193,9 @@ async def picture_of_the_clip(folder: str) -> None:
 async def pictures(bucket: SeaweedBucket, service: Service, live_poster: bytes) -> None:
     """The live poster has changed; the recording has its own, and thumbnails; what they took is counted."""
     assert await bytes_at(f"{bucket.public_url}/live/poster.jpg") != live_poster
-
-    async def are_there() -> bool:
-        return bool((await index_at(bucket.public_url))[0]["thumbnails"])
-
-    async with asyncio.timeout(120):
-        await poll(are_there)
-    (recording,) = await index_at(bucket.public_url)
+    (recording,) = await eventually(
+        lambda: index_at(bucket.public_url), lambda recordings: recordings[0]["thumbnails"]
+    )
     poster = f"{bucket.public_url}/live/recordings/{recording['poster']}"
     assert (await bytes_at(poster)).startswith(b"\xff\xd8")
     count = await check_thumbnails(bucket.public_url, recording)
@@ -216,18 +213,13 @@ async def bytes_at(url: str) -> bytes:
         return await response.read()
 
 
-async def og_image(url: str) -> str | None:
+async def og_image(url: str) -> str:
     """Wait for the picture that link previews of a page show."""
-    found: list[str] = []
 
-    async def is_there() -> bool:
-        page = (await bytes_at(url)).decode()
-        found.extend(re.findall('property="og:image" content="([^"]+)"', page))
-        return bool(found)
+    async def found() -> list[str]:
+        return re.findall('property="og:image" content="([^"]+)"', (await bytes_at(url)).decode())
 
-    async with asyncio.timeout(60):
-        await poll(is_there)
-    return found[0]
+    return (await eventually(found))[0]
 
 
 async def lose_the_state(on: Stage, state: Path) -> None:
@@ -241,13 +233,8 @@ async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, fold
     """Give it a file; returns where the index says that it is."""
     path = folder / "best.mp4"
     await managed(service, recording, str(path), "--upload", command="export")
-
-    async def is_told() -> bool:
-        return (await index_at(bucket.public_url))[0]["file"] is not None
-
-    async with asyncio.timeout(60):
-        await poll(is_told)
-    told = (await index_at(bucket.public_url))[0]["file"]
+    (one,) = await eventually(lambda: index_at(bucket.public_url), lambda recordings: recordings[0]["file"])
+    told = one["file"]
     url = urljoin(f"{bucket.public_url}/live/recordings/", str(told["url"]))
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert await response.read() == path.read_bytes()
@@ -295,12 +282,11 @@ def is_past(at: float, state: dict[str, Any]) -> bool:
 async def answers(url: str, status: int = 200) -> None:
     """Wait until it is there, or, with 404, until it is gone."""
 
-    async def is_there() -> bool:
+    async def found() -> int:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
-            return response.status == status
+            return response.status
 
-    async with asyncio.timeout(60):
-        await poll(is_there)
+    await eventually(found, lambda found: found == status)
 
 
 async def managed(service: Service, *arguments: str, command: str = "recordings") -> str:
@@ -317,34 +303,13 @@ async def managed(service: Service, *arguments: str, command: str = "recordings"
 
 async def listed(bucket: SeaweedBucket, count: int) -> list[dict[str, Any]]:
     """Wait for an index of so many recordings."""
-
-    async def are_there() -> bool:
-        return len(await index_at(bucket.public_url)) == count
-
-    async with asyncio.timeout(120):
-        await poll(are_there)
-    return await index_at(bucket.public_url)
-
-
-async def ended(on: Stage) -> None:
-    """Wait until the stream is over for viewers."""
-
-    async def is_over() -> bool:
-        return (await on.service.health())["stream"] == "ended"
-
-    async with asyncio.timeout(WITHIN):
-        await poll(is_over)
+    return await eventually(lambda: index_at(bucket.public_url), lambda recordings: len(recordings) == count)
 
 
 async def over(bucket: SeaweedBucket) -> dict[str, Any]:
     """Wait until the newest recording has ended."""
-
-    async def has_ended() -> bool:
-        return (await index_at(bucket.public_url))[0]["ended"] is not None
-
-    async with asyncio.timeout(120):
-        await poll(has_ended)
-    return (await index_at(bucket.public_url))[0]
+    found = await eventually(lambda: index_at(bucket.public_url), lambda recordings: recordings[0]["ended"])
+    return found[0]
 
 
 @pytest.mark.takes(15)
@@ -354,17 +319,9 @@ async def test_a_stop_in_good_order_leaves_nothing_unwritten(tmp_path: Path, buc
     settings = {"BROADCASTER_RECORDINGS": "keep"}
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
         writer.write(range(3))
-
-        async def is_written() -> bool:
-            return bool(await index_at(bucket.public_url))
-
-        async def is_listed() -> bool:
-            return (await service.health())["manifestChunks"] == COUNT
-
-        async with asyncio.timeout(WITHIN):
-            await poll(is_written)
-            writer.write(range(COUNT))
-            await poll(is_listed)
+        await eventually(lambda: index_at(bucket.public_url))
+        writer.write(range(COUNT))
+        await service.until_health(manifestChunks=COUNT, within=WITHIN)
         assert await service.stop() == 0
         found = await read(bucket.public_url, (await index_at(bucket.public_url))[0])
         (playlist,) = found.playlists.values()

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from broadcaster.demo.children import poll
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from broadcaster.tracker import info_hash, stream_index
 from tests.conformance.checks import run_all
@@ -16,6 +15,7 @@ from tests.support.relayed import Client, relaying
 from tests.support.rules import violations
 from tests.support.small_origin import TARGET, SmallOrigin
 from tests.support.swarm import announce
+from tests.support.waiting import eventually
 
 CLIENTS = 100
 WITHIN = 60.0  # seconds, for what should take one or two
@@ -109,12 +109,7 @@ async def test_a_stream_with_other_variants(origin: SmallOrigin) -> None:
         origin.end()
         origin.name_variants("1")
         origin.publish(2, run=2)
-
-        async def is_gone() -> bool:
-            return (await relayed.get("/live/0/playlist.m3u8"))[0].status == 404
-
-        async with asyncio.timeout(WITHIN):
-            await poll(is_gone)
+        await eventually(lambda: relayed.get("/live/0/playlist.m3u8"), lambda answer: answer[0].status == 404)
         _, body = await relayed.get("/live/playlist.m3u8")
         assert body.decode() == (await relayed.media("1")).render()
 
@@ -129,13 +124,7 @@ async def test_an_origin_that_has_forgotten_everything(origin: SmallOrigin) -> N
         other.publish(2, run=9)
         origin.proxy.port = other.port
         await origin.proxy.switch(Fault.NONE)
-
-        async def is_the_other() -> bool:
-            return (await relayed.media()).last == 2
-
-        async with asyncio.timeout(WITHIN):
-            await poll(is_the_other)
-        listed = await relayed.media()
+        listed = await eventually(relayed.media, lambda listed: listed.last == 2)
         assert (await relayed.get(listed.segments[0].uri))[1] == other.body(other.path("0", 0))
         other.publish()
         assert (await relayed.media("0", "?_HLS_msn=3")).last == 3

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.demo.children import poll
 from tests.support.relayed import relaying
 from tests.support.small_disk import small_disk
 from tests.support.small_origin import SmallOrigin
+from tests.support.waiting import eventually
 
 
 async def test_a_private_bucket(origin: SmallOrigin) -> None:
@@ -84,12 +84,7 @@ async def test_who_does_not_read_takes_no_others_place(
         response, body = await relayed.get(segments[-1].uri)
         assert (response.status, len(body)) == (200, origin.size)
         monkeypatch.setattr("broadcaster.relay.sending.SLOW", 0)
-
-        async def comes() -> bool:
-            return (await relayed.get(segments[-3].uri))[0].status == 200
-
-        async with asyncio.timeout(20):
-            await poll(comes)
+        await eventually(lambda: relayed.get(segments[-3].uri), lambda answer: answer[0].status == 200)
         for writer in slow:
             writer.transport.abort()
 

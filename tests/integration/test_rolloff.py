@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.stage import stage
+from tests.support.waiting import eventually
 
 
 @pytest.mark.takes(30)
@@ -47,5 +47,4 @@ async def until_gone(session: aiohttp.ClientSession, url: str) -> None:
             assert response.status in (200, 404)
             return response.status == 404
 
-    async with asyncio.timeout(120):
-        await poll(gone)
+    await eventually(gone)

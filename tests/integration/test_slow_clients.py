@@ -9,10 +9,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broadcaster.demo.children import poll
 from broadcaster.web import raise_file_limit
 from tests.support.length import SOAK
 from tests.support.slow_clients import PATH, REQUEST, CrowdedServer, crowded_server, slow_clients
+from tests.support.waiting import eventually
 
 CLIENTS = 2000  # of each kind
 NORMAL_CLIENTS = 10
@@ -49,8 +49,7 @@ async def test_slow_clients_take_nothing_from_the_others(tmp_path: Path) -> None
                 group.create_task(clients.read_slowly()),
                 *(group.create_task(ask_again_and_again(server, session)) for _ in range(NORMAL_CLIENTS)),
             ]
-            async with asyncio.timeout(PATIENCE):
-                await poll(lambda: all_cut(server))
+            await eventually(lambda: all_cut(server), within=PATIENCE)
             growth = server.memory() - memory
             for one in others:
                 one.cancel()

@@ -7,11 +7,11 @@ import imageio_ffmpeg
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.hls_writer import PACKET
 from tests.support.length import seconds
-from tests.support.service import Service, running_service
+from tests.support.service import running_service
 from tests.support.stage import stage
+from tests.support.waiting import eventually
 from tests.support.watcher import watching
 
 LONG = seconds(120, 20)
@@ -121,13 +121,7 @@ async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) 
         (hls / b"n\xffme".decode(errors="surrogateescape")).mkdir()
         (hls / b"n\xffme/stream.m3u8".decode(errors="surrogateescape")).write_text(playlist_of("a.ts"))
         told = {name: f" {name}/stream.m3u8 " for name in (*bad, "n\\udcffme")}
-
-        async def all_told() -> bool:
-            log = on.service.log.read_text()
-            return all(text in log for text in told.values())
-
-        async with asyncio.timeout(120):
-            await poll(all_told)
+        await eventually(on.service.log.read_text, lambda log: all(text in log for text in told.values()))
         await on.owncast.wait_for_segments(8)
         await on.drained()
         await on.check_bucket()
@@ -139,10 +133,6 @@ async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) 
 
 def playlist_of(name: str) -> str:
     return f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{name}\n"
-
-
-async def said(service: Service, text: str) -> bool:
-    return text in service.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -161,8 +151,7 @@ async def test_what_is_wrong_is_said_in_one_line(
     """A service that cannot do its work says which setting is to blame, in one line, without a secret."""
     (tmp_path / "hls").mkdir()
     async with running_service(tmp_path, tmp_path / "hls", bucket, **{setting: value}) as service:
-        async with asyncio.timeout(60):
-            await poll(lambda: said(service, complaint))
+        await eventually(service.log.read_text, lambda log: complaint in log)
     log = service.log.read_text()
     assert sum(complaint in line for line in log.splitlines()) == 1
     assert "Traceback" not in log

@@ -13,7 +13,7 @@ from broadcaster.catalog.records import SourceMemory
 from broadcaster.cli import main
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, poll
+from broadcaster.demo.children import Child
 from broadcaster.ingest.reports import SourceEvent
 from broadcaster.service import serve
 from tests.support.hanging_mount import hanging_mount
@@ -21,6 +21,7 @@ from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.service import Service, running_service
 from tests.support.stage import object_keys
 from tests.support.systemd import Ears
+from tests.support.waiting import eventually
 
 STUCK = 3.0  # seconds, in the place of a minute: a busy machine may pause
 MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n"
@@ -32,28 +33,8 @@ def write(writer: HlsWriter, numbers: range) -> None:
     (writer.folder.parent / "stream.m3u8").write_text(MULTIVARIANT)
 
 
-async def until_backlog(service: Service, count: int) -> None:
-    async def reached() -> bool:
-        return (await service.health())["backlog"] == count
-
-    async with asyncio.timeout(60):
-        await poll(reached)
-
-
-async def listed(service: Service, count: int) -> None:
-    async def reached() -> bool:
-        return (await service.health())["manifestChunks"] == count
-
-    async with asyncio.timeout(60):
-        await poll(reached)
-
-
 async def until_reason(service: Service, reason: str) -> None:
-    async def said() -> bool:
-        return reason in str((await service.health())["reason"])
-
-    async with asyncio.timeout(60):
-        await poll(said)
+    await eventually(service.health, lambda health: reason in str(health["reason"]))
 
 
 async def test_sigterm_during_an_outage(tmp_path: Path, bucket: SeaweedBucket) -> None:
@@ -62,10 +43,10 @@ async def test_sigterm_during_an_outage(tmp_path: Path, bucket: SeaweedBucket) -
     settings = {"BROADCASTER_DRAIN_SECONDS": "1", "BROADCASTER_RETENTION": "keep"}
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
         write(writer, range(3))
-        await listed(service, 3)
+        await service.until_health(manifestChunks=3)
         bucket.suspend()
         write(writer, range(6))
-        await until_backlog(service, 3)
+        await service.until_health(backlog=3)
         started = time.monotonic()
         assert await service.stop() == 0
         assert time.monotonic() - started >= 1
@@ -76,8 +57,8 @@ async def test_sigterm_during_an_outage(tmp_path: Path, bucket: SeaweedBucket) -
             (writer.folder / writer.name(number)).unlink()
         bucket.resume()
         await service.start()
-        await until_backlog(service, 0)
-        await listed(service, 6)
+        await service.until_health(backlog=0)
+        await service.until_health(manifestChunks=6)
         keys = await object_keys(bucket)
         assert {key.rpartition("/")[2] for key in keys} == {writer.name(number) for number in range(6)}
         assert len({key.rpartition("/")[0] for key in keys}) == 1
@@ -94,7 +75,7 @@ async def test_sigterm_waits_for_uploads(tmp_path: Path, bucket: SeaweedBucket) 
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
         bucket.suspend()
         write(writer, range(3))
-        await until_backlog(service, 3)
+        await service.until_health(backlog=3)
         stopping = asyncio.create_task(service.stop())
         await asyncio.sleep(0)  # the signal is sent
         bucket.resume()
@@ -183,7 +164,7 @@ async def test_a_folder_that_hangs(tmp_path: Path, bucket: SeaweedBucket, system
     settings = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "200000"}
     async with running_service(tmp_path, hls, bucket, **settings) as service:
         write(HlsWriter(hls / "0"), range(3))
-        await listed(service, 3)
+        await service.until_health(manifestChunks=3)
         with hanging_mount(hls):
             for _ in range(2):
                 await until_reason(service, "ingest is stuck: the HLS folder does not answer")
@@ -195,7 +176,7 @@ async def test_a_folder_that_hangs(tmp_path: Path, bucket: SeaweedBucket, system
                 assert await service.stop() == 0
                 await service.start()
         write(HlsWriter(hls / "0"), range(4))
-        await listed(service, 4)
+        await service.until_health(manifestChunks=4)
 
 
 class HangingSource:
@@ -247,13 +228,8 @@ async def test_the_watchdog_bites_when_ingest_is_stuck(
             assert await systemd.hear() == "WATCHDOG=1"
         assert (await environment.health())["http"] == 200
         HangingSource.hang.set()
-
-        async def said() -> bool:
-            return (await environment.health())["http"] == 503
-
-        async with asyncio.timeout(60):
-            await poll(said)
-        assert str((await environment.health())["reason"]).startswith("ingest is stuck: restart")
+        health = await environment.until_health(http=503)
+        assert str(health["reason"]).startswith("ingest is stuck: restart")
         await systemd.until_silence(1.0)
         stop.set()
 

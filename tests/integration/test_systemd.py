@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, poll
+from broadcaster.demo.children import Child
 from broadcaster.demo.ports import free_ports
 from tests.support.hls_writer import HlsWriter
 from tests.support.systemd import Ears
+from tests.support.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 UNITS = REPOSITORY / "deploy/systemd"
@@ -221,13 +222,13 @@ async def publish(hls: Path, address: str) -> None:
     HlsWriter(hls / "0").write(range(3))
     (hls / "stream.m3u8").write_text(MULTIVARIANT)
 
-    async with aiohttp.ClientSession() as session, asyncio.timeout(120):
+    async with aiohttp.ClientSession() as session:
 
-        async def listed() -> bool:
+        async def playlist() -> str:
             async with session.get(f"{address}/live/playlist.m3u8") as response:
-                return "stream-abc-2.ts" in await response.text()
+                return await response.text()
 
-        await poll(listed)
+        await eventually(playlist, lambda text: "stream-abc-2.ts" in text)
         async with session.get(f"{address}/") as response:
             assert response.status == 200
             (script,) = re.findall(r'type="module" src="([^"]+)"', await response.text())

@@ -1,6 +1,5 @@
 """The service's tracker, met by the client library that the page uses."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,9 +10,10 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, poll
+from broadcaster.demo.children import Child
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.service import Service, running_service
+from tests.support.waiting import eventually
 
 VIEWER = Path(__file__).parents[2] / "viewer/tests/support/swarm-viewer.mjs"
 DEADLINE = 60.0  # seconds
@@ -38,12 +38,8 @@ class Viewer:
 
     async def told(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the viewer says what is wanted."""
-
-        async def found() -> bool:
-            return any(wanted(line) for line in self.lines())
-
-        await self._child.until(poll(found), within=DEADLINE)
-        return next(line for line in self.lines() if wanted(line))
+        found = eventually(lambda: [line for line in self.lines() if wanted(line)])
+        return (await self._child.until(found, within=DEADLINE))[0]
 
     def lines(self) -> list[dict[str, Any]]:
         text = self._child.log.read_text()
@@ -66,18 +62,9 @@ async def live(
             HlsWriter(folder / f"hls/{index}").write(range(3))
             text += f"#EXT-X-STREAM-INF:{ATTRIBUTES[index]}\n{index}/stream.m3u8\n"
         (folder / "hls/stream.m3u8").write_text(text)
-        await healthy(service, chunks=3 * variants)
+        await service.until_health(chunks=3 * variants)
         playlist = await fetched(f"{service.address}/live/0/playlist.m3u8")
         yield service, playlist.split(f"{bucket.public_url}/live/")[1].split("/")[0]
-
-
-async def healthy(service: Service, **wanted: object) -> None:
-    async def reached() -> bool:
-        health = await service.health()
-        return all(health[name] == value for name, value in wanted.items())
-
-    async with asyncio.timeout(DEADLINE):
-        await poll(reached)
 
 
 async def fetched(url: str) -> str:
@@ -91,7 +78,7 @@ async def test_viewers_meet(tmp_path: Path, bucket: SeaweedBucket, variants: int
     async with live(tmp_path, bucket, variants) as (service, run), AsyncExitStack() as stack:
         ada = await Viewer.join("ada", tmp_path, service, run)
         stack.push_async_callback(ada.leave)
-        await healthy(service, peers=1, torrents=1, signaling=True)
+        await service.until_health(peers=1, torrents=1, signaling=True)
         bob = await Viewer.join("bob", tmp_path, service, run)
         stack.push_async_callback(bob.leave)
         offer = await ada.told(lambda line: line["type"] == "offer")
@@ -101,9 +88,9 @@ async def test_viewers_meet(tmp_path: Path, bucket: SeaweedBucket, variants: int
         for viewer in (ada, bob):
             loaded = await viewer.told(lambda line: line["type"] == "loaded")
             assert loaded["bytes"] == len(PACKET * 3)
-        await healthy(service, peers=2)
+        await service.until_health(peers=2)
         await bob.leave()
-        await healthy(service, peers=1, torrents=1)
+        await service.until_health(peers=1, torrents=1)
         assert not [line for line in ada.lines() + bob.lines() if line["type"].startswith("onTracker")]
         metrics = await fetched(f"{service.admin_address}/metrics")
         assert 'broadcaster_tracker_messages_total{action="answer"} 1.0' in metrics
@@ -116,7 +103,7 @@ async def test_another_swarm(tmp_path: Path, bucket: SeaweedBucket) -> None:
         stack.push_async_callback(stranger.leave)
         warning = await stranger.told(lambda line: line["type"] == "onTrackerWarning")
         assert warning["message"] == "this tracker does not serve that swarm"
-        await healthy(service, peers=0, torrents=0)
+        await service.until_health(peers=0, torrents=0)
 
 
 async def test_restart(tmp_path: Path, bucket: SeaweedBucket) -> None:
@@ -126,7 +113,7 @@ async def test_restart(tmp_path: Path, bucket: SeaweedBucket) -> None:
         await service.start()
         viewer = await Viewer.join("viewer", tmp_path, service, run)
         stack.push_async_callback(viewer.leave)
-        await healthy(service, peers=1, torrents=1)
+        await service.until_health(peers=1, torrents=1)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from broadcaster.storage import Bucket, ObjectStore, open_store
 from tests.support.fakes import FakeSource, segment_of
 from tests.support.length import SOAK
 from tests.support.throttled_link import ThrottledLink
+from tests.support.waiting import changes
 
 SCALE = 5 if SOAK else 15  # times shorter than in life: segments, outages, and every patience
 MEGABIT = 125_000  # bytes
@@ -92,10 +93,7 @@ class Room:
         self.changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(120):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
+        await changes(self.changed, condition)
 
     async def encode(self) -> None:
         names = tuple(str(index) for index in range(len(self.case.variants)))

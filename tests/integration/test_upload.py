@@ -18,13 +18,14 @@ from broadcaster.check.http import open_browser
 from broadcaster.check.report import Verdict
 from broadcaster.check.uploads import may_upload
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import find_program, poll
+from broadcaster.demo.children import find_program
 from broadcaster.errors import ManageError
 from broadcaster.operator import Uploads
 from broadcaster.upload import MOST, upload_recording_file
 from tests.support.length import seconds
 from tests.support.strict_front import MIB, SMALLEST, Fault
 from tests.support.upload_desk import UploadDesk, make_file, upload_desk
+from tests.support.waiting import eventually
 
 KILLS = seconds(20, 2)
 PARTS = seconds(48, 6)
@@ -142,12 +143,7 @@ async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
         upload_recording_file(desk.address, desk.token, desk.recording, path, rate=10_000_000)
     )
     files = desk.studio.catalog.files
-
-    async def has_begun() -> bool:
-        return bool(await files.uploading())
-
-    await poll(has_begun)
-    (found,) = await files.uploading()
+    (found,) = await eventually(files.uploading)
     uploads = [one async for one in desk.store.uploads(f"live/files/{desk.recording}", deadline=60)]
     assert [(key, name) for key, name, _ in uploads] == [(found.key, found.upload)]
     files.remove(desk.recording, FileStep.UPLOADING)

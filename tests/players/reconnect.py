@@ -10,9 +10,9 @@ from typing import Protocol
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import Rendition, SimulatedOwncast
 from tests.support.service import Service, running_service
+from tests.support.waiting import eventually
 
 AWAY = 20.0  # seconds
 SEGMENT_SECONDS = 2
@@ -21,7 +21,6 @@ SMALL = (Rendition(160, 90, 80), Rendition(128, 72, 50))  # so that all players 
 DRY = 2.0  # seconds without a new picture
 WITHIN = 60.0  # seconds for what takes a player a few
 ENOUGH = 2 * SEGMENT_SECONDS * FPS  # pictures: two segments
-BETWEEN_LOOKS = 0.5  # seconds
 
 
 class Player(Protocol):
@@ -71,8 +70,7 @@ async def on_air(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[OnAir]:
         await owncast.go_live()
         await owncast.wait_for_segments(4)
         on = OnAir(owncast, service)
-        async with asyncio.timeout(WITHIN):
-            await poll(on.is_there)
+        await eventually(on.is_there)
         yield on
 
 
@@ -83,21 +81,12 @@ async def shown(players: Sequence[Player]) -> dict[str, int]:
 
 async def all_show_more(players: Sequence[Player], than: Mapping[str, int]) -> None:
     """Wait until each has shown two segments more; the failure names those that have not."""
-    late = dict(than)
 
-    async def look() -> None:
+    async def late() -> dict[str, int]:
         now = await shown(players)
-        late.clear()
-        late.update({name: more for name in than if (more := now[name] - than[name]) < ENOUGH})
+        return {name: more for name in than if (more := now[name] - than[name]) < ENOUGH}
 
-    try:
-        async with asyncio.timeout(WITHIN):
-            await look()
-            while late:
-                await asyncio.sleep(BETWEEN_LOOKS)
-                await look()
-    except TimeoutError:
-        raise AssertionError(f"pictures shown in {WITHIN:g} s, {ENOUGH} at least: {late}") from None
+    await eventually(late, lambda late: not late, within=WITHIN)
 
 
 async def run_dry(player: Player) -> None:

@@ -20,6 +20,8 @@ from typing import Self
 
 import aiohttp
 
+from tests.support.waiting import changes
+
 MAIN = "/live/playlist.m3u8"
 CHANGES_VARIANT = 0.02  # of all reloads, where there is more than one
 LEAVES = 0.1  # of all viewers
@@ -73,10 +75,9 @@ class Audience:
 
     async def until_seen(self, number: int, *, within: float) -> None:
         """Wait until every viewer knows of that segment; raises TimeoutError."""
-        async with asyncio.timeout(within):
-            while not all(viewer.newest >= number for viewer in self.viewers):
-                self._changed.clear()
-                await self._changed.wait()
+        await changes(
+            self._changed, lambda: all(viewer.newest >= number for viewer in self.viewers), within=within
+        )
 
     def learned(self, numbers: Iterable[int], since: float, *, blocks: bool) -> None:
         """A viewer who has been there ``since`` then (the loop's time) knows of these segments now."""

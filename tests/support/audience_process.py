@@ -1,6 +1,5 @@
 """The process that serves viewers, as a test disturbs it."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,9 +10,9 @@ import aiohttp
 import psutil
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from tests.support.service import Service
 from tests.support.stage import Stage, stage
+from tests.support.waiting import eventually
 
 LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
 ALL = 'broadcaster_publish_delay_seconds_count{variant="%s"}'
@@ -46,8 +45,7 @@ async def replaced(service: Service, before: psutil.Process) -> None:
                 return await answered(service) == 200
         return False
 
-    async with asyncio.timeout(REPLACED_WITHIN):
-        await poll(answers)
+    await eventually(answers, within=REPLACED_WITHIN)
 
 
 async def metrics(service: Service) -> dict[str, float]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import aiohttp
 
-from broadcaster.demo.children import poll
 from tests.support.service import Service
+from tests.support.waiting import eventually
 
 
 async def clip_of(service: Service, begin: datetime) -> str:
@@ -24,6 +24,5 @@ async def clip_of(service: Service, begin: datetime) -> str:
             async with session.head(f"{service.address}/c/{name}") as response:
                 return response.ok
 
-        async with asyncio.timeout(60):
-            await poll(is_there)
+        await eventually(is_there)
     return name

@@ -1,15 +1,10 @@
 """What is in the folder of an Owncast, told in the words of what was seen of real ones."""
 
-import asyncio
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from broadcaster.demo.children import poll
-
-STEP_WITHIN = 60.0  # seconds
 NOTHING, IDLE, LIVE, CLOSED, MIXED = "nothing", "idle", "live", "closed", "mixed"
 SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")
 
@@ -80,14 +75,6 @@ class HlsFolder:
         playlist = self._path / "stream.m3u8"
         lines = playlist.read_text().splitlines() if playlist.exists() else []
         return tuple(line for line in lines if line and not line.startswith("#"))
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async def probe() -> bool:
-        return condition()
-
-    async with asyncio.timeout(STEP_WITHIN):
-        await poll(probe)
 
 
 def _state(playlist: Path) -> str:

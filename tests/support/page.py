@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,9 +9,9 @@ from typing import Any, cast
 from playwright.async_api import Page, Request, Response
 
 from tests.support.length import SOAK
+from tests.support.waiting import changes, eventually
 
 AXE = Path(__file__).resolve().parents[2] / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
-PATIENCE = 120.0  # seconds for anything
 LOOK = """() => {
     const video = document.querySelector("video");
     return {
@@ -33,11 +31,7 @@ async def seen(page: Page) -> dict[str, Any]:
 
 async def until(page: Page, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Wait for a state; when it does not come, the failure shows the one that was there."""
-    deadline = time.monotonic() + PATIENCE
-    while not what(state := await seen(page)):
-        assert time.monotonic() < deadline, json.dumps(state)
-        await asyncio.sleep(0.1)
-    return state
+    return await eventually(lambda: seen(page), what)
 
 
 def is_played(state: dict[str, Any]) -> bool:
@@ -113,10 +107,7 @@ class Traffic:
 
     async def until_asked_for(self, part: str) -> None:
         """Wait for a request whose address contains ``part``, from the beginning on."""
-        async with asyncio.timeout(PATIENCE):
-            while not any(part in url for url in self.requested):
-                self._another.clear()
-                await self._another.wait()
+        await changes(self._another, lambda: any(part in url for url in self.requested))
 
     def _asked(self, request: Request) -> None:
         self.requested.append(request.url)

@@ -17,6 +17,7 @@ from broadcaster.demo.children import Child, find_program, poll
 from broadcaster.demo.ports import HOST, free_ports
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.relay import Options, relay
+from tests.support.waiting import eventually
 from tests.support.watcher import Watcher
 
 VIEWER = Path(__file__).resolve().parents[2] / "viewer" / "dist"
@@ -45,15 +46,16 @@ class Relayed:
 
     async def until_last(self, number: int, variant: str = "0") -> MediaPlaylist:
         """Wait until a segment of this number is listed."""
-        async with asyncio.timeout(60):
-            while True:
-                response, body = await self.get(f"/live/{variant}/playlist.m3u8")
-                if response.status == 200:
-                    found = parse(body.decode())
-                    assert isinstance(found, MediaPlaylist)
-                    if found.last >= number:
-                        return found
-                await asyncio.sleep(0.05)
+
+        async def listed() -> MediaPlaylist | None:
+            response, body = await self.get(f"/live/{variant}/playlist.m3u8")
+            found = parse(body.decode()) if response.status == 200 else None
+            assert found is None or isinstance(found, MediaPlaylist)
+            return found
+
+        found = await eventually(listed, lambda found: found and found.last >= number)
+        assert found
+        return found
 
     async def health(self) -> dict[str, Any]:
         """As the operator is told."""

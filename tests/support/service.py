@@ -10,6 +10,7 @@ import aiohttp
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import Child, find_program, poll
 from broadcaster.demo.ports import free_ports
+from tests.support.waiting import PATIENCE, eventually
 
 
 class Service:
@@ -70,6 +71,10 @@ class Service:
             session.get(f"{self.admin_address}/health") as response,
         ):
             return {**await response.json(), "http": response.status}
+
+    async def until_health(self, *, within: float = PATIENCE, **wanted: object) -> dict[str, object]:
+        """Wait until ``/health`` says so."""
+        return await eventually(self.health, lambda health: wanted.items() <= health.items(), within=within)
 
     async def answers(self) -> bool:
         try:

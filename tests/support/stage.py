@@ -16,6 +16,7 @@ from broadcaster.hls import MediaPlaylist, parse
 from tests.support.one_bucket import client_of
 from tests.support.service import Service, running_service
 from tests.support.small_owncast import small_owncast
+from tests.support.waiting import eventually
 from tests.support.watcher import Availability, Watcher, watching
 
 VARIANTS = ("0", "1")
@@ -148,8 +149,7 @@ async def taken_in(owncast: SimulatedOwncast, address: str, within: float = 120)
                     return False
         return True
 
-    async with asyncio.timeout(within):
-        await poll(listed)
+    await eventually(listed, within=within)
 
 
 def url_key(url: str) -> SegmentKey:

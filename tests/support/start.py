@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, CDPSession
 
-from tests.support.page import PATIENCE
+from tests.support.waiting import PATIENCE
 
 VIDEO = (".ts", ".m4s", ".mp4")
 # When the first picture is shown: the page's clock has the epoch of the browser's network log.

@@ -20,7 +20,7 @@ import imageio_ffmpeg
 import pytest
 from aiohttp import web
 
-from tests.support.hls_folder import eventually
+from tests.support.waiting import eventually
 from tests.support.word import Word
 
 VIEWER = Path(__file__).resolve().parents[2] / "viewer" / "public"

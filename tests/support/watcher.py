@@ -9,6 +9,7 @@ import aiohttp
 
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.rules import last_number, violations
+from tests.support.waiting import changes
 
 MAIN = "/live/playlist.m3u8"
 INTERVAL = 0.1  # seconds between polls
@@ -76,10 +77,7 @@ class Watcher:
 
     async def until(self, condition: Callable[[], bool], *, within: float) -> None:
         """Wait until ``condition()`` holds after a new version; raises TimeoutError."""
-        async with asyncio.timeout(within):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
+        await changes(self.changed, condition, within=within)
 
     def last(self, variant: str) -> int:
         """The last number listed, 0 before there is any."""

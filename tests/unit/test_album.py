@@ -17,6 +17,7 @@ from broadcaster.service.shown import SIGNED, shown
 from tests.support.fake_ffmpeg import FakeFfmpeg
 from tests.support.fakes import START
 from tests.support.room import Room
+from tests.support.waiting import eventually
 
 SECOND = timedelta(seconds=1)
 
@@ -246,8 +247,7 @@ async def test_it_waits_for_who_removes(place: Place) -> None:
     await place.room.recorder.write()
     async with place.room.recorder.lock:
         task = asyncio.create_task(place.album.work())
-        while not [name for name in place.room.names if name.endswith(".jpg")]:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0)
+        await eventually(lambda: [name for name in place.room.names if name.endswith(".jpg")])
         place.room.studio.catalog.recordings.remove(await place.recording())
     await task
     assert [name for name in place.room.names if name.endswith(".jpg")] == []

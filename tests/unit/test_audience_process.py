@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import pytest
 
-from broadcaster.demo.children import poll
 from broadcaster.feed import HealthReport, Setup, State, View
 from broadcaster.service.audience import AudienceProcess
+from tests.support.waiting import eventually
 
 
 async def test_it_cannot_be_started(
@@ -25,14 +25,13 @@ async def test_it_cannot_be_started(
     monkeypatch.setattr(asyncio, "create_subprocess_exec", none)
     process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
 
-    async def tried_again() -> bool:
+    def tried_again() -> bool:
         process.show(View(State.STARTING))  # what happens meanwhile is told to the next
         return process.restarts >= 2
 
     with caplog.at_level(logging.ERROR):
         running = asyncio.create_task(process.run())
-        async with asyncio.timeout(60):
-            await poll(tried_again)
+        await eventually(tried_again)
         assert not running.done()
         running.cancel()
     assert "cannot be started (Cannot allocate memory)" in caplog.text

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientResponse
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.demo.children import poll
 from tests.support.site import MEDIA, Client, Site
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -39,11 +39,7 @@ def waiters(site: Site) -> int:
 
 
 async def until_waiters(site: Site, count: int) -> None:
-    async def reached() -> bool:
-        return waiters(site) == count
-
-    async with asyncio.timeout(60):
-        await poll(reached)
+    await eventually(lambda: waiters(site) == count)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -12,7 +12,6 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from broadcaster.demo.children import poll
 from broadcaster.figures import Figures
 from broadcaster.tracker import Tracker
 from broadcaster.web import listening
@@ -25,6 +24,7 @@ from broadcaster.web.connections import (
 )
 from tests.support.site import Site
 from tests.support.swarm import announce
+from tests.support.waiting import eventually
 
 SIZE = 4_000_000  # bytes: far more than the kernel takes at once
 PORTION = 200_000  # bytes: more than the kernel holds, so that some of the rest comes after
@@ -80,12 +80,11 @@ class House:
         """Let time pass until a connection is ended; returns for how long it was left alone, in seconds."""
         began = self.clock.now
 
-        async def is_cut() -> bool:
+        def is_cut() -> bool:
             self.clock.now += 5.0
             return self.cut(reason) == 1 and self.open == 0
 
-        async with asyncio.timeout(60):
-            await poll(is_cut)
+        await eventually(is_cut)
         return self.clock.now - began
 
     def cut(self, reason: str) -> float:
@@ -160,8 +159,7 @@ async def test_who_reads_slowly_is_left_alone(house: House) -> None:
 async def test_who_does_not_finish_a_request_loses_the_place(house: House) -> None:
     """Half a request keeps a place for so long and no longer."""
     with contextlib.closing(await house.ask("/small", end="")):
-        async with asyncio.timeout(60):
-            await poll(house.is_entered)
+        await eventually(house.is_entered)
         assert await house.until_cut("unfinished") > REQUEST_TIMEOUT
 
 

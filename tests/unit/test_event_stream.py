@@ -12,10 +12,10 @@ from aiohttp_sse import EventSourceResponse
 
 from broadcaster.audience.beacon import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
 from broadcaster.audience.event_stream import HEARTBEAT, REMEMBERED_MESSAGES, Reader
-from broadcaster.demo.children import poll
 from broadcaster.feed import Ended, HealthReport, Started
 from tests.support.reports import beacon_of
 from tests.support.site import Client, Site
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ class Busy(EventSourceResponse):
         await self.ready.wait()
         self.names.append(event)
 
-    async def has_all(self) -> bool:
+    def has_all(self) -> bool:
         return self.names == ["state", "starting", "segment", "started", "ended"]
 
 
@@ -139,8 +139,7 @@ async def test_nothing_waits_for_the_next_event(site: Site) -> None:
     site.go_live("0")
     site.channel.end()
     busy.ready.set()
-    async with asyncio.timeout(HEARTBEAT / 2):
-        await poll(busy.has_all)
+    await eventually(busy.has_all, within=HEARTBEAT / 2)
     reading.cancel()
 
 
@@ -177,12 +176,7 @@ async def test_only_so_many_are_told(site: Site, client: Client) -> None:
     assert refused.headers["Cache-Control"] == "no-store"
     assert refused.headers["Retry-After"]
     stream.close()
-
-    async def gone() -> bool:
-        return site.audience.event_stream.readers == 0
-
-    async with asyncio.timeout(60):
-        await poll(gone)
+    await eventually(lambda: site.audience.event_stream.readers == 0)
     assert (await client.get("/live/events")).status == 200
 
 

@@ -16,6 +16,7 @@ from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailabl
 from broadcaster.fetching import Fetcher, Wanted
 from tests.support.scripted_server import Answer, ScriptedServer, scripted_server
 from tests.support.small_disk import small_disk
+from tests.support.waiting import changes
 
 BODY = bytes(range(256)) * 400
 ETAG = {"ETag": '"one"'}
@@ -52,14 +53,10 @@ async def test_in_order_and_no_more_at_once_than_may_be(server: ScriptedServer) 
                 got.append(body)
 
         reading = asyncio.create_task(read())
-        while server.open < 3:
-            server.came.clear()
-            await server.came.wait()
+        await changes(server.came, lambda: server.open == 3)
         for gate in gates[1:]:
             gate.set()
-        while len(server.asked) < 6:
-            server.came.clear()
-            await server.came.wait()
+        await changes(server.came, lambda: len(server.asked) == 6)
         assert got == []
         gates[0].set()
         await reading

@@ -13,6 +13,7 @@ from broadcaster.delivery import frames
 from broadcaster.delivery.frames import Ffmpeg
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.errors import PictureError
+from tests.support.waiting import eventually
 
 RED, GREEN, BLUE = (254, 0, 0), (0, 128, 0), (0, 0, 254)
 PROGRAM = ffmpeg()[0]
@@ -138,8 +139,7 @@ async def test_it_goes_with_us(tmp_path: Path, segment: bytes) -> None:
     """A service that ends waits for no picture."""
     program = program_in(tmp_path, "sleep 600")
     task = asyncio.create_task(program.frame(segment))
-    while not children():  # noqa: ASYNC110 - a process is no event
-        await asyncio.sleep(0.01)
+    await eventually(children)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -27,6 +27,7 @@ from tests.support import packets
 from tests.support.broken_files import CALLS, broken
 from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of
 from tests.support.hls_writer import PACKET
+from tests.support.waiting import changes
 
 
 class CountingJournal(Catalog):
@@ -97,10 +98,7 @@ class Line:
         self.source.events.put_nowait(listed)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(60):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
+        await changes(self.changed, condition)
 
     async def until_published(self, count: int) -> None:
         await self.until(lambda: len(self.published()) >= count)

@@ -14,12 +14,12 @@ import pytest
 from aiohttp import web
 
 from broadcaster.audience.places import FEW, OF_A_SITE, Full, Kind, Places
-from broadcaster.demo.children import poll
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.web import listening
 from broadcaster.web.connections import CONNECTIONS, Connections
 from broadcaster.web.lag import FOR_LONG, TOO_LATE, Lag
 from tests.support.site import MEDIA, Site
+from tests.support.waiting import eventually
 
 PLACES = 10
 
@@ -95,13 +95,8 @@ async def test_lag_is_seen() -> None:
     measuring = asyncio.create_task(lag.run())
     await asyncio.sleep(0)
     time.sleep(0.5)  # noqa: ASYNC251 - that is what holds it up
-    async with asyncio.timeout(60):
-        await poll(lambda: _is_late(lag))
+    await eventually(lambda: lag.seconds > TOO_LATE)
     measuring.cancel()
-
-
-async def _is_late(lag: Lag) -> bool:
-    return lag.seconds > TOO_LATE
 
 
 @pytest.fixture

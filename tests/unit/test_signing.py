@@ -12,12 +12,12 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.audience.app import Audience
 from broadcaster.delivery.signing import MOST, Signing, signed_playlist
-from broadcaster.demo.children import poll
 from broadcaster.errors import StorageRefused
 from broadcaster.feed import Recording, Setup, SignedPlaylist, difference
 from broadcaster.feed.wire import LENGTH, decode, encode
 from broadcaster.storage import Bucket
 from broadcaster.storage.signing import Signer
+from tests.support.waiting import changes, eventually
 
 START = datetime(2026, 11, 22, 9, 12, 30, tzinfo=UTC)
 NAME = "2026-11-22-0912-k3f9"
@@ -96,10 +96,7 @@ class Desk:
         self.arrived.set()
 
     async def until_told(self, count: int) -> None:
-        async with asyncio.timeout(30):
-            while len(self.told) < count:
-                self.arrived.clear()
-                await self.arrived.wait()
+        await changes(self.arrived, lambda: len(self.told) >= count)
 
 
 async def test_one_text_in_an_hour() -> None:
@@ -151,11 +148,7 @@ async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: Aioht
     asking = [asyncio.create_task(client.get(f"/{MEDIA}")) for _ in range(3)]
 
     async def until_asked(path: str) -> None:
-        async def is_asked() -> bool:
-            return audience.pong().wanted == (path,)
-
-        async with asyncio.timeout(30):
-            await poll(is_asked)
+        await eventually(lambda: audience.pong().wanted == (path,))
 
     await until_asked(f"recordings/{NAME}/playlist.m3u8")
     audience.take(SignedPlaylist(f"recordings/{NAME}/playlist.m3u8", packed(MAIN), 60))

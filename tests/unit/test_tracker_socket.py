@@ -17,9 +17,9 @@ from broadcaster.audience.places import site_of
 from broadcaster.audience.tracker_socket import MAX_UNSENT
 from broadcaster.tracker import Limits, Refusal, Tracker, info_hash, stream_index
 from broadcaster.web import listening
-from tests.support.hls_folder import eventually
 from tests.support.site import Site
 from tests.support.swarm import announce, answer, identifier
+from tests.support.waiting import eventually
 
 SWARM = info_hash("r0", stream_index(None))  # the site's run
 DEADLINE = 60.0  # seconds

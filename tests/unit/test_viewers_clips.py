@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,6 @@ from pytest_aiohttp.plugin import AiohttpClient
 from broadcaster.audience.app import Audience
 from broadcaster.audience.clips import AT_ONCE, BURST, MAX_SITES, SITE_BURST, Clipping
 from broadcaster.catalog.views import Bounds
-from broadcaster.demo.children import poll
 from broadcaster.errors import CatalogError
 from broadcaster.feed import ClipAnswer, ClipWish, Recording, Recordings, Setup
 from broadcaster.feed.wire import LENGTH, decode, encode, encode_pong, receive_pong
@@ -25,6 +24,7 @@ from broadcaster.service.viewers_clips import PATIENCE, ViewersClips
 from tests.support.fakes import START
 from tests.support.site import Client
 from tests.support.studio import Studio
+from tests.support.waiting import eventually
 
 SECOND = timedelta(seconds=1)
 BEGIN = int(START.timestamp() * 1000)
@@ -224,7 +224,7 @@ async def test_ingest_does_not_answer(
         ingest.makes(wish, answers.append)
         ingest.now = 2 * PATIENCE
         ingest.makes(wish, answers.append)
-        await until(lambda: len(answers) == 1)
+        await eventually(lambda: len(answers) == 1)
         assert len(await ingest.studio.catalog.clips.all()) == 1
 
 
@@ -264,9 +264,9 @@ async def test_a_restart_in_between(tmp_path: Path, aiohttp_client: AiohttpClien
             ingest.answer(nonsense)
         ingest.is_up = False
         leaving = asyncio.create_task(ask(client))
-        await until(lambda: counted(ingest.audience)["taken"] == 1)
+        await eventually(lambda: counted(ingest.audience)["taken"] == 1)
         leaving.cancel()
-        await until(lambda: counted(ingest.audience)["taken"] == 0)
+        await eventually(lambda: counted(ingest.audience)["taken"] == 0)
         ingest.is_up = True
         assert (await ask(client))[0] == 201
         assert len(await ingest.studio.catalog.clips.all()) == 1
@@ -295,7 +295,7 @@ async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> Non
     for seconds in (-5, 4, 91):
         ingest(ClipWish("1", START, START + seconds * SECOND), answers.append)
     running = asyncio.create_task(ingest.run())
-    await until(lambda: len(answers) == 3)
+    await eventually(lambda: len(answers) == 3)
     running.cancel()
     assert {answer.refusal for answer in answers} == {"gone"}
     naive = b'{"figures":[],"clips":[{"id":"1","begin":"2026-01-01T12:00:00","end":"2026-01-01T12:00:09Z"}]}'
@@ -311,11 +311,3 @@ def counted(audience: Audience) -> dict[str, float]:
     figures = {figure.name: figure.samples for figure in audience.figures()}
     found = {labels[0]: value for labels, value in figures["viewers_clips"].items()}
     return found | {"taken": figures["long_requests"][("clips",)]}
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async def look() -> bool:
-        return is_so()
-
-    async with asyncio.timeout(30):
-        await poll(look)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from playwright.async_api import expect
+from playwright.async_api import CDPSession, expect
 
 from broadcaster.demo.owncast import RENDITIONS, Rendition, SimulatedOwncast
 from tests.support.length import SOAK
@@ -69,9 +69,10 @@ async def test_the_page_says_that_the_link_is_too_slow(
     async with on_air(tmp_path, bucket, 1, RENDITIONS[-1:]) as on:
         with no_complaints(page):
             await play(page, on)
-            await throttle(page, SLOWER)
+            link = await page.context.new_cdp_session(page)
+            await throttle(link, SLOWER)
             await expect(page.get_by_text(WORDS, exact=True)).to_be_visible()
-            await throttle(page, None)
+            await throttle(link, None)
             await until(page, lambda s: s["status"] == "live")
             await expect(page.get_by_text(WORDS, exact=True)).to_be_hidden()
 
@@ -86,8 +87,8 @@ async def test_half_the_stalls_of_the_first_version(
     async with on_air(tmp_path, bucket, 2, RENDITIONS) as on:
         await on.live_with(4)
         runner, url = await serve(first_version(f"{on.service.address}/live/playlist.m3u8"))
-        await throttle(first, LINK)
-        await throttle(page, LINK)
+        for one in (first, page):
+            await throttle(await one.context.new_cdp_session(one), LINK)
         await first.goto(url)
         await first.wait_for_function("document.querySelector('video').currentTime > 0")
         with no_complaints(page):
@@ -139,9 +140,8 @@ async def watch(page: Page) -> dict[str, float]:
     return found
 
 
-async def throttle(page: Page, rate: int | None) -> None:
-    """Give the page's network so many bits per second; None lifts the limit."""
-    session = await page.context.new_cdp_session(page)
+async def throttle(session: CDPSession, rate: int | None) -> None:
+    """Give a page's network so many bits per second; None lifts the limit, in the session that has set it."""
     speed = -1 if rate is None else rate / 8
     await session.send(
         "Network.emulateNetworkConditions",

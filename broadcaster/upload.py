@@ -22,6 +22,7 @@ from broadcaster.delivery.turns import Link
 from broadcaster.errors import ManageError, StorageRefused, StorageUnavailable
 from broadcaster.retrying import Retrying
 from broadcaster.storage.body import STALL, Body, Pace
+from broadcaster.storage.faults import code_in
 
 MOST, IN_MEMORY = 4, 64 * 2**20  # parts at once, and their bytes
 PACED = 2  # parts at once where a rate is kept
@@ -147,8 +148,7 @@ class _Sending:
             why = "no bytes get through" if isinstance(error, TimeoutError) else type(error).__name__
             raise StorageUnavailable(f"part {number}: {why}") from None
         if response.status != HTTPStatus.OK:
-            code = text.partition("<Code>")[2].partition("</Code>")[0][:40]
-            what = f"part {number}: the bucket answers {response.status} {code}".rstrip()
+            what = f"part {number}: the bucket answers {response.status} {code_in(text)}".rstrip()
             permanent = response.status < HTTPStatus.INTERNAL_SERVER_ERROR and response.status not in PASSING
             raise (StorageRefused if permanent else StorageUnavailable)(what)
         if response.headers.get("ETag", "").strip('"') != md5:

@@ -50,9 +50,8 @@ class Pace:
 class Body(Payload):
     """Bytes that go to the connection in pieces; ``left`` of them have not been acknowledged.
 
-    ``md5`` and ``sha256`` are of what has been handed out: of all, once there is an answer. botocore wants
-    ``read`` and ``seek`` of a body and calls neither: the length is known and the payload is not signed.
-    ``pace`` is waited for before so many bytes are handed out.
+    ``md5`` and ``sha256`` are of what has been handed out: of all, once there is an answer. ``pace`` is
+    waited for before so many bytes are handed out.
     """
 
     def __init__(self, value: bytes, pace: Pace | None = None) -> None:
@@ -68,13 +67,6 @@ class Body(Payload):
 
     def __len__(self) -> int:
         return len(self._value)
-
-    def read(self, _size: int = -1) -> bytes:
-        """All of it."""
-        return bytes(self._value)
-
-    def seek(self, _offset: int) -> None:
-        """Nothing to do: each writing starts at the beginning."""
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """As text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from urllib.parse import quote
 
 REGION = "auto"
 
@@ -21,3 +22,7 @@ class Bucket:
     secret_access_key: str = field(repr=False)
     public_url: str | None
     signed_for: timedelta | None = None
+
+    def address(self, key: str) -> str:
+        """Where those who have the keys find the object."""
+        return f"{self.endpoint_url}/{self.name}/{quote(key, safe='/~')}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from botocore.exceptions import ClientError, ParamValidationError
 
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
@@ -30,6 +32,18 @@ def typed(where: str, error: Exception, deadline: float) -> StorageError:
     if isinstance(error, TimeoutError):
         return StorageUnavailable(f"{where}: no answer within {deadline:.0f} s")
     return StorageUnavailable(f"{where}: cannot be reached ({type(error).__name__})")
+
+
+def refusal(operation: str, status: int, answer: str) -> ClientError:
+    """What the S3 client raises at such an answer."""
+    error = {"Code": code_in(answer) or str(status)}
+    told: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(told, operation)
+
+
+def code_in(answer: str) -> str:
+    """What S3 calls the error that an answer tells of; empty where it tells of none."""
+    return answer.partition("<Code>")[2].partition("</Code>")[0][:40]
 
 
 def status_of(error: ClientError) -> int:

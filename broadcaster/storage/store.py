@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import botocore.handlers
@@ -22,6 +22,7 @@ from broadcaster.storage.bucket import REGION, Bucket
 from broadcaster.storage.faults import status_of
 from broadcaster.storage.media_types import content_type
 from broadcaster.storage.multipart import Multipart
+from broadcaster.storage.sending import Sender
 from broadcaster.storage.session import session
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class ObjectStore(Multipart):
 
     def __init__(self, client: S3Client, bucket: Bucket, clock: Callable[[], datetime] = _now) -> None:
         super().__init__(client, bucket)
+        self._sender = Sender(client, bucket)
         self._clock = clock
         self.sent = 0
         self._lasting: dict[str, tuple[str, datetime]] = {}  # by key: URL, and when it was signed
@@ -63,14 +65,13 @@ class ObjectStore(Multipart):
         SHA-256, hexadecimal.
         """
         payload = Body(body)
-        # The types know no Payload; botocore takes what has read().
-        request = self._request(key, cast("bytes", payload), CACHE_CONTROL)
+        headers = {"Content-Type": content_type(key), "Cache-Control": CACHE_CONTROL}
         async with self._failures("PUT", STALL, payload) as limit:
             with payload.watched(limit, self._note_sent):
-                answer = await self._client.put_object(**request)
+                answer = await self._sender.put(key, payload, headers)
         # An ETag is the MD5 in R2; of an object that is encrypted with a key of one's own, it is not.
         etag, md5 = answer.get("ETag", "").strip('"'), payload.md5.hexdigest()
-        plain = len(etag) == len(md5) and answer.get("ServerSideEncryption", "AES256") == "AES256"
+        plain = len(etag) == len(md5) and answer.get("x-amz-server-side-encryption", "AES256") == "AES256"
         if plain and etag != md5:
             raise StorageUnavailable(f"PUT of {key}: the bucket has other bytes than were sent")
         return payload.sha256.hexdigest()
@@ -87,8 +88,14 @@ class ObjectStore(Multipart):
         is_picture = content_type(key).startswith("image/")
         if is_long := len(body) >= COMPRESS_FROM and not is_picture:
             body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
-        request = self._request(key, body, f"public, max-age={max_age}")
-        request["ContentMD5"] = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        request: PutObjectRequestTypeDef = {
+            "Bucket": self._bucket.name,
+            "Key": key,
+            "Body": body,
+            "ContentType": content_type(key),
+            "CacheControl": f"public, max-age={max_age}",
+            "ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode(),
+        }
         if is_long:
             request["ContentEncoding"] = "gzip"
         if etag:
@@ -135,15 +142,6 @@ class ObjectStore(Multipart):
             signed = (await self.url(key), now)
             self._lasting.setdefault(key, signed)
         return self._lasting[key][0]
-
-    def _request(self, key: str, body: bytes, cache_control: str) -> PutObjectRequestTypeDef:
-        return {
-            "Bucket": self._bucket.name,
-            "Key": key,
-            "Body": body,
-            "ContentType": content_type(key),
-            "CacheControl": cache_control,
-        }
 
     def _note_sent(self, size: int) -> None:
         self.sent += size

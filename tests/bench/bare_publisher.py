@@ -1,7 +1,7 @@
 """The least that publishing can be: watchfiles sees a change, each new segment is read, PUT and listed.
 
 It neither judges whether a file is whole nor keeps anything for a restart, nor compares what the bucket says.
-The request is the service's: neither signed over its bytes nor held back until the bucket says "continue".
+The request is as the service's: neither signed over its bytes nor held back until the bucket says "continue".
 Settings come from the environment, as the service's do; for each segment a line of JSON tells when it was
 listed.
 """

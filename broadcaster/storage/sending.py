@@ -27,16 +27,16 @@ class Sender:
 
     def __init__(self, client: S3Client, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._config = client.meta.config
-        self._connections = client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001
+        self._client = client
         self._auth = S3SigV4Auth(Credentials(bucket.access_key_id, bucket.secret_access_key), "s3", REGION)
 
     async def put(self, key: str, body: Body, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Send it once; returns the answer's headers. Raises as the client does."""
         request = AWSRequest("PUT", self._bucket.address(key), headers=headers, data=body)
-        request.context["client_config"] = self._config  # which says that the body is not signed
+        request.context["client_config"] = self._client.meta.config  # which says that the body is not signed
         self._auth.add_auth(request)
-        answer = await self._connections.send(request.prepare())
+        connections = self._client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001
+        answer = await connections.send(request.prepare())
         text = await answer.text
         if answer.status_code != HTTPStatus.OK:
             raise refusal("PutObject", answer.status_code, text)

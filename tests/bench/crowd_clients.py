@@ -4,9 +4,10 @@ A line on the standard output says when all are there.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TypeVar
 
 import aiohttp
@@ -55,8 +56,7 @@ class Crowd:
             return answer
 
         answer = await self._let_in(connect)
-        async for _line in answer.content:
-            pass
+        await _read_all(answer.content)
         raise RuntimeError("events ended")
 
     async def _wait(self, session: aiohttp.ClientSession, headers: dict[str, str], _: int) -> None:
@@ -76,13 +76,10 @@ class Crowd:
         await asyncio.sleep(ANNOUNCE_EVERY * number / self._many)
         while True:
             await socket.send_str(announce(f"peer{number}", 2))
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANNOUNCE_EVERY):
-                    async for _message in socket:
-                        pass
+                    await _read_all(socket)
                 raise RuntimeError("the tracker hung up")
-            except TimeoutError:
-                pass
 
     async def _let_in(self, connect: Callable[[], Awaitable[T]]) -> T:
         """Who is told that too much is going on comes again, as pages do."""
@@ -102,6 +99,11 @@ class Crowd:
         self._there += 1
         if self._there == 3 * self._many:
             self._all_there.set()
+
+
+async def _read_all(incoming: AsyncIterable[object]) -> None:
+    async for _ in incoming:
+        continue
 
 
 def _newest(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 import pytest
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from playwright.async_api import Page
 
     from broadcaster.demo.bucket import SeaweedBucket
+
+State: TypeAlias = dict[str, Any]  # of the page
 
 WINDOW = seconds(60, 6)
 # Longer than the window and the 30 s that the page has loaded ahead.
@@ -41,25 +43,14 @@ async def test_a_long_pause_loses_nothing(tmp_path: Path, bucket: SeaweedBucket,
         ) as on:
             await on.live_with(4)
             await page.goto(f"{on.service.address}/")
-            await until(page, lambda s: s["status"] == "live" and s["time"] > 0 and s["date"])
-            await page.keyboard.press("k")
-            paused = await until(page, lambda s: s["paused"] and not s["following"])
+            paused = await pause(page)
             await on.owncast.stop_streaming()
             await on.owncast.go_live()
-            later = paused
-            for passed in (*range(60, PAUSE, 60), PAUSE):  # longer than anything else is waited for
-                later = await until(page, is_later(paused["clock"] + passed))
+            later = await stay_paused(page, paused, PAUSE)
             assert (later["time"], later["gone"]) == (paused["time"], False)
             assert await listed_at(f"{on.service.address}/live/0/playlist.m3u8") < WINDOW + 6
-            await page.keyboard.press("k")
-            resumed = await until(
-                page, lambda s: s["sessions"] > later["sessions"] and s["status"] == "live" and s["date"]
-            )
-            played = (resumed["date"] - paused["date"]) / 1000
-            assert 0 <= played < resumed["clock"] - later["clock"] + 0.5
-            last = await until(page, lambda s: s["time"] > resumed["time"] + seconds(60, 6))
+            last = await go_on(page, paused, later, seconds(60, 6))
             assert last["behind"]
-            assert (last["sessions"], last["rebuilds"]) == (resumed["sessions"], resumed["rebuilds"])
             print(f"went on after {PAUSE} s; stalls: {last['stalls']}, errors: {last['errors']}")
             await page.keyboard.press("l")
             await until(page, lambda s: s["replay"] is None and s["status"] == "live" and not s["behind"])
@@ -82,29 +73,46 @@ async def test_a_stream_that_ends_meanwhile_loses_nothing(
     ) as on:
         await on.live_with(4)
         await page.goto(f"{on.service.address}/")
-        await until(page, lambda s: s["status"] == "live" and s["time"] > 0 and s["date"])
-        await page.keyboard.press("k")
-        paused = await until(page, lambda s: s["paused"] and not s["following"])
-        later = paused
-        for passed in (*range(60, PAUSE_TO_THE_END, 60), PAUSE_TO_THE_END):
-            later = await until(page, is_later(paused["clock"] + passed))
+        paused = await pause(page)
+        await stay_paused(page, paused, PAUSE_TO_THE_END)
         await on.owncast.stop_streaming()
         over = await until(page, lambda s: s["channel"] == "ended")
         assert (over["time"], over["gone"]) == (paused["time"], False)
-        await page.keyboard.press("k")
-        resumed = await until(
-            page, lambda s: s["sessions"] > later["sessions"] and s["status"] == "live" and s["date"]
-        )
-        played = (resumed["date"] - paused["date"]) / 1000
-        assert 0 <= played < resumed["clock"] - over["clock"] + 0.5
-        last = await until(page, lambda s: s["time"] > resumed["time"] + seconds(30, 6))
-        assert (last["sessions"], last["rebuilds"]) == (resumed["sessions"], resumed["rebuilds"])
+        await go_on(page, paused, over, seconds(30, 6))
         end = await until(page, lambda s: s["status"] == "offline" and s["ended"])
         assert end["replay"] is None
 
 
-def is_later(clock: float) -> Callable[[dict[str, Any]], bool]:
+async def pause(page: Page) -> State:
+    """Once it plays."""
+    await until(page, lambda s: s["status"] == "live" and s["time"] > 0 and s["date"])
+    await page.keyboard.press("k")
+    return await until(page, lambda s: s["paused"] and not s["following"])
+
+
+async def stay_paused(page: Page, paused: State, length: int) -> State:
+    """For so many seconds; looked at meanwhile, because they are more than anything else is waited for."""
+    later = paused
+    for passed in (*range(60, length, 60), length):
+        later = await until(page, is_later(paused["clock"] + passed))
+    return later
+
+
+def is_later(clock: float) -> Callable[[State], bool]:
     return lambda state: state["clock"] > clock
+
+
+async def go_on(page: Page, paused: State, later: State, length: int) -> State:
+    """From where it stood, in one new player, for so many seconds."""
+    await page.keyboard.press("k")
+    resumed = await until(
+        page, lambda s: s["sessions"] > later["sessions"] and s["status"] == "live" and s["date"]
+    )
+    played = (resumed["date"] - paused["date"]) / 1000
+    assert 0 <= played < resumed["clock"] - later["clock"] + 0.5
+    last = await until(page, lambda s: s["time"] > resumed["time"] + length)
+    assert (last["sessions"], last["rebuilds"]) == (resumed["sessions"], resumed["rebuilds"])
+    return last
 
 
 async def listed_at(url: str) -> float:

@@ -98,12 +98,13 @@ async def test_killed_at_any_moment(cinema: Cinema, tmp_path: Path) -> None:
     await exported(cinema.url, tmp_path / "whole.mp4")
     expected = hashlib.sha256((tmp_path / "whole.mp4").read_bytes()).digest()
     chance = random.Random(15)
-    asked = cinema.proxy.requests
+    asked, kills = cinema.proxy.requests, 0
     for number in range(seconds(20, 3)):
         target = tmp_path / f"{number}.mp4"
         killed = await run(
             cinema, target, kill_at=chance.randrange(1, asked + 2), late=chance.uniform(0, 0.1)
         )
+        kills += killed
         if killed:
             had = kept(tmp_path / f"{target.name}.part" / "fetched")
             planned = (tmp_path / f"{target.name}.part" / PLAN_FILE).exists()
@@ -113,6 +114,7 @@ async def test_killed_at_any_moment(cinema: Cinema, tmp_path: Path) -> None:
             print(f"had {had} of {len(cinema.film.names)}, asked for {again}")
             assert again == len(cinema.film.names) - had + (not planned)
         assert hashlib.sha256(target.read_bytes()).digest() == expected
+    assert kills  # else it was always done before
 
 
 def kept(folder: Path) -> int:

@@ -13,6 +13,12 @@ from tests.support.hls_writer import PACKET, HlsWriter, age
 MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{0}\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{1}\n"
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong stays so between two looks."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
 @pytest.fixture
 def hls(tmp_path: Path) -> Path:
     folder = tmp_path / "hls"

@@ -15,6 +15,12 @@ from tests.support.users import OWNCASTS_GROUP, another_user, give, open_folder
 BOTH = ("0", "1")
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong stays so between two looks."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
 @pytest.fixture
 def data() -> Iterator[Path]:
     """Owncast's data folder, which another user may enter, and the HLS folder in it."""

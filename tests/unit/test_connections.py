@@ -79,12 +79,9 @@ class House:
     async def until_cut(self, reason: str) -> float:
         """Let time pass until a connection is ended; returns for how long it was left alone, in seconds."""
         began = self.clock.now
-
-        def is_cut() -> bool:
+        while self.cut(reason) == 0 or self.open:
             self.clock.now += 5.0
-            return self.cut(reason) == 1 and self.open == 0
-
-        await eventually(is_cut)
+            await self.clock.looks(1)
         return self.clock.now - began
 
     def cut(self, reason: str) -> float:

@@ -75,7 +75,7 @@ async def test_tiles(segment: bytes) -> None:
 @pytest.fixture
 def impatient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "WITHIN", 1.0)
+        patch.setattr(frames, "WITHIN", 0.4)
         yield
 
 

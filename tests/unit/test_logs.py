@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from broadcaster.cli import main
+
 SAY = """
 import logging, sys
 from broadcaster import logs
@@ -78,10 +80,10 @@ def test_the_journal_is_recognised(tmp_path: Path, *, ours: bool, first: str) ->
         ("json", r'\{"time": .*"level": "error".*BROADCASTER_HLS_DIR is missing.*\}'),
     ],
 )
-def test_the_last_line(tmp_path: Path, form: str, pattern: str) -> None:
+def test_the_last_line(
+    form: str, pattern: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The line with which the command fails has the form of all others."""
-    command = [sys.executable, "-m", "broadcaster.cli", "run", "--log-format", form]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert re.fullmatch(pattern, done.stderr.removesuffix("\n"))
+    monkeypatch.delenv("BROADCASTER_HLS_DIR", raising=False)
+    assert main(["run", "--log-format", form]) == 2
+    assert re.fullmatch(pattern, capsys.readouterr().err.removesuffix("\n"))

@@ -17,6 +17,7 @@ from broadcaster.hls import MultivariantPlaylist, Variant
 from tests.support.fake_ffmpeg import FakeFfmpeg
 from tests.support.fakes import START, stored_segment
 from tests.support.room import FakeShelf
+from tests.support.waiting import eventually
 
 SECOND = timedelta(seconds=1)
 URL = "https://v.example/live/poster.jpg"
@@ -180,8 +181,9 @@ async def test_faults_are_said_once(place: Place, caplog: pytest.LogCaptureFixtu
     place.ffmpeg.broken = False
     place.store.faults = [StorageUnavailable("away")]
     await publish_and_wait(place, 60)
+    await eventually(lambda: not place.store.faults)
     await publish_and_wait(place, 80)
-    assert place.poster == b"1 bytes at None"
+    await eventually(lambda: place.poster == b"1 bytes at None")
     task.cancel()
 
 
@@ -192,6 +194,4 @@ async def publish_and_wait(place: Place, second: int) -> None:
     await place.spool.keep(file, key, copy=True)
     place.now, before = float(second), place.ffmpeg.asked
     place.pictures(published(key, second))
-    while place.ffmpeg.asked == before:  # noqa: ASYNC110 - what another task does
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.01)
+    await eventually(lambda: place.ffmpeg.asked > before)

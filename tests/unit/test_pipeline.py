@@ -15,7 +15,6 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment
 from broadcaster.delivery import Pipeline, Uploader
-from broadcaster.delivery.balance import SAMPLES
 from broadcaster.delivery.spool import Spool
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
@@ -228,13 +227,14 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
 async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment that is late for want of bandwidth is told with both rates, otherwise as late alone."""
     monkeypatch.setattr("broadcaster.delivery.pipeline.LATE", 0)
+    monkeypatch.setattr("broadcaster.delivery.balance.SAMPLES", 10)
     line = Line(tmp_path)
     async with running(line):
         gate = line.store.gates["a.ts"] = asyncio.Event()
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.store.puts)
         assert str(line.pipeline.trouble).startswith("a segment has been on its way")
-        await line.several_ticks(SAMPLES + 2)
+        await line.several_ticks(12)
         assert line.pipeline.trouble == "the uplink carries 0.0 Mbit/s, the stream needs 0.0"
         gate.set()
         await line.until_published(1)

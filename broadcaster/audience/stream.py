@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -80,12 +79,4 @@ def _same(before: Snapshot | None, version: AnyVersion, playlist: AnyPlaylist | 
 
 def _of_longer(main: MultivariantPlaylist) -> MultivariantPlaylist:
     """The same, of the playlists for those who are behind."""
-
-    def longer(uri: str) -> str:
-        return f"{uri.removesuffix('playlist.m3u8')}kept.m3u8"
-
-    return replace(
-        main,
-        variants=tuple(replace(one, uri=longer(one.uri)) for one in main.variants),
-        renditions=tuple(replace(one, uri=one.uri and longer(one.uri)) for one in main.renditions),
-    )
+    return main.renamed(lambda uri: f"{uri.removesuffix('playlist.m3u8')}kept.m3u8")

@@ -21,6 +21,7 @@ from broadcaster.catalog.recordings import Recordings
 from broadcaster.catalog.records import Listing, Memory, PlaylistState, Segment, Step
 from broadcaster.catalog.rows import (
     Statement,
+    described_row,
     fact,
     insert,
     insert_run,
@@ -30,12 +31,11 @@ from broadcaster.catalog.rows import (
     save,
     segment_row,
     to_microseconds,
-    to_text,
 )
 from broadcaster.catalog.statements import DUE, DUE_MAPS, FORGET, STORED_BYTES, UNLIST, UNLIST_GAPS
 from broadcaster.catalog.writer import Writer
 from broadcaster.errors import CatalogError
-from broadcaster.hls import Rendition, Variant
+from broadcaster.hls import MultivariantPlaylist
 
 logger = logging.getLogger(__name__)
 
@@ -149,10 +149,10 @@ class Catalog(Writer):
             statements += self.recordings.end()
         self.write(*statements, then=then, sync=is_new)
 
-    def described(self, variants: Sequence[Variant], renditions: Sequence[Rendition] = ()) -> None:
-        """Remember what is told of the variants, and of their sound."""
-        facts = fact("variants", to_text(variants)), fact("renditions", to_text(renditions))
-        self.write(*facts, *self.recordings.describe(variants, renditions))
+    def described(self, described: MultivariantPlaylist) -> None:
+        """Remember what is told of the variants."""
+        facts = (fact(name, text) for name, text in described_row(described).items())
+        self.write(*facts, *self.recordings.describe(described))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
         """Remember this prefix; returns all that keys in this book have ever begun with, this one last.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from broadcaster.catalog.expiry import Expiry
-from broadcaster.catalog.rows import Row, insert, to_microseconds
+from broadcaster.catalog.rows import NOT_DESCRIBED, Row, insert, to_microseconds
 from broadcaster.catalog.statements import DELETE_AT, IN_A_CLIP, MOST, SEGMENT
 from broadcaster.catalog.view_rows import clip_of, new_id, recorded_of
 from broadcaster.catalog.views import Bounds, Clip, Recorded, covering
@@ -159,15 +159,15 @@ class Clips:
         there = {**row, "now": row["made"]}
         if viewers:
             self._check(viewers, there)
-        clip = Clip(row["id"], title, now, begin, end, (), ())
+        clip = Clip(row["id"], title, now, begin, end)
         found = self._connection.execute(THERE_FOR_VIEWERS if viewers else THERE, there)
         if not covering([recorded_of(one) for one in found], clip):
             raise NotPossible("some of that time is not there any more, or not yet")
         described = self._connection.execute(NEWEST_PART, row).fetchone()
         if described is None:
-            facts = dict(self._connection.execute("SELECT name, value FROM facts").fetchall())
-            described = {name: facts.get(name, "[]") for name in ("variants", "renditions")}
-        row |= {name: described[name] for name in ("variants", "renditions")}
+            facts = self._connection.execute("SELECT name, value FROM facts").fetchall()
+            described = NOT_DESCRIBED | dict(facts)
+        row |= {name: described[name] for name in NOT_DESCRIBED}
         self._writer.transact([insert("clips", row), (KEEP, there)])
         return clip_of(row)
 

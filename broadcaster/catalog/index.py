@@ -20,7 +20,7 @@ def summary(recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
     addresses = [f"{recording.folder}/playlist.m3u8"]
     addresses += [f"{recording.folder}/part-{count}/playlist.m3u8" for count in range(2, len(parts) + 1)]
     thumbnails = [f"{posixpath.dirname(one)}/{THUMBNAILS}" for one in addresses]
-    variants = parts[0].variants if parts else ()
+    variants = parts[0].described.variants if parts else ()
     return {
         "id": recording.id,
         "title": recording.title,

@@ -11,11 +11,11 @@ from broadcaster.catalog.records import SourcePosition as Position
 from broadcaster.catalog.rows import (
     EPOCH,
     MICROSECOND,
+    NOT_DESCRIBED,
+    described_of,
     listed_segment,
     playlist_of,
-    renditions_of,
     segment_of,
-    variants_of,
 )
 
 REMEMBERED = 2000  # segments of each variant: enough to recognise a source's whole playlist again
@@ -116,8 +116,7 @@ def _channel(connection: sqlite3.Connection) -> ChannelMemory:
     return ChannelMemory(
         playlists=playlists,
         kept=kept,
-        variants=variants_of(facts.get("variants", "[]")),
-        renditions=renditions_of(facts.get("renditions", "[]")),
+        described=described_of(NOT_DESCRIBED | facts),
         shifts={row["number"]: row["shift"] * MICROSECOND for row in newest if row["shift"] is not None},
         runs=[row["id"] for row in reversed(newest)],
     )

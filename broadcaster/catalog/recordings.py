@@ -11,7 +11,15 @@ from typing import TypeVar
 
 from broadcaster.catalog.expiry import Expiry
 from broadcaster.catalog.records import Segment
-from broadcaster.catalog.rows import Row, Statement, insert, time_of, to_microseconds, to_text
+from broadcaster.catalog.rows import (
+    NOT_DESCRIBED,
+    Row,
+    Statement,
+    described_row,
+    insert,
+    time_of,
+    to_microseconds,
+)
 from broadcaster.catalog.statements import (
     END,
     EXPIRED,
@@ -26,7 +34,7 @@ from broadcaster.catalog.statements import (
 from broadcaster.catalog.view_rows import new_id, new_recording, part_of, recorded_of, recording_of
 from broadcaster.catalog.views import Part, Recorded, Recording
 from broadcaster.catalog.writer import Writer
-from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
+from broadcaster.hls import MultivariantPlaylist
 
 T = TypeVar("T")
 
@@ -60,7 +68,7 @@ class Recordings:
         self._on: str | None = None  # the recording of the stream that is on
         self._started = clock()
         self._variants: AbstractSet[str] = frozenset()  # of the part
-        self._described = {"variants": "[]", "renditions": "[]"}
+        self._described = dict(NOT_DESCRIBED)
         self._newest = 0  # part
         self._resume()
 
@@ -88,10 +96,10 @@ class Recordings:
         self._newest += 1
         return self._newest
 
-    def describe(self, variants: Sequence[Variant], renditions: Sequence[Rendition]) -> list[Statement]:
-        """Remember what is told of the part's variants, and of their sound, unless it is told of others."""
-        self._described = {"variants": to_text(variants), "renditions": to_text(renditions)}
-        if not MultivariantPlaylist(tuple(variants), renditions=tuple(renditions)).uris >= self._variants:
+    def describe(self, described: MultivariantPlaylist) -> list[Statement]:
+        """Remember what is told of the part's variants, unless it is told of others."""
+        self._described = described_row(described)
+        if not described.uris >= self._variants:
             return []
         update = "UPDATE parts SET variants = :variants, renditions = :renditions WHERE number = :number"
         return [(update, {**self._described, "number": self.part})]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from broadcaster.errors import is_final
-from broadcaster.hls import ByteRange, MediaSegment, Rendition, Variant
+from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +183,8 @@ class ChannelMemory:
     """Everything that an earlier process served."""
 
     playlists: Sequence[tuple[PlaylistState, Sequence[Listed]]] = ()
-    variants: Sequence[Variant] = ()  # what the source's multivariant playlist said of them
-    renditions: Sequence[Rendition] = ()  # and of their sound
+    # What the source said of its variants, by their names.
+    described: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)
     shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
     runs: Sequence[str] = ()  # ids of the latest, newest last
     # By variant: what has left its window, and was listed for those who are behind.

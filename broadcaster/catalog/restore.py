@@ -12,11 +12,11 @@ from broadcaster.catalog.records import Step
 from broadcaster.catalog.rows import (
     Row,
     Statement,
+    described_row,
     iframe_row,
     insert,
     optional_microseconds,
     to_microseconds,
-    to_text,
 )
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording
 
@@ -45,8 +45,8 @@ async def restore_recording(
         statements.append(insert("files", {**kept, "recording": recording.id, "step": FileStep.STORED}))
     for part, segments in parts:
         number = catalog.recordings.next_part()
-        described = {"variants": to_text(part.variants), "renditions": to_text(part.renditions)}
-        statements.append(insert("parts", {"number": number, "recording": recording.id, **described}))
+        row = {"number": number, "recording": recording.id, **described_row(part.described)}
+        statements.append(insert("parts", row))
         statements += (_segment(one, number) for one in segments)
     return await _take_in(catalog, recording.id, statements)
 
@@ -59,8 +59,7 @@ async def restore_clip(catalog: Catalog, clip: Clip, segments: Sequence[Recorded
         "made": to_microseconds(clip.made),
         "begin": to_microseconds(clip.begin),
         "end": to_microseconds(clip.end),
-        "variants": to_text(clip.variants),
-        "renditions": to_text(clip.renditions),
+        **described_row(clip.described),
         "viewer": clip.viewer,
         "removed": 0,
         "written": 0,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from broadcaster.catalog.records import PlaylistState, Run, Segment, SourceFile, Step
-from broadcaster.hls import ByteRange, MediaSegment, Rendition, Variant
+from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, Rendition, Variant
 
 Row = dict[str, Any]
 Statement = tuple[str, Row]
@@ -127,22 +127,25 @@ def playlist_of(row: sqlite3.Row) -> PlaylistState:
     return PlaylistState(**values)
 
 
-def to_text(described: Sequence[Variant | Rendition]) -> str:
-    """What is told of the variants, or of their sound, as JSON."""
+def described_row(described: MultivariantPlaylist) -> dict[str, str]:
+    """What the source said of its variants, as JSON."""
+    return {"variants": _text(described.variants), "renditions": _text(described.renditions)}
+
+
+def _text(described: Sequence[Variant | Rendition]) -> str:
     return json.dumps([asdict(one) for one in described])
 
 
-def renditions_of(text: str) -> tuple[Rendition, ...]:
-    """What is told of the sound, read back."""
-    return tuple(Rendition(**one) for one in json.loads(text))
+NOT_DESCRIBED = described_row(MultivariantPlaylist())
 
 
-def variants_of(text: str) -> tuple[Variant, ...]:
-    """What is told of the variants, read back."""
-    variants = json.loads(text)
+def described_of(row: sqlite3.Row | Mapping[str, Any]) -> MultivariantPlaylist:
+    """The same read back."""
+    variants = json.loads(row["variants"])
     for variant in variants:
         variant["resolution"] = tuple(variant["resolution"]) if variant["resolution"] else None
-    return tuple(Variant(**variant) for variant in variants)
+    renditions = tuple(Rendition(**one) for one in json.loads(row["renditions"]))
+    return MultivariantPlaylist(tuple(Variant(**one) for one in variants), renditions=renditions)
 
 
 def insert(table: str, row: Row, verb: str = "INSERT", conflict: str = "") -> Statement:

@@ -10,12 +10,11 @@ from datetime import datetime
 from broadcaster.catalog.rows import (
     MICROSECOND,
     Row,
+    described_of,
     iframe_of,
     optional_time,
-    renditions_of,
     time_of,
     to_microseconds,
-    variants_of,
 )
 from broadcaster.catalog.views import Clip, File, FileUpload, Part, Recorded, Recording, Visibility
 
@@ -76,8 +75,7 @@ def upload_of(row: sqlite3.Row) -> FileUpload:
 
 def part_of(row: sqlite3.Row) -> Part:
     """What is known of a part."""
-    described = variants_of(row["variants"]), renditions_of(row["renditions"])
-    return Part(row["number"], row["recording"], *described)
+    return Part(row["number"], row["recording"], described_of(row))
 
 
 def clip_of(row: sqlite3.Row | Row) -> Clip:
@@ -88,8 +86,7 @@ def clip_of(row: sqlite3.Row | Row) -> Clip:
         made=time_of(row["made"]),
         begin=time_of(row["begin"]),
         end=time_of(row["end"]),
-        variants=variants_of(row["variants"]),
-        renditions=renditions_of(row["renditions"]),
+        described=described_of(row),
         viewer=bool(row["viewer"]),
         poster=bool(row["poster"]),
         pictured=bool(row["pictured"]),

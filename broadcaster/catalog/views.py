@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from broadcaster.hls import ByteRange, Rendition, Variant
+from broadcaster.hls import ByteRange, MultivariantPlaylist
 
 ROUNDING = timedelta(milliseconds=1)  # of times in playlists
 
@@ -81,8 +81,7 @@ class Part:
 
     number: int  # in the catalog; parts of a recording follow each other in this order
     recording: str  # its id
-    variants: Sequence[Variant]  # what the source said of them
-    renditions: Sequence[Rendition]
+    described: MultivariantPlaylist  # what the source said of its variants, by their names
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,8 @@ class Clip:
     made: datetime
     begin: datetime
     end: datetime
-    variants: Sequence[Variant]
-    renditions: Sequence[Rendition]
+    # What the source said of its variants, by their names.
+    described: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)
     viewer: bool = False  # made by one
     poster: bool = False  # the bucket has one
     pictured: bool = False  # no more pictures are to be made

@@ -126,7 +126,7 @@ def _look(root: Path) -> Survey:
         else:
             variants[name] = _variant(name, path.parent, playlist, modified)
     listed = _listed(root)
-    named = {one.uri for one in listed.variants}
+    named = {one.uri for one in listed.playlist.variants}
     absent = named - set(variants) - unread
     if named & {*variants, *closing}:  # the others are left over from earlier streams
         followed = named | listed.present
@@ -147,7 +147,7 @@ def _listed(root: Path) -> VariantsListed:
     scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
     now = time.monotonic()
     events = scanner.scan(now) + scanner.scan(now + TORN_FOR)  # then what was being written is read
-    return next((one for one in reversed(events) if isinstance(one, VariantsListed)), VariantsListed(()))
+    return next((one for one in reversed(events) if isinstance(one, VariantsListed)), VariantsListed())
 
 
 def _read(root: Path, path: Path) -> MediaPlaylist | MultivariantPlaylist:

@@ -179,7 +179,7 @@ class Album:
 
     async def _of_clip(self, clip: Clip) -> None:
         """Its poster is what it begins with."""
-        variant = variant_for_pictures(clip.variants)
+        variant = variant_for_pictures(clip.described.variants)
         segments = [one for one in await self._clips.segments(clip) if not one.gap]
         ours = [one for one in segments if one.variant == variant] or segments
         for one in ours:
@@ -207,7 +207,7 @@ class Album:
         """The part by one of its variants."""
         found: list[Recorded] = []
         read: dict[str, int] = {}
-        variant = variant_for_pictures(part.variants)
+        variant = variant_for_pictures(part.described.variants)
         while more := await self._recordings.segments(part.number, read):
             read |= {one.variant: one.position for one in more}
             variant = variant if variant in read else min(read)

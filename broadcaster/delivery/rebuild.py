@@ -9,7 +9,6 @@ import posixpath
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -125,14 +124,14 @@ def _file(told: dict[str, Any], recordings: str) -> File | None:
 
 async def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segments: list[Recorded]) -> bool:
     made, begin, end = (datetime.fromisoformat(told[name]) for name in ("made", "begin", "end"))
-    described, there = (part.variants, part.renditions), bool(told.get("poster"))
+    there = bool(told.get("poster"))
     clip = Clip(
         told["id"],
         str(told["title"]),
         made,
         begin,
         end,
-        *described,
+        part.described,
         viewer=told.get("viewer") is True,
         poster=there,
         pictured=there,
@@ -155,9 +154,8 @@ async def _part(store: BucketReader, main: str, there: Sequence[str]) -> tuple[P
         frames = f"{key.removesuffix(PLAYLIST)}{IFRAMES}"
         text = (await store.get(frames, deadline=DEADLINE)).decode() if frames in there else ""
         segments += _recorded(media, posixpath.dirname(key), byte_ranges(text))
-    variants = [replace(one, uri=_name(one.uri)) for one in playlist.variants]
-    renditions = [replace(one, uri=one.uri and _name(one.uri)) for one in playlist.renditions]
-    return Part(0, "", variants, renditions), sorted(segments, key=lambda one: (one.time, one.variant))
+    described = playlist.renamed(posixpath.dirname)
+    return Part(0, "", described), sorted(segments, key=lambda one: (one.time, one.variant))
 
 
 async def _read(store: BucketReader, key: str) -> MediaPlaylist | MultivariantPlaylist:
@@ -190,10 +188,6 @@ def _recorded(playlist: MediaPlaylist, folder: str, iframes: Mapping[str, ByteRa
 
 def _key(uri: str, folder: str) -> str:
     return posixpath.normpath(posixpath.join(folder, unquote(uri)))
-
-
-def _name(uri: str) -> str:
-    return posixpath.dirname(uri)
 
 
 def _part_number(key: str) -> int:

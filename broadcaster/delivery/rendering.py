@@ -16,7 +16,7 @@ def multivariant_of(part: Part | Clip, playlists: Mapping[str, RecordedPlaylist]
         name: Measured(one.peak_bandwidth, one.iframe_bandwidth, one.independent_segments)
         for name, one in playlists.items()
     }
-    return multivariant(part.variants, part.renditions, measured)
+    return multivariant(part.described, measured)
 
 
 def rendered(variant: str, playlist: MediaPlaylist, main: MultivariantPlaylist) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from broadcaster.hls.types import tag
 
@@ -85,6 +86,14 @@ class MultivariantPlaylist:
         """All media playlists that it names."""
         renditions = {rendition.uri for rendition in self.renditions if rendition.uri}
         return {variant.uri for variant in self.variants} | renditions
+
+    def renamed(self, name: Callable[[str], str]) -> MultivariantPlaylist:
+        """The same with other URIs of its media playlists, ``name`` of each; that of I-frames stays."""
+        return replace(
+            self,
+            variants=tuple(replace(one, uri=name(one.uri)) for one in self.variants),
+            renditions=tuple(replace(one, uri=one.uri and name(one.uri)) for one in self.renditions),
+        )
 
     def render(self) -> str:
         """The playlist as text."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broadcaster.catalog.records import Segment
-from broadcaster.hls import MultivariantPlaylist, Rendition, Variant
+from broadcaster.hls import MultivariantPlaylist
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +17,8 @@ class VariantsListed:
     rendition with a playlist of its own come as those of a variant of its name.
     """
 
-    variants: tuple[Variant, ...]  # the multivariant playlist's, the name in the place of the URI
+    playlist: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)  # names in the place of URIs
     present: frozenset[str] = frozenset()  # those with a folder, or a playlist that is followed
-    renditions: tuple[Rendition, ...] = ()  # the multivariant playlist's, a name in the place of each URI
-
-    @property
-    def names(self) -> set[str]:
-        """All that the multivariant playlist names: variants, and renditions with a playlist of their own."""
-        return MultivariantPlaylist(self.variants, renditions=self.renditions).uris
 
 
 @dataclass(frozen=True, slots=True)

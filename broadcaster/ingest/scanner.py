@@ -41,7 +41,7 @@ class Scanner:
         self._clips = MultivariantPlaylist()  # the idle clip's: it is written over a stream's too
         self._folder = Folder(root)
         self._playlists = Playlists(self._folder, self._runs, clock, memory)
-        self._told = VariantsListed(())
+        self._told = VariantsListed()
         self._idle = Lasting(IDLE_FOR)  # the clip alone
         self._fault = Lasting(FAULT_AFTER)
 
@@ -57,7 +57,7 @@ class Scanner:
         pauses = [one.pause(now) for one in self._playlists]
         self.pause = min((pause for pause in pauses if pause is not None), default=None)
         self._know_clip(now)
-        listed = VariantsListed(self._listed.variants, self._present(), self._listed.renditions)
+        listed = VariantsListed(self._listed, self._present())
         if listed != self._told:
             self._told = listed
             events.insert(0, listed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, log2
 
@@ -23,16 +23,14 @@ class Measured:
     independent: bool  # all segments can be decoded on their own (§4.4.2.1)
 
 
-def multivariant(
-    source: Iterable[Variant], renditions: Iterable[Rendition], playlists: Mapping[str, Measured]
-) -> MultivariantPlaylist:
+def multivariant(source: MultivariantPlaylist, playlists: Mapping[str, Measured]) -> MultivariantPlaylist:
     """What players are told of these playlists, with what the source says of them.
 
     It names one I-frame playlist, the smallest variant's: who seeks looks at small pictures, and wants them
     at once.
     """
     bandwidths = {name: one.bandwidth for name, one in playlists.items()}
-    variants, sound = _attributed(source, renditions, bandwidths)
+    variants, sound = _attributed(source, bandwidths)
     frames = {_address(name): (name, one.iframe_bandwidth) for name, one in playlists.items()}
     with_frames = [one for one in variants if frames[one.uri][1]]
     smallest = min(with_frames, key=lambda one: one.bandwidth, default=None)
@@ -52,7 +50,7 @@ def _iframes(variant: Variant, name: str, bandwidth: int) -> Variant:
 
 
 def _attributed(
-    source: Iterable[Variant], renditions: Iterable[Rendition], bandwidths: Mapping[str, int]
+    source: MultivariantPlaylist, bandwidths: Mapping[str, int]
 ) -> tuple[tuple[Variant, ...], tuple[Rendition, ...]]:
     """The variants served, with what the source says of them; their bandwidth is the measured one if higher.
 
@@ -60,10 +58,10 @@ def _attributed(
     renditions, and no variants, but come on top of those that they are played with. Owncast's are of the
     first segments, or of its idle clip.
     """
-    sound = tuple(one for one in renditions if one.uri is None or one.uri in bandwidths)
+    sound = tuple(one for one in source.renditions if one.uri is None or one.uri in bandwidths)
     groups, alone = {one.group_id for one in sound}, {one.uri for one in sound}
     served = {name: bandwidth for name, bandwidth in bandwidths.items() if name not in alone}
-    described = {one.uri: one if one.audio in groups else replace(one, audio=None) for one in source}
+    described = {one.uri: one if one.audio in groups else replace(one, audio=None) for one in source.variants}
     if not served.keys() <= described.keys():
         # Beside variants with CODECS or RESOLUTION, players take those without for sound alone.
         described = {name: Variant(name, one.bandwidth) for name, one in described.items()}

@@ -22,7 +22,7 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.events import Event, Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.feed import AnyVersion, State, Version, View
-from broadcaster.hls import MediaPlaylist, Rendition, Variant
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live.attributes import multivariant
 from broadcaster.live.outgrown import gone, room_for, why_outgrown
@@ -68,9 +68,8 @@ class Channel:
         self._observe = observe
         self._fixed_target_duration = target_duration
         self._catalog = catalog
-        self._source = VariantsListed(())
-        self._described: tuple[Variant, ...] = ()  # what is told of the variants, and of their sound
-        self._renditions: tuple[Rendition, ...] = ()
+        self._source = VariantsListed()
+        self._described = MultivariantPlaylist()  # what is told of the variants, by their names
         self._playlists = Playlists(window_segments, window, retention or Retention())
         self._runs: tuple[str, ...] = ()
         self._on_view = show
@@ -96,15 +95,16 @@ class Channel:
     def list_variants(self, listed: VariantsListed) -> None:
         """Take what the source says of its variants, as it is now."""
         self._source = listed
-        described, renditions = {one.uri: one for one in listed.variants}, listed.renditions
-        if not listed.names >= listed.present:
+        described, known = listed.playlist, self._described
+        if not described.uris >= listed.present:
             # It is of another run, or of the idle clip: what was known is better.
-            described |= {one.uri: one for one in self._described}
-            renditions = self._renditions or renditions
-        if described and (tuple(described.values()), renditions) != (self._described, self._renditions):
-            self._described, self._renditions = tuple(described.values()), renditions
+            variants = {one.uri: one for one in (*described.variants, *known.variants)}
+            renditions = known.renditions or described.renditions
+            described = MultivariantPlaylist(tuple(variants.values()), renditions=renditions)
+        if described.variants and described != known:
+            self._described = described
             if self._catalog:
-                self._catalog.described(self._described, renditions)
+                self._catalog.described(described)
             if self._decided is State.LIVE:
                 self._decide()
         self._go_live_if_due()
@@ -232,13 +232,12 @@ class Channel:
 
     def _multivariant(self, now: datetime) -> AnyVersion:
         measured = {name: one.measured for name, one in self._playlists.current.items()}
-        playlist = multivariant(self._described, self._renditions, measured)
+        playlist = multivariant(self._described, measured)
         version, before = Version(playlist, now, self.target_duration or 1), self.view.main
         return before if before and before == replace(version, modified=before.modified) else version
 
     def _restore(self, memory: ChannelMemory) -> None:
-        self._described, self._renditions = tuple(memory.variants), tuple(memory.renditions)
-        self._runs = tuple(memory.runs)
+        self._described, self._runs = memory.described, tuple(memory.runs)
         ended = self._playlists.restore(memory)
         if current := self._playlists.current:
             self._decided = State.ENDED if ended else State.LIVE

@@ -48,7 +48,8 @@ class StartGate:
         # A multivariant playlist may be an older run's, or the idle clip's, and files tell nothing by their
         # times. It is this run's when it names all that has come, and nothing else has a place in the folder.
         awaited = source.present - self.dropped
-        complete = awaited <= self.held.keys() and self.held.keys() in (source.names, known - self.dropped)
+        known = known - self.dropped
+        complete = awaited <= self.held.keys() and self.held.keys() in (source.playlist.uris, known)
         return complete or (now is not None and self._has_waited(now))
 
     def _has_waited(self, now: float) -> bool:

@@ -23,12 +23,11 @@ from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.spool import Spool
 from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.hls import Variant
-from broadcaster.ingest.reports import SourceEvent, VariantsListed
+from broadcaster.ingest.reports import SourceEvent
 from broadcaster.live import Channel
 from broadcaster.metrics import Metrics, process_registry
 from tests.bench.report import Figure, progress
-from tests.support.fakes import START, file_of
+from tests.support.fakes import START, file_of, variants_listed
 from tests.support.hls_writer import PACKET
 
 VARIANTS = ("0", "1", "2")
@@ -87,7 +86,7 @@ class Marathon:
 
     async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         """All rounds, one after another."""
-        await handle(VariantsListed(tuple(Variant(one, 1_000_000) for one in VARIANTS), frozenset(VARIANTS)))
+        await handle(variants_listed(*VARIANTS, bandwidth=1_000_000))
         process = psutil.Process()
         for self.round in range(ROUNDS):
             self._round_done.clear()

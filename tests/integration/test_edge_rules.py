@@ -13,11 +13,9 @@ from aiohttp.test_utils import TestServer
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.ports import free_ports
-from broadcaster.hls import Variant
-from broadcaster.ingest.reports import VariantsListed
 from tests.support.audience import ACCEPT_ENCODINGS, ORIGINS
 from tests.support.edge import running_edge
-from tests.support.fakes import START
+from tests.support.fakes import START, variants_listed
 from tests.support.front import Front, running_front, serving
 from tests.support.service import running_service
 from tests.support.site import MEDIA, Site
@@ -87,7 +85,7 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
 async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) -> None:
     """Those who wait in vain are told so at the same time, not one after another's three target durations."""
     site = Site(tmp_path)
-    site.channel.list_variants(VariantsListed((Variant("0", 1000),), frozenset("0")))
+    site.channel.list_variants(variants_listed("0"))
     site.publish(seconds=1)
     loop = asyncio.get_running_loop()
     async with running_front(tmp_path, site) as front:

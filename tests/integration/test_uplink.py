@@ -20,11 +20,9 @@ from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.spool import Spool
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded, UploadFailed
-from broadcaster.hls import Variant
-from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from broadcaster.storage import Bucket, ObjectStore, open_store
-from tests.support.fakes import FakeSource, segment_of
+from tests.support.fakes import FakeSource, segment_of, variants_listed
 from tests.support.length import SOAK
 from tests.support.throttled_link import ThrottledLink
 from tests.support.waiting import changes
@@ -97,9 +95,7 @@ class Room:
 
     async def encode(self) -> None:
         names = tuple(str(index) for index in range(len(self.case.variants)))
-        self.source.events.put_nowait(
-            VariantsListed(tuple(Variant(name, 1000) for name in names), frozenset(names))
-        )
+        self.source.events.put_nowait(variants_listed(*names))
         seconds = self.case.segment / SCALE
         began, number = time.monotonic(), 0
         while True:

@@ -9,8 +9,8 @@ from pathlib import Path
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment, SourceFile
 from broadcaster.errors import StorageError
-from broadcaster.hls import ByteRange
-from broadcaster.ingest.reports import SourceEvent
+from broadcaster.hls import ByteRange, MultivariantPlaylist, Variant
+from broadcaster.ingest.reports import SourceEvent, VariantsListed
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -99,6 +99,12 @@ def segment_of(  # noqa: PLR0913 - a segment has that many properties
         fault=None if path else "is not there",
         map_file=file_of(map_path) if map_path else None,
     )
+
+
+def variants_listed(*names: str, bandwidth: int = 1000) -> VariantsListed:
+    """The multivariant playlist names these, and the folder has a place for them."""
+    variants = tuple(Variant(name, bandwidth) for name in names)
+    return VariantsListed(MultivariantPlaylist(variants), frozenset(names))
 
 
 def file_of(path: Path) -> SourceFile:

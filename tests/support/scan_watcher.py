@@ -170,7 +170,7 @@ class ScanWatcher:
         life = self.life
         if isinstance(event, VariantsListed):
             self.present = event.present
-            self.say(f"  > present {sorted(event.present)}, named {[one.uri for one in event.variants]}")
+            self.say(f"  > present {sorted(event.present)}, named {sorted(event.playlist.uris)}")
         elif isinstance(event, SourceIdle):
             self.say("  > idle")
             assert life.time - self._last_segment > 30 - 1e-6, "idle although a segment has just come"

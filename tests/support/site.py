@@ -12,14 +12,13 @@ from broadcaster.audience.app import Audience
 from broadcaster.events import Event
 from broadcaster.feed import HealthReport, Ping, Setup, View, change
 from broadcaster.figures import Figures
-from broadcaster.hls import ByteRange, Variant
-from broadcaster.ingest.reports import VariantsListed
+from broadcaster.hls import ByteRange
 from broadcaster.live import Channel
 from broadcaster.metrics import Metrics
 from broadcaster.operator import make_operator_app
 from broadcaster.service.messages import message_of
 from broadcaster.tracker import Tracker
-from tests.support.fakes import START, stored_segment
+from tests.support.fakes import START, stored_segment, variants_listed
 
 MEDIA = "/live/0/playlist.m3u8"
 Client = TestClient[Request, Application]
@@ -73,9 +72,7 @@ class Site:
         )
 
     def go_live(self, *names: str) -> None:
-        self.channel.list_variants(
-            VariantsListed(tuple(Variant(name, 1000) for name in names), frozenset(names))
-        )
+        self.channel.list_variants(variants_listed(*names))
         for name in names:
             self.publish(name)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from broadcaster.audience.app import Audience
 from broadcaster.events import Event
 from broadcaster.feed import HealthReport, Ping, Setup, Trouble, View, change
-from broadcaster.hls import Variant
+from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live import Channel
 from broadcaster.service.messages import message_of
@@ -53,7 +53,7 @@ class SmallOrigin:
         """The stream has these from now on; the heavier one later."""
         self._variants = names
         named = tuple(Variant(one, 1000 * (index + 1)) for index, one in enumerate(names))
-        self.channel.list_variants(VariantsListed(named, frozenset(names)))
+        self.channel.list_variants(VariantsListed(MultivariantPlaylist(named), frozenset(names)))
 
     def ping(self) -> None:
         """As ingest does twice a second."""

@@ -7,11 +7,10 @@ from pathlib import Path
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.views import Recorded, Recording
 from broadcaster.events import Event
-from broadcaster.hls import ByteRange, Variant
-from broadcaster.ingest.reports import VariantsListed
+from broadcaster.hls import ByteRange
 from broadcaster.live import Channel
 from broadcaster.live.retention import Retention
-from tests.support.fakes import START, stored_segment
+from tests.support.fakes import START, stored_segment, variants_listed
 
 WINDOW = 6
 
@@ -64,7 +63,7 @@ class Studio:
     def publish(
         self, variants: str = "01", *, run: int = 0, seconds: float = 2.0, lost: bool = False, count: int = 1
     ) -> None:
-        listed = VariantsListed(tuple(Variant(one, 1000) for one in variants), frozenset(variants))
+        listed = variants_listed(*variants)
         for _ in range(count):
             self.channel.list_variants(listed)
             for variant in variants:

@@ -21,7 +21,7 @@ from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, So
 from broadcaster.catalog.rows import fact
 from broadcaster.catalog.schema import MIGRATIONS, SCHEMA
 from broadcaster.errors import CatalogError
-from broadcaster.hls import ByteRange, MediaSegment, Rendition, Variant
+from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, Rendition, Variant
 from tests.support.fakes import START, segment_of, unlisted
 from tests.support.old_journal import FIRST_SCHEMA, old_journal
 
@@ -174,12 +174,12 @@ def test_playlists_come_back(book: Book) -> None:
 
 def test_variants_come_back(book: Book) -> None:
     """The source's multivariant playlist comes back with every attribute, also those that are not there."""
-    listed = (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000))
-    book.catalog.described(())
+    variants = (Variant("0", 1000, 900, "avc1", (640, 360), 29.97), Variant("1", 2000))
     sound = (Rendition("aac", "English", "sound", "en", default=True), Rendition("aac", "None"))
-    book.catalog.described(listed, sound)
-    channel = book.reopen().load().channel
-    assert (channel.variants, channel.renditions) == (listed, sound)
+    described = MultivariantPlaylist(variants, renditions=sound)
+    book.catalog.described(MultivariantPlaylist())
+    book.catalog.described(described)
+    assert book.reopen().load().channel.described == described
 
 
 def test_an_empty_journal_recalls_nothing(book: Book) -> None:
@@ -187,7 +187,7 @@ def test_an_empty_journal_recalls_nothing(book: Book) -> None:
     memory = book.catalog.load()
     assert memory.pending == []
     assert memory.channel.playlists == []
-    assert memory.channel.variants == ()
+    assert memory.channel.described == MultivariantPlaylist()
     assert memory.source.runs == ()
 
 
@@ -592,7 +592,7 @@ def test_a_state_of_the_fourth_schema_goes_on(tmp_path: Path) -> None:
         (4, "u/c", False, True, "u/j"),
     ]
     assert memory.channel.shifts == {0: timedelta(), 1: 2 * SECOND}
-    assert memory.channel.variants == (Variant("0", 1000),)
+    assert memory.channel.described.variants == (Variant("0", 1000),)
     assert sorted(memory.source.positions["0"].known) == [1, 2, 3, 4]
 
 
@@ -603,7 +603,7 @@ def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
         described = {"uri": "0", "bandwidth": 1000, "resolution": [640, 360]}
         connection.execute("INSERT INTO facts VALUES ('variants', ?)", (json.dumps([17, [described]]),))
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
-        assert catalog.load().channel.variants == (Variant("0", 1000, resolution=(640, 360)),)
+        assert catalog.load().channel.described.variants == (Variant("0", 1000, resolution=(640, 360)),)
 
 
 def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:

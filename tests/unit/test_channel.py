@@ -64,7 +64,8 @@ class Stage:
         variants = tuple(
             Variant(name, MEGABIT * (index + 2), codecs="avc1") for index, name in enumerate(names)
         )
-        self.channel.list_variants(VariantsListed(variants, frozenset(names if present is None else present)))
+        there = frozenset(names if present is None else present)
+        self.channel.list_variants(VariantsListed(MultivariantPlaylist(variants), there))
 
     def media(self, variant: str) -> MediaPlaylist:
         version = self.shown.media(variant)
@@ -128,7 +129,7 @@ def test_bandwidth_is_never_less_than_what_was_listed() -> None:
     """Owncast tells the bandwidth of its idle clip: what is measured counts, in steps."""
     stage = Stage()
     low, high = Variant("0", 50_000, average_bandwidth=40_000), Variant("1", 50_000)
-    stage.channel.list_variants(VariantsListed((low, high), frozenset("01")))
+    stage.channel.list_variants(VariantsListed(MultivariantPlaylist((low, high)), frozenset("01")))
     bandwidths = list[list[int]]()
     for number, bits in enumerate((1_000_000, 1_040_000, 1_060_000)):
         for variant in "01":
@@ -515,8 +516,8 @@ def test_sound_with_a_playlist_of_its_own() -> None:
     stage = Stage()
     variants = (Variant("0", 1000, audio="aac"), Variant("1", 2000, audio="aac"))
     renditions = (Rendition("aac", "English", "sound", default=True), Rendition("aac", "Here", None))
-    listed = VariantsListed(variants, frozenset({"0", "1", "sound"}), renditions)
-    stage.channel.list_variants(listed)
+    playlist = MultivariantPlaylist(variants, renditions=renditions)
+    stage.channel.list_variants(VariantsListed(playlist, frozenset({"0", "1", "sound"})))
     stage.publish("0", 0)
     stage.publish("1", 0)
     assert stage.main() is None

@@ -16,10 +16,9 @@ from broadcaster.catalog.records import ChannelMemory, PlaylistState
 from broadcaster.delivery.mirror import MAX_PAUSE, Mirror
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
-from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
-from broadcaster.ingest.reports import VariantsListed
+from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
 from broadcaster.live import Channel
-from tests.support.fakes import START, stored_segment
+from tests.support.fakes import START, stored_segment, variants_listed
 
 MAIN, FIRST, SECOND = "live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8"
 GONE = StorageUnavailable("no answer within 5 s")
@@ -149,8 +148,7 @@ class Studio:
         self.mirror(event)
 
     def describe(self, *variants: str, bandwidth: int = 1000) -> None:
-        listed = tuple(Variant(name, bandwidth) for name in variants)
-        self.channel.list_variants(VariantsListed(listed, frozenset(variants)))
+        self.channel.list_variants(variants_listed(*variants, bandwidth=bandwidth))
 
     def publish(self, *variants: str, run: int = 0) -> None:
         self.number += 1

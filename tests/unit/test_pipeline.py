@@ -19,12 +19,12 @@ from broadcaster.delivery.spool import Spool
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.feed import State
-from broadcaster.hls import ByteRange, MediaPlaylist, Variant, parse
-from broadcaster.ingest.reports import SourceEnded, SourceFault, SourceIdle, VariantsListed
+from broadcaster.hls import ByteRange, MediaPlaylist, parse
+from broadcaster.ingest.reports import SourceEnded, SourceFault, SourceIdle
 from broadcaster.live import Channel
 from tests.support import packets
 from tests.support.broken_files import CALLS, broken
-from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of
+from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of, variants_listed
 from tests.support.hls_writer import PACKET
 from tests.support.waiting import changes
 
@@ -93,8 +93,7 @@ class Line:
         self.source.events.put_nowait(segment_of(path, number=number, run=run, encoder=encoder))
 
     def know_variants(self, *names: str) -> None:
-        listed = VariantsListed(tuple(Variant(name, 1000) for name in names), frozenset(names))
-        self.source.events.put_nowait(listed)
+        self.source.events.put_nowait(variants_listed(*names))
 
     async def until(self, condition: Callable[[], object]) -> None:
         await changes(self.changed, condition)

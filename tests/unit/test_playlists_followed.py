@@ -23,7 +23,7 @@ class Folder:
         self.writer = HlsWriter(root / "0")
         self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
         self.now = 100.0
-        self.listed_now = VariantsListed(())
+        self.listed_now = VariantsListed()
 
     def names(self) -> list[str]:
         """What two looks bring, as variant/name."""
@@ -135,9 +135,9 @@ def test_sound_of_its_own_is_no_variant(folder: Folder, caplog: pytest.LogCaptur
     for writer in (folder.writer, sound):
         writer.write(range(2))
     assert folder.names() == [*folder.listed(range(2)), *(f"english/{sound.name(one)}" for one in range(2))]
-    listed = folder.listed_now
+    listed = folder.listed_now.playlist
     assert [(one.uri, one.audio) for one in listed.variants] == [("0", "sound")]
-    assert listed.names == {"0", "english"}
+    assert listed.uris == {"0", "english"}
     assert listed.renditions == (
         Rendition("sound", "English", "english", "en", default=True, autoselect=True, channels="2"),
         Rendition("sound", "As filmed"),

@@ -19,10 +19,9 @@ from broadcaster.audience.snapshot import Snapshot
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Run, Segment, SourceFile
 from broadcaster.feed import State
-from broadcaster.hls import MediaPlaylist, MediaSegment, Variant, parse
-from broadcaster.ingest.reports import VariantsListed
+from broadcaster.hls import MediaPlaylist, MediaSegment, parse
 from broadcaster.live import Channel
-from tests.support.fakes import START
+from tests.support.fakes import START, variants_listed
 from tests.support.length import seconds
 from tests.support.rules import last_number, violations
 from tests.support.shown import Shown
@@ -218,8 +217,7 @@ class Broadcast(RuleBasedStateMachine):
     @rule(names=st.sampled_from(["01", "01", "0"]))
     def list_variants(self, names: str) -> None:
         """The multivariant playlist is written."""
-        listed = VariantsListed(tuple(Variant(one, 1000) for one in names), frozenset(names))
-        self.channel.list_variants(listed)
+        self.channel.list_variants(variants_listed(*names))
         self.look()
 
     @precondition(lambda self: not any(self.waiting.values()))

@@ -11,11 +11,10 @@ from broadcaster.catalog.views import Clip, Part, Recording
 from broadcaster.delivery.recorder import EVERY, INTERVAL, Recorder
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.feed import Recording as Shown
-from broadcaster.hls import ByteRange, MultivariantPlaylist, Variant, parse
+from broadcaster.hls import ByteRange, MultivariantPlaylist, parse
 from broadcaster.hls.parsing import byte_ranges
-from broadcaster.ingest.reports import VariantsListed
 from broadcaster.service.shown import shown
-from tests.support.fakes import START, stored_segment
+from tests.support.fakes import START, stored_segment, variants_listed
 from tests.support.room import Room
 
 DAY = timedelta(days=1)
@@ -109,8 +108,7 @@ async def test_each_part_has_its_playlists(room: Room) -> None:
 
 async def test_variants_that_begin_in_different_runs(room: Room) -> None:
     """One variant's last segment of a run may be met after another's first of the next: both are listed."""
-    listed = VariantsListed((Variant("0", 1000), Variant("1", 1000)), frozenset("01"))
-    room.studio.channel.list_variants(listed)
+    room.studio.channel.list_variants(variants_listed("0", "1"))
     for variant, run in (("0", 1), ("1", 0), ("1", 1)):
         key = f"live/r{run}/{variant}/0.ts"
         segment = stored_segment(key, variant=variant, run=run, time=START + timedelta(seconds=2 * run))

@@ -73,7 +73,7 @@ async def test_other_variants_are_another_part(studio: Studio) -> None:
     book = studio.catalog.recordings
     (on,) = await studio.recordings()
     parts = (await book.parts())[on.id]
-    assert [[one.uri for one in part.variants] for part in parts] == [["0", "1"], ["0"]]
+    assert [[one.uri for one in part.described.variants] for part in parts] == [["0", "1"], ["0"]]
 
 
 async def test_a_segment_too_long_for_players_is_whole(studio: Studio) -> None:

@@ -366,7 +366,7 @@ def test_absolute_urls_mean_the_file_of_that_name(folder: Folder, base: str) -> 
     (folder.root / "stream.m3u8").write_text(main)
     events = folder.look(0)
     listed = [event for event in events if isinstance(event, VariantsListed)]
-    assert [variant.uri for event in listed for variant in event.variants] == ["0"]
+    assert [variant.uri for event in listed for variant in event.playlist.variants] == ["0"]
     assert [one.name for one in events if isinstance(one, Segment)] == [folder.writer.name(0)]
 
 
@@ -730,7 +730,8 @@ def test_multivariant_playlist_names_variants(folder: Folder) -> None:
     )
     (folder.root / "stream.m3u8").write_text(text)
     (listed,) = [event for event in folder.look() if isinstance(event, VariantsListed)]
-    assert [(variant.uri, variant.bandwidth) for variant in listed.variants] == [("0", 1000), ("1", 500)]
+    found = [(variant.uri, variant.bandwidth) for variant in listed.playlist.variants]
+    assert found == [("0", 1000), ("1", 500)]
 
 
 def test_places_in_the_folder_are_told(folder: Folder) -> None:
@@ -785,7 +786,7 @@ def test_the_idle_clips_multivariant_playlist_describes_no_stream(folder: Folder
     for bandwidth in (7, 1000, 7, 1001):
         folder.writer.write(range(1))
         root.write_text(described.format(bandwidth))
-        told += [one.variants for one in folder.look() if isinstance(one, VariantsListed)]
+        told += [one.playlist.variants for one in folder.look() if isinstance(one, VariantsListed)]
     assert [one.bandwidth for variants in told for one in variants] == [7, 1000, 1001]
 
 

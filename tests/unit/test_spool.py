@@ -16,10 +16,9 @@ from broadcaster.catalog import Catalog
 from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.spool import Spool
 from broadcaster.events import Event, SegmentLost, SegmentPublished
-from broadcaster.hls import Variant
-from broadcaster.ingest.reports import SourceEvent, VariantsListed
+from broadcaster.ingest.reports import SourceEvent
 from broadcaster.live import Channel
-from tests.support.fakes import START, FakeStore, segment_of
+from tests.support.fakes import START, FakeStore, segment_of, variants_listed
 
 
 @pytest.fixture
@@ -217,7 +216,7 @@ async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
         prefix="live",
         end_grace=300,
     )
-    channel.list_variants(VariantsListed((Variant("0", 1000),), frozenset("0")))
+    channel.list_variants(variants_listed("0"))
     async with asyncio.timeout(60):
         await pipeline.run(Burst(files, found).run, done, drain=5)
     catalog.close()

@@ -61,6 +61,8 @@ class Transfer:
         fault = flight.abandoned or segment.fault
         alone_since = math.inf  # monotonic: others get through since then
         try:
+            # What the bucket has and the catalog does not know would be nobody's after a kill.
+            await self._catalog.written()
             while segment.file and not fault:
                 try:
                     await self._store_map(queue, segment)

@@ -3,8 +3,9 @@
 import asyncio
 import errno
 import os
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pytest
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment
+from broadcaster.catalog.rows import Statement
 from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.spool import Spool
 from broadcaster.errors import StorageRefused, StorageUnavailable
@@ -30,10 +32,16 @@ from tests.support.waiting import changes
 
 
 class CountingJournal(Catalog):
-    """Counts the pipeline's ticks, each of which saves."""
+    """Counts the pipeline's ticks, each of which saves; writes nothing while ``free`` is not set."""
 
     saved = 0
     on_save: Callable[[], None]
+    free = threading.Event()
+    free.set()
+
+    def transact(self, statements: Sequence[Statement]) -> None:
+        assert self.free.wait(60)
+        super().transact(statements)
 
     def save(self) -> None:
         super().save()
@@ -152,6 +160,20 @@ async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
     assert line.playlist().segments[0].uri == "https://bucket.example/live/run0/0/a.ts"
     assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
     assert line.pipeline.backlog == 0
+
+
+async def test_nothing_is_stored_that_the_journal_does_not_know(tmp_path: Path) -> None:
+    """Killed in between, nobody would ever look for it in the bucket, which may have the only copy."""
+    line = Line(tmp_path)
+    async with running(line), line.catalog:
+        line.catalog.free = threading.Event()
+        line.discover(line.file("a.ts"))
+        await line.until(lambda: line.pipeline.backlog)
+        await line.several_ticks()
+        stored = list(line.store.puts)
+        line.catalog.free.set()
+        await line.until_published(1)
+    assert stored == []
 
 
 async def test_the_key_frame_is_found_on_the_way(tmp_path: Path) -> None:

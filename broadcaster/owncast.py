@@ -10,7 +10,6 @@ started says "no encoder" of a stream that it never saw leave.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import json
 import logging
@@ -24,6 +23,7 @@ from http import HTTPStatus
 import aiohttp
 
 from broadcaster.errors import OwncastError
+from broadcaster.waiting import wait_at_most
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +92,7 @@ class OwncastStatus:
                 else:
                     self.heard(status, self._clock())
                 await asyncio.sleep(MIN_INTERVAL)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(INTERVAL - MIN_INTERVAL):
-                        await self._asked.wait()
+                await wait_at_most(INTERVAL - MIN_INTERVAL, self._asked)
 
     def heard(self, status: Status, now: float) -> None:
         """Take note of an answer."""

@@ -30,11 +30,13 @@ T = TypeVar("T")
 class Writer:
     """Writes to ``connection``: inside ``async with`` in a thread of its own, else at once.
 
-    ``fault`` is why it cannot be written, which a restart would suffer from; None while it can.
+    ``fault`` is why it cannot be written, which a restart would suffer from; None while it can. ``told``
+    counts the transactions; a power cut takes back none of the first ``synced``.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.fault: str | None = None
+        self.told = self.synced = self._written = 0
         self._connection = connection
         self._unsaved: deque[Sequence[Statement]] = deque()  # one transaction each
         self._checkpoint_at = time.monotonic()
@@ -59,6 +61,7 @@ class Writer:
         """
         if statements:
             self._unsaved.append(statements)
+            self.told += 1
         if self._thread is None:
             self._flush(sync=sync)
             then()
@@ -112,7 +115,7 @@ class Writer:
         try:
             while self._unsaved:
                 self.transact(self._unsaved[0])
-                self._unsaved.popleft()
+                self._forget_first()
             if sync:
                 self._checkpoint()
         except sqlite3.OperationalError as error:
@@ -121,7 +124,7 @@ class Writer:
             self.fault = str(error)
             return
         except Exception:
-            self._unsaved.popleft()  # it would fail again, and keep the file from being closed in order
+            self._forget_first()  # it would fail again, and keep the file from being closed in order
             raise
         if self.fault:
             logger.info("the journal is written again")
@@ -139,9 +142,14 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def _forget_first(self) -> None:
+        self._unsaved.popleft()
+        self._written += 1
+
     def _checkpoint(self) -> None:
         with contextlib.suppress(sqlite3.OperationalError):  # the next transaction will say so
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self.synced = self._written
 
 
 async def _after(flushed: Awaitable[None], then: Callable[[], None]) -> None:

@@ -8,8 +8,8 @@ is full, the oldest become gaps.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
@@ -27,6 +27,7 @@ from broadcaster.events import Observer, SegmentDiscovered
 from broadcaster.feed import State
 from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle, VariantsListed
 from broadcaster.live import Channel
+from broadcaster.waiting import wait_at_most
 
 logger = logging.getLogger(__name__)
 
@@ -108,11 +109,11 @@ class Pipeline:
                 following = group.create_task(follow(self._accept), name="source")
                 while not stop.is_set():
                     self._tick(time.monotonic())
-                    await _wait_for(stop, TICK)
+                    await wait_at_most(TICK, stop)
                 self.draining = True
                 on_stop()
                 following.cancel()
-                await _wait_for(self._idle, drain)
+                await wait_at_most(drain, self._idle)
                 raise _Stopped
         except* _Stopped:
             if self._on_the_way:
@@ -220,13 +221,14 @@ class Pipeline:
             await self._catalog.written()
             self._on_the_way.pop(flight.segment.key, None)
             if flight.kept:
-                self._spool.drop(flight.kept)
+                self._spool.let_go(flight.kept, self._catalog.told)
             if not self._on_the_way:
                 self._idle.set()
 
     def _tick(self, now: float) -> None:
         self.last_tick = now
         self._catalog.save()
+        self._spool.settle(math.inf if self._catalog.fault else self._catalog.synced)
         self._channel.tick(now)
         if self._uploader.fault:
             self.balance.forget()
@@ -238,12 +240,6 @@ class Pipeline:
         left = has_left(self._encoder, self._disconnect_grace, self._last_segment, now)
         if self._source_is_idle or now - self._last_segment > grace or left:
             self._channel.end()
-
-
-async def _wait_for(event: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: it ends the task group from inside

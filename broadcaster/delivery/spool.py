@@ -26,6 +26,7 @@ class Spool:
         self._folder = folder
         self.size = 0
         self._sizes: dict[Path, int] = {}
+        self._let_go: dict[Path, int] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self, keys: Iterable[str]) -> list[str]:
@@ -64,6 +65,7 @@ class Spool:
         kept = self._folder / key
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.unlink(missing_ok=True)
+        self._let_go.pop(kept, None)
         try:
             if not copy:
                 os.link(file, kept)
@@ -81,6 +83,17 @@ class Spool:
         with contextlib.suppress(OSError):
             kept.unlink()
         self.size -= self._sizes.pop(kept, 0)  # its folder stays: the next one may just be on its way there
+
+    def let_go(self, kept: Path, told: int) -> None:
+        """Drop it once a power cut cannot take back what the catalog was ``told`` so far."""
+        self.size -= self._sizes.pop(kept, 0)
+        self._let_go[kept] = told
+
+    def settle(self, synced: float) -> None:
+        """A power cut can take back nothing of the first so many transactions."""
+        for kept in [one for one, told in self._let_go.items() if told <= synced]:
+            del self._let_go[kept]
+            self.drop(kept)
 
     def _note(self, kept: Path) -> None:
         self.size -= self._sizes.get(kept, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.reports import SourceEvent
 from broadcaster.ingest.scanner import Scanner
 from broadcaster.threads import OwnThread
+from broadcaster.waiting import wait_at_most
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +64,7 @@ class Source:
                 self.looking = False
             for event in events:
                 await handle(event)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._scanner.pause or POLL_SECONDS):
-                    await self._changed.wait()
+            await wait_at_most(self._scanner.pause or POLL_SECONDS, self._changed)
 
     async def _watch(self, thread: OwnThread) -> None:
         absent, reported = Lasting(ABSENT_FOR), ""

@@ -21,6 +21,7 @@ from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.relay.listing import Listed, Listing
 from broadcaster.relay.origin import Answer, Origin
 from broadcaster.relay.reloading import MISSING, OK, Reloading
+from broadcaster.waiting import wait_at_most
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +211,4 @@ class Following:
             logger.warning("the origin cannot be followed, trying again: %s", error)
 
     async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
+        await wait_at_most(seconds, self._news)

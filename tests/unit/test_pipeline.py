@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,6 +114,9 @@ class Line:
         last = self.catalog.saved
         await self.until(lambda: self.catalog.saved >= last + count)
 
+    def spooled(self) -> list[str]:
+        return [path.name for path in (self.folder / "spool").rglob("*") if path.is_file()]
+
     def published(self) -> list[str]:
         return [
             event.segment.url.rpartition("/")[2]
@@ -132,13 +135,14 @@ class Line:
 @asynccontextmanager
 async def running(line: Line) -> AsyncIterator[Line]:
     line.know_variants("0")
-    task = asyncio.create_task(line.pipeline.run(line.source.run, line.stop, 5))
-    try:
-        yield line
-    finally:
-        line.stop.set()
-        await task
-        line.catalog.close()
+    with closing(line.catalog):
+        async with line.catalog:
+            task = asyncio.create_task(line.pipeline.run(line.source.run, line.stop, 5))
+            try:
+                yield line
+            finally:
+                line.stop.set()
+                await task
 
 
 @pytest.fixture(autouse=True)
@@ -147,6 +151,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadcaster.delivery.uploader.FIRST_PAUSE", 0.001)
     monkeypatch.setattr("broadcaster.delivery.uploader.REFUSED_PAUSE", 0.001)
     monkeypatch.setattr("broadcaster.delivery.pipeline.TICK", 0.01)
+    monkeypatch.setattr("broadcaster.catalog.writer.CHECKPOINT_EVERY", 0)
     monkeypatch.setattr("broadcaster.delivery.pipeline.LATE_TARGET_DURATIONS", 0)
     monkeypatch.setattr("broadcaster.delivery.departure.FLUSH", 0.01)
 
@@ -156,16 +161,15 @@ async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
     async with running(Line(tmp_path)) as line:
         line.discover(line.file("a.ts", PACKET * 2))
         await line.until_published(1)
+        await line.until(lambda: not line.spooled())
     assert line.store.objects == {"live/run0/0/a.ts": PACKET * 2}
     assert line.playlist().segments[0].uri == "https://bucket.example/live/run0/0/a.ts"
-    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
     assert line.pipeline.backlog == 0
 
 
 async def test_nothing_is_stored_that_the_journal_does_not_know(tmp_path: Path) -> None:
     """Killed in between, nobody would ever look for it in the bucket, which may have the only copy."""
-    line = Line(tmp_path)
-    async with running(line), line.catalog:
+    async with running(Line(tmp_path)) as line:
         line.catalog.free = threading.Event()
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.pipeline.backlog)
@@ -174,6 +178,21 @@ async def test_nothing_is_stored_that_the_journal_does_not_know(tmp_path: Path) 
         line.catalog.free.set()
         await line.until_published(1)
     assert stored == []
+
+
+async def test_a_power_cut_takes_back_nothing_that_is_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is listed stays in the spool as long as the journal may forget that; a full disk cannot wait."""
+    monkeypatch.setattr("broadcaster.catalog.writer.CHECKPOINT_EVERY", 3600)
+    async with running(Line(tmp_path)) as line:
+        line.discover(line.file("a.ts"))
+        await line.until(lambda: line.published() and not line.pipeline.backlog)
+        await line.several_ticks()
+        spooled = line.spooled(), line.spool.size
+        line.catalog.fault = "the disk is full"
+        await line.until(lambda: not line.spooled())
+    assert spooled == (["a.ts"], 0)
 
 
 async def test_the_key_frame_is_found_on_the_way(tmp_path: Path) -> None:
@@ -258,7 +277,7 @@ async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch
         await line.several_ticks(12)
         assert line.pipeline.trouble == "the uplink carries 0.0 Mbit/s, the stream needs 0.0"
         gate.set()
-        await line.until_published(1)
+        await line.until(lambda: line.published() and not line.pipeline.backlog)
         assert line.pipeline.trouble is None
 
 

@@ -12,9 +12,10 @@ from broadcaster.catalog.records import Run, Segment, SourceFile, SourceMemory
 from broadcaster.ingest.names import encoder_id
 from broadcaster.ingest.transport_stream import media_duration
 
-# A run's id has its number in it, a segment's name ends with its own.
+# A run's id has its number in it, a segment's name ends with its own. What a fragment of MP4 begins with is
+# known by its playlist alone.
 KEY = re.compile(
-    r"(?P<run>\d{8}T\d{6}Z-(?P<count>\d+)\b[^/]*)/(?P<variant>[^/]+)/(?P<name>.*?(?P<number>\d+)\.\w+)"
+    r"(?P<run>\d{8}T\d{6}Z-(?P<count>\d+)\b[^/]*)/(?P<variant>[^/]+)/(?P<name>.*?(?P<number>\d+)\.ts)"
 )
 LAST_NUMBER = re.compile(r".*?(\d+)\.\w+")
 

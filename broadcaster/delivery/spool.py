@@ -1,4 +1,4 @@
-"""Keeps a segment on disk until the bucket has it, whatever happens to the source folder.
+"""Keeps a segment on disk until the bucket has it, and a power cut cannot make us forget that.
 
 A hard link costs nothing and outlives Owncast's cleanup; across file systems it has to be a copy.
 """

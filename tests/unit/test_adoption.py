@@ -67,11 +67,12 @@ def test_a_variant_that_is_not_known(tmp_path: Path, number: int, sequence: int,
     [
         f"{FOLDER}/stream-abc-106.ts",
         f"{FOLDER}/init.mp4",
+        f"{FOLDER}/stream-abc-108.m4s",
         f"{NEXT}/7-seg.ts",
         "live/20260101T110000Z-2-aaaa/0/stream-old-1.ts",
         "elsewhere/0/a.ts",
     ],
 )
 def test_what_cannot_be_told(tmp_path: Path, key: str) -> None:
-    """What lies before the known ones, has no number, or is of a run without a name, is not listed."""
+    """What lies before the known ones, has no number or needs a map, or is of a run without a name."""
     assert adopt(tmp_path, key) == []

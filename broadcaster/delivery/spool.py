@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 UNFINISHED = ".part"
+SHORT = 100_000_000  # bytes: more than is let go of at any time
 NOT_LINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}
 
 
@@ -26,7 +27,7 @@ class Spool:
         self._folder = folder
         self.size = 0
         self._sizes: dict[Path, int] = {}
-        self._let_go: dict[Path, int] = {}
+        self._let_go: dict[Path, tuple[int, int]] = {}  # what the catalog was told by then, and the bytes
         folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self, keys: Iterable[str]) -> list[str]:
@@ -86,19 +87,27 @@ class Spool:
 
     def let_go(self, kept: Path, told: int) -> None:
         """Drop it once a power cut cannot take back what the catalog was ``told`` so far."""
-        self.size -= self._sizes.pop(kept, 0)
-        self._let_go[kept] = told
+        size = self._sizes.pop(kept, 0)
+        self.size -= size
+        self._let_go[kept] = told, size
+        self._make_room()
 
     def settle(self, synced: float) -> None:
         """A power cut can take back nothing of the first so many transactions."""
-        for kept in [one for one, told in self._let_go.items() if told <= synced]:
+        for kept in [one for one, (told, _) in self._let_go.items() if told <= synced]:
             del self._let_go[kept]
             self.drop(kept)
+
+    def _make_room(self) -> None:
+        """What is let go of takes none from what waits; a disk that is nearly full is for the catalog."""
+        if self.free < SHORT or self.size + sum(size for _, size in self._let_go.values()) > self.limit:
+            self.settle(math.inf)
 
     def _note(self, kept: Path) -> None:
         self.size -= self._sizes.get(kept, 0)
         self._sizes[kept] = kept.stat().st_size
         self.size += self._sizes[kept]
+        self._make_room()
 
 
 def _copy(file: Path, kept: Path) -> None:

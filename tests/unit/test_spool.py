@@ -152,6 +152,23 @@ async def test_dropped(spool: Spool, tmp_path: Path, file: Path) -> None:
     assert file.read_bytes() == b"segment"
 
 
+async def test_let_go_of(spool: Spool, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays until what tells of it is on the disk, unless it comes again, or room is short."""
+    for number, name in enumerate("abc", 1):
+        spool.let_go(await spool.keep(file, f"live/run/0/{name}.ts"), number)
+    again = await spool.keep(file, "live/run/0/a.ts")
+    spool.settle(2)
+    assert contents(tmp_path).keys() == {"live/run/0/a.ts", "live/run/0/c.ts"}
+    assert (spool.size, spool.find("live/run/0/a.ts"), spool.find("live/run/0/c.ts")) == (7, again, None)
+    spool.limit = 20
+    await spool.keep(file, "live/run/0/b.ts")
+    assert contents(tmp_path).keys() == {"live/run/0/a.ts", "live/run/0/b.ts"}
+    monkeypatch.setattr("broadcaster.delivery.spool.SHORT", 2**60)
+    spool.let_go(again, 9)
+    assert contents(tmp_path).keys() == {"live/run/0/b.ts"}
+    assert spool.size == 7
+
+
 async def test_resumed(tmp_path: Path, spool: Spool, file: Path) -> None:
     """The next process takes over what is on its way; half copies and empty folders go, others are told."""
     await spool.keep(file, "live/run/0/a.ts")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import sqlite3
 import time
 from collections import deque
@@ -31,12 +32,12 @@ class Writer:
     """Writes to ``connection``: inside ``async with`` in a thread of its own, else at once.
 
     ``fault`` is why it cannot be written, which a restart would suffer from; None while it can. ``told``
-    counts the transactions; a power cut takes back none of the first ``synced``.
+    counts the transactions.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.fault: str | None = None
-        self.told = self.synced = self._written = 0
+        self.told = self._written = self._synced = 0
         self._connection = connection
         self._unsaved: deque[Sequence[Statement]] = deque()  # one transaction each
         self._checkpoint_at = time.monotonic()
@@ -51,6 +52,11 @@ class Writer:
         thread, self._thread = self._thread, None
         if thread:
             await asyncio.to_thread(thread.shutdown)
+
+    @property
+    def settled(self) -> float:
+        """How many transactions a power cut cannot take back; all, while none can be written."""
+        return math.inf if self.fault else self._synced
 
     def write(
         self, *statements: Statement, then: Callable[[], None] = lambda: None, sync: bool = False
@@ -149,7 +155,7 @@ class Writer:
     def _checkpoint(self) -> None:
         with contextlib.suppress(sqlite3.OperationalError):  # the next transaction will say so
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            self.synced = self._written
+            self._synced = self._written
 
 
 async def _after(flushed: Awaitable[None], then: Callable[[], None]) -> None:

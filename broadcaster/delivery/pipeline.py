@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
@@ -114,6 +113,9 @@ class Pipeline:
                 on_stop()
                 following.cancel()
                 await wait_at_most(drain, self._idle)
+                self._catalog.write(sync=True)
+                await self._catalog.written()
+                self._spool.settle(self._catalog.settled)
                 raise _Stopped
         except* _Stopped:
             if self._on_the_way:
@@ -228,7 +230,7 @@ class Pipeline:
     def _tick(self, now: float) -> None:
         self.last_tick = now
         self._catalog.save()
-        self._spool.settle(math.inf if self._catalog.fault else self._catalog.synced)
+        self._spool.settle(self._catalog.settled)
         self._channel.tick(now)
         if self._uploader.fault:
             self.balance.forget()

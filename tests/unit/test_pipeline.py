@@ -192,7 +192,12 @@ async def test_a_power_cut_takes_back_nothing_that_is_nowhere_else(
         spooled = line.spooled(), line.spool.size
         line.catalog.fault = "the disk is full"
         await line.until(lambda: not line.spooled())
+        line.catalog.fault = None
+        line.discover(line.file("b.ts"), number=1)
+        await line.until(lambda: len(line.published()) == 2 and not line.pipeline.backlog)
+        assert line.spooled() == ["b.ts"]
     assert spooled == (["a.ts"], 0)
+    assert not line.spooled()  # after a stop in good order
 
 
 async def test_the_key_frame_is_found_on_the_way(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import cast
 
 import aiohttp
 
-from broadcaster.errors import ExportError
+from broadcaster.errors import ExportError, StorageError
 from broadcaster.export import playlists
 from broadcaster.export.plan import PLAN_FILE, Item, Plan, Request
 from broadcaster.export.progress import progress
@@ -77,19 +77,27 @@ def _put_in_place(new: Path, target: Path) -> None:
 
 
 async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) -> Plan:
-    """The one of the last attempt, as the playlist may be another one by now."""
+    """The first attempt's, as the playlist may be another one by now, but at the addresses of today.
+
+    Those that are signed are good for some days, and the last attempt may be longer ago.
+    """
     file = folder / PLAN_FILE
-    if file.exists():
-        plan = _read(file)
-        if plan is None or plan.request != request:
-            raise ExportError(f"{folder} is of another export: remove it, or choose another name")
-        return plan
+    before = _read(file) if file.exists() else None
+    if file.exists() and (before is None or before.request != request):
+        raise ExportError(f"{folder} is of another export: remove it, or choose another name")
     async with Fetcher(session, memory=0, patience=PATIENCE[0]) as fetcher:
 
         async def get(url: str) -> str:
             return (await fetcher.get(Wanted(url))).decode(errors="replace")
 
-        plan = await playlists.plan(request, get)
+        try:
+            plan = await playlists.plan(request, get)
+        except (ExportError, StorageError):
+            if before is None:
+                raise
+            return before  # all of it may be here, or still be there
+    if before:
+        return before.with_addresses_of(plan)
     new = file.with_suffix(".new")
     new.write_text(json.dumps(asdict(plan)), "utf-8")
     _put_in_place(new, file)

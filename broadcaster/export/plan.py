@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -34,11 +34,17 @@ class Item:
     length: int | None = None
 
     @property
+    def name(self) -> str:
+        """The address without what it is signed with, which is another signature for the next attempt."""
+        address, _, query = self.url.partition("?")
+        return address if "X-Amz-Signature=" in query else self.url
+
+    @property
     def wanted(self) -> Wanted:
         """What is to be fetched."""
         from broadcaster.fetching import Wanted  # noqa: PLC0415 - who writes the file fetches nothing
 
-        return Wanted(self.url, offset=self.offset, length=self.length)
+        return Wanted(self.url, offset=self.offset, length=self.length, name=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +89,16 @@ class Plan:
     def count(self) -> int:
         """Segments and maps."""
         return sum(len(one.items) for one in self.renditions)
+
+    def with_addresses_of(self, other: Plan) -> Plan:
+        """The same to be read, at the other's addresses where it has them."""
+        urls = {item.name: item.url for one in other.renditions for item in one.items}
+
+        def moved(piece: tuple[Item, ...]) -> tuple[Item, ...]:
+            return tuple(replace(item, url=urls.get(item.name, item.url)) for item in piece)
+
+        def moved_all(one: Rendition) -> Rendition:
+            runs = (replace(run, pieces=tuple(map(moved, run.pieces))) for run in one.runs)
+            return replace(one, runs=tuple(runs))
+
+        return replace(self, renditions=tuple(map(moved_all, self.renditions)))

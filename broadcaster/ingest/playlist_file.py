@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 from pathlib import Path
@@ -121,6 +122,10 @@ class PlaylistFile:
             logger.warning("%s %s", self.name, self._fault)
 
 
+# Looked up at the start: a process without a free descriptor cannot import the codec.
+_escape = codecs.getencoder("unicode_escape")
+
+
 def printable(text: str) -> str:
     """Text from outside, made fit for one log line: no line breaks, no control or stray bytes."""
-    return text.encode("unicode_escape").decode("ascii")
+    return _escape(text)[0].decode("ascii")

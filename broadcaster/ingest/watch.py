@@ -7,14 +7,15 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 
-from watchfiles import awatch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from broadcaster.catalog.records import SourceMemory
 from broadcaster.ingest.lasting import Lasting
+from broadcaster.ingest.notifications import notifications
 from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.reports import SourceEvent
 from broadcaster.ingest.scanner import Scanner
@@ -23,9 +24,6 @@ from broadcaster.waiting import wait_at_most
 
 logger = logging.getLogger(__name__)
 
-# Notifications only say "look again": watchfiles' defaults would hold them back for 60 to 100 ms.
-WATCH_STEP_MS = 1
-WATCH_DEBOUNCE_MS = 1
 POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
 ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long between two runs
 
@@ -64,7 +62,7 @@ class Source:
                 self.looking = False
             for event in events:
                 await handle(event)
-            await wait_at_most(self._scanner.pause or POLL_SECONDS, self._changed)
+            await wait_at_most(min(self._scanner.pause or POLL_SECONDS, POLL_SECONDS), self._changed)
 
     async def _watch(self, thread: OwnThread) -> None:
         absent, reported = Lasting(ABSENT_FOR), ""
@@ -84,7 +82,7 @@ class Source:
             try:
                 await self._watch_one(thread, folder)
             except* (OSError, WatchfilesRustInternalError) as group:
-                # It vanished just now, there are no more inotify watches, or a name is not UTF-8.
+                # It vanished just now, or there are no more watches; watchfiles wants names in UTF-8.
                 error_text = str(group.exceptions[0])
                 if error_text != reported and await thread.call(_is_same, self._folder, folder):
                     reported = error_text
@@ -98,23 +96,18 @@ class Source:
 
     async def _watch_one(self, thread: OwnThread, folder: int) -> None:
         """Pass on notifications until the folder is replaced or gone, of which the kernel would not tell."""
-        async for _ in awatch(
-            self._folder,
-            watch_filter=None,
-            step=WATCH_STEP_MS,
-            debounce=WATCH_DEBOUNCE_MS,
-            rust_timeout=int(POLL_SECONDS * 1000),
-            yield_on_timeout=True,
-        ):
-            self._changed.set()
-            if not await thread.call(_is_same, self._folder, folder):
-                return
+        looked_at = time.monotonic()
+        async with aclosing(notifications(self._folder, thread, POLL_SECONDS)) as found:
+            async for changed in found:
+                if changed:
+                    self._changed.set()
+                if time.monotonic() - looked_at >= POLL_SECONDS:
+                    looked_at = time.monotonic()
+                    if not await thread.call(_is_same, self._folder, folder):
+                        return
 
 
 def _open(folder: Path) -> int:
-    """Open it, once all in it has answered: watchfiles goes through it too, and would stop every thread."""
-    for _ in os.walk(folder):
-        pass
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 

@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.delivery.files import FileSweeper
+from broadcaster.delivery.pipeline import Pipeline
 from broadcaster.delivery.recorder import Recorder
 from broadcaster.delivery.signing import Signing
 from broadcaster.errors import CatalogError, StorageError
@@ -115,13 +116,18 @@ async def serve(
                     components.news.follow,
                     stop or asyncio.Event(),
                     settings.drain,
-                    on_stop=lambda: notify_stopping(settings.drain + LAST_STEPS),
+                    on_stop=partial(_stopping, components.pipeline, settings.drain),
                 )
                 if components.mirror:
                     await components.mirror.flush()
                 await _write_last(components.recorder, helpers)
                 for helper in helpers:
                     helper.cancel()
+
+
+def _stopping(pipeline: Pipeline, drain: float) -> None:
+    logger.info("stopping; %d segments are on their way, for at most %g s", pipeline.backlog, drain)
+    notify_stopping(drain + LAST_STEPS)
 
 
 async def _write_last(recorder: Recorder, helpers: Sequence[asyncio.Task[None]]) -> None:

@@ -5,7 +5,6 @@ Set ``SCREENSHOTS`` to a folder to keep the pictures.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.support.page import barriers, is_, no_complaints, until
+from tests.support.page import barriers, is_, no_complaints, settled, until
 from tests.support.stage import stage
 from tests.support.waiting import PATIENCE
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 WIDE = (1280, 860)
 PHONE = (375, 740)
 IFRAME = (640, 360)
-SETTLED = 0.5  # seconds until a plot has its new size and a fade is over
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ async def check(page: Page, folder: Path, *looks: Look) -> None:
         await page.set_viewport_size({"width": width, "height": height})
         await page.emulate_media(color_scheme=cast("Any", look.scheme), reduced_motion="reduce")
         await page.mouse.move(100, 100)  # the controls are there
-        await asyncio.sleep(SETTLED)
+        await settled(page)
         await page.screenshot(path=folder / f"{look.name}.png")
         assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), look.name
         assert await barriers(page) == [], look.name

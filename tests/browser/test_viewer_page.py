@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from playwright.async_api import expect
 from tests.support.length import SOAK
 from tests.support.page import is_, no_complaints, play_on, seen, until
 from tests.support.station import HEIGHTS, Place, on_air
+from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,7 +64,10 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
         await station.stop()
         await until(page, is_("offline"))  # it has looked for what may follow at once
         assert await page.get_by_text("The stream has ended", exact=True).is_visible()
-        await asyncio.sleep(1)
+        # It looks once more, so that what it found before did not make it play.
+        await page.wait_for_event(
+            "request", lambda request: request.url.endswith("/live/playlist.m3u8"), timeout=1000 * PATIENCE
+        )
         assert (await seen(page))["sessions"] == 1  # the finished playlist is not played again
 
         await station.start_stream(multivariant=False)

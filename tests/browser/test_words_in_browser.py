@@ -79,9 +79,7 @@ async def check_frozen_encoder(page: Page, on: Stage) -> None:
     """The encoder stands still, and is still connected."""
     assert on.owncast.encoder
     on.owncast.encoder.suspend()
-    await says(page, "Paused", "The encoder has paused")
-    await asyncio.sleep(OUTAGE)
-    await says(page, "Paused", "The encoder has paused")
+    await goes_on_saying(page, "Paused", "The encoder has paused")
     on.owncast.encoder.resume()
     await plays_on(page)
 
@@ -89,9 +87,7 @@ async def check_frozen_encoder(page: Page, on: Stage) -> None:
 async def check_bucket_away(page: Page, bucket: SeaweedBucket) -> None:
     """The bucket takes connections and answers nothing."""
     bucket.suspend()
-    await says(page, "Interrupted", "The video cannot be delivered at the moment")
-    await asyncio.sleep(OUTAGE)
-    await says(page, "Interrupted", "The video cannot be delivered at the moment")
+    await goes_on_saying(page, "Interrupted", "The video cannot be delivered at the moment")
     bucket.resume()
     await plays_on(page)
 
@@ -99,9 +95,7 @@ async def check_bucket_away(page: Page, bucket: SeaweedBucket) -> None:
 async def check_service_away(page: Page, on: Stage) -> None:
     """The service is stopped, and started again."""
     await on.service.stop()
-    await says(page, "Reconnecting", "Reconnecting…")
-    await asyncio.sleep(OUTAGE)
-    await says(page, "Reconnecting", "Reconnecting…")
+    await goes_on_saying(page, "Reconnecting", "Reconnecting…")
     await on.service.start()
     await plays_on(page)
 
@@ -110,7 +104,7 @@ async def pause(page: Page, on: Stage) -> None:
     """Somebody pauses and gets no more segments: else the picture ahead would outlast the window."""
 
     async def hold(_: Route) -> None:
-        pass
+        """Neither let it go on nor refuse it."""
 
     await page.goto(f"{on.service.address}/")
     await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
@@ -145,3 +139,12 @@ async def says(page: Page, badge: str, title: str | None = None) -> None:
     else:
         await expect(page.locator("#card-title")).to_have_text(title)
         await expect(page.locator("#card-title")).to_be_visible()
+
+
+async def goes_on_saying(page: Page, badge: str, title: str) -> None:
+    """Wait for these words; then they stay, and there are no others in between."""
+    await says(page, badge, title)
+    await page.evaluate(SAID)
+    await asyncio.sleep(OUTAGE)
+    await says(page, badge, title)
+    assert set(await page.evaluate("window.said")) == {badge}

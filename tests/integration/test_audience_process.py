@@ -66,15 +66,15 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
         ingest = on.service.child.pid
         await on.owncast.wait_for_segments(12)  # long enough for a clip
         for name, harm in harms.items():
-            async with session.get(f"{on.service.address}/live/playlist.m3u8"):
-                pass
+            async with session.get(f"{on.service.address}/live/playlist.m3u8") as response:
+                assert response.status == 200, f"before it is {name}"
             before = audience_of(on.service)
             wishing = asyncio.create_task(clip(session, on.service))
             harm(before)
             if name == "out of memory":  # what it has to compress makes it ask for more
                 with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{on.service.address}/large.txt"):
-                        pass
+                    async with session.get(f"{on.service.address}/large.txt") as large:
+                        await large.read()
             began = time.monotonic()
             await replaced(on.service, before)
             print(f"{name}: served again after {time.monotonic() - began:.1f} s")

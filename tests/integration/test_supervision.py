@@ -77,7 +77,7 @@ async def test_sigterm_waits_for_uploads(tmp_path: Path, bucket: SeaweedBucket) 
         write(writer, range(3))
         await service.until_health(backlog=3)
         stopping = asyncio.create_task(service.stop())
-        await asyncio.sleep(0)  # the signal is sent
+        await eventually(lambda: "stopping; 3 segments" in service.log.read_text())
         bucket.resume()
         assert await stopping == 0
         assert "wait in the spool" not in service.log.read_text()

@@ -42,7 +42,7 @@ def broken(folder: Path, number: int, *, calls: tuple[str, ...] = CALLS) -> Iter
 
 
 async def _follow_without_descriptors(folder: Path) -> None:
-    """Follow ``folder``, and tell of it; a line of input takes all descriptors, the next gives them back."""
+    """Print the events of ``folder``. A line of input forbids new descriptors, the next allows them again."""
 
     async def tell(event: SourceEvent) -> None:
         match event:
@@ -53,21 +53,15 @@ async def _follow_without_descriptors(folder: Path) -> None:
 
     source = Source(folder, lambda: datetime.now(UTC))
     following = asyncio.create_task(source.run(tell))
-    taken: list[int] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     while await asyncio.to_thread(sys.stdin.readline):
-        while not taken or taken[-1] >= 0:
-            try:
-                taken.append(os.dup(0))
-            except OSError:
-                break
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         print("none left", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        while taken:
-            os.close(taken.pop())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     following.cancel()
 
 
 if __name__ == "__main__":
     scanner.FAULT_AFTER = 0.5  # seconds
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     asyncio.run(_follow_without_descriptors(Path(sys.argv[1])))

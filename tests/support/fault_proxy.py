@@ -140,9 +140,12 @@ class FaultProxy:
 
     async def _close(self) -> None:
         if self._server:
+            # asyncio leaves a connection open for ever whose server is closed right after it is accepted.
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            await _turns()
             self._server.close()
             self._server = None
-        await _turns()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)

@@ -68,8 +68,9 @@ class Evidence:
                 yield f"number {where} is {fact['listed']} and {known[where]}"
 
     def _versions(self) -> list[list[str]]:
+        """What each version has to play. A gap has the address of what follows (RFC 8216bis, 4.4.4.7)."""
         versions = [one for versions in self.watcher.versions.values() for one in versions]
-        return [[segment.uri for segment in version.segments] for version in versions]
+        return [[segment.uri for segment in version.segments if not segment.gap] for version in versions]
 
     def _twice(self, lists: list[list[str]]) -> Iterator[str]:
         for urls in lists:

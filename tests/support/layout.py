@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from playwright.async_api import Page
 
+from tests.support.page import settled
+
 SIZES = {
     "320": (320, 568),
     "360": (360, 740),
@@ -18,12 +20,6 @@ SIZES = {
     "1280 at 200 %": (640, 430),
 }
 IFRAMES = {"small iframe": (320, 180), "iframe": (640, 360)}
-# Fades are over (those that never end do not count), and what follows from them is drawn.
-SETTLED = """async () => {
-    const ends = (one) => one.effect.getComputedTiming().endTime !== Infinity;
-    await Promise.allSettled(document.getAnimations().filter(ends).map((one) => one.finished));
-    for (let times = 0; times < 2; times += 1) await new Promise(requestAnimationFrame);
-}"""
 FAULTS = Path(__file__).with_suffix(".js").read_text()
 
 # All that may be there is there: captions, the offer after an outage, the button for the sound.
@@ -48,7 +44,7 @@ async def check_boxes(page: Page, folder: Path) -> None:
             await page.evaluate(everything)
             await page.set_viewport_size({"width": width, "height": height})
             await page.mouse.move(width // 2, 50)
-            await page.evaluate(SETTLED)
+            await settled(page)
             if faults := await page.evaluate(f"() => {{ ({everything})(); return ({FAULTS})(); }}"):
                 found[f"{name}, forced colours {forced}"] = faults
             await page.screenshot(path=folder / f"size {name} {forced}.png")

@@ -23,6 +23,17 @@ LOOK = """() => {
     };
 }"""
 
+SETTLED = """async () => {
+    const ends = (one) => one.effect.getComputedTiming().endTime !== Infinity;
+    await Promise.allSettled(document.getAnimations().filter(ends).map((one) => one.finished));
+    for (let times = 0; times < 2; times += 1) await new Promise(requestAnimationFrame);
+}"""
+
+
+async def settled(page: Page) -> None:
+    """Fades are over (those that never end do not count), and what follows from them is drawn."""
+    await page.evaluate(SETTLED)
+
 
 async def seen(page: Page) -> dict[str, Any]:
     """Read the page's state, where its picture is, and the page's own clock in seconds."""

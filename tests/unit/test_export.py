@@ -208,9 +208,13 @@ class Writer:
         raise ExportError("killed")
 
 
-def test_a_file_is_that_of_one_attempt(tmp_path: Path) -> None:
-    """Whoever was told to write in the one before and is late has no folder to do it in."""
-    asked, writer = Request(AT, "mp4"), Writer()
+def test_a_file_is_that_of_one_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was told to write in the one before and is late has no folder to do it in.
+
+    Where the playlist cannot be had any more, the next attempt goes by the plan alone.
+    """
+    monkeypatch.setattr("broadcaster.export.attempt.PATIENCE", (0.1, 0.1))
+    asked, writer = Request("http://127.0.0.1:9/playlist.m3u8", "mp4"), Writer()
     made = Plan(asked, (Rendition((Run(((Item("http://127.0.0.1:9/a.ts"),),)),)),))
     (tmp_path / PLAN_FILE).write_text(json.dumps(asdict(made)))
     for _ in range(2):

@@ -859,6 +859,43 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
     ]
 
 
+async def test_nobody_waits_for_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change is noticed because it is told of: the next look by itself would be in an hour."""
+    monkeypatch.setattr("broadcaster.ingest.watch.POLL_SECONDS", 3600.0)
+    await check_each_is_noticed(tmp_path)
+
+
+async def test_without_notifications(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the kernel has none to give the source looks by itself, and says so once."""
+
+    def too_many(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("broadcaster.ingest.watch.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("broadcaster.ingest.notifications.INotify", too_many)
+    await check_each_is_noticed(tmp_path)
+    (said,) = (record.message for record in caplog.records if "no notifications" in record.message)
+    assert "fs.inotify.max_user_instances" in said
+
+
+async def check_each_is_noticed(folder: Path) -> None:
+    writer, seen = HlsWriter(folder / "0"), asyncio.Queue[str]()
+
+    async def take(event: SourceEvent) -> None:
+        if isinstance(event, Segment):
+            await seen.put(event.name)
+
+    task = asyncio.create_task(Source(folder, lambda: datetime.now(UTC)).run(take))
+    async with asyncio.timeout(60):
+        for number in range(5):
+            writer.write(range(number + 1))
+            assert await seen.get() == writer.name(number)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def test_a_folder_that_hangs_holds_up_nothing_else(tmp_path: Path) -> None:
     """While a look hangs the loop goes on, the time of the last one stands still, and an end is at once."""
     HlsWriter(tmp_path / "0").write(range(1))

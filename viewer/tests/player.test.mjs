@@ -44,3 +44,16 @@ test("a player begins with the bandwidth of the one before, and tells of its own
   sharing.hls.tell("FRAG_BUFFERED", {});
   assert.deepEqual(sharing.heard, [], "how fast peers send says nothing of the bucket");
 });
+
+test("a service that says it has nothing new does answer", () => {
+  const { hls, player } = fakePlayer();
+  const fails = (code) => hls.tell("ERROR", { type: "networkError", details: "levelLoadError", response: { code } });
+  fails(503); // to a blocking reload, when nothing came in time
+  assert.equal(player.facts().failing, false);
+  for (const code of [0, 502]) {
+    fails(code);
+    assert.equal(player.facts().failing, true);
+    hls.tell("LEVEL_LOADED", {});
+    assert.equal(player.facts().failing, false);
+  }
+});

@@ -75,6 +75,7 @@ test("verdicts become what the viewer is told", () => {
   assert.equal(statusAfter("buffering", "connecting", false), "connecting");
   assert.equal(statusAfter("buffering", "live", true), "buffering");
   assert.equal(statusAfter("hiccup", "live", true), null);
+  assert.equal(statusAfter("stuck", "reconnecting", true), null, "what was said before is as true");
   assert.equal(statusAfter("waiting", "blocked", false), null);
   assert.equal(statusAfter("playing", "blocked", false), "live");
 });

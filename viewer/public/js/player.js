@@ -77,7 +77,8 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, s
   hls.on(Events.ERROR, (_event, error) => {
     on.error();
     if (error.details === ErrorDetails.BUFFER_STALLED_ERROR) on.stall();
-    if (/^(manifest|level)Load/.test(error.details)) failing = true;
+    // A 503 is the service's own word for a blocking reload in vain: nothing is new. Where it is away, others answer.
+    if (/^(manifest|level)Load/.test(error.details)) failing = error.response?.code !== 503;
     if (error.fatal) repair.fatal(error);
   });
 

@@ -10,7 +10,7 @@ const NOWHERE = Object.freeze({ playlist: null, timeline: null, position: null, 
 export function statusAfter(verdict, status, started) {
   if (status === "blocked") return verdict === "playing" ? "live" : null;
   if (verdict === "playing") return "live";
-  if (verdict === "buffering" || verdict === "stuck") return started ? "buffering" : "connecting";
+  if (verdict === "buffering") return started ? "buffering" : "connecting";
   if (verdict === "waiting" || verdict === "reconnecting") return verdict;
   return null;
 }

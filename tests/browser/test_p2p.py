@@ -105,7 +105,7 @@ async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
         await until(good, lambda s: s["rejected"] > 0)
         alone = await play_on(good, WATCHED)
         assert alone["bytes"]["peers"] == 0  # there is only the bad one
-        assert len(traffic.segments) >= WATCHED // SEGMENT
+        assert traffic.segments, "the bucket has what the peer's bytes were refused for"
 
         other = await stack.enter_async_context(viewer(browser, on))
         joined = await until(other, lambda s: s["bytes"]["peers"] > 0)

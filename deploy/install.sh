@@ -126,9 +126,9 @@ write_drop_in() { # settings file
     if [ -z "$root" ] && ! as_group "$group" ls "$folder/."; then
         closed=$(closed_to "$group" "$(realpath "$folder")")
         [ -z "$closed" ] ||
-            fail "the group $(stat -c %G "$folder") may not enter $closed, as Owncast makes it: chmod g+x $closed" \
+            fail "the group $(stat -c %G "$folder") may not enter $closed, as Owncast makes it: sudo -u $(stat -c %U "$closed") chmod g+x $closed" \
                 "(and before it chmod 600 what there is nobody else's business, such as $closed/owncast.db)"
-        fail "the group $(stat -c %G "$folder") cannot read $folder: chmod g+rx $folder"
+        fail "the group $(stat -c %G "$folder") cannot read $folder: sudo -u $(stat -c %U "$folder") chmod g+rx $folder"
     fi
     install -d "${drop_in%/*}"
     {
@@ -156,6 +156,7 @@ build_release() {
     (cd "$release/viewer" && npm ci --silent --omit=dev --no-audit --no-fund && npm run --silent vendor && npm run --silent build)
     ln -sf /etc/broadcaster/page.json "$release/viewer/dist/config.json" # the operator's, kept over upgrades
     mv "$tree/README.md" "$release"
+    cp "$source/deploy/restore_journal.py" "$release"
     rm -rf "$tree" "$release"/viewer/{node_modules,public,scripts}
     unfinished=
 }

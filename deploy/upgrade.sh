@@ -25,39 +25,40 @@ switch_to() { # releases/..., folder with its units
     [ -n "$root" ] || systemctl daemon-reload
 }
 
-# Gives a stopped service its journal as it was before the new release migrated it (broadcaster/catalog/copies.py).
-restore_journal() { # settings file, whether the new release may have served by then
-    local journal copy
-    journal=$(setting BROADCASTER_STATE_DIR "$1")
-    journal=${journal:-/var/lib/$(unit_of "$1" | tr @ -)}/journal.db
-    for copy in "$journal".schema*; do
-        [ "$copy" -nt "$release" ] || continue
-        rm -f "$journal"-wal "$journal"-shm
-        mv -f "$copy" "$journal"
-        say "$journal is again what it was before the new release"
-        # Numbers that viewers were told meanwhile must not be used again: as after a power cut, they are raised.
-        [ "$2" = no ] || "$python" - "$journal" <<'END'
-import sqlite3, sys
-with sqlite3.connect(sys.argv[1]) as journal:
-    journal.execute("INSERT OR REPLACE INTO facts VALUES ('boot', 'before a migration')")
-journal.close()
-END
-    done
+# What a service wrote, made fit for a terminal: no control characters, no invisible or bidirectional formatting.
+printable() {
+    LC_ALL=C sed -E 's/[\x01-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf/?/g'
+}
+
+# The log of a unit's current start.
+log_of() { # unit
+    journalctl --sync 2>/dev/null || true
+    journalctl "_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID "$1")" --no-pager -o cat | printable
 }
 
 try() { # unit
     systemctl restart "$1" && return
     say "$1 does not start; its last lines:" >&2
-    journalctl -u "$1" -n 5 --no-pager -o cat >&2 || true
+    journalctl -u "$1" -n 5 --no-pager -o cat | printable >&2 || true
     return 1
 }
 
+# Starts a stopped service with the release before. The unit restores the journal first, as the service's user and in
+# its sandbox: that user decides what the names in the state folder lead to, so root opens none of them.
 back() { # settings file, whether the new release may have served by then
-    local unit
+    local unit drop_in status=0
     unit=$(unit_of "$1")
     systemctl stop "$unit" || true
-    restore_journal "$@"
-    try "$unit"
+    drop_in=/run/systemd/system/$unit.service.d/90-restore-journal.conf
+    mkdir -p "${drop_in%/*}"
+    printf '%s\n' "[Service]" "ExecStartPre=$(command -v "$python") $release/restore_journal.py $(stat -c %.9Y "$release") $2" >"$drop_in"
+    systemctl daemon-reload
+    try "$unit" || status=1
+    rm -f "$drop_in"
+    systemctl daemon-reload
+    log_of "$unit" | grep -x 'journal.db is again what it was before the new release' >/dev/null &&
+        say "$unit: journal.db is again what it was before the new release"
+    return $status
 }
 
 # The release is at fault when a stream that ran before does not start with it and starts again with the one before.

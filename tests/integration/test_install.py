@@ -61,6 +61,17 @@ if {fails}:
 from broadcaster.cli import main
 sys.exit(main())
 '"""
+# A release in which the service's user is hostile, and leaves traps for root in its state folder.
+HOSTILE = """-c '
+import os, sys
+from pathlib import Path
+state = Path(os.environ["BROADCASTER_STATE_DIR"])
+(state / "journal.db").rename(state / "moved")
+(state / "journal.db").symlink_to("/etc/systemd/system/broadcaster.service.d")
+(state / "journal.db.schema1.conf").write_text("[Service]\\nDynamicUser=no\\nUser=root\\n")
+(state / "journal.db.schema2").symlink_to("/srv/root.db")
+sys.exit(1)
+'"""
 FAILS = MIGRATING.format(fails="True")
 FAILS_FOR_SECOND = MIGRATING.format(fails='"second" in os.environ["BROADCASTER_STATE_DIR"]')
 
@@ -167,6 +178,26 @@ def test_a_release_that_does_not_start(host: Host) -> None:
     assert host.says("cat", unit) == older
     assert host.says("systemctl", "show", "-P", "NeedDaemonReload", "broadcaster") == "no"
     assert host.schema() == len(MIGRATIONS) + 1
+
+
+@pytest.mark.takes(15)
+def test_a_rollback_in_a_hostile_state_folder(host: Host) -> None:
+    """Links that the service's user has planted lead root nowhere, and no unit is made of its files."""
+    host.install("one")
+    host.add_second()  # so that what ran with the new release is marked, too
+    host.write("/srv/root.db", "root's own", "666")
+    host.run("touch", "-d", "tomorrow", "/srv/root.db")
+    done = host.install("two", HOSTILE)
+    assert done.returncode == 1
+    assert host.says("ls", "/etc/systemd/system/broadcaster.service.d") == "10-owncast.conf"
+    assert host.says("systemctl", "show", "-P", "User", "broadcaster") == "broadcaster"
+    assert host.says("cat", "/srv/root.db") == "root's own"
+    assert host.says("find", "/run/systemd/system", "-name", "*restore*") == ""
+    state = "/var/lib/private/broadcaster"
+    assert (
+        host.says("stat", "-c", "%F", f"{state}/journal.db", f"{state}/journal.db.schema2").split("\n")
+        == ["symbolic link"] * 2
+    )
 
 
 @pytest.mark.takes(15)

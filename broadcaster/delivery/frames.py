@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
@@ -19,15 +20,17 @@ END_WITHIN = 2.0  # seconds for one that was killed
 MOST = 2**22  # bytes of a picture
 PIECE = 65_536  # bytes
 NICENESS = 19
-BOUNDS = {  # of the process: seconds of a CPU, bytes of memory and of a file
-    resource.RLIMIT_CPU: 10,
-    resource.RLIMIT_AS: 2**30,
-    resource.RLIMIT_FSIZE: 0,
-    resource.RLIMIT_CORE: 0,
-}
+# Starts a program within bounds that hold before its first instruction: seconds of a CPU, KiB of memory, no
+# files and no core dumps. Where the priority cannot be changed, nice says so and goes on.
+WITHIN_BOUNDS = (
+    f'ulimit -t 10 && ulimit -v {2**20} && ulimit -f 0 && ulimit -c 0 && exec nice -n {NICENESS} "$@"'
+)
+LIMITED = ("/bin/sh", "-c", WITHIN_BOUNDS, "ffmpeg")
 BEGINS, ENDS = b"\xff\xd8", b"\xff\xd9"  # a JPEG
-# Whatever the bytes say, nothing but them is read.
+# Whatever the bytes say, nothing but them is read: no protocol but the pipe, and no format that names files.
 QUIET = ("-hide_banner", "-nostats", "-v", "error", "-threads", "1", "-protocol_whitelist", "pipe")
+SEGMENTS = ("-format_whitelist", "mpegts,mov,mp4,m4a,3gp,3g2,mj2,aac,mp3,ac3,eac3")
+PICTURES = ("-format_whitelist", "image2pipe", "-f", "image2pipe", "-c:v", "mjpeg", "-framerate", "1")
 AS_JPEG = ("-frames:v", "1", "-q:v", "5", "-threads", "1", "-f", "image2pipe", "-c:v", "mjpeg", "pipe:1")
 
 
@@ -52,14 +55,15 @@ class Ffmpeg:
         exact = () if at is None else ("-ss", f"{at.total_seconds():.3f}")
         only = ("-skip_frame", "nokey") if at is None else ()
         scale = ("-an", "-sn", "-dn", "-vf", f"scale={WIDTH}:-2")
-        return await self._ask((*only, "-i", "pipe:0", *exact, *scale), media)
+        return await self._ask((*only, *SEGMENTS, "-i", "pipe:0", *exact, *scale), media)
 
     async def sheet(self, frames: Sequence[bytes]) -> bytes:
         """These pictures, 100 at most, as the tiles of one; raises PictureError."""
         width, height = TILE
         fit = f"scale={width}:{height}:force_original_aspect_ratio=decrease,pad={width}:{height}:-1:-1"
-        given = ("-f", "image2pipe", "-c:v", "mjpeg", "-framerate", "1", "-i", "pipe:0")
-        return await self._ask((*given, "-vf", f"{fit},tile={COLUMNS}x{ROWS}"), b"".join(frames))
+        return await self._ask(
+            (*PICTURES, "-i", "pipe:0", "-vf", f"{fit},tile={COLUMNS}x{ROWS}"), b"".join(frames)
+        )
 
     def figures(self) -> Iterator[Figure]:
         """What was made, and what it took."""
@@ -86,7 +90,10 @@ class Ffmpeg:
 
     async def _run(self, command: Sequence[str], given: bytes) -> bytes:
         try:
+            if not os.access(command[0], os.X_OK):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             process = await asyncio.create_subprocess_exec(
+                *LIMITED,
                 *command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -99,7 +106,6 @@ class Ffmpeg:
             raise PictureError(f"ffmpeg cannot be started: {error.strerror}") from None
         feeding = asyncio.create_task(_feed(process, given))
         try:
-            _confine(process.pid)
             async with asyncio.timeout(WITHIN):
                 return await _answer(process)
         except TimeoutError:
@@ -138,15 +144,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             while await process.stdout.read(PIECE):
                 pass
             await process.wait()
-
-
-def _confine(pid: int) -> None:
-    """Whatever it does, it takes little, and what the stream needs comes first."""
-    for bound, value in BOUNDS.items():
-        with suppress(OSError, ValueError):  # it has ended, or may have less already
-            resource.prlimit(pid, bound, (value, value))
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
 
 
 def _used() -> float:

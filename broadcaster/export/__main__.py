@@ -8,43 +8,41 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import socket
 import sys
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from broadcaster.errors import ExportError
 from broadcaster.export.remux import BUFFER, Remuxer
 from broadcaster.export.remuxing import HEAD
 
+# A backstop: what segments say of themselves may make a library ask for much.
+LIMITS = {resource.RLIMIT_DATA: 2**29, resource.RLIMIT_CORE: 0}
+
 
 def main(descriptors: list[int]) -> int:
     """Write it; returns the exit status."""
+    for limit, most in LIMITS.items():
+        resource.setrlimit(limit, (most, most))
     sockets = [socket.socket(fileno=one) for one in descriptors]
     streams = [cast(BinaryIO, one.makefile("rb", BUFFER)) for one in sockets]
-    path, plan, in_fragments = pickle.loads(_next(streams[0]))  # noqa: S301 - from who started this process
+    path, plan, in_fragments = _next(streams[0])
     try:
         Remuxer(path, plan, lambda number: _next(streams[number]), in_fragments=in_fragments).run()
     except ExportError as error:
         sys.stdout.write(str(error))
         return 1
+    except MemoryError:
+        sys.stdout.write("a segment needs more memory than it may have")
+        return 1
     return 0
 
 
-def _next(stream: BinaryIO) -> bytes:
-    """The next object; raises ExportError where it is not where it should be."""
-    is_place, size = HEAD.unpack(_read(stream, HEAD.size))
-    if not is_place:
-        return _read(stream, size)
-    path, at, length = pickle.loads(_read(stream, size))  # noqa: S301 - from who started this process
-    try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(at)
-            found: bytes = file.read(length)
-    except OSError as error:
-        raise ExportError(f"{path}: {error.strerror}; the same command goes on") from None
-    if len(found) < length:
-        raise ExportError(f"{path} was changed by somebody else; the same command goes on")
-    return found
+def _next(stream: BinaryIO) -> Any:  # noqa: ANN401 - what was sent
+    """The next message."""
+    (size,) = HEAD.unpack(_read(stream, HEAD.size))
+    return pickle.loads(_read(stream, size))  # noqa: S301 - from who started this process
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:

@@ -21,7 +21,7 @@ from broadcaster.export import playlists
 from broadcaster.export.plan import PLAN_FILE, Item, Plan, Request
 from broadcaster.export.progress import progress
 from broadcaster.export.remuxing import Remuxing
-from broadcaster.fetching import Fetcher, Wanted
+from broadcaster.fetching import Fetcher, Place, Wanted
 
 AT_ONCE = 48  # objects; with 50 ms for each answer, 8 would leave a fast link idle
 IN_FLIGHT = 12 * 2**20  # bytes
@@ -29,8 +29,9 @@ PATIENCE = 10.0, 120.0  # seconds: for a playlist, whose address may be wrong, a
 # The index at the head of an MP4 is in memory until the file is whole, some 30 MB for an hour at 60 pictures
 # a second: what is longer has one in each fragment. (With an empty index at the head nobody unwraps AAC.)
 LONG = 3600  # seconds
-Bodies = AsyncGenerator[tuple[Wanted, bytes], None]
-LARGEST = 256 * 2**20  # bytes of a segment
+Places = AsyncGenerator[tuple[Wanted, Place], None]
+LARGEST = 256 * 2**20  # bytes of a segment, which do not have to be in memory
+LONGEST = 32 * 2**20  # bytes of a playlist: two days of segments of one second
 WRITING = "writing-"  # how the name begins of the folder in which the file is made
 
 
@@ -85,7 +86,7 @@ async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) 
     before = _read(file) if file.exists() else None
     if file.exists() and (before is None or before.request != request):
         raise ExportError(f"{folder} is of another export: remove it, or choose another name")
-    async with Fetcher(session, memory=0, patience=PATIENCE[0]) as fetcher:
+    async with Fetcher(session, memory=0, bytes_in_flight=LONGEST, patience=PATIENCE[0]) as fetcher:
 
         async def get(url: str) -> str:
             return (await fetcher.get(Wanted(url))).decode(errors="replace")
@@ -120,10 +121,10 @@ async def _write(
     """Fetch and write at the same time."""
 
     async def fill(number: int, items: list[Item]) -> None:
-        async with aclosing(cast(Bodies, fetcher.fetch(item.wanted for item in items))) as bodies:
-            async for wanted, body in bodies:
-                await remuxer.put(number, body, fetcher.place(wanted))
-                step(len(body))
+        async with aclosing(cast(Places, fetcher.store(item.wanted for item in items))) as places:
+            async for _, place in places:
+                await remuxer.put(number, place)
+                step(place[2])
 
     await remuxer.begin(path, plan, in_fragments=plan.seconds > LONG)
     try:

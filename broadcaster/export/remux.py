@@ -24,25 +24,42 @@ if TYPE_CHECKING:
     from av.packet import Packet as AnyPacket
     from av.stream import Stream
 
+    from broadcaster.fetching import Place
+
     Packet = AnyPacket[Stream]
 
 FORMATS = {"mp4": "mp4", "m4a": "ipod", "ts": "mpegts"}
 FASTSTART, FRAGMENTS = "faststart", "frag_keyframe+default_base_moof"
-PEEK = 2000  # packets, in which each track has its first one
+PEEK, PEEK_BYTES = 2000, 2**25  # packets in which each track has its first one, and bytes of them
 BUFFER = 2**18  # bytes
 START_CODE = b"\0\0"  # how settings begin that are among the pictures, too (ITU-T H.264, annex B)
 
-Pull = Callable[[int], bytes]  # the next object of a rendition
+# Segments as RFC 8216 has them (section 3), by the names of libavformat's demuxers. All other formats are
+# refused, as some open the files and addresses that are named in what they read; and so are all protocols.
+SEGMENTS = {
+    "format_whitelist": "mpegts,mov,mp4,m4a,3gp,3g2,mj2,aac,mp3,ac3,eac3",
+    "protocol_whitelist": "none",
+}
+
+Pull = Callable[[int], "Place"]  # where the next object of a rendition is
 Timed = tuple[float, int, Fraction, "Packet"]  # seconds as the encoder counts, number of the track, its tick
 
 
 class Feed(io.RawIOBase):
-    """The bytes of a piece, one object after the other."""
+    """The bytes of a piece, one object after the other; raises ExportError where one is not as it was."""
 
-    def __init__(self, items: tuple[Item, ...], pull: Callable[[], bytes]) -> None:
+    def __init__(self, items: tuple[Item, ...], pull: Callable[[], Place]) -> None:
+        super().__init__()
         self._left = len(items)
         self._pull = pull
-        self._body = memoryview(b"")
+        self._file: io.FileIO | None = None
+        self._rest = 0  # bytes of the object in the file
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+        super().close()
 
     def readable(self) -> bool:
         """It is."""
@@ -50,12 +67,26 @@ class Feed(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         """So many bytes, or fewer; none at its end."""
-        while not self._body and self._left:
+        while not self._rest and self._left:
             self._left -= 1
-            self._body = memoryview(self._pull())
-        size = len(self._body) if size < 0 else size
-        found, self._body = self._body[:size], self._body[size:]
-        return bytes(found)
+            self._open(*self._pull())
+        if not (self._file and self._rest):
+            return b""
+        found: bytes = self._file.read(min(self._rest, BUFFER if size < 0 else size))
+        if not found:
+            raise ExportError(f"{self._file.name} was changed by somebody else; the same command goes on")
+        self._rest -= len(found)
+        return found
+
+    def _open(self, path: Path, at: int, size: int) -> None:
+        if self._file:
+            self._file.close()
+        try:
+            self._file = path.open("rb", buffering=0)
+            self._file.seek(at)
+        except OSError as error:
+            raise ExportError(f"{path}: {error.strerror}; the same command goes on") from None
+        self._rest = size
 
     def drain(self) -> None:
         """Pass over what nobody wanted."""
@@ -96,13 +127,15 @@ class Remuxer:
         sources = [self._packets(output, number, run) for number, run in enumerate(runs) if run]
         packets = heapq.merge(*sources, key=lambda timed: timed[0])
         begun: list[Timed] = []
+        size = 0  # bytes of them
         firsts: dict[int, First] = {}
         for timed in packets:
             begun.append(timed)
             _, track, tick, packet = timed
+            size += packet.size
             if track not in firsts:
                 firsts[track] = First(tick, _pts(packet), packet.dts or 0)
-            if len(firsts) == len(self._tracks) or len(begun) == PEEK:
+            if len(firsts) == len(self._tracks) or len(begun) == PEEK or size > PEEK_BYTES:
                 break
         if not firsts:
             return
@@ -118,11 +151,11 @@ class Remuxer:
     def _packets(self, output: OutputContainer, number: int, run: Run) -> Iterator[Timed]:
         """Those of a rendition in a run."""
         for piece in run.pieces:
-            feed = Feed(piece, lambda: self._pull(number))
             with ExitStack() as stack:
+                feed = stack.enter_context(Feed(piece, lambda: self._pull(number)))
                 try:
-                    source = stack.enter_context(av.open(feed, "r", buffer_size=BUFFER))
-                except av.error.InvalidDataError:
+                    source = stack.enter_context(av.open(feed, "r", options=SEGMENTS, buffer_size=BUFFER))
+                except (av.error.InvalidDataError, av.error.ArgumentError):  # no media, or of no such format
                     feed.drain()
                     continue  # nothing in it is a picture or a sound
                 tracks = self._tracks_of(output, number, source, piece)
@@ -135,7 +168,7 @@ class Remuxer:
                     if packet.dts is not None and packet.size:
                         seconds, track, tick = places[packet.stream_index]
                         yield packet.dts * seconds, track, tick, packet
-            feed.drain()
+                feed.drain()
 
     def _tracks_of(
         self, output: OutputContainer, number: int, source: InputContainer, piece: tuple[Item, ...]

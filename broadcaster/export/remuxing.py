@@ -21,9 +21,9 @@ from broadcaster.errors import ExportError
 
 if TYPE_CHECKING:
     from broadcaster.export.plan import Plan
+    from broadcaster.fetching import Place
 
-HEAD = struct.Struct("!?Q")  # whether what follows says where the object is, and its bytes
-Place = tuple[Path, int, int]  # a file, where the object begins in it, and its bytes
+HEAD = struct.Struct("!Q")  # the bytes of the message that follows
 RENDITIONS = 2  # at most: what is seen, and the sound where that has a playlist of its own
 BUFFER = 2**20  # bytes that wait in a socket, as far as the system allows it
 
@@ -37,7 +37,7 @@ class Remuxing:
 
     async def begin(self, path: Path, plan: Plan, *, in_fragments: bool) -> None:
         """Have it write the file, of all that is ``put`` from now on."""
-        await self.put(0, pickle.dumps((path, plan, in_fragments)))
+        await self._send(0, (path, plan, in_fragments))
 
     async def ended(self) -> None:
         """Wait until the file is written; raises ExportError."""
@@ -51,13 +51,14 @@ class Remuxing:
                 or f"the process that writes the file ended with status {status}; the same command goes on"
             )
 
-    async def put(self, number: int, body: bytes, place: Place | None = None) -> None:
-        """Give it the next object of a rendition, once it wants more, or say where it is: that takes less."""
-        loop = asyncio.get_running_loop()
-        data = pickle.dumps(place) if place else body
+    async def put(self, number: int, place: Place) -> None:
+        """Say where the next object of a rendition is, once the process wants more."""
+        await self._send(number, place)
+
+    async def _send(self, number: int, message: object) -> None:
+        data = pickle.dumps(message)
         with suppress(ConnectionError):  # ``ended`` says why it ended
-            await loop.sock_sendall(self._sockets[number], HEAD.pack(place is not None, len(data)))
-            await loop.sock_sendall(self._sockets[number], data)
+            await asyncio.get_running_loop().sock_sendall(self._sockets[number], HEAD.pack(len(data)) + data)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ the next one goes on where it ended, unless the object has changed. Passing faul
 without.
 """
 
+from broadcaster.fetching.disk import Place
 from broadcaster.fetching.fetcher import Fetcher
 from broadcaster.fetching.wanted import Wanted
 
-__all__ = ["Fetcher", "Wanted"]
+__all__ = ["Fetcher", "Place", "Wanted"]

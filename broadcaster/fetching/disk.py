@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 from collections.abc import Hashable
 from pathlib import Path
 
 from broadcaster.errors import StorageUnavailable
+from broadcaster.fetching.download import Content
 from broadcaster.fetching.packs import Packs
 from broadcaster.retrying import Retrying
 from broadcaster.threads import OwnThread
@@ -16,6 +18,9 @@ from broadcaster.threads import OwnThread
 ANSWER = 5.0  # seconds for the disk to give an object; a fetch takes less
 REST = 60.0  # seconds for which a disk that failed is left alone
 WAITING = 16 * 2**20  # bytes that may wait to be written
+
+
+Place = tuple[Path, int, int]  # a file, where an object begins in it, and its bytes
 
 
 class DiskCache:
@@ -65,9 +70,27 @@ class DiskCache:
             self._failed(error)
             return None
 
-    def place(self, key: Hashable) -> tuple[Path, int, int] | None:
-        """Where one is, if it is: the file, where it begins there, and its bytes."""
+    def place(self, key: Hashable) -> Place | None:
+        """Where one is, if it is."""
         return self._packs.place(_name(key))
+
+    async def find(self, key: Hashable) -> Place | None:
+        """Where one is, if it is, and whole; raises OSError. It is not read into memory."""
+        if _name(key) in self._packs:
+            await self._thread.call(self._packs.check, _name(key))
+        return self.place(key)
+
+    async def store(self, key: Hashable, content: Content) -> Place:
+        """Keep what was fetched, and wait until it is there; raises OSError."""
+        if content.path:
+            sha256 = bytes.fromhex(await content.sha256())
+            call = self._thread.call(self._packs.adopt, _name(key), content.path, sha256, len(content))
+        else:
+            call = self._thread.call(self._packs.write, _name(key), content.joined())
+        await call
+        if (place := self.place(key)) is None:
+            raise OSError(errno.ENOSPC, "the cache is too small for an object")
+        return place
 
     def put(self, key: Hashable, body: bytes) -> None:
         """Keep it, if the disk keeps up."""

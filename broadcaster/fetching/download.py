@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 from aiohttp import hdrs
 
 from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailable
+from broadcaster.fetching.packs import HEADER, UNFINISHED
 from broadcaster.fetching.wanted import Wanted
 
 CONNECT, STALL = 10.0, 10.0  # seconds for a connection, and in which no byte comes
@@ -23,28 +29,119 @@ FORBIDDEN = {401, 403}
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
+@dataclass(slots=True)
+class Spill:
+    """Where bytes go that are not to be kept in memory: a folder, and how many bytes memory has left."""
+
+    folder: Path
+    left: int
+
+
+class Content:
+    """The bytes of an object that have come.
+
+    With a ``spill`` they move into a file as soon as memory has no bytes left; the file begins with room for
+    the header of a pack (``fetching.packs``).
+    """
+
+    def __init__(self, spill: Spill | None = None) -> None:
+        self.path: Path | None = None  # of the file
+        self.fault: OSError | None = None  # why it could not be written
+        self._spill = spill
+        self._pieces: list[bytes] = []
+        self._length = 0
+        self._file: int | None = None
+        self._sum = hashlib.sha256()  # of what is in the file
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, piece: bytes) -> None:
+        """Append bytes; raises OSError, which ``fault`` is from then on."""
+        try:
+            self._add(piece)
+        except OSError as error:
+            self.fault = error
+            raise
+
+    def _add(self, piece: bytes) -> None:
+        spill = self._spill
+        if spill and self._file is None and spill.left < len(piece):
+            self._file, name = tempfile.mkstemp(UNFINISHED, dir=spill.folder)
+            self.path = Path(name)
+            self._write(bytes(HEADER.size), is_header=True)
+            for one in self._pieces:
+                self._write(one)
+            self._release()
+        self._length += len(piece)
+        if self._file is not None:
+            self._write(piece)
+            return
+        if spill:
+            spill.left -= len(piece)
+        self._pieces.append(piece)
+
+    def clear(self) -> None:
+        """Forget all of it, and remove the file."""
+        self._release()
+        self._length = 0
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+            self._sum = hashlib.sha256()
+        if self.path:
+            with suppress(FileNotFoundError):  # it has become a pack
+                self.path.unlink()
+            self.path = None
+
+    def joined(self) -> bytes:
+        """What is in memory, as one piece."""
+        self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
+
+    async def sha256(self) -> str:
+        """The sum of all of it, hexadecimal."""
+        if self.path:
+            return self._sum.hexdigest()
+        return (await asyncio.to_thread(hashlib.sha256, self.joined())).hexdigest()
+
+    def _write(self, piece: bytes, *, is_header: bool = False) -> None:
+        assert self._file is not None  # noqa: S101 - it is open
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._file, view) :]
+        if not is_header:
+            self._sum.update(piece)
+
+    def _release(self) -> None:
+        if self._spill:
+            self._spill.left += sum(map(len, self._pieces))
+        self._pieces.clear()
+
+
 class Download:
-    """Reads it; ``received`` counts the bytes that came, those of attempts that failed as well.
+    """Reads an object into ``content``; ``received`` counts the bytes of all attempts, failed ones included.
 
     What is larger than ``largest`` bytes is refused.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, wanted: Wanted, largest: int) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, wanted: Wanted, largest: int, content: Content
+    ) -> None:
         self.received = 0
+        self.content = content
         self._session = session
         self._wanted = wanted
         self._largest = largest
-        self._pieces: list[bytes] = []
-        self._length = 0  # bytes of them
         self._validator: str | None = None  # by which the server tells that the object is still the same
         self._wrong = 0
 
-    async def attempt(self) -> bytes:
+    async def attempt(self) -> None:
         """Go on where the last attempt ended; raises StorageUnavailable, StorageRefused, ObjectNotFound."""
         wanted = self._wanted
         if not self._validator:
-            self._begin_again()
-        begin = wanted.offset + self._length
+            self.content.clear()
+        begin = wanted.offset + len(self.content)
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT, sock_read=STALL)
         try:
             async with self._session.get(
@@ -60,8 +157,10 @@ class Download:
         except aiohttp.ClientConnectorError as error:
             raise StorageUnavailable(f"{wanted.where} cannot be reached ({error.strerror})") from None
         except (aiohttp.ClientError, OSError) as error:
+            if self.content.fault:
+                raise
             raise StorageUnavailable(f"{wanted.where}: cut ({type(error).__name__})") from None
-        return await self._checked()
+        await self._verify()
 
     def _headers(self, begin: int) -> dict[str, str]:
         headers: dict[str, str] = {
@@ -71,7 +170,7 @@ class Download:
         if begin or length is not None:
             end = "" if length is None else self._wanted.offset + length - 1
             headers[hdrs.RANGE] = f"bytes={begin}-{end}"
-        if self._length and self._validator:
+        if len(self.content) and self._validator:
             headers[hdrs.IF_RANGE] = self._validator
         return headers
 
@@ -85,7 +184,7 @@ class Download:
             raise StorageRefused(
                 f"{where} may not be read (HTTP {status}): is the bucket public, or is a signed address over?"
             )
-        if status == UNSATISFIABLE and self._length:
+        if status == UNSATISFIABLE and len(self.content):
             self._validator = None
             raise StorageUnavailable(f"{where} became shorter while it was read")
         if status >= 500 or status in PASSING:  # noqa: PLR2004 - RFC 9110, 15.6
@@ -98,41 +197,37 @@ class Download:
         skip, total = 0, response.content_length
         if response.status == PARTIAL:
             match = CONTENT_RANGE.fullmatch(response.headers.get(hdrs.CONTENT_RANGE, ""))
-            if not match or int(match[1]) != begin or (self._length and validator != self._validator):
+            if not match or int(match[1]) != begin or (self.content and validator != self._validator):
                 self._validator = None
                 raise StorageUnavailable(f"{wanted.where} changed while it was read")
             total = None if match[2] == "*" else int(match[2])
         else:  # all of it: the server knows no ranges, or the object is another one by now
-            self._begin_again()
+            self.content.clear()
             skip = wanted.offset
         self._validator = validator
         async for piece in response.content.iter_any():
             self.received += len(piece)
-            self._pieces.append(piece[skip:])
-            self._length += len(self._pieces[-1])
+            size = len(self.content)
+            most = None if wanted.length is None else skip + wanted.length - size
+            self.content.add(piece[skip:most])
             skip -= min(skip, len(piece))
-            if self._length > self._largest:
+            size = len(self.content)
+            if size > self._largest:
                 raise StorageRefused(f"{wanted.where} is larger than the {self._largest} bytes that may be")
-            if wanted.length is not None and self._length >= wanted.length:
-                self._pieces = [b"".join(self._pieces)[: wanted.length]]
-                self._length = wanted.length
+            if wanted.length is not None and size >= wanted.length:
                 return
-        if response.status == PARTIAL and total is not None and wanted.offset + self._length < total:
-            raise StorageUnavailable(f"{wanted.where}: cut after {self._length} bytes")
+        if response.status == PARTIAL and total is not None and wanted.offset + len(self.content) < total:
+            raise StorageUnavailable(f"{wanted.where}: cut after {len(self.content)} bytes")
 
-    def _begin_again(self) -> None:
-        self._pieces.clear()
-        self._length = 0
-
-    async def _checked(self) -> bytes:
-        wanted, body = self._wanted, b"".join(self._pieces)
+    async def _verify(self) -> None:
+        wanted, size = self._wanted, len(self.content)
         fault = None
-        if wanted.known_size not in (None, len(body)):
-            fault = f"{wanted.where} has {len(body)} bytes, not {wanted.known_size}"
-        elif wanted.sha256 and await _sha256(body) != wanted.sha256.lower():
+        if wanted.known_size not in (None, size):
+            fault = f"{wanted.where} has {size} bytes, not {wanted.known_size}"
+        elif wanted.sha256 and await self.content.sha256() != wanted.sha256.lower():
             fault = f"{wanted.where} has not the SHA-256 that it should have"
         if fault is None:
-            return body
+            return
         self._validator = None
         self._wrong += 1
         raise (StorageRefused if self._wrong >= WRONG else StorageUnavailable)(fault)
@@ -146,7 +241,3 @@ def _validator(response: aiohttp.ClientResponse) -> str | None:
     if etag.startswith('"'):
         return etag
     return None if etag else response.headers.get(hdrs.LAST_MODIFIED)
-
-
-async def _sha256(body: bytes) -> str:
-    return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import random
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Hashable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
 from broadcaster.errors import StorageRefused, StorageUnavailable
-from broadcaster.fetching.disk import DiskCache
-from broadcaster.fetching.download import Download
+from broadcaster.fetching.disk import DiskCache, Place
+from broadcaster.fetching.download import Content, Download, Spill
 from broadcaster.fetching.memory import MemoryCache
 from broadcaster.fetching.room import Room
 from broadcaster.fetching.wanted import Wanted
@@ -29,13 +30,14 @@ AHEAD = 4  # times as many are asked for in advance as are fetched at once: one 
 RECENT = 1000  # fetches, of which the mean time and the 95th percentile are
 TYPICAL = 32  # fetches, the largest of which tells what the next one may need
 MOST = 0.95
+T = TypeVar("T")
 
 
 @dataclass(eq=False, slots=True)
 class _Flight:
     """One object on its way, and how many wait for it."""
 
-    task: asyncio.Task[bytes]
+    task: asyncio.Task[Any]
     waiting: int = 0
 
 
@@ -68,6 +70,7 @@ class Fetcher:
         self._slots = asyncio.Semaphore(at_once)
         self._room = Room(bytes_in_flight)
         self._memory = MemoryCache(memory)
+        self._spill = Spill(disk, bytes_in_flight) if disk else None
         self._disk = DiskCache(disk, disk_bytes) if disk else None
         self._flights: dict[Hashable, _Flight] = {}
         self._retrying = Retrying("fetches")
@@ -99,37 +102,54 @@ class Fetcher:
 
     async def get(self, wanted: Wanted) -> bytes:
         """The object. Raises StorageUnavailable, StorageRefused, ObjectNotFound; each names its address."""
-        key = wanted.key
-        found = self._memory.get(key)
+        found = self._memory.get(wanted.key)
         if found is not None:
             self._hits["memory"] += 1
-            self._given += len(found)
-            return found
+        else:
+            found = await self._once(wanted, self._bring)
+        self._given += len(found)
+        return found
+
+    async def _once(self, wanted: Wanted, bring: Callable[[Wanted], Coroutine[Any, Any, T]]) -> T:
+        """Bring it, or wait for the flight that already does."""
+        key = wanted.key
         flight = self._flights.get(key)
         if flight:
             self._hits["flight"] += 1
         else:
-            flight = self._flights[key] = _Flight(asyncio.create_task(self._bring(wanted)))
+            flight = self._flights[key] = _Flight(asyncio.create_task(bring(wanted)))
             flight.task.add_done_callback(_look_at)
         flight.waiting += 1
         try:
             # One that waits no longer ends nothing for the others.
-            found = await asyncio.shield(flight.task)
+            found: T = await asyncio.shield(flight.task)
         finally:
             flight.waiting -= 1
             if not flight.waiting:
                 flight.task.cancel()
                 if self._flights.get(key) is flight:
                     del self._flights[key]
-        self._given += len(found)
         return found
 
-    async def fetch(self, wanted: Iterable[Wanted]) -> AsyncIterator[tuple[Wanted, bytes]]:
+    def fetch(self, wanted: Iterable[Wanted]) -> AsyncIterator[tuple[Wanted, bytes]]:
         """All of them, in order; raises what ``get`` does when the turn of such a one has come.
 
         Whoever leaves it before its end closes it (``contextlib.aclosing``).
         """
-        rest, begun = iter(wanted), deque[tuple[Wanted, asyncio.Task[bytes], int]]()
+        return self._in_order(wanted, self.get)
+
+    def store(self, wanted: Iterable[Wanted]) -> AsyncIterator[tuple[Wanted, Place]]:
+        """All of them, in order, as places in the folder ``disk``: ``bytes_in_flight`` bounds the memory.
+
+        However large objects turn out to be, what has no room in memory is written to the disk as it comes.
+        Raises what ``get`` does, and OSError. Nothing else may be asked of this fetcher.
+        """
+        return self._in_order(wanted, lambda one: self._once(one, self._store))
+
+    async def _in_order(
+        self, wanted: Iterable[Wanted], get: Callable[[Wanted], Awaitable[T]]
+    ) -> AsyncIterator[tuple[Wanted, T]]:
+        rest, begun = iter(wanted), deque[tuple[Wanted, asyncio.Future[T], int]]()
         following, ahead = next(rest, None), 0
         try:
             while begun or following:
@@ -137,7 +157,7 @@ class Fetcher:
                     expected = self._expected(following)
                     if begun and ahead + expected > self._in_flight:
                         break
-                    begun.append((following, asyncio.create_task(self.get(following)), expected))
+                    begun.append((following, asyncio.ensure_future(get(following)), expected))
                     following, ahead = next(rest, None), ahead + expected
                 first, task, expected = begun[0]
                 body = await task
@@ -150,10 +170,6 @@ class Fetcher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def place(self, wanted: Wanted) -> tuple[Path, int, int] | None:
-        """Where it is kept, if it is, for who can read it there: the file, where it begins, and its bytes."""
-        return self._disk.place(wanted.key) if self._disk else None
-
     def _expected(self, wanted: Wanted) -> int:
         """Bytes that it needs; of the first ones, which nobody knows, only two are fetched at once."""
         known = wanted.known_size
@@ -163,13 +179,8 @@ class Fetcher:
         body = await self._disk.get(wanted.key) if self._disk else None
         if body is None:
             self._misses += 1
-            download = Download(self._session, wanted, self._largest)
             async with self._room.taken(self._expected(wanted)):
-                try:
-                    body = await self._insist(download)
-                finally:
-                    self._failing.discard(download)
-            self._sizes.append(len(body))
+                body = (await self._insist(wanted, Content())).joined()
             if self._disk:
                 self._disk.put(wanted.key, body)
         else:
@@ -177,14 +188,37 @@ class Fetcher:
         self._memory.put(wanted.key, body)
         return body
 
-    async def _insist(self, download: Download) -> bytes:
+    async def _store(self, wanted: Wanted) -> Place:
+        if self._disk is None:
+            raise OSError(errno.ENOENT, "there is no folder to store objects in")
+        if place := await self._disk.find(wanted.key):
+            self._hits["disk"] += 1
+            return place
+        self._misses += 1
+        content = Content(self._spill)
+        try:
+            async with self._room.taken(self._expected(wanted)):
+                return await self._disk.store(wanted.key, await self._insist(wanted, content))
+        finally:
+            content.clear()
+
+    async def _insist(self, wanted: Wanted, content: Content) -> Content:
         """Make attempts until it is there, or no byte of it has come for too long."""
+        download = Download(self._session, wanted, self._largest, content)
+        try:
+            await self._attempts(download)
+        finally:
+            self._failing.discard(download)
+        self._sizes.append(len(content))
+        return content
+
+    async def _attempts(self, download: Download) -> None:
         pause, since, began = FIRST_PAUSE, time.monotonic(), time.perf_counter()
         while True:
             before = download.received
             try:
                 async with self._slots:
-                    body = await self._attempt(download)
+                    await self._attempt(download)
             except StorageUnavailable as error:
                 self._failures += 1
                 self._retrying.failed(error)
@@ -199,7 +233,7 @@ class Fetcher:
             else:
                 self._note_success(download)
                 self._seconds.append(time.perf_counter() - began)
-                return body
+                return
             await self._retrying.pause(random.uniform(0, pause))  # noqa: S311
             pause = min(2 * pause, MAX_PAUSE)
 
@@ -210,12 +244,12 @@ class Fetcher:
         if failed or not self._failing:
             self._retrying.worked(over=not self._failing)
 
-    async def _attempt(self, download: Download) -> bytes:
+    async def _attempt(self, download: Download) -> None:
         before = download.received
         self._on += 1
         self._most = max(self._most, self._on)
         try:
-            return await download.attempt()
+            await download.attempt()
         finally:
             self._on -= 1
             self._received += download.received - before
@@ -239,7 +273,7 @@ class Fetcher:
         yield Figure("fetch_kept_bytes", "Bytes that are kept", kept, ("place",))
 
 
-def _look_at(task: asyncio.Task[bytes]) -> None:
+def _look_at(task: asyncio.Task[Any]) -> None:
     """What nobody waits for any more may fail without a word."""
     if not task.cancelled():
         task.exception()

@@ -18,7 +18,8 @@ LARGEST = 64 * 2**20  # bytes that a pack has when the next one is begun
 SHARE = 8  # a pack has at most this part of all, so that little goes at a time
 # In front of each object: its name, its SHA-256, and how many bytes it has.
 HEADER = struct.Struct("!32s32sQ")
-SUFFIX = ".pack"
+SUFFIX, UNFINISHED = ".pack", ".unfinished"
+PIECE = 2**20  # bytes that are read at a time to check a sum
 NONE = 0  # of the packs, which are counted from 1
 
 
@@ -72,6 +73,8 @@ class Packs:
         self._packs.clear()
         self._places.clear()
         self._whole.clear()
+        for path in self._folder.glob(f"*{UNFINISHED}"):  # of a process that was killed
+            path.unlink()
         found = [path for path in self._folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
         for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
             self._scan(int(path.stem), path)
@@ -106,6 +109,46 @@ class Packs:
             self._packs.move_to_end(number)
             os.utime(path)
         return body
+
+    def check(self, name: bytes) -> bool:
+        """Whether one is there, and whole; unlike ``read`` it needs no memory for it."""
+        if self._lock is None:
+            self.open()
+        if name not in self._places or name in self._whole:
+            return name in self._places
+        number, at, size = self._places[name]
+        found, left = hashlib.sha256(), size
+        try:
+            with self._packs[number].path.open("rb") as file:
+                file.seek(at)
+                head = file.read(HEADER.size)
+                while piece := file.read(min(PIECE, left)):
+                    found.update(piece)
+                    left -= len(piece)
+        except FileNotFoundError:
+            head = b""
+        if head != HEADER.pack(name, found.digest(), size):
+            self._forget(name)
+            return False
+        self._whole.add(name)
+        return True
+
+    def adopt(self, name: bytes, path: Path, sha256: bytes, size: int) -> None:
+        """Make a file, which begins with room for a header, the pack of one object."""
+        if self._lock is None:
+            self.open()
+        if name in self._places:
+            return
+        self._make_room(HEADER.size + size)
+        with path.open("rb+") as file:
+            file.write(HEADER.pack(name, sha256, size))
+        number = max(self._packs, default=0) + 1
+        pack = _Pack(self._folder / f"{number}{SUFFIX}", HEADER.size + size)
+        path.rename(pack.path)
+        self._packs[number] = pack
+        self._add(number, name, 0, size)
+        self._whole.add(name)
+        self.size += pack.size
 
     def write(self, name: bytes, body: bytes) -> None:
         """Keep one that is not there, and may be."""

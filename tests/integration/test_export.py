@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import hashlib
 import random
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tests.support.delay_proxy import DelayProxy
 from tests.support.films import Film, film, times
 from tests.support.length import seconds
 from tests.support.one_bucket import client_of
+from tests.support.static_site import static_site
 
 RUNS = 3
 KINDS = {"audio", "video"}
@@ -236,6 +238,99 @@ async def test_what_keeps_the_file_from_being_written(tmp_path: Path) -> None:
     ):
         with remuxing() as remuxer:
             await remuxer.begin(path, plan, in_fragments=False)
-            await remuxer.put(0, b"", place)
+            await remuxer.put(0, place)
             with pytest.raises(ExportError, match=said):
                 await remuxer.ended()
+
+
+# What an export takes at most of memory, of both its processes, in KiB: the command's and the writing one's.
+MEASURED = f"""{CHILD}
+import re, resource
+print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])  # that of rusage is inherited
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+PROMISED = 150 * 1024  # KiB, as README says
+SDP = """v=0
+o=- 0 0 IN IP4 127.0.0.1
+s=x
+c=IN IP4 127.0.0.1
+t=0 0
+m=video {port} RTP/AVP 96
+a=rtpmap:96 H264/90000
+"""
+
+
+async def export_elsewhere(cwd: Path, site: str, target: Path) -> tuple[int, list[int]]:
+    """Export in a folder of its own; returns the exit status and the peaks of memory."""
+    command = [sys.executable, "-c", MEASURED, f"{site}/playlist.m3u8", str(target)]
+    child = await asyncio.create_subprocess_exec(*command, cwd=cwd, stdout=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(60):
+            said, _ = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    return child.returncode or 0, [int(one) for one in said.decode().splitlines() if one.isdecimal()]
+
+
+@pytest.mark.takes(5)
+async def test_hostile_segments(tmp_path: Path) -> None:
+    """A segment that names files or addresses brings nothing of them: not beside the film, nor alone."""
+    made = film(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
+    private = tmp_path / "private.ts"
+    private.write_bytes((made.folder / made.names[0]).read_bytes())
+    (tmp_path / "key").write_bytes(bytes(16))
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nprivate.ts\n#EXT-X-ENDLIST\n"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hostile = {
+        "concat": "ffconcat version 1.0\nfile private.ts\n",
+        "outside": f"ffconcat version 1.0\nfile '{private}'\n",
+        "subfile": "ffconcat version 1.0\nfile subfile,,start,0,end,0,,:private.ts\n",
+        "hls": playlist,
+        "hls-key": playlist.replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="key"\n#EXTINF'),
+        "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period>'
+        "<BaseURL>private.ts</BaseURL></Period></MPD>",
+        "sdp": SDP.format(port=port),
+        "imf": '<?xml version="1.0"?><CompositionPlaylist/>',
+        "subtitles": "WEBVTT\n\n00:00.000 --> 00:01.000\nprivate.ts\n",
+        "metadata": ";FFMETADATA1\ntitle=private\n",
+    }
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2"]
+    for name, text in hostile.items():
+        (made.folder / name).write_text(text)
+        lines += ["#EXTINF:1,", name, "#EXT-X-DISCONTINUITY"]
+    alone = "\n".join([*lines, "#EXT-X-ENDLIST", ""])
+    for name in made.names:
+        lines += ["#EXTINF:1,", name]
+    async with static_site(made.folder) as site:
+        (made.folder / "playlist.m3u8").write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
+        assert (await export_elsewhere(tmp_path, site, tmp_path / "out.ts"))[0] == 0
+        assert times(tmp_path / "out.ts").counts == made.packets[0]
+        (made.folder / "playlist.m3u8").write_text(alone)
+        with pytest.raises(ExportError, match="there is nothing in it"):
+            await exported(f"{site}/playlist.m3u8", tmp_path / "alone.ts")
+    assert not (tmp_path / "alone.ts").exists()
+
+
+@pytest.mark.takes(8)
+async def test_large_segments_take_no_more_memory(tmp_path: Path) -> None:
+    """Segments that are suddenly far larger than those before go by way of the disk, several at once."""
+    made = film(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)
+    body = (made.folder / made.names[0]).read_bytes()
+    (made.folder / "large.ts").write_bytes(body + b"\x47\x1f\xff\x10" * 47 * seconds(500_000, 200_000))
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2"]
+    count = seconds(40, 8)
+    for number in range(40 + count):
+        name = f"{number}.ts" if number < 40 else f"large{number}.ts"
+        (made.folder / name).hardlink_to(made.folder / (made.names[0] if number < 40 else "large.ts"))
+        lines += ["#EXT-X-DISCONTINUITY", "#EXTINF:1,", name]
+    (made.folder / "playlist.m3u8").write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
+    async with static_site(made.folder) as site:
+        status, peaks = await export_elsewhere(tmp_path, site, tmp_path / "out.ts")
+    print(peaks)
+    assert status == 0
+    assert times(tmp_path / "out.ts").counts["video"] == (40 + count) * made.packets[0]["video"]
+    assert max(peaks) < PROMISED

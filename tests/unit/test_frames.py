@@ -129,10 +129,37 @@ async def test_it_is_told_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_it_writes_no_files(tmp_path: Path, segment: bytes) -> None:
     """Whatever it is made to do by what it reads, it fills no disk."""
-    program = program_in(tmp_path, f"until [ $(ulimit -f) = 0 ]; do :; done; echo much > {tmp_path}/file")
+    program = program_in(tmp_path, f"echo much > {tmp_path}/file")
     with pytest.raises(PictureError):
         await program.frame(segment)
     assert not (tmp_path / "file").read_bytes()
+
+
+async def test_bounds_hold_from_the_first_instruction(tmp_path: Path) -> None:
+    """A program that looks at once finds all its limits, hard ones too, and the last place in the queue."""
+    shown = "cat /proc/self/limits; cut -d' ' -f19 /proc/self/stat"
+    program = program_in(tmp_path, f"printf '\\377\\330'; {shown}; printf '\\377\\331'")
+    told = (await program.frame(b""))[2:-2].decode().splitlines()
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in told}
+    assert limits["Max cpu time"] == ["10", "10"]
+    assert limits["Max address space"] == [str(2**30)] * 2
+    assert limits["Max file size"] == limits["Max core file size"] == ["0", "0"]
+    assert told[-1] == "19"
+
+
+@pytest.mark.parametrize("kind", ["concat", "hls", "sdp", "subtitles"])
+async def test_what_names_files_is_no_picture(tmp_path: Path, kind: str, segment: bytes) -> None:
+    """Of formats that are no segments nothing is made, whatever they name."""
+    private = tmp_path / "private.ts"
+    private.write_bytes(segment)
+    text = {
+        "concat": f"ffconcat version 1.0\nfile '{private}'\n",
+        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{private}\n#EXT-X-ENDLIST\n",
+        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 33\n",
+        "subtitles": f"WEBVTT\n\n00:00.000 --> 00:01.000\n{private}\n",
+    }
+    with pytest.raises(PictureError):
+        await Ffmpeg(PROGRAM).frame(text[kind].encode())
 
 
 async def test_it_goes_with_us(tmp_path: Path, segment: bytes) -> None:

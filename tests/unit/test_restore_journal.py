@@ -16,7 +16,7 @@ SINCE = time.time() - 1000
 
 def restore(folder: Path, served: str = "no", since: float = SINCE) -> subprocess.CompletedProcess[str]:
     environment = {"BROADCASTER_STATE_DIR": str(folder)}
-    command = [sys.executable, "-I", SCRIPT, f"{since:.9f}", served]
+    command = [sys.executable, "-I", str(SCRIPT), f"{since:.9f}", served]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

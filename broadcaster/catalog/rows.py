@@ -12,6 +12,8 @@ from typing import Any
 
 from broadcaster.catalog.records import PlaylistState, Run, Segment, SourceFile, Step
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, Rendition, Variant
+from broadcaster.hls.canonical import MAX_FRAME_RATE
+from broadcaster.hls.types import SHORTEST
 
 Row = dict[str, Any]
 Statement = tuple[str, Row]
@@ -40,6 +42,11 @@ def optional_microseconds(time: datetime | None) -> int | None:
 def time_of(microseconds: int) -> datetime:
     """A time that was kept."""
     return EPOCH + microseconds * MICROSECOND
+
+
+def duration_of(microseconds: int) -> timedelta:
+    """A duration that was kept; earlier versions kept some of no time, by which nothing can be divided."""
+    return max(microseconds * MICROSECOND, SHORTEST)
 
 
 def optional_time(microseconds: int | None) -> datetime | None:
@@ -73,8 +80,9 @@ def segment_of(row: sqlite3.Row, runs: dict[int, Run]) -> Segment:
         known, path = row[f"{prefix}name"], row[f"{prefix}path"]
         rest = (row[size], row[f"{prefix}modified_ns"], row[f"{prefix}inode"])
         same[name] = SourceFile(known, Path(path), *rest) if known and path else None
-    duration, independent = row["duration"] * MICROSECOND, bool(row["independent"])
+    duration, independent = duration_of(row["duration"]), bool(row["independent"])
     same["iframe"] = iframe_of(row)
+    same["target_duration"] = max(same["target_duration"], 1)
     return Segment(**same, run=runs[row["run"]], duration=duration, independent=independent)
 
 
@@ -106,7 +114,7 @@ def listed_segment(row: sqlite3.Row, discontinuity_before: int) -> MediaSegment:
     """A line of a playlist, after one with that discontinuity number."""
     return MediaSegment(
         uri=row["url"],
-        duration=row["duration"] * MICROSECOND,
+        duration=duration_of(row["duration"]),
         discontinuity=row["discontinuity"] != discontinuity_before,
         map_uri=row["map_url"],
         program_date_time=optional_time(row["time"]),
@@ -123,6 +131,7 @@ def playlist_row(state: PlaylistState) -> Row:
 def playlist_of(row: sqlite3.Row) -> PlaylistState:
     """Where it stood."""
     values = {field.name: row[field.name] for field in fields(PlaylistState)}
+    values["target_duration"] = max(values["target_duration"], 1)
     values |= {"current": bool(row["current"]), "ended": bool(row["ended"]), "end": optional_time(row["end"])}
     return PlaylistState(**values)
 
@@ -133,7 +142,11 @@ def described_row(described: MultivariantPlaylist) -> dict[str, str]:
 
 
 def _text(described: Sequence[Variant | Rendition]) -> str:
-    return json.dumps([asdict(one) for one in described])
+    # An older version does not know this attribute, and would not read what has it.
+    rows = [asdict(one) for one in described]
+    return json.dumps(
+        [{name: one for name, one in row.items() if name != "video_range" or one} for row in rows]
+    )
 
 
 NOT_DESCRIBED = described_row(MultivariantPlaylist())
@@ -141,11 +154,18 @@ NOT_DESCRIBED = described_row(MultivariantPlaylist())
 
 def described_of(row: sqlite3.Row | Mapping[str, Any]) -> MultivariantPlaylist:
     """The same read back."""
-    variants = json.loads(row["variants"])
+    variants = [_known(Variant, one) for one in json.loads(row["variants"])]
     for variant in variants:
-        variant["resolution"] = tuple(variant["resolution"]) if variant["resolution"] else None
-    renditions = tuple(Rendition(**one) for one in json.loads(row["renditions"]))
+        resolution, rate = variant.get("resolution"), variant.get("frame_rate")
+        variant["resolution"] = tuple(resolution) if resolution else None
+        variant["frame_rate"] = rate if rate and 0 < rate <= MAX_FRAME_RATE else None
+    renditions = tuple(Rendition(**_known(Rendition, one)) for one in json.loads(row["renditions"]))
     return MultivariantPlaylist(tuple(Variant(**one) for one in variants), renditions=renditions)
+
+
+def _known(kind: type[Variant | Rendition], values: dict[str, Any]) -> dict[str, Any]:
+    """What this version knows of what another one has written."""
+    return {field.name: values[field.name] for field in fields(kind) if field.name in values}
 
 
 def insert(table: str, row: Row, verb: str = "INSERT", conflict: str = "") -> Statement:

@@ -15,7 +15,7 @@ from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.ingest.completeness import OutsideError, open_inside
 from broadcaster.ingest.folder import MEDIA_SUFFIXES, Folder
 from broadcaster.ingest.names import is_offline_clip, local_name, variant_name
-from broadcaster.ingest.playlist_file import MAX_BYTES, TORN_FOR, printable
+from broadcaster.ingest.playlist_file import MAX_BYTES, TORN_FOR, decoded, printable
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.ingest.scanner import Scanner
 
@@ -152,7 +152,7 @@ def _listed(root: Path) -> VariantsListed:
 
 def _read(root: Path, path: Path) -> MediaPlaylist | MultivariantPlaylist:
     with os.fdopen(open_inside(root, Path(os.path.realpath(path, strict=True))), "rb") as file:
-        return PlaylistReader().read(file.read(MAX_BYTES).decode(errors="backslashreplace"), closed=True)
+        return PlaylistReader().read(decoded(file.read(MAX_BYTES)), closed=True)
 
 
 def _is_closing(path: Path) -> bool:

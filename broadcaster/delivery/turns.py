@@ -81,7 +81,7 @@ class Turns(Link[Segment]):
         oldest = min(self._waiting.values(), key=lambda one: one.program_date_time)
         # The times of one moment differ a little from variant to variant.
         until = oldest.program_date_time + oldest.duration / 2
-        first = (come for come, one in self._waiting.items() if one.program_date_time < until)
+        first = (come for come, one in self._waiting.items() if one.program_date_time <= until)
         return min(first, key=lambda come: _size(self._waiting[come]))
 
 

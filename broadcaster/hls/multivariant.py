@@ -48,6 +48,7 @@ class Variant:
     resolution: tuple[int, int] | None = None  # RESOLUTION, width and height in pixels
     frame_rate: float | None = None  # FRAME-RATE
     audio: str | None = None  # AUDIO, the GROUP-ID of its renditions
+    video_range: str | None = None  # VIDEO-RANGE: SDR, HLG or PQ
 
     def line(self) -> str:
         """The tag that introduces this variant."""
@@ -58,6 +59,7 @@ class Variant:
             self.codecs and f'CODECS="{self.codecs}"',
             self.resolution and f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}",
             self.frame_rate and f"FRAME-RATE={self.frame_rate:.3f}",
+            self.video_range and f"VIDEO-RANGE={self.video_range}",
             self.audio and f'AUDIO="{self.audio}"',
         )
 
@@ -68,6 +70,7 @@ class Variant:
             f"BANDWIDTH={self.bandwidth}",
             self.codecs and f'CODECS="{self.codecs}"',
             self.resolution and f"RESOLUTION={self.resolution[0]}x{self.resolution[1]}",
+            self.video_range and f"VIDEO-RANGE={self.video_range}",
             f'URI="{self.uri}"',
         )
 
@@ -80,6 +83,7 @@ class MultivariantPlaylist:
     independent_segments: bool = False
     renditions: tuple[Rendition, ...] = ()
     iframes: Variant | None = None  # of which there is an I-frame playlist
+    not_carried: tuple[tuple[str, str], ...] = ()  # playlists of another kind: URI, and why it is not carried
 
     @property
     def uris(self) -> set[str]:

@@ -9,15 +9,10 @@ from datetime import UTC, timedelta
 import m3u8
 
 from broadcaster.errors import PlaylistError
+from broadcaster.hls.canonical import canonical, is_multivariant, plain_lines
 from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
-from broadcaster.hls.types import ByteRange, MediaPlaylist, MediaSegment, ServerControl
+from broadcaster.hls.types import NO_DURATION, ByteRange, MediaPlaylist, MediaSegment, ServerControl
 
-# No live stream comes near these; beyond them numbers and times overflow somewhere further on.
-MAX_SECONDS = 600
-MAX_NUMBER = 2**53 - 1
-YEARS = range(1971, 2200)
-EXTINF = re.compile(r"^#EXTINF:([^,\n]*)", re.MULTILINE)
-TARGET_DURATION = re.compile(r"^#EXT-X-TARGETDURATION:\s*(\d{1,9})", re.MULTILINE)
 # What belongs to a segment; EXT-X-MAP does too, and stays in front of all of them while the first ones leave.
 SEGMENT_TAG = re.compile(
     r"^#EXT(INF|-X-(BITRATE|BYTERANGE|CUE|DATERANGE|DISCONTINUITY\s|GAP|KEY|PROGRAM-DATE-TIME))", re.MULTILINE
@@ -31,6 +26,11 @@ BYTE_RANGE = re.compile(
 )
 MAP = re.compile(r"^#EXT-X-MAP:.*", re.MULTILINE)
 URI_LINE = re.compile(r"^[^#\s].*\n", re.MULTILINE)
+ENCRYPTED = "is encrypted with {} (EXT-X-KEY), and encrypted segments are not carried"
+ENCRYPTED_WITH = re.compile("is encrypted with ([A-Z0-9-]+) ")
+# What the gaps of a version last, and what it announces, follows from all of its durations without this.
+PLAIN_TARGET = re.compile(r"^#EXT-X-TARGETDURATION:([1-9]|[1-5]\d)\s*$", re.MULTILINE)
+KINDS = {"SUBTITLES": "subtitles", "VIDEO": "other views"}  # of EXT-X-MEDIA
 # A writer that was killed closes its file as well: a line without its break counts where nothing can lack.
 WHOLE_LINE = re.compile(r"#EXT-X-ENDLIST|[^#].*\.(m3u8|ts|m4s|mp4|m4a|m4v|aac)")
 
@@ -45,9 +45,10 @@ def parse(text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPla
     """Read a playlist.
 
     A last line without its line break is taken for the torn end of a file that is being written, and
-    left out, unless the file is ``closed`` and the line looks whole. A segment without a valid EXTINF is a
-    gap of the target duration: those around it keep their numbers and times. Raises PlaylistError for what
-    is not a playlist, or is one we cannot carry (byte ranges, encryption).
+    left out, unless the file is ``closed`` and the line looks whole. A tag that makes no sense is left out.
+    A segment that cannot be carried (without a valid EXTINF, encrypted, a byte range) is a gap, with its
+    ``fault``: those around it keep their numbers and times. Raises PlaylistError for what is not a playlist,
+    has a media sequence number that is none, or lists nothing that can be carried.
     """
     return PlaylistReader().read(text, closed=closed)
 
@@ -69,13 +70,14 @@ class PlaylistReader:
 
     def read(self, text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPlaylist:
         """Read a version; raises PlaylistError."""
+        text = plain_lines(text)
         end = text.rfind("\n") + 1
         whole = text + "\n" if closed and WHOLE_LINE.fullmatch(text, end) else text[:end]
         start = match.start() if (match := SEGMENT_TAG.search(whole)) else len(whole)
         head, body = whole[:start], whole[start:]
         sequence, maps = SEQUENCE.search(head), MAP.findall(head)
         first = int(sequence[1]) if sequence else 0
-        begin, known, ends = self._known(first, maps, body)
+        begin, known, ends = self._known(first, maps, body) if PLAIN_TARGET.search(head) else (0, (), [])
         tail = body[begin:]
         playlist = _parse(head + _carried(known) + tail)
         if isinstance(playlist, MultivariantPlaylist):
@@ -87,6 +89,9 @@ class PlaylistReader:
         if len(ends) == len(playlist.segments) and not PLAYLIST_TAG.search(tail) and not playlist.ended:
             self._maps, self._first, self._ends, self._segments = maps, first, ends, playlist.segments
             self._body = body[: ends[-1]] if ends else ""
+        faults = [one.fault for one in playlist.segments]
+        if faults and all(fault and fault != NO_DURATION for fault in faults):
+            raise PlaylistError(f"lists nothing that can be carried: each segment {faults[-1]}")
         return playlist
 
     def _known(
@@ -108,6 +113,8 @@ def _carried(known: tuple[MediaSegment, ...]) -> str:
         return ""
     last = known[-1]
     lines = f'#EXT-X-MAP:URI="{last.map_uri}"\n' if last.map_uri else ""
+    if match := ENCRYPTED_WITH.match(last.fault):
+        lines += f"#EXT-X-KEY:METHOD={match[1]}\n"
     if last.program_date_time:
         lines += f"#EXT-X-PROGRAM-DATE-TIME:{(last.program_date_time + last.duration).isoformat()}\n"
     return lines
@@ -117,34 +124,18 @@ def _parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
     if not text.startswith("#EXTM3U"):
         raise PlaylistError("does not start with #EXTM3U")
     try:
-        parsed = m3u8.loads(_with_durations(text))
-        return _multivariant(parsed) if parsed.is_variant else _media(parsed)
+        parsed = m3u8.loads(canonical(text))
+        return _multivariant(parsed) if is_multivariant(text) else _media(parsed)
     except PlaylistError:
         raise
     except Exception as error:  # the parser meets hostile text with whatever its code happens to raise
         raise PlaylistError(f"cannot be parsed: {type(error).__name__}: {error}") from error
 
 
-def _with_durations(text: str) -> str:
-    """The text with each EXTINF that is no duration replaced: m3u8 adds them up to times."""
-    target = TARGET_DURATION.search(text)
-    gap = f"#EXT-X-GAP\n#EXTINF:{target[1] if target else 1}"
-    return EXTINF.sub(lambda match: match[0] if _is_duration(match[1]) else gap, text)
-
-
-def _is_duration(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= MAX_SECONDS
-    except ValueError:
-        return False
-
-
 def _media(parsed: m3u8.M3U8) -> MediaPlaylist:
-    if not 0 < (parsed.target_duration or 0) <= MAX_SECONDS:
-        raise PlaylistError(f"has no EXT-X-TARGETDURATION, or one above {MAX_SECONDS} s")
+    if not parsed.target_duration:
+        raise PlaylistError("has no EXT-X-TARGETDURATION and no segments")
     media_sequence, discontinuity_sequence = parsed.media_sequence or 0, parsed.discontinuity_sequence or 0
-    if not (0 <= media_sequence <= MAX_NUMBER and 0 <= discontinuity_sequence <= MAX_NUMBER):
-        raise PlaylistError("has a sequence number out of range")
     control = parsed.server_control
     return MediaPlaylist(
         target_duration=int(parsed.target_duration),
@@ -166,22 +157,20 @@ def _media(parsed: m3u8.M3U8) -> MediaPlaylist:
 
 
 def _segment(parsed: m3u8.MediaSegment) -> MediaSegment:
-    if parsed.byterange or (parsed.init_section and parsed.init_section.byterange):
-        raise PlaylistError("uses EXT-X-BYTERANGE: one file per segment is needed")
+    fault = parsed.title or ""
+    if parsed.byterange:
+        fault = "is a part of a file (EXT-X-BYTERANGE): one file per segment is needed"
     if parsed.key and parsed.key.method not in (None, "NONE"):
-        raise PlaylistError("uses EXT-X-KEY: encrypted segments are not carried")
-    if parsed.duration is None or not 0 <= parsed.duration <= MAX_SECONDS:
-        raise PlaylistError(f"has no valid EXTINF for {parsed.uri!r}")
+        fault = ENCRYPTED.format(parsed.key.method)
     time = parsed.current_program_date_time
-    if time and time.year not in YEARS:
-        raise PlaylistError("has an EXT-X-PROGRAM-DATE-TIME out of range")
     return MediaSegment(
         uri=parsed.uri,
         duration=timedelta(seconds=parsed.duration),
         discontinuity=bool(parsed.discontinuity),
         map_uri=parsed.init_section.uri if parsed.init_section else None,
         program_date_time=(time if time.tzinfo else time.replace(tzinfo=UTC)) if time else None,
-        gap=bool(parsed.gap_tag),
+        gap=bool(parsed.gap_tag or fault),
+        fault=fault,
     )
 
 
@@ -196,6 +185,7 @@ def _multivariant(parsed: m3u8.M3U8) -> MultivariantPlaylist:
                 resolution=tuple(info.resolution) if info.resolution else None,
                 frame_rate=info.frame_rate,
                 audio=info.audio,
+                video_range=info.video_range,
             )
             for playlist in parsed.playlists
             for info in (playlist.stream_info,)
@@ -212,7 +202,12 @@ def _multivariant(parsed: m3u8.M3U8) -> MultivariantPlaylist:
                 channels=media.channels,
             )
             for media in parsed.media
-            if media.type == "AUDIO" and media.group_id and media.name
+            if media.type == "AUDIO"
+        ),
+        not_carried=tuple(
+            (media.uri, f"holds {KINDS.get(media.type, media.type)}, which are not carried")
+            for media in parsed.media
+            if media.type != "AUDIO" and media.uri
         ),
     )
 

@@ -15,6 +15,11 @@ MAX_AHEAD = 2  # segments that a blocking reload may ask for beyond the last (§
 IFRAMES_VERSION, GAP_VERSION = 4, 8
 SKIP_VERSION = 9  # EXT-X-VERSION of a playlist with EXT-X-SKIP (§8)
 ENDLIST = "#EXT-X-ENDLIST\n"
+SHORTEST = timedelta(
+    milliseconds=1
+)  # what no segment is shorter than: rates and places are found by division
+# Why a segment of somebody else's playlist is a gap; its file may tell the duration.
+NO_DURATION = "has no valid EXTINF"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class MediaSegment:
     program_date_time: datetime | None = None  # EXT-X-PROGRAM-DATE-TIME
     gap: bool = False  # EXT-X-GAP
     iframe: ByteRange | None = None  # EXT-X-BYTERANGE of its key frame, where that is known
+    fault: str = ""  # why a gap of somebody else's playlist is a gap, where the playlist has no EXT-X-GAP
 
     @property
     def iframe_bandwidth(self) -> int:

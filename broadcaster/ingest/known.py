@@ -12,6 +12,7 @@ from broadcaster.hls import MediaSegment
 from broadcaster.ingest.rescue import modified_ns
 from broadcaster.ingest.runs import SAME_TIME
 
+FAR = timedelta(days=1)  # from other times; clocks that are set back or forth differ by less, or come right
 REWRITTEN_AFTER = 500_000_000  # ns for each second of the target duration
 
 
@@ -85,7 +86,7 @@ class KnownSegments:
         timed: dict[int, MediaSegment] = {}
         for number, segment in listed.items():
             known = self._segments.get(number)
-            if segment.program_date_time:
+            if segment.program_date_time and self._is_likely(segment.program_date_time, number, timed):
                 timed[number] = segment
             elif known:
                 timed[number] = known
@@ -94,6 +95,13 @@ class KnownSegments:
                 time = _end(before) if before and not segment.discontinuity else None
                 timed[number] = replace(segment, program_date_time=time or self.file_time(segment))
         return timed
+
+    def _is_likely(self, time: datetime, number: int, timed: dict[int, MediaSegment]) -> bool:
+        """Whether the time is no slip: one that is far from those before it, and from the clock as well."""
+        expected = _end(timed.get(number - 1) or self._segments.get(number - 1) or self.newest)
+        if expected is None:
+            expected = time
+        return abs(time - expected) < FAR or abs(time - self._clock()) < FAR
 
     def file_time(self, segment: MediaSegment) -> datetime:
         """When it began by its file, or by the clock where there is none; never before the newest ends."""

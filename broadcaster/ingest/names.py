@@ -76,6 +76,11 @@ def named(root: Path, path: Path, playlist: MultivariantPlaylist) -> Multivarian
     renditions = ((one, names[one.uri] if one.uri else None) for one in playlist.renditions)
     return MultivariantPlaylist(
         tuple(replace(one, uri=name) for one, name in variants if name),
+        not_carried=tuple(
+            (name, why)
+            for uri, why in playlist.not_carried
+            if (name := variant_name(_local_path(root, uri, path)))
+        ),
         renditions=tuple(replace(one, uri=name) for one, name in renditions if name or not one.uri),
     )
 

@@ -7,12 +7,13 @@ import math
 import os
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
 from broadcaster.catalog.records import Run, Segment
 from broadcaster.hls import MediaPlaylist, MediaSegment
+from broadcaster.hls.types import NO_DURATION, SHORTEST
 from broadcaster.ingest.completeness import (
     LONGEST_PAUSE,
     MISSING_PAUSE,
@@ -30,6 +31,8 @@ from broadcaster.ingest.transport_stream import media_duration
 logger = logging.getLogger(__name__)
 
 MIN_PATIENCE = 1.0  # seconds
+# What a playlist says of a segment's duration beyond these is looked up in the segment.
+PLAUSIBLE = (timedelta(milliseconds=100), timedelta(seconds=60))
 LOOKED_AT_ONCE = 50  # pending segments
 UNSEEN = Look(None)
 # Seconds for which a file cannot be read while those after it can: what is wrong is its own.
@@ -65,8 +68,9 @@ class Pending:
         """Find out by the names in the playlist where the files will be."""
         name, map_name = local_name(self.segment.uri), local_name(self.segment.map_uri or "")
         self.name = name or self.name
-        if self.segment.gap:
-            self.file = Look(None, "is a gap in the source, or has no valid EXTINF", hopeless=True)
+        if self.segment.gap and self.segment.fault != NO_DURATION:
+            fault = self.segment.fault or "is a gap in the source's playlist (EXT-X-GAP)"
+            self.file = Look(None, fault, hopeless=True)
         elif name is None:
             fault = f"has a name that is not followed: {printable(self.segment.uri)}"
             self.file = Look(None, fault, hopeless=True)
@@ -179,11 +183,15 @@ class PendingSegments:
         return any(os.path.exists(check.path) for check in later)  # noqa: PTH110 - no, if it cannot be told
 
     def _reported(self, what: Pending) -> Segment:
-        segment, fault = what.segment, what.fault or None
+        segment, file = what.segment, what.file.file
+        duration, measured = segment.duration, None
+        if file and (what.unlisted or segment.fault or not PLAUSIBLE[0] <= duration <= PLAUSIBLE[1]):
+            measured = media_duration(file.path)
+        fault = what.fault or ("" if measured else segment.fault) or None
         if fault:
             logger.warning("%s/%s %s; it is listed as a gap", self._variant, printable(what.name), fault)
-        file = None if fault else what.file.file
-        duration = (what.unlisted and file and media_duration(file.path)) or segment.duration
+        file = None if fault else file
+        duration = max(measured or duration, SHORTEST)
         # Where the segment before it in its run has ended.
         follows = self._next_time[1] if self._next_time and self._next_time[0] == what.run else None
         time = None if what.unlisted and follows else segment.program_date_time

@@ -36,6 +36,7 @@ class PlaylistFile:
         self.path = path
         self.name = path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
         self.modified = 0.0  # seconds since the epoch, of what was read last
+        self.written = 0.0  # the same, of the file as it was at the latest look
         self.unsettled = False
         self.unreadable = False
         self._root = root
@@ -52,6 +53,7 @@ class PlaylistFile:
         Raises OSError when the file is gone, and when it cannot be read now: then it is as it was.
         """
         status = self.path.stat()
+        self.written = status.st_mtime
         signature = (status.st_ino, status.st_size, status.st_mtime_ns)
         if signature == self._read and not self.unsettled and self._fault != FORBIDDEN:
             self._report(now)
@@ -90,6 +92,11 @@ class PlaylistFile:
         self._read, self._torn_since, self.modified = signature, None, status.st_mtime
         return playlist
 
+    @property
+    def refusal(self) -> str:
+        """Why it cannot be followed, once that has lasted; empty while it can, or may not be read."""
+        return self._fault if self._wrong.counts and self._fault != FORBIDDEN else ""
+
     def read_again(self) -> None:
         """The next look is at the same version once more."""
         self._read, self.unsettled = None, False
@@ -106,7 +113,7 @@ class PlaylistFile:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise PlaylistError(f"is larger than {MAX_BYTES} bytes")
-        return data.decode("utf-8", errors="backslashreplace"), writing
+        return decoded(data), writing
 
     def _torn(self, error: Exception, signature: tuple[int, int, int], now: float) -> None:
         """Read again what may be torn; report once what stays unreadable."""
@@ -115,11 +122,18 @@ class PlaylistFile:
         self.unsettled = now - self._torn_since < TORN_FOR
         self.unreadable = not self.unsettled
         self._fault = f"{printable(str(error))}; it is left out until it changes"
+        self._report(now)  # it may change before each look
 
     def _report(self, now: float) -> None:
         """Say what is wrong, once, when it has lasted."""
         if self._wrong.note(now, on=bool(self._fault)):
             logger.warning("%s %s", self.name, self._fault)
+
+
+def decoded(data: bytes) -> str:
+    """The text of a playlist; what Windows' tools write may be UTF-16."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8", errors="replace" if utf_16 else "backslashreplace")
 
 
 # Looked up at the start: a process without a free descriptor cannot import the codec.

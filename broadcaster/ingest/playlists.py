@@ -34,8 +34,14 @@ class Followed:
     waiting: MediaPlaylist | None = None  # the latest version, while it is not known to belong to the stream
     media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
     left_out: Lasting = field(default_factory=partial(Lasting, LEFT_OUT_FOR))
+    why: str = ""  # it is left out
     failed: bool = False
     fault: str = ""  # of the machine: why it could not be looked at now
+
+    @property
+    def refusal(self) -> str:
+        """Why it is not followed, once that has lasted; empty while it is."""
+        return self.file.refusal or (printable(self.why) if self.left_out.counts else "")
 
     def pause(self, now: float) -> float | None:
         """How many seconds from ``now`` to look again, None when nothing is about to be finished."""
@@ -56,6 +62,7 @@ class Playlists:
         self._followed: dict[Path, Followed] = {}
         self._finished: dict[Path, float] = {}  # gave way; when last modified, in seconds since the epoch
         self._refused: dict[Path, bool] = {}  # and whether that was said
+        self.refused: dict[str, str] = {}  # by name: why, of those that are not followed at all
 
     def __iter__(self) -> Iterator[Followed]:
         return iter(self._followed.values())
@@ -73,7 +80,7 @@ class Playlists:
         """Follow what is new in the folder."""
         present = set(self._folder.playlists)
         self._finished = {path: modified for path, modified in self._finished.items() if path in present}
-        refused, self._refused = self._refused, {}
+        refused, self._refused, self.refused = self._refused, {}, {}
         for path in self._folder.playlists:
             if path in self._followed or self._is_finished(path):
                 continue
@@ -81,6 +88,8 @@ class Playlists:
             if why:
                 # Before it is said, those that are in its way have been looked at.
                 self._refused[path] = path in refused
+                if path in refused:
+                    self.refused[printable(path.relative_to(self._folder.root).as_posix())] = why
                 if refused.get(path) is False:
                     self.say(path, f"{why}; it is not followed")
 

@@ -40,4 +40,11 @@ class SourceFault:
     message: str | None
 
 
-SourceEvent = Segment | VariantsListed | SourceEnded | SourceIdle | SourceFault
+@dataclass(frozen=True, slots=True)
+class SourceRefused:
+    """Which playlists are written and cannot be followed, and why; None when all are followed."""
+
+    message: str | None
+
+
+SourceEvent = Segment | VariantsListed | SourceEnded | SourceIdle | SourceFault | SourceRefused

@@ -14,7 +14,7 @@ from broadcaster.ingest.folder import Folder
 from broadcaster.ingest.lasting import Lasting
 from broadcaster.ingest.names import named
 from broadcaster.ingest.playlists import Followed, Playlists
-from broadcaster.ingest.reports import SourceEvent, SourceFault, SourceIdle, VariantsListed
+from broadcaster.ingest.reports import SourceEvent, SourceFault, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.ingest.runs import RunBook
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 # transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
 IDLE_FOR = 30.0
 FAULT_AFTER = 5.0  # seconds of a fault of the machine after which it is told
+LEFT_OVER = 60.0  # seconds after which a playlist that nobody writes is one of an earlier stream
+TOLD = 3  # playlists that cannot be followed
 CLIP_ALONE = 15.0  # seconds of it after which no stream's playlists are there
 
 
@@ -36,6 +38,7 @@ class Scanner:
     def __init__(self, root: Path, clock: Callable[[], datetime], memory: SourceMemory) -> None:
         self.pause: float | None = None
         self._root = root
+        self._clock = clock
         self._runs = RunBook(clock, memory)
         self._listed = MultivariantPlaylist()  # names of variants in the place of their URIs
         self._clips = MultivariantPlaylist()  # the idle clip's: it is written over a stream's too
@@ -44,6 +47,7 @@ class Scanner:
         self._told = VariantsListed()
         self._idle = Lasting(IDLE_FOR)  # the clip alone
         self._fault = Lasting(FAULT_AFTER)
+        self._refused: str | None = None
 
     def scan(self, now: float) -> list[SourceEvent]:
         """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
@@ -65,7 +69,7 @@ class Scanner:
         if self._idle.note(now, on=not busy and any(one.follower.idle for one in self._playlists)):
             logger.info("Owncast shows its idle clip alone: there is no stream")
             events.append(SourceIdle())
-        return events + self._faults(now)
+        return events + self._faults(now) + self._refusals()
 
     def _faults(self, now: float) -> list[SourceEvent]:
         """What is wrong with the machine, once that has lasted, and that it is over."""
@@ -79,6 +83,18 @@ class Scanner:
             logger.info("the HLS folder is no longer out of reach")
             return [SourceFault(None)]
         return []
+
+    def _refusals(self) -> list[SourceEvent]:
+        """Which playlists are being written and cannot be followed, when that has changed."""
+        since = self._clock().timestamp() - LEFT_OVER
+        written = [one for one in self._playlists if one.file.written > since]
+        found = {one.file.name: one.refusal for one in written if one.refusal}
+        found |= self._playlists.refused
+        message = "; ".join(f"{name} {why}" for name, why in list(found.items())[:TOLD]) or None
+        if message == self._refused:
+            return []
+        self._refused = message
+        return [SourceRefused(message)]
 
     def _know_clip(self, now: float) -> None:
         """Note how the idle clip's multivariant playlist looks."""
@@ -148,6 +164,7 @@ class Scanner:
                 followed.media, followed.waiting = True, playlist
             if followed.waiting:
                 why = self._stranger(followed, followed.waiting)
+                followed.why = why
                 if followed.left_out.note(now, on=bool(why)):
                     self._playlists.say(file.path, f"{why}; it is not followed")
                 if not why:

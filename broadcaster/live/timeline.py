@@ -46,7 +46,10 @@ class Timeline:
             earlier = (end for number, end in self._ends.items() if number < run)
             behind = max(earlier, default=time) - time
             self._shifts[run] = behind if behind > MAX_OVERLAP else timedelta()
-        time += self._shifts[run]
+        try:
+            time += self._shifts[run]
+        except OverflowError:  # an encoder whose clock went to and fro by centuries
+            self._shifts[run] = timedelta()
         newest_run, end = self._newest.get(variant, (run, time))
         if end - time > (MAX_JITTER if newest_run == run else MAX_OVERLAP):
             self._shifts[run] += end - time

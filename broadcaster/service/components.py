@@ -173,6 +173,7 @@ class Components:
                 folder=not hangs,
                 serving=serving,
                 source=self.news.fault,
+                refused=self.news.refused,
                 delay=None if self.news.fault else self.pipeline.trouble,
                 losses=self.losses.trouble,
                 waiting=self.pipeline.backlog,

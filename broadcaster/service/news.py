@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from broadcaster.catalog.records import Segment
-from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle, SourceRefused
 
 
 class Looking(Protocol):
@@ -22,12 +22,14 @@ class Looking(Protocol):
 class SourceNews:
     """``ended`` says that the source itself called its stream over, and brought no segment since.
 
-    ``fault`` is why nothing can be read in its folder; None while it can be.
+    ``fault`` is why nothing can be read in its folder; None while it can be. ``refused`` says which of its
+    playlists cannot be followed, and why; None while all can be.
     """
 
     def __init__(self, source: Looking) -> None:
         self.ended = False
         self.fault: str | None = None
+        self.refused: str | None = None
         self._source = source
         # When the last segment was found; when the latest look began that is over, and the latest of all.
         self._last = self._looked = self._begun = source.last_look
@@ -60,3 +62,5 @@ class SourceNews:
                 self.ended = True
             case SourceFault():
                 self.fault = event.message
+            case SourceRefused():
+                self.refused = event.message

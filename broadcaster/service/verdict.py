@@ -33,6 +33,7 @@ class Standing:
     folder: bool = True  # the HLS folder answers
     serving: bool = True  # viewers are answered
     source: str | None = None  # why it cannot be read
+    refused: str | None = None  # which playlists are written and cannot be followed, and why
     delay: str | None = None  # why finished segments do not get through
     losses: str | None = None  # why nothing but gaps is listed
     waiting: int = 0  # segments on their way
@@ -90,6 +91,9 @@ def _findings(now: Standing) -> Iterator[Finding]:
         sentence = f"segments come, and viewers get none of them; {act}"
         failures.append(Finding("service", "failing", sentence, "delivery"))
     yield from failures
+    if now.refused and now.state in ON and not _is_silent(now):
+        sentence = f"a playlist beside those that are served is not followed: {now.refused}"
+        yield Finding("encoder", "warning", sentence)
     for part, sentence in _warnings(now):
         yield Finding(part, "warning", sentence, "encoder" if part == "encoder" else None)
 
@@ -105,6 +109,10 @@ def _failures(now: Standing) -> Iterator[Finding]:
     if now.source:
         act = "look at the rights of the HLS folder, and at the limits of this machine"
         yield Finding("service", "failing", f"the source is out of reach ({now.source}): {act}", delivery)
+    if now.refused and (now.state not in ON or _is_silent(now)):
+        act = "change the encoder's settings; broadcaster check tells more"
+        sentence = f"what the encoder writes cannot be followed ({now.refused}): {act}"
+        yield Finding("encoder", "failing", sentence, "encoder" if now.state in ON else None)
     if now.delay:
         act = "check the provider's status, its keys, and the uplink"
         sentence = f"the bucket does not get the segments ({now.delay}); {_safe(now)}; {act}"

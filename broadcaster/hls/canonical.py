@@ -1,0 +1,260 @@
+"""Rewrites the playlists of others so that a strict parser can read them: a bad tag costs that tag alone.
+
+Only tags that are used are kept, each in its canonical form. A tag whose value makes no sense is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+from broadcaster.errors import PlaylistError
+from broadcaster.hls.types import NO_DURATION
+
+# No live stream comes near these; beyond them numbers and times overflow somewhere further on.
+MAX_SECONDS = 600
+MAX_NUMBER = 2**53 - 1
+YEARS = range(1971, 2200)
+MARGIN = 0.001  # seconds: by which rounding makes a segment longer than what its encoder meant
+LONGEST_TARGET = 60  # seconds; no player waits so long for a new version of a live playlist
+STREAM_INF = re.compile(r"^\s*#EXT-X-STREAM-INF\b", re.MULTILINE)
+# Encoders in a locale with a decimal comma write ``0,500000,``; a title is rarely made of digits alone.
+DECIMAL_COMMA = re.compile(r"\s*(\d+),(\d{3,9})\s*(?:,.*)?|\s*(\d+),(\d{1,9})\s*,.*")
+NUMBER = re.compile(r"\s*\"?\s*([+-]?[0-9.,]+(?:[eE][+-]?\d{1,3})?)\s*\"?\s*,?\s*")
+ATTRIBUTE = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*(?:\"([^\"]*)\"|([^,]*))\s*(?:,|$)")
+DATE_TIME = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)[T ](?P<minute>\d\d:\d\d):(?P<second>\d\d)(?P<fraction>[.,]\d+)?"
+    r"\s*(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?"
+)
+MEDIA_NAME = re.compile(r"[^#\s].*\.(ts|m4s|mp4|m4a|m4v|aac|mp3|vtt|webvtt)([?#].*)?", re.IGNORECASE)
+RESOLUTION = re.compile(r"([1-9]\d{0,4})[xX*]([1-9]\d{0,4})")
+MAX_FRAME_RATE = 1000
+VIDEO_RANGES = {"SDR", "HLG", "PQ"}  # (§4.4.6.2)
+LEAP_SECOND = 60
+
+
+def plain_lines(text: str) -> str:
+    """The text with plain line ends, and without what stands before its first line."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.lstrip("\ufeff \t\n")
+
+
+def is_multivariant(text: str) -> bool:
+    """Whether it is a multivariant playlist."""
+    return STREAM_INF.search(text) is not None
+
+
+def number_of(text: str) -> float | None:
+    """A finite number, with a point or a comma; None where it is none."""
+    match = NUMBER.fullmatch(text)
+    try:
+        value = float(match[1].replace(",", ".")) if match else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def attributes_of(text: str) -> dict[str, str]:
+    """The attributes of a tag (§4.2), by their names; those that cannot be read are left out."""
+    return {name.upper(): quoted or plain.strip() for name, quoted, plain in ATTRIBUTE.findall(text)}
+
+
+def date_time_of(text: str) -> datetime | None:
+    """A date and time of ISO 8601, as encoders write it; None where it is none, or out of range."""
+    match = DATE_TIME.fullmatch(text.strip().strip("\"'").strip().upper())
+    if match is None:
+        return None
+    leap = int(match["second"]) == LEAP_SECOND
+    second = "59" if leap else match["second"]
+    second += (match["fraction"] or "").replace(",", ".")[:7]
+    try:
+        time = datetime.fromisoformat(f"{match['date']}T{match['minute']}:{second}{match['zone'] or ''}")
+        time = (time if time.tzinfo else time.replace(tzinfo=UTC)) + timedelta(seconds=leap)
+        time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return time if time.year in YEARS else None
+
+
+def canonical(text: str) -> str:
+    """The playlist with the tags that are used; raises PlaylistError where segments cannot be numbered."""
+    lines = [line.strip() for line in text.split("\n")]
+    if is_multivariant(text):
+        return "\n".join(("#EXTM3U", *_multivariant_lines(lines))) + "\n"
+    return "\n".join(("#EXTM3U", *_media_lines(lines))) + "\n"
+
+
+def _media_lines(lines: list[str]) -> Iterator[str]:
+    said = (duration_of(line[8:]) for line in lines if line.upper().startswith("#EXTINF:"))
+    durations = [seconds for seconds in said if seconds]
+    target = _target_duration(lines, durations)
+    if target:
+        yield f"#EXT-X-TARGETDURATION:{target}"
+    has_duration = False
+    for line in lines:
+        if not line.startswith("#"):
+            if line and not has_duration and MEDIA_NAME.fullmatch(line):
+                yield f"#EXTINF:{target or 1},{NO_DURATION}"
+            yield line
+            has_duration = has_duration and not line
+            continue
+        name, _, value = line[1:].partition(":")
+        name = name.strip().upper()
+        if name == "EXTINF":
+            duration, has_duration = duration_of(value), True
+            yield f"#EXTINF:{target or 1},{NO_DURATION}" if duration is None else f"#EXTINF:{duration:.6f},"
+        elif kept := MEDIA_TAGS.get(name):
+            yield from kept(value)
+
+
+def duration_of(value: str) -> float | None:
+    """The duration in the value of an EXTINF, in seconds; None where there is none."""
+    if comma := DECIMAL_COMMA.fullmatch(value):
+        whole, fraction = (comma[1], comma[2]) if comma[1] else (comma[3], comma[4])
+        value = f"{whole}.{fraction}"
+    seconds = number_of(value.partition(",")[0])
+    return seconds if seconds is not None and 0 <= seconds <= MAX_SECONDS else None
+
+
+def _target_duration(lines: list[str], durations: list[float]) -> int:
+    """Seconds: what the playlist says if that makes sense, else what its segments need; 0 without any.
+
+    Who writes a fraction may have longer segments than its whole part.
+    """
+    said = [line.partition(":")[2] for line in lines if line.upper().startswith("#EXT-X-TARGETDURATION")]
+    value = number_of(said[0]) if said else None
+    longest = max(durations, default=0.0)
+    # A recording may need more, as its longest segment does.
+    if value is not None and 0 < value <= max(LONGEST_TARGET, 2 * longest):
+        return math.ceil(value)
+    if said or any(MEDIA_NAME.fullmatch(line) for line in lines):
+        usual = (one for one in durations if one <= LONGEST_TARGET)
+        return math.ceil(max(max(usual, default=longest) - MARGIN, 1))
+    return 0
+
+
+def _sequence(value: str) -> Iterator[str]:
+    number = number_of(value)
+    if number is None or not 0 <= number <= MAX_NUMBER or number % 1:
+        raise PlaylistError(f"has a media sequence number out of range: {value[:40]!r}")
+    digits = value.strip().strip('"')
+    yield f"#EXT-X-MEDIA-SEQUENCE:{int(digits) if digits.isdecimal() else int(number)}"
+
+
+def _discontinuity_sequence(value: str) -> Iterator[str]:
+    if value.strip().isdecimal() and int(value.strip()[:20]) <= MAX_NUMBER:
+        yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{int(value)}"
+
+
+def _playlist_type(value: str) -> Iterator[str]:
+    if (kind := value.strip().upper()) in {"EVENT", "VOD"}:
+        yield f"#EXT-X-PLAYLIST-TYPE:{kind}"
+
+
+def _program_date_time(value: str) -> Iterator[str]:
+    if time := date_time_of(value):
+        yield f"#EXT-X-PROGRAM-DATE-TIME:{time.isoformat()}"
+
+
+def _key(value: str) -> Iterator[str]:
+    found = attributes_of(value)
+    method = re.sub(r"[^A-Z0-9-]", "", found.get("METHOD", "").upper())[:40]
+    if method == "NONE":
+        yield "#EXT-X-KEY:METHOD=NONE"
+    elif method or "URI" in found:
+        yield f'#EXT-X-KEY:METHOD={method or "UNKNOWN"},URI="key"'
+
+
+def _map(value: str) -> Iterator[str]:
+    if uri := attributes_of(value).get("URI"):
+        yield f'#EXT-X-MAP:URI="{uri}"'
+
+
+def _start(value: str) -> Iterator[str]:
+    offset = number_of(attributes_of(value).get("TIME-OFFSET", ""))
+    if offset is not None and abs(offset) <= MAX_NUMBER:
+        yield f"#EXT-X-START:TIME-OFFSET={offset:.6f}"
+
+
+def _server_control(value: str) -> Iterator[str]:
+    found = attributes_of(value)
+    said = {name: number_of(found.get(name, "")) for name in ("HOLD-BACK", "CAN-SKIP-UNTIL")}
+    seconds = {name: one for name, one in said.items() if one is not None and 0 <= one <= MAX_NUMBER}
+    kept = [f"{name}={one:.6f}" for name, one in seconds.items()]
+    if found.get("CAN-BLOCK-RELOAD") == "YES":
+        kept.append("CAN-BLOCK-RELOAD=YES")
+    yield f"#EXT-X-SERVER-CONTROL:{','.join(kept) or 'CAN-BLOCK-RELOAD=NO'}"
+
+
+def _flag(tag: str) -> Callable[[str], Iterator[str]]:
+    return lambda _: iter((f"#{tag}",))
+
+
+MEDIA_TAGS: Mapping[str, Callable[[str], Iterator[str]]] = {
+    "EXT-X-MEDIA-SEQUENCE": _sequence,
+    "EXT-X-DISCONTINUITY-SEQUENCE": _discontinuity_sequence,
+    "EXT-X-PLAYLIST-TYPE": _playlist_type,
+    "EXT-X-PROGRAM-DATE-TIME": _program_date_time,
+    "EXT-X-KEY": _key,
+    "EXT-X-MAP": _map,
+    "EXT-X-START": _start,
+    "EXT-X-SERVER-CONTROL": _server_control,
+    # Where a byte range of a file is meant, its numbers say which: any of them makes it a part of a file.
+    "EXT-X-BYTERANGE": lambda _: iter(("#EXT-X-BYTERANGE:1@0",)),
+    "EXT-X-INDEPENDENT-SEGMENTS": _flag("EXT-X-INDEPENDENT-SEGMENTS"),
+    "EXT-X-DISCONTINUITY": _flag("EXT-X-DISCONTINUITY"),
+    "EXT-X-GAP": _flag("EXT-X-GAP"),
+    "EXT-X-ENDLIST": _flag("EXT-X-ENDLIST"),
+}
+
+
+def _multivariant_lines(lines: list[str]) -> Iterator[str]:
+    stream_inf = ""
+    for line in lines:
+        name, _, value = line[1:].partition(":")
+        name = name.strip().upper()
+        if line and not line.startswith("#"):
+            if stream_inf:
+                yield from (stream_inf, line)
+            stream_inf = ""
+        elif name == "EXT-X-STREAM-INF":
+            stream_inf = _stream_inf(attributes_of(value))
+        elif name == "EXT-X-MEDIA":
+            yield from _media(attributes_of(value))
+        elif name == "EXT-X-INDEPENDENT-SEGMENTS":
+            yield "#EXT-X-INDEPENDENT-SEGMENTS"
+
+
+def _stream_inf(found: Mapping[str, str]) -> str:
+    kept = [f"BANDWIDTH={_integer(found.get('BANDWIDTH')) or 0}"]
+    if average := _integer(found.get("AVERAGE-BANDWIDTH")):
+        kept.append(f"AVERAGE-BANDWIDTH={average}")
+    if match := RESOLUTION.fullmatch(found.get("RESOLUTION", "").strip()):
+        kept.append(f"RESOLUTION={match[1]}x{match[2]}")
+    rate = number_of(found.get("FRAME-RATE", ""))
+    if rate and 0 < rate <= MAX_FRAME_RATE:
+        kept.append(f"FRAME-RATE={rate:.3f}")
+    if (video_range := found.get("VIDEO-RANGE", "").upper()) in VIDEO_RANGES:
+        kept.append(f"VIDEO-RANGE={video_range}")
+    kept += [f'{name}="{found[name]}"' for name in ("CODECS", "AUDIO") if found.get(name)]
+    return f"#EXT-X-STREAM-INF:{','.join(kept)}"
+
+
+def _media(found: Mapping[str, str]) -> Iterator[str]:
+    kind = found.get("TYPE", "").upper()
+    if not kind or not found.get("GROUP-ID") or not found.get("NAME"):
+        return
+    quoted = [f'{name}="{found[name]}"' for name in QUOTED if found.get(name)]
+    flags = [f"{name}=YES" for name in ("DEFAULT", "AUTOSELECT") if found.get(name, "").upper() == "YES"]
+    yield f"#EXT-X-MEDIA:{','.join((f'TYPE={kind}', *quoted, *flags))}"
+
+
+QUOTED = ("GROUP-ID", "NAME", "URI", "LANGUAGE", "CHANNELS")
+
+
+def _integer(text: str | None) -> int | None:
+    number = number_of(text or "")
+    return int(number) if number is not None and 0 <= number <= MAX_NUMBER else None

@@ -1,0 +1,416 @@
+"""What encoders and people really write: odd playlists, and what the service's own reader makes of them."""
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.catalog.rows import described_of, described_row
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant, parse
+from broadcaster.ingest.reports import SourceEvent, SourceRefused, VariantsListed
+from broadcaster.ingest.scanner import Scanner
+from broadcaster.live.channel import Channel
+from tests.support.hls_writer import PACKET
+
+HEAD = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:7\n"
+PDT = "#EXT-X-PROGRAM-DATE-TIME:{:%Y-%m-%dT%H:%M:%S}.000Z\n"
+FINE = (4.0, 4.0, 4.0, 4.0)
+GAP = None
+NOTHING = ()
+NOW = datetime.now(UTC).replace(second=55, microsecond=0) - timedelta(minutes=1)
+
+
+def entries(*, dated: bool = True) -> list[str]:
+    times = [PDT.format(NOW + timedelta(seconds=4 * number)) if dated else "" for number in range(4)]
+    return [f"#EXTINF:4.000000,\n{time}s{number}.ts\n" for number, time in enumerate(times)]
+
+
+def second(old: str, new: str) -> str:
+    """A playlist of four segments, in the second of which a text is another."""
+    listed = entries()
+    assert old in listed[1]
+    listed[1] = listed[1].replace(old, new, 1)
+    return HEAD + "".join(listed)
+
+
+def extinf(value: str) -> str:
+    return second("#EXTINF:4.000000,", f"#EXTINF:{value}")
+
+
+def head(old: str, new: str) -> str:
+    assert old in HEAD
+    return HEAD.replace(old, new, 1) + "".join(entries())
+
+
+def before_second(line: str) -> str:
+    return second("#EXTINF", f"{line}\n#EXTINF")
+
+
+def target(value: str) -> str:
+    return head("#EXT-X-TARGETDURATION:4\n", f"#EXT-X-TARGETDURATION:{value}\n")
+
+
+def sequence(value: str) -> str:
+    return head("#EXT-X-MEDIA-SEQUENCE:7\n", f"#EXT-X-MEDIA-SEQUENCE:{value}\n")
+
+
+def date(value: str) -> str:
+    return second(PDT.format(NOW + timedelta(seconds=4)), f"#EXT-X-PROGRAM-DATE-TIME:{value}\n")
+
+
+def second_lasts(seconds: float | None) -> tuple[float | None, ...]:
+    return (4.0, seconds, 4.0, 4.0)
+
+
+STAMP = f"{NOW + timedelta(seconds=4):%Y-%m-%dT%H:%M:%S}"
+# A playlist; how long each of its four segments lasts, None for a gap; empty where nothing can be followed.
+TABLE: dict[str, tuple[str | bytes, tuple[float | None, ...]]] = {
+    # EXTINF
+    "duration of nothing": (extinf("0.000000,"), second_lasts(0.001)),
+    "duration 0": (extinf("0,"), second_lasts(0.001)),
+    "duration 0 without a comma": (extinf("0"), second_lasts(0.001)),
+    "duration -0": (extinf("-0.0,"), second_lasts(0.001)),
+    "duration 1e-9": (extinf("1e-9,"), second_lasts(0.001)),
+    "duration tiny": (extinf("0.000001,"), second_lasts(0.001)),
+    "duration of a millisecond": (extinf("0.001,"), second_lasts(0.001)),
+    "duration short": (extinf("0.021333,"), second_lasts(0.021333)),
+    "duration negative": (extinf("-1,"), second_lasts(GAP)),
+    "duration negative fraction": (extinf("-0.5,"), second_lasts(GAP)),
+    "duration nan": (extinf("nan,"), second_lasts(GAP)),
+    "duration NaN": (extinf("NaN,"), second_lasts(GAP)),
+    "duration inf": (extinf("inf,"), second_lasts(GAP)),
+    "duration -inf": (extinf("-inf,"), second_lasts(GAP)),
+    "duration of a day": (extinf("86400,"), second_lasts(GAP)),
+    "duration 1e300": (extinf("1e300,"), second_lasts(GAP)),
+    "duration 1e999": (extinf("1e999,"), second_lasts(GAP)),
+    "duration 1e-999": (extinf("1e-999,"), second_lasts(0.001)),
+    "duration of many digits": (extinf("9" * 400 + ","), second_lasts(GAP)),
+    "duration of ten minutes": (extinf("600,"), second_lasts(600.0)),
+    "duration just above": (extinf("600.1,"), second_lasts(GAP)),
+    "duration missing": (extinf(","), second_lasts(GAP)),
+    "duration and comma missing": (extinf(""), second_lasts(GAP)),
+    "duration a word": (extinf("four,"), second_lasts(GAP)),
+    "duration in hexadecimal": (extinf("0x4,"), second_lasts(GAP)),
+    "duration with an underscore": (extinf("1_0,"), second_lasts(GAP)),
+    "duration with two points": (extinf("1.2.3,"), second_lasts(GAP)),
+    "duration with decimal comma": (extinf("3,960000,"), second_lasts(3.96)),
+    "duration below one with decimal comma": (extinf("0,500000,"), second_lasts(0.5)),
+    "duration with decimal comma and title": (extinf("3,960000,title"), second_lasts(3.96)),
+    "duration with decimal comma alone": (extinf("3,960000"), second_lasts(3.96)),
+    "duration with short decimal comma": (extinf("3,5,"), second_lasts(3.5)),
+    "duration 0 with decimal comma": (extinf("0,000000,"), second_lasts(0.001)),
+    "duration with a title": (extinf("4,a title, with a comma"), FINE),
+    "duration in exponents": (extinf("4e0,"), FINE),
+    "duration 0.4e1": (extinf("0.4E+1,"), FINE),
+    "duration with blanks": (extinf(" 4.0 ,"), FINE),
+    "duration with a plus": (extinf("+4.0,"), FINE),
+    "duration without its zero": (extinf(".5,"), second_lasts(0.5)),
+    "duration ends in a point": (extinf("4.,"), FINE),
+    "duration quoted": (extinf('"4.0",'), FINE),
+    "duration with a unit": (extinf("4s,"), second_lasts(GAP)),
+    "duration in other digits": (extinf("٤,"), second_lasts(GAP)),
+    "no EXTINF": (second("#EXTINF:4.000000,\n", ""), second_lasts(GAP)),
+    "EXTINF twice": (second("#EXTINF:4.000000,\n", "#EXTINF:9,\n#EXTINF:4,\n"), FINE),
+    "EXTINF without a colon": (second("#EXTINF:4.000000,", "#EXTINF"), second_lasts(GAP)),
+    "EXTINF in lower case": (second("#EXTINF", "#extinf"), FINE),
+    # EXT-X-TARGETDURATION
+    **{
+        f"target {value or 'empty'}": (target(value), FINE)
+        for value in ("0", "-4", "nan", "inf", "1e400", "", "four", "4.000", "4.4", "4,4", " 4", "4 ", '"4"')
+    },
+    **{
+        f"target {value}": (target(value), FINE)
+        for value in ("1", "600", "601", "100000000000000000000", "1e1", "4s", "00004", "+4")
+    },
+    "target missing": (HEAD.replace("#EXT-X-TARGETDURATION:4\n", "") + "".join(entries()), FINE),
+    # EXT-X-MEDIA-SEQUENCE, which numbers segments
+    "sequence missing": (HEAD.replace("#EXT-X-MEDIA-SEQUENCE:7\n", "") + "".join(entries()), FINE),
+    "sequence 0": (sequence("0"), FINE),
+    "sequence 7.0": (sequence("7.0"), FINE),
+    "sequence with blanks": (sequence(" 7 "), FINE),
+    "sequence with zeros": (sequence("0000007"), FINE),
+    "sequence epoch": (sequence("1700000000"), FINE),
+    "sequence in microseconds": (sequence("1700000000000000"), FINE),
+    "sequence 2**53 - 1": (sequence(str(2**53 - 1)), FINE),
+    "sequence 2**64": (sequence(str(2**64)), NOTHING),
+    "sequence negative": (sequence("-1"), NOTHING),
+    "sequence 7.5": (sequence("7.5"), NOTHING),
+    "sequence nan": (sequence("nan"), NOTHING),
+    "sequence a word": (sequence("seven"), NOTHING),
+    "sequence empty": (sequence(""), NOTHING),
+    # Tags that nobody uses
+    **{
+        f"head {line}": (head("#EXT-X-VERSION:3", line), FINE)
+        for line in (
+            "#EXT-X-VERSION:three",
+            "#EXT-X-VERSION:-1",
+            "#EXT-X-VERSION:",
+            "#EXT-X-VERSION:3.5",
+            "#EXT-X-VERSION:99999999999999999999999",
+            "#EXT-X-START:PRECISE=YES",
+            "#EXT-X-START:TIME-OFFSET=nan",
+            "#EXT-X-START:TIME-OFFSET=two",
+            "#EXT-X-START",
+            "#EXT-X-SERVER-CONTROL:HOLD-BACK=x",
+            "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=-1,HOLD-BACK=nan",
+            "#EXT-X-SERVER-CONTROL",
+            "#EXT-X-PART-INF:PART-TARGET=0",
+            "#EXT-X-PART-INF:",
+            "#EXT-X-DISCONTINUITY-SEQUENCE:x",
+            "#EXT-X-DISCONTINUITY-SEQUENCE:-3",
+            "#EXT-X-DISCONTINUITY-SEQUENCE:1e9",
+            "#EXT-X-PLAYLIST-TYPE:LIVE",
+            "#EXT-X-PLAYLIST-TYPE:",
+            "#EXT-X-ALLOW-CACHE:perhaps",
+            "#EXT-X-DEFINE:NAME",
+            "#EXT-X-SKIP:SKIPPED-SEGMENTS=x",
+            "#EXT-X-SESSION-DATA:VALUE",
+            "#EXT-X-CONTENT-STEERING:x",
+            "#EXT-X-INDEPENDENT-SEGMENTS:YES",
+            "#EXT-X-UNHEARD-OF:1",
+            "# a comment",
+        )
+    },
+    **{
+        f"entry {line}": (before_second(line), FINE)
+        for line in (
+            "#EXT-X-DATERANGE:START-DATE=x",
+            "#EXT-X-DATERANGE:ID=1,DURATION=-1,END-DATE=never",
+            "#EXT-X-DATERANGE",
+            "#EXT-X-BITRATE:1200.5",
+            "#EXT-X-BITRATE:many",
+            "#EXT-X-BITRATE:-1",
+            "#EXT-X-CUE-OUT:x",
+            "#EXT-X-CUE-OUT-CONT:x/y",
+            "#EXT-X-CUE-IN",
+            "#EXT-X-PART:DURATION=x",
+            "#EXT-X-PRELOAD-HINT:TYPE=PART",
+            "#EXT-X-RENDITION-REPORT:LAST-MSN=x",
+            "#EXT-X-ASSET:x",
+            "#EXT-OATCLS-SCTE35:x",
+            "#EXT-X-KEY:METHOD=NONE",
+            "#EXT-X-KEY:METHOD=none",
+            "#EXT-X-KEY:",
+            "#EXT-X-MAP:",
+            "#EXT-X-MAP",
+            "#",
+            "##",
+            "",
+            "   ",
+        )
+    },
+    "key at one segment": (
+        before_second('#EXT-X-KEY:METHOD=AES-128,URI="k"').replace(
+            "s1.ts\n", "s1.ts\n#EXT-X-KEY:METHOD=NONE\n"
+        ),
+        second_lasts(GAP),
+    ),
+    "key from the second on": (before_second('#EXT-X-KEY:METHOD=SAMPLE-AES,URI="k"'), (4.0, GAP, GAP, GAP)),
+    "key for all": (head("#EXT-X-VERSION:3", '#EXT-X-KEY:METHOD=AES-128,URI="k"'), NOTHING),
+    "byte range of one": (before_second("#EXT-X-BYTERANGE:188@0"), second_lasts(GAP)),
+    "byte range of one that is none": (before_second("#EXT-X-BYTERANGE:x"), second_lasts(GAP)),
+    "byte range of all": (HEAD + "".join("#EXT-X-BYTERANGE:188@0\n" + one for one in entries()), NOTHING),
+    "gap": (before_second("#EXT-X-GAP"), second_lasts(GAP)),
+    # EXT-X-PROGRAM-DATE-TIME
+    **{
+        f"time {value or 'empty'}": (date(value), FINE)
+        for value in (
+            "1970-01-01T00:00:00Z",
+            "1980-01-06T00:00:00Z",
+            "2150-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "0001-01-01T00:00:00Z",
+            "0000-00-00T00:00:00Z",
+            f'"{STAMP}Z"',
+            f"{STAMP}z",
+            f"{STAMP}.123z",
+            f"{STAMP},5Z",
+            f"{STAMP}.123456789Z",
+            f"{STAMP}+0000",
+            f"{STAMP}+00",
+            f"{STAMP}+00:00",
+            f"{STAMP} Z",
+            STAMP,
+            STAMP.replace("T", " ") + "Z",
+            STAMP[:-2] + "60Z",
+            STAMP[:-2] + "61Z",
+            STAMP[:10],
+            "yesterday",
+            "1764000000",
+            "",
+        )
+    },
+    # Encodings
+    "byte order mark": ("\ufeff" + HEAD + "".join(entries()), FINE),
+    "UTF-16": ((HEAD + "".join(entries())).encode("utf-16"), FINE),
+    "UTF-16, big end": (b"\xfe\xff" + (HEAD + "".join(entries())).encode("utf-16-be"), FINE),
+    "blank first line": ("\n\n" + HEAD + "".join(entries()), FINE),
+    "blanks before the first line": ("  \t" + HEAD + "".join(entries()), FINE),
+    "CR and LF": ((HEAD + "".join(entries())).replace("\n", "\r\n"), FINE),
+    "CR alone": ((HEAD + "".join(entries())).replace("\n", "\r"), FINE),
+    "blanks at the ends of lines": ((HEAD + "".join(entries())).replace("\n", " \n"), FINE),
+    "blanks at the beginnings of lines": ((HEAD + "".join(entries())).replace("\n", "\n  "), FINE),
+    "blank lines": ((HEAD + "".join(entries())).replace("\n", "\n\n"), FINE),
+    "no first line": ("".join(entries()), NOTHING),
+    "bytes that are no UTF-8": (
+        (HEAD + "".join(entries())).encode().replace(b"s1.ts", b"s\xe9.ts"),
+        second_lasts(GAP),
+    ),
+    "null bytes": (second("s1.ts", "s\0001.ts"), second_lasts(GAP)),
+    # Names
+    **{
+        f"name {name}": (second("s1.ts", name), FINE)
+        for name in (
+            "./s1.ts",
+            "s1.ts?token=a%20b",
+            "s1.ts#t=1",
+            "s%31.ts",
+            "http://cdn.example/live/s1.ts",
+            "//cdn.example/s1.ts",
+            "/hls/0/s1.ts",
+            " s1.ts",
+        )
+    },
+    **{
+        f"name {name}": (second("s1.ts", name), second_lasts(GAP))
+        for name in (
+            "../s1.ts",
+            "..\\s1.ts",
+            "a%00b.ts",
+            "%2e%2e/s1.ts",
+            "x" * 300 + ".ts",
+            "http://[/s1.ts",
+        )
+    },
+}
+
+
+class Reader:
+    """The service's own reader over a folder, at times that the test chooses."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / "0"
+        self.folder.mkdir(parents=True)
+        self.now = 100.0
+        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+
+    def segments(self, *, waits: float = 12.0) -> list[Segment]:
+        return [one for one in self.events(waits=waits) if isinstance(one, Segment)]
+
+    def events(self, *, waits: float = 12.0) -> list[SourceEvent]:
+        found: list[SourceEvent] = []
+        for after in (0.2, 0.2, waits, 0.2):
+            self.now += after
+            found += self.scanner.scan(self.now)
+        return found
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    return Reader(tmp_path / "hls")
+
+
+def write(reader: Reader, playlist: str | bytes) -> None:
+    for number in range(4):
+        (reader.folder / f"s{number}.ts").write_bytes(PACKET * 3)
+    data = playlist.encode() if isinstance(playlist, str) else playlist
+    (reader.folder / "stream.m3u8").write_bytes(data)
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_an_odd_playlist_costs_no_more_than_what_is_odd(reader: Reader, tmp_path: Path, case: str) -> None:
+    """Of one wrong value that value alone is lost, and a service with it in its catalog starts again."""
+    playlist, expected = TABLE[case]
+    write(reader, playlist)
+    segments = reader.segments()
+    lasts = [None if one.fault else one.duration.total_seconds() for one in segments]
+    assert lasts == list(expected)
+    if not expected:
+        return
+    assert all(1 <= one.target_duration <= 600 for one in segments)
+    for before, after in pairwise(segments):
+        assert before.program_date_time < after.program_date_time < NOW + timedelta(days=1)
+    for step in ("noticed", "stored", "listed"):
+        _comes_back(tmp_path / step, segments, step)
+
+
+def _comes_back(folder: Path, segments: list[Segment], step: str) -> None:
+    """A service that is killed with these segments in its catalog starts again, and lists all of them."""
+    with closing(Catalog(folder, lambda: NOW)) as catalog:
+        channel = Channel(6, lambda: NOW, lambda _: None, catalog=catalog)
+        for number, one in enumerate(segments):
+            segment = replace(one, key=f"k{number}", url=f"https://b/k{number}", size=1000)
+            catalog.noticed(segment)
+            if step != "noticed":
+                catalog.stored(segment)
+            if step == "listed":
+                channel.publish(segment)
+        channel.tick(0.0)
+        channel.tick(1e6)
+        catalog.write(sync=True)
+    with closing(Catalog(folder, lambda: NOW)) as catalog:
+        memory = catalog.load()
+        channel = Channel(6, lambda: NOW, lambda _: None, catalog=catalog, memory=memory.channel)
+        for pending in memory.pending:
+            channel.publish(pending)
+        channel.tick(0.0)
+        channel.tick(1e6)
+        assert channel.listed >= len(segments)
+        for version in channel.view.playlists.values():
+            again = parse(version.playlist.render())
+            assert isinstance(again, MediaPlaylist)
+            assert len(again.segments) == len(version.playlist.segments)
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 10])
+def test_what_cannot_be_followed_is_told_by_its_cause(reader: Reader, seconds: int) -> None:
+    """An encrypted playlist is told of after some seconds, however often it changes, and when it is over."""
+    told: list[SourceEvent] = []
+    for number in range(20 // seconds):
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:{seconds}\n#EXT-X-MEDIA-SEQUENCE:{number}\n"
+        entry = f'#EXT-X-KEY:METHOD=AES-128,URI="k{number}"\n#EXTINF:{seconds},\ns{number % 4}.ts\n'
+        write(reader, text + entry)
+        told += reader.events(waits=seconds - 0.6)
+    (refused,) = [one.message for one in told if isinstance(one, SourceRefused)]
+    assert refused
+    assert "0/stream.m3u8 " in refused
+    assert "encrypted with AES-128" in refused
+    write(reader, HEAD + "".join(entries()))
+    assert SourceRefused(None) in reader.events()
+
+
+MULTIVARIANT = {
+    'BANDWIDTH=800000,RESOLUTION=480X270,CODECS="avc1.4d401e"': Variant(
+        "0", 800_000, None, "avc1.4d401e", (480, 270)
+    ),
+    'RESOLUTION=1280x720,CODECS="avc1.4d401f"': Variant("0", 0, None, "avc1.4d401f", (1280, 720)),
+    "BANDWIDTH=abc,FRAME-RATE=29.97": Variant("0", 0, frame_rate=29.97),
+    "BANDWIDTH=-5,FRAME-RATE=nan,RESOLUTION=0x0": Variant("0", 0),
+    "BANDWIDTH=800000,FRAME-RATE=29,970": Variant("0", 800_000, frame_rate=29.0),
+    "BANDWIDTH=800000.5,AVERAGE-BANDWIDTH=7e5": Variant("0", 800_000, 700_000),
+    "BANDWIDTH=800000,VIDEO-RANGE=PQ": Variant("0", 800_000, video_range="PQ"),
+    "BANDWIDTH=800000,VIDEO-RANGE=odd,SCORE=x,STABLE-VARIANT-ID=": Variant("0", 800_000),
+    'bandwidth = 800000 , codecs = "hvc1.2.4.L120"': Variant("0", 800_000, None, "hvc1.2.4.L120"),
+    "BANDWIDTH=800000,PROGRAM-ID=1,NAME=720": Variant("0", 800_000),
+    "": Variant("0", 0),
+}
+
+
+@pytest.mark.parametrize("attributes", MULTIVARIANT)
+def test_an_odd_attribute_costs_that_attribute(reader: Reader, attributes: str) -> None:
+    """Of the attributes of a variant those that make sense are carried, and come back from the catalog."""
+    write(reader, HEAD + "".join(entries()))
+    text = f"#EXTM3U\n#EXT-X-STREAM-INF:{attributes}\n0/stream.m3u8\n"
+    (reader.root / "stream.m3u8").write_text(text)
+    found = [one.playlist.variants for one in reader.events() if isinstance(one, VariantsListed)]
+    assert found[-1] == (MULTIVARIANT[attributes],)
+    assert described_of(described_row(MultivariantPlaylist(found[-1]))).variants == found[-1]
+    rendered = parse(MultivariantPlaylist(found[-1]).render())
+    assert isinstance(rendered, MultivariantPlaylist)
+    assert rendered.variants == found[-1]

@@ -7,9 +7,11 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from broadcaster import logs
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
+from broadcaster.printable import printable, show_exceptions, write
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
 COMMANDS = {  # modules of broadcaster.commands, and what each is for
@@ -25,6 +27,7 @@ COMMANDS = {  # modules of broadcaster.commands, and what each is for
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 when something failed, 2 for a wrong setting."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    show_exceptions()
     options = _parser(arguments).parse_args(arguments)
     form = options.log_format or logs.usual_form()
     try:
@@ -41,11 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(first, status, form)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats in errors what it was given."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     """Only of the command that is meant the options are looked at: that loads all that it needs."""
-    parser = argparse.ArgumentParser(
-        prog="broadcaster", description="An Owncast stream, out of Cloudflare R2."
-    )
+    parser = _Parser(prog="broadcaster", description="An Owncast stream, out of Cloudflare R2.")
     parser.set_defaults(log_format=None)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in COMMANDS.items():
@@ -62,7 +70,7 @@ def _complain(error: BaseException, status: int, form: str) -> int:
         frames = traceback.extract_tb(error.__traceback__)
         where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
         text = f"{type(error).__name__}: {error}{where}"
-    sys.stderr.write(logs.last_line(" ".join(text.split()), form) + "\n")  # one line, whatever it was
+    write(logs.last_line(" ".join(text.split()), form), sys.stderr)  # one line, whatever it was
     return status
 
 

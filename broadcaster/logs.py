@@ -8,6 +8,8 @@ import os
 import sys
 from datetime import UTC, datetime
 
+from broadcaster.printable import printable, printable_json
+
 FORMS = ("text", "json", "journal")
 
 # Syslog's priorities, which the journal takes from the beginning of a line (sd-daemon(3)).
@@ -18,8 +20,6 @@ PRIORITIES = {
     logging.INFO: 6,
     logging.DEBUG: 7,
 }
-# A name of a file may hold any of these; a line feed would make two lines of one event.
-CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}
 
 
 def set_up(level: str, form: str) -> None:
@@ -44,7 +44,7 @@ def usual_form() -> str:
 def last_line(text: str, form: str) -> str:
     """What a command says when it fails; on a terminal, as command line programs say it."""
     if form == "text":
-        return f"broadcaster: {text}"
+        return printable(f"broadcaster: {text}")
     return _formatter(form).format(
         logging.LogRecord("broadcaster", logging.ERROR, "", 0, text, args=None, exc_info=None)
     )
@@ -63,7 +63,7 @@ class _Line(logging.Formatter):
     """Text in one line, a traceback too."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).translate(CONTROL)
+        return printable(super().format(record))
 
 
 class _Journal(_Line):
@@ -85,4 +85,4 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+        return printable_json(json.dumps(entry))

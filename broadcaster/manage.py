@@ -21,6 +21,7 @@ import aiohttp
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError, ManageError
 from broadcaster.operator import stored_token
+from broadcaster.printable import printable, printable_json, write
 from broadcaster.progress import Progress
 from broadcaster.upload import upload_recording_file
 
@@ -53,9 +54,9 @@ def manage(options: argparse.Namespace) -> None:
     found = asyncio.run(_ask(address, token, *_request(options)))
     if options.what == "list":
         for one in found["recordings"]:
-            sys.stdout.write(_line(one) + "\n")
+            write(_line(one))
     elif found:
-        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)))
 
 
 def address_of(settings: Settings, name: str, part: int) -> str:
@@ -109,7 +110,7 @@ async def _upload(address: str, token: str, options: argparse.Namespace, *, is_h
     except OSError as error:
         raise ManageError(f"{options.file}: {error.strerror}") from None
     except asyncio.CancelledError:
-        sys.stderr.write("interrupted; the same command goes on where it stood\n")
+        write("interrupted; the same command goes on where it stood", sys.stderr)
         raise
 
 
@@ -161,7 +162,8 @@ def _line(one: dict[str, Any]) -> str:
     minutes, seconds = divmod(round(one["duration"]), 60)
     length = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
     state = one["visibility"] if one["ended"] else "on"
-    return f"{one['id']}  {length:>9}  {one['size'] / 1e6:>9,.1f} MB  {state:<8}  {one['title']}".rstrip()
+    line = f"{one['id']}  {length:>9}  {one['size'] / 1e6:>9,.1f} MB  {state:<8}  {one['title']}"
+    return printable(line.rstrip())
 
 
 def _complaint(status: int, text: str) -> str:

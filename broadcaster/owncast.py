@@ -23,6 +23,7 @@ from http import HTTPStatus
 import aiohttp
 
 from broadcaster.errors import OwncastError
+from broadcaster.printable import clean_title
 from broadcaster.waiting import wait_at_most
 
 logger = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ def parse(body: bytes) -> Status:
         online or connected_at is not None,
         connected_at,
         disconnected_at,
-        _text(found.get("streamTitle")),
+        clean_title(_text(found.get("streamTitle")) or "") or None,
         _text(found.get("versionNumber")),
     )
 

@@ -22,6 +22,7 @@ from broadcaster.audience.app import Audience
 from broadcaster.audience.confinement import read_only, shut_in
 from broadcaster.feed import Ping, Setup
 from broadcaster.feed.wire import encode_pong, receive
+from broadcaster.printable import show_exceptions
 from broadcaster.web.listener import Complaints, serving
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ async def _with_memory(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 if __name__ == "__main__":
+    show_exceptions()
     shut_in()
     feed_socket, *listening_sockets = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     with suppress(EOFError, ConnectionError):  # ingest went before it had said anything

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from broadcaster.check.report import Finding, ok, warning
 from broadcaster.errors import OwncastError
-from broadcaster.ingest.playlist_file import printable
 from broadcaster.owncast import fetch, open_session
+from broadcaster.printable import printable
 
 REMEDY = "look at BROADCASTER_OWNCAST_URL: it is Owncast's own address, such as http://127.0.0.1:8080"
 

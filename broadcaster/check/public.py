@@ -11,7 +11,7 @@ from broadcaster.check.bucket import PART, SIZE, Means, from_storage
 from broadcaster.check.http import Answer, negotiated, no_answer
 from broadcaster.check.report import Finding, failed, ok, skipped, warning
 from broadcaster.errors import StorageError
-from broadcaster.ingest.playlist_file import printable
+from broadcaster.printable import printable
 from broadcaster.storage import CACHE_CONTROL, content_type
 
 SETTING = "R2_PUBLIC_URL"

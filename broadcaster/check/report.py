@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from broadcaster.printable import printable, printable_json
+
 WIDTH = 8  # characters of the longest verdict, and a blank
 
 
@@ -41,8 +43,8 @@ class Result:
         """One line, and a second one that says what to do."""
         verdict = self.finding.verdict
         word = verdict.upper() if verdict is Verdict.FAILED else verdict
-        line = f"{word:<{WIDTH}} {self.title}: {self.finding.message}"
-        return f"{line}\n{'':<{WIDTH}} → {self.finding.remedy}" if self.finding.remedy else line
+        line = printable(f"{word:<{WIDTH}} {self.title}: {self.finding.message}")
+        return f"{line}\n{'':<{WIDTH}} → {printable(self.finding.remedy)}" if self.finding.remedy else line
 
 
 @dataclass(slots=True)
@@ -76,7 +78,8 @@ class Report:
             }
             for one in self.results
         ]
-        return json.dumps({"ok": self.is_good, "seconds": round(self.seconds, 3), "checks": checks}, indent=2)
+        found = {"ok": self.is_good, "seconds": round(self.seconds, 3), "checks": checks}
+        return printable_json(json.dumps(found, indent=2))
 
 
 def ok(message: str) -> Finding:

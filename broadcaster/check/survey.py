@@ -15,9 +15,10 @@ from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.ingest.completeness import OutsideError, open_inside
 from broadcaster.ingest.folder import MEDIA_SUFFIXES, Folder
 from broadcaster.ingest.names import is_offline_clip, local_name, variant_name
-from broadcaster.ingest.playlist_file import MAX_BYTES, TORN_FOR, decoded, printable
+from broadcaster.ingest.playlist_file import MAX_BYTES, TORN_FOR, decoded
 from broadcaster.ingest.reports import VariantsListed
 from broadcaster.ingest.scanner import Scanner
+from broadcaster.printable import printable
 
 LOOKS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: one may be met torn. Seconds between looks
 

@@ -16,6 +16,7 @@ from broadcaster.check.report import Report, Result, failed
 from broadcaster.check.settings_client import open_settings
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError
+from broadcaster.printable import printable, write
 from broadcaster.service import bucket_of
 from broadcaster.storage import open_store
 
@@ -35,13 +36,13 @@ class _Progress:
 
     def start(self, title: str) -> None:
         if self._clear:
-            self._write(f"{self._clear}...      {title}")
+            self._output.write(f"{self._clear}...      {printable(title)}")
+            self._output.flush()
 
     def result(self, result: Result) -> None:
-        self._write(self._clear + (f"{result.text}\n" if self._results else ""))
-
-    def _write(self, text: str) -> None:
-        self._output.write(text)
+        self._output.write(self._clear)
+        if self._results:
+            write(result.text, self._output)
         self._output.flush()
 
 
@@ -61,7 +62,7 @@ def check(
             str(error), "set it in the environment or in .env; .env.example says what each means"
         )
         report = Report([Result("settings", "settings", finding, 0.0)])
-        sys.stdout.write(f"{report.as_json() if as_json else report.results[0].text}\n")
+        write(report.as_json() if as_json else report.results[0].text)
         return EXIT_CONFIG
     progress = _Progress(sys.stderr if as_json else sys.stdout, results=not as_json)
     try:
@@ -69,9 +70,9 @@ def check(
             _examine(settings, progress, fix=fix, origin=origin, public=public, uploads=uploads)
         )
     except KeyboardInterrupt:
-        sys.stderr.write("\nbroadcaster: interrupted\n")
+        write("\nbroadcaster: interrupted", sys.stderr)
         return EXIT_FAILED
-    sys.stdout.write(f"{report.as_json()}\n" if as_json else f"\n{report.summary()}\n")
+    write(report.as_json() if as_json else f"\n{report.summary()}")
     return 0 if report.is_good else EXIT_FAILED
 
 

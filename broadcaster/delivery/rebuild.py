@@ -20,6 +20,7 @@ from broadcaster.errors import PlaylistError
 from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, parse
 from broadcaster.hls.parsing import byte_ranges
 from broadcaster.live.attributes import IFRAMES, PLAYLIST
+from broadcaster.printable import clean_title
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ async def _restore_recording(
     visibility = Visibility(told["visibility"])
     recording = Recording(
         id=told["id"],
-        title=str(told["title"]),
+        title=clean_title(str(told["title"])),
         visibility=visibility,
         secret=folder.rpartition("-")[2] if visibility is Visibility.HIDDEN else secrets.token_hex(8),
         started=datetime.fromisoformat(told["started"]),
@@ -127,7 +128,7 @@ async def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segm
     there = bool(told.get("poster"))
     clip = Clip(
         told["id"],
-        str(told["title"]),
+        clean_title(str(told["title"])),
         made,
         begin,
         end,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from broadcaster.demo.encoder import ffmpeg
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.ports import HOST, require_free
 from broadcaster.events import Event, SegmentPublished, StreamStarted
+from broadcaster.printable import write
 from broadcaster.service import serve
 
 REPORT_EVERY = 10  # seconds
@@ -102,5 +102,4 @@ def _settings(folder: Path, source: Path, port: int, bucket: SeaweedBucket) -> S
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"demo: {text}\n")
-    sys.stdout.flush()
+    write(f"demo: {text}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from broadcaster.export.plan import Plan
+from broadcaster.printable import printable
 
 
 @contextmanager
@@ -18,7 +19,9 @@ def progress(plan: Plan, name: str) -> Iterator[Callable[[int], None]]:
     from tqdm import tqdm  # noqa: PLC0415 - where there is a terminal
 
     received = 0
-    with tqdm(total=plan.count, desc=name, unit=" segments", file=sys.stderr, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=plan.count, desc=printable(name), unit=" segments", file=sys.stderr, dynamic_ncols=True
+    ) as bar:
 
         def step(size: int) -> None:
             nonlocal received

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from pathlib import Path
 from broadcaster.errors import ExportError
 from broadcaster.export.plan import PLAN_FILE, Request
 from broadcaster.export.remuxing import remuxing
+from broadcaster.printable import printable, write
 
 EXTRAS = ("av", "tqdm")
 LOCK_FILE = "export.lock"
@@ -43,7 +43,7 @@ def export(request: Request, target: Path) -> None:
         room = ": make room, and the same command goes on" if error.errno == errno.ENOSPC else ""
         raise ExportError(f"{error.filename or folder}: {error.strerror}{room}") from None
     more = f"; {plan.more} more parts: --part {request.part + 1}" if plan.more > 0 else ""
-    sys.stdout.write(f"{target}: {target.stat().st_size / 1e6:,.1f} MB{more}\n")
+    write(printable(f"{target}: {target.stat().st_size / 1e6:,.1f} MB{more}"))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from broadcaster.errors import is_final
 from broadcaster.ingest.names import VARIANT_NAME
-from broadcaster.ingest.playlist_file import printable
+from broadcaster.printable import printable
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.ingest.known import KnownSegments
 from broadcaster.ingest.names import is_idle_clip, is_offline_clip
 from broadcaster.ingest.pending import Pending, PendingSegments
-from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.reports import SourceEnded, SourceEvent
 from broadcaster.ingest.rescue import begun_before, left_behind, missed_between, missed_runs
 from broadcaster.ingest.runs import RunBook, Spot
+from broadcaster.printable import printable
 
 logger = logging.getLogger(__name__)
 

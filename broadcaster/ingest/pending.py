@@ -24,9 +24,9 @@ from broadcaster.ingest.completeness import (
     pause,
 )
 from broadcaster.ingest.names import local_name
-from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.runs import RunBook
 from broadcaster.ingest.transport_stream import media_duration
+from broadcaster.printable import printable
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from broadcaster.errors import PlaylistError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.ingest.completeness import QUIET, OutsideError, is_open_for_writing, open_inside, pause
 from broadcaster.ingest.lasting import Lasting
+from broadcaster.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -134,12 +135,3 @@ def decoded(data: bytes) -> str:
     """The text of a playlist; what Windows' tools write may be UTF-16."""
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if utf_16 else "utf-8", errors="replace" if utf_16 else "backslashreplace")
-
-
-# Looked up at the start: a process without a free descriptor cannot import the codec.
-_escape = codecs.getencoder("unicode_escape")
-
-
-def printable(text: str) -> str:
-    """Text from outside, made fit for one log line: no line breaks, no control or stray bytes."""
-    return _escape(text)[0].decode("ascii")

@@ -16,8 +16,9 @@ from broadcaster.ingest.folder import Folder
 from broadcaster.ingest.follower import Follower
 from broadcaster.ingest.lasting import Lasting
 from broadcaster.ingest.names import variant_name
-from broadcaster.ingest.playlist_file import PlaylistFile, printable
+from broadcaster.ingest.playlist_file import PlaylistFile
 from broadcaster.ingest.runs import RunBook
+from broadcaster.printable import printable
 
 logger = logging.getLogger(__name__)
 

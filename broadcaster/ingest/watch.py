@@ -16,9 +16,9 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 from broadcaster.catalog.records import SourceMemory
 from broadcaster.ingest.lasting import Lasting
 from broadcaster.ingest.notifications import notifications
-from broadcaster.ingest.playlist_file import printable
 from broadcaster.ingest.reports import SourceEvent
 from broadcaster.ingest.scanner import Scanner
+from broadcaster.printable import printable
 from broadcaster.threads import OwnThread
 from broadcaster.waiting import wait_at_most
 

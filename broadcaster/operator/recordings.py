@@ -13,7 +13,15 @@ from urllib.parse import urljoin
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from broadcaster.catalog.index import full, of_clip
 from broadcaster.catalog.rows import to_microseconds
@@ -21,11 +29,12 @@ from broadcaster.catalog.views import Clip, Part, Recording, Visibility
 from broadcaster.errors import BroadcasterError, NotPossible
 from broadcaster.operator.desk import DESK, Desk
 from broadcaster.operator.files import FILE_ROUTES, Work
+from broadcaster.printable import clean_title
 
 SHORTEST, LONGEST = timedelta(seconds=5), timedelta(hours=1)  # clips
 MAX_DAYS = 36_525
 
-Title = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Title = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(clean_title)]
 
 
 class Change(BaseModel):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from broadcaster.ingest.playlist_file import printable
+from broadcaster.printable import printable
 
 NOBODY = 65534
 OWNCASTS_GROUP = 54321  # which a service of another user is in

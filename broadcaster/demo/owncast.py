@@ -211,7 +211,7 @@ class SimulatedOwncast:
 
     async def _come_up(self) -> None:
         self._work_dir.mkdir(parents=True, exist_ok=True)
-        await self._receiver.start()
+        self._receiver.start()
         try:
             await self.status.start()
             if self._clock is None:

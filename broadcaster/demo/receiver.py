@@ -2,7 +2,7 @@
 
 ffmpeg PUTs every file into it; it creates the final name and copies the body into that: no temporary file, no
 rename, no fsync. ffmpeg hangs up without waiting for the answer. aiohttp's server gives up what it has not
-read of such a request, so the receiver reads from plain streams, which keep it, as Go's server does.
+read of such a request, so the receiver reads from the sockets, which keep it, as Go's server does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from broadcaster.demo.encoder import IDLE
 from broadcaster.demo.hls_folder import FILE_MODE, PLAYLIST
-from broadcaster.demo.ports import HOST
+from broadcaster.demo.tcp import Connection, TcpServer, connected
 
 REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")
 SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")
@@ -45,30 +45,28 @@ class Receiver:
         self._requests: dict[asyncio.Task[None], str] = {}  # the paths that are being written
         self._multivariant_due = False  # that of a run, not the idle clip's
         self._changed = asyncio.Event()
+        self._server = TcpServer(self._serve)
 
     @property
     def finished(self) -> dict[SegmentKey, str]:
         """SHA-256 of every segment that came whole and was listed."""
         return {key: sha for key, sha in self.received.items() if key in self.listed}
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Listen on a free loopback port."""
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
-        self.url = f"http://{HOST}:{self._server.sockets[0].getsockname()[1]}"
+        self._server = TcpServer(self._serve)
+        self._server.listen()
+        self.url = self._server.url
 
     async def close(self) -> None:
         """Finish what has been begun, then listen no more; nothing to do after ``abort``."""
-        if self._server.is_serving():
+        if self._server.is_serving:
             await self.drain()
         await self.abort()
 
     async def abort(self) -> None:
         """Stop as a process does that is killed: half a file stays half a file."""
-        self._server.close()
-        for request in self._requests:
-            request.cancel()
-        await asyncio.gather(*self._requests, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._server.close()
 
     def begin_run(self, *, multivariant_first: bool) -> None:
         """Prepare for a new run.
@@ -96,45 +94,41 @@ class Receiver:
     async def drain(self) -> None:
         """Wait until every request that an ffmpeg, by now gone, has ever sent is dealt with."""
         # Connections are accepted in order: when ours is answered, none from before waits in the kernel.
-        reader, writer = await asyncio.open_connection(HOST, int(self.url.rpartition(":")[2]))
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
+        async with connected(self._server.port) as ours:
+            await ours.write(b"GET / HTTP/1.1\r\n\r\n")
+            await ours.read_all()
         await self.until(lambda: not self._requests)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, client: Connection) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
         self._requests[task] = ""
         try:
-            request = REQUEST.match(await reader.readuntil(b"\r\n\r\n"))
+            request = REQUEST.match(await client.read_until(b"\r\n\r\n"))
             status = b"400 Bad Request"
             if request:
                 self._requests[task] = request[1].decode()
-                status = await self._put(request[1].decode(), reader)
-            writer.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
+                status = await self._put(request[1].decode(), client)
+            await client.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        except (OSError, EOFError):
             pass  # an ffmpeg that was killed leaves half a request; one that lives has often hung up already
         finally:
-            writer.close()
             del self._requests[task]
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def _put(self, name: str, reader: asyncio.StreamReader) -> bytes:
+    async def _put(self, name: str, client: Connection) -> bytes:
         """Write one file; returns the status of the answer."""
         path = self._root / name
         try:
             file = _create(path)
         except FileNotFoundError:  # the folder is gone, or has fewer variants than that ffmpeg thinks
-            async for _ in _body(reader):
+            async for _ in _body(client):
                 pass
             return b"500 Internal Server Error"
         digest, last, text = hashlib.sha256(), b"", b""
         with contextlib.closing(file):
-            async for chunk in _body(reader):
+            async for chunk in _body(client):
                 digest.update(chunk)
                 text += chunk if path.suffix == ".m3u8" else b""
                 for part in (chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]):
@@ -196,9 +190,9 @@ def _create(path: Path) -> FileIO:
     return file
 
 
-async def _body(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the chunks of a chunked request body; raises IncompleteReadError when it stops short."""
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        yield await reader.readexactly(size)
-        await reader.readexactly(2)
-    await reader.readuntil(b"\r\n")
+async def _body(client: Connection) -> AsyncIterator[bytes]:
+    """Yield the chunks of a chunked request body; raises EOFError when it stops short."""
+    while size := int(await client.read_until(b"\r\n"), 16):
+        yield await client.read_exactly(size)
+        await client.read_exactly(2)
+    await client.read_until(b"\r\n")

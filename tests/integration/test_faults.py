@@ -57,7 +57,7 @@ async def meet(fault: Fault, proxy: FaultProxy, on: Stage) -> None:
     if fault is Fault.DENIED:
         await check_permanent_fault(on)
     await on.owncast.wait_for_segments(on.owncast_segments() + 2)
-    assert proxy.met or fault is Fault.REFUSE
+    assert await proxy.met() or fault is Fault.REFUSE
     lasted = time.monotonic() - began
     await proxy.switch(Fault.NONE)
     if fault is not Fault.SLOW:

@@ -36,7 +36,7 @@ async def putting(receiver: Receiver) -> AsyncIterator[Callable[[str, str], Awai
     async def pieces(body: str) -> AsyncIterator[bytes]:
         yield body.encode()
 
-    await receiver.start()
+    receiver.start()
     async with aiohttp.ClientSession() as session:
 
         async def put(path: str, body: str) -> int:

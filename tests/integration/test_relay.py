@@ -122,8 +122,7 @@ async def test_an_origin_that_has_forgotten_everything(origin: SmallOrigin) -> N
         await relayed.until_last(8)
         other.public = origin.public
         other.publish(2, run=9)
-        origin.proxy.port = other.port
-        await origin.proxy.switch(Fault.NONE)
+        await origin.proxy.switch(Fault.NONE, port=other.port)
         listed = await eventually(relayed.media, lambda listed: listed.last == 2)
         assert (await relayed.get(listed.segments[0].uri))[1] == other.body(other.path("0", 0))
         other.publish()

@@ -8,7 +8,7 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
 
-from broadcaster.demo.ports import HOST
+from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
 
 CHUNK = 2**18  # bytes
 
@@ -19,55 +19,32 @@ class DelayProxy:
     def __init__(self, port: int, delay: float) -> None:
         self.requests = 0
         self.on_request: Callable[[int], None] = lambda _: None
-        self.port = 0
         self._upstream = port
         self._delay = delay
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
         """Its address."""
-        async with await asyncio.start_server(self._serve, HOST, limit=CHUNK) as server:
-            self.port = server.sockets[0].getsockname()[1]
-            yield f"http://{HOST}:{self.port}"
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        async with TcpServer(self._serve) as server:
+            yield server.url
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        with contextlib.closing(writer), contextlib.suppress(OSError):
-            answers, requests = await asyncio.open_connection(HOST, self._upstream, limit=CHUNK)
-            with contextlib.closing(requests):
-                back = asyncio.create_task(_copy(answers, writer))
-                try:
-                    while data := await reader.read(CHUNK):
-                        self.requests += 1
-                        self.on_request(self.requests)
-                        await asyncio.sleep(self._delay)
-                        requests.write(data)
-                        await requests.drain()
-                finally:
-                    back.cancel()
-                    await asyncio.gather(back, return_exceptions=True)
+    async def _serve(self, client: Connection) -> None:
+        async with connected(self._upstream) as server:
+            await pass_on(client, server, self._send)
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+    async def _send(self, client: Connection, server: Connection) -> None:
+        while data := await client.read(CHUNK):
+            self.requests += 1
+            self.on_request(self.requests)
+            await asyncio.sleep(self._delay)
+            await server.write(data)
+        server.end()
 
 
 async def _main(port: int, delay: float) -> None:
-    proxy = DelayProxy(port, delay)
-    async with proxy.running():
-        print(proxy.port, flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # as long as somebody holds it
+    async with DelayProxy(port, delay).running() as url:
+        print(url.rpartition(":")[2], flush=True)
+        await asyncio.to_thread(sys.stdin.read)  # as long as somebody holds it
 
 
 if __name__ == "__main__":

@@ -2,28 +2,27 @@
 
 What it passes on it passes byte for byte, with the Host header that the client has signed, so that the
 bucket's check of the signature (SigV4) still holds. Viewers read the bucket without it.
+
+It is a process of its own, ``python -m tests.support.fault_proxy PORT``, which reads an order from each line
+of its standard input, and answers with a line.
 """
 
 import asyncio
-import contextlib
+import json
 import re
-import socket
-import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Self
 
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.ports import HOST
+from broadcaster.demo.tcp import CHUNK, Connection, Copy, TcpServer, connected, copy, pass_on
 
-CHUNK = 65_536  # bytes
 CUT_AFTER = 5_000  # bytes of a request's body
 SLOW_BYTES, SLOW_PAUSE = 800, 0.1  # 64 kbit/s, of all connections together
-TURNS = (
-    5  # of the event loop, from a connection that is accepted to its task, and from its end to its socket's
-)
 LATE = 600.0  # seconds: past every deadline
-Copy = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -69,48 +68,71 @@ ANSWERS = {
 }
 
 
-async def _turns() -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
-
-
-class Client:
-    """One connection of the client, and what has been read of its request."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def head(self) -> tuple[bytes, int]:
-        """The next request's head, and how many bytes of body follow it."""
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        length = CONTENT_LENGTH.search(head)
-        return head, int(length[1]) if length else 0
-
-    def reset(self) -> None:
-        """End the connection with RST."""
-        raw: socket.socket = self.writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
-
-
 class FaultProxy:
-    """Listens on ``url`` while it is entered and stands before the server on ``port`` of this machine.
-
-    ``met`` is how many connections have met the present fault.
-    """
+    """Listens on ``url`` while it is entered and stands before the server on ``port`` of this machine."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
-        (self._port,) = free_ports(1)
-        self.url = f"http://{HOST}:{self._port}"
-        self.fault = Fault.NONE
+        self.url = ""
+        self._upstream = port
+        self._process: subprocess.Popen[str]
+
+    async def __aenter__(self) -> Self:
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - which returns at once
+            [sys.executable, "-m", "tests.support.fault_proxy", str(self._upstream)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            self.url = f"http://{HOST}:{await self._order(None)}"
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._end)
+
+    async def switch(self, fault: Fault, *, port: int | None = None) -> None:
+        """From now on do this, before the server on ``port`` if there is one; open connections are reset."""
+        await self._order({"fault": fault.name, "port": port})
+
+    async def met(self) -> int:
+        """How many connections have met the present fault."""
+        return await self._order({})
+
+    async def _order(self, order: dict[str, Any] | None) -> int:
+        """Give it one order, but not without one; returns its answer."""
+
+        def give() -> str:
+            assert self._process.stdin
+            assert self._process.stdout
+            if order is not None:
+                print(json.dumps(order), file=self._process.stdin, flush=True)
+            return self._process.stdout.readline()
+
+        return int(await asyncio.to_thread(give))
+
+    def _end(self) -> None:
+        self._process.kill()
+        with self._process:
+            pass
+
+
+class _Proxy:
+    """The proxy in its own process."""
+
+    def __init__(self, port: int) -> None:
         self.met = 0
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self.server = TcpServer(self._serve)
+        self._upstream = port
+        self._fault = Fault.NONE
         self._line = asyncio.Lock()
-        self._ways: dict[Fault, Callable[[Client], Coroutine[Any, Any, None]]] = {
-            Fault.NONE: self._pass,
+        self._ways: dict[Fault, Callable[[Connection], Coroutine[Any, Any, None]]] = {
+            Fault.NONE: self._relay,
             Fault.HANG: self._hang,
             Fault.RESET: self._reset,
             Fault.TRUNCATED_REQUEST: self._truncate_request,
@@ -119,136 +141,88 @@ class FaultProxy:
             Fault.LATE: self._delay,
         }
 
-    async def __aenter__(self) -> Self:
-        await self._listen()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._close()
-
-    async def switch(self, fault: Fault) -> None:
-        """From now on do this; connections that are open are reset."""
-        await self._close()
-        self.fault, self.met = fault, 0
+    async def switch(self, fault: Fault, port: int | None) -> None:
+        await self.server.close(reset=True)
+        self._fault, self.met = fault, 0
+        self._upstream = port or self._upstream
         if fault is not Fault.REFUSE:
-            await self._listen()
+            self.server.listen()
 
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, HOST, self._port, limit=CHUNK)
+    async def _serve(self, client: Connection) -> None:
+        self.met += 1
+        await self._ways.get(self._fault, self._answer)(client)
 
-    async def _close(self) -> None:
-        if self._server:
-            # asyncio leaves a connection open for ever whose server is closed right after it is accepted.
-            for listener in self._server.sockets:
-                asyncio.get_running_loop().remove_reader(listener.fileno())
-            await _turns()
-            self._server.close()
-            self._server = None
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await _turns()
+    async def _hang(self, client: Connection) -> None:
+        await client.read_all()  # until the client has had enough
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Known from the first moment on: a task that never had a turn must not leave its connection open."""
-        task = asyncio.create_task(self._serve(Client(reader, writer)))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-        task.add_done_callback(lambda _: writer.close())
-
-    async def _serve(self, client: Client) -> None:
-        try:
-            self.met += 1
-            await self._ways.get(self.fault, self._answer)(client)
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # either side went away
-        except asyncio.CancelledError:
-            client.reset()
-
-    async def _pass(self, client: Client) -> None:
-        await self._relay(client, _copy, _copy)
-
-    async def _hang(self, client: Client) -> None:
-        await client.reader.read(-1)  # until the client has had enough
-
-    async def _reset(self, client: Client) -> None:
-        _, length = await client.head()
-        await client.reader.readexactly(min(length, CUT_AFTER))
+    async def _reset(self, client: Connection) -> None:
+        _, length = await _head(client)
+        await client.read_exactly(min(length, CUT_AFTER))
         client.reset()
 
-    async def _truncate_request(self, client: Client) -> None:
-        head, length = await client.head()
-        async with self._upstream() as (answers, requests):
-            requests.write(head + await client.reader.readexactly(min(length // 2, CUT_AFTER)))
-            requests.write_eof()
-            await _copy(answers, client.writer)
+    async def _truncate_request(self, client: Connection) -> None:
+        head, length = await _head(client)
+        async with connected(self._upstream) as server:
+            await server.write(head + await client.read_exactly(min(length // 2, CUT_AFTER)))
+            server.end()
+            await copy(server, client)
 
-    async def _truncate_answer(self, client: Client) -> None:
-        async def beginning(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write((await reader.read(CHUNK))[:9])
-            await writer.drain()
+    async def _truncate_answer(self, client: Connection) -> None:
+        async def beginning(server: Connection, client: Connection) -> None:
+            await client.write((await server.read())[:9])
 
-        await self._relay(client, _copy, beginning)
+        await self._relay(client, back=beginning)
 
-    async def _crawl(self, client: Client) -> None:
-        await self._relay(client, self._copy_slowly, _copy)
+    async def _crawl(self, client: Connection) -> None:
+        await self._relay(client, self._copy_slowly)
 
-    async def _delay(self, client: Client) -> None:
-        async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            answer = await reader.read(CHUNK)
+    async def _delay(self, client: Connection) -> None:
+        async def late(server: Connection, client: Connection) -> None:
+            answer = await server.read()
             await asyncio.sleep(LATE)
-            writer.write(answer)
+            await client.write(answer)
 
-        await self._relay(client, _copy, late)
+        await self._relay(client, back=late)
 
-    async def _answer(self, client: Client) -> None:
-        status, code, message = ANSWERS[self.fault]
+    async def _answer(self, client: Connection) -> None:
+        status, code, message = ANSWERS[self._fault]
         error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
         body = f'<?xml version="1.0" encoding="UTF-8"?>{error}'
         headers = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
         while True:
-            _, length = await client.head()
+            _, length = await _head(client)
             while length:
-                length -= len(await client.reader.readexactly(min(length, CHUNK)))
-            client.writer.write((headers + body).encode())
-            await client.writer.drain()
+                length -= len(await client.read_exactly(min(length, CHUNK)))
+            await client.write((headers + body).encode())
 
-    async def _copy_slowly(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(SLOW_BYTES):
+    async def _copy_slowly(self, source: Connection, target: Connection) -> None:
+        while data := await source.read(SLOW_BYTES):
             async with self._line:
                 await asyncio.sleep(SLOW_PAUSE)
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
+            await target.write(data)
+        target.end()
 
-    @contextlib.asynccontextmanager
-    async def _upstream(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        reader, writer = await asyncio.open_connection(HOST, self.port)
-        try:
-            yield reader, writer
-        finally:
-            writer.close()
-
-    async def _relay(self, client: Client, there: Copy, back: Copy) -> None:
-        """Both ways at once, until the way back has come to its end or the client has gone away."""
-        async with self._upstream() as (answers, requests):
-            forth = asyncio.create_task(there(client.reader, requests))
-            returning = asyncio.create_task(back(answers, client.writer))
-            try:
-                await asyncio.wait({forth, returning}, return_when=asyncio.FIRST_COMPLETED)
-                if not returning.done():
-                    await forth  # its failure ends both; after its end the answer may still come
-                await returning
-            finally:
-                forth.cancel()
-                returning.cancel()
-                await asyncio.gather(forth, returning, return_exceptions=True)
+    async def _relay(self, client: Connection, there: Copy = copy, back: Copy = copy) -> None:
+        async with connected(self._upstream) as server:
+            await pass_on(client, server, there, back)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(CHUNK):
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
+async def _head(client: Connection) -> tuple[bytes, int]:
+    """The next request's head, and how many bytes of body follow it."""
+    head = await client.read_until(b"\r\n\r\n")
+    length = CONTENT_LENGTH.search(head)
+    return head, int(length[1]) if length else 0
+
+
+async def _main(port: int) -> None:
+    proxy = _Proxy(port)
+    async with proxy.server:
+        print(proxy.server.port, flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            if order := json.loads(line):
+                await proxy.switch(Fault[order["fault"]], order["port"])
+            print(proxy.met, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1])))

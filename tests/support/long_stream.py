@@ -23,7 +23,7 @@ async def long_stream(
     for index in range(len(SMALL)):
         (hls_dir / str(index)).mkdir(parents=True)
     receiver = Receiver(hls_dir, 0)
-    await receiver.start()
+    receiver.start()
     segments = 2 * head_start // segment_seconds  # none leaves the source's playlist before it is followed
     options = Encoder(receiver.url, SMALL, segment_seconds, segments, FPS, "", burst=head_start).live(RUN)
     command = [*ffmpeg(), "-readrate_catchup", "1", *options]

@@ -1,13 +1,13 @@
 """A network of the test's own, and a way to cut one connection in it."""
 
-import asyncio
-import contextlib
 import ctypes
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+
+from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
 
 CLONE_NEWNET = 0x40000000
 LINKS = (
@@ -47,40 +47,21 @@ class Relay:
     """Passes connections on to a port of this machine, until it is closed."""
 
     def __init__(self, port: int) -> None:
+        self.server = TcpServer(self._serve)
         self._target = port
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def start(self) -> int:
-        """Listen; returns the port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Cut every connection, and take no more."""
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        await self.server.close(reset=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers |= {writer, back}
-        with contextlib.suppress(ConnectionError):
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65_536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
+    async def _serve(self, client: Connection) -> None:
+        async with connected(self._target) as server:
+            await pass_on(client, server)
 
 
 @asynccontextmanager
 async def relay_to(port: int) -> AsyncIterator[tuple[Relay, int]]:
     """A relay at work, and its port."""
     relay = Relay(port)
-    own = await relay.start()
-    try:
-        yield relay, own
-    finally:
-        await relay.close()
+    async with relay.server:
+        yield relay, relay.server.port

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from broadcaster.demo.ports import HOST
+from broadcaster.demo.tcp import Connection, TcpServer
 
 REASONS = {200: "OK", 206: "Partial Content"}
 
@@ -31,21 +31,13 @@ class ScriptedServer:
         self.open = self.most = 0  # requests that are being answered, now and at most
         self.came = asyncio.Event()
         self.url = ""
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                while await self._answer(reader, writer):
-                    pass
-        finally:
-            writer.close()
+    async def _serve(self, client: Connection) -> None:
+        while await self._answer(client):
+            pass
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    async def _answer(self, client: Connection) -> bool:
+        first, *lines = (await client.read_until(b"\r\n\r\n")).decode().split("\r\n")
         path = first.split()[1].partition("?")[0]
         self.asked[path].append(
             {k.lower(): v for k, _, v in (line.partition(": ") for line in lines if line)}
@@ -61,8 +53,7 @@ class ScriptedServer:
             head = {"Content-Length": len(answer.body), **answer.headers}
             text = "".join(f"{name}: {value}\r\n" for name, value in head.items())
             status = f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Other')}\r\n"
-            writer.write((status + text + "\r\n").encode() + answer.body[: answer.cut])
-            await writer.drain()
+            await client.write((status + text + "\r\n").encode() + answer.body[: answer.cut])
         finally:
             self.open -= 1
         return answer.cut is None
@@ -70,12 +61,9 @@ class ScriptedServer:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listen on ``url``."""
-        async with await asyncio.start_server(self._serve, HOST) as server:
-            self.url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
+        async with TcpServer(self._serve) as server:
+            self.url = server.url
             yield
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -1,17 +1,20 @@
 """An uplink of so many bytes per second, which all connections share, and which can go away."""
 
 import asyncio
-import contextlib
 import socket
 from types import TracebackType
 from typing import Self
 
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
 
 CHUNK = 4096  # bytes
 SEGMENT = 1400  # bytes: as on a real link; the loopback's of 64 KiB do not fit the buffer
 BUFFER = 16_384  # bytes: what the link takes beyond what it has passed on
 BURST = 0.2  # seconds for which unused bandwidth may be made up
+OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER),
+    (socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT),
+)
 
 
 class ThrottledLink:
@@ -22,79 +25,47 @@ class ThrottledLink:
     """
 
     def __init__(self, port: int, rate: float) -> None:
-        self._upstream_port = port
-        (self._port,) = free_ports(1)
-        self.url = f"http://{HOST}:{self._port}"
         self.passed = 0
         self.up = asyncio.Event()
         self.up.set()
+        self._server = TcpServer(self._serve, options=OPTIONS)
+        self.url = self._server.url
+        self._upstream = port
         self._rate = rate
         self._line = asyncio.Lock()  # first come, first served: each connection gets its share
         self._free_at = 0.0
-        self._connections: set[asyncio.Task[None]] = set()
-        self._accepting: asyncio.Task[None] | None = None
-        self._listener = socket.socket()
 
     async def __aenter__(self) -> Self:
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)  # connections inherit it
-        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
-        self._listener.setblocking(False)
-        self._listener.bind((HOST, self._port))
-        self._listener.listen(64)
-        self._accepting = asyncio.create_task(self._accept())
+        await self._server.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._accepting
-        for task in (self._accepting, *self._connections):
-            task.cancel()
-        await asyncio.gather(self._accepting, *self._connections, return_exceptions=True)
-        self._listener.close()
+        await self._server.__aexit__(kind, error, trace)
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(self._listener)
-            task = asyncio.create_task(self._serve(client))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+    async def _serve(self, client: Connection) -> None:
+        async with connected(self._upstream) as server:
+            await pass_on(client, server, self._send, self._answer)
 
-    async def _serve(self, client: socket.socket) -> None:
-        with client, socket.socket() as server:
-            client.setblocking(False)
-            server.setblocking(False)
-            with contextlib.suppress(OSError):  # either side went away
-                await asyncio.get_running_loop().sock_connect(server, (HOST, self._upstream_port))
-                forth = asyncio.create_task(self._send(client, server))
-                back = asyncio.create_task(self._answer(server, client))
-                try:
-                    await asyncio.wait({forth, back}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    forth.cancel()
-                    back.cancel()
-                    await asyncio.gather(forth, back, return_exceptions=True)
-
-    async def _send(self, client: socket.socket, server: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+    async def _send(self, client: Connection, server: Connection) -> None:
+        now = asyncio.get_running_loop().time
         while True:
             await self.up.wait()
-            data = await loop.sock_recv(client, CHUNK)
+            data = await client.read(CHUNK)
             if not data:
+                server.end()
                 return
             async with self._line:
                 await self.up.wait()
-                self._free_at = max(self._free_at, loop.time() - BURST) + len(data) / self._rate
-                if (ahead := self._free_at - loop.time()) > 0:
+                self._free_at = max(self._free_at, now() - BURST) + len(data) / self._rate
+                if (ahead := self._free_at - now()) > 0:
                     await asyncio.sleep(ahead)
             head = data.index(b"\r\n\r\n") + 4 if data.startswith((b"PUT /", b"HEAD /", b"GET /")) else 0
             self.passed += len(data) - head
-            await loop.sock_sendall(server, data)
+            await server.write(data)
 
-    async def _answer(self, server: socket.socket, client: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while data := await loop.sock_recv(server, CHUNK):
+    async def _answer(self, server: Connection, client: Connection) -> None:
+        while data := await server.read(CHUNK):
             await self.up.wait()
-            await loop.sock_sendall(client, data)
+            await client.write(data)

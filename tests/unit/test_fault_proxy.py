@@ -1,23 +1,113 @@
-"""The proxy leaves no connection behind, whenever one comes."""
+"""Servers that tests put between others close what they accept, whenever it comes."""
 
 import asyncio
 import gc
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from broadcaster.demo.ports import HOST, free_ports
-from tests.support.fault_proxy import TURNS, Fault, FaultProxy
+from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
+from tests.support.fault_proxy import Fault, FaultProxy
+
+BODY = bytes(range(256)) * 4096
 
 
-@pytest.mark.parametrize("turns", range(TURNS + 1))
-async def test_a_connection_that_comes_while_the_fault_is_switched(turns: int) -> None:
-    """However far the loop has come with it, it is closed: pytest fails by what is collected open."""
-    async with FaultProxy(*free_ports(1)) as proxy:
-        with socket.socket() as client:
-            client.connect((HOST, urlsplit(proxy.url).port))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            await proxy.switch(Fault.REFUSE)
+@contextmanager
+def client_of(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection((HOST, port), timeout=60) as client:
+        yield client
+
+
+def is_over(client: socket.socket) -> bool:
+    """Whether the server has closed the connection; blocks until it sends or closes."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_comes_while_the_server_closes(turns: int) -> None:
+    """However far the event loop has come with it, its socket is closed when ``close`` returns."""
+
+    async def wait(client: Connection) -> None:
+        await client.read_all()
+
+    server = TcpServer(wait)
+    files = psutil.Process().num_fds()
+    server.listen()
+    with client_of(server.port) as client:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.close(reset=bool(turns % 2))
+        assert psutil.Process().num_fds() == files + 1  # the client's own
+        assert is_over(client)
+    gc.collect()  # what is collected open fails the test
+
+
+async def test_connections_at_work() -> None:
+    """Those that pass bytes on are closed on both sides, and the port serves again."""
+    server = TcpServer(_echo)
+    async with server:
+        proxy = TcpServer(lambda client: _pass_to(server.port, client))
+        async with proxy, connected(proxy.port) as client:
+            await client.write(b"hello")
+            assert await client.read_exactly(5) == b"hello"
+            await proxy.close()
+            assert await client.read() == b""
+            proxy.listen()
+            async with connected(proxy.port) as again:
+                for piece in (BODY, BODY):
+                    sending = asyncio.create_task(again.write(piece))
+                    assert await again.read_exactly(len(piece)) == piece
+                    await sending
     gc.collect()
+
+
+async def test_a_defect_of_a_handler() -> None:
+    """An exception that is none of the connection's fails the test that uses the server."""
+
+    async def fail(_: Connection) -> None:
+        raise AssertionError("not as expected")
+
+    with pytest.raises(AssertionError, match="not as expected"):
+        async with TcpServer(fail) as server, connected(server.port) as client:
+            assert await client.read() == b""
+
+
+async def test_the_proxy_of_its_own_process() -> None:
+    """It passes bytes on, resets and refuses while its fault says so, and ends with the test."""
+    async with TcpServer(_echo) as server:
+        async with FaultProxy(*free_ports(1)) as proxy:
+            port = urlsplit(proxy.url).port or 0
+            await proxy.switch(Fault.NONE, port=server.port)
+            async with connected(port) as client:
+                await client.write(b"hello")
+                assert await client.read_exactly(5) == b"hello"
+                assert await proxy.met() == 1
+                await proxy.switch(Fault.REFUSE)
+                with pytest.raises(ConnectionResetError):
+                    await client.read()
+            with pytest.raises(ConnectionRefusedError):
+                client_of(port).__enter__()
+            await proxy.switch(Fault.DENIED)
+            async with connected(port) as client:
+                await client.write(b"PUT /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+                assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
+        with pytest.raises(ConnectionRefusedError):
+            client_of(port).__enter__()
+
+
+async def _echo(client: Connection) -> None:
+    while data := await client.read():
+        await client.write(data)
+
+
+async def _pass_to(port: int, client: Connection) -> None:
+    async with connected(port) as server:
+        await pass_on(client, server)

@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
+from broadcaster.demo.tcp import Connection, Handler, TcpServer
 from broadcaster.errors import StorageUnavailable
 from broadcaster.storage import Bucket, ObjectStore, open_store
 
 BODY = bytes(range(256)) * 16_384  # 4 MiB: more than the kernel takes for a server that does not read
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
-Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @pytest.fixture
@@ -23,26 +23,12 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def store_at(serve: Server) -> AsyncIterator[ObjectStore]:
-    served: set[asyncio.Task[None]] = set()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        served.add(task)
-        try:
-            await serve(reader, writer)
-        finally:
-            writer.close()
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    async with await asyncio.start_server(accept, sock=listener) as server:
-        url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        async with open_store(Bucket(url, "bucket", "key", "secret", url)) as store:
+async def store_at(serve: Handler) -> AsyncIterator[ObjectStore]:
+    async with TcpServer(serve, options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)]) as server:
+        async with open_store(Bucket(server.url, "bucket", "key", "secret", server.url)) as store:
             yield store
         async with asyncio.timeout(60):
-            await asyncio.gather(*served)
+            await server.finished()
 
 
 def answer(etag: str, *more: str) -> bytes:
@@ -55,10 +41,10 @@ async def test_what_is_sent() -> None:
     heads = []
     bodies = []
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
-        bodies.append(await reader.readexactly(len(BODY)))
-        writer.write(answer(MD5))
+    async def take(client: Connection) -> None:
+        heads.append((await client.read_until(b"\r\n\r\n")).decode().lower())
+        bodies.append(await client.read_exactly(len(BODY)))
+        await client.write(answer(MD5))
 
     async with store_at(take) as store:
         assert await store.put("live/a.ts", BODY) == hashlib.sha256(BODY).hexdigest()
@@ -77,15 +63,15 @@ async def test_a_connection_that_was_closed_meanwhile() -> None:
     """The client sends the bytes once more by itself: what they add up to is counted anew."""
     connections = 0
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def take(client: Connection) -> None:
         nonlocal connections
         connections += 1
-        await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(len(BODY))
-        writer.write(answer(MD5))
+        await client.read_until(b"\r\n\r\n")
+        await client.read_exactly(len(BODY))
+        await client.write(answer(MD5))
         if connections == 1:
-            await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(len(BODY) // 2)
+            await client.read_until(b"\r\n\r\n")
+            await client.read_exactly(len(BODY) // 2)
 
     async with store_at(take) as store:
         for _ in range(2):
@@ -98,12 +84,10 @@ async def test_a_server_that_takes_no_bytes() -> None:
     """When nothing moves any more, the attempt ends, and what the kernel still has of it is not sent."""
     given_up = asyncio.Event()
 
-    async def stop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+    async def stop(client: Connection) -> None:
         await given_up.wait()
-        writer.transport.resume_reading()  # type: ignore[attr-defined]
         with pytest.raises(ConnectionResetError):  # and not the rest of it, and then its end
-            await reader.read()
+            await client.read_all()
 
     async with store_at(stop) as store:
         with pytest.raises(StorageUnavailable, match="no bytes get through for"):
@@ -117,11 +101,11 @@ async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
     for patience in ("LOOK", "ANSWER"):
         monkeypatch.setattr(f"broadcaster.storage.body.{patience}", 0.1)
 
-    async def take(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(len(BODY))
+    async def take(client: Connection) -> None:
+        await client.read_until(b"\r\n\r\n")
+        await client.read_exactly(len(BODY))
         with pytest.raises(ConnectionResetError):
-            await reader.read()
+            await client.read_all()
 
     async with store_at(take) as store:
         with pytest.raises(StorageUnavailable, match="no answer within"):
@@ -141,10 +125,10 @@ async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
 async def test_other_bytes_in_the_bucket(etag: str, more: tuple[str, ...], fault: str | None) -> None:
     """An ETag that is an MD5 must be that of what was sent; else the attempt has failed."""
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(len(BODY))
-        writer.write(answer(etag, *more))
+    async def take(client: Connection) -> None:
+        await client.read_until(b"\r\n\r\n")
+        await client.read_exactly(len(BODY))
+        await client.write(answer(etag, *more))
 
     async with store_at(take) as store:
         failing = pytest.raises(StorageUnavailable, match=fault) if fault else contextlib.nullcontext()

@@ -1,0 +1,200 @@
+"""A TCP server on raw sockets, which owns each connection from the call that accepts it.
+
+``asyncio.start_server`` needs several turns of the event loop to hand an accepted connection to its handler,
+and several to close its socket. A server that is closed meanwhile leaves the connection open. Here one
+callback accepts and registers a connection, and ``close`` closes the sockets itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from broadcaster.demo.ports import HOST, free_ports
+
+CHUNK = 65_536  # bytes
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
+
+
+class Connection:
+    """A connected socket with a buffer for what was read ahead. Reads raise EOFError at its end."""
+
+    def __init__(self, raw: socket.socket) -> None:
+        raw.settimeout(0)
+        self.raw = raw
+        self._buffer = b""
+
+    async def read(self, most: int = CHUNK) -> bytes:
+        """The next bytes; none at the end."""
+        if not self._buffer:
+            return await asyncio.get_running_loop().sock_recv(self.raw, most)
+        found, self._buffer = self._buffer[:most], self._buffer[most:]
+        return found
+
+    async def read_until(self, end: bytes) -> bytes:
+        """What comes up to and with ``end``."""
+        while end not in self._buffer:
+            self._buffer += await self._more()
+        length = self._buffer.index(end) + len(end)
+        return await self.read(length)
+
+    async def read_exactly(self, size: int) -> bytes:
+        """So many bytes."""
+        pieces = list[bytes]()
+        while size:
+            data = await self.read(min(size, CHUNK))
+            if not data:
+                raise EOFError
+            pieces.append(data)
+            size -= len(data)
+        return b"".join(pieces)
+
+    async def read_all(self) -> None:
+        """Read until its end, and forget it."""
+        while await self.read():
+            pass
+
+    async def write(self, data: bytes) -> None:
+        """Send all of it."""
+        await asyncio.get_running_loop().sock_sendall(self.raw, data)
+
+    def end(self) -> None:
+        """Send no more (FIN); answers may still come."""
+        with contextlib.suppress(OSError):
+            self.raw.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Let the close, by the owner, be an RST."""
+        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+    async def _more(self) -> bytes:
+        data = await asyncio.get_running_loop().sock_recv(self.raw, CHUNK)
+        if not data:
+            raise EOFError
+        return data
+
+
+Handler = Callable[[Connection], Coroutine[Any, Any, None]]
+Copy = Callable[[Connection, Connection], Awaitable[None]]
+
+
+class TcpServer:
+    """Serves each connection with ``handler`` while it is entered, at ``url``, on one port.
+
+    ``options`` are set on the listener, whose connections inherit them. A handler may end with OSError or
+    EOFError; any other exception is raised on exit.
+    """
+
+    def __init__(self, handler: Handler, *, options: Sequence[tuple[int, int, int]] = ()) -> None:
+        (self.port,) = free_ports(1)  # no outgoing connection can take it while nobody listens
+        self._handler = handler
+        self._options = options
+        self._listener: socket.socket | None = None
+        self._open: dict[asyncio.Task[None], Connection] = {}
+        self._failures: list[BaseException] = []
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it accepts connections."""
+        return self._listener is not None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        return f"http://{HOST}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self.listen()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+        if self._failures and not error:
+            raise self._failures[0]
+
+    def listen(self) -> None:
+        """Accept connections from now on, always on the same port."""
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for option in self._options:
+            self._listener.setsockopt(*option)
+        self._listener.settimeout(0)
+        self._listener.bind((HOST, self.port))
+        self._listener.listen(128)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    async def close(self, *, reset: bool = False) -> None:
+        """Accept no more, and end all connections; ``reset`` with RST."""
+        if self._listener:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        for task, connection in self._open.items():
+            if reset:
+                connection.reset()
+            task.cancel()
+        await self.finished()
+
+    async def finished(self) -> None:
+        """Wait until all handlers have ended, and their connections are closed."""
+        tasks = list(self._open)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            self._ended(task)
+
+    def _accept(self) -> None:
+        """Accept and register in one step: nothing else runs between."""
+        assert self._listener is not None  # noqa: S101 - for the type checker
+        try:
+            raw, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        connection = Connection(raw)
+        task = asyncio.create_task(self._handler(connection))
+        self._open[task] = connection
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if connection := self._open.pop(task, None):
+            connection.raw.close()
+            error = None if task.cancelled() else task.exception()
+            if error and not isinstance(error, OSError | EOFError):
+                self._failures.append(error)
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Connection]:
+    """A connection to a port of this machine."""
+    with socket.socket() as raw:
+        connection = Connection(raw)
+        await asyncio.get_running_loop().sock_connect(raw, (HOST, port))
+        yield connection
+
+
+async def copy(source: Connection, target: Connection) -> None:
+    """Pass on what comes, and its end."""
+    while data := await source.read():
+        await target.write(data)
+    target.end()
+
+
+async def pass_on(client: Connection, server: Connection, there: Copy = copy, back: Copy = copy) -> None:
+    """Both ways at once, until the way back has come to its end or either has failed."""
+    forth = asyncio.ensure_future(there(client, server))
+    returning = asyncio.ensure_future(back(server, client))
+    try:
+        await asyncio.wait({forth, returning}, return_when=asyncio.FIRST_COMPLETED)
+        if not returning.done():
+            await forth  # its failure ends both; after its end the answer may still come
+        await returning
+    finally:
+        forth.cancel()
+        returning.cancel()
+        await asyncio.gather(forth, returning, return_exceptions=True)

@@ -135,7 +135,18 @@ class Audience:
         wishes = self._clipping.wishes() if self._clipping else ()
         wanted = self._signed.wanted if self._signed else ()
         furthest = self._viewers.furthest.seconds
-        return Pong(figures, report.viewers, report.peers, report.torrents, wishes, furthest, wanted)
+        screens = self._viewers.screens
+        return Pong(
+            figures,
+            report.viewers,
+            report.peers,
+            report.torrents,
+            wishes,
+            furthest,
+            wanted,
+            screens.lit,
+            screens.blind,
+        )
 
     def figures(self) -> Iterator[Figure]:
         """How it is used."""

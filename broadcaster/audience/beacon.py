@@ -115,6 +115,8 @@ class Beacon:
             raise ValueError("a viewer has a name of 16 hexadecimal digits")
         said = {key: _number(report[key]) for key in SAID if key in report}
         variant = self._experience.label(report.get("variant"))
+        seconds = _number(report.get("seconds"), MAX_SECONDS)
+        self._viewers.screens.heard(name, site, played=seconds > 0, errors=said.get("errors", 0) > 0)
         if self._viewers.heard(name, site, variant, leaves=report.get("over") is True):
             self._experience.add(variant, said)
 

@@ -14,6 +14,7 @@ from broadcaster.furthest import Furthest
 
 MEMORY = 60.0  # seconds for which a page counts after its last report; it sends one every 25
 MOST = 25_000  # pages: as many as can report so often
+BLIND_OF_A_SITE = 20  # pages without a picture that count: one address may have a network of its own
 EARLIEST = 5.0  # seconds after which a page's word counts again
 
 
@@ -25,11 +26,67 @@ class Page(NamedTuple):
     heard: float  # monotonic
 
 
+class Screen(NamedTuple):
+    """What a page has last said of its picture."""
+
+    site: str | None
+    lit: bool
+    heard: float  # monotonic
+
+
+class Screens:
+    """Counts pages by their latest report: those that have played something, and those with errors alone."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pages: OrderedDict[str, Screen] = OrderedDict()  # the latest heard of last
+        self._count = Counter[bool]()  # by whether there is a picture
+        self._blind_of_sites = Counter[str]()
+
+    def heard(self, name: str, site: str | None, *, played: bool, errors: bool) -> None:
+        """Take note of a page's report."""
+        self._remove(name)
+        if not (played or errors) or len(self._pages) >= MOST:
+            return
+        if not played and site and self._blind_of_sites[site] >= BLIND_OF_A_SITE:
+            return
+        self._pages[name] = Screen(site, played, self._clock())
+        self._count[played] += 1
+        if not played and site:
+            self._blind_of_sites[site] += 1
+
+    @property
+    def lit(self) -> int:
+        """Pages that have a picture."""
+        self._forget()
+        return self._count[True]
+
+    @property
+    def blind(self) -> int:
+        """Pages that report errors and have no picture."""
+        self._forget()
+        return self._count[False]
+
+    def _forget(self) -> None:
+        oldest = self._clock() - MEMORY
+        while self._pages and next(iter(self._pages.values())).heard < oldest:
+            self._remove(next(iter(self._pages)))
+
+    def _remove(self, name: str) -> None:
+        if screen := self._pages.pop(name, None):
+            self._count[screen.lit] -= 1
+            if not screen.lit and screen.site:
+                self._blind_of_sites[screen.site] -= 1
+                if not self._blind_of_sites[screen.site]:
+                    del self._blind_of_sites[screen.site]
+
+
 class Viewers:
     """Counts pages that watch; those of one site only as far as so many can share an address."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.furthest = Furthest(clock)
+        self.screens = Screens(clock)
         self._clock = clock
         self._pages: OrderedDict[str, Page] = OrderedDict()  # the latest heard of last
         self._of_sites: Counter[str] = Counter()
@@ -62,6 +119,8 @@ class Viewers:
         self._forget()
         text = "Pages that watch now, by the variant that they say they play"
         yield Figure("viewers", text, dict(self._of_variants) or {UNKNOWN: 0.0}, labels=("variant",))
+        text = "Pages that report errors and have no picture"
+        yield Figure("viewers_without_picture", text, self.screens.blind)
         text = "Seconds that the viewer who is furthest behind live is behind, as pages say"
         yield Figure("viewer_furthest_seconds", text, self.furthest.seconds)
 

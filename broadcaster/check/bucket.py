@@ -9,11 +9,12 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from broadcaster.check.http import Answer, Browser, no_answer
+from broadcaster.check.http import no_answer
 from broadcaster.check.probe import ProbeObjects
 from broadcaster.check.report import Finding, bytes_text, failed, ok, skipped, time_text, warning
 from broadcaster.check.settings_client import DEADLINE, SettingsClient
 from broadcaster.errors import StorageError, StorageRefused
+from broadcaster.guest import Answer, Browser
 from broadcaster.owner import ALIVE, Claim, owner_key
 from broadcaster.storage import ObjectStore
 

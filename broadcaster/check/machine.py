@@ -13,9 +13,9 @@ from pathlib import Path
 
 import aiohttp
 
-from broadcaster.check.http import Browser
 from broadcaster.check.report import Finding, failed, ok, warning
 from broadcaster.config import Settings, unknown_names
+from broadcaster.guest import Browser
 from broadcaster.service.picturing import is_wanted, program_of
 from broadcaster.web import raise_file_limit
 

@@ -8,24 +8,24 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from broadcaster.check.bucket import PART, SIZE, Means, from_storage
-from broadcaster.check.http import Answer, negotiated, no_answer
+from broadcaster.check.http import negotiated, no_answer
 from broadcaster.check.report import Finding, failed, ok, skipped, warning
 from broadcaster.errors import StorageError
+from broadcaster.guest import (
+    CORS,
+    ELSEWHERE,
+    PRIVATE,
+    SETTING,
+    Answer,
+    host_of,
+    why_not_allowed,
+    why_not_public,
+    why_not_read,
+)
 from broadcaster.printable import printable
 from broadcaster.storage import CACHE_CONTROL, content_type
 
-SETTING = "R2_PUBLIC_URL"
-DEVELOPMENT = ".r2.dev"
 CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Cache-Status of what is cached
-PRIVATE = (
-    "connect a custom domain to the bucket (R2, Settings, Custom Domains) and name it in R2_PUBLIC_URL; "
-    "Cloudflare Access or a firewall rule in front must let viewers pass"
-)
-ELSEWHERE = "R2_PUBLIC_URL has to be the custom domain of this bucket, without R2_PREFIX and without a path"
-CORS = (
-    "let the bucket's CORS policy allow GET, HEAD and the header range to the page's origin: --fix does so; "
-    "--origin says where the page is"
-)
 
 
 class PublicChecks:
@@ -67,12 +67,8 @@ class PublicChecks:
             self._whole = answer = await self._browser.fetch(url)
         except (aiohttp.ClientError, OSError) as error:
             return no_answer(error, url, SETTING)
-        if answer.status == HTTPStatus.NOT_FOUND:
-            return failed("the object stored just now is not found there (404)", ELSEWHERE)
-        if answer.status != HTTPStatus.OK:
-            return failed(f"reading an object is answered {answer.status}", PRIVATE)
-        if answer.body != self.body:
-            return failed("other bytes come than were stored: something else is served", ELSEWHERE)
+        if fault := why_not_read(answer, same=answer.body == self.body):
+            return failed(fault.message, fault.remedy)
         http3 = "; HTTP/3 offered" if "h3=" in answer.headers.get("Alt-Svc", "") else ""
         return ok(f"{SIZE} bytes in {answer.seconds * 1000:.0f} ms, as stored{http3}")
 
@@ -95,19 +91,9 @@ class PublicChecks:
         """A page may read the bytes."""
         if self._whole is None:
             return skipped("there was no answer")
-        allowed = self._whole.headers.getall("Access-Control-Allow-Origin", [])
         origin = self._browser.origin
-        if len(allowed) > 1:
-            return failed(
-                "Access-Control-Allow-Origin comes twice, which browsers refuse",
-                "set it in the bucket's CORS policy alone, not in a Transform Rule as well",
-            )
-        if not allowed:
-            return failed(f"pages of {origin} may not read: no Access-Control-Allow-Origin", CORS)
-        if allowed[0] not in ("*", origin):
-            return failed(
-                f"pages of {origin} may not read: Access-Control-Allow-Origin is {allowed[0]!r}", CORS
-            )
+        if fault := why_not_allowed(self._whole, origin):
+            return failed(fault.message, fault.remedy)
         return ok(f"pages of {origin} may read")
 
     async def ranges(self) -> Finding:
@@ -175,8 +161,9 @@ class PublicChecks:
 
 def judge_address(url: str, answer: Answer) -> Finding:
     """What the answer to ``url``, which is not there yet, says of the address."""
-    parts = urlsplit(url)
-    where = f"{parts.scheme}://{parts.netloc}"
+    where, named = host_of(url), why_not_public(url)
+    if named and named.certain:
+        return failed(named.message, named.remedy)
     if answer.status in range(200, 300):
         return failed(f"{where} answers {answer.status} to what is not there: not a bucket", ELSEWHERE)
     if answer.status in range(300, 400):
@@ -184,8 +171,8 @@ def judge_address(url: str, answer: Answer) -> Finding:
         return failed(f"{where} redirects to {target}", "name the final address in R2_PUBLIC_URL, with https")
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return failed(f"{where} answers {answer.status}", "see Cloudflare's dashboard: is the domain active?")
-    if (parts.hostname or "").endswith(DEVELOPMENT):
-        return warning(f"{where} is for development: Cloudflare slows it down", PRIVATE.partition(";")[0])
+    if named:
+        return warning(named.message, named.remedy)
     return ok(f"{where} answers in {answer.seconds * 1000:.0f} ms")
 
 

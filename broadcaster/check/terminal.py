@@ -9,13 +9,13 @@ from typing import TextIO
 
 from broadcaster.check.bucket import Means
 from broadcaster.check.doctor import examine
-from broadcaster.check.http import open_browser
 from broadcaster.check.plan import Plan
 from broadcaster.check.probe import probing
 from broadcaster.check.report import Report, Result, failed
 from broadcaster.check.settings_client import open_settings
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError
+from broadcaster.guest import open_browser
 from broadcaster.printable import printable, write
 from broadcaster.service import bucket_of
 from broadcaster.storage import open_store

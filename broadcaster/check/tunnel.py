@@ -7,9 +7,10 @@ from http import HTTPStatus
 
 import aiohttp
 
-from broadcaster.check.http import Answer, Browser, no_answer
+from broadcaster.check.http import no_answer
 from broadcaster.check.public import CACHED
 from broadcaster.check.report import Finding, failed, ok, skipped, time_text, warning
+from broadcaster.guest import Answer, Browser
 
 OPTION = "--public"
 KEPT = {"HIT", "STALE", "UPDATING", "REVALIDATED"}  # answers that the cache already had

@@ -10,11 +10,12 @@ from typing import Any
 import aiohttp
 
 from broadcaster.check.bucket import ENDPOINT_SETTING
-from broadcaster.check.http import Answer, Browser, no_answer
+from broadcaster.check.http import no_answer
 from broadcaster.check.repair import BucketSettings, refused
 from broadcaster.check.report import Finding, ok, warning
 from broadcaster.check.settings_client import Rule
 from broadcaster.errors import StorageError
+from broadcaster.guest import Answer, Browser
 
 OURS = "broadcaster-uploads"  # the rule's ID
 

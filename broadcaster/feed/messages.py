@@ -231,6 +231,8 @@ class Pong:
     clips: tuple[ClipWish, ...] = ()
     furthest: float = 0.0  # seconds behind live, of the page that is furthest
     wanted: tuple[str, ...] = ()  # playlists of recordings that have to be signed
+    lit: int = 0  # pages that have a picture, as they say
+    blind: int = 0  # pages that report errors, and have none
 
 
 def _update(before: Version[MediaPlaylist] | None, now: Version[MediaPlaylist]) -> Update:

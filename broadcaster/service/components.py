@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from broadcaster.catalog import Catalog, Memory
 from broadcaster.config import LONGEST_SIGNATURE, Settings
@@ -19,7 +20,7 @@ from broadcaster.delivery.recorder import Recorder
 from broadcaster.delivery.spool import Spool
 from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.events import Observer
-from broadcaster.feed import HealthReport, View
+from broadcaster.feed import HealthReport, Pong, View
 from broadcaster.ingest import Source
 from broadcaster.live import Channel
 from broadcaster.live.retention import Retention
@@ -28,6 +29,7 @@ from broadcaster.owncast import OwncastStatus
 from broadcaster.owner import Owner, own_name
 from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.clocks import now, steady
+from broadcaster.service.guest_check import GuestCheck, told_page
 from broadcaster.service.losses import Losses
 from broadcaster.service.news import SourceNews
 from broadcaster.service.picturing import Picturing
@@ -92,6 +94,12 @@ class Components:
         self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
         self.recorder = Recorder(
             store, catalog, settings.prefix, title=self._title, show=showing(settings, lambda: self.audience)
+        )
+        self.guest_check = GuestCheck(
+            partial(told_page, settings),
+            f"http://{settings.host}:{settings.port}",
+            signed=settings.urls == "presigned",
+            busy=lambda: self.pipeline.trouble is not None,
         )
         self.viewers_clips = ViewersClips(catalog.clips, self.recorder.tell)
         self.pictures = Picturing(
@@ -159,7 +167,8 @@ class Components:
         return gone and self._settings.disconnect_grace is not None
 
     def _report(self, *, serving: bool) -> HealthReport:
-        view, silence = self.channel.view, self.news.silence
+        view, silence, unread = self.channel.view, self.news.silence, self.guest_check.fault
+        pong = self.audience.pong if self.audience else Pong(())
         hangs = self.source.looking and time.monotonic() - self.source.last_look > STUCK
         found = verdict(
             Standing(
@@ -184,6 +193,10 @@ class Components:
                 journal=self.catalog.fault,
                 mirror=(self.mirror and self.mirror.fault) or self.recorder.fault,
                 owner=self.owner.warning,
+                unread=unread and f"{unread.message}; {unread.remedy}",
+                unsure=self.guest_check.unsure,
+                lit=pong.lit,
+                blind=pong.blind,
             )
         )
         return HealthReport(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from broadcaster.hls import MultivariantPlaylist
 from broadcaster.operator import Desk, Uploads, VariantTable, own_token, token_file
 from broadcaster.owner import owner_key
 from broadcaster.service.components import Components
+from broadcaster.service.guest_check import told_page
 from broadcaster.service.state_folder import state_folder
 
 
@@ -60,11 +60,4 @@ def newest(view: View) -> datetime | None:
 
 def page_address(settings: Settings, address: str) -> str | None:
     """The live page's own, as the operator has told it, else ``address``; None where there are no pages."""
-    if not settings.has_pages:
-        return None
-    try:
-        told = json.loads((settings.viewer_dir / "config.json").read_text())
-    except (OSError, ValueError):
-        told = {}
-    url = told.get("pageUrl") if isinstance(told, dict) else None
-    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else address
+    return (told_page(settings) or address) if settings.has_pages else None

@@ -31,6 +31,7 @@ def figures_of(components: Components) -> Iterator[Figure]:
     text = "1 while another broadcaster writes under the same prefix"
     yield Figure("prefix_shared", text, components.owner.warning is not None)
     yield from components.pictures.figures()
+    yield from components.guest_check.figures()
     if mirror := components.mirror:
         text = "Attempts to put a playlist into the bucket by outcome: done or failed"
         writes = {"done": mirror.writes, "failed": mirror.failures}

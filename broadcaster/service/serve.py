@@ -23,6 +23,7 @@ from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, Observer
 from broadcaster.feed import Setup
 from broadcaster.figures import Figures
+from broadcaster.guest import why_not_public
 from broadcaster.logs import usual_form
 from broadcaster.metrics import Metrics, process_registry
 from broadcaster.notify import notify_stopping
@@ -89,7 +90,8 @@ async def serve(
                 history.since if settings.public_dashboard else None,
                 components.viewers_clips,
             )
-            observers[:0] = [audience, components.losses, components.recorder, components.pictures]
+            parts = (components.losses, components.recorder, components.pictures, components.guest_check)
+            observers[:0] = [audience, *parts]
             registry.register(Figures(partial(figures_of, components), audience.figures))
             ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
             if components.mirror:
@@ -100,7 +102,7 @@ async def serve(
                 _operator(settings, components, shown, registry, address_of(sockets)) as admin_address,
                 asyncio.TaskGroup() as group,
             ):
-                helpers = _start_helpers(group, components, history, settings.prefix)
+                helpers = _start_helpers(group, components, history, settings)
                 helpers.append(group.create_task(audience.run(), name="audience"))
                 if settings.urls == "presigned":
                     signing = _signing(settings, store, audience)
@@ -158,16 +160,17 @@ def _signing(settings: Settings, store: ObjectStore, audience: AudienceProcess) 
 
 
 def _start_helpers(
-    group: asyncio.TaskGroup, components: Components, history: History, prefix: str
+    group: asyncio.TaskGroup, components: Components, history: History, settings: Settings
 ) -> list[asyncio.Task[None]]:
     work = {
         "lag": components.lag.run(),
-        "probe": _probe(components.store, prefix),
+        "probe": _probe(components.store, settings),
         "sweeper": components.sweeper.run(),
-        "files": FileSweeper(components.store, components.catalog, now, prefix=prefix).run(),
+        "files": FileSweeper(components.store, components.catalog, now, prefix=settings.prefix).run(),
         "recorder": components.recorder.run(),
         "viewers' clips": components.viewers_clips.run(),
         "pictures": components.pictures.run(),
+        "guest check": components.guest_check.run(),
         "owner": components.owner.run(),
         "systemd": components.tell_systemd(),
         "history": history.run(),
@@ -242,9 +245,13 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
     )
 
 
-async def _probe(store: ObjectStore, prefix: str) -> None:
+async def _probe(store: ObjectStore, settings: Settings) -> None:
     """Say at once what is wrong with the bucket. It is no reason to stop: it may be mended meanwhile."""
+    public_url = settings.public_url if settings.urls == "public" else None
+    if public_url and (fault := why_not_public(public_url)):
+        level = logging.ERROR if fault.certain else logging.WARNING
+        logger.log(level, "R2_PUBLIC_URL: %s; %s", fault.message, fault.remedy)
     try:
-        await store.check(prefix, deadline=PROBE_DEADLINE)
+        await store.check(settings.prefix, deadline=PROBE_DEADLINE)
     except StorageError as error:
         logger.error("the bucket cannot be used now, uploads will be tried again: %s", error)

@@ -44,6 +44,10 @@ class Standing:
     journal: str | None = None
     mirror: str | None = None
     owner: str | None = None
+    unread: str | None = None  # why a segment that is listed cannot be read as viewers do, and what to do
+    unsure: bool = False  # pages of another origin perhaps can, and nobody has said where the page is
+    lit: int = 0  # pages that have a picture
+    blind: int = 0  # pages that report errors, and have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ def _failures(now: Standing) -> Iterator[Finding]:
     if now.losses:
         act = "look at the encoder, and the disk it writes to"
         yield Finding("encoder", "failing", f"nothing but gaps can be listed ({now.losses}): {act}", delivery)
+    if _is_unread(now) and not now.lit and not (now.unsure and not now.blind):
+        yield Finding("viewers", "failing", f"viewers cannot read the segments: {now.unread}", delivery)
     if not now.serving:
         act = "the process that serves them is being replaced; see the log"
         yield Finding("viewers", "failing", f"viewers are not answered: {act}")
@@ -152,6 +158,24 @@ def _warnings(now: Standing) -> Iterator[tuple[Part, str]]:
         yield "bucket", f"playlists cannot be written into the bucket: {now.mirror}"
     if now.owner:
         yield "bucket", now.owner
+    if _is_unread(now) and now.unsure and not (now.lit or now.blind):
+        act = "if viewers open the page elsewhere, name it in the page's config.json, as pageUrl"
+        yield "viewers", f"viewers perhaps cannot read the segments: {now.unread}; {act}"
+    elif _is_unread(now) and now.lit and not now.unsure:
+        pages = _pages(now.lit, "has", "have")
+        yield "viewers", f"a segment cannot be read as viewers do, though {pages} a picture: {now.unread}"
+    elif now.state in ON and now.blind >= max(now.lit, 1) and not _is_unread(now):
+        failing, playing = _pages(now.blind, "reports", "report"), _pages(now.lit, "has", "have")
+        act = "open the page, and look at its browser's console and network"
+        yield "viewers", f"{failing} errors and no picture, {playing} one: {act}"
+
+
+def _is_unread(now: Standing) -> bool:
+    return now.unread is not None and now.state in ON
+
+
+def _pages(count: int, one: str, many: str) -> str:
+    return f"{count} page {one}" if count == 1 else f"{count} pages {many}"
 
 
 def _is_silent(now: Standing) -> bool:

@@ -77,8 +77,10 @@ async def hooked(events: list[str]) -> AsyncIterator[str]:
     await runner.setup()
     port = free_ports(1)[0]
     await web.TCPSite(runner, HOST, port).start()
-    yield f"http://{HOST}:{port}/hook"
-    await runner.cleanup()
+    try:
+        yield f"http://{HOST}:{port}/hook"
+    finally:
+        await runner.cleanup()
 
 
 async def test_webhooks_when_a_stream_begins_and_ends() -> None:

@@ -14,12 +14,12 @@ import pytest
 from yarl import URL
 
 from broadcaster.catalog.files import FileStep
-from broadcaster.check.http import open_browser
 from broadcaster.check.report import Verdict
 from broadcaster.check.uploads import may_upload
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import find_program
 from broadcaster.errors import ManageError
+from broadcaster.guest import open_browser
 from broadcaster.operator import Uploads
 from broadcaster.upload import MOST, upload_recording_file
 from tests.support.length import seconds

@@ -39,5 +39,7 @@ async def counting_front(bucket: str) -> AsyncIterator[CountingFront]:
         app = web.Application()
         app.router.add_get("/{path:.*}", front.answer)
         runner, front.address = await serve(app)
-        yield front
-        await runner.cleanup()
+        try:
+            yield front
+        finally:
+            await runner.cleanup()

@@ -11,13 +11,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from broadcaster.check.bucket import from_storage, judge_clock
 from broadcaster.check.doctor import Check, examine, in_thread
-from broadcaster.check.http import Answer
 from broadcaster.check.public import judge_address, judge_preflight
 from broadcaster.check.report import Finding, Report, Result, bytes_text, failed, ok, skipped, warning
 from broadcaster.check.survey import Survey, Variant
 from broadcaster.check.uplink import Measurement, judge, measure
 from broadcaster.commands.arguments import origin
 from broadcaster.errors import StorageRefused, StorageUnavailable
+from broadcaster.guest import Answer
 
 PAGE = "https://watch.example.com"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from broadcaster.check import machine
-from broadcaster.check.http import open_browser
 from broadcaster.check.report import Finding
 from broadcaster.config import VIEWER_DIR, load
 from broadcaster.demo.children import find_program
+from broadcaster.guest import open_browser
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from broadcaster.check.http import Answer, open_browser
 from broadcaster.check.report import Verdict
 from broadcaster.check.tunnel import TunnelChecks, judge_cache, judge_playlist
+from broadcaster.guest import Answer, open_browser
 from tests.support.doctor import listening
 
 SERVICE = {"Access-Control-Allow-Origin": "*"}

@@ -97,6 +97,28 @@ TABLE: list[tuple[Standing, str, str | None, str]] = [
     (replace(LIVE, spool=501), "warning", None, "50 % of the spool is used"),
     (replace(LIVE, mirror="denied"), "warning", None, "playlists cannot be written into the bucket: denied"),
     (replace(LIVE, owner="another one is there"), "warning", None, "another one is there"),
+    (replace(LIVE, unread="404"), "failing", "delivery", "viewers cannot read the segments: 404"),
+    (replace(LIVE, unread="404", blind=3), "failing", "delivery", "viewers cannot read the segments: 404"),
+    (replace(LIVE, unread="404", lit=1), "warning", None, "though 1 page has a picture: 404"),
+    (
+        replace(LIVE, unread="no CORS", unsure=True),
+        "warning",
+        None,
+        "viewers perhaps cannot read the segments",
+    ),
+    (replace(LIVE, unread="no CORS", unsure=True), "warning", None, "config.json, as pageUrl"),
+    (
+        replace(LIVE, unread="no CORS", unsure=True, blind=1),
+        "failing",
+        "delivery",
+        "cannot read the segments",
+    ),
+    (replace(LIVE, unread="no CORS", unsure=True, lit=5), "ok", None, "LIVE: 412 viewers"),
+    (replace(LIVE, state=State.ENDED, unread="404", blind=3), "ok", None, "the stream has ended"),
+    (replace(DELAY, unread="404"), "failing", "delivery", "the bucket does not get"),
+    (replace(LIVE, blind=1), "warning", None, "1 page reports errors and no picture, 0 pages have one"),
+    (replace(LIVE, blind=4, lit=4), "warning", None, "4 pages report errors and no picture, 4 pages have"),
+    (replace(LIVE, blind=4, lit=5), "ok", None, "LIVE: 412 viewers"),
 ]
 
 
@@ -133,6 +155,8 @@ def test_the_part_that_is_not_well() -> None:
     over = replace(LIVE, silence=60, ended=True)
     assert verdict(over).parts == {"encoder": "warning", "viewers": "warning"}
     assert verdict(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
+    assert verdict(replace(LIVE, unread="404")).parts == {"viewers": "failing"}
+    assert verdict(replace(LIVE, blind=1)).parts == {"viewers": "warning"}
     both = verdict(replace(DELAY, owner="another one is there", journal="disk full"))
     assert both.parts == {"bucket": "failing", "service": "warning", "viewers": "failing"}
 

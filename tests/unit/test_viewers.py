@@ -10,7 +10,7 @@ from broadcaster.audience import event_stream
 from broadcaster.audience.beacon import MAX_REPORTS_PER_SECOND
 from broadcaster.audience.experience import LONGEST_LATENCY, MOST_STALLS, MOST_VARIANTS
 from broadcaster.audience.places import OF_A_SITE
-from broadcaster.audience.viewers import MOST, Viewers
+from broadcaster.audience.viewers import BLIND_OF_A_SITE, MOST, Viewers
 from tests.support.reports import Gate, name_of
 from tests.support.site import Client, Site
 
@@ -34,6 +34,28 @@ def test_who_watches_now() -> None:
     gate.now += 1
     assert len(gate.viewers) == 0
     assert gate.metrics['broadcaster_viewers{variant="unknown"}'] == 0
+
+
+def test_who_has_a_picture() -> None:
+    """By the latest report of the last minute: errors and nothing played are no picture."""
+    gate = Gate("0")
+    screens = gate.viewers.screens
+    gate.send(1, errors=3, over=True)  # a page that has never played
+    gate.send(2, errors=1, seconds=25)
+    gate.send(3, seconds=25)
+    gate.send(4, over=True)
+    assert (screens.lit, screens.blind) == (2, 1)
+    gate.now += 25
+    gate.send(1, seconds=20)
+    gate.send(2, errors=2)
+    gate.send(3, over=True)
+    assert (screens.lit, screens.blind) == (1, 1)
+    assert gate.metrics["broadcaster_viewers_without_picture"] == 1
+    gate.now += 61
+    assert (screens.lit, screens.blind) == (0, 0)
+    for number in range(1000):
+        gate.send(number, "hostile", errors=1, over=True)
+    assert screens.blind == BLIND_OF_A_SITE
 
 
 def test_how_they_fare() -> None:

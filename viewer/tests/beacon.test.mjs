@@ -87,6 +87,26 @@ test("a page is counted from its first picture on, under the same random name, u
   assert.equal(new Set(sent.map(({ viewer }) => viewer)).size, 1);
 });
 
+test("errors without a picture are told soon, and then like everything else", () => {
+  const { store, sent, pass, plays } = openPage();
+  store.set({ status: "reconnecting", errors: 2 });
+  pass(5);
+  assert.deepEqual(
+    sent.map(({ over, errors, seconds }) => [over, errors, seconds]),
+    [[true, 2, 0]],
+  );
+  for (let errors = 3; errors < 8; errors += 1) {
+    store.set({ errors });
+    pass(3);
+  }
+  assert.equal(sent.length, 1);
+  pass(10);
+  assert.equal(sent.length, 2);
+  plays();
+  pass(5);
+  assert.equal(sent.at(-1).over, false);
+});
+
 test("how far behind live it is, also while paused, but not where a recording has it", () => {
   const { store, sent, pass, plays, leave } = openPage();
   plays();

@@ -18,6 +18,7 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
   let played = false;
   let counted = false; // by the server, as far as it was told
   let isBehind = false; // likewise
+  let isBlind = false; // likewise: there are errors, and there has never been a picture
   let opened = 0; // when the way to the first picture began; null for one that was held up
   let startup = null; // seconds
   let stalled = 0; // ms
@@ -41,6 +42,10 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
     return status === "live" ? !paused : played && STILL.has(status);
   }
 
+  function blind() {
+    return !played && store.get().errors > 0;
+  }
+
   /** What goes on counts up to here. */
   function tally() {
     const state = store.get();
@@ -52,7 +57,7 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
 
   function look() {
     const behind = behindLive(tally()) > 0;
-    if (watching() !== counted || behind !== isBehind) report();
+    if (watching() !== counted || behind !== isBehind || blind() !== isBlind) report();
   }
 
   function report({ leaves = false } = {}) {
@@ -75,6 +80,7 @@ export function createBeacon({ url, store, video, send = sendBeacon, now = () =>
     sent = state;
     counted = !over;
     isBehind = behind > 0;
+    isBlind = blind();
     seconds -= news.seconds;
     stalled = 0;
     startup = null;

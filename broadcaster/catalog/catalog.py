@@ -33,7 +33,7 @@ from broadcaster.catalog.rows import (
     to_microseconds,
 )
 from broadcaster.catalog.statements import DUE, DUE_MAPS, FORGET, STORED_BYTES, UNLIST, UNLIST_GAPS
-from broadcaster.catalog.writer import Writer
+from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.errors import CatalogError
 from broadcaster.hls import MultivariantPlaylist
 
@@ -71,26 +71,28 @@ class Catalog(Writer):
         self._runs: set[str] = set()
         keep = None if recordings is None else to_microseconds(recordings)
         expiry = Expiry(clock, wall)
-        self.recordings = Recordings(self, self._connection, clock, self._retention, keep, expiry)
-        self.clips = Clips(self, self._connection, clock, self._retention, keep, expiry)
-        self.files = Files(self, self._connection)
+        self.recordings = Recordings(self, clock, self._retention, keep, expiry)
+        self.clips = Clips(self, clock, self._retention, keep, expiry)
+        self.files = Files(self)
+        known = self.connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
+        self._prefixes: tuple[str, ...] = tuple(known[0].split()) if known else ()
         if retention is None:
             self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0", {}))
-        self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
+        self.stored_bytes = int(self.connection.execute(STORED_BYTES).fetchone()[0])
 
     def close(self) -> None:
         """Write what can still be written and close the file."""
         try:
             self.write(("DELETE FROM facts WHERE name = 'boot'", {}))  # it is closed in order
         finally:
-            self._connection.close()
+            self.connection.close()
 
     def load(self) -> Memory:
         """Return everything that an earlier process left; raises CatalogError."""
         try:
-            if raise_numbers(self._connection):
+            if raise_numbers(self.connection):
                 logger.warning("the machine was not shut down in order: numbers go on with a margin")
-            memory = load(self._connection)
+            memory = load(self.connection)
         except (sqlite3.Error, LookupError, ValueError, TypeError, ArithmeticError) as error:
             raise CatalogError(
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
@@ -101,18 +103,18 @@ class Catalog(Writer):
     def knows(self, key: str) -> bool:
         """Whether that was ever the key of a segment's object, or of its EXT-X-MAP's."""
         query = "SELECT 1 FROM segments WHERE key = :key OR map_key = :key"
-        return self._connection.execute(query, {"key": key}).fetchone() is not None
+        return self.connection.execute(query, {"key": key}).fetchone() is not None
 
-    def noticed(self, segment: Segment) -> None:
+    def noticed(self, segment: Segment) -> Transaction:
         """A segment is on its way."""
         is_new = segment.run.id not in self._runs
         self._runs.add(segment.run.id)
         noticed = insert("segments", segment_row(segment, Step.NOTICED), "INSERT OR IGNORE")
-        self.write(insert_run(segment.run), noticed, sync=is_new)
+        return self.write(insert_run(segment.run), noticed, sync=is_new)
 
-    def stored(self, segment: Segment) -> None:
+    def stored(self, segment: Segment) -> Transaction:
         """The bucket has it, or it is lost."""
-        self.write(save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
+        return self.write(save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
 
     def listed(  # noqa: PLR0913 - all that happens at once
         self,
@@ -122,9 +124,9 @@ class Catalog(Writer):
         *,
         trimmed: Mapping[str, int] = MappingProxyType({}),
         over: bool = False,
-        then: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Remember all of it or nothing, and ``then`` show it, in the order of calls.
+        then: Callable[[], None] | None = None,
+    ) -> Transaction:
+        """Remember all of it or nothing, and ``then`` show it, in the order of calls, if it was written.
 
         ``retired`` playlists have ended, or, no longer current, list nothing any more: that stays readable
         for ``availability``, and so does what is below the numbers of ``trimmed``, by variant. The stream may
@@ -147,26 +149,27 @@ class Catalog(Writer):
             statements += self._unlist(variant, below, availability)
         if over:
             statements += self.recordings.end()
-        self.write(*statements, then=then, sync=is_new)
+        return self.write(*statements, then=then, sync=is_new)
 
-    def described(self, described: MultivariantPlaylist) -> None:
+    def described(self, described: MultivariantPlaylist) -> Transaction:
         """Remember what is told of the variants."""
         facts = (fact(name, text) for name, text in described_row(described).items())
-        self.write(*facts, *self.recordings.describe(described))
+        return self.write(*facts, *self.recordings.describe(described))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
         """Remember this prefix; returns all that keys in this book have ever begun with, this one last.
 
         If it is another one than before, the bucket has nothing of recordings and clips where they belong.
         """
-        row = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
-        known = row[0].split() if row else []
-        if known and known[-1] != prefix:  # what is told of recordings is told anew, there
-            moved = "UPDATE recordings SET revision = revision + 1", "UPDATE clips SET written = 0"
-            self.write(*((one, {}) for one in moved))
-        known = [*(one for one in known if one != prefix), prefix]
-        self.write(fact("prefixes", " ".join(known)))
-        return tuple(known)
+        known = (*(one for one in self._prefixes if one != prefix), prefix)
+        if known != self._prefixes:
+            statements = [fact("prefixes", " ".join(known))]
+            if self._prefixes:  # what is told of recordings is told anew, there
+                moved = "UPDATE recordings SET revision = revision + 1", "UPDATE clips SET written = 0"
+                statements += [(one, {}) for one in moved]
+            self._prefixes = known
+            self.write(*statements)
+        return known
 
     async def due(self, most: int) -> list[str]:
         """Keys of objects that have to be deleted now, oldest first."""
@@ -175,15 +178,13 @@ class Catalog(Writer):
     async def deleted(self, keys: Iterable[str]) -> None:
         """These objects are gone."""
         updates = "SET step = 'deleted' WHERE key = :key", "SET map_key = NULL WHERE map_key = :key"
-        self.write(*((f"UPDATE segments {one}", {"key": key}) for key in keys for one in updates))
-        await self.written()
+        await self.write(*((f"UPDATE segments {one}", {"key": key}) for key in keys for one in updates))
 
     async def postponed(self, keys: Iterable[str], by: timedelta) -> None:
         """These could not be deleted: they are due again later."""
         at = to_microseconds(self._clock() + by)
         update = "UPDATE segments SET delete_at = :at WHERE key = :key OR map_key = :key AND step = 'deleted'"
-        self.write(*((update, {"at": at, "key": key}) for key in keys))
-        await self.written()
+        await self.write(*((update, {"at": at, "key": key}) for key in keys))
 
     def _listing(self, listing: Listing) -> list[Statement]:
         segment, playlist, added = listing.segment, listing.playlist, listing.added
@@ -221,7 +222,7 @@ class Catalog(Writer):
         return [(UNLIST_GAPS, values), (UNLIST, values)]
 
     def _due(self, most: int) -> list[str]:
-        self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
+        self.stored_bytes = int(self.connection.execute(STORED_BYTES).fetchone()[0])
         now = self._clock()
         values = {
             "now": to_microseconds(now),
@@ -229,5 +230,5 @@ class Catalog(Writer):
             "here": to_microseconds(now - self._opened),
             "most": most,
         }
-        keys = [row[0] for row in self._connection.execute(DUE, values)]
-        return keys or [row[0] for row in self._connection.execute(DUE_MAPS, values)]
+        keys = [row[0] for row in self.connection.execute(DUE, values)]
+        return keys or [row[0] for row in self.connection.execute(DUE_MAPS, values)]

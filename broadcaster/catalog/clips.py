@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from broadcaster.catalog.expiry import Expiry
 from broadcaster.catalog.rows import NOT_DESCRIBED, Row, insert, to_microseconds
 from broadcaster.catalog.statements import DELETE_AT, IN_A_CLIP, MOST, SEGMENT
-from broadcaster.catalog.view_rows import clip_of, new_id, recorded_of
+from broadcaster.catalog.view_rows import clip_of, free_id, recorded_of
 from broadcaster.catalog.views import Bounds, Clip, Recorded, covering
-from broadcaster.catalog.writer import Writer
+from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.errors import NotPossible, TooMany
 
 NONE: Mapping[str, int] = {}
@@ -74,17 +73,15 @@ class Clips:
     What is read raises CatalogError while that cannot be done.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it works with
+    def __init__(
         self,
         writer: Writer,
-        connection: sqlite3.Connection,
         clock: Callable[[], datetime],
         retention: int | None,
         keep: int | None,
         expiry: Expiry,
     ) -> None:
         self._writer = writer
-        self._connection = connection
         self._clock, self._expiry = clock, expiry
         self._retention = retention
         self._keep = keep
@@ -114,31 +111,35 @@ class Clips:
         """All of its segments that there are, in order."""
         found: list[Recorded] = []
         values = {"begin": to_microseconds(clip.begin), "end": to_microseconds(clip.end), "after": 0}
-        while more := await self._writer.read(lambda: self._connection.execute(SEGMENTS, values).fetchall()):
-            found += map(recorded_of, more)
+
+        def question() -> list[Recorded]:
+            return [recorded_of(row) for row in self._writer.connection.execute(SEGMENTS, values)]
+
+        while more := await self._writer.read(question):
+            found += more
             values["after"] = found[-1].position
         return found
 
-    def written(self, clip: Clip) -> None:
+    def written(self, clip: Clip) -> Transaction:
         """The bucket has it, with this title, and its poster if it has one."""
         update = "UPDATE clips SET written = 1 WHERE id = :id AND title = :title AND poster = :poster"
-        self._writer.write((update, {"id": clip.id, "title": clip.title, "poster": clip.poster}))
+        return self._writer.write((update, {"id": clip.id, "title": clip.title, "poster": clip.poster}))
 
-    def rename(self, clip: str, title: str) -> None:
+    def rename(self, clip: str, title: str) -> Transaction:
         """It has another title, which the bucket is to be told."""
         update = "UPDATE clips SET title = :title, written = 0 WHERE id = :id"
-        self._writer.write((update, {"id": clip, "title": title}))
+        return self._writer.write((update, {"id": clip, "title": title}))
 
-    def pictured(self, clip: str, *, poster: bool) -> None:
+    def pictured(self, clip: str, *, poster: bool) -> Transaction:
         """No more pictures are to be made, and the bucket has to be told whether it has a poster."""
         update = "UPDATE clips SET pictured = 1, poster = :poster, written = 0 WHERE id = :id"
-        self._writer.write((update, {"id": clip, "poster": poster}))
+        return self._writer.write((update, {"id": clip, "poster": poster}))
 
-    def remove(self, clip: str) -> None:
+    def remove(self, clip: str) -> Transaction:
         """Nobody should find it any more."""
-        self._writer.write(("UPDATE clips SET removed = 1 WHERE id = :id", {"id": clip}))
+        return self._writer.write(("UPDATE clips SET removed = 1 WHERE id = :id", {"id": clip}))
 
-    def release(self, clip: Clip) -> None:
+    def release(self, clip: Clip) -> Transaction:
         """Nobody finds it: what is in no other view goes when those who still play it are done (§6.2.2)."""
         values: Row = {
             "id": clip.id,
@@ -148,37 +149,42 @@ class Clips:
             "availability": to_microseconds(clip.end - clip.begin),
             "retention": self._retention,
         }
-        self._writer.write(("DELETE FROM clips WHERE id = :id", values), (RELEASE, values))
+        return self._writer.write(("DELETE FROM clips WHERE id = :id", values), (RELEASE, values))
 
     def _make(self, title: str, begin: datetime, end: datetime, viewers: Bounds | None) -> Clip:
         """Nobody finds it before it is sure that all of it is there."""
         now = self._clock()  # when its turn comes: what was told to be due before is not there any more
-        row: Row = {"id": new_id(now), "title": title, "made": to_microseconds(now)}
+        row: Row = {"id": self._free_id(now), "title": title, "made": to_microseconds(now)}
         row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "removed": 0, "written": 0}
         row |= {"viewer": viewers is not None, "poster": 0, "pictured": 0}
         there = {**row, "now": row["made"]}
         if viewers:
             self._check(viewers, there)
         clip = Clip(row["id"], title, now, begin, end)
-        found = self._connection.execute(THERE_FOR_VIEWERS if viewers else THERE, there)
+        found = self._writer.connection.execute(THERE_FOR_VIEWERS if viewers else THERE, there)
         if not covering([recorded_of(one) for one in found], clip):
             raise NotPossible("some of that time is not there any more, or not yet")
-        described = self._connection.execute(NEWEST_PART, row).fetchone()
+        described = self._writer.connection.execute(NEWEST_PART, row).fetchone()
         if described is None:
-            facts = self._connection.execute("SELECT name, value FROM facts").fetchall()
+            facts = self._writer.connection.execute("SELECT name, value FROM facts").fetchall()
             described = NOT_DESCRIBED | dict(facts)
         row |= {name: described[name] for name in NOT_DESCRIBED}
         self._writer.transact([insert("clips", row), (KEEP, there)])
         return clip_of(row)
 
+    def _free_id(self, now: datetime) -> str:
+        """An id that no clip has."""
+        execute = self._writer.connection.execute
+        return free_id(now, lambda name: execute("SELECT 1 FROM clips WHERE id = ?", (name,)).fetchone())
+
     def _check(self, bounds: Bounds, values: Row) -> None:
         values = {**values, "day": to_microseconds(DAY)}
-        found = self._connection.execute(OF_VIEWERS, values).fetchone()
+        found = self._writer.connection.execute(OF_VIEWERS, values).fetchone()
         for name, complaint in FULL.items():
             if found[name] >= getattr(bounds, name):
                 raise TooMany(complaint)
 
     async def _clips(self, which: str, values: Mapping[str, int] = NONE) -> list[Clip]:
         query = f"SELECT * FROM clips WHERE {which}"  # noqa: S608 - a constant
-        rows = await self._writer.read(lambda: self._connection.execute(query, values).fetchall())
+        rows = await self._writer.read(lambda: self._writer.connection.execute(query, values).fetchall())
         return [clip_of(row) for row in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +9,7 @@ from enum import StrEnum
 from broadcaster.catalog.rows import insert, to_microseconds
 from broadcaster.catalog.view_rows import upload_of
 from broadcaster.catalog.views import FileUpload
-from broadcaster.catalog.writer import Writer
+from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.errors import NotPossible
 
 SELECT = "SELECT * FROM files WHERE "
@@ -35,9 +34,8 @@ class FileStep(StrEnum):
 class Files:
     """The pages of the book that tell of them; what is asked raises CatalogError when that cannot be done."""
 
-    def __init__(self, writer: Writer, connection: sqlite3.Connection) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._connection = connection
 
     async def uploading(self, recording: str | None = None) -> list[FileUpload]:
         """What is on its way to a recording: nothing, or one; without a name, of all."""
@@ -49,7 +47,8 @@ class Files:
         row = {**asdict(upload), "begun": to_microseconds(upload.begun), "step": FileStep.UPLOADING}
 
         def question() -> bool:
-            if not self._connection.execute("SELECT 1 FROM recordings WHERE id = :recording", row).fetchone():
+            known = "SELECT 1 FROM recordings WHERE id = :recording"
+            if not self._writer.connection.execute(known, row).fetchone():
                 return False
             self._writer.transact([(REMOVE, row), insert("files", row)])
             return True
@@ -64,29 +63,32 @@ class Files:
 
         def question() -> bool:
             known = "SELECT 1 FROM files WHERE key = :key AND step = 'uploading'"
-            if not self._connection.execute(known, values).fetchone():
+            if not self._writer.connection.execute(known, values).fetchone():
                 return False
             self._writer.transact([(REMOVE, values), (stored, values), (TELL, values)])
             return True
 
         return await self._writer.read(question)
 
-    def remove(self, recording: str, step: FileStep) -> None:
+    def remove(self, recording: str, step: FileStep) -> Transaction:
         """Give up what is on its way to the recording, or what it has."""
         values = {"recording": recording, "step": step}
-        self._writer.write((REMOVE, values), (TELL, values))
+        return self._writer.write((REMOVE, values), (TELL, values))
 
     async def removed(self, begun_before: datetime) -> list[FileUpload]:
         """What is to be deleted, and is named nowhere; uploads begun before that time are given up."""
         before = to_microseconds(begun_before)
         late = "UPDATE files SET step = 'removed' WHERE step = 'uploading' AND begun < :before"
-        self._writer.write((late, {"before": before}))
+        await self._writer.write((late, {"before": before}))
         return await self._read(UNNAMED)
 
-    def forget(self, upload: FileUpload) -> None:
+    def forget(self, upload: FileUpload) -> Transaction:
         """Nothing is left of it."""
-        self._writer.write(("DELETE FROM files WHERE key = :key AND step = 'removed'", {"key": upload.key}))
+        delete = "DELETE FROM files WHERE key = :key AND step = 'removed'"
+        return self._writer.write((delete, {"key": upload.key}))
 
     async def _read(self, which: str, **values: str | None) -> list[FileUpload]:
-        execute = self._connection.execute
-        return await self._writer.read(lambda: [upload_of(row) for row in execute(SELECT + which, values)])
+        def question() -> list[FileUpload]:
+            return [upload_of(row) for row in self._writer.connection.execute(SELECT + which, values)]
+
+        return await self._writer.read(question)

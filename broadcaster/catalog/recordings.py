@@ -31,9 +31,9 @@ from broadcaster.catalog.statements import (
     TITLE,
     WANTED,
 )
-from broadcaster.catalog.view_rows import new_id, new_recording, part_of, recorded_of, recording_of
+from broadcaster.catalog.view_rows import free_id, new_recording, part_of, recorded_of, recording_of
 from broadcaster.catalog.views import Part, Recorded, Recording
-from broadcaster.catalog.writer import Writer
+from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.hls import MultivariantPlaylist
 
 T = TypeVar("T")
@@ -42,26 +42,24 @@ LONGEST = timedelta(days=1)  # a stream that never ends is recorded in pieces: o
 
 
 class Recordings:
-    """The pages of the book that tell of recordings: ``writer`` writes them, ``connection`` reads them.
+    """The pages of the book that tell of recordings: ``writer`` writes and reads them.
 
     ``retention`` is the policy for what leaves its last view, ``keep`` for how long a recording is kept after
     its end, both in microseconds, None for ever; with a ``keep`` of zero none is made. ``part`` is the one
     that takes what is listed now. What is read raises CatalogError while that cannot be done.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it works with
+    def __init__(
         self,
         writer: Writer,
-        connection: sqlite3.Connection,
         clock: Callable[[], datetime],
         retention: int | None,
         keep: int | None,
         expiry: Expiry,
     ) -> None:
-        connection.row_factory = sqlite3.Row
+        writer.connection.row_factory = sqlite3.Row
         self.part: int | None = None
         self._writer = writer
-        self._connection = connection
         self._clock, self._expiry = clock, expiry
         self._retention = retention
         self._keep = keep
@@ -70,6 +68,7 @@ class Recordings:
         self._variants: AbstractSet[str] = frozenset()  # of the part
         self._described = dict(NOT_DESCRIBED)
         self._newest = 0  # part
+        self._ids: set[str] = set()
         self._resume()
 
     def take(self, segments: Sequence[Segment], gone: AbstractSet[str]) -> list[Statement]:
@@ -82,7 +81,7 @@ class Recordings:
         if self._on is not None and started - self._started > LONGEST:
             statements, self._variants = self.end(), variants  # which go on
         if self._on is None:
-            self._on, self._started = new_id(started), started
+            self._on, self._started = self._free_id(started), started
             statements.append(insert("recordings", new_recording(self._on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
@@ -90,6 +89,15 @@ class Recordings:
             row = {"number": self.part, "recording": self._on, **self._described}
             statements.append(insert("parts", row))
         return statements
+
+    def note(self, recording: str) -> None:
+        """Draw this id for no other recording."""
+        self._ids.add(recording)
+
+    def _free_id(self, started: datetime) -> str:
+        """An id that no recording has or had, as far as is known."""
+        self.note(name := free_id(started, self._ids.__contains__))
+        return name
 
     def next_part(self) -> int:
         """A number that no part has yet."""
@@ -110,11 +118,11 @@ class Recordings:
         self.part, self._on, self._variants = None, None, frozenset()
         return [(MEASURE, values), (END, values), (KEEP, values)]
 
-    def measure(self, title: str | None) -> None:
+    async def measure(self, title: str | None) -> None:
         """Find out how long and how large the recording is that is on; it has this title, if not another."""
         if self._on:
             values = {"id": self._on, "title": title}
-            self._writer.write((MEASURE, values), (TITLE, values))
+            await self._writer.write((MEASURE, values), (TITLE, values))
 
     async def all(self) -> list[Recording]:
         """Every recording, newest first."""
@@ -140,7 +148,7 @@ class Recordings:
         """The next 1,000 segments of each variant at most, after the position given for it, in order."""
 
         def question() -> list[Recorded]:
-            execute, read = self._connection.execute, after or {}
+            execute, read = self._writer.connection.execute, after or {}
             names = execute("SELECT DISTINCT variant FROM segments WHERE part = ?", (part,)).fetchall()
             rows = (
                 row
@@ -151,18 +159,18 @@ class Recordings:
 
         return await self._writer.read(question)
 
-    def written(self, recording: Recording) -> None:
+    def written(self, recording: Recording) -> Transaction:
         """The bucket has it as it was in this revision."""
         update = "UPDATE recordings SET written = :revision WHERE id = :id"
-        self._writer.write((update, {"id": recording.id, "revision": recording.revision}))
+        return self._writer.write((update, {"id": recording.id, "revision": recording.revision}))
 
-    def change(self, recording: str, **values: str | int | None) -> None:
+    def change(self, recording: str, **values: str | int | None) -> Transaction:
         """Set columns of a recording."""
         updates = ", ".join(f"{name} = :{name}" for name in values)
         update = f"UPDATE recordings SET revision = revision + 1, {updates} WHERE id = :id"  # noqa: S608 - names
-        self._writer.write((update, {**values, "id": recording}))
+        return self._writer.write((update, {**values, "id": recording}))
 
-    def remove(self, recording: Recording) -> None:
+    def remove(self, recording: Recording) -> Transaction:
         """Nobody finds it, unless it was changed: what no other view has goes when its players are done.
 
         "It SHOULD ensure that all Media Segments in the Playlist file remain available to clients for at
@@ -175,22 +183,23 @@ class Recordings:
             "availability": to_microseconds(recording.duration),
             "retention": self._retention,
         }
-        self._writer.write(*((statement, values) for statement in RELEASE))
+        return self._writer.write(*((statement, values) for statement in RELEASE))
 
     async def unwanted(self, keys: Sequence[str]) -> list[str]:
         """Those of the keys that no segment needs, nor ever will, whatever view it is in."""
 
         def question() -> list[str]:
-            execute = self._connection.execute
+            execute = self._writer.connection.execute
             return [key for key in keys if not execute(WANTED, {"key": key}).fetchone()[0]]
 
         return await self._writer.read(question)
 
     def _resume(self) -> None:
         """Take up the recording that an earlier process had on; without recordings it ends."""
-        one = self._connection.execute
+        one = self._writer.connection.execute
         for name, value in one("SELECT name, value FROM facts WHERE name IN ('variants', 'renditions')"):
             self._described[name] = value
+        self._ids.update(name for (name,) in one("SELECT id FROM recordings"))
         self._newest = one("SELECT coalesce(max(number), 0) FROM parts").fetchone()[0]
         newest = one(
             """
@@ -211,5 +220,7 @@ class Recordings:
             self._writer.write(*self.end())
 
     async def _read(self, query: str, values: Row, record: Callable[[sqlite3.Row], T]) -> list[T]:
-        execute = self._connection.execute
-        return await self._writer.read(lambda: [record(row) for row in execute(query, values)])
+        def question() -> list[T]:
+            return [record(row) for row in self._writer.connection.execute(query, values)]
+
+        return await self._writer.read(question)

@@ -19,6 +19,7 @@ from broadcaster.catalog.rows import (
     to_microseconds,
 )
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording
+from broadcaster.catalog.writer import Transaction
 
 SIZE = "UPDATE segments SET size = :size WHERE key = :key AND fault IS NULL AND size = 0"
 
@@ -48,6 +49,7 @@ async def restore_recording(
         row = {"number": number, "recording": recording.id, **described_row(part.described)}
         statements.append(insert("parts", row))
         statements += (_segment(one, number) for one in segments)
+    catalog.recordings.note(recording.id)
     return await _take_in(catalog, recording.id, statements)
 
 
@@ -70,18 +72,18 @@ async def restore_clip(catalog: Catalog, clip: Clip, segments: Sequence[Recorded
     return await _take_in(catalog, clip.id, statements)
 
 
-def note_sizes(catalog: Catalog, objects: Iterable[tuple[str, int]]) -> None:
+def note_sizes(catalog: Catalog, objects: Iterable[tuple[str, int]]) -> Transaction:
     """How large the objects of segments are that were taken in, in bytes."""
-    catalog.write(*((SIZE, {"key": key, "size": size}) for key, size in objects))
+    return catalog.write(*((SIZE, {"key": key, "size": size}) for key, size in objects))
 
 
-def write_anew(catalog: Catalog, names: Iterable[str]) -> None:
+def write_anew(catalog: Catalog, names: Iterable[str]) -> Transaction:
     """The bucket has to be told of these recordings and clips: it may have been while no size was known."""
     statements = (
         "UPDATE recordings SET revision = revision + 1 WHERE id = :id",
         "UPDATE clips SET written = 0 WHERE id = :id",
     )
-    catalog.write(*((one, {"id": name}) for name in names for one in statements))
+    return catalog.write(*((one, {"id": name}) for name in names for one in statements))
 
 
 async def _take_in(catalog: Catalog, name: str, statements: Sequence[Statement]) -> bool:

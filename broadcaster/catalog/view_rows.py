@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import secrets
 import sqlite3
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from broadcaster.catalog.rows import (
     MICROSECOND,
@@ -19,12 +20,20 @@ from broadcaster.catalog.rows import (
 )
 from broadcaster.catalog.views import Clip, File, FileUpload, Part, Recorded, Recording, Visibility
 
+MINUTE = timedelta(minutes=1)
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
 
 
 def new_id(time: datetime) -> str:
     """What a person can read, and say on the telephone."""
     return f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(4))
+
+
+def free_id(time: datetime, is_taken: Callable[[str], object]) -> str:
+    """An id that is not taken yet."""
+    while is_taken(name := new_id(time)):
+        time += MINUTE  # all ids of one minute may be taken
+    return name
 
 
 def new_recording(name: str, started: datetime) -> Row:

@@ -230,9 +230,9 @@ class Album:
             if not await self._is_there(one):
                 raise _GoneError
             if isinstance(one, Clip):
-                self._clips.pictured(one.id, poster=poster)
+                await self._clips.pictured(one.id, poster=poster)
             else:
-                self._recordings.change(one.id, poster=poster, thumbnails=thumbnails, pictured=pictured)
+                await self._recordings.change(one.id, poster=poster, thumbnails=thumbnails, pictured=pictured)
         self._tell()
 
     async def _is_there(self, one: Recording | Clip) -> bool:

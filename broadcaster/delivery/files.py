@@ -54,7 +54,7 @@ class FileSweeper:
             try:
                 if one.key.startswith(self._folders):
                     await self._delete(one)
-                self._files.forget(one)
+                await self._files.forget(one)
             except StorageError as error:
                 failure = error
         if failure:

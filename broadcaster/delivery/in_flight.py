@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broadcaster.catalog.records import Run, Segment
+from broadcaster.catalog.writer import Transaction
 
 AHEAD = 12  # segments of one variant that wait for their turn at once: as many as may have one
 
@@ -21,6 +22,8 @@ class InFlight:
     recovered: bool = False  # from an earlier process: the bucket may have it already
     upload: asyncio.Task[Segment] | None = None  # once it has begun
     abandoned: str | None = None  # why it was given up
+    noticed: Transaction = field(default_factory=Transaction)  # the catalog knows it after that
+    stored: Transaction = field(default_factory=Transaction)  # and what became of it after that
 
 
 class VariantQueue:

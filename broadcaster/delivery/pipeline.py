@@ -26,6 +26,7 @@ from broadcaster.events import Observer, SegmentDiscovered
 from broadcaster.feed import State
 from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle, VariantsListed
 from broadcaster.live import Channel
+from broadcaster.live.channel import Decisions
 from broadcaster.waiting import wait_at_most
 
 logger = logging.getLogger(__name__)
@@ -113,8 +114,7 @@ class Pipeline:
                 on_stop()
                 following.cancel()
                 await wait_at_most(drain, self._idle)
-                self._catalog.write(sync=True)
-                await self._catalog.written()
+                await self._catalog.write(sync=True)
                 self._spool.settle(self._catalog.settled)
                 raise _Stopped
         except* _Stopped:
@@ -149,7 +149,7 @@ class Pipeline:
             case Segment():
                 await self._discover(event)
             case VariantsListed():
-                self._channel.list_variants(event)
+                self._follow_up(self._channel.list_variants(event))
             case SourceIdle():
                 self._source_is_idle = True
             case SourceFault():
@@ -174,7 +174,7 @@ class Pipeline:
         if map_key and map_key not in queue.maps and not self._spool.find(map_key):
             await self._keep(segment, segment.map_file, map_key)
         flight = InFlight(segment, await self._keep(segment, segment.file, key), time.monotonic())
-        self._catalog.noticed(segment)
+        flight.noticed = self._catalog.noticed(segment)
         self._on_the_way[key] = flight
         self._idle.clear()
         queue.waiting.put_nowait(flight)
@@ -219,8 +219,9 @@ class Pipeline:
     async def _publish(self, queue: VariantQueue) -> None:
         while True:
             flight, upload = await queue.uploads.get()
-            self._channel.publish(await upload)
-            await self._catalog.written()
+            shown = self._channel.publish(await upload)
+            await flight.stored
+            await shown
             self._on_the_way.pop(flight.segment.key, None)
             if flight.kept:
                 self._spool.let_go(flight.kept, self._catalog.told)
@@ -231,7 +232,7 @@ class Pipeline:
         self.last_tick = now
         self._catalog.save()
         self._spool.settle(self._catalog.settled)
-        self._channel.tick(now)
+        self._follow_up(self._channel.tick(now))
         if self._uploader.fault:
             self.balance.forget()
         self.balance.look(self._uploader.sent, now, in_use=self._uploader.is_busy)
@@ -241,7 +242,16 @@ class Pipeline:
         grace = max(self._end_grace, LATE_TARGET_DURATIONS * (self._channel.target_duration or 0))
         left = has_left(self._encoder, self._disconnect_grace, self._last_segment, now)
         if self._source_is_idle or now - self._last_segment > grace or left:
-            self._channel.end()
+            self._follow_up(self._channel.end())
+
+    def _follow_up(self, decisions: Decisions) -> None:
+        """Have ingest end, and start where the catalog stands, if they cannot be written."""
+        if decisions:
+            self._group.create_task(_done(decisions), name="decisions")
+
+
+async def _done(decisions: Decisions) -> None:
+    await decisions
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: it ends the task group from inside

@@ -72,12 +72,10 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
         async for one in store.objects(f"{prefix}/", deadline=DEADLINE):
             sizes.append(one)
             if len(sizes) == BATCH:
-                note_sizes(catalog, sizes)
-                await catalog.written()
+                await note_sizes(catalog, sizes)
                 sizes.clear()
-    note_sizes(catalog, sizes)
-    write_anew(catalog, back)
-    await catalog.written()
+    await note_sizes(catalog, sizes)
+    await write_anew(catalog, back)
     return found
 
 

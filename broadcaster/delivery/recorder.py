@@ -159,15 +159,15 @@ class Recorder:
         await self._write_recordings()
         for clip in await self._clips.unwritten():
             await self._write_clip(clip)
-            self._clips.written(clip)
+            await self._clips.written(clip)
         for clip in await self._clips.removed():
             await self._clear(f"clips/{clip.id}/")
-            self._clips.release(clip)
+            await self._clips.release(clip)
         if self._show:
             self._show(await self._book.all(), await self._book.parts(), await self._clips.all())
 
     async def _write_recordings(self) -> None:
-        self._book.measure(self._title())
+        await self._book.measure(self._title())
         over = {one.id: one for one in await self._book.expired()}
         # What begins from here on has its turn next time: the index names nothing before it is there.
         listed = {one.id: one for one in await self._book.all() if one.id not in over}
@@ -182,10 +182,10 @@ class Recorder:
             await self._shelf.put(f"{self._folder}/{name}", text, INDEX_AGE)
         for recording in over.values():
             await self._clear(f"recordings/{recording.id}")
-            self._book.remove(recording)
+            await self._book.remove(recording)
             logger.info("recording %s is removed", recording.id)
         for recording in written:
-            self._book.written(recording)
+            await self._book.written(recording)
             if recording.ended:
                 logger.info("recording %s is in the bucket: %s", recording.id, recording.duration)
 

@@ -52,7 +52,7 @@ class Transfer:
             # A gap names no map, but keeps the run's one from being deleted: who needs it may follow.
             map_key=map_key or (newest[1] if newest and newest[0] == segment.run else None),
         )
-        self._catalog.stored(segment)
+        flight.stored = self._catalog.stored(segment)
         return segment
 
     async def _store(self, queue: VariantQueue, flight: InFlight) -> Segment:
@@ -62,7 +62,7 @@ class Transfer:
         alone_since = math.inf  # monotonic: others get through since then
         try:
             # What the bucket has and the catalog does not know would be nobody's after a kill.
-            await self._catalog.written()
+            await flight.noticed
             while segment.file and not fault:
                 try:
                     await self._store_map(queue, segment)

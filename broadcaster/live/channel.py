@@ -7,19 +7,22 @@ on TARGETDURATION is fixed.
 After ``end()`` the playlists stay, finished. The next segment begins new playlists under the same
 URLs: only new segments, numbers that go on, and a raised discontinuity number. What players were told
 cannot change: so the same happens, at once, when a segment is too long for the TARGETDURATION that they know,
-or when the source's variants become fewer. All is written down first, and shown when that is done.
+or when the source's variants become fewer. All is written down first, and shown when that is done: what
+decides something returns ``Decisions``, and awaiting those returns when viewers see it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
+from broadcaster.catalog.writer import Transaction
 from broadcaster.events import Event, Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.feed import AnyVersion, State, Version, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
@@ -37,6 +40,16 @@ logger = logging.getLogger(__name__)
 # cache that keeps half of one; and the mirror needs time for a write after the one before it.
 SEEN_TARGET_DURATIONS, SEEN_SECONDS = 1.5, 3.0
 REMEMBERED_RUNS = 16
+
+
+class Decisions(tuple[Transaction, ...]):
+    """What was decided at once. Awaiting it returns when viewers see it, and raises what was not written."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        for one in self:
+            yield from one.__await__()
 
 
 class Channel:
@@ -74,6 +87,7 @@ class Channel:
         self._runs: tuple[str, ...] = ()
         self._on_view = show
         self._gate = StartGate()
+        self._undelivered: list[Transaction] = []
         if memory:
             self._restore(memory)
 
@@ -92,7 +106,7 @@ class Channel:
         """Seconds; None before the first stream."""
         return self._playlists.target_duration
 
-    def list_variants(self, listed: VariantsListed) -> None:
+    def list_variants(self, listed: VariantsListed) -> Decisions:
         """Take what the source says of its variants, as it is now."""
         self._source = listed
         described, known = listed.playlist, self._described
@@ -108,12 +122,13 @@ class Channel:
             if self._decided is State.LIVE:
                 self._decide()
         self._go_live_if_due()
+        return self._taken()
 
     def expect(self, variant: str) -> None:
         """A segment of this variant is on its way: a stream that starts does not leave it out."""
         self._gate.expected[variant] += 1
 
-    def publish(self, segment: Segment) -> None:
+    def publish(self, segment: Segment) -> Decisions:
         """Make a segment visible to viewers."""
         self._gate.expected[segment.variant] -= 1
         if self._decided is State.LIVE and (reason := self._outgrown(segment)):
@@ -126,24 +141,32 @@ class Channel:
             self._decided = NEXT[self._decided, Occasion.SEGMENT]
         if self._decided is State.LIVE:
             self._decide([self._list(segment, self.target_duration or segment.target_duration)])
-            return
+            return self._taken()
         if self.state not in (State.LIVE, self._decided):
             self._see(replace(self.view, state=self._decided))
         self._gate.add(segment)
         self._go_live_if_due()
+        return self._taken()
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> Decisions:
         """Let time pass (monotonic, seconds): for variants that stay unknown, and viewers who were behind."""
         self._go_live_if_due(now)
         if trimmed := self._playlists.trim():
             self._decide(trimmed=trimmed)
+        return self._taken()
 
-    def end(self) -> None:
+    def end(self) -> Decisions:
         """The stream is over for viewers."""
         if self._decided is State.STARTING:
             self._go_live()
         if self._decided is State.LIVE:
             self._finish(Occasion.OVER)
+        return self._taken()
+
+    def _taken(self) -> Decisions:
+        """What was decided since the last call."""
+        decisions, self._undelivered = Decisions(self._undelivered), []
+        return decisions
 
     def _outgrown(self, segment: Segment) -> str | None:
         """Why the playlists cannot go on with this segment; None when they can."""
@@ -201,7 +224,10 @@ class Channel:
         if self._catalog:
             availability = self._playlists.availability(replaced=bool(retired))
             trimmed, over = trimmed or {}, self._decided is State.ENDED
-            self._catalog.listed(listings, retired, availability, trimmed=trimmed, over=over, then=show)
+            written = self._catalog.listed(
+                listings, retired, availability, trimmed=trimmed, over=over, then=show
+            )
+            self._undelivered.append(written)
         else:
             show()
 

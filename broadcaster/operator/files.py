@@ -61,12 +61,12 @@ async def _complete(uploads: Uploads, recording: Recording, body: bytes) -> dict
 
 
 async def _cancel(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
-    uploads.remove(recording, FileStep.UPLOADING)
+    await uploads.remove(recording, FileStep.UPLOADING)
     return {}
 
 
 async def _remove(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
-    uploads.remove(recording, FileStep.STORED)
+    await uploads.remove(recording, FileStep.STORED)
     return {}
 
 

@@ -138,7 +138,7 @@ async def _change(request: web.Request) -> web.Response:
         until = None if days is None else to_microseconds(datetime.now(UTC) + timedelta(days=days))
         values["keep_until"] = until
     if values:
-        desk.catalog.recordings.change(recording.id, **values)
+        await desk.catalog.recordings.change(recording.id, **values)
         desk.tell()
     return await _show(request)
 
@@ -147,7 +147,7 @@ async def _delete(request: web.Request) -> web.Response:
     """Its time is over, whatever the encoder's clock said."""
     desk, recording = request.app[DESK], await _asked_for(request)
     _check_is_over(recording)
-    desk.catalog.recordings.change(recording.id, keep_until=0)
+    await desk.catalog.recordings.change(recording.id, keep_until=0)
     desk.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
@@ -189,14 +189,14 @@ async def _change_clip(request: web.Request) -> web.Response:
     """Give it a title."""
     desk, clip = request.app[DESK], await _clip_asked_for(request)
     change = ClipChange.model_validate_json(await request.read())
-    desk.catalog.clips.rename(clip.id, change.title)
+    await desk.catalog.clips.rename(clip.id, change.title)
     desk.tell()
     return _json(_told_clip(desk, await desk.page(), await _clip_asked_for(request)))
 
 
 async def _delete_clip(request: web.Request) -> web.Response:
     desk, clip = request.app[DESK], await _clip_asked_for(request)
-    desk.catalog.clips.remove(clip.id)
+    await desk.catalog.clips.remove(clip.id)
     desk.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 

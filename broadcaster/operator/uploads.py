@@ -127,9 +127,9 @@ class Uploads:
         self._tell()
         return {"file": {"size": upload.size, "type": upload.type, "etag": etag}}
 
-    def remove(self, recording: Recording, step: FileStep) -> None:
+    async def remove(self, recording: Recording, step: FileStep) -> None:
         """Give up what is on its way, or what is there; it is deleted by who looks for such."""
-        self._files.remove(recording.id, step)
+        await self._files.remove(recording.id, step)
         self._tell()
 
     async def _new(self, recording: Recording, suffix: str, size: int) -> FileUpload:

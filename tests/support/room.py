@@ -22,7 +22,7 @@ class FakeShelf(FakeParts):
         super().__init__()
         self.writes: list[str] = []
         self.faults: list[StorageError] = []
-        self.meanwhile: Callable[[], None] | None = None  # done once, during a write
+        self.meanwhile: Callable[[], object] | None = None  # done once, during a write
 
     def _fail(self) -> None:
         meanwhile, self.meanwhile = self.meanwhile, None

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import logging
+import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -59,7 +60,7 @@ class Book:
 
     def limit(self, pages: int) -> int:
         """Let the file have so many pages more and no others, as on a disk that is full."""
-        connection = self.catalog._connection  # noqa: SLF001 - a full disk, without a disk
+        connection = self.catalog.connection
         (used,) = connection.execute("PRAGMA page_count").fetchone()
         (limit,) = connection.execute(f"PRAGMA max_page_count = {used + pages}").fetchone()
         assert isinstance(limit, int)
@@ -249,7 +250,7 @@ def test_a_publication_is_remembered_whole_or_not_at_all(book: Book) -> None:
     twice = replace(listing(2), added=[*listing(2).added, *listing(2).added])
     with pytest.raises(sqlite3.IntegrityError):
         book.catalog.listed([listing(1), twice])
-    connection = book.catalog._connection  # noqa: SLF001 - half a transaction would be there alone
+    connection = book.catalog.connection
     assert not connection.in_transaction
     memory = book.catalog.load()
     assert memory.channel.playlists == []
@@ -328,14 +329,107 @@ async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
     assert [number for number, _, _ in listed] == [1, 2, 3]
 
 
-async def test_what_can_never_be_written_is_not_passed_over(book: Book) -> None:
-    """A statement that fails by itself ends ingest, also when nobody waits for it."""
+@asynccontextmanager
+async def hanging_disk(book: Book) -> AsyncIterator[threading.Event]:
+    """The catalog writes in a thread, and its disk hangs until the event is set, or at the end."""
+    disk = threading.Event()
     async with book.catalog:
-        book.catalog.listed([listing(1), replace(listing(2), added=2 * list(listing(2).added))])
+        hanging = asyncio.create_task(book.catalog.ask(disk.wait))
+        await asyncio.sleep(0)
+        try:
+            yield disk
+        finally:
+            disk.set()
+            await hanging
+
+
+def twice(number: int) -> list[Listing]:
+    """What cannot be written: it has the same number of the playlist two times."""
+    return [replace(listing(number), added=2 * list(listing(number).added))]
+
+
+async def test_each_caller_is_told_of_its_own_transaction(book: Book) -> None:
+    """Of three that wait together the one in the middle fails: it alone raises, and it alone is not shown."""
+    shown = list[int]()
+    async with hanging_disk(book) as disk:
+        first, second, third = (
+            book.catalog.listed(listings, then=partial(shown.append, number))
+            for number, listings in ((1, [listing(1)]), (2, twice(2)), (3, [listing(3)]))
+        )
+        disk.set()
+        await third
+        assert shown == [1, 3]
+        await first
         with pytest.raises(sqlite3.IntegrityError):
-            await book.catalog.written()
-        with pytest.raises(sqlite3.IntegrityError):
-            book.catalog.save()
+            await second
+        await book.catalog.written()
+        book.catalog.save()
+    ((_, listed),) = book.reopen().load().channel.playlists
+    assert [number for number, _, _ in listed] == [1, 3]
+
+
+async def test_what_fails_when_it_is_shown_is_its_own(book: Book) -> None:
+    """What follows on a transaction raises where that is awaited, and nothing else is held up."""
+    shown = list[int]()
+    async with book.catalog:
+        first = book.catalog.listed([listing(1)], then=partial(shown.remove, 1))
+        second = book.catalog.listed([listing(2)], then=partial(shown.append, 2))
+        with pytest.raises(ValueError, match=re.escape("list.remove(x)")):
+            await first
+        await second
+    assert shown == [2]
+
+
+async def test_a_full_disk_is_no_error_of_a_transaction(book: Book, caplog: pytest.LogCaptureFixture) -> None:
+    """What waits in memory is shown, and raises nothing; what cannot be written later is said in the log."""
+    limit, shown = book.limit(pages=0), list[int]()
+    async with book.catalog:
+        for number in range(1, 40):
+            await book.catalog.listed([listing(number)], then=partial(shown.append, number))
+        await book.catalog.listed(twice(40), then=partial(shown.append, 40))
+        assert book.catalog.fault == "database or disk is full"
+        assert shown == list(range(1, 41))
+    book.limit(pages=limit + 10_000)
+    book.catalog.save()
+    assert book.catalog.fault is None
+    assert "a transaction cannot be written: IntegrityError" in caplog.text
+
+
+async def test_a_waiter_that_leaves_takes_nothing_along(book: Book) -> None:
+    """A caller that is cancelled while it waits changes nothing: its transaction is written and shown."""
+    shown = asyncio.Event()
+    async with hanging_disk(book) as disk:
+        written = book.catalog.listed([listing(1)], then=shown.set)
+        waiter = asyncio.ensure_future(written)
+        await asyncio.sleep(0)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        disk.set()
+        await written
+        assert shown.is_set()
+
+
+async def test_the_event_loop_never_has_the_connection(book: Book) -> None:
+    """While a thread writes, no other thread uses the file, and what the loop asks for needs none."""
+    assert book.catalog.prefixes("live") == ("live",)
+    async with hanging_disk(book):
+        with pytest.raises(RuntimeError, match="outside the thread"):
+            book.catalog.connection.execute("SELECT 1")
+        assert book.catalog.prefixes("other") == ("live", "other")
+    assert book.reopen().prefixes("other") == ("live", "other")
+
+
+def test_an_id_that_is_taken_is_drawn_again(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two streams of one minute that draw the same letters are two recordings."""
+    monkeypatch.setattr("broadcaster.catalog.view_rows.secrets.choice", lambda letters: letters[0])
+    catalog = Catalog(book.folder / "recorded", lambda: book.now, recordings=None)
+    with closing(catalog):
+        for number in (1, 2, 3):
+            catalog.listed([listing(number)])
+            catalog.listed([], over=True)
+        found = catalog.connection.execute("SELECT count(DISTINCT id) FROM recordings").fetchone()[0]
+    assert found == 3
 
 
 @pytest.mark.parametrize(

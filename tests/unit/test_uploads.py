@@ -93,7 +93,7 @@ async def test_a_file_takes_the_place_of_another(office: Office) -> None:
     (page,) = shown(await office.studio.recordings(), parts, (), BASE).values()
     assert page.file
     assert (page.file.url, page.file.size) == (f"https://video.example.com/{second}", SIZE)
-    office.uploads.remove(await office.recording(), FileStep.STORED)
+    await office.uploads.remove(await office.recording(), FileStep.STORED)
     await office.sweeper.sweep()
     assert second in office.store.objects_
     await office.recorder.write()

@@ -18,6 +18,17 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # of Landlock, on every
 RULESET_VERSION, PATH_BENEATH = 1, 1
 # landlock(7): all that its first version knows of, and of that to read files and folders.
 EVERYTHING, TRUNCATE, READ = (1 << 13) - 1, 1 << 14, (1 << 2) | (1 << 3)
+IOCTL = 1 << 15  # on devices
+BIND_AND_CONNECT = 0b11  # TCP
+ABSTRACT_SOCKETS_AND_SIGNALS = 0b11  # of processes that are not shut in with this one
+# The versions that brought these.
+HAS_TRUNCATE, HAS_NETWORK, HAS_IOCTL, HAS_SCOPES = 3, 4, 5, 6
+
+
+def keep_memory_private() -> None:
+    """Let no other process of this user read the memory and the open files of this one, or trace it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def shut_in() -> None:
@@ -45,13 +56,22 @@ def landlock() -> int:
 def read_only(folders: Iterable[Path]) -> bool:
     """From here on open nothing but Python's own files and these folders, to read.
 
-    Whether the kernel can do that: Linux 5.13 with Landlock.
+    Where the kernel can do that, too, no TCP connection is begun and no port bound (Linux 6.7), and no signal
+    and no connection to an abstract socket leaves the process (6.12); sockets that are open go on. Returns
+    whether the kernel shuts files away: Linux 5.13 with Landlock.
     """
     version = landlock()
     if version < 1:
         return False
     syscall = ctypes.CDLL(None, use_errno=True).syscall
-    rights = struct.pack("Q", EVERYTHING | (TRUNCATE if version >= 3 else 0))  # noqa: PLR2004
+    files = EVERYTHING | (version >= HAS_TRUNCATE and TRUNCATE) | (version >= HAS_IOCTL and IOCTL)
+    # What is of a version that the kernel does not have may not be in the structure.
+    handled = [files]
+    if version >= HAS_NETWORK:
+        handled.append(BIND_AND_CONNECT)
+    if version >= HAS_SCOPES:
+        handled.append(ABSTRACT_SOCKETS_AND_SIGNALS)
+    rights = struct.pack(f"{len(handled)}Q", *handled)
     ruleset = syscall(CREATE_RULESET, rights, ctypes.c_size_t(len(rights)), 0)
     if ruleset < 0:
         return False

@@ -8,6 +8,7 @@ import logging
 import os
 
 from broadcaster import logs
+from broadcaster.audience.confinement import keep_memory_private
 from broadcaster.check import remarks
 from broadcaster.commands.arguments import add_log_format
 from broadcaster.commands.stopping import until_stopped
@@ -28,6 +29,7 @@ def run(_options: argparse.Namespace, form: str) -> int:
     logs.set_up(settings.log_level, form)
     for remark in remarks(settings):
         logger.warning("%s", remark)
+    keep_memory_private()
     os.umask(0o077)  # what waits for the bucket, and the journal, are nobody else's
     asyncio.run(until_stopped(lambda stop: serve(settings, stop, log_form=form)))
     return 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 # It is not there, or not any more; there are as many as there may be; nobody can make one at the moment.
 Refusal = Literal["gone", "full", "away"]
@@ -15,7 +15,7 @@ Refusal = Literal["gone", "full", "away"]
 class ClipWish:
     """Somebody wants to keep what lies between these times, as viewers were told them."""
 
-    id: str  # that the answer has, and nobody's after a restart
+    id: Annotated[str, Field(max_length=64)]  # that the answer has, and nobody's after a restart
     begin: AwareDatetime
     end: AwareDatetime
 

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from broadcaster.feed.clips import ClipWish
 from broadcaster.feed.view import AnyVersion, State, Version, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 
+Amount = Annotated[int, Field(ge=0, le=10**7)]
 Row = dict[str, float | None]  # of the dashboard, by name of the series
 # What keeps a stream that is on from viewers, as far as the world is told: what is finished does not reach
 # them, or, where both are so, the one told second: nothing new comes from the encoder.
@@ -222,17 +225,22 @@ class SentFigure:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The sign of life, the figures as they are now, and what viewers have wished for since the last one."""
+    """The sign of life, the figures as they are now, and what viewers have wished for since the last one.
 
-    figures: tuple[SentFigure, ...]
-    viewers: int = 0
-    peers: int = 0
-    torrents: int = 0
-    clips: tuple[ClipWish, ...] = ()
-    furthest: float = 0.0  # seconds behind live, of the page that is furthest
-    wanted: tuple[str, ...] = ()  # playlists of recordings that have to be signed
-    lit: int = 0  # pages that have a picture, as they say
-    blind: int = 0  # pages that report errors, and have none
+    Strangers talk to the process that sends it: each field has its range.
+    """
+
+    figures: Annotated[tuple[SentFigure, ...], Field(max_length=100)]
+    viewers: Amount = 0
+    peers: Amount = 0
+    torrents: Amount = 0
+    clips: Annotated[tuple[ClipWish, ...], Field(max_length=100)] = ()
+    # Seconds behind live, of the page that is furthest.
+    furthest: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
+    # Playlists of recordings that have to be signed.
+    wanted: Annotated[tuple[Annotated[str, Field(max_length=8192)], ...], Field(max_length=100)] = ()
+    lit: Amount = 0  # pages that have a picture, as they say
+    blind: Amount = 0  # pages that report errors, and have none
 
 
 def _update(before: Version[MediaPlaylist] | None, now: Version[MediaPlaylist]) -> Update:

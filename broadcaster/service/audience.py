@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from broadcaster.events import Event
 from broadcaster.feed import (
@@ -27,6 +28,7 @@ from broadcaster.feed import (
     change,
     difference,
 )
+from broadcaster.feed.figures import accepted, add_bounded
 from broadcaster.feed.wire import Message, encode, receive_pong
 from broadcaster.figures import Figure
 from broadcaster.service.messages import message_of
@@ -42,6 +44,7 @@ UNANSWERED, UNANSWERED_AT_START = int(PONG_WITHIN / PING_EVERY), int(START_WITHI
 FIGURES_WITHIN = 0.5  # seconds
 END_WITHIN = 5.0  # seconds for its clients to be let go of
 SHORT_LIFE, LONGEST_PAUSE = 5.0, 5.0  # seconds: what dies at once is not started again at full speed
+MOST_REFUSED = 10  # figures that are named in the log
 REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
 
 
@@ -84,6 +87,7 @@ class AudienceProcess:
         # What processes before this one had counted, by name; and the sums of what they observed.
         self._before: dict[str, Counter[tuple[str, ...]]] = {}
         self._totals: dict[str, Counter[tuple[str, ...]]] = {}
+        self._refused: set[str] = set()  # names of figures
 
     def show(self, view: View) -> None:
         """Viewers see this from now on."""
@@ -192,7 +196,7 @@ class AudienceProcess:
     async def _listen(self, reader: asyncio.StreamReader, process: asyncio.subprocess.Process) -> str:
         try:
             while True:
-                self.pong = await receive_pong(reader)
+                self.pong = self._checked(await receive_pong(reader))
                 self._answered, self._patience = time.monotonic(), UNANSWERED
                 self._unanswered -= 1
                 self.on_wanted(self.pong.wanted)
@@ -221,9 +225,17 @@ class AudienceProcess:
         self._unanswered += 1
         self.tell(Ping(self._report(), rows))
 
+    def _checked(self, pong: Pong) -> Pong:
+        """The answer with only such figures as there are."""
+        figures, refused = accepted(pong.figures)
+        for name in sorted(refused - self._refused)[: MOST_REFUSED - len(self._refused)]:
+            logger.warning("the process that serves viewers sends a figure that is not taken: %s", name)
+            self._refused.add(name)
+        return replace(pong, figures=figures)
+
     def _keep_counts(self) -> None:
         for sent in self.pong.figures:
             if sent.rises:
-                self._before.setdefault(sent.name, Counter()).update(dict(sent.samples))
-                self._totals.setdefault(sent.name, Counter()).update(dict(sent.total or ()))
+                add_bounded(self._before.setdefault(sent.name, Counter()), sent.name, dict(sent.samples))
+                add_bounded(self._totals.setdefault(sent.name, Counter()), sent.name, dict(sent.total or ()))
         self.pong = Pong(())

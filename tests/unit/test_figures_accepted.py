@@ -1,0 +1,136 @@
+"""What ingest takes of the figures that the process sends to which strangers talk."""
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from broadcaster.audience.app import Audience
+from broadcaster.feed import HealthReport, Pong, Setup, View
+from broadcaster.feed.figures import ACCEPTED, BOUNDS, accepted, fits
+from broadcaster.feed.messages import SentFigure
+from broadcaster.feed.wire import encode_pong
+from broadcaster.figures import Figures
+from broadcaster.service.audience import AudienceProcess
+from tests.support.waiting import eventually
+
+GAUGE = SentFigure("connections", "Connections", (), (((), 3.0),), rises=False, total=None)
+COUNTER = SentFigure("viewer_stalls", "Stalls", ("variant",), ((("0",), 3.0),), rises=True, total=None)
+BUCKETS = ((("0", "1.0"), 1.0), (("0", "+Inf"), 2.0))
+HISTOGRAM = SentFigure(
+    "viewer_startup_seconds", "Start", ("variant",), BUCKETS, rises=True, total=((("0",), 1.5),)
+)
+
+
+async def test_all_that_there_are() -> None:
+    """Each figure of the process is in the list, as it sends it, and no other but that of clips."""
+    audience = Audience(Setup(Path("none"), tracker=True, clips=True, recordings=True, signed=True))
+    sent = audience.pong().figures
+    assert accepted(sent) == (sent, set()), "a new figure needs a line in broadcaster/feed/figures.py"
+    assert set(ACCEPTED) - {one.name for one in sent} == {"viewers_clips"}  # sent once there are some
+    assert all(map(fits, (GAUGE, COUNTER, HISTOGRAM)))
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        replace(GAUGE, name="segments_lost"),
+        replace(GAUGE, name="connections\n# TYPE x"),
+        replace(GAUGE, text="two\nlines"),
+        replace(GAUGE, text="long" * 100),
+        replace(GAUGE, rises=True),
+        replace(GAUGE, total=()),
+        replace(GAUGE, labels=("variant",)),
+        replace(GAUGE, samples=((("0",), 3.0),)),
+        replace(GAUGE, samples=(((), -1.0),)),
+        replace(GAUGE, samples=(((), math.nan),)),
+        replace(GAUGE, samples=(((), math.inf),)),
+        replace(GAUGE, samples=(((), 1e9),)),
+        replace(COUNTER, labels=("secret",)),
+        replace(COUNTER, samples=((("a\nb",), 1.0),)),
+        replace(COUNTER, samples=((("\u202e",), 1.0),)),
+        replace(COUNTER, samples=((("x" * 1000,), 1.0),)),
+        replace(COUNTER, samples=tuple(((str(number),), 1.0) for number in range(1000))),
+        replace(HISTOGRAM, total=None),
+        replace(HISTOGRAM, samples=()),
+        replace(HISTOGRAM, samples=BUCKETS[:1]),
+        replace(HISTOGRAM, samples=((("0", "1.0"), 3.0), (("0", "+Inf"), 2.0))),
+        replace(HISTOGRAM, samples=((("0", "nan"), 1.0), *BUCKETS)),
+        replace(HISTOGRAM, samples=((("0", "one"), 1.0), *BUCKETS)),
+        replace(HISTOGRAM, samples=((("1", "+Inf"), 1.0), *BUCKETS)),
+        replace(HISTOGRAM, samples=(*((("0", f"{n}.0"), 0.0) for n in range(BOUNDS)), (("0", "+Inf"), 0.0))),
+        replace(HISTOGRAM, total=((("0",), math.inf),)),
+    ],
+)
+def test_what_is_invented(figure: SentFigure) -> None:
+    """Other names, kinds, labels and values than there are, and too many of them, are left out."""
+    assert accepted([figure, COUNTER if figure.name != COUNTER.name else GAUGE])[0] != ()
+    assert figure not in accepted([figure])[0]
+
+
+@pytest.mark.parametrize(
+    "pong",
+    [
+        Pong((), viewers=-1),
+        Pong((), peers=10**9),
+        Pong((), furthest=math.inf),
+        Pong((), furthest=math.nan),
+        Pong((), wanted=("x" * 10_000,)),
+        Pong((), wanted=("x",) * 1000),
+        Pong((GAUGE,) * 1000),
+    ],
+)
+async def test_a_process_that_does_not_speak_as_it_should(
+    pong: Pong, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer whose numbers cannot be is no answer: another process takes the place of its sender."""
+    async with heard(pong, monkeypatch) as process:
+        await eventually(lambda: process.restarts)
+    assert process.pong == Pong(())
+    assert "does not speak as it should" in caplog.text
+
+
+async def test_metrics_are_never_broken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of an answer with invented figures the others are shown, and its names harm no terminal."""
+    invented = [replace(GAUGE, name="\x1b[31m"), replace(HISTOGRAM, samples=()), GAUGE, COUNTER]
+    async with heard(Pong((*invented, COUNTER)), monkeypatch) as process:
+        await process.ready.wait()
+        registry = CollectorRegistry()
+        registry.register(Figures(process.figures))
+        text = generate_latest(registry).decode()
+    assert "broadcaster_connections 3.0" in text
+    assert 'broadcaster_viewer_stalls_total{variant="0"} 3.0' in text
+    assert "31m" not in text
+    assert "viewer_startup" not in text
+    assert "a figure that is not taken: \\x1b[31m" in caplog.text
+
+
+@asynccontextmanager
+async def heard(pong: Pong, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AudienceProcess]:
+    """Ingest's end of a feed on whose other end somebody sends this answer, whatever is asked."""
+    others: list[socket.socket] = []
+
+    async def start(_: object) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        ours, theirs = socket.socketpair()
+        others.append(theirs)
+        theirs.sendall(encode_pong(pong))
+        return await asyncio.create_subprocess_exec("true"), ours
+
+    monkeypatch.setattr("broadcaster.service.audience.start_audience", start)
+    process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
+    running = asyncio.create_task(process.run())
+    try:
+        yield process
+    finally:
+        running.cancel()
+        for one in others:
+            one.close()
+        await asyncio.gather(running, return_exceptions=True)

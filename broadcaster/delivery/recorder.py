@@ -11,13 +11,15 @@ import json
 import logging
 import posixpath
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from urllib.parse import quote
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.index import details, of_clip, pages
 from broadcaster.catalog.recordings import Recordings
 from broadcaster.catalog.views import Clip, Part, Recorded, Recording, covering
-from broadcaster.delivery.rendering import multivariant_of, rendered
+from broadcaster.delivery.rendering import GrowingVariant, multivariant_of, rendered
 from broadcaster.delivery.shelf import Shelf, ShelfStore
 from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, StreamEnded, StreamStarted
@@ -28,53 +30,62 @@ from broadcaster.retrying import Retrying
 
 logger = logging.getLogger(__name__)
 
-EVERY = 14.0  # seconds between two versions while a stream is on
+EVERY = 14.0  # seconds between two versions while a stream is on, at least
 INTERVAL = 1.0  # seconds between two writes of one key: R2 takes no more (429)
 MAX_PAUSE, MAX_DOUBLINGS = 15.0, 4  # seconds between two attempts
+SHARE = 0.02  # of a stream's bytes, which its playlists in the bucket may take
+LONGEST_LAG = 0.05  # of a stream, which its playlists may lack, whatever they take
 EVENT_AGE, VOD_AGE, INDEX_AGE = 2, 60, 5  # seconds for which caches may keep it
 
 Show = Callable[[Sequence[Recording], Mapping[str, Sequence[Part]], Sequence[Clip]], None]
 
 
 class _Growing:
-    """The playlists of a part or a clip by variant, as far as its segments were read.
-
-    Addresses are relative to a media playlist in the folder that is given.
-    """
+    """The playlists of a part by variant, as far as its segments were read."""
 
     def __init__(self) -> None:
-        self.playlists: dict[str, RecordedPlaylist] = {}
+        self.variants: dict[str, GrowingVariant] = {}
         # The position of each one's newest segment: what was noticed first need not be listed first.
         self._read: dict[str, int] = {}
         self._first: int | None = None  # discontinuity number
 
-    async def grow(self, book: Recordings, part: int, folder: str) -> None:
-        """Read what is new."""
-        while found := await book.segments(part, self._read):
-            self._read |= {one.variant: one.position for one in found}
-            self.add(found, folder)
+    @property
+    def playlists(self) -> dict[str, RecordedPlaylist]:
+        """What is known of them."""
+        return {name: one.playlist for name, one in self.variants.items()}
 
-    def add(self, found: Sequence[Recorded], folder: str) -> None:
-        """Add the next segments of their variants."""
-        if self._first is None:  # a variant may have begun in an earlier run than the one that was met first
-            self._first = min((one.discontinuity for one in found), default=0)
+    async def grow(self, book: Recordings, part: int, folder: str, *, ended: bool) -> None:
+        """Read what is new. After a failure it is of no use any more."""
+        for one in self.variants.values():
+            one.ended = ended
+        while True:
+            while found := await book.segments(part, self._read):
+                self._read |= {one.variant: one.position for one in found}
+                await asyncio.to_thread(self._add, found, folder, ended=ended)
+            wrong = [name for name, one in self.variants.items() if not one.is_right]
+            if not wrong:
+                return
+            for name in wrong:  # its beginning is another now, which is rare: it is rendered once more
+                self.variants[name] = self.variants[name].again()
+                del self._read[name]
+
+    def _add(self, found: Sequence[Recorded], folder: str, *, ended: bool) -> None:
+        self._first = _first_of(found) if self._first is None else self._first
         for one in found:
-            self._add(one, f"{folder}/{one.variant}", self._first)
+            if one.variant not in self.variants:
+                self.variants[one.variant] = GrowingVariant(one.target_duration, self._first, ended=ended)
+            _append(self.variants[one.variant].playlist, one, f"{folder}/{one.variant}")
 
-    def _add(self, one: Recorded, folder: str, first: int) -> None:
-        if one.variant not in self.playlists:
-            self.playlists[one.variant] = RecordedPlaylist(one.target_duration, first)
-        segment = MediaSegment(
-            uri=_address(one.key, folder),
-            duration=one.duration,
-            map_uri=_address(one.map_key, folder) if one.map_key and not one.gap else None,
-            program_date_time=one.time,
-            gap=one.gap,
-            iframe=one.iframe,
-        )
-        self.playlists[one.variant].append(
-            segment, discontinuity=one.discontinuity, independent=one.independent, size=one.size
-        )
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What was written of a recording that is on, and what that has taken."""
+
+    recording: Recording  # but for what changes with each segment
+    parts: int
+    duration: timedelta
+    latest: int  # bytes of the latest version
+    spent: int  # bytes of all versions
 
 
 class Recorder:
@@ -104,6 +115,7 @@ class Recorder:
         self._shelf = Shelf(store)
         self._retrying = Retrying("writes of recordings", sleep=sleep)
         self._growing: dict[int, _Growing] = {}  # by part
+        self._versions: dict[str, _Written] = {}  # by recording, of those that are on
         self._placed: dict[str, str] = {}  # folders outside which nothing is left, of what is on
         self._news = asyncio.Event()
         self._broken = False
@@ -154,9 +166,12 @@ class Recorder:
                 news.cancel()
                 pause.cancel()
 
-    async def write(self) -> None:
-        """Bring the bucket up to date; raises StorageError or CatalogError."""
-        await self._write_recordings()
+    async def write(self, *, everything: bool = False) -> None:
+        """Bring the bucket up to date; raises StorageError or CatalogError.
+
+        Unless it has to be ``everything``, a recording that is on has its turn when that is worth its bytes.
+        """
+        await self._write_recordings(everything=everything)
         for clip in await self._clips.unwritten():
             await self._write_clip(clip)
             await self._clips.written(clip)
@@ -166,15 +181,16 @@ class Recorder:
         if self._show:
             self._show(await self._book.all(), await self._book.parts(), await self._clips.all())
 
-    async def _write_recordings(self) -> None:
+    async def _write_recordings(self, *, everything: bool) -> None:
         await self._book.measure(self._title())
         over = {one.id: one for one in await self._book.expired()}
         # What begins from here on has its turn next time: the index names nothing before it is there.
         listed = {one.id: one for one in await self._book.all() if one.id not in over}
         written = [one for one in await self._book.unwritten() if one.id in listed]
+        parts = await self._book.parts()
+        written = [one for one in written if everything or self._is_due(one, len(parts[one.id]))]
         if not written and not over:
             return
-        parts = await self._book.parts()
         for recording in written:
             await self._write(recording, parts[recording.id])
         listed |= {one.id: one for one in written}
@@ -190,43 +206,63 @@ class Recorder:
                 logger.info("recording %s is in the bucket: %s", recording.id, recording.duration)
 
     async def _write(self, recording: Recording, parts: Sequence[Part]) -> None:
-        folder, keys = f"{self._folder}/{recording.folder}", set[str]()
+        folder, keys, size = f"{self._folder}/{recording.folder}", set[str](), 0
 
-        async def put(key: str, text: str, max_age: int) -> None:
+        async def put(key: str, content: str | bytes, max_age: int, *, gzipped: bool = False) -> None:
+            nonlocal size
             keys.add(key)
-            await self._shelf.put(key, text, max_age)
+            size += await self._shelf.put(key, content, max_age, gzipped=gzipped)
 
         for count, part in enumerate(parts, 1):
             ended = recording.ended is not None or part is not parts[-1]
             base = folder if count == 1 else f"{folder}/part-{count}"
-            growing = self._growing.setdefault(part.number, _Growing())
-            await growing.grow(self._book, part.number, base)
+            growing = self._growing.pop(part.number, None) or _Growing()
+            await growing.grow(self._book, part.number, base, ended=ended)
+            self._growing[part.number] = growing  # what has failed is read anew
             age = VOD_AGE if ended else EVENT_AGE
             main = multivariant_of(part, growing.playlists)
-            for variant, recorded in growing.playlists.items():
-                playlist = recorded.playlist(ended=ended)
-                for name, text in (await asyncio.to_thread(rendered, variant, playlist, main)).items():
-                    await put(f"{base}/{name}", text, age)
+            for variant, one in growing.variants.items():
+                for name, body in (await asyncio.to_thread(one.bodies, variant, main)).items():
+                    await put(f"{base}/{name}", body.content, age, gzipped=body.gzipped)
             await put(f"{base}/{PLAYLIST}", main.render(), age)
         await put(f"{folder}/recording.json", details(recording, parts), VOD_AGE)
         is_elsewhere = self._placed.get(recording.id) != folder
         if recording.ended or recording.folder != recording.id or is_elsewhere:
             await self._clear(f"recordings/{recording.id}", keys, folder)
             self._placed[recording.id] = folder
-        if recording.ended:
+        before = self._versions.pop(recording.id, None)
+        spent = size + (before.spent if before else 0)
+        if not recording.ended:
+            self._versions[recording.id] = _Written(
+                _lasting(recording), len(parts), recording.duration, size, spent
+            )
+        else:
             del self._placed[recording.id]
             self._shelf.forget(folder)
             for part in parts:
                 del self._growing[part.number]
 
+    def _is_due(self, recording: Recording, parts: int) -> bool:
+        """Whether to write it: playlists grow with the stream, and are to stay a small part of its bytes."""
+        last = self._versions.get(recording.id)
+        if recording.ended or last is None or (last.recording, last.parts) != (_lasting(recording), parts):
+            return True
+        is_cheap = last.spent + last.latest <= SHARE * recording.size
+        return is_cheap or recording.duration >= last.duration * (1 + LONGEST_LAG)
+
     async def _write_clip(self, clip: Clip) -> None:
         """A clip is VOD of whole segments, which begins at the exact point (EXT-X-START, §4.4.2.2)."""
-        folder, growing = f"{self._clip_folder}/{clip.id}", _Growing()
+        folder, playlists = f"{self._clip_folder}/{clip.id}", dict[str, RecordedPlaylist]()
         segments = await self._clips.segments(clip)
         whole = covering(segments, clip)
-        growing.add([one for one in segments if one.variant in whole], folder)
-        main = multivariant_of(clip, growing.playlists)
-        for variant, recorded in growing.playlists.items():
+        segments = [one for one in segments if one.variant in whole]
+        discontinuity = _first_of(segments)
+        for one in segments:
+            if one.variant not in playlists:
+                playlists[one.variant] = RecordedPlaylist(one.target_duration, discontinuity)
+            _append(playlists[one.variant], one, f"{folder}/{one.variant}")
+        main = multivariant_of(clip, playlists)
+        for variant, recorded in playlists.items():
             first = next(one.time for one in segments if one.variant == variant)
             playlist = recorded.playlist(ended=True, start=clip.begin - first)
             for name, text in rendered(variant, playlist, main).items():
@@ -241,6 +277,29 @@ class Recorder:
         """Delete what begins so, under whichever prefix it was written, but pictures that an album takes."""
         for prefix in self._prefixes:
             await self._shelf.clear(f"{prefix}/{name}", keep, album)
+
+
+def _lasting(recording: Recording) -> Recording:
+    """What of it does not change with each segment."""
+    return replace(recording, duration=timedelta(), size=0, revision=0)
+
+
+def _first_of(segments: Sequence[Recorded]) -> int:
+    """The first discontinuity number: a variant may have begun in an earlier run than the one met first."""
+    return min((one.discontinuity for one in segments), default=0)
+
+
+def _append(playlist: RecordedPlaylist, one: Recorded, folder: str) -> None:
+    """Add a segment to its playlist, which lies in this folder."""
+    segment = MediaSegment(
+        uri=_address(one.key, folder),
+        duration=one.duration,
+        map_uri=_address(one.map_key, folder) if one.map_key and not one.gap else None,
+        program_date_time=one.time,
+        gap=one.gap,
+        iframe=one.iframe,
+    )
+    playlist.append(segment, discontinuity=one.discontinuity, independent=one.independent, size=one.size)
 
 
 def _address(key: str, folder: str) -> str:

@@ -20,8 +20,20 @@ PICTURE = re.compile(r"(-\w+)?/?(?P<name>(part-\d+/)?((poster|sprite-\d+)\.jpg|t
 class ShelfStore(PlaylistStore, Protocol):
     """Where the objects are. Everything raises StorageError; ``deadline`` is in seconds."""
 
+    async def replace(  # noqa: PLR0913 - what is known of it
+        self,
+        key: str,
+        body: bytes,
+        *,
+        etag: str | None,
+        max_age: int,
+        deadline: float,
+        gzipped: bool = False,
+    ) -> str | None:
+        """As a ``PlaylistStore`` does; a body that is ``gzipped`` is stored as such."""
+
     async def get(self, key: str, *, deadline: float) -> bytes:
-        """An object."""
+        """An object, as it was before it was compressed."""
 
     def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
         """The keys that begin so, in order, and the sizes of their objects in bytes."""
@@ -37,8 +49,12 @@ class Shelf:
         self._store = store
         self._stored: dict[str, tuple[str, bytes]] = {}  # by key: ETag, and digest of what we wrote
 
-    async def put(self, key: str, content: str | bytes, max_age: int) -> None:
-        """See to it that the object is this; raises StorageError. Caches may keep it for so many seconds."""
+    async def put(self, key: str, content: str | bytes, max_age: int, *, gzipped: bool = False) -> int:
+        """See to it that the object is this; returns how many bytes were sent for it.
+
+        Caches may keep it for ``max_age`` seconds; content that is ``gzipped`` is stored as such. Raises
+        StorageError.
+        """
         body = content.encode() if isinstance(content, str) else content
         digest = hashlib.sha256(body).digest()
         etag, known = self._stored.pop(key, (None, b""))  # nothing is known until there is an answer
@@ -46,11 +62,13 @@ class Shelf:
             etag = await self._store.etag(key, deadline=DEADLINE)
         elif known == digest:
             self._stored[key] = (etag, digest)
-            return
-        written = await self._store.replace(key, body, etag=etag, max_age=max_age, deadline=DEADLINE)
+            return 0
+        how = {"gzipped": True} if gzipped else {}
+        written = await self._store.replace(key, body, etag=etag, max_age=max_age, deadline=DEADLINE, **how)
         if written is None:
             raise StorageUnavailable(f"{key} has been changed by another writer")
         self._stored[key] = (written, digest)
+        return len(body)
 
     async def clear(self, prefix: str, keep: Iterable[str] = (), album: str | None = None) -> None:
         """Delete all objects whose keys begin so, but those; raises StorageError.

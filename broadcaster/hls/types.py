@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -127,9 +127,8 @@ class MediaPlaylist:
     @property
     def version(self) -> int:
         """The lowest EXT-X-VERSION that covers what is used (§8; GAP needs 8 for strict parsers)."""
-        if any(segment.gap for segment in self.segments):
-            return GAP_VERSION
-        return 6 if any(segment.map_uri for segment in self.segments) else 3
+        gaps = any(segment.gap for segment in self.segments)
+        return lowest_version(gaps=gaps, maps=any(segment.map_uri for segment in self.segments))
 
     def reload(self, media_sequence: int) -> Reload:
         """What a client has to wait for that wants a version with this number, or a later one.
@@ -159,7 +158,7 @@ class MediaPlaylist:
 
     def render(self) -> str:
         """The playlist as text."""
-        return "".join((*self._head(self.version, self.server_control), *self._tail(0)))
+        return "".join((*self.head(self.version, self.server_control), *self._tail(0)))
 
     @property
     def has_iframes(self) -> bool:
@@ -178,9 +177,8 @@ class MediaPlaylist:
         gap: the others keep their durations, which go "to the presentation time of the next I-frame".
         """
         whole = all(segment.iframe and not segment.gap for segment in self.segments)
-        head = self._head(IFRAMES_VERSION if whole else GAP_VERSION, None)
         lines = (segment.iframe_text for segment in self.segments)
-        return "".join((*head, "#EXT-X-I-FRAMES-ONLY\n", *lines, ENDLIST if self.ended else ""))
+        return "".join((*self.iframe_head(whole=whole), *lines, ENDLIST if self.ended else ""))
 
     def render_delta(self) -> str:
         """A delta update (§6.2.5.1): EXT-X-SKIP in the place of the oldest segments, where that may be."""
@@ -188,9 +186,15 @@ class MediaPlaylist:
         if not skipped:
             return self.render()
         skip = f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n"
-        return "".join((*self._head(SKIP_VERSION, self.server_control), skip, *self._tail(skipped)))
+        return "".join((*self.head(SKIP_VERSION, self.server_control), skip, *self._tail(skipped)))
 
-    def _head(self, version: int, control: ServerControl | None) -> Iterator[str]:
+    def iframe_head(self, *, whole: bool) -> Iterator[str]:
+        """What comes before the segments of the I-frame playlist; ``whole``: every key frame is known."""
+        yield from self.head(IFRAMES_VERSION if whole else GAP_VERSION)
+        yield "#EXT-X-I-FRAMES-ONLY\n"
+
+    def head(self, version: int, control: ServerControl | None = None) -> Iterator[str]:
+        """What comes before the segments."""
         yield f"#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{self.target_duration}\n"
         if control:
             yield control.line() + "\n"
@@ -204,17 +208,28 @@ class MediaPlaylist:
             yield f"#EXT-X-START:TIME-OFFSET={self.start.total_seconds():.3f},PRECISE=YES\n"
 
     def _tail(self, skipped: int) -> Iterator[str]:
-        map_uri = None
-        for segment in islice(self.segments, skipped, None):
-            # "It applies to every Media Segment that appears after it in the Playlist until the next
-            # EXT-X-MAP tag or until the end of the Playlist" (§4.4.4.5): so repeat it only where it changes.
-            if segment.map_uri != map_uri:
-                map_uri = segment.map_uri
-                if map_uri:
-                    yield f'#EXT-X-MAP:URI="{map_uri}"\n'
-            yield segment.text
+        yield from lines_of(islice(self.segments, skipped, None))
         if self.ended:
             yield ENDLIST
+
+
+def lines_of(segments: Iterable[MediaSegment], map_uri: str | None = None) -> Iterator[str]:
+    """The lines of these segments, after one with this EXT-X-MAP.
+
+    "It applies to every Media Segment that appears after it in the Playlist until the next EXT-X-MAP tag or
+    until the end of the Playlist" (§4.4.4.5): so it is repeated only where it changes.
+    """
+    for segment in segments:
+        if segment.map_uri != map_uri:
+            map_uri = segment.map_uri
+            if map_uri:
+                yield f'#EXT-X-MAP:URI="{map_uri}"\n'
+        yield segment.text
+
+
+def lowest_version(*, gaps: bool, maps: bool) -> int:
+    """The lowest EXT-X-VERSION of a playlist with such segments (§8; GAP needs 8 for strict parsers)."""
+    return GAP_VERSION if gaps else 6 if maps else 3
 
 
 def bit_rate(size: int, duration: timedelta, target_duration: int) -> int:

@@ -141,7 +141,7 @@ async def _write_last(recorder: Recorder, helpers: Sequence[asyncio.Task[None]])
         return
     try:
         async with asyncio.timeout(LAST_WRITE):
-            await recorder.write()
+            await recorder.write(everything=True)
     except (StorageError, CatalogError, TimeoutError) as error:
         logger.warning("recordings in the bucket are out of date until the next start: %s", error)
 

@@ -76,17 +76,25 @@ class ObjectStore(Multipart):
             raise StorageUnavailable(f"PUT of {key}: the bucket has other bytes than were sent")
         return payload.sha256.hexdigest()
 
-    async def replace(
-        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    async def replace(  # noqa: PLR0913 - what is known of it
+        self,
+        key: str,
+        body: bytes,
+        *,
+        etag: str | None,
+        max_age: int,
+        deadline: float,
+        gzipped: bool = False,
     ) -> str | None:
         """Store a playlist or picture in the place of the one with this ETag, or of none; returns its ETag.
 
         None when the bucket has another one by then: a request that arrives late cannot overwrite a newer
         one. Caches may keep it for ``max_age`` seconds. A long playlist is stored compressed, as players
-        expect it (Apple's authoring specification, 10.1). Raises as ``put`` does.
+        expect it (Apple's authoring specification, 10.1), if the body is not ``gzipped`` already. Raises as
+        ``put`` does.
         """
         is_picture = content_type(key).startswith("image/")
-        if is_long := len(body) >= COMPRESS_FROM and not is_picture:
+        if is_long := len(body) >= COMPRESS_FROM and not is_picture and not gzipped:
             body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL, mtime=0)
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket.name,
@@ -96,7 +104,7 @@ class ObjectStore(Multipart):
             "CacheControl": f"public, max-age={max_age}",
             "ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode(),
         }
-        if is_long:
+        if is_long or gzipped:
             request["ContentEncoding"] = "gzip"
         if etag:
             request["IfMatch"] = etag

@@ -9,9 +9,11 @@ import aiohttp
 import pytest
 from moto.server import ThreadedMotoServer
 
+from broadcaster.delivery.rendering import GrowingText
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.ports import free_ports
 from broadcaster.errors import StorageRefused, StorageUnavailable
+from broadcaster.hls.types import ENDLIST
 from broadcaster.storage import Bucket, open_store
 from broadcaster.storage.session import session
 from tests.support.waiting import eventually
@@ -89,6 +91,16 @@ async def test_a_long_playlist_is_compressed(bucket: SeaweedBucket) -> None:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             assert response.headers["Content-Encoding"] == "gzip"
             assert await response.read() == text
+        # One that somebody else has compressed, whose text grows piece by piece.
+        growing = GrowingText(text.decode())
+        growing.add("#EXTINF:2.000000,\na.ts\n")
+        body = growing.body(ENDLIST)
+        await store.replace(PLAYLIST, body.content, etag=etag, max_age=3, deadline=60, gzipped=body.gzipped)
+        whole = text + b"#EXTINF:2.000000,\na.ts\n" + ENDLIST.encode()
+        assert await store.get(PLAYLIST, deadline=60) == whole
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert await response.read() == whole
 
 
 async def test_an_object_that_many_segments_name_keeps_its_url(moto: Bucket) -> None:

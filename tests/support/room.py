@@ -1,5 +1,6 @@
 """A studio, a bucket in memory, and who writes recordings into it."""
 
+import gzip
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,6 +15,12 @@ from tests.support.fake_parts import FakeParts
 from tests.support.rules import violations
 from tests.support.studio import Studio
 
+GZIP = b"\x1f\x8b"  # what it begins with
+
+
+def _plain(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(GZIP) else body
+
 
 class FakeShelf(FakeParts):
     """Objects in memory with S3's conditional writes; each of ``faults`` is raised by one of the calls."""
@@ -21,6 +28,7 @@ class FakeShelf(FakeParts):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[str] = []
+        self.sent = 0  # bytes, as they were sent
         self.faults: list[StorageError] = []
         self.meanwhile: Callable[[], object] | None = None  # done once, during a write
 
@@ -34,7 +42,7 @@ class FakeShelf(FakeParts):
     async def get(self, key: str, *, deadline: float) -> bytes:
         assert deadline > 0
         self._fail()
-        return self.objects_[key]
+        return _plain(self.objects_[key])
 
     def tag(self, key: str) -> str | None:
         body = self.objects_.get(key)
@@ -45,12 +53,21 @@ class FakeShelf(FakeParts):
         self._fail()
         return self.tag(key)
 
-    async def replace(
-        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    async def replace(  # noqa: PLR0913 - what is known of it
+        self,
+        key: str,
+        body: bytes,
+        *,
+        etag: str | None,
+        max_age: int,
+        deadline: float,
+        gzipped: bool = False,
     ) -> str | None:
         assert min(deadline, max_age) > 0
         self._fail()
         self.writes.append(key)
+        self.sent += len(body)
+        assert body.startswith(GZIP) == gzipped
         if self.tag(key) != etag:
             return None
         self.objects_[key] = body
@@ -90,7 +107,7 @@ class Room:
         self.store.objects_ |= dict.fromkeys(self.studio.published - self.store.objects_.keys(), bytes(1000))
 
     def text(self, name: str, folder: str = "recordings") -> str:
-        return self.store.objects_[f"live/{folder}/{name}"].decode()
+        return _plain(self.store.objects_[f"live/{folder}/{name}"]).decode()
 
     def index(self, name: str = "index.json") -> Any:  # noqa: ANN401 - JSON
         return json.loads(self.text(name))

@@ -60,8 +60,15 @@ class Studio:
         self.catalog.close()
         self.open(keep)
 
-    def publish(
-        self, variants: str = "01", *, run: int = 0, seconds: float = 2.0, lost: bool = False, count: int = 1
+    def publish(  # noqa: PLR0913 - a segment has that many properties
+        self,
+        variants: str = "01",
+        *,
+        run: int = 0,
+        seconds: float = 2.0,
+        lost: bool = False,
+        count: int = 1,
+        size: int = 1000,
     ) -> None:
         listed = variants_listed(*variants)
         for _ in range(count):
@@ -77,6 +84,7 @@ class Studio:
                     run=run,
                     seconds=seconds,
                     time=self.now + self.encoder_is_ahead,
+                    size=size,
                     gap=lost,
                     iframe=None if lost else ByteRange(188 * (self.count + 1), 376),
                 )

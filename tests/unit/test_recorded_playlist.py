@@ -1,11 +1,13 @@
 """The playlist of a recording: it only grows, and has whole what the live playlist cannot list."""
 
+import gzip
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.hls import MediaPlaylist, MediaSegment, parse
+from broadcaster.delivery.rendering import COMPRESS_FROM, GrowingVariant
+from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
 from broadcaster.hls.recorded import RecordedPlaylist
 from tests.support.fakes import START
 from tests.support.rules import violations
@@ -82,3 +84,66 @@ def test_it_only_grows(steps: list[tuple[float, int]]) -> None:
             == run
         )
         before = playlist
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.4, 1.0, 2.0, 2.6, 75.0]),  # seconds
+            st.sampled_from([0, 0, 0, 0, 1, 3]),  # runs since the one before
+            st.sampled_from([None, "a.mp4", "b.mp4"]),
+            st.sampled_from([False, False, False, True]),  # a gap
+            st.sampled_from([True, True, True, False]),  # independent, and its key frame is known
+        ),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(0, 200),
+    st.data(),
+)
+def test_text_that_grows_is_what_would_be_rendered(
+    steps: list[tuple[float, int, str | None, bool, bool]], padding: int, data: st.DataObject
+) -> None:
+    """Kept compressed, and begun again when its head changes, it is that of the whole playlist."""
+    whole, growing = RecordedPlaylist(2, 0), GrowingVariant(2, 0, ended=False)
+    given_so_far = list[tuple[MediaSegment, int, bool]]()
+    time, run = timedelta(), 0
+    main = MultivariantPlaylist(iframes=Variant("0/iframes.m3u8", 1))
+    for seconds, jump, map_uri, gap, frame in steps:
+        run += jump
+        segment = MediaSegment(
+            f"{'x' * padding}{time}.ts",
+            timedelta(seconds=seconds),
+            map_uri=None if gap else map_uri,
+            program_date_time=START + time,
+            gap=gap,
+            iframe=ByteRange(10, 20) if frame else None,
+        )
+        given_so_far.append((segment, run, frame))
+        for one in (whole, growing.playlist):
+            one.append(segment, discontinuity=run, independent=frame, size=1000)
+        time += segment.duration
+        is_last = len(given_so_far) == len(steps)
+        if not (is_last or data.draw(st.booleans())):
+            continue
+        for ended in (False, True) if is_last else (False,):
+            growing.ended = ended
+            if not growing.is_right:
+                growing = growing.again()
+                for before, number, independent in given_so_far:
+                    growing.playlist.append(before, discontinuity=number, independent=independent, size=1000)
+            assert growing.is_right
+            playlist = whole.playlist(ended=ended)
+            expected = {
+                "0/playlist.m3u8": playlist.render(),
+                "0/iframes.m3u8": playlist.render_iframes(),
+            }
+            bodies = growing.bodies("0", main)
+            found = {
+                name: (gzip.decompress(one.content) if one.gzipped else one.content).decode()
+                for name, one in bodies.items()
+            }
+            assert found == expected
+            assert all(one.gzipped == (len(expected[name]) >= COMPRESS_FROM) for name, one in bodies.items())
+    assert growing.playlist.peak_bandwidth == whole.peak_bandwidth
+    assert growing.playlist.independent_segments == whole.independent_segments

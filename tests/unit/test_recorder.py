@@ -11,8 +11,9 @@ from broadcaster.catalog.views import Clip, Part, Recording
 from broadcaster.delivery.recorder import EVERY, INTERVAL, Recorder
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.feed import Recording as Shown
-from broadcaster.hls import ByteRange, MultivariantPlaylist, parse
+from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, parse
 from broadcaster.hls.parsing import byte_ranges
+from broadcaster.hls.recorded import RecordedPlaylist
 from broadcaster.service.shown import shown
 from tests.support.fakes import START, stored_segment, variants_listed
 from tests.support.room import Room
@@ -184,6 +185,59 @@ async def test_it_tries_again_by_itself(room: Room) -> None:
     assert room.index()["recordings"][0]["ended"]
     assert room.recorder.fault is None
     task.cancel()
+
+
+async def test_playlists_are_renewed_when_that_is_worth_their_bytes(room: Room) -> None:
+    """Not each time while they are large beside the media; but at once for the operator, and for the last."""
+
+    async def versions(*, everything: bool = False) -> int:
+        room.store.writes.clear()
+        await room.recorder.write(everything=everything)
+        return sum(name.endswith("0/playlist.m3u8") for name in room.store.writes)
+
+    room.studio.publish("0", count=300)
+    assert await versions() == 1
+    room.studio.publish("0", count=2)
+    assert await versions() == 0  # 2 kB of media, and 2 kB of playlist
+    (one,) = await room.studio.recordings()
+    room.studio.catalog.recordings.change(one.id, visibility="unlisted")
+    assert await versions() == 1
+    room.studio.publish("0")
+    assert await versions() == 0
+    assert await versions(everything=True) == 1
+    room.studio.publish("0", count=16)  # a twentieth more
+    assert await versions() == 1
+    room.studio.publish("0", size=10**7)
+    assert await versions() == 1
+    room.studio.publish("0")
+    room.studio.channel.end()
+    assert await versions() == 1
+    playlist = room.media(f"{one.id}/0/playlist.m3u8")
+    assert (playlist.ended, len(playlist.segments)) == (True, 321)
+
+
+async def test_a_failure_leaves_no_hole(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments that were read, and could not be added, are added the next time."""
+    append, failures = RecordedPlaylist.append, [ValueError("not foreseen")]
+
+    def fail_once(
+        playlist: RecordedPlaylist, segment: MediaSegment, *, discontinuity: int, independent: bool, size: int
+    ) -> None:
+        if failures and segment.uri.endswith("/12.ts"):
+            raise failures.pop()
+        append(playlist, segment, discontinuity=discontinuity, independent=independent, size=size)
+
+    monkeypatch.setattr(RecordedPlaylist, "append", fail_once)
+    room.studio.publish("0", count=10)
+    await room.recorder.write()
+    room.studio.publish("0", count=10)
+    with pytest.raises(ValueError, match="not foreseen"):
+        await room.recorder.write()
+    room.studio.channel.end()
+    await room.recorder.write()
+    (one,) = room.index()["recordings"]
+    playlist = room.media(f"{one['id']}/0/playlist.m3u8")
+    assert [Path(segment.uri).stem for segment in playlist.segments] == [str(number) for number in range(20)]
 
 
 async def test_a_defect_ends_nothing(room: Room, caplog: pytest.LogCaptureFixture) -> None:

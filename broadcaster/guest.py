@@ -84,7 +84,7 @@ class Browser:
         Raises as ``fetch`` does.
         """
         started, digest, size = time.perf_counter(), hashlib.sha256(), 0
-        timeout = aiohttp.ClientTimeout(total=20 * TIMEOUT, sock_connect=TIMEOUT, sock_read=TIMEOUT)
+        timeout = aiohttp.ClientTimeout(total=20 * TIMEOUT, connect=TIMEOUT, sock_read=TIMEOUT)
         async with self._session.get(
             url, headers={"Origin": self.origin}, allow_redirects=False, timeout=timeout
         ) as response:

@@ -62,6 +62,7 @@ class GuestCheck:
         self._clock = clock
         self._run: str | None = None
         self._next: Segment | None = None  # to be read
+        self._is_first = False  # of its run
         self._due = clock()
         self._checked: dict[str, float] = {}  # by variant of this run: when
         self._news = asyncio.Event()
@@ -74,7 +75,7 @@ class GuestCheck:
             return
         segment = event.segment
         if segment.run.id != self._run:
-            self._run, self._checked = segment.run.id, {}
+            self._run, self._checked, self._is_first = segment.run.id, {}, True
         elif self._clock() < self._due:
             self._checked.setdefault(segment.variant, 0.0)
             return
@@ -89,7 +90,8 @@ class GuestCheck:
             await self._news.wait()
             self._news.clear()
             segment, self._next = self._next, None
-            if segment and not (self._busy() and self._checked):
+            is_first, self._is_first = self._is_first, False
+            if segment and (is_first or not self._busy()):
                 try:
                     await self._check(segment)
                 except Exception:

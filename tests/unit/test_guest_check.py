@@ -194,7 +194,7 @@ async def test_a_busy_network(monkeypatch: pytest.MonkeyPatch) -> None:
         await on.checked(on.segment())
         on.now += EVERY
         on.publish(on.segment(1))
-        await on.checked(on.segment(0, run=1))
+        await on.checked(on.segment(0, run=1), on.segment(0, run=1, variant="1"))
         assert [path for path, _ in on.asked] == ["/0/0/0.ts", "/1/0/0.ts"]
 
 

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import socket
 import sys
 from contextlib import suppress
@@ -28,6 +29,8 @@ from broadcaster.web.listener import Complaints, serving
 logger = logging.getLogger(__name__)
 
 EXIT_NO_MEMORY = 12
+# Bytes of address space: the process has 60 MiB as it starts. What takes more is no viewer.
+MEMORY, MEMORY_OF_A_CONNECTION = 384 * 2**20, 2**15
 
 
 async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
@@ -38,6 +41,7 @@ async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
     if not isinstance(setup, Setup):
         raise TypeError("the first message has to be the setup")
     logs.set_up(*setup.log)
+    bound_memory(setup.places)
     audience = Audience(setup)
     # The operator's settings of the page may be elsewhere; what takes their place later is in that folder.
     if not read_only([setup.viewer_dir, (setup.viewer_dir / "config.json").resolve().parent]):
@@ -56,6 +60,17 @@ async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
                 if isinstance(message, Ping):
                     writer.write(encode_pong(audience.pong()))
                 message = await receive(reader)
+
+
+def bound_memory(connections: int) -> None:
+    """From here on take no more address space than so many connections need (``RLIMIT_AS``)."""
+    most = MEMORY + connections * MEMORY_OF_A_CONNECTION
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    except (OSError, ValueError) as error:
+        logger.info("the memory of the process that serves viewers cannot be bounded (%s)", error)
 
 
 def end_without_memory() -> None:

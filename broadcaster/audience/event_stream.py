@@ -22,6 +22,7 @@ from broadcaster.audience.stream import STREAM, Stream
 from broadcaster.audience.waves import Waves
 from broadcaster.feed import Ended, Listed, Started, Trouble
 from broadcaster.figures import Figure
+from broadcaster.web.connections import CONNECTIONS
 
 HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
 SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
@@ -200,6 +201,19 @@ class Reader:
         return serial
 
 
+class _Response(EventSourceResponse):
+    """Sends no more before the client has read what it was sent, within ``SEND_TIMEOUT``."""
+
+    def __init__(self, request: web.Request) -> None:
+        cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
+        super().__init__(headers=cors, sep="\n", send_timeout=SEND_TIMEOUT)
+        self._request = request
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await super().write(data)
+        await self._request.app[CONNECTIONS].drained(self._request)
+
+
 EVENT_STREAM = web.AppKey("EVENT_STREAM", EventStream)
 
 
@@ -209,7 +223,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
     try:
         with event_stream.reader(), request.app[PLACES].take(request, Kind.EVENTS):
-            response = EventSourceResponse(headers=cors, sep="\n", send_timeout=SEND_TIMEOUT)
+            response = _Response(request)
             await response.prepare(request)
             with suppress(ConnectionResetError, TimeoutError):  # the page has left, or does not read
                 async with response:

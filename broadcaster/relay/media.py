@@ -168,15 +168,16 @@ class Media:
             await response.prepare(request)
             _widen(request)
             if request.method != hdrs.METH_HEAD:
-                await self._write(response, memoryview(body)[begin:end])
+                await self._write(request, response, memoryview(body)[begin:end])
             await response.write_eof()
         return response
 
-    async def _write(self, response: web.StreamResponse, body: memoryview) -> None:
+    async def _write(self, request: web.Request, response: web.StreamResponse, body: memoryview) -> None:
         """No faster than the client reads."""
         self.answers += 1
         for start in range(0, len(body), CHUNK):
             piece = body[start : start + CHUNK]
+            await request.app[CONNECTIONS].drained(request)
             await response.write(piece)
             self.sent += len(piece)
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 
 from aiohttp import hdrs, web
 
+from broadcaster.web.connections import CONNECTIONS
+
 CHUNK = 8192  # bytes
 # Of Accept-Encoding: a coding by its name or by *, unless it is refused (q=0).
 ACCEPTS = {
@@ -42,6 +44,7 @@ async def send(request: web.Request, body: bytes, headers: Mapping[str, str]) ->
     with suppress(ConnectionResetError):  # the client has left
         await response.prepare(request)
         for start in range(0, len(body), CHUNK):
+            await request.app[CONNECTIONS].drained(request)
             await response.write(body[start : start + CHUNK])
         await response.write_eof()
     return response

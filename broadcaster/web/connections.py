@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -25,6 +25,11 @@ SWEEP_EVERY = 1.0  # seconds
 # Bytes of one connection that wait in this process, and in the kernel, which would take megabytes by itself;
 # what comes after waits for the client to read.
 WRITE_BUFFER, SEND_BUFFER = 8192, 32_768
+RECEIVE_BUFFER = (
+    16_384  # bytes in the kernel of what a client sends: what is read at once is no more than twice that
+)
+MAX_HEAD_BYTES = 16_384  # of one request's header fields
+MAX_UNANSWERED_BYTES = 2**18  # of requests that a client sends without reading the answers
 BACKLOG = 1024
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 23\r\n"
@@ -32,6 +37,9 @@ FULL = (
     b"Connection: close\r\n\r\n"
     b"Too many are connected\n"
 )
+
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connections:
@@ -93,12 +101,40 @@ class Connections:
             self._finished(connection)
             connection.upgraded = True
 
+    async def drained(self, request: web.BaseRequest) -> None:
+        """Wait until the client has read what it was sent, but for ``WRITE_BUFFER`` bytes.
+
+        A connection that is lost cancels whoever waits.
+        """
+        connection = self._open.get(request.protocol)
+        if connection:
+            await connection.drained()
+
+    def in_turn(self, handle: Handle) -> Handle:
+        """``handle``, called when the client has read the answers before: no answer is made for nobody.
+
+        Requests that came together take turns with those of other connections.
+        """
+
+        async def begin(request: web.BaseRequest) -> web.StreamResponse:
+            connection = self._open.get(request.protocol)
+            if connection:
+                await connection.next_request()
+            if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
+                refusal = web.Response(status=431, text="The header fields are too large.\n")
+                refusal.force_close()
+                return refusal
+            return await handle(request)
+
+        return begin
+
     async def serve(
         self, make_handler: Callable[[], web.RequestHandler], listening: socket.socket
     ) -> asyncio.Server:
         """Accept what comes on a socket that listens."""
         loop = asyncio.get_running_loop()
         make = partial(_Connection, self, make_handler)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # connections inherit it
         return await loop.create_server(make, sock=listening, backlog=BACKLOG)
 
     async def sweep(self) -> None:
@@ -133,6 +169,11 @@ class Connections:
         if connection.unfinished_since is None and not connection.upgraded:
             connection.unfinished_since = time.monotonic()
             self._unfinished[connection] = None
+
+    def flooded(self, connection: _Connection) -> None:
+        """A connection sends more requests than it reads answers."""
+        if connection.handler in self._open:
+            self._end(connection, "unfinished")
 
     def leave(self, connection: _Connection) -> None:
         """A connection has ended."""
@@ -177,6 +218,10 @@ class _Connection(asyncio.Protocol):
         self._connections = connections
         self._admitted = False
         self._unsent = 0  # bytes, when it stalled
+        self._unanswered = 0  # bytes of requests that came since the last was begun
+        self._is_fresh = True  # something has come since the last request was begun
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     @property
     def is_quiet(self) -> bool:
@@ -196,6 +241,17 @@ class _Connection(asyncio.Protocol):
             if self._unsent - unsent >= WRITE_BUFFER:
                 self.stalled_since, self._unsent = now, unsent
             self._unsent = max(self._unsent, unsent)
+
+    async def drained(self) -> None:
+        """Wait until little is left of what is to be sent."""
+        await self._writable.wait()
+
+    async def next_request(self) -> None:
+        """Wait until the next request may be answered."""
+        if not self._is_fresh:
+            await asyncio.sleep(0)
+        await self._writable.wait()
+        self._is_fresh, self._unanswered = False, 0
 
     def end(self) -> None:
         """Close it without waiting for the client."""
@@ -225,6 +281,12 @@ class _Connection(asyncio.Protocol):
         if self._admitted:
             self._connections.asks(self)
             self.deaf_since = None  # of a file before this one
+            self._is_fresh = True
+            if not self.upgraded:
+                self._unanswered += len(data)
+                if self._unanswered > MAX_UNANSWERED_BYTES:
+                    self._connections.flooded(self)
+                    return
             self.handler.data_received(data)
 
     def eof_received(self) -> None:
@@ -232,11 +294,13 @@ class _Connection(asyncio.Protocol):
             self.handler.eof_received()
 
     def pause_writing(self) -> None:
+        self._writable.clear()
         self.stalled_since = time.monotonic()
         self._unsent = self.transport.get_write_buffer_size() if self.transport else 0
         self.handler.pause_writing()
 
     def resume_writing(self) -> None:
+        self._writable.set()
         self.stalled_since = None
         self.handler.resume_writing()
 

@@ -122,6 +122,7 @@ async def serving(app: web.Application, sockets: Sequence[socket.socket]) -> Asy
         connections, handlers = app[CONNECTIONS], runner.server
         if handlers is None:
             raise RuntimeError("the runner is not set up")
+        handlers.request_handler = connections.in_turn(handlers.request_handler)
         servers = [await connections.serve(handlers, one) for one in sockets]
         try:
             async with asyncio.TaskGroup() as group:

@@ -88,6 +88,14 @@ def test_stopping_takes_longer_than_draining() -> None:
     assert int(unit["WatchdogSec"][0]) > 2 * 5
 
 
+def test_what_memory_costs() -> None:
+    """One process that the kernel ends for its memory does not end its unit; limits may be set."""
+    for unit in (UNIT, TEMPLATE, RELAY):
+        assert directives(unit)["OOMPolicy"] == ["continue"]
+    allowed = {name for line in directives(UNIT)["SystemCallFilter"] for name in line.split()}
+    assert allowed >= {"setrlimit", "prlimit64"}
+
+
 class Installation:
     """What deploy/install.sh makes, below ``root`` instead of ``/``."""
 

@@ -176,3 +176,30 @@ async def test_a_websocket_is_no_request_that_has_to_be_finished(tmp_path: Path,
             await clock.looks()
         assert 'broadcaster_connections_cut_total{reason="unfinished"} 0.0' in site.metrics()
         assert "broadcaster_connections 1.0" in site.metrics()
+
+
+async def test_requests_at_once(house: House) -> None:
+    """Who sends many requests before it reads the first answer gets all of them, once it reads."""
+    count, loop = 200, asyncio.get_running_loop()
+    client = await house.ask("/body")
+    with contextlib.closing(client):
+        await loop.sock_sendall(client, count * b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n")
+        read, small = 0, b""
+        while small.count(b"\r\n\r\nsmall") < count:
+            piece = await asyncio.wait_for(loop.sock_recv(client, 65_536), 60)
+            assert piece
+            read += len(piece)
+            small = (small + piece)[-count * 1000 :]
+        assert read > SIZE
+
+
+async def test_header_fields_without_measure(house: House) -> None:
+    """Header fields that are large together are refused, and what is sent behind them is not read."""
+    fields = "".join(f"X-{number}: {'x' * 4000}\r\n" for number in range(10))
+    client = await house.ask("/small", fields + "\r\nGET /small HTTP/1.1\r\nHost: x\r\n\r\n")
+    with contextlib.closing(client):
+        answer = b""
+        while piece := await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 65_536), 60):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert answer.count(b"HTTP/1.1") == 1

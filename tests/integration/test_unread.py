@@ -1,0 +1,97 @@
+"""Answers that nobody reads: they take no memory, and nothing from those who read."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.audience_process import audience_of
+from tests.support.built import largest
+from tests.support.hls_writer import HlsWriter
+from tests.support.length import SOAK
+from tests.support.relayed import relay_process
+from tests.support.service import running_service
+from tests.support.small_origin import SmallOrigin
+from tests.support.unread import get, large_fields, unread, upgraded
+from tests.support.waiting import eventually
+
+SIZE = 10**9 if SOAK else 10**8  # bytes of requests
+SECONDS = 60.0 if SOAK else 2.0
+MOST = 64  # MiB
+PLAYLIST = "/live/0/playlist.m3u8"
+
+
+async def playlists(address: str, until: float) -> list[float]:
+    """How many seconds a viewer waits for each playlist, all the time; in order."""
+    waited = []
+    async with aiohttp.ClientSession() as session:
+        while time.monotonic() < until:
+            began = time.monotonic()
+            async with session.get(address + PLAYLIST) as answer:
+                await answer.read()
+                assert answer.status == 200
+            waited.append(time.monotonic() - began)
+            await asyncio.sleep(0.01)
+    return sorted(waited)
+
+
+async def attacked(process: psutil.Process, address: str, requests: list[tuple[bytes, bytes]]) -> None:
+    """Assert that the process bears unread answers to these."""
+    port = int(address.rpartition(":")[2])
+    async with unread(process, port, requests, size=SIZE, seconds=SECONDS) as attack:
+        waited = await playlists(address, time.monotonic() + SECONDS)
+    print(
+        f"{attack.sent / 1e6:.0f} MB of requests: {attack.growth:+.0f} MiB; a playlist took"
+        f" {1000 * waited[len(waited) * 99 // 100]:.1f} ms (99th percentile of {len(waited)})"
+    )
+    assert attack.growth < MOST
+
+
+@pytest.mark.takes(12)
+async def test_unread_answers_of_the_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Whatever is asked for without a pause and never read, on each listener, takes less than 64 MiB."""
+    hls = tmp_path / "hls"
+    HlsWriter(hls / "0").write(range(6))
+    async with running_service(tmp_path, hls, bucket) as service:
+
+        async def listed() -> bool:
+            async with aiohttp.ClientSession() as session, session.get(service.address + PLAYLIST) as answer:
+                return answer.status == 200
+
+        await eventually(listed)
+        bound, _ = audience_of(service).rlimit(psutil.RLIMIT_AS)
+        assert 2**29 < bound < 2**30
+        paths = ("/", PLAYLIST, largest(), "/none", "/config.json", "/live/events", "/health")
+        requests = [2 * (get(path),) for path in paths]
+        requests += [2 * (get(largest(), fields="Range: bytes=0-\r\n"),), 2 * (large_fields("/"),)]
+        requests += [2 * (get(PLAYLIST, "HEAD"),), 2 * (get(PLAYLIST, "OPTIONS"),)]
+        requests += [2 * (get(PLAYLIST + "?_HLS_msn=6"),), upgraded("/live/tracker")]
+        await attacked(audience_of(service), service.address, requests[:1])
+        await attacked(audience_of(service), service.address, requests)
+        assert service.child
+        ingest = psutil.Process(service.child.pid)
+        port = int(service.admin_address.rpartition(":")[2])
+        operators = [2 * (get(path),) for path in ("/metrics", "/dashboard", "/health", "/none")]
+        async with unread(ingest, port, operators, size=SIZE, seconds=SECONDS / 2) as attack:
+            pass
+        assert attack.growth < MOST
+
+
+@pytest.mark.takes(8)
+async def test_unread_answers_of_a_relay(tmp_path: Path, origin: SmallOrigin) -> None:
+    """Segments and ranges of them that nobody reads take less than 64 MiB of a relay."""
+    origin.publish(4)
+    async with relay_process(tmp_path, origin.public) as relayed:
+        path = (await relayed.until_last(4)).segments[-1].uri
+        await relayed.get(path)
+        connections = psutil.net_connections("tcp")
+        port = relayed.host[1]
+        (pid,) = {one.pid for one in connections if one.status == "LISTEN" and one.laddr[1:] == (port,)}
+        assert pid
+        requests = [2 * (get(one),) for one in ("/", path, PLAYLIST, "/segments/none/none")]
+        requests += [2 * (get(path, fields="Range: bytes=0-50000\r\n"),), 2 * (get(path, "HEAD"),)]
+        await attacked(psutil.Process(pid), relayed.address, requests)

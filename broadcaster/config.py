@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     egress_price: float = Field(
         default=0.09, ge=0, le=1000, allow_inf_nan=False, alias="BROADCASTER_EGRESS_PRICE"
     )
+    trusted_header: Literal["cf-connecting-ip", "x-forwarded-for", "none"] | None = Field(
+        default=None, alias="BROADCASTER_TRUSTED_HEADER"
+    )
     viewer_clips: bool = Field(default=False, alias="BROADCASTER_VIEWER_CLIPS")
     viewer_mode: Literal["low-delay", "sharing"] = Field(default="low-delay", alias="BROADCASTER_VIEWER_MODE")
     tracker: bool = Field(default=True, alias="BROADCASTER_TRACKER")

@@ -100,6 +100,21 @@ write_settings() {
     require_credential R2_SECRET_ACCESS_KEY "the API token's secret access key"
 }
 
+# Asks once what tells the service a viewer's address; without an answer it believes what a proxy on this machine sends.
+ask_what_is_in_front() {
+    is_set BROADCASTER_TRUSTED_HEADER && return
+    local front= header=${BROADCASTER_TRUSTED_HEADER:-}
+    if [ -z "$header" ] && [ -t 0 ] && [ -z "$before" ]; then
+        read -r -p "What stands in front of it: cloudflare (a tunnel), nginx (or another proxy), nothing? " front </dev/tty
+        case $front in
+            cloudflare*) header=cf-connecting-ip ;;
+            nginx* | proxy*) header=x-forwarded-for ;;
+            nothing) header=none ;;
+        esac
+    fi
+    [ -z "$header" ] || BROADCASTER_TRUSTED_HEADER=$header require BROADCASTER_TRUSTED_HEADER "cf-connecting-ip, x-forwarded-for or none"
+}
+
 as_group() { setpriv --reuid=65534 --regid=65534 --groups="$1" "${@:2}" >/dev/null 2>&1; }
 
 # Prints the first folder above one that a group may not enter, if there is any.
@@ -182,6 +197,7 @@ esac
 [ -n "$root" ] || install_packages
 before=$(readlink "$prefix/current" || true)
 write_settings
+ask_what_is_in_front
 mkdir -p "$units"
 copy_units "$units" "$work/old"
 copy_units "$units" "$work/new"

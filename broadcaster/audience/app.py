@@ -198,7 +198,7 @@ class Audience:
         app[HEALTH] = self._health
         app[EVENT_STREAM] = self.event_stream
         app[CONNECTIONS] = Connections(setup.places)
-        app[PLACES] = places = Places(setup.places, self.lag)
+        app[PLACES] = places = Places(setup.places, self.lag, setup.trusted_header)
         app[BEACON] = Beacon(
             self._bandwidth, partial(places.count, Kind.EVENTS), self._viewers, self._experience
         )
@@ -217,7 +217,7 @@ class Audience:
             app.on_shutdown.append(self.signaling.close)
             app.router.add_get("/live/tracker", self.signaling.handle, name="tracker", allow_head=False)
         app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
-        app.router.add_get("/health", health, name="health")
+        app.router.add_get("/health", _health_and_address, name="health")
         if setup.dashboard:
             folder, vendor, price = setup.dashboard
             add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
@@ -242,6 +242,13 @@ def _sent(figure: Figure) -> SentFigure:
     total = None if figure.total is None else tuple(figure.total.items())
     samples = tuple(figure.samples.items())
     return SentFigure(figure.name, figure.text, figure.labels, samples, figure.rises, total)
+
+
+async def _health_and_address(request: web.Request) -> web.Response:
+    """As ``health``, with the address that this request counts for: nobody but who asks is told."""
+    answer = await health(request)
+    answer.headers["X-Client-Address"] = request.app[PLACES].address(request)
+    return answer
 
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from broadcaster.audience.experience import Experience
-from broadcaster.audience.places import OF_A_SITE, site_of
+from broadcaster.audience.places import OF_A_SITE, PLACES
 from broadcaster.audience.viewers import Viewers
 from broadcaster.figures import Figure
+from broadcaster.tracker.addresses import bounded
 from broadcaster.tracker.limits import Bucket
 
 MAX_BYTES = 1024  # of a report
@@ -79,8 +80,9 @@ class Beacon:
 
     def has_room(self, site: str | None = None) -> bool:
         """Whether another report of a site may be taken now: one site leaves room to the others."""
-        if site and not self._allowance(site).reports.take(self._clock()):
-            return False
+        for name, times in bounded(site) if site else []:
+            if not self._allowance(name, times).reports.take(self._clock()):
+                return False
         second = int(self._clock())
         if second != self._second:
             self._second, self._reports = second, 0
@@ -120,13 +122,15 @@ class Beacon:
         if self._viewers.heard(name, site, variant, leaves=report.get("over") is True):
             self._experience.add(variant, said)
 
-    def _allowance(self, site: str | None) -> Allowance:
-        """What the pages of a site may still report."""
+    def _allowance(self, site: str | None, times: int = 1) -> Allowance:
+        """What the pages of a site may still report; those of an organisation, so many ``times`` as much."""
         now, pages = self._clock(), max(1, self._pages(site))
         allowance = self._sites.pop(site, None)
         if allowance is None:
             seconds = Bucket.full(pages, MAX_SECONDS * pages, now)
-            allowance = Allowance(seconds, Bucket.full(SITE_REPORTS_PER_SECOND, OF_A_SITE, now))
+            allowance = Allowance(
+                seconds, Bucket.full(times * SITE_REPORTS_PER_SECOND, times * OF_A_SITE, now)
+            )
         self._sites[site] = allowance
         if len(self._sites) > MAX_SITES:
             self._sites.popitem(last=False)
@@ -140,7 +144,7 @@ BEACON = web.AppKey("BEACON", Beacon)
 async def beacon(request: web.Request) -> web.Response:
     """Take a page's report (``navigator.sendBeacon``): 204; 400 for what is none, 429 when it is too much."""
     headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "no-store"}
-    site = site_of(request.remote, request.headers)
+    site = request.app[PLACES].site(request)
     if not request.app[BEACON].has_room(site):
         return web.Response(status=429, headers={**headers, hdrs.RETRY_AFTER: "30"})
     if (request.content_length or MAX_BYTES + 1) > MAX_BYTES:

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from broadcaster.audience.places import PLACES, Full, Kind, site_of
+from broadcaster.audience.places import PLACES, Full, Kind
 from broadcaster.feed import ClipAnswer, ClipWish
 from broadcaster.figures import Figure
+from broadcaster.tracker.addresses import bounded
 from broadcaster.tracker.limits import Bucket
 from broadcaster.web.connections import CONNECTIONS
 
@@ -120,7 +121,7 @@ class Clipping:
             wish = _wish(await request.text())
         except (ValueError, LookupError, TypeError, OverflowError, OSError):
             raise _Refused("unreadable") from None
-        self._allow(site_of(request.remote, request.headers))
+        self._allow(request.app[PLACES].site(request))
         try:
             with request.app[PLACES].take(request, Kind.CLIPS), self._waiting_for(wish) as answer:
                 request.app[CONNECTIONS].complete(request)
@@ -139,12 +140,13 @@ class Clipping:
         now = self._clock()
         if len(self._answers) >= AT_ONCE:
             raise _Refused("often", AWAY_FOR)
-        for bucket in ([self._bucket(site, now)] if site else []) + [self._all]:
+        buckets = [self._bucket(name, now, times) for name, times in bounded(site)] if site else []
+        for bucket in [*buckets, self._all]:
             if not bucket.take(now):
                 raise _Refused("often", math.ceil((1 - bucket.level) / bucket.rate))
 
-    def _bucket(self, site: str, now: float) -> Bucket:
-        bucket = self._sites.pop(site, None) or Bucket.full(SITE_RATE, SITE_BURST, now)
+    def _bucket(self, site: str, now: float, times: int = 1) -> Bucket:
+        bucket = self._sites.pop(site, None) or Bucket.full(times * SITE_RATE, times * SITE_BURST, now)
         self._sites[site] = bucket
         if len(self._sites) > MAX_SITES:
             self._sites.popitem(last=False)

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
-from broadcaster.audience.places import PLACES, Full, Kind, site_of
+from broadcaster.audience.places import PLACES, Full, Kind
 from broadcaster.audience.stream import Stream
 from broadcaster.figures import Figure
 from broadcaster.hls import MultivariantPlaylist, Variant
@@ -73,7 +73,7 @@ class Signaling:
             return web.Response(status=503, text=f"Not now: {refused}.\n", headers=headers)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        number = self.tracker.connect(site_of(request.remote, request.headers), self._pass_time())
+        number = self.tracker.connect(request.app[PLACES].site(request), self._pass_time())
         socket = web.WebSocketResponse(
             timeout=CLOSE_TIMEOUT,
             autoping=False,  # our pongs are bounded as well

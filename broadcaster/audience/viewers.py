@@ -11,6 +11,7 @@ from broadcaster.audience.experience import UNKNOWN
 from broadcaster.audience.places import OF_A_SITE
 from broadcaster.figures import Figure
 from broadcaster.furthest import Furthest
+from broadcaster.tracker.addresses import bounded
 
 MEMORY = 60.0  # seconds for which a page counts after its last report; it sends one every 25
 MOST = 25_000  # pages: as many as can report so often
@@ -104,14 +105,14 @@ class Viewers:
         self._forget()
         now = self._clock()
         before = self._remove(name)
-        if before is None and (len(self._pages) >= MOST or (site and self._of_sites[site] >= OF_A_SITE)):
+        if before is None and (len(self._pages) >= MOST or self._has_too_many(site)):
             return False
         if leaves:
             return True
         self._pages[name] = Page(site, variant, now)
         self._of_variants[variant] += 1
-        if site:
-            self._of_sites[site] += 1
+        for one, _ in bounded(site) if site else []:
+            self._of_sites[one] += 1
         return before is None or now - before.heard >= EARLIEST
 
     def figures(self) -> Iterator[Figure]:
@@ -124,6 +125,11 @@ class Viewers:
         text = "Seconds that the viewer who is furthest behind live is behind, as pages say"
         yield Figure("viewer_furthest_seconds", text, self.furthest.seconds)
 
+    def _has_too_many(self, site: str | None) -> bool:
+        return (
+            any(self._of_sites[one] >= times * OF_A_SITE for one, times in bounded(site)) if site else False
+        )
+
     def _forget(self) -> None:
         oldest = self._clock() - MEMORY
         while self._pages and next(iter(self._pages.values())).heard < oldest:
@@ -133,9 +139,9 @@ class Viewers:
         page = self._pages.pop(name, None)
         if page is None:
             return None
-        for counts, of in ((self._of_sites, page.site), (self._of_variants, page.variant)):
-            if of is not None:
-                counts[of] -= 1
-                if not counts[of]:
-                    del counts[of]
+        of_site = [(self._of_sites, one) for one, _ in bounded(page.site)] if page.site else []
+        for counts, of in (*of_site, (self._of_variants, page.variant)):
+            counts[of] -= 1
+            if not counts[of]:
+                del counts[of]
         return page

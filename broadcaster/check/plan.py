@@ -146,6 +146,7 @@ class Plan:
             Check("tunnel-page", "page through the tunnel", tunnel.page),
             Check("tunnel-playlist", "playlists through the tunnel", tunnel.playlist),
             Check("tunnel-closed", "operator's pages through the tunnel", tunnel.closed),
+            Check("tunnel-address", "viewers' addresses through the tunnel", tunnel.addresses),
         ]
 
     async def _complete(self) -> Finding:

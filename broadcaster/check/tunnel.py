@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from ipaddress import ip_network
 
 import aiohttp
 
@@ -11,12 +13,18 @@ from broadcaster.check.http import no_answer
 from broadcaster.check.public import CACHED
 from broadcaster.check.report import Finding, failed, ok, skipped, time_text, warning
 from broadcaster.guest import Answer, Browser
+from broadcaster.printable import printable
 
 OPTION = "--public"
 KEPT = {"HIT", "STALE", "UPDATING", "REVALIDATED"}  # answers that the cache already had
 LONGEST = 60  # seconds, the longest target duration: the service never says more
 NOT_ELIGIBLE = "DYNAMIC"  # Cloudflare's word where no rule says that it may be cached
 RULES = "deploy/cloudflare has the rule, deploy/nginx the same for nginx"
+ADDRESS = "X-Client-Address"  # of the service's /health: for which address a viewer counts
+FORGEABLE, FORGED = ("CF-Connecting-IP", "X-Forwarded-For"), "192.0.2.77"  # an address for documentation
+TRUSTED = (
+    "BROADCASTER_TRUSTED_HEADER names the header of what stands in front; deploy/nginx sets it for nginx"
+)
 INGRESS = "cloudflared.yml.example shows where the tunnel should lead to"
 
 
@@ -65,11 +73,35 @@ class TunnelChecks:
                 )
         return ok(f"closed: {', '.join(self._closed)}")
 
-    async def _ask(self, path: str) -> Answer | Finding:
+    async def addresses(self) -> Finding:
+        """The service knows viewers apart, and none of them can pretend to be another."""
+        answer = await self._ask("/health")
+        if isinstance(answer, Finding):
+            return answer
+        ours = answer.headers.get(ADDRESS)
+        if ours is None:
+            return skipped("/health does not tell which address a viewer has")
+        for header in FORGEABLE:
+            forged = await self._ask("/health", {header: FORGED})
+            if isinstance(forged, Answer) and forged.headers.get(ADDRESS) == FORGED:
+                return failed(f"a viewer can choose the address that it counts for, by {header}", TRUSTED)
+        if not _is_global(ours):
+            told = "is not told" if ours == "unknown" else f"seems to be {printable(ours)}"
+            return warning(f"a viewer's address {told}: no bound of an address holds", TRUSTED)
+        return ok(f"a viewer counts for the own address, here {printable(ours)}")
+
+    async def _ask(self, path: str, headers: Mapping[str, str] | None = None) -> Answer | Finding:
         try:
-            return await self._browser.fetch(self._url + path)
+            return await self._browser.fetch(self._url + path, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             return no_answer(error, self._url, OPTION)
+
+
+def _is_global(site: str) -> bool:
+    try:
+        return ip_network(site).is_global
+    except ValueError:
+        return False
 
 
 def judge_playlist(answer: Answer) -> Finding | None:

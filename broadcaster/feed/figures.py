@@ -63,6 +63,7 @@ ACCEPTED = {
     "connections_cut": Accepted("counter", *REASONS),
     "long_requests": Accepted("gauge", *_by("kind", WORD, 20), MANY),
     "long_requests_refused": Accepted("counter", *REASONS),
+    "viewers_share_an_address": Accepted("gauge", most=1),
     "audience_lag_seconds": Accepted("gauge", most=SECONDS),
     "event_readers": Accepted("gauge", most=MANY),
     "event_readers_refused": Accepted("counter"),

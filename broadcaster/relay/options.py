@@ -29,6 +29,7 @@ class Options:
     viewer: Path = VIEWER_DIR
     places: int = 2000  # connections
     waiters: int = 1000
+    trusted_header: str | None = None  # that tells a viewer's address
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +59,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--disk", type=_size, default=usual.disk, metavar="SIZE", help="of segments on disk (10GiB)"
     )
     parser.add_argument(
+        "--trusted-header",
+        choices=("cf-connecting-ip", "x-forwarded-for", "none"),
+        help="by which a proxy on this machine tells the address of a viewer (whichever it sends)",
+    )
+    parser.add_argument(
         "--viewer", type=Path, default=usual.viewer, metavar="DIR", help="the page (viewer/dist)"
     )
 
@@ -65,7 +71,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def options_of(parsed: argparse.Namespace) -> Options:
     """What was said on the command line."""
     return Options(
-        parsed.origin, parsed.listen, parsed.admin, parsed.cache, parsed.memory, parsed.disk, parsed.viewer
+        origin=parsed.origin,
+        listen=parsed.listen,
+        admin=parsed.admin,
+        cache=parsed.cache,
+        memory=parsed.memory,
+        disk=parsed.disk,
+        viewer=parsed.viewer,
+        trusted_header=parsed.trusted_header,
     )
 
 

@@ -77,7 +77,14 @@ class _Relay:
         self._page = PageSettings(origin)
         places = raise_file_limit(options.places)
         viewer = options.viewer.absolute()
-        setup = Setup(viewer, self._page.now, waiters=options.waiters, places=places, tracker=True)
+        setup = Setup(
+            viewer,
+            self._page.now,
+            waiters=options.waiters,
+            places=places,
+            tracker=True,
+            trusted_header=options.trusted_header,
+        )
         self._audience = audience = Audience(setup)
         listing = Listing()
         self._prefetch = prefetch = Prefetch(self._fetch)

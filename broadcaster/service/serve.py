@@ -239,6 +239,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
         signed=settings.urls == "presigned",
         waiters=settings.max_waiters,
         places=places,
+        trusted_header=settings.trusted_header,
         tracker=settings.has_own_tracker,
         dashboard=shown if settings.public_dashboard else None,
         log=(settings.log_level, log_form),

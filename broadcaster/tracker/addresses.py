@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Network, ip_network
 
 from broadcaster.tracker.limits import Bucket, Limits, Refusal, Refused
 
 ADDRESSES_PER_CONNECTION = 2  # remembered, for each connection that there may be
 FORGET = 10.0  # seconds between two looks at who may be forgotten
+SITE, ORGANISATION = 64, 48  # bits of an IPv6 prefix: of one network, and of all networks of one subscriber
+NETWORKS = 4  # an organisation may have so many times as much as a network
+
+
+@lru_cache(maxsize=4096)
+def organisation_of(site: str) -> str | None:
+    """The /48 around an IPv6 site (a /64); None for an IPv4 address.
+
+    One subscriber can have 65,536 sites, so a bound of each is no bound.
+    """
+    if ":" not in site:
+        return None
+    try:
+        network = ip_network(site, strict=False)
+    except ValueError:
+        return None
+    return str(network.supernet(new_prefix=ORGANISATION)) if isinstance(network, IPv6Network) else None
+
+
+def bounded(site: str) -> list[tuple[str, int]]:
+    """What bounds apply to a site: names, and how many times as much as a site each may have."""
+    organisation = organisation_of(site)
+    return [(site, 1), (organisation, NETWORKS)] if organisation else [(site, 1)]
 
 
 @dataclass(slots=True)
@@ -17,7 +42,10 @@ class _Address:
 
 
 class Addresses:
-    """Counts connections and announces by address. None is an unknown one, which is not limited."""
+    """Counts connections and announces by address, and by IPv6 organisation.
+
+    None is an unknown address, which is not limited.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -31,26 +59,35 @@ class Addresses:
         """One more connection; raises Refused."""
         if name is None:
             return
-        limits = self._limits
-        address = self._known.get(name)
-        if address is None:
-            if len(self._known) >= ADDRESSES_PER_CONNECTION * limits.connections:
-                raise Refused(Refusal.CONNECTIONS, "the tracker is full")
-            address = _Address(Bucket.full(limits.address_rate, limits.address_burst, now))
-            self._known[name] = address
-        if address.connections >= limits.connections_per_address or not address.announces.take(now):
+        found = [(self._enter(one, times, now), times) for one, times in bounded(name)]
+        for address, times in found:
+            if address.connections >= times * self._limits.connections_per_address:
+                raise Refused(Refusal.ADDRESS, "too many connections from this address")
+        if not _take([address for address, _ in found], now):
             raise Refused(Refusal.ADDRESS, "too many connections from this address")
-        address.connections += 1
+        for address, _ in found:
+            address.connections += 1
 
     def announce(self, name: str | None, now: float) -> None:
         """One more announce; raises Refused."""
-        if name is not None and not self._known[name].announces.take(now):
+        if name is not None and not _take([self._known[one] for one, _ in bounded(name)], now):
             raise Refused(Refusal.ADDRESS, "too many announces from this address")
 
     def leave(self, name: str | None) -> None:
         """One connection less."""
         if name is not None:
-            self._known[name].connections -= 1
+            for one, _ in bounded(name):
+                self._known[one].connections -= 1
+
+    def _enter(self, name: str, times: int, now: float) -> _Address:
+        address = self._known.get(name)
+        if address is None:
+            limits = self._limits
+            if len(self._known) >= ADDRESSES_PER_CONNECTION * limits.connections:
+                raise Refused(Refusal.CONNECTIONS, "the tracker is full")
+            bucket = Bucket.full(times * limits.address_rate, times * limits.address_burst, now)
+            self._known[name] = address = _Address(bucket)
+        return address
 
     def forget(self, now: float) -> None:
         """Let go of addresses that nothing has come from lately."""
@@ -60,3 +97,15 @@ class Addresses:
         for name, address in list(self._known.items()):
             if not address.connections and address.announces.is_full(now):
                 del self._known[name]
+
+
+def _take(addresses: list[_Address], now: float) -> bool:
+    """Take a token of each, or of none."""
+    taken: list[_Address] = []
+    for address in addresses:
+        if not address.announces.take(now):
+            for one in taken:
+                one.announces.give_back()
+            return False
+        taken.append(address)
+    return True

@@ -113,6 +113,17 @@ class Installation:
             check=False,
         )
 
+    def install_at_terminal(self, typed: str, **environment: str) -> str:
+        """What it says to somebody who types this."""
+        return subprocess.run(
+            ["script", "--quiet", "--command", REPOSITORY / "deploy/install.sh", "/dev/null"],
+            env={**self._environment, **environment, "DESTDIR": str(self.root), "PYTHON": sys.executable},
+            input=typed,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+
     def unit(self) -> dict[str, list[str]]:
         return directives(self.root / "etc/systemd/system/broadcaster.service")
 
@@ -175,6 +186,20 @@ def test_a_missing_setting_is_named(installation: Installation) -> None:
     assert done.returncode == 1
     assert "R2_BUCKET is missing" in done.stderr
     assert not (installation.root / "opt").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "header"),
+    [("cloudflare", "cf-connecting-ip"), ("nginx", "x-forwarded-for"), ("nothing", "none"), ("", None)],
+)
+def test_what_stands_in_front_is_asked(installation: Installation, answer: str, header: str | None) -> None:
+    """At a terminal the installer asks what tells a viewer's address; without an answer nothing is set."""
+    said = installation.install_at_terminal(f"{answer}\n", BROADCASTER_HLS_DIR="/nowhere")
+    assert "What stands in front of it" in said
+    assert "there is no folder /nowhere" in said  # what comes next, so that it does not take long
+    settings = (installation.root / "etc/broadcaster/broadcaster.env").read_text()
+    found = re.findall(r"^BROADCASTER_TRUSTED_HEADER=(.*)$", settings, re.MULTILINE)
+    assert found == ([header] if header else [])
 
 
 @pytest.mark.takes(60)

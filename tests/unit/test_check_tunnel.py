@@ -1,6 +1,6 @@
 """What the doctor makes of the answers that come through a tunnel."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from aiohttp import web
@@ -75,6 +75,32 @@ async def test_pages(*, dashboard: bool) -> None:
         closed = await checks.closed()
     assert closed.verdict == ("ok" if dashboard else "failed")
     assert ("anybody can read" in closed.message) is not dashboard
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "message"),
+    [
+        (lambda _: "8.8.8.8", "ok", "here 8.8.8.8"),
+        (lambda _: "2606:4700:1:2::/64", "ok", "here 2606:4700:1:2::/64"),
+        (lambda _: "unknown", "warning", "a viewer's address is not told"),
+        (lambda _: "10.0.0.5", "warning", "seems to be 10.0.0.5"),
+        (lambda headers: headers.get("CF-Connecting-IP", "8.8.8.8"), "failed", "by CF-Connecting-IP"),
+        (lambda headers: headers.get("X-Forwarded-For", "8.8.8.8"), "failed", "by X-Forwarded-For"),
+        (lambda _: None, "skipped", "does not tell"),
+    ],
+)
+async def test_addresses(told: Callable[[Mapping[str, str]], str | None], verdict: str, message: str) -> None:
+    """It is found when viewers cannot be told apart, or can pretend to be another."""
+
+    async def handler(request: web.Request) -> web.Response:
+        address = told(request.headers)
+        return web.Response(headers={"X-Client-Address": address} if address else {})
+
+    async with listening(handler) as address, open_browser(address) as browser:
+        found = await TunnelChecks(browser, address, dashboard=False).addresses()
+    assert found.verdict == verdict, found
+    assert message in found.message
+    assert ("BROADCASTER_TRUSTED_HEADER" in found.remedy) is (verdict in {"warning", "failed"})
 
 
 async def test_redirects_and_silence() -> None:

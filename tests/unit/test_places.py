@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,8 +13,9 @@ from typing import cast
 import aiohttp
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
-from broadcaster.audience.places import FEW, OF_A_SITE, Full, Kind, Places
+from broadcaster.audience.places import FEW, OF_A_SITE, PLACES_OF_A_VIEWER, Full, Kind, Places
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.web import listening
 from broadcaster.web.connections import CONNECTIONS, Connections
@@ -24,11 +26,19 @@ from tests.support.waiting import eventually
 PLACES = 10
 
 
-def asks(address: str) -> web.Request:
+def asks(
+    address: str,
+    headers: Mapping[str, str] | None = None,
+    remote: str = "127.0.0.1",
+    end: Callable[[], None] = lambda: None,
+) -> web.Request:
     """A request of somebody behind our tunnel."""
-    app = {CONNECTIONS: Connections(PLACES)}
     request = SimpleNamespace(
-        remote="127.0.0.1", headers={"CF-Connecting-IP": address}, app=app, protocol=object()
+        remote=remote,
+        headers=CIMultiDict({"CF-Connecting-IP": address, **(headers or {})}),
+        app={CONNECTIONS: Connections(PLACES)},
+        protocol=object(),
+        transport=SimpleNamespace(abort=end),
     )
     return cast("web.Request", request)
 
@@ -54,15 +64,85 @@ def test_what_lasts_leaves_room() -> None:
         assert taken(places, stack, Kind.WAITERS, 100) == 80
 
 
-def test_a_site_takes_so_many_of_each_kind() -> None:
-    """Who is alone behind an address cannot take all places; others find theirs."""
-    places = Places(10 * OF_A_SITE, Lag())
+def of_a_site(places: int) -> int:
+    """What one address may have, over all kinds."""
+    return min(PLACES_OF_A_VIEWER * OF_A_SITE, int(0.8 * places) // 2)
+
+
+@pytest.mark.parametrize("number", [100, 2000, 10_000])
+def test_a_site_takes_so_many_of_all_kinds(number: int) -> None:
+    """Who is alone behind an address cannot take all places, by no mixture of kinds; others find theirs."""
+    places = Places(number, Lag())
     with contextlib.ExitStack() as stack:
-        for kind in Kind:
-            assert taken(places, stack, kind, OF_A_SITE + 10, "8.8.8.8") == OF_A_SITE
-        assert places.count(Kind.EVENTS, "8.8.8.8") == OF_A_SITE
         assert taken(places, stack, Kind.EVENTS, 1, "9.9.9.9") == 1
-    assert places.count(Kind.EVENTS, "8.8.8.8") == 0
+        found = sum(taken(places, stack, kind, number // 7, "8.8.8.8") for kind in [*Kind, *Kind])
+        assert found == of_a_site(number)
+        assert taken(places, stack, Kind.MEDIA, 30, "9.9.9.9") == 30
+        assert places.count(Kind.MEDIA, "9.9.9.9") == 30
+    assert places.count(Kind.MEDIA, "9.9.9.9") == 0
+
+
+def test_an_organisation_takes_so_many() -> None:
+    """All the networks of one IPv6 subscriber have a bound together; the next one has its own."""
+    places = Places(10_000, Lag())
+    with contextlib.ExitStack() as stack:
+        taken(places, stack, Kind.EVENTS, 1, "9.9.9.9")
+        found = sum(
+            taken(places, stack, Kind.EVENTS, 100, f"2606:4700:1:{network:x}::1") for network in range(100)
+        )
+        assert found == 4000  # half of what there is
+        assert taken(places, stack, Kind.EVENTS, 10, "2606:4700:2::1") == 10
+
+
+def test_where_all_viewers_are_one(caplog: pytest.LogCaptureFixture) -> None:
+    """A proxy that does not tell whom it serves makes all viewers one: none is refused; it is told."""
+    places = Places(5000, Lag())
+    with contextlib.ExitStack() as stack:
+        assert taken(places, stack, Kind.EVENTS, 3000, "8.8.8.8") == 3000
+        assert caplog.text.count("all viewers come from one address") == 1
+        assert "8.8.8.8" not in caplog.text
+        assert places.site(asks("8.8.8.8")) is None  # other bounds do not hold either
+        assert taken(places, stack, Kind.EVENTS, 1, "9.9.9.9") == 1
+        assert taken(places, stack, Kind.EVENTS, 10, "8.8.8.8") == 0  # now it is one of two
+        assert places.site(asks("8.8.8.8")) == "8.8.8.8"
+
+
+def test_who_came_alone_makes_room() -> None:
+    """Where one address has taken all places before anybody else came, others find theirs."""
+    places, ended = Places(1000, Lag()), list[int]()
+    with contextlib.ExitStack() as stack:
+        for number in range(800):
+            request = asks("8.8.8.8", end=partial(ended.append, number))
+            stack.enter_context(places.take(request, Kind.WAITERS))
+        assert taken(places, stack, Kind.EVENTS, 5, "9.9.9.9") == 5
+        assert taken(places, stack, Kind.EVENTS, 5, "8.8.8.8") == 0
+    assert ended == [799, 798, 797, 796, 795]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "site"),
+    [(None, "1.1.1.1"), ("cf-connecting-ip", "1.1.1.1"), ("x-forwarded-for", "9.9.9.9"), ("none", None)],
+)
+def test_the_header_that_is_trusted(
+    trusted: str | None, site: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The header that is named tells the address; where none is named, that two differ is told once."""
+    places = Places(PLACES, Lag(), trusted)
+    headers = {"X-Forwarded-For": "2.2.2.2, 9.9.9.9", "none": "3.3.3.3"}
+    for _ in range(2):
+        assert places.site(asks("1.1.1.1", headers)) == site
+    assert caplog.text.count("name different addresses") == (trusted is None)
+    assert "1.1.1.1" not in caplog.text
+
+
+def test_headers_of_strangers_are_no_matter(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever connects from elsewhere is believed nothing, whichever header is trusted."""
+    for trusted in (None, "cf-connecting-ip", "x-forwarded-for"):
+        request = asks("1.1.1.1", {"X-Forwarded-For": "9.9.9.9"}, remote="8.8.8.8")
+        assert Places(PLACES, Lag(), trusted).site(request) == "8.8.8.8"
+    places = Places(PLACES, Lag())
+    assert places.site(asks("1.1.1.1", {"X-Forwarded-For": "2.2.2.2, 1.1.1.1"})) == "1.1.1.1"
+    assert not caplog.text
 
 
 def test_a_moment_is_no_overload() -> None:

@@ -342,6 +342,19 @@ def test_connections_are_bounded() -> None:
     assert crowd.tracker.sockets == 4
 
 
+def test_networks_of_one_subscriber_are_bounded_together() -> None:
+    """Whoever has all networks of an IPv6 /48 has four times as much as one of them, and no more."""
+    crowd = Crowd(Limits(connections_per_address=2))
+    for network in range(4):
+        site = f"2001:db8:1:{network}::/64"
+        crowd.connect(f"a{network}", f"b{network}", address=site)
+        with pytest.raises(Refused, match="this address"):
+            crowd.connect("c", address=site)
+    with pytest.raises(Refused, match="this address"):
+        crowd.connect("c", address="2001:db8:1:ffff::/64")
+    crowd.connect("d", address="2001:db8:2::/64")
+
+
 def test_addresses_are_bounded_and_forgotten() -> None:
     """An address is remembered while it is connected, or has just been so often; never too many of them."""
     crowd = Crowd(Limits(connections=5, address_burst=3, address_rate=0.1))

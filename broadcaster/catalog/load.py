@@ -6,7 +6,15 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from broadcaster.catalog.records import ChannelMemory, Listed, Memory, PlaylistState, Run, SourceMemory
+from broadcaster.catalog.records import (
+    ChannelMemory,
+    FileIdentity,
+    Listed,
+    Memory,
+    PlaylistState,
+    Run,
+    SourceMemory,
+)
 from broadcaster.catalog.records import SourcePosition as Position
 from broadcaster.catalog.rows import (
     EPOCH,
@@ -86,20 +94,24 @@ def _position(connection: sqlite3.Connection, variant: str, runs: dict[int, Run]
     """The segments that the source listed last: back to where its numbers began, whatever the run."""
     rows = connection.execute(
         """
-        SELECT run, sequence, uri, program_date_time, target_duration, independent FROM segments
+        SELECT run, sequence, uri, program_date_time, target_duration, independent, inode, modified_ns,
+            file_size FROM segments
         WHERE variant = ? AND sequence IS NOT NULL ORDER BY position DESC LIMIT ?
         """,
         (variant, REMEMBERED),
     )
     position: Position | None = None
-    oldest = 0
+    oldest, files = 0, dict[int, FileIdentity]()
     for row in rows:
         if position is None:
-            position = Position(runs[row["run"]], {}, row["target_duration"], bool(row["independent"]))
+            run, target = runs[row["run"]], max(row["target_duration"], 1)
+            position = Position(run, {}, target, bool(row["independent"]), files)
         elif row["sequence"] >= oldest:
             break  # an earlier numbering
         oldest = row["sequence"]
         position.known[oldest] = (row["uri"], EPOCH + row["program_date_time"] * MICROSECOND)
+        if row["inode"]:
+            files[oldest] = FileIdentity(row["inode"], row["modified_ns"], row["file_size"])
     return position
 
 

@@ -27,6 +27,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What tells whether a file is the same, under whatever name: it is still there, and was not changed."""
+
+    inode: int
+    modified_ns: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """A finished file. Size in bytes and modification time in nanoseconds tell whether it changed later.
 
@@ -38,6 +47,11 @@ class SourceFile:
     size: int
     modified_ns: int
     inode: int = 0
+
+    @property
+    def identity(self) -> FileIdentity:
+        """What tells whether another file is this one."""
+        return FileIdentity(self.inode, self.modified_ns, self.size)
 
     @property
     def modified(self) -> datetime:
@@ -168,6 +182,7 @@ class SourcePosition:
     known: dict[int, tuple[str, datetime]]  # URI and program date time
     target_duration: int  # seconds, of the source playlist
     independent: bool  # it has EXT-X-INDEPENDENT-SEGMENTS
+    files: Mapping[int, FileIdentity] = field(default_factory=dict)  # of those whose files are known
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 from broadcaster.catalog.records import Run, SourcePosition
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.ingest.known import KnownSegments
-from broadcaster.ingest.names import is_idle_clip, is_offline_clip
-from broadcaster.ingest.pending import Pending, PendingSegments
+from broadcaster.ingest.names import is_idle_clip, is_offline_clip, local_name
+from broadcaster.ingest.pending import Pending, PendingSegments, Reported
 from broadcaster.ingest.reports import SourceEnded, SourceEvent
 from broadcaster.ingest.rescue import begun_before, left_behind, missed_between, missed_runs
-from broadcaster.ingest.runs import RunBook, Spot
+from broadcaster.ingest.runs import SAME_TIME, RunBook, Spot
 from broadcaster.printable import printable
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Follower:
         self._met = ""  # the newest segment of the version that was met first
         self._ended = False
         self._recalled = False  # and nothing was read since
+        self._renumbered = False  # and that was said
         self._now = 0.0  # of the latest look, monotonic
 
     def absorb(self, playlist: MediaPlaylist, modified: float, now: float, *, whole: bool = True) -> None:
@@ -58,11 +59,7 @@ class Follower:
 
         Unless it is ``whole``, its end may be missing. Raises OSError when it is to be taken in once more.
         """
-        listed = {
-            playlist.media_sequence + index: segment
-            for index, segment in enumerate(playlist.segments)
-            if not is_offline_clip(segment)
-        }
+        listed = _numbered(playlist)
         # The transcoder of the idle clip goes on for a while beside a stream's, and writes its playlist,
         # unfinished and then finished, over the live one: what is followed is not over by that. Both write
         # into one file, at times at once: what has both is the head of one and the tail of the other, and its
@@ -79,7 +76,11 @@ class Follower:
         if self.known.last is not None and newest < self.known.last and not whole:
             return
         self._now = now
-        restarted = self._restarted(listed)
+        placed = self._placed(listed, whole=whole)
+        if placed is None:
+            return
+        listed, restarted = placed
+        newest = max(listed)
         if restarted:
             # Its predecessors may have finished what nobody saw.
             self._take_left_behind()
@@ -102,6 +103,11 @@ class Follower:
         """Go on where an earlier process stood: only what is new after that is reported."""
         self._playlist = MediaPlaylist(position.target_duration, independent_segments=position.independent)
         self.known.recall(position)
+        names = {number: local_name(uri) or uri for number, (uri, _) in position.known.items()}
+        files = ((file, names[number]) for number, file in position.files.items() if number in names)
+        newest, last = self.known.newest, self.known.last
+        file = position.files.get(last) if last is not None else None
+        self.pending.recall(files, Reported(position.run, newest, file) if newest and file else None)
         self.following = self._recalled = True
 
     @property
@@ -150,18 +156,58 @@ class Follower:
         stale = age > max(STALE_MIN, STALE_TARGET_DURATIONS * playlist.target_duration) and not moves
         return stale or (playlist.ended and not self.following)
 
-    def _restarted(self, listed: dict[int, MediaSegment]) -> bool:
-        """Whether numbers that are known already stand for something else, or numbering fell back."""
-        if self.known.last is None:
-            return False
+    def _placed(
+        self, listed: dict[int, MediaSegment], *, whole: bool
+    ) -> tuple[dict[int, MediaSegment], bool] | None:
+        """What is listed by the numbers that are known, and whether the encoder has started over.
+
+        Numbers and names are what the source says; where they do not agree with what is known, files and
+        times tell what is new. None where nothing is: a version from before.
+        """
         newest = max(listed)
+        if self.known.last is None:
+            return listed, False
         encoder = self._runs.encoder(self.variant, listed[newest])
-        # Numbers that lie before all that is known mean nothing by themselves: after a restart of ours,
-        # they are those that were never remembered. An encoder with an id does not start over under it:
-        # a shorter list is a version from before.
-        if encoder != self.encoder or (newest < self.known.last and not encoder):
-            return True
-        return self.known.has_others(listed, self._playlist.target_duration, by_name=bool(encoder))
+        target_duration = self._playlist.target_duration
+        if encoder != self.encoder:
+            if not (whole and self._goes_on(listed)):
+                return listed, True
+            # A date in the names, or what else an encoder changes as it goes on.
+            self._runs.disprove(encoder, self.encoder)
+            encoder = ""
+        if self.known.agrees_with(listed, target_duration, by_name=bool(encoder)):
+            return listed, False
+        shift = self.known.shift(listed, target_duration)
+        if shift is not None:
+            if shift and not self._renumbered:
+                self._renumbered = True
+                logger.warning(
+                    "%s: the media sequence number jumped by %d, though the segments are the same: they keep"
+                    " the numbers that they had",
+                    self.variant,
+                    -shift,
+                )
+            return {number + shift: segment for number, segment in listed.items()}, False
+        is_newer = self.known.is_newer(listed[newest])
+        if is_newer is False or (is_newer is None and encoder and newest < self.known.last):
+            return None
+        if encoder and newest < self.known.last:
+            self._runs.disprove(encoder)  # it has started over under it
+        return listed, True
+
+    def _goes_on(self, listed: dict[int, MediaSegment]) -> bool:
+        """Whether the newest segments follow those that are known in one list, without a break."""
+        known, last = self.known.newest, self.known.last
+        following = listed.get(last + 1) if last is not None else None
+        if known is None or last is None or following is None or last not in listed:
+            return False
+        ends = known.program_date_time and known.program_date_time + known.duration
+        time = following.program_date_time
+        return (
+            listed[last].uri == known.uri
+            and not any(one.discontinuity for number, one in listed.items() if number > last)
+            and (time is None or ends is None or abs(time - ends) < SAME_TIME)
+        )
 
     def _take(self, sequence: int, segment: MediaSegment, *, breaks: bool, first: bool) -> None:
         """Take the next one listed, and what lies between where nobody looked while the list moved on."""
@@ -174,8 +220,9 @@ class Follower:
                 has_id = self._runs.encoder(self.variant, segment)
                 missed = begun_before(self._folder, segment)[1 - steps :] if has_id else []
             logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
+            guessed = all(one.gap for one in missed)  # no file of them is there: perhaps there never was
             for number, one in enumerate(missed, sequence - len(missed)):
-                self._accept(number, one, breaks=begins)
+                self._accept(number, one, breaks=begins, guessed=guessed)
                 begins = False
             breaks = breaks or begins
         self._accept(sequence, segment, breaks=breaks, first=first)
@@ -228,15 +275,31 @@ class Follower:
         breaks: bool = False,
         first: bool = False,
         unlisted: bool = False,
+        guessed: bool = False,
     ) -> None:
         if run is None:
             encoder = self._runs.encoder(self.variant, segment)
             run = self._runs.place(self.variant, encoder, self._spot(sequence, segment), breaks=breaks)
-        self.pending.add(
-            Pending(segment, run, sequence, self._playlist, self._clock(), self._now, first, unlisted)
-        )
+        pending = Pending(segment, run, sequence, self._playlist, self._clock(), self._now, first, unlisted)
+        pending.taken, pending.guessed = self.known.taken_file(segment), guessed
+        self.pending.add(pending)
         self.known.add(sequence, segment)
 
     def _spot(self, sequence: int, segment: MediaSegment) -> Spot:
         target = timedelta(seconds=self._playlist.target_duration)
         return Spot(sequence, segment.program_date_time or self._clock(), target)
+
+
+def _numbered(playlist: MediaPlaylist) -> dict[int, MediaSegment]:
+    """The segments of a stream by their numbers; what is listed twice in one version counts once."""
+    listed: dict[int, MediaSegment] = {}
+    names, number = set[str](), playlist.media_sequence
+    for segment in playlist.segments:
+        name = local_name(segment.uri) or segment.uri
+        if name in names and not (segment.gap or segment.discontinuity):
+            continue
+        names.add(name)
+        if not is_offline_clip(segment):
+            listed[number] = segment
+        number += 1
+    return listed

@@ -1,19 +1,23 @@
-"""What is known of the run that a playlist lists: its segments, with their times."""
+"""What is known of the run that a playlist lists: its segments, with their times and their files."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
-from broadcaster.catalog.records import Segment, SourcePosition
+from broadcaster.catalog.records import FileIdentity, Segment, SourcePosition
 from broadcaster.hls import MediaSegment
-from broadcaster.ingest.rescue import modified_ns
+from broadcaster.ingest.names import local_name
+from broadcaster.ingest.rescue import file_identity, modified_ns
 from broadcaster.ingest.runs import SAME_TIME
 
 FAR = timedelta(days=1)  # from other times; clocks that are set back or forth differ by less, or come right
 REWRITTEN_AFTER = 500_000_000  # ns for each second of the target duration
+COMPARED = 64  # files of listed segments that are looked at to find out what is new
 
 
 class KnownSegments:
@@ -27,7 +31,8 @@ class KnownSegments:
         self._folder = folder
         self._clock = clock
         self._segments: dict[int, MediaSegment] = {}
-        self._modified: dict[int, int] = {}  # when the files of those reported were finished, in ns
+        self._numbers: dict[str, int] = {}  # by the names of their files
+        self._files: dict[int, FileIdentity] = {}  # of those reported
 
     @property
     def newest(self) -> MediaSegment | None:
@@ -41,6 +46,7 @@ class KnownSegments:
     def add(self, number: int, segment: MediaSegment) -> None:
         """Know one more."""
         self.last, self._segments[number] = number, segment
+        self._numbers[_name(segment)] = number
 
     def recall(self, position: SourcePosition) -> None:
         """Know what an earlier process knew; how long each lasts follows from their times."""
@@ -50,36 +56,98 @@ class KnownSegments:
             if before and before.program_date_time:
                 duration = time - before.program_date_time  # of the one before, and likely of this one
             self.add(number, MediaSegment(uri, duration, program_date_time=time))
+        self._files = dict(position.files)
 
     def replace(self, listed: dict[int, MediaSegment]) -> None:
         """Know them as they are listed now; a torn version may leave out some at its end."""
         oldest = min(listed)
         self._segments = {number: one for number, one in self._segments.items() if number >= oldest} | listed
-        self._modified = {number: at for number, at in self._modified.items() if number >= oldest}
+        self._numbers = {_name(one): number for number, one in self._segments.items()}
+        self._files = {number: file for number, file in self._files.items() if number >= oldest}
 
     def note_files(self, reported: Iterable[Segment]) -> None:
-        """Remember when their files were finished."""
-        self._modified |= {one.sequence: one.file.modified_ns for one in reported if one.file}
+        """Remember which files they were."""
+        self._files |= {one.sequence: one.file.identity for one in reported if one.file}
 
-    def has_others(self, listed: dict[int, MediaSegment], target_duration: int, *, by_name: bool) -> bool:
-        """Whether a number that is known stands for something else now; with ``by_name`` names tell."""
+    def taken_file(self, segment: MediaSegment) -> FileIdentity | None:
+        """The file that was taken under the segment's name, when it was another number."""
+        number = self._numbers.get(_name(segment))
+        return None if number is None else self._files.get(number)
+
+    def agrees_with(self, listed: dict[int, MediaSegment], target_duration: int, *, by_name: bool) -> bool:
+        """Whether the numbers that are listed mean what they meant; with ``by_name`` no dates are needed."""
+        newest = max(listed)
+        if self.last is None or newest < self.last:
+            return self.last is None
         shared = [number for number in listed if number in self._segments]
-        if any(not self._is_same(number, listed[number], by_name=by_name) for number in shared):
-            return True
+        if not all(self._is_same(number, listed[number], by_name=by_name) for number in shared):
+            return False
+        if any(_name(one) in self._numbers for number, one in listed.items() if number not in self._segments):
+            return False
         dated = by_name or any(segment.program_date_time for segment in listed.values())
-        return bool(shared) and not dated and self._is_rewritten(shared[-1], target_duration)
+        return not shared or dated or not self._is_rewritten(shared[-1], target_duration)
+
+    def shift(self, listed: dict[int, MediaSegment], target_duration: int) -> int | None:
+        """What to add to the numbers that are listed, so that the same files have the numbers they had.
+
+        None where no file that is listed is one that is known.
+        """
+        found: Counter[int] = Counter()
+        taken = {file: number for number, file in self._files.items()}
+        for number, segment in islice(reversed(listed.items()), COMPARED):
+            file = file_identity(self._folder, segment.uri)
+            known = taken[file] if file in taken else self._by_name(number, segment, file, target_duration)
+            if known is not None:
+                found[known - number] += 1
+        if not found or found[0]:
+            return 0 if found else None
+        return found.most_common(1)[0][0]
+
+    def is_newer(self, segment: MediaSegment) -> bool | None:
+        """Whether the segment was made after the newest that is known; None where nothing tells."""
+        file, newest = file_identity(self._folder, segment.uri), self.newest
+        taken = self._files.get(self.last) if self.last is not None else None
+        if file and taken and file.modified_ns != taken.modified_ns:
+            return file.modified_ns > taken.modified_ns
+        if newest is None or newest.program_date_time is None:
+            return None
+        if (
+            segment.program_date_time
+            and abs(segment.program_date_time - newest.program_date_time) > SAME_TIME
+        ):
+            return segment.program_date_time > newest.program_date_time
+        return None
+
+    def _by_name(
+        self, number: int, segment: MediaSegment, file: FileIdentity | None, target_duration: int
+    ) -> int | None:
+        """The number under which the segment is known by its name, unless its file was made anew since."""
+        known = self._numbers.get(_name(segment))
+        if known is None:
+            return None
+        taken, time = self._files.get(known), self._segments[known].program_date_time
+        half_there = bool(
+            file and taken and abs(file.modified_ns - taken.modified_ns) < target_duration * REWRITTEN_AFTER
+        )
+        if segment.program_date_time and time and abs(segment.program_date_time - time) >= SAME_TIME:
+            return None
+        if file and taken and not (half_there and known == number):
+            # Another file under the same name: a copy of it, if it has the same date and size.
+            return known if segment.program_date_time and file.size == taken.size else None
+        return known if segment.program_date_time or known == number else None
 
     def _is_same(self, number: int, segment: MediaSegment, *, by_name: bool) -> bool:
         known, time = self._segments[number], segment.program_date_time
-        if by_name or known.uri != segment.uri or time is None or known.program_date_time is None:
-            return known.uri == segment.uri
+        same_name = known.uri == segment.uri or _name(known) == _name(segment)
+        if by_name or not same_name or time is None or known.program_date_time is None:
+            return same_name
         return abs(known.program_date_time - time) < SAME_TIME
 
     def _is_rewritten(self, number: int, target_duration: int) -> bool:
         """Whether its file was finished again; what was only half there when it was taken is so sooner."""
-        before = self._modified.get(number)
+        before = self._files.get(number)
         after = modified_ns(self._folder, self._segments[number].uri)
-        return bool(before and after and after - before >= target_duration * REWRITTEN_AFTER)
+        return bool(before and after and after - before.modified_ns >= target_duration * REWRITTEN_AFTER)
 
     def timed(self, listed: dict[int, MediaSegment]) -> dict[int, MediaSegment]:
         """Without PROGRAM-DATE-TIME each segment follows the one before, or its file tells its time."""
@@ -112,3 +180,7 @@ class KnownSegments:
 
 def _end(segment: MediaSegment | None) -> datetime | None:
     return segment.program_date_time + segment.duration if segment and segment.program_date_time else None
+
+
+def _name(segment: MediaSegment) -> str:
+    return local_name(segment.uri) or segment.uri

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -33,10 +34,11 @@ def is_idle_clip(segment: MediaSegment) -> bool:
 
 def encoder_id(uri: str) -> str:
     """The id of Owncast's encoder run in a segment's name, empty for other writers."""
-    match = OWNCAST_NAME.fullmatch(uri)
+    match = OWNCAST_NAME.fullmatch(local_name(uri) or uri)
     return match["id"] if match else ""
 
 
+@lru_cache(maxsize=1 << 16)
 def local_name(uri: str) -> str | None:
     """The path below the playlist's folder that a URI means, or None when it is not to be followed."""
     try:

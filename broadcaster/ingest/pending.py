@@ -6,12 +6,13 @@ import logging
 import math
 import os
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from broadcaster.catalog.records import Run, Segment
+from broadcaster.catalog.records import FileIdentity, Run, Segment, SourceFile
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.hls.types import NO_DURATION, SHORTEST
 from broadcaster.ingest.completeness import (
@@ -23,24 +24,37 @@ from broadcaster.ingest.completeness import (
     Look,
     pause,
 )
+from broadcaster.ingest.media_clock import MediaClock, Stamp, first_time
 from broadcaster.ingest.names import local_name
-from broadcaster.ingest.runs import RunBook
+from broadcaster.ingest.rescue import file_identity
+from broadcaster.ingest.runs import RunBook, Spot
 from broadcaster.ingest.transport_stream import media_duration
 from broadcaster.printable import printable
 
 logger = logging.getLogger(__name__)
 
+REMEMBERED = 2000  # files reported
 MIN_PATIENCE = 1.0  # seconds
 # What a playlist says of a segment's duration beyond these is looked up in the segment.
 PLAUSIBLE = (timedelta(milliseconds=100), timedelta(seconds=60))
 LOOKED_AT_ONCE = 50  # pending segments
 UNSEEN = Look(None)
+NOT_WRITTEN_AGAIN = Look(None, NOT_THERE)
 # Seconds for which a file cannot be read while those after it can: what is wrong is its own.
 OWN_FAULT_AFTER = 60.0
 # A file that its writer keeps open and writes nothing into is waited for as long as players have something to
 # show: they hold back three target durations. It is taken then if it can be whole, as from a writer that
 # never lets go of anything.
 LET_GO_TARGET_DURATIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The newest segment that an earlier process has reported of a variant."""
+
+    run: Run
+    segment: MediaSegment
+    file: FileIdentity
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +69,8 @@ class Pending:
     since: float  # monotonic
     first: bool = False  # listed when the playlist was first seen: may be gone already
     unlisted: bool = False  # found by its file: how long it lasts is measured
+    guessed: bool = False  # a gap that only numbers tell of
+    taken: FileIdentity | None = None  # the file that was under its name when that was another segment's
     name: str = "invalid"
     check: CompletenessCheck | None = None
     map_check: CompletenessCheck | None = None
@@ -85,6 +101,8 @@ class Pending:
         self.looked_at, self.looked_since = now, min(now, self.looked_since)
         if self.check:
             self.file = self.check.look(now, let_go)
+            if self.taken and self.file.file and self.file.file.identity == self.taken:
+                self.file = NOT_WRITTEN_AGAIN
         if self.map_check:
             self.map = self.map_check.look(now, let_go)
 
@@ -122,6 +140,10 @@ class PendingSegments:
         self._runs = runs
         self._waiting: deque[Pending] = deque()
         self._next_time: tuple[Run, datetime] | None = None
+        self._media = MediaClock()
+        self._media_run: Run | None = None
+        self._recalled: Reported | None = None
+        self._told: dict[FileIdentity, str] = {}  # names of the files reported, the latest last
 
     def add(self, pending: Pending) -> None:
         """Wait for one more."""
@@ -146,16 +168,88 @@ class PendingSegments:
             self._look(one, now, ended=ended)
         self.pause = None
         while self._waiting:
-            head = self._waiting[0]
+            head = next((one for one in self._waiting if not one.guessed), self._waiting[0])
             self._look(head, now, ended=ended)
             if not self._is_decided(head, now):
                 seldom = head.passing or head.has_fault(NOT_THERE)
                 self.pause = pause(now - head.changed, MISSING_PAUSE if seldom else LONGEST_PAUSE)
                 break
+            if self._waiting[0].guessed:
+                self._judge_guesses(head)
+                continue
             self._waiting.popleft()
-            if not (head.first and head.file.fault == NOT_THERE):
+            if not (head.first and head.file.fault == NOT_THERE) and not self._is_told(head):
                 segments.append(self._reported(head))
         return segments
+
+    def recall(self, files: Iterable[tuple[FileIdentity, str]], newest: Reported | None) -> None:
+        """Know the files, and their names, that an earlier process has reported; the last is the newest."""
+        self._told |= dict(reversed([*files]))
+        self._recalled = newest
+
+    def _is_told(self, head: Pending) -> bool:
+        """Whether its file was reported before, under whatever name and number."""
+        file = head.file.file
+        if file is None or not head.check:
+            return head.taken is not None and head.has_fault(NOT_THERE)
+        name = self._told.get(file.identity)
+        if name is None or not file.inode:
+            self._told[file.identity] = head.name
+            if len(self._told) > REMEMBERED:
+                del self._told[next(iter(self._told))]
+            return False
+        if name != head.name and _is_file(self._folder / name, file):
+            return False  # two names of one file
+        logger.warning("%s/%s was listed before, and is left out", self._variant, printable(head.name))
+        return True
+
+    def _resume_clock(self, head: Pending) -> None:
+        """Read where the media's clock stood when an earlier process ended."""
+        before, self._recalled = self._recalled, None
+        if before is None or before.run != head.run:
+            return
+        path = self._folder / (local_name(before.segment.uri) or "")
+        if file_identity(self._folder, before.segment.uri) == before.file:
+            stamp = first_time(path, head.map.file.path if head.map.file else None)
+            self._media.begin(stamp, before.segment.duration)
+            self._media_run = before.run
+
+    def _judge_guesses(self, after: Pending) -> None:
+        """Keep gaps that only numbers tell of if the media's clock has left them out, or tells nothing."""
+        self._resume_clock(after)
+        guesses = [one for one in self._waiting if one.guessed]
+        stamp = _stamp(after)
+        missed = sum((one.segment.duration for one in guesses), timedelta())
+        are_gaps = after.run != self._media_run or self._media.has_missed(stamp, missed, len(guesses))
+        if are_gaps:
+            for one in guesses:
+                one.guessed = False
+        else:
+            self._waiting = deque(one for one in self._waiting if not one.guessed)
+            logger.info("%s: the numbers have jumped, and no segment is missing", self._variant)
+
+    def _follow_clock(self, head: Pending, duration: timedelta) -> None:
+        """Begin another run, where the time stamps of the media do not go on from those before."""
+        self._resume_clock(head)
+        stamp, run = _stamp(head), head.run
+        if run != self._media_run:
+            self._media.begin(stamp, duration)
+        elif not self._media.goes_on(stamp, duration):
+            head.run = self._next_run(head)
+            for one in self._waiting:
+                if one.run == run:
+                    one.run = head.run
+            logger.info("%s: the media's clock begins anew at %s", self._variant, printable(head.name))
+        self._media_run = head.run
+
+    def _next_run(self, head: Pending) -> Run:
+        later = next((one.run for one in self._waiting if one.run.number > head.run.number), None)
+        if later:
+            return later
+        target = timedelta(seconds=head.playlist.target_duration)
+        spot = Spot(head.sequence, head.segment.program_date_time or head.noticed, target)
+        encoder = self._runs.encoder(self._variant, head.segment)
+        return self._runs.place(self._variant, encoder, spot, breaks=True)
 
     def _look(self, one: Pending, now: float, *, ended: bool) -> None:
         goes_on = not ended and one is self._waiting[-1]
@@ -192,6 +286,7 @@ class PendingSegments:
             logger.warning("%s/%s %s; it is listed as a gap", self._variant, printable(what.name), fault)
         file = None if fault else file
         duration = max(measured or duration, SHORTEST)
+        self._follow_clock(what, duration)
         # Where the segment before it in its run has ended.
         follows = self._next_time[1] if self._next_time and self._next_time[0] == what.run else None
         time = None if what.unlisted and follows else segment.program_date_time
@@ -213,3 +308,16 @@ class PendingSegments:
             fault=fault,
             map_file=None if fault else what.map.file,
         )
+
+
+def _stamp(one: Pending) -> Stamp | None:
+    """Where its media begins, by the media's own clock."""
+    file, map_file = one.file.file, one.map.file
+    return None if one.fault or file is None else first_time(file.path, map_file.path if map_file else None)
+
+
+def _is_file(path: Path, file: SourceFile) -> bool:
+    try:
+        return path.stat().st_ino == file.inode
+    except OSError:
+        return False

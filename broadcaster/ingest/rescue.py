@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from stat import S_ISREG
 
+from broadcaster.catalog.records import FileIdentity
 from broadcaster.errors import is_final
 from broadcaster.hls import MediaSegment
 from broadcaster.ingest.names import encoder_id, is_offline_clip, local_name
@@ -49,6 +50,7 @@ def missed_between(
                 duration=step,
                 program_date_time=time,
                 gap=gap,
+                fault="",
                 discontinuity=False,
             )
         )
@@ -109,6 +111,12 @@ def missed_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict
 
 def modified_ns(folder: Path, uri: str) -> int | None:
     """Return when the file that a URI means was last changed, None where there is none."""
+    file = file_identity(folder, uri)
+    return file.modified_ns if file else None
+
+
+def file_identity(folder: Path, uri: str) -> FileIdentity | None:
+    """Return which file a URI means, None where there is none."""
     name = local_name(uri)
     try:
         status = (folder / name).stat() if name else None
@@ -116,7 +124,9 @@ def modified_ns(folder: Path, uri: str) -> int | None:
         if not is_final(error):
             raise
         return None
-    return status.st_mtime_ns if status and S_ISREG(status.st_mode) else None
+    if status is None or not S_ISREG(status.st_mode):
+        return None
+    return FileIdentity(status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def sibling(name: str, steps: int) -> str | None:

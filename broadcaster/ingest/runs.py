@@ -104,6 +104,10 @@ class RunBook:
         encoder = encoder_id(segment.uri)
         return "" if encoder in self._no_ids or variant.endswith(encoder) else encoder
 
+    def disprove(self, *encoders: str) -> None:
+        """Learn that these are no ids of encoders, as names with them go on, or start over."""
+        self._no_ids |= {*encoders} - {""}
+
     def compare(self, variant: str, segment: MediaSegment, spot: Spot) -> None:
         """Learn from a variant's newest segment: what differs between variants at one time is no id."""
         encoder = self.encoder(variant, segment)
@@ -152,11 +156,11 @@ class RunBook:
         That is the latest run that has it, in the numbers and times of whichever variant saw it first.
         """
         current = self._current.get(variant)
-        changed = current is None or current.encoder != encoder
+        changed = current is None or self._id_of(current) != encoder
         later = [
             one
             for one in self._runs
-            if (current is None or one.run.number > current.run.number) and one.encoder == encoder
+            if (current is None or one.run.number > current.run.number) and self._id_of(one) == encoder
         ]
         found = [one for one in later if one.has(spot)]
         if not found and changed:
@@ -169,6 +173,9 @@ class RunBook:
         current.note(spot)
         self._current[variant] = current
         return current.run
+
+    def _id_of(self, known: _Known) -> str:
+        return "" if known.encoder in self._no_ids else known.encoder
 
     def _begin(self, encoder: str) -> _Known:
         number = max((one.run.number for one in self._runs), default=-1) + 1

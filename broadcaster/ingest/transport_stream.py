@@ -1,4 +1,4 @@
-"""How long a finished MPEG transport stream segment lasts, where no playlist says so (ISO 13818-1)."""
+"""The time stamps of a finished MPEG transport stream segment (ISO 13818-1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broadcaster.hls.packets import PACKET, SYNC, UNIT_START, payload
 LONGEST = timedelta(seconds=60)
 CLOCK = 90_000  # Hz, of the time stamps
 WRAP = 1 << 33  # they have 33 bits
-VIDEO = range(0xE0, 0xF0)  # stream ids (table 2-22)
+VIDEO, SOUND = range(0xE0, 0xF0), {0xBD, *range(0xC0, 0xE0)}  # stream ids (table 2-22)
 HAS_PTS = 0x80
 
 
@@ -28,10 +28,10 @@ def media_duration(path: Path) -> timedelta | None:
     for start in range(0, len(data) - PACKET + 1, PACKET):
         # Only where a unit starts is a PES header, with a time stamp.
         if data[start] == SYNC and data[start + 1] & UNIT_START:
-            stamp = _video_stamp(payload(data, start))
-            if stamp is not None:
-                first = stamps[0] if stamps else stamp
-                stamps.append(first + (stamp - first + WRAP // 2) % WRAP - WRAP // 2)
+            found = _stamp(payload(data, start))
+            if found and found[1] in VIDEO:
+                first = stamps[0] if stamps else found[0]
+                stamps.append(first + (found[0] - first + WRAP // 2) % WRAP - WRAP // 2)
     steps = sorted(later - earlier for earlier, later in pairwise(sorted(stamps)))
     if not steps:
         return None
@@ -39,9 +39,27 @@ def media_duration(path: Path) -> timedelta | None:
     return duration if duration < LONGEST else None
 
 
-def _video_stamp(pes: bytes) -> int | None:
-    """The presentation time stamp of a PES packet of video (2.4.3.6)."""
-    if pes[:3] != b"\0\0\1" or len(pes) < 14 or pes[3] not in VIDEO or not pes[7] & HAS_PTS:  # noqa: PLR2004 - up to the stamp's end
+def first_stamp(data: bytes) -> tuple[int, str] | None:
+    """The first time stamp of the pictures, else that of the sound, and which of them it is."""
+    sound: tuple[int, str] | None = None
+    for start in range(0, len(data) - PACKET + 1, PACKET):
+        if data[start] != SYNC:
+            return sound
+        if not data[start + 1] & UNIT_START:
+            continue
+        found = _stamp(payload(data, start))
+        if found and found[1] in VIDEO:
+            return found[0], "pictures"
+        if found and sound is None:
+            sound = found[0], "sound"
+    return sound
+
+
+def _stamp(pes: bytes) -> tuple[int, int] | None:
+    """The presentation time stamp of a PES packet (2.4.3.6), and its stream id."""
+    if pes[:3] != b"\0\0\1" or len(pes) < 14 or not pes[7] & HAS_PTS:  # noqa: PLR2004 - up to the stamp's end
+        return None
+    if pes[3] not in VIDEO and pes[3] not in SOUND:
         return None
     high, middle, low = pes[9] >> 1 & 7, int.from_bytes(pes[10:12]) >> 1, int.from_bytes(pes[12:14]) >> 1
-    return high << 30 | middle << 15 | low
+    return high << 30 | middle << 15 | low, pes[3]

@@ -1,0 +1,155 @@
+"""The media's own clock: where the time stamps of a segment begin, and whether the next one goes on.
+
+Names, numbers and dates are what an encoder says. Its time stamps are what players obey: where they go back,
+or leave out more than rounding can explain, an encoder has started over, whatever the playlist says.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from broadcaster.ingest.transport_stream import CLOCK, WRAP, first_stamp
+
+HEAD = 512 * 1024  # bytes of a segment in which its first time stamp is
+LARGEST_BOX = 1024 * 1024  # bytes, of those that are looked into
+TOLERANCE = timedelta(milliseconds=900)  # durations in whole seconds, pictures out of order, a lost picture
+ROUNDED = timedelta(milliseconds=500)  # more for each segment that is not there to be read
+MOST_ROUNDED = 4
+TS_PERIOD = timedelta(seconds=WRAP / CLOCK)  # after which time stamps of a transport stream begin anew
+DISTRUSTED_AFTER = 2  # breaks in a row: its writer begins the clock anew with each segment
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Where the media of a segment begins, by its own clock; ``kind`` is what may be compared."""
+
+    time: timedelta
+    kind: str
+    period: timedelta | None = None
+
+
+def first_time(path: Path, map_path: Path | None) -> Stamp | None:
+    """Where the media of a finished file begins; None where that cannot be told."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        if found := first_stamp(head):
+            stamp, kind = found
+            return Stamp(timedelta(seconds=stamp / CLOCK), kind, TS_PERIOD)
+        if map_path is None:
+            return None
+        with map_path.open("rb") as file:
+            scales = dict(_time_scales(file.read(LARGEST_BOX)))
+    except OSError:
+        return None
+    try:
+        return _fragment_time(head, scales)
+    except (struct.error, IndexError, OverflowError, ZeroDivisionError):
+        return None
+
+
+class MediaClock:
+    """Follows the clock of one variant from segment to segment."""
+
+    def __init__(self) -> None:
+        self._last: Stamp | None = None
+        self._next = timedelta()  # expected
+        self._unread = 0  # segments since that could not be read
+        self._breaks = 0  # in a row
+
+    def begin(self, stamp: Stamp | None, duration: timedelta) -> None:
+        """Another run begins with this segment."""
+        self._last = None
+        self._take(stamp, duration)
+
+    def is_broken(self, stamp: Stamp | None) -> bool:
+        """Whether the next segment, which begins there, cannot go on from those before it.
+
+        One that begins where the last one did tells nothing: it is the same media.
+        """
+        last = self._last
+        if stamp is None or last is None or stamp.kind != last.kind or stamp.time == last.time:
+            return False
+        ahead = stamp.time - self._next
+        if stamp.period:
+            ahead = (ahead + stamp.period / 2) % stamp.period - stamp.period / 2
+        return abs(ahead) > TOLERANCE + min(self._unread, MOST_ROUNDED) * ROUNDED
+
+    def has_missed(self, stamp: Stamp | None, missed: timedelta, count: int) -> bool:
+        """Whether so many segments may be missing before the next one; True where that cannot be told."""
+        if stamp is None or self._last is None or not self.is_broken(stamp):
+            return stamp is None or self._last is None or stamp.time == self._last.time
+        before = self._next, self._unread
+        self._next, self._unread = self._next + missed, self._unread + count
+        is_broken = self.is_broken(stamp)
+        self._next, self._unread = before
+        return not is_broken
+
+    def goes_on(self, stamp: Stamp | None, duration: timedelta) -> bool:
+        """Take the next segment of a run; returns whether it is to be believed that the run goes on."""
+        is_broken = self.is_broken(stamp)
+        believed = self._breaks < DISTRUSTED_AFTER
+        if stamp is not None:
+            self._breaks = self._breaks + 1 if is_broken else 0
+        self._take(stamp, duration)
+        return not (is_broken and believed)
+
+    def _take(self, stamp: Stamp | None, duration: timedelta) -> None:
+        if stamp is None:
+            self._next += duration
+            self._unread += 1
+        else:
+            self._last, self._next, self._unread = stamp, stamp.time + duration, 0
+
+
+def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes there (ISO 14496-12, 4.2): kind, and where their content begins and ends."""
+    while begin + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, begin)
+        head = 8
+        if size == 1 and begin + 16 <= end:
+            size, head = struct.unpack_from(">Q", data, begin + 8)[0], 16
+        size = size or end - begin
+        if size < head:
+            return
+        yield kind, begin + head, min(begin + size, end)
+        begin += size
+
+
+def _inside(data: bytes, path: tuple[bytes, ...], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    for kind, first, last in _boxes(data, begin, end):
+        if kind == path[0]:
+            if len(path) == 1:
+                yield first, last
+            else:
+                yield from _inside(data, path[1:], first, last)
+
+
+def _time_scales(data: bytes) -> Iterator[tuple[int, int]]:
+    """By track: the time stamps' units in a second (8.4.2)."""
+    for first, last in _inside(data, (b"moov", b"trak"), 0, len(data)):
+        try:
+            header = next(_inside(data, (b"tkhd",), first, last))[0]
+            media = next(_inside(data, (b"mdia", b"mdhd"), first, last))[0]
+            track = struct.unpack_from(">I", data, header + (20 if data[header] else 12))[0]
+            yield track, struct.unpack_from(">I", data, media + (20 if data[media] else 12))[0]
+        except (StopIteration, struct.error, IndexError):
+            continue
+
+
+def _fragment_time(data: bytes, scales: dict[int, int]) -> Stamp | None:
+    """Where the first fragment of the first track begins (8.8.12)."""
+    for first, last in _inside(data, (b"moof", b"traf"), 0, len(data)):
+        header = next(_inside(data, (b"tfhd",), first, last), None)
+        decode = next(_inside(data, (b"tfdt",), first, last), None)
+        if header is None or decode is None:
+            continue
+        track = struct.unpack_from(">I", data, header[0] + 4)[0]
+        time = struct.unpack_from(">Q" if data[decode[0]] else ">I", data, decode[0] + 4)[0]
+        if scale := scales.get(track):
+            return Stamp(timedelta(seconds=time / scale), f"track {track}")
+    return None

@@ -37,6 +37,12 @@ REMEMBERED = 2000  # files reported
 MIN_PATIENCE = 1.0  # seconds
 # What a playlist says of a segment's duration beyond these is looked up in the segment.
 PLAUSIBLE = (timedelta(milliseconds=100), timedelta(seconds=60))
+# Target durations for which a file is waited for that is not there: until its writer's ways are known, and at
+# most. Players hold back three.
+UNKNOWN_TARGET_DURATIONS, MOST_TARGET_DURATIONS = 2.25, 10
+LAG_FACTOR = 1.5
+LAGS, ENOUGH = 20, 5  # segments by which a writer is known
+LATE_FOR = 120.0  # seconds for which one that was given up is looked for
 LOOKED_AT_ONCE = 50  # pending segments
 UNSEEN = Look(None)
 NOT_WRITTEN_AGAIN = Look(None, NOT_THERE)
@@ -79,6 +85,7 @@ class Pending:
     looked_at: float = math.inf  # monotonic
     looked_since: float = math.inf
     own_fault_since: float = math.inf
+    arrived: float = -math.inf  # when its file was first seen
 
     def find(self, root: Path, folder: Path) -> None:
         """Find out by the names in the playlist where the files will be."""
@@ -99,10 +106,13 @@ class Pending:
         if self.looked_at == now:
             return
         self.looked_at, self.looked_since = now, min(now, self.looked_since)
+        was_there = self.file.fault not in {"", NOT_THERE} or self.file.file is not None
         if self.check:
             self.file = self.check.look(now, let_go)
             if self.taken and self.file.file and self.file.file.identity == self.taken:
                 self.file = NOT_WRITTEN_AGAIN
+            if self.file.fault != NOT_THERE and not was_there:
+                self.arrived = now
         if self.map_check:
             self.map = self.map_check.look(now, let_go)
 
@@ -126,6 +136,36 @@ class Pending:
         return max(self.since, self.file.changed, self.map.changed)
 
 
+class _Lag:
+    """How long after it lists a segment a writer brings its file, as far as that is known."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=LAGS)
+        self._late: deque[Pending] = deque(maxlen=LAGS)  # given up, and looked for to learn from them
+
+    def patience(self, target: float) -> float:
+        """Seconds for which a file is waited for, with a target duration of so many."""
+        longest = max(self._seconds, default=0.0)
+        least = target if len(self._seconds) >= ENOUGH else UNKNOWN_TARGET_DURATIONS * target
+        return min(max(least, LAG_FACTOR * longest + MIN_PATIENCE), MOST_TARGET_DURATIONS * target)
+
+    def note(self, one: Pending, now: float) -> None:
+        """A segment is reported, with its file or without."""
+        if one.check and one.has_fault(NOT_THERE):
+            self._late.append(one)
+        elif one.check and not one.first and not one.unlisted and not one.fault:
+            self._seconds.append(max(0.0, min(now, one.arrived) - one.since))
+
+    def look_for_late(self, now: float) -> None:
+        """See which of those that were given up have come after all."""
+        for one in list(self._late):
+            is_there = one.check is not None and os.path.exists(one.check.path)  # noqa: PTH110 - no, if it cannot be told
+            if is_there:
+                self._seconds.append(now - one.since)
+            if is_there or now - one.since > LATE_FOR:
+                self._late.remove(one)
+
+
 class PendingSegments:
     """What one variant's playlist has listed, in order.
 
@@ -140,6 +180,8 @@ class PendingSegments:
         self._runs = runs
         self._waiting: deque[Pending] = deque()
         self._next_time: tuple[Run, datetime] | None = None
+        self._lag = _Lag()
+        self._has_begun = False  # a segment was reported
         self._media = MediaClock()
         self._media_run: Run | None = None
         self._recalled: Reported | None = None
@@ -178,8 +220,12 @@ class PendingSegments:
                 self._judge_guesses(head)
                 continue
             self._waiting.popleft()
-            if not (head.first and head.file.fault == NOT_THERE) and not self._is_told(head):
-                segments.append(self._reported(head))
+            if self._is_gone(head) or self._is_told(head):
+                continue
+            self._has_begun = True
+            self._lag.note(head, now)
+            segments.append(self._reported(head))
+        self._lag.look_for_late(now)
         return segments
 
     def recall(self, files: Iterable[tuple[FileIdentity, str]], newest: Reported | None) -> None:
@@ -264,13 +310,22 @@ class PendingSegments:
             alone = any(one.check and not one.fault for one in later)
             head.own_fault_since = min(now, head.own_fault_since) if alone else math.inf
             return now - head.own_fault_since > OWN_FAULT_AFTER
-        patience = max(MIN_PATIENCE, float(head.playlist.target_duration))
+        target = max(MIN_PATIENCE, float(head.playlist.target_duration))
+        patience = self._lag.patience(target) if head.has_fault(NOT_THERE) else target
         waited = now - head.changed > patience and now - head.looked_since > MIN_PATIENCE / 2
+        if waited and head.has_fault(NOT_THERE) and now - head.changed < MOST_TARGET_DURATIONS * target:
+            # What was listed together may come in any order.
+            together = (one for one in self._waiting if one.since == head.since)
+            waited = not any(now - one.arrived < target for one in together)
         # The folder is removed when the next run starts: what has gone with it does not come any more.
         wiped = head.has_fault(NOT_THERE) and self._runs.is_closed(self._variant, head.run)
-        if head.first and head.file.fault == NOT_THERE and self._later_is_there():
+        if self._is_gone(head) and self._later_is_there():
             return True
         return wiped or (waited and not head.has_fault(WRITTEN))
+
+    def _is_gone(self, head: Pending) -> bool:
+        """Whether its writer may have removed it before it was looked for: none before it is there either."""
+        return head.first and head.file.fault == NOT_THERE and not self._has_begun
 
     def _later_is_there(self) -> bool:
         later = (one.check for one in islice(self._waiting, 1, None) if one.check)

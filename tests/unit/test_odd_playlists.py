@@ -281,6 +281,7 @@ TABLE: dict[str, tuple[str | bytes, tuple[float | None, ...]]] = {
         for name in (
             "../s1.ts",
             "..\\s1.ts",
+            "absent.ts",
             "a%00b.ts",
             "%2e%2e/s1.ts",
             "x" * 300 + ".ts",
@@ -336,32 +337,36 @@ def test_an_odd_playlist_costs_no_more_than_what_is_odd(reader: Reader, tmp_path
     assert all(1 <= one.target_duration <= 600 for one in segments)
     for before, after in pairwise(segments):
         assert before.program_date_time < after.program_date_time < NOW + timedelta(days=1)
-    for step in ("noticed", "stored", "listed"):
-        _comes_back(tmp_path / step, segments, step)
+    _comes_back(tmp_path / "state", segments)
 
 
-def _comes_back(folder: Path, segments: list[Segment], step: str) -> None:
-    """A service that is killed with these segments in its catalog starts again, and lists all of them."""
+def _comes_back(folder: Path, segments: list[Segment]) -> None:
+    """A service that is killed with these segments in its catalog starts again, and lists all of them.
+
+    They are there twice: as listed, and as noticed and on their way.
+    """
     with closing(Catalog(folder, lambda: NOW)) as catalog:
         channel = Channel(6, lambda: NOW, lambda _: None, catalog=catalog)
-        for number, one in enumerate(segments):
-            segment = replace(one, key=f"k{number}", url=f"https://b/k{number}", size=1000)
-            catalog.noticed(segment)
-            if step != "noticed":
-                catalog.stored(segment)
-            if step == "listed":
-                channel.publish(segment)
+        for variant in "01":
+            for number, one in enumerate(segments):
+                key = f"{variant}/{number}"
+                segment = replace(one, variant=variant, key=key, url=f"https://b/{key}", size=1000)
+                catalog.noticed(segment)
+                if variant == "0":
+                    catalog.stored(segment)
+                    channel.publish(segment)
         channel.tick(0.0)
         channel.tick(1e6)
         catalog.write(sync=True)
     with closing(Catalog(folder, lambda: NOW)) as catalog:
         memory = catalog.load()
+        assert len(memory.pending) == len(segments)
         channel = Channel(6, lambda: NOW, lambda _: None, catalog=catalog, memory=memory.channel)
+        assert channel.listed >= len(segments)
         for pending in memory.pending:
             channel.publish(pending)
         channel.tick(0.0)
         channel.tick(1e6)
-        assert channel.listed >= len(segments)
         for version in channel.view.playlists.values():
             again = parse(version.playlist.render())
             assert isinstance(again, MediaPlaylist)
@@ -414,3 +419,91 @@ def test_an_odd_attribute_costs_that_attribute(reader: Reader, attributes: str) 
     rendered = parse(MultivariantPlaylist(found[-1]).render())
     assert isinstance(rendered, MultivariantPlaylist)
     assert rendered.variants == found[-1]
+
+
+class Arrivals(Reader):
+    """A folder into which somebody copies, and what has been reported until now."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.found: list[Segment] = []
+
+    def list(self, first: int, count: int, seconds: int = 2) -> None:
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:{seconds}\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
+        text += "".join(f"#EXTINF:{seconds},\ns{number}.ts\n" for number in range(first, first + count))
+        (self.folder / "stream.m3u8").write_text(text)
+
+    def bring(self, number: int) -> None:
+        (self.folder / f"s{number}.ts").write_bytes(PACKET * 3)
+
+    def until(self, time: float) -> None:
+        """Look each quarter of a second, as the service does."""
+        while self.now < time:
+            self.now += 0.25
+            self.found += [one for one in self.scanner.scan(self.now) if isinstance(one, Segment)]
+
+    @property
+    def outcome(self) -> str:
+        return "".join("-" if one.fault else "+" for one in self.found)
+
+
+@pytest.fixture
+def arrivals(tmp_path: Path) -> Arrivals:
+    return Arrivals(tmp_path / "hls")
+
+
+@pytest.mark.parametrize(("lag", "lost"), [(0.0, 0), (1.9, 0), (3.5, 0), (4.4, 0), (6.5, 2), (12.0, 5)])
+def test_a_playlist_that_is_ahead_of_its_files(arrivals: Arrivals, lag: float, lost: int) -> None:
+    """A writer whose files come later than their listing loses no more than what its ways are learned by."""
+    events = [(2.0 * number, -1, number) for number in range(12)]
+    events += [(2.0 * number + lag, 1, number) for number in range(12)]
+    for time, kind, number in sorted(events):
+        arrivals.until(100.0 + time)
+        if kind < 0:
+            arrivals.list(max(0, number - 5), min(6, number + 1))
+        else:
+            arrivals.bring(number)
+    arrivals.until(arrivals.now + 2)
+    assert arrivals.outcome.count("+") >= 12 - lost
+    assert arrivals.outcome.endswith("+" * (12 - lost))
+
+
+ORDERS: dict[str, list[int]] = {
+    "by name": sorted(range(16), key=str),
+    "backwards": list(reversed(range(16))),
+    "the odd first": [*range(1, 16, 2), *range(0, 16, 2)],
+    "in order": list(range(16)),
+    "the second half first": [*range(8, 16), *range(8)],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("seconds", [0.25, 1.0])
+def test_files_that_come_in_any_order(arrivals: Arrivals, order: str, seconds: float) -> None:
+    """What is listed at once may be copied in any order, as long as files still arrive."""
+    arrivals.list(0, 1)
+    arrivals.bring(0)
+    arrivals.until(101.0)
+    arrivals.list(0, 17)
+    for number in ORDERS[order]:
+        arrivals.until(arrivals.now + seconds)
+        arrivals.bring(number + 1)
+    arrivals.until(arrivals.now + 10)
+    assert [one.name for one in arrivals.found] == [f"s{number}.ts" for number in range(17)]
+    assert arrivals.outcome == "+" * 17
+
+
+def test_one_that_never_comes_is_waited_for_no_longer_than_before(arrivals: Arrivals) -> None:
+    """Of a writer that is known to be prompt, a missing file is a gap after one target duration."""
+    for number in range(8):
+        arrivals.bring(number)
+        arrivals.list(0, number + 1)
+        arrivals.until(arrivals.now + 2)
+    arrivals.list(0, 9)
+    begun = arrivals.now
+    arrivals.until(begun + 2)
+    assert arrivals.outcome == "+" * 8
+    arrivals.bring(9)
+    arrivals.list(0, 10)
+    arrivals.until(begun + 3)
+    assert arrivals.outcome == "+" * 8 + "-+"

@@ -56,12 +56,13 @@ async def test_viewers_place_is_the_viewers_choice(page: Page, tmp_path: Path) -
 async def check_pause(page: Page, folder: Path) -> None:
     """A pause stays where it is, is not called live, and goes on from there. All controls are there."""
     await until(page, lambda s: length(s) > 6 and not s["behind"])  # so long that there is a bar
-    live = page.get_by_role("button", name="Live", exact=True)
-    await expect(live).to_be_visible()
+    badge, go_live = page.locator("#badge"), page.locator("#go-live")
+    await expect(badge).to_have_text("Live")
+    await expect(go_live).to_be_hidden()  # one sign is enough
     await page.keyboard.press("k")
     paused = await until(page, lambda s: s["paused"] and not s["following"])
-    await expect(live).to_be_hidden()
-    await expect(page.locator("#badge")).to_have_text("Behind live")
+    await expect(badge).to_have_text("Behind live")
+    await expect(go_live).to_have_text("Go live")
     await check_boxes(page, folder)
     later = await until(page, lambda s: s["clock"] > paused["clock"] + PAUSE)
     assert later["time"] == paused["time"]
@@ -103,7 +104,7 @@ async def check_seeking(page: Page) -> None:
 
     await page.keyboard.press("l")
     await until(page, lambda s: not s["behind"] and not s["paused"] and s["following"])
-    await expect(page.get_by_role("button", name="Live", exact=True)).to_be_visible()
+    await expect(page.locator("#badge")).to_have_text("Live")
 
 
 async def check_outage(page: Page) -> None:

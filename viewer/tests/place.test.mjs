@@ -72,6 +72,18 @@ test("who comes back to live by a short way follows it again", () => {
   assert.deepEqual([store.get().behind, store.get().following], [false, true]);
 });
 
+test("who follows is live until much is missing, and then until little is", () => {
+  const { store, video, pass } = watching();
+  const behind = [];
+  for (const latency of [6, 18, 19.5, 18, 15, 13, 18]) {
+    video.currentTime = 400.5 + behind.length / 2 - latency;
+    pass(0.5, { stands: true });
+    behind.push(store.get().behind);
+  }
+  assert.deepEqual(behind, [false, false, true, true, true, false, false]);
+  assert.equal(store.get().following, true);
+});
+
 test("when the window has left a paused viewer it says so, and play goes on from where it begins", () => {
   const { store, video, pass, pause, seeking } = watching();
   pass(1);

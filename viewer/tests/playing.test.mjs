@@ -39,6 +39,11 @@ test("a playlist that stopped growing is a pause, however long, and patience beg
   assert.equal(verdicts.indexOf("stuck"), 2 * 310);
 });
 
+test("when all that is listed has been played, something new is waited for, and no connection is slow", () => {
+  const verdicts = run(20, () => ({ currentTime: 5, exhausted: true }), 12000);
+  assert.deepEqual(new Set(verdicts.slice(4)), new Set(["waiting"]));
+});
+
 test("missing playlists are the viewer's connection, not the stream's pause, and in the end call for a new look", () => {
   const verdicts = run(20, () => ({ currentTime: 5, advancedAt: 0, failing: true }), 12000);
   assert.equal(verdicts[20], "reconnecting");

@@ -64,6 +64,17 @@ test("nobody waits for more than there can be, nor for what does not come", () =
   assert.equal(held({ paused: true }), false, "the viewer paused");
 });
 
+test("nobody waits where what follows is missing from the stream, and that was no stall of the connection", () => {
+  const reserve = createReserve();
+  const sample = { paused: false, fresh: true, targetDuration: 2, ahead: 30, room: 60, buffer: 0 };
+  reserve.stall(0);
+  assert.equal(reserve.holds(sample), true);
+  assert.equal(reserve.holds({ ...sample, lost: true }), false);
+  assert.equal(reserve.holds(sample), false, "it has been skipped");
+  reserve.stall(1000);
+  assert.equal(reserve.isUneven(1000), false);
+});
+
 test("a slow link is one that takes longer for segments of the lowest quality than they play, twice in a row", () => {
   const link = createLink();
   const after = (took, lowest = true) => {

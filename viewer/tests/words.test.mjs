@@ -14,6 +14,9 @@ const cases = [
   ["at live while the bucket is away: the buffer still plays", { status: "live", trouble: "delivery" }, "live"],
   ["16 s behind", { status: "live", behind: true }, "behind"],
   ["paused at live", { status: "live", paused: true }, "behind"],
+  ["paused when the stream has ended", { status: "live", paused: true, over: true, channel: "ended" }, "rest"],
+  ["the rest of it, far back", { status: "live", behind: true, over: true, channel: null }, "rest"],
+  ["between two streams that go on", { status: "live", over: true, channel: "starting" }, "live"],
   ["the window has left the pause", { status: "live", paused: true, gone: true }, "gone"],
   ["a slow connection", { status: "buffering" }, "buffering"],
   ["a connection that is too slow for any quality", { status: "buffering", slow: true }, "slow"],
@@ -39,7 +42,7 @@ for (const [name, patch, phase] of cases) {
 test("each phase has its badge, and words for each that covers the picture", () => {
   for (const [, , phase] of cases) {
     assert.ok(defaultTexts[`${phase}Badge`], phase);
-    if (!["live", "behind"].includes(phase)) assert.ok(defaultTexts[`${phase}Title`] && defaultTexts[`${phase}Text`], phase);
+    if (!["live", "behind", "rest"].includes(phase)) assert.ok(defaultTexts[`${phase}Title`] && defaultTexts[`${phase}Text`], phase);
   }
 });
 

@@ -1,15 +1,68 @@
 // What a viewer does to the video element and the screen, and the state that follows from it.
+import { backoff } from "./backoff.js";
 
 const clamp = (value) => Math.min(1, Math.max(0, value));
 
-/** `root` is what fills the screen; `play` starts to play. Returns requests. */
-export function createControls({ document, video, root, store, play }) {
-  const noteSound = () => store.set({ muted: video.muted || video.volume === 0, volume: video.volume });
+const AGAIN = { first: 250, factor: 2, most: 5000 }; // ms between two tries to play on
+const CALM = 5000; // ms without a pause after which the next one is put right at once again
+
+/** Whether the browser shows controls of its own, by which a viewer may pause, play or change the sound. */
+const hasOwnControls = (video) =>
+  video.controls === true ||
+  video.webkitDisplayingFullscreen === true ||
+  (video.webkitPresentationMode ?? "inline") !== "inline" ||
+  (video.remote?.state ?? "disconnected") !== "disconnected";
+
+/**
+ * `root` is what fills the screen; `play` starts the player; `pace` is what pace.js makes. Returns requests.
+ *
+ * `paused` and `muted` of the state are what the viewer wants. What pauses or unmutes besides (the engine, the system)
+ * is put right.
+ */
+export function createControls({ document, video, root, store, play: start, pace, later = setTimeout, now = () => performance.now() }) {
   const on = (target, names, listener) => names.forEach((name) => target.addEventListener(name, listener));
-  on(video, ["volumechange"], noteSound);
-  on(video, ["play", "playing", "pause"], () => store.set({ paused: video.paused }));
+  const play = () => {
+    store.set({ paused: false });
+    return start();
+  };
+  const noteSound = () => store.set({ muted: video.muted || video.volume === 0, volume: video.volume });
+  
+  function followSound() {
+    if (store.get().muted && !video.muted && video.volume > 0 && !hasOwnControls(video)) {
+      pace?.blame();
+      video.muted = true;
+    } else noteSound();
+  }
+  on(video, ["volumechange"], followSound);
+  on(video, ["play", "playing"], () => video.paused || store.set({ paused: false }));
+
+  let tries = 0;
+  let triedAt = -Infinity;
+  let waiting = false;
+
+  /** Plays on after a pause that no viewer asked for: at once, and less and less often while it does not help. */
+  function playOn() {
+    waiting = false;
+    if (!isStopped()) return;
+    if (now() - triedAt > CALM) tries = 0;
+    triedAt = now();
+    tries += 1;
+    if (store.get().muted) video.muted = true;
+    play();
+  }
+  const isStopped = () => video.paused && !video.ended && !store.get().paused && store.get().playlist !== null;
+
   // Who pauses stays there; the end of a stream pauses too.
-  on(video, ["pause"], () => video.ended || store.set({ following: false }));
+  on(video, ["pause"], () => {
+    if (video.ended) return store.set({ paused: true });
+    if (hasOwnControls(video)) return store.set({ paused: true, following: false });
+    if (!isStopped() || waiting) return undefined;
+    pace?.blame();
+    if (now() - triedAt > CALM) return playOn();
+    waiting = true;
+    return later(playOn, backoff(tries - 1, AGAIN, () => 0.5));
+  });
+  on(document, ["visibilitychange"], () => document.hidden || playOn());
   on(video, ["enterpictureinpicture"], () => store.set({ pip: true }));
   on(video, ["leavepictureinpicture"], () => store.set({ pip: false }));
   on(document, ["fullscreenchange"], () => store.set({ fullscreen: document.fullscreenElement !== null }));
@@ -19,10 +72,12 @@ export function createControls({ document, video, root, store, play }) {
   video.remote?.watchAvailability((castable) => store.set({ castable })).catch(() => {}); // not with this source
 
   const setVolume = (volume) => {
+    store.set({ muted: clamp(volume) === 0 });
     video.volume = clamp(volume);
     video.muted = video.volume === 0;
   };
   const unmute = () => {
+    store.set({ muted: false });
     video.muted = false;
     if (video.volume === 0) video.volume = 1;
     play();
@@ -38,8 +93,8 @@ export function createControls({ document, video, root, store, play }) {
     },
     /** Between two players there is nothing to pause: the next one does not begin by itself. */
     pause() {
-      video.pause();
       store.set({ paused: true, following: false });
+      video.pause();
     },
     cast: () => quietly(() => video.remote.prompt()),
     togglePip: () => quietly(() => togglePip(document, video)),

@@ -44,7 +44,9 @@ export async function follow({
       if (store.get().following) store.set({ date: null }); // on to what is better now: nothing was missed
     } else {
       failures = now() - since > STEADY ? 1 : failures + 1;
-      store.set({ status: "reconnecting", rebuilds: store.get().rebuilds + 1 });
+      // What has failed is the player; that there is no answer says who has asked for one in vain.
+      const status = store.get().status === "reconnecting" ? "reconnecting" : "connecting";
+      store.set({ status, rebuilds: store.get().rebuilds + 1 });
       await alarm.sleep(backoff(failures - 1, { first: 1000, most: 20000 }, random));
     }
   } while (again());

@@ -6,8 +6,8 @@
 //   what the viewer wants  keyboard, media-session, ui/* → requests (controls, seeking, share) → store, video, playback
 //   what is on             live (wait, play, again) → session (one player) → player or native; fallback wraps both
 //   inside a player        engine (hls.js), recover, window, link, captions, quality
-//   where the viewer is    place: catch-up (rate, jumps), reserve (waiting), timeline (clock times)
-//   how it does            watch, vitals → status; words makes a phase of it, texts the words
+//   where the viewer is    place: catch-up (rate, jumps), reserve (waiting), pace (the rate), timeline (clock times)
+//   how it does            watch, vitals → status; words makes a phase of it, phase keeps what is shown, texts the words
 //   from the server        server-events: events, outlook, clock, catalog, timings
 //   where bytes come from  segment-source: delivery (fragment-loader, playlist-loader), prefetch, p2p, sharing, modes
 //   what is shown          ui, ui/*, theme; frames, iframes (pictures on the seek bar) and stats-panel and its figures (stats, history, stages, costs) on demand
@@ -27,6 +27,8 @@ import { createLooked } from "./looked.js";
 import { createMediaSession } from "./media-session.js";
 import { createNativePlayer } from "./native.js";
 import { lookForStream, waitForStream } from "./offline.js";
+import { createPace } from "./pace.js";
+import { showPhase } from "./phase.js";
 import { createPlayback } from "./playback.js";
 import { createPlayer } from "./player.js";
 import { wantedBy } from "./recordings.js";
@@ -46,7 +48,8 @@ const alarm = createAlarm();
 const playback = createPlayback();
 const choices = createChoices();
 const startOver = createStartOver({ store, playback });
-const requests = createRequests({ document, video, root: document.querySelector("main"), store, playback, choices, startOver });
+const pace = createPace(video);
+const requests = createRequests({ document, video, root: document.querySelector("main"), store, playback, pace, choices, startOver });
 const history = createHistory();
 const meter = createMeter();
 
@@ -70,6 +73,7 @@ store.set({ shortcuts, quality, caption, bandwidth });
 video.volume = volume;
 
 store.subscribe(meter.note);
+showPhase({ store });
 setInterval(() => history.add(performance.now(), store.get()), 1000);
 createUi({ document, store, requests, can: abilities(document, video), meter, history });
 listenToKeys(document, requests, () => store.get().shortcuts);
@@ -98,7 +102,7 @@ if (makePlayer === null) {
   const serverEvents = createServerEvents({ config: terms, store, ledger, alarm, playback, looked, native, document });
   const fallback = createFallback({ fallbackUrl, afterSeconds, store, alarm, look });
   const make = (terms) => makePlayer({ ...terms, serverEvents });
-  const play = playWith({ video, url, store, ledger, playback, makePlayer: make });
+  const play = playWith({ video, url, store, pace, ledger, playback, makePlayer: make });
   const { goesOn, ready } = serverEvents;
   const lookAround = startOver.lookWith(look, fallback.look);
   const wait = (terms) => Promise.all([waitForStream({ ...terms, look: lookAround }), ready]); // at the same time: each is a way there and back

@@ -1,19 +1,23 @@
 // Where in the window the viewer is, and whether by choice: who chose a place or paused stays there.
 import { createCatchUp, isAtLive, isGone } from "./catch-up.js";
+import { createPace } from "./pace.js";
 import { createReserve } from "./reserve.js";
 import { dateAt, positionAt, timelineOf } from "./timeline.js";
 import { bufferAhead } from "./vitals.js";
 
 const WORTH = 5; // seconds that were missed and are worth an offer
 const OFFERED = 60000; // ms
+// Seconds further back than live viewers at which somebody who follows is behind, and from which on no longer.
+const [FAR, NEAR] = [15, 10];
 
 /** For one player. `tick` moves the picture where it has to and returns what is new for the state. */
-export function createPlace({ video, store }) {
+export function createPlace({ video, store, pace = createPace(video) }) {
   const catchUp = createCatchUp();
   const reserve = createReserve();
   const { following: followed, date: left } = store.get(); // how the last player was left
   let returning = left !== null;
   let offeredAt = null;
+  let holds = false;
 
   /** A new player begins at live: back to a chosen place, or an offer of what was missed meanwhile. */
   function comeBack(player, timeline) {
@@ -40,12 +44,14 @@ export function createPlace({ video, store }) {
     isReturning: () => returning,
     /** The picture stands still for want of video. */
     stall: (now) => reserve.stall(now),
+    /** The picture waits until there is more video. */
+    isHolding: () => holds,
     /** `facts` as a player tells them, `now` in ms; `fresh` says that the playlists grow. */
     tick({ player, facts, playing, fresh, now }) {
       const { start, sync, anchors, targetDuration, whole = false } = facts;
       const timeline = timelineOf({ start, live: sync, anchors, margin: whole ? 0 : 1.5 * targetDuration });
       if (timeline === null || video.readyState < 1) return {};
-      const { following, missed, kept, replay, position: before, date: known } = store.get();
+      const { following, missed, kept, replay, position: before, date: known, behind } = store.get();
       const { currentTime: position, paused } = video;
       const buffer = bufferAhead(video);
       if (returning && (playing || !followed)) {
@@ -56,11 +62,10 @@ export function createPlace({ video, store }) {
 
       const atLive = isAtLive(facts);
       const room = facts.latency + position - timeline.first;
-      const holds = reserve.holds({ ...facts, paused, fresh, buffer, room });
+      holds = reserve.holds({ ...facts, paused, fresh, buffer, room });
       const slow = facts.slow || holds || reserve.isUneven(now);
       const { rate, jump } = catchUp({ ...facts, now, following, paused, playing, fresh, slow, buffer, room });
-      const pace = holds ? 0 : rate;
-      if (facts.gentle && video.playbackRate !== pace) video.playbackRate = pace;
+      if (facts.gentle) pace.set(holds ? 0 : rate);
       const jumps = jump && position < timeline.live;
       if (jumps) player.goLive();
       if (jumps && slow) reserve.stall(now);
@@ -75,6 +80,7 @@ export function createPlace({ video, store }) {
       }
       const gone = left && !elsewhere;
       if (gone && !paused) player.seek(timeline.first);
+      const follows = following || (!whole && playing && !paused && atLive);
       if (missed === null) offeredAt = null;
       else if (isOver(missed, timeline, now)) store.set({ missed: null });
       return {
@@ -82,11 +88,17 @@ export function createPlace({ video, store }) {
         position,
         // The window may have left the place, and what tells its time.
         date: position === before && known !== null ? known : dateAt(timeline.anchors, position),
-        behind: facts.live ? !atLive : position < timeline.live - targetDuration,
-        following: following || (!whole && playing && !paused && atLive),
+        behind: isBehind({ follows, behind, atLive, position, timeline, facts }),
+        following: follows,
         gone: gone && paused,
         ...(jumps ? offer(timeline, position, timeline.live) : {}),
       };
     },
   });
+}
+
+/** Who follows is live until much is missing; who chose a place is behind as soon as it is another one. */
+function isBehind({ follows, behind, atLive, position, timeline, facts }) {
+  if (follows) return facts.live && facts.latency - facts.target > (behind ? NEAR : FAR);
+  return facts.live ? !atLive : position < timeline.live - facts.targetDuration;
 }

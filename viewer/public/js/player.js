@@ -9,7 +9,7 @@ import { createWindow } from "./window.js";
 
 /**
  * `on` takes what happens: levels(list), level(one), captions(list), bandwidth(bits per second), error(), stall(),
- * resume(), over("ended" | "failed" | "switched"). `serverEvents` are the page's (server-events.js). The answer is what session.js drives.
+ * resume(), changed() (the playlist or the buffer), over("ended" | "failed" | "switched"). `serverEvents` are the page's (server-events.js). The answer is what session.js drives.
  */
 export function createPlayer({ video, url, quality, caption, bandwidth = null, start = null, serverEvents, on, make = createHls, now = () => performance.now() }) {
   const segmentSource = serverEvents.connect();
@@ -71,6 +71,7 @@ export function createPlayer({ video, url, quality, caption, bandwidth = null, s
     playing = frag.url;
     serverEvents.played(frag.url);
   });
+  for (const name of [Events.LEVEL_UPDATED, Events.FRAG_BUFFERED]) hls.on(name, () => on.changed?.());
   hls.on(Events.MEDIA_ENDED, () => {
     if (!live) on.over("ended");
   });

@@ -70,7 +70,8 @@ async function playPart({ url, start, store, alarm, play }) {
       const { reason } = await play({ url, start: at, recorded: true, autoplay, patience: patienceAfter(failures) });
       if (reason === "ended") return;
       failures += 1;
-      store.set({ status: "reconnecting", rebuilds: store.get().rebuilds + 1 });
+      const status = store.get().status === "reconnecting" ? "reconnecting" : "connecting";
+      store.set({ status, rebuilds: store.get().rebuilds + 1 });
       await alarm.sleep(backoff(failures - 1, { first: 1000, most: 20000 }));
       autoplay = !store.get().paused;
     }

@@ -6,8 +6,8 @@ import { nextOf } from "./quality.js";
 import { startPlaying } from "./session.js";
 
 /** `playback` reaches the player that is on; `choices` keeps what should hold for the next visit. */
-export function createRequests({ document, video, root, store, playback, choices, startOver }) {
-  const controls = createControls({ document, video, root, store, play: () => startPlaying(video, store) });
+export function createRequests({ document, video, root, store, playback, pace, choices, startOver }) {
+  const controls = createControls({ document, video, root, store, pace, play: () => startPlaying(video, store) });
   const help = document.getElementById("help");
 
   const setVolume = (volume) => {

@@ -7,8 +7,9 @@ const UNEVEN = 2; // stalls within that time
 
 /**
  * `stall(now)` is told of each. `holds(sample)` says whether the picture is to wait; sample = {paused, fresh, buffer,
- * targetDuration, ahead, room}, in seconds; `ahead` is the most that the player fetches, `room` how far back the window
- * goes: waiting takes some of it each time. Waiting for what does not come would help nobody.
+ * targetDuration, ahead, room, lost}, in seconds; `ahead` is the most that the player fetches, `room` how far back the window
+ * goes: waiting takes some of it each time. Waiting for what does not come would help nobody: where what follows is
+ * `lost` the buffer cannot grow, and the stall was none of the connection's.
  */
 export function createReserve() {
   let stalls = []; // when, of late
@@ -19,7 +20,11 @@ export function createReserve() {
       stalls = [...ofLate(now), now];
       short = true;
     },
-    holds({ paused, fresh, buffer, targetDuration, ahead, room }) {
+    holds({ paused, fresh, buffer, targetDuration, ahead, room, lost = false }) {
+      if (short && lost) {
+        short = false;
+        stalls.pop();
+      }
       const enough = Math.min(targetDuration * 2 ** (stalls.length - 1), MOST, ahead, SHARE * room);
       short &&= fresh && !paused && (buffer ?? 0) < enough;
       return short;

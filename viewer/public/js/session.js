@@ -16,12 +16,15 @@ export function statusAfter(verdict, status, started) {
 }
 
 /** Plays until the stream is over ("ended"), the player is of no more use ("failed") or `stop` is aborted ("switched"). */
-export function runSession({ video, url, store, ledger, playback, makePlayer, start = null, recorded = false, autoplay, patience, stop }) {
+export function runSession({ video, url, store, pace, ledger, playback, makePlayer, start = null, recorded = false, autoplay, patience, stop }) {
   return new Promise((resolve) => {
     const watch = createWatch(patience);
-    const place = createPlace({ video, store });
+    const place = createPlace({ video, store, pace });
     let started = false;
     let done = false;
+
+    /** By the viewer: what else pauses is put right (controls.js). */
+    const isPaused = () => video.paused && store.get().paused;
 
     const over = (reason) => {
       if (done) return;
@@ -30,13 +33,13 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
       // Told from inside a player's own event: let it finish before the player goes.
       queueMicrotask(() => {
         // Paused by the viewer, which the next player keeps to, and not by a failure to start or by the end.
-        const chosen = video.paused && !video.ended && store.get().status !== "blocked";
+        const chosen = isPaused() && !video.ended && store.get().status !== "blocked";
         playback.use(null);
         player.destroy();
         video.removeAttribute("src");
         video.load();
         ledger.flush();
-        store.set({ latency: null, delay: null, behind: false, slow: false, level: null, buffer: null, ...NOWHERE, paused: chosen });
+        store.set({ latency: null, delay: null, behind: false, over: false, slow: false, level: null, buffer: null, ...NOWHERE, paused: chosen });
         resolve({ reason, started });
       });
     };
@@ -54,12 +57,13 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
         level: (level) => store.set({ level: keep(store.get().level, level) }),
         error: () => store.set({ errors: store.get().errors + 1 }),
         stall() {
-          place.stall(performance.now());
+          if (!player.facts().lost) place.stall(performance.now());
           store.set({ stalls: store.get().stalls + 1 });
         },
         bandwidth: (bandwidth) => store.set({ bandwidth }),
         captions: (captions) => store.set({ captions }),
         resume: () => startPlaying(video, store),
+        changed: () => place.isHolding() && !done && tick(),
         over,
       },
     });
@@ -68,7 +72,8 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
     store.set({ sessions: store.get().sessions + 1, playlist: url });
 
     function tick() {
-      const { currentTime, paused, readyState, seeking } = video;
+      const { currentTime, readyState, seeking } = video;
+      const paused = isPaused();
       const facts = player.facts();
       const now = performance.now();
       const filled = currentTime + (bufferAhead(video) ?? 0);
@@ -85,6 +90,7 @@ export function runSession({ video, url, store, ledger, playback, makePlayer, st
         latency,
         delay: tenths(facts.delay),
         slow: facts.slow === true,
+        over: facts.live === false && !facts.whole,
         ...place.tick({ player, facts, playing: verdict === "playing", fresh: isFresh({ ...facts, now }), now }),
       });
       // A stream that ends before the viewer's first click has nothing left to click for.

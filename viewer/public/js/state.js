@@ -13,7 +13,7 @@ export const initialState = Object.freeze({
   muted: true,
   latency: null, // seconds behind the end of the playlist
   delay: null, // seconds from the camera to the screen, where the stream tells its time
-  behind: false, // further back than live viewers are
+  behind: false, // further back than live viewers are: by choice, or by much
   following: true, // live; false for a viewer who paused or chose a place
   playlist: null, // the address of what is played
   timeline: null, // what can be played, of timeline.js
@@ -21,6 +21,8 @@ export const initialState = Object.freeze({
   date: null, // clock time of what is on screen, ms since the epoch
   gone: false, // the window has left what is paused
   missed: null, // what an outage took, and can be watched: {seconds, date}
+  phase: "connecting", // what is shown of all this, in one word of words.js; phase.js keeps it
+  over: false, // what is played has an end: nothing will be added to it
   ended: false, // the stream that was played here is over
   channel: null, // the server's word: null | offline | starting | live | ended
   slow: false, // the connection carries less than the lowest quality

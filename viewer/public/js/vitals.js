@@ -9,7 +9,7 @@ export function vitals(video, before) {
 
 /** Seconds that can be played from here on without a gap, null when there is nothing at this place. */
 export function bufferAhead({ buffered, currentTime }) {
-  for (let index = 0; index < buffered.length; index += 1) {
+  for (let index = 0; index < (buffered?.length ?? 0); index += 1) {
     if (buffered.start(index) <= currentTime && currentTime < buffered.end(index)) {
       return Math.round(10 * (buffered.end(index) - currentTime)) / 10;
     }

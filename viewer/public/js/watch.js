@@ -6,11 +6,11 @@ const TAIL = 4000; // ms without progress after which a finished stream counts a
 
 /**
  * Returns `look(sample)`; sample = {now, currentTime, seeking, filled, paused, hidden, failing, live, advancedAt,
- * heardAt, targetDuration, whole, left}.
+ * heardAt, targetDuration, whole, left, exhausted}.
  * `heardAt` is when the service answered last, in ms like `now`; `filled` the place up to which there is video.
  * - idle: paused by the viewer, or not in view (hidden tabs get too few ticks to judge)
  * - playing; hiccup (too short to mention); buffering; reconnecting (playlists do not arrive, or nothing at all)
- * - waiting: the playlist stopped growing, and the service says so
+ * - waiting: all that is listed has been played, or the playlist stopped growing, and the service says so
  * - finished: the playlist has ended and there is nothing left to play
  * - stuck: buffering or reconnecting for longer than `patience` ms; a new look at the stream is due
  */
@@ -35,7 +35,7 @@ export function createWatch(patience = 12000) {
     if (!sample.live && still >= TAIL && !(sample.left > LEFT && sample.whole)) return "finished";
     if (still < HICCUP) return "hiccup";
     const failing = sample.failing || silent(sample);
-    if (!failing && sample.live && quiet(sample)) {
+    if (!failing && sample.live && (sample.exhausted || quiet(sample))) {
       still = Math.min(still, HICCUP); // patience starts anew when segments come again
       return "waiting";
     }

@@ -1,11 +1,14 @@
 // What the playlists of hls.js say about the window, in media time and seconds.
 import { anchorsOf } from "./timeline.js";
+import { bufferAhead } from "./vitals.js";
 
 const FRAME = 1 / 30; // where the playlist does not tell
+const SLACK = 0.3; // seconds by which what is buffered may end before its segment does
 
 /**
  * Returns `look()`, and `update()` for when there is a new playlist. `latency` is from the window's end,
- * `left` what there is to play, `whole` says that it is a recording.
+ * `left` what there is to play, `whole` says that it is a recording. `lost`: what follows the buffer is missing from the
+ * stream, so that the buffer cannot grow there. `exhausted`: nothing follows it that could be played.
  */
 export function createWindow(hls, video) {
   let anchors = Object.freeze([]);
@@ -15,12 +18,12 @@ export function createWindow(hls, video) {
     },
     look() {
       const details = hls.latestLevelDetails ?? null;
-      if (details === null) return { start: null, sync: null, anchors, latency: null, whole: false, left: null };
+      if (details === null) return { start: null, sync: null, anchors, latency: null, whole: false, left: null, lost: false, exhausted: false };
       const { fragmentStart: start, edge, age, type, live } = details;
       const whole = type !== null; // EXT-X-PLAYLIST-TYPE: nothing leaves it
       const sync = whole && !live ? edge : hls.liveSyncPosition;
       const left = edge - video.currentTime;
-      return { start, sync, anchors, latency: left + age, whole, left };
+      return { start, sync, anchors, latency: left + age, whole, left, ...following(details, video) };
     },
     /** How long a picture is shown. */
     frame: () => {
@@ -28,4 +31,17 @@ export function createWindow(hls, video) {
       return rate > 0 ? 1 / rate : FRAME;
     },
   });
+}
+
+/** {lost, exhausted} of what follows the buffer. */
+function following({ fragments = [] }, video) {
+  const filled = video.currentTime + (bufferAhead(video) ?? 0);
+  const first = fragments.findIndex(({ start, duration }) => start + duration > filled + SLACK);
+  if (first < 0) return { lost: false, exhausted: true };
+  return { lost: fragments[first].gap === true || isHole(video, filled), exhausted: fragments.slice(first).every(({ gap }) => gap) };
+}
+
+/** There is video behind this place, but not at it. */
+function isHole({ buffered }, filled) {
+  return buffered?.length > 0 && buffered.start(buffered.length - 1) > filled + SLACK / 3;
 }

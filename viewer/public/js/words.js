@@ -4,14 +4,16 @@ const STILL = new Set(["connecting", "buffering", "waiting", "reconnecting", "of
 const ON = new Set(["live", "starting"]);
 
 /**
- * connecting | starting | offline | ended | live | behind | gone (the window has left a paused viewer) | buffering |
+ * connecting | starting | offline | ended | live | behind | rest (of a stream that is over) | gone (the window has left a paused viewer) | buffering |
  * slow (the connection, for any quality) | waiting (nobody knows for what) | encoder (it has paused) | delivery (the video cannot be had) | reconnecting (the
  * service does not answer) | blocked | unsupported; of a recording: loading | recorded | over | missing. Each has its words in texts.js.
  */
-export function phaseOf({ status, channel, trouble, behind, paused, gone, ended, slow, recording = null }) {
+export function phaseOf({ status, channel, trouble, behind, paused, gone, ended, slow, over = false, recording = null }) {
   if (recording !== null && status === "live") return "recorded";
   if (recording !== null && status === "connecting") return "loading";
-  if (status === "live") return gone ? "gone" : behind || paused ? "behind" : "live";
+  if (status === "live" && gone) return "gone";
+  if (status === "live" && over && !ON.has(channel)) return "rest";
+  if (status === "live") return behind || paused ? "behind" : "live";
   if (!STILL.has(status)) return status;
   if (status === "reconnecting") return trouble === "delivery" ? trouble : status;
   if (status === "offline" || status === "connecting") {

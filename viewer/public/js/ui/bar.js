@@ -1,6 +1,5 @@
 // The buttons on the picture.
 import { formatSpan } from "../timeline.js";
-import { phaseOf } from "../words.js";
 
 /** Each button is a picture, a name and a key. */
 function show(button, icon, name, key) {
@@ -33,10 +32,10 @@ export function createBar({ at, requests, can }) {
     }
     if (changed("pip")) at("pip").setAttribute("aria-pressed", String(pip));
     at("unmute").hidden = !(muted && status === "live" && !paused);
-    const live = phaseOf(state) === "live";
+    const live = state.phase === "live";
     at("go-live").classList.toggle("at-live", live);
-    at("go-live").setAttribute("aria-label", live ? texts.liveBadge : texts.goLive);
-    at("edge-word").textContent = texts.liveBadge;
+    // The badge says where the picture is; where there is none, this does.
+    at("edge-word").textContent = live ? texts.liveBadge : texts.goLive;
     at("behind-by").textContent = behindBy(state);
   };
 }

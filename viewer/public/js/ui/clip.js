@@ -1,7 +1,6 @@
 // The button that keeps what was seen last, and what has become of that.
-import { phaseOf } from "../words.js";
 
-const SEEN = new Set(["live", "behind", "recorded"]); // phases
+const SEEN = new Set(["live", "behind", "rest", "recorded"]); // phases
 
 export function createClip({ at, requests }) {
   at("clip").addEventListener("click", requests.clip);
@@ -15,7 +14,7 @@ export function createClip({ at, requests }) {
   return function draw(state, changed) {
     const { clip, clipsUrl, texts, fallback } = state;
     shown = texts;
-    at("clip").hidden = clipsUrl === null || fallback || !SEEN.has(phaseOf(state));
+    at("clip").hidden = clipsUrl === null || fallback || !SEEN.has(state.phase);
     if (!changed("clip", "texts")) return;
     at("clip").textContent = texts.clip;
     at("clip").title = `${texts.clipWhat} (x)`;

@@ -1,6 +1,5 @@
 // What is on beside its title: who performs, when it starts; the chat; and passing it on.
 import { formatCountdown, formatDay } from "../timeline.js";
-import { phaseOf } from "../words.js";
 
 const SECOND = 1000; // ms
 const THANKS = 3000; // ms
@@ -37,7 +36,7 @@ export function createEvent({ document, at, requests, now = Date.now }) {
   function showCountdown() {
     const { startsAt, texts } = shown;
     const left = startsAt === null ? 0 : startsAt - now();
-    const waits = left > 0 && BEFORE.has(phaseOf(shown));
+    const waits = left > 0 && BEFORE.has(shown.phase);
     at("countdown").hidden = !waits;
     if (waits) at("countdown").textContent = `${texts.startsIn} ${formatCountdown(left)}`;
     at("starts").hidden = !(left > 0);
@@ -62,6 +61,6 @@ export function createEvent({ document, at, requests, now = Date.now }) {
       at("cast").textContent = texts.cast;
     }
     if (changed("castable")) at("cast").hidden = !castable;
-    if (changed("startsAt", "status", "channel", "ended", "texts")) showCountdown();
+    if (changed("startsAt", "phase", "texts")) showCountdown();
   };
 }

@@ -1,18 +1,17 @@
 // What the page says of recordings: the way to the start of the stream, to its recording after the end, and to all.
 import { dateOf } from "../recordings.js";
-import { phaseOf } from "../words.js";
 
 export function createRecorded({ at, requests }) {
   at("start-over").addEventListener("click", requests.startOver);
 
-  return function draw(state, changed, before) {
+  return function draw(state, changed) {
     const { recorded, recording, recordings, replay, texts } = state;
-    const phase = phaseOf(state);
-    if (!changed("recorded", "recording", "recordings", "replay", "texts") && phase === phaseOf(before)) return;
+    const { phase } = state;
+    if (!changed("recorded", "recording", "recordings", "replay", "texts", "phase")) return;
     const on = recorded !== null && recorded.ended === null && (phase === "live" || phase === "behind");
     at("start-over").hidden = !on || recording !== null;
     at("start-over").textContent = texts.startOver;
-    at("watch-recording").hidden = !(phase === "ended" && recorded !== null && recordings !== null);
+    at("watch-recording").hidden = !((phase === "ended" || phase === "rest") && recorded !== null && recordings !== null);
     at("watch-recording").textContent = texts.watchRecording;
     at("all-recordings").hidden = recordings === null || (recorded ?? recording) === null;
     at("all-recordings").textContent = texts.allRecordings;
@@ -26,7 +25,7 @@ export function createRecorded({ at, requests }) {
       if (recorded !== null) at("watch-recording").href = recordings.watch + encodeURIComponent(recorded.id);
     }
     at("recorded").hidden = ["start-over", "all-recordings", "to-live", "when"].every((id) => at(id).hidden);
-    at("go-live").hidden = recording !== null;
+    at("go-live").hidden = recording !== null || phase === "rest";
     document.body.toggleAttribute("data-recording", recording !== null);
     document.body.toggleAttribute("data-replay", replay !== null);
   };

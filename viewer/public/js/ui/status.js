@@ -4,7 +4,7 @@ import { saySpan } from "../timeline.js";
 import { phaseOf } from "../words.js";
 
 /** A card covers the picture where there is none, or where it stands still. */
-const WITHOUT_CARD = new Set(["live", "behind", "recorded"]);
+const WITHOUT_CARD = new Set(["live", "behind", "rest", "recorded"]);
 const WITH_BUTTON = new Set(["blocked", "gone", "over"]);
 const FAREWELL = 10000; // ms
 const WITHOUT_PICTURE = new Set(["connecting", "starting", "offline", "ended", "unsupported", "loading", "over", "missing"]);
@@ -27,17 +27,19 @@ export function createStatus({ document, at, requests }) {
   }
 
   return function draw(state, changed, before) {
-    const { title, texts, poster, missed } = state;
-    const phase = phaseOf(state);
-    const moved = changed("texts") || phase !== phaseOf(before);
+    const { title, texts, poster, missed, phase } = state;
+    const moved = changed("texts", "phase");
     if (changed("colors")) applyTheme(document.documentElement, state.colors);
     if (changed("title") || moved) {
       at("title").textContent = title;
       document.title = phase === "live" ? `● ${title}` : title;
     }
     if (changed("poster") && poster !== null) at("poster").src = poster;
-    at("poster").hidden = !(WITHOUT_PICTURE.has(phase) && at("poster").hasAttribute("src"));
-    if (moved) showPhase(document, at, phase, texts);
+    if (moved) showWords(document, at, phase, texts);
+    // What is shown may last a little longer than what it tells of: the picture is not covered meanwhile.
+    const both = (phases) => phases.has(phase) && phases.has(phaseOf(state));
+    at("card").hidden = WITHOUT_CARD.has(phase) || WITHOUT_CARD.has(phaseOf(state));
+    at("poster").hidden = !(both(WITHOUT_PICTURE) && at("poster").hasAttribute("src"));
     if (changed("viewers", "texts")) {
       at("viewers").hidden = state.viewers === null;
       at("viewers").textContent = `${state.viewers?.toLocaleString("en")} ${texts.watching}`;
@@ -51,12 +53,11 @@ export function createStatus({ document, at, requests }) {
   };
 }
 
-function showPhase(document, at, phase, texts) {
+function showWords(document, at, phase, texts) {
   const card = !WITHOUT_CARD.has(phase);
   const [title = "", text = ""] = [texts[`${phase}Title`], texts[`${phase}Text`]];
   document.body.dataset.status = phase;
   at("badge").textContent = texts[`${phase}Badge`];
-  at("card").hidden = !card;
   at("play").hidden = !WITH_BUTTON.has(phase);
   at("play").textContent = phase === "over" ? texts.watchAgain : "Play";
   if (card) {

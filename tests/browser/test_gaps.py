@@ -1,0 +1,106 @@
+"""Segments missing from the stream: the page stands no longer than stock hls.js, and says nothing false."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.gaps import Viewer, false_words, stock
+from tests.support.length import SOAK, seconds
+from tests.support.page import no_complaints
+from tests.support.playout import VARIANTS, Playout, made, playing_out
+from tests.support.service import running_service
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.async_api import Browser
+
+    from broadcaster.demo.bucket import SeaweedBucket
+    from tests.support.service import Service
+
+LONGER = 0.5  # seconds
+SEGMENT = seconds(2, 1)
+TIMES = seconds(3, 1)
+KINDS = {"one": 1, "three": 3, "one variant": 1, "paused": 1, "start": 1} if SOAK else {"three": 3}
+LEAST = 1.0  # seconds for which anything is shown
+
+
+@pytest.mark.takes(30)
+async def test_a_gap_stops_the_page_no_longer_than_stock_hls(
+    tmp_path: Path, bucket: SeaweedBucket, browser: Browser
+) -> None:
+    """Gaps of one and three segments, in one variant, at the start and while paused: both play on."""
+    film = await asyncio.to_thread(made, tmp_path / "film", seconds(900, 60), segment_seconds=SEGMENT)
+    playout = Playout(film, tmp_path / "hls", segment_seconds=SEGMENT)
+    async with running_service(tmp_path, tmp_path / "hls", bucket) as service, playing_out(playout):
+        await playout.until(5)
+        for kind, count in KINDS.items():
+            for _ in range(TIMES):
+                await check(kind, count, playout, service, browser)
+
+
+async def check(kind: str, count: int, playout: Playout, service: Service, browser: Browser) -> None:
+    """One gap, seen by two viewers."""
+    url = f"{service.address}/live/playlist.m3u8"
+    variants = VARIANTS[:1] if kind == "one variant" else VARIANTS
+    if kind == "start":
+        lose(playout, variants, playout.number + 1, count)
+        await playout.until(playout.number + 3)
+    async with AsyncExitStack() as stack:
+        context = await browser.new_context(viewport={"width": 640, "height": 400})
+        stack.push_async_callback(context.close)
+        page = await context.new_page()
+        stack.enter_context(no_complaints(page))
+        await page.goto(f"{service.address}/")
+        ours, theirs = viewers = Viewer(page), await stock(browser, url)
+        stack.push_async_callback(theirs.page.context.close)
+        for one in viewers:
+            await eventually(one.plays)
+            await one.watch()
+        closer = 0.0
+        if kind != "start":
+            await asyncio.sleep(3 * SEGMENT)  # as far behind as it is to be
+            if count > 1:  # who plays further back has more video when the next segments stay away
+                closer = max(0.0, await theirs.ahead() - await ours.ahead())
+            await gap(kind, count, variants, playout, viewers)
+        await playout.until(playout.number + count + 4)
+        seen, stands = await ours.seen(), await theirs.seen()
+        state = await page.evaluate("window.broadcasterViewer")
+    print(f"{kind}: {seen['still']:.0f} ms, stock hls.js {stands['still']:.0f} ms, {closer:.1f} s closer")
+    assert seen["still"] <= stands["still"] + 1000 * (LONGER + closer), seen
+    assert false_words(seen["said"]) == []
+    assert state["rebuilds"] == 0
+    for before, after in pairwise(seen["said"][1:]):
+        assert after["at"] - before["at"] > 1000 * LEAST - 50, seen["said"]
+
+
+async def gap(
+    kind: str, count: int, variants: tuple[str, ...], playout: Playout, viewers: tuple[Viewer, Viewer]
+) -> None:
+    """The next segments but one never come."""
+    first = playout.number + 2
+    lose(playout, variants, first, count)
+    if kind == "paused":
+        await press(viewers, "pause")
+        await playout.until(first + count + 2)
+        await press(viewers, "play")
+    await playout.until(first + count + 1)
+
+
+async def press(viewers: tuple[Viewer, Viewer], what: str) -> None:
+    """Pause both, or play on."""
+    ours, theirs = viewers
+    await ours.page.keyboard.press("k")
+    await theirs.page.evaluate(f"document.querySelector('video').{what}()")
+
+
+def lose(playout: Playout, variants: tuple[str, ...], first: int, count: int) -> None:
+    """So many segments from the first one on."""
+    lost = {(variant, number) for variant in variants for number in range(first, first + count)}
+    playout.lost = {*playout.lost, *lost}

@@ -1,0 +1,79 @@
+"""What a viewer sees of missing segments: for how long the picture stands, and what is said meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.players.browser_players import BARE, MODULES, PLAYERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from playwright.async_api import Browser, Page
+
+# `still` is the longest time (ms) for which a picture stood that was not paused, `said` what was said.
+WATCH = """() => {
+    const video = document.querySelector("video");
+    const seen = (window.seen = { still: 0, said: [] });
+    let [place, since] = [video.currentTime, performance.now()];
+    setInterval(() => {
+        const now = performance.now();
+        if (window.broadcasterViewer) {
+            const card = document.getElementById("card");
+            const words = [document.getElementById("badge").textContent, card.hidden ? "" : card.innerText];
+            if (seen.said.at(-1)?.badge !== words[0]) seen.said.push({ badge: words[0], at: now, cards: [] });
+            seen.said.at(-1).cards.push(words[1]);
+        }
+        if (video.paused || video.currentTime !== place) [place, since] = [video.currentTime, now];
+        else seen.still = Math.max(seen.still, now - since);
+    }, 25);
+}"""
+PLACE = """() => {
+    const video = document.querySelector("video");
+    const ends = [...Array(video.buffered.length).keys()].map((index) => video.buffered.end(index));
+    return [video.currentTime, Math.max(0, ...ends) - video.currentTime];
+}"""
+FALSE = ("connection", "slow", "no answer", "Reconnecting", "Behind")
+
+
+@dataclass
+class Viewer:
+    """A page that plays."""
+
+    page: Page
+
+    async def watch(self) -> None:
+        """From here on."""
+        await self.page.evaluate(WATCH)
+
+    async def seen(self) -> dict[str, Any]:
+        """What was seen since then."""
+        found: dict[str, Any] = await self.page.evaluate("window.seen")
+        return found
+
+    async def plays(self) -> bool:
+        """Whether the picture is ahead of its start."""
+        return bool(await self.page.evaluate("document.querySelector('video').currentTime > 0"))
+
+    async def ahead(self) -> float:
+        """Seconds of video that it has."""
+        return float((await self.page.evaluate(PLACE))[1])
+
+
+async def stock(browser: Browser, url: str) -> Viewer:
+    """hls.js in a bare page, as its first example has it."""
+    context = await browser.new_context(viewport={"width": 320, "height": 180})
+    page = await context.new_page()
+    script, begin = PLAYERS["hls.js"]
+    await page.set_content(BARE)
+    await page.evaluate("window.failures = []")
+    await page.add_script_tag(path=MODULES / script)
+    await page.evaluate(begin, url)
+    return Viewer(page)
+
+
+def false_words(said: Sequence[dict[str, Any]]) -> list[str]:
+    """Of what was said, what a gap is no reason for."""
+    words = [word for one in said for word in (one["badge"], *one["cards"])]
+    return sorted({word for word in words if any(false in word for false in FALSE)})

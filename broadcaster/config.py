@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import stat
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     ByteSize,
@@ -19,14 +23,26 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
 from broadcaster.misspelt import misspelt
-from broadcaster.setting_types import MAX_SPOOL, HttpUrl, Prefix, Seconds, SocketUrl, SpoolLimit, Window, kept
-from broadcaster.threads import real_path
+from broadcaster.setting_complaints import complaint
+from broadcaster.setting_types import (
+    MAX_SPOOL,
+    Folder,
+    HttpUrl,
+    Prefix,
+    Seconds,
+    SocketUrl,
+    SpoolLimit,
+    Window,
+    kept,
+)
+from broadcaster.threads import MAX_LOOK, OwnThread, real_path
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
 MAX_CLIENTS = 1_000_000
 MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
 ENV_FILE = Path(".env")
+R2_HOST = ".r2.cloudflarestorage.com"
 VIEWER = Path(__file__).resolve().parent.parent / "viewer"
 VIEWER_DIR, DASHBOARD_DIR = VIEWER / "dist", VIEWER / "dashboard"
 
@@ -38,8 +54,8 @@ class Settings(BaseSettings):
         env_file=ENV_FILE, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
     )
 
-    hls_dir: Path = Field(alias="BROADCASTER_HLS_DIR")
-    state_dir: Path = Field(default=Path("state"), alias="BROADCASTER_STATE_DIR")
+    hls_dir: Folder = Field(alias="BROADCASTER_HLS_DIR")
+    state_dir: Folder = Field(default=Path("state"), alias="BROADCASTER_STATE_DIR")
     host: str = Field(default="127.0.0.1", alias="BROADCASTER_HOST")
     port: int = Field(default=3000, ge=0, le=65535, alias="BROADCASTER_PORT")
     admin_host: str = Field(default="127.0.0.1", alias="BROADCASTER_ADMIN_HOST")
@@ -73,8 +89,8 @@ class Settings(BaseSettings):
         default=timedelta(), alias="BROADCASTER_RECORDINGS"
     )
     pictures: str = Field(default="ffmpeg", alias="BROADCASTER_PICTURES")
-    viewer_dir: Path = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
-    dashboard_dir: Path = Field(default=DASHBOARD_DIR, alias="BROADCASTER_DASHBOARD_DIR")
+    viewer_dir: Folder = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
+    dashboard_dir: Folder = Field(default=DASHBOARD_DIR, alias="BROADCASTER_DASHBOARD_DIR")
     public_dashboard: bool = Field(default=False, alias="BROADCASTER_PUBLIC_DASHBOARD")
     egress_price: float = Field(
         default=0.09, ge=0, le=1000, allow_inf_nan=False, alias="BROADCASTER_EGRESS_PRICE"
@@ -91,6 +107,7 @@ class Settings(BaseSettings):
     )
 
     account_id: str | None = Field(default=None, pattern="^[0-9a-f]{32}$", alias="R2_ACCOUNT_ID")
+    jurisdiction: Literal["eu", "fedramp"] | None = Field(default=None, alias="R2_JURISDICTION")
     endpoint_url: HttpUrl | None = Field(default=None, alias="R2_ENDPOINT_URL")
     bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", alias="R2_BUCKET")
     access_key_id: SecretStr = Field(min_length=1, alias="R2_ACCESS_KEY_ID")
@@ -104,6 +121,27 @@ class Settings(BaseSettings):
     def _need_endpoint(self) -> Settings:
         if not self.account_id and not self.endpoint_url:
             raise ValueError("R2_ACCOUNT_ID is missing (or R2_ENDPOINT_URL, for another S3 server)")
+        return self
+
+    @model_validator(mode="after")
+    def _need_the_endpoint_alone(self) -> Settings:
+        """The client adds the bucket's name: with it in the endpoint, viewers ask for other keys."""
+        parts = urlsplit(self.endpoint_url or "")
+        host, path = parts.hostname or "", parts.path.strip("/")
+        is_r2 = host.endswith(R2_HOST)
+        if path.rpartition("/")[2] == self.bucket or (is_r2 and path):
+            raise ValueError(f"R2_ENDPOINT_URL must end before /{path}: only R2_BUCKET names the bucket")
+        if host.startswith(f"{self.bucket}.") and (is_r2 or host.endswith(".amazonaws.com")):
+            raise ValueError(f"R2_ENDPOINT_URL must not begin with {self.bucket}: only R2_BUCKET names it")
+        return self
+
+    @model_validator(mode="after")
+    def _need_a_folder(self) -> Settings:
+        """One that is not there may come with the stream; a file stays a file."""
+        with OwnThread("HLS folder") as thread, suppress(OSError, TimeoutError):
+            status = thread.submit(self.hls_dir.stat).result(MAX_LOOK)
+            if not stat.S_ISDIR(status.st_mode):
+                raise ValueError(f"BROADCASTER_HLS_DIR is no folder: {self.hls_dir} is a file")
         return self
 
     @model_validator(mode="after")
@@ -154,7 +192,8 @@ class Settings(BaseSettings):
     @property
     def s3_endpoint(self) -> str:
         """The address of the S3 interface; an explicit one wins."""
-        return self.endpoint_url or f"https://{self.account_id}.r2.cloudflarestorage.com"
+        where = f"{self.account_id}.{self.jurisdiction}" if self.jurisdiction else self.account_id
+        return self.endpoint_url or f"https://{where}{R2_HOST}"
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, by the name of its variable
@@ -163,21 +202,32 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, by the na
     A credential is a file with the name of its variable (systemd.exec(5), ``LoadCredential=``).
     Raises ConfigError: one line that names every variable that is missing or wrong, without its value.
     """
+    own = {"_secrets_dir": os.environ.get("CREDENTIALS_DIRECTORY"), "_env_file_encoding": _encoding(ENV_FILE)}
     try:
-        return Settings(**{"_secrets_dir": os.environ.get("CREDENTIALS_DIRECTORY"), **overrides})
+        return Settings(**{**own, **overrides})
     except ValidationError as error:
-        complaints = [_complaint(dict(one)) for one in error.errors()]
+        complaints = [complaint(dict(one)) for one in error.errors()]
         raise ConfigError("; ".join(complaints + unknown_names())) from None
 
 
 def unknown_names() -> list[str]:
     """What the environment and ``.env`` set that is no setting, with the nearest that is, for people."""
-    return misspelt({str(field.alias) for field in Settings.model_fields.values()}, ENV_FILE)
+    names = {str(field.alias) for field in Settings.model_fields.values()}
+    return misspelt(names, ENV_FILE, _encoding(ENV_FILE))
 
 
-def _complaint(error: dict[str, Any]) -> str:
-    name = str(error["loc"][0]) if error["loc"] else ""
-    if error["type"] == "missing":
-        return f"{name} is missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message}" if name else message
+def _encoding(file: Path) -> str:
+    """How a file of settings is written; Windows' tools write UTF-16. Raises ConfigError."""
+    try:
+        data = file.read_bytes() if file.is_file() else b""
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    else:  # without its mark, a text of settings has a zero in the first two bytes all the same
+        encoding = {1: "utf-16-le", 0: "utf-16-be"}.get(data[:2].find(0), "utf-8-sig")
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not written as UTF-8: save it so") from None
+    return encoding

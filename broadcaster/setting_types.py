@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -75,6 +76,15 @@ def _spool_limit(value: ByteSize) -> ByteSize:
     return value
 
 
+def _folder(value: Path) -> Path:
+    """The folder; ``~`` is the home folder, as in a shell."""
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, and there is no such home folder") from None
+
+
+Folder = Annotated[Path, AfterValidator(_folder)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SocketUrl = Annotated[str, AfterValidator(_socket_url)]
 Window = Annotated[timedelta, BeforeValidator(_seconds)]

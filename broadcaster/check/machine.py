@@ -17,16 +17,34 @@ from broadcaster.check.report import Finding, failed, ok, warning
 from broadcaster.config import Settings, unknown_names
 from broadcaster.guest import Browser
 from broadcaster.service.picturing import is_wanted, program_of
+from broadcaster.threads import MAX_LOOK, OwnThread
 from broadcaster.web import raise_file_limit
+from broadcaster.web.listener import addresses as listening_addresses
 
 PAGE_FILES = ("index.html", "vendor")
+MISSING = "BROADCASTER_HLS_DIR: there is no folder {} now; it is followed once it is there"
 HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # of /health, which other services have too
 
 
 def remarks(settings: Settings) -> list[str]:
     """What the service's log says of its settings at the start: they work, but not as they should."""
     findings = [operator(settings.admin_host), page(settings.viewer_dir)]
-    return unknown_names() + [f"{one.message}: {one.remedy}" for one in findings if one.remedy]
+    said = unknown_names() + [f"{one.message}: {one.remedy}" for one in findings if one.remedy]
+    if not _is_there(settings.hls_dir):
+        said.append(MISSING.format(settings.hls_dir))
+    return said
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether it is; so it may be where the file system hangs, and where nobody may look."""
+    with OwnThread("HLS folder") as thread:
+        try:
+            thread.submit(folder.stat).result(MAX_LOOK)
+        except FileNotFoundError:
+            return False
+        except (OSError, TimeoutError):
+            pass
+    return True
 
 
 def names() -> Finding:
@@ -86,8 +104,8 @@ def _taken(wanted: dict[str, tuple[str, int]]) -> dict[str, OSError]:
     with ExitStack() as sockets:
         for kind, (host, port) in wanted.items():
             try:
-                for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                    sockets.enter_context(_bound(family, address))
+                for family, address in listening_addresses(host, port):
+                    sockets.enter_context(_bound(family, (address, port)))
             except OSError as error:
                 found[kind] = error
     return found

@@ -48,7 +48,7 @@ class Reading:
     async def etag(self, key: str, *, deadline: float) -> str | None:
         """The ETag of an object, None when there is none."""
         head = await self._head(key, deadline)
-        return head["ETag"] if head else None
+        return head.get("ETag") if head else None
 
     async def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
         """The keys that begin so, in order, and the sizes of their objects in bytes.

@@ -69,6 +69,7 @@ class ObjectStore(Multipart):
         async with self._failures("PUT", STALL, payload) as limit:
             with payload.watched(limit, self._note_sent):
                 answer = await self._sender.put(key, payload, headers)
+        _check_etag(key, answer.get("ETag"), answer.get("Content-Type"))
         # An ETag is the MD5 in R2; of an object that is encrypted with a key of one's own, it is not.
         etag, md5 = answer.get("ETag", "").strip('"'), payload.md5.hexdigest()
         plain = len(etag) == len(md5) and answer.get("x-amz-server-side-encryption", "AES256") == "AES256"
@@ -112,11 +113,12 @@ class ObjectStore(Multipart):
             request["IfNoneMatch"] = "*"
         async with self._failures("PUT", deadline):
             try:
-                return (await self._client.put_object(**request))["ETag"]
+                found = (await self._client.put_object(**request)).get("ETag")
             except ClientError as error:
                 if status_of(error) in OVERTAKEN:
                     return None
                 raise
+        return _check_etag(key, found)
 
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
         """Delete up to 1000 objects; those that are not there count as deleted.
@@ -153,6 +155,16 @@ class ObjectStore(Multipart):
 
     def _note_sent(self, size: int) -> None:
         self.sent += size
+
+
+def _check_etag(key: str, etag: str | None, media_type: str | None = None) -> str:
+    """The ETag of a stored object: what says 200 without one, or with a page, is no bucket."""
+    if not (etag or "").strip('"') or (media_type or "").startswith("text/html"):
+        raise StorageUnavailable(
+            f"PUT of {key}: HTTP 200 without an ETag: what answers is no bucket; check R2_ENDPOINT_URL, and"
+            " whether a proxy or a captive portal is in the way"
+        )
+    return str(etag)
 
 
 @asynccontextmanager

@@ -18,6 +18,8 @@ from broadcaster.errors import ConfigError
 from broadcaster.web.connections import BACKLOG, CONNECTIONS
 
 # cloudflared keeps idle connections for 90 s; the side that closes first must not be ours.
+EVERY_ADDRESS = ("", "::")  # hosts that mean all addresses of the machine
+NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # all of a kernel's addresses may be IPv4
 KEEPALIVE_TIMEOUT = 120.0  # seconds
 SHUTDOWN_TIMEOUT = 2.0  # seconds
 COMPLAIN_EVERY = 60.0  # seconds
@@ -65,30 +67,43 @@ class Complaints:
 def bound(host: str, port: int, settings: str) -> list[socket.socket]:
     """Sockets that listen on an address; who connects waits until somebody serves them.
 
-    Raises ConfigError, which names the ``settings`` of the address, when it cannot be had.
+    Without a host, and for ``::``, these are all addresses of the machine, of both families. Raises
+    ConfigError, which names the ``settings`` of the address, when it cannot be had.
     """
+    every = host in EVERY_ADDRESS
     with ExitStack() as stack:
         found: list[socket.socket] = []
         try:
-            kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
-            for family, _, _, _, address in socket.getaddrinfo(host or None, port, type=kind, flags=flags):
+            for family, address in addresses(host, port):
                 try:
-                    one = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+                    # Where any port will do, it is the same one for all families.
+                    there = (address, found[0].getsockname()[1] if found and not port else port)
+                    one = socket.create_server(there, family=family, backlog=BACKLOG)
                 except OSError as error:
-                    if host or error.errno != errno.EAFNOSUPPORT:  # all of a kernel's addresses may be IPv4
+                    if not every or error.errno not in NO_SUCH_FAMILY:
                         raise
+                    missing = error
                 else:
                     found.append(stack.enter_context(one))
+            if not found:
+                raise missing
         except OSError as error:
             raise ConfigError(f"{settings}: {host}:{port} cannot be had: {error.strerror}") from None
         stack.pop_all()
         return found
 
 
+def addresses(host: str, port: int) -> list[tuple[int, str]]:
+    """Families and addresses of a host that can be listened on; raises OSError."""
+    name = None if host in EVERY_ADDRESS else host
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, str(address[0])) for family, _, _, _, address in found]
+
+
 def address_of(listening: Sequence[socket.socket]) -> str:
     """Where it is served."""
     name, number = listening[0].getsockname()[:2]
-    return f"http://{name}:{number}"
+    return f"http://{f'[{name}]' if ':' in name else name}:{number}"
 
 
 @asynccontextmanager

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from broadcaster.check import remarks
 from broadcaster.cli import main
-from broadcaster.config import load, unknown_names
+from broadcaster.config import Settings, load, unknown_names
 from broadcaster.errors import ConfigError
 
 SECRET = "s3cr3t-value"
@@ -239,3 +240,137 @@ def test_wrong(
     assert name in output.err
     assert SECRET not in output.err
     assert "Traceback" not in output.err
+
+
+FOREIGN_WORDS = ("Input should", "unable to parse", "String should", "valid", "validation")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("BROADCASTER_END_GRACE_SECONDS", "5min", "must be a number of seconds, in digits alone"),
+        ("BROADCASTER_DRAIN_SECONDS", "10s", "must be a number of seconds, in digits alone"),
+        ("BROADCASTER_WINDOW_SECONDS", "1h", "must be a number of seconds, in digits alone"),
+        ("BROADCASTER_WINDOW_SEGMENTS", "ten", "must be a whole number of segments, in digits alone"),
+        ("BROADCASTER_WINDOW_SEGMENTS", "7.5", "must be a whole number of segments, in digits alone"),
+        ("BROADCASTER_RETENTION_MAX_MINUTES", "1h", "must be a whole number of minutes, in digits alone"),
+        ("BROADCASTER_RETENTION", "5min", "must be window, keep, or a number of seconds"),
+        ("BROADCASTER_RECORDINGS", "30d", "must be off, keep, or a number of days"),
+        ("BROADCASTER_SPOOL_LIMIT", "much", "such as 512MiB or 20GiB"),
+        ("BROADCASTER_PORT", "70000", "must be at most 65535"),
+        ("BROADCASTER_WINDOW_SECONDS", "604801", "must be at most 7 days"),
+        ("BROADCASTER_EGRESS_PRICE", "nan", "must be a"),
+        ("BROADCASTER_TRACKER", "maybe", "must be true or false"),
+        ("BROADCASTER_URLS", "private", "must be public or presigned"),
+        ("BROADCASTER_VIEWER_MODE", "fast", "must be low-delay or sharing"),
+        ("BROADCASTER_LOG_LEVEL", "loud", "must be debug, info, warning or error"),
+        ("BROADCASTER_ADMIN_NAMES", "a/b", "must be names of hosts"),
+        ("R2_ACCOUNT_ID", "https://0123.r2.cloudflarestorage.com", "must be the account's id alone"),
+        ("R2_ACCOUNT_ID", "0123456789abcdef0123456789abcdef.eu", "must be the account's id alone"),
+        ("R2_BUCKET", "My_Bucket", "must be a bucket's name alone"),
+        ("R2_JURISDICTION", "de", "must be eu or fedramp"),
+        (
+            "R2_ENDPOINT_URL",
+            "https://a.r2.cloudflarestorage.com/my-bucket",
+            "only R2_BUCKET names the bucket",
+        ),
+        (
+            "R2_ENDPOINT_URL",
+            "https://a.r2.cloudflarestorage.com/my-bucket/live",
+            "must end before /my-bucket",
+        ),
+        ("R2_ENDPOINT_URL", "http://127.0.0.1:9000/my-bucket/", "only R2_BUCKET names the bucket"),
+        (
+            "R2_ENDPOINT_URL",
+            "https://my-bucket.a.eu.r2.cloudflarestorage.com",
+            "must not begin with my-bucket",
+        ),
+        ("BROADCASTER_HLS_DIR", "a-file", "is no folder"),
+        ("BROADCASTER_STATE_DIR", "~nobody-of-that-name/state", "there is no such home folder"),
+    ],
+)
+def test_words(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong is said in the words of the settings, and not in those of a library."""
+    Path("a-file").touch()
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=name) as raised:
+        load()
+    assert said in str(raised.value)
+    assert not any(word in str(raised.value) for word in FOREIGN_WORDS)
+
+
+@pytest.mark.parametrize("name", sorted(str(field.alias) for field in Settings.model_fields.values()))
+@pytest.mark.parametrize("value", ["\x7f", "5min", "9" * 400])
+def test_no_setting_speaks_as_a_library(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a setting is set to, it is taken, or refused in a line of our own."""
+    monkeypatch.setenv(name, value)
+    said = ""
+    try:
+        load()
+    except ConfigError as error:
+        said = str(error)
+    assert not any(word in said for word in FOREIGN_WORDS), said
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("R2_PUBLIC_ULR", "R2_PUBLIC_URL"),
+        ("R2_ACCESS_KEY", "R2_ACCESS_KEY_ID"),
+        ("R2_SECRET_KEY", "R2_SECRET_ACCESS_KEY"),
+        ("R2_ENDPOINT", "R2_ENDPOINT_URL"),
+        ("BROADCASTR_PORT", "BROADCASTER_PORT"),
+        ("BROADCASTER-PORT", "BROADCASTER_PORT"),
+    ],
+)
+def test_names_that_are_nearly_ours(name: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slip is noticed in every part of a name; names of other programs are their own."""
+    for other in ("R2_D2", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PORT", "LOG_LEVEL", "HOST"):
+        monkeypatch.setenv(other, "x")
+    monkeypatch.setenv(name, "x")
+    assert unknown_names() == [f"{name} is not a setting (perhaps {meant} is meant)"]
+
+
+def test_jurisdiction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket of a jurisdiction has an endpoint of its own, which can be given whole, too."""
+    monkeypatch.setenv("R2_JURISDICTION", "eu")
+    expected = "https://0123456789abcdef0123456789abcdef.eu.r2.cloudflarestorage.com"
+    assert load().s3_endpoint == expected
+    monkeypatch.delenv("R2_JURISDICTION")
+    monkeypatch.delenv("R2_ACCOUNT_ID")
+    monkeypatch.setenv("R2_ENDPOINT_URL", f"{expected}/")
+    assert load().s3_endpoint == expected
+
+
+def test_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In folders ~ is the home folder, wherever they are set."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BROADCASTER_HLS_DIR", "~/hls")
+    (tmp_path / ".env").write_text("BROADCASTER_STATE_DIR=~/state\nBROADCASTER_VIEWER_DIR=~/viewer\n")
+    settings = load()
+    assert settings.hls_dir == tmp_path / "hls"
+    assert settings.state_dir == tmp_path / "state"
+    assert settings.viewer_dir == tmp_path / "viewer"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_encodings_of_the_file(encoding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As Windows' tools write it, ``.env`` is read all the same; names in it are checked."""
+    monkeypatch.delenv("R2_BUCKET")
+    (tmp_path / ".env").write_bytes("R2_BUCKET=from-file\r\nR2_PUBLIC_ULR=Ü\r\n".encode(encoding))
+    assert load().bucket == "from-file"
+    assert len(unknown_names()) == 1
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other encodings are named, in one line."""
+    (tmp_path / ".env").write_bytes("R2_BUCKET=Ü".encode("latin-1"))
+    assert main(["run"]) == 2
+    assert capsys.readouterr().err == "broadcaster: .env is not written as UTF-8: save it so\n"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """It may come later, and is told of at the start."""
+    assert any(f"there is no folder {Path('hls')}" in one for one in remarks(load()))
+    (tmp_path / "hls").mkdir()
+    assert not any("there is no folder" in one for one in remarks(load()))

@@ -2,11 +2,12 @@
 
 import errno
 import socket
+from contextlib import ExitStack
 
 import pytest
 
 from broadcaster.errors import ConfigError
-from broadcaster.web import bound
+from broadcaster.web import address_of, bound
 
 
 def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +25,25 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
             assert one.family == socket.AF_INET
     with pytest.raises(ConfigError, match="--listen: ::1:0 cannot be had: Address family not supported"):
         bound("::1", 0, "--listen")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
+@pytest.mark.parametrize("host", ["::", ""])
+def test_every_address(host: str) -> None:
+    """``::`` is that of both families, at the same port, with IPv4 addresses that look like themselves."""
+    with ExitStack() as stack:
+        for one in bound(host, 0, "BROADCASTER_HOST"):
+            stack.enter_context(one)
+            port = one.getsockname()[1]
+        for own in ("127.0.0.1", "::1"):
+            with socket.create_connection((own, port), timeout=5):
+                pass
+        with pytest.raises(ConfigError, match=f"BROADCASTER_HOST: 127.0.0.1:{port} cannot be had"):
+            bound("127.0.0.1", port, "BROADCASTER_HOST")
+
+
+def test_addresses_as_they_are_shown() -> None:
+    """One of IPv6 has its brackets."""
+    (one,) = bound("::1", 0, "--listen")
+    with one:
+        assert address_of([one]) == f"http://[::1]:{one.getsockname()[1]}"

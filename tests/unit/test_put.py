@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 import hashlib
+import re
 import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broadcaster.demo.tcp import Connection, Handler, TcpServer
 from broadcaster.errors import StorageUnavailable
 from broadcaster.storage import Bucket, ObjectStore, open_store
+from broadcaster.storage.session import session
 
 BODY = bytes(range(256)) * 16_384  # 4 MiB: more than the kernel takes for a server that does not read
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
@@ -134,3 +139,80 @@ async def test_other_bytes_in_the_bucket(etag: str, more: tuple[str, ...], fault
         failing = pytest.raises(StorageUnavailable, match=fault) if fault else contextlib.nullcontext()
         with failing:
             await store.put("live/a.ts", BODY)
+
+
+PORTAL = "<!DOCTYPE html><title>Welcome to our hotel</title>"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "",
+        "ETag: \r\n",
+        'ETag: ""\r\n',
+        "Content-Type: text/html\r\n",
+        f'Content-Type: text/html; charset=utf-8\r\nETag: "{MD5}"\r\n',
+    ],
+    ids=["none", "empty", "empty quotes", "page", "page with an ETag"],
+)
+async def test_what_answers_is_no_bucket(head: str) -> None:
+    """A 200 without an ETag, or with a page, stores nothing, no segment and no playlist."""
+
+    async def take(client: Connection) -> None:
+        while request := (await client.read_until(b"\r\n\r\n")).decode().lower():
+            size = int(request.partition("content-length: ")[2].partition("\r\n")[0])
+            await client.read_exactly(size)
+            await client.write(
+                f"HTTP/1.1 200 OK\r\n{head}Content-Length: {len(PORTAL)}\r\n\r\n{PORTAL}".encode()
+            )
+
+    async with store_at(take) as store:
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable, match="without an ETag: what answers is no bucket"):
+                await store.put("live/a.ts", b"x")
+        if MD5 not in head:
+            with pytest.raises(StorageUnavailable):
+                await store.replace("live/a.m3u8", b"x", etag=None, max_age=1, deadline=5)
+
+
+async def test_settings_of_other_programs_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Profiles, files and variables of AWS, torn or strange, are not ours."""
+    torn, strange = tmp_path / "torn", tmp_path / "strange"
+    torn.write_text("[default\nregion")
+    strange.write_text(
+        "[default]\nregion = eu-west-1\nendpoint_url = http://127.0.0.1:1\nuse_fips_endpoint = true\n"
+        "s3 =\n  addressing_style = virtual\n  use_accelerate_endpoint = true\n"
+    )
+    (home := tmp_path / "home").mkdir()
+    (home / ".aws").mkdir()
+    (home / ".aws/config").write_text("[profile x\n")
+    (home / ".aws/models").touch()
+    where = Bucket("http://127.0.0.1:9", "bucket", "our-key", "secret", None, timedelta(minutes=1))
+    said = []
+    for ambient in (
+        {},
+        {"AWS_PROFILE": "none", "HOME": str(home)},
+        {"AWS_DEFAULT_PROFILE": "none", "AWS_CONFIG_FILE": str(strange)},
+        {"AWS_CONFIG_FILE": str(torn), "AWS_SHARED_CREDENTIALS_FILE": str(torn)},
+        {"AWS_CONFIG_FILE": str(strange), "AWS_SESSION_TOKEN": "theirs", "AWS_ACCESS_KEY_ID": "theirs"},
+        {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_USE_FIPS_ENDPOINT": "true", "AWS_REGION": "x"},
+        {"AWS_USE_DUALSTACK_ENDPOINT": "true", "AWS_RETRY_MODE": "nonsense", "AWS_MAX_ATTEMPTS": "many"},
+        {"AWS_DEFAULTS_MODE": "nonsense", "AWS_REQUEST_CHECKSUM_CALCULATION": "nonsense"},
+        {"AWS_CA_BUNDLE": "/nowhere", "AWS_DATA_PATH": str(torn)},
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in ambient.items():
+                patch.setenv(name, value)
+            session.cache_clear()
+            async with open_store(where) as store:
+                url = await store.url("live/a.ts")
+                config: Any = store._client.meta.config  # noqa: SLF001
+        url = re.sub(r"X-Amz-(Date|Signature)=\w+", "", url)
+        said.append((url, str(config.s3), str(config.retries), config.region_name))
+    session.cache_clear()
+    assert said[0][0].startswith("http://127.0.0.1:9/bucket/live/a.ts?")
+    assert "our-key" in said[0][0]
+    assert "ecurity-Token" not in said[0][0]
+    assert set(said) == {said[0]}

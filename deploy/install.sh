@@ -15,6 +15,7 @@ prefix=$root/opt/broadcaster
 etc=$root/etc/broadcaster
 units=$root/etc/systemd/system
 settings=$etc/broadcaster.env
+command=$root/usr/local/bin/broadcaster # runs the program as the service does
 python=${PYTHON:-/usr/bin/python3} # one in a home folder could not be run by the service
 work=$(mktemp -d)
 unfinished= # a release that is being built
@@ -115,6 +116,38 @@ ask_what_is_in_front() {
     [ -z "$header" ] || BROADCASTER_TRUSTED_HEADER=$header require BROADCASTER_TRUSTED_HEADER "cf-connecting-ip, x-forwarded-for or none"
 }
 
+# The address at which viewers find the page, if there is one: `broadcaster check` asks there, too.
+ask_for_page() {
+    local file=$etc/page-address value=${BROADCASTER_PAGE_ADDRESS:-}
+    [ ! -e "$file" ] || [ -n "$value" ] || return 0
+    if [ -z "$value" ] && [ -t 0 ]; then
+        read -r -p "The page's public address, https://... (empty: there is none yet): " value </dev/tty
+    fi
+    case $value in
+        "" | http://?* | https://?*) printf '%s\n' "$value" >"$file" ;;
+        *) fail "BROADCASTER_PAGE_ADDRESS: the page's public address begins with https://" ;;
+    esac
+}
+
+install_command() {
+    if [ -e "$command" ] && ! grep -q "made by install.sh" "$command"; then
+        say "$command is another program, and stays: the broadcaster has no command of its own"
+        return
+    fi
+    install -D -m 0755 "$source/deploy/broadcaster.sh" "$command"
+}
+
+remove_command() {
+    [ ! -e "$command" ] || ! grep -q "made by install.sh" "$command" || rm -f "$command"
+}
+
+# Says how all stands; what is wrong with bucket or page is no reason to call the installation a failure.
+check_all() {
+    say "broadcaster check:"
+    "$command" check </dev/null ||
+        say "mend what has FAILED above, then: sudo broadcaster check"
+}
+
 as_group() { setpriv --reuid=65534 --regid=65534 --groups="$1" "${@:2}" >/dev/null 2>&1; }
 
 # Prints the first folder above one that a group may not enter, if there is any.
@@ -183,6 +216,7 @@ uninstall() {
         for file in "$etc"/*.env; do systemctl disable --quiet --now "$(unit_of "$file")" || true; done
     fi
     [ ! -d "$units" ] || remove_units "$units"
+    remove_command
     rm -rf "$prefix"
     [ -n "$root" ] || systemctl daemon-reload
     say "removed; what is yours stays. To remove settings, keys, and segments that the bucket does not have yet:"
@@ -198,6 +232,7 @@ esac
 before=$(readlink "$prefix/current" || true)
 write_settings
 ask_what_is_in_front
+ask_for_page
 mkdir -p "$units"
 copy_units "$units" "$work/old"
 copy_units "$units" "$work/new"
@@ -208,6 +243,7 @@ for file in "$etc"/*.env; do
 done
 build_release
 switch_to "$name" "$work/new"
+install_command
 [ -z "$root" ] || exit 0
 
 [ -n "$before" ] || systemctl enable --quiet broadcaster
@@ -215,3 +251,4 @@ start_all
 for old in "$prefix"/releases/*; do
     [ "$old" = "$release" ] || [ "$old" = "$prefix/$before" ] || rm -rf "$old"
 done
+[ ! -x "$command" ] || ! grep -q "made by install.sh" "$command" || check_all

@@ -4,6 +4,8 @@ What pip and npm would fetch is not fetched; the program in each release is this
 Python runs.
 """
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -178,6 +180,40 @@ def test_a_release_that_does_not_start(host: Host) -> None:
     assert host.says("cat", unit) == older
     assert host.says("systemctl", "show", "-P", "NeedDaemonReload", "broadcaster") == "no"
     assert host.schema() == len(MIGRATIONS) + 1
+
+
+@pytest.mark.takes(15)
+def test_the_command_of_an_installation(host: Host) -> None:
+    """As the service does it looks at settings, keys and folders, beside it; and the installation ends so."""
+    page = "http://127.0.0.1:2"
+    settings = ENV.replace("ADMIN_PORT='0'", "ADMIN_PORT=3001")
+    host.write("/etc/broadcaster/broadcaster.env", settings)
+    done = host.install("one", BROADCASTER_PAGE_ADDRESS=page)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mend what has FAILED above" in done.stdout  # there is no bucket
+    assert re.search(r"^FAILED .*http://127\.0\.0\.1:1", done.stdout, re.MULTILINE)
+    host.write("/etc/broadcaster/second.env", settings.replace("3001", "3002") + "R2_PREFIX=second\n")
+    host.run("systemctl", "start", "broadcaster@second")
+    owner = host.says("stat", "-c", "%U", "/var/lib/private/broadcaster/journal.db")
+    command = "/usr/local/bin/broadcaster"
+    done = host.run(command, "check", "--json")
+    assert done.returncode == 1, done.stderr
+    found = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+    for name in ("settings", "names", "operator", "hls-folder", "state-folder", "open-files"):
+        assert found[name]["verdict"] == "ok", found[name]
+    assert page in json.dumps(found)
+    for which in ((), ("@second",)):
+        done = host.run(command, *which, "recordings", "list")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = host.run(command, "recordings", "show", "$x %i \"'")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no such recording" in done.stderr
+    assert host.says("stat", "-c", "%U", "/var/lib/private/broadcaster/journal.db") == owner
+    assert host.run(command, "run").returncode == 2
+    assert "usage: broadcaster" in host.says(command, "--help")
+    assert host.runs()
+    host.install("one", GOOD, "--uninstall")
+    assert host.run("test", "-e", command).returncode == 1
 
 
 @pytest.mark.takes(15)

@@ -22,6 +22,7 @@ from broadcaster.fetching import Wanted
 Get = Callable[[str], Awaitable[str]]
 
 MAX_SECONDS = 600  # of a segment
+MAX_LINES = 600_000  # of a playlist: a day of segments of one second has 350,000
 PIECE = 50  # segments of fragmented MP4 that are read in one go; whoever does remembers each frame
 SETTINGS = re.compile(r'<script id="config" type="application/json">(.*?)</script>', re.DOTALL)
 
@@ -73,6 +74,8 @@ async def _playlist(request: Request, get: Get) -> tuple[str, str, int]:
 def _parse(text: str, url: str) -> m3u8.M3U8:
     if not text.lstrip("\ufeff").startswith("#EXTM3U"):
         raise ExportError(f"{_shown(url)} is no playlist")
+    if text.count("\n") + text.count("\r") > 2 * MAX_LINES or len(text.splitlines()) > MAX_LINES:
+        raise ExportError(f"{_shown(url)} has more than {MAX_LINES} lines")
     try:
         return m3u8.loads(text)
     except Exception as error:  # noqa: BLE001 - the parser meets hostile text with whatever its code happens to raise

@@ -223,3 +223,10 @@ def test_a_file_is_that_of_one_attempt(tmp_path: Path, monkeypatch: pytest.Monke
     first, second = writer.paths
     assert not first.parent.exists()
     assert second.exists()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+async def test_a_playlist_without_end(end: str) -> None:
+    """What has more lines than a day of short segments is not taken apart: that would take memory."""
+    with pytest.raises(ExportError, match="more than 600000 lines"):
+        await planned({AT: HEAD + f"#{end}" * 1_300_000})

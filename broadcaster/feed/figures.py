@@ -18,7 +18,7 @@ from broadcaster.feed.messages import SentFigure
 from broadcaster.printable import printable
 
 Labels = tuple[str, ...]
-WORD, STATUS = r"[a-z][a-z0-9_]{0,31}", r"[1-5][0-9][0-9]"
+WORD, STATUS = r"[a-z][a-z0-9_-]{0,31}", r"[1-5][0-9][0-9]"
 VARIANT = r".{1,255}"  # a path in the HLS folder
 EVENTS, MANY = 2.0**53, 1e7  # what a counter has at most, and what there is at most at a time
 SECONDS = 1e9

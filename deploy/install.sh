@@ -119,12 +119,12 @@ ask_what_is_in_front() {
 # The address at which viewers find the page, if there is one: `broadcaster check` asks there, too.
 ask_for_page() {
     local file=$etc/page-address value=${BROADCASTER_PAGE_ADDRESS:-}
-    [ ! -e "$file" ] || [ -n "$value" ] || return 0
-    if [ -z "$value" ] && [ -t 0 ]; then
+    if [ -z "$value" ]; then
+        [ ! -e "$file" ] && [ -t 0 ] || return 0
         read -r -p "The page's public address, https://... (empty: there is none yet): " value </dev/tty
     fi
     case $value in
-        "" | http://?* | https://?*) printf '%s\n' "$value" >"$file" ;;
+        "" | http://?* | https://?*) printf '%s' "$value" >"$file" ;;
         *) fail "BROADCASTER_PAGE_ADDRESS: the page's public address begins with https://" ;;
     esac
 }

@@ -85,7 +85,8 @@ async def _examine(  # noqa: PLR0913 - what can be asked for
     public: str | None,
     uploads: str | None,
 ) -> Report:
-    page = origin or public or f"http://{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    page = origin or public or f"http://{host}:{settings.port}"
     bucket = bucket_of(settings, SIGNED_FOR)
     async with (
         open_browser(page) as browser,

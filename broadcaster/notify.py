@@ -19,12 +19,12 @@ def notify(message: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    with socket.socket(socket.AF_UNIX, kind) as connection:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, kind) as connection:
             connection.connect(address)
             connection.send(message.encode())
-        except OSError as error:
-            logger.warning("systemd was not told %s: %s", message, error.strerror)
+    except OSError as error:
+        logger.warning("systemd was not told %s: %s", message, error.strerror or error)
 
 
 def notify_stopping(seconds: float) -> None:

@@ -90,6 +90,9 @@ class OwncastStatus:
                     status = await fetch(session, self._url)
                 except OwncastError as error:
                     self.silent(str(error), self._clock())
+                except Exception as error:
+                    self.silent(f"it cannot be asked ({type(error).__name__})", self._clock())
+                    raise
                 else:
                     self.heard(status, self._clock())
                 await asyncio.sleep(MIN_INTERVAL)

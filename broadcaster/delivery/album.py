@@ -78,9 +78,6 @@ class Album:
                 await self.work()
             except CatalogError as error:
                 logger.warning("recordings get no pictures now: %s", error)
-            except Exception:
-                logger.exception("recordings get no pictures for an hour; please report this")
-                await self._sleep(MAX_PAUSE)
 
     async def work(self) -> None:
         """Make what is missing, of one recording that has ended at most; raises CatalogError."""

@@ -98,6 +98,8 @@ class Mirror:
 
     async def run(self) -> None:
         """Write until cancelled; first what an earlier process has left in the channel."""
+        for copy in self._copies.values():
+            copy.task = None  # of a run that has failed
         async with asyncio.TaskGroup() as group:
             while True:
                 news = self._news

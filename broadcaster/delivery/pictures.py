@@ -103,10 +103,6 @@ class Pictures:
                 self._retrying.failed(error)
             except OSError as error:
                 self._complain(error)
-            except Exception:
-                if not self._complained:  # and never is a stream ended for it
-                    logger.exception("a picture cannot be made; please report this")
-                self._complained = True
             else:
                 self._retrying.worked()
 

@@ -118,7 +118,6 @@ class Recorder:
         self._versions: dict[str, _Written] = {}  # by recording, of those that are on
         self._placed: dict[str, str] = {}  # folders outside which nothing is left, of what is on
         self._news = asyncio.Event()
-        self._broken = False
 
     def __call__(self, event: Event) -> None:
         """Take note of an event: what begins or ends is written at once."""
@@ -132,8 +131,7 @@ class Recorder:
     @property
     def fault(self) -> str | None:
         """Why recordings cannot be written at the moment."""
-        told = self._retrying.fault.message if self._retrying.fault else None
-        return "see the log" if self._broken else told
+        return self._retrying.fault.message if self._retrying.fault else None
 
     async def run(self) -> None:
         """Write until cancelled; first what an earlier process has left."""
@@ -141,8 +139,7 @@ class Recorder:
         while True:
             self._news.clear()
             try:
-                async with self.lock:
-                    await self.write()
+                await self.write()
             except StorageError as error:
                 self._retrying.failed(error)
                 await self._retrying.pause(min(INTERVAL * 2**failures, MAX_PAUSE))
@@ -150,13 +147,9 @@ class Recorder:
                 continue
             except CatalogError as error:
                 logger.warning("recordings are not written now: %s", error)
-            except Exception:
-                if not self._broken:  # and never is a stream ended for it
-                    logger.exception("recordings cannot be written; please report this")
-                self._broken = True
             else:
                 self._retrying.worked()
-                failures, self._broken = 0, False
+                failures = 0
             await self._sleep(INTERVAL)
             news = asyncio.ensure_future(self._news.wait())
             pause = asyncio.ensure_future(self._sleep(EVERY - INTERVAL))
@@ -170,18 +163,37 @@ class Recorder:
         """Bring the bucket up to date; raises StorageError or CatalogError.
 
         Unless it has to be ``everything``, a recording that is on has its turn when that is worth its bytes.
+        What raises anything else holds up no other recording or clip, and is raised at the end.
         """
-        await self._write_recordings(everything=everything)
+        async with self.lock:
+            await self._write_all(everything=everything)
+
+    async def _write_all(self, *, everything: bool) -> None:
+        failures = list[Exception]()
+        await self._write_recordings(failures, everything=everything)
         for clip in await self._clips.unwritten():
-            await self._write_clip(clip)
-            await self._clips.written(clip)
+            if await self._attempt(self._write_clip(clip), failures):
+                await self._clips.written(clip)
         for clip in await self._clips.removed():
             await self._clear(f"clips/{clip.id}/")
             await self._clips.release(clip)
         if self._show:
             self._show(await self._book.all(), await self._book.parts(), await self._clips.all())
+        if failures:
+            raise failures[0]
 
-    async def _write_recordings(self, *, everything: bool) -> None:
+    async def _attempt(self, work: Awaitable[None], failures: list[Exception]) -> bool:
+        """Whether it succeeded; what is no fault of the bucket or the catalog is added to the failures."""
+        try:
+            await work
+        except (StorageError, CatalogError):
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised when the others are written
+            failures.append(error)
+            return False
+        return True
+
+    async def _write_recordings(self, failures: list[Exception], *, everything: bool) -> None:
         await self._book.measure(self._title())
         over = {one.id: one for one in await self._book.expired()}
         # What begins from here on has its turn next time: the index names nothing before it is there.
@@ -191,8 +203,11 @@ class Recorder:
         written = [one for one in written if everything or self._is_due(one, len(parts[one.id]))]
         if not written and not over:
             return
-        for recording in written:
-            await self._write(recording, parts[recording.id])
+        for one in tuple(written):
+            if not await self._attempt(self._write(one, parts[one.id]), failures):
+                written.remove(one)
+                if one.id not in self._placed:
+                    del listed[one.id]
         listed |= {one.id: one for one in written}
         for name, text in reversed(pages(list(listed.values()), parts).items()):
             await self._shelf.put(f"{self._folder}/{name}", text, INDEX_AGE)

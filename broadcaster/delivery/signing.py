@@ -80,8 +80,10 @@ class Signing:
         """Sign until cancelled."""
         while True:
             path = await self._waiting.get()
-            self._tell(await self._playlist(path))
-            self._asked[path] = time.monotonic()
+            try:
+                self._tell(await self._playlist(path))
+            finally:  # else nobody could ask for it again
+                self._asked[path] = time.monotonic()
 
     async def _playlist(self, path: str) -> SignedPlaylist:
         key = f"{self._prefix}/{path}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import random
 import time
@@ -18,8 +19,11 @@ from broadcaster.catalog.records import Segment
 from broadcaster.delivery.turns import Turns
 from broadcaster.errors import StorageError
 from broadcaster.events import Observer, SegmentUploaded, UploadFailed
+from broadcaster.hls import ByteRange
 from broadcaster.hls.iframes import find_iframe
 from broadcaster.retrying import FIRST_PAUSE, MAX_PAUSE, Fault, Retrying
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -47,6 +51,15 @@ class Store(Protocol):
 
     async def lasting_url(self, key: str) -> str:
         """The same of an object that many segments name, and mostly the one that was given before."""
+
+
+def _iframe_of(key: str, body: bytes) -> ByteRange | None:
+    """Where its key frame is, for those who seek; no segment is lost because that cannot be found."""
+    try:
+        return find_iframe(body)
+    except Exception:
+        logger.exception("%s has no I-frame index; please report this", key)
+        return None
 
 
 class Uploader:
@@ -98,7 +111,7 @@ class Uploader:
                 self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
             uploaded = self._clock()
             return replace(
-                segment, size=len(body), uploaded=uploaded, sha256=sha256, iframe=find_iframe(body)
+                segment, size=len(body), uploaded=uploaded, sha256=sha256, iframe=_iframe_of(key, body)
             )
 
         return await self._insist(segment, attempt)

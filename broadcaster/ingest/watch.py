@@ -11,8 +11,6 @@ from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 
-from watchfiles._rust_notify import WatchfilesRustInternalError
-
 from broadcaster.catalog.records import SourceMemory
 from broadcaster.ingest.lasting import Lasting
 from broadcaster.ingest.notifications import notifications
@@ -81,7 +79,7 @@ class Source:
             absent.note(time.monotonic(), on=False)
             try:
                 await self._watch_one(thread, folder)
-            except* (OSError, WatchfilesRustInternalError) as group:
+            except* Exception as group:  # noqa: BLE001 - looking four times a second needs no notifications
                 # It vanished just now, or there are no more watches; watchfiles wants names in UTF-8.
                 error_text = str(group.exceptions[0])
                 if error_text != reported and await thread.call(_is_same, self._folder, folder):

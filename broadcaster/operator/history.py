@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -14,8 +13,6 @@ from broadcaster.events import Event, SegmentPublished, SegmentUploaded
 from broadcaster.feed import Row
 from broadcaster.operator.percentiles import Buckets, percentiles
 from broadcaster.web.dashboard import ROWS, STEP
-
-logger = logging.getLogger(__name__)
 
 # What a row has of the metrics: a name of its own, the metric, and the labels that count (none: all).
 # What has the same name is added up.
@@ -84,10 +81,7 @@ class History:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            try:
-                self.look()
-            except Exception:  # a dashboard is no reason to end a stream
-                logger.exception("the dashboard misses a row")
+            self.look()
             await asyncio.sleep(STEP)
 
     def look(self) -> None:

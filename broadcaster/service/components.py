@@ -35,6 +35,7 @@ from broadcaster.service.news import SourceNews
 from broadcaster.service.picturing import Picturing
 from broadcaster.service.shown import showing
 from broadcaster.service.state_folder import make_private, state_folder
+from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.verdict import Standing, verdict
 from broadcaster.service.viewers_clips import ViewersClips
 from broadcaster.storage import Bucket, ObjectStore
@@ -51,9 +52,17 @@ class Components:
     Raises ConfigError when the state folder cannot be written, JournalError for its journal.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, store: ObjectStore, observe: Observer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        store: ObjectStore,
+        observe: Observer,
+        supervisor: Supervisor,
+    ) -> None:
         memory = self._resume(settings, catalog)
         self._settings = settings
+        self._supervisor = supervisor
         self.catalog = catalog
         self.store = store
         self.losses = Losses()
@@ -72,7 +81,7 @@ class Components:
             ),
             catalog=catalog,
             memory=memory.channel,
-            show=self._show,
+            show=supervisor.contained("audience", self._show, None),
         )
         self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
         self.pipeline = Pipeline(
@@ -193,6 +202,7 @@ class Components:
                 journal=self.catalog.fault,
                 mirror=(self.mirror and self.mirror.fault) or self.recorder.fault,
                 owner=self.owner.warning,
+                failed=self._supervisor.warning,
                 unread=unread and f"{unread.message}; {unread.remedy}",
                 unsure=self.guest_check.unsure,
                 lit=pong.lit,

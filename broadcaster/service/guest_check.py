@@ -66,7 +66,6 @@ class GuestCheck:
         self._due = clock()
         self._checked: dict[str, float] = {}  # by variant of this run: when
         self._news = asyncio.Event()
-        self._broken = False
         self._outcomes = Counter({"done": 0, "failed": 0})
 
     def __call__(self, event: Event) -> None:
@@ -92,12 +91,7 @@ class GuestCheck:
             segment, self._next = self._next, None
             is_first, self._is_first = self._is_first, False
             if segment and (is_first or not self._busy()):
-                try:
-                    await self._check(segment)
-                except Exception:
-                    if not self._broken:  # a defect here ends no stream
-                        logger.exception("segments cannot be read as viewers do; please report this")
-                    self._broken = True
+                await self._check(segment)
 
     def _has_turn(self, variant: str) -> bool:
         """The variant that was read longest ago has its turn, unless nothing comes of it."""

@@ -1,4 +1,7 @@
-"""Runs the parts together: one TaskGroup owns every task, so that no part can die unnoticed."""
+"""Runs the parts together: one TaskGroup owns every task, so that no part can die unnoticed.
+
+Ingest (``Pipeline`` with its source) ends the process when it fails. All else runs under the ``Supervisor``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -21,7 +24,7 @@ from broadcaster.delivery.recorder import Recorder
 from broadcaster.delivery.signing import Signing
 from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, Observer
-from broadcaster.feed import Setup
+from broadcaster.feed import HealthReport, Setup, State
 from broadcaster.figures import Figures
 from broadcaster.guest import why_not_public
 from broadcaster.logs import usual_form
@@ -34,6 +37,7 @@ from broadcaster.service.clocks import now
 from broadcaster.service.components import Components, bucket_of, open_catalog
 from broadcaster.service.desk import desk_of, told_to_operator
 from broadcaster.service.figures import figures_of
+from broadcaster.service.supervisor import Run, Supervisor
 from broadcaster.storage import ObjectStore, open_store
 from broadcaster.storage.signing import Signer
 from broadcaster.web import Dashboard, address_of, bound, listening, raise_file_limit
@@ -44,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 PROBE_DEADLINE = 10.0  # seconds
 LAST_WRITE = 5.0  # seconds for what recordings do not tell yet when the service stops
+UNKNOWN = HealthReport(State.OFFLINE, 0, "how the service is cannot be told: see its log")
 LAST_STEPS = 20.0  # seconds for all that follows on draining
 # Where the page finds the newest recording, all of them, each of them, and itself.
 OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/", "live": "/"}
@@ -73,7 +78,8 @@ async def serve(
         settings.egress_price,
         partial(picture, settings.owncast_url) if settings.owncast_url else None,
     )
-    observers: list[Observer] = [Metrics(registry), history, variants, on_event]
+    supervisor = Supervisor()
+    observers: list[Observer] = []
 
     def observe(event: Event) -> None:
         for observer in observers:
@@ -81,32 +87,38 @@ async def serve(
 
     with open_catalog(settings) as catalog, _public_sockets(settings) as sockets:
         async with open_store(bucket_of(settings)) as store:
-            components = Components(settings, catalog, store, observe)
+            components = Components(settings, catalog, store, observe, supervisor)
             audience = components.audience = AudienceProcess(
                 _setup(settings, dashboard, log_form or usual_form()),
                 sockets,
                 components.channel.view,
-                for_the_world(components.health_of_ingest),
-                history.since if settings.public_dashboard else None,
-                components.viewers_clips,
+                supervisor.contained("health", for_the_world(components.health_of_ingest), UNKNOWN),
+                supervisor.contained("history", history.since, []) if settings.public_dashboard else None,
+                supervisor.contained("viewers' clips", components.viewers_clips, None),
             )
-            parts = (components.losses, components.recorder, components.pictures, components.guest_check)
-            observers[:0] = [audience, *parts]
-            registry.register(Figures(partial(figures_of, components), audience.figures))
+            own: dict[str, Observer] = {
+                "metrics": Metrics(registry),
+                "history": history,
+                "variant table": variants,
+                "events": on_event,
+            }
+            for name, observer in (_observers(components, audience) | own).items():
+                observers.append(supervisor.contained(name, observer, None))
+            registry.register(Figures(partial(figures_of, components), audience.figures, supervisor.figures))
             ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
-            if components.mirror:
-                observers.append(components.mirror)
             shown = replace(dashboard, own=partial(told_to_operator, components, settings, variants))
             async with (
                 catalog,
                 _operator(settings, components, shown, registry, address_of(sockets)) as admin_address,
                 asyncio.TaskGroup() as group,
             ):
-                helpers = _start_helpers(group, components, history, settings)
-                helpers.append(group.create_task(audience.run(), name="audience"))
+                parts = _parts(components, settings) | {"history": history.run, "audience": audience.run}
                 if settings.urls == "presigned":
                     signing = _signing(settings, store, audience)
-                    helpers.append(group.create_task(signing.run(), name="signing"))
+                    parts["signing"] = signing.run
+                    audience.on_wanted = supervisor.contained("signing", signing.want, None)
+                for name, run in parts.items():
+                    supervisor.start(group, name, run)
                 # What is there now stays, 100,000 objects of the S3 client above all: to look through them
                 # again and again would hold everything up for 50 ms each time.
                 gc.collect()
@@ -122,9 +134,9 @@ async def serve(
                 )
                 if components.mirror:
                     await components.mirror.flush()
-                await _write_last(components.recorder, helpers)
-                for helper in helpers:
-                    helper.cancel()
+                await supervisor.stop("recorder")
+                await _write_last(components.recorder)
+                supervisor.stop_all()
 
 
 def _stopping(pipeline: Pipeline, drain: float) -> None:
@@ -132,11 +144,8 @@ def _stopping(pipeline: Pipeline, drain: float) -> None:
     notify_stopping(drain + LAST_STEPS)
 
 
-async def _write_last(recorder: Recorder, helpers: Sequence[asyncio.Task[None]]) -> None:
+async def _write_last(recorder: Recorder) -> None:
     """What recordings do not tell yet, if the bucket takes it soon; else the next start writes it."""
-    (writing,) = (one for one in helpers if one.get_name() == "recorder")
-    writing.cancel()
-    await asyncio.wait([writing])
     if recorder.fault:
         return
     try:
@@ -144,42 +153,52 @@ async def _write_last(recorder: Recorder, helpers: Sequence[asyncio.Task[None]])
             await recorder.write(everything=True)
     except (StorageError, CatalogError, TimeoutError) as error:
         logger.warning("recordings in the bucket are out of date until the next start: %s", error)
+    except Exception:
+        logger.exception("recordings in the bucket are out of date until the next start; please report this")
 
 
 def _signing(settings: Settings, store: ObjectStore, audience: AudienceProcess) -> Signing:
     bucket = bucket_of(settings)
-    signing = Signing(
+    return Signing(
         store,
         lambda when: Signer(bucket, when, LONGEST_SIGNATURE).url,
         settings.prefix,
         audience.tell,
         now,
     )
-    audience.on_wanted = signing.want
-    return signing
 
 
-def _start_helpers(
-    group: asyncio.TaskGroup, components: Components, history: History, settings: Settings
-) -> list[asyncio.Task[None]]:
-    work = {
-        "lag": components.lag.run(),
-        "probe": _probe(components.store, settings),
-        "sweeper": components.sweeper.run(),
-        "files": FileSweeper(components.store, components.catalog, now, prefix=settings.prefix).run(),
-        "recorder": components.recorder.run(),
-        "viewers' clips": components.viewers_clips.run(),
-        "pictures": components.pictures.run(),
-        "guest check": components.guest_check.run(),
-        "owner": components.owner.run(),
-        "systemd": components.tell_systemd(),
-        "history": history.run(),
+def _observers(components: Components, audience: AudienceProcess) -> dict[str, Observer]:
+    """Who is told of each event, in this order."""
+    found: dict[str, Observer] = {
+        "audience": audience,
+        "losses": components.losses,
+        "recorder": components.recorder,
+        "pictures": components.pictures,
+        "guest check": components.guest_check,
+    }
+    return found | ({"mirror": components.mirror} if components.mirror else {})
+
+
+def _parts(components: Components, settings: Settings) -> dict[str, Run]:
+    """The parts that the stream can do without."""
+    parts: dict[str, Run] = {
+        "lag": components.lag.run,
+        "probe": partial(_probe, components.store, settings),
+        "sweeper": components.sweeper.run,
+        "files": FileSweeper(components.store, components.catalog, now, prefix=settings.prefix).run,
+        "recorder": components.recorder.run,
+        "viewers' clips": components.viewers_clips.run,
+        "pictures": components.pictures.run,
+        "guest check": components.guest_check.run,
+        "owner": components.owner.run,
+        "systemd": components.tell_systemd,
     }
     if components.mirror:
-        work["mirror"] = components.mirror.run()
+        parts["mirror"] = components.mirror.run
     if components.owncast:
-        work["owncast"] = components.owncast.run()
-    return [group.create_task(one, name=name) for name, one in work.items()]
+        parts["owncast"] = components.owncast.run
+    return parts
 
 
 @asynccontextmanager

@@ -44,6 +44,7 @@ class Standing:
     journal: str | None = None
     mirror: str | None = None
     owner: str | None = None
+    failed: str | None = None  # which parts, that the stream can do without, have failed
     unread: str | None = None  # why a segment that is listed cannot be read as viewers do, and what to do
     unsure: bool = False  # pages of another origin perhaps can, and nobody has said where the page is
     lit: int = 0  # pages that have a picture
@@ -156,8 +157,8 @@ def _warnings(now: Standing) -> Iterator[tuple[Part, str]]:
         yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps"
     if now.mirror:
         yield "bucket", f"playlists cannot be written into the bucket: {now.mirror}"
-    if now.owner:
-        yield "bucket", now.owner
+    told: tuple[tuple[Part, str | None], ...] = (("bucket", now.owner), ("service", now.failed))
+    yield from ((part, sentence) for part, sentence in told if sentence)
     if _is_unread(now) and now.unsure and not (now.lit or now.blind):
         act = "if viewers open the page elsewhere, name it in the page's config.json, as pageUrl"
         yield "viewers", f"viewers perhaps cannot read the segments: {now.unread}; {act}"

@@ -55,7 +55,12 @@ class ViewersClips:
         while True:
             asked, wish, answer = await self._wishes.get()
             if self._clock() - asked < PATIENCE:
-                answer(await self._make(wish))
+                try:
+                    made = await self._make(wish)
+                except Exception:
+                    answer(ClipAnswer(wish.id, refusal="away"))
+                    raise
+                answer(made)
 
     async def _make(self, wish: ClipWish) -> ClipAnswer:
         if not SHORTEST <= wish.end - wish.begin <= LONGEST:

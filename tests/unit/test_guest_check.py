@@ -198,27 +198,6 @@ async def test_a_busy_network(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [path for path, _ in on.asked] == ["/0/0/0.ts", "/1/0/0.ts"]
 
 
-async def test_a_defect_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whatever goes wrong here, checks go on, and it is said once."""
-    faults = [ValueError("not foreseen")] * 2
-    async with room(monkeypatch) as on:
-
-        def answer() -> str:
-            if faults:
-                raise faults.pop()
-            return PAGE
-
-        on.page = answer
-        on.publish(on.segment())
-        await eventually(lambda: len(faults) == 1)
-        on.publish(on.segment(0, run=1))
-        await eventually(lambda: not faults)
-        assert await on.checked(on.segment(0, run=2)) is None
-    assert caplog.text.count("please report this") == 1
-
-
 async def test_whose_origin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody has said where the page is, a refusal of its origin is not sure."""
     async with room(monkeypatch) as on:

@@ -240,27 +240,40 @@ async def test_a_failure_leaves_no_hole(room: Room, monkeypatch: pytest.MonkeyPa
     assert [Path(segment.uri).stem for segment in playlist.segments] == [str(number) for number in range(20)]
 
 
-async def test_a_defect_ends_nothing(room: Room, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever goes wrong with recordings, the task goes on, and says so once."""
-    rests, faults = asyncio.Queue[str | None](), [ValueError("not foreseen")] * 2
+async def test_one_that_cannot_be_written_holds_up_no_other(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect that one recording brings to light leaves the next one, and clips, as they should be."""
+    room.studio.publish("0", count=6)
+    room.studio.channel.end()
+    room.studio.publish("0", count=6, run=1)
+    clip = await room.studio.catalog.clips.make("", START, START + timedelta(seconds=5))
+    room.studio.channel.end()
+    first, second = sorted(await room.studio.recordings(), key=lambda one: one.started)
+    write = Recorder._write  # noqa: SLF001 - a defect in it
 
-    def show(*_: object) -> None:
-        if faults:
-            raise faults.pop()
+    async def broken(recorder: Recorder, recording: Recording, parts: Sequence[Part]) -> None:
+        if recording.id == first.id:
+            raise ZeroDivisionError("a defect")
+        await write(recorder, recording, parts)
 
-    async def sleep(seconds: float) -> None:
-        if seconds == EVERY - INTERVAL:
-            rests.put_nowait(room.recorder.fault)
-            await asyncio.Event().wait()
+    monkeypatch.setattr(Recorder, "_write", broken)
+    with pytest.raises(ZeroDivisionError):
+        await room.recorder.write()
+    assert [one["id"] for one in room.index()["recordings"]] == [second.id]
+    assert f"live/clips/{clip.id}/playlist.m3u8" in room.store.objects_
 
-    room.recorder = Recorder(room.store, room.studio.catalog, "live", sleep=sleep, show=show)
-    task = asyncio.create_task(room.recorder.run())
-    async with asyncio.timeout(20):
-        for told in ("see the log", "see the log", None):
-            assert await rests.get() == told
-            room.recorder.tell()
-    assert caplog.text.count("please report this") == 1
-    task.cancel()
+
+async def test_who_writes_holds_the_lock(room: Room) -> None:
+    """Whoever has recordings written, at the end of the service too, waits for an album that has the lock."""
+    room.studio.publish("0")
+    async with room.recorder.lock:
+        writing = asyncio.create_task(room.recorder.write())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert room.store.objects_ == {}
+    await writing
+    assert room.index()["recordings"]
 
 
 async def test_who_finds_it(room: Room) -> None:

@@ -1,0 +1,148 @@
+"""Parts that the stream can do without fail in a running service: the stream goes on, and so do they."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from broadcaster.config import load
+from broadcaster.delivery.files import FileSweeper
+from broadcaster.delivery.mirror import Mirror
+from broadcaster.delivery.recorder import Recorder
+from broadcaster.delivery.sweeper import Sweeper
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.events import Event, SegmentPublished
+from broadcaster.metrics import Metrics
+from broadcaster.operator import History, VariantTable
+from broadcaster.owncast import OwncastStatus
+from broadcaster.owner import Owner
+from broadcaster.service import serve
+from broadcaster.service.audience import AudienceProcess
+from broadcaster.service.components import Components
+from broadcaster.service.guest_check import GuestCheck
+from broadcaster.service.losses import Losses
+from broadcaster.service.picturing import Picturing
+from broadcaster.service.viewers_clips import ViewersClips
+from broadcaster.web.lag import Lag
+from tests.support.hls_writer import HlsWriter
+from tests.support.service import Service
+from tests.support.waiting import eventually
+
+FAILURES = 2  # of each
+PARTS = [
+    ("audience", AudienceProcess, "_live"),
+    ("files", FileSweeper, "sweep"),
+    ("guest check", GuestCheck, "run"),
+    ("history", History, "look"),
+    ("lag", Lag, "note"),
+    ("mirror", Mirror, "_attempt"),
+    ("owncast", OwncastStatus, "silent"),
+    ("owner", Owner, "renew"),
+    ("pictures", Picturing, "run"),
+    ("recorder", Recorder, "_write_all"),
+    ("sweeper", Sweeper, "sweep"),
+    ("systemd", Components, "tell_systemd"),
+    ("viewers' clips", ViewersClips, "run"),
+]
+OBSERVERS = [
+    ("audience", AudienceProcess, "__call__"),
+    ("audience", AudienceProcess, "show"),
+    ("guest check", GuestCheck, "__call__"),
+    ("health", Components, "health_of_ingest"),
+    ("history", History, "__call__"),
+    ("losses", Losses, "__call__"),
+    ("metrics", Metrics, "__call__"),
+    ("mirror", Mirror, "__call__"),
+    ("pictures", Picturing, "__call__"),
+    ("recorder", Recorder, "__call__"),
+    ("variant table", VariantTable, "__call__"),
+]
+
+
+def break_it(
+    monkeypatch: pytest.MonkeyPatch, kind: type, method: str, calls: Counter[tuple[type, str]]
+) -> None:
+    """Let the method raise at its first calls, and count them all."""
+    original: Callable[..., Any] = getattr(kind, method)
+
+    def count() -> None:
+        calls[kind, method] += 1
+        if calls[kind, method] <= FAILURES:
+            raise ZeroDivisionError(f"{kind.__name__} is broken")
+
+    async def later(*args: object, **kwargs: object) -> object:
+        count()
+        return await original(*args, **kwargs)
+
+    def at_once(*args: object, **kwargs: object) -> object:
+        count()
+        return original(*args, **kwargs)
+
+    broken = later if inspect.iscoroutinefunction(original) else at_once
+    monkeypatch.setattr(kind, method, broken)
+
+
+@pytest.mark.parametrize("broken", [PARTS, OBSERVERS], ids=["parts", "observers"])
+async def test_the_stream_goes_on(
+    tmp_path: Path,
+    bucket: SeaweedBucket,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: list[tuple[str, type, str]],
+) -> None:
+    """Each fails at first: segments are listed, ``/health`` and metrics count that, and each works again."""
+    monkeypatch.setattr("broadcaster.service.supervisor.FIRST_PAUSE", 0.1)
+    for module in ("delivery.sweeper", "delivery.files"):
+        monkeypatch.setattr(f"broadcaster.{module}.SWEEP_EVERY", 0.1)
+    calls, expected = Counter[tuple[type, str]](), Counter[str]()
+    for name, kind, method in broken:
+        break_it(monkeypatch, kind, method, calls)
+        expected[name] += FAILURES
+    settings = {"BROADCASTER_MIRROR": "1", "BROADCASTER_OWNCAST_URL": "http://127.0.0.1:9"}
+    service = Service(tmp_path, tmp_path / "hls", bucket, **settings)
+    for name, value in service.environment.items():
+        monkeypatch.setenv(name, value)
+    writer = HlsWriter(tmp_path / "hls")
+    stop, published = asyncio.Event(), list[str]()
+
+    def note(event: Event) -> None:
+        if isinstance(event, SegmentPublished):
+            published.append(event.segment.name)
+
+    def is_published(number: int) -> bool:
+        return writer.name(number) in published
+
+    async def read(url: str) -> str:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return await response.text()
+
+    async def is_listed(number: int) -> bool:
+        return writer.name(number) in await read(f"{service.address}/live/playlist.m3u8")
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        serving = group.create_task(serve(load(), stop, on_event=note))
+        await eventually(service.answers)
+        for number in range(1, 8):
+            writer.write(range(1 + number))
+            await eventually(partial(is_published, number))
+        await eventually(lambda: is_listed(7))
+        await eventually(lambda: all(calls[kind, method] > FAILURES for _, kind, method in broken))
+        health = await service.health()
+        assert health["http"] == 200
+        told = dict(re.findall(r"([a-z' ]+) has failed (once|\d+ times),", str(health["warning"])))
+        assert set(expected) == {name.strip() for name in told}
+        assert "is broken): the stream goes on" in str(health["warning"])
+        metrics = await read(f"{service.admin_address}/metrics")
+        counted = dict(re.findall(r'broadcaster_part_failures_total{part="([^"]+)"} (\d+)', metrics))
+        # Both writes of the mirror may fail at once, and are one failure then.
+        assert all(1 <= int(counted[name]) <= count for name, count in expected.items())
+        assert not serving.done()
+        stop.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,17 +19,17 @@ MAX_LOOK = 2.0  # seconds for a folder to say where it is
 
 
 class OwnThread:
-    """A thread that makes one call after the other, until it is left.
+    """A thread that makes one call after the other, from the first on, until it is left or nobody has it.
 
     Unlike the threads of an executor, one whose call hangs ends with the process.
     """
 
     def __init__(self, name: str) -> None:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = Thread(target=self._work, name=name, daemon=True)
+        self._thread = Thread(target=_work, args=[self._calls], name=name, daemon=True)
+        weakref.finalize(self, self._calls.put, None)
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,15 +47,18 @@ class OwnThread:
                     future.set_exception(error)
 
         self._calls.put(call)
+        if self._thread.ident is None:
+            self._thread.start()
         return future
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call it and wait. Whoever is cancelled waits no longer, even where it hangs."""
         return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
 
-    def _work(self) -> None:
-        while call := self._calls.get():
-            call()
+
+def _work(calls: SimpleQueue[Callable[[], None] | None]) -> None:
+    while call := calls.get():
+        call()
 
 
 def real_path(folder: Path) -> Path:

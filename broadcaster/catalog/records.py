@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from broadcaster.descriptors import open_beneath, read_all
 from broadcaster.errors import is_final
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist
+
+LARGEST = 256 * 2**20  # bytes of a segment: what relays and exports take, and an upload has in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +64,39 @@ class SourceFile:
         """When the file was finished."""
         return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
 
-    def is_unchanged(self) -> bool:
-        """Whether it is still there as it was; raises OSError where that cannot be told now."""
+    def open(self, *, exact: bool = True) -> int:
+        """A descriptor of this very file, which nobody can swap any more. The caller closes it.
+
+        Raises FileNotFoundError where it is gone, or another one has its name; OSError where that cannot be
+        told now. Unless it has to be ``exact``ly as it was, its writer may have gone on.
+        """
         try:
-            status = self.path.stat()
+            descriptor = open_beneath(Path("/"), self.path)
         except OSError as error:
             if not is_final(error):
                 raise
-            return False
-        same = self.inode in (0, status.st_ino)
-        return same and (status.st_size, status.st_mtime_ns) == (self.size, self.modified_ns)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path)) from None
+        status = os.fstat(descriptor)
+        same = stat.S_ISREG(status.st_mode) and self.inode in (0, status.st_ino)
+        if same and (not exact or self.is_as(status)):
+            return descriptor
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "it is gone, or another one has its name", str(self.path))
+
+    def is_as(self, status: os.stat_result) -> bool:
+        """Whether it has the size and the time that it had."""
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.modified_ns)
+
+    def read(self, most: int = LARGEST) -> bytes:
+        """Its first bytes, ``most`` of them; raises as ``open`` does, also where they change meanwhile."""
+        descriptor = self.open()
+        try:
+            body = read_all(descriptor, min(self.size, most))
+            if not self.is_as(os.fstat(descriptor)):
+                raise FileNotFoundError(errno.ENOENT, "it changed while it was read", str(self.path))
+        finally:
+            os.close(descriptor)
+        return body
 
 
 class Step(StrEnum):

@@ -104,8 +104,7 @@ def _look(root: Path) -> Survey:
         relative = path.relative_to(root).as_posix()
         name = variant_name(relative)
         try:
-            playlist = _read(root, path)
-            modified = path.stat().st_mtime
+            playlist, modified = _read(root, path)
         except FileNotFoundError:
             continue  # a wipe, just now
         except PermissionError:
@@ -151,9 +150,12 @@ def _listed(root: Path) -> VariantsListed:
     return next((one for one in reversed(events) if isinstance(one, VariantsListed)), VariantsListed())
 
 
-def _read(root: Path, path: Path) -> MediaPlaylist | MultivariantPlaylist:
-    with os.fdopen(open_inside(root, Path(os.path.realpath(path, strict=True))), "rb") as file:
-        return PlaylistReader().read(decoded(file.read(MAX_BYTES)), closed=True)
+def _read(root: Path, path: Path) -> tuple[MediaPlaylist | MultivariantPlaylist, float]:
+    """The playlist, and when it was last modified, in seconds since the epoch."""
+    with os.fdopen(open_inside(root, path), "rb") as file:
+        modified = os.fstat(file.fileno()).st_mtime
+        text = decoded(file.read(MAX_BYTES))
+    return PlaylistReader().read(text, closed=True), modified
 
 
 def _is_closing(path: Path) -> bool:

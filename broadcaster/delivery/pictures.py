@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
@@ -39,7 +40,7 @@ class _Taken:
 
     time: datetime
     map_key: str | None
-    file: BinaryIO | None
+    file: Future[BinaryIO] | None  # as the spool opens it
 
 
 class Pictures:
@@ -129,15 +130,11 @@ class Pictures:
             wanted = variant_of(main.playlist)
         if wanted not in (None, segment.variant):
             return
-        kept = self._spool.find(segment.key) if self._ffmpeg else None
-        if kept is None and self._theirs is None:
+        file = self._spool.open(segment.key) if self._ffmpeg else None
+        if file is None and self._theirs is None:
             return
         if self._taken and self._taken.file:
-            self._taken.file.close()
-        try:
-            file = kept.open("rb") if kept else None
-        except OSError:
-            return
+            self._taken.file.add_done_callback(_close)
         self._last, self._taken = when, _Taken(when, segment.map_key, file)
         self._news.set()
 
@@ -173,6 +170,15 @@ class Pictures:
         self._complained = True
 
 
-def _head(file: BinaryIO) -> bytes:
+def _head(opened: Future[BinaryIO]) -> bytes:
+    try:
+        file = opened.result()
+    except OSError:
+        return b""  # the spool has it no more
     with file:
         return file.read(HEAD)
+
+
+def _close(opened: Future[BinaryIO]) -> None:
+    if opened.exception() is None:
+        opened.result().close()

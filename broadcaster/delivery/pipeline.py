@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 Follow = Callable[[Callable[[SourceEvent], Awaitable[None]]], Coroutine[None, None, None]]
 
 TICK = 0.5  # seconds
+LAST_REMOVALS = 5.0  # seconds for the spool's disk when the service stops
 LATE = 10.0  # seconds on the way after which a segment does not get through
 LATE_TARGET_DURATIONS = 3
 
@@ -116,6 +118,9 @@ class Pipeline:
                 await wait_at_most(drain, self._idle)
                 await self._catalog.write(sync=True)
                 self._spool.settle(self._catalog.settled)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_REMOVALS):
+                        await self._spool.done()
                 raise _Stopped
         except* _Stopped:
             if self._on_the_way:
@@ -186,7 +191,7 @@ class Pipeline:
             return None
         try:
             # A writer that uses its names again may write into the very file that a link would share.
-            return await self._spool.keep(file.path, key, copy=not segment.run.has_encoder_id)
+            return await self._spool.keep(file, key, copy=not segment.run.has_encoder_id)
         except OSError as error:
             logger.warning("%s cannot be spooled (%s); it is read from the source", key, error.strerror)
             return None
@@ -232,6 +237,7 @@ class Pipeline:
         self.last_tick = now
         self._catalog.save()
         self._spool.settle(self._catalog.settled)
+        self._spool.measure()
         self._follow_up(self._channel.tick(now))
         if self._uploader.fault:
             self.balance.forget()

@@ -12,15 +12,29 @@ import math
 import os
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import BinaryIO
+
+from broadcaster.catalog.records import LARGEST, SourceFile
+from broadcaster.descriptors import PIECE
+from broadcaster.threads import OwnThread
 
 UNFINISHED = ".part"
 SHORT = 100_000_000  # bytes: more than is let go of at any time
-NOT_LINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}
+# ENOENT: its last name is gone, or there is no /proc.
+NOT_LINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOENT}
+ATTEMPTS = 3  # to copy a file that its writer was not done with
 
 
 class Spool:
-    """A folder of our own. ``size`` is how many bytes wait; ``limit``, in bytes, is for others to heed."""
+    """A folder of our own. ``size`` is how many bytes wait; ``limit``, in bytes, is for others to heed.
+
+    ``free`` is how many bytes were left on its file system when that was measured last; NaN where the system
+    will not tell. Once it has resumed, a thread of its own does all that waits for a disk, in order.
+    """
+
+    free = math.nan
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.limit = limit
@@ -28,7 +42,11 @@ class Spool:
         self.size = 0
         self._sizes: dict[Path, int] = {}
         self._let_go: dict[Path, tuple[int, int]] = {}  # what the catalog was told by then, and the bytes
+        self._thread = OwnThread("spool")
+        self._measuring = Future[None]()
+        self._measuring.set_result(None)
         folder.mkdir(parents=True, exist_ok=True)
+        self._measure()
 
     def resume(self, keys: Iterable[str]) -> list[str]:
         """Take over what an earlier process kept; returns the keys of what is there and not among these."""
@@ -40,50 +58,51 @@ class Spool:
             elif path.is_symlink() or path.name.endswith(UNFINISHED) or not path.stat().st_size:
                 path.unlink()
             else:
-                self._note(path)
+                self._note(path, path.stat().st_size)
                 key = path.relative_to(self._folder).as_posix()
                 others += [] if key in known else [key]
         return others
 
-    @property
-    def free(self) -> float:
-        """Bytes that are left on its file system; NaN where the system will not tell."""
-        try:
-            return shutil.disk_usage(self._folder).free
-        except OSError:
-            return math.nan
+    def measure(self) -> None:
+        """Find out again how much is free."""
+        if self._measuring.done():
+            self._measuring = self._thread.submit(self._measure)
 
     def find(self, key: str) -> Path | None:
         """Return what is kept under a key, None when there is nothing."""
         path = self._folder / key
         return path if path in self._sizes else None
 
-    async def keep(self, file: Path, key: str, *, copy: bool = False) -> Path:
-        """Link ``file`` into the spool under its object key, or copy it; returns where it is.
+    def open(self, key: str) -> Future[BinaryIO] | None:
+        """What is kept under a key, opened before anything that is called later can remove it."""
+        kept = self.find(key)
+        return self._thread.submit(kept.open, "rb") if kept else None
 
-        Raises FileNotFoundError when the file is gone, OSError when there is no room.
+    async def keep(self, file: SourceFile, key: str, *, copy: bool = False) -> Path:
+        """Link a file into the spool under its object key, or copy it; returns where it is.
+
+        Raises FileNotFoundError when it is gone or another one has its name, OSError when there is no room. A
+        link has what a writer that was not done goes on to write; a copy is of the file as it was noticed.
         """
         kept = self._folder / key
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.unlink(missing_ok=True)
         self._let_go.pop(kept, None)
+        self.size -= self._sizes.pop(kept, 0)
         try:
-            if not copy:
-                os.link(file, kept)
-        except OSError as error:
-            if error.errno not in NOT_LINKABLE:
-                raise
-            copy = True
-        if copy:
-            await asyncio.to_thread(_copy, file, kept)
-        self._note(kept)
+            size = await self._thread.call(_take, file, kept, copy=copy)
+        except asyncio.CancelledError:
+            self._remove(kept)
+            raise
+        self._note(kept, size)
         return kept
 
     def drop(self, kept: Path) -> None:
         """Let go of a file: the bucket has it, or it is given up. What cannot be removed now is so later."""
-        with contextlib.suppress(OSError):
-            kept.unlink()
         self.size -= self._sizes.pop(kept, 0)  # its folder stays: the next one may just be on its way there
+        self._remove(kept)
+
+    async def done(self) -> None:
+        """Wait until all that was dropped is removed."""
+        await self._thread.call(self._measure)
 
     def let_go(self, kept: Path, told: int) -> None:
         """Drop it once a power cut cannot take back what the catalog was ``told`` so far."""
@@ -103,24 +122,86 @@ class Spool:
         if self.free < SHORT or self.size + sum(size for _, size in self._let_go.values()) > self.limit:
             self.settle(math.inf)
 
-    def _note(self, kept: Path) -> None:
-        self.size -= self._sizes.get(kept, 0)
-        self._sizes[kept] = kept.stat().st_size
-        self.size += self._sizes[kept]
+    def _note(self, kept: Path, size: int) -> None:
+        self._sizes[kept] = size
+        self.size += size
         self._make_room()
 
+    def _remove(self, kept: Path) -> None:
+        self._thread.submit(_unlink, kept)
+        self.measure()
 
-def _copy(file: Path, kept: Path) -> None:
+    def _measure(self) -> None:
+        try:
+            self.free = shutil.disk_usage(self._folder).free
+        except OSError:
+            self.free = math.nan
+
+
+def _unlink(kept: Path) -> None:
+    with contextlib.suppress(OSError):
+        kept.unlink()
+
+
+def _take(file: SourceFile, kept: Path, *, copy: bool) -> int:
+    """Link or copy what was noticed, by its descriptor; returns its size."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = file.open(exact=copy)
+    try:
+        kept.unlink(missing_ok=True)
+        if copy or not _link(descriptor, kept):
+            _copy(descriptor, kept)
+            if copy and not file.is_as(os.fstat(descriptor)):
+                kept.unlink()
+                raise FileNotFoundError(errno.ENOENT, "it changed while it was copied", str(file.path))
+        return kept.lstat().st_size
+    finally:
+        os.close(descriptor)
+
+
+def _link(descriptor: int, kept: Path) -> bool:
+    """Give the open file a second name, where that can be done: its path may lead to another one by now."""
+    try:
+        # With a folder's descriptor, which an absolute path does not use, Python calls linkat.
+        os.link(f"/proc/self/fd/{descriptor}", kept, src_dir_fd=descriptor, follow_symlinks=True)
+    except OSError as error:
+        if error.errno not in NOT_LINKABLE:
+            raise
+        return False
+    return True
+
+
+def _copy(descriptor: int, kept: Path) -> None:
     """Copy under another name first: neither a killed process nor a power cut leaves half a segment."""
     unfinished = kept.with_name(kept.name + UNFINISHED)
+    unfinished.unlink(missing_ok=True)
     try:
-        shutil.copy2(file, unfinished)
-        _sync(unfinished, os.O_RDONLY)
+        with unfinished.open("xb") as target:
+            before = _pour(descriptor, target)
+            target.flush()
+            os.utime(target.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+            os.fsync(target.fileno())
         unfinished.replace(kept)
         _sync(kept.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _pour(descriptor: int, target: BinaryIO) -> os.stat_result:
+    """Write all of a file that does not change meanwhile; returns what it was like."""
+    for _ in range(ATTEMPTS):
+        before = os.fstat(descriptor)
+        if before.st_size > LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        target.seek(0)
+        target.truncate()
+        pieces = range(0, before.st_size, PIECE)
+        target.writelines(os.pread(descriptor, min(PIECE, before.st_size - at), at) for at in pieces)
+        after = os.fstat(descriptor)
+        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+            return before
+    raise OSError(errno.EBUSY, "it goes on changing")
 
 
 def _sync(path: Path, flags: int) -> None:

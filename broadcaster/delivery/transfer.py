@@ -6,19 +6,26 @@ import asyncio
 import errno
 import logging
 import math
+import os
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import Segment, SourceFile
+from broadcaster.catalog.records import LARGEST, Segment, SourceFile
 from broadcaster.delivery.in_flight import InFlight, VariantQueue
 from broadcaster.delivery.spool import Spool
 from broadcaster.delivery.uploader import Uploader
+from broadcaster.descriptors import read_all
 from broadcaster.errors import StorageRefused, is_final
 from broadcaster.events import Observer, SegmentLost
+from broadcaster.threads import OwnThread
 
 logger = logging.getLogger(__name__)
+
+Read = Callable[[], Awaitable[bytes]]
 
 OWN_FAULT_AFTER = 60.0  # seconds for which a file cannot be read while others are: what is wrong is its own
 
@@ -31,6 +38,10 @@ class Transfer:
         self._spool = spool
         self._catalog = catalog
         self._observe = observe
+        # One thread for each disk: with several, each keeps freed segments in a heap of its own (malloc's
+        # arenas). What the source does not answer is to hold up nothing that the spool has.
+        self._spool_reads = OwnThread("spool reads")
+        self._source_reads = OwnThread("source reads")
 
     async def finish(self, queue: VariantQueue, flight: InFlight) -> Segment:
         """A segment ends up stored or lost, never in an exception that would stop the others."""
@@ -99,9 +110,9 @@ class Transfer:
 
     async def _put_map(self, segment: Segment, key: str, file: SourceFile) -> None:
         kept = self._spool.find(key)
-        path = _bytes_of(file, kept)
-        if path:
-            await self._uploader.put(segment, key, path, look_first=True)
+        read = await self._reader_of(file, kept)
+        if read:
+            await self._uploader.put(segment, key, read, look_first=True)
         elif not await self._uploader.holds(segment, key, file.size):
             raise FileNotFoundError(errno.ENOENT, "its EXT-X-MAP is gone")
         if kept:
@@ -109,32 +120,60 @@ class Transfer:
 
     async def _store_file(self, flight: InFlight, file: SourceFile) -> Segment:
         """Upload the bytes that were kept."""
-        segment = flight.segment
-        path = _bytes_of(file, flight.kept) if flight.recovered else flight.kept or _bytes_of(file, None)
-        if path is None:  # an earlier process may have let go of it, and not have listed it
+        segment, kept = flight.segment, flight.kept
+        read: Read | None = None
+        if kept and not flight.recovered:
+            read = partial(self._spool_reads.call, _read, kept)
+        else:
+            read = await self._reader_of(file, kept)
+        if read is None:  # an earlier process may have let go of it, and not have listed it
             if await self._uploader.holds(segment, segment.key, file.size):
                 return replace(segment, size=file.size, uploaded=segment.noticed)
             raise FileNotFoundError(errno.ENOENT, "it is gone, or another one has its name")
-        look_first = flight.recovered
+        look_first, since = flight.recovered, time.monotonic()
         while True:
-            before = _version(path)
-            stored = await self._uploader.put(segment, segment.key, path, look_first=look_first)
-            if _version(path) == before:
+            before = await self._version(kept)
+            stored = await self._uploader.put(segment, segment.key, read, look_first=look_first)
+            if await self._version(kept) == before:
                 return stored
-            if flight.kept is None:
-                raise FileNotFoundError(errno.ENOENT, "it was replaced before it could be kept")
+            if time.monotonic() - since > OWN_FAULT_AFTER:
+                raise FileNotFoundError(errno.ENOENT, "it goes on changing")
             # A link shares its bytes with a writer that was not done, where no lease could tell.
             logger.warning("%s changed while it was uploaded; it is uploaded again", segment.key)
             look_first = False
 
+    async def _reader_of(self, file: SourceFile, kept: Path | None) -> Read | None:
+        """What reads its bytes, whole: from the spool, unless a power cut took them; else from the source."""
+        if kept and await self._spool_reads.call(_size, kept) == file.size:
+            return partial(self._spool_reads.call, _read, kept)
+        there = await self._source_reads.call(_is_there, file)
+        return partial(self._source_reads.call, file.read) if there else None
 
-def _bytes_of(file: SourceFile, kept: Path | None) -> Path | None:
-    """Where its bytes are, whole: in the spool, unless a power cut took them; else in the source itself."""
-    if kept and kept.stat().st_size == file.size:
-        return kept
-    return file.path if file.is_unchanged() else None
+    async def _version(self, kept: Path | None) -> tuple[int, int, int] | None:
+        """Which version the spool has. Of the source's file none but the one that was noticed is read."""
+        return await self._spool_reads.call(_version, kept) if kept else None
 
 
-def _version(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
+def _is_there(file: SourceFile) -> bool:
+    try:
+        os.close(file.open())
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _size(kept: Path) -> int:
+    return kept.stat().st_size
+
+
+def _version(kept: Path) -> tuple[int, int, int]:
+    status = kept.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _read(kept: Path) -> bytes:
+    with kept.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
+            raise FileNotFoundError(errno.ENOENT, f"it has grown past {LARGEST} bytes")
+        return read_all(file.fileno(), size)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
-import os
 import random
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from broadcaster.catalog.records import Segment
@@ -30,7 +26,6 @@ T = TypeVar("T")
 REFUSED_PAUSE = 15.0  # seconds
 REFUSALS = 3  # of one object, while others are taken: it is not going to be
 DEADLINE = 10.0  # seconds for a question to the bucket
-FRESH = 5.0  # seconds; a file finished just now is in memory, and reading it is faster than changing threads
 
 
 class Store(Protocol):
@@ -70,8 +65,6 @@ class Uploader:
         self._store = store
         self._observe = observe
         self._clock = clock
-        # One thread: with several, each keeps freed segments in a heap of its own (malloc's arenas).
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
         self._turns = Turns()
         self._retrying = Retrying("uploads", clock)
         self._taken = 0  # attempts that succeeded
@@ -91,16 +84,18 @@ class Uploader:
         """Whether the uplink is in use."""
         return self._turns.in_flight > 0
 
-    async def put(self, segment: Segment, key: str, path: Path, *, look_first: bool = False) -> Segment:
-        """The segment with what the bucket has, once it has confirmed the file, in the segment's turn.
+    async def put(
+        self, segment: Segment, key: str, read: Callable[[], Awaitable[bytes]], *, look_first: bool = False
+    ) -> Segment:
+        """The segment with what the bucket has, once it has confirmed the bytes, in the segment's turn.
 
-        ``look_first`` asks whether the bucket has it already, whole, before it is sent.
-        Raises OSError when the file cannot be read, StorageRefused when the bucket takes others but not
-        this one; its other failures are tried again.
+        ``read`` gives the bytes, for each attempt anew. ``look_first`` asks whether the bucket has them
+        already, whole, before they are sent. Raises OSError when they cannot be read, StorageRefused when the
+        bucket takes others but not this one; its other failures are tried again.
         """
 
         async def attempt() -> Segment:
-            body = await self._read(path)
+            body = await read()
             if look_first and await self._store.size(key, deadline=DEADLINE) == len(body):
                 sha256 = hashlib.sha256(body).hexdigest()
             else:
@@ -115,11 +110,6 @@ class Uploader:
             )
 
         return await self._insist(segment, attempt)
-
-    async def _read(self, path: Path) -> bytes:
-        if not self.fault and time.time() - os.stat(path).st_mtime < FRESH:  # noqa: PTH116 - see FRESH
-            return path.read_bytes()  # noqa: ASYNC240 - see FRESH
-        return await asyncio.get_running_loop().run_in_executor(self._reader, path.read_bytes)
 
     async def holds(self, segment: Segment, key: str, size: int) -> bool:
         """Whether the bucket has the object whole; asks until it gets an answer."""

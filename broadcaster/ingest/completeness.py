@@ -16,7 +16,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from broadcaster.catalog.records import SourceFile
+from broadcaster.catalog.records import LARGEST, FileIdentity, SourceFile
+from broadcaster.descriptors import FOLDER, open_beneath, status_beneath
 from broadcaster.errors import is_final
 from broadcaster.hls.packets import PACKET
 
@@ -59,18 +60,20 @@ class CompletenessCheck:
         A file that is still open is taken for finished when it has not changed for ``let_go`` seconds.
         """
         try:
-            real = Path(os.path.realpath(self.path, strict=True))
-            descriptor = open_inside(self._root, real)
+            descriptor = open_inside(self._root, self.path)
             try:
                 writing, status = is_open_for_writing(descriptor), os.fstat(descriptor)
             finally:
                 os.close(descriptor)
+            real = Path(os.path.realpath(self._root, strict=True), self.path.relative_to(self._root))
         except OutsideError as error:
             return Look(None, str(error), hopeless=True)
         except FileNotFoundError:
             return Look(None, NOT_THERE)
         except OSError as error:
             return Look(None, f"cannot be opened: {error.strerror}", passing=not is_final(error))
+        if status.st_size > LARGEST:
+            return Look(None, f"has {status.st_size} bytes, more than {LARGEST}", hopeless=True)
         state = (status.st_size, status.st_mtime_ns)
         if state != self._seen:
             self._seen, self._seen_since = state, now
@@ -78,6 +81,13 @@ class CompletenessCheck:
         fault = WRITTEN if now - self._seen_since < quiet else self._fault(status.st_size)
         file = None if fault else SourceFile(self._name, real, *state, status.st_ino)
         return Look(file, fault, changed=self._seen_since)
+
+    def is_there(self) -> bool:
+        """Whether there is such a file; no, if it cannot be told."""
+        try:
+            return identity(self._root, self.path) is not None
+        except OSError:
+            return False
 
     def _fault(self, size: int) -> str:
         if size == 0:
@@ -92,22 +102,57 @@ def pause(age: float, longest: float = LONGEST_PAUSE) -> float:
     return min(max(SHORTEST_PAUSE, age / LOOK_AFTER_PART), longest)
 
 
-def open_inside(root: Path, real: Path) -> int:
-    """Open a resolved path for reading; returns the descriptor.
+def open_inside(root: Path, path: Path) -> int:
+    """Open a file below ``root`` for reading; returns the descriptor, of which all else is to be told.
 
-    Raises OutsideError when it lies outside ``root`` or is not a regular file, OSError when it cannot
-    be opened.
+    Raises OutsideError when it lies outside ``root`` or behind a link, is not a regular file, or is not
+    theirs who write there; OSError when it cannot be opened.
     """
-    if not real.is_relative_to(os.path.realpath(root, strict=True)):
-        raise OutsideError("leads out of the folder")
-    descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        descriptor = open_beneath(root, path)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EXDEV):
+            raise
+        raise OutsideError("leads out of the folder, or is a link") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OutsideError("is not a regular file")
+        if _is_ours_alone(status) and _owner(root, path.parent) not in (status.st_uid, 0):
+            raise OutsideError("is another name of a file of this service's user")
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def identity(root: Path, path: Path) -> FileIdentity | None:
+    """Which file is at a path below ``root``, None where there is none; raises OSError."""
+    try:
+        status = status_beneath(root, path)
+    except OSError as error:
+        if not is_final(error) and error.errno != errno.EXDEV:
+            raise
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return FileIdentity(status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _is_ours_alone(status: os.stat_result) -> bool:
+    """Whether others may not read it, and it has a second name, which they may have given it.
+
+    Where the kernel does not forbid that (fs.protected_hardlinks), whoever can reach a file can link it.
+    """
+    return status.st_nlink > 1 and status.st_uid == os.geteuid() and not status.st_mode & stat.S_IROTH
+
+
+def _owner(root: Path, folder: Path) -> int:
+    descriptor = open_beneath(root, folder, FOLDER)
+    try:
+        return os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
 
 
 def is_open_for_writing(descriptor: int) -> bool | None:

@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from broadcaster.descriptors import open_beneath
 from broadcaster.errors import is_final
 from broadcaster.ingest.names import VARIANT_NAME
 from broadcaster.printable import printable
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 # Seconds that cover a tick of the kernel, by which it dates folders: what comes later in the same tick as a
 # change that was seen leaves the folder's time as it was.
 TICK = 0.02
+LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MEDIA_SUFFIXES = (".ts", ".m4s", ".mp4")
 
 
@@ -59,9 +61,18 @@ class Folder:
     def _look_at_times(self) -> dict[str, int]:
         """The root and its folders with their modification times: a new file changes its folder's."""
         try:
-            with os.scandir(self.root) as entries:
-                inside = {entry.path: entry.stat().st_mtime_ns for entry in entries if entry.is_dir()}
-            return {"": self.root.stat().st_mtime_ns, **inside}
+            descriptor = open_beneath(self.root, self.root, LIST)
+            try:
+                with os.scandir(descriptor) as entries:
+                    # What a link leads to is not of this folder.
+                    inside = {
+                        str(self.root / entry.name): entry.stat(follow_symlinks=False).st_mtime_ns
+                        for entry in entries
+                        if entry.is_dir(follow_symlinks=False)
+                    }
+                return {"": os.fstat(descriptor).st_mtime_ns, **inside}
+            finally:
+                os.close(descriptor)
         except OSError as error:
             if not is_final(error):
                 raise
@@ -74,8 +85,12 @@ class Folder:
         for folder in ("", *sorted(path for path in self._times if path)):
             path = Path(folder) if folder else self.root
             try:
-                with os.scandir(path) as entries:
-                    names = sorted(entry.name for entry in entries)
+                descriptor = open_beneath(self.root, path, LIST)
+                try:
+                    with os.scandir(descriptor) as entries:
+                        names = sorted(entry.name for entry in entries)
+                finally:
+                    os.close(descriptor)
             except OSError as error:
                 if is_final(error):  # it vanished just now, which changes its parent: we look again
                     continue

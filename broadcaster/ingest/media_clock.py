@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
+from broadcaster.catalog.records import SourceFile
 from broadcaster.ingest.transport_stream import CLOCK, WRAP, first_stamp
 
 HEAD = 512 * 1024  # bytes of a segment in which its first time stamp is
@@ -32,18 +32,16 @@ class Stamp:
     period: timedelta | None = None
 
 
-def first_time(path: Path, map_path: Path | None) -> Stamp | None:
+def first_time(file: SourceFile, map_file: SourceFile | None) -> Stamp | None:
     """Where the media of a finished file begins; None where that cannot be told."""
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
+        head = file.read(HEAD)
         if found := first_stamp(head):
             stamp, kind = found
             return Stamp(timedelta(seconds=stamp / CLOCK), kind, TS_PERIOD)
-        if map_path is None:
+        if map_file is None:
             return None
-        with map_path.open("rb") as file:
-            scales = dict(_time_scales(file.read(LARGEST_BOX)))
+        scales = dict(_time_scales(map_file.read(LARGEST_BOX)))
     except OSError:
         return None
     try:

@@ -22,6 +22,7 @@ from broadcaster.ingest.completeness import (
     WRITTEN,
     CompletenessCheck,
     Look,
+    identity,
     pause,
 )
 from broadcaster.ingest.media_clock import MediaClock, Stamp, first_time
@@ -159,7 +160,7 @@ class _Lag:
     def look_for_late(self, now: float) -> None:
         """See which of those that were given up have come after all."""
         for one in list(self._late):
-            is_there = one.check is not None and os.path.exists(one.check.path)  # noqa: PTH110 - no, if it cannot be told
+            is_there = one.check is not None and one.check.is_there()
             if is_there:
                 self._seconds.append(now - one.since)
             if is_there or now - one.since > LATE_FOR:
@@ -244,19 +245,28 @@ class PendingSegments:
             if len(self._told) > REMEMBERED:
                 del self._told[next(iter(self._told))]
             return False
-        if name != head.name and _is_file(self._folder / name, file):
+        if name != head.name and self._leads_to(name, file):
             return False  # two names of one file
         logger.warning("%s/%s was listed before, and is left out", self._variant, printable(head.name))
         return True
+
+    def _leads_to(self, name: str, file: SourceFile) -> bool:
+        try:
+            found = identity(self._root, self._folder / name)
+        except OSError:
+            return False
+        return found is not None and found.inode == file.inode
 
     def _resume_clock(self, head: Pending) -> None:
         """Read where the media's clock stood when an earlier process ended."""
         before, self._recalled = self._recalled, None
         if before is None or before.run != head.run:
             return
-        path = self._folder / (local_name(before.segment.uri) or "")
+        name = local_name(before.segment.uri) or ""
         if file_identity(self._folder, before.segment.uri) == before.file:
-            stamp = first_time(path, head.map.file.path if head.map.file else None)
+            inode, modified_ns, size = before.file.inode, before.file.modified_ns, before.file.size
+            path = Path(os.path.realpath(self._folder), name)
+            stamp = first_time(SourceFile(name, path, size, modified_ns, inode), head.map.file)
             self._media.begin(stamp, before.segment.duration)
             self._media_run = before.run
 
@@ -305,11 +315,16 @@ class PendingSegments:
         """Whether the next one is finished, or never will be."""
         if not head.fault or head.file.hopeless or head.map.hopeless:
             return True
-        if head.passing:
+        if head.passing or head.has_fault(WRITTEN):
             later = islice(self._waiting, 1, LOOKED_AT_ONCE)
             alone = any(one.check and not one.fault for one in later)
             head.own_fault_since = min(now, head.own_fault_since) if alone else math.inf
-            return now - head.own_fault_since > OWN_FAULT_AFTER
+            longest = OWN_FAULT_AFTER
+            if not head.passing:  # it grows without end, unless it can be let go of by then
+                longest = max(longest, 2 * LET_GO_TARGET_DURATIONS * head.playlist.target_duration)
+            is_long = now - head.own_fault_since > longest
+            if head.passing or is_long:
+                return is_long
         target = max(MIN_PATIENCE, float(head.playlist.target_duration))
         patience = self._lag.patience(target) if head.has_fault(NOT_THERE) else target
         waited = now - head.changed > patience and now - head.looked_since > MIN_PATIENCE / 2
@@ -329,13 +344,13 @@ class PendingSegments:
 
     def _later_is_there(self) -> bool:
         later = (one.check for one in islice(self._waiting, 1, None) if one.check)
-        return any(os.path.exists(check.path) for check in later)  # noqa: PTH110 - no, if it cannot be told
+        return any(check.is_there() for check in later)
 
     def _reported(self, what: Pending) -> Segment:
         segment, file = what.segment, what.file.file
         duration, measured = segment.duration, None
         if file and (what.unlisted or segment.fault or not PLAUSIBLE[0] <= duration <= PLAUSIBLE[1]):
-            measured = media_duration(file.path)
+            measured = _duration(file)
         fault = what.fault or ("" if measured else segment.fault) or None
         if fault:
             logger.warning("%s/%s %s; it is listed as a gap", self._variant, printable(what.name), fault)
@@ -368,11 +383,15 @@ class PendingSegments:
 def _stamp(one: Pending) -> Stamp | None:
     """Where its media begins, by the media's own clock."""
     file, map_file = one.file.file, one.map.file
-    return None if one.fault or file is None else first_time(file.path, map_file.path if map_file else None)
+    return None if one.fault or file is None else first_time(file, map_file)
 
 
-def _is_file(path: Path, file: SourceFile) -> bool:
+def _duration(file: SourceFile) -> timedelta | None:
     try:
-        return path.stat().st_ino == file.inode
+        descriptor = file.open()
     except OSError:
-        return False
+        return None
+    try:
+        return media_duration(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,6 +7,7 @@ import logging
 import os
 from pathlib import Path
 
+from broadcaster.descriptors import status_beneath
 from broadcaster.errors import PlaylistError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.ingest.completeness import QUIET, OutsideError, is_open_for_writing, open_inside, pause
@@ -53,15 +54,16 @@ class PlaylistFile:
 
         Raises OSError when the file is gone, and when it cannot be read now: then it is as it was.
         """
-        status = self.path.stat()
+        status = status_beneath(self._root, self.path)
         self.written = status.st_mtime
-        signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+        signature = _signature(status)
         if signature == self._read and not self.unsettled and self._fault != FORBIDDEN:
             self._report(now)
             return None
         text = ""
         try:
-            text, writing = self._load()
+            text, writing, status = self._load()
+            signature = _signature(status)
             settled = signature == self._read and now - self._read_at >= QUIET
             closed = settled if writing is None else not writing
             playlist = self._reader.read(text, closed=closed)
@@ -106,15 +108,15 @@ class PlaylistFile:
         """How many seconds from ``now`` to look again, None when it is settled."""
         return pause(now - self._read_at) if self.unsettled else None
 
-    def _load(self) -> tuple[str, bool | None]:
-        """The text, and whether it is still being written, None where that cannot be known."""
-        descriptor = open_inside(self._root, Path(os.path.realpath(self.path, strict=True)))
+    def _load(self) -> tuple[str, bool | None, os.stat_result]:
+        """The text; whether it is still being written, None where that cannot be known; the file's status."""
+        descriptor = open_inside(self._root, self.path)
         with os.fdopen(descriptor, "rb") as file:
-            writing = is_open_for_writing(descriptor)
+            writing, status = is_open_for_writing(descriptor), os.fstat(descriptor)
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise PlaylistError(f"is larger than {MAX_BYTES} bytes")
-        return decoded(data), writing
+        return decoded(data), writing, status
 
     def _torn(self, error: Exception, signature: tuple[int, int, int], now: float) -> None:
         """Read again what may be torn; report once what stays unreadable."""
@@ -135,3 +137,7 @@ def decoded(data: bytes) -> str:
     """The text of a playlist; what Windows' tools write may be UTF-16."""
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if utf_16 else "utf-8", errors="replace" if utf_16 else "backslashreplace")
+
+
+def _signature(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns

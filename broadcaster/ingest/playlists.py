@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from broadcaster.catalog.records import SourceMemory
+from broadcaster.descriptors import status_beneath
 from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist
 from broadcaster.ingest.folder import Folder
@@ -100,8 +101,10 @@ class Playlists:
 
     def _is_finished(self, path: Path) -> bool:
         """Whether it was finished when it had to give way, and is as it was then."""
+        if path not in self._finished:
+            return False
         try:
-            return path in self._finished and self._finished[path] == path.stat().st_mtime
+            return self._finished[path] == status_beneath(self._folder.root, path).st_mtime
         except OSError as error:
             return not is_final(error)
 

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from stat import S_ISREG
 
 from broadcaster.catalog.records import FileIdentity
-from broadcaster.errors import is_final
 from broadcaster.hls import MediaSegment
+from broadcaster.ingest.completeness import OutsideError, identity, open_inside
 from broadcaster.ingest.names import encoder_id, is_offline_clip, local_name
 from broadcaster.ingest.runs import MAX_STEP_TARGET_DURATIONS
 from broadcaster.ingest.transport_stream import media_duration
@@ -75,7 +74,7 @@ def begun_before(
     """
     found = [first]
     for uri in _finished(folder, first.uri, -1):
-        duration = media_duration(folder / (local_name(uri) or "")) or first.duration
+        duration = _duration(folder, uri) or first.duration
         time = found[-1].program_date_time and found[-1].program_date_time - duration
         if not wanted(time, datetime.fromtimestamp((modified_ns(folder, uri) or 0) / 1e9, UTC)):
             break
@@ -118,15 +117,18 @@ def modified_ns(folder: Path, uri: str) -> int | None:
 def file_identity(folder: Path, uri: str) -> FileIdentity | None:
     """Return which file a URI means, None where there is none."""
     name = local_name(uri)
+    return identity(folder, folder / name) if name else None
+
+
+def _duration(folder: Path, uri: str) -> timedelta | None:
     try:
-        status = (folder / name).stat() if name else None
-    except OSError as error:
-        if not is_final(error):
-            raise
+        descriptor = open_inside(folder, folder / (local_name(uri) or ""))
+    except (OSError, OutsideError):
         return None
-    if status is None or not S_ISREG(status.st_mode):
-        return None
-    return FileIdentity(status.st_ino, status.st_mtime_ns, status.st_size)
+    try:
+        return media_duration(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sibling(name: str, steps: int) -> str | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from broadcaster.catalog.records import LARGEST
+from broadcaster.descriptors import READ, read_all
 from broadcaster.hls.packets import PACKET, SYNC, UNIT_START, payload
 
 LONGEST = timedelta(seconds=60)
@@ -15,13 +18,17 @@ VIDEO, SOUND = range(0xE0, 0xF0), {0xBD, *range(0xC0, 0xE0)}  # stream ids (tabl
 HAS_PTS = 0x80
 
 
-def media_duration(path: Path) -> timedelta | None:
-    """The time from the first picture to the end of the last one.
+def media_duration(file: Path | int) -> timedelta | None:
+    """The time from the first picture of a file, or of an open descriptor, to the end of the last one.
 
     None where there are no two pictures, where their time stamps have jumped, or where the file is gone.
     """
     try:
-        data = path.read_bytes()
+        descriptor = os.dup(file) if isinstance(file, int) else os.open(file, READ)
+        try:
+            data = read_all(descriptor, LARGEST)
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
     stamps: list[int] = []

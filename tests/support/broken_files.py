@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from broadcaster import descriptors
 from broadcaster.catalog.records import Segment
 from broadcaster.ingest import Source, scanner
 from broadcaster.ingest.reports import SourceEvent, SourceFault
@@ -33,11 +34,23 @@ def broken(folder: Path, number: int, *, calls: tuple[str, ...] = CALLS) -> Iter
 
         return fail
 
+    def failing_beneath(call: Callable[[int, str, int], int]) -> Callable[[int, str, int], int]:
+        def fail(base: int, name: str, flags: int) -> int:
+            root = Path(f"/proc/self/fd/{base}").readlink()
+            kind = "scandir" if flags & os.O_DIRECTORY else "stat" if flags == descriptors.LOOK else "open"
+            if kind in calls and (root / name).is_relative_to(folder):
+                failed.append(f"{kind} {root / name}")
+                raise OSError(number, os.strerror(number), name)
+            return call(base, name, flags)
+
+        return fail
+
     with pytest.MonkeyPatch.context() as patch:
         for name in calls:
             patch.setattr(os, name, failing(name, getattr(os, name)))
         if "open" in calls:
             patch.setattr(io, "open", failing("open", io.open))
+        patch.setattr(descriptors, "open_at", failing_beneath(descriptors.open_at))
         yield failed
 
 

@@ -15,7 +15,7 @@ from broadcaster.events import SegmentPublished, StreamEnded
 from broadcaster.feed import Version, View
 from broadcaster.hls import MultivariantPlaylist, Variant
 from tests.support.fake_ffmpeg import FakeFfmpeg
-from tests.support.fakes import START, stored_segment
+from tests.support.fakes import START, file_of, stored_segment
 from tests.support.room import FakeShelf
 from tests.support.waiting import eventually
 
@@ -74,7 +74,7 @@ class Place:
         key = f"live/r0/{variant}/{second}.ts"
         file = self.folder / "segment.ts"
         file.write_bytes(bytes(second + 1))
-        kept = await self.spool.keep(file, key, copy=True) if in_spool else None
+        kept = await self.spool.keep(file_of(file), key, copy=True) if in_spool else None
         self.now = float(second)
         self.pictures(published(key, second, variant))
         if kept:
@@ -162,7 +162,7 @@ async def test_the_map_goes_before_it(place: Place) -> None:
     for second in (0, 10):
         key, file = f"live/r0/small/{second}.m4s", place.folder / "segment"
         file.write_bytes(b"x")
-        await place.spool.keep(file, key, copy=True)
+        await place.spool.keep(file_of(file), key, copy=True)
         place.pictures(SegmentPublished(replace(published(key, second).segment, map_key="map"), START))
         await place.pictures.work()
         place.store.objects_.pop("map", None)
@@ -191,7 +191,7 @@ async def publish_and_wait(place: Place, second: int) -> None:
     """Let the task do it."""
     key, file = f"live/r0/small/{second}.ts", place.folder / "segment.ts"
     file.write_bytes(b"x")
-    await place.spool.keep(file, key, copy=True)
+    await place.spool.keep(file_of(file), key, copy=True)
     place.now, before = float(second), place.ffmpeg.asked
     place.pictures(published(key, second))
     await eventually(lambda: place.ffmpeg.asked > before)

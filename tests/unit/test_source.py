@@ -15,6 +15,7 @@ from typing import BinaryIO
 import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
+from broadcaster.descriptors import open_beneath
 from broadcaster.ingest import Source
 from broadcaster.ingest.completeness import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
 from broadcaster.ingest.names import variant_name
@@ -576,14 +577,13 @@ def test_a_folder_that_may_not_be_read_is_named(
 ) -> None:
     """It is said once what to do about it, and the others are followed."""
     (folder.root / "1").mkdir()
-    scandir = os.scandir
 
-    def forbidding(path: Path) -> object:
-        if Path(path).name == "1":
+    def forbidding(root: Path, path: Path, flags: int) -> int:
+        if path.name == "1":
             raise PermissionError(errno.EACCES, "Permission denied")
-        return scandir(path)
+        return open_beneath(root, path, flags)
 
-    monkeypatch.setattr("broadcaster.ingest.folder.os.scandir", forbidding)
+    monkeypatch.setattr("broadcaster.ingest.folder.open_beneath", forbidding)
     for count in (1, 2):
         folder.writer.write(range(count))
         assert len(folder.names()) == 1

@@ -4,7 +4,6 @@
 import asyncio
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import NoReturn
 import pytest
 
 from broadcaster.catalog import Catalog
+from broadcaster.catalog.records import SourceFile
 from broadcaster.delivery import Pipeline, Uploader
 from broadcaster.delivery.spool import Spool
 from broadcaster.events import Event, SegmentLost, SegmentPublished
 from broadcaster.ingest.reports import SourceEvent
 from broadcaster.live import Channel
-from tests.support.fakes import START, FakeStore, segment_of, variants_listed
+from tests.support.fakes import START, FakeStore, file_of, segment_of, variants_listed
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def other_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path, to: Path) -> NoReturn:
+    def refuse(_: Path, to: Path, **__: object) -> NoReturn:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(to))
 
     monkeypatch.setattr(os, "link", refuse)
@@ -50,7 +50,7 @@ def contents(tmp_path: Path) -> dict[str, bytes]:
 
 async def test_a_file_is_linked(tmp_path: Path, spool: Spool, file: Path) -> None:
     """A kept file is the source's own, without a copy, and outlives its deletion there."""
-    kept = await spool.keep(file, "live/run/0/a.ts")
+    kept = await spool.keep(file_of(file), "live/run/0/a.ts")
     assert kept.samefile(file)
     assert spool.size == 7
     file.unlink()
@@ -60,7 +60,7 @@ async def test_a_file_is_linked(tmp_path: Path, spool: Spool, file: Path) -> Non
 @pytest.mark.usefixtures("other_file_system")
 async def test_a_file_of_another_file_system_is_copied(tmp_path: Path, spool: Spool, file: Path) -> None:
     """Where it cannot be linked it is copied whole, with its time."""
-    kept = await spool.keep(file, "live/run/0/a.ts")
+    kept = await spool.keep(file_of(file), "live/run/0/a.ts")
     assert not kept.samefile(file)
     assert kept.stat().st_mtime_ns == file.stat().st_mtime_ns
     assert contents(tmp_path) == {"live/run/0/a.ts": b"segment"}
@@ -84,24 +84,18 @@ async def test_a_copy_is_on_the_disk_before_it_counts(
 
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_replace)
-    await spool.keep(file, "live/run/0/a.ts")
+    await spool.keep(file_of(file), "live/run/0/a.ts")
     assert steps == ["bytes", "name", "folder"]
 
 
 @pytest.mark.usefixtures("other_file_system")
 async def test_the_last_of_a_folder_goes_while_the_next_one_comes(
-    spool: Spool, file: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, spool: Spool, file: Path
 ) -> None:
-    """A segment that is let go of takes nothing from under the one that is being copied beside it."""
-    first = await spool.keep(file, "live/run/0/a.ts")
-    copy = shutil.copy2
-
-    def drop_first(source: Path, to: Path) -> None:
-        spool.drop(first)
-        copy(source, to)
-
-    monkeypatch.setattr(shutil, "copy2", drop_first)
-    assert (await spool.keep(file, "live/run/0/b.ts")).read_bytes() == b"segment"
+    """A segment that is let go of takes nothing from under the one that is copied beside it."""
+    spool.drop(await spool.keep(file_of(file), "live/run/0/a.ts"))
+    assert (await spool.keep(file_of(file), "live/run/0/b.ts")).read_bytes() == b"segment"
+    assert contents(tmp_path) == {"live/run/0/b.ts": b"segment"}
 
 
 @pytest.mark.usefixtures("other_file_system")
@@ -110,13 +104,12 @@ async def test_a_full_disk_leaves_no_half_file(
 ) -> None:
     """A copy that fails is reported as what it is, and nothing stays behind or is counted."""
 
-    def fill(_: Path, to: Path) -> NoReturn:
-        to.write_bytes(b"seg")
+    def fill(_: int) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copy2", fill)
+    monkeypatch.setattr(os, "fsync", fill)
     with pytest.raises(OSError, match="No space left"):
-        await spool.keep(file, "live/run/0/a.ts")
+        await spool.keep(file_of(file), "live/run/0/a.ts")
     assert contents(tmp_path) == {}
     assert spool.size == 0
 
@@ -124,29 +117,30 @@ async def test_a_full_disk_leaves_no_half_file(
 async def test_a_file_that_is_gone(tmp_path: Path, spool: Spool) -> None:
     """What is not there cannot be kept, and leaves nothing behind."""
     with pytest.raises(FileNotFoundError):
-        await spool.keep(tmp_path / "gone.ts", "live/run/0/gone.ts")
+        await spool.keep(SourceFile("gone.ts", tmp_path / "gone.ts", 7, 1), "live/run/0/gone.ts")
     assert contents(tmp_path) == {}
     assert spool.size == 0
 
 
 async def test_kept_again(spool: Spool, tmp_path: Path, file: Path) -> None:
     """A file that was replaced takes the place of what was kept under its key, and is counted once."""
-    await spool.keep(file, "live/run/0/a.ts")
+    await spool.keep(file_of(file), "live/run/0/a.ts")
     file.unlink()
     file.write_bytes(b"longer than before")
-    await spool.keep(file, "live/run/0/a.ts")
+    await spool.keep(file_of(file), "live/run/0/a.ts")
     assert spool.size == 18
     assert contents(tmp_path) == {"live/run/0/a.ts": b"longer than before"}
 
 
 async def test_dropped(spool: Spool, tmp_path: Path, file: Path) -> None:
     """What is let go of frees its room, once."""
-    first = await spool.keep(file, "live/run/0/a.ts")
-    second = await spool.keep(file, "live/run/0/b.ts")
+    first = await spool.keep(file_of(file), "live/run/0/a.ts")
+    second = await spool.keep(file_of(file), "live/run/0/b.ts")
     for _ in range(2):
         spool.drop(first)
         assert spool.size == 7
     spool.drop(second)
+    await spool.done()
     assert spool.size == 0
     assert contents(tmp_path) == {}
     assert file.read_bytes() == b"segment"
@@ -155,24 +149,27 @@ async def test_dropped(spool: Spool, tmp_path: Path, file: Path) -> None:
 async def test_let_go_of(spool: Spool, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stays until what tells of it is on the disk, unless it comes again, or room is short."""
     for number, name in enumerate("abc", 1):
-        spool.let_go(await spool.keep(file, f"live/run/0/{name}.ts"), number)
-    again = await spool.keep(file, "live/run/0/a.ts")
+        spool.let_go(await spool.keep(file_of(file), f"live/run/0/{name}.ts"), number)
+    again = await spool.keep(file_of(file), "live/run/0/a.ts")
     spool.settle(2)
+    await spool.done()
     assert contents(tmp_path).keys() == {"live/run/0/a.ts", "live/run/0/c.ts"}
     assert (spool.size, spool.find("live/run/0/a.ts"), spool.find("live/run/0/c.ts")) == (7, again, None)
     spool.limit = 20
-    await spool.keep(file, "live/run/0/b.ts")
+    await spool.keep(file_of(file), "live/run/0/b.ts")
+    await spool.done()
     assert contents(tmp_path).keys() == {"live/run/0/a.ts", "live/run/0/b.ts"}
     monkeypatch.setattr("broadcaster.delivery.spool.SHORT", 2**60)
     spool.let_go(again, 9)
+    await spool.done()
     assert contents(tmp_path).keys() == {"live/run/0/b.ts"}
     assert spool.size == 7
 
 
 async def test_resumed(tmp_path: Path, spool: Spool, file: Path) -> None:
     """The next process takes over what is on its way; half copies and empty folders go, others are told."""
-    await spool.keep(file, "live/run/0/a.ts")
-    await spool.keep(file, "live/run/1/listed-already.ts")
+    await spool.keep(file_of(file), "live/run/0/a.ts")
+    await spool.keep(file_of(file), "live/run/1/listed-already.ts")
     (tmp_path / "spool/live/run/2").mkdir()
     (tmp_path / "spool/live/run/0/empty.ts").touch()
     (tmp_path / "spool/live/run/0/b.ts.part").write_bytes(b"half")
@@ -180,6 +177,7 @@ async def test_resumed(tmp_path: Path, spool: Spool, file: Path) -> None:
     again = Spool(tmp_path / "spool", 1000)
     assert again.resume(["live/run/0/a.ts", "live/run/0/gone.ts"]) == ["live/run/1/listed-already.ts"]
     again.drop(tmp_path / "spool/live/run/1/listed-already.ts")
+    await again.done()
     kept = again.find("live/run/0/a.ts")
     assert kept == tmp_path / "spool/live/run/0/a.ts"
     assert again.find("live/run/0/gone.ts") is None

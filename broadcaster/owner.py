@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from broadcaster.errors import StorageError
+from broadcaster.own_files import read_own, write_own
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +73,7 @@ def owner_key(prefix: str) -> str:
 
 def stored_name(folder: Path) -> str | None:
     """The name of the broadcaster with this state folder, None before its first start. Raises OSError."""
-    try:
-        return (folder / FILE).read_text(errors="replace").strip() or None
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    return read_own(folder / FILE) or None
 
 
 def own_name(folder: Path) -> str:
@@ -85,7 +83,7 @@ def own_name(folder: Path) -> str:
             return name
     name = secrets.token_hex(8)
     with contextlib.suppress(OSError):  # the next start has another name then
-        (folder / FILE).write_text(name)
+        write_own(folder / FILE, name)
     return name
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from broadcaster.own_files import own_folder
+
 MOST = 10_000  # files: a recording of a day has 8,640
 UNFINISHED = "unfinished"
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -20,7 +22,7 @@ class KeptFrames:
 
     def keep(self, time: datetime, picture: bytes) -> None:
         """Take one in. Past 10,000 the oldest goes."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        own_folder(self._folder)
         unfinished = self._folder / UNFINISHED
         unfinished.write_bytes(picture)
         unfinished.replace(self._path(time))

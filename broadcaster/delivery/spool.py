@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from broadcaster.catalog.records import LARGEST, SourceFile
 from broadcaster.descriptors import PIECE
+from broadcaster.own_files import own_folder
 from broadcaster.threads import OwnThread
 
 UNFINISHED = ".part"
@@ -45,7 +46,7 @@ class Spool:
         self._thread = OwnThread("spool")
         self._measuring = Future[None]()
         self._measuring.set_result(None)
-        folder.mkdir(parents=True, exist_ok=True)
+        own_folder(folder)
         self._measure()
 
     def resume(self, keys: Iterable[str]) -> list[str]:

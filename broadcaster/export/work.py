@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from pathlib import Path
 from broadcaster.errors import ExportError
 from broadcaster.export.plan import PLAN_FILE, Request
 from broadcaster.export.remuxing import remuxing
+from broadcaster.own_files import own_folder, own_lock
 from broadcaster.printable import printable, write
 
 EXTRAS = ("av", "tqdm")
@@ -31,7 +32,7 @@ def export(request: Request, target: Path) -> None:
         raise ExportError(f"{target} is already there: remove it, or choose another name")
     folder = target.with_name(target.name + ".part")
     try:
-        with remuxing() as remuxer, _own(folder):
+        with remuxing() as remuxer, own_while_working(folder):
             # Late, as the process that writes loads what it needs at the same time.
             from broadcaster.export.attempt import attempt  # noqa: PLC0415
 
@@ -47,21 +48,21 @@ def export(request: Request, target: Path) -> None:
 
 
 @contextmanager
-def _own(folder: Path) -> Iterator[None]:
+def own_while_working(folder: Path) -> Iterator[None]:
     """Make the folder, which signed addresses may be in, and let nobody else use it.
 
     One in which nothing has begun yet is of no use to the next attempt.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
+    own_folder(folder)
     if any(folder.iterdir()) and not (folder / LOCK_FILE).exists():
         raise ExportError(f"{folder} is not of an export: remove it, or choose another name")
-    with (folder / LOCK_FILE).open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ExportError(f"another export is at work in {folder}") from None
-        try:
-            yield
-        finally:
-            if not (folder / PLAN_FILE).exists():
-                shutil.rmtree(folder)
+    try:
+        lock = own_lock(folder / LOCK_FILE)
+    except BlockingIOError:
+        raise ExportError(f"another export is at work in {folder}") from None
+    try:
+        yield
+    finally:
+        os.close(lock)
+        if not (folder / PLAN_FILE).exists():
+            shutil.rmtree(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 from broadcaster.errors import StorageUnavailable
 from broadcaster.fetching.download import Content
 from broadcaster.fetching.packs import Packs
+from broadcaster.own_files import NotOursError
 from broadcaster.retrying import Retrying
 from broadcaster.threads import OwnThread
 
@@ -41,11 +42,13 @@ class DiskCache:
         return self._packs.size
 
     async def open(self) -> None:
-        """Find out what is there."""
+        """Find out what is there. Raises NotOursError where the folder is not ours alone."""
         self._thread.__enter__()
         try:
             async with asyncio.timeout(ANSWER):
                 await self._thread.call(self._packs.open)
+        except NotOursError:
+            raise
         except OSError as error:  # TimeoutError is one
             self._failed(error)
 

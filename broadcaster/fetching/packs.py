@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import struct
@@ -12,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+
+from broadcaster.own_files import own_folder, own_lock
 
 LARGEST = 64 * 2**20  # bytes that a pack has when the next one is begun
 SHARE = 8  # a pack has at most this part of all, so that little goes at a time
@@ -46,7 +46,7 @@ class Packs:
         self._whole: set[bytes] = set()  # those that were read or written since it was opened
         self._filling = NONE
         self._file: FileIO | None = None  # of the pack that is filled
-        self._lock: BinaryIO | None = None
+        self._lock: int | None = None
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._places
@@ -62,12 +62,10 @@ class Packs:
 
     def open(self) -> None:
         """Find out what is there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = (self._folder / "lock").open("wb")
+        own_folder(Path(os.path.realpath(self._folder)))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
+            lock = own_lock(self._folder / "lock")
+        except BlockingIOError as error:
             raise OSError(error.errno, "another process has it") from None
         self._lock, self.size = lock, 0
         self._packs.clear()
@@ -75,7 +73,11 @@ class Packs:
         self._whole.clear()
         for path in self._folder.glob(f"*{UNFINISHED}"):  # of a process that was killed
             path.unlink()
-        found = [path for path in self._folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
+        found = [
+            path
+            for path in self._folder.glob(f"*{SUFFIX}")
+            if path.stem.isdecimal() and not path.is_symlink()
+        ]
         for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
             self._scan(int(path.stem), path)
         self._make_room(0)
@@ -83,8 +85,8 @@ class Packs:
     def close(self) -> None:
         """Let others have the folder."""
         self._end_pack()
-        if self._lock:
-            self._lock.close()
+        if self._lock is not None:
+            os.close(self._lock)
             self._lock = None
 
     def read(self, name: bytes) -> bytes | None:
@@ -162,7 +164,7 @@ class Packs:
         pack = self._packs[number]
         try:
             if self._file is None:
-                self._file = pack.path.open("ab", buffering=0)
+                self._file = FileIO(pack.path, "ab", opener=_open_no_link)
             if os.writev(self._file.fileno(), (_header(name, body), body)) < size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
@@ -237,6 +239,10 @@ class Packs:
         self.size -= pack.size
         for name in pack.names:
             del self._places[name]
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _header(name: bytes, body: bytes) -> bytes:

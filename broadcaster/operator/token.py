@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
+import stat
 from pathlib import Path
 
+from broadcaster.descriptors import READ
 from broadcaster.errors import ConfigError
+from broadcaster.own_files import LARGEST, OTHERS, read_own, write_own
 
 FILE = "operator-token"
 
@@ -18,19 +23,23 @@ def token_file(folder: Path) -> Path:
 def own_token(folder: Path) -> str:
     """The token of the service with this state folder, made at its first start; raises OSError."""
     path = token_file(folder)
-    if not path.exists() or not path.read_text().strip():
-        new = path.with_suffix(".new")  # a full disk, or a killed process, leaves no half of one
-        new.unlink(missing_ok=True)
-        new.touch(mode=0o600)
-        new.write_text(secrets.token_urlsafe(32))
-        new.replace(path)
-    return path.read_text().strip()
+    token = read_own(path, OTHERS)
+    if not token:  # or it is another user's, or others may know it
+        token = secrets.token_urlsafe(32)
+        write_own(path, token)
+    return token
 
 
 def stored_token(folder: Path) -> str:
     """The same, for who asks the service; raises ConfigError."""
     try:
-        return token_file(folder).read_text().strip()
+        descriptor = os.open(token_file(folder), READ)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "is not a regular file")
+            return os.read(descriptor, LARGEST).decode(errors="replace").strip()
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ConfigError(
             f"BROADCASTER_STATE_DIR: {token_file(folder)}: {error.strerror}; run this as the service's user,"

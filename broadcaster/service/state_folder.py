@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import logging
-import stat
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from broadcaster.config import Settings
 from broadcaster.errors import ConfigError
+from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 
 logger = logging.getLogger(__name__)
 
-OWN = stat.S_IRWXU
 JOURNAL = "journal.db"
 
 
 def make_private(folder: Path) -> None:
     """Make the folder, or close the one that is there to others. Raises OSError where it cannot be made.
 
-    One with other things in it is not ours alone, and is left as it is.
+    One with other things in it is not ours alone, and is left as it is. Raises NotOursError where it is
+    another user's, or others can go on writing into it.
     """
-    folder.mkdir(mode=OWN, parents=True, exist_ok=True)
-    mode = stat.S_IMODE(folder.stat().st_mode)
-    if not mode & ~OWN:
+    mode = mode_of_own(Path(os.path.realpath(folder)))
+    if not mode & OTHERS:
         return
     if (folder / JOURNAL).exists() or not any(folder.iterdir()):
-        with suppress(PermissionError):  # it is another user's
-            folder.chmod(OWN)
-            logger.warning("%s was open to other users (mode %o); now it is not", folder, mode)
-            return
+        folder.chmod(PRIVATE)
+        logger.warning("%s was open to other users (mode %o); now it is not", folder, mode)
+        return
+    if mode & OTHERS_WRITE:
+        raise NotOursError(
+            folder,
+            f"other users can write into it (mode {mode:o}), and it has other things in it: choose another",
+        )
     logger.warning("%s is open to other users (mode %o), and not ours alone: it stays so", folder, mode)
 
 

@@ -1,9 +1,11 @@
 """The state folder is nobody else's, whoever made it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from broadcaster.own_files import NotOursError
 from broadcaster.service.state_folder import make_private
 from tests.support.users import another_user, open_folder
 
@@ -41,11 +43,27 @@ def test_one_that_is_not_ours_alone(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "not ours alone: it stays so" in caplog.text
 
 
-def test_one_of_another_user(caplog: pytest.LogCaptureFixture) -> None:
-    """What may not be closed is no reason not to stream."""
-    with open_folder() as folder, another_user():
-        if folder.owner() == "nobody":
-            pytest.skip("there is one user only")
-        make_private(folder)
-        assert mode(folder) == 0o755
-    assert "it stays so" in caplog.text
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user can be only by root's rights")
+@pytest.mark.parametrize("open_to", [0o755, 0o777])
+def test_one_of_another_user(open_to: int) -> None:
+    """Its owner can read and change all in it: it is refused, and the error says what to do."""
+    with open_folder() as folder:
+        folder.chmod(open_to)
+        with another_user(), pytest.raises(NotOursError, match="choose another, or give it"):
+            make_private(folder)
+
+
+def test_one_that_others_fill(tmp_path: Path) -> None:
+    """One with other things in it that others can write into is refused."""
+    (tmp_path / "holiday.jpg").touch()
+    tmp_path.chmod(0o777)
+    with pytest.raises(NotOursError, match="choose another"):
+        make_private(tmp_path)
+    assert mode(tmp_path) == 0o777
+
+
+def test_a_link_to_it(tmp_path: Path) -> None:
+    """The operator may have linked it."""
+    (tmp_path / "link").symlink_to(tmp_path / "state")
+    make_private(tmp_path / "link")
+    assert mode(tmp_path / "state") == 0o700

@@ -1,0 +1,79 @@
+"""The event loop waits for no disk, neither for ours nor for the source's."""
+
+import asyncio
+import itertools
+import shutil
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.config import load
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.errors import StorageUnavailable
+from broadcaster.events import Event, SegmentPublished, StreamEnded, UploadFailed
+from broadcaster.service import serve
+from broadcaster.storage import ObjectStore
+from tests.support.hls_writer import PACKET, HlsWriter
+from tests.support.loop_watch import watching_disks
+from tests.support.service import Service
+from tests.support.waiting import changes
+
+SEGMENTS = 8
+
+
+@pytest.mark.parametrize("encoder", ["abc", ""], ids=["links", "copies"])
+async def test_the_event_loop_waits_for_no_disk(
+    tmp_path: Path, bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch, encoder: str
+) -> None:
+    """Nothing is asked of one by retried uploads, answers, the end of a stream, or a stop in good order."""
+    hls, state = tmp_path / "hls", tmp_path / "state"
+    writer = HlsWriter(hls / "0", encoder)
+    writer.seconds = 1.0
+    (hls / "stream.m3u8").write_text("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/stream.m3u8\n")
+    settings = {"BROADCASTER_RECORDINGS": "keep", "BROADCASTER_END_GRACE_SECONDS": "0"}
+    if program := shutil.which("ffmpeg"):
+        settings["BROADCASTER_PICTURES"] = program
+    service = Service(tmp_path, hls, bucket, **settings)
+    for name, value in service.environment.items():
+        monkeypatch.setenv(name, value)
+    events: list[Event] = []
+    changed, ready, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    put, attempts = ObjectStore.put, itertools.count()
+
+    async def failing_at_first(store: ObjectStore, key: str, body: bytes) -> str:
+        if key.endswith(".ts") and next(attempts) < 3:
+            raise StorageUnavailable("not now")
+        return await put(store, key, body)
+
+    monkeypatch.setattr(ObjectStore, "put", failing_at_first)
+
+    def observe(event: Event) -> None:
+        events.append(event)
+        changed.set()
+
+    def published() -> int:
+        return sum(isinstance(event, SegmentPublished) and not event.segment.gap for event in events)
+
+    running = asyncio.create_task(serve(load(), stop, on_ready=lambda *_: ready.set(), on_event=observe))
+    await asyncio.wait([running, asyncio.create_task(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert not running.done()
+    with watching_disks(hls, state) as asked:
+        for number in range(SEGMENTS):
+            (writer.folder / writer.name(number)).write_bytes(PACKET[:-1] + bytes([number]))
+            writer.playlist(range(max(0, number - 4), number + 1))
+            await changes(changed, lambda: published() > number)  # noqa: B023 - it is awaited here
+        async with aiohttp.ClientSession() as session:
+            for path in ("health", "metrics", "dashboard/data.json"):
+                async with session.get(f"{service.admin_address}/{path}") as response:
+                    assert (await response.read()) is not None
+            async with session.get(f"{service.address}/live/0/playlist.m3u8") as response:
+                assert response.status == 200
+        writer.playlist(range(SEGMENTS - 5, SEGMENTS), ended=True)
+        await changes(changed, lambda: any(isinstance(event, StreamEnded) for event in events))
+        stop.set()
+        await running
+    assert any(isinstance(event, UploadFailed) for event in events)
+    # The files that the test itself has written.
+    asked = [one for one in asked if "hls_writer.py" not in one and "write_bytes(PACKET" not in one]
+    assert not asked, asked[0]

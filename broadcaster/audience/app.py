@@ -198,7 +198,7 @@ class Audience:
         app[HEALTH] = self._health
         app[EVENT_STREAM] = self.event_stream
         app[CONNECTIONS] = Connections(setup.places)
-        app[PLACES] = places = Places(setup.places, self.lag, setup.trusted_header)
+        app[PLACES] = places = Places(setup.places, self.lag, setup.trusted_header, media=setup.media)
         app[BEACON] = Beacon(
             self._bandwidth, partial(places.count, Kind.EVENTS), self._viewers, self._experience
         )

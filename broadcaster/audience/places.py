@@ -49,10 +49,17 @@ class Full(Exception):  # noqa: N818 - no error: an answer
 class Places:
     """One budget for all that lasts, of a listener with so many ``connections``."""
 
-    def __init__(self, connections: int, lag: Lag, trusted: str | None = None) -> None:
-        """``trusted`` names the header that tells a viewer's address, as ``site_of`` takes it."""
+    def __init__(
+        self, connections: int, lag: Lag, trusted: str | None = None, *, media: bool = False
+    ) -> None:
+        """``trusted`` names the header that tells a viewer's address, as ``site_of`` takes it.
+
+        With ``media`` a quarter of the places is for segments, and those are for nothing else.
+        """
         self._most = max(1, int(SHARE * connections))
         self._of_a_site = max(1, min(PLACES_OF_A_VIEWER * OF_A_SITE, self._most // 2))
+        self._of_media = self._most // 4 if media else self._most
+        self._of_others = self._most - self._most // 4 if media else self._most
         self._lag = lag
         self._trusted = trusted
         self._taken: Counter[Kind] = Counter(dict.fromkeys(Kind, 0))
@@ -90,16 +97,15 @@ class Places:
     def take(self, request: web.Request, kind: Kind) -> Iterator[None]:
         """Take one while inside; raises Full."""
         site = self._site(request)
-        if refusal := self._refusal(site):
+        if refusal := self._refusal(kind, site):
             self._refused[refusal.reason] += 1
             raise refusal
         connections = request.app[CONNECTIONS]
         place = _Place(request, tuple(name for name, _ in bounded(site)) if site else ())
         self._taken[kind] += 1
-        if site:
-            self._of_sites[kind, site] += 1
-            self._known += 1
+        self._known += site is not None
         for name in place.names:
+            self._of_sites[kind, name] += 1
             self._held.setdefault(name, {})[place] = None
         connections.hold(request)
         try:
@@ -107,11 +113,11 @@ class Places:
         finally:
             connections.release(request)
             self._taken[kind] -= 1
-            if site:
-                self._known -= 1
-                self._of_sites[kind, site] -= 1
-                if not self._of_sites[kind, site]:
-                    del self._of_sites[kind, site]
+            self._known -= site is not None
+            for name in place.names:
+                self._of_sites[kind, name] -= 1
+                if not self._of_sites[kind, name]:
+                    del self._of_sites[kind, name]
             self._leave(place)
 
     def count(self, kind: Kind, site: str | None) -> int:
@@ -128,19 +134,29 @@ class Places:
         yield Figure("viewers_share_an_address", text, self._shared)
         yield Figure("audience_lag_seconds", "How late the process is that serves viewers", self._lag.seconds)
 
-    def _refusal(self, site: str | None) -> Full | None:
-        if self._taken.total() >= self._most and not self._make_room(site):
+    def _is_full(self, kind: Kind) -> bool:
+        media, total = self._taken[Kind.MEDIA], self._taken.total()
+        taken, most = (media, self._of_media) if kind is Kind.MEDIA else (total - media, self._of_others)
+        return total >= self._most or taken >= most
+
+    def _refusal(self, kind: Kind, site: str | None) -> Full | None:
+        if self._is_full(kind) and not self._make_room(site):
             return Full("full", "All places are taken")
-        if site and self._has_too_many(site):
+        if site and self._has_too_many(kind, site):
             return Full("site", "Too many from one address")
         if self._lag.is_overloaded and self._taken.total() >= FEW:
             return Full("lag", "Too much is going on")
         return None
 
-    def _has_too_many(self, site: str) -> bool:
+    def _has_too_many(self, kind: Kind, site: str) -> bool:
         if self._is_shared(site):
             return False
-        return any(len(self._held.get(name, ())) >= self._bound(times) for name, times in bounded(site))
+        half = max(1, self._of_media // 2)
+        return any(
+            len(self._held.get(name, ())) >= self._bound(times)
+            or (kind is Kind.MEDIA and self._of_sites[kind, name] >= half)
+            for name, times in bounded(site)
+        )
 
     def _is_shared(self, site: str) -> bool:
         """Whether all viewers come from this site, and there are many.

@@ -32,12 +32,12 @@ BLOCKING, FAILED_BLOCKING = 6, 4
 RETRY_AFTER = "1"  # seconds
 NOT_MODIFIED = HTTPStatus.NOT_MODIFIED.value
 
-CORS = {
+CORS: dict[str, str] = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
     # A player computes the age of a playlist from these (appendix B.1).
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "Age, Content-Length, Date, ETag, Last-Modified",
 }
-NO_STORE = {**CORS, hdrs.CACHE_CONTROL: "no-store"}
+NO_STORE: dict[str, str] = {**CORS, hdrs.CACHE_CONTROL: "no-store"}
 
 
 async def main(request: web.Request) -> web.StreamResponse:

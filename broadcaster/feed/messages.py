@@ -45,6 +45,7 @@ class Setup:
     log: tuple[str, str] = ("info", "text")  # level and form
     recordings: bool = False  # whether there are pages of them
     clips: bool = False  # whether viewers may make some
+    media: bool = False  # whether segments are served, too
     trusted_header: str | None = None  # that tells a viewer's address; "none" where no header does
     signed: bool = False  # whether their playlists are asked for by ``wanted``, as the bucket is private
     kind: Literal["setup"] = "setup"

@@ -16,6 +16,7 @@ from aiohttp import hdrs
 
 from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailable
 from broadcaster.fetching.packs import HEADER, UNFINISHED
+from broadcaster.fetching.room import Share
 from broadcaster.fetching.wanted import Wanted
 
 CONNECT, STALL = 10.0, 10.0  # seconds for a connection, and in which no byte comes
@@ -23,6 +24,7 @@ BUFFER = 2**18  # bytes that a connection may be ahead of whoever reads it
 WRONG = 3  # bodies that are not what they should be; a cache on the way may have a broken one
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 PASSING = {408, 425, 429}  # as all from 500 on
+PAGE = "text/html"
 MISSING = {404, 410}
 FORBIDDEN = {401, 403}
 # RFC 9110, 14.4
@@ -122,12 +124,18 @@ class Content:
 class Download:
     """Reads an object into ``content``; ``received`` counts the bytes of all attempts, failed ones included.
 
-    What is larger than ``largest`` bytes is refused.
+    What is larger than ``largest`` bytes is refused. What comes takes its room of ``share``, if there is one.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, wanted: Wanted, largest: int, content: Content
+        self,
+        session: aiohttp.ClientSession,
+        wanted: Wanted,
+        largest: int,
+        content: Content,
+        share: Share | None = None,
     ) -> None:
+        self._share = share
         self.received = 0
         self.content = content
         self._session = session
@@ -148,6 +156,8 @@ class Download:
                 wanted.url, headers=self._headers(begin), timeout=timeout, read_bufsize=BUFFER
             ) as response:
                 self._check(response.status)
+                if response.content_type == PAGE:
+                    raise StorageUnavailable(f"{wanted.where}: a page comes in its place, as of a portal")
                 await self._take(response, begin)
         except (ValueError, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
             # A name that cannot be looked up is a UnicodeError: one of an address that we are led to, too.
@@ -205,9 +215,13 @@ class Download:
             self.content.clear()
             skip = wanted.offset
         self._validator = validator
+        if self._share and response.content_length is not None and wanted.length is None:
+            await self._share.need(min(len(self.content) + response.content_length, self._largest))
         async for piece in response.content.iter_any():
             self.received += len(piece)
             size = len(self.content)
+            if self._share:
+                await self._share.need(size + len(piece))
             most = None if wanted.length is None else skip + wanted.length - size
             self.content.add(piece[skip:most])
             skip -= min(skip, len(piece))
@@ -231,6 +245,15 @@ class Download:
         self._validator = None
         self._wrong += 1
         raise (StorageRefused if self._wrong >= WRONG else StorageUnavailable)(fault)
+
+
+async def is_right(body: bytes, wanted: Wanted) -> bool:
+    """Whether this is what is wanted, as far as that was told."""
+    if wanted.known_size not in (None, len(body)):
+        return False
+    content = Content()
+    content.add(body)
+    return wanted.sha256 is None or await content.sha256() == wanted.sha256.lower()
 
 
 def _validator(response: aiohttp.ClientResponse) -> str | None:

@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,9 +18,9 @@ import aiohttp
 
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.fetching.disk import DiskCache, Place
-from broadcaster.fetching.download import Content, Download, Spill
+from broadcaster.fetching.download import Content, Download, Spill, is_right
 from broadcaster.fetching.memory import MemoryCache
-from broadcaster.fetching.room import Room
+from broadcaster.fetching.room import Room, Share
 from broadcaster.fetching.wanted import Wanted
 from broadcaster.figures import Figure
 from broadcaster.retrying import FIRST_PAUSE, MAX_PAUSE, Fault, Retrying
@@ -37,17 +37,24 @@ T = TypeVar("T")
 class _Flight:
     """One object on its way, and how many wait for it."""
 
-    task: asyncio.Task[Any]
+    task: asyncio.Task[Any] = field(init=False)
     waiting: int = 0
+    urgent: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Fetcher:
     """Reads through ``session``, ``at_once`` objects at a time, and ends what is on its way when it is left.
 
-    At most ``bytes_in_flight`` are on their way, and as much again is read in advance by each ``fetch``. An
-    object of more than ``largest`` bytes (those in flight, unless given) is refused, one that is larger than
-    the room is alone in it. What was read last is kept: ``memory`` bytes of it, and ``disk_bytes`` in the
-    folder ``disk``, which is this one's alone. ``patience`` is in seconds.
+    At most ``bytes_in_flight`` are on their way, counted as they come, and one object besides; as much again
+    is read in advance by each ``fetch``. An object of more than ``largest`` bytes (those in flight, unless
+    given) is refused.
+
+    What is urgent has ``reserved`` bytes of those to itself, and goes first: all else waits while something
+    urgent is on its way, and pauses for it, and no more than ``patient`` others are asked for at once.
+
+    What was read last is kept: ``memory`` bytes of it, and ``disk_bytes`` in the folder ``disk``, which is
+    this fetcher's alone; what has no SHA-256 only for ``unchecked_for`` seconds, and not on the disk, if that
+    is given. ``patience`` is in seconds.
     """
 
     def __init__(  # noqa: PLR0913 - each of these bounds is another one
@@ -57,9 +64,12 @@ class Fetcher:
         at_once: int = 8,
         bytes_in_flight: int = 64 * MIB,
         largest: int | None = None,
+        reserved: int = 0,
+        patient: int | None = None,
         memory: int = 64 * MIB,
         disk: Path | None = None,
         disk_bytes: int = 1024 * MIB,
+        unchecked_for: float | None = None,
         patience: float = 60.0,
     ) -> None:
         self._session = session
@@ -68,7 +78,14 @@ class Fetcher:
         self._largest = largest or bytes_in_flight
         self._patience = patience
         self._slots = asyncio.Semaphore(at_once)
-        self._room = Room(bytes_in_flight)
+        self._room = Room(bytes_in_flight - reserved)
+        self._urgent_room = Room(reserved) if reserved else self._room
+        self._patient = asyncio.Semaphore(patient or at_once)
+        self._urgent = 0  # attempts of what is urgent, on their way or waiting for a slot
+        self._hurry, self._calm = asyncio.Event(), asyncio.Event()  # there are some; there are none
+        self._calm.set()
+        self._unchecked_for = unchecked_for
+        self._doubtful: dict[Hashable, float] = {}  # until when it is kept (monotonic), the first first
         self._memory = MemoryCache(memory)
         self._spill = Spill(disk, bytes_in_flight) if disk else None
         self._disk = DiskCache(disk, disk_bytes) if disk else None
@@ -100,25 +117,41 @@ class Fetcher:
         """What keeps objects from being read just now."""
         return self._retrying.fault
 
-    async def get(self, wanted: Wanted) -> bytes:
+    async def has(self, wanted: Wanted) -> bool:
+        """Whether it is there, so that nothing has to be fetched for it."""
+        if self._memory.get(wanted.key) is not None:
+            return True
+        return self._disk is not None and await self._disk.find(wanted.key) is not None
+
+    async def get(self, wanted: Wanted, *, urgent: bool = False) -> bytes:
         """The object. Raises StorageUnavailable, StorageRefused, ObjectNotFound; each names its address."""
+        self._doubt()
         found = self._memory.get(wanted.key)
         if found is not None:
             self._hits["memory"] += 1
         else:
-            found = await self._once(wanted, self._bring)
+            found = await self._once(wanted, self._bring, urgent=urgent)
         self._given += len(found)
         return found
 
-    async def _once(self, wanted: Wanted, bring: Callable[[Wanted], Coroutine[Any, Any, T]]) -> T:
+    async def _once(
+        self,
+        wanted: Wanted,
+        bring: Callable[[Wanted, _Flight], Coroutine[Any, Any, T]],
+        *,
+        urgent: bool = False,
+    ) -> T:
         """Bring it, or wait for the flight that already does."""
         key = wanted.key
         flight = self._flights.get(key)
         if flight:
             self._hits["flight"] += 1
         else:
-            flight = self._flights[key] = _Flight(asyncio.create_task(bring(wanted)))
+            flight = self._flights[key] = _Flight()
+            flight.task = asyncio.create_task(bring(wanted, flight))
             flight.task.add_done_callback(_look_at)
+        if urgent:
+            flight.urgent.set()
         flight.waiting += 1
         try:
             # One that waits no longer ends nothing for the others.
@@ -175,20 +208,42 @@ class Fetcher:
         known = wanted.known_size
         return known if known is not None else max(self._sizes, default=self._in_flight // 2)
 
-    async def _bring(self, wanted: Wanted) -> bytes:
+    async def _bring(self, wanted: Wanted, flight: _Flight) -> bytes:
         body = await self._disk.get(wanted.key) if self._disk else None
-        if body is None:
-            self._misses += 1
-            async with self._room.taken(self._expected(wanted)):
-                body = (await self._insist(wanted, Content())).joined()
-            if self._disk:
-                self._disk.put(wanted.key, body)
-        else:
+        if body is not None:
             self._hits["disk"] += 1
+        else:
+            body = await self._confirmed(wanted)
+            if body is None:
+                self._misses += 1
+                with (self._urgent_room if flight.urgent.is_set() else self._room).share() as share:
+                    await share.need(wanted.known_size or 0)
+                    body = (await self._insist(wanted, Content(), flight, share)).joined()
+            if self._disk and (wanted.sha256 or self._unchecked_for is None):
+                self._disk.put(wanted.key, body)
         self._memory.put(wanted.key, body)
+        if wanted.sha256 is None and self._unchecked_for is not None:
+            self._doubtful[wanted.key] = time.monotonic() + self._unchecked_for
         return body
 
-    async def _store(self, wanted: Wanted) -> Place:
+    def _doubt(self) -> None:
+        """Forget what was not checked and has been there for long: it may be wrong."""
+        now = time.monotonic()
+        while self._doubtful and (first := next(iter(self._doubtful.items())))[1] < now:
+            del self._doubtful[first[0]]
+            self._memory.drop(first[0])
+
+    async def _confirmed(self, wanted: Wanted) -> bytes | None:
+        """What came, or comes, before its sum was known, if it has that sum: it is not fetched again."""
+        unchecked = wanted.unchecked
+        if wanted.sha256 is None:
+            return None
+        body = self._memory.get(unchecked.key)
+        if body is None and unchecked.key in self._flights:
+            body = await self.get(unchecked, urgent=True)
+        return body if body is not None and await is_right(body, wanted) else None
+
+    async def _store(self, wanted: Wanted, flight: _Flight) -> Place:
         if self._disk is None:
             raise OSError(errno.ENOENT, "there is no folder to store objects in")
         if place := await self._disk.find(wanted.key):
@@ -197,28 +252,30 @@ class Fetcher:
         self._misses += 1
         content = Content(self._spill)
         try:
-            async with self._room.taken(self._expected(wanted)):
-                return await self._disk.store(wanted.key, await self._insist(wanted, content))
+            with self._room.share() as share:
+                await share.need(self._expected(wanted))
+                return await self._disk.store(wanted.key, await self._insist(wanted, content, flight))
         finally:
             content.clear()
 
-    async def _insist(self, wanted: Wanted, content: Content) -> Content:
+    async def _insist(
+        self, wanted: Wanted, content: Content, flight: _Flight, share: Share | None = None
+    ) -> Content:
         """Make attempts until it is there, or no byte of it has come for too long."""
-        download = Download(self._session, wanted, self._largest, content)
+        download = Download(self._session, wanted, self._largest, content, share)
         try:
-            await self._attempts(download)
+            await self._attempts(download, flight)
         finally:
             self._failing.discard(download)
         self._sizes.append(len(content))
         return content
 
-    async def _attempts(self, download: Download) -> None:
+    async def _attempts(self, download: Download, flight: _Flight) -> None:
         pause, since, began = FIRST_PAUSE, time.monotonic(), time.perf_counter()
         while True:
             before = download.received
             try:
-                async with self._slots:
-                    await self._attempt(download)
+                await self._in_turn(download, flight)
             except StorageUnavailable as error:
                 self._failures += 1
                 self._retrying.failed(error)
@@ -236,6 +293,44 @@ class Fetcher:
                 return
             await self._retrying.pause(random.uniform(0, pause))  # noqa: S311
             pause = min(2 * pause, MAX_PAUSE)
+
+    async def _in_turn(self, download: Download, flight: _Flight) -> None:
+        """One attempt: what is not urgent waits for what is, and is interrupted by it."""
+        if self._urgent_room is self._room:  # nothing is
+            async with self._slots:
+                await self._attempt(download)
+            return
+        if not flight.urgent.is_set():
+            async with self._patient:
+                while not flight.urgent.is_set():
+                    await _first(self._calm.wait(), flight.urgent.wait())
+                    async with self._slots:
+                        if not self._urgent and await self._uninterrupted(download, flight):
+                            return
+        self._urgent += 1
+        self._calm.clear()
+        self._hurry.set()
+        try:
+            async with self._slots:
+                await self._attempt(download)
+        finally:
+            self._urgent -= 1
+            if not self._urgent:
+                self._hurry.clear()
+                self._calm.set()
+
+    async def _uninterrupted(self, download: Download, flight: _Flight) -> bool:
+        """Whether an attempt came to its end before anything urgent; what has come of it stays."""
+        attempt = asyncio.create_task(self._attempt(download))
+        try:
+            await _first(_ended(attempt), self._hurry.wait(), flight.urgent.wait())
+            if not attempt.done():
+                return False
+            attempt.result()
+            return True
+        finally:
+            attempt.cancel()
+            await asyncio.wait([attempt])
 
     def _note_success(self, download: Download) -> None:
         """One that had failed tells the others that it is over; what has failed alone wakes nobody."""
@@ -271,6 +366,20 @@ class Fetcher:
         yield Figure("fetch_most_in_flight", "Objects on their way at once, at most so far", self._most)
         kept = {"memory": self._memory.size, "disk": self._disk.size if self._disk else 0}
         yield Figure("fetch_kept_bytes", "Bytes that are kept", kept, ("place",))
+
+
+async def _first(*awaited: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of them is over; the others are given up."""
+    tasks = [asyncio.create_task(one) for one in awaited]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

@@ -21,6 +21,10 @@ class MemoryCache:
             self._bodies.move_to_end(key)
         return body
 
+    def drop(self, key: Hashable) -> None:
+        """Forget one of them."""
+        self.size -= len(self._bodies.pop(key, b""))
+
     def put(self, key: Hashable, body: bytes) -> None:
         """Keep it, unless it is larger than all may be."""
         if len(body) > self._limit:

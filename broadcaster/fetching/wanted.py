@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 
@@ -25,6 +25,11 @@ class Wanted:
     def key(self) -> tuple[str, int, int | None, int | None, str | None]:
         """What makes it another one; what was checked against one sum is not taken for another's."""
         return self.name or self.url, self.offset, self.length, self.size, self.sha256
+
+    @property
+    def unchecked(self) -> Wanted:
+        """The same, where neither its size nor its sum are known."""
+        return replace(self, size=None, sha256=None)
 
     @property
     def known_size(self) -> int | None:

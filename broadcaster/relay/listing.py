@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from yarl import URL
 
@@ -21,18 +22,28 @@ MAX_OBJECTS, MAX_CHARACTERS = 500_000, 2**28
 # Seconds for which an object can be had that is only told of, or that a playlist has left, and the playlist's
 # duration besides: a player that holds the longest one may still want it (RFC 8216, 6.2.2).
 KEPT = 60.0
+USUAL_SECONDS = 6.0  # of what is not known
+EDGE_SEGMENTS = 6  # of each variant are the live edge: a player begins with those, and goes on with them
+NEWEST = 2
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object that the origin has listed. ``url`` may be signed anew; ``token`` is of all but its query."""
+    """An object that the origin has listed. ``url`` may be signed anew; ``token`` is of all but its query.
+
+    ``size`` in bytes and ``sha256`` are what the origin's events tell of it, if they do. ``seconds`` is how
+    long it plays.
+    """
 
     token: str
     name: str
     variant: str
     url: str
+    size: int | None = None
+    sha256: str | None = None
+    seconds: float = USUAL_SECONDS
 
     @property
     def path(self) -> str:
@@ -51,6 +62,7 @@ class Listing:
         self._objects: dict[str, Listed] = {}
         self._characters = 0  # of their addresses
         self._listed: dict[str, dict[str, None]] = {}  # tokens by variant, in order
+        self._edges: dict[str, frozenset[str]] = {}  # tokens by variant
         self._leaving: dict[str, float] = {}  # when those go that no playlist lists
         self._last: dict[str, tuple[MediaPlaylist, MediaPlaylist]] = {}  # the origin's, and ours of it
 
@@ -66,12 +78,22 @@ class Listing:
         """Whether a playlist lists it now."""
         return any(token in tokens for tokens in self._listed.values())
 
-    def note(self, variant: str, url: str, base: URL) -> Listed:
+    def is_at_the_edge(self, listed: Listed) -> bool:
+        """Whether who plays live needs it: the newest of its variant, what was only told of, and maps."""
+        tokens = self._listed.get(listed.variant)
+        return not tokens or listed.token not in tokens or listed.token in self._edges.get(listed.variant, ())
+
+    def is_newest(self, listed: Listed) -> bool:
+        """Whether it is of the last that a variant has, which all who play live are sent at the same time."""
+        tokens = list(self._listed.get(listed.variant, ()))
+        return listed.token not in tokens or listed.token in tokens[-NEWEST:]
+
+    def note(self, variant: str, url: str, base: URL, **told: Any) -> Listed:  # noqa: ANN401 - of Listed
         """An object that the origin tells of; raises PlaylistError for what is no address of the web.
 
-        ``base`` is where that was told.
+        ``base`` is where that was told, ``told`` what is known of it besides.
         """
-        return self._hold(variant, base, url)
+        return self._hold(variant, base, url, **told)
 
     def take(self, variant: str, playlist: MediaPlaylist, base: URL) -> tuple[MediaPlaylist, list[Listed]]:
         """The origin's playlist with our addresses, and what is in it that was not in the one before.
@@ -85,6 +107,7 @@ class Listing:
         self._last[variant] = playlist, ours
         before = self._listed.get(variant, {})
         now = self._listed[variant] = dict.fromkeys(_tokens(ours))
+        self._edges[variant] = frozenset(_edge(ours))
         for token in now.keys() - before.keys():
             self._leaving.pop(token, None)
         self._let_go(before.keys() - now.keys(), ours.duration.total_seconds())
@@ -94,6 +117,7 @@ class Listing:
         """There is no such variant any more."""
         last = self._last.pop(variant, None)
         gone = self._listed.pop(variant, {})
+        self._edges.pop(variant, None)
         self._let_go(gone.keys(), last[1].duration.total_seconds() if last else 0.0)
 
     def _rewritten(self, variant: str, playlist: MediaPlaylist, base: URL) -> tuple[MediaSegment, ...]:
@@ -113,10 +137,16 @@ class Listing:
         map_uri = self._hold(variant, base, segment.map_uri).path if segment.map_uri else None
         if segment.gap:  # there is nothing to be had
             return replace(segment, uri=_made(variant, base, segment.uri).path, map_uri=map_uri)
-        return replace(segment, uri=self._hold(variant, base, segment.uri).path, map_uri=map_uri)
+        seconds = segment.duration.total_seconds()
+        return replace(
+            segment, uri=self._hold(variant, base, segment.uri, seconds=seconds).path, map_uri=map_uri
+        )
 
-    def _hold(self, variant: str, base: URL, address: str) -> Listed:
+    def _hold(self, variant: str, base: URL, address: str, **told: Any) -> Listed:  # noqa: ANN401
         made = _made(variant, base, address)
+        if old := self._objects.get(made.token):  # a playlist does not tell what an event has told
+            made = replace(made, size=old.size, sha256=old.sha256, seconds=old.seconds)
+        made = replace(made, **told)
         if not self._has_room(made):
             self._sweep()
             if not self._has_room(made):
@@ -159,6 +189,16 @@ def _tokens(playlist: MediaPlaylist) -> Iterator[str]:
     for segment in playlist.segments:
         if segment.map_uri:
             yield segment.map_uri.split("/")[2]
+        if not segment.gap:
+            yield segment.uri.split("/")[2]
+
+
+def _edge(playlist: MediaPlaylist) -> Iterator[str]:
+    """The newest segments, and all maps: without its map nothing can be played."""
+    for segment in playlist.segments:
+        if segment.map_uri:
+            yield segment.map_uri.split("/")[2]
+    for segment in playlist.segments[-EDGE_SEGMENTS:]:
         if not segment.gap:
             yield segment.uri.split("/")[2]
 

@@ -8,7 +8,8 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import PurePath
 
 from aiohttp import hdrs, web
@@ -25,11 +26,15 @@ from broadcaster.web.connections import CONNECTIONS
 PATIENCE = 15.0  # seconds that a viewer waits for an object; a player asks again
 # Seconds for which nothing that is listed could be had: then it is a fault, as long as somebody asks.
 FAILING, ASKED = 5.0, 30.0
+FETCHES_OF_A_SITE = 4  # different old objects at a time: a player asks for one or two, the uplink is for all
+LEAVING = 0.05  # seconds for who is ended to be gone
 CHUNK = 2**16  # bytes that one client may have in its buffer
 # And in the kernel's. With less, a client on this machine, as a proxy is, is sent one packet at a time, and
 # acknowledges each 40 ms later.
 SEND_BUFFER = 2**18
 FOR_EVER = "public, max-age=31536000, immutable"
+# What nobody has told the SHA-256 of may be wrong: who has it asks again soon.
+UNCHECKED = "public, max-age=10"
 TYPES = {
     ".ts": "video/mp2t",
     ".aac": "audio/aac",
@@ -40,11 +45,10 @@ TYPES = {
 }
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 EXPOSED = "Accept-Ranges, Content-Length, Content-Range, Date, ETag"
-HEADERS = {
+HEADERS: dict[str, str] = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: EXPOSED,
     hdrs.ACCEPT_RANGES: "bytes",
-    hdrs.CACHE_CONTROL: FOR_EVER,
 }
 
 
@@ -56,16 +60,17 @@ class Media:
     """Answers for what is in ``listing``, with what ``fetch`` brings; ``asked`` is told what is wanted.
 
     All bodies that are being sent have ``most`` bytes together, however slowly they are read. ``clock`` is
-    monotonic.
+    monotonic. ``is_here`` tells what need not be fetched.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it serves, and what it asks
         self,
         listing: Listing,
         fetch: Callable[[Listed], Awaitable[bytes]],
         asked: Callable[[Listed], None],
         most: int,
         clock: Callable[[], float] = time.monotonic,
+        is_here: Callable[[Listed], Awaitable[bool]] | None = None,
     ) -> None:
         self.answers = 0  # with a body, or a part of one
         self.sent = 0  # bytes
@@ -74,7 +79,9 @@ class Media:
         self._asked = asked
         self._clock = clock
         self._fault: tuple[float, float, str] | None = None  # since when nothing could be had; the last one
-        self._sending = Sending(most, clock)
+        self._is_here = is_here
+        self._sending = Sending(most, clock, listing.is_newest)
+        self._fetching: dict[str, Counter[str]] = {}  # by site: how many of it wait for which object
         self._failed: Counter[str] = Counter(dict.fromkeys(("full", "origin"), 0))
 
     @property
@@ -105,14 +112,15 @@ class Media:
         if listed is None:
             return web.Response(status=404, text="There is no such segment.\n", headers=NO_STORE)
         self._asked(listed)
-        etag = f'"{listed.token}"'
-        if matches(request.headers.get(hdrs.IF_NONE_MATCH), etag):
-            return web.Response(status=304, headers={**HEADERS, hdrs.ETAG: etag})
+        headers = _headers(listed)
+        if hdrs.ETAG in headers and matches(request.headers.get(hdrs.IF_NONE_MATCH), headers[hdrs.ETAG]):
+            return web.Response(status=304, headers=headers)
         try:
-            with request.app[PLACES].take(request, Kind.MEDIA):
+            with await self._place(request):
                 request.app[CONNECTIONS].complete(request)
-                async with self._sending.body(request, listed, self.fetched) as body:
-                    return await self._send(request, listed, etag, body)
+                fetch = partial(self._fetched_for, request.app[PLACES].site(request))
+                async with self._sending.body(request, listed, fetch) as body:
+                    return await self._send(request, listed, body)
         except (Full, StorageError, TimeoutError) as error:
             return self._refuse(error)
         finally:
@@ -134,6 +142,39 @@ class Media:
             headers[hdrs.RETRY_AFTER] = RETRY_AFTER
         return web.Response(status=status, text=f"{text}.\n", headers=headers)
 
+    async def _place(self, request: web.Request) -> ExitStack:
+        """A place for sending a segment, if need be of who reads slower than it plays; raises Full."""
+        places, stack = request.app[PLACES], ExitStack()
+        try:
+            stack.enter_context(places.take(request, Kind.MEDIA))
+        except Full:
+            if not self._sending.end_slow():
+                raise
+            await asyncio.sleep(LEAVING)
+            stack.enter_context(places.take(request, Kind.MEDIA))
+        return stack
+
+    async def _fetched_for(self, site: str | None, listed: Listed) -> bytes:
+        """As ``fetched``; raises Full where a site waits for too many that are not live, and not here."""
+        if (
+            site is None
+            or self._listing.is_at_the_edge(listed)
+            or (self._is_here and await self._is_here(listed))
+        ):
+            return await self.fetched(listed)
+        waiting = self._fetching.setdefault(site, Counter())
+        if listed.token not in waiting and len(waiting) >= FETCHES_OF_A_SITE:
+            raise Full("site", "Too many different segments are asked for from one address")
+        waiting[listed.token] += 1
+        try:
+            return await self.fetched(listed)
+        finally:
+            waiting[listed.token] -= 1
+            if not waiting[listed.token]:
+                del waiting[listed.token]
+            if not waiting:
+                self._fetching.pop(site, None)
+
     async def fetched(self, listed: Listed) -> bytes:
         """The object, within ``PATIENCE``; raises StorageError, TimeoutError."""
         began = self._clock()
@@ -148,8 +189,9 @@ class Media:
         self._fault = None
         return body
 
-    async def _send(self, request: web.Request, listed: Listed, etag: str, body: bytes) -> web.StreamResponse:
-        headers = {**HEADERS, hdrs.ETAG: etag}
+    async def _send(self, request: web.Request, listed: Listed, body: bytes) -> web.StreamResponse:
+        headers = _headers(listed)
+        etag = headers.get(hdrs.ETAG)
         asked = request.headers.get(hdrs.RANGE, "") if request.method == hdrs.METH_GET else ""
         if request.headers.get(hdrs.IF_RANGE, etag) != etag:  # of another object: all of this one
             asked = ""
@@ -157,7 +199,7 @@ class Media:
             part = wanted(asked, len(body))
         except Unsatisfiable:
             headers[hdrs.CONTENT_RANGE] = f"bytes */{len(body)}"
-            return web.Response(status=416, headers={**headers, **NO_STORE})
+            return web.Response(status=416, headers=headers | NO_STORE)
         headers[hdrs.CONTENT_TYPE] = TYPES.get(PurePath(listed.name).suffix, "application/octet-stream")
         begin, end = part or (0, len(body))
         if part:
@@ -180,6 +222,13 @@ class Media:
             await request.app[CONNECTIONS].drained(request)
             await response.write(piece)
             self.sent += len(piece)
+
+
+def _headers(listed: Listed) -> dict[str, str]:
+    """What is said of an object: it has a validator, and may be kept for ever, if it was checked."""
+    if listed.sha256 is None:
+        return {**HEADERS, hdrs.CACHE_CONTROL: UNCHECKED}
+    return {**HEADERS, hdrs.CACHE_CONTROL: FOR_EVER, hdrs.ETAG: f'"{listed.token}"'}
 
 
 def _widen(request: web.Request) -> None:

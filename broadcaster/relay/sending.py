@@ -11,24 +11,31 @@ from aiohttp import web
 from broadcaster.audience.places import Full
 from broadcaster.relay.listing import Listed
 
-# Seconds for an object, after which its reader gives way where there is no room: who watches is quicker.
-SLOW = 30.0
+SLOW = 1.0  # times as long as it plays: who watches reads an object faster
+RESERVED = 4  # a part of so many is for the live edge alone
 
 
 @dataclass(slots=True)
 class _Held:
-    """A body, and since when it is sent to whom."""
+    """A body, how long it plays (seconds), and since when it is sent to whom."""
 
     body: bytes
+    seconds: float
+    live: bool
     readers: dict[web.RequestHandler, float] = field(default_factory=dict)
 
 
 class Sending:
-    """All have ``most`` bytes together, however slowly they are read; ``clock`` is monotonic."""
+    """All have ``most`` bytes together, however slowly they are read; ``clock`` is monotonic.
 
-    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+    ``is_live`` tells what is newest. That is always sent: it needs little, as all who watch are
+    sent the same.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float], is_live: Callable[[Listed], bool]) -> None:
         self._most = most
         self._clock = clock
+        self._is_live = is_live
         self._held: dict[str, _Held] = {}
 
     @property
@@ -41,30 +48,54 @@ class Sending:
         self, request: web.BaseRequest, listed: Listed, fetch: Callable[[Listed], Awaitable[bytes]]
     ) -> AsyncIterator[bytes]:
         """The object, the same bytes for all who are sent it; raises Full, and what ``fetch`` does."""
+        live = self._is_live(listed)
         if listed.token not in self._held:
-            self._require_room(1)
+            self._require_room(1, live=live)
             body = await fetch(listed)
             if listed.token not in self._held:  # nobody else brought it meanwhile
-                self._require_room(len(body))
-                self._held[listed.token] = _Held(body)
+                self._require_room(len(body), live=live)
+                self._held[listed.token] = _Held(body, listed.seconds, live)
         held = self._held[listed.token]
         held.readers[request.protocol] = self._clock()
         try:
             yield held.body
         finally:
-            del held.readers[request.protocol]
-            if not held.readers:
-                self._held.pop(listed.token, None)
+            held.readers.pop(request.protocol, None)
+            if not held.readers and self._held.get(listed.token) is held:
+                del self._held[listed.token]
 
-    def _require_room(self, size: int) -> None:
-        """Raises Full unless so many bytes more may be sent; one body alone always may."""
-        if self._held and self.size + size > self._most:
-            self._end_slow()
+    def _require_room(self, size: int, *, live: bool) -> None:
+        """Raises Full unless so many bytes more may be sent; one body alone always may, as what is live."""
+        most = self._most if live else self._most - self._most // RESERVED
+        if self._held and self.size + size > most:
+            self.end_slow()
+        if live and self.size + size > most:
+            self._end_others(self.size + size - most)
+        if self._held and self.size + size > most and not live:
             raise Full("memory", "Too many different segments are being sent")
 
-    def _end_slow(self) -> None:
-        """Whoever comes again then finds room."""
-        for held in self._held.values():
-            for reader, since in held.readers.items():
-                if reader.transport and self._clock() - since > SLOW:
-                    reader.transport.abort()
+    def end_slow(self) -> bool:
+        """End who reads slower than it plays, as nobody does who watches; whether there was anybody."""
+        found = False
+        for token, held in list(self._held.items()):
+            slow = [one for one, since in held.readers.items() if self._clock() - since > SLOW * held.seconds]
+            self._end(token, held, slow)
+            found = found or bool(slow)
+        return found
+
+    def _end_others(self, size: int) -> None:
+        """Make room for what is live: by what is not, the longest sent first."""
+        for token, held in list(self._held.items()):
+            if size <= 0:
+                return
+            if not held.live:
+                self._end(token, held, list(held.readers))
+                size -= len(held.body)
+
+    def _end(self, token: str, held: _Held, readers: list[web.RequestHandler]) -> None:
+        for reader in readers:
+            del held.readers[reader]
+            if reader.transport:
+                reader.transport.abort()
+        if not held.readers:
+            self._held.pop(token, None)

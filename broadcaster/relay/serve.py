@@ -39,7 +39,9 @@ logger = logging.getLogger(__name__)
 
 PING_EVERY = 0.5  # seconds
 LINE = 2**18  # bytes of an event that tells of all segments, with signed addresses
-AT_ONCE = 8
+AT_ONCE, OLD_AT_ONCE = 8, 2  # objects on their way, and of those such as are not at the live edge
+IN_FLIGHT = 2**26  # bytes on their way, half of them for the live edge
+UNCHECKED_FOR = 60.0  # seconds for which an object is kept whose SHA-256 nobody has told
 OF_THE_STREAM = {"main_playlist", "media_playlist", "events"}  # routes
 
 
@@ -59,6 +61,11 @@ async def relay(
         Fetcher(
             session,
             at_once=AT_ONCE,
+            bytes_in_flight=IN_FLIGHT,
+            largest=IN_FLIGHT // 2,
+            reserved=IN_FLIGHT // 2,
+            patient=OLD_AT_ONCE,
+            unchecked_for=UNCHECKED_FOR,
             memory=options.memory,
             disk=options.cache and options.cache.absolute(),
             disk_bytes=options.disk,
@@ -83,16 +90,17 @@ class _Relay:
             waiters=options.waiters,
             places=places,
             tracker=True,
+            media=True,
             trusted_header=options.trusted_header,
         )
         self._audience = audience = Audience(setup)
-        listing = Listing()
+        self._listing = listing = Listing()
         self._prefetch = prefetch = Prefetch(self._fetch)
         self._following = following = Following(
             origin, listing, self._show, prefetch.announce, audience.stream.clock
         )
         self._words = Words(origin, following, listing, audience.take, prefetch.announce)
-        media = Media(listing, self._fetch, prefetch.asked, most=options.memory)
+        media = Media(listing, self._fetch, prefetch.asked, most=options.memory, is_here=self._is_here)
         self._standing = Standing(origin, following, media, fetcher.figures, lambda: self._words.trouble)
         media.add_to(audience.app)
         audience.app.middlewares.append(_unless_unknown(origin))
@@ -140,7 +148,10 @@ class _Relay:
 
     async def _fetch(self, listed: Listed) -> bytes:
         """An object, by its address without the signature, which changes."""
-        return await self._fetcher.get(Wanted(listed.url, name=listed.token))
+        return await self._fetcher.get(_wanted(listed), urgent=self._listing.is_at_the_edge(listed))
+
+    async def _is_here(self, listed: Listed) -> bool:
+        return await self._fetcher.has(_wanted(listed))
 
     async def _ping(self) -> None:
         """Tell the audience how all is, as ingest does."""
@@ -159,6 +170,10 @@ class _Relay:
         return replace(
             report, viewers=shown.viewers, peers=shown.peers, torrents=shown.torrents, signaling=True
         )
+
+
+def _wanted(listed: Listed) -> Wanted:
+    return Wanted(listed.url, size=listed.size, sha256=listed.sha256, name=listed.token)
 
 
 def _unless_unknown(origin: Origin) -> Middleware:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds before it is asked again
 SHOWN_WITHIN = 3.0  # seconds, for a playlist to have what was told of
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 REMEMBERED = 120  # what was told is told once
 
 Word = Annotated[str, StringConstraints(max_length=200)]
@@ -154,13 +156,17 @@ class Words:
         self.trouble = next((one for one in get_args(Trouble) if one == trouble), None)
 
     def _take_segment(self, told: Segment) -> None:
-        known = (told.run, told.variant, told.sequence)
-        if known in self._told:
+        segment = (told.run, told.variant, told.sequence)
+        if segment in self._told:
             return
-        self._told.append(known)
+        self._told.append(segment)
         self._following.note_run(told.run, told.variant)
         base = self._origin.url(EVENTS)
-        held = self._listing.note(told.variant, told.url, base) if told.url and not told.gap else None
+        held = None
+        if told.url and not told.gap:
+            sha256 = told.sha256 if told.sha256 and SHA256.fullmatch(told.sha256) else None
+            known = {"size": told.size, "sha256": sha256, "seconds": told.duration}
+            held = self._listing.note(told.variant, told.url, base, **known)
         map_held = self._listing.note(told.variant, told.mapUrl, base) if told.mapUrl else None
         self._fresh([one for one in (map_held, held) if one])
         variant, number = told.variant, told.sequence

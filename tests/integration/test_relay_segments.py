@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.relayed import relaying
 from tests.support.small_disk import small_disk
-from tests.support.small_origin import SmallOrigin
+from tests.support.small_origin import SIZE, SmallOrigin
 from tests.support.waiting import eventually
 
 
@@ -130,3 +130,62 @@ async def test_the_operators_listener_is_for_no_page_of_others(
             assert response.status == 421
         response, _ = await relayed.get("/metrics")
         assert response.status == 404
+
+
+@pytest.mark.parametrize("kind", ["video/mp2t", "text/html"])
+async def test_a_captive_portal(
+    origin: SmallOrigin, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a portal answers in the place of a segment is served to nobody, and kept nowhere."""
+    monkeypatch.setattr("broadcaster.relay.media.PATIENCE", 1.0)
+    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
+        path = (await relayed.until_last(3)).segments[-1].uri
+        origin.portal = b"<html>" + bytes(SIZE - 6), kind
+        response, _ = await relayed.get(path)
+        assert response.status in {502, 503}
+        assert response.headers["Cache-Control"] == "no-store"
+        origin.portal = None
+        response, body = await relayed.get(path)
+        assert body == origin.body(origin.path("0", 2))
+        assert "immutable" in response.headers["Cache-Control"]
+
+
+async def test_what_nobody_vouches_for(origin: SmallOrigin, tmp_path: Path) -> None:
+    """A segment whose sum the origin does not tell is kept for a while only, here and by browsers."""
+    origin.tells_sums = False
+    origin.publish()
+    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
+        path = (await relayed.until_last(4)).segments[-1].uri
+        response, body = await relayed.get(path)
+        assert body == origin.body(origin.path("0", 3))
+        assert response.headers["Cache-Control"] == "public, max-age=10"
+        assert "ETag" not in response.headers
+    async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
+        await relayed.until_last(4)
+        await relayed.get(path)
+    assert origin.asked[origin.path("0", 3)] == 2
+
+
+async def test_old_segments_do_not_hold_up_live_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address asks for 450 old segments over a thin uplink: each live one goes first."""
+    origin = SmallOrigin(("0",), window=500)
+    async with origin.running():
+        origin.publish(460)
+        monkeypatch.setattr("broadcaster.relay.media.PATIENCE", 2.0)
+        async with relaying(origin.public) as relayed, asyncio.TaskGroup() as group:
+            segments = (await relayed.until_last(460)).segments
+            await relayed.get(segments[-1].uri)  # somebody watches
+            origin.link = asyncio.Semaphore(1)
+            attack = {"CF-Connecting-IP": "8.8.8.8"}
+            asking = [group.create_task(relayed.get(one.uri, headers=attack)) for one in segments[:450]]
+            await eventually(lambda: sum(one.done() for one in asking) >= 440)  # 503: no more than four wait
+            for number in range(461, 466):
+                origin.publish()
+                path = (await relayed.until_last(number)).segments[-1].uri
+                response, _ = await relayed.get(path, headers={"CF-Connecting-IP": "9.9.9.9"})
+                assert response.status == 200
+                live, old = origin.begun.index(origin.path("0", number - 1)), len(origin.begun)
+                assert old - live <= 3  # what was on its way already
+            statuses = [(await one)[0].status for one in asking]
+            assert statuses.count(200) <= 450 - 440
+            assert set(statuses) <= {200, 503}

@@ -125,6 +125,7 @@ def stored_segment(  # noqa: PLR0913 - a segment has that many properties
     size: int = 1000,
     gap: bool = False,
     iframe: ByteRange | None = None,
+    sha256: str | None = None,
 ) -> Segment:
     """A segment that the bucket has, or never will; complete when it begins, unless that is given."""
     made = int((completed or time).timestamp() * 1_000_000) * 1000
@@ -144,6 +145,7 @@ def stored_segment(  # noqa: PLR0913 - a segment has that many properties
         key=url,
         url=url,
         size=0 if gap else size,
+        sha256=sha256,
         iframe=iframe,
     )
 

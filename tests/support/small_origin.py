@@ -1,5 +1,8 @@
 """An origin for a relay: real playlists and events of segments that a test publishes, and their bucket."""
 
+import asyncio
+import contextlib
+import hashlib
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -23,12 +26,15 @@ from tests.support.fault_proxy import FaultProxy
 HOST = "127.0.0.1"
 TARGET = 2  # seconds
 WINDOW = 6  # segments
+LINK = 0.1  # seconds for an object over a thin link
 SIZE = 200_000  # bytes of a segment
 
 
 class SmallOrigin:
     """Lists what ``publish`` brings. ``asked`` counts how often each object was asked for, whole or in part.
 
+    ``link`` is a thin link to the bucket, if there is one; ``begun`` are its objects as they were asked for.
+    ``portal`` is what a captive portal answers in the place of each object, and its type, if there is one.
     ``public`` is where the relay reaches it, ``proxy`` what stands there; with ``signed`` its bucket gives an
     object to nobody who does not say that.
     """
@@ -36,6 +42,10 @@ class SmallOrigin:
     def __init__(self, variants: tuple[str, ...] = ("0", "1"), window: int = WINDOW) -> None:
         self.asked: Counter[str] = Counter()
         self.signed: str | None = None
+        self.tells_sums = True
+        self.link: asyncio.Semaphore | None = None
+        self.begun: list[str] = []
+        self.portal: tuple[bytes, str] | None = None
         self.size = SIZE
         self.public = ""
         self.proxy: FaultProxy
@@ -93,6 +103,7 @@ class SmallOrigin:
             target_duration=TARGET,
             time=self._start + timedelta(seconds=TARGET * number),
             size=self.size,
+            sha256=hashlib.sha256(self.body(path)).hexdigest() if self.tells_sums else None,
         )
         self.channel.expect(variant)
         self.channel.publish(segment)
@@ -111,6 +122,11 @@ class SmallOrigin:
         self.asked[path] += 1
         if self.signed and request.query.get("Signature") != self.signed:
             return web.Response(status=403)
+        self.begun.append(path)
+        async with self.link or contextlib.nullcontext():
+            await asyncio.sleep(LINK if self.link else 0)
+        if self.portal:
+            return web.Response(body=self.portal[0], content_type=self.portal[1])
         return web.Response(body=self.body(path), content_type="video/mp2t")
 
     @asynccontextmanager

@@ -283,3 +283,72 @@ async def test_a_full_disk(server: ScriptedServer, tmp_path: Path, caplog: pytes
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
         "No space left on device; it goes on without"
     ]
+
+
+async def test_what_is_urgent_goes_first(server: ScriptedServer) -> None:
+    """Something urgent interrupts all else, which goes on after it; few others are asked for at once."""
+    gate = asyncio.Event()
+    server.answers = {f"/{n}": [Answer(gate=asyncio.Event()), Answer(b"%d" % n)] for n in range(20)}
+    server.answers["/live"] = [Answer(b"live", gate=gate)]
+    async with fetching(at_once=8, reserved=32 * 2**20, patient=2) as fetcher:
+        old = [asyncio.create_task(fetcher.get(Wanted(f"{server.url}/{n}"))) for n in range(20)]
+        await changes(server.came, lambda: server.open == 2)
+        live = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/live"), urgent=True))
+        await changes(server.came, lambda: "/live" in server.asked)
+        assert len(server.asked) == 3
+        gate.set()
+        assert await live == b"live"
+        for answers in server.answers.values():
+            for answer in answers:
+                if answer.gate:
+                    answer.gate.set()
+        await asyncio.gather(*old)
+        assert server.most <= 4
+
+
+async def test_what_becomes_urgent(server: ScriptedServer) -> None:
+    """An object that waits because it is old is fetched at once when somebody needs it for the live edge."""
+    server.answers = {"/busy": [Answer(gate=asyncio.Event())], "/a": [Answer(b"a")]}
+    async with fetching(reserved=2**20, patient=1) as fetcher:
+        busy = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/busy")))
+        await changes(server.came, lambda: server.open == 1)
+        waits = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/a")))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            assert await fetcher.get(Wanted(f"{server.url}/a"), urgent=True) == b"a"
+        assert await waits == b"a"
+        busy.cancel()
+
+
+async def test_a_sum_that_is_told_later(server: ScriptedServer) -> None:
+    """What came before its sum was known is not fetched again, unless it has another sum."""
+    right = hashlib.sha256(BODY).hexdigest()
+    server.answers = {"/a": [Answer(BODY)], "/b": [Answer(b"wrong"), Answer(BODY)]}
+    async with fetching(unchecked_for=60.0) as fetcher:
+        for path, times in (("/a", 1), ("/b", 2)):
+            await fetcher.get(Wanted(server.url + path))
+            assert await fetcher.get(Wanted(server.url + path, sha256=right)) == BODY
+            assert len(server.asked[path]) == times
+
+
+async def test_room_is_taken_as_bytes_come(server: ScriptedServer) -> None:
+    """However small objects were before, large ones do not come all at once: their bytes are counted."""
+    large = bytes(10 * len(BODY))
+    gates = [asyncio.Event() for _ in range(8)]
+    server.answers = {f"/small{n}": [Answer(b"x")] for n in range(40)}
+    server.answers |= {f"/{n}": [Answer(large, gate=gate)] for n, gate in enumerate(gates)}
+    async with fetching(at_once=8, bytes_in_flight=2 * len(large), memory=0) as fetcher:
+        for number in range(40):
+            await fetcher.get(Wanted(f"{server.url}/small{number}"))
+        room, most = fetcher._room, 0  # noqa: SLF001 - nobody else knows
+
+        async def get(number: int) -> None:
+            nonlocal most
+            await fetcher.get(Wanted(f"{server.url}/{number}"))
+            most = max(most, room.taken)
+
+        for gate in gates:
+            gate.set()
+        await asyncio.gather(*(get(number) for number in range(8)))
+        assert 0 < most <= 3 * len(large)
+        assert room.taken == 0

@@ -82,6 +82,16 @@ def test_a_site_takes_so_many_of_all_kinds(number: int) -> None:
     assert places.count(Kind.MEDIA, "9.9.9.9") == 0
 
 
+def test_segments_have_places_of_their_own() -> None:
+    """A relay's segments take no place of what pages need, nor the other way round; none has all of them."""
+    places = Places(1000, Lag(), media=True)
+    with contextlib.ExitStack() as stack:
+        assert taken(places, stack, Kind.EVENTS, 1, "9.9.9.9") == 1
+        assert taken(places, stack, Kind.MEDIA, 300, "8.8.8.8") == 100
+        assert sum(taken(places, stack, Kind.MEDIA, 1, f"1.1.1.{number}") for number in range(200)) == 100
+        assert sum(taken(places, stack, Kind.EVENTS, 10, f"2.2.2.{number}") for number in range(200)) == 599
+
+
 def test_an_organisation_takes_so_many() -> None:
     """All the networks of one IPv6 subscriber have a bound together; the next one has its own."""
     places = Places(10_000, Lag())

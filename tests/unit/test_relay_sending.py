@@ -1,0 +1,74 @@
+"""What a relay sends at once, and who gives way."""
+
+import contextlib
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from aiohttp import web
+
+from broadcaster.audience.places import Full
+from broadcaster.relay.listing import Listed
+from broadcaster.relay.sending import Sending
+
+SIZE = 100  # bytes of an object
+SECONDS = 4.0  # that an object plays
+
+
+class Hall:
+    """Readers of objects, by a clock that a test turns; ``ended`` are those whose connections were closed."""
+
+    def __init__(self, most: int) -> None:
+        self.now = 0.0
+        self.newest = 0
+        self.ended: list[str] = []
+        self.stack = contextlib.AsyncExitStack()
+        self.sending = Sending(most, lambda: self.now, lambda listed: listed.token == str(self.newest))
+
+    async def read(self, number: int, reader: str) -> None:
+        """Begin to read an object, and never end; raises Full."""
+        transport = SimpleNamespace(abort=lambda: self.ended.append(reader))
+        protocol = Protocol(transport)
+        request = cast("web.Request", SimpleNamespace(protocol=protocol))
+        listed = Listed(str(number), f"{number}.ts", "0", f"http://x/{number}.ts", seconds=SECONDS)
+        await self.stack.enter_async_context(self.sending.body(request, listed, fetch))
+
+
+class Protocol:
+    """In the place of a connection's."""
+
+    def __init__(self, transport: object) -> None:
+        self.transport = transport
+
+
+async def fetch(_: Listed) -> bytes:
+    return bytes(SIZE)
+
+
+async def test_slow_readers_give_way() -> None:
+    """120 that read slowly hold up no live segment; who is slower than a segment plays is ended for it."""
+    hall = Hall(most=4 * SIZE)
+    async with hall.stack:
+        for number in range(120):
+            hall.newest = number
+            await hall.read(number, f"slow {number}")
+            hall.now += SECONDS / 2
+            assert hall.sending.size <= 4 * SIZE
+        assert len(hall.ended) >= 116
+        assert f"slow {number}" not in hall.ended
+
+
+async def test_old_segments_leave_room_for_the_newest() -> None:
+    """What is old is refused past three quarters; the newest takes the rest, or the place of an old one."""
+    hall = Hall(most=4 * SIZE)
+    hall.newest = 100
+    async with hall.stack:
+        for number in range(3):
+            await hall.read(number, f"old {number}")
+        with pytest.raises(Full):
+            await hall.read(3, "old 3")
+        await hall.read(100, "live 100")
+        hall.newest = 101
+        await hall.read(101, "live 101")
+        assert hall.ended == ["old 0"]
+        assert hall.sending.size == 4 * SIZE

@@ -52,6 +52,7 @@ viewer-tests: $(PAGE)/index.html
 test: setup viewer-tests $(PM2)/ready
 	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd
 	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
+	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
 	$(UNIT_TESTS) $(ARGS)
 	$(BIN)/pytest -n 6 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
 
@@ -71,7 +72,8 @@ bench: setup
 
 # What `make test` does in a short form, at its full length.
 soak: setup $(PM2)/ready
-	@tests/ensure-packages chromium nginx
+	@tests/ensure-packages chromium nginx gst-launch-1.0=$(GSTREAMER)
+	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
 	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/integration/test_install.py tests/unit/test_racer.py tests/unit/test_references.py tests/unit/test_properties.py tests/unit/test_tracker_fuzz.py tests/browser tests/players $(ARGS)
 
 chaos: setup

@@ -76,7 +76,7 @@ class Gallery:
         """The page that plays it."""
         found = self._known.get(request.path)
         if found is None:
-            return _missing()
+            return self._missing_page()
         when = f"{found.started:%d %B %Y}".lstrip("0")
         known = {
             "title": found.title or f"{'Clip' if found.clip else 'Recording'} of {when}",
@@ -84,6 +84,13 @@ class Gallery:
             "poster": found.poster,
         }
         return await self._answer(request, "index.html", known, {"recording": _told(found)})
+
+    def _missing_page(self) -> web.Response:
+        """The page, which says that there is no such recording."""
+        if not self._templates["index.html"]:
+            return _missing()
+        html = with_settings({**self._page.settings(), "recording": {}}, self._templates["index.html"])
+        return web.Response(status=404, text=html, content_type="text/html")
 
     def _slice(self, begin: int) -> dict[str, object]:
         found = self._listed[begin : begin + PAGE]

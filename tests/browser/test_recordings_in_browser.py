@@ -138,6 +138,12 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await until(page, is_("over"))
             assert traffic.refused == []
             await check_looks(page, shots, "over", LOOKS[1:])
+            assert await page.locator("#play-pause").is_visible()
+            await page.keyboard.press("5")  # from its middle again
+            middle = state["timeline"]["live"] / 2
+            await until(page, lambda s: is_played(s) and s["time"] > middle)
+            await page.keyboard.press("9")
+            await until(page, is_("over"))
             await page.get_by_role("button", name="Watch again").click()
             await until(page, lambda s: is_played(s) and s["time"] < 3)
 

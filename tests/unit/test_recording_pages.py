@@ -158,6 +158,18 @@ async def test_a_changed_title_is_shown(tmp_path: Path, aiohttp_client: AiohttpC
     assert "<title>Opening night</title>" in await on.text(one.path)
 
 
+async def test_what_is_not_there_has_a_page_that_says_so(
+    tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
+    """An address of no recording is answered by the page, whose settings name no recording, with 404."""
+    on = await site(tmp_path, aiohttp_client)
+    for path in ("/watch/nope", "/c/nope"):
+        response = await on.client.get(path)
+        assert (response.status, response.content_type) == (404, "text/html")
+        inside = (await response.text()).partition(BLOCK)[2]
+        assert json.loads(inside.partition("<")[0])["recording"] == {}
+
+
 async def test_a_long_list_has_pages(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """Of a thousand recordings each is in the list once, newest first, some dozens at a time."""
     found = [recording(number) for number in range(1000)]

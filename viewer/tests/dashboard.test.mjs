@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { follow, merge } from "../dashboard/js/feed.js";
 import { createSound } from "../dashboard/js/sound.js";
-import { age, headline, lamps, latest } from "../dashboard/js/headline.js";
+import { age, headline, lamps, lastSegment, latest } from "../dashboard/js/headline.js";
 import { ceiling, money, outages, peerShare, rate, rates } from "../dashboard/js/figures.js";
 import { bytes, clock, dollars, duration, milliseconds, pair, percent } from "../dashboard/js/words.js";
 
@@ -123,6 +123,17 @@ test("a lamp for each part, and none that is known by what is old", () => {
   assert.deepEqual(signs("failing"), ["encoder ✓", "service !", "bucket ✕"]);
   assert.deepEqual(signs("old"), ["encoder ?", "service ✕", "bucket ?"]);
   assert.deepEqual(lamps(null, "waiting"), []);
+});
+
+test("without a stream no encoder is well", () => {
+  const verdict = { severity: "ok", sentence: "", parts: { encoder: "ok", service: "ok" } };
+  const signs = (stream) => lamps(answer({ verdict, health: { stream } }), "ok").map(({ sign }) => sign).join("");
+  assert.deepEqual(["live", "starting", "offline", "ended"].map(signs), ["✓✓", "✓✓", "–✓", "–✓"]);
+});
+
+test("in trouble the last segment is as old as the sentence says", () => {
+  const told = (severity) => lastSegment({ health: { silence: 30 }, came: 0, verdict: { severity } }, 4000);
+  assert.deepEqual([told("ok"), told("failing")], ["34 s ago", "30 s ago"]);
 });
 
 test("a figure that is older than the others says so", () => {

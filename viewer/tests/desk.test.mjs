@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createApi } from "../dashboard/js/api.js";
-import { clipBetween, dayOf, daysUntil, factsOf, isGoing, localTime } from "../dashboard/js/records.js";
+import { clipBetween, dayOf, daysUntil, factsOf, isGoing, isLocal, localTime } from "../dashboard/js/records.js";
 
 const storageOf = (kept = new Map()) => ({
   getItem: (name) => kept.get(name) ?? null,
@@ -24,6 +24,12 @@ function office(...answers) {
   const api = createApi({ get, storage });
   return { api, asked, storage };
 }
+
+test("a link that is of use on this machine alone is not offered", () => {
+  const local = ["http://127.0.0.1:8080/watch/a", "http://localhost/watch/a", "http://[::1]:80/a", "http://0.0.0.0:1/a"];
+  assert.deepEqual(local.map(isLocal), [true, true, true, true]);
+  assert.deepEqual(["https://live.example/watch/a", "http://192.168.1.2/a"].map(isLocal), [false, false]);
+});
 
 test("the token goes into a header, stays in this tab, and never into an address", async () => {
   const { api, asked, storage } = office(answer(200, { clips: [] }), answer(202));

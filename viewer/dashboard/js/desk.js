@@ -1,6 +1,6 @@
 // Recordings and clips: their lists, and what the operator does with them.
 import { createConfirm } from "./confirm.js";
-import { clipBetween, localTime } from "./records.js";
+import { clipBetween, isLocal, localTime } from "./records.js";
 import { createList } from "./row.js";
 
 const AGAIN = 30_000; // ms
@@ -86,6 +86,7 @@ export function createDesk({ find, api }) {
     made = answer;
     find("clip-title").value = "";
     find("made").hidden = made.address === null;
+    find("copy-made").hidden = made.address === null || isLocal(made.address);
     if (made.address !== null) find("made-link").textContent = find("made-link").href = made.address;
   }
 

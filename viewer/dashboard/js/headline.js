@@ -3,7 +3,8 @@ import { duration } from "./words.js";
 
 export const STALE = 15; // seconds; the service adds a row every five
 
-const SIGNS = { ok: "✓", warning: "!", failing: "✕", unknown: "?" };
+const SIGNS = { ok: "✓", warning: "!", failing: "✕", unknown: "?", off: "–" };
+const OFF = new Set(["offline", "ended"]); // streams without an encoder
 const LABELS = { ok: "✓ OK", warning: "! Warning", failing: "✕ Failing", old: "✕ No answer" };
 
 /** Seconds since the newest figures: by the service's own clock when they came at `came`, and by ours since then. */
@@ -23,9 +24,10 @@ export function headline(answer, failed, moment) {
   return { state: severity, label: LABELS[severity], text: running ? `${text}, last segment ${lastSegment(answer, moment)}` : text };
 }
 
-/** How long ago the source brought it: that goes on while nothing is heard of the service. */
-export function lastSegment({ health, came }, moment) {
-  const seconds = health.silence + (moment - came) / 1000;
+/** How long ago the source brought it: that goes on while nothing is heard of the service. In trouble it is as old as the sentence beside it. */
+export function lastSegment({ health, came, verdict }, moment) {
+  const well = (verdict?.severity ?? "ok") === "ok";
+  const seconds = health.silence + (well ? (moment - came) / 1000 : 0);
   return `${seconds < 10 ? `${seconds.toFixed(1)} s` : duration(seconds)} ago`;
 }
 
@@ -33,7 +35,8 @@ export function lastSegment({ health, came }, moment) {
 export function lamps(answer, state) {
   if (answer === null) return [];
   return Object.entries(answer.verdict.parts).map(([part, severity]) => {
-    const now = state === "old" ? (part === "service" ? "failing" : "unknown") : severity;
+    const known = part === "encoder" && severity === "ok" && state !== "failing" && OFF.has(answer.health?.stream) ? "off" : severity;
+    const now = state === "old" ? (part === "service" ? "failing" : "unknown") : known;
     return { part, state: now, sign: SIGNS[now] };
   });
 }

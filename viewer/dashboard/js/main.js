@@ -91,7 +91,7 @@ function drawNow(now, moment) {
   tiles("now", [
     ["Viewers", whole(health.viewers)],
     ["Stream", health.stream],
-    ["Last segment", health.stream === "live" ? lastSegment(now, moment) : "–"],
+    ["Last from the encoder", health.stream === "live" ? lastSegment(now, moment) : "–"],
     ["Qualities", variants.join(" · ") || "–"],
     ["Segments listed", whole(listed)],
     ["Publish delay", pair(milliseconds, delay.value, delays.value), delay.ago],

@@ -35,6 +35,9 @@ export function localTime(time) {
   return new Date(shifted).toISOString().slice(0, 19);
 }
 
+/** Whether an address is of use on this machine alone: nobody told the service where viewers reach it. */
+export const isLocal = (address) => /^(localhost|127\.|0\.0\.0\.0|\[::1?\])/.test(new URL(address).host);
+
 /** The clip that the fields of a form ask for; null when they ask for none. */
 export function clipBetween(from, to, title) {
   const [begin, end] = [new Date(from), new Date(to)];

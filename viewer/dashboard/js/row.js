@@ -1,5 +1,5 @@
 // A recording or a clip in its list: what it is, and what can be done with it.
-import { dayOf, daysUntil, factsOf, isGoing } from "./records.js";
+import { dayOf, daysUntil, factsOf, isGoing, isLocal } from "./records.js";
 
 const VISIBLE = [["listed", "Listed"], ["unlisted", "Unlisted: by its link"], ["hidden", "Hidden"]];
 
@@ -53,7 +53,8 @@ export function createRow(asks) {
     }
     title.disabled = visible.disabled = going;
     until.disabled = remove.disabled = going || on;
-    watch.hidden = copy.hidden = one.address === null || going;
+    watch.hidden = one.address === null || going;
+    copy.hidden = watch.hidden || isLocal(one.address);
     if (one.address !== null) watch.href = one.address;
   }
   return { element, update };

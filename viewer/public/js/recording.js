@@ -45,30 +45,36 @@ export async function watchRecording({ config, page, store, video, alarm, play, 
   let at = start ?? (recording.ended === null ? 0 : null);
   let first = partOf(page.search, recording.parts.length);
   do {
+    let timeline = null;
     for (const [part, url] of [...recording.parts.entries()].slice(first)) {
       store.set({ part });
-      await playPart({ url, start: at, store, alarm, play });
+      timeline = await playPart({ url, start: at, store, alarm, play });
       at = null;
     }
-    first = 0;
-    store.set({ status: "over", paused: true });
+    store.set({ status: "over", paused: true, timeline, position: timeline?.live ?? null });
     await new Promise((resolve) => video.addEventListener("play", resolve, { once: true }));
+    // From the start, or from where the bar of the last part was sent.
+    const { position } = store.get();
+    const sent = timeline !== null && position > timeline.first && position < timeline.live;
+    [at, first] = sent ? [position, recording.parts.length - 1] : [null, 0];
   } while (again());
 }
 
-/** One playlist to its end; what fails begins anew where it stood. */
+/** One playlist to its end, with its last timeline; what fails begins anew where it stood. */
 async function playPart({ url, start, store, alarm, play }) {
   let at = start;
   let autoplay = true;
   let failures = 0;
-  const follow = store.subscribe(({ position }) => {
+  let last = null;
+  const follow = store.subscribe(({ position, timeline }) => {
     if (position !== null) at = position;
+    if (timeline !== null) last = timeline;
   });
   try {
     for (;;) {
       store.set({ status: "connecting", following: false, date: null, paused: !autoplay });
       const { reason } = await play({ url, start: at, recorded: true, autoplay, patience: patienceAfter(failures) });
-      if (reason === "ended") return;
+      if (reason === "ended") return last;
       failures += 1;
       const status = store.get().status === "reconnecting" ? "reconnecting" : "connecting";
       store.set({ status, rebuilds: store.get().rebuilds + 1 });

@@ -5,9 +5,11 @@ const NEAR = 1; // seconds before live that mean live
 
 /** Returns requests; `playback` reaches the player that is on, `play` starts to play, `pause` stops it. */
 export function createSeeking({ video, store, playback, play, pause }) {
+  const isOver = () => store.get().status === "over"; // a recording, which begins again where it is sent
   const go = (position) => {
-    store.set({ following: false, gone: false, missed: null });
-    playback.seek(position);
+    store.set({ following: false, gone: false, missed: null, ...(isOver() ? { position } : {}) });
+    if (isOver()) return play();
+    return playback.seek(position);
   };
 
   function goLive() {
@@ -33,6 +35,7 @@ export function createSeeking({ video, store, playback, play, pause }) {
   /** Plays on; from the window's beginning where it has left what was paused. */
   function resume() {
     const { gone, timeline } = store.get();
+    if (isOver() && timeline !== null) return go(timeline.first);
     if (gone && timeline !== null) go(timeline.first);
     play();
   }
@@ -44,7 +47,7 @@ export function createSeeking({ video, store, playback, play, pause }) {
     togglePlay: () => (store.get().paused ? resume() : pause()),
     seekBy: (seconds) => {
       const forward = seconds > 0 && !store.get().behind;
-      if (!forward) seekTo(video.currentTime + seconds);
+      if (!forward) seekTo((isOver() ? store.get().position : video.currentTime) + seconds);
     },
     /** `share` of the window, from 0 to 1. */
     seekPart: (share) => {

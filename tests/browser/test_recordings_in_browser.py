@@ -81,6 +81,17 @@ async def has_poster(page: Page) -> None:
     await image.evaluate("image => image.decode()")
 
 
+async def check_end(page: Page, middle: float) -> None:
+    """After its end the controls are there: it can be watched from its middle, and from its start."""
+    assert await page.locator("#play-pause").is_visible()
+    await page.keyboard.press("5")
+    await until(page, lambda s: is_played(s) and s["time"] > middle)
+    await page.keyboard.press("9")
+    await until(page, is_("over"))
+    await page.get_by_role("button", name="Watch again").click()
+    await until(page, lambda s: is_played(s) and s["time"] < 3)
+
+
 async def check_clip(page: Page, service: Service, state: dict[str, Any], shots: Path) -> None:
     """A clip of the recording that was on the page has a page of its own."""
     begin = datetime.fromtimestamp(state["timeline"]["anchors"][0]["date"] / 1000, UTC)
@@ -138,14 +149,7 @@ async def test_a_stream_from_its_start_and_after_its_end(
             await until(page, is_("over"))
             assert traffic.refused == []
             await check_looks(page, shots, "over", LOOKS[1:])
-            assert await page.locator("#play-pause").is_visible()
-            await page.keyboard.press("5")  # from its middle again
-            middle = state["timeline"]["live"] / 2
-            await until(page, lambda s: is_played(s) and s["time"] > middle)
-            await page.keyboard.press("9")
-            await until(page, is_("over"))
-            await page.get_by_role("button", name="Watch again").click()
-            await until(page, lambda s: is_played(s) and s["time"] < 3)
+            await check_end(page, state["timeline"]["live"] / 2)
 
             await page.get_by_role("link", name="All recordings").click()
             await page.wait_for_url("**/recordings")

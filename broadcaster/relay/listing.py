@@ -63,6 +63,8 @@ class Listing:
         self._characters = 0  # of their addresses
         self._listed: dict[str, dict[str, None]] = {}  # tokens by variant, in order
         self._edges: dict[str, frozenset[str]] = {}  # tokens by variant
+        self._newest: dict[str, frozenset[str]] = {}
+        self._left: set[str] = set()  # tokens that a playlist has had, and has no more
         self._leaving: dict[str, float] = {}  # when those go that no playlist lists
         self._last: dict[str, tuple[MediaPlaylist, MediaPlaylist]] = {}  # the origin's, and ours of it
 
@@ -79,14 +81,17 @@ class Listing:
         return any(token in tokens for tokens in self._listed.values())
 
     def is_at_the_edge(self, listed: Listed) -> bool:
-        """Whether who plays live needs it: the newest of its variant, what was only told of, and maps."""
-        tokens = self._listed.get(listed.variant)
-        return not tokens or listed.token not in tokens or listed.token in self._edges.get(listed.variant, ())
+        """Whether who plays live needs it: it is of the newest of its variant, a map, or not listed yet."""
+        return self._is_coming(listed) or listed.token in self._edges.get(listed.variant, ())
 
     def is_newest(self, listed: Listed) -> bool:
         """Whether it is of the last that a variant has, which all who play live are sent at the same time."""
-        tokens = list(self._listed.get(listed.variant, ()))
-        return listed.token not in tokens or listed.token in tokens[-NEWEST:]
+        return self._is_coming(listed) or listed.token in self._newest.get(listed.variant, ())
+
+    def _is_coming(self, listed: Listed) -> bool:
+        """Whether it was told of, and no playlist has had it."""
+        token = listed.token
+        return token not in self._left and token not in self._listed.get(listed.variant, ())
 
     def note(self, variant: str, url: str, base: URL, **told: Any) -> Listed:  # noqa: ANN401 - of Listed
         """An object that the origin tells of; raises PlaylistError for what is no address of the web.
@@ -108,8 +113,10 @@ class Listing:
         before = self._listed.get(variant, {})
         now = self._listed[variant] = dict.fromkeys(_tokens(ours))
         self._edges[variant] = frozenset(_edge(ours))
+        self._newest[variant] = frozenset(list(now)[-NEWEST:])
         for token in now.keys() - before.keys():
             self._leaving.pop(token, None)
+            self._left.discard(token)
         self._let_go(before.keys() - now.keys(), ours.duration.total_seconds())
         return ours, [self._objects[token] for token in now if token not in before]
 
@@ -118,6 +125,7 @@ class Listing:
         last = self._last.pop(variant, None)
         gone = self._listed.pop(variant, {})
         self._edges.pop(variant, None)
+        self._newest.pop(variant, None)
         self._let_go(gone.keys(), last[1].duration.total_seconds() if last else 0.0)
 
     def _rewritten(self, variant: str, playlist: MediaPlaylist, base: URL) -> tuple[MediaSegment, ...]:
@@ -174,6 +182,7 @@ class Listing:
     def _let_go(self, tokens: Iterable[str], seconds: float) -> None:
         for token in tokens:
             if not self.is_listed(token):
+                self._left.add(token)
                 self._leave(token, seconds + KEPT)
         self._sweep()
 
@@ -182,6 +191,7 @@ class Listing:
         now = self._clock()
         for token in [token for token, until in self._leaving.items() if until < now]:
             del self._leaving[token]
+            self._left.discard(token)
             self._remove(token)
 
 

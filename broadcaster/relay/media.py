@@ -60,7 +60,7 @@ class Media:
     """Answers for what is in ``listing``, with what ``fetch`` brings; ``asked`` is told what is wanted.
 
     All bodies that are being sent have ``most`` bytes together, however slowly they are read. ``clock`` is
-    monotonic. ``is_here`` tells what need not be fetched.
+    monotonic. ``is_here`` tells what need not be fetched, ``told`` waits until all is told of an object.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it serves, and what it asks
@@ -71,6 +71,7 @@ class Media:
         most: int,
         clock: Callable[[], float] = time.monotonic,
         is_here: Callable[[Listed], Awaitable[bool]] | None = None,
+        told: Callable[[Listed], Awaitable[None]] | None = None,
     ) -> None:
         self.answers = 0  # with a body, or a part of one
         self.sent = 0  # bytes
@@ -80,6 +81,7 @@ class Media:
         self._clock = clock
         self._fault: tuple[float, float, str] | None = None  # since when nothing could be had; the last one
         self._is_here = is_here
+        self._told = told
         self._sending = Sending(most, clock, listing.is_newest)
         self._fetching: dict[str, Counter[str]] = {}  # by site: how many of it wait for which object
         self._failed: Counter[str] = Counter(dict.fromkeys(("full", "origin"), 0))
@@ -112,6 +114,9 @@ class Media:
         if listed is None:
             return web.Response(status=404, text="There is no such segment.\n", headers=NO_STORE)
         self._asked(listed)
+        if listed.sha256 is None and self._told:
+            await self._told(listed)
+            listed = self._listing.find(listed.token, listed.name) or listed
         headers = _headers(listed)
         if hdrs.ETAG in headers and matches(request.headers.get(hdrs.IF_NONE_MATCH), headers[hdrs.ETAG]):
             return web.Response(status=304, headers=headers)

@@ -100,7 +100,14 @@ class _Relay:
             origin, listing, self._show, prefetch.announce, audience.stream.clock
         )
         self._words = Words(origin, following, listing, audience.take, prefetch.announce)
-        media = Media(listing, self._fetch, prefetch.asked, most=options.memory, is_here=self._is_here)
+        media = Media(
+            listing,
+            self._fetch,
+            prefetch.asked,
+            most=options.memory,
+            is_here=self._is_here,
+            told=self._words.told,
+        )
         self._standing = Standing(origin, following, media, fetcher.figures, lambda: self._words.trouble)
         media.add_to(audience.app)
         audience.app.middlewares.append(_unless_unknown(origin))

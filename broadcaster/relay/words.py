@@ -7,6 +7,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds before it is asked again
 SHOWN_WITHIN = 3.0  # seconds, for a playlist to have what was told of
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+FIRST_WITHIN, TOLD_WITHIN = 2.0, 0.25  # seconds, for its first word, and for the word of what is newest
 REMEMBERED = 120  # what was told is told once
 
 Word = Annotated[str, StringConstraints(max_length=200)]
@@ -99,6 +101,7 @@ class Words:
         self._fresh = fresh
         self.waiting: asyncio.Queue[Telling] = asyncio.Queue(REMEMBERED)
         self._told: deque[tuple[str, str, int]] = deque(maxlen=REMEMBERED)
+        self._news, self._news_heard = asyncio.Event(), False
         self._on: bool | None = None  # whether a stream is on there; None before anything was heard
 
     async def run(self) -> None:
@@ -116,6 +119,19 @@ class Words:
                 self.trouble = None  # nobody knows
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def told(self, listed: Held) -> None:
+        """Wait until the origin has said what it knows of an object, but not for long.
+
+        At first it tells of all that is listed, then of what is newest as it is listed.
+        """
+        seconds = TOLD_WITHIN if self._news_heard else FIRST_WITHIN
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (found := self._listing.find(listed.token, listed.name)) and found.sha256 is None:
+                    if self._news_heard and not self._listing.is_newest(listed):
+                        return
+                    await self._news.wait()
 
     def hear(self, name: str, data: Any) -> None:  # noqa: ANN401 - JSON
         """Take one; what makes no sense is left out."""
@@ -135,6 +151,9 @@ class Words:
                     self._take_trouble(data["trouble"])
         except (ValueError, LookupError, TypeError, PlaylistError) as error:
             logger.debug("the origin tells of %s what makes no sense (%s)", name, type(error).__name__)
+        self._news_heard = True
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     def _take_state(self, data: Any) -> None:  # noqa: ANN401 - JSON
         self._following.hurry()  # much may have happened since it was heard last

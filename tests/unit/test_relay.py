@@ -111,6 +111,20 @@ def test_what_is_listed_long_after_it_was_told_of() -> None:
     assert [one.name for one in new] == ["1.ts"]
 
 
+def test_the_live_edge() -> None:
+    """The newest segments are it, and what was only told of; what has left a playlist never is again."""
+    listing = Listing()
+    names = [f"{BUCKET}/{number}.ts" for number in range(20)]
+    _, first = listing.take("0", playlist(0, *names[:10]), BASE)
+    assert [listing.is_at_the_edge(one) for one in first] == 4 * [False] + 6 * [True]
+    assert [listing.is_newest(one) for one in first] == 8 * [False] + 2 * [True]
+    coming = listing.note("0", names[10], BASE, sha256="0" * 64)
+    assert listing.is_at_the_edge(coming)
+    _, new = listing.take("0", playlist(9, *names[9:]), BASE)
+    assert new[0].sha256 == "0" * 64  # as was told
+    assert not any(listing.is_at_the_edge(one) for one in [*first, coming])
+
+
 def test_what_a_refused_playlist_has_listed_goes() -> None:
     """It is not shown, so nobody can want it for long."""
     clock = Clock()

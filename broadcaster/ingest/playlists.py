@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,13 +38,14 @@ class Followed:
     media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
     left_out: Lasting = field(default_factory=partial(Lasting, LEFT_OUT_FOR))
     why: str = ""  # it is left out
-    failed: bool = False
+    failure: str = ""  # what our own code raised at the latest look
+    failure_logged: float = -math.inf  # monotonic, seconds
     fault: str = ""  # of the machine: why it could not be looked at now
 
     @property
     def refusal(self) -> str:
         """Why it is not followed, once that has lasted; empty while it is."""
-        return self.file.refusal or (printable(self.why) if self.left_out.counts else "")
+        return self.file.refusal or self.failure or (printable(self.why) if self.left_out.counts else "")
 
     def pause(self, now: float) -> float | None:
         """How many seconds from ``now`` to look again, None when nothing is about to be finished."""

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 # Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
 # transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
 IDLE_FOR = 30.0
+LOG_EVERY = 60.0  # seconds between two tracebacks of one playlist
 FAULT_AFTER = 5.0  # seconds of a fault of the machine after which it is told
 LEFT_OVER = 60.0  # seconds after which a playlist that nobody writes is one of an earlier stream
 TOLD = 3  # playlists that cannot be followed
@@ -145,10 +146,13 @@ class Scanner:
         """One playlist that makes us fail must not stop the others, nor come back after every restart."""
         try:
             yield from self._look(followed, now)
-        except Exception:
-            if not followed.failed:
-                logger.exception("%s cannot be followed; please report this", followed.file.name)
-            followed.failed = True
+        except Exception as error:
+            followed.failure = f"cannot be followed ({type(error).__name__}); please report this"
+            if now - followed.failure_logged > LOG_EVERY:
+                followed.failure_logged = now
+                logger.exception("%s %s", followed.file.name, followed.failure)
+        else:
+            followed.failure = ""
 
     def _look(self, followed: Followed, now: float) -> Iterator[SourceEvent]:
         file, follower, followed.fault = followed.file, followed.follower, ""

@@ -184,6 +184,7 @@ class Components:
                 view.state,
                 view.target_duration,
                 silence=silence,
+                silences=self.news.silences(view.playlists),
                 frozen=self.losses.frozen,
                 ended=self.source_ended,
                 paused=self._is_paused,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from broadcaster.catalog.records import Segment
@@ -32,7 +32,8 @@ class SourceNews:
         self.refused: str | None = None
         self._source = source
         # When the last segment was found; when the latest look began that is over, and the latest of all.
-        self._last = self._looked = self._begun = source.last_look
+        self._last = self._looked = self._begun = self._start = source.last_look
+        self._lasts: dict[str, float] = {}  # when the last segment of each variant was found
 
     async def follow(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
         """Give every event of the source to ``handle``, until cancelled."""
@@ -46,18 +47,28 @@ class SourceNews:
     @property
     def silence(self) -> float:
         """Seconds from the last segment to the latest look: who does not look cannot tell of silence."""
+        return max(0.0, self._looked_at() - self._last)
+
+    def _looked_at(self) -> float:
+        """When the latest look began that is over."""
         begun = self._source.last_look
         if not self._source.looking:
             self._looked = begun
         elif begun != self._begun:
             self._looked = self._begun
         self._begun = begun
-        return max(0.0, self._looked - self._last)
+        return self._looked
+
+    def silences(self, variants: Iterable[str]) -> dict[str, float]:
+        """The same of each variant; one that has brought nothing yet is silent since the start."""
+        looked = self._looked_at()
+        return {one: max(0.0, looked - self._lasts.get(one, self._start)) for one in variants}
 
     def _note(self, event: SourceEvent) -> None:
         match event:
             case Segment():
                 self.ended, self._last = False, self._source.last_look
+                self._lasts[event.variant] = self._last
             case SourceEnded() | SourceIdle():
                 self.ended = True
             case SourceFault():

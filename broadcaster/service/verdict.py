@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
 from broadcaster.feed import Part, Severity, State, Trouble
@@ -26,6 +26,7 @@ class Standing:
     state: State
     target_duration: int | None = None
     silence: float = 0.0  # since the source brought a segment
+    silences: Mapping[str, float] = field(default_factory=dict)  # the same of each variant that is listed
     frozen: float = 0.0  # since viewers got one that can be played
     ended: bool = False  # the source itself says that its stream is over
     paused: bool = False  # the encoder has disconnected, and the time it has to come back is short
@@ -130,8 +131,16 @@ def _failures(now: Standing) -> Iterator[Finding]:
     if not now.serving:
         act = "the process that serves them is being replaced; see the log"
         yield Finding("viewers", "failing", f"viewers are not answered: {act}")
+    yield from _silences(now)
+
+
+def _silences(now: Standing) -> Iterator[Finding]:
     if _is_silent(now) and not (now.ended and not now.paused):
         yield Finding("encoder", "failing", _silence(now), "encoder")
+    if silent := _silent_variants(now):
+        act = "look at the encoder, and at the log: viewers of that quality see nothing new"
+        sentence = f"{silent} while others have: {act}"
+        yield Finding("encoder", "failing", sentence)
 
 
 def _silence(now: Standing) -> str:
@@ -181,6 +190,17 @@ def _pages(count: int, one: str, many: str) -> str:
 
 def _is_silent(now: Standing) -> bool:
     return now.state is State.LIVE and now.silence > _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
+
+
+def _silent_variants(now: Standing) -> str:
+    """Which variants are silent while others are not, and for how long."""
+    longest = _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
+    silent = {one: seconds for one, seconds in now.silences.items() if seconds - now.silence > longest}
+    if not silent or now.state is not State.LIVE:
+        return ""
+    names = ", ".join(sorted(silent))
+    which = f"variant {names} has" if len(silent) == 1 else f"variants {names} have"
+    return f"{which} brought nothing new for {min(silent.values()):.0f} s"
 
 
 def _is_still(now: Standing) -> bool:

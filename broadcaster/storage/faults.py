@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import time
+import traceback
+import zlib
 from typing import Any
 
-from botocore.exceptions import ClientError, ParamValidationError
+import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.parsers import ResponseParserError
 
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
+
+logger = logging.getLogger(__name__)
 
 REMEDIES = {
     "InvalidAccessKeyId": "the access key is not known; check R2_ACCESS_KEY_ID",
@@ -17,6 +25,17 @@ REMEDIES = {
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it by NTP (timedatectl set-ntp true)",
 }
 PERMANENT_STATUS = {401, 403}
+LOG_EVERY = 60.0  # seconds between two tracebacks of one kind
+_logged: dict[str, float] = {}  # by kind, when (monotonic)
+# What the network, or an answer that is none of S3's, is to blame for; all else is our own fault.
+OF_THE_WAY = (
+    aiohttp.ClientError,
+    BotoCoreError,
+    EOFError,
+    OSError,
+    ResponseParserError,
+    zlib.error,
+)
 
 
 def typed(where: str, error: Exception, deadline: float) -> StorageError:
@@ -31,7 +50,21 @@ def typed(where: str, error: Exception, deadline: float) -> StorageError:
         return StorageRefused(f"{where}: the request is not valid; check R2_BUCKET and R2_PREFIX")
     if isinstance(error, TimeoutError):
         return StorageUnavailable(f"{where}: no answer within {deadline:.0f} s")
-    return StorageUnavailable(f"{where}: cannot be reached ({type(error).__name__})")
+    return StorageUnavailable(f"{where}: {_why(where, error)}")
+
+
+def _why(where: str, error: Exception) -> str:
+    kind, now = type(error).__name__, time.monotonic()
+    if isinstance(error, OF_THE_WAY):
+        return f"cannot be reached ({kind})"
+    if isinstance(error, LookupError | ValueError):  # it lacks what S3 answers
+        return f"the answer is none of a bucket ({kind})"
+    if now - _logged.get(kind, -LOG_EVERY) >= LOG_EVERY:
+        _logged[kind] = now
+        # Where it was raised, without what it says: that may quote the request.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("%s: %s in our own code; please report this\n%s", where, kind, trace)
+    return f"our own code fails ({kind}); please report this"
 
 
 def refusal(operation: str, status: int, answer: str) -> ClientError:

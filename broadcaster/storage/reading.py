@@ -71,7 +71,7 @@ class Reading:
         async with self._failures("GET", deadline):
             answer = await self._client.get_object(Bucket=self._bucket.name, Key=key)
             body = await answer["Body"].read()
-        return gzip.decompress(body) if answer.get("ContentEncoding") == "gzip" else body
+            return gzip.decompress(body) if answer.get("ContentEncoding") == "gzip" else body
 
     async def check(self, prefix: str, *, deadline: float) -> None:
         """Find out whether the bucket is there and lets us in.

@@ -10,11 +10,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from botocore.exceptions import EndpointConnectionError
+from botocore.parsers import ResponseParserError
 
 from broadcaster.demo.tcp import Connection, Handler, TcpServer
 from broadcaster.errors import StorageUnavailable
 from broadcaster.storage import Bucket, ObjectStore, open_store
+from broadcaster.storage.faults import typed
 from broadcaster.storage.session import session
 
 BODY = bytes(range(256)) * 16_384  # 4 MiB: more than the kernel takes for a server that does not read
@@ -216,3 +220,27 @@ async def test_settings_of_other_programs_change_nothing(
     assert "our-key" in said[0][0]
     assert "ecurity-Token" not in said[0][0]
     assert set(said) == {said[0]}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TypeError("a secret"), "our own code fails (TypeError); please report this"),
+        (AttributeError("a secret"), "our own code fails (AttributeError); please report this"),
+        (KeyError("ETag"), "the answer is none of a bucket (KeyError)"),
+        (aiohttp.ServerDisconnectedError(), "cannot be reached (ServerDisconnectedError)"),
+        (EndpointConnectionError(endpoint_url="http://b"), "cannot be reached (EndpointConnectionError)"),
+        (ResponseParserError("<html>"), "cannot be reached (ResponseParserError)"),
+        (ConnectionResetError(), "cannot be reached (ConnectionResetError)"),
+    ],
+)
+def test_whose_fault_it_is(error: Exception, told: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A defect of our own is not called the network's; the log says where it is, without what it quotes."""
+    try:
+        raise error
+    except Exception as caught:  # noqa: BLE001 - each of them
+        failure = typed("GET to http://b", caught, 10)
+    assert isinstance(failure, StorageUnavailable)
+    assert str(failure) == f"GET to http://b: {told}"
+    assert "a secret" not in caplog.text
+    assert ("in our own code" in caplog.text) is told.startswith("our own")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -18,9 +18,10 @@ from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
 from broadcaster.descriptors import open_beneath
 from broadcaster.ingest import Source
 from broadcaster.ingest.completeness import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
+from broadcaster.ingest.follower import Follower
 from broadcaster.ingest.names import variant_name
 from broadcaster.ingest.playlists import MAX_PLAYLISTS
-from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, VariantsListed
+from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.ingest.scanner import IDLE_FOR, Scanner
 from tests.support.hls_writer import START, HlsWriter, age
 
@@ -1014,3 +1015,32 @@ def test_what_no_library_can_read_stops_nothing(folder: Folder, line: str, kind:
         f"1/{other.name(number)}" for number in (0, 1)
     }
     assert {f"{one.variant}/{one.name}" for one in segments if one.file} >= expected
+
+
+def test_a_defect_is_told_as_long_as_it_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A playlist that our own code fails at is named until that is over; others bring their segments."""
+    folder, absorb, broken = Folder(tmp_path), Follower.absorb, True
+
+    def fail(follower: Follower, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        if broken and follower.variant == "1":
+            raise ZeroDivisionError("a defect")
+        absorb(follower, *args, **kwargs)
+
+    monkeypatch.setattr(Follower, "absorb", fail)
+    found = list[SourceEvent]()
+    for count in (2, 3, 4):
+        for variant in ("0", "1"):
+            HlsWriter(tmp_path / variant).write(range(count))
+        found += folder.scan()
+    assert {one.variant for one in found if isinstance(one, Segment)} == {"0"}
+    (refused,) = (one.message for one in found if isinstance(one, SourceRefused))
+    assert refused == "1/stream.m3u8 cannot be followed (ZeroDivisionError); please report this"
+    assert caplog.text.count("Traceback") == 1
+    broken = False
+    found = folder.scan() + folder.scan()
+    assert [one.name for one in found if isinstance(one, Segment)] == [
+        HlsWriter(tmp_path / "1").name(number) for number in range(4)
+    ]
+    assert [one.message for one in found if isinstance(one, SourceRefused)] == [None]

@@ -198,6 +198,43 @@ async def test_silence_is_told_by_looking() -> None:
     assert news.silence == 52
 
 
+async def test_each_variant_is_listened_to() -> None:
+    """One is silent while another goes on; one that has brought nothing counts from the start."""
+    folder = Folder()
+    news = SourceNews(folder)
+
+    async def handle(_: SourceEvent) -> None:
+        pass
+
+    folder.last_look, folder.found = 108.0, [segment_of(None, variant="0")]
+    await news.follow(handle)
+    folder.last_look, folder.found = 130.0, [segment_of(None, variant="1")]
+    await news.follow(handle)
+    folder.last_look = 131.0
+    assert news.silence == 1
+    assert news.silences(["0", "1", "2"]) == {"0": 23, "1": 1, "2": 31}
+
+
+@pytest.mark.parametrize(
+    ("silence", "silences", "reason"),
+    [
+        (
+            1.0,
+            {"0": 16.5, "1": 1.0, "2": 20.0},
+            "variants 0, 2 have brought nothing new for 16 s while others",
+        ),
+        (1.0, {"0": 15.0, "1": 1.0}, None),
+        (1.0, {"0": 17.0, "1": 1.0}, "variant 0 has brought nothing new for 17 s while others have"),
+        (20.0, {"0": 22.0, "1": 20.0}, "the encoder has brought nothing new for 20 s"),
+    ],
+)
+def test_a_silent_variant(silence: float, silences: dict[str, float], reason: str | None) -> None:
+    """Its viewers see nothing new, whatever others bring; where none brings anything, it is the encoder."""
+    found = verdict(Standing(State.LIVE, 6, silence=silence, silences=silences))
+    assert (found.reason or "").startswith(reason or "")
+    assert (found.reason is None) is (reason is None)
+
+
 async def test_the_source_says_what_it_cannot_read() -> None:
     """Until it can."""
     folder = Folder()

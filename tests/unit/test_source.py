@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
+from broadcaster.catalog.records import LARGEST, Segment, SourceMemory, SourcePosition
 from broadcaster.descriptors import open_beneath
 from broadcaster.ingest import Source
 from broadcaster.ingest.completeness import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
@@ -1044,3 +1044,23 @@ def test_a_defect_is_told_as_long_as_it_lasts(
         HlsWriter(tmp_path / "1").name(number) for number in range(4)
     ]
     assert [one.message for one in found if isinstance(one, SourceRefused)] == [None]
+
+
+def test_a_file_too_large_to_be_a_segment(folder: Folder) -> None:
+    """It is a gap at once, and never read: an upload has it in memory."""
+    folder.writer.write(range(2))
+    os.truncate(folder.writer.folder / folder.writer.name(0), LARGEST + 1)
+    assert [segment.gap for segment in folder.segments()] == [True, False]
+
+
+def test_a_file_that_grows_without_end(folder: Folder) -> None:
+    """It is waited for while it may be finished, and is a gap when others have been for a minute."""
+    folder.writer.write(range(2))
+    with (folder.writer.folder / folder.writer.name(0)).open("ab") as file:
+        segments: list[Segment] = []
+        for seconds in range(120):
+            file.write(bytes(188))
+            file.flush()
+            segments += folder.segments(1)
+            assert seconds > 30 or not segments
+    assert [segment.gap for segment in segments] == [True, False]

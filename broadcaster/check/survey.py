@@ -16,7 +16,8 @@ from broadcaster.ingest.completeness import OutsideError, open_inside
 from broadcaster.ingest.folder import MEDIA_SUFFIXES, Folder
 from broadcaster.ingest.names import is_offline_clip, local_name, variant_name
 from broadcaster.ingest.playlist_file import MAX_BYTES, TORN_FOR, decoded
-from broadcaster.ingest.reports import VariantsListed
+from broadcaster.ingest.playlists import LEFT_OUT_FOR
+from broadcaster.ingest.reports import SourceRefused, VariantsListed
 from broadcaster.ingest.scanner import Scanner
 from broadcaster.printable import printable
 
@@ -125,8 +126,10 @@ def _look(root: Path) -> Survey:
             faults.append(printable(f"{relative} has a name that is not followed"))
         else:
             variants[name] = _variant(name, path.parent, playlist, modified)
-    listed = _listed(root)
+    listed, not_followed = _listed(root)
     named = {one.uri for one in listed.playlist.variants}
+    faults += not_followed
+    variants = {name: one for name, one in variants.items() if name in listed.present or not not_followed}
     absent = named - set(variants) - unread
     if named & {*variants, *closing}:  # the others are left over from earlier streams
         followed = named | listed.present
@@ -142,12 +145,15 @@ def _look(root: Path) -> Survey:
     )
 
 
-def _listed(root: Path) -> VariantsListed:
-    """The variants as the service would see them, had it been started a moment ago."""
+def _listed(root: Path) -> tuple[VariantsListed, list[str]]:
+    """The variants as the service would see them, and what is no part of their stream, and why."""
     scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
     now = time.monotonic()
-    events = scanner.scan(now) + scanner.scan(now + TORN_FOR)  # then what was being written is read
-    return next((one for one in reversed(events) if isinstance(one, VariantsListed)), VariantsListed())
+    # At the second look what was being written is read; at the third what is left out is told.
+    events = [one for at in (0, TORN_FOR, LEFT_OUT_FOR) for one in scanner.scan(now + at)]
+    listed = next((one for one in reversed(events) if isinstance(one, VariantsListed)), VariantsListed())
+    told = [one.message for one in events if isinstance(one, SourceRefused) and one.message]
+    return listed, [] if listed.playlist.variants else told[-1:]  # beside named ones they are leftovers
 
 
 def _read(root: Path, path: Path) -> tuple[MediaPlaylist | MultivariantPlaylist, float]:

@@ -116,6 +116,12 @@ class Follower:
         last = self.known.newest
         return self._runs.encoder(self.variant, last) if last else ""
 
+    def is_beside(self, playlist: MediaPlaylist, encoder: str, folder: Path) -> bool:
+        """Whether another playlist is of the same stream: of this encoder, or with the same times."""
+        if encoder and encoder == self.encoder:
+            return True
+        return self.known.is_beside(_numbered(playlist), folder, self._playlist.target_duration)
+
     @property
     def closed(self) -> bool:
         """Whether the latest version was finished: Owncast may do that just before the last segment comes."""

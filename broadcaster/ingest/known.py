@@ -11,12 +11,13 @@ from pathlib import Path
 
 from broadcaster.catalog.records import FileIdentity, Segment, SourcePosition
 from broadcaster.hls import MediaSegment
-from broadcaster.ingest.names import local_name
+from broadcaster.ingest.names import local_name, media_kind
 from broadcaster.ingest.rescue import file_identity, modified_ns
 from broadcaster.ingest.runs import SAME_TIME
 
 FAR = timedelta(days=1)  # from other times; clocks that are set back or forth differ by less, or come right
 REWRITTEN_AFTER = 500_000_000  # ns for each second of the target duration
+BESIDE = 3  # segments by which two playlists are compared
 COMPARED = 64  # files of listed segments that are looked at to find out what is new
 
 
@@ -68,6 +69,22 @@ class KnownSegments:
     def note_files(self, reported: Iterable[Segment]) -> None:
         """Remember which files they were."""
         self._files |= {one.sequence: one.file.identity for one in reported if one.file}
+
+    def is_beside(self, listed: dict[int, MediaSegment], folder: Path, target_duration: int) -> bool:
+        """Whether the newest of these, in another folder or list, have the same media, numbers and times."""
+        shared = [number for number in listed if number in self._segments][-BESIDE:]
+        return bool(shared) and all(
+            self._is_beside(number, listed[number], folder, target_duration) for number in shared
+        )
+
+    def _is_beside(self, number: int, segment: MediaSegment, folder: Path, target_duration: int) -> bool:
+        known, target = self._segments[number], timedelta(seconds=target_duration)
+        if media_kind(known) != media_kind(segment) or abs(known.duration - segment.duration) > target / 2:
+            return False
+        if segment.program_date_time and known.program_date_time:
+            return abs(segment.program_date_time - known.program_date_time) < SAME_TIME
+        ours, theirs = modified_ns(self._folder, known.uri), modified_ns(folder, segment.uri)
+        return bool(ours and theirs and abs(ours - theirs) < target_duration * REWRITTEN_AFTER)
 
     def taken_file(self, segment: MediaSegment) -> FileIdentity | None:
         """The file that was taken under the segment's name, when it was another number."""

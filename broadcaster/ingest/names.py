@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from broadcaster.errors import is_final
-from broadcaster.hls import MediaSegment, MultivariantPlaylist
+from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
 
 VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
@@ -21,6 +21,18 @@ OFFLINE_CLIP = re.compile(r"([^?#]*/)?(stream-)?offline(-\w+)?\.\w+([?#].*)?")
 OWNCAST_NAME = re.compile(r"([^?#]*/)?stream-(?P<id>[^/?#]+)-\d+\.\w+([?#].*)?")
 
 
+NOT_CARRIED = {
+    "text": "holds subtitles (WebVTT), which are not carried",
+    "pictures": "holds pictures, which are not carried",
+}
+KINDS = {
+    **dict.fromkeys((".vtt", ".webvtt", ".srt", ".ttml", ".dfxp"), "text"),
+    **dict.fromkeys((".jpg", ".jpeg", ".png", ".webp"), "pictures"),
+    **dict.fromkeys((".aac", ".m4a", ".mp3", ".ac3"), "sound"),
+    **dict.fromkeys((".m4s", ".mp4", ".m4v", ".cmfv"), "fragments"),
+}
+
+
 def is_offline_clip(segment: MediaSegment) -> bool:
     """Whether it is one of Owncast's clips that stand in for a stream."""
     # Most are told by a glance: a playlist of hours is looked through at each of its versions.
@@ -30,6 +42,18 @@ def is_offline_clip(segment: MediaSegment) -> bool:
 def is_idle_clip(segment: MediaSegment) -> bool:
     """Whether it is one of the clip that Owncast shows while nobody is live, not of the one at an end."""
     return "offline" in segment.uri and bool(IDLE_CLIP.fullmatch(segment.uri))
+
+
+def what_it_holds(playlist: MediaPlaylist) -> str:
+    """Why the segments of a playlist are not carried, if they are no sound and no pictures that move."""
+    kinds = {media_kind(segment) for segment in playlist.segments}
+    return next((why for kind, why in NOT_CARRIED.items() if kind in kinds), "")
+
+
+def media_kind(segment: MediaSegment) -> str:
+    """What the name of its file says that it is."""
+    suffix = PurePosixPath(local_name(segment.uri) or "").suffix.lower()
+    return KINDS.get(suffix, suffix)
 
 
 def encoder_id(uri: str) -> str:

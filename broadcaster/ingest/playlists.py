@@ -38,6 +38,7 @@ class Followed:
     media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
     left_out: Lasting = field(default_factory=partial(Lasting, LEFT_OUT_FOR))
     why: str = ""  # it is left out
+    other_stream: str = ""  # why it was found to be another stream
     failure: str = ""  # what our own code raised at the latest look
     failure_logged: float = -math.inf  # monotonic, seconds
     fault: str = ""  # of the machine: why it could not be looked at now

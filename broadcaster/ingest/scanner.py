@@ -12,7 +12,7 @@ from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ingest.folder import Folder
 from broadcaster.ingest.lasting import Lasting
-from broadcaster.ingest.names import named
+from broadcaster.ingest.names import named, what_it_holds
 from broadcaster.ingest.playlists import Followed, Playlists
 from broadcaster.ingest.reports import SourceEvent, SourceFault, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.ingest.runs import RunBook
@@ -123,8 +123,9 @@ class Scanner:
         One of the same run as those that are followed is: then that multivariant playlist is of another run,
         or of the idle clip, whose transcoder goes on for a while beside a stream's.
         """
-        if followed.follower.following:
-            return ""
+        not_carried = dict(self._listed.not_carried).get(followed.follower.variant) or what_it_holds(playlist)
+        if not_carried or followed.follower.following:
+            return not_carried
         uris = {segment.uri for segment in playlist.segments}
         for one in self._playlists:
             beside = one is not followed and one.file.path.parent == followed.file.path.parent
@@ -132,8 +133,10 @@ class Scanner:
                 return f"lists the same segments as {one.file.name}"
         followers = [one.follower for one in self._playlists]
         listed = [follower for follower in followers if follower.variant in self._listed.uris]
-        if not listed or followed.follower in listed:
+        if followed.follower in listed:
             return ""
+        if not listed:
+            return self._other_stream(followed, playlist)
         # Where the idle clip hides all that it names, it is the clip's as well.
         of_clip = all(follower.hidden for follower in listed)
         last = playlist.segments[-1] if playlist.segments else None
@@ -141,6 +144,35 @@ class Scanner:
         if encoder and (of_clip or encoder in {follower.encoder for follower in followers}):
             return ""
         return "is not listed in the multivariant playlist"
+
+    def _other_stream(self, followed: Followed, playlist: MediaPlaylist) -> str:
+        """Why it is another stream than the one that is on, where no multivariant playlist says what belongs.
+
+        What was refused for that reason stays so: it does not take the place of the other one later on.
+        """
+        if followed.other_stream and followed.left_out.counts:
+            return followed.other_stream
+        since = self._clock().timestamp() - LEFT_OVER
+        on = [
+            one
+            for one in self._playlists
+            if one is not followed
+            and one.follower.following
+            and not (one.follower.closed or one.follower.hidden)
+            and one.file.modified > since
+            and self._playlists.is_there(one)
+        ]
+        last = playlist.segments[-1] if playlist.segments else None
+        if last is None or not on:
+            return ""
+        encoder = self._runs.encoder(followed.follower.variant, last)
+        if any(one.follower.is_beside(playlist, encoder, followed.file.path.parent) for one in on):
+            return ""
+        followed.other_stream = (
+            f"is another stream than {on[0].file.name}: its segments have other numbers, times or media, and"
+            " no multivariant playlist names both"
+        )
+        return followed.other_stream
 
     def _guarded_look(self, followed: Followed, now: float) -> Iterator[SourceEvent]:
         """One playlist that makes us fail must not stop the others, nor come back after every restart."""

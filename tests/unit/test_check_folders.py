@@ -134,6 +134,17 @@ def test_playlists_that_cannot_be_used(hls: Path) -> None:
     assert folders.playlists(hls, survey(hls)).verdict == "warning"
 
 
+def test_two_streams_in_one_folder(hls: Path) -> None:
+    """Another stream beside the one that is on is named, and does not count as a quality of it."""
+    for name, count in (("alice", 6), ("bob", 3)):
+        HlsWriter(hls / name, name).write(range(count - 3, count))
+    found = survey(hls)
+    assert [one.name for one in found.variants] == ["alice"]
+    finding = folders.playlists(hls, found)
+    assert finding.verdict == "warning"
+    assert "bob/stream.m3u8 is another stream than alice/stream.m3u8" in finding.message
+
+
 def test_hls_folder(hls: Path, tmp_path: Path) -> None:
     """There or not, and a folder; what is wrong names the setting."""
     assert folders.hls_folder(hls).verdict == "ok"

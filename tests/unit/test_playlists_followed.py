@@ -2,7 +2,8 @@
 
 import logging
 import os
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,94 @@ def test_sound_of_its_own_is_rendered() -> None:
     )
     assert parse(playlist.render()) == playlist
     assert playlist.uris == {"0/playlist.m3u8", "en/playlist.m3u8"}
+
+
+def stream_of(folder: Folder, name: str, *, encoder: str, started: float = 0.0) -> Callable[[int], None]:
+    """A writer of a playlist of that name in the root, which began so many seconds later than others."""
+    writer = HlsWriter(folder.root, encoder)
+    writer.start += timedelta(seconds=started)
+
+    def write(count: int) -> None:
+        for number in range(count):
+            if not (folder.root / writer.name(number)).exists():
+                writer.segment(number)
+        text = writer.text(range(max(0, count - 4), count))
+        (folder.root / name).write_text(text)
+
+    return write
+
+
+def test_two_people_in_one_folder(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a multivariant playlist a stream that starts beside another one is refused, and stays so."""
+    folder.writer.folder.rmdir()
+    alice, bob = (
+        stream_of(folder, f"{one}.m3u8", encoder=one, started=at) for one, at in (("alice", 0), ("bob", 7))
+    )
+    found: list[str] = []
+    for count in range(1, 12):
+        alice(count)
+        if count > 3:
+            bob(count - 3)
+        folder.now += 2
+        found += folder.names()
+    assert found == [f"alice/stream-alice-{number}.ts" for number in range(11)]
+    assert folder.listed_now.present == {"alice"}
+    (line,) = said(caplog)
+    assert "bob.m3u8 is another stream than alice.m3u8" in line
+    (folder.root / "alice.m3u8").unlink()
+    for count in range(9, 15):
+        bob(count)
+        folder.now += 2
+        assert folder.names() == []
+
+
+def test_what_follows_a_stream_that_is_over(folder: Folder) -> None:
+    """A playlist of another name that comes when the stream before it has ended is followed."""
+    folder.writer.folder.rmdir()
+    alice, bob = (stream_of(folder, f"{one}.m3u8", encoder=one) for one in ("alice", "bob"))
+    alice(2)
+    assert len(folder.names()) == 2
+    path = folder.root / "alice.m3u8"
+    path.write_text(path.read_text() + "#EXT-X-ENDLIST\n")
+    folder.names()
+    bob(2)
+    assert folder.names() == [f"bob/stream-bob-{number}.ts" for number in range(2)]
+
+
+def test_qualities_without_a_multivariant_playlist(folder: Folder) -> None:
+    """Playlists whose segments have the same numbers, times and media are qualities of one stream."""
+    folder.writer.folder.rmdir()
+    writers = [stream_of(folder, f"{name}.m3u8", encoder=name) for name in ("low", "mid", "high")]
+    for count in range(1, 5):
+        for write in writers:
+            write(count)
+        folder.names()
+    assert folder.listed_now.present == {"low", "mid", "high"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "named"), [("vtt", False), ("webvtt", False), ("vtt", True), ("m4s", True)]
+)
+def test_subtitles_are_no_quality(
+    folder: Folder, caplog: pytest.LogCaptureFixture, suffix: str, *, named: bool
+) -> None:
+    """A playlist of subtitles is refused as what it is, whether a multivariant playlist names it or not."""
+    folder.writer.folder.rmdir()
+    if named:
+        (folder.root / "master.m3u8").write_text(
+            '#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="t",NAME="English",URI="tv_vtt.m3u8"\n'
+            '#EXT-X-STREAM-INF:BANDWIDTH=1000,SUBTITLES="t"\ntv.m3u8\n'
+        )
+    writer = stream_of(folder, "tv.m3u8", encoder="tv")
+    found: list[str] = []
+    for count in range(1, 9):
+        writer(count)
+        (folder.root / f"tv{count}.{suffix}").write_text("WEBVTT\n\n")
+        text = (folder.root / "tv.m3u8").read_text().replace("stream-tv-", "tv").replace(".ts", f".{suffix}")
+        (folder.root / "tv_vtt.m3u8").write_text(text)
+        folder.now += 2
+        found += folder.names()
+    assert found == [f"tv/stream-tv-{number}.ts" for number in range(8)]
+    assert folder.listed_now.present == {"tv"}
+    (line,) = said(caplog)
+    assert "tv_vtt.m3u8 holds subtitles" in line

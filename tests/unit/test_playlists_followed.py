@@ -1,8 +1,9 @@
 """Which of a folder's playlists are followed; what is not followed is said."""
 
+import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -250,3 +251,30 @@ def test_subtitles_are_no_quality(
     assert folder.listed_now.present == {"tv"}
     (line,) = said(caplog)
     assert "tv_vtt.m3u8 holds subtitles" in line
+
+
+def test_a_folder_that_takes_long_to_list_is_listed_seldom(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments come at once though their folder is full; a new playlist there is found in seconds."""
+    listings: list[str] = []
+    spent = itertools.count()
+
+    def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
+        listings.append(Path(path).name)
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr("broadcaster.ingest.folder.os.scandir", scandir)
+    monkeypatch.setattr("broadcaster.ingest.folder.time.perf_counter", lambda: 0.3 * next(spent))
+    found: list[str] = []
+    for number in range(30):
+        folder.writer.write(range(number + 1))
+        folder.now += 0.6
+        found += folder.names()
+    assert found == folder.listed(range(30))
+    assert listings.count("0") <= 3  # in 30 s, of 0.3 s each
+    quick = HlsWriter(folder.root / "1")
+    quick.write(range(29, 30))
+    folder.now += 15
+    assert folder.names() == folder.listed(range(29, 30), "1")

@@ -194,7 +194,7 @@ class Follower:
                     -shift,
                 )
             return {number + shift: segment for number, segment in listed.items()}, False
-        is_newer = self.known.is_newer(listed[newest])
+        is_newer = self.known.is_newer(listed)
         if is_newer is False or (is_newer is None and encoder and newest < self.known.last):
             return None
         if encoder and newest < self.known.last:
@@ -228,7 +228,7 @@ class Follower:
             logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
             guessed = all(one.gap for one in missed)  # no file of them is there: perhaps there never was
             for number, one in enumerate(missed, sequence - len(missed)):
-                self._accept(number, one, breaks=begins, guessed=guessed)
+                self._accept(number, one, breaks=begins, guessed=guessed, passed_by=True)
                 begins = False
             breaks = breaks or begins
         self._accept(sequence, segment, breaks=breaks, first=first)
@@ -282,12 +282,14 @@ class Follower:
         first: bool = False,
         unlisted: bool = False,
         guessed: bool = False,
+        passed_by: bool = False,
     ) -> None:
         if run is None:
             encoder = self._runs.encoder(self.variant, segment)
             run = self._runs.place(self.variant, encoder, self._spot(sequence, segment), breaks=breaks)
         pending = Pending(segment, run, sequence, self._playlist, self._clock(), self._now, first, unlisted)
         pending.taken, pending.guessed = self.known.taken_file(segment), guessed
+        pending.passed_by = passed_by or unlisted
         self.pending.add(pending)
         self.known.add(sequence, segment)
 

@@ -111,29 +111,39 @@ class KnownSegments:
         """
         found: Counter[int] = Counter()
         taken = {file: number for number, file in self._files.items()}
+        fell = self.last is not None and max(listed) < self.last
         for number, segment in islice(reversed(listed.items()), COMPARED):
             file = file_identity(self._folder, segment.uri)
-            known = taken[file] if file in taken else self._by_name(number, segment, file, target_duration)
+            known = taken.get(file) if file else None
+            if known is not None and fell and self._is_dated_anew(known, segment):
+                continue  # its file may be about to be written again
+            if known is None:
+                known = self._by_name(number, segment, file, target_duration)
+                if known is None and file and self._numbers.get(_name(segment)) == number in self._files:
+                    return None  # it was made anew under its name and number
             if known is not None:
                 found[known - number] += 1
         if not found or found[0]:
             return 0 if found else None
         return found.most_common(1)[0][0]
 
-    def is_newer(self, segment: MediaSegment) -> bool | None:
-        """Whether the segment was made after the newest that is known; None where nothing tells."""
-        file, newest = file_identity(self._folder, segment.uri), self.newest
-        taken = self._files.get(self.last) if self.last is not None else None
-        if file and taken and file.modified_ns != taken.modified_ns:
-            return file.modified_ns > taken.modified_ns
-        if newest is None or newest.program_date_time is None:
-            return None
-        if (
-            segment.program_date_time
-            and abs(segment.program_date_time - newest.program_date_time) > SAME_TIME
-        ):
-            return segment.program_date_time > newest.program_date_time
-        return None
+    def is_newer(self, listed: dict[int, MediaSegment]) -> bool | None:
+        """Whether some of these were made after the newest that is known; None where nothing tells."""
+        latest = [segment for _, segment in islice(reversed(listed.items()), COMPARED)]
+        files = [file for one in latest if (file := file_identity(self._folder, one.uri))]
+        taken, newest = self._files.get(self.last or 0), self.newest
+        told: list[bool] = []
+        if files and taken:
+            modified = max(file.modified_ns for file in files)
+            told += [modified > taken.modified_ns] if modified != taken.modified_ns else []
+        time, known = latest[0].program_date_time, newest and newest.program_date_time
+        if time and known and abs(time - known) > SAME_TIME:
+            told.append(time > known)
+        return any(told) if told else None
+
+    def _is_dated_anew(self, number: int, segment: MediaSegment) -> bool:
+        time, known = segment.program_date_time, self._segments[number].program_date_time
+        return time is not None and known is not None and abs(time - known) >= SAME_TIME
 
     def _by_name(
         self, number: int, segment: MediaSegment, file: FileIdentity | None, target_duration: int
@@ -142,11 +152,11 @@ class KnownSegments:
         known = self._numbers.get(_name(segment))
         if known is None:
             return None
-        taken, time = self._files.get(known), self._segments[known].program_date_time
+        taken = self._files.get(known)
         half_there = bool(
             file and taken and abs(file.modified_ns - taken.modified_ns) < target_duration * REWRITTEN_AFTER
         )
-        if segment.program_date_time and time and abs(segment.program_date_time - time) >= SAME_TIME:
+        if self._is_dated_anew(known, segment):
             return None
         if file and taken and not (half_there and known == number):
             # Another file under the same name: a copy of it, if it has the same date and size.

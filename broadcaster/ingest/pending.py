@@ -7,7 +7,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -77,6 +77,7 @@ class Pending:
     first: bool = False  # listed when the playlist was first seen: may be gone already
     unlisted: bool = False  # found by its file: how long it lasts is measured
     guessed: bool = False  # a gap that only numbers tell of
+    passed_by: bool = False  # not listed any more: its file is not written again
     taken: FileIdentity | None = None  # the file that was under its name when that was another segment's
     name: str = "invalid"
     check: CompletenessCheck | None = None
@@ -111,7 +112,7 @@ class Pending:
         if self.check:
             self.file = self.check.look(now, let_go)
             if self.taken and self.file.file and self.file.file.identity == self.taken:
-                self.file = NOT_WRITTEN_AGAIN
+                self.file = replace(NOT_WRITTEN_AGAIN, hopeless=self.passed_by)
             if self.file.fault != NOT_THERE and not was_there:
                 self.arrived = now
         if self.map_check:
@@ -187,10 +188,12 @@ class PendingSegments:
         self._media_run: Run | None = None
         self._recalled: Reported | None = None
         self._told: dict[FileIdentity, str] = {}  # names of the files reported, the latest last
+        self._identities: dict[str, FileIdentity] = {}  # by their names
 
     def add(self, pending: Pending) -> None:
         """Wait for one more."""
         pending.find(self._root, self._folder)
+        pending.taken = pending.taken or self._identities.get(pending.name)
         self._waiting.append(pending)
 
     @property
@@ -232,6 +235,7 @@ class PendingSegments:
     def recall(self, files: Iterable[tuple[FileIdentity, str]], newest: Reported | None) -> None:
         """Know the files, and their names, that an earlier process has reported; the last is the newest."""
         self._told |= dict(reversed([*files]))
+        self._identities |= {name: file for file, name in self._told.items()}
         self._recalled = newest
 
     def _is_told(self, head: Pending) -> bool:
@@ -241,9 +245,12 @@ class PendingSegments:
             return head.taken is not None and head.has_fault(NOT_THERE)
         name = self._told.get(file.identity)
         if name is None or not file.inode:
-            self._told[file.identity] = head.name
+            self._told[file.identity], self._identities[head.name] = head.name, file.identity
             if len(self._told) > REMEMBERED:
-                del self._told[next(iter(self._told))]
+                oldest = next(iter(self._told))
+                if self._identities.get(self._told[oldest]) == oldest:
+                    del self._identities[self._told[oldest]]
+                del self._told[oldest]
             return False
         if name != head.name and self._leads_to(name, file):
             return False  # two names of one file
@@ -276,7 +283,7 @@ class PendingSegments:
         guesses = [one for one in self._waiting if one.guessed]
         stamp = _stamp(after)
         missed = sum((one.segment.duration for one in guesses), timedelta())
-        are_gaps = after.run != self._media_run or self._media.has_missed(stamp, missed, len(guesses))
+        are_gaps = guesses[0].run != self._media_run or self._media.has_missed(stamp, missed, len(guesses))
         if are_gaps:
             for one in guesses:
                 one.guessed = False

@@ -363,3 +363,46 @@ def test_what_only_looks_new(tmp_path: Path, way: str, name: str, kind: str, *, 
         assert [one.name for one in reader.reported] == encoder.written
     assert {one.run.number for one in reader.reported} == {0}
     assert not [one for one in reader.reported if one.fault]
+
+
+@pytest.mark.parametrize("kind", [".ts", ".m4s"])
+@pytest.mark.parametrize("form", [name for name, one in RESTARTS.items() if one.numbered])
+def test_all_variants_agree_on_the_runs(tmp_path: Path, form: str, kind: str) -> None:
+    """A restart that only the media's clock tells of is one run, in every variant, in whatever order."""
+    encoders = [Encoder(tmp_path / f"hls/{variant}", RESTARTS[form], kind) for variant in "01"]
+    reader = Reader(tmp_path / "hls")
+    for run in range(2):
+        for number in range(7):
+            for encoder in encoders[:: 1 if number % 2 else -1]:
+                encoder.write()
+                reader.look()
+        for encoder in encoders if run == 0 else []:
+            encoder.begin_run()
+    for variant, encoder in zip("01", encoders, strict=True):
+        told = [(one.name, one.run.number) for one in reader.reported if one.variant == variant]
+        assert told == [(name, int(number >= 7)) for number, name in enumerate(encoder.written)]
+
+
+@pytest.mark.parametrize("kind", [".ts", ".m4s"])
+@pytest.mark.parametrize("name", ["seg{n}", "stream-main-{n}"])
+def test_names_that_are_listed_before_they_are_written_again(tmp_path: Path, name: str, kind: str) -> None:
+    """A file of the run before is not taken for one of the next run that is listed already."""
+    encoder, reader = Encoder(tmp_path / "hls/0", Form((name, name), 0), kind), Reader(tmp_path / "hls")
+    for _ in range(4):
+        encoder.write()
+        reader.look()
+    encoder.begin_run()
+    for number in range(3):
+        old = {one: (encoder.folder / one).read_bytes() for one in encoder.written[:4]}
+        written = encoder.write()
+        new = encoder.folder / written
+        content, status = new.read_bytes(), new.stat()
+        new.write_bytes(old[written])
+        before = next(one.file for one in reader.reported if one.name == written and one.file)
+        os.utime(new, ns=(before.modified_ns, before.modified_ns))
+        reader.look()
+        assert len(reader.reported) == 4 + number
+        new.write_bytes(content)
+        os.utime(new, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        reader.look()
+    assert reader.told() == [(one, int(number > 3)) for number, one in enumerate(encoder.written)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from broadcaster.catalog.records import Segment
@@ -80,7 +81,7 @@ class Turns(Link[Segment]):
     def _next(self) -> asyncio.Future[None]:
         oldest = min(self._waiting.values(), key=lambda one: one.program_date_time)
         # The times of one moment differ a little from variant to variant.
-        until = oldest.program_date_time + oldest.duration / 2
+        until = oldest.program_date_time + max(oldest.duration, timedelta()) / 2
         first = (come for come, one in self._waiting.items() if one.program_date_time <= until)
         return min(first, key=lambda come: _size(self._waiting[come]))
 

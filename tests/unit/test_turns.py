@@ -41,6 +41,14 @@ async def test_the_oldest_time_and_of_it_the_smallest() -> None:
     assert order == [first, waiting[2], waiting[4], waiting[1], waiting[3], waiting[0]]
 
 
+async def test_a_segment_of_no_length_has_its_turn() -> None:
+    """Whatever a source says that it lasts, also less than nothing, the oldest comes first."""
+    turns = Turns()
+    turns.limit = 1
+    waiting = [replace(segment(number, 1), duration=timedelta(seconds=-number)) for number in range(3)]
+    assert await take_all(turns, waiting[::-1]) == [waiting[2], waiting[0], waiting[1]]
+
+
 async def test_one_that_waits_may_be_given_up() -> None:
     """It takes nobody's turn, neither while it waits nor in the moment in which its turn comes."""
     turns = Turns()

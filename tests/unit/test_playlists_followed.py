@@ -3,13 +3,14 @@
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.descriptors import open_beneath
 from broadcaster.hls import MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.ingest.playlists import MAX_PLAYLISTS
 from broadcaster.ingest.reports import VariantsListed
@@ -260,12 +261,11 @@ def test_a_folder_that_takes_long_to_list_is_listed_seldom(
     listings: list[str] = []
     spent = itertools.count()
 
-    def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
-        listings.append(Path(path).name)
-        return real(path)
+    def opened(root: Path, path: Path, flags: int) -> int:
+        listings.append(path.name)
+        return open_beneath(root, path, flags)
 
-    real = os.scandir
-    monkeypatch.setattr("broadcaster.ingest.folder.os.scandir", scandir)
+    monkeypatch.setattr("broadcaster.ingest.folder.open_beneath", opened)
     monkeypatch.setattr("broadcaster.ingest.folder.time.perf_counter", lambda: 0.3 * next(spent))
     found: list[str] = []
     for number in range(30):

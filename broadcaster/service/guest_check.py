@@ -23,6 +23,7 @@ from broadcaster.guest import (
     open_browser,
     why_no_answer,
     why_not_allowed,
+    why_not_public,
     why_not_read,
 )
 
@@ -147,6 +148,14 @@ async def _read(browser: Browser, url: str, size: int, sha256: str | None) -> Fa
     answer = await browser.measure(url, size or MOST_UNKNOWN)
     same = size in (0, answer.size) and sha256 in (None, answer.sha256)
     return why_not_read(answer, same=same) or why_not_allowed(answer, browser.origin)
+
+
+def warn_of_address(settings: Settings) -> None:
+    """Log what is wrong with the public address of the bucket by its name alone."""
+    url = settings.public_url if settings.urls == "public" else None
+    if url and (fault := why_not_public(url)):
+        level = logging.ERROR if fault.certain else logging.WARNING
+        logger.log(level, "%s: %s; %s", SETTING, fault.message, fault.remedy)
 
 
 def told_page(settings: Settings) -> str | None:

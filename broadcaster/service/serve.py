@@ -26,7 +26,6 @@ from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, Observer
 from broadcaster.feed import HealthReport, Setup, State
 from broadcaster.figures import Figures
-from broadcaster.guest import why_not_public
 from broadcaster.logs import usual_form
 from broadcaster.metrics import Metrics, process_registry
 from broadcaster.notify import notify_stopping
@@ -37,6 +36,7 @@ from broadcaster.service.clocks import now
 from broadcaster.service.components import Components, bucket_of, open_catalog
 from broadcaster.service.desk import desk_of, told_to_operator
 from broadcaster.service.figures import figures_of
+from broadcaster.service.guest_check import warn_of_address
 from broadcaster.service.supervisor import Run, Supervisor
 from broadcaster.storage import ObjectStore, open_store
 from broadcaster.storage.signing import Signer
@@ -267,10 +267,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
 
 async def _probe(store: ObjectStore, settings: Settings) -> None:
     """Say at once what is wrong with the bucket. It is no reason to stop: it may be mended meanwhile."""
-    public_url = settings.public_url if settings.urls == "public" else None
-    if public_url and (fault := why_not_public(public_url)):
-        level = logging.ERROR if fault.certain else logging.WARNING
-        logger.log(level, "R2_PUBLIC_URL: %s; %s", fault.message, fault.remedy)
+    warn_of_address(settings)
     try:
         await store.check(settings.prefix, deadline=PROBE_DEADLINE)
     except StorageError as error:

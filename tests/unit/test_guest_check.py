@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 
 from broadcaster.catalog.records import Segment
-from broadcaster.config import load
+from broadcaster.config import Settings, load
 from broadcaster.demo.ports import HOST, free_ports
 from broadcaster.demo.tcp import Connection, TcpServer
 from broadcaster.events import SegmentPublished
 from broadcaster.guest import why_not_public
-from broadcaster.service.guest_check import EVERY, EVERY_IN_FAULT, GuestCheck, told_page
+from broadcaster.service.guest_check import EVERY, EVERY_IN_FAULT, GuestCheck, told_page, warn_of_address
 from tests.support.fakes import stored_segment
 from tests.support.station import serve
 from tests.support.waiting import eventually
@@ -211,15 +211,19 @@ async def test_whose_origin(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not on.check.unsure
 
 
-def test_where_the_page_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As its config.json says, if that can be read."""
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "BUCKET": "live"}.items():
         monkeypatch.setenv(f"R2_{name}", value)
     monkeypatch.setenv("R2_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("R2_PUBLIC_URL", "https://video.example.com")
     monkeypatch.setenv("BROADCASTER_HLS_DIR", str(tmp_path / "hls"))
     monkeypatch.setenv("BROADCASTER_VIEWER_DIR", str(tmp_path))
-    settings = load()
+    return load()
+
+
+def test_where_the_page_is(tmp_path: Path, settings: Settings) -> None:
+    """As its config.json says, if that can be read."""
     for text, told in (
         ("{", None),
         ("[]", None),
@@ -240,8 +244,21 @@ def test_where_the_page_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("https://r2.dev.example.com", None, False),
     ],
 )
-def test_addresses_that_are_none_for_viewers(url: str, told: str | None, certain: bool) -> None:  # noqa: FBT001
+def test_addresses_that_are_none_for_viewers(
+    url: str,
+    told: str | None,
+    certain: bool,  # noqa: FBT001
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """What is wrong by its name alone is said at the start, and by the doctor."""
+    warn_of_address(settings.model_copy(update={"public_url": url}))
+    said = [(one.levelname, one.getMessage()) for one in caplog.records]
+    assert [level for level, _ in said] == ([] if told is None else ["ERROR" if certain else "WARNING"])
+    assert all(str(told) in text and text.startswith("R2_PUBLIC_URL: ") for _, text in said)
+    private = settings.model_copy(update={"public_url": url, "urls": "presigned"})
+    warn_of_address(private)
+    assert len(caplog.records) == len(said)
     fault = why_not_public(url)
     assert (fault is None) == (told is None)
     if fault:

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 EVERY = 14.0  # seconds between two versions while a stream is on, at least
 INTERVAL = 1.0  # seconds between two writes of one key: R2 takes no more (429)
 MAX_PAUSE, MAX_DOUBLINGS = 15.0, 4  # seconds between two attempts
+FEW = 100  # segments that are rendered within a few milliseconds
 SHARE = 0.02  # of a stream's bytes, which its playlists in the bucket may take
 LONGEST_LAG = 0.05  # of a stream, which its playlists may lack, whatever they take
 EVENT_AGE, VOD_AGE, INDEX_AGE = 2, 60, 5  # seconds for which caches may keep it
@@ -61,7 +62,10 @@ class _Growing:
         while True:
             while found := await book.segments(part, self._read):
                 self._read |= {one.variant: one.position for one in found}
-                await asyncio.to_thread(self._add, found, folder, ended=ended)
+                if len(found) > FEW:
+                    await asyncio.to_thread(self._add, found, folder, ended=ended)
+                else:
+                    self._add(found, folder, ended=ended)
             wrong = [name for name, one in self.variants.items() if not one.is_right]
             if not wrong:
                 return
@@ -237,7 +241,7 @@ class Recorder:
             age = VOD_AGE if ended else EVENT_AGE
             main = multivariant_of(part, growing.playlists)
             for variant, one in growing.variants.items():
-                for name, body in (await asyncio.to_thread(one.bodies, variant, main)).items():
+                for name, body in one.bodies(variant, main).items():
                     await put(f"{base}/{name}", body.content, age, gzipped=body.gzipped)
             await put(f"{base}/{PLAYLIST}", main.render(), age)
         await put(f"{folder}/recording.json", details(recording, parts), VOD_AGE)

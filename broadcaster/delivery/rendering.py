@@ -49,7 +49,7 @@ class GrowingText:
         if len(self._plain) + len(data) < COMPRESS_FROM:
             return Body(bytes(self._plain) + data, gzipped=False)
         ending = self._compressor.copy()
-        return Body(bytes(self._compressed) + ending.compress(data) + ending.flush(), gzipped=True)
+        return Body(b"".join((self._compressed, ending.compress(data), ending.flush())), gzipped=True)
 
 
 class GrowingVariant:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urljoin
 
@@ -28,7 +28,12 @@ from broadcaster.upload import upload_recording_file
 TIMEOUT = 3600.0  # seconds; to look through a large bucket takes a while
 ON = {"starting", "live"}
 ID, PAGE = re.compile(r"([\w-]+)"), re.compile(r"/watch/([\w-]+)/?(?:[?#].*)?$")
+NOT_FOUND = 404
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody can be asked
+
+
+class NoSuchRecordingError(ManageError):
+    """The service knows nothing by this name."""
 
 
 def upload_of(options: argparse.Namespace) -> argparse.Namespace:
@@ -51,10 +56,20 @@ def manage(options: argparse.Namespace) -> None:
     if options.what == "upload" and options.file:
         asyncio.run(_upload(address, token, options, is_here=not elsewhere))
         return
+    if options.what == "delete":
+        asyncio.run(_delete(address, token, options))
+        return
     found = asyncio.run(_ask(address, token, *_request(options)))
     if options.what == "list":
-        for one in found["recordings"]:
+        binned = asyncio.run(_ask(address, token, "GET", "bin"))["recordings"]
+        for one in (*found["recordings"], *(one | {"visibility": "bin"} for one in binned)):
             write(_line(one))
+    elif options.what == "bin":
+        for kind, ones in found.items():
+            for one in ones:
+                title = one.get("title") or one.get("recording", "")
+                line = f"{one['id']}  {kind[:-1]:<9}  until {one['goes'][:16]}  {title}"
+                write(line.rstrip())
     elif found:
         write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)))
 
@@ -114,6 +129,39 @@ async def _upload(address: str, token: str, options: argparse.Namespace, *, is_h
         raise
 
 
+async def _delete(address: str, token: str, options: argparse.Namespace) -> None:
+    """A recording or a clip, or with ``--now`` what is in the bin as well; on a terminal after a question."""
+    name, query = options.id, "?now=1" if options.now else ""
+    if sys.stdin.isatty() and not options.yes:
+        known = [one async for one in _named(address, token, name)]
+        if known and not _agrees(known[0], now=options.now):
+            return
+    paths = [f"recordings/{name}{query}", f"clips/{name}{query}", *([f"bin/{name}"] if options.now else [])]
+    for path in paths:
+        with contextlib.suppress(NoSuchRecordingError):
+            await _ask(address, token, "DELETE", path)
+            return
+    raise NoSuchRecordingError("there is no such recording or clip")
+
+
+async def _named(address: str, token: str, name: str) -> AsyncIterator[dict[str, Any]]:
+    """The recordings and clips of that name, in the bin or not."""
+    for path in ("recordings", "clips", "bin"):
+        for ones in (await _ask(address, token, "GET", path)).values():
+            for one in ones:
+                if one["id"] == name:
+                    yield one
+
+
+def _agrees(one: dict[str, Any], *, now: bool) -> bool:
+    """Whether the operator means it."""
+    when = str(one.get("started") or one.get("begin") or one.get("deleted"))[:16].replace("T", " ")
+    fate = "for good" if now else "into the bin, for a day"
+    sys.stderr.write(f"{one.get('title') or one['id']!r}, {when} UTC: delete it {fate}? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 async def _is_on(address: str) -> bool:
     with contextlib.suppress(aiohttp.ClientError):  # the upload says so itself
         async with aiohttp.ClientSession() as session, session.get(f"{address}/health") as response:
@@ -132,7 +180,8 @@ async def _ask(
         ):
             text = await response.text()
             if not response.ok:
-                raise ManageError(_complaint(response.status, text))
+                kind = NoSuchRecordingError if response.status == NOT_FOUND else ManageError
+                raise kind(_complaint(response.status, text))
             return dict(json.loads(text)) if text else {}
     except aiohttp.ClientConnectionError:
         raise ManageError(f"the service does not answer at {address}: is it running?") from None
@@ -145,7 +194,10 @@ def _request(options: argparse.Namespace) -> tuple[str, str, dict[str, Any] | No
         query = "?dry-run=1" if what == "sweep" and options.dry_run else ""
         return "POST", f"recordings/{what}{query}", None
     if what == "upload":
-        return "DELETE", f"{one}/file{'/upload' if options.cancel else ''}", None
+        file = "/upload" if options.cancel else "?now=1" if options.now else ""
+        return "DELETE", f"{one}/file{file}", None
+    if what in {"bin", "restore"}:
+        return ("GET", "bin", None) if what == "bin" else ("POST", f"bin/{options.id}/restore", None)
     changes: dict[str, Callable[[], dict[str, Any]]] = {
         "title": lambda: {"title": options.title},
         "keep": lambda: {"keepDays": options.days},
@@ -155,7 +207,7 @@ def _request(options: argparse.Namespace) -> tuple[str, str, dict[str, Any] | No
     }
     if what in changes:
         return "PATCH", one, changes[what]()
-    return "DELETE" if what == "delete" else "GET", "recordings" if what == "list" else one, None
+    return "GET", "recordings" if what == "list" else one, None
 
 
 def _line(one: dict[str, Any]) -> str:
@@ -170,4 +222,4 @@ def _complaint(status: int, text: str) -> str:
     try:
         return str(json.loads(text)["error"])
     except (ValueError, LookupError, TypeError):
-        return "there is no such recording" if status == 404 else f"the service answers {status}"  # noqa: PLR2004
+        return "there is no such recording" if status == NOT_FOUND else f"the service answers {status}"

@@ -20,6 +20,7 @@ from broadcaster.catalog.load import REMEMBERED, boot_id, load, raise_numbers
 from broadcaster.catalog.recordings import Recordings
 from broadcaster.catalog.records import Listing, Memory, PlaylistState, Segment, Step
 from broadcaster.catalog.rows import (
+    Row,
     Statement,
     described_row,
     fact,
@@ -73,7 +74,7 @@ class Catalog(Writer):
         expiry = Expiry(clock, wall)
         self.recordings = Recordings(self, clock, self._retention, keep, expiry)
         self.clips = Clips(self, clock, self._retention, keep, expiry)
-        self.files = Files(self)
+        self.files = Files(self, clock, expiry)
         known = self.connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
         self._prefixes: tuple[str, ...] = tuple(known[0].split()) if known else ()
         if retention is None:
@@ -104,6 +105,14 @@ class Catalog(Writer):
         """Whether that was ever the key of a segment's object, or of its EXT-X-MAP's."""
         query = "SELECT 1 FROM segments WHERE key = :key OR map_key = :key"
         return self.connection.execute(query, {"key": key}).fetchone() is not None
+
+    def now(self) -> datetime:
+        """The time, by the clock that tells what is to be deleted."""
+        return self._clock()
+
+    def find(self, query: str, values: Row) -> bool:
+        """Whether the query's only value is true; in a question."""
+        return bool(self.connection.execute(query, values).fetchone()[0])
 
     def noticed(self, segment: Segment) -> Transaction:
         """A segment is on its way."""

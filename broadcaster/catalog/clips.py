@@ -6,9 +6,18 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from broadcaster.catalog.expiry import Expiry
-from broadcaster.catalog.rows import NOT_DESCRIBED, Row, insert, to_microseconds
-from broadcaster.catalog.statements import DELETE_AT, IN_A_CLIP, MOST, SEGMENT
-from broadcaster.catalog.view_rows import clip_of, free_id, recorded_of
+from broadcaster.catalog.rows import NOT_DESCRIBED, Row, insert, optional_microseconds, to_microseconds
+from broadcaster.catalog.statements import (
+    BIN_OVER,
+    DELETE_AT,
+    IN_A_CLIP,
+    KEEP_OVER,
+    MOST,
+    RESTORE,
+    SEGMENT,
+    SHARED,
+)
+from broadcaster.catalog.view_rows import clip_of, free_id, new_secret, recorded_of
 from broadcaster.catalog.views import Bounds, Clip, Recorded, covering
 from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.errors import NotPossible, TooMany
@@ -31,7 +40,7 @@ MOMENT = 60_000_000  # microseconds
 ON = "SELECT number FROM parts JOIN recordings ON recording = id WHERE ended IS NULL"
 PUBLIC = """
 SELECT number FROM parts JOIN recordings ON recording = id
-WHERE visibility = 'listed' AND (keep_until IS NULL OR keep_until > :now)
+WHERE visibility = 'listed' AND deleted IS NULL AND (keep_until IS NULL OR keep_until > :now)
 """
 THERE_FOR_VIEWERS = f"""
 SELECT * FROM ({THERE}) WHERE step = 'listed' OR part IN ({PUBLIC})
@@ -46,8 +55,9 @@ NEWEST_PART = f"""
 SELECT variants, renditions FROM parts WHERE number = (SELECT max(part) FROM segments WHERE {IN_RANGE})
 """  # noqa: S608 - a constant
 RELEASE = f"""
-UPDATE segments SET delete_at = iif({IN_A_CLIP}, NULL, {DELETE_AT})
+UPDATE segments SET delete_at = iif({IN_A_CLIP} OR {SHARED}, NULL, {DELETE_AT})
 WHERE {IN_RANGE} AND step = 'unlisted' AND part IS NULL AND delete_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM clips WHERE id = :id)
 """  # noqa: S608 - a constant
 
 # A stream is what has been recorded as one.
@@ -55,7 +65,7 @@ OF_VIEWERS = """
 SELECT count(*) AS in_all, count(*) FILTER (WHERE made > :now - :day) AS of_a_day, count(*) FILTER (WHERE
     "end" > (SELECT coalesce(max(started), 0) FROM recordings WHERE started < :end)
     AND "begin" < (SELECT coalesce(min(started), :end) FROM recordings WHERE started >= :end)
-) AS of_a_stream FROM clips WHERE viewer AND NOT removed
+) AS of_a_stream FROM clips WHERE viewer AND deleted IS NULL
 """
 DAY = timedelta(days=1)
 FULL = {
@@ -68,7 +78,7 @@ FULL = {
 class Clips:
     """The pages of the book that tell of clips; ``retention`` and ``keep`` are as for recordings.
 
-    Those of viewers are kept for as long as recordings are: they never need more of the bucket than those.
+    Those of viewers are kept for as long as recordings of that time: they never need more of the bucket.
 
     What is read raises CatalogError while that cannot be done.
     """
@@ -84,7 +94,14 @@ class Clips:
         self._writer = writer
         self._clock, self._expiry = clock, expiry
         self._retention = retention
-        self._keep = keep
+        self._keep = keep or None
+        self.settle_expiry()
+
+    def settle_expiry(self) -> Transaction:
+        """Write down when viewers' clips go of which an older version has not; none goes at once."""
+        values = {**self._expiry.bounds(), "keep": self._keep}
+        update = "UPDATE clips SET keep_until = max(made + :keep, :now + :day) WHERE keep_until = -1"
+        return self._writer.write((update, values))
 
     async def make(self, title: str, begin: datetime, end: datetime, viewers: Bounds | None = None) -> Clip:
         """Keep what lies between these times, as they were told; for one of ``viewers``, within bounds.
@@ -94,18 +111,20 @@ class Clips:
         return await self._writer.read(lambda: self._make(title, begin, end, viewers))
 
     async def all(self) -> list[Clip]:
-        """Every clip, newest first."""
-        return await self._clips("NOT removed ORDER BY made DESC, id")
+        """Every clip that is not in the bin, newest first."""
+        return await self._clips("deleted IS NULL ORDER BY made DESC, id")
+
+    async def bin(self) -> list[Clip]:
+        """What was deleted, and can be had back, newest first."""
+        return await self._clips("deleted > 0 ORDER BY made DESC, id")
 
     async def unwritten(self) -> list[Clip]:
-        """Those that the bucket does not have yet."""
-        return await self._clips("NOT removed AND NOT written")
+        """Those that the bucket does not have as they are: of the bin, too."""
+        return await self._clips("NOT written AND deleted IS NOT 0")
 
-    async def removed(self) -> list[Clip]:
-        """Those that nobody should find any more."""
-        values = {**self._expiry.bounds(), "keep": self._keep or 0}
-        over = ":keep > 0 AND viewer AND made + :keep <= :now AND made + :keep > :doubted"
-        return await self._clips(f"removed OR {over}", values)
+    async def expired(self) -> list[Clip]:
+        """Those whose time is over: nobody should find them any more."""
+        return await self._clips(f"{BIN_OVER} OR {KEEP_OVER}", self._expiry.bounds())
 
     async def segments(self, clip: Clip) -> list[Recorded]:
         """All of its segments that there are, in order."""
@@ -121,9 +140,11 @@ class Clips:
         return found
 
     def written(self, clip: Clip) -> Transaction:
-        """The bucket has it, with this title, and its poster if it has one."""
+        """The bucket has it where it is, with this title, and its poster if it has one."""
         update = "UPDATE clips SET written = 1 WHERE id = :id AND title = :title AND poster = :poster"
-        return self._writer.write((update, {"id": clip.id, "title": clip.title, "poster": clip.poster}))
+        values: Row = {"id": clip.id, "title": clip.title, "poster": clip.poster}
+        values["deleted"] = optional_microseconds(clip.deleted)
+        return self._writer.write((f"{update} AND deleted IS :deleted", values))
 
     def rename(self, clip: str, title: str) -> Transaction:
         """It has another title, which the bucket is to be told."""
@@ -135,12 +156,22 @@ class Clips:
         update = "UPDATE clips SET pictured = 1, poster = :poster, written = 0 WHERE id = :id"
         return self._writer.write((update, {"id": clip, "poster": poster}))
 
-    def remove(self, clip: str) -> Transaction:
-        """Nobody should find it any more."""
-        return self._writer.write(("UPDATE clips SET removed = 1 WHERE id = :id", {"id": clip}))
+    def delete(self, clip: str, *, at_once: bool = False) -> Transaction:
+        """Put it into the bin, from where it goes after a day; or ``at_once``, from there as well."""
+        values = {"id": clip, "at": 0 if at_once else to_microseconds(self._clock()), "bin": new_secret()}
+        update = "UPDATE clips SET deleted = :at, bin = :bin, written = 0 WHERE id = :id"
+        return self._writer.write((f"{update} AND (:at = 0 OR deleted IS NULL)", values))
+
+    def restore(self, clip: str) -> Transaction:
+        """Take it out of the bin, to where it was."""
+        update = f"UPDATE clips SET written = 0, {RESTORE}"  # noqa: S608 - a constant
+        return self._writer.write((update, {**self._expiry.bounds(), "id": clip}))
 
     def release(self, clip: Clip) -> Transaction:
-        """Nobody finds it: what is in no other view goes when those who still play it are done (§6.2.2)."""
+        """Nobody finds it: what is in no other view goes when those who still play it are done (§6.2.2).
+
+        One that was restored meanwhile is written anew: the bucket has nothing of it.
+        """
         values: Row = {
             "id": clip.id,
             "begin": to_microseconds(clip.begin),
@@ -149,14 +180,18 @@ class Clips:
             "availability": to_microseconds(clip.end - clip.begin),
             "retention": self._retention,
         }
-        return self._writer.write(("DELETE FROM clips WHERE id = :id", values), (RELEASE, values))
+        values |= {name: optional_microseconds(getattr(clip, name)) for name in ("deleted", "keep_until")}
+        over = "DELETE FROM clips WHERE id = :id AND deleted IS :deleted AND keep_until IS :keep_until"
+        anew = "UPDATE clips SET written = 0, poster = 0, pictured = 0 WHERE id = :id"
+        return self._writer.write((over, values), (anew, values), (RELEASE, values))
 
     def _make(self, title: str, begin: datetime, end: datetime, viewers: Bounds | None) -> Clip:
         """Nobody finds it before it is sure that all of it is there."""
         now = self._clock()  # when its turn comes: what was told to be due before is not there any more
         row: Row = {"id": self._free_id(now), "title": title, "made": to_microseconds(now)}
-        row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "removed": 0, "written": 0}
-        row |= {"viewer": viewers is not None, "poster": 0, "pictured": 0}
+        row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "written": 0}
+        row |= {"viewer": viewers is not None, "poster": 0, "pictured": 0, "deleted": None, "bin": ""}
+        row["keep_until"] = row["made"] + self._keep if viewers and self._keep else None
         there = {**row, "now": row["made"]}
         if viewers:
             self._check(viewers, there)

@@ -46,10 +46,16 @@ def file_of(recording: Recording) -> dict[str, Any] | None:
 
 def full(recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
     """What the operator is told of it, and what it can be had back from."""
-    return summary(recording, parts) | {
+    told = summary(recording, parts) | {
         "visibility": recording.visibility,
         "keepUntil": recording.keep_until.isoformat() if recording.keep_until else None,
     }
+    return told | _binned(recording)
+
+
+def _binned(one: Recording | Clip) -> dict[str, Any]:
+    """Since when it has been in the bin, of what is there."""
+    return {"deleted": one.deleted.isoformat()} if one.deleted else {}
 
 
 def of_clip(clip: Clip) -> dict[str, Any]:
@@ -61,8 +67,10 @@ def of_clip(clip: Clip) -> dict[str, Any]:
         "begin": clip.begin.isoformat(),
         "end": clip.end.isoformat(),
         "viewer": clip.viewer,
-        "playlist": f"../clips/{clip.id}/playlist.m3u8",
-        "poster": f"../clips/{clip.id}/{POSTER}" if clip.poster else None,
+        "keepUntil": clip.keep_until.isoformat() if clip.keep_until else None,
+        "playlist": f"../clips/{clip.folder}/playlist.m3u8",
+        "poster": f"../clips/{clip.folder}/{POSTER}" if clip.poster else None,
+        **_binned(clip),
     }
 
 

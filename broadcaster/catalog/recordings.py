@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from broadcaster.catalog.expiry import Expiry
+from broadcaster.catalog.expiry import BIN, Expiry
 from broadcaster.catalog.records import Segment
 from broadcaster.catalog.rows import (
     NOT_DESCRIBED,
@@ -17,6 +17,7 @@ from broadcaster.catalog.rows import (
     Statement,
     described_row,
     insert,
+    optional_microseconds,
     time_of,
     to_microseconds,
 )
@@ -27,11 +28,19 @@ from broadcaster.catalog.statements import (
     MEASURE,
     RECORDINGS,
     RELEASE,
+    RESTORE,
     SEGMENTS,
     TITLE,
     WANTED,
 )
-from broadcaster.catalog.view_rows import free_id, new_recording, part_of, recorded_of, recording_of
+from broadcaster.catalog.view_rows import (
+    free_id,
+    new_recording,
+    new_secret,
+    part_of,
+    recorded_of,
+    recording_of,
+)
 from broadcaster.catalog.views import Part, Recorded, Recording
 from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.hls import MultivariantPlaylist
@@ -125,11 +134,17 @@ class Recordings:
             await self._writer.write((MEASURE, values), (TITLE, values))
 
     async def all(self) -> list[Recording]:
-        """Every recording, newest first."""
-        return await self._read(f"{RECORDINGS} ORDER BY started DESC, id", {}, recording_of)
+        """Every recording that is not in the bin, newest first."""
+        query = f"{RECORDINGS} WHERE deleted IS NULL ORDER BY started DESC, id"
+        return await self._read(query, {}, recording_of)
+
+    async def bin(self) -> list[Recording]:
+        """What was deleted, and can be had back, newest first."""
+        query = f"{RECORDINGS} WHERE deleted > 0 ORDER BY started DESC, id"
+        return await self._read(query, {}, recording_of)
 
     async def unwritten(self) -> list[Recording]:
-        """Those that the bucket does not have as they are, oldest first."""
+        """Those that the bucket does not have as they are, oldest first: of the bin, too."""
         query = f"{RECORDINGS} WHERE ended IS NULL OR written < revision ORDER BY started"
         return await self._read(query, {}, recording_of)
 
@@ -164,8 +179,34 @@ class Recordings:
         update = "UPDATE recordings SET written = :revision WHERE id = :id"
         return self._writer.write((update, {"id": recording.id, "revision": recording.revision}))
 
+    def keep(self, recording: str, days: int | None) -> Transaction:
+        """Keep it for so many days from now, for ever if None; a day at least: only deleting deletes."""
+        until = None if days is None else self._clock() + max(timedelta(days=days), BIN)
+        update = "UPDATE recordings SET revision = revision + 1, keep_until = :until WHERE id = :id"
+        return self._writer.write((update, {"until": optional_microseconds(until), "id": recording}))
+
+    def delete(self, recording: str, *, at_once: bool = False) -> Transaction:
+        """Put it into the bin, from where it goes after a day; or ``at_once``, from there as well."""
+        values = {
+            "id": recording,
+            "at": 0 if at_once else to_microseconds(self._clock()),
+            "bin": new_secret(),
+        }
+        update = "UPDATE recordings SET revision = revision + 1, deleted = :at, bin = :bin WHERE id = :id"
+        return self._writer.write(
+            (f"{update} AND ended IS NOT NULL AND (:at = 0 OR deleted IS NULL)", values)
+        )
+
+    def restore(self, recording: str) -> Transaction:
+        """Take it out of the bin, to where it was."""
+        values = {**self._expiry.bounds(), "id": recording}
+        update = f"UPDATE recordings SET revision = revision + 1, {RESTORE}"  # noqa: S608 - a constant
+        return self._writer.write((update, values))
+
     def change(self, recording: str, **values: str | int | None) -> Transaction:
-        """Set columns of a recording."""
+        """Set columns of a recording; what becomes of it in the end is for ``keep`` and ``delete`` to say."""
+        if values.keys() & {"keep_until", "deleted", "bin"}:
+            raise ValueError("no edit deletes")
         updates = ", ".join(f"{name} = :{name}" for name in values)
         update = f"UPDATE recordings SET revision = revision + 1, {updates} WHERE id = :id"  # noqa: S608 - names
         return self._writer.write((update, {**values, "id": recording}))

@@ -122,6 +122,26 @@ ALTER TABLE recordings ADD COLUMN pictured INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE clips ADD COLUMN poster INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE clips ADD COLUMN pictured INTEGER NOT NULL DEFAULT 0;
 """
+# What is deleted waits in a bin: since when (0: no longer), and a part of its address there. A viewer's clip
+# has a time of its own to go. An object that several recordings list has a row for each: the first has its
+# key, all others share it. Who has the link of an unlisted recording keeps it over the upgrade.
+BIN = """
+ALTER TABLE recordings ADD COLUMN deleted INTEGER;
+ALTER TABLE recordings ADD COLUMN bin TEXT NOT NULL DEFAULT '';
+ALTER TABLE clips ADD COLUMN deleted INTEGER;
+ALTER TABLE clips ADD COLUMN bin TEXT NOT NULL DEFAULT '';
+ALTER TABLE clips ADD COLUMN keep_until INTEGER;
+ALTER TABLE files ADD COLUMN deleted INTEGER;
+ALTER TABLE segments ADD COLUMN shared_key TEXT;
+CREATE INDEX shared_segments ON segments (shared_key) WHERE shared_key IS NOT NULL;
+UPDATE recordings SET secret = '' WHERE visibility = 'unlisted';
+UPDATE recordings SET deleted = 1000000 * strftime('%s', 'now'), bin = lower(hex(randomblob(8))),
+    keep_until = NULL WHERE keep_until = 0;
+UPDATE clips SET deleted = 1000000 * strftime('%s', 'now'), bin = lower(hex(randomblob(8))), written = 0
+    WHERE removed;
+UPDATE clips SET keep_until = -1 WHERE viewer;
+ALTER TABLE clips DROP COLUMN removed;
+"""
 SCHEMA = f"""
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
@@ -152,6 +172,7 @@ CREATE TABLE facts (
 {VIEWERS_CLIPS}
 {FILES}
 {PICTURES}
+{BIN}
 """
 # One script for each step from the first schema to this one, applied in order to whatever is older.
 MIGRATIONS = (
@@ -217,4 +238,5 @@ MIGRATIONS = (
     VIEWERS_CLIPS,
     FILES,
     PICTURES,
+    BIN,
 )

@@ -22,11 +22,20 @@ from broadcaster.catalog.views import Clip, File, FileUpload, Part, Recorded, Re
 
 MINUTE = timedelta(minutes=1)
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # that nobody takes for another one
+LENGTH = 14  # of them: 69 bits
+# Ids as they are made, by older versions too (4 letters); and a part of an address that cannot be guessed.
+ID = rf"\d{{4}}-\d\d-\d\d-\d{{4}}-[{LETTERS}]{{4,32}}"
+SECRET = r"[0-9a-f]{4,64}"  # noqa: S105 - how it looks
 
 
 def new_id(time: datetime) -> str:
-    """What a person can read, and say on the telephone."""
-    return f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(4))
+    """The id of a recording or a clip: when it began, for people, and what nobody guesses."""
+    return f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(LENGTH))
+
+
+def new_secret() -> str:
+    """A part of an address that nobody guesses: 64 bits."""
+    return secrets.token_hex(8)
 
 
 def free_id(time: datetime, is_taken: Callable[[str], object]) -> str:
@@ -38,7 +47,7 @@ def free_id(time: datetime, is_taken: Callable[[str], object]) -> str:
 
 def new_recording(name: str, started: datetime) -> Row:
     """The row of one that has just begun."""
-    row: Row = {"id": name, "started": to_microseconds(started), "secret": secrets.token_hex(8)}
+    row: Row = {"id": name, "started": to_microseconds(started), "secret": new_secret()}
     row |= {"title": "", "titled": False, "visibility": Visibility.LISTED}
     return row | {"duration": 0, "size": 0, "revision": 1, "written": 0}
 
@@ -60,6 +69,8 @@ def recording_of(row: sqlite3.Row) -> Recording:
         poster=bool(row["poster"]),
         thumbnails=bool(row["thumbnails"]),
         pictured=bool(row["pictured"]),
+        deleted=optional_time(row["deleted"]),
+        bin=row["bin"],
     )
 
 
@@ -80,7 +91,8 @@ def _file_of(row: sqlite3.Row) -> File:
 def upload_of(row: sqlite3.Row) -> FileUpload:
     """What is known of an upload."""
     names = "key", "recording", "size", "type", "upload", "part_size"
-    return FileUpload(begun=time_of(row["begun"]), **{name: row[name] for name in names})
+    plain = {name: row[name] for name in names}
+    return FileUpload(**plain, begun=time_of(row["begun"]), deleted=optional_time(row["deleted"]))
 
 
 def part_of(row: sqlite3.Row) -> Part:
@@ -100,6 +112,9 @@ def clip_of(row: sqlite3.Row | Row) -> Clip:
         viewer=bool(row["viewer"]),
         poster=bool(row["poster"]),
         pictured=bool(row["pictured"]),
+        keep_until=optional_time(row["keep_until"]),
+        deleted=optional_time(row["deleted"]),
+        bin=row["bin"],
     )
 
 

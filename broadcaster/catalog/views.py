@@ -16,8 +16,8 @@ class Visibility(StrEnum):
     """Who finds a recording."""
 
     LISTED = "listed"  # in the index
-    UNLISTED = "unlisted"  # who has its address
-    HIDDEN = "hidden"  # nobody: it moves to an address that cannot be guessed
+    UNLISTED = "unlisted"  # who has the link of its page, which cannot be guessed
+    HIDDEN = "hidden"  # nobody: it has no page, and an address that cannot be guessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class FileUpload:
     begun: datetime
     upload: str  # what the bucket calls it; empty of what was not uploaded by us
     part_size: int  # bytes
+    deleted: datetime | None = None  # since when it waits in the bin
 
     @property
     def parts(self) -> int:
@@ -57,7 +58,7 @@ class Recording:
     id: str
     title: str
     visibility: Visibility
-    secret: str  # a part of its address while it is hidden
+    secret: str  # a part of its address unless it is listed
     started: datetime
     ended: datetime | None  # None while it is on
     keep_until: datetime | None  # None: for ever
@@ -68,11 +69,16 @@ class Recording:
     poster: bool = False  # the bucket has one
     thumbnails: bool = False  # of each part, as WebVTT
     pictured: bool = False  # no more pictures are to be made
+    deleted: datetime | None = None  # since when it waits in the bin
+    bin: str = ""  # a part of its address there
 
     @property
     def folder(self) -> str:
         """Where its playlists are, below ``recordings/``."""
-        return f"{self.id}-{self.secret}" if self.visibility is Visibility.HIDDEN else self.id
+        if self.deleted is not None:
+            return f"{self.id}-{self.bin}"
+        is_open = self.visibility is Visibility.LISTED or not self.secret  # unlisted by an older version
+        return self.id if is_open else f"{self.id}-{self.secret}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,14 @@ class Clip:
     viewer: bool = False  # made by one
     poster: bool = False  # the bucket has one
     pictured: bool = False  # no more pictures are to be made
+    keep_until: datetime | None = None  # None: for ever
+    deleted: datetime | None = None  # since when it waits in the bin
+    bin: str = ""  # a part of its address there
+
+    @property
+    def folder(self) -> str:
+        """Where its playlists are, below ``clips/``."""
+        return self.id if self.deleted is None else f"{self.id}-{self.bin}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ class Album:
         await self._shelf.put(key, content, PICTURE_AGE)
         async with self._lock:
             if not await self._is_there(one):
-                await self._shelf.clear(key)
+                await self._shelf.remove([key])
                 raise _GoneError
 
     async def _note(
@@ -244,4 +244,4 @@ def _located(frames: Sequence[datetime], timelines: Sequence[Timeline]) -> list[
 
 
 def _folder(one: Recording | Clip) -> str:
-    return f"clips/{one.id}" if isinstance(one, Clip) else f"recordings/{one.folder}"
+    return f"clips/{one.folder}" if isinstance(one, Clip) else f"recordings/{one.folder}"

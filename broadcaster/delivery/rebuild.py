@@ -1,32 +1,43 @@
-"""Brings recordings and clips back that the bucket has and the catalog has not: its state folder was lost."""
+"""Brings recordings and clips back that the bucket has and the catalog has not: its state folder was lost.
+
+Others may have written into the bucket: what is not as we write it is left alone, and told.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import posixpath
 import re
-import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 from broadcaster.catalog import Catalog
+from broadcaster.catalog.expiry import BIN
 from broadcaster.catalog.restore import note_sizes, restore_clip, restore_recording, write_anew
+from broadcaster.catalog.view_rows import ID, SECRET, new_secret
 from broadcaster.catalog.views import Clip, File, Part, Recorded, Recording, Visibility
-from broadcaster.errors import PlaylistError
+from broadcaster.delivery.bucket_records import ClipRecord, RecordingRecord, described, file_key, media_key
+from broadcaster.errors import CatalogError, PlaylistError, StorageUnavailable
 from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, parse
 from broadcaster.hls.parsing import byte_ranges
 from broadcaster.live.attributes import IFRAMES, PLAYLIST
-from broadcaster.printable import clean_title
 
 logger = logging.getLogger(__name__)
 
 DEADLINE = 30.0  # seconds for one request
 BATCH = 1000  # objects
-MAIN = re.compile(r"(part-(?P<part>\d+)/)?playlist\.m3u8")
+LARGEST_RECORD, LARGEST_PLAYLIST = 2**20, 2**25  # bytes
+MOST_KEYS, MOST_PARTS = 50_000, 500  # of one recording
+# Segments of one playlist, and of a recording in all: a day of them in every variant, and some more.
+MOST_SEGMENTS, MOST_IN_ALL = 200_000, 1_000_000
+LONGEST_SEGMENT = timedelta(seconds=600)
+FOLDER = re.compile(rf"(?P<id>{ID})(-(?P<secret>{SECRET}))?")
+MAIN = re.compile(r"(part-(?P<part>[1-9]\d{0,3})/)?playlist\.m3u8")
+Parts = list[tuple[Part, list[Recorded]]]
 
 
 class BucketReader(Protocol):
@@ -40,33 +51,25 @@ class BucketReader(Protocol):
 
 
 async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[str, Any]:
-    """Take them in; returns what was found. Raises StorageError, and CatalogError.
+    """Take them in; returns what was found. Raises StorageUnavailable, and CatalogError.
 
-    What is known is left alone. One whose playlists cannot be read is named in the log, and left alone too.
+    What is known is left alone. One that cannot be brought back is named in the log, and left alone too.
     """
     found = {"recordings": 0, "clips": 0, "failed": 0}
     back: list[str] = []
-    known = {one.id for one in await catalog.recordings.all()} | {one.id for one in await catalog.clips.all()}
-    for kind, name in (("recordings", "recording.json"), ("clips", "clip.json")):
-        heads = [key async for key, _ in store.objects(f"{prefix}/{kind}/", deadline=DEADLINE)]
-        for head in (key for key in heads if posixpath.basename(key) == name):
-            folder = posixpath.dirname(head)
+    for kind in ("recordings", "clips"):
+        for folder in await _unknown(store, catalog, f"{prefix}/{kind}"):
             try:
-                told = json.loads(await store.get(head, deadline=DEADLINE))
-                if _id(told, posixpath.basename(folder)) in known:
-                    continue
-                mains = [key for key in heads if MAIN.fullmatch(key.removeprefix(f"{folder}/"))]
-                parts = [await _part(store, key, heads) for key in sorted(mains, key=_part_number)]
-                if kind == "clips":
-                    is_new = await _restore_clip(catalog, told, *parts[0])
-                else:
-                    is_new = await _restore_recording(catalog, told, folder, parts)
-            except (LookupError, ValueError, TypeError, PlaylistError) as error:
-                logger.warning("%s cannot be brought back: %s", folder, error)
+                name = await _take_in(store, catalog, prefix, kind, folder)
+            except (StorageUnavailable, CatalogError):
+                raise
+            except Exception as error:  # noqa: BLE001 - hostile text is met with whatever code happens to raise
+                told = " ".join(str(error).split())[:300]
+                logger.warning("%s/%r cannot be brought back: %s", kind, folder[:100], told)
                 found["failed"] += 1
             else:
-                found[kind] += is_new
-                back += [told["id"]] if is_new else []
+                found[kind] += name is not None
+                back += [name] if name else []
     sizes: list[tuple[str, int]] = []
     if back:
         async for one in store.objects(f"{prefix}/", deadline=DEADLINE):
@@ -79,90 +82,173 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
     return found
 
 
-def _id(told: dict[str, Any], folder: str) -> str:
-    """Its id; raises ValueError where the folder is another one's, of which all could be deleted with it."""
-    name = str(told["id"])
-    if not re.fullmatch(rf"{re.escape(name)}(-\w+)?", folder):
-        raise ValueError(f"{name!r} is another one")
-    return name
+async def _unknown(store: BucketReader, catalog: Catalog, base: str) -> list[str]:
+    """The folders with the record of what the catalog does not know."""
+    record = _record(base)
+    keys = [
+        key async for key, _ in store.objects(f"{base}/", deadline=DEADLINE) if key.endswith(f"/{record}")
+    ]
+    folders = [posixpath.dirname(key).removeprefix(f"{base}/") for key in keys]
+    known = {one.id for one in (*await catalog.recordings.all(), *await catalog.recordings.bin())}
+    known |= {one.id for one in (*await catalog.clips.all(), *await catalog.clips.bin())}
+    return [one for one in folders if not ((match := FOLDER.fullmatch(one)) and match["id"] in known)]
+
+
+def _record(base: str) -> str:
+    return "recording.json" if base.endswith("/recordings") else "clip.json"
+
+
+async def _take_in(store: BucketReader, catalog: Catalog, prefix: str, kind: str, folder: str) -> str | None:
+    """Take in what is in the folder; returns its id, None where it was taken in meanwhile."""
+    match = FOLDER.fullmatch(folder)
+    if match is None:
+        raise ValueError("this is no name of ours")
+    base = f"{prefix}/{kind}"
+    record = _record(base)
+    keys, others = set[str](), Counter[str]()
+    async for key, _ in store.objects(f"{base}/{match['id']}", deadline=DEADLINE):
+        place = posixpath.dirname(key)
+        if key.startswith(f"{base}/{folder}/"):
+            keys.add(key)
+        elif key.endswith(f"/{record}") and (twin := FOLDER.fullmatch(place.removeprefix(f"{base}/"))):
+            others[twin["id"]] += 1
+        if len(keys) > MOST_KEYS:
+            raise ValueError("it has too many objects")
+    if others[match["id"]]:
+        raise ValueError("there are others with its id: delete those that are wrong")
+    text = await store.get(f"{base}/{folder}/{record}", deadline=DEADLINE)
+    if len(text) > LARGEST_RECORD:
+        raise ValueError("its record is too large")
+    parts = await _parts(store, f"{base}/{folder}", keys, prefix)
+    if kind == "clips":
+        return await _restore_clip(catalog, ClipRecord.model_validate_json(text), match, parts)
+    told = RecordingRecord.model_validate_json(text)
+    return await _restore_recording(catalog, told, match, base, parts)
 
 
 async def _restore_recording(
-    catalog: Catalog, told: dict[str, Any], place: str, parts: list[tuple[Part, list[Recorded]]]
-) -> bool:
-    recordings, folder = posixpath.split(place)
+    catalog: Catalog, told: RecordingRecord, folder: re.Match[str], base: str, parts: Parts
+) -> str | None:
+    if told.id != folder["id"]:
+        raise ValueError(f"it says that it is {told.id}")
     end = max(one.time + one.duration for _, segments in parts for one in segments)
-    visibility = Visibility(told["visibility"])
+    now, secret = catalog.now(), folder["secret"]
+    is_open = told.visibility is Visibility.UNLISTED and not secret  # unlisted by an older version
     recording = Recording(
-        id=told["id"],
-        title=clean_title(str(told["title"])),
-        visibility=visibility,
-        secret=folder.rpartition("-")[2] if visibility is Visibility.HIDDEN else secrets.token_hex(8),
-        started=datetime.fromisoformat(told["started"]),
+        id=told.id,
+        title=told.title,
+        visibility=told.visibility,
+        secret="" if is_open else secret or new_secret(),
+        started=told.started,
         # It may have been on when the state was lost: it is over.
-        ended=datetime.fromisoformat(told["ended"]) if told["ended"] else end,
-        keep_until=datetime.fromisoformat(told["keepUntil"]) if told["keepUntil"] else None,
-        duration=timedelta(seconds=told["duration"]),
-        size=told["size"],
+        ended=told.ended or end,
+        # Nothing that comes back goes at once: the operator has a day to look at it.
+        keep_until=told.keepUntil and max(told.keepUntil, now + BIN),
+        duration=timedelta(seconds=told.duration),
+        size=told.size,
         revision=1,
-        file=_file(told, recordings),
-        poster=bool(told.get("poster")),
-        thumbnails=bool(told.get("thumbnails")),
-        pictured=bool(told["ended"] and told.get("poster")),
+        file=_file(told, base),
+        poster=bool(told.poster),
+        thumbnails=bool(told.thumbnails),
+        pictured=bool(told.ended and told.poster),
+        deleted=told.deleted and now,
+        bin=(secret or new_secret()) if told.deleted else "",
     )
-    if is_new := await restore_recording(catalog, recording, parts):
-        logger.info("recording %s is back", recording.id)
-    return is_new
-
-
-def _file(told: dict[str, Any], recordings: str) -> File | None:
-    if not (file := told.get("file")):
+    if not await restore_recording(catalog, recording, parts):
         return None
-    return File(_key(file["url"], recordings), file["url"], file["size"], str(file["type"]), 0, "")
+    logger.info("recording %s is back", recording.id)
+    return recording.id
 
 
-async def _restore_clip(catalog: Catalog, told: dict[str, Any], part: Part, segments: list[Recorded]) -> bool:
-    made, begin, end = (datetime.fromisoformat(told[name]) for name in ("made", "begin", "end"))
-    there = bool(told.get("poster"))
+def _file(told: RecordingRecord, base: str) -> File | None:
+    if not (file := told.file):
+        return None
+    key = file_key(unquote(file.url), base, told.id)
+    return File(key, posixpath.relpath(key, base), file.size, file.type, 0, "")
+
+
+async def _restore_clip(
+    catalog: Catalog, told: ClipRecord, folder: re.Match[str], parts: Parts
+) -> str | None:
+    if told.id != folder["id"]:
+        raise ValueError(f"it says that it is {told.id}")
+    ((part, segments),) = parts
+    if not all(told.begin - LONGEST_SEGMENT <= one.time <= told.end for one in segments):
+        raise ValueError("it has segments of another time")
+    now, there = catalog.now(), bool(told.poster)
     clip = Clip(
-        told["id"],
-        clean_title(str(told["title"])),
-        made,
-        begin,
-        end,
+        told.id,
+        told.title,
+        told.made,
+        told.begin,
+        told.end,
         part.described,
-        viewer=told.get("viewer") is True,
+        viewer=told.viewer,
         poster=there,
         pictured=there,
+        keep_until=told.keepUntil and max(told.keepUntil, now + BIN),
+        deleted=told.deleted and now,
+        bin=(folder["secret"] or new_secret()) if told.deleted else "",
     )
-    if is_new := await restore_clip(catalog, clip, segments):
-        logger.info("clip %s is back", clip.id)
-    return is_new
+    is_older = told.viewer and "keepUntil" not in told.model_fields_set
+    if not await restore_clip(catalog, clip, segments, is_older=is_older):
+        return None
+    logger.info("clip %s is back", clip.id)
+    return clip.id
 
 
-async def _part(store: BucketReader, main: str, there: Sequence[str]) -> tuple[Part, list[Recorded]]:
+async def _parts(store: BucketReader, folder: str, keys: set[str], prefix: str) -> Parts:
+    """All parts, in order, of what is in a folder with these keys."""
+    found = (MAIN.fullmatch(key.removeprefix(f"{folder}/")) for key in keys)
+    mains = {int(one["part"] or 1): one[0] for one in found if one}
+    if not 1 <= len(mains) <= MOST_PARTS or set(mains) != set(range(1, len(mains) + 1)):
+        raise ValueError("parts of it are missing")
+    parts: Parts = []
+    total = 0
+    for _, main in sorted(mains.items()):
+        parts.append(await _part(store, f"{folder}/{main}", keys, prefix))
+        total += len(parts[-1][1])
+        if total > MOST_IN_ALL:
+            raise ValueError("it has too many segments")
+    return parts
+
+
+async def _part(store: BucketReader, main: str, keys: set[str], prefix: str) -> tuple[Part, list[Recorded]]:
     playlist = await _read(store, main)
     if not isinstance(playlist, MultivariantPlaylist):
         raise PlaylistError(f"{main} is no multivariant playlist")
+    told = described(playlist, PLAYLIST)
     segments: list[Recorded] = []
-    for uri in playlist.uris:
-        key = posixpath.join(posixpath.dirname(main), uri)
-        media = await _read(store, key)
+    for variant in sorted(told.uris):
+        base = f"{posixpath.dirname(main)}/{variant}"
+        media = await _read(store, f"{base}/{PLAYLIST}") if f"{base}/{PLAYLIST}" in keys else None
         if not isinstance(media, MediaPlaylist):
-            raise PlaylistError(f"{key} is no media playlist")
-        frames = f"{key.removesuffix(PLAYLIST)}{IFRAMES}"
-        text = (await store.get(frames, deadline=DEADLINE)).decode() if frames in there else ""
-        segments += _recorded(media, posixpath.dirname(key), byte_ranges(text))
-    described = playlist.renamed(posixpath.dirname)
-    return Part(0, "", described), sorted(segments, key=lambda one: (one.time, one.variant))
+            raise PlaylistError(f"{base}/{PLAYLIST} is no media playlist")
+        frames = f"{base}/{IFRAMES}"
+        text = await _text(store, frames) if frames in keys else ""
+        segments += _recorded(media, base, byte_ranges(text), prefix)
+        if len(segments) > MOST_IN_ALL:
+            raise ValueError("it has too many segments")
+    return Part(0, "", told), sorted(segments, key=lambda one: (one.time, one.variant))
 
 
 async def _read(store: BucketReader, key: str) -> MediaPlaylist | MultivariantPlaylist:
-    text = (await store.get(key, deadline=DEADLINE)).decode()
+    text = await _text(store, key)
     return await asyncio.to_thread(parse, text)  # one of hours takes a while, and the stream is on
 
 
-def _recorded(playlist: MediaPlaylist, folder: str, iframes: Mapping[str, ByteRange]) -> Iterator[Recorded]:
+async def _text(store: BucketReader, key: str) -> str:
+    body = await store.get(key, deadline=DEADLINE)
+    if len(body) > LARGEST_PLAYLIST or body.count(b"#EXTINF") > MOST_SEGMENTS:
+        raise ValueError(f"{key} is too long")
+    return body.decode()
+
+
+def _recorded(
+    playlist: MediaPlaylist, folder: str, iframes: Mapping[str, ByteRange], prefix: str
+) -> Iterator[Recorded]:
+    variant = posixpath.basename(folder)
+    check = media_key(prefix, variant)
     there = {segment.uri for segment in playlist.segments if not segment.gap}
     discontinuity = playlist.discontinuity_sequence
     for segment in playlist.segments:
@@ -171,9 +257,9 @@ def _recorded(playlist: MediaPlaylist, folder: str, iframes: Mapping[str, ByteRa
         if segment.program_date_time and not (segment.gap and segment.uri in there):
             yield Recorded(
                 position=0,
-                variant=posixpath.basename(folder),
-                key=_key(segment.uri, folder),
-                map_key=_key(segment.map_uri, folder) if segment.map_uri else None,
+                variant=variant,
+                key=check(_key(segment.uri, folder)),
+                map_key=check(_key(segment.map_uri, folder)) if segment.map_uri else None,
                 duration=segment.duration,
                 time=segment.program_date_time,
                 target_duration=playlist.target_duration,
@@ -187,8 +273,3 @@ def _recorded(playlist: MediaPlaylist, folder: str, iframes: Mapping[str, ByteRa
 
 def _key(uri: str, folder: str) -> str:
     return posixpath.normpath(posixpath.join(folder, unquote(uri)))
-
-
-def _part_number(key: str) -> int:
-    match = MAIN.search(key)
-    return int(match["part"] or 1) if match else 1

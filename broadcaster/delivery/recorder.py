@@ -175,11 +175,12 @@ class Recorder:
     async def _write_all(self, *, everything: bool) -> None:
         failures = list[Exception]()
         await self._write_recordings(failures, everything=everything)
+        over = await self._clips.expired()
         for clip in await self._clips.unwritten():
-            if await self._attempt(self._write_clip(clip), failures):
+            if clip not in over and await self._attempt(self._write_clip(clip), failures):
                 await self._clips.written(clip)
-        for clip in await self._clips.removed():
-            await self._clear(f"clips/{clip.id}/")
+        for clip in over:
+            await self._clear(f"clips/{clip.id}")
             await self._clips.release(clip)
         if self._show:
             self._show(await self._book.all(), await self._book.parts(), await self._clips.all())
@@ -202,17 +203,20 @@ class Recorder:
         over = {one.id: one for one in await self._book.expired()}
         # What begins from here on has its turn next time: the index names nothing before it is there.
         listed = {one.id: one for one in await self._book.all() if one.id not in over}
-        written = [one for one in await self._book.unwritten() if one.id in listed]
+        found = [one for one in await self._book.unwritten() if one.id in listed or one.deleted]
         parts = await self._book.parts()
-        written = [one for one in written if everything or self._is_due(one, len(parts[one.id]))]
-        if not written and not over:
+        found = [one for one in found if one.id not in over]
+        found = [one for one in found if everything or self._is_due(one, len(parts[one.id]))]
+        if not found and not over:
             return
-        for one in tuple(written):
+        written = list(found)
+        for one in found:
             if not await self._attempt(self._write(one, parts[one.id]), failures):
                 written.remove(one)
                 if one.id not in self._placed:
-                    del listed[one.id]
+                    listed.pop(one.id, None)
         listed |= {one.id: one for one in written}
+        listed = {name: one for name, one in listed.items() if one.deleted is None}
         for name, text in reversed(pages(list(listed.values()), parts).items()):
             await self._shelf.put(f"{self._folder}/{name}", text, INDEX_AGE)
         for recording in over.values():
@@ -271,7 +275,13 @@ class Recorder:
 
     async def _write_clip(self, clip: Clip) -> None:
         """A clip is VOD of whole segments, which begins at the exact point (EXT-X-START, §4.4.2.2)."""
-        folder, playlists = f"{self._clip_folder}/{clip.id}", dict[str, RecordedPlaylist]()
+        folder, playlists = f"{self._clip_folder}/{clip.folder}", dict[str, RecordedPlaylist]()
+        keys = set[str]()
+
+        async def put(key: str, text: str) -> None:
+            keys.add(key)
+            await self._shelf.put(key, text, VOD_AGE)
+
         segments = await self._clips.segments(clip)
         whole = covering(segments, clip)
         segments = [one for one in segments if one.variant in whole]
@@ -285,15 +295,14 @@ class Recorder:
             first = next(one.time for one in segments if one.variant == variant)
             playlist = recorded.playlist(ended=True, start=clip.begin - first)
             for name, text in rendered(variant, playlist, main).items():
-                await self._shelf.put(f"{folder}/{name}", text, VOD_AGE)
-        await self._shelf.put(f"{folder}/{PLAYLIST}", main.render(), VOD_AGE)
-        await self._shelf.put(f"{folder}/clip.json", json.dumps(of_clip(clip)), VOD_AGE)
-        for prefix in self._prefixes[:-1]:
-            await self._shelf.clear(f"{prefix}/clips/{clip.id}/", album=folder)
+                await put(f"{folder}/{name}", text)
+        await put(f"{folder}/{PLAYLIST}", main.render())
+        await put(f"{folder}/clip.json", json.dumps(of_clip(clip)))
+        await self._clear(f"clips/{clip.id}", keys, folder)
         self._shelf.forget(folder)
 
     async def _clear(self, name: str, keep: Iterable[str] = (), album: str | None = None) -> None:
-        """Delete what begins so, under whichever prefix it was written, but pictures that an album takes."""
+        """Delete what it has, under whichever prefix that was written, but pictures that an album takes."""
         for prefix in self._prefixes:
             await self._shelf.clear(f"{prefix}/{name}", keep, album)
 

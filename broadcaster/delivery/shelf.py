@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
+from broadcaster.catalog.view_rows import SECRET
 from broadcaster.delivery.mirror import PlaylistStore
 from broadcaster.errors import StorageUnavailable
 
 DEADLINE = 30.0  # seconds for one request
 BATCH = 1000  # what one DeleteObjects takes
 PICTURE_AGE = 60  # seconds for which caches may keep a picture of a recording: a poster is replaced once
-# After the folder of a recording, which may have a secret, or of a clip.
-PICTURE = re.compile(r"(-\w+)?/?(?P<name>(part-\d+/)?((poster|sprite-\d+)\.jpg|thumbnails\.vtt))")
+# After the id of a recording or a clip: whose folder has another name is another one's.
+OWN = re.compile(rf"(-{SECRET})?/")
+PICTURE = re.compile(rf"(-{SECRET})?/(?P<name>(part-\d+/)?((poster|sprite-\d+)\.jpg|thumbnails\.vtt))")
 
 
 class ShelfStore(PlaylistStore, Protocol):
@@ -70,21 +72,29 @@ class Shelf:
         self._stored[key] = (written, digest)
         return len(body)
 
-    async def clear(self, prefix: str, keep: Iterable[str] = (), album: str | None = None) -> None:
-        """Delete all objects whose keys begin so, but those; raises StorageError.
+    async def clear(self, view: str, keep: Iterable[str] = (), album: str | None = None) -> None:
+        """Delete what is in the folder of a recording or a clip, whatever secret that has, but those keys.
 
-        With an ``album``, a folder, the pictures among them are kept there.
+        With an ``album``, a folder, the pictures among them are kept there. Raises StorageError.
         """
         kept = set(keep)
-        found = [key async for key, _ in self._store.objects(prefix, deadline=DEADLINE) if key not in kept]
+        found = [
+            key
+            async for key, _ in self._store.objects(view, deadline=DEADLINE)
+            if key not in kept and OWN.match(key, len(view))
+        ]
         if album:
             for key in found:
-                if picture := PICTURE.fullmatch(key.removeprefix(prefix)):
+                if picture := PICTURE.fullmatch(key, len(view)):
                     kept.add(await self._move(key, f"{album}/{picture['name']}"))
             found = [key for key in found if key not in kept]
-        for begin in range(0, len(found), BATCH):
-            await self._store.delete(found[begin : begin + BATCH], deadline=DEADLINE)
-        for key in found:
+        await self.remove(found)
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Delete these objects; raises StorageError."""
+        for begin in range(0, len(keys), BATCH):
+            await self._store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
+        for key in keys:
             self._stored.pop(key, None)
 
     async def _move(self, key: str, target: str) -> str:

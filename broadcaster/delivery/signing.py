@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from broadcaster.errors import StorageError
 from broadcaster.feed import SignedPlaylist
+from broadcaster.ingest.folder import MEDIA_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -108,12 +109,14 @@ def _packed(text: str, folder: str, sign: Sign) -> str:
 
 
 def signed_playlist(text: str, folder: str, sign: Sign) -> str:
-    """The same playlist with signed addresses in the place of relative ones; playlists that it names stay."""
+    """The same playlist with signed addresses in the place of relative ones of media; all others stay.
+
+    Who has written into the bucket gets no address of what else a private one has.
+    """
 
     def signed(uri: str) -> str:
-        if uri.endswith(".m3u8"):
-            return uri
-        return sign(posixpath.normpath(posixpath.join(folder, unquote(uri))))
+        key = posixpath.normpath(posixpath.join(folder, unquote(uri)))
+        return sign(key) if key.endswith(MEDIA_SUFFIXES) else uri
 
     def line(one: str) -> str:
         if one.startswith("#"):

@@ -40,7 +40,8 @@ async def sweep(
     that the catalog does not know, or another broadcaster works below the prefix.
     """
     recordings, clips = await catalog.recordings.all(), await catalog.clips.all()
-    views = {one.folder for one in recordings} | {one.id for one in clips}
+    views = {one.folder for one in (*recordings, *await catalog.recordings.bin())}
+    views |= {one.folder for one in (*clips, *await catalog.clips.bin())}
     keys: list[str] = []
     total = 0
     page: dict[str, int] = {}

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from broadcaster.catalog.files import FileStep
 from broadcaster.catalog.views import Recording
 from broadcaster.operator.uploads import LARGEST, Uploads
 
@@ -61,18 +60,12 @@ async def _complete(uploads: Uploads, recording: Recording, body: bytes) -> dict
 
 
 async def _cancel(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
-    await uploads.remove(recording, FileStep.UPLOADING)
-    return {}
-
-
-async def _remove(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
-    await uploads.remove(recording, FileStep.STORED)
+    await uploads.give_up(recording)
     return {}
 
 
 FILE_ROUTES: tuple[tuple[str, str, Work], ...] = (
     ("GET", "file", _status),
-    ("DELETE", "file", _remove),
     ("POST", "file/upload", _begin),
     ("DELETE", "file/upload", _cancel),
     ("POST", "file/upload/part", _part),

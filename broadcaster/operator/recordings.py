@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
-import secrets
+import posixpath
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -23,9 +23,10 @@ from pydantic import (
     model_validator,
 )
 
+from broadcaster.catalog.expiry import BIN
 from broadcaster.catalog.index import full, of_clip
-from broadcaster.catalog.rows import to_microseconds
-from broadcaster.catalog.views import Clip, Part, Recording, Visibility
+from broadcaster.catalog.view_rows import new_secret
+from broadcaster.catalog.views import Clip, FileUpload, Part, Recording, Visibility
 from broadcaster.errors import BroadcasterError, NotPossible
 from broadcaster.operator.desk import DESK, Desk
 from broadcaster.operator.files import FILE_ROUTES, Work
@@ -44,7 +45,7 @@ class Change(BaseModel):
 
     title: Title | None = None
     visibility: Visibility | None = None
-    keepDays: int | None = Field(default=None, ge=0, le=MAX_DAYS)  # noqa: N815 - JSON
+    keepDays: int | None = Field(default=None, ge=1, le=MAX_DAYS)  # noqa: N815 - JSON
 
 
 class NewClip(BaseModel):
@@ -82,10 +83,14 @@ def add_recordings(app: web.Application, desk: Desk) -> None:
         ("GET", "recordings/{id}", _show),
         ("PATCH", "recordings/{id}", _change),
         ("DELETE", "recordings/{id}", _delete),
+        ("DELETE", "recordings/{id}/file", _delete_file),
         ("GET", "clips", _clips),
         ("POST", "clips", _make_clip),
         ("PATCH", "clips/{id}", _change_clip),
         ("DELETE", "clips/{id}", _delete_clip),
+        ("GET", "bin", _bin),
+        ("POST", "bin/{id}/restore", _restore),
+        ("DELETE", "bin/{id}", _empty),
     ):
         app.router.add_route(method, f"/api/{path}", partial(_allowed, handler))
     for method, path, work in FILE_ROUTES:
@@ -130,24 +135,67 @@ async def _change(request: web.Request) -> web.Response:
     values: dict[str, str | int | None] = {}
     if change.title is not None:
         values |= {"title": change.title, "titled": bool(change.title)}
-    if change.visibility is not None:
-        values |= {"visibility": change.visibility, "secret": secrets.token_hex(8)}
-    if "keepDays" in change.model_fields_set:
+    # Asked for again, it stays where it is, unless it never had an address that nobody guesses.
+    if change.visibility is not None and (
+        change.visibility is not recording.visibility or not recording.secret
+    ):
+        values |= {"visibility": change.visibility, "secret": new_secret()}
+    keeps = "keepDays" in change.model_fields_set
+    if keeps:
         _check_is_over(recording)
-        days = change.keepDays
-        until = None if days is None else to_microseconds(datetime.now(UTC) + timedelta(days=days))
-        values["keep_until"] = until
+        await desk.catalog.recordings.keep(recording.id, change.keepDays)
     if values:
         await desk.catalog.recordings.change(recording.id, **values)
+    if values or keeps:
         desk.tell()
     return await _show(request)
 
 
 async def _delete(request: web.Request) -> web.Response:
-    """Its time is over, whatever the encoder's clock said."""
+    """Put it into the bin, or with ``now=1``, delete it for good."""
     desk, recording = request.app[DESK], await _asked_for(request)
     _check_is_over(recording)
-    await desk.catalog.recordings.change(recording.id, keep_until=0)
+    await desk.catalog.recordings.delete(recording.id, at_once=_is_now(request))
+    desk.tell()
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _bin(request: web.Request) -> web.Response:
+    """What was deleted, with when it goes for good."""
+    desk = request.app[DESK]
+    book = desk.catalog.recordings
+    parts = await book.parts()
+    recordings = [full(one, parts.get(one.id, [])) | _until(one) for one in await book.bin()]
+    clips = [of_clip(one) | _until(one) for one in await desk.catalog.clips.bin()]
+    files = [
+        {"id": _file_id(one), "recording": one.recording, "size": one.size, "type": one.type} | _until(one)
+        for one in await desk.catalog.files.bin()
+    ]
+    return _json({"recordings": recordings, "clips": clips, "files": files})
+
+
+async def _restore(request: web.Request) -> web.Response:
+    """Take it out of the bin."""
+    desk, one = request.app[DESK], await _binned(request)
+    if isinstance(one, Recording):
+        await desk.catalog.recordings.restore(one.id)
+    elif isinstance(one, Clip):
+        await desk.catalog.clips.restore(one.id)
+    else:
+        await desk.catalog.files.restore(one)
+    desk.tell()
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _empty(request: web.Request) -> web.Response:
+    """Delete for good what is in the bin."""
+    desk, one = request.app[DESK], await _binned(request)
+    if isinstance(one, Recording):
+        await desk.catalog.recordings.delete(one.id, at_once=True)
+    elif isinstance(one, Clip):
+        await desk.catalog.clips.delete(one.id, at_once=True)
+    else:
+        await desk.catalog.files.empty(one)
     desk.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
@@ -164,6 +212,12 @@ async def _rebuild(request: web.Request) -> web.Response:
 
 async def _file(work: Work, request: web.Request) -> web.Response:
     return _json(await work(request.app[DESK].uploads, await _asked_for(request), await request.read()))
+
+
+async def _delete_file(request: web.Request) -> web.Response:
+    recording = await _asked_for(request)
+    await request.app[DESK].uploads.delete(recording, at_once=_is_now(request))
+    return _json({})
 
 
 async def _clips(request: web.Request) -> web.Response:
@@ -196,16 +250,42 @@ async def _change_clip(request: web.Request) -> web.Response:
 
 async def _delete_clip(request: web.Request) -> web.Response:
     desk, clip = request.app[DESK], await _clip_asked_for(request)
-    await desk.catalog.clips.remove(clip.id)
+    await desk.catalog.clips.delete(clip.id, at_once=_is_now(request))
     desk.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _asked_for(request: web.Request) -> Recording:
+    """By its id, or as its page's address has it."""
     for one in await request.app[DESK].catalog.recordings.all():
-        if one.id == request.match_info["id"]:
+        if request.match_info["id"] in (one.id, one.folder):
             return one
     raise web.HTTPNotFound
+
+
+async def _binned(request: web.Request) -> Recording | Clip | FileUpload:
+    catalog, name = request.app[DESK].catalog, request.match_info["id"]
+    known: dict[str, Recording | Clip | FileUpload] = {}
+    known |= {_file_id(one): one for one in await catalog.files.bin()}
+    known |= {one.id: one for one in await catalog.clips.bin()}
+    known |= {one.id: one for one in await catalog.recordings.bin()}
+    if name not in known:
+        raise web.HTTPNotFound
+    return known[name]
+
+
+def _is_now(request: web.Request) -> bool:
+    return request.query.get("now") == "1"
+
+
+def _file_id(file: FileUpload) -> str:
+    return posixpath.basename(file.key)
+
+
+def _until(one: Recording | Clip | FileUpload) -> dict[str, str]:
+    """Since when it is in the bin, and when it goes for good."""
+    since = one.deleted
+    return {"deleted": since.isoformat(), "goes": (since + BIN).isoformat()} if since else {}
 
 
 async def _clip_asked_for(request: web.Request) -> Clip:
@@ -217,7 +297,7 @@ async def _clip_asked_for(request: web.Request) -> Clip:
 
 def _told(desk: Desk, page: str | None, recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
     hidden = recording.visibility is Visibility.HIDDEN
-    return _addressed(desk, full(recording, parts), None if hidden else page, f"/watch/{recording.id}")
+    return _addressed(desk, full(recording, parts), None if hidden else page, f"/watch/{recording.folder}")
 
 
 def _told_clip(desk: Desk, page: str | None, clip: Clip) -> dict[str, Any]:

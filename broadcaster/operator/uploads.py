@@ -14,7 +14,6 @@ from pathlib import PurePath
 from typing import Any, Protocol
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.files import FileStep
 from broadcaster.catalog.index import file_of
 from broadcaster.catalog.views import FileUpload, Recording
 from broadcaster.errors import NotPossible
@@ -127,9 +126,14 @@ class Uploads:
         self._tell()
         return {"file": {"size": upload.size, "type": upload.type, "etag": etag}}
 
-    async def remove(self, recording: Recording, step: FileStep) -> None:
-        """Give up what is on its way, or what is there; it is deleted by who looks for such."""
-        await self._files.remove(recording.id, step)
+    async def give_up(self, recording: Recording) -> None:
+        """Give up what is on its way; it is deleted by who looks for such."""
+        await self._files.give_up(recording.id)
+        self._tell()
+
+    async def delete(self, recording: Recording, *, at_once: bool = False) -> None:
+        """Put its file into the bin, or delete it ``at_once``."""
+        await self._files.delete(recording.id, at_once=at_once)
         self._tell()
 
     async def _new(self, recording: Recording, suffix: str, size: int) -> FileUpload:

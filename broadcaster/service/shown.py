@@ -15,7 +15,8 @@ from broadcaster.feed import Recording as Shown
 from broadcaster.service.audience import AudienceProcess
 
 SIGNED = "/recordings/"  # where the service itself has the playlists of a private bucket
-MOST = 2000  # the newest, of clips too: the process that serves viewers has them in its memory
+# The newest of each kind: the process that serves viewers has them in its memory.
+MOST = 2000
 
 
 def showing(settings: Settings, audience: Callable[[], AudienceProcess | None]) -> Show | None:
@@ -36,7 +37,9 @@ def shown(
     recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip], base: str
 ) -> dict[str, Shown]:
     """All but the hidden ones, by their paths; ``base`` is the public address of the folder of recordings."""
-    kinds = (_recordings(recordings, parts, base), _clips(clips, base))
+    # What viewers make has a bound of its own, and takes no place from what the operator has made.
+    ours, theirs = ([one for one in clips if one.viewer is viewer] for viewer in (False, True))
+    kinds = (_recordings(recordings, parts, base), _clips(ours, base), _clips(theirs, base))
     newest = (sorted(kind, key=lambda one: one.started, reverse=True)[:MOST] for kind in kinds)
     return {one.path: one for kind in newest for one in kind}
 
@@ -48,7 +51,7 @@ def _recordings(
         if one.visibility is not Visibility.HIDDEN:
             told = summary(one, parts.get(one.id, ()))
             yield Shown(
-                one.id,
+                one.folder,
                 one.title,
                 one.started,
                 one.ended,

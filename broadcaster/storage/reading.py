@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.errors import ObjectNotFound, StorageError, StorageRefused, StorageUnavailable
 from broadcaster.storage.body import ANSWER, STALL, Body
 from broadcaster.storage.bucket import Bucket
 from broadcaster.storage.faults import status_of, typed
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef
 
 NOT_FOUND = 404
+LARGEST = 2**26  # bytes of an object that is read, packed or not
+GZIP = 31  # for zlib: with gzip's head, and the largest window
 # What Cloudflare charges for each (developers.cloudflare.com/r2/pricing); one that fails counts as well.
 OPERATION_CLASSES = {
     **dict.fromkeys(("PUT", "LIST", "MULTIPART"), "a"),
@@ -67,11 +69,23 @@ class Reading:
             more = page["IsTruncated"]
 
     async def get(self, key: str, *, deadline: float) -> bytes:
-        """An object that was written by ``replace``."""
+        """An object that was written by ``replace``; raises StorageRefused for what cannot have been.
+
+        What others have written there may be of any size, packed or not.
+        """
         async with self._failures("GET", deadline):
-            answer = await self._client.get_object(Bucket=self._bucket.name, Key=key)
+            try:
+                answer = await self._client.get_object(Bucket=self._bucket.name, Key=key)
+            except ClientError as error:
+                if status_of(error) == NOT_FOUND and error.response["Error"].get("Code") == "NoSuchKey":
+                    raise ObjectNotFound(f"GET of {key}: there is no such object") from None
+                raise
+            if answer["ContentLength"] > LARGEST:
+                raise StorageRefused(f"GET of {key}: {answer['ContentLength']} bytes are too many")
             body = await answer["Body"].read()
-            return gzip.decompress(body) if answer.get("ContentEncoding") == "gzip" else body
+            if answer.get("ContentEncoding") == "gzip":
+                body = await asyncio.to_thread(_unpacked, key, body)
+        return body
 
     async def check(self, prefix: str, *, deadline: float) -> None:
         """Find out whether the bucket is there and lets us in.
@@ -109,3 +123,14 @@ class Reading:
                     raise StorageUnavailable(f"{where}: no bytes get through for {STALL:.0f} s") from None
                 deadline = ANSWER
             raise typed(where, error, deadline) from None  # the cause may quote the request
+
+
+def _unpacked(key: str, body: bytes) -> bytes:
+    unpacking = zlib.decompressobj(GZIP)
+    try:
+        text = unpacking.decompress(body, LARGEST)
+    except zlib.error as error:
+        raise StorageRefused(f"GET of {key}: it cannot be unpacked ({error})") from None
+    if not unpacking.eof:
+        raise StorageRefused(f"GET of {key}: it is cut off, or unpacked it has more than {LARGEST} bytes")
+    return text

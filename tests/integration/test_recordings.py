@@ -242,8 +242,14 @@ async def uploaded(service: Service, bucket: SeaweedBucket, recording: str, fold
 
 
 async def delete(service: Service, bucket: SeaweedBucket, recording: str, file: str) -> None:
-    """The only recording goes, and its file with it."""
+    """The only recording waits in the bin, and comes back; deleted for good it goes, and its file with it."""
     await managed(service, "delete", recording)
+    await listed(bucket, 0)
+    await answers(file)
+    assert f"{recording}  recording  until" in await managed(service, "bin")
+    await managed(service, "restore", recording)
+    await listed(bucket, 1)
+    await managed(service, "delete", recording, "--now")
     await listed(bucket, 0)
     await answers(file, 404)
 
@@ -294,6 +300,7 @@ async def managed(service: Service, *arguments: str, command: str = "recordings"
     child = await asyncio.create_subprocess_exec(
         *(find_program("broadcaster"), command, *arguments),
         env={**os.environ, **service.environment},
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await child.communicate()

@@ -13,7 +13,6 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from broadcaster.catalog.files import FileStep
 from broadcaster.check.report import Verdict
 from broadcaster.check.uploads import may_upload
 from broadcaster.demo.bucket import SeaweedBucket
@@ -146,7 +145,7 @@ async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
     (found,) = await eventually(files.uploading)
     uploads = [one async for one in desk.store.uploads(f"live/files/{desk.recording}", deadline=60)]
     assert [(key, name) for key, name, _ in uploads] == [(found.key, found.upload)]
-    files.remove(desk.recording, FileStep.UPLOADING)
+    await files.give_up(desk.recording)
     for _ in range(2):
         await desk.store.abort(found.key, found.upload, deadline=60)
     assert await desk.store.parts(found.key, found.upload, deadline=60) is None

@@ -160,7 +160,7 @@ async def test_a_clip_begins_with_its_poster(place: Place) -> None:
     told = json.loads(place.room.text(f"{clip.id}/clip.json", "clips"))
     assert told["poster"] == f"../clips/{clip.id}/poster.jpg"
     assert place.room.text(f"{clip.id}/poster.jpg", "clips") == "1000 bytes at 0:00:01"
-    place.room.studio.catalog.clips.remove(clip.id)
+    place.room.studio.catalog.clips.delete(clip.id)
     await place.work()
     assert f"live/clips/{clip.id}/poster.jpg" not in place.room.store.objects_
 
@@ -312,8 +312,9 @@ async def test_kept_at_the_last_moment(place: Place) -> None:
     await place.work()
     (one,) = place.room.index()["recordings"]
     book = place.room.studio.catalog.recordings
-    book.change(one["id"], keep_until=0)
-    place.room.store.meanwhile = lambda: book.change(one["id"], keep_until=None)
+    book.keep(one["id"], 1)
+    place.room.studio.now += 2 * timedelta(days=1)
+    place.room.store.meanwhile = lambda: book.keep(one["id"], None)
     await place.room.recorder.write()
     await place.room.recorder.write()
     (one,) = place.room.index()["recordings"]

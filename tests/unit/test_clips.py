@@ -66,7 +66,7 @@ async def test_viewers_clips_are_bounded(tmp_path: Path, bound: str) -> None:
     with pytest.raises(TooMany):
         await clips.make("", START, START + 5 * SECOND, bounds)
     await clips.make("", START, START + 5 * SECOND)
-    clips.remove(first.id)
+    clips.delete(first.id)
     await clips.make("", START, START + 5 * SECOND, bounds)
     with pytest.raises(TooMany):
         await clips.make("", START, START + 5 * SECOND, bounds)
@@ -99,7 +99,9 @@ async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibi
         await clips.make("", START, START + 5 * SECOND, bounds)
     await clips.make("", START, START + 5 * SECOND)
     await clips.make("", studio.newest - 6 * SECOND, studio.newest, bounds)  # of the window
-    recordings.change(one.id, visibility="listed", keep_until=0)  # deleted
+    recordings.change(one.id, visibility="listed")
+    studio.channel.end()
+    recordings.delete(one.id)
     with pytest.raises(NotPossible):
         await clips.make("", START, START + 5 * SECOND, bounds)
     studio.catalog.close()
@@ -114,16 +116,16 @@ async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
     kept = await clips.make("", START, START + 5 * SECOND)
     await clips.make("", START, START + 5 * SECOND, Bounds(1, 1, 1))
     studio.now += 29 * DAY
-    assert await clips.removed() == []
+    assert await clips.expired() == []
     studio.now += 2 * DAY
-    (over,) = await clips.removed()
+    (over,) = await clips.expired()
     assert over.viewer
     clips.release(over)
     assert await clips.all() == [kept]
     studio.restart()  # for ever
     await studio.catalog.clips.make("", START, START + 5 * SECOND, Bounds(1, 1, 1))
     studio.now += 1000 * DAY
-    assert await studio.catalog.clips.removed() == []
+    assert await studio.catalog.clips.expired() == []
     studio.catalog.close()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,15 +120,18 @@ async def test_changes(office: Office, ask: Ask) -> None:
     changed = await only(ask)
     assert (status, office.told) == (200, 1)
     assert (changed["title"], changed["visibility"]) == ("Größe", "unlisted")
-    kept = datetime.fromisoformat(changed["keepUntil"]) - datetime.now(UTC)
-    assert timedelta(days=29) < kept < timedelta(days=31)
+    assert datetime.fromisoformat(changed["keepUntil"]) == office.studio.now + timedelta(days=30)
+    assert changed["address"] == f"https://live.example.com/watch/{changed['playlist'].partition('/')[0]}"
+    assert changed["playlist"] != one["playlist"]
+    assert await ask("PATCH", path, json={"visibility": "unlisted"}) == (200, changed)  # its link stays
     await ask("PATCH", path, json={"keepDays": None, "visibility": "hidden"})
     hidden = await only(ask)
     assert hidden["keepUntil"] is None
     assert hidden["playlist"] != one["playlist"]
     (status, _) = await ask("DELETE", path)
     assert (status, office.told) == (202, 3)
-    assert [expired.id for expired in await office.studio.catalog.recordings.expired()] == [one["id"]]
+    (binned,) = await office.studio.catalog.recordings.bin()
+    assert binned.id == one["id"]
 
 
 async def test_a_file(office: Office, ask: Ask) -> None:
@@ -162,11 +165,25 @@ async def test_a_file(office: Office, ask: Ask) -> None:
     assert (await ask("GET", path))[1]["upload"] is None
     assert (await ask("DELETE", path))[0] == 200
     assert (await only(ask))["file"] is None
+    (binned,) = (await ask("GET", "bin"))[1]["files"]
+    assert (await ask("POST", f"bin/{binned['id']}/restore"))[0] == 202
+    assert (await only(ask))["file"] == told
+    assert (await ask("DELETE", f"{path}?now=1"))[0] == 200
+    assert (await ask("GET", "bin"))[1]["files"] == []
 
 
 @pytest.mark.parametrize(
     "body",
-    ["", "[]", '{"title": 5}', '{"title": "a\\nb"}', '{"keepDays": -1}', '{"visibility": "x"}', '{"x": 1}'],
+    [
+        "",
+        "[]",
+        '{"title": 5}',
+        '{"title": "a\\nb"}',
+        '{"keepDays": -1}',
+        '{"keepDays": 0}',
+        '{"visibility": "x"}',
+        '{"x": 1}',
+    ],
 )
 async def test_what_makes_no_sense(office: Office, ask: Ask, body: str) -> None:
     """It is refused, and changes nothing."""
@@ -213,6 +230,14 @@ async def test_clips(office: Office, ask: Ask) -> None:
     assert (await ask("PATCH", f"clips/{clip['id']}", json={"title": "a\nb"}))[0] == 400
     assert (await ask("DELETE", f"clips/{clip['id']}"))[0] == 202
     assert (await ask("GET", "clips"))[1] == {"clips": []}
+    (binned,) = (await ask("GET", "bin"))[1]["clips"]
+    goes = datetime.fromisoformat(binned["goes"])
+    assert (binned["id"], goes) == (clip["id"], office.studio.now + timedelta(days=1))
+    assert (await ask("POST", f"bin/{clip['id']}/restore"))[0] == 202
+    assert [one["id"] for one in (await ask("GET", "clips"))[1]["clips"]] == [clip["id"]]
+    assert (await ask("POST", f"bin/{clip['id']}/restore"))[0] == 404
+    assert (await ask("DELETE", f"clips/{clip['id']}?now=1"))[0] == 202
+    assert (await ask("DELETE", f"bin/{clip['id']}"))[0] == 404
     assert (await ask("DELETE", "clips/x"))[0] == 404
 
 
@@ -279,6 +304,23 @@ async def check_uploads_of_exports(name: str, file: Path, capsys: pytest.Capture
         assert (status, complaint in capsys.readouterr().err) == (1, True)
 
 
+async def check_the_bin(run: Callable[..., Awaitable[tuple[int, str]]], name: str) -> None:
+    """What is deleted is listed, restored, and deleted for good."""
+    for days in ("0", "-1", "x"):
+        with pytest.raises(SystemExit):
+            await run("keep", name, days)
+    assert "1 or more" in (await run("list"))[1]
+    assert await run("delete", name) == (0, "")
+    assert name in (await run("bin"))[1]
+    assert "  bin" in (await run("list"))[1]
+    assert await run("restore", name) == (0, "")
+    assert await run("bin") == (0, "")
+    assert (await run("delete", "x"))[0] == 1
+    assert await run("delete", name) == (0, "")
+    assert await run("delete", name, "--now") == (0, "")
+    assert await run("bin") == (0, "")
+
+
 async def test_the_command_line(
     office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -339,7 +381,7 @@ async def test_the_command_line(
     for name, part, complaint in ((one.id, 2, "has 1 parts"), ("none", 1, "no recording or clip 'none'")):
         with pytest.raises(ManageError, match=complaint):
             await asyncio.to_thread(address_of, settings, name, part)
-    assert await run("delete", one.id) == (0, "")
+    await check_the_bin(run, one.id)
     await server.close()
     status, text = await run("list")
     assert (status, "is it running?" in text, text.count("\n")) == (1, True, 1)
@@ -352,7 +394,7 @@ async def test_what_ends_in_the_future_is_deleted_at_once(office: Office, ask: A
     """An encoder's clock may be wrong by years; what is to be deleted does not wait for them."""
     one = await only(ask)
     office.studio.now -= timedelta(days=1000)
-    assert (await ask("DELETE", f"recordings/{one['id']}"))[0] == 202
+    assert (await ask("DELETE", f"recordings/{one['id']}?now=1"))[0] == 202
     assert [over.id for over in await office.studio.catalog.recordings.expired()] == [one["id"]]
 
 

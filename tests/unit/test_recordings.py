@@ -167,15 +167,15 @@ async def test_a_machine_that_starts_in_another_year(studio: Studio) -> None:
     studio.wall = lambda: studio.now
     studio.restart(3 * DAY)
     (over,) = await studio.recordings()
-    assert (await studio.catalog.recordings.expired(), await studio.catalog.clips.removed()) == ([], [])
+    assert (await studio.catalog.recordings.expired(), await studio.catalog.clips.expired()) == ([], [])
     studio.now += timedelta(hours=2)
     studio.wall = lambda: right
-    assert (await studio.catalog.recordings.expired(), await studio.catalog.clips.removed()) == ([], [])
+    assert (await studio.catalog.recordings.expired(), await studio.catalog.clips.expired()) == ([], [])
     studio.wall = lambda: studio.now  # it was right
     assert await studio.catalog.recordings.expired() == [over]
-    assert len(await studio.catalog.clips.removed()) == 1
+    assert len(await studio.catalog.clips.expired()) == 1
     studio.restart(3 * DAY)
-    studio.catalog.recordings.change(over.id, keep_until=0)  # by the operator's wish
+    studio.catalog.recordings.delete(over.id, at_once=True)  # by the operator's wish
     assert [one.id for one in await studio.catalog.recordings.expired()] == [over.id]
 
 

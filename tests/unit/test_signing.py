@@ -53,6 +53,8 @@ def test_what_is_signed() -> None:
         "https://b/live/r1/0/a b.ts?signed",
     ]
     assert signed_playlist(MAIN, "live/recordings/x", lambda _: "wrong") == MAIN
+    other = "#EXTM3U\n#EXTINF:2,\n../../../../private/backup.tar\n"
+    assert signed_playlist(other, "live/recordings/x/0", lambda _: "wrong") == other
 
 
 def test_an_address_is_the_same_at_the_same_time() -> None:

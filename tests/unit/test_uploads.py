@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.files import FileStep
 from broadcaster.catalog.views import Recording
 from broadcaster.delivery import strays
 from broadcaster.delivery.files import FileSweeper
@@ -88,12 +87,15 @@ async def test_a_file_takes_the_place_of_another(office: Office) -> None:
     assert first in office.store.objects_  # the index names it
     await office.recorder.write()
     await office.sweeper.sweep()
+    assert first in office.store.objects_  # it waits in the bin
+    office.studio.now += timedelta(days=1)
+    await office.sweeper.sweep()
     assert [key for key in office.store.objects_ if "/files/" in key] == [second]
     parts = await office.studio.catalog.recordings.parts()
     (page,) = shown(await office.studio.recordings(), parts, (), BASE).values()
     assert page.file
     assert (page.file.url, page.file.size) == (f"https://video.example.com/{second}", SIZE)
-    await office.uploads.remove(await office.recording(), FileStep.STORED)
+    await office.uploads.delete(await office.recording(), at_once=True)
     await office.sweeper.sweep()
     assert second in office.store.objects_
     await office.recorder.write()
@@ -167,7 +169,7 @@ async def test_it_goes_with_its_recording(office: Office) -> None:
     await office.begin()
     old = await office.recording()
     book = office.studio.catalog.recordings
-    book.change(old.id, keep_until=None)
+    book.keep(old.id, None)
     book.remove(old)  # as it was
     await office.sweeper.sweep()
     assert key in office.store.objects_

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createApi } from "../dashboard/js/api.js";
-import { clipBetween, dayOf, daysUntil, factsOf, isGoing, isLocal, localTime } from "../dashboard/js/records.js";
+import { binOf, clipBetween, dayOf, daysUntil, factsOf, isGoing, isLocal, keepWish, localTime, tomorrow } from "../dashboard/js/records.js";
 
 const storageOf = (kept = new Map()) => ({
   getItem: (name) => kept.get(name) ?? null,
@@ -80,6 +80,29 @@ test("a day of the calendar is so many days from now, and comes back as that day
   assert.deepEqual(["2026-11-22", "2026-11-23", "2027-03-31", "2020-01-01"].map((day) => daysUntil(day, now)), [0, 1, 129, 0]);
   assert.equal(dayOf(null), "");
   assert.equal(dayOf(new Date(now + 129 * 24 * 3600 * 1000).toISOString()).slice(0, 7), "2027-03");
+});
+
+test("the form deletes nothing: a day before tomorrow, or half a date, is a complaint", () => {
+  const now = new Date(2026, 10, 22, 23, 30).getTime();
+  assert.equal(tomorrow(now), "2026-11-23");
+  for (const value of ["0002-11-30", "0020-11-30", "0202-11-30", "2020-01-01", "2026-11-22", "9999-12-31"]) {
+    const wish = keepWish({ value }, "2026-12-01", now);
+    assert.deepEqual([Object.keys(wish), /button/.test(wish.complaint)], [["complaint"], true], value);
+  }
+  assert.ok(keepWish({ value: "", badInput: true }, "2026-12-01", now).complaint);
+  assert.deepEqual(keepWish({ value: "2026-11-23" }, "2026-12-01", now), { keepDays: 1 });
+  assert.deepEqual(keepWish({ value: "" }, "2026-12-01", now), { keepDays: null });
+  assert.equal(keepWish({ value: "2026-12-01" }, "2026-12-01", now), null);
+});
+
+test("the bin has what was deleted last first, with when it goes", () => {
+  const [deleted, goes] = ["2026-11-22T11:00:00Z", "2026-11-23T11:00:00Z"];
+  const found = binOf({
+    recordings: [{ ...recording, title: "Night", deleted, goes }],
+    files: [{ id: "a-1.mp4", recording: "a", deleted: "2026-11-22T11:30:00Z", goes }],
+  });
+  assert.deepEqual(found.map(({ title }) => title), ["a", "Night"]);
+  assert.match(factsOf(found[1], NOW).join(), /^recording of 22 Nov 2026.*goes for good on 23 Nov 2026/);
 });
 
 test("a clip between two times of the operator's own clock", () => {

@@ -7,6 +7,7 @@ export function createConfirm({ find }) {
   find("confirm-no").addEventListener("click", () => dialog.close());
   find("confirm-yes").addEventListener("click", () => {
     dialog.close();
+    find("desk-title").focus(); // what had the focus goes
     go();
   });
   return function confirm(text, then) {

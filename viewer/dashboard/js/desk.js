@@ -1,6 +1,7 @@
 // Recordings and clips: their lists, and what the operator does with them.
+import { createBin } from "./bin.js";
 import { createConfirm } from "./confirm.js";
-import { clipBetween, isLocal, localTime } from "./records.js";
+import { clipBetween, isLocal, localTime, nameOf } from "./records.js";
 import { createList } from "./row.js";
 
 const AGAIN = 30_000; // ms
@@ -10,7 +11,7 @@ const PAGE = 20; // that are shown at first, and more each time
 /** `find` gives an element by its id. Returns a function to be told each answer of data.json. */
 export function createDesk({ find, api }) {
   const shown = { recordings: PAGE, clips: PAGE };
-  const known = { recordings: [], clips: [] };
+  const known = { recordings: [], clips: [], bin: {} };
   const confirm = createConfirm({ find });
   let newest = null; // ms since the epoch, by the clock that viewers are told
   let made = null; // the latest clip
@@ -21,7 +22,9 @@ export function createDesk({ find, api }) {
     change: (one, patch) => act("Saved.", () => api.ask("PATCH", `${kind}/${one.id}`, patch)),
     remove: (one) => remove(kind, one),
     copy: (one) => copy(one.address),
+    complain: (text) => say(text, true),
   });
+  const drawBin = createBin({ find, ask: api.ask, act, confirm });
   const lists = {
     recordings: createList(find("recording-list"), asksFor("recordings")),
     clips: createList(find("clip-list"), asksFor("clips")),
@@ -41,13 +44,14 @@ export function createDesk({ find, api }) {
       find(`more-${kind}`).hidden = known[kind].length <= shown[kind];
       find(`no-${kind}`).hidden = known[kind].length > 0;
     }
+    drawBin(knows ? known.bin : {});
   }
 
   async function refresh() {
     if (!offered || !api.knows() || document.hidden) return;
     try {
-      const [{ recordings }, { clips }] = await Promise.all([api.ask("GET", "recordings"), api.ask("GET", "clips")]);
-      Object.assign(known, { recordings, clips });
+      const [{ recordings }, { clips }, bin] = await Promise.all(["recordings", "clips", "bin"].map((path) => api.ask("GET", path)));
+      Object.assign(known, { recordings, clips, bin });
       if (away) say("");
       away = false;
     } catch (error) {
@@ -91,12 +95,9 @@ export function createDesk({ find, api }) {
   }
 
   function remove(kind, one) {
-    const name = `“${one.title || one.id}”`;
-    const rest = { clips: "Its link leads nowhere then.", recordings: "Clips of it stay; all else goes for good." };
-    confirm(`${name} is deleted. ${rest[kind]}`, () => {
-      find("desk-title").focus(); // what had the focus goes
-      act("It is being deleted.", () => api.ask("DELETE", `${kind}/${one.id}`));
-    });
+    const rest = { clips: "", recordings: " Clips of it stay." };
+    const text = `${nameOf(one)} is deleted: its link leads nowhere then.${rest[kind]} For a day it can be had back from the bin.`;
+    confirm(text, () => act("It is being deleted.", () => api.ask("DELETE", `${kind}/${one.id}`)));
   }
 
   find("token-form").addEventListener("submit", async (event) => {
@@ -108,7 +109,7 @@ export function createDesk({ find, api }) {
   });
   find("forget-token").addEventListener("click", () => {
     api.forget();
-    Object.assign(known, { recordings: [], clips: [] });
+    Object.assign(known, { recordings: [], clips: [], bin: {} });
     say("This tab does not know the token any more.");
     show();
     find("token").focus();

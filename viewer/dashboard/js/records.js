@@ -2,6 +2,7 @@
 import { bytes, duration } from "./words.js";
 
 const DAY = 24 * 3600 * 1000; // ms
+const MOST_DAYS = 36_525; // as the service has it
 
 /** The day and minute on the operator's own clock. */
 const when = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
@@ -10,6 +11,7 @@ const when = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "medi
 export const isGoing = ({ keepUntil }, now) => keepUntil != null && Date.parse(keepUntil) <= now;
 
 export function factsOf(one, now) {
+  if (one.goes !== undefined) return [`${one.kind}${dateOf(one)}`, `goes for good on ${when(one.goes)}`];
   if (one.begin !== undefined) {
     const length = duration((Date.parse(one.end) - Date.parse(one.begin)) / 1000);
     return [when(one.begin), length, ...(one.viewer ? ["made by a viewer"] : [])];
@@ -28,6 +30,34 @@ export function daysUntil(day, now) {
   const today = Date.parse(`${localTime(now).slice(0, 10)}T12:00:00`);
   return Math.max(0, Math.round((noon - today) / DAY));
 }
+
+/**
+ * What the field "Keep until" asks for when the operator is done with it: {keepDays}, {complaint}, or null for nothing.
+ * `shown` is the day that the service has said.
+ */
+export function keepWish({ value, badInput = false }, shown, now) {
+  if (!badInput && value === shown) return null;
+  const keepDays = badInput ? 0 : daysUntil(value, now);
+  const isFar = keepDays !== null && keepDays > MOST_DAYS;
+  if (keepDays !== null && (keepDays < 1 || isFar)) return { complaint: "Choose a day from tomorrow on. To delete it there is a button." };
+  return { keepDays };
+}
+
+/** The first day until which something can be kept. */
+export const tomorrow = (now) => dayOf(new Date(Date.parse(`${localTime(now).slice(0, 10)}T12:00:00`) + DAY).toISOString());
+
+/** What is in the bin, as its list has it, what was deleted last first. */
+export function binOf({ recordings = [], clips = [], files = [] }) {
+  const named = (kind, ones) => ones.map((one) => ({ ...one, kind, title: one.title || one.recording || one.id }));
+  const all = [...named("recording", recordings), ...named("clip", clips), ...named("file", files)];
+  return all.sort((a, b) => Date.parse(b.deleted) - Date.parse(a.deleted));
+}
+
+/** "of 22 Nov 2026, 09:12", of what has a time. */
+export const dateOf = ({ started, begin }) => (started ?? begin ? ` of ${when(started ?? begin)}` : "");
+
+/** What it is called in a question. */
+export const nameOf = (one) => `“${one.title || one.id}”${dateOf(one)}`;
 
 /** "2026-11-22T09:12:30", as a time field has it. */
 export function localTime(time) {

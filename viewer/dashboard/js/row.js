@@ -1,5 +1,5 @@
 // A recording or a clip in its list: what it is, and what can be done with it.
-import { dayOf, daysUntil, factsOf, isGoing, isLocal } from "./records.js";
+import { dayOf, factsOf, isGoing, isLocal, keepWish, tomorrow } from "./records.js";
 
 const VISIBLE = [["listed", "Listed"], ["unlisted", "Unlisted: by its link"], ["hidden", "Hidden"]];
 
@@ -9,7 +9,7 @@ export function make(tag, given = {}, ...children) {
   return element;
 }
 
-/** {element, update(one)}; `asks` = {change(one, patch), remove(one), copy(one)}. */
+/** {element, update(one)}; `asks` = {change(one, patch), remove(one), copy(one), complain(text)}. */
 export function createRow(asks) {
   let one = null;
   const title = make("input", { className: "record-title", maxLength: 200, placeholder: "Without a title", autocomplete: "off" });
@@ -25,7 +25,21 @@ export function createRow(asks) {
 
   title.addEventListener("change", () => asks.change(one, { title: title.value }));
   visible.addEventListener("change", () => asks.change(one, { visibility: visible.value }));
-  until.addEventListener("change", () => until.validity.valid && asks.change(one, { keepDays: daysUntil(until.value, Date.now()) }));
+  // Each digit that is typed is a date of its own, so nothing is asked before the operator is done.
+  let shown = "";
+  const keepUntil = () => {
+    const wish = keepWish({ value: until.value, badInput: until.validity.badInput }, shown, Date.now());
+    if (wish === null) return;
+    if (wish.complaint) {
+      until.value = shown;
+      asks.complain(wish.complaint);
+      return;
+    }
+    shown = until.value;
+    asks.change(one, wish);
+  };
+  until.addEventListener("blur", keepUntil);
+  until.addEventListener("keydown", ({ key }) => key === "Enter" && keepUntil());
   copy.addEventListener("click", () => asks.copy(one));
   remove.addEventListener("click", () => asks.remove(one));
 
@@ -48,7 +62,9 @@ export function createRow(asks) {
     visible.hidden = keep.hidden = isClip;
     if (!isClip) {
       put(visible, one.visibility);
-      put(until, going ? "" : dayOf(one.keepUntil));
+      until.min = tomorrow(Date.now());
+      shown = going ? "" : dayOf(one.keepUntil);
+      put(until, shown);
       forever.textContent = one.keepUntil === null ? (on ? "is set at its end" : "for ever") : "";
     }
     title.disabled = visible.disabled = going;
@@ -61,7 +77,7 @@ export function createRow(asks) {
 }
 
 /** Puts a row for each of `found` into a list, in order; those that stay keep the focus. */
-export function createList(list, asks) {
+export function createList(list, asks, create = createRow) {
   const rows = new Map(); // by id
   return function draw(found) {
     for (const [id, { element }] of rows) {
@@ -70,7 +86,7 @@ export function createList(list, asks) {
       rows.delete(id);
     }
     found.forEach((one, index) => {
-      if (!rows.has(one.id)) rows.set(one.id, createRow(asks));
+      if (!rows.has(one.id)) rows.set(one.id, create(asks));
       const { element, update } = rows.get(one.id);
       update(one);
       if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);

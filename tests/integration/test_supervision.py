@@ -106,6 +106,7 @@ async def run_to_its_end(folder: Path, bucket: SeaweedBucket) -> tuple[int, str]
 
 async def test_two_on_one_state_folder(tmp_path: Path, nowhere: SeaweedBucket) -> None:
     """The second process says in one line why it cannot start, and the first goes on undisturbed."""
+    (tmp_path / "hls").mkdir()
     async with running_service(tmp_path, tmp_path / "hls", nowhere) as first:
         status, said = await run_to_its_end(tmp_path, nowhere)
         assert status == 2
@@ -117,6 +118,7 @@ async def test_two_on_one_state_folder(tmp_path: Path, nowhere: SeaweedBucket) -
 @pytest.mark.parametrize("content", [b"These are notes, not a journal.\n" * 200, b"SQLite format 3\0" * 500])
 async def test_a_broken_journal(tmp_path: Path, nowhere: SeaweedBucket, content: bytes) -> None:
     """A journal that cannot be used is one line with what to do, status 2, and stays as it is."""
+    (tmp_path / "hls").mkdir()
     catalog = tmp_path / "state/journal.db"
     catalog.parent.mkdir(0o700)
     catalog.write_bytes(content)

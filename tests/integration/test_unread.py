@@ -42,6 +42,9 @@ async def playlists(address: str, until: float) -> list[float]:
 async def attacked(process: psutil.Process, address: str, requests: list[tuple[bytes, bytes]]) -> None:
     """Assert that the process bears unread answers to these."""
     port = int(address.rpartition(":")[2])
+    if SOAK:
+        idle = await playlists(address, time.monotonic() + SECONDS / 4)
+        print(f"a playlist takes {1000 * idle[len(idle) * 99 // 100]:.1f} ms (99th percentile) before")
     async with unread(process, port, requests, size=SIZE, seconds=SECONDS) as attack:
         waited = await playlists(address, time.monotonic() + SECONDS)
     print(

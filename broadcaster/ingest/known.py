@@ -181,7 +181,8 @@ class KnownSegments:
         timed: dict[int, MediaSegment] = {}
         for number, segment in listed.items():
             known = self._segments.get(number)
-            if segment.program_date_time and self._is_likely(segment.program_date_time, number, timed):
+            time = segment.program_date_time
+            if time and ((known and known.program_date_time == time) or self._is_likely(time, number, timed)):
                 timed[number] = segment
             elif known:
                 timed[number] = known

@@ -21,6 +21,7 @@ OFFLINE_CLIP = re.compile(r"([^?#]*/)?(stream-)?offline(-\w+)?\.\w+([?#].*)?")
 OWNCAST_NAME = re.compile(r"([^?#]*/)?stream-(?P<id>[^/?#]+)-\d+\.\w+([?#].*)?")
 
 
+NEWEST = 3  # segments by which it is told what a playlist holds
 NOT_CARRIED = {
     "text": "holds subtitles (WebVTT), which are not carried",
     "pictures": "holds pictures, which are not carried",
@@ -46,7 +47,7 @@ def is_idle_clip(segment: MediaSegment) -> bool:
 
 def what_it_holds(playlist: MediaPlaylist) -> str:
     """Why the segments of a playlist are not carried, if they are no sound and no pictures that move."""
-    kinds = {media_kind(segment) for segment in playlist.segments}
+    kinds = {media_kind(segment) for segment in playlist.segments[-NEWEST:]}
     return next((why for kind, why in NOT_CARRIED.items() if kind in kinds), "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -42,25 +43,26 @@ class Page:
     async def config(self, _: web.Request) -> web.Response:
         """All of it."""
         headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
-        return web.json_response(self.settings(), headers=headers)
+        return web.json_response(await self.settings(), headers=headers)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """index.html with all of it inside, which spares each viewer a request and the wait for it."""
         if self._html is None:
             return web.Response(status=404, text="There is no page.\n")
-        settings = self.settings()
+        settings = await self.settings()
         if self._rendered is None or self._rendered[0] != settings:
             html = with_settings(settings, described(self._html, settings))
             self._rendered = settings, File(html.encode(), "index.html")
         return await self._rendered[1].answer(request)
 
-    def settings(self) -> dict[str, object]:
-        """All of them, as they are now."""
+    async def settings(self) -> dict[str, object]:
+        """Return all settings as they are now."""
+        await asyncio.to_thread(self._look)
         told = {name: value for name, value in self._stream().items() if value}
-        return {**self._known, **told, **self._overruling()}
+        return {**self._known, **told, **self._written}
 
-    def _overruling(self) -> dict[str, object]:
-        """The file, which is read again when it has changed."""
+    def _look(self) -> None:
+        """Read the file again if it has changed."""
         try:
             status = self._file.stat()
             found = (status.st_mtime_ns, status.st_size)
@@ -69,10 +71,9 @@ class Page:
                 written = json.loads(self._file.read_text())
                 self._written = written if isinstance(written, dict) else {}
         except FileNotFoundError:
-            return {}
+            self._read, self._written = None, {}
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be read, the page takes its defaults: %s", self._file, error)
-        return self._written
 
 
 def with_settings(settings: Mapping[str, object], html: str) -> str:

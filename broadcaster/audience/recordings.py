@@ -57,7 +57,7 @@ class Gallery:
 
     async def list(self, request: web.Request) -> web.StreamResponse:
         """The newest, with where older ones are."""
-        title = f"Recordings: {self._page.settings().get('title') or 'Live stream'}"
+        title = f"Recordings: {(await self._page.settings()).get('title') or 'Live stream'}"
         known = {"title": title, "description": "What was live, and can be watched now."}
         return await self._answer(request, "recordings.html", known, {"page": self._slice(0)})
 
@@ -76,7 +76,7 @@ class Gallery:
         """The page that plays it."""
         found = self._known.get(request.path)
         if found is None:
-            return self._missing_page()
+            return await self._missing_page()
         when = f"{found.started:%d %B %Y}".lstrip("0")
         known = {
             "title": found.title or f"{'Clip' if found.clip else 'Recording'} of {when}",
@@ -85,11 +85,11 @@ class Gallery:
         }
         return await self._answer(request, "index.html", known, {"recording": _told(found)})
 
-    def _missing_page(self) -> web.Response:
+    async def _missing_page(self) -> web.Response:
         """The page, which says that there is no such recording."""
         if not self._templates["index.html"]:
             return _missing()
-        html = with_settings({**self._page.settings(), "recording": {}}, self._templates["index.html"])
+        html = with_settings({**await self._page.settings(), "recording": {}}, self._templates["index.html"])
         return web.Response(status=404, text=html, content_type="text/html")
 
     def _slice(self, begin: int) -> dict[str, object]:
@@ -106,7 +106,7 @@ class Gallery:
         if not self._templates[template]:
             return web.Response(status=404, text="There is no page.\n")
         path = request.path
-        settings = {**self._page.settings(), **told}
+        settings = {**await self._page.settings(), **told}
         before, file = self._rendered.pop(path, (None, None))
         if file is None or before != (settings, known):
             html = described(self._templates[template], _preview(path, settings, known))

@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+from yarl import URL
+
 from broadcaster.catalog import Catalog, Memory
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.delivery import Pipeline, Uploader
@@ -106,7 +108,7 @@ class Components:
         )
         self.guest_check = GuestCheck(
             partial(told_page, settings),
-            f"http://{settings.host}:{settings.port}",
+            str(URL.build(scheme="http", host=settings.host, port=settings.port)),
             signed=settings.urls == "presigned",
             busy=lambda: self.pipeline.trouble is not None,
         )

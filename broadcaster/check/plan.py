@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import partial
-from urllib.parse import urlsplit
 
 from broadcaster.check import folders, machine, owncast, repair, uplink, uploads
 from broadcaster.check.bucket import BucketChecks, Means, from_storage
 from broadcaster.check.doctor import Check, in_thread
 from broadcaster.check.probe import CLEANUP
 from broadcaster.check.public import PublicChecks
-from broadcaster.check.report import Finding, failed, ok, skipped
+from broadcaster.check.report import Finding, ok, skipped
 from broadcaster.check.survey import Survey, survey
 from broadcaster.check.tunnel import TunnelChecks
 from broadcaster.config import ENV_FILE, Settings
@@ -150,12 +149,7 @@ class Plan:
         ]
 
     async def _complete(self) -> Finding:
-        endpoint, bucket = self._settings.s3_endpoint, self._settings.bucket
-        if urlsplit(endpoint).path.strip("/").endswith(bucket):
-            return failed(
-                "R2_ENDPOINT_URL ends in the bucket's name", "leave it away there; R2_BUCKET says it"
-            )
-        return ok(f"complete; bucket {bucket!r}, keys begin with {self._settings.prefix}/")
+        return ok(f"complete; bucket {self._settings.bucket!r}, keys begin with {self._settings.prefix}/")
 
     async def _playlists(self) -> Finding:
         self._survey = await in_thread(survey, self._settings.hls_dir)

@@ -23,6 +23,7 @@ EXAMPLES = (
     "limit_conn_status ",
     "limit_req_status ",
 )
+STRANGER = "127.0.0.2"  # the file believes 127.0.0.1, where cloudflared is
 TOLD = ("X-Forwarded-For", "CF-Connecting-IP")
 OWN = ("/live/events", "/live/tracker", "/live/beacon", "/live/clips")
 SHARED = ("/live/playlist.m3u8", f"{MEDIA}?_HLS_msn=1", "/", "/config.json")
@@ -116,12 +117,13 @@ async def test_the_service_is_told_who_asks_and_by_nobody_else(tmp_path: Path) -
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", echo)
     lies = {"X-Forwarded-For": "192.0.2.1", "CF-Connecting-IP": "192.0.2.2"}
+    stranger = aiohttp.TCPConnector(local_addr=(STRANGER, 0))
     async with (
         TestServer(app) as origin,
         running_edge(tmp_path, str(origin.make_url("/"))) as edge,
-        aiohttp.ClientSession(headers=lies) as session,
+        aiohttp.ClientSession(headers=lies, connector=stranger) as session,
     ):
-        for paths, address in ((OWN, "127.0.0.1"), (SHARED, None)):
+        for paths, address in ((OWN, STRANGER), (SHARED, None)):
             for path in paths:
                 async with session.get(edge.address + path) as answer:
                     assert await answer.json() == {"X-Forwarded-For": address, "CF-Connecting-IP": None}, path

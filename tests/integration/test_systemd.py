@@ -194,7 +194,7 @@ def test_a_missing_setting_is_named(installation: Installation) -> None:
 )
 def test_what_stands_in_front_is_asked(installation: Installation, answer: str, header: str | None) -> None:
     """At a terminal the installer asks what tells a viewer's address; without an answer nothing is set."""
-    said = installation.install_at_terminal(f"{answer}\n", BROADCASTER_HLS_DIR="/nowhere")
+    said = installation.install_at_terminal(f"{answer}\n\n", BROADCASTER_HLS_DIR="/nowhere")
     assert "What stands in front of it" in said
     assert "there is no folder /nowhere" in said  # what comes next, so that it does not take long
     settings = (installation.root / "etc/broadcaster/broadcaster.env").read_text()

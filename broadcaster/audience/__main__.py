@@ -13,6 +13,7 @@ import os
 import resource
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from aiohttp import web
@@ -35,7 +36,10 @@ MEMORY, MEMORY_OF_A_CONNECTION = 384 * 2**20, 2**15
 
 async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
     """Serve until ingest closes the feed."""
-    asyncio.get_running_loop().set_exception_handler(Complaints(end_without_memory))
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(Complaints(end_without_memory))
+    # Each thread takes address space (a stack, an arena of malloc): a few for each processor are too many.
+    loop.set_default_executor(ThreadPoolExecutor(1))
     reader, writer = await asyncio.open_connection(sock=feed)
     setup = await receive(reader)
     if not isinstance(setup, Setup):

@@ -4,9 +4,12 @@ import asyncio
 import errno
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import NoReturn
 
+import aiohttp
+import psutil
 import pytest
 
 from broadcaster.feed import HealthReport, Setup, State, View
@@ -36,3 +39,34 @@ async def test_it_cannot_be_started(
         running.cancel()
     assert "cannot be started (Cannot allocate memory)" in caplog.text
     assert process.pid() == 0
+
+
+async def test_many_ask_for_the_page_on_a_machine_of_many_processors(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However many processors there are, threads do not take the address space that there may be."""
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.cpu_count = lambda: 64\n")
+    monkeypatch.syspath_prepend(tmp_path)  # the process has our path
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "index.html").write_text("<!doctype html><title>x</title>")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        setup = Setup(page, places=500)
+        process = AudienceProcess(setup, [listening], View(), lambda: HealthReport("offline", 0, None))
+        running = asyncio.create_task(process.run())
+        await process.ready.wait()
+        first = process.pid()
+
+        async def status() -> int:
+            async with session.get(address) as answer:
+                return answer.status
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            statuses = await asyncio.gather(*(status() for _ in range(200)))
+        assert set(statuses) == {200}
+        assert process.pid() == first
+        assert psutil.Process(first).num_threads() <= 2
+        assert psutil.Process(first).memory_info().vms < 2**27
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

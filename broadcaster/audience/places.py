@@ -10,6 +10,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from broadcaster.figures import Figure
 from broadcaster.tracker.addresses import NETWORKS, SITE, bounded
@@ -222,15 +223,23 @@ def site_of(remote: str | None, headers: Mapping[str, str], trusted: str | None 
     address = _address(remote)
     if address is None or address.is_loopback:
         names = (CLOUDFLARE, FORWARDED) if trusted is None else (trusted,) if trusted != NO_HEADER else ()
-        told = next((headers[name] for name in names if headers.get(name)), "")
-        address = _address(told.split(",")[-1].strip())
+        address = _address(next(filter(None, (_last(headers, name) for name in names)), ""))
     if isinstance(address, IPv6Address):
         return str(ip_network((address, SITE), strict=False))
     return str(address) if address else None
 
 
+def _last(headers: Mapping[str, str], name: str) -> str:
+    """What the proxy next to us has told in a header: the last of its values, in the last of its lines.
+
+    What is before it is the client's word.
+    """
+    lines = headers.getall(name, []) if isinstance(headers, MultiMapping) else [headers.get(name, "")]
+    return ",".join(lines).rpartition(",")[2].strip()
+
+
 def _contradict(request: web.BaseRequest) -> bool:
-    told = [request.headers.get(name, "").split(",")[-1].strip() for name in (CLOUDFLARE, FORWARDED)]
+    told = [_last(request.headers, name) for name in (CLOUDFLARE, FORWARDED)]
     address = _address(request.remote)
     return all(told) and told[0] != told[1] and (address is None or address.is_loopback)
 

@@ -155,6 +155,14 @@ def test_headers_of_strangers_are_no_matter(caplog: pytest.LogCaptureFixture) ->
     assert not caplog.text
 
 
+@pytest.mark.parametrize("trusted", [None, "x-forwarded-for"])
+def test_a_proxy_that_adds_a_line_of_its_own(trusted: str | None) -> None:
+    """HAProxy leaves the header of a viewer as it is, and adds another one: the last line is the proxy's."""
+    lines = CIMultiDict([("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "9.9.9.9")])
+    request = cast("web.Request", SimpleNamespace(remote="127.0.0.1", headers=lines))
+    assert Places(PLACES, Lag(), trusted).site(request) == "9.9.9.9"
+
+
 def test_a_moment_is_no_overload() -> None:
     """Thousands that wake up together make it late once; it turns nobody away for that."""
     lag = Lag()

@@ -82,7 +82,7 @@ class Media:
         self._fault: tuple[float, float, str] | None = None  # since when nothing could be had; the last one
         self._is_here = is_here
         self._told = told
-        self._sending = Sending(most, clock, listing.is_newest)
+        self._sending = Sending(most, clock, listing.is_newest, listing.is_at_the_edge)
         self._fetching: dict[str, Counter[str]] = {}  # by site: how many of it wait for which object
         self._failed: Counter[str] = Counter(dict.fromkeys(("full", "origin"), 0))
 

@@ -28,13 +28,21 @@ class _Held:
 class Sending:
     """All have ``most`` bytes together, however slowly they are read; ``clock`` is monotonic.
 
-    ``is_live`` tells what is newest. That is always sent: it needs little, as all who watch are
-    sent the same.
+    ``is_newest`` tells what is newest. That is always sent: it needs little, as all who watch are sent the
+    same. ``is_live`` tells what a player begins with besides, a map and what comes before: that takes the
+    place of what is older.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float], is_live: Callable[[Listed], bool]) -> None:
+    def __init__(
+        self,
+        most: int,
+        clock: Callable[[], float],
+        is_newest: Callable[[Listed], bool],
+        is_live: Callable[[Listed], bool],
+    ) -> None:
         self._most = most
         self._clock = clock
+        self._is_newest = is_newest
         self._is_live = is_live
         self._held: dict[str, _Held] = {}
 
@@ -50,10 +58,10 @@ class Sending:
         """The object, the same bytes for all who are sent it; raises Full, and what ``fetch`` does."""
         live = self._is_live(listed)
         if listed.token not in self._held:
-            self._require_room(1, live=live)
+            self._require_room(1, listed, live=live)
             body = await fetch(listed)
             if listed.token not in self._held:  # nobody else brought it meanwhile
-                self._require_room(len(body), live=live)
+                self._require_room(len(body), listed, live=live)
                 self._held[listed.token] = _Held(body, listed.seconds, live)
         held = self._held[listed.token]
         held.readers[request.protocol] = self._clock()
@@ -64,14 +72,14 @@ class Sending:
             if not held.readers and self._held.get(listed.token) is held:
                 del self._held[listed.token]
 
-    def _require_room(self, size: int, *, live: bool) -> None:
-        """Raises Full unless so many bytes more may be sent; one body alone always may, as what is live."""
+    def _require_room(self, size: int, listed: Listed, *, live: bool) -> None:
+        """Raises Full unless so many bytes more may be sent; one body alone always may, as what is newest."""
         most = self._most if live else self._most - self._most // RESERVED
         if self._held and self.size + size > most:
             self.end_slow()
         if live and self.size + size > most:
             self._end_others(self.size + size - most)
-        if self._held and self.size + size > most and not live:
+        if self._held and self.size + size > most and not self._is_newest(listed):
             raise Full("memory", "Too many different segments are being sent")
 
     def end_slow(self) -> bool:

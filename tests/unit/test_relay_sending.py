@@ -23,7 +23,12 @@ class Hall:
         self.newest = 0
         self.ended: list[str] = []
         self.stack = contextlib.AsyncExitStack()
-        self.sending = Sending(most, lambda: self.now, lambda listed: listed.token == str(self.newest))
+        self.sending = Sending(
+            most,
+            lambda: self.now,
+            lambda listed: int(listed.token) == self.newest,
+            lambda listed: self.newest - 6 < int(listed.token) <= self.newest,
+        )
 
     async def read(self, number: int, reader: str) -> None:
         """Begin to read an object, and never end; raises Full."""
@@ -72,3 +77,19 @@ async def test_old_segments_leave_room_for_the_newest() -> None:
         await hall.read(101, "live 101")
         assert hall.ended == ["old 0"]
         assert hall.sending.size == 4 * SIZE
+
+
+async def test_what_a_player_begins_with_takes_the_place_of_what_is_old() -> None:
+    """Where old segments have all that they may, a player that comes gets the live edge, to its bound."""
+    hall = Hall(most=4 * SIZE)
+    hall.newest = 100
+    async with hall.stack:
+        for number in range(3):
+            await hall.read(number, f"old {number}")
+        for number in (97, 98, 99, 96):
+            await hall.read(number, f"live {number}")
+        assert hall.ended == ["old 0", "old 1", "old 2"]
+        with pytest.raises(Full):
+            await hall.read(95, "live 95")
+        await hall.read(100, "live 100")
+        assert hall.sending.size == 5 * SIZE

@@ -135,7 +135,7 @@ class Download:
         content: Content,
         share: Share | None = None,
     ) -> None:
-        self._share = share
+        self.share = share
         self.received = 0
         self.content = content
         self._session = session
@@ -215,13 +215,13 @@ class Download:
             self.content.clear()
             skip = wanted.offset
         self._validator = validator
-        if self._share and response.content_length is not None and wanted.length is None:
-            await self._share.need(min(len(self.content) + response.content_length, self._largest))
+        if self.share and response.content_length is not None and wanted.length is None:
+            await self.share.need(min(len(self.content) + response.content_length, self._largest))
         async for piece in response.content.iter_any():
             self.received += len(piece)
             size = len(self.content)
-            if self._share:
-                await self._share.need(size + len(piece))
+            if self.share:
+                await self.share.need(size + len(piece))
             most = None if wanted.length is None else skip + wanted.length - size
             self.content.add(piece[skip:most])
             skip -= min(skip, len(piece))

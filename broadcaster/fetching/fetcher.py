@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -291,6 +292,8 @@ class Fetcher:
                 self._note_success(download)
                 self._seconds.append(time.perf_counter() - began)
                 return
+            if download.share:  # others may hold the slot that the next attempt needs, and wait for its room
+                download.share.step_back()
             await self._retrying.pause(random.uniform(0, pause))  # noqa: S311
             pause = min(2 * pause, MAX_PAUSE)
 
@@ -300,24 +303,38 @@ class Fetcher:
             async with self._slots:
                 await self._attempt(download)
             return
-        if not flight.urgent.is_set():
-            async with self._patient:
-                while not flight.urgent.is_set():
-                    await _first(self._calm.wait(), flight.urgent.wait())
-                    async with self._slots:
-                        if not self._urgent and await self._uninterrupted(download, flight):
-                            return
+        async with self._patience_of(flight):
+            while not flight.urgent.is_set():
+                await _first(self._calm.wait(), flight.urgent.wait())
+                async with self._slots:
+                    if not self._urgent and await self._uninterrupted(download, flight):
+                        return
         self._urgent += 1
         self._calm.clear()
         self._hurry.set()
         try:
             async with self._slots:
+                if download.share and download.share.room is self._room:  # of those that wait for this one
+                    download.share.step_forward()
                 await self._attempt(download)
         finally:
             self._urgent -= 1
             if not self._urgent:
                 self._hurry.clear()
                 self._calm.set()
+
+    @asynccontextmanager
+    async def _patience_of(self, flight: _Flight) -> AsyncIterator[None]:
+        """A place among those that are not urgent; none as soon as it is."""
+        place = asyncio.create_task(self._patient.acquire())
+        try:
+            await _first(_ended(place), flight.urgent.wait())
+            yield
+        finally:
+            place.cancel()
+            await asyncio.wait([place])
+            if not place.cancelled():
+                self._patient.release()
 
     async def _uninterrupted(self, download: Download, flight: _Flight) -> bool:
         """Whether an attempt came to its end before anything urgent; what has come of it stays."""
@@ -378,7 +395,7 @@ async def _first(*awaited: Coroutine[Any, Any, object]) -> None:
             task.cancel()
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait([task])
 
 

@@ -313,7 +313,8 @@ async def test_what_becomes_urgent(server: ScriptedServer) -> None:
         busy = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/busy")))
         await changes(server.came, lambda: server.open == 1)
         waits = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/a")))
-        await asyncio.sleep(0)
+        for _ in range(20):  # until it waits
+            await asyncio.sleep(0)
         async with asyncio.timeout(30):
             assert await fetcher.get(Wanted(f"{server.url}/a"), urgent=True) == b"a"
         assert await waits == b"a"
@@ -352,3 +353,31 @@ async def test_room_is_taken_as_bytes_come(server: ScriptedServer) -> None:
         await asyncio.gather(*(get(number) for number in range(8)))
         assert 0 < most <= 3 * len(large)
         assert room.taken == 0
+
+
+async def test_one_that_failed_and_waits_for_its_next_attempt(server: ScriptedServer) -> None:
+    """It keeps the room that it has taken, and others get more: they have the slot that it waits for."""
+    gate = asyncio.Event()
+    server.answers = {"/0": [Answer(b"", 503, gate=gate), Answer(BODY)], "/1": [Answer(BODY)]}
+    async with fetching(at_once=1, bytes_in_flight=len(BODY) + 1) as fetcher:
+        first = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/0", size=len(BODY))))
+        await changes(server.came, lambda: server.open == 1)
+        second = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/1")))
+        await asyncio.sleep(0)
+        gate.set()
+        async with asyncio.timeout(30):
+            assert [await first, await second] == [BODY, BODY]
+
+
+async def test_what_becomes_urgent_waits_for_no_room_of_what_waits_for_it(server: ScriptedServer) -> None:
+    """An old object that holds all room pauses for what is urgent, so that does not wait for this room."""
+    server.answers = {f"/{n}": [Answer(gate=asyncio.Event()), Answer(BODY)] for n in range(2)}
+    room = len(BODY) + 1
+    async with fetching(bytes_in_flight=2 * room, reserved=room, patient=2) as fetcher:
+        old = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/0", size=len(BODY))))
+        wanted = Wanted(f"{server.url}/1")
+        waits = asyncio.create_task(fetcher.get(wanted))
+        await changes(server.came, lambda: server.open == 2)
+        async with asyncio.timeout(10):
+            assert await fetcher.get(wanted, urgent=True) == BODY
+            assert [await old, await waits] == [BODY, BODY]

@@ -165,17 +165,32 @@ class AudienceProcess:
         """The life of one process; returns how it ended."""
         try:
             process, feed = await start_audience(self._listening)
-            reader, writer = await asyncio.open_connection(sock=feed)
         except OSError as error:  # there is no memory, or no descriptor left: that passes
-            return f"cannot be started ({error.strerror})"
+            return _not_started(error)
+        try:
+            reader, writer = await asyncio.open_connection(sock=feed)
+        except OSError as error:
+            return _not_started(error)
+        else:
+            return await self._serve(process, reader, writer)
+        finally:  # whatever has failed: it would go on beside the next one
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _serve(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> str:
+        """The same, from when it can be told what there is."""
+        tasks: list[asyncio.Task[str]] = []
         self.process, self._writer = process, writer
         self._unanswered, self._patience, self._rows_sent = 0, UNANSWERED_AT_START, 0.0
-        recordings = difference({}, self._recordings)
-        for message in (self._setup, change(View(), self._view), recordings, *self._recent, self._last):
-            if message:
-                self.tell(message)
-        tasks = [asyncio.create_task(one) for one in (self._listen(reader, process), self._ping())]
         try:
+            recordings = difference({}, self._recordings)
+            for message in (self._setup, change(View(), self._view), recordings, *self._recent, self._last):
+                if message:
+                    self.tell(message)
+            tasks += (asyncio.create_task(one) for one in (self._listen(reader, process), self._ping()))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
         except asyncio.CancelledError:
@@ -186,12 +201,9 @@ class AudienceProcess:
         finally:
             for one in tasks:
                 one.cancel()
-            self._keep_counts()
             writer.transport.abort()
             self._writer = None
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            self._keep_counts()
 
     async def _listen(self, reader: asyncio.StreamReader, process: asyncio.subprocess.Process) -> str:
         try:
@@ -239,3 +251,7 @@ class AudienceProcess:
                 add_bounded(self._before.setdefault(sent.name, Counter()), sent.name, dict(sent.samples))
                 add_bounded(self._totals.setdefault(sent.name, Counter()), sent.name, dict(sent.total or ()))
         self.pong = Pong(())
+
+
+def _not_started(error: OSError) -> str:
+    return f"cannot be started ({error.strerror})"

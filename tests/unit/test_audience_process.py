@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from broadcaster.feed import HealthReport, Setup, State, View
+from broadcaster.service import audience
 from broadcaster.service.audience import AudienceProcess
 from tests.support.waiting import eventually
 
@@ -70,3 +72,43 @@ async def test_many_ask_for_the_page_on_a_machine_of_many_processors(
         assert psutil.Process(first).memory_info().vms < 2**27
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+def _fails(*_: object) -> NoReturn:
+    raise TypeError("no JSON")
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda patch, _: patch.setattr(audience, "encode", _fails),
+        lambda patch, process: patch.setattr(process, "_keep_counts", _fails),
+    ],
+    ids=["while it is told what there is", "while its counts are kept"],
+)
+async def test_a_failure_of_our_own_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch, break_it: Callable[[pytest.MonkeyPatch, AudienceProcess], None]
+) -> None:
+    """The part is started again with another process: the one before must not go on beside it."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start(_: object) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        started.append(await asyncio.create_subprocess_exec("sleep", "60"))
+        return started[-1], ours
+
+    monkeypatch.setattr(audience, "start_audience", start)
+    monkeypatch.setattr(audience, "UNANSWERED_AT_START", 1)
+    process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
+    break_it(monkeypatch, process)
+    try:
+        with pytest.raises(TypeError):
+            await process.run()
+        assert [one.returncode for one in started] == [-9]
+        process.show(View(State.STARTING))  # and nobody is told until there is another
+    finally:
+        for one in started:
+            if one.returncode is None:
+                one.kill()
+            await one.wait()

@@ -122,11 +122,15 @@ class Files:
         )
 
     async def removed(self, begun_before: datetime) -> list[FileUpload]:
-        """What is to be deleted, and is named nowhere; uploads begun before that time are given up."""
-        before = to_microseconds(begun_before)
+        """What is to be deleted, and is named nowhere; uploads begun before that time are given up.
+
+        It leaves the bin first: the bucket may have deleted what nobody has heard of.
+        """
+        bounds = self._expiry.bounds()
         late = "UPDATE files SET step = 'removed' WHERE step = 'uploading' AND begun < :before"
-        self._writer.write((late, {"before": before}))
-        return await self._read(UNNAMED, **self._expiry.bounds())
+        over = f"UPDATE files SET deleted = 0 WHERE deleted > 0 AND {UNNAMED}"  # noqa: S608 - a constant
+        await self._writer.write((late, {"before": to_microseconds(begun_before)}), (over, {**bounds}))
+        return await self._read(UNNAMED, **bounds)
 
     def forget(self, upload: FileUpload) -> Transaction:
         """Nothing is left of it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -101,6 +101,33 @@ async def test_a_file_takes_the_place_of_another(office: Office) -> None:
     await office.recorder.write()
     assert office.index()["recordings"][0]["file"] is None
     await office.sweeper.sweep()
+    assert [key for key in office.store.objects_ if "/files/" in key] == []
+
+
+async def test_a_file_that_is_being_deleted_does_not_come_back(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once its day is over, and the bucket was asked to delete it, no recording gets it from the bin."""
+    await office.bring("a")
+    files, delete = office.studio.catalog.files, office.store.delete
+    await files.delete((await office.recording()).id)
+    await office.recorder.write()
+    (binned,) = await files.bin()
+    office.studio.now += timedelta(days=1)
+
+    async def restored_meanwhile(keys: Sequence[str], *, deadline: float) -> None:
+        with pytest.raises(NotPossible, match="not in the bin"):
+            await files.restore(binned)
+        await delete(keys, deadline=deadline)
+
+    monkeypatch.setattr(office.store, "delete", restored_meanwhile)
+    office.store.faults.append(StorageUnavailable("no answer, though it may have been deleted"))
+    with pytest.raises(StorageUnavailable):
+        await office.sweeper.sweep()
+    assert await files.bin() == []
+    await office.sweeper.sweep()
+    assert (await office.recording()).file is None
+    assert await files.removed(office.now) == []
     assert [key for key in office.store.objects_ if "/files/" in key] == []
 
 

@@ -60,13 +60,15 @@ async function playing({ muted = false, refuses = () => false } = {}) {
     queueMicrotask(again);
   };
   const play = () => startPlaying(video, store);
-  const controls = createControls({ document, video, root: null, store, play, pace, later, now });
+  const devices = new EventTarget();
+  const controls = createControls({ document, video, root: null, store, play, pace, later, now, devices });
   store.set({ playlist: "/live", status: "live" });
   await controls.play();
   if (muted) controls.toggleMute();
   Object.assign(video, { refuses, plays: 0 });
   const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
-  return { store, video, controls, pace, delays, settle };
+  const pass = (ms) => (clock += ms);
+  return { store, video, controls, pace, delays, devices, pass, settle };
 }
 
 test("a pause that no viewer asked for is put right at once, and the viewer follows as before", async () => {
@@ -132,4 +134,35 @@ test("where a change of rate is punished there is one at most, and in WebKit non
   const webkit = new FakeVideo();
   createPace(webkit, { navigator: { vendor: "Apple Computer, Inc." } }).set(1.05);
   assert.equal(webkit.playbackRate, 1);
+});
+
+test("headphones that are pulled out pause, whether the browser tells of them before or after it has paused", async () => {
+  const unplug = (devices) => devices.dispatchEvent(new Event("devicechange"));
+  const before = await playing();
+  unplug(before.devices);
+  before.video.pause();
+  await before.settle();
+  assert.deepEqual([before.video.paused, before.store.get().paused, before.video.plays], [true, true, 0]);
+  const after = await playing();
+  after.video.pause();
+  await after.settle();
+  unplug(after.devices);
+  await after.settle();
+  assert.deepEqual([after.video.paused, after.store.get().paused, after.store.get().following], [true, true, false]);
+  after.controls.play();
+  await after.settle();
+  assert.equal(after.video.paused, false);
+});
+
+test("other devices alone pause nothing, and what is silent or pauses later plays on", async () => {
+  for (const { muted, ms } of [{ muted: true, ms: 0 }, { muted: false, ms: 3000 }]) {
+    const { store, video, devices, pass, settle } = await playing({ muted });
+    devices.dispatchEvent(new Event("devicechange"));
+    await settle();
+    assert.equal(video.paused, false);
+    pass(ms);
+    video.pause();
+    await settle();
+    assert.deepEqual([video.paused, store.get().paused], [false, false]);
+  }
 });

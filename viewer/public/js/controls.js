@@ -5,6 +5,7 @@ const clamp = (value) => Math.min(1, Math.max(0, value));
 
 const AGAIN = { first: 250, factor: 2, most: 5000 }; // ms between two tries to play on
 const CALM = 5000; // ms without a pause after which the next one is put right at once again
+const PLUGGED = 2000; // ms around a change of audio devices in which a pause is of that: headphones were unplugged
 
 /** Whether the browser shows controls of its own, by which a viewer may pause, play or change the sound. */
 const hasOwnControls = (video) =>
@@ -17,16 +18,17 @@ const hasOwnControls = (video) =>
  * `root` is what fills the screen; `play` starts the player; `pace` is what pace.js makes. Returns requests.
  *
  * `paused` and `muted` of the state are what the viewer wants. What pauses or unmutes besides (the engine, the system)
- * is put right.
+ * is put right, but for a pause of what has sound when audio devices change: who pulls headphones out wants silence.
  */
-export function createControls({ document, video, root, store, play: start, pace, later = setTimeout, now = () => performance.now() }) {
+export function createControls({ document, video, root, store, play: start, pace, ...system }) {
+  const { later = setTimeout, now = () => performance.now(), devices = globalThis.navigator?.mediaDevices } = system;
   const on = (target, names, listener) => names.forEach((name) => target.addEventListener(name, listener));
   const play = () => {
     store.set({ paused: false });
     return start();
   };
   const noteSound = () => store.set({ muted: video.muted || video.volume === 0, volume: video.volume });
-  
+
   function followSound() {
     if (store.get().muted && !video.muted && video.volume > 0 && !hasOwnControls(video)) {
       pace?.blame();
@@ -52,10 +54,24 @@ export function createControls({ document, video, root, store, play: start, pace
   }
   const isStopped = () => video.paused && !video.ended && !store.get().paused && store.get().playlist !== null;
 
+  let plugged = -Infinity;
+  const isOfDevices = () => !store.get().muted && now() - plugged < PLUGGED;
+  devices?.addEventListener?.("devicechange", () => {
+    plugged = now();
+    // The browser may tell of the devices after it has paused.
+    if (isOfDevices() && !store.get().paused && now() - triedAt < PLUGGED) pause();
+  });
+
+  /** Between two players there is nothing to pause: the next one does not begin by itself. */
+  function pause() {
+    store.set({ paused: true, following: false });
+    video.pause();
+  }
+
   // Who pauses stays there; the end of a stream pauses too.
   on(video, ["pause"], () => {
     if (video.ended) return store.set({ paused: true });
-    if (hasOwnControls(video)) return store.set({ paused: true, following: false });
+    if (hasOwnControls(video) || isOfDevices()) return store.set({ paused: true, following: false });
     if (!isStopped() || waiting) return undefined;
     pace?.blame();
     if (now() - triedAt > CALM) return playOn();
@@ -91,11 +107,7 @@ export function createControls({ document, video, root, store, play: start, pace
       if (store.get().muted) unmute();
       else video.muted = true;
     },
-    /** Between two players there is nothing to pause: the next one does not begin by itself. */
-    pause() {
-      store.set({ paused: true, following: false });
-      video.pause();
-    },
+    pause,
     cast: () => quietly(() => video.remote.prompt()),
     togglePip: () => quietly(() => togglePip(document, video)),
     toggleFullscreen: () => quietly(() => toggleFullscreen(document, root, video)),

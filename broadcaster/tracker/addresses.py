@@ -8,7 +8,7 @@ from ipaddress import IPv6Network, ip_network
 
 from broadcaster.tracker.limits import Bucket, Limits, Refusal, Refused
 
-ADDRESSES_PER_CONNECTION = 2  # remembered, for each connection that there may be
+ADDRESSES_PER_CONNECTION = 2  # remembered, for each connection that there may be; organisations besides
 FORGET = 10.0  # seconds between two looks at who may be forgotten
 SITE, ORGANISATION = 64, 48  # bits of an IPv6 prefix: of one network, and of all networks of one subscriber
 NETWORKS = 4  # an organisation may have so many times as much as a network
@@ -50,6 +50,7 @@ class Addresses:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._known: dict[str, _Address] = {}
+        self._sites = 0  # of those
         self._looked = 0.0
 
     def __len__(self) -> int:
@@ -59,13 +60,18 @@ class Addresses:
         """One more connection; raises Refused."""
         if name is None:
             return
-        found = [(self._enter(one, times, now), times) for one, times in bounded(name)]
-        for address, times in found:
-            if address.connections >= times * self._limits.connections_per_address:
+        limits = self._limits
+        found = {one: self._known.get(one) or self._new(times, now) for one, times in bounded(name)}
+        for one, times in bounded(name):
+            if found[one].connections >= times * limits.connections_per_address:
                 raise Refused(Refusal.ADDRESS, "too many connections from this address")
-        if not _take([address for address, _ in found], now):
+        if name not in self._known and self._sites >= ADDRESSES_PER_CONNECTION * limits.connections:
+            raise Refused(Refusal.CONNECTIONS, "the tracker is full")
+        if not _take(list(found.values()), now):
             raise Refused(Refusal.ADDRESS, "too many connections from this address")
-        for address, _ in found:
+        self._sites += name not in self._known  # what was refused is not remembered
+        self._known |= found
+        for address in found.values():
             address.connections += 1
 
     def announce(self, name: str | None, now: float) -> None:
@@ -79,15 +85,9 @@ class Addresses:
             for one, _ in bounded(name):
                 self._known[one].connections -= 1
 
-    def _enter(self, name: str, times: int, now: float) -> _Address:
-        address = self._known.get(name)
-        if address is None:
-            limits = self._limits
-            if len(self._known) >= ADDRESSES_PER_CONNECTION * limits.connections:
-                raise Refused(Refusal.CONNECTIONS, "the tracker is full")
-            bucket = Bucket.full(times * limits.address_rate, times * limits.address_burst, now)
-            self._known[name] = address = _Address(bucket)
-        return address
+    def _new(self, times: int, now: float) -> _Address:
+        limits = self._limits
+        return _Address(Bucket.full(times * limits.address_rate, times * limits.address_burst, now))
 
     def forget(self, now: float) -> None:
         """Let go of addresses that nothing has come from lately."""
@@ -97,6 +97,7 @@ class Addresses:
         for name, address in list(self._known.items()):
             if not address.connections and address.announces.is_full(now):
                 del self._known[name]
+                self._sites -= not name.endswith(f"/{ORGANISATION}")
 
 
 def _take(addresses: list[_Address], now: float) -> bool:

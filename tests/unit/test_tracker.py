@@ -489,3 +489,25 @@ def test_what_is_passed_on() -> None:
     assert message.keys() == {"action", "info_hash", "peer_id", "offer", "offer_id"}
     assert message["offer"] == {"type": "offer", "sdp": strange}
     assert message["offer_id"] == "\xff" * 20
+
+
+def test_refused_networks_take_no_room_of_others() -> None:
+    """Whoever has a /48 and tries all networks of it is refused, and nobody else is for that."""
+    crowd = Crowd(Limits(connections=20, connections_per_address=1))
+    for network in range(4):
+        crowd.connect(f"own {network}", address=f"2001:db8:1:{network:x}::/64")
+    for network in range(4, 200):
+        with pytest.raises(Refused, match="from this address"):
+            crowd.connect("a", address=f"2001:db8:1:{network:x}::/64")
+    crowd.connect("b", address="2001:db8:2::/64")
+
+
+def test_as_many_ipv6_addresses_are_remembered_as_ipv4_ones() -> None:
+    """Those that have left shortly before keep nobody out, whichever protocol they had."""
+    for address in ("10.0.0.{}", "2001:db8:{}::/64"):
+        crowd = Crowd(Limits(connections=20))
+        for number in range(20):
+            crowd.connect(f"before {number}", address=address.format(number))
+            crowd.disconnect(f"before {number}")
+        for number in range(20, 40):
+            crowd.connect(f"now {number}", address=address.format(number))

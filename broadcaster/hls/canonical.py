@@ -16,10 +16,14 @@ from broadcaster.hls.types import NO_DURATION
 # No live stream comes near these; beyond them numbers and times overflow somewhere further on.
 MAX_SECONDS = 600
 MAX_NUMBER = 2**53 - 1
+MAX_OFFSET = 10**9  # seconds, of what is no duration of a segment
 YEARS = range(1971, 2200)
 MARGIN = 0.001  # seconds: by which rounding makes a segment longer than what its encoder meant
 LONGEST_TARGET = 60  # seconds; no player waits so long for a new version of a live playlist
-STREAM_INF = re.compile(r"^\s*#EXT-X-STREAM-INF\b", re.MULTILINE)
+STREAM_INF = re.compile(r"^\s*#EXT-X-STREAM-INF\b", re.MULTILINE | re.IGNORECASE)
+# What tools put before the first line: marks of the byte order, blanks of all kinds, comments.
+BEFORE_FIRST = re.compile(r"(?:[\s\ufeff\u200b]|#(?!EXT).*\n)*+(?=#EXTM3U)", re.IGNORECASE)
+INVISIBLE = "\ufeff\u200b"  # where files are joined
 # Encoders in a locale with a decimal comma write ``0,500000,``; a title is rarely made of digits alone.
 DECIMAL_COMMA = re.compile(r"\s*(\d+),(\d{3,9})\s*(?:,.*)?|\s*(\d+),(\d{1,9})\s*,.*")
 NUMBER = re.compile(r"\s*\"?\s*([+-]?[0-9.,]+(?:[eE][+-]?\d{1,3})?)\s*\"?\s*,?\s*")
@@ -28,7 +32,9 @@ DATE_TIME = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[T ](?P<minute>\d\d:\d\d):(?P<second>\d\d)(?P<fraction>[.,]\d+)?"
     r"\s*(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?"
 )
-MEDIA_NAME = re.compile(r"[^#\s].*\.(ts|m4s|mp4|m4a|m4v|aac|mp3|vtt|webvtt)([?#].*)?", re.IGNORECASE)
+MEDIA_NAME = re.compile(
+    r"[^#\s].*\.(ts|m2ts|mts|m4s|mp4|m4a|m4v|cmf[vat]|aac|e?ac3|mp3|vtt|webvtt)([?#].*)?", re.IGNORECASE
+)
 RESOLUTION = re.compile(r"([1-9]\d{0,4})[xX*]([1-9]\d{0,4})")
 MAX_FRAME_RATE = 1000
 VIDEO_RANGES = {"SDR", "HLG", "PQ"}  # (§4.4.6.2)
@@ -39,7 +45,7 @@ def plain_lines(text: str) -> str:
     """The text with plain line ends, and without what stands before its first line."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text.lstrip("\ufeff \t\n")
+    return text[match.end() :] if (match := BEFORE_FIRST.match(text)) else text
 
 
 def is_multivariant(text: str) -> bool:
@@ -81,7 +87,7 @@ def date_time_of(text: str) -> datetime | None:
 
 def canonical(text: str) -> str:
     """The playlist with the tags that are used; raises PlaylistError where segments cannot be numbered."""
-    lines = [line.strip() for line in text.split("\n")]
+    lines = [line.strip().strip(INVISIBLE) for line in text.split("\n")]
     if is_multivariant(text):
         return "\n".join(("#EXTM3U", *_multivariant_lines(lines))) + "\n"
     return "\n".join(("#EXTM3U", *_media_lines(lines))) + "\n"
@@ -102,7 +108,7 @@ def _media_lines(lines: list[str]) -> Iterator[str]:
             has_duration = has_duration and not line
             continue
         name, _, value = line[1:].partition(":")
-        name = name.strip().upper()
+        name = name.rstrip().upper()  # with a blank before it, it is a comment
         if name == "EXTINF":
             duration, has_duration = duration_of(value), True
             yield f"#EXTINF:{target or 1},{NO_DURATION}" if duration is None else f"#EXTINF:{duration:.6f},"
@@ -164,7 +170,7 @@ def _key(value: str) -> Iterator[str]:
     method = re.sub(r"[^A-Z0-9-]", "", found.get("METHOD", "").upper())[:40]
     if method == "NONE":
         yield "#EXT-X-KEY:METHOD=NONE"
-    elif method or "URI" in found:
+    elif method or found.get("URI"):
         yield f'#EXT-X-KEY:METHOD={method or "UNKNOWN"},URI="key"'
 
 
@@ -175,14 +181,14 @@ def _map(value: str) -> Iterator[str]:
 
 def _start(value: str) -> Iterator[str]:
     offset = number_of(attributes_of(value).get("TIME-OFFSET", ""))
-    if offset is not None and abs(offset) <= MAX_NUMBER:
+    if offset is not None and abs(offset) <= MAX_OFFSET:
         yield f"#EXT-X-START:TIME-OFFSET={offset:.6f}"
 
 
 def _server_control(value: str) -> Iterator[str]:
     found = attributes_of(value)
     said = {name: number_of(found.get(name, "")) for name in ("HOLD-BACK", "CAN-SKIP-UNTIL")}
-    seconds = {name: one for name, one in said.items() if one is not None and 0 <= one <= MAX_NUMBER}
+    seconds = {name: one for name, one in said.items() if one is not None and 0 <= one <= MAX_OFFSET}
     kept = [f"{name}={one:.6f}" for name, one in seconds.items()]
     if found.get("CAN-BLOCK-RELOAD") == "YES":
         kept.append("CAN-BLOCK-RELOAD=YES")
@@ -215,7 +221,7 @@ def _multivariant_lines(lines: list[str]) -> Iterator[str]:
     stream_inf = ""
     for line in lines:
         name, _, value = line[1:].partition(":")
-        name = name.strip().upper()
+        name = name.rstrip().upper()
         if line and not line.startswith("#"):
             if stream_inf:
                 yield from (stream_inf, line)

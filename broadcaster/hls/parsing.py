@@ -32,7 +32,10 @@ ENCRYPTED_WITH = re.compile("is encrypted with ([A-Z0-9-]+) ")
 PLAIN_TARGET = re.compile(r"^#EXT-X-TARGETDURATION:([1-9]|[1-5]\d)\s*$", re.MULTILINE)
 KINDS = {"SUBTITLES": "subtitles", "VIDEO": "other views"}  # of EXT-X-MEDIA
 # A writer that was killed closes its file as well: a line without its break counts where nothing can lack.
-WHOLE_LINE = re.compile(r"#EXT-X-ENDLIST|[^#].*\.(m3u8|ts|m4s|mp4|m4a|m4v|aac)")
+WHOLE_LINE = re.compile(
+    r"#EXT-X-ENDLIST|[^#].*\.(m3u8|ts|m2ts|mts|m4s|mp4|m4a|m4v|cmf[vat]|aac|e?ac3|mp3)([?#].*)?",
+    re.IGNORECASE,
+)
 
 
 def byte_ranges(text: str) -> dict[str, ByteRange]:
@@ -86,7 +89,8 @@ class PlaylistReader:
         ends += [begin + line.end() for line in URI_LINE.finditer(tail)]
         playlist = replace(playlist, segments=known + playlist.segments)
         # Where a tag for the whole playlist stands among the segments, each version is read as a whole.
-        if len(ends) == len(playlist.segments) and not PLAYLIST_TAG.search(tail) and not playlist.ended:
+        all_in_body = len(ends) == len(playlist.segments) and not URI_LINE.search(head)
+        if all_in_body and not PLAYLIST_TAG.search(tail) and not playlist.ended:
             self._maps, self._first, self._ends, self._segments = maps, first, ends, playlist.segments
             self._body = body[: ends[-1]] if ends else ""
         faults = [one.fault for one in playlist.segments]
@@ -121,7 +125,7 @@ def _carried(known: tuple[MediaSegment, ...]) -> str:
 
 
 def _parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
-    if not text.startswith("#EXTM3U"):
+    if not text[:7].upper() == "#EXTM3U":
         raise PlaylistError("does not start with #EXTM3U")
     try:
         parsed = m3u8.loads(canonical(text))

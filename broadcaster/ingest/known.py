@@ -182,15 +182,34 @@ class KnownSegments:
         for number, segment in listed.items():
             known = self._segments.get(number)
             time = segment.program_date_time
-            if time and ((known and known.program_date_time == time) or self._is_likely(time, number, timed)):
+            if time and (
+                (known and known.program_date_time == time)
+                or (self._is_likely(time, number, timed) and not self._is_slip(time, number, listed, timed))
+            ):
                 timed[number] = segment
             elif known:
                 timed[number] = known
             else:
                 before = timed.get(number - 1) or self._segments.get(number - 1)
                 time = _end(before) if before and not segment.discontinuity else None
-                timed[number] = replace(segment, program_date_time=time or self.file_time(segment))
+                time = time or _time_before(number, listed) or self.file_time(segment)
+                timed[number] = replace(segment, program_date_time=time)
         return timed
+
+    def _is_slip(
+        self, time: datetime, number: int, listed: dict[int, MediaSegment], timed: dict[int, MediaSegment]
+    ) -> bool:
+        """Whether the segments around it have times that follow from each other, and it has another."""
+        expected = _end(timed.get(number - 1) or self._segments.get(number - 1))
+        segment, after = listed[number], listed.get(number + 1)
+        if (
+            not (expected and after and after.program_date_time)
+            or segment.discontinuity
+            or after.discontinuity
+        ):
+            return False
+        goes_on = abs(after.program_date_time - (expected + segment.duration)) < SAME_TIME
+        return goes_on and abs(time - expected) > 2 * SAME_TIME
 
     def _is_likely(self, time: datetime, number: int, timed: dict[int, MediaSegment]) -> bool:
         """Whether the time is no slip: one that is far from those before it, and from the clock as well."""
@@ -208,6 +227,16 @@ class KnownSegments:
 
 def _end(segment: MediaSegment | None) -> datetime | None:
     return segment.program_date_time + segment.duration if segment and segment.program_date_time else None
+
+
+def _time_before(number: int, listed: dict[int, MediaSegment]) -> datetime | None:
+    """When a segment without a time begins by the time of a later one."""
+    lasts = listed[number].duration
+    while (after := listed.get(number := number + 1)) and not after.discontinuity:
+        if after.program_date_time:
+            return after.program_date_time - lasts
+        lasts += after.duration
+    return None
 
 
 def _name(segment: MediaSegment) -> str:

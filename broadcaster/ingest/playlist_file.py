@@ -20,6 +20,15 @@ MAX_BYTES = 32 * 1024 * 1024  # a day of segments of one second, and a bound for
 TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
 # Seconds after which that is said: two transcoders of Owncast may write it at once, until one writes again.
 REPORT_AFTER = 6.0
+# By what a playlist begins with in them; with UTF-32 first, whose mark begins as UTF-16's does.
+WIDE_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    "#E".encode("utf-16-le"): "utf-16-le",
+    "#E".encode("utf-16-be"): "utf-16-be",
+}
 FORBIDDEN = (
     "cannot be read: permission denied. Owncast makes its closing playlist readable by its own user alone: "
     "what it finished is taken by its files. If this is said in the middle of a stream, run the service as "
@@ -135,8 +144,10 @@ class PlaylistFile:
 
 def decoded(data: bytes) -> str:
     """The text of a playlist; what Windows' tools write may be UTF-16."""
-    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if utf_16 else "utf-8", errors="replace" if utf_16 else "backslashreplace")
+    for mark, encoding in WIDE_ENCODINGS.items():
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    return data.decode(errors="backslashreplace")
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:

@@ -257,3 +257,12 @@ def test_multivariant_playlist() -> None:
 def test_rounding(seconds: float, rounded: int) -> None:
     """Halves round up, as a strict reader of 4.4.3.1 would."""
     assert rounded_seconds(timedelta(seconds=seconds)) == rounded
+
+
+def test_what_stands_in_the_head_is_not_taken_for_what_is_known() -> None:
+    """A version whose first segment has no tag of its own has the numbers that a first reading finds."""
+    reader = PlaylistReader()
+    head = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE: {}\n"
+    body = "#EXTINF:4.0,\ns2.ts\ns3\n#EXTINF:4.0,\ns4.ts\n"
+    for text in (head.format(1) + "s1.ts\n" + body, head.format(2) + body):
+        assert reader.read(text) == parse(text)

@@ -52,6 +52,7 @@ class Follower:
         self._ended = False
         self._recalled = False  # and nothing was read since
         self._renumbered = False  # and that was said
+        self._left_out = ""  # the newest segment of the latest version, where that was taken for an old one
         self._now = 0.0  # of the latest look, monotonic
 
     def absorb(self, playlist: MediaPlaylist, modified: float, now: float, *, whole: bool = True) -> None:
@@ -79,6 +80,7 @@ class Follower:
         placed = self._placed(listed, whole=whole)
         if placed is None:
             return
+        self._left_out = ""
         listed, restarted = placed
         newest = max(listed)
         if restarted:
@@ -195,11 +197,21 @@ class Follower:
                 )
             return {number + shift: segment for number, segment in listed.items()}, False
         is_newer = self.known.is_newer(listed)
-        if is_newer is False or (is_newer is None and encoder and newest < self.known.last):
+        is_old = is_newer is False or (is_newer is None and encoder and newest < self.known.last)
+        if is_old and not self._goes_on_from_left_out(listed):
             return None
         if encoder and newest < self.known.last:
             self._runs.disprove(encoder)  # it has started over under it
         return listed, True
+
+    def _goes_on_from_left_out(self, listed: dict[int, MediaSegment]) -> bool:
+        """Whether the list grows version by version, so that it is live, though its dates are old ones.
+
+        Somebody has set the clock back, and the encoder has started over.
+        """
+        before, self._left_out = self._left_out, listed[max(listed)].uri
+        uris = {segment.uri for segment in listed.values()}
+        return before in uris and before != self._left_out
 
     def _goes_on(self, listed: dict[int, MediaSegment]) -> bool:
         """Whether the newest segments follow those that are known in one list, without a break."""

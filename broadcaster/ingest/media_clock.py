@@ -16,6 +16,8 @@ from broadcaster.ingest.transport_stream import CLOCK, WRAP, first_stamp
 
 HEAD = 512 * 1024  # bytes of a segment in which its first time stamp is
 LARGEST_BOX = 1024 * 1024  # bytes, of those that are looked into
+SAME_PLACE = timedelta(milliseconds=200)  # sound and pictures do not begin together in each segment
+FARTHEST = 10**12  # seconds
 TOLERANCE = timedelta(milliseconds=900)  # durations in whole seconds, pictures out of order, a lost picture
 ROUNDED = timedelta(milliseconds=500)  # more for each segment that is not there to be read
 MOST_ROUNDED = 4
@@ -56,6 +58,7 @@ class MediaClock:
     def __init__(self) -> None:
         self._last: Stamp | None = None
         self._next = timedelta()  # expected
+        self._lasts = timedelta()  # the segment that begins at the latest stamp, by its playlist
         self._unread = 0  # segments since that could not be read
         self._breaks = 0  # in a row
 
@@ -70,17 +73,25 @@ class MediaClock:
         One that begins where the last one did tells nothing: it is the same media.
         """
         last = self._last
-        if stamp is None or last is None or stamp.kind != last.kind or stamp.time == last.time:
+        if stamp is None or last is None or stamp.kind != last.kind or self._is_same_place(stamp):
             return False
         ahead = stamp.time - self._next
         if stamp.period:
             ahead = (ahead + stamp.period / 2) % stamp.period - stamp.period / 2
         return abs(ahead) > TOLERANCE + min(self._unread, MOST_ROUNDED) * ROUNDED
 
+    def correct(self, lasts: timedelta) -> None:
+        """The segment that begins at the latest stamp lasts so long in truth, whatever its playlist says."""
+        self._next += lasts - self._lasts
+        self._lasts = lasts
+
+    def _is_same_place(self, stamp: Stamp) -> bool:
+        return self._last is not None and abs(stamp.time - self._last.time) < SAME_PLACE
+
     def has_missed(self, stamp: Stamp | None, missed: timedelta, count: int) -> bool:
         """Whether so many segments may be missing before the next one; True where that cannot be told."""
         if stamp is None or self._last is None or not self.is_broken(stamp):
-            return stamp is None or self._last is None or stamp.time == self._last.time
+            return stamp is None or self._last is None or self._is_same_place(stamp)
         before = self._next, self._unread
         self._next, self._unread = self._next + missed, self._unread + count
         is_broken = self.is_broken(stamp)
@@ -91,7 +102,7 @@ class MediaClock:
         """Take the next segment of a run; returns whether it is to be believed that the run goes on."""
         is_broken = self.is_broken(stamp)
         believed = self._breaks < DISTRUSTED_AFTER
-        if stamp is not None:
+        if stamp is not None and not self._is_same_place(stamp):
             self._breaks = self._breaks + 1 if is_broken else 0
         self._take(stamp, duration)
         return not (is_broken and believed)
@@ -102,6 +113,7 @@ class MediaClock:
             self._unread += 1
         else:
             self._last, self._next, self._unread = stamp, stamp.time + duration, 0
+            self._lasts = duration
 
 
 def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -148,6 +160,6 @@ def _fragment_time(data: bytes, scales: dict[int, int]) -> Stamp | None:
             continue
         track = struct.unpack_from(">I", data, header[0] + 4)[0]
         time = struct.unpack_from(">Q" if data[decode[0]] else ">I", data, decode[0] + 4)[0]
-        if scale := scales.get(track):
+        if (scale := scales.get(track)) and time // scale < FARTHEST:
             return Stamp(timedelta(seconds=time / scale), f"track {track}")
     return None

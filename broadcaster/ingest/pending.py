@@ -186,6 +186,7 @@ class PendingSegments:
         self._has_begun = False  # a segment was reported
         self._media = MediaClock()
         self._media_run: Run | None = None
+        self._read_last: SourceFile | None = None  # where the media's clock was read last
         self._recalled: Reported | None = None
         self._told: dict[FileIdentity, str] = {}  # names of the files reported, the latest last
         self._identities: dict[str, FileIdentity] = {}  # by their names
@@ -273,15 +274,17 @@ class PendingSegments:
         if file_identity(self._folder, before.segment.uri) == before.file:
             inode, modified_ns, size = before.file.inode, before.file.modified_ns, before.file.size
             path = Path(os.path.realpath(self._folder), name)
-            stamp = first_time(SourceFile(name, path, size, modified_ns, inode), head.map.file)
+            last = SourceFile(name, path, size, modified_ns, inode)
+            stamp = first_time(last, head.map.file)
             self._media.begin(stamp, before.segment.duration)
             self._media_run = before.run
+            self._read_last = last if stamp else None
 
     def _judge_guesses(self, after: Pending) -> None:
         """Keep gaps that only numbers tell of if the media's clock has left them out, or tells nothing."""
         self._resume_clock(after)
         guesses = [one for one in self._waiting if one.guessed]
-        stamp = _stamp(after)
+        stamp = self._checked_stamp(after)
         missed = sum((one.segment.duration for one in guesses), timedelta())
         are_gaps = guesses[0].run != self._media_run or self._media.has_missed(stamp, missed, len(guesses))
         if are_gaps:
@@ -294,7 +297,7 @@ class PendingSegments:
     def _follow_clock(self, head: Pending, duration: timedelta) -> None:
         """Begin another run, where the time stamps of the media do not go on from those before."""
         self._resume_clock(head)
-        stamp, run = _stamp(head), head.run
+        stamp, run = self._checked_stamp(head), head.run
         if run != self._media_run:
             self._media.begin(stamp, duration)
         elif not self._media.goes_on(stamp, duration):
@@ -304,6 +307,19 @@ class PendingSegments:
                     one.run = head.run
             logger.info("%s: the media's clock begins anew at %s", self._variant, printable(head.name))
         self._media_run = head.run
+        self._read_last = head.file.file if stamp else self._read_last
+
+    def _checked_stamp(self, one: Pending) -> Stamp | None:
+        """Where its media begins; where that is not expected, the segment before it is measured.
+
+        Some writers give all segments one duration, or round it up.
+        """
+        stamp, before = _stamp(one), self._read_last
+        if before and one.run == self._media_run and self._media.is_broken(stamp):
+            self._read_last = None
+            if lasts := _duration(before):
+                self._media.correct(lasts)
+        return stamp
 
     def _next_run(self, head: Pending) -> Run:
         later = next((one.run for one in self._waiting if one.run.number > head.run.number), None)

@@ -1,5 +1,6 @@
 """Encoders that start over, and playlists that only look so: files and the media's clock tell them apart."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -172,6 +173,67 @@ def test_an_encoder_that_starts_over(tmp_path: Path, form: str, kind: str, sees:
     reader.look(10.0)
     assert reader.told() == [(name, int(number >= 12)) for number, name in enumerate(encoder.written)]
     assert not [one for one in reader.reported if one.fault]
+
+
+@pytest.mark.parametrize("kind", [".ts", ".m4s"])
+@pytest.mark.parametrize("form", RESTARTS)
+def test_an_encoder_that_starts_over_after_the_clock_was_set_back(
+    tmp_path: Path, form: str, kind: str
+) -> None:
+    """Dates and times of files from before mean nothing where the list goes on growing."""
+    encoder = Encoder(tmp_path / "hls/0", replace(RESTARTS[form], pause=-3600.0), kind)
+    reader = Reader(tmp_path / "hls")
+    for count in (12, 4):
+        for _ in range(count):
+            encoder.write()
+            reader.look()
+        if not encoder.run:
+            encoder.begin_run()
+    reader.look(10.0)
+    assert reader.told() == [(name, int(number >= 12)) for number, name in enumerate(encoder.written)]
+
+
+UNEVEN = (3, 6, 4, 3, 9, 6.5, 3.1, 4.9, 6.2, 5.1, 3.3, 8.8)  # seconds: a source with key frames as it likes
+
+
+@pytest.mark.parametrize(
+    "say", [round, math.ceil, math.floor, lambda _: 6], ids=["near", "up", "down", "same"]
+)
+def test_durations_that_are_not_true_break_nothing(tmp_path: Path, say: Callable[[float], int]) -> None:
+    """Where the media's clock is not where a playlist puts it, the segment before is measured."""
+    encoder, reader = Encoder(tmp_path / "hls/0", Form(("seg{n}", ""), 0), ".ts"), Reader(tmp_path / "hls")
+    for seconds in UNEVEN * 2:
+        name = encoder.write(listed=False)
+        encoder.put(name, transport_stream(encoder.media - LASTS, seconds))
+        encoder.lines[-1] = (encoder.lines[-1][0], f"#EXTINF:{say(seconds)},\n{name}\n")
+        encoder.media += seconds - LASTS
+        encoder.list(encoder.lines[-5:])
+        reader.look()
+    reader.look(30.0)
+    assert reader.told() == [(name, 0) for name in encoder.written]
+
+
+@pytest.mark.parametrize("kind", [".ts", ".m4s"])
+def test_time_stamps_that_begin_anew_in_each_segment(tmp_path: Path, kind: str) -> None:
+    """Sound and pictures begin together in some segments, and in others they do not."""
+    encoder, reader = Encoder(tmp_path / "hls/0", Form(("seg{n}", ""), 0), kind), Reader(tmp_path / "hls")
+    for number in range(20):
+        encoder.media = 0.04 * (number * number % 3)
+        encoder.write()
+        reader.look()
+    reader.look(10.0)
+    assert reader.told() == [(name, 0) for name in encoder.written]
+
+
+def test_a_time_stamp_at_the_end_of_all_time(tmp_path: Path) -> None:
+    """A clock beyond all dates is none, and costs no segment."""
+    encoder, reader = Encoder(tmp_path / "hls/0", Form(("seg{n}", ""), 0), ".m4s"), Reader(tmp_path / "hls")
+    encoder.media = timedelta.max.total_seconds() - 5 * LASTS
+    for _ in range(6):
+        encoder.write()
+        reader.look()
+    reader.look(10.0)
+    assert reader.told() == [(name, 0) for name in encoder.written]
 
 
 @pytest.mark.parametrize("kind", [".ts", ".m4s"])

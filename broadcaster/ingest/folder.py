@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 # Seconds that cover a tick of the kernel, by which it dates folders: what comes later in the same tick as a
 # change that was seen leaves the folder's time as it was.
 TICK = 0.02
+COARSE, COARSE_TICK = (
+    10_000_000,
+    2.0,
+)  # ns: file systems that date by whole seconds, or by two (FAT, ext3, HFS+)
 # A folder that takes long to list is listed no more often than makes this share of a core: some writers never
 # remove a segment, and each new one changes the folder.
 LONG, SHARE = 0.01, 0.02  # seconds
@@ -110,7 +114,7 @@ class Folder:
             self._forget(folder)
             return was_there
         self._states[folder], self._contents[folder] = state, contents
-        if now - since > TICK:
+        if now - since > (TICK if state[1] % COARSE else COARSE_TICK):
             del self._changed[folder]
         return True
 

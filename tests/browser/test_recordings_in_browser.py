@@ -132,7 +132,7 @@ async def test_a_stream_from_its_start_and_after_its_end(
 
             await on.owncast.stop_streaming()
             await page.get_by_role("link", name="Watch the recording").wait_for()
-            assert await page.get_by_text("The stream has ended", exact=True).is_visible()
+            await page.get_by_text("The stream has ended", exact=True).wait_for()
             await check_looks(page, shots, "ended", LOOKS[:1])
             await page.get_by_role("link", name="Watch the recording").click()
             await page.wait_for_url("**/watch/*")

@@ -76,7 +76,7 @@ async def test_page_follows_the_stream_through_its_life(
             over = await until(page, is_("offline"))
             await on.owncast.wipe()
             assert (over["sessions"], over["rebuilds"]) == (1, 0)
-            assert await page.get_by_text("The stream has ended", exact=True).is_visible()
+            await page.get_by_text("The stream has ended", exact=True).wait_for()
             await page.screenshot(path=tmp_path / "3-ended.png")
 
             next_day = await on.owncast.go_live()

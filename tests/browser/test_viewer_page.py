@@ -38,7 +38,7 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
     with no_complaints(page):
         await page.goto(place.url)
         await until(page, is_("offline"))
-        assert await page.get_by_text("The stream is offline", exact=True).is_visible()
+        await page.get_by_text("The stream is offline", exact=True).wait_for()
         await page.screenshot(path=tmp_path / "1-offline.png")
 
         await station.start_stream(multivariant=True)
@@ -63,7 +63,7 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
         station.ended = True
         await station.stop()
         await until(page, is_("offline"))  # it has looked for what may follow at once
-        assert await page.get_by_text("The stream has ended", exact=True).is_visible()
+        await page.get_by_text("The stream has ended", exact=True).wait_for()
         # It looks once more, so that what it found before did not make it play.
         await page.wait_for_event(
             "request", lambda request: request.url.endswith("/live/playlist.m3u8"), timeout=1000 * PATIENCE

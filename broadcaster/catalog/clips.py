@@ -25,6 +25,8 @@ from broadcaster.errors import NotPossible, TooMany
 NONE: Mapping[str, int] = {}
 LONGEST = 600_000_000  # microseconds, of a segment
 IN_RANGE = f"time > :begin - {LONGEST} AND time < :end - 1000 AND time + duration - 1000 > :begin"
+# What a rebuild took in has the positions of whatever clip had it first.
+IN_ORDER = "ORDER BY time, position"
 # What is to be deleted now may be on its way out already: it is too late for that.
 KEEP = f"""
 UPDATE segments SET delete_at = NULL WHERE {IN_RANGE} AND step = 'unlisted' AND delete_at > :now
@@ -32,7 +34,7 @@ UPDATE segments SET delete_at = NULL WHERE {IN_RANGE} AND step = 'unlisted' AND 
 THERE = f"""
 SELECT {SEGMENT}, step, part, unlisted FROM segments WHERE {IN_RANGE} AND key IS NOT NULL
     AND (step = 'listed' OR step = 'unlisted' AND (delete_at IS NULL OR delete_at > :now))
-ORDER BY position
+{IN_ORDER}
 """  # noqa: S608 - a constant
 # What everybody finds: recordings that are listed, and the window; what left that a moment ago was on screen
 # when the clip was wished for. Whoever guesses a time gets nothing else.
@@ -44,12 +46,12 @@ WHERE visibility = 'listed' AND deleted IS NULL AND (keep_until IS NULL OR keep_
 """
 THERE_FOR_VIEWERS = f"""
 SELECT * FROM ({THERE}) WHERE step = 'listed' OR part IN ({PUBLIC})
-    OR unlisted > :now - {MOMENT} AND part IN ({ON}) ORDER BY position
+    OR unlisted > :now - {MOMENT} AND part IN ({ON}) {IN_ORDER}
 """  # noqa: S608 - a constant
 SEGMENTS = f"""
-SELECT {SEGMENT} FROM segments WHERE {IN_RANGE} AND key IS NOT NULL AND position > :after
+SELECT {SEGMENT} FROM segments WHERE {IN_RANGE} AND key IS NOT NULL AND (time, position) > (:time, :after)
     AND (step = 'listed' OR step = 'unlisted' AND delete_at IS NULL)
-ORDER BY position LIMIT {MOST}
+{IN_ORDER} LIMIT {MOST}
 """  # noqa: S608 - a constant
 NEWEST_PART = f"""
 SELECT variants, renditions FROM parts WHERE number = (SELECT max(part) FROM segments WHERE {IN_RANGE})
@@ -129,14 +131,15 @@ class Clips:
     async def segments(self, clip: Clip) -> list[Recorded]:
         """All of its segments that there are, in order."""
         found: list[Recorded] = []
-        values = {"begin": to_microseconds(clip.begin), "end": to_microseconds(clip.end), "after": 0}
+        values = {"begin": to_microseconds(clip.begin), "end": to_microseconds(clip.end)}
+        values |= {"time": values["begin"] - LONGEST, "after": 0}
 
         def question() -> list[Recorded]:
             return [recorded_of(row) for row in self._writer.connection.execute(SEGMENTS, values)]
 
         while more := await self._writer.read(question):
             found += more
-            values["after"] = found[-1].position
+            values |= {"time": to_microseconds(found[-1].time), "after": found[-1].position}
         return found
 
     def written(self, clip: Clip) -> Transaction:

@@ -94,6 +94,28 @@ async def test_what_came_back_goes_as_ever(room: Room) -> None:
     assert due == [f"live/r0/0/{one}.ts" for one in (0, 1, 5, 6, 7)]
 
 
+async def test_clips_that_share_their_time(room: Room) -> None:
+    """They come back whole, whichever was made first, though the recording that had them is deleted."""
+    room.studio.publish("01", count=20)
+    room.studio.channel.end()
+    catalog = room.studio.catalog
+    await catalog.clips.make("later", START + 21 * SECOND, START + 35 * SECOND)
+    room.studio.now += timedelta(minutes=1)
+    await catalog.clips.make("earlier", START + 5 * SECOND, START + 25 * SECOND)
+    room.upload()
+    (recording,) = await room.studio.recordings()
+    await catalog.recordings.delete(recording.id, at_once=True)
+    await room.recorder.write()
+    before = {key: body for key, body in room.store.objects_.items() if "/clips/" in key}
+    lose_the_state(room)
+    catalog = room.studio.catalog
+    assert await rebuild(room.store, catalog, "live") == {"recordings": 0, "clips": 2, "failed": 0}
+    await room.recorder.write()
+    assert {key: body for key, body in room.store.objects_.items() if "/clips/" in key} == before
+    whole = await catalog.clips.make("all", START + 5 * SECOND, START + 35 * SECOND)
+    assert len(await catalog.clips.segments(whole)) == 32
+
+
 async def test_a_stream_that_was_on_is_over(room: Room) -> None:
     """What was recorded when the state was lost ends there; the stream goes on in another recording."""
     room.studio.publish("0", count=4)

@@ -68,7 +68,7 @@ async function playing({ muted = false, refuses = () => false } = {}) {
   Object.assign(video, { refuses, plays: 0 });
   const settle = () => new Promise((resolve) => setTimeout(resolve, 5));
   const pass = (ms) => (clock += ms);
-  return { store, video, controls, pace, delays, devices, pass, settle };
+  return { document, store, video, controls, pace, delays, devices, pass, settle };
 }
 
 test("a pause that no viewer asked for is put right at once, and the viewer follows as before", async () => {
@@ -165,4 +165,16 @@ test("other devices alone pause nothing, and what is silent or pauses later play
     await settle();
     assert.deepEqual([video.paused, store.get().paused], [false, false]);
   }
+});
+
+test("a page that nobody sees takes the sound from no other program, and plays on when it is seen", async () => {
+  const { document, store, video, settle } = await playing();
+  document.hidden = true;
+  video.pause();
+  await settle();
+  assert.deepEqual([video.paused, video.plays, store.get().paused], [true, 0, false]);
+  document.hidden = false;
+  document.dispatchEvent(new Event("visibilitychange"));
+  await settle();
+  assert.deepEqual([video.paused, store.get().paused, store.get().following], [false, false, true]);
 });

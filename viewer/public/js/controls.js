@@ -42,10 +42,13 @@ export function createControls({ document, video, root, store, play: start, pace
   let triedAt = -Infinity;
   let waiting = false;
 
-  /** Plays on after a pause that no viewer asked for: at once, and less and less often while it does not help. */
+  /**
+   * Plays on after a pause that no viewer asked for: at once, and less and less often while it does not help. A page
+   * that nobody sees waits to be seen: another program may be heard now, which a viewer has begun.
+   */
   function playOn() {
     waiting = false;
-    if (!isStopped()) return;
+    if (!isStopped() || (document.hidden && !store.get().pip)) return;
     if (now() - triedAt > CALM) tries = 0;
     triedAt = now();
     tries += 1;

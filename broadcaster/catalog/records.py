@@ -84,8 +84,12 @@ class SourceFile:
         raise FileNotFoundError(errno.ENOENT, "it is gone, or another one has its name", str(self.path))
 
     def is_as(self, status: os.stat_result) -> bool:
-        """Whether it has the size and the time that it had."""
-        return (status.st_size, status.st_mtime_ns) == (self.size, self.modified_ns)
+        """Whether it has the size and the time that it had, or an earlier time.
+
+        Those who copy files give them the times of the originals once they are written; who writes again
+        makes a file newer.
+        """
+        return status.st_size == self.size and status.st_mtime_ns <= self.modified_ns
 
     def read(self, most: int = LARGEST) -> bytes:
         """Its first bytes, ``most`` of them; raises as ``open`` does, also where they change meanwhile."""

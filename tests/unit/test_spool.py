@@ -66,6 +66,22 @@ async def test_a_file_of_another_file_system_is_copied(tmp_path: Path, spool: Sp
     assert contents(tmp_path) == {"live/run/0/a.ts": b"segment"}
 
 
+async def test_a_copier_dates_a_file_after_it_has_written_it(spool: Spool, file: Path) -> None:
+    """A file whose time is set back to that of its original is the file that was noticed (rsync, scp -p)."""
+    noticed = file_of(file)
+    os.utime(file, ns=(0, noticed.modified_ns - 10**9))
+    kept = await spool.keep(noticed, "live/run/0/a.ts", copy=True)
+    assert kept.read_bytes() == noticed.read() == b"segment"
+
+
+async def test_a_file_that_is_written_again_is_another(spool: Spool, file: Path) -> None:
+    """What was written into the same file since is not what was noticed, though it has the same size."""
+    noticed = file_of(file)
+    os.utime(file, ns=(0, noticed.modified_ns + 1))
+    with pytest.raises(FileNotFoundError):
+        await spool.keep(noticed, "live/run/0/a.ts", copy=True)
+
+
 @pytest.mark.usefixtures("other_file_system")
 async def test_a_copy_is_on_the_disk_before_it_counts(
     spool: Spool, file: Path, monkeypatch: pytest.MonkeyPatch

@@ -87,10 +87,10 @@ def _watch(inotify: INotify, folder: Path) -> None:
     try:
         inotify.add_watch(folder, CHANGES)  # first: of a folder that comes now it will be told
         with os.scandir(folder) as entries:
-            inside = [entry.path for entry in entries if entry.is_dir()]
+            inside = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         for path in inside:
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-                inotify.add_watch(path, CHANGES)
+                inotify.add_watch(path, CHANGES | flags.ONLYDIR | flags.DONT_FOLLOW)
     except OSError as error:
         raise _explained(error) from None
 

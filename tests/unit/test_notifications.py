@@ -128,3 +128,15 @@ async def test_a_folder_that_comes_before_the_first_watch(
         await until_quiet(found)
         (late / "stream.m3u8").write_text("x")
         await until_told(found)
+
+
+async def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """What a link leads to is none of the folder's, and may be a file system that does not answer."""
+    folder, elsewhere = tmp_path / "hls", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "0").symlink_to(elsewhere)
+    async with told(by_inotify, folder) as found:
+        await until_quiet(found)
+        (elsewhere / "stream.m3u8").write_text("x")
+        assert [await anext(found) for _ in range(3)] == [False] * 3

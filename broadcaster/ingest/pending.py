@@ -276,7 +276,9 @@ class PendingSegments:
             path = Path(os.path.realpath(self._folder), name)
             last = SourceFile(name, path, size, modified_ns, inode)
             stamp = first_time(last, head.map.file)
-            self._media.begin(stamp, before.segment.duration)
+            # The catalog knows when it began, the playlist how long it lasts, if it is still listed.
+            listed = (one.duration for one in head.playlist.segments if local_name(one.uri) == name)
+            self._media.begin(stamp, next(listed, before.segment.duration))
             self._media_run = before.run
             self._read_last = last if stamp else None
 

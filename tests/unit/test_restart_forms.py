@@ -225,6 +225,28 @@ def test_time_stamps_that_begin_anew_in_each_segment(tmp_path: Path, kind: str) 
     assert reader.told() == [(name, 0) for name in encoder.written]
 
 
+@pytest.mark.parametrize("kind", [".ts", ".m4s"])
+@pytest.mark.parametrize("restarts_after", range(3, 9))
+def test_a_restart_of_ours_amid_uneven_segments(tmp_path: Path, kind: str, restarts_after: int) -> None:
+    """How long the newest segment lasts, of which the catalog knows the beginning, the playlist says."""
+    encoder, reader = Encoder(tmp_path / "hls/0", Form(("seg{n}", ""), 0), kind), Reader(tmp_path / "hls")
+    for number, seconds in enumerate(UNEVEN):
+        name = encoder.write(listed=False)
+        if kind == ".ts":
+            encoder.put(name, transport_stream(encoder.media - LASTS, seconds))
+        line = encoder.lines[-1][1].replace(f"{LASTS:.6f}", f"{seconds:.6f}")
+        encoder.lines[-1] = (number, line)
+        encoder.media += seconds - LASTS
+        encoder.made += seconds - LASTS
+        encoder.list(encoder.lines[-5:])
+        reader.look()
+        if number == restarts_after:
+            reader.look(20.0)
+            reader.start_process()
+    reader.look(30.0)
+    assert reader.told() == [(name, 0) for name in encoder.written]
+
+
 def test_a_time_stamp_at_the_end_of_all_time(tmp_path: Path) -> None:
     """A clock beyond all dates is none, and costs no segment."""
     encoder, reader = Encoder(tmp_path / "hls/0", Form(("seg{n}", ""), 0), ".m4s"), Reader(tmp_path / "hls")

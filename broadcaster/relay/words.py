@@ -7,7 +7,6 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
@@ -101,7 +100,8 @@ class Words:
         self._fresh = fresh
         self.waiting: asyncio.Queue[Telling] = asyncio.Queue(REMEMBERED)
         self._told: deque[tuple[str, str, int]] = deque(maxlen=REMEMBERED)
-        self._news, self._news_heard = asyncio.Event(), False
+        self._news = asyncio.Event()
+        self._hears: bool | None = None  # the origin's events; None as long as there is hope for a first word
         self._on: bool | None = None  # whether a stream is on there; None before anything was heard
 
     async def run(self) -> None:
@@ -117,21 +117,26 @@ class Words:
                 except OriginError as error:
                     logger.debug("no events: %s", error)
                 self.trouble = None  # nobody knows
+                if self._hears:
+                    self._hears = False
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def told(self, listed: Held) -> None:
         """Wait until the origin has said what it knows of an object, but not for long.
 
-        At first it tells of all that is listed, then of what is newest as it is listed.
+        At first it tells of all that is listed, then of what is newest as it is listed. Where no event comes,
+        as something in front of the origin keeps them back, nobody waits for one.
         """
-        seconds = TOLD_WITHIN if self._news_heard else FIRST_WITHIN
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+        try:
+            async with asyncio.timeout(TOLD_WITHIN if self._hears else FIRST_WITHIN):
                 while (found := self._listing.find(listed.token, listed.name)) and found.sha256 is None:
-                    if self._news_heard and not self._listing.is_newest(listed):
+                    if self._hears is False or (self._hears and not self._listing.is_newest(listed)):
                         return
                     await self._news.wait()
+        except TimeoutError:
+            if self._hears is None:
+                self._hears = False
 
     def hear(self, name: str, data: Any) -> None:  # noqa: ANN401 - JSON
         """Take one; what makes no sense is left out."""
@@ -151,7 +156,7 @@ class Words:
                     self._take_trouble(data["trouble"])
         except (ValueError, LookupError, TypeError, PlaylistError) as error:
             logger.debug("the origin tells of %s what makes no sense (%s)", name, type(error).__name__)
-        self._news_heard = True
+        self._hears = True
         news, self._news = self._news, asyncio.Event()
         news.set()
 

@@ -1,10 +1,12 @@
 """What a relay makes of what its origin tells of events."""
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from yarl import URL
 
 from broadcaster.feed import Listed, View
 from broadcaster.relay.following import Following
@@ -15,7 +17,7 @@ from broadcaster.relay.words import Words
 BUCKET = "https://video.example.com/live/r/0"
 
 
-def made() -> tuple[Words, list[Any]]:
+def made(listing: Listing | None = None) -> tuple[Words, list[Any]]:
     fresh: list[Any] = []
     following = SimpleNamespace(
         note_run=lambda *_: None, note_starting=lambda **_: None, hurry=lambda: None, view=View()
@@ -23,7 +25,7 @@ def made() -> tuple[Words, list[Any]]:
     return Words(
         Origin(cast("Any", None), "https://live.example.com"),
         cast("Following", following),
-        Listing(),
+        Listing() if listing is None else listing,
         lambda _: None,
         fresh.extend,
     ), fresh
@@ -98,3 +100,22 @@ def test_what_makes_no_sense_is_left_out(name: str, data: object) -> None:
     words.hear(name, data)
     assert words.waiting.qsize() == 0
     assert fresh == []
+
+
+async def test_an_origin_whose_events_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something in front of it may keep them back: one viewer waits for the first word, and then nobody."""
+    monkeypatch.setattr("broadcaster.relay.words.FIRST_WITHIN", 0.01)
+    listing = Listing()
+    words, _ = made(listing)
+    newest = listing.note("0", f"{BUCKET}/7.ts", URL("https://live.example.com/"))
+    await words.told(newest)
+    for _ in range(2):
+        asked = asyncio.create_task(words.told(newest))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert asked.done()
+    words.hear("viewers", {})
+    asked = asyncio.create_task(words.told(newest))
+    await asyncio.sleep(0)
+    assert not asked.done()
+    asked.cancel()

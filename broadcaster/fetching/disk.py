@@ -73,6 +73,18 @@ class DiskCache:
             self._failed(error)
             return None
 
+    async def has(self, key: Hashable) -> bool:
+        """Whether one is there, and whole; it is not read into memory."""
+        name = _name(key)
+        if name not in self._packs or self._is_away:
+            return False
+        try:
+            async with asyncio.timeout(ANSWER):
+                return await self._thread.call(self._packs.check, name)
+        except OSError as error:
+            self._failed(error)
+            return False
+
     def place(self, key: Hashable) -> Place | None:
         """Where one is, if it is."""
         return self._packs.place(_name(key))

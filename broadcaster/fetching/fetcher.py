@@ -122,7 +122,7 @@ class Fetcher:
         """Whether it is there, so that nothing has to be fetched for it."""
         if self._memory.get(wanted.key) is not None:
             return True
-        return self._disk is not None and await self._disk.find(wanted.key) is not None
+        return self._disk is not None and await self._disk.has(wanted.key)
 
     async def get(self, wanted: Wanted, *, urgent: bool = False) -> bytes:
         """The object. Raises StorageUnavailable, StorageRefused, ObjectNotFound; each names its address."""

@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import pytest
 
 from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailable
 from broadcaster.fetching import Fetcher, Wanted
+from broadcaster.fetching.packs import Packs
 from tests.support.scripted_server import Answer, ScriptedServer, scripted_server
 from tests.support.small_disk import small_disk
 from tests.support.waiting import changes
@@ -269,6 +272,26 @@ async def test_without_a_disk(
     first, second_told = (record.getMessage() for record in caplog.records)
     assert first.endswith(": another process has it; it goes on without")
     assert second_told.endswith(": No such file or directory; it goes on without")
+
+
+async def test_a_disk_that_cannot_be_read(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had is not there then, and is fetched again."""
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    server.answers = {"/0": [Answer(BODY)]}
+    wanted = Wanted(f"{server.url}/0")
+    async with fetching(memory=0, disk=tmp_path / "cache") as fetcher:
+        await fetcher.get(wanted)
+    async with fetching(memory=0, disk=tmp_path / "cache") as fetcher:
+        assert await fetcher.has(wanted)
+        monkeypatch.setattr(Packs, "check", fail)
+        monkeypatch.setattr(Packs, "read", fail)
+        assert not await fetcher.has(wanted)
+        assert await fetcher.get(wanted) == BODY
 
 
 async def test_a_full_disk(server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

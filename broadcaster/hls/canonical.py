@@ -36,7 +36,7 @@ MEDIA_NAME = re.compile(
     r"[^#\s].*\.(ts|m2ts|mts|m4s|mp4|m4a|m4v|cmf[vat]|aac|e?ac3|mp3|vtt|webvtt)([?#].*)?", re.IGNORECASE
 )
 RESOLUTION = re.compile(r"([1-9]\d{0,4})[xX*]([1-9]\d{0,4})")
-MAX_FRAME_RATE = 1000
+MIN_FRAME_RATE, MAX_FRAME_RATE = 0.001, 1000
 VIDEO_RANGES = {"SDR", "HLG", "PQ"}  # (§4.4.6.2)
 LEAP_SECOND = 60
 
@@ -65,7 +65,8 @@ def number_of(text: str) -> float | None:
 
 def attributes_of(text: str) -> dict[str, str]:
     """The attributes of a tag (§4.2), by their names; those that cannot be read are left out."""
-    return {name.upper(): quoted or plain.strip() for name, quoted, plain in ATTRIBUTE.findall(text)}
+    found = {name.upper(): quoted or plain.strip() for name, quoted, plain in ATTRIBUTE.findall(text)}
+    return {name: value for name, value in found.items() if '"' not in value and value.isprintable()}
 
 
 def date_time_of(text: str) -> datetime | None:
@@ -241,7 +242,7 @@ def _stream_inf(found: Mapping[str, str]) -> str:
     if match := RESOLUTION.fullmatch(found.get("RESOLUTION", "").strip()):
         kept.append(f"RESOLUTION={match[1]}x{match[2]}")
     rate = number_of(found.get("FRAME-RATE", ""))
-    if rate and 0 < rate <= MAX_FRAME_RATE:
+    if rate and MIN_FRAME_RATE <= rate <= MAX_FRAME_RATE:
         kept.append(f"FRAME-RATE={rate:.3f}")
     if (video_range := found.get("VIDEO-RANGE", "").upper()) in VIDEO_RANGES:
         kept.append(f"VIDEO-RANGE={video_range}")

@@ -432,6 +432,11 @@ MULTIVARIANT = {
     "BANDWIDTH=800000,VIDEO-RANGE=odd,SCORE=x,STABLE-VARIANT-ID=": Variant("0", 800_000),
     'bandwidth = 800000 , codecs = "hvc1.2.4.L120"': Variant("0", 800_000, None, "hvc1.2.4.L120"),
     "BANDWIDTH=800000,PROGRAM-ID=1,NAME=720": Variant("0", 800_000),
+    'BANDWIDTH=800000,CODECS="avc1.4d401e': Variant("0", 800_000),
+    'BANDWIDTH=800000,CODECS="avc1"4d401e"': Variant("0", 800_000),
+    'BANDWIDTH=800000,CODECS="avc1\u2028x",RESOLUTION=640x360': Variant("0", 800_000, resolution=(640, 360)),
+    "BANDWIDTH=800000,FRAME-RATE=0.0004": Variant("0", 800_000),
+    "BANDWIDTH=800000,FRAME-RATE=1e-9": Variant("0", 800_000),
     "": Variant("0", 0),
 }
 

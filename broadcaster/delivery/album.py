@@ -134,7 +134,8 @@ class Album:
         poster = recording.poster or picture is not None
         await self._note(recording, poster=poster, thumbnails=thumbnails, pictured=True)
         end = recording.ended or recording.started
-        others = [one for one in await self._recordings.all() if not one.pictured]
+        every = (*await self._recordings.all(), *await self._recordings.bin())
+        others = [one for one in every if not one.pictured]
         needed = [(one.started, one.ended or end) for one in others]
         await asyncio.to_thread(self._frames.drop_until, end, needed)
 

@@ -305,6 +305,23 @@ async def test_what_another_one_still_needs(place: Place) -> None:
     assert place.frames.times() == []
 
 
+async def test_what_is_in_the_bin_keeps_what_its_pictures_are_made_of(place: Place) -> None:
+    """Deleted before it had any, and restored after the next stream, it gets all of them."""
+    place.record()
+    place.room.studio.channel.end()
+    first = await place.recording()
+    book = place.room.studio.catalog.recordings
+    await book.delete(first.id)
+    place.record(run=1)
+    place.room.studio.channel.end()
+    await place.work()
+    assert [one.pictured for one in await book.all()] == [True]
+    await book.restore(first.id)
+    await place.work()
+    assert [one.thumbnails for one in await book.all()] == [True, True]
+    assert place.frames.times() == []
+
+
 async def test_kept_at_the_last_moment(place: Place) -> None:
     """One that is kept after all, when its pictures were deleted already, gets others."""
     place.record()

@@ -8,7 +8,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from broadcaster.events import Event
@@ -92,13 +92,25 @@ class AudienceProcess:
     def show(self, view: View) -> None:
         """Viewers see this from now on."""
         before, self._view = self._view, view
-        self.tell(change(before, view))
+        with self._in_step():
+            self.tell(change(before, view))
 
     def show_recordings(self, found: Mapping[str, Recording]) -> None:
         """There are these to be watched, by their paths."""
         before, self._recordings = self._recordings, found
         if found != before:
-            self.tell(difference(before, found))
+            with self._in_step():
+                self.tell(difference(before, found))
+
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Who has not been told a change can make nothing of the next: another process is told the whole."""
+        try:
+            yield
+        except BaseException:
+            if self._writer:
+                self._writer.transport.abort()
+            raise
 
     def tell(self, message: Message) -> None:
         """Never waits: who does not read does not answer either, and is replaced."""

@@ -13,9 +13,10 @@ import aiohttp
 import psutil
 import pytest
 
-from broadcaster.feed import HealthReport, Setup, State, View
+from broadcaster.feed import HealthReport, Recording, Setup, State, View
 from broadcaster.service import audience
 from broadcaster.service.audience import AudienceProcess
+from tests.support.fakes import START
 from tests.support.waiting import eventually
 
 
@@ -112,3 +113,29 @@ async def test_a_failure_of_our_own_leaves_no_process(
             if one.returncode is None:
                 one.kill()
             await one.wait()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda process: process.show(View(State.STARTING)),
+        lambda process: process.show_recordings({"/watch/a": Recording("a", "", START, None, 0.0, ())}),
+    ],
+    ids=["of the stream", "of recordings"],
+)
+async def test_who_was_not_told_a_change_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[AudienceProcess], None]
+) -> None:
+    """The next change would be of something else, and what was deleted would be shown for ever."""
+    process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
+    running = asyncio.create_task(process.run())
+    try:
+        await process.ready.wait()
+        monkeypatch.setattr(audience, "encode", _fails)
+        with pytest.raises(TypeError):
+            change(process)
+        monkeypatch.undo()
+        await eventually(lambda: process.restarts == 1)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

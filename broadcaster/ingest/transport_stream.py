@@ -21,7 +21,8 @@ HAS_PTS = 0x80
 def media_duration(file: Path | int) -> timedelta | None:
     """The time from the first picture of a file, or of an open descriptor, to the end of the last one.
 
-    None where there are no two pictures, where their time stamps have jumped, or where the file is gone.
+    Of sound, where there is no picture. None where there are no two of them, where their time stamps have
+    jumped, or where the file is gone.
     """
     try:
         descriptor = os.dup(file) if isinstance(file, int) else os.open(file, READ)
@@ -31,14 +32,16 @@ def media_duration(file: Path | int) -> timedelta | None:
             os.close(descriptor)
     except OSError:
         return None
-    stamps: list[int] = []
+    pictures, sound = list[int](), list[int]()
     for start in range(0, len(data) - PACKET + 1, PACKET):
         # Only where a unit starts is a PES header, with a time stamp.
         if data[start] == SYNC and data[start + 1] & UNIT_START:
             found = _stamp(payload(data, start))
-            if found and found[1] in VIDEO:
+            if found:
+                stamps = pictures if found[1] in VIDEO else sound
                 first = stamps[0] if stamps else found[0]
                 stamps.append(first + (found[0] - first + WRAP // 2) % WRAP - WRAP // 2)
+    stamps = pictures or sound
     steps = sorted(later - earlier for earlier, later in pairwise(sorted(stamps)))
     if not steps:
         return None

@@ -199,12 +199,15 @@ UNEVEN = (3, 6, 4, 3, 9, 6.5, 3.1, 4.9, 6.2, 5.1, 3.3, 8.8)  # seconds: a source
 @pytest.mark.parametrize(
     "say", [round, math.ceil, math.floor, lambda _: 6], ids=["near", "up", "down", "same"]
 )
-def test_durations_that_are_not_true_break_nothing(tmp_path: Path, say: Callable[[float], int]) -> None:
+@pytest.mark.parametrize("sound_only", [False, True])
+def test_durations_that_are_not_true_break_nothing(
+    tmp_path: Path, say: Callable[[float], int], *, sound_only: bool
+) -> None:
     """Where the media's clock is not where a playlist puts it, the segment before is measured."""
     encoder, reader = Encoder(tmp_path / "hls/0", Form(("seg{n}", ""), 0), ".ts"), Reader(tmp_path / "hls")
     for seconds in UNEVEN * 2:
         name = encoder.write(listed=False)
-        encoder.put(name, transport_stream(encoder.media - LASTS, seconds))
+        encoder.put(name, transport_stream(encoder.media - LASTS, seconds, sound_only=sound_only))
         encoder.lines[-1] = (encoder.lines[-1][0], f"#EXTINF:{say(seconds)},\n{name}\n")
         encoder.media += seconds - LASTS
         encoder.list(encoder.lines[-5:])

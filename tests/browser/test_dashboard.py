@@ -98,7 +98,7 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page, cont
             BROADCASTER_RECORDINGS="keep",
             BROADCASTER_VIEWER_CLIPS="true",
         ) as on:
-            await on.live_with(4)
+            await on.live_with(10)  # a clip of six seconds is made of them
             await page.goto(f"{on.service.admin_address}/dashboard")
             await expect(page.locator("#sentence")).to_contain_text("LIVE: 0 viewers, last segment")
             published = page.locator("#now div", has=page.get_by_text("Segments listed")).locator("dd")

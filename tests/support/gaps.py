@@ -29,11 +29,6 @@ WATCH = """() => {
         else seen.still = Math.max(seen.still, now - since);
     }, 25);
 }"""
-PLACE = """() => {
-    const video = document.querySelector("video");
-    const ends = [...Array(video.buffered.length).keys()].map((index) => video.buffered.end(index));
-    return [video.currentTime, Math.max(0, ...ends) - video.currentTime];
-}"""
 FALSE = ("connection", "slow", "no answer", "Reconnecting", "Behind")
 
 
@@ -55,10 +50,6 @@ class Viewer:
     async def plays(self) -> bool:
         """Whether the picture is ahead of its start."""
         return bool(await self.page.evaluate("document.querySelector('video').currentTime > 0"))
-
-    async def ahead(self) -> float:
-        """Seconds of video that it has."""
-        return float((await self.page.evaluate(PLACE))[1])
 
 
 async def stock(browser: Browser, url: str) -> Viewer:

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createCatchUp, isAtLive, isGone } from "../public/js/catch-up.js";
+import { createCatchUp, isAtLive, isGone, isStarved } from "../public/js/catch-up.js";
 
 const late = { following: true, paused: false, playing: true, fresh: true, latency: 8, target: 4, targetDuration: 2 };
 
@@ -66,4 +66,22 @@ test("what is paused is gone when its buffer ends before the window begins", () 
   assert.equal(isGone({ position: 10, buffer: 8, start: 17 }), false);
   assert.equal(isGone({ position: 10, buffer: 8, start: 18.5 }), true);
   assert.equal(isGone({ position: 10, buffer: null, start: 10.5 }), true);
+});
+
+const starved = { live: true, lost: false, exhausted: true, advancedAt: 0, longest: 2 };
+
+test("a segment is late when the longest one would have come, and missing where the playlist has a gap", () => {
+  const at = (now, more = {}) => isStarved({ ...starved, now, ...more });
+  assert.deepEqual([at(2200), at(2400), at(500, { lost: true })], [false, true, true]);
+  assert.equal(at(60000, { exhausted: false }), false, "what is listed is on its way: that is the connection's");
+  assert.equal(at(60000, { live: false }), false, "an end is no want");
+  assert.equal(at(60000, { advancedAt: null }), false);
+  assert.equal(isStarved({ live: true, now: 60000, advancedAt: 0 }), false, "a native player tells nothing of it");
+});
+
+test("while nothing new comes the picture plays slower the less video there is, and never slower than half", () => {
+  const rate = (buffer, more = {}) => createCatchUp()({ ...late, ...starved, now: 2400, buffer, ...more }).rate;
+  assert.deepEqual([5, 3, 2.1, 1.5, 0.2, null].map((buffer) => rate(buffer)), [1, 1, 0.7, 0.5, 0.5, 0.5]);
+  assert.equal(rate(1, { following: false }), 1);
+  assert.equal(rate(1, { now: 1000 }), 1);
 });

@@ -19,7 +19,7 @@ MAKEFLAGS += --jobs=3
 # What is imported is compiled once, and not again by each of the hundreds of processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo viewer-tests test unit lint bench soak chaos clean
+.PHONY: setup demo viewer-tests test unit lint docs bench soak chaos clean
 
 setup: .venv/ready $(PAGE)/index.html
 
@@ -65,6 +65,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	cd viewer && npm run --silent lint
+
+# The pages in docs/ that are generated.
+docs: setup
+	$(BIN)/python -m tests.settings_page
 
 bench: setup
 	@tests/ensure-packages chromium nginx wrk curl

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 when something failed, 2 for a wrong setting."""
     arguments = sys.argv[1:] if arguments is None else arguments
     show_exceptions()
-    options = _parser(arguments).parse_args(arguments)
+    options = parse(arguments)
     form = options.log_format or logs.usual_form()
     try:
         return int(import_module(f"broadcaster.commands.{options.command}").run(options, form))
@@ -51,8 +51,8 @@ class _Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def _parser(arguments: list[str]) -> argparse.ArgumentParser:
-    """Only of the command that is meant the options are looked at: that loads all that it needs."""
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of a command line. Only the modules of the command that it names are loaded."""
     parser = _Parser(prog="broadcaster", description="An Owncast stream, out of Cloudflare R2.")
     parser.set_defaults(log_format=None)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -60,7 +60,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text)
         if name in arguments[:1]:
             import_module(f"broadcaster.commands.{name}").add_options(one)
-    return parser
+    return parser.parse_args(arguments)
 
 
 def _complain(error: BaseException, status: int, form: str) -> int:

@@ -48,74 +48,279 @@ VIEWER_DIR, DASHBOARD_DIR = VIEWER / "dist", VIEWER / "dashboard"
 
 
 class Settings(BaseSettings):
-    """Every setting, by the name of its variable. Secrets are never shown."""
+    """Every setting, by the name of its variable. Secrets are never shown.
+
+    The descriptions are the text of docs/settings.md, which ``make docs`` writes.
+    """
 
     model_config = SettingsConfigDict(
         env_file=ENV_FILE, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
     )
 
-    hls_dir: Folder = Field(alias="BROADCASTER_HLS_DIR")
-    state_dir: Folder = Field(default=Path("state"), alias="BROADCASTER_STATE_DIR")
-    host: str = Field(default="127.0.0.1", alias="BROADCASTER_HOST")
-    port: int = Field(default=3000, ge=0, le=65535, alias="BROADCASTER_PORT")
-    admin_host: str = Field(default="127.0.0.1", alias="BROADCASTER_ADMIN_HOST")
-    admin_port: int = Field(default=3001, ge=0, le=65535, alias="BROADCASTER_ADMIN_PORT")
-    admin_names: str = Field(default="", pattern=r"^[A-Za-z0-9._:, -]*$", alias="BROADCASTER_ADMIN_NAMES")
+    hls_dir: Folder = Field(
+        alias="BROADCASTER_HLS_DIR",
+        description="The folder into which Owncast, or another encoder, writes HLS.",
+    )
+    state_dir: Folder = Field(
+        default=Path("state"),
+        alias="BROADCASTER_STATE_DIR",
+        description="The folder of the spool, the catalog and the operator's token. Put it on the file system"
+        " of the HLS folder: the spool then links segments instead of copying them. It must not be"
+        " inside the HLS folder, nor contain it. The service closes it to other users.",
+    )
+    spool_limit: SpoolLimit = Field(
+        default=ByteSize(20 * 2**30),
+        alias="BROADCASTER_SPOOL_LIMIT",
+        description="Size of the spool, which holds the segments that wait for the bucket; at least 256KiB."
+        " Above it the oldest waiting segments are dropped and become gaps.",
+    )
+    drain: Seconds = Field(
+        default=10,
+        alias="BROADCASTER_DRAIN_SECONDS",
+        description="Seconds for which SIGTERM waits for uploads. The rest is uploaded after the next start.",
+    )
+
+    account_id: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{32}$",
+        alias="R2_ACCOUNT_ID",
+        description="The id of the Cloudflare account. Required, unless `R2_ENDPOINT_URL` is set.",
+    )
+    jurisdiction: Literal["eu", "fedramp"] | None = Field(
+        default=None,
+        alias="R2_JURISDICTION",
+        description="The jurisdiction of the bucket, if it has one: `eu` or `fedramp`.",
+    )
+    endpoint_url: HttpUrl | None = Field(
+        default=None,
+        alias="R2_ENDPOINT_URL",
+        description="The address of another S3 server, without the name of the bucket.",
+    )
+    bucket: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        alias="R2_BUCKET",
+        description="The name of the bucket.",
+    )
+    access_key_id: SecretStr = Field(
+        min_length=1,
+        alias="R2_ACCESS_KEY_ID",
+        description="The access key id of an API token with *Object Read & Write* on this bucket.",
+    )
+    secret_access_key: SecretStr = Field(
+        min_length=1,
+        alias="R2_SECRET_ACCESS_KEY",
+        description="The secret access key of the same token.",
+    )
+    public_url: HttpUrl | None = Field(
+        default=None,
+        alias="R2_PUBLIC_URL",
+        description="The address at which viewers read the bucket: its custom domain. Required, unless"
+        " `BROADCASTER_URLS` is `presigned`.",
+    )
+    prefix: Prefix = Field(
+        default="live",
+        max_length=MAX_PREFIX,
+        alias="R2_PREFIX",
+        description="The prefix of all object keys. Each broadcaster needs a prefix of its own.",
+    )
+    urls: Literal["public", "presigned"] = Field(
+        default="public",
+        alias="BROADCASTER_URLS",
+        description="`public`: segment URLs are at `R2_PUBLIC_URL`. `presigned`: the bucket is private, and"
+        " each segment URL is signed for 7 days.",
+    )
+    mirror: bool = Field(
+        default=False,
+        alias="BROADCASTER_MIRROR",
+        description="Write each version of the playlists into the bucket too.",
+    )
+
     window_segments: int = Field(
         default=10,
         ge=MIN_WINDOW_SEGMENTS,
         le=MAX_WINDOW // timedelta(seconds=1),
         alias="BROADCASTER_WINDOW_SEGMENTS",
+        description="Number of segments that a live playlist lists; at least 6.",
     )
     window: Window = Field(
-        default=timedelta(), ge=timedelta(), le=MAX_WINDOW, alias="BROADCASTER_WINDOW_SECONDS"
+        default=timedelta(),
+        ge=timedelta(),
+        le=MAX_WINDOW,
+        alias="BROADCASTER_WINDOW_SECONDS",
+        description="Duration of a live playlist in seconds: how far viewers can seek back. The longer of"
+        " this and `BROADCASTER_WINDOW_SEGMENTS` holds.",
     )
-    max_waiters: int = Field(default=5000, ge=0, le=MAX_CLIENTS, alias="BROADCASTER_MAX_WAITERS")
-    max_connections: int = Field(default=10_000, ge=1, le=MAX_CLIENTS, alias="BROADCASTER_MAX_CONNECTIONS")
-    target_duration: int | None = Field(default=None, ge=1, le=60, alias="BROADCASTER_TARGET_DURATION")
-    end_grace: Seconds = Field(default=300, alias="BROADCASTER_END_GRACE_SECONDS")
-    owncast_url: HttpUrl | None = Field(default=None, alias="BROADCASTER_OWNCAST_URL")
-    disconnect_grace: Seconds | None = Field(default=None, alias="BROADCASTER_DISCONNECT_GRACE_SECONDS")
-    drain: Seconds = Field(default=10, alias="BROADCASTER_DRAIN_SECONDS")
-    spool_limit: SpoolLimit = Field(default=ByteSize(20 * 2**30), alias="BROADCASTER_SPOOL_LIMIT")
-    retention: Annotated[timedelta | None, kept("window", "seconds")] = Field(
-        default=timedelta(), alias="BROADCASTER_RETENTION"
+    target_duration: int | None = Field(
+        default=None,
+        ge=1,
+        le=60,
+        alias="BROADCASTER_TARGET_DURATION",
+        description="EXT-X-TARGETDURATION in seconds; by default it follows the source. Set it above the"
+        " longest segment when Owncast passes video through.",
     )
-    retention_max_minutes: int = Field(default=60, ge=0, le=1440, alias="BROADCASTER_RETENTION_MAX_MINUTES")
-    retention_max_size: Annotated[ByteSize, Field(ge=0, le=MAX_SPOOL)] = Field(
-        default=ByteSize(5 * 2**30), alias="BROADCASTER_RETENTION_MAX_SIZE"
+    end_grace: Seconds = Field(
+        default=300,
+        alias="BROADCASTER_END_GRACE_SECONDS",
+        description="Seconds in which a stream that stopped can come back before it ends.",
     )
-    recordings: Annotated[timedelta | None, kept("off", "days")] = Field(
-        default=timedelta(), alias="BROADCASTER_RECORDINGS"
+    owncast_url: HttpUrl | None = Field(
+        default=None,
+        alias="BROADCASTER_OWNCAST_URL",
+        description="The address of Owncast, e.g. `http://127.0.0.1:8080`. The service then asks Owncast"
+        " whether the encoder is connected, and for the stream's title and picture.",
     )
-    pictures: str = Field(default="ffmpeg", alias="BROADCASTER_PICTURES")
-    viewer_dir: Folder = Field(default=VIEWER_DIR, alias="BROADCASTER_VIEWER_DIR")
-    dashboard_dir: Folder = Field(default=DASHBOARD_DIR, alias="BROADCASTER_DASHBOARD_DIR")
-    public_dashboard: bool = Field(default=False, alias="BROADCASTER_PUBLIC_DASHBOARD")
-    egress_price: float = Field(
-        default=0.09, ge=0, le=1000, allow_inf_nan=False, alias="BROADCASTER_EGRESS_PRICE"
-    )
-    trusted_header: Literal["cf-connecting-ip", "x-forwarded-for", "none"] | None = Field(
-        default=None, alias="BROADCASTER_TRUSTED_HEADER"
-    )
-    viewer_clips: bool = Field(default=False, alias="BROADCASTER_VIEWER_CLIPS")
-    viewer_mode: Literal["low-delay", "sharing"] = Field(default="low-delay", alias="BROADCASTER_VIEWER_MODE")
-    tracker: bool = Field(default=True, alias="BROADCASTER_TRACKER")
-    tracker_url: SocketUrl | None = Field(default=None, alias="BROADCASTER_TRACKER_URL")
-    log_level: str = Field(
-        default="info", pattern="(?i)^(debug|info|warning|error)$", alias="BROADCASTER_LOG_LEVEL"
+    disconnect_grace: Seconds | None = Field(
+        default=None,
+        alias="BROADCASTER_DISCONNECT_GRACE_SECONDS",
+        description="Seconds after which the stream ends when Owncast reports that the encoder has"
+        " disconnected; at least 2 s pass, for the last segments. When it is not set, that report"
+        " ends no stream before `BROADCASTER_END_GRACE_SECONDS`.",
     )
 
-    account_id: str | None = Field(default=None, pattern="^[0-9a-f]{32}$", alias="R2_ACCOUNT_ID")
-    jurisdiction: Literal["eu", "fedramp"] | None = Field(default=None, alias="R2_JURISDICTION")
-    endpoint_url: HttpUrl | None = Field(default=None, alias="R2_ENDPOINT_URL")
-    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", alias="R2_BUCKET")
-    access_key_id: SecretStr = Field(min_length=1, alias="R2_ACCESS_KEY_ID")
-    secret_access_key: SecretStr = Field(min_length=1, alias="R2_SECRET_ACCESS_KEY")
-    public_url: HttpUrl | None = Field(default=None, alias="R2_PUBLIC_URL")
-    prefix: Prefix = Field(default="live", max_length=MAX_PREFIX, alias="R2_PREFIX")
-    urls: Literal["public", "presigned"] = Field(default="public", alias="BROADCASTER_URLS")
-    mirror: bool = Field(default=False, alias="BROADCASTER_MIRROR")
+    retention: Annotated[timedelta | None, kept("window", "seconds")] = Field(
+        default=timedelta(),
+        alias="BROADCASTER_RETENTION",
+        description="When objects that left the playlists are deleted: `window` as soon as no player can need"
+        " them, a number after so many seconds, `keep` never. A change holds for objects that"
+        " leave from then on.",
+    )
+    retention_max_minutes: int = Field(
+        default=60,
+        ge=0,
+        le=1440,
+        alias="BROADCASTER_RETENTION_MAX_MINUTES",
+        description="Longest delay, in minutes, for which segments stay available to viewers who paused for"
+        " longer than the window. `0` switches this off.",
+    )
+    retention_max_size: Annotated[ByteSize, Field(ge=0, le=MAX_SPOOL)] = Field(
+        default=ByteSize(5 * 2**30),
+        alias="BROADCASTER_RETENTION_MAX_SIZE",
+        description="Most bytes that are listed for such viewers, and so the most that forged reports of"
+        " pages can make the service keep; a stream that ended can keep as much again until it can"
+        " have been played. `0` switches this off.",
+    )
+    recordings: Annotated[timedelta | None, kept("off", "days")] = Field(
+        default=timedelta(),
+        alias="BROADCASTER_RECORDINGS",
+        description="`off`, or record each stream: a number keeps recordings for so many days after the end,"
+        " `keep` keeps them for ever. A recording that has begun is kept when this is switched"
+        " off.",
+    )
+    viewer_clips: bool = Field(
+        default=False,
+        alias="BROADCASTER_VIEWER_CLIPS",
+        description="Let viewers make clips of the last half minute that they saw. Needs"
+        " `BROADCASTER_RECORDINGS`.",
+    )
+    pictures: str = Field(
+        default="ffmpeg",
+        alias="BROADCASTER_PICTURES",
+        description="The ffmpeg that makes pictures of the stream: a name in `PATH` or a path. Without it, or"
+        " with `off`, there are no pictures.",
+    )
+
+    host: str = Field(
+        default="127.0.0.1",
+        alias="BROADCASTER_HOST",
+        description="The address on which the viewers' listener listens. `::` is every address, IPv4"
+        " included.",
+    )
+    port: int = Field(
+        default=3000,
+        ge=0,
+        le=65535,
+        alias="BROADCASTER_PORT",
+        description="The port of the viewers' listener.",
+    )
+    trusted_header: Literal["cf-connecting-ip", "x-forwarded-for", "none"] | None = Field(
+        default=None,
+        alias="BROADCASTER_TRUSTED_HEADER",
+        description="The header in which the tunnel or proxy on this machine sends the viewer's address:"
+        " `cf-connecting-ip`, `x-forwarded-for` or `none`. When it is not set, whichever of the"
+        " two comes is used, `cf-connecting-ip` first. `broadcaster check --public URL` tests it.",
+    )
+    max_connections: int = Field(
+        default=10_000,
+        ge=1,
+        le=MAX_CLIENTS,
+        alias="BROADCASTER_MAX_CONNECTIONS",
+        description="Most open connections of viewers.",
+    )
+    max_waiters: int = Field(
+        default=5000,
+        ge=0,
+        le=MAX_CLIENTS,
+        alias="BROADCASTER_MAX_WAITERS",
+        description="Most blocked playlist requests, and most readers of `/live/events`, each.",
+    )
+    viewer_dir: Folder = Field(
+        default=VIEWER_DIR,
+        alias="BROADCASTER_VIEWER_DIR",
+        description="The folder of the viewers' page, as `make setup` builds it.",
+    )
+    viewer_mode: Literal["low-delay", "sharing"] = Field(
+        default="low-delay",
+        alias="BROADCASTER_VIEWER_MODE",
+        description="How the page plays unless its viewer chooses: `low-delay`, or `sharing`, which exchanges"
+        " video with other viewers and is a few seconds later.",
+    )
+    tracker: bool = Field(
+        default=True,
+        alias="BROADCASTER_TRACKER",
+        description="Serve the WebTorrent tracker at `/live/tracker`, by which viewers who share find each"
+        " other.",
+    )
+    tracker_url: SocketUrl | None = Field(
+        default=None,
+        alias="BROADCASTER_TRACKER_URL",
+        description="Another WebTorrent tracker (`wss://...`), used in place of the service's own.",
+    )
+
+    admin_host: str = Field(
+        default="127.0.0.1",
+        alias="BROADCASTER_ADMIN_HOST",
+        description="The address on which the operator's listener listens. It has no login: keep it private.",
+    )
+    admin_port: int = Field(
+        default=3001,
+        ge=0,
+        le=65535,
+        alias="BROADCASTER_ADMIN_PORT",
+        description="The port of the operator's listener: dashboard, metrics, health and API.",
+    )
+    admin_names: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._:, -]*$",
+        alias="BROADCASTER_ADMIN_NAMES",
+        description="Host names, separated by commas, under which the operator's listener answers besides its"
+        " address and this machine's names; e.g. the name that Prometheus in another container"
+        " uses.",
+    )
+    public_dashboard: bool = Field(
+        default=False,
+        alias="BROADCASTER_PUBLIC_DASHBOARD",
+        description="Show the dashboard on the viewers' listener too.",
+    )
+    dashboard_dir: Folder = Field(
+        default=DASHBOARD_DIR,
+        alias="BROADCASTER_DASHBOARD_DIR",
+        description="The folder of the dashboard's page.",
+    )
+    egress_price: float = Field(
+        default=0.09,
+        ge=0,
+        le=1000,
+        allow_inf_nan=False,
+        alias="BROADCASTER_EGRESS_PRICE",
+        description="Dollars for one gigabyte of egress, with which the dashboard and the page's statistics"
+        " compare the costs of the bucket.",
+    )
+    log_level: str = Field(
+        default="info",
+        pattern="(?i)^(debug|info|warning|error)$",
+        alias="BROADCASTER_LOG_LEVEL",
+        description="The least severe log lines that are written: `debug`, `info`, `warning` or `error`.",
+    )
 
     @model_validator(mode="after")
     def _need_endpoint(self) -> Settings:

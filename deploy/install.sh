@@ -203,7 +203,7 @@ build_release() {
     "$release/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation "$tree"
     (cd "$release/viewer" && npm ci --silent --omit=dev --no-audit --no-fund && npm run --silent vendor && npm run --silent build)
     ln -sf /etc/broadcaster/page.json "$release/viewer/dist/config.json" # the operator's, kept over upgrades
-    mv "$tree/README.md" "$release"
+    cp -R "$source"/{README.md,SECURITY.md,docs} "$release"
     cp "$source/deploy/restore_journal.py" "$release"
     rm -rf "$tree" "$release"/viewer/{node_modules,public,scripts}
     unfinished=

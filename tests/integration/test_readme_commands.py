@@ -1,8 +1,7 @@
-"""The README's commands, in order, in a clean clone."""
+"""The commands of README and docs/ that set up and run the service, in a clean clone."""
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -14,27 +13,17 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.children import Child, poll
 from broadcaster.demo.ports import free_ports
 from tests.integration import test_systemd
+from tests.support.documents import ROOT, RUN
 from tests.support.hls_writer import HlsWriter
 from tests.support.length import SOAK
 from tests.support.service import Service
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).resolve().parents[2]
-BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 MINUTE = 60.0
 
 
-def commands() -> list[str]:
-    """Every line of every shell block, without its comment."""
-    text = (ROOT / "README.md").read_text()
-    lines = [
-        line.partition("#")[0].strip() for _, block in BLOCK.findall(text) for line in block.splitlines()
-    ]
-    return [line for line in lines if line]
-
-
 class Reader:
-    """Somebody who does what the README says, with a bucket and an HLS folder to do it with."""
+    """Somebody who does what README and docs/ say, with a bucket and an HLS folder to do it with."""
 
     def __init__(self, folder: Path, bucket: SeaweedBucket) -> None:
         self.folder = folder
@@ -52,6 +41,7 @@ class Reader:
             "make demo": self._demo,
             "make test": self._collect,
             "sudo deploy/install.sh": self._seen_elsewhere,
+            "sudo broadcaster check": self._seen_elsewhere,
             "make setup": self._run,
             "cp .env.example .env": self._fill_in,
             ".venv/bin/broadcaster check": self._run,
@@ -137,11 +127,11 @@ class Reader:
 
 @pytest.mark.skipif(not SOAK, reason="make soak runs it; CI itself works in a clean clone")
 async def test_the_commands_of_the_readme(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """Each does what the README says of it, as far as a machine without a Cloudflare account can tell."""
+    """Each does what the page says of it, as far as a machine without a Cloudflare account can tell."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no clone")
     reader = Reader(tmp_path, bucket)
-    assert set(commands()) == set(reader.ways)
+    assert set(RUN) == set(reader.ways)
     await reader.get_clone()
-    for command in commands():
+    for command in RUN:
         await reader.ways[command](command)

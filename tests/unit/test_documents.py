@@ -1,0 +1,158 @@
+"""README and docs/ against the code: settings, links, commands and figures."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from broadcaster.cli import parse
+from broadcaster.config import Settings
+from tests import settings_page
+from tests.support.documents import PAGES, ROOT, RUN, commands
+
+LONGEST = 12_000  # bytes of the README
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+NAME = re.compile(r"`((?:BROADCASTER|R2)_[A-Z0-9_]+)`")
+HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+PATHS = re.compile(r"`((?:deploy|tests|viewer/public|broadcaster)/[\w./@-]*\w/?|\.ci/run|cloudflared[\w.]+)`")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    slugs = (re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(text))
+    return set(slugs)
+
+
+def api_routes() -> set[tuple[str, str]]:
+    """Method and path of each request in the table of the operator's API."""
+    text = (ROOT / "docs/http-api.md").read_text()
+    return {(method, path) for method, path in re.findall(r"^\| `([A-Z]+) (/api/\S+)` ", text, re.MULTILINE)}
+
+
+def test_the_readme_is_short() -> None:
+    """README is for somebody who has never seen the project: 12 kB at most."""
+    assert len((ROOT / "README.md").read_bytes()) <= LONGEST
+
+
+def test_the_page_of_settings_is_current() -> None:
+    """docs/settings.md is what ``make docs`` writes."""
+    assert settings_page.PAGE.read_text() == settings_page.render(), "run: make docs"
+
+
+def test_every_setting_is_described() -> None:
+    """Each setting has a description of whole sentences, which names no setting that does not exist."""
+    known = {field.alias for field in Settings.model_fields.values()}
+    for field in Settings.model_fields.values():
+        assert field.description, field.alias
+        assert field.description.endswith("."), field.alias
+        assert set(NAME.findall(field.description)) <= known, field.alias
+
+
+def test_documents_name_settings_that_exist() -> None:
+    """No page but the changelog names a setting that the code does not know."""
+    known = {field.alias for field in Settings.model_fields.values()}
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":
+            assert set(NAME.findall(page.read_text())) <= known, name_of(page)
+
+
+def test_the_defaults_in_the_readme_are_right() -> None:
+    """Where README's table of settings gives a default, it is the code's."""
+    defaults = {field.alias: settings_page.default(field) for field in Settings.model_fields.values()}
+    rows = re.findall(r"^\| (`[A-Z0-9_]+`) \| (`[^|]*`) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert rows
+    for name, default in rows:
+        assert defaults[name.strip("`")] == default, name
+
+
+def test_the_example_knows_every_setting() -> None:
+    """``.env.example`` names them all, those that have defaults as comments."""
+    named = set(re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert named == {field.alias for field in Settings.model_fields.values()}
+
+
+def test_the_alerts_are_counted() -> None:
+    """README says how many there are."""
+    alerts = (ROOT / "deploy/prometheus/rules.yml").read_text().count("- alert: ")
+    assert f" {alerts} alerts " in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each relative link names a file of the tree, and each anchor a heading of it."""
+    for link in LINK.findall(CODE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """Files and folders of the tree that README and docs/ name are there."""
+    if page.name in ("CHANGELOG.md", "architecture.md"):
+        return
+    for path in PATHS.findall(page.read_text()):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_page_is_linked() -> None:
+    """Each page in docs/ can be reached from README, by links."""
+    reached, waiting = set[Path](), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        for link in LINK.findall(CODE.sub("", page.read_text())):
+            path = link.partition("#")[0]
+            target = (page.parent / path).resolve()
+            if not re.match(r"[a-z]+:", link) and target.suffix == ".md" and target.is_file():
+                waiting.append(target)
+    assert set(PAGES) - reached <= {ROOT / "deploy/cloudflare/README.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_options_within_sentences_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command of ours that a sentence names exists, and has the options that it is given there."""
+    for text in re.findall(r"`(?:sudo )?broadcaster ([a-z][^`]*)`", page.read_text()):
+        words = text.split()
+        command = [one for one in words[:2] if re.fullmatch(r"[a-z]+", one)]
+        if command in (["run", "demo"], ["run"]) or "|" in text:
+            continue
+        with pytest.raises(SystemExit, match=r"^0$"):
+            parse([*command, "--help"])
+        shown = capsys.readouterr().out
+        assert all(one.split("=")[0] in shown for one in words if one.startswith("--")), text
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_commands_are_right(command: str) -> None:
+    """Each is run by ``test_readme_commands``, or its options, targets, files and routes exist."""
+    if command in RUN:
+        return
+    words = [word for word in shlex.split(command) if not re.fullmatch(r"sudo|[A-Z]+=\S+", word)]
+    match words:
+        case ["broadcaster" | ".venv/bin/broadcaster", *arguments]:
+            parse(arguments)  # exits for an option that does not exist
+        case ["make", target]:
+            assert f"\n{target}:" in (ROOT / "Makefile").read_text()
+        case [".venv/bin/python", "-m", module, *_]:
+            assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
+        case [".venv/bin/pytest", *arguments]:
+            assert all((ROOT / one).exists() for one in arguments if one.startswith("tests/"))
+        case ["curl", *_, url, "-d", _]:
+            assert ("POST", url.removeprefix("http://127.0.0.1:3001")) in api_routes()
+        case [".venv/bin/pip", "install", "-c", "constraints.txt", "-e", extra]:
+            assert f"\n{extra.strip('.[]')} = [" in (ROOT / "pyproject.toml").read_text()
+        case _:
+            pytest.fail(f"nothing runs or checks it: {command}")

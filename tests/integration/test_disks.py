@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import os
 import shutil
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -12,14 +14,19 @@ from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.errors import StorageUnavailable
 from broadcaster.events import Event, SegmentPublished, StreamEnded, UploadFailed
+from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.service import serve
 from broadcaster.storage import ObjectStore
+from tests.support.hanging_mount import hanging_mount
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.loop_watch import watching_disks
-from tests.support.service import Service
+from tests.support.service import Service, running_service
+from tests.support.strict_front import Gate, strict_front
 from tests.support.waiting import changes
 
 SEGMENTS = 8
+ROUNDS, PAUSE = 5, 0.2  # of requests while file systems hang, and seconds between them
+LATE = 1.0  # seconds
 
 
 @pytest.mark.parametrize("encoder", ["abc", ""], ids=["links", "copies"])
@@ -77,3 +84,57 @@ async def test_the_event_loop_waits_for_no_disk(
     # The files that the test itself has written.
     asked = [one for one in asked if "hls_writer.py" not in one and "write_bytes(PACKET" not in one]
     assert not asked, asked[0]
+
+
+def lag_of(metrics: str) -> float:
+    """How late the service's event loop has been, in seconds."""
+    (lag,) = (line.split()[1] for line in metrics.splitlines() if line.startswith("broadcaster_lag_seconds "))
+    return float(lag)
+
+
+async def test_file_systems_that_hang(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """While the HLS folder hangs, uploads are listed; while the state folder does, requests are answered."""
+    hls, state = tmp_path / "hls", tmp_path / "state"
+    writer = HlsWriter(hls)
+    async with AsyncExitStack() as stack, AsyncExitStack() as mounts:
+        front = await stack.enter_async_context(strict_front(bucket))
+        service = await stack.enter_async_context(
+            running_service(tmp_path, hls, bucket, R2_ENDPOINT_URL=front.url)
+        )
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)))
+
+        async def get(address: str) -> str:
+            async with session.get(address) as response:
+                assert response.status in {200, 503}  # /health tells of the folder in the end
+                return await response.text()
+
+        writer.write(range(4))
+        await service.until_health(manifestChunks=4)
+        playlist = f"{service.address}/live/playlist.m3u8"
+        before = parse(await get(playlist))
+        assert isinstance(before, MediaPlaylist)
+        first, second = front.gates[writer.name(4)], front.gates[writer.name(5)] = Gate(), Gate()
+        writer.write(range(6))
+        await first.reached.wait()
+        await second.reached.wait()
+        reload = asyncio.create_task(get(f"{playlist}?_HLS_msn={before.last + 1}"))
+        touching = []
+        for folder in (hls, state):
+            mounts.enter_context(hanging_mount(folder))
+            touching.append(asyncio.create_task(asyncio.to_thread(os.access, folder, os.F_OK)))
+            if folder == hls:
+                first.open.set()
+                assert writer.name(4) in await reload
+        second.open.set()  # the service asks the spool for it once more, and waits for that
+        for _ in range(ROUNDS):
+            for path in ("health", "dashboard/data.json"):
+                await get(f"{service.admin_address}/{path}")
+            assert writer.name(4) in await get(f"{playlist}?_HLS_msn={before.last + 1}")
+            assert lag_of(await get(f"{service.admin_address}/metrics")) < LATE
+            await asyncio.sleep(PAUSE)
+        assert not any(task.done() for task in touching), "the file systems did not hang"
+        await mounts.aclose()
+        await asyncio.wait(touching)
+        writer.write(range(8))
+        await service.until_health(manifestChunks=8, backlog=0)
+        assert "Traceback" not in service.log.read_text()

@@ -9,6 +9,7 @@ import io
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
 from xml.etree import ElementTree as ET
@@ -49,10 +50,19 @@ class Refused(Exception):  # noqa: N818 - what it says
         return web.Response(status=self.status, text=body, content_type="application/xml")
 
 
+@dataclass
+class Gate:
+    """Holds the requests for an object until it is ``open``; ``reached`` is set when all of one has come."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class StrictFront:
     """Listens on ``url`` while it is open. ``arrived`` counts how often each part came whole.
 
-    ``faults`` are of parts by their number, one for each time, ``faults[0]`` of completing.
+    ``faults`` are of parts by their number, one for each time, ``faults[0]`` of completing. An object whose
+    key ends in one of ``gates`` is passed on only once that gate is open.
     """
 
     def __init__(self, upstream: str, session: aiohttp.ClientSession) -> None:
@@ -61,6 +71,7 @@ class StrictFront:
         self.arrived: Counter[int] = Counter()
         self.faults: dict[int, list[Fault]] = {}
         self.news = asyncio.Condition()
+        self.gates: dict[str, Gate] = {}
         self._upstream = upstream
         self._session = session
         self._parts: dict[str, dict[int, tuple[str, int]]] = {}  # by upload: ETag and size of each
@@ -76,6 +87,9 @@ class StrictFront:
             if request.headers.get("x-amz-content-sha256", "").endswith("-TRAILER"):
                 raise Refused(501, "NotImplemented", "STREAMING-UNSIGNED-PAYLOAD-TRAILER not implemented")
             body = await request.read()
+            for gate in [gate for end, gate in self.gates.items() if request.path.endswith(end)]:
+                gate.reached.set()
+                await gate.open.wait()
             upload, number = request.query.get("uploadId"), request.query.get("partNumber")
             if request.method == "PUT" and upload and number:
                 return await self._take_part(request, upload, number, body)

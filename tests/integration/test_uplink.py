@@ -31,6 +31,32 @@ SCALE = 5 if SOAK else 15  # times shorter than in life: segments, outages, and 
 MEGABIT = 125_000  # bytes
 
 
+class OwnTime:
+    """A clock that stands still while the machine keeps this process waiting.
+
+    Encoder and link go by it: on a busy machine both are slower, and the link still carries the stream.
+    """
+
+    TICK, PRECISION = 0.01, 0.002  # seconds
+
+    def __init__(self) -> None:
+        self._kept_waiting = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._kept_waiting
+
+    async def run(self) -> None:
+        """Measure how late a timer is, until cancelled."""
+        while True:
+            due = time.monotonic() + self.TICK + self.PRECISION
+            await asyncio.sleep(self.TICK)
+            self._kept_waiting += max(0.0, time.monotonic() - due)
+
+    async def sleep_until(self, moment: float) -> None:
+        while (left := moment - self()) > 0:  # noqa: ASYNC110 - the clock may stand still meanwhile
+            await asyncio.sleep(left)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """Megabits per second of each variant and of the link; seconds of a segment and of the outage."""
@@ -60,8 +86,9 @@ CASES = [
 class Room:
     """A pipeline whose encoder writes random bytes at the right times."""
 
-    def __init__(self, case: Case, folder: Path, store: ObjectStore) -> None:
+    def __init__(self, case: Case, folder: Path, store: ObjectStore, clock: OwnTime) -> None:
         self.case = case
+        self.clock = clock
         self.folder = folder
         self.source = FakeSource()
         self.encoder: asyncio.Task[None]
@@ -97,10 +124,10 @@ class Room:
         names = tuple(str(index) for index in range(len(self.case.variants)))
         self.source.events.put_nowait(variants_listed(*names))
         seconds = self.case.segment / SCALE
-        began, number = time.monotonic(), 0
+        began, number = self.clock(), 0
         while True:
             number += 1
-            await asyncio.sleep(max(0.0, began + number * seconds - time.monotonic()))
+            await self.clock.sleep_until(began + number * seconds)
             for name, rate in zip(names, self.case.variants, strict=True):
                 self.source.events.put_nowait(self._segment(name, number, rate, seconds))
 
@@ -120,20 +147,22 @@ def now() -> datetime:
 
 @asynccontextmanager
 async def encoding(
-    case: Case, folder: Path, bucket: SeaweedBucket, link: ThrottledLink
+    case: Case, folder: Path, bucket: SeaweedBucket, link: ThrottledLink, clock: OwnTime
 ) -> AsyncIterator[Room]:
     ours = Bucket(link.url, bucket.bucket, bucket.access_key_id, bucket.secret_access_key, bucket.public_url)
     async with open_store(ours) as store:
-        room = Room(case, folder, store)
+        room = Room(case, folder, store, clock)
         stop = asyncio.Event()
         running = asyncio.create_task(room.pipeline.run(room.source.run, stop, 0))
         room.encoder = asyncio.create_task(room.encode())
+        timing = asyncio.create_task(clock.run())
         try:
             yield room
         finally:
             room.encoder.cancel()
+            timing.cancel()
             stop.set()
-            await asyncio.gather(room.encoder, return_exceptions=True)
+            await asyncio.gather(room.encoder, timing, return_exceptions=True)
             await running
             room.catalog.close()
 
@@ -162,17 +191,18 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_backlog_drains(case: Case, tmp_path: Path, bucket: SeaweedBucket) -> None:
     """After an outage the stream comes back to live on a link that it nearly fills, and wastes little."""
     live = 2 * len(case.variants)  # segments on their way, at most
+    clock = OwnTime()
     async with (
-        ThrottledLink(port_of(bucket), case.link * MEGABIT) as link,
-        encoding(case, tmp_path, bucket, link) as room,
+        ThrottledLink(port_of(bucket), case.link * MEGABIT, clock) as link,
+        encoding(case, tmp_path, bucket, link, clock) as room,
     ):
         await room.until(lambda: room.published >= 2 * live and room.pipeline.backlog <= live)
         link.up.clear()
         await asyncio.sleep(case.outage / SCALE)
         link.up.set()
-        began, waited = time.monotonic(), room.pipeline.backlog
+        began, waited = clock(), room.pipeline.backlog
         await room.until(lambda: room.pipeline.backlog <= live)
-        took, allowed = time.monotonic() - began, 1.5 * case.outage / (1 - case.load) / SCALE
+        took, allowed = clock() - began, 1.5 * case.outage / (1 - case.load) / SCALE
         room.encoder.cancel()
         await room.until(lambda: room.pipeline.backlog == 0)
         twice = link.passed / room.uploaded - 1
@@ -181,7 +211,7 @@ async def test_a_backlog_drains(case: Case, tmp_path: Path, bucket: SeaweedBucke
             f"{twice:.1%} sent twice, {room.uploaded / 1e6:.1f} MB"
         )
     assert waited > live
-    # Beside other tests the encoder keeps its time, and the link does not: there it only has to come back.
+    # Beside other tests the patience of an attempt is short for the machine: there it only has to come back.
     assert took <= (allowed if SOAK else 3 * allowed)
     assert twice <= 0.05
     assert room.lost == 0
@@ -196,7 +226,7 @@ async def test_a_link_too_thin_for_the_stream(
     case = Case((5.0, 1.0), 3.0, 3.1, 0.0)
     async with (
         ThrottledLink(port_of(bucket), case.link * MEGABIT) as link,
-        encoding(case, tmp_path, bucket, link) as room,
+        encoding(case, tmp_path, bucket, link, OwnTime()) as room,
     ):
         await room.until(lambda: (room.pipeline.trouble or "").startswith("the uplink"))
         told = room.pipeline.trouble or ""

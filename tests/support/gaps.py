@@ -47,6 +47,10 @@ class Viewer:
         found: dict[str, Any] = await self.page.evaluate("window.seen")
         return found
 
+    async def is_paused(self) -> bool:
+        """Whether it is paused."""
+        return bool(await self.page.evaluate("document.querySelector('video').paused"))
+
     async def plays(self) -> bool:
         """Whether the picture is ahead of its start."""
         return bool(await self.page.evaluate("document.querySelector('video').currentTime > 0"))

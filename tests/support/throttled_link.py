@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -21,10 +23,10 @@ class ThrottledLink:
     """Listens on ``url`` while it is entered, before the server on ``port`` of this machine.
 
     ``passed`` is how many bytes of requests' bodies have gone up. While ``up`` is clear, nothing moves
-    and nothing is refused.
+    and nothing is refused. ``clock`` is what the rate is kept by.
     """
 
-    def __init__(self, port: int, rate: float) -> None:
+    def __init__(self, port: int, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.passed = 0
         self.up = asyncio.Event()
         self.up.set()
@@ -32,6 +34,7 @@ class ThrottledLink:
         self.url = self._server.url
         self._upstream = port
         self._rate = rate
+        self._clock = clock
         self._line = asyncio.Lock()  # first come, first served: each connection gets its share
         self._free_at = 0.0
 
@@ -49,7 +52,7 @@ class ThrottledLink:
             await pass_on(client, server, self._send, self._answer)
 
     async def _send(self, client: Connection, server: Connection) -> None:
-        now = asyncio.get_running_loop().time
+        now = self._clock
         while True:
             await self.up.wait()
             data = await client.read(CHUNK)

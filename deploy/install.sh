@@ -106,7 +106,7 @@ ask_what_is_in_front() {
     is_set BROADCASTER_TRUSTED_HEADER && return
     local front= header=${BROADCASTER_TRUSTED_HEADER:-}
     if [ -z "$header" ] && [ -t 0 ] && [ -z "$before" ]; then
-        read -r -p "What stands in front of it: cloudflare (a tunnel), nginx (or another proxy), nothing? " front </dev/tty
+        read -r -p "What stands in front of it: cloudflare (a tunnel), nginx (or another proxy), nothing? " front </dev/tty || say
         case $front in
             cloudflare*) header=cf-connecting-ip ;;
             nginx* | proxy*) header=x-forwarded-for ;;
@@ -121,7 +121,7 @@ ask_for_page() {
     local file=$etc/page-address value=${BROADCASTER_PAGE_ADDRESS:-}
     if [ -z "$value" ]; then
         [ ! -e "$file" ] && [ -t 0 ] || return 0
-        read -r -p "The page's public address, https://... (empty: there is none yet): " value </dev/tty
+        read -r -p "The page's public address, https://... (empty: there is none yet): " value </dev/tty || say
     fi
     case $value in
         "" | http://?* | https://?*) printf '%s' "$value" >"$file" ;;

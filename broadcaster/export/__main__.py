@@ -24,7 +24,9 @@ LIMITS = {resource.RLIMIT_DATA: 2**29, resource.RLIMIT_CORE: 0}
 def main(descriptors: list[int]) -> int:
     """Write it; returns the exit status."""
     for limit, most in LIMITS.items():
-        resource.setrlimit(limit, (most, most))
+        _, hard = resource.getrlimit(limit)
+        lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (lowest, lowest))
     sockets = [socket.socket(fileno=one) for one in descriptors]
     streams = [cast(BinaryIO, one.makefile("rb", BUFFER)) for one in sockets]
     path, plan, in_fragments = _next(streams[0])

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import hashlib
 import random
+import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -260,9 +261,9 @@ a=rtpmap:96 H264/90000
 """
 
 
-async def export_elsewhere(cwd: Path, site: str, target: Path) -> tuple[int, list[int]]:
-    """Export in a folder of its own; returns the exit status and the peaks of memory."""
-    command = [sys.executable, "-c", MEASURED, f"{site}/playlist.m3u8", str(target)]
+async def export_elsewhere(cwd: Path, site: str, target: Path, *under: str) -> tuple[int, list[int]]:
+    """Export in a folder of its own, run by ``under``; returns the exit status and the peaks of memory."""
+    command = [*under, sys.executable, "-c", MEASURED, f"{site}/playlist.m3u8", str(target)]
     child = await asyncio.create_subprocess_exec(*command, cwd=cwd, stdout=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(60):
@@ -313,6 +314,18 @@ async def test_hostile_segments(tmp_path: Path) -> None:
         with pytest.raises(ExportError, match="there is nothing in it"):
             await exported(f"{site}/playlist.m3u8", tmp_path / "alone.ts")
     assert not (tmp_path / "alone.ts").exists()
+
+
+@pytest.mark.skipif(not shutil.which("prlimit"), reason="prlimit is missing")
+async def test_a_lower_limit_of_memory(tmp_path: Path) -> None:
+    """Where the system allows less memory than the export's own limit, it exports within that."""
+    made = film(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2", "#EXTINF:1,", made.names[0], "#EXT-X-ENDLIST", ""]
+    (made.folder / "playlist.m3u8").write_text("\n".join(lines))
+    limit = f"--data={2**28}:{2**28}"
+    async with static_site(made.folder) as site:
+        assert (await export_elsewhere(tmp_path, site, tmp_path / "out.ts", "prlimit", limit))[0] == 0
+    assert times(tmp_path / "out.ts").counts == made.packets[0]
 
 
 @pytest.mark.takes(8)

@@ -1,83 +1,94 @@
-"""Prometheus metrics, kept by listening to events."""
+"""Figures: plain numbers that a component gives, and the one collector that makes metrics of them."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
-from broadcaster.events import (
-    Event,
-    SegmentDiscovered,
-    SegmentLost,
-    SegmentPublished,
-    SegmentUploaded,
-    StreamStarted,
-    UploadFailed,
-)
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
-SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
-
-PASSING, PERMANENT = "passing", "permanent"  # kinds of failure
+Labels = tuple[str, ...]
 
 
-class Metrics:
-    """Registers the service's metrics in ``registry``; call it with each event."""
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number by the values of its labels; one that only rises is a counter.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"broadcaster_{name}", text, labels, registry=registry)
+    With a ``total`` it is a histogram: the sum of what was observed, and how much of that was at most each
+    upper bound, which is the last of each key; what comes before it is of ``labels``.
+    """
 
-        def histogram(name: str, text: str) -> Histogram:
-            return Histogram(f"broadcaster_{name}", text, ["variant"], buckets=SECONDS, registry=registry)
+    name: str  # without the prefix that all share
+    text: str
+    value: float | Mapping[str, float] | Mapping[Labels, float]
+    labels: Labels = ()
+    rises: bool = False
+    total: Mapping[Labels, float] | None = None
 
-        self._discovered = counter("segments_discovered", "Segments that the source finished", "variant")
-        self._published = counter(
-            "segments_published", "Segments listed for viewers, gaps included", "variant"
-        )
-        self._lost = counter("segments_lost", "Segments listed as gaps: broken or gone", "variant")
-        self._bytes = counter("uploaded_bytes", "Bytes that the bucket has confirmed", "variant")
-        self._failures = counter(
-            "upload_failures", "Attempts that failed and are made again", "variant", "kind"
-        )
-        self._streams = counter("streams_started", "Streams that went live")
-        self._upload = histogram("upload_seconds", "Time of the successful PUT of an object")
-        self._delay = histogram(
-            "publish_delay_seconds", "From segment complete on disk to listed for viewers"
-        )
-
-    def __call__(self, event: Event) -> None:
-        """Take note of an event."""
-        match event:
-            case SegmentDiscovered(variant=variant):
-                self._discovered.labels(variant).inc()
-                self._start_at_zero(variant)
-            case UploadFailed(variant=variant, permanent=permanent):
-                self._failures.labels(variant, PERMANENT if permanent else PASSING).inc()
-            case SegmentUploaded(variant=variant, size=size, seconds=seconds):
-                self._bytes.labels(variant).inc(size)
-                self._upload.labels(variant).observe(seconds)
-            case SegmentLost(variant=variant):
-                self._lost.labels(variant).inc()
-            case SegmentPublished(segment=segment):
-                self._published.labels(segment.variant).inc()
-                if event.delay is not None:
-                    self._delay.labels(segment.variant).observe(max(event.delay, 0))
-            case StreamStarted():
-                self._streams.inc()
-
-    def _start_at_zero(self, variant: str) -> None:
-        """Prometheus takes no notice of a first failure whose counter was not there before."""
-        self._lost.labels(variant)
-        for kind in (PASSING, PERMANENT):
-            self._failures.labels(variant, kind)
+    @property
+    def samples(self) -> dict[Labels, float]:
+        """Each number by the values of its labels."""
+        if not isinstance(self.value, Mapping):
+            return {(): self.value}
+        return {(key,) if isinstance(key, str) else key: value for key, value in self.value.items()}
 
 
-def process_registry() -> CollectorRegistry:
-    """A registry with the process's own figures (memory, CPU, open files, garbage collection)."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry
+class Distribution:
+    """What was observed, as a histogram with these upper bounds; one for each set of ``labels``."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Labels = ()) -> None:
+        self._name, self._text, self._bounds, self._labels = name, text, bounds, labels
+        self._counts: dict[Labels, list[int]] = {}
+        self._total: dict[Labels, float] = {}
+        if not labels:
+            self._counts[()], self._total[()] = [0] * (len(bounds) + 1), 0.0
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Take note of a value."""
+        counts = self._counts.setdefault(labels, [0] * (len(self._bounds) + 1))
+        counts[bisect_left(self._bounds, value)] += 1
+        self._total[labels] = self._total.get(labels, 0.0) + value
+
+    @property
+    def figure(self) -> Figure:
+        """All of it."""
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        value = {
+            (*labels, bound): count
+            for labels, counts in self._counts.items()
+            for bound, count in zip(bounds, accumulate(counts), strict=True)
+        }
+        return Figure(self._name, self._text, value, self._labels, rises=True, total=dict(self._total))
+
+
+class Figures(Collector):
+    """Asks each source for its figures when it is scraped."""
+
+    def __init__(self, *sources: Callable[[], Iterable[Figure]]) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures of now (prometheus_client's protocol)."""
+        for source in self._sources:
+            for figure in source():
+                name = f"broadcaster_{figure.name}"
+                if figure.total is not None:
+                    yield _histogram(name, figure, figure.total)
+                    continue
+                kind = CounterMetricFamily if figure.rises else GaugeMetricFamily
+                family = kind(name, figure.text, labels=figure.labels)
+                for labels, value in figure.samples.items():
+                    family.add_metric(labels, value)
+                yield family
+
+
+def _histogram(name: str, figure: Figure, totals: Mapping[Labels, float]) -> Metric:
+    family = HistogramMetricFamily(name, figure.text, labels=figure.labels)
+    for labels, total in totals.items():
+        buckets = [(key[-1], value) for key, value in figure.samples.items() if key[:-1] == labels]
+        family.add_metric(labels, buckets, total)
+    return family

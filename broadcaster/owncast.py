@@ -22,9 +22,9 @@ from http import HTTPStatus
 
 import aiohttp
 
+from broadcaster.aio import wait_at_most
 from broadcaster.errors import OwncastError
 from broadcaster.printable import clean_title
-from broadcaster.waiting import wait_at_most
 
 logger = logging.getLogger(__name__)
 

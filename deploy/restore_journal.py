@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 JOURNAL = "journal.db"
-COPY = re.compile(r"journal\.db\.schema([0-9]{1,9})", re.ASCII)  # broadcaster/catalog/copies.py
+COPY = re.compile(r"journal\.db\.schema([0-9]{1,9})", re.ASCII)  # broadcaster/catalog/schema.py
 MARK = "INSERT OR REPLACE INTO facts VALUES ('boot', 'before a migration')"
 
 

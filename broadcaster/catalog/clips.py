@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from broadcaster.catalog.expiry import Expiry
-from broadcaster.catalog.rows import NOT_DESCRIBED, Row, insert, optional_microseconds, to_microseconds
-from broadcaster.catalog.statements import (
+from broadcaster.catalog.recordings import Expiry
+from broadcaster.catalog.references import (
+    Bounds,
+    Clip,
+    Recorded,
+    clip_of,
+    covering,
+    free_id,
+    new_secret,
+    recorded_of,
+)
+from broadcaster.catalog.rows import (
     BIN_OVER,
     DELETE_AT,
     IN_A_CLIP,
     KEEP_OVER,
     MOST,
+    NOT_DESCRIBED,
     RESTORE,
     SEGMENT,
     SHARED,
+    Row,
+    insert,
+    optional_microseconds,
+    to_microseconds,
 )
-from broadcaster.catalog.view_rows import clip_of, free_id, new_secret, recorded_of
-from broadcaster.catalog.views import Bounds, Clip, Recorded, covering
 from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.errors import NotPossible, TooMany
 

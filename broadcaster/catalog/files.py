@@ -7,11 +7,9 @@ from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 
-from broadcaster.catalog.expiry import Expiry
-from broadcaster.catalog.rows import Row, insert, to_microseconds
-from broadcaster.catalog.statements import BIN_OVER
-from broadcaster.catalog.view_rows import upload_of
-from broadcaster.catalog.views import FileUpload
+from broadcaster.catalog.recordings import Expiry
+from broadcaster.catalog.references import FileUpload, upload_of
+from broadcaster.catalog.rows import BIN_OVER, Row, insert, to_microseconds
 from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.errors import NotPossible
 

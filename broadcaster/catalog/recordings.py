@@ -1,4 +1,7 @@
-"""What recordings have of the segments, and what may go because no view wants it any more."""
+"""What recordings have of the segments, and what may go because no view wants it any more.
+
+Whose time is over, on a machine that may not know the time.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,30 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from broadcaster.catalog.expiry import BIN, Expiry
 from broadcaster.catalog.records import Segment
+from broadcaster.catalog.references import (
+    Part,
+    Recorded,
+    Recording,
+    free_id,
+    new_recording,
+    new_secret,
+    part_of,
+    recorded_of,
+    recording_of,
+)
 from broadcaster.catalog.rows import (
+    END,
+    EXPIRED,
+    KEEP,
+    MEASURE,
     NOT_DESCRIBED,
+    RECORDINGS,
+    RELEASE,
+    RESTORE,
+    SEGMENTS,
+    TITLE,
+    WANTED,
     Row,
     Statement,
     described_row,
@@ -21,29 +44,34 @@ from broadcaster.catalog.rows import (
     time_of,
     to_microseconds,
 )
-from broadcaster.catalog.statements import (
-    END,
-    EXPIRED,
-    KEEP,
-    MEASURE,
-    RECORDINGS,
-    RELEASE,
-    RESTORE,
-    SEGMENTS,
-    TITLE,
-    WANTED,
-)
-from broadcaster.catalog.view_rows import (
-    free_id,
-    new_recording,
-    new_secret,
-    part_of,
-    recorded_of,
-    recording_of,
-)
-from broadcaster.catalog.views import Part, Recorded, Recording
 from broadcaster.catalog.writer import Transaction, Writer
 from broadcaster.hls import MultivariantPlaylist
+
+BIN = timedelta(days=1)  # for which what was deleted can be had back
+DOUBT = timedelta(hours=1)  # after a start, in which the machine's clock may be set right
+
+
+class Expiry:
+    """``clock`` does not jump; ``wall`` gives the time as it is known now, and may."""
+
+    def __init__(self, clock: Callable[[], datetime], wall: Callable[[], datetime] | None) -> None:
+        self._clock, self._wall = clock, wall or clock
+        self._opened = clock()
+
+    def bounds(self) -> dict[str, int]:
+        """Over is what has its end after ``doubted``, and not after ``now``; ``day`` is the bin's.
+
+        A machine without a clock of its own may start in another year: what is over at once is doubted for a
+        while, and kept when the clock has been set right meanwhile.
+        """
+        now = self._clock()
+        doubted = to_microseconds(self._opened) if now - self._opened < DOUBT else 0
+        return {
+            "now": to_microseconds(min(now, self._wall())),
+            "doubted": doubted,
+            "day": to_microseconds(BIN),
+        }
+
 
 T = TypeVar("T")
 

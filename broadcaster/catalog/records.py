@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from broadcaster.descriptors import open_beneath, read_all
 from broadcaster.errors import is_final
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist
+from broadcaster.own_files import open_beneath, read_all
 
 LARGEST = 256 * 2**20  # bytes of a segment: what relays and exports take, and an upload has in memory
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.files import FileStep
 from broadcaster.catalog.records import Step
+from broadcaster.catalog.references import Clip, Part, Recorded, Recording
 from broadcaster.catalog.rows import (
     Row,
     Statement,
@@ -18,7 +19,6 @@ from broadcaster.catalog.rows import (
     optional_microseconds,
     to_microseconds,
 )
-from broadcaster.catalog.views import Clip, Part, Recorded, Recording
 from broadcaster.catalog.writer import Transaction
 
 SIZE = """

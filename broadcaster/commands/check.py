@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from broadcaster import logs
-from broadcaster.check import check
 from broadcaster.commands.arguments import origin
+from broadcaster.doctor import check
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,9 @@ import argparse
 
 from broadcaster import logs
 from broadcaster.commands.arguments import add_upload_options
-from broadcaster.export.options import add_options as add_export_options
-from broadcaster.export.options import request_of
-from broadcaster.export.work import export
+from broadcaster.export.job import export
+from broadcaster.export.plan import add_options as add_export_options
+from broadcaster.export.plan import request_of
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,8 @@ def run(options: argparse.Namespace, form: str) -> int:
         export(request_of(options, options.address), options.file)
         return 0
     # It knows the settings and how to upload; to load all that takes longer than to export a short clip.
+    from broadcaster.admin_client import address_of, manage, upload_of  # noqa: PLC0415
     from broadcaster.config import load  # noqa: PLC0415
-    from broadcaster.manage import address_of, manage, upload_of  # noqa: PLC0415
 
     upload = upload_of(options) if options.upload else None
     if not (upload and options.file.exists()):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from broadcaster.admin_client import manage
 from broadcaster.commands.arguments import add_upload_options
-from broadcaster.manage import manage
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -8,12 +8,12 @@ import logging
 import os
 
 from broadcaster import logs
-from broadcaster.audience.confinement import keep_memory_private
-from broadcaster.check import remarks
 from broadcaster.commands.arguments import add_log_format
 from broadcaster.commands.stopping import until_stopped
 from broadcaster.config import load
+from broadcaster.doctor import remarks
 from broadcaster.service import serve
+from broadcaster.viewer_server.sandbox import keep_memory_private
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Self
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from broadcaster.demo.children import Child, poll
-from broadcaster.demo.ports import GRPC_OFFSET, HOST, free_ports, require_free
-from broadcaster.storage.session import session
+from broadcaster.bucket.session import session
+from broadcaster.demo.processes import GRPC_OFFSET, HOST, Child, free_ports, poll, require_free
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -1,12 +1,25 @@
-"""What ffmpeg is told: a test picture with a running clock and a tone, encoded with Owncast's own flags."""
+"""What ffmpeg is told: a test picture with a running clock and a tone, encoded with Owncast's own flags.
+
+What Owncast itself does in its HLS folder: it makes it anew, cleans it up, and closes its playlists.
+
+The rest is ffmpeg's, through the receiver.
+
+The idle clip of the simulated Owncast, and the transcoder that puts it into the folder.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+from broadcaster.demo.processes import Child, run
 from broadcaster.errors import DemoError
 
 IDLE = "offline"  # what stands in the place of a run's id in the idle clip's names
@@ -163,3 +176,141 @@ def ffmpeg() -> list[str]:
         return [str(imageio_ffmpeg.get_ffmpeg_exe()), "-hide_banner", "-loglevel", "warning", "-nostdin"]
     except (ImportError, RuntimeError) as error:
         raise DemoError("ffmpeg is missing: the package imageio-ffmpeg brings it") from error
+
+
+PLAYLIST = "stream.m3u8"
+CLIP = "offline.ts"
+CLIP_SECONDS = 8
+KEEP_BEYOND_PLAYLIST = 10  # segments that Owncast's cleanup leaves besides those listed
+FOLDER_MODE = 0o750
+FILE_MODE = 0o644
+PRIVATE_MODE = 0o600
+ENDING = f"#EXT-X-DISCONTINUITY\n#EXTINF:{CLIP_SECONDS}.000000,\n{CLIP}\n#EXT-X-ENDLIST\n"
+NOTHING_BUT_THE_CLIP = (
+    "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-MEDIA-SEQUENCE:0\n"
+    f"#EXT-X-TARGETDURATION:{CLIP_SECONDS}\n#EXTINF:{CLIP_SECONDS}.000,\n{CLIP}\n#EXT-X-ENDLIST\n"
+)
+
+
+class HlsFolder:
+    """The folder ``path``, written to as Owncast does; with ``older``, as its older versions did."""
+
+    def __init__(self, path: Path, *, older: bool) -> None:
+        self._path = path
+        self._older = older
+
+    def empty(self) -> None:
+        """Remove the folder itself and make it anew, as at Owncast's start and 5 minutes after an end."""
+        if self._path.exists():
+            shutil.rmtree(self._path)
+        _make(self._path)
+
+    def prepare(self, variants: int) -> None:
+        """Make the folders of a transcoder that starts: in the place of all that was there, unless older."""
+        if not self._older:
+            self.empty()
+        for folder in self._folders(variants):
+            _make(folder)
+
+    def clean_up(self, variants: int, playlist_size: int) -> None:
+        """Remove all but the newest segments, as each minute while a stream is on."""
+        for folder in self._folders(variants):
+            newest_first = sorted(folder.glob("*.ts"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+            for path in newest_first[playlist_size + KEEP_BEYOND_PLAYLIST :]:
+                path.unlink()
+
+    def close_playlists(self, variants: int, clip: Path) -> None:
+        """Append ``clip`` and ENDLIST to each variant's playlist.
+
+        The new playlist is made beside ``clip`` and moved over the old one: both files are for their owner's
+        eyes alone. Older versions wrote in place.
+        """
+        for folder in self._folders(variants):
+            playlist = folder / PLAYLIST
+            shutil.copyfile(clip, folder / CLIP)
+            (folder / CLIP).chmod(FILE_MODE if self._older else PRIVATE_MODE)
+            if not playlist.exists():
+                playlist.write_text(NOTHING_BUT_THE_CLIP)
+            elif self._older:
+                with playlist.open("a") as file:
+                    file.write(ENDING)
+            else:
+                self._replace(playlist, playlist.read_text() + ENDING, clip.parent)
+
+    @staticmethod
+    def _replace(playlist: Path, text: str, beside: Path) -> None:
+        descriptor, name = tempfile.mkstemp(prefix=f"tmp-stream-{playlist.parent.name}.m3u8", dir=beside)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(name).replace(playlist)
+
+    def _folders(self, variants: int) -> list[Path]:
+        return [self._path / str(index) for index in range(variants)]
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(FOLDER_MODE)  # whatever the umask
+
+
+STEP_WITHIN = 60.0  # seconds for what ffmpeg does in one or two
+
+
+class IdleClip:
+    """The clip, kept in ``work_dir``, and its transcoder.
+
+    Owncast takes ``takes`` seconds to transcode it, and is not stopped by a stream that begins. Here it is in
+    the folder at once where nobody is live, so that nobody has to wait for it; a stream that begins earlier
+    than that has the transcoder beside it for the rest of the time. Methods raise DemoError when ffmpeg
+    cannot do its work.
+    """
+
+    def __init__(self, work_dir: Path, takes: float) -> None:
+        self.clip = work_dir / CLIP
+        self.takes = takes
+        self._work_dir = work_dir
+        self._ends = 0.0  # when the transcoder has done its work, by the loop's clock
+        self._transcoder: Child | None = None
+
+    async def make(self) -> None:
+        """Make the clip, unless it is there."""
+        if not self.clip.exists():
+            # Under another name first: a clip that is there is taken for whole.
+            unfinished = self._work_dir / f"unfinished-{CLIP}"
+            await self.run_ffmpeg(*clip_options(CLIP_SECONDS), unfinished)
+            unfinished.replace(self.clip)
+
+    async def find_clock(self) -> str:
+        """Return the filter that draws the time, or an empty one where this machine has no font for it."""
+        picture = f"color=size=64x64{CLOCK}"
+        try:
+            await self.run_ffmpeg("-f", "lavfi", "-i", picture, "-frames:v", "1", "-f", "null", "-")
+        except DemoError:
+            return ""
+        return CLOCK
+
+    async def show(self, options: Encoder) -> None:
+        """Put the clip into the folder at once."""
+        await self.run_ffmpeg("-i", self.clip, *options.idle())
+
+    def begin(self) -> None:
+        """Note that a transcoder has started, which ``go_on`` lets do its work."""
+        self._ends = asyncio.get_running_loop().time() + self.takes
+
+    async def go_on(self, options: Encoder) -> None:
+        """Let a transcoder that has not done its work yet go on in the background."""
+        left = self._ends - asyncio.get_running_loop().time()
+        if left > 0 and self._transcoder is None:
+            pace = f"{CLIP_SECONDS / left:.3f}"
+            command = [*ffmpeg(), "-readrate", pace, "-i", str(self.clip), *options.idle()]
+            self._transcoder = await Child.start("ffmpeg", command, self._work_dir / "ffmpeg-idle.log")
+
+    async def end(self) -> None:
+        """End a transcoder that is at work: Owncast itself has ended."""
+        if self._transcoder is not None:
+            await self._transcoder.kill()
+            self._transcoder = None
+
+    async def run_ffmpeg(self, *options: str | Path) -> None:
+        """Run ffmpeg to its end."""
+        await run("ffmpeg", [*ffmpeg(), *options], self._work_dir / "ffmpeg.log", within=STEP_WITHIN)

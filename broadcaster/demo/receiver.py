@@ -16,8 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from io import FileIO
 from pathlib import Path
 
-from broadcaster.demo.encoder import IDLE
-from broadcaster.demo.hls_folder import FILE_MODE, PLAYLIST
+from broadcaster.demo.encoder import FILE_MODE, IDLE, PLAYLIST
 from broadcaster.demo.tcp import Connection, TcpServer, connected
 
 REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")

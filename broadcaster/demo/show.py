@@ -9,10 +9,9 @@ from pathlib import Path
 
 from broadcaster.config import Settings, load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.demo.owncast import SimulatedOwncast
-from broadcaster.demo.ports import HOST, require_free
+from broadcaster.demo.processes import HOST, Child, require_free
 from broadcaster.events import Event, SegmentPublished, StreamStarted
 from broadcaster.printable import write
 from broadcaster.service import serve

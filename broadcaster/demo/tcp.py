@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from types import TracebackType
 from typing import Any, Self
 
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.processes import HOST, free_ports
 
 CHUNK = 65_536  # bytes
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST

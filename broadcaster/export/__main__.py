@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from broadcaster.errors import ExportError
 from broadcaster.export.remux import BUFFER, Remuxer
-from broadcaster.export.remuxing import HEAD
+from broadcaster.export.remux_process import HEAD
 
 # A backstop: what segments say of themselves may make a library ask for much.
 LIMITS = {resource.RLIMIT_DATA: 2**29, resource.RLIMIT_CORE: 0}

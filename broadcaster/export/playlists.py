@@ -15,9 +15,9 @@ from urllib.parse import urljoin
 
 import m3u8
 
+from broadcaster.download import Wanted
 from broadcaster.errors import ExportError
 from broadcaster.export.plan import Item, Plan, Rendition, Request, Run
-from broadcaster.fetching import Wanted
 
 Get = Callable[[str], Awaitable[str]]
 

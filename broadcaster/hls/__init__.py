@@ -8,9 +8,7 @@ Section numbers are those of draft-pantos-hls-rfc8216bis. Media time is ``timede
 aware ``datetime``.
 """
 
-from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
-from broadcaster.hls.parsing import PlaylistReader, parse
-from broadcaster.hls.types import (
+from broadcaster.hls.media_playlist import (
     MEDIA_TYPE,
     ByteRange,
     MediaPlaylist,
@@ -20,6 +18,8 @@ from broadcaster.hls.types import (
     bit_rate,
     rounded_seconds,
 )
+from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
+from broadcaster.hls.parser import PlaylistReader, parse
 
 __all__ = [
     "MEDIA_TYPE",

@@ -1,6 +1,14 @@
 """The rolling window of one variant: what a player is told, by the rules of a live playlist.
 
 Pure: no clock, no I/O. Section numbers are those of draft-pantos-hls-rfc8216bis.
+
+What has left the window of one variant and is still listed for those who are behind: a longer view.
+
+Pure: no clock, no I/O. Section numbers are those of draft-pantos-hls-rfc8216bis.
+
+The playlist of what was recorded: nothing leaves it, and what no live playlist could list is in it, whole.
+
+Pure: no clock, no I/O. Section numbers are those of draft-pantos-hls-rfc8216bis.
 """
 
 from __future__ import annotations
@@ -12,7 +20,8 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 
-from broadcaster.hls import MediaPlaylist, MediaSegment, ServerControl, rounded_seconds
+from broadcaster.hls import MediaPlaylist, MediaSegment, ServerControl, bit_rate, rounded_seconds
+from broadcaster.hls.media_playlist import lowest_version
 
 MIN_WINDOW_SEGMENTS = 6  # Apple's authoring specification, 8.11
 MIN_WINDOW_TARGET_DURATIONS = 3  # §6.2.2
@@ -195,3 +204,139 @@ def _gaps(segment: MediaSegment, target_duration: int) -> list[MediaSegment]:
         )
         for number in range(count)
     ]
+
+
+class Kept:
+    """The segments before a window, which follows them without a hole."""
+
+    def __init__(self) -> None:
+        self._segments: deque[tuple[MediaSegment, bool]] = deque()  # each with whether it is independent
+        self._media_sequence = self._discontinuity_sequence = 0
+        self.duration = timedelta()  # of all of them
+
+    def add(self, number: int, discontinuity_sequence: int, segment: MediaSegment, independent: bool) -> None:  # noqa: FBT001
+        """Take what has just left the window; ``discontinuity_sequence`` is the number before it."""
+        if not self._segments:
+            self._media_sequence, self._discontinuity_sequence = number, discontinuity_sequence
+        self._segments.append((segment, independent))
+        self.duration += segment.duration
+
+    def trim(self, window: timedelta, *, need: timedelta, most: timedelta) -> bool:
+        """Let go of what is not needed, or too much, with a window of this duration; whether there was any.
+
+        Who plays it needs all that ends less than ``need`` before the newest segment does.
+        """
+        before = len(self._segments)
+        while self._segments:
+            whole, oldest = self.duration + window, self._segments[0][0]
+            if whole <= most and whole - oldest.duration < need:
+                break
+            self._segments.popleft()
+            self.duration -= oldest.duration
+            self._media_sequence += 1
+            self._discontinuity_sequence += oldest.discontinuity  # §6.2.2
+        return len(self._segments) < before
+
+    def first(self, window: int) -> int:
+        """The first media sequence number that is listed at all; ``window`` is that of the window."""
+        return self._media_sequence if self._segments else window
+
+    def playlist(self, window: MediaPlaylist) -> MediaPlaylist:
+        """The longer playlist; its delta updates leave out what is the same as before (§6.2.5.1)."""
+        control = window.server_control or ServerControl()
+        skip = timedelta(seconds=SKIP_TARGET_DURATIONS * window.target_duration)
+        whole = replace(window, server_control=replace(control, can_skip_until=skip))
+        if not self._segments:
+            return whole
+        independent = window.independent_segments and all(one for _, one in self._segments)
+        return replace(
+            whole,
+            media_sequence=self._media_sequence,
+            discontinuity_sequence=self._discontinuity_sequence,
+            independent_segments=independent,
+            segments=(*(one for one, _ in self._segments), *window.segments),
+        )
+
+
+ALL = 10**8  # segments: no stream has more
+
+
+class RecordedPlaylist:
+    """Grows one media playlist of a recording or a clip.
+
+    ``target_duration`` is what the encoder announced, in seconds, ``first`` the first discontinuity number
+    of all variants. With ``on_settled`` it keeps the latest segments alone; the others are given to that
+    function, in order. ``peak_bandwidth`` is the highest of any segment, in bits per second, and
+    ``iframe_bandwidth`` that of any key frame, 0 where none are known.
+    """
+
+    def __init__(
+        self, target_duration: int, first: int, on_settled: Callable[[MediaSegment], None] | None = None
+    ) -> None:
+        self.peak_bandwidth = 0
+        self.iframe_bandwidth = 0
+        self._first = first
+        self._on_settled = on_settled
+        kept = MIN_WINDOW_SEGMENTS if on_settled else ALL
+        self._generator = ManifestGenerator(target_duration, kept, on_leave=self._settle)
+        # Of what is not kept: the discontinuity number before it, and what the beginning tells of it.
+        self._begin: int | None = None
+        self._gaps = self._maps = self._dependent = self._frameless = False
+
+    def append(self, segment: MediaSegment, *, discontinuity: int, independent: bool, size: int) -> None:
+        """Add the newest segment, of so many bytes; its discontinuity number is the same in every variant.
+
+        TARGETDURATION is the recording's own, and never less than its longest segment. While a stream is on
+        it rises with a longer one, which §6.2.1 does not foresee; what is listed, and its number, never
+        change.
+        """
+        generator = self._generator
+        generator.target_duration = max(generator.target_duration, rounded_seconds(segment.duration))
+        number = max(discontinuity - self._first, generator.current_discontinuity)
+        generator.append(segment, discontinuity=number, independent=independent)
+        self.iframe_bandwidth = max(self.iframe_bandwidth, segment.iframe_bandwidth)
+        bandwidth = bit_rate(size, segment.duration, generator.target_duration)
+        self.peak_bandwidth = max(self.peak_bandwidth, bandwidth)
+
+    @property
+    def independent_segments(self) -> bool:
+        """Whether every segment can be decoded on its own (§4.4.2.1)."""
+        return self._generator.independent_segments and not self._dependent
+
+    @property
+    def latest(self) -> tuple[MediaSegment, ...]:
+        """The segments that are kept."""
+        return self._generator.playlist.segments
+
+    def heads(self, *, ended: bool) -> tuple[str, str]:
+        """What the playlist, and the I-frame playlist, begin with."""
+        generator, kept = self._generator, self.latest
+        begin = generator.discontinuity_sequence if self._begin is None else self._begin
+        playlist = replace(
+            self.playlist(ended=ended),
+            media_sequence=generator.media_sequence if self._begin is None else 1,
+            discontinuity_sequence=begin,
+            independent_segments=self.independent_segments,
+        )
+        version = lowest_version(
+            gaps=self._gaps or any(one.gap for one in kept),
+            maps=self._maps or any(one.map_uri for one in kept),
+        )
+        whole = not self._frameless and all(one.iframe and not one.gap for one in kept)
+        return "".join(playlist.head(version)), "".join(playlist.iframe_head(whole=whole))
+
+    def playlist(self, *, ended: bool, start: timedelta | None = None) -> MediaPlaylist:
+        """As it is now: an EVENT, to which segments are added, or, once it has ended, VOD (§4.4.3.5)."""
+        kind = "VOD" if ended else "EVENT"
+        playlist = self._generator.playlist
+        return replace(playlist, playlist_type=kind, server_control=None, start=start, ended=ended)
+
+    def _settle(self, _: int, discontinuity: int, segment: MediaSegment, independent: bool) -> None:  # noqa: FBT001
+        if self._begin is None:
+            self._begin = discontinuity
+        self._gaps |= segment.gap
+        self._maps |= segment.map_uri is not None
+        self._dependent |= not independent
+        self._frameless |= segment.gap or segment.iframe is None
+        if self._on_settled:
+            self._on_settled(segment)

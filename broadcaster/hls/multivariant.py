@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from broadcaster.hls.types import tag
+from broadcaster.hls.media_playlist import tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,15 +24,15 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.catalog.writer import Transaction
 from broadcaster.events import Event, Observer, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.feed import AnyVersion, State, Version, View
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
-from broadcaster.ingest.reports import VariantsListed
+from broadcaster.ipc import AnyVersion, State, Version, View
 from broadcaster.live.attributes import multivariant
 from broadcaster.live.outgrown import gone, room_for, why_outgrown
 from broadcaster.live.playlists import Playlists
 from broadcaster.live.retention import Retention
 from broadcaster.live.start_gate import StartGate
 from broadcaster.live.state import NEXT, Occasion
+from broadcaster.source.reports import VariantsListed
 
 logger = logging.getLogger(__name__)
 

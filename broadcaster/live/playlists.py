@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
-from broadcaster.feed import Version
 from broadcaster.hls import MediaPlaylist, bit_rate
-from broadcaster.hls.kept import Kept
-from broadcaster.hls.manifest import ManifestGenerator
+from broadcaster.hls.manifest import Kept, ManifestGenerator
+from broadcaster.ipc import Version
 from broadcaster.live.attributes import Measured
 from broadcaster.live.retention import Retention
 from broadcaster.live.timeline import Timeline, recalled_timeline

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from broadcaster.furthest import Furthest
+from broadcaster.ipc.viewer_delay import Furthest
 
 SLACK_TARGET_DURATIONS = 2  # beyond what somebody is at
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from broadcaster.catalog.records import Segment
 from broadcaster.hls import rounded_seconds
-from broadcaster.ingest.reports import VariantsListed
 from broadcaster.live.outgrown import LONGEST_ROOM
+from broadcaster.source.reports import VariantsListed
 
 PATIENCE_TARGET_DURATIONS = 2  # how long to wait for a multivariant playlist that names all variants
 

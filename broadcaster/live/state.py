@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from broadcaster.feed import State
+from broadcaster.ipc import State
 
 
 class Occasion(Enum):

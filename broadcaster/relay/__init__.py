@@ -7,7 +7,6 @@ of ``sending``, ``prefetch`` fills it ahead. ``standing`` says how all is, ``des
 ``options`` is the command line, ``serve`` wires all of it.
 """
 
-from broadcaster.relay.options import Options, add_options, options_of
-from broadcaster.relay.serve import relay
+from broadcaster.relay.serve import Options, add_options, options_of, relay
 
 __all__ = ["Options", "add_options", "options_of", "relay"]

@@ -1,49 +1,101 @@
-"""The parts that work on the stream, made from the settings and from what the journal remembers."""
+"""The parts that work on the stream, made from the settings and from what the journal remembers.
+
+The clocks that the parts are given.
+
+The state folder is nobody else's: it holds what is not yet public, and what was never to be.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from yarl import URL
 
+from broadcaster.bucket import Bucket, ObjectStore
+from broadcaster.bucket.lease import Owner, own_name
 from broadcaster.catalog import Catalog, Memory
 from broadcaster.config import LONGEST_SIGNATURE, Settings
-from broadcaster.delivery import Pipeline, Uploader
-from broadcaster.delivery.adoption import adopted
-from broadcaster.delivery.in_flight import key_of
-from broadcaster.delivery.mirror import Mirror
-from broadcaster.delivery.recorder import Recorder
-from broadcaster.delivery.spool import Spool
-from broadcaster.delivery.sweeper import Sweeper
+from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
-from broadcaster.feed import HealthReport, Pong, View
-from broadcaster.ingest import Source
+from broadcaster.guest import GuestCheck, told_page
+from broadcaster.http.server import Lag
+from broadcaster.ipc import HealthReport, Pong, View
 from broadcaster.live import Channel
 from broadcaster.live.retention import Retention
 from broadcaster.notify import keep_watchdog_quiet, notify
+from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 from broadcaster.owncast import OwncastStatus
-from broadcaster.owner import Owner, own_name
-from broadcaster.service.audience import AudienceProcess
-from broadcaster.service.clocks import now, steady
-from broadcaster.service.guest_check import GuestCheck, told_page
+from broadcaster.recordings.live_poster import Picturing
+from broadcaster.recordings.writer import Recorder
+from broadcaster.service.health import Standing, verdict
 from broadcaster.service.losses import Losses
 from broadcaster.service.news import SourceNews
-from broadcaster.service.picturing import Picturing
-from broadcaster.service.shown import showing
-from broadcaster.service.state_folder import make_private, state_folder
+from broadcaster.service.public_recordings import ViewersClips, showing
 from broadcaster.service.supervisor import Supervisor
-from broadcaster.service.verdict import Standing, verdict
-from broadcaster.service.viewers_clips import ViewersClips
-from broadcaster.storage import Bucket, ObjectStore
-from broadcaster.web.lag import Lag
+from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.source import Source
+from broadcaster.upload import Pipeline, Uploader
+from broadcaster.upload.deleter import Sweeper
+from broadcaster.upload.in_flight import key_of
+from broadcaster.upload.mirror import Mirror
+from broadcaster.upload.spool import Spool, adopted
+
+
+def now() -> datetime:
+    """The wall time."""
+    return datetime.now(UTC)
+
+
+def steady(
+    wall: Callable[[], datetime] = now, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[], datetime]:
+    """A clock that begins with the wall time and then does not jump, whatever becomes of that."""
+    begin, since = wall(), monotonic()
+    return lambda: begin + timedelta(seconds=monotonic() - since)
+
 
 logger = logging.getLogger(__name__)
+
+JOURNAL = "journal.db"
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder, or close the one that is there to others. Raises OSError where it cannot be made.
+
+    One with other things in it is not ours alone, and is left as it is. Raises NotOursError where it is
+    another user's, or others can go on writing into it.
+    """
+    mode = mode_of_own(Path(os.path.realpath(folder)))
+    if not mode & OTHERS:
+        return
+    if (folder / JOURNAL).exists() or not any(folder.iterdir()):
+        folder.chmod(PRIVATE)
+        logger.warning("%s was open to other users (mode %o); now it is not", folder, mode)
+        return
+    if mode & OTHERS_WRITE:
+        raise NotOursError(
+            folder,
+            f"other users can write into it (mode {mode:o}), and it has other things in it: choose another",
+        )
+    logger.warning("%s is open to other users (mode %o), and not ours alone: it stays so", folder, mode)
+
+
+@contextmanager
+def state_folder(settings: Settings) -> Iterator[None]:
+    """Inside, what cannot be done with it is a ConfigError."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None
+
 
 STUCK = 5.0  # seconds without a sign of life of ingest; it looks several times a second
 

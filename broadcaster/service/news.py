@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from broadcaster.catalog.records import Segment
-from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle, SourceRefused
+from broadcaster.source.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle, SourceRefused
 
 
 class Looking(Protocol):

@@ -1,6 +1,12 @@
 """Runs the parts together: one TaskGroup owns every task, so that no part can die unnoticed.
 
 Ingest (``Pipeline`` with its source) ends the process when it fails. All else runs under the ``Supervisor``.
+
+What an operator can do with recordings and clips, from the parts that do it.
+
+How the components stand when they are asked, as figures.
+
+Prometheus metrics, kept by listening to events.
 """
 
 from __future__ import annotations
@@ -8,41 +14,198 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
+from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from broadcaster.admin import History, VariantTable, make_operator_app, own_token, token_file
+from broadcaster.bucket import ObjectStore, open_store
+from broadcaster.bucket.lease import owner_key
+from broadcaster.bucket.session import Signer
 from broadcaster.config import LONGEST_SIGNATURE, Settings
-from broadcaster.delivery.files import FileSweeper
-from broadcaster.delivery.pipeline import Pipeline
-from broadcaster.delivery.recorder import Recorder
-from broadcaster.delivery.signing import Signing
 from broadcaster.errors import CatalogError, StorageError
-from broadcaster.events import Event, Observer
-from broadcaster.feed import HealthReport, Setup, State
-from broadcaster.figures import Figures
+from broadcaster.events import (
+    Event,
+    Observer,
+    SegmentDiscovered,
+    SegmentLost,
+    SegmentPublished,
+    SegmentUploaded,
+    StreamStarted,
+    UploadFailed,
+)
+from broadcaster.guest import told_page, warn_of_address
+from broadcaster.hls import MultivariantPlaylist
+from broadcaster.http import Dashboard, address_of, bound, listening, raise_file_limit
+from broadcaster.http.server import Complaints, for_the_world
+from broadcaster.ipc import HealthReport, Setup, State, View
 from broadcaster.logs import usual_form
-from broadcaster.metrics import Metrics, process_registry
+from broadcaster.metrics import Figure, Figures
 from broadcaster.notify import notify_stopping
-from broadcaster.operator import History, VariantTable, make_operator_app
 from broadcaster.owncast import picture
-from broadcaster.service.audience import AudienceProcess
-from broadcaster.service.clocks import now
-from broadcaster.service.components import Components, bucket_of, open_catalog
-from broadcaster.service.desk import desk_of, told_to_operator
-from broadcaster.service.figures import figures_of
-from broadcaster.service.guest_check import warn_of_address
+from broadcaster.recordings.admin_api import Desk
+from broadcaster.recordings.file_uploads import Uploads
+from broadcaster.recordings.rebuild import rebuild
+from broadcaster.recordings.signer import Signing
+from broadcaster.recordings.writer import Recorder
+from broadcaster.service.components import Components, bucket_of, now, open_catalog, state_folder
 from broadcaster.service.supervisor import Run, Supervisor
-from broadcaster.storage import ObjectStore, open_store
-from broadcaster.storage.signing import Signer
-from broadcaster.web import Dashboard, address_of, bound, listening, raise_file_limit
-from broadcaster.web.health import for_the_world
-from broadcaster.web.listener import Complaints
+from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.upload.deleter import FileSweeper, sweep
+from broadcaster.upload.pipeline import Pipeline
+
+SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
+
+PASSING, PERMANENT = "passing", "permanent"  # kinds of failure
+
+
+class Metrics:
+    """Registers the service's metrics in ``registry``; call it with each event."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"broadcaster_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str) -> Histogram:
+            return Histogram(f"broadcaster_{name}", text, ["variant"], buckets=SECONDS, registry=registry)
+
+        self._discovered = counter("segments_discovered", "Segments that the source finished", "variant")
+        self._published = counter(
+            "segments_published", "Segments listed for viewers, gaps included", "variant"
+        )
+        self._lost = counter("segments_lost", "Segments listed as gaps: broken or gone", "variant")
+        self._bytes = counter("uploaded_bytes", "Bytes that the bucket has confirmed", "variant")
+        self._failures = counter(
+            "upload_failures", "Attempts that failed and are made again", "variant", "kind"
+        )
+        self._streams = counter("streams_started", "Streams that went live")
+        self._upload = histogram("upload_seconds", "Time of the successful PUT of an object")
+        self._delay = histogram(
+            "publish_delay_seconds", "From segment complete on disk to listed for viewers"
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case SegmentDiscovered(variant=variant):
+                self._discovered.labels(variant).inc()
+                self._start_at_zero(variant)
+            case UploadFailed(variant=variant, permanent=permanent):
+                self._failures.labels(variant, PERMANENT if permanent else PASSING).inc()
+            case SegmentUploaded(variant=variant, size=size, seconds=seconds):
+                self._bytes.labels(variant).inc(size)
+                self._upload.labels(variant).observe(seconds)
+            case SegmentLost(variant=variant):
+                self._lost.labels(variant).inc()
+            case SegmentPublished(segment=segment):
+                self._published.labels(segment.variant).inc()
+                if event.delay is not None:
+                    self._delay.labels(segment.variant).observe(max(event.delay, 0))
+            case StreamStarted():
+                self._streams.inc()
+
+    def _start_at_zero(self, variant: str) -> None:
+        """Prometheus takes no notice of a first failure whose counter was not there before."""
+        self._lost.labels(variant)
+        for kind in (PASSING, PERMANENT):
+            self._failures.labels(variant, kind)
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry with the process's own figures (memory, CPU, open files, garbage collection)."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def desk_of(components: Components, settings: Settings, address: str) -> Desk:
+    """For who has the token; ``address`` is where viewers are served. Raises ConfigError."""
+    store, catalog, prefix = components.store, components.catalog, settings.prefix
+    with state_folder(settings):
+        token = own_token(settings.state_dir)
+    owners = {owner_key(one) for one in catalog.prefixes(prefix)}  # we were each of them
+    return Desk(
+        token,
+        catalog,
+        components.recorder.tell,
+        sweep=lambda dry_run: sweep(store, catalog, prefix, owners, dry_run=dry_run),
+        rebuild=lambda: rebuild(store, catalog, prefix),
+        newest=lambda: newest(components.channel.view),
+        page=partial(asyncio.to_thread, page_address, settings, address),
+        uploads=Uploads(store, catalog, prefix, components.recorder.tell),
+        folder=f"{settings.public_url}/{prefix}/recordings/" if settings.urls == "public" else None,
+    )
+
+
+def told_to_operator(components: Components, settings: Settings, variants: VariantTable) -> dict[str, Any]:
+    """What the dashboard has on the operator's own listener alone; ``newest`` in milliseconds."""
+    view = components.channel.view
+    end = newest(view)
+    main = view.main.playlist if view.main else None
+    described = main.variants if isinstance(main, MultivariantPlaylist) else ()
+    named = {one.uri.partition("/")[0]: name for one, name in zip(described, view.qualities, strict=True)}
+    return {
+        "tokenFile": str(token_file(settings.state_dir.absolute())),
+        "newest": end and 1000 * end.timestamp(),
+        "table": [variants.row(name) | {"quality": named.get(name, name)} for name in view.playlists],
+    }
+
+
+def newest(view: View) -> datetime | None:
+    """Up to when all variants have come, as viewers are told; None before a stream."""
+    last = [one.playlist.segments[-1] for one in view.playlists.values() if one.playlist.segments]
+    return min((one.program_date_time + one.duration for one in last if one.program_date_time), default=None)
+
+
+def page_address(settings: Settings, address: str) -> str | None:
+    """The live page's own, as the operator has told it, else ``address``; None where there are no pages."""
+    return (told_page(settings) or address) if settings.has_pages else None
+
+
+def figures_of(components: Components) -> Iterator[Figure]:
+    """What is read when it is scraped."""
+    yield Figure("lag_seconds", "How late the process is that takes the stream in", components.lag.seconds)
+    spool, catalog = components.spool, components.catalog
+    yield Figure("live", "1 while a stream is live", components.channel.state is State.LIVE)
+    text = "1 while the source itself says that its stream is over"
+    yield Figure("source_ended", text, components.source_ended)
+    yield Figure("failing", "1 while /health says 503", components.health().reason is not None)
+    yield Figure("backlog_segments", "Segments finished and not yet listed", components.pipeline.backlog)
+    yield Figure("spool_bytes", "Bytes that wait in the spool", spool.size)
+    yield Figure("spool_limit_bytes", "Bytes that may wait in the spool", spool.limit)
+    yield Figure("spool_free_bytes", "Bytes free on the disk of the spool", spool.free)
+    yield Figure("stored_bytes", "Bytes of segments in the bucket", catalog.stored_bytes)
+    operations = components.store.operations
+    text = "Requests to the bucket by price class: a, b or free"
+    yield Figure("bucket_operations", text, operations, labels=("class",), rises=True)
+    yield Figure("deleted_objects", "Objects deleted", components.sweeper.deleted, rises=True)
+    yield Figure("journal_failing", "1 while the journal cannot be written", catalog.fault is not None)
+    text = "1 while another broadcaster writes under the same prefix"
+    yield Figure("prefix_shared", text, components.owner.warning is not None)
+    yield from components.pictures.figures()
+    yield from components.guest_check.figures()
+    if mirror := components.mirror:
+        text = "Attempts to put a playlist into the bucket by outcome: done or failed"
+        writes = {"done": mirror.writes, "failed": mirror.failures}
+        yield Figure("mirror_writes", text, writes, labels=("outcome",), rises=True)
+        yield Figure("mirror_behind", "Playlists not up to date in the bucket", mirror.behind)
+    if owncast := components.owncast:
+        connected = math.nan if owncast.connected is None else owncast.connected
+        text = "1 while Owncast says that the encoder is connected, 0 while it says that it is not, else NaN"
+        yield Figure("owncast_connected", text, connected)
+
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-from broadcaster.figures import Figure
+from broadcaster.metrics import Figure
 
 logger = logging.getLogger(__name__)
 

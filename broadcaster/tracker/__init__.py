@@ -7,8 +7,7 @@ the peers, and ``tracker`` applies the rules.
 """
 
 from broadcaster.tracker.limits import Limits, Refusal, Refused
-from broadcaster.tracker.messages import MAX_MESSAGE_BYTES
-from broadcaster.tracker.swarm_ids import info_hash, stream_index
+from broadcaster.tracker.protocol import MAX_MESSAGE_BYTES, info_hash, stream_index
 from broadcaster.tracker.tracker import Action, Close, Send, Tracker
 
 __all__ = [

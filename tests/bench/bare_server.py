@@ -17,8 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
-from broadcaster.demo.children import poll
-from broadcaster.web import raise_file_limit
+from broadcaster.demo.processes import poll
+from broadcaster.http import raise_file_limit
 from tests.bench.playlist_server import full_channel
 from tests.bench.wake_up_server import QUIET, numbers
 from tests.support.shown import Shown

@@ -17,8 +17,8 @@ import aiohttp
 import psutil
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, poll
-from broadcaster.web import raise_file_limit
+from broadcaster.demo.processes import Child, poll
+from broadcaster.http import raise_file_limit
 from tests.bench.report import Figure, percentile, progress
 from tests.support.audience_process import audience_of
 from tests.support.hls_writer import HlsWriter

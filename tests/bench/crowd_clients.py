@@ -13,7 +13,7 @@ from typing import TypeVar
 import aiohttp
 
 from broadcaster.hls import MediaPlaylist, parse
-from broadcaster.web import raise_file_limit
+from broadcaster.http import raise_file_limit
 from tests.support.swarm import announce
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from broadcaster.audience.snapshot import Snapshot
-from broadcaster.feed import Version
 from broadcaster.hls import MediaPlaylist
+from broadcaster.ipc import Version
+from broadcaster.viewer_server.snapshots import Snapshot
 from tests.bench.report import Figure, progress
 from tests.support.shown import Shown
 from tests.support.site_server import SECONDS, LongChannel

@@ -19,7 +19,7 @@ import aiohttp
 import psutil
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.fetching import Fetcher, Wanted
+from broadcaster.download import Fetcher, Wanted
 from tests.bench.report import Figure, progress
 from tests.support.films import Film, film, times
 from tests.support.one_bucket import client_of

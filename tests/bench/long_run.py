@@ -19,13 +19,13 @@ import psutil
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment
-from broadcaster.delivery import Pipeline, Uploader
-from broadcaster.delivery.spool import Spool
-from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.ingest.reports import SourceEvent
 from broadcaster.live import Channel
-from broadcaster.metrics import Metrics, process_registry
+from broadcaster.service.serve import Metrics, process_registry
+from broadcaster.source.reports import SourceEvent
+from broadcaster.upload import Pipeline, Uploader
+from broadcaster.upload.deleter import Sweeper
+from broadcaster.upload.spool import Spool
 from tests.bench.report import Figure, progress
 from tests.support.fakes import START, file_of, variants_listed
 from tests.support.hls_writer import PACKET

@@ -5,10 +5,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broadcaster.audience.app import Audience
-from broadcaster.feed import Setup, View, change
+from broadcaster.http import listening
+from broadcaster.ipc import Setup, View, change
 from broadcaster.live import Channel
-from broadcaster.web import listening
+from broadcaster.viewer_server.app import Audience
 from tests.support.fakes import stored_segment
 from tests.support.shown import Shown
 

@@ -16,8 +16,8 @@ from statistics import median
 import psutil
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, poll
 from broadcaster.demo.owncast import RENDITIONS, Rendition, SimulatedOwncast
+from broadcaster.demo.processes import Child, poll
 from tests.bench.report import Figure, percentile, progress
 from tests.support.service import Service
 

@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from broadcaster.demo.children import find_program
+from broadcaster.demo.processes import find_program
 from tests.bench.cores import CLIENT, free_port, run, this_process_on
 from tests.bench.report import Figure, percentile, progress
 from tests.support.relayed import relayed_at

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-from broadcaster.delivery import uploader
+from broadcaster.upload import uploader
 from tests.bench import service_events
 
 if __name__ == "__main__":

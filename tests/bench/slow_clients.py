@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from broadcaster.web import raise_file_limit
+from broadcaster.http import raise_file_limit
 from tests.bench.report import Figure, percentile, progress
 from tests.support.slow_clients import REQUEST, CrowdedServer, crowded_server, slow_clients
 

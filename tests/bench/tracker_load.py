@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 import psutil
 
-from broadcaster.web import raise_file_limit
+from broadcaster.http import raise_file_limit
 from tests.bench.cores import CLIENT, free_port, run, this_process_on
 from tests.bench.report import Figure, percentile, progress
 from tests.support.swarm import announce, answer, identifier

@@ -4,10 +4,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from broadcaster.audience.app import Audience
-from broadcaster.feed import Setup, View, change
+from broadcaster.http import listening, raise_file_limit
+from broadcaster.ipc import Setup, View, change
 from broadcaster.tracker import Limits, Tracker
-from broadcaster.web import listening, raise_file_limit
+from broadcaster.viewer_server.app import Audience
 from tests.bench.playlist_server import full_channel
 
 

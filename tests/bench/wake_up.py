@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from broadcaster.web import raise_file_limit
+from broadcaster.http import raise_file_limit
 from tests.bench.cores import CLIENT, free_port, run, this_process_on
 from tests.bench.report import Figure, percentile, progress
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from broadcaster.audience.app import Audience
-from broadcaster.demo.children import poll
-from broadcaster.feed import Setup, View, change
+from broadcaster.demo.processes import poll
+from broadcaster.http import listening, raise_file_limit
+from broadcaster.ipc import Setup, View, change
 from broadcaster.live import Channel
-from broadcaster.web import listening, raise_file_limit
+from broadcaster.viewer_server.app import Audience
 from tests.support.fakes import stored_segment
 
 SECONDS = 6

@@ -14,10 +14,10 @@ import pytest
 from playwright.async_api import Page, Response
 from prometheus_client.parser import text_string_to_metric_families
 
+from broadcaster.bucket import Bucket, open_store
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
-from broadcaster.storage import Bucket, open_store
 from tests.support.length import SOAK, seconds
 from tests.support.page import Traffic, is_, no_complaints, play_on, until
 from tests.support.service import Service, running_service

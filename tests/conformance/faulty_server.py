@@ -15,7 +15,7 @@ from email.utils import format_datetime
 
 from aiohttp import web
 
-from broadcaster.demo.ports import HOST
+from broadcaster.demo.processes import HOST
 from tests.conformance.subject import State
 from tests.support import packets
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.hls_folder import NOTHING_BUT_THE_CLIP
+from broadcaster.demo.encoder import NOTHING_BUT_THE_CLIP
 from tests.conformance import delta, rules
 from tests.conformance.checks import name_of, run_all
 from tests.conformance.subject import State, subject_at

@@ -13,8 +13,7 @@ import pytest
 from aiohttp import web
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, find_program
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import Child, find_program, free_ports
 from tests.support.doctor import PACKETS, examine, listening, settings_of, small_disk
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.hanging_mount import hanging_mount

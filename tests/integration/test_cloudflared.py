@@ -11,14 +11,14 @@ import yaml
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from broadcaster.audience.app import Audience
+from broadcaster.admin import History, make_operator_app
+from broadcaster.bucket import CONTENT_TYPES
 from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
-from broadcaster.feed import HealthReport, Setup
-from broadcaster.operator import History, make_operator_app
-from broadcaster.storage import CONTENT_TYPES
-from broadcaster.web import Dashboard
-from broadcaster.web.files import PACKED
-from broadcaster.web.listener import KEEPALIVE_TIMEOUT
+from broadcaster.http import Dashboard
+from broadcaster.http.server import KEEPALIVE_TIMEOUT
+from broadcaster.http.static import PACKED
+from broadcaster.ipc import HealthReport, Setup
+from broadcaster.viewer_server.app import Audience
 from tests.support.built import largest
 
 EXAMPLE = Path(__file__).parents[2] / "cloudflared.yml.example"

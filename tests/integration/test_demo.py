@@ -18,8 +18,7 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SOCKETS
-from broadcaster.demo.children import Child
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.processes import HOST, Child, free_ports
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.support.small_owncast import small_owncast
 from tests.support.waiting import eventually

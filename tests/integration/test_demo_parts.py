@@ -20,12 +20,11 @@ import pytest
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
+from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child
 from broadcaster.demo.owncast import SimulatedOwncast
-from broadcaster.demo.ports import HOST, free_ports, is_free
+from broadcaster.demo.processes import HOST, Child, free_ports, is_free
 from broadcaster.errors import DemoError
-from broadcaster.storage.session import session
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -224,7 +223,7 @@ async def test_children_of_a_killed_parent_go_too(tmp_path: Path) -> None:
     """After kill -9 of the process that started it, a child does not live on."""
     program = (
         "import asyncio, pathlib, sys\n"
-        "from broadcaster.demo.children import Child\n"
+        "from broadcaster.demo.processes import Child\n"
         "async def main():\n"
         "    child = await Child.start('it', ['sleep', '60'], pathlib.Path(sys.argv[1]))\n"
         "    print(child.pid, flush=True)\n"

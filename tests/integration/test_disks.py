@@ -10,13 +10,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from broadcaster.bucket import ObjectStore
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.errors import StorageUnavailable
 from broadcaster.events import Event, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.service import serve
-from broadcaster.storage import ObjectStore
 from tests.support.hanging_mount import hanging_mount
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.loop_watch import watching_disks

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import free_ports
 from tests.support.edge import running_edge
 from tests.support.front import Front, serving
 from tests.support.site import MEDIA, Site

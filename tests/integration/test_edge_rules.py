@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import free_ports
 from tests.support.audience import ACCEPT_ENCODINGS, ORIGINS
 from tests.support.edge import running_edge
 from tests.support.fakes import START, variants_listed

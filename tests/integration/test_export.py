@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from broadcaster.bucket import Bucket
+from broadcaster.bucket.session import Signer
 from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.download.packs import Packs
 from broadcaster.errors import ExportError, ObjectNotFound, StorageRefused
+from broadcaster.export.job import LOCK_FILE, export
 from broadcaster.export.plan import PLAN_FILE, Item, Kind, Plan, Rendition, Request, Run
-from broadcaster.export.remuxing import remuxing
-from broadcaster.export.work import LOCK_FILE, export
-from broadcaster.fetching.packs import Packs
-from broadcaster.storage import Bucket
-from broadcaster.storage.signing import Signer
+from broadcaster.export.remux_process import remuxing
 from tests.support.delay_proxy import DelayProxy
 from tests.support.films import Film, film, times
 from tests.support.length import seconds
@@ -38,7 +38,7 @@ CHILD = """
 import sys
 from itertools import pairwise
 from pathlib import Path
-from broadcaster.export.work import export
+from broadcaster.export.job import export
 from broadcaster.export.plan import Request
 export(Request(sys.argv[1], "mp4"), Path(sys.argv[2]))
 """
@@ -90,7 +90,7 @@ async def test_all_of_it(cinema: Cinema, tmp_path: Path, monkeypatch: pytest.Mon
     assert left(tmp_path) == {"film", "out.m4a", "out.mp4", "out.ts"}
     head = target.read_bytes()[:64]
     assert head.index(b"ftyp") < head.index(b"moov")
-    monkeypatch.setattr("broadcaster.export.attempt.LONG", 1)
+    monkeypatch.setattr("broadcaster.export.job.LONG", 1)
     await exported(cinema.url, tmp_path / "long.mp4")
     long = times(tmp_path / "long.mp4")
     assert long.counts == times(target).counts

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiobotocore
 import pytest
 
-from broadcaster.audience.confinement import landlock
 from broadcaster.catalog.schema import MIGRATIONS
+from broadcaster.viewer_server.sandbox import landlock
 from tests.support.length import SOAK
 from tests.support.machine import Machine, machine
 
@@ -54,11 +54,11 @@ FAILING = "-c 'raise SystemExit(1)'"
 MIGRATING = """-c '
 import os, sys
 from pathlib import Path
-from broadcaster.catalog import database
-later = (*database.MIGRATIONS, "CREATE TABLE later (x TEXT) STRICT;")
-database.open_database.__defaults__ = (database.SCHEMA, later)
+from broadcaster.catalog import schema
+later = (*schema.MIGRATIONS, "CREATE TABLE later (x TEXT) STRICT;")
+schema.open_database.__defaults__ = (schema.SCHEMA, later)
 if {fails}:
-    database.open_database(Path(os.environ["BROADCASTER_STATE_DIR"], "journal.db")).close()
+    schema.open_database(Path(os.environ["BROADCASTER_STATE_DIR"], "journal.db")).close()
     sys.exit(1)
 from broadcaster.cli import main
 sys.exit(main())

@@ -14,25 +14,24 @@ from typing import Any
 import aiohttp
 import pytest
 
+from broadcaster.admin import History, VariantTable
+from broadcaster.bucket.lease import Owner
 from broadcaster.config import load
-from broadcaster.delivery.files import FileSweeper
-from broadcaster.delivery.mirror import Mirror
-from broadcaster.delivery.recorder import Recorder
-from broadcaster.delivery.sweeper import Sweeper
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.metrics import Metrics
-from broadcaster.operator import History, VariantTable
+from broadcaster.guest import GuestCheck
+from broadcaster.http.server import Lag
 from broadcaster.owncast import OwncastStatus
-from broadcaster.owner import Owner
+from broadcaster.recordings.live_poster import Picturing
+from broadcaster.recordings.writer import Recorder
 from broadcaster.service import serve
-from broadcaster.service.audience import AudienceProcess
 from broadcaster.service.components import Components
-from broadcaster.service.guest_check import GuestCheck
 from broadcaster.service.losses import Losses
-from broadcaster.service.picturing import Picturing
-from broadcaster.service.viewers_clips import ViewersClips
-from broadcaster.web.lag import Lag
+from broadcaster.service.public_recordings import ViewersClips
+from broadcaster.service.serve import Metrics
+from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.upload.deleter import FileSweeper, Sweeper
+from broadcaster.upload.mirror import Mirror
 from tests.support.hls_writer import HlsWriter
 from tests.support.service import Service
 from tests.support.waiting import eventually
@@ -100,8 +99,7 @@ async def test_the_stream_goes_on(
 ) -> None:
     """Each fails at first: segments are listed, ``/health`` and metrics count that, and each works again."""
     monkeypatch.setattr("broadcaster.service.supervisor.FIRST_PAUSE", 0.1)
-    for module in ("delivery.sweeper", "delivery.files"):
-        monkeypatch.setattr(f"broadcaster.{module}.SWEEP_EVERY", 0.1)
+    monkeypatch.setattr("broadcaster.upload.deleter.SWEEP_EVERY", 0.1)
     calls, expected = Counter[tuple[type, str]](), Counter[str]()
     for name, kind, method in broken:
         break_it(monkeypatch, kind, method, calls)

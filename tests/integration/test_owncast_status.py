@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from aiohttp import web
 
-from broadcaster.demo.ports import HOST, free_ports
-from broadcaster.demo.status import Status
+from broadcaster.demo.owncast import Status
+from broadcaster.demo.processes import HOST, free_ports
 from tests.support.waiting import eventually
 
 

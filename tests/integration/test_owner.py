@@ -7,11 +7,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from broadcaster.bucket import open_store
+from broadcaster.bucket.lease import Owner, owner_key
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.owner import Owner, owner_key
 from broadcaster.service import bucket_of, serve
-from broadcaster.storage import open_store
 from tests.support.doctor import examine
 from tests.support.service import Service
 from tests.support.waiting import eventually
@@ -30,8 +30,8 @@ async def test_two_broadcasters(
     tmp_path: Path, bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Log, ``/health``, metric and doctor tell of the other one while it is alive, and not of ourselves."""
-    monkeypatch.setattr("broadcaster.owner.EVERY", 0.2)
-    monkeypatch.setattr("broadcaster.owner.ALIVE", 3.0)
+    monkeypatch.setattr("broadcaster.bucket.lease.EVERY", 0.2)
+    monkeypatch.setattr("broadcaster.bucket.lease.ALIVE", 3.0)
     (tmp_path / "hls").mkdir()
     service = Service(tmp_path, tmp_path / "hls", bucket)
     for name, value in service.environment.items():

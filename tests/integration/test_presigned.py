@@ -12,8 +12,8 @@ import imageio_ffmpeg
 import pytest
 from yarl import URL
 
+from broadcaster.bucket import Bucket, open_store
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.storage import Bucket, open_store
 from tests.support.service import Service, running_service
 from tests.support.small_owncast import small_owncast
 from tests.support.waiting import eventually

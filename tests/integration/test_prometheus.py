@@ -16,8 +16,7 @@ import pytest
 import yaml
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, poll
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import Child, free_ports, poll
 from tests.support.hls_writer import HlsWriter
 from tests.support.relayed import relaying
 from tests.support.service import Service, running_service

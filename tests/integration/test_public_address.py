@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.processes import HOST, free_ports
 from tests.support.counting_front import counting_front
 from tests.support.hls_writer import HlsWriter
 from tests.support.service import Service, running_service

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, poll
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import Child, free_ports, poll
 from tests.integration import test_systemd
 from tests.support.documents import ROOT, RUN
 from tests.support.hls_writer import HlsWriter

@@ -19,9 +19,9 @@ import pytest
 
 from broadcaster.config import VIEWER
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import find_program
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, parse
 from tests.browser.conftest import running_chromium
 from tests.support.chromium import find_chromium

@@ -83,7 +83,7 @@ async def test_who_does_not_read_takes_no_others_place(
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
         response, body = await relayed.get(segments[-1].uri)
         assert (response.status, len(body)) == (200, origin.size)
-        monkeypatch.setattr("broadcaster.relay.sending.SLOW", 0)
+        monkeypatch.setattr("broadcaster.relay.segments.SLOW", 0)
         await eventually(lambda: relayed.get(segments[-3].uri), lambda answer: answer[0].status == 200)
         for writer in slow:
             writer.transport.abort()
@@ -137,7 +137,7 @@ async def test_a_captive_portal(
     origin: SmallOrigin, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a portal answers in the place of a segment is served to nobody, and kept nowhere."""
-    monkeypatch.setattr("broadcaster.relay.media.PATIENCE", 1.0)
+    monkeypatch.setattr("broadcaster.relay.segments.PATIENCE", 1.0)
     async with relaying(origin.public, cache=tmp_path / "cache") as relayed:
         path = (await relayed.until_last(3)).segments[-1].uri
         origin.portal = b"<html>" + bytes(SIZE - 6), kind
@@ -171,7 +171,7 @@ async def test_old_segments_do_not_hold_up_live_ones(monkeypatch: pytest.MonkeyP
     origin = SmallOrigin(("0",), window=500)
     async with origin.running():
         origin.publish(460)
-        monkeypatch.setattr("broadcaster.relay.media.PATIENCE", 2.0)
+        monkeypatch.setattr("broadcaster.relay.segments.PATIENCE", 2.0)
         async with relaying(origin.public) as relayed, asyncio.TaskGroup() as group:
             segments = (await relayed.until_last(460)).segments
             await relayed.get(segments[-1].uri)  # somebody watches

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broadcaster.web import raise_file_limit
+from broadcaster.http import raise_file_limit
 from tests.support.length import SOAK
 from tests.support.slow_clients import PATH, REQUEST, CrowdedServer, crowded_server, slow_clients
 from tests.support.waiting import eventually

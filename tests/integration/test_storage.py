@@ -9,13 +9,13 @@ import aiohttp
 import pytest
 from moto.server import ThreadedMotoServer
 
-from broadcaster.delivery.rendering import GrowingText
+from broadcaster.bucket import Bucket, open_store
+from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import free_ports
 from broadcaster.errors import StorageRefused, StorageUnavailable
-from broadcaster.hls.types import ENDLIST
-from broadcaster.storage import Bucket, open_store
-from broadcaster.storage.session import session
+from broadcaster.hls.media_playlist import ENDLIST
+from broadcaster.recordings.writer import GrowingText
 from tests.support.waiting import eventually
 
 KEY = "live/run/0/stream-ä b-1.ts"
@@ -156,7 +156,7 @@ async def test_faults_are_told_apart(bucket: SeaweedBucket) -> None:
 async def test_passing_faults(bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody there, and somebody who does not answer in time, are faults that pass."""
     for patience in ("LOOK", "ANSWER"):
-        monkeypatch.setattr(f"broadcaster.storage.body.{patience}", 0.2)
+        monkeypatch.setattr(f"broadcaster.bucket.body.{patience}", 0.2)
     (port,) = free_ports(1)
     async with open_store(replace(bucket_of(bucket), endpoint_url=f"http://127.0.0.1:{port}")) as store:
         with pytest.raises(StorageUnavailable, match="cannot be reached"):

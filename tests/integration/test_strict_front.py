@@ -10,8 +10,8 @@ import pytest
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
+from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.storage.session import session
 from tests.support.strict_front import MIB, MOST, SMALLEST, UNEQUAL, Refused, check, strict_front
 
 KEY = "live/files/a.mp4"

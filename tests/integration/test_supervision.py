@@ -13,9 +13,9 @@ from broadcaster.catalog.records import SourceMemory
 from broadcaster.cli import main
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child
-from broadcaster.ingest.reports import SourceEvent
+from broadcaster.demo.processes import Child
 from broadcaster.service import serve
+from broadcaster.source.reports import SourceEvent
 from tests.support.hanging_mount import hanging_mount
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.service import Service, running_service

@@ -15,8 +15,7 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import Child, free_ports
 from tests.support.hls_writer import HlsWriter
 from tests.support.systemd import Ears
 from tests.support.waiting import eventually

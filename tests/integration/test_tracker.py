@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child
+from broadcaster.demo.processes import Child
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.service import Service, running_service
 from tests.support.waiting import eventually

@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from broadcaster.bucket import Bucket, ObjectStore, open_store
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment
-from broadcaster.delivery import Pipeline, Uploader
-from broadcaster.delivery.spool import Spool
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded, UploadFailed
 from broadcaster.live import Channel
-from broadcaster.storage import Bucket, ObjectStore, open_store
+from broadcaster.upload import Pipeline, Uploader
+from broadcaster.upload.spool import Spool
 from tests.support.fakes import FakeSource, segment_of, variants_listed
 from tests.support.length import SOAK
 from tests.support.throttled_link import ThrottledLink
@@ -171,17 +171,17 @@ async def encoding(
 def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every patience is shorter by as much as segments and outages are."""
     for name, value in {
-        "storage.body.STALL": 10,
-        "storage.store.STALL": 10,
-        "storage.body.ANSWER": 15,
-        "storage.body.LOOK": 0.5,
-        "delivery.turns.QUICK": 2,
-        "delivery.turns.SLOW": 6,
-        "delivery.uploader.FIRST_PAUSE": 0.2,
-        "delivery.uploader.MAX_PAUSE": 10,
-        "delivery.pipeline.TICK": 0.5,
-        "delivery.pipeline.LATE": 10,
-        "delivery.pipeline.LATE_TARGET_DURATIONS": 3,
+        "bucket.body.STALL": 10,
+        "bucket.client.STALL": 10,
+        "bucket.body.ANSWER": 15,
+        "bucket.body.LOOK": 0.5,
+        "upload.scheduler.QUICK": 2,
+        "upload.scheduler.SLOW": 6,
+        "upload.uploader.FIRST_PAUSE": 0.2,
+        "upload.uploader.MAX_PAUSE": 10,
+        "upload.pipeline.TICK": 0.5,
+        "upload.pipeline.LATE": 10,
+        "upload.pipeline.LATE_TARGET_DURATIONS": 3,
     }.items():
         monkeypatch.setattr(f"broadcaster.{name}", value / SCALE)
 
@@ -221,8 +221,8 @@ async def test_a_link_too_thin_for_the_stream(
     tmp_path: Path, bucket: SeaweedBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the backlog grows, the trouble that is told has both rates; no upload fails meanwhile."""
-    for module in ("body", "store"):  # a busy machine stands still for longer than the short form's STALL
-        monkeypatch.setattr(f"broadcaster.storage.{module}.STALL", 2)
+    for module in ("body", "client"):  # a busy machine stands still for longer than the short form's STALL
+        monkeypatch.setattr(f"broadcaster.bucket.{module}.STALL", 2)
     case = Case((5.0, 1.0), 3.0, 3.1, 0.0)
     async with (
         ThrottledLink(port_of(bucket), case.link * MEGABIT) as link,

@@ -13,14 +13,14 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from broadcaster.check.report import Verdict
-from broadcaster.check.uploads import may_upload
+from broadcaster.admin_client import MOST, upload_recording_file
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import find_program
+from broadcaster.demo.processes import find_program
+from broadcaster.doctor.repair import may_upload
+from broadcaster.doctor.report import Verdict
 from broadcaster.errors import ManageError
 from broadcaster.guest import open_browser
-from broadcaster.operator import Uploads
-from broadcaster.upload import MOST, upload_recording_file
+from broadcaster.recordings.file_uploads import Uploads
 from tests.support.length import seconds
 from tests.support.strict_front import MIB, SMALLEST, Fault
 from tests.support.upload_desk import UploadDesk, make_file, upload_desk
@@ -78,9 +78,9 @@ async def test_faults_of_parts(
     desk: UploadDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A 500, no answer, other bytes, a completion without an answer: all is tried again until it is right."""
-    monkeypatch.setattr("broadcaster.storage.body.ANSWER", 1.0)
-    monkeypatch.setattr("broadcaster.upload.FIRST_PAUSE", 0.1)
-    monkeypatch.setattr("broadcaster.upload.MAX_PAUSE", 0.2)
+    monkeypatch.setattr("broadcaster.bucket.body.ANSWER", 1.0)
+    monkeypatch.setattr("broadcaster.admin_client.FIRST_PAUSE", 0.1)
+    monkeypatch.setattr("broadcaster.admin_client.MAX_PAUSE", 0.2)
     path = tmp_path / "best.mp4"
     digest = make_file(path, 4 * SMALLEST + 1)
     desk.front.faults = {

@@ -15,8 +15,8 @@ from typing import Self
 
 import pytest
 
-from broadcaster.demo.children import Child
 from broadcaster.demo.encoder import ffmpeg
+from broadcaster.demo.processes import Child
 
 # A status line is printed anew when what it says has changed: with every picture.
 MPV = ("mpv", "--no-config", "--vo=null", "--ao=null", "--input-terminal=no")

@@ -23,7 +23,7 @@ def audience_of(service: Service) -> psutil.Process:
     """The process that serves viewers."""
     assert service.child
     (found,) = psutil.Process(service.child.pid).children()
-    assert "broadcaster.audience" in found.cmdline()
+    assert "broadcaster.viewer_server" in found.cmdline()
     return found
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster import descriptors
+from broadcaster import own_files as descriptors
 from broadcaster.catalog.records import Segment
-from broadcaster.ingest import Source, scanner
-from broadcaster.ingest.reports import SourceEvent, SourceFault
+from broadcaster.source import Source, scanner
+from broadcaster.source.reports import SourceEvent, SourceFault
 
 CALLS = ("open", "stat", "lstat", "scandir", "link", "unlink")
 

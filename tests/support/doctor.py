@@ -24,23 +24,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from broadcaster.check.doctor import Check
-from broadcaster.check.probe import ProbeObjects
-from broadcaster.check.report import Finding
 from broadcaster.cli import main
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import find_program
-from broadcaster.demo.ports import HOST
+from broadcaster.demo.processes import HOST, find_program
+from broadcaster.doctor.bucket import ProbeObjects
+from broadcaster.doctor.report import Check, Finding
 
 PATIENCE = 120.0  # seconds
-LIMITS = (
-    "bucket.DEADLINE",
-    "http.TIMEOUT",
-    "probe.CLEANUP",
-    "settings_client.DEADLINE",
-    "terminal.BUDGET",
-    "uplink.PATIENCE",
-)
+LIMITS = ("bucket.DEADLINE", "bucket.TIMEOUT", "bucket.CLEANUP", "bucket.PATIENCE", "terminal.BUDGET")
 PACKETS = 3000  # of a segment of 2 seconds: 2.26 Mbit/s
 SECRETS = ("AWS4-HMAC", "Signature=", "X-Amz-Signature", "Credential=")
 PASSED_ON = {"origin", "range", "access-control-request-method", "access-control-request-headers"}
@@ -124,8 +115,8 @@ def _patience() -> Iterator[None]:
 
     with ExitStack() as stack:
         for name in LIMITS:
-            stack.enter_context(patch(f"broadcaster.check.{name}", PATIENCE))
-        stack.enter_context(patch("broadcaster.check.doctor._bounded", without_deadline))
+            stack.enter_context(patch(f"broadcaster.doctor.{name}", PATIENCE))
+        stack.enter_context(patch("broadcaster.doctor.report._bounded", without_deadline))
         stack.enter_context(patch.dict(ProbeObjects.put.__kwdefaults__, deadline=PATIENCE))
         yield
 

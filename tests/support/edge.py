@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from broadcaster.demo.children import Child, poll
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import Child, free_ports, poll
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/nginx/broadcaster.conf"
 # One process, which cannot leave others behind when this one is killed.

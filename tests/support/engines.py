@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import aiohttp
 import pytest
 
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.processes import HOST, free_ports
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

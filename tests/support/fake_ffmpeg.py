@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from broadcaster.delivery.frames import Ffmpeg
 from broadcaster.errors import PictureError
+from broadcaster.recordings.frame_grabber import Ffmpeg
 
 
 class FakeFfmpeg(Ffmpeg):

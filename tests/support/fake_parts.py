@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from broadcaster.errors import StorageUnavailable
-from broadcaster.operator.uploads import etag_of
+from broadcaster.recordings.file_uploads import etag_of
 
 
 class FakeParts:

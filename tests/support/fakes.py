@@ -10,7 +10,7 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment, SourceFile
 from broadcaster.errors import StorageError
 from broadcaster.hls import ByteRange, MultivariantPlaylist, Variant
-from broadcaster.ingest.reports import SourceEvent, VariantsListed
+from broadcaster.source.reports import SourceEvent, VariantsListed
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

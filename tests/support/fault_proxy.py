@@ -17,7 +17,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Self
 
-from broadcaster.demo.ports import HOST
+from broadcaster.demo.processes import HOST
 from broadcaster.demo.tcp import CHUNK, Connection, Copy, TcpServer, connected, copy, pass_on
 
 CUT_AFTER = 5_000  # bytes of a request's body

@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
-from broadcaster.demo.ports import free_ports
-from broadcaster.web import listening
+from broadcaster.demo.processes import free_ports
+from broadcaster.http import listening
 from tests.support.edge import Edge, running_edge
 from tests.support.site import Site
 

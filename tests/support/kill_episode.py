@@ -21,7 +21,7 @@ from pathlib import Path
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
+from broadcaster.demo.processes import poll
 from broadcaster.errors import DemoError
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.kill_judge import Evidence, listed_now, objects, place

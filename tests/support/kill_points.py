@@ -29,10 +29,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal, TypeVar
 
 from broadcaster import logs
+from broadcaster.bucket import ObjectStore
 from broadcaster.config import Settings, load
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.service import serve
-from broadcaster.storage import ObjectStore
 from tests.support.power_cut import give_boot_id
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from broadcaster.demo.children import Child
 from broadcaster.demo.encoder import Encoder, ffmpeg
+from broadcaster.demo.processes import Child
 from broadcaster.demo.receiver import Receiver
 from tests.support.small_owncast import FPS, SMALL
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster import descriptors
+from broadcaster import own_files as descriptors
 
 # By path; what an open descriptor is asked comes after one of these.
 CALLS = (

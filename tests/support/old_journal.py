@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from broadcaster.catalog.database import open_database
-from broadcaster.catalog.schema import MIGRATIONS
+from broadcaster.catalog.schema import MIGRATIONS, open_database
 
 FIRST_SCHEMA = """
 CREATE TABLE runs (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiobotocore.config import AioConfig
 
+from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.storage.session import session
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -13,8 +13,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from broadcaster.demo.children import Child, find_program, poll
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.processes import HOST, Child, find_program, free_ports, poll
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.relay import Options, relay
 from tests.support.waiting import eventually

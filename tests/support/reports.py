@@ -6,10 +6,8 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broadcaster.audience.beacon import Beacon, TooMuch
-from broadcaster.audience.experience import Experience
-from broadcaster.audience.viewers import Viewers
-from broadcaster.figures import Figures
+from broadcaster.metrics import Figures
+from broadcaster.viewer_server.reports import Beacon, Experience, TooMuch, Viewers
 
 
 def beacon_of(

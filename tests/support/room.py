@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from broadcaster.delivery.recorder import Recorder
 from broadcaster.errors import StorageError
 from broadcaster.hls import MediaPlaylist, parse
+from broadcaster.recordings.writer import Recorder
 from tests.support.fake_parts import FakeParts
 from tests.support.rules import violations
 from tests.support.studio import Studio

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 
 from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
-from broadcaster.ingest.reports import SourceEvent, SourceIdle, VariantsListed
-from broadcaster.ingest.scanner import Scanner
+from broadcaster.source.reports import SourceEvent, SourceIdle, VariantsListed
+from broadcaster.source.scanner import Scanner
 from tests.support.owncast_life import AHEAD, START, Made, OwncastLife, Transcoder
 
 ON = 1000.0  # what the monotonic clock says at the beginning

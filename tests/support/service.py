@@ -8,8 +8,7 @@ from pathlib import Path
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import Child, find_program, poll
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import Child, find_program, free_ports, poll
 from tests.support.waiting import PATIENCE, eventually
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from broadcaster.audience.stream import Stream
-from broadcaster.audience.stream import now as wall_time
-from broadcaster.feed import Change, View, change
-from broadcaster.feed.wire import decode, encode
+from broadcaster.ipc import Change, View, change
+from broadcaster.ipc.messages import decode, encode
+from broadcaster.viewer_server.snapshots import Stream
+from broadcaster.viewer_server.snapshots import now as wall_time
 
 
 class Shown(Stream):

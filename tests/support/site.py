@@ -8,16 +8,16 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broadcaster.audience.app import Audience
+from broadcaster.admin import make_operator_app
 from broadcaster.events import Event
-from broadcaster.feed import HealthReport, Ping, Setup, View, change
-from broadcaster.figures import Figures
 from broadcaster.hls import ByteRange
+from broadcaster.ipc import HealthReport, Ping, Setup, View, change
 from broadcaster.live import Channel
-from broadcaster.metrics import Metrics
-from broadcaster.operator import make_operator_app
-from broadcaster.service.messages import message_of
+from broadcaster.metrics import Figures
+from broadcaster.service.serve import Metrics
+from broadcaster.service.viewer_process import message_of
 from broadcaster.tracker import Tracker
+from broadcaster.viewer_server.app import Audience
 from tests.support.fakes import START, stored_segment, variants_listed
 
 MEDIA = "/live/0/playlist.m3u8"

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broadcaster.audience.app import Audience
-from broadcaster.feed import Setup, View, change
-from broadcaster.figures import Figures
+from broadcaster.admin import make_operator_app
+from broadcaster.http import listening, raise_file_limit
+from broadcaster.ipc import Setup, View, change
 from broadcaster.live import Channel
-from broadcaster.metrics import process_registry
-from broadcaster.operator import make_operator_app
-from broadcaster.web import listening, raise_file_limit
+from broadcaster.metrics import Figures
+from broadcaster.service.serve import process_registry
+from broadcaster.viewer_server.app import Audience
 from tests.support.fakes import stored_segment
 
 HOST = "127.0.0.1"

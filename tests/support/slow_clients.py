@@ -11,8 +11,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from broadcaster.demo.children import Child, poll
-from broadcaster.demo.ports import free_ports
+from broadcaster.demo.processes import Child, free_ports, poll
 
 SEGMENTS = 1800  # an hour
 PATH = "/live/playlist.m3u8"

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from broadcaster.audience.app import Audience
 from broadcaster.events import Event
-from broadcaster.feed import HealthReport, Ping, Setup, Trouble, View, change
 from broadcaster.hls import MultivariantPlaylist, Variant
-from broadcaster.ingest.reports import VariantsListed
+from broadcaster.http import bound, serving
+from broadcaster.ipc import HealthReport, Ping, Setup, Trouble, View, change
 from broadcaster.live import Channel
-from broadcaster.service.messages import message_of
-from broadcaster.web import bound, serving
+from broadcaster.service.viewer_process import message_of
+from broadcaster.source.reports import VariantsListed
+from broadcaster.viewer_server.app import Audience
 from tests.support.fakes import stored_segment
 from tests.support.fault_proxy import FaultProxy
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.children import poll
 from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
+from broadcaster.demo.processes import poll
 from broadcaster.hls import MediaPlaylist, parse
 from tests.support.one_bucket import client_of
 from tests.support.service import Service, running_service

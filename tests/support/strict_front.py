@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.processes import HOST, free_ports
 
 MIB = 2**20
 SMALLEST, LARGEST, MOST = 5 * MIB, 5 * 2**30, 10_000  # of parts: bytes, bytes, and how many

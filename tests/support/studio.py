@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.views import Recorded, Recording
+from broadcaster.catalog.references import Recorded, Recording
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange
 from broadcaster.live import Channel

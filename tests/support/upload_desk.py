@@ -12,13 +12,15 @@ from typing import Any
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from broadcaster.catalog.views import File
+from broadcaster.admin import make_operator_app, own_token
+from broadcaster.bucket import Bucket, ObjectStore, open_store
+from broadcaster.catalog.references import File
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.ports import HOST, free_ports
-from broadcaster.feed import HealthReport
-from broadcaster.operator import Desk, Uploads, make_operator_app, own_token
-from broadcaster.storage import Bucket, ObjectStore, open_store
-from broadcaster.web import Dashboard, listening
+from broadcaster.demo.processes import HOST, free_ports
+from broadcaster.http import Dashboard, listening
+from broadcaster.ipc import HealthReport
+from broadcaster.recordings.admin_api import Desk
+from broadcaster.recordings.file_uploads import Uploads
 from tests.support.strict_front import SMALLEST, StrictFront, strict_front
 from tests.support.studio import Studio
 

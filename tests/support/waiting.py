@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
-from broadcaster.demo.children import poll
+from broadcaster.demo.processes import poll
 
 T = TypeVar("T")
 PATIENCE = 120.0  # seconds for anything, on a busy machine

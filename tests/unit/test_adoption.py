@@ -8,7 +8,7 @@ import pytest
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run
-from broadcaster.delivery.adoption import adopted
+from broadcaster.upload.spool import adopted
 from tests.support.fakes import START, segment_of
 from tests.support.hls_writer import PACKET
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.views import Recording
-from broadcaster.delivery.album import Album
-from broadcaster.delivery.kept_frames import KeptFrames
-from broadcaster.delivery.rebuild import rebuild
+from broadcaster.catalog.references import Recording
 from broadcaster.errors import StorageUnavailable
-from broadcaster.service.shown import SIGNED, shown
+from broadcaster.recordings.rebuild import rebuild
+from broadcaster.recordings.thumbnails import Album, KeptFrames
+from broadcaster.service.public_recordings import SIGNED, shown
 from tests.support.fake_ffmpeg import FakeFfmpeg
 from tests.support.fakes import START
 from tests.support.room import Room
@@ -275,7 +274,7 @@ async def test_they_are_there_after_a_rebuild(place: Place, tmp_path: Path) -> N
 
 def test_frames_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording that never ends fills no disk."""
-    monkeypatch.setattr("broadcaster.delivery.kept_frames.MOST", 3)
+    monkeypatch.setattr("broadcaster.recordings.thumbnails.MOST", 3)
     frames = KeptFrames(tmp_path)
     for count in range(5):
         frames.keep(START + count * SECOND, b"")

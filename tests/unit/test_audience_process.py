@@ -13,9 +13,9 @@ import aiohttp
 import psutil
 import pytest
 
-from broadcaster.feed import HealthReport, Recording, Setup, State, View
-from broadcaster.service import audience
-from broadcaster.service.audience import AudienceProcess
+from broadcaster.ipc import HealthReport, Recording, Setup, State, View
+from broadcaster.service import viewer_process as audience
+from broadcaster.service.viewer_process import AudienceProcess
 from tests.support.fakes import START
 from tests.support.waiting import eventually
 

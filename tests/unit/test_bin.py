@@ -10,11 +10,11 @@ from typing import Literal
 import pytest
 
 from broadcaster.catalog import Catalog
+from broadcaster.catalog.references import Bounds, Clip
 from broadcaster.catalog.schema import BIN, MIGRATIONS
-from broadcaster.catalog.views import Bounds, Clip
-from broadcaster.delivery.rebuild import rebuild
-from broadcaster.delivery.strays import sweep
-from broadcaster.service import shown as showing
+from broadcaster.recordings.rebuild import rebuild
+from broadcaster.service import public_recordings as showing
+from broadcaster.upload.deleter import sweep
 from tests.support.fakes import START
 from tests.support.old_journal import old_journal
 from tests.support.room import Room

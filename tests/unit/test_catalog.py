@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog import Catalog, database
-from broadcaster.catalog.database import open_database
-from broadcaster.catalog.load import MARGIN
+from broadcaster.catalog import Catalog
+from broadcaster.catalog import schema as database
+from broadcaster.catalog.catalog import MARGIN
 from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, SourceFile
 from broadcaster.catalog.rows import fact
-from broadcaster.catalog.schema import MIGRATIONS, SCHEMA
+from broadcaster.catalog.schema import MIGRATIONS, SCHEMA, open_database
 from broadcaster.errors import CatalogError
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, Rendition, Variant
 from tests.support.fakes import START, segment_of, unlisted
@@ -76,7 +76,7 @@ def book(tmp_path: Path) -> Iterator[Book]:
 
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcaster.catalog.database.BUSY_TIMEOUT", 0.0)
+    monkeypatch.setattr("broadcaster.catalog.schema.BUSY_TIMEOUT", 0.0)
 
 
 def source_segment(number: int, variant: str = "0") -> Segment:
@@ -422,7 +422,7 @@ async def test_the_event_loop_never_has_the_connection(book: Book) -> None:
 
 def test_an_id_that_is_taken_is_drawn_again(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two streams of one minute that draw the same letters are two recordings."""
-    monkeypatch.setattr("broadcaster.catalog.view_rows.secrets.choice", lambda letters: letters[0])
+    monkeypatch.setattr("broadcaster.catalog.references.secrets.choice", lambda letters: letters[0])
     catalog = Catalog(book.folder / "recorded", lambda: book.now, recordings=None)
     with closing(catalog):
         for number in (1, 2, 3):
@@ -441,7 +441,7 @@ def test_numbers_after_a_power_cut(
     """Where the file may be behind what viewers were told, no number is used for another URL."""
     boot_id = tmp_path / "boot_id"
     boot_id.write_text("one\n")
-    monkeypatch.setattr("broadcaster.catalog.load.BOOT_ID", boot_id)
+    monkeypatch.setattr("broadcaster.catalog.catalog.BOOT_ID", boot_id)
     catalog = Catalog(tmp_path, lambda: START)
     catalog.load()
     catalog.listed([listing(1), listing(2)])

@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.feed import State
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
-from broadcaster.ingest.reports import VariantsListed
+from broadcaster.ipc import State
 from broadcaster.live import Channel
 from broadcaster.live.outgrown import LONGEST_ROOM, ROOM
+from broadcaster.source.reports import VariantsListed
 from tests.support.fakes import START, stored_segment
 from tests.support.rules import violations
 from tests.support.shown import Shown

@@ -9,13 +9,23 @@ from pathlib import Path
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from broadcaster.check.bucket import from_storage, judge_clock
-from broadcaster.check.doctor import Check, examine, in_thread
-from broadcaster.check.public import judge_address, judge_preflight
-from broadcaster.check.report import Finding, Report, Result, bytes_text, failed, ok, skipped, warning
-from broadcaster.check.survey import Survey, Variant
-from broadcaster.check.uplink import Measurement, judge, measure
 from broadcaster.commands.arguments import origin
+from broadcaster.doctor.bucket import Measurement, from_storage, judge, judge_clock, measure
+from broadcaster.doctor.folders import Survey, Variant
+from broadcaster.doctor.public import judge_address, judge_preflight
+from broadcaster.doctor.report import (
+    Check,
+    Finding,
+    Report,
+    Result,
+    bytes_text,
+    examine,
+    failed,
+    in_thread,
+    ok,
+    skipped,
+    warning,
+)
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.guest import Answer
 
@@ -196,12 +206,12 @@ class Line:
 
 async def test_measuring_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects grow until one takes long enough: the first on a slow line, the largest on a fast one."""
-    monkeypatch.setattr("broadcaster.check.uplink.LONG_ENOUGH", 0.1)
+    monkeypatch.setattr("broadcaster.doctor.bucket.LONG_ENOUGH", 0.1)
     slow = Line(100_000)
     assert 0 < (await measure(slow)).rate <= 100_000
     assert list(slow.sizes.values()) == [16_384]
-    monkeypatch.setattr("broadcaster.check.uplink.LONG_ENOUGH", 60)
-    monkeypatch.setattr("broadcaster.check.uplink.PATIENCE", 600)
+    monkeypatch.setattr("broadcaster.doctor.bucket.LONG_ENOUGH", 60)
+    monkeypatch.setattr("broadcaster.doctor.bucket.PATIENCE", 600)
     fast = Line(1e9)
     assert (await measure(fast)).size == 4 * 2**20
     assert len(fast.sizes) == 5
@@ -216,7 +226,7 @@ async def test_measuring_a_line_that_breaks() -> None:
 
 async def test_a_line_that_gets_nothing_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """An upload that is given up says how fast the line cannot be."""
-    monkeypatch.setattr("broadcaster.check.uplink.PATIENCE", 0.1)
+    monkeypatch.setattr("broadcaster.doctor.bucket.PATIENCE", 0.1)
     measured = await measure(Line(100))
     assert not measured.finished
     assert measured.rate <= 16_384 / 0.1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.check import folders
-from broadcaster.check.survey import survey
+from broadcaster.doctor import folders
+from broadcaster.doctor.folders import survey
 from tests.support.hls_writer import PACKET, HlsWriter, age
 
 MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{0}\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{1}\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.check import machine
-from broadcaster.check.report import Finding
 from broadcaster.config import VIEWER_DIR, load
-from broadcaster.demo.children import find_program
+from broadcaster.demo.processes import find_program
+from broadcaster.doctor import machine
+from broadcaster.doctor.report import Finding
 from broadcaster.guest import open_browser
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.check import folders
-from broadcaster.check.survey import survey
+from broadcaster.doctor import folders
+from broadcaster.doctor.folders import survey
 from tests.support.hls_writer import HlsWriter, age
 from tests.support.users import OWNCASTS_GROUP, another_user, give, open_folder
 

@@ -5,18 +5,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broadcaster.check.repair import (
+from broadcaster.doctor.bucket import Rule
+from broadcaster.doctor.repair import (
     allows,
     backstop_days,
     cors_rule,
     expiring,
     fix_cors,
     fix_lifecycle,
+    fix_uploads,
+    lets_put,
     lifecycle,
+    upload_rule,
 )
-from broadcaster.check.report import Verdict
-from broadcaster.check.settings_client import Rule
-from broadcaster.check.uploads import fix_uploads, lets_put, upload_rule
+from broadcaster.doctor.report import Verdict
 from broadcaster.errors import StorageRefused
 
 PAGE = "https://watch.example.com"

@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from broadcaster.check.report import Verdict
-from broadcaster.check.tunnel import TunnelChecks, judge_cache, judge_playlist
+from broadcaster.doctor.public import TunnelChecks, judge_cache, judge_playlist
+from broadcaster.doctor.report import Verdict
 from broadcaster.guest import Answer, open_browser
 from tests.support.doctor import listening
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.views import Bounds
+from broadcaster.catalog.references import Bounds
 from broadcaster.errors import NotPossible, TooMany
 from tests.support.fakes import START
 from tests.support.studio import Studio
@@ -162,7 +162,7 @@ async def test_what_is_already_on_its_way_out(studio: Studio) -> None:
 
 async def test_an_id_that_is_drawn_twice(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips of one minute that draw the same letters are clips of their own."""
-    monkeypatch.setattr("broadcaster.catalog.view_rows.secrets.choice", lambda letters: letters[0])
+    monkeypatch.setattr("broadcaster.catalog.references.secrets.choice", lambda letters: letters[0])
     studio.publish(count=6)
     made = [await studio.catalog.clips.make("", START, START + 5 * SECOND) for _ in range(4)]
     assert {one.id for one in await studio.catalog.clips.all()} == {one.id for one in made}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.check import remarks
 from broadcaster.cli import main
 from broadcaster.config import Settings, load, unknown_names
+from broadcaster.doctor import remarks
 from broadcaster.errors import ConfigError
 
 SECRET = "s3cr3t-value"

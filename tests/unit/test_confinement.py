@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.audience.confinement import HAS_NETWORK, HAS_SCOPES, landlock
+from broadcaster.viewer_server.sandbox import HAS_NETWORK, HAS_SCOPES, landlock
 
 # It is shut in as the process is, and does what a stranger would. Prints the error of each, 0 for success.
 STRANGER = """
 import json, os, signal, socket, sys
-from broadcaster.audience.confinement import read_only, shut_in
+from broadcaster.viewer_server.sandbox import read_only, shut_in
 
 shut_in()
 served = socket.create_server(("127.0.0.1", 0))  # as the process has them from ingest
@@ -73,7 +73,7 @@ def test_a_process_that_was_taken_over(tmp_path: Path) -> None:
 
 PRIVATE = """
 import os, sys
-from broadcaster.audience.confinement import keep_memory_private
+from broadcaster.viewer_server.sandbox import keep_memory_private
 keep_memory_private()
 print(sum(bool(os.stat(f"/proc/self/{name}")) for name in ("fd", "exe")), flush=True)
 sys.stdin.read()

@@ -12,16 +12,16 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from broadcaster.figures import Figures
-from broadcaster.tracker import Tracker
-from broadcaster.web import listening
-from broadcaster.web.connections import (
+from broadcaster.http import listening
+from broadcaster.http.connections import (
     CONNECTIONS,
     FILE_TIMEOUT,
     REQUEST_TIMEOUT,
     STALL_TIMEOUT,
     Connections,
 )
+from broadcaster.metrics import Figures
+from broadcaster.tracker import Tracker
 from tests.support.site import Site
 from tests.support.swarm import announce
 from tests.support.waiting import eventually
@@ -106,8 +106,8 @@ class House:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("broadcaster.web.connections.time", clock)
-    monkeypatch.setattr("broadcaster.web.connections.SWEEP_EVERY", SWEEP)
+    monkeypatch.setattr("broadcaster.http.connections.time", clock)
+    monkeypatch.setattr("broadcaster.http.connections.SWEEP_EVERY", SWEEP)
     return clock
 
 

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from broadcaster.catalog.views import Recorded, Recording
-from broadcaster.delivery.rebuild import rebuild
-from broadcaster.delivery.sweeper import Sweeper
+from broadcaster.bucket import Bucket
+from broadcaster.bucket.client import LARGEST, Reading
+from broadcaster.catalog.references import Recorded, Recording
 from broadcaster.errors import StorageRefused
-from broadcaster.service.shown import shown
-from broadcaster.storage import Bucket
-from broadcaster.storage.reading import LARGEST, Reading
+from broadcaster.recordings.rebuild import rebuild
+from broadcaster.service.public_recordings import shown
+from broadcaster.upload.deleter import Sweeper
 from tests.support.fakes import START
 from tests.support.length import seconds
 from tests.support.room import Room

@@ -10,14 +10,14 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.audience.app import Audience
+from broadcaster.admin import History, VariantTable, make_operator_app
 from broadcaster.errors import OwncastError
 from broadcaster.events import SegmentDiscovered, SegmentLost, SegmentPublished, SegmentUploaded
-from broadcaster.feed import HealthReport, Ping, Setup, Version, View
 from broadcaster.hls import MultivariantPlaylist, Variant
-from broadcaster.operator import History, VariantTable, make_operator_app
-from broadcaster.web.dashboard import ROWS, Dashboard
-from broadcaster.web.health import NOT_TOLD, for_the_world
+from broadcaster.http.dashboard import ROWS, Dashboard
+from broadcaster.http.server import NOT_TOLD, for_the_world
+from broadcaster.ipc import HealthReport, Ping, Setup, Version, View
+from broadcaster.viewer_server.app import Audience
 from tests.support.fakes import START, stored_segment
 from tests.support.site import Site
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broadcaster.delivery.departure import FLUSH, has_left
+from broadcaster.upload.departure import FLUSH, has_left
 from tests.support.fakes import FakeEncoder
 
 GRACE = 10.0

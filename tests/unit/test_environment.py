@@ -13,9 +13,9 @@ import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory
 from broadcaster.errors import is_final
-from broadcaster.ingest.pending import OWN_FAULT_AFTER
-from broadcaster.ingest.reports import SourceEvent, SourceFault, VariantsListed
-from broadcaster.ingest.scanner import FAULT_AFTER, Scanner
+from broadcaster.source.readiness import OWN_FAULT_AFTER
+from broadcaster.source.reports import SourceEvent, SourceFault, VariantsListed
+from broadcaster.source.scanner import FAULT_AFTER, Scanner
 from tests.support.broken_files import broken
 from tests.support.hls_writer import HlsWriter
 
@@ -140,7 +140,7 @@ def test_a_lease_that_cannot_be_asked_for_now(
     def fail(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("broadcaster.ingest.completeness.fcntl.fcntl", fail)
+    monkeypatch.setattr("broadcaster.source.file_checks.fcntl.fcntl", fail)
     folder.write(range(5))
     assert taken(folder.scan(times=20)) == whole(range(0))
     monkeypatch.undo()

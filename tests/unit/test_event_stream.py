@@ -10,9 +10,9 @@ import pytest
 from aiohttp import ClientResponse
 from aiohttp_sse import EventSourceResponse
 
-from broadcaster.audience.beacon import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
-from broadcaster.audience.event_stream import HEARTBEAT, REMEMBERED_MESSAGES, Reader
-from broadcaster.feed import Ended, HealthReport, Started
+from broadcaster.ipc import Ended, HealthReport, Started
+from broadcaster.viewer_server.events import HEARTBEAT, REMEMBERED_MESSAGES, Reader
+from broadcaster.viewer_server.reports import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
 from tests.support.reports import beacon_of
 from tests.support.site import Client, Site
 from tests.support.waiting import eventually
@@ -103,7 +103,7 @@ def test_a_silent_ingest_is_trouble(
     if live:
         site.go_live("0")
     site.report(HealthReport("live", 0, None))
-    monkeypatch.setattr("broadcaster.audience.app.SILENT", -1.0)
+    monkeypatch.setattr("broadcaster.viewer_server.app.SILENT", -1.0)
     site.audience.look()
     assert site.audience.event_stream.state(site.audience.stream)["trouble"] == trouble
 

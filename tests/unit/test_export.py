@@ -10,12 +10,11 @@ from typing import cast
 import pytest
 
 from broadcaster.errors import ExportError
-from broadcaster.export.attempt import attempt
-from broadcaster.export.options import add_options, request_of
-from broadcaster.export.plan import PLAN_FILE, Item, Plan, Rendition, Request, Run
+from broadcaster.export.job import attempt
+from broadcaster.export.plan import PLAN_FILE, Item, Plan, Rendition, Request, Run, add_options, request_of
 from broadcaster.export.playlists import plan
-from broadcaster.export.remuxing import Remuxing
-from broadcaster.export.timeline import First, Timeline
+from broadcaster.export.remux import First, Timeline
+from broadcaster.export.remux_process import Remuxing
 
 HOST = "https://video.example.com"
 AT = f"{HOST}/live/r/playlist.m3u8"
@@ -213,7 +212,7 @@ def test_a_file_is_that_of_one_attempt(tmp_path: Path, monkeypatch: pytest.Monke
 
     Where the playlist cannot be had any more, the next attempt goes by the plan alone.
     """
-    monkeypatch.setattr("broadcaster.export.attempt.PATIENCE", (0.1, 0.1))
+    monkeypatch.setattr("broadcaster.export.job.PATIENCE", (0.1, 0.1))
     asked, writer = Request("http://127.0.0.1:9/playlist.m3u8", "mp4"), Writer()
     made = Plan(asked, (Rendition((Run(((Item("http://127.0.0.1:9/a.ts"),),)),)),))
     (tmp_path / PLAN_FILE).write_text(json.dumps(asdict(made)))

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.processes import HOST, free_ports
 from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
 from tests.support.fault_proxy import Fault, FaultProxy
 

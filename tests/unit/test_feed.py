@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.feed import Change, HealthReport, Ping, Pong, SentFigure, State, Version, View, change
-from broadcaster.feed.wire import LENGTH, MAX_PONG, decode, encode, encode_pong, receive_pong
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, ServerControl, Variant
+from broadcaster.ipc import Change, HealthReport, Ping, Pong, SentFigure, State, Version, View, change
+from broadcaster.ipc.messages import LENGTH, MAX_PONG, decode, encode, encode_pong, receive_pong
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CONTROL = ServerControl(can_block_reload=True, hold_back=timedelta(seconds=6))

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import aiohttp
 import pytest
 
+from broadcaster.download import Fetcher, Wanted
+from broadcaster.download.packs import Packs
 from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailable
-from broadcaster.fetching import Fetcher, Wanted
-from broadcaster.fetching.packs import Packs
 from tests.support.scripted_server import Answer, ScriptedServer, scripted_server
 from tests.support.small_disk import small_disk
 from tests.support.waiting import changes
@@ -27,8 +27,8 @@ ETAG = {"ETag": '"one"'}
 
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ScriptedServer]:
-    monkeypatch.setattr("broadcaster.fetching.fetcher.FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("broadcaster.fetching.fetcher.MAX_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.download.fetcher.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.download.fetcher.MAX_PAUSE", 0.001)
     async with scripted_server() as server:
         yield server
 
@@ -197,7 +197,7 @@ async def test_a_server_that_leads_to_what_is_no_address(server: ScriptedServer)
 
 async def test_what_passes(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals of the moment and silence are tried again; with no patience left it is an error."""
-    monkeypatch.setattr("broadcaster.fetching.download.STALL", 0.2)
+    monkeypatch.setattr("broadcaster.download.download.STALL", 0.2)
     silent = Answer(gate=asyncio.Event())
     server.answers["/a"] = [Answer(status=503), Answer(status=429), Answer(BODY, cut=0), silent, Answer(BODY)]
     server.answers["/b"] = [Answer(status=500)]

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broadcaster.audience.app import Audience
-from broadcaster.feed import HealthReport, Pong, Setup, View
-from broadcaster.feed.figures import ACCEPTED, BOUNDS, accepted, fits
-from broadcaster.feed.messages import SentFigure
-from broadcaster.feed.wire import encode_pong
-from broadcaster.figures import Figures
-from broadcaster.service.audience import AudienceProcess
+from broadcaster.ipc import HealthReport, Pong, Setup, View
+from broadcaster.ipc.messages import SentFigure, encode_pong
+from broadcaster.ipc.metrics import ACCEPTED, BOUNDS, accepted, fits
+from broadcaster.metrics import Figures
+from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.viewer_server.app import Audience
 from tests.support.waiting import eventually
 
 GAUGE = SentFigure("connections", "Connections", (), (((), 3.0),), rises=False, total=None)
@@ -33,7 +32,7 @@ async def test_all_that_there_are(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<html><head></head></html>")
     audience = Audience(Setup(tmp_path, tracker=True, clips=True, recordings=True, signed=True))
     sent = audience.pong().figures
-    assert accepted(sent) == (sent, set()), "a new figure needs a line in broadcaster/feed/figures.py"
+    assert accepted(sent) == (sent, set()), "a new figure needs a line in broadcaster/ipc/metrics.py"
     assert {one.name for one in sent} == set(ACCEPTED)
     assert all(map(fits, (GAUGE, COUNTER, HISTOGRAM)))
 
@@ -125,7 +124,7 @@ async def heard(pong: Pong, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Au
         theirs.sendall(encode_pong(pong))
         return await asyncio.create_subprocess_exec("true"), ours
 
-    monkeypatch.setattr("broadcaster.service.audience.start_audience", start)
+    monkeypatch.setattr("broadcaster.service.viewer_process.start_audience", start)
     process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
     running = asyncio.create_task(process.run())
     try:

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from broadcaster.delivery import frames
-from broadcaster.delivery.frames import Ffmpeg
 from broadcaster.demo.encoder import ffmpeg
 from broadcaster.errors import PictureError
+from broadcaster.recordings import frame_grabber as frames
+from broadcaster.recordings.frame_grabber import Ffmpeg
 from tests.support.waiting import eventually
 
 RED, GREEN, BLUE = (254, 0, 0), (0, 128, 0), (0, 0, 254)

@@ -14,11 +14,10 @@ from aiohttp import web
 
 from broadcaster.catalog.records import Segment
 from broadcaster.config import Settings, load
-from broadcaster.demo.ports import HOST, free_ports
+from broadcaster.demo.processes import HOST, free_ports
 from broadcaster.demo.tcp import Connection, TcpServer
 from broadcaster.events import SegmentPublished
-from broadcaster.guest import why_not_public
-from broadcaster.service.guest_check import EVERY, EVERY_IN_FAULT, GuestCheck, told_page, warn_of_address
+from broadcaster.guest import EVERY, EVERY_IN_FAULT, GuestCheck, told_page, warn_of_address, why_not_public
 from tests.support.fakes import stored_segment
 from tests.support.station import serve
 from tests.support.waiting import eventually
@@ -74,7 +73,7 @@ class Room:
 async def room(
     monkeypatch: pytest.MonkeyPatch, *, signed: bool = False, busy: bool = False
 ) -> AsyncIterator[Room]:
-    monkeypatch.setattr("broadcaster.service.guest_check.CONFIRM", 0.01)
+    monkeypatch.setattr("broadcaster.guest.CONFIRM", 0.01)
 
     async def answer(request: web.Request) -> web.Response:
         made.asked.append((request.path, request.headers["Origin"]))

@@ -18,8 +18,7 @@ from broadcaster.hls import (
     ServerControl,
     Variant,
 )
-from broadcaster.hls.iframes import HEAD, MOST, find_iframe
-from broadcaster.hls.packets import PACKET
+from broadcaster.hls.mpegts import HEAD, MOST, PACKET, find_iframe
 from tests.support.packets import AUDIO, IDR, SLICE, TABLES, VIDEO, packet, segment
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)

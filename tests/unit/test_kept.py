@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.audience.stream import Stream
-from broadcaster.delivery.sweeper import Sweeper
-from broadcaster.feed import View, change
-from broadcaster.feed.wire import LENGTH, decode, encode
-from broadcaster.furthest import MEMORY, Furthest
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
-from broadcaster.hls.parsing import parse
+from broadcaster.hls.parser import parse
+from broadcaster.ipc import View, change
+from broadcaster.ipc.messages import LENGTH, decode, encode
+from broadcaster.ipc.viewer_delay import MEMORY, Furthest
+from broadcaster.upload.deleter import Sweeper
+from broadcaster.viewer_server.snapshots import Stream
 from tests.support.reports import Gate
 from tests.support.studio import WINDOW, Studio
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from broadcaster.events import Event
-from broadcaster.furthest import MEMORY
 from broadcaster.hls import MediaPlaylist
-from broadcaster.hls.parsing import parse
+from broadcaster.hls.parser import parse
+from broadcaster.ipc.viewer_delay import MEMORY
 from tests.support.rules import violations
 from tests.support.studio import WINDOW, Studio
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.ingest.completeness import open_inside
+from broadcaster.source.file_checks import open_inside
 from tests.support.owncast_life import OwncastLife
 from tests.support.scan_watcher import ScanWatcher
 
@@ -43,8 +43,8 @@ class Episode:
             self.watcher.interrupt()
             return descriptor
 
-        monkeypatch.setattr("broadcaster.ingest.playlist_file.open_inside", checked)
-        monkeypatch.setattr("broadcaster.ingest.completeness.open_inside", checked)
+        monkeypatch.setattr("broadcaster.source.file_checks.open_inside", checked)
+        monkeypatch.setattr("broadcaster.source.file_checks.open_inside", checked)
 
     def pass_time(self, seconds: float) -> None:
         """Our own process may be restarted meanwhile."""

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from broadcaster.errors import ConfigError
-from broadcaster.web import address_of, bound
+from broadcaster.http import address_of, bound
 
 
 def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,15 @@ from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
+from broadcaster.admin import make_operator_app, own_token
+from broadcaster.admin_client import address_of
 from broadcaster.cli import main
 from broadcaster.config import load
 from broadcaster.errors import ManageError
-from broadcaster.feed import HealthReport
-from broadcaster.manage import address_of
-from broadcaster.operator import Desk, Uploads, make_operator_app, own_token
-from broadcaster.operator.uploads import etag_of
-from broadcaster.service.desk import newest, page_address
+from broadcaster.ipc import HealthReport
+from broadcaster.recordings.admin_api import Desk
+from broadcaster.recordings.file_uploads import Uploads, etag_of
+from broadcaster.service.serve import newest, page_address
 from tests.support.fake_parts import FakeParts
 from tests.support.studio import Studio
 

@@ -13,11 +13,11 @@ from datetime import timedelta
 import pytest
 
 from broadcaster.catalog.records import ChannelMemory, PlaylistState
-from broadcaster.delivery.mirror import MAX_PAUSE, Mirror
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
 from broadcaster.live import Channel
+from broadcaster.upload.mirror import MAX_PAUSE, Mirror
 from tests.support.fakes import START, stored_segment, variants_listed
 
 MAIN, FIRST, SECOND = "live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from inotify_simple import INotify
 
-from broadcaster.ingest.notifications import by_inotify, by_watchfiles
-from broadcaster.threads import OwnThread
+from broadcaster.aio import OwnThread
+from broadcaster.source.watcher import by_inotify, by_watchfiles
 from tests.support.waiting import PATIENCE
 
 Way = Callable[[Path, OwnThread, float], AsyncGenerator[bool, None]]

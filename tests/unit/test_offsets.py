@@ -3,11 +3,11 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from broadcaster.audience.offsets import REMEMBERED_RUNS, EncoderOffsets
 from broadcaster.catalog.records import Run
 from broadcaster.events import SegmentPublished
-from broadcaster.feed import Listed
-from broadcaster.service.messages import message_of
+from broadcaster.ipc import Listed
+from broadcaster.service.viewer_process import message_of
+from broadcaster.viewer_server.events import REMEMBERED_RUNS, EncoderOffsets
 from tests.support.fakes import START, stored_segment
 
 LENGTH = timedelta(seconds=3)

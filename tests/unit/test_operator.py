@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.feed import HealthReport
-from broadcaster.operator import make_operator_app
+from broadcaster.admin import make_operator_app
+from broadcaster.ipc import HealthReport
 from tests.support.site import Site
 
 

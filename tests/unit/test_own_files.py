@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.export.work import LOCK_FILE, own_while_working
-from broadcaster.fetching.packs import Packs
-from broadcaster.operator import own_token
+from broadcaster.admin import own_token
+from broadcaster.bucket.lease import own_name, stored_name
+from broadcaster.download.packs import Packs
+from broadcaster.export.job import LOCK_FILE, own_while_working
 from broadcaster.own_files import NotOursError, own_folder, own_lock, read_own
-from broadcaster.owner import own_name, stored_name
 from tests.support.users import NOBODY
 
 TOKEN = "known to somebody else"

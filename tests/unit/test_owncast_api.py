@@ -9,11 +9,11 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.check.owncast import answers
-from broadcaster.demo.ports import free_ports
+from broadcaster.admin import make_operator_app
+from broadcaster.demo.processes import free_ports
+from broadcaster.doctor.machine import answers
 from broadcaster.errors import OwncastError
-from broadcaster.feed import HealthReport
-from broadcaster.operator import make_operator_app
+from broadcaster.ipc import HealthReport
 from broadcaster.owncast import OwncastStatus, fetch, open_session, picture
 from tests.support.doctor import listening
 from tests.support.fakes import START

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from broadcaster.bucket.lease import ALIVE, EVERY, Claim, Owner, own_name, stored_name
 from broadcaster.errors import StorageUnavailable
-from broadcaster.owner import ALIVE, EVERY, Claim, Owner, own_name, stored_name
 from tests.support.fakes import START
 
 KEY = "live/owner.json"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broadcaster.storage.body import PACED_PIECE, Body, Pace
+from broadcaster.bucket.body import PACED_PIECE, Body, Pace
 
 
 class Wire:

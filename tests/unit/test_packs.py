@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.fetching.packs import HEADER, Packs
+from broadcaster.download.packs import HEADER, Packs
 
 MIB = 2**20
 BODY = b"segment" * 1000

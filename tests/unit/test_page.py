@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from broadcaster.feed import HealthReport
+from broadcaster.ipc import HealthReport
 from tests.support.site import Client, Site
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from broadcaster.operator.percentiles import Buckets, Pair, percentiles
+from broadcaster.admin.history import Buckets, Pair, percentiles
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.delivery.kept_frames import KeptFrames
-from broadcaster.delivery.pictures import Pictures
-from broadcaster.delivery.spool import Spool
 from broadcaster.errors import OwncastError, StorageUnavailable
 from broadcaster.events import SegmentPublished, StreamEnded
-from broadcaster.feed import Version, View
 from broadcaster.hls import MultivariantPlaylist, Variant
+from broadcaster.ipc import Version, View
+from broadcaster.recordings.live_poster import Pictures
+from broadcaster.recordings.thumbnails import KeptFrames
+from broadcaster.upload.spool import Spool
 from tests.support.fake_ffmpeg import FakeFfmpeg
 from tests.support.fakes import START, file_of, stored_segment
 from tests.support.room import FakeShelf

@@ -16,14 +16,14 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment
 from broadcaster.catalog.rows import Statement
-from broadcaster.delivery import Pipeline, Uploader
-from broadcaster.delivery.spool import Spool
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
-from broadcaster.feed import State
 from broadcaster.hls import ByteRange, MediaPlaylist, parse
-from broadcaster.ingest.reports import SourceEnded, SourceFault, SourceIdle
+from broadcaster.ipc import State
 from broadcaster.live import Channel
+from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle
+from broadcaster.upload import Pipeline, Uploader
+from broadcaster.upload.spool import Spool
 from tests.support import packets
 from tests.support.broken_files import CALLS, broken
 from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of, variants_listed
@@ -147,13 +147,13 @@ async def running(line: Line) -> AsyncIterator[Line]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcaster.delivery.uploader.MAX_PAUSE", 0.001)
-    monkeypatch.setattr("broadcaster.delivery.uploader.FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("broadcaster.delivery.uploader.REFUSED_PAUSE", 0.001)
-    monkeypatch.setattr("broadcaster.delivery.pipeline.TICK", 0.01)
+    monkeypatch.setattr("broadcaster.upload.uploader.MAX_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.upload.uploader.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.upload.uploader.REFUSED_PAUSE", 0.001)
+    monkeypatch.setattr("broadcaster.upload.pipeline.TICK", 0.01)
     monkeypatch.setattr("broadcaster.catalog.writer.CHECKPOINT_EVERY", 0)
-    monkeypatch.setattr("broadcaster.delivery.pipeline.LATE_TARGET_DURATIONS", 0)
-    monkeypatch.setattr("broadcaster.delivery.departure.FLUSH", 0.01)
+    monkeypatch.setattr("broadcaster.upload.pipeline.LATE_TARGET_DURATIONS", 0)
+    monkeypatch.setattr("broadcaster.upload.departure.FLUSH", 0.01)
 
 
 async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
@@ -271,8 +271,8 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
 
 async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment that is late for want of bandwidth is told with both rates, otherwise as late alone."""
-    monkeypatch.setattr("broadcaster.delivery.pipeline.LATE", 0)
-    monkeypatch.setattr("broadcaster.delivery.balance.SAMPLES", 10)
+    monkeypatch.setattr("broadcaster.upload.pipeline.LATE", 0)
+    monkeypatch.setattr("broadcaster.upload.scheduler.SAMPLES", 10)
     line = Line(tmp_path)
     async with running(line):
         gate = line.store.gates["a.ts"] = asyncio.Event()
@@ -467,7 +467,7 @@ async def test_what_cannot_be_read_now_is_read_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, calls: tuple[str, ...]
 ) -> None:
     """A fault of the machine costs no segment, and is known as long as it lasts."""
-    monkeypatch.setattr("broadcaster.delivery.pipeline.LATE", 0)
+    monkeypatch.setattr("broadcaster.upload.pipeline.LATE", 0)
     async with running(Line(tmp_path)) as line:
         segment = segment_of(line.file("a.ts"))
         with broken(tmp_path, number, calls=calls) as failed:
@@ -483,8 +483,8 @@ async def test_what_can_never_be_read_holds_nobody_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When others are read all the time, and one is not, its fault is its own: a gap."""
-    monkeypatch.setattr("broadcaster.delivery.uploader.MAX_PAUSE", 60)
-    monkeypatch.setattr("broadcaster.delivery.transfer.OWN_FAULT_AFTER", 0)
+    monkeypatch.setattr("broadcaster.upload.uploader.MAX_PAUSE", 60)
+    monkeypatch.setattr("broadcaster.upload.transfer.OWN_FAULT_AFTER", 0)
     async with running(Line(tmp_path)) as line:
         with broken(tmp_path / "spool/live/run0/0/0.ts", errno.EIO, calls=("open",)):
             line.discover(line.file("0.ts"), number=0)

@@ -15,11 +15,11 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from broadcaster.audience.places import FEW, OF_A_SITE, PLACES_OF_A_VIEWER, Full, Kind, Places
+from broadcaster.http import listening
+from broadcaster.http.connections import CONNECTIONS, Connections
+from broadcaster.http.server import FOR_LONG, TOO_LATE, Lag
 from broadcaster.tracker import Limits, Tracker
-from broadcaster.web import listening
-from broadcaster.web.connections import CONNECTIONS, Connections
-from broadcaster.web.lag import FOR_LONG, TOO_LATE, Lag
+from broadcaster.viewer_server.admission import FEW, OF_A_SITE, PLACES_OF_A_VIEWER, Full, Kind, Places
 from tests.support.site import MEDIA, Site
 from tests.support.waiting import eventually
 

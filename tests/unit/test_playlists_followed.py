@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory
-from broadcaster.descriptors import open_beneath
 from broadcaster.hls import MultivariantPlaylist, Rendition, Variant, parse
-from broadcaster.ingest.playlists import MAX_PLAYLISTS
-from broadcaster.ingest.reports import VariantsListed
-from broadcaster.ingest.scanner import Scanner
+from broadcaster.own_files import open_beneath
+from broadcaster.source.reports import VariantsListed
+from broadcaster.source.scanner import MAX_PLAYLISTS, Scanner
 from tests.support.hls_writer import HlsWriter, age
 
 
@@ -265,8 +264,8 @@ def test_a_folder_that_takes_long_to_list_is_listed_seldom(
         listings.append(path.name)
         return open_beneath(root, path, flags)
 
-    monkeypatch.setattr("broadcaster.ingest.folder.open_beneath", opened)
-    monkeypatch.setattr("broadcaster.ingest.folder.time.perf_counter", lambda: 0.3 * next(spent))
+    monkeypatch.setattr("broadcaster.source.scanner.open_beneath", opened)
+    monkeypatch.setattr("broadcaster.source.scanner.time.perf_counter", lambda: 0.3 * next(spent))
     found: list[str] = []
     for number in range(30):
         folder.writer.write(range(number + 1))

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster import logs, manage
-from broadcaster.check.report import Report, Result, failed
-from broadcaster.operator.recordings import ClipChange
+from broadcaster import admin_client as manage
+from broadcaster import logs
+from broadcaster.doctor.report import Report, Result, failed
 from broadcaster.owncast import parse
 from broadcaster.printable import clean_title, printable, printable_json, write
+from broadcaster.recordings.admin_api import ClipChange
 
 # ESC, CRLF, CSI of C1, bidirectional controls, zero-width ones, BOM, line separators, a tag, a stray byte
 HOSTILE = (

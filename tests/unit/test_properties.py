@@ -15,12 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broadcaster.audience.snapshot import Snapshot
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Run, Segment, SourceFile
-from broadcaster.feed import State
 from broadcaster.hls import MediaPlaylist, MediaSegment, parse
+from broadcaster.ipc import State
 from broadcaster.live import Channel
+from broadcaster.viewer_server.snapshots import Snapshot
 from tests.support.fakes import START, variants_listed
 from tests.support.length import seconds
 from tests.support.rules import last_number, violations

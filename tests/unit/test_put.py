@@ -15,11 +15,11 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from botocore.parsers import ResponseParserError
 
+from broadcaster.bucket import Bucket, ObjectStore, open_store
+from broadcaster.bucket.errors import typed
+from broadcaster.bucket.session import session
 from broadcaster.demo.tcp import Connection, Handler, TcpServer
 from broadcaster.errors import StorageUnavailable
-from broadcaster.storage import Bucket, ObjectStore, open_store
-from broadcaster.storage.faults import typed
-from broadcaster.storage.session import session
 
 BODY = bytes(range(256)) * 16_384  # 4 MiB: more than the kernel takes for a server that does not read
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
@@ -27,8 +27,8 @@ MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 
 @pytest.fixture
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, seconds in (("store", "STALL", 0.5), ("body", "STALL", 0.5), ("body", "LOOK", 0.02)):
-        monkeypatch.setattr(f"broadcaster.storage.{module}.{name}", seconds)
+    for module, name, seconds in (("client", "STALL", 0.5), ("body", "STALL", 0.5), ("body", "LOOK", 0.02)):
+        monkeypatch.setattr(f"broadcaster.bucket.{module}.{name}", seconds)
 
 
 @contextlib.asynccontextmanager
@@ -108,7 +108,7 @@ async def test_a_server_that_takes_no_bytes() -> None:
 async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once all the bytes are there, its answer is waited for on its own terms."""
     for patience in ("LOOK", "ANSWER"):
-        monkeypatch.setattr(f"broadcaster.storage.body.{patience}", 0.1)
+        monkeypatch.setattr(f"broadcaster.bucket.body.{patience}", 0.1)
 
     async def take(client: Connection) -> None:
         await client.read_until(b"\r\n\r\n")

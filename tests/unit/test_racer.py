@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster import descriptors
+from broadcaster import own_files as descriptors
 from broadcaster.catalog import Catalog
-from broadcaster.delivery import Pipeline, Uploader
-from broadcaster.delivery.spool import Spool
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.ingest import Source
 from broadcaster.live import Channel
+from broadcaster.source import Source
+from broadcaster.upload import Pipeline, Uploader
+from broadcaster.upload.spool import Spool
 from tests.support.fakes import FakeStore
 from tests.support.hls_writer import PACKET, HlsWriter
 from tests.support.length import SOAK

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.views import Recording
-from broadcaster.delivery.rebuild import rebuild
-from broadcaster.delivery.strays import sweep
+from broadcaster.catalog.references import Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.hls import MultivariantPlaylist, parse
+from broadcaster.recordings.rebuild import rebuild
+from broadcaster.upload.deleter import sweep
 from tests.support.fakes import START
 from tests.support.room import Room
 from tests.support.studio import Studio

@@ -6,9 +6,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.delivery.rendering import COMPRESS_FROM, GrowingVariant
 from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
-from broadcaster.hls.recorded import RecordedPlaylist
+from broadcaster.hls.manifest import RecordedPlaylist
+from broadcaster.recordings.writer import COMPRESS_FROM, GrowingVariant
 from tests.support.fakes import START
 from tests.support.rules import violations
 

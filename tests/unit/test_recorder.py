@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.views import Clip, Part, Recording
-from broadcaster.delivery.recorder import EVERY, INTERVAL, Recorder
+from broadcaster.catalog.references import Clip, Part, Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
-from broadcaster.feed import Recording as Shown
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, parse
-from broadcaster.hls.parsing import byte_ranges
-from broadcaster.hls.recorded import RecordedPlaylist
-from broadcaster.service.shown import shown
+from broadcaster.hls.manifest import RecordedPlaylist
+from broadcaster.hls.parser import byte_ranges
+from broadcaster.ipc import Recording as Shown
+from broadcaster.recordings.writer import EVERY, INTERVAL, Recorder
+from broadcaster.service.public_recordings import shown
 from tests.support.fakes import START, stored_segment, variants_listed
 from tests.support.room import Room
 
@@ -324,7 +324,7 @@ async def test_its_time_is_over(room: Room) -> None:
 
 async def test_older_pages(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first page has the newest and links to the one before; what is added changes no older one."""
-    monkeypatch.setattr("broadcaster.catalog.index.PAGE", 2)
+    monkeypatch.setattr("broadcaster.recordings.writer.PAGE", 2)
     for run in range(7):
         room.studio.publish("0", run=run)
         room.studio.channel.end()

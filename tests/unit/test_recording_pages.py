@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.audience.app import Audience
-from broadcaster.audience.recordings import PAGE
-from broadcaster.feed import File, Recording, Recordings, Setup, difference
-from broadcaster.feed.wire import LENGTH, decode, encode
+from broadcaster.ipc import File, Recording, Recordings, Setup, difference
+from broadcaster.ipc.messages import LENGTH, decode, encode
+from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.pages import PAGE
 from tests.support.site import Client
 
 START = datetime(2026, 11, 22, 9, 12, tzinfo=UTC)

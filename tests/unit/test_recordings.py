@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.views import Bounds, Visibility
+from broadcaster.catalog.references import Bounds, Visibility
 from tests.support.fakes import START, unlisted
 from tests.support.old_journal import old_journal
 from tests.support.studio import Studio

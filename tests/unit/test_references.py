@@ -17,9 +17,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from broadcaster.catalog.views import covering
-from broadcaster.delivery.sweeper import Sweeper
+from broadcaster.catalog.references import covering
 from broadcaster.errors import NotPossible, StorageUnavailable
+from broadcaster.upload.deleter import Sweeper
 from tests.support.length import seconds
 from tests.support.studio import Studio
 

@@ -10,10 +10,10 @@ from yarl import URL
 
 from broadcaster.errors import OriginError, PlaylistError
 from broadcaster.hls import MediaPlaylist, MediaSegment
-from broadcaster.relay.listing import KEPT, Listing
-from broadcaster.relay.media import Unsatisfiable, wanted
-from broadcaster.relay.options import add_options, options_of
 from broadcaster.relay.origin import Origin
+from broadcaster.relay.segments import Unsatisfiable, wanted
+from broadcaster.relay.serve import add_options, options_of
+from broadcaster.relay.url_map import KEPT, Listing
 from tests.support.clock import Clock
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
@@ -140,7 +140,7 @@ def test_what_a_refused_playlist_has_listed_goes() -> None:
 @pytest.mark.parametrize(("bound", "most"), [("MAX_OBJECTS", 3), ("MAX_CHARACTERS", 3 * len(BUCKET) + 15)])
 def test_what_is_told_of_has_a_bound(monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
     """More is refused until what is there has had its time; what is told again is no more than before."""
-    monkeypatch.setattr(f"broadcaster.relay.listing.{bound}", most)
+    monkeypatch.setattr(f"broadcaster.relay.url_map.{bound}", most)
     clock, listed = Clock(), playlist(1, f"{BUCKET}/4.ts")
     listing = Listing(clock)
     for number in (1, 2, 3, 3):

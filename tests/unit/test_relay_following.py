@@ -9,10 +9,10 @@ import pytest
 from yarl import URL
 
 from broadcaster.errors import PlaylistError
-from broadcaster.feed import State, View
-from broadcaster.relay.following import MAIN, Following
-from broadcaster.relay.listing import Listing
+from broadcaster.ipc import State, View
+from broadcaster.relay.follower import MAIN, Following
 from broadcaster.relay.origin import MAX_LINES, Answer, Origin
+from broadcaster.relay.url_map import Listing
 
 MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/playlist.m3u8\n"
 MEDIA = "/live/0/playlist.m3u8"
@@ -102,7 +102,7 @@ async def test_a_stream_that_the_origin_no_longer_has(
     following.hurry()
     assert await following.until(shows(2), WITHIN)
     assert following.view.state is State.LIVE
-    monkeypatch.setattr("broadcaster.relay.following.GONE", 0)
+    monkeypatch.setattr("broadcaster.relay.follower.GONE", 0)
     following.hurry()
     assert await following.until(lambda view: view.state is State.OFFLINE, WITHIN)
     assert (following.view.playlists, following.view.main) == ({}, None)

@@ -7,8 +7,7 @@ from typing import Any, cast
 import pytest
 from yarl import URL
 
-from broadcaster.relay.origin import Answer, Origin
-from broadcaster.relay.page import PageSettings
+from broadcaster.relay.origin import Answer, Origin, PageSettings
 
 
 def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
@@ -58,7 +57,7 @@ async def test_page_settings_that_cannot_be_had_change_nothing(
         return Answer(status, url, None, text)
 
     for name in ("EVERY", "EVERY_WITHOUT"):
-        monkeypatch.setattr(f"broadcaster.relay.page.{name}", 0)
+        monkeypatch.setattr(f"broadcaster.relay.origin.{name}", 0)
     origin = SimpleNamespace(ask=ask, url=URL, address="https://live.example.com")
     settings = PageSettings(cast("Origin", origin))
     settings.take({"title": "Opening night", "trackerUrl": "/live/tracker"})

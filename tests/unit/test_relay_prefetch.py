@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from broadcaster.errors import StorageUnavailable
-from broadcaster.relay.listing import Listed
-from broadcaster.relay.prefetch import WATCHED, Prefetch
+from broadcaster.relay.segments import WATCHED, Prefetch
+from broadcaster.relay.url_map import Listed
 from tests.support.clock import Clock
 
 BUCKET = "https://video.example.com/live/r/0"
@@ -46,7 +46,7 @@ async def test_what_comes_a_byte_at_a_time_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An object that does not end takes no worker from what is announced after it."""
-    monkeypatch.setattr("broadcaster.relay.prefetch.WITHIN", 0.01)
+    monkeypatch.setattr("broadcaster.relay.segments.WITHIN", 0.01)
     done = asyncio.Event()
 
     async def fetch(one: Listed) -> None:

@@ -7,9 +7,9 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from broadcaster.audience.places import Full
-from broadcaster.relay.listing import Listed
-from broadcaster.relay.sending import Sending
+from broadcaster.relay.segments import Sending
+from broadcaster.relay.url_map import Listed
+from broadcaster.viewer_server.admission import Full
 
 SIZE = 100  # bytes of an object
 SECONDS = 4.0  # that an object plays

@@ -9,13 +9,13 @@ import pytest
 from yarl import URL
 
 from broadcaster.errors import StorageUnavailable
-from broadcaster.feed import State, Trouble, View
 from broadcaster.hls import MediaPlaylist, MediaSegment
-from broadcaster.relay.following import Following
-from broadcaster.relay.listing import Listed, Listing
-from broadcaster.relay.media import ASKED, FAILING, Media
+from broadcaster.ipc import State, Trouble, View
+from broadcaster.relay.follower import Following
+from broadcaster.relay.health import Savings, Standing
 from broadcaster.relay.origin import Origin
-from broadcaster.relay.standing import Savings, Standing
+from broadcaster.relay.segments import ASKED, FAILING, Media
+from broadcaster.relay.url_map import Listed, Listing
 from tests.support.clock import Clock
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")

@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 from yarl import URL
 
-from broadcaster.feed import Listed, View
-from broadcaster.relay.following import Following
-from broadcaster.relay.listing import Listing
+from broadcaster.ipc import Listed, View
+from broadcaster.relay.events import Words
+from broadcaster.relay.follower import Following
 from broadcaster.relay.origin import Origin
-from broadcaster.relay.words import Words
+from broadcaster.relay.url_map import Listing
 
 BUCKET = "https://video.example.com/live/r/0"
 
@@ -104,7 +104,7 @@ def test_what_makes_no_sense_is_left_out(name: str, data: object) -> None:
 
 async def test_an_origin_whose_events_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something in front of it may keep them back: one viewer waits for the first word, and then nobody."""
-    monkeypatch.setattr("broadcaster.relay.words.FIRST_WITHIN", 0.01)
+    monkeypatch.setattr("broadcaster.relay.events.FIRST_WITHIN", 0.01)
     listing = Listing()
     words, _ = made(listing)
     newest = listing.note("0", f"{BUCKET}/7.ts", URL("https://live.example.com/"))

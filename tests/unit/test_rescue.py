@@ -9,8 +9,8 @@ import pytest
 
 from broadcaster.catalog.records import Run, Segment, SourceMemory, SourcePosition
 from broadcaster.hls import MediaSegment
-from broadcaster.ingest.rescue import left_behind, missed_between, sibling
-from broadcaster.ingest.scanner import Scanner
+from broadcaster.source.recovery import left_behind, missed_between, sibling
+from broadcaster.source.scanner import Scanner
 from tests.support.hls_writer import START, HlsWriter, age
 
 SECONDS = timedelta(seconds=2)

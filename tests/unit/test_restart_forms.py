@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory
-from broadcaster.ingest.scanner import Scanner
+from broadcaster.source.scanner import Scanner
 from tests.support.scan_watcher import positions
 from tests.support.timed_media import mp4_fragment, mp4_init, transport_stream
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Listing, PlaylistState
-from broadcaster.delivery.sweeper import BATCH, SET_ASIDE, Sweeper
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.hls import MediaSegment
-from broadcaster.service.clocks import steady
-from broadcaster.storage import Bucket, ObjectStore
+from broadcaster.service.components import steady
+from broadcaster.upload.deleter import SET_ASIDE, Sweeper
+from broadcaster.upload.deleter import SWEEPER_BATCH as BATCH
 from tests.support.fakes import START, stored_segment, unlisted
 
 HOUR = timedelta(hours=1)

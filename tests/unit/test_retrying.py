@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
+from broadcaster.aio import Fault, Retrying
 from broadcaster.errors import StorageRefused, StorageUnavailable
-from broadcaster.retrying import Fault, Retrying
 from tests.support.fakes import START
 
 
@@ -76,7 +76,7 @@ async def test_a_fault_that_goes_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told again now and then."""
-    monkeypatch.setattr("broadcaster.retrying.LOG_INTERVAL", -1)
+    monkeypatch.setattr("broadcaster.aio.LOG_INTERVAL", -1)
     retrying = Retrying("uploads", lambda: START)
     for _ in range(3):
         retrying.failed(StorageUnavailable("busy"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory
-from broadcaster.ingest.runs import RunBook, Spot
-from broadcaster.ingest.scanner import Scanner
+from broadcaster.source.encoder_runs import RunBook, Spot
+from broadcaster.source.scanner import Scanner
 from tests.support.hls_writer import HlsWriter
 from tests.support.scan_watcher import positions
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.audience.app import Audience
-from broadcaster.delivery.signing import MOST, Signing, signed_playlist
+from broadcaster.bucket import Bucket
+from broadcaster.bucket.session import Signer
 from broadcaster.errors import StorageRefused
-from broadcaster.feed import Recording, Setup, SignedPlaylist, difference
-from broadcaster.feed.wire import LENGTH, decode, encode
-from broadcaster.storage import Bucket
-from broadcaster.storage.signing import Signer
+from broadcaster.ipc import Recording, Setup, SignedPlaylist, difference
+from broadcaster.ipc.messages import LENGTH, decode, encode
+from broadcaster.recordings.signer import MOST, Signing, signed_playlist
+from broadcaster.viewer_server.app import Audience
 from tests.support.waiting import changes, eventually
 
 START = datetime(2026, 11, 22, 9, 12, 30, tzinfo=UTC)

@@ -17,14 +17,13 @@ from typing import Any, BinaryIO
 import pytest
 
 from broadcaster.catalog.records import LARGEST, Segment, SourceMemory, SourcePosition
-from broadcaster.descriptors import open_beneath
-from broadcaster.ingest import Source
-from broadcaster.ingest.completeness import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
-from broadcaster.ingest.follower import Follower
-from broadcaster.ingest.names import variant_name
-from broadcaster.ingest.playlists import MAX_PLAYLISTS
-from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceIdle, SourceRefused, VariantsListed
-from broadcaster.ingest.scanner import IDLE_FOR, Scanner
+from broadcaster.own_files import open_beneath
+from broadcaster.source import Source
+from broadcaster.source.file_checks import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
+from broadcaster.source.follower import Follower
+from broadcaster.source.owncast_names import variant_name
+from broadcaster.source.reports import SourceEnded, SourceEvent, SourceIdle, SourceRefused, VariantsListed
+from broadcaster.source.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
 from tests.support.hls_writer import START, HlsWriter, age
 
 
@@ -65,7 +64,7 @@ class Folder:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    monkeypatch.setattr("broadcaster.ingest.folder.LONG", math.inf)  # on a busy machine each look takes long
+    monkeypatch.setattr("broadcaster.source.scanner.LONG", math.inf)  # on a busy machine each look takes long
     return Folder(tmp_path / "hls")
 
 
@@ -116,7 +115,7 @@ def test_a_file_open_for_writing_is_not_complete(folder: Folder) -> None:
 
 def test_without_leases_a_quiet_time_decides(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the kernel does not tell who writes, size and time have to stay the same for a while."""
-    monkeypatch.setattr("broadcaster.ingest.completeness.is_open_for_writing", lambda _: None)
+    monkeypatch.setattr("broadcaster.source.file_checks.is_open_for_writing", lambda _: None)
     folder.writer.write(range(1))
     assert folder.names() == []
     path = folder.writer.segment(0, packets=7)
@@ -152,7 +151,7 @@ def test_a_stalled_writers_half_segment_is_waited_for(folder: Folder) -> None:
 
 def test_a_late_segment_that_grows_is_no_gap(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without leases too, patience counts from its last change, not from when it was listed."""
-    monkeypatch.setattr("broadcaster.ingest.completeness.is_open_for_writing", lambda _: None)
+    monkeypatch.setattr("broadcaster.source.file_checks.is_open_for_writing", lambda _: None)
     folder.writer.write(range(1))
     assert len(folder.names() + folder.names()) == 1
     path = folder.writer.folder / folder.writer.name(1)
@@ -259,7 +258,7 @@ def test_a_playlist_that_grows_while_it_is_opened_is_torn(
             file.flush()
             return open_inside(root, path)
 
-        monkeypatch.setattr("broadcaster.ingest.playlist_file.open_inside", opened)
+        monkeypatch.setattr("broadcaster.source.file_checks.open_inside", opened)
         assert folder.names(0.001) == []
         monkeypatch.undo()
     folder.writer.write(range(1, 5))
@@ -587,7 +586,7 @@ def test_a_folder_that_may_not_be_read_is_named(
             raise PermissionError(errno.EACCES, "Permission denied")
         return open_beneath(root, path, flags)
 
-    monkeypatch.setattr("broadcaster.ingest.folder.open_beneath", forbidding)
+    monkeypatch.setattr("broadcaster.source.scanner.open_beneath", forbidding)
     for count in (1, 2):
         folder.writer.write(range(count))
         assert len(folder.names()) == 1
@@ -688,7 +687,7 @@ class ClosedToUs:
                 raise PermissionError(errno.EACCES, "Permission denied")
             return open_inside(root, path)
 
-        monkeypatch.setattr("broadcaster.ingest.playlist_file.open_inside", checked)
+        monkeypatch.setattr("broadcaster.source.file_checks.open_inside", checked)
 
 
 def test_the_last_segment_is_taken_by_its_file(
@@ -877,7 +876,7 @@ async def test_a_change_is_noticed_at_once(tmp_path: Path) -> None:
 
 async def test_nobody_waits_for_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change is noticed because it is told of: the next look by itself would be in an hour."""
-    monkeypatch.setattr("broadcaster.ingest.watch.POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("broadcaster.source.watcher.POLL_SECONDS", 3600.0)
     await check_each_is_noticed(tmp_path)
 
 
@@ -889,8 +888,8 @@ async def test_without_notifications(
     def too_many(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("broadcaster.ingest.watch.POLL_SECONDS", 0.01)
-    monkeypatch.setattr("broadcaster.ingest.notifications.INotify", too_many)
+    monkeypatch.setattr("broadcaster.source.watcher.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("broadcaster.source.watcher.INotify", too_many)
     await check_each_is_noticed(tmp_path)
     (said,) = (record.message for record in caplog.records if "no notifications" in record.message)
     assert "fs.inotify.max_user_instances" in said
@@ -965,7 +964,7 @@ def test_those_behind_a_broken_segment_are_not_broken(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without leases too, one broken segment costs itself alone, however many wait behind it."""
-    monkeypatch.setattr("broadcaster.ingest.completeness.is_open_for_writing", lambda _: None)
+    monkeypatch.setattr("broadcaster.source.file_checks.is_open_for_writing", lambda _: None)
     folder.writer.write(range(1))
     assert folder.segments(0.1) + folder.segments(0.1)
     for number in range(2, 6):

@@ -13,11 +13,11 @@ import pytest
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import SourceFile
-from broadcaster.delivery import Pipeline, Uploader
-from broadcaster.delivery.spool import Spool
 from broadcaster.events import Event, SegmentLost, SegmentPublished
-from broadcaster.ingest.reports import SourceEvent
 from broadcaster.live import Channel
+from broadcaster.source.reports import SourceEvent
+from broadcaster.upload import Pipeline, Uploader
+from broadcaster.upload.spool import Spool
 from tests.support.fakes import START, FakeStore, file_of, segment_of, variants_listed
 
 
@@ -175,7 +175,7 @@ async def test_let_go_of(spool: Spool, tmp_path: Path, file: Path, monkeypatch: 
     await spool.keep(file_of(file), "live/run/0/b.ts")
     await spool.done()
     assert contents(tmp_path).keys() == {"live/run/0/a.ts", "live/run/0/b.ts"}
-    monkeypatch.setattr("broadcaster.delivery.spool.SHORT", 2**60)
+    monkeypatch.setattr("broadcaster.upload.spool.SHORT", 2**60)
     spool.let_go(again, 9)
     await spool.done()
     assert contents(tmp_path).keys() == {"live/run/0/b.ts"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.own_files import NotOursError
-from broadcaster.service.state_folder import make_private
+from broadcaster.service.components import make_private
 from tests.support.users import another_user, open_folder
 
 

@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
-from broadcaster.audience.places import site_of
-from broadcaster.audience.tracker_socket import MAX_UNSENT
+from broadcaster.http import listening
 from broadcaster.tracker import Limits, Refusal, Tracker, info_hash, stream_index
-from broadcaster.web import listening
+from broadcaster.viewer_server.admission import site_of
+from broadcaster.viewer_server.tracker_socket import MAX_UNSENT
 from tests.support.site import Site
 from tests.support.swarm import announce, answer, identifier
 from tests.support.waiting import eventually

@@ -7,7 +7,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from broadcaster.ingest.transport_stream import media_duration
+from broadcaster.source.media_clock import media_duration
 
 
 @pytest.mark.parametrize("options", [[], ["-bf", "2"], ["-output_ts_offset", "95442.5"]])

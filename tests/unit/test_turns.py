@@ -7,8 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from broadcaster.catalog.records import Segment, SourceFile
-from broadcaster.delivery.balance import SAMPLES, Balance
-from broadcaster.delivery.turns import MOST, PROBES, SLOW, START, Turns
+from broadcaster.upload.scheduler import MOST, PROBES, SAMPLES, SLOW, START, Balance, Turns
 from tests.support.fakes import segment_of
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.views import Recording
-from broadcaster.delivery import strays
-from broadcaster.delivery.files import FileSweeper
-from broadcaster.delivery.rebuild import rebuild
+from broadcaster.catalog.references import Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
-from broadcaster.operator import Uploads
-from broadcaster.operator.uploads import MIB, etag_of, part_size
-from broadcaster.service.shown import shown
+from broadcaster.recordings.file_uploads import MIB, Uploads, etag_of, part_size
+from broadcaster.recordings.rebuild import rebuild
+from broadcaster.service.public_recordings import shown
+from broadcaster.upload import deleter as strays
+from broadcaster.upload.deleter import FileSweeper
 from tests.support.room import Room
 
 SIZE = 2 * MIB + 5

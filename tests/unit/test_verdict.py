@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from broadcaster.feed import HealthReport, State
-from broadcaster.ingest.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle
+from broadcaster.ipc import HealthReport, State
+from broadcaster.service.health import LEAST_FREE, Standing, Verdict, verdict
 from broadcaster.service.news import SourceNews
-from broadcaster.service.verdict import LEAST_FREE, Standing, Verdict, verdict
+from broadcaster.source.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle
 from tests.support.fakes import segment_of
 
 LIVE = Standing(State.LIVE, 2, spool_limit=1000)

@@ -6,11 +6,17 @@ import sys
 
 import pytest
 
-from broadcaster.audience import event_stream
-from broadcaster.audience.beacon import MAX_REPORTS_PER_SECOND
-from broadcaster.audience.experience import LONGEST_LATENCY, MOST_STALLS, MOST_VARIANTS
-from broadcaster.audience.places import OF_A_SITE
-from broadcaster.audience.viewers import BLIND_OF_A_SITE, MOST, Viewers
+from broadcaster.viewer_server import events as event_stream
+from broadcaster.viewer_server.admission import OF_A_SITE
+from broadcaster.viewer_server.reports import (
+    BLIND_OF_A_SITE,
+    LONGEST_LATENCY,
+    MAX_REPORTS_PER_SECOND,
+    MOST,
+    MOST_STALLS,
+    MOST_VARIANTS,
+    Viewers,
+)
 from tests.support.reports import Gate, name_of
 from tests.support.site import Client, Site
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.audience.app import Audience
-from broadcaster.audience.clips import AT_ONCE, BURST, MAX_SITES, SITE_BURST, Clipping
-from broadcaster.catalog.views import Bounds
+from broadcaster.catalog.references import Bounds
 from broadcaster.errors import CatalogError
-from broadcaster.feed import ClipAnswer, ClipWish, Recording, Recordings, Setup
-from broadcaster.feed.wire import LENGTH, decode, encode, encode_pong, receive_pong
-from broadcaster.service.viewers_clips import AT_ONCE as QUEUE
-from broadcaster.service.viewers_clips import PATIENCE, ViewersClips
+from broadcaster.ipc import ClipAnswer, ClipWish, Recording, Recordings, Setup
+from broadcaster.ipc.messages import LENGTH, decode, encode, encode_pong, receive_pong
+from broadcaster.service.public_recordings import AT_ONCE as QUEUE
+from broadcaster.service.public_recordings import PATIENCE, ViewersClips
+from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.ingest_requests import AT_ONCE, BURST, MAX_SITES, SITE_BURST, Clipping
 from tests.support.fakes import START
 from tests.support.site import Client
 from tests.support.studio import Studio
@@ -211,7 +211,7 @@ async def test_ingest_does_not_answer(
     tmp_path: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits is told so after a while; what ingest hears of too late is not made."""
-    monkeypatch.setattr("broadcaster.audience.clips.ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr("broadcaster.viewer_server.ingest_requests.ANSWER_WITHIN", 0.2)
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         ingest.is_up = False
         status, found = await ask(client)
@@ -232,7 +232,7 @@ async def test_nothing_waits_without_bounds(
     tmp_path: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither requests here nor wishes there, and no address is remembered for ever."""
-    monkeypatch.setattr("broadcaster.audience.clips.BURST", 1000)
+    monkeypatch.setattr("broadcaster.viewer_server.ingest_requests.BURST", 1000)
     audience, studio = audience_in(tmp_path), Studio(tmp_path / "studio")
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(ask(client)) for _ in range(AT_ONCE + 5)]

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from broadcaster.audience.waves import WAVES, Waves
+from broadcaster.viewer_server.snapshots import WAVES, Waves
 
 
 async def test_others_get_their_turn_between() -> None:

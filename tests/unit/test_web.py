@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.audience.app import Audience
-from broadcaster.feed import HealthReport, Setup
 from broadcaster.hls import ByteRange
+from broadcaster.ipc import HealthReport, Setup
+from broadcaster.viewer_server.app import Audience
 from tests.support.site import MEDIA, Client, Site
 
 

@@ -1,0 +1,260 @@
+"""Child processes that start clearly, can be disturbed on purpose, and never outlive this process.
+
+Each child leads its own session, so that a Ctrl-C in the terminal reaches only us and we end the children
+in order. Ours may also die without a chance to do so (kill -9). The kernel then ends the child, asked by
+prctl(PR_SET_PDEATHSIG). A tiny interpreter sets that and becomes the child by exec: ``preexec_fn`` would run
+Python between fork and exec, where another thread's lock can hang it for ever, and ``setpriv --pdeathsig``
+is missing or too poor on systems without a recent util-linux. The child must not fork for this to hold,
+which is so for ffmpeg and SeaweedFS; elsewhere than on Linux there is no such help.
+
+Loopback ports that nobody has, for children that are about to start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn, Self, TypeVar
+
+from broadcaster.errors import DemoError
+
+POLL = 0.05  # seconds between two looks at something that gives no sign of its own
+TAIL = 5  # lines of a log shown when its child died
+
+# -I and -S: no environment, no site packages, so that it starts in a few milliseconds. When the parent died
+# before the prctl, the signal would never come: hence the look at the parent's id afterwards. Python ignores
+# two signals, and exec would hand that on.
+_TIE_TO_PARENT = """
+import ctypes, os, signal, sys, time
+ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent is gone")
+for number in signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ:
+    signal.signal(number, signal.SIG_DFL)
+time.sleep(float(sys.argv[2]))
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+T = TypeVar("T")
+
+
+class Child:
+    """One running child process; made by ``start``. ``name`` appears in errors."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process = process
+
+    @classmethod
+    async def start(
+        cls,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        after: float = 0.0,
+    ) -> Self:
+        """Start ``command`` with its output appended to the file ``log``.
+
+        ``env`` is added to our environment. On Linux the child does nothing for its first ``after`` seconds.
+        Call it in a thread that lives as long as the child: the kernel
+        ties the child to the thread. Raises DemoError when the program is missing or cannot be run.
+        """
+        program = find_program(str(command[0]))
+        line = [program, *map(str, command[1:])]
+        if sys.platform == "linux":
+            line = [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), str(after), *line]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *line,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+        return cls(name, process, log)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also that of its group."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; minus the signal's number when a signal ended it."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait until it has ended; returns its exit status."""
+        return await self._process.wait()
+
+    async def stop(self, with_signal: signal.Signals = signal.SIGTERM, *, grace: float = 10.0) -> int:
+        """Ask it to end, wait ``grace`` seconds, then kill its group; returns its exit status.
+
+        A suspended child is woken, and a cancelled ``stop`` still kills.
+        """
+        self._signal(with_signal)
+        self._signal(signal.SIGCONT)
+        try:
+            async with asyncio.timeout(grace):
+                return await self.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._signal(signal.SIGKILL)
+        return await self.wait()
+
+    async def kill(self) -> None:
+        """End its whole group at once, as a crash would, and wait until it is gone."""
+        self._signal(signal.SIGKILL)
+        await self.wait()
+
+    def suspend(self) -> None:
+        """Stop it in its tracks: its connections stay open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+        with contextlib.suppress(ChildProcessError):  # its threads stop one after another; or it has ended
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """Let a suspended child go on."""
+        self._signal(signal.SIGCONT)
+
+    def log_tail(self, lines: int = TAIL) -> str:
+        """Return the last lines of its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.rstrip().splitlines()[-lines:])
+
+    async def until(self, ready: Awaitable[T], *, within: float) -> T:
+        """Await ``ready`` for up to ``within`` seconds; returns its result.
+
+        Raises DemoError with the end of its log when the child dies first, or when the time is up.
+        """
+        waiting = asyncio.ensure_future(ready)
+        death = asyncio.ensure_future(self.wait())
+        try:
+            await asyncio.wait({waiting, death}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            status = f"ended with status {death.result()}" if death.done() else f"not ready in {within:g} s"
+            raise DemoError(f"{self.name}: {status}; the end of its log:\n{self.log_tail()}")
+        finally:
+            waiting.cancel()
+            death.cancel()
+            await asyncio.gather(waiting, death, return_exceptions=True)
+
+    async def watch(self) -> NoReturn:
+        """Wait until it has ended, and raise DemoError, of one line, then."""
+        status = await self.wait()
+        how = f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
+        last = self.log_tail(1)
+        raise DemoError(f"{self.name} {how}" + (f"; the last line of its log: {last}" if last else ""))
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Only while it has not been waited for: later its id may be another's.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+
+async def run(name: str, command: Sequence[str | Path], log: Path, *, within: float) -> None:
+    """Run a program to its end, its output appended to the file ``log``.
+
+    Raises DemoError when it is missing, fails, or takes more than ``within`` seconds; it is killed then.
+    """
+    child = await Child.start(name, command, log)
+    try:
+        status = await child.until(child.wait(), within=within)
+    finally:
+        await child.kill()
+    if status:
+        raise DemoError(f"{name} failed with status {status}; the end of its log:\n{child.log_tail()}")
+
+
+async def poll(probe: Callable[[], Awaitable[bool]]) -> None:
+    """Ask ``probe`` again and again until it is true."""
+    while not await probe():  # noqa: ASYNC110 - what another process does sets no event here
+        await asyncio.sleep(POLL)
+
+
+def find_program(name: str) -> str:
+    """Return a program's path: from beside our interpreter, where pip installs programs, or from PATH.
+
+    Raises DemoError when there is none.
+    """
+    scripts = sysconfig.get_path("scripts")
+    found = shutil.which(name, path=scripts) or shutil.which(name)
+    if found is None:
+        raise DemoError(f"the program {name} is missing or cannot be run")
+    return str(Path(found).absolute())
+
+
+HOST = "127.0.0.1"
+GRPC_OFFSET = 10_000  # SeaweedFS also listens on each of its ports plus this
+# Below 22768 a port and its companion 10000 above it both lie under Linux's range of ephemeral ports, so no
+# outgoing connection can take one between our look and the child's bind. No companion is in the range itself.
+PORTS = range(12_000, 22_000)
+_CLAIMS: list[socket.socket] = []
+
+
+def free_ports(count: int) -> list[int]:
+    """Return that many different loopback ports, each free, and free 10000 above it too.
+
+    Raises DemoError when there are not enough.
+    """
+    candidates = random.sample(PORTS, k=len(PORTS))
+    found: list[int] = []
+    for port in candidates:
+        if len(found) == count:
+            break
+        if is_free(port) and is_free(port + GRPC_OFFSET) and _claim(port):
+            found.append(port)
+    if len(found) < count:
+        raise DemoError(f"there are no {count} free ports on {HOST}")
+    return found
+
+
+def _claim(port: int) -> bool:
+    """Whether no other process of ours has chosen the port and not bound it yet; held until we end."""
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0broadcaster-demo-port-{port}")  # an abstract name, which goes with its process
+    except OSError:
+        claim.close()
+        return False
+    _CLAIMS.append(claim)
+    return True
+
+
+def require_free(port: int) -> None:
+    """Raise DemoError when somebody listens on that loopback port, or when there is no such port."""
+    if not 0 < port < 65536:  # noqa: PLR2004 - the range of ports
+        raise DemoError(f"there is no port {port}")
+    if not is_free(port):
+        raise DemoError(f"port {port} on {HOST} is taken")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on that loopback port."""
+    with socket.socket() as attempt:
+        # As servers do: connections of a predecessor that still linger in the kernel are no obstacle.
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,438 @@
+"""The bucket: is it there, does it let us in, does it take, show and delete an object.
+
+The objects that the checks put into the bucket for some seconds.
+
+What the service itself never asks of a bucket: part of an object, its CORS policy, its lifecycle.
+
+HTTP as a browser does it, and what is wrong when there is no answer.
+
+Can this uplink carry this stream? Measured with objects of growing size, against the folder's segments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiobotocore.config import AioConfig
+from botocore.exceptions import ClientError
+
+from broadcaster.bucket import Bucket, ObjectStore, typed
+from broadcaster.bucket.lease import ALIVE, Claim, owner_key
+from broadcaster.bucket.session import session
+from broadcaster.doctor.folders import Survey
+from broadcaster.doctor.report import Finding, bytes_text, failed, ok, rate_text, skipped, time_text, warning
+from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
+from broadcaster.guest import TIMEOUT, Answer, Browser, why_no_answer
+
+
+async def negotiated(url: str) -> str | None:
+    """What a server of an https URL chooses of HTTP/2 and HTTP/1.1 (ALPN, RFC 7301): ``h2`` or ``http/1.1``.
+
+    None when it does not choose. Raises OSError (ssl.SSLError is one) or TimeoutError.
+    """
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    parts = urlsplit(url)
+    async with asyncio.timeout(TIMEOUT):
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=context)
+    try:
+        chosen: str | None = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    finally:
+        writer.close()
+    return chosen
+
+
+def no_answer(error: Exception, url: str, setting: str) -> Finding:
+    """Why there was no answer from ``url``, which comes from ``setting``; only its host is shown."""
+    fault = why_no_answer(error, url, setting)
+    return failed(fault.message, fault.remedy)
+
+
+PUT_DEADLINE = 3.0  # seconds
+CLEANUP = 2.0  # seconds
+
+
+class ProbeObjects:
+    """Objects under a name that nobody else has, below the service's prefix; ``remove`` deletes them all."""
+
+    def __init__(self, store: ObjectStore, prefix: str) -> None:
+        self.folder = f"{prefix}/check-{secrets.token_hex(8)}/0"
+        self._store = store
+        self._keys: list[str] = []
+
+    def key(self, name: str) -> str:
+        """The key of an object; it ends as a segment's does, so that an edge treats it as one."""
+        return f"{self.folder}/{name}.ts"
+
+    async def url(self, name: str) -> str:
+        """Where viewers read the object; signed, where the bucket is private."""
+        return await self._store.url(self.key(name))
+
+    async def put(self, name: str, size: int, *, deadline: float = PUT_DEADLINE) -> bytes:
+        """Store ``size`` bytes that cannot be compressed and return them; raises StorageError."""
+        body = os.urandom(size)
+        self._keys.append(self.key(name))  # even when no answer comes, the bucket may have it
+        try:
+            async with asyncio.timeout(deadline):
+                await self._store.put(self.key(name), body)
+        except TimeoutError:
+            raise StorageUnavailable(f"PUT: no answer within {deadline:.0f} s") from None
+        return body
+
+    async def remove(self) -> int:
+        """Delete what may be there, once, and return how much that was; raises StorageError."""
+        keys, self._keys = self._keys, []
+        if keys:
+            await self._store.delete(keys, deadline=CLEANUP)
+        return len(keys)
+
+
+@asynccontextmanager
+async def probing(store: ObjectStore, prefix: str) -> AsyncIterator[ProbeObjects]:
+    """Objects that are gone at the end, whatever happens."""
+    objects = ProbeObjects(store, prefix)
+    try:
+        yield objects
+    finally:
+        with contextlib.suppress(StorageError):  # said by the last check, or nobody waits for an answer
+            await objects.remove()
+
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+DEADLINE = 3.0  # seconds for one call
+NONE_SET = {"NoSuchCORSConfiguration", "NoSuchLifecycleConfiguration"}
+Rule = Mapping[str, Any]
+
+
+class SettingsClient:
+    """Reads and changes one bucket's settings. Every call raises StorageUnavailable or StorageRefused."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    async def read(self, key: str, first: int, last: int) -> bytes:
+        """Return an object's bytes from ``first`` to ``last``, both included."""
+        async with _failures("ranged GET"):
+            answer = await self._client.get_object(
+                Bucket=self._bucket, Key=key, Range=f"bytes={first}-{last}"
+            )
+            async with answer["Body"] as body:
+                return await body.read()
+
+    async def oldest(self, prefix: str) -> datetime | None:
+        """When the oldest of the first 1000 objects was stored; keys begin with the time of their run."""
+        async with _failures("LIST"):
+            answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
+        return min((one["LastModified"] for one in answer.get("Contents", [])), default=None)
+
+    async def cors(self) -> list[Rule]:
+        """Return the rules of the bucket's CORS policy."""
+        async with _failures("GET of the CORS policy"):
+            try:
+                return list((await self._client.get_bucket_cors(Bucket=self._bucket)).get("CORSRules", []))
+            except ClientError as error:
+                return _none_set(error)
+
+    async def set_cors(self, rules: Sequence[Rule]) -> None:
+        """Replace the bucket's CORS policy."""
+        policy: Any = {"CORSRules": list(rules)}
+        async with _failures("PUT of the CORS policy"):
+            await self._client.put_bucket_cors(Bucket=self._bucket, CORSConfiguration=policy)
+
+    async def lifecycle(self) -> list[Rule]:
+        """Return the bucket's lifecycle rules."""
+        async with _failures("GET of the lifecycle rules"):
+            try:
+                answer = await self._client.get_bucket_lifecycle_configuration(Bucket=self._bucket)
+                return list(answer.get("Rules", []))
+            except ClientError as error:
+                return _none_set(error)
+
+    async def set_lifecycle(self, rules: Sequence[Rule]) -> None:
+        """Replace the bucket's lifecycle rules."""
+        configuration: Any = {"Rules": list(rules)}
+        async with _failures("PUT of the lifecycle rules"):
+            await self._client.put_bucket_lifecycle_configuration(
+                Bucket=self._bucket, LifecycleConfiguration=configuration
+            )
+
+
+def _none_set(error: ClientError) -> list[Rule]:
+    if error.response.get("Error", {}).get("Code") in NONE_SET:
+        return []
+    raise error
+
+
+@asynccontextmanager
+async def _failures(operation: str) -> AsyncIterator[None]:
+    """In our words: what the client says may carry the key or the signature."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            yield
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an answer can be wrong in ways that no list foresees
+        raise typed(operation, error, DEADLINE) from None
+
+
+@asynccontextmanager
+async def open_settings(bucket: Bucket) -> AsyncIterator[SettingsClient]:
+    """A client that asks once and is patient for seconds only."""
+    config = AioConfig(
+        region_name="auto",
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",  # R2 refuses the default trailer checksum
+        response_checksum_validation="when_required",
+        retries={"total_max_attempts": 1},
+        connect_timeout=DEADLINE,
+    )
+    async with session().create_client(
+        "s3",
+        endpoint_url=bucket.endpoint_url,
+        aws_access_key_id=bucket.access_key_id,
+        aws_secret_access_key=bucket.secret_access_key,
+        config=config,
+    ) as client:
+        yield SettingsClient(client, bucket.name)
+
+
+REFUSED_SKEW = 900.0  # seconds: beyond it S3 refuses a signature (RequestTimeTooSkewed)
+SKEW = 30.0  # seconds that players and logs would notice; a Date header has whole ones
+SIZE = 1880  # bytes of a probe object
+PART = (188, 375)  # of it, read as a range
+ENDPOINT_SETTING = "R2_ACCOUNT_ID or R2_ENDPOINT_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the checks work with."""
+
+    browser: Browser
+    store: ObjectStore
+    settings: SettingsClient
+    objects: ProbeObjects
+
+
+class BucketChecks:
+    """The checks of one bucket. ``put_seconds`` is how long a tiny object took, ``body`` what it holds."""
+
+    def __init__(self, means: Means, endpoint: str, prefix: str) -> None:
+        self.put_seconds = 0.0
+        self.body = b""
+        self._browser = means.browser
+        self._objects = means.objects
+        self._store = means.store
+        self._settings = means.settings
+        self._endpoint = endpoint
+        self._prefix = prefix
+        self._greeting: Answer | None = None
+        self._asked = 0.0  # seconds since the epoch, half way through the request
+
+    async def endpoint(self) -> Finding:
+        """Something answers there; it need not like an unsigned request."""
+        asked = time.time()
+        try:
+            self._greeting = await self._browser.fetch(self._endpoint + "/")
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, self._endpoint, ENDPOINT_SETTING)
+        self._asked = (asked + time.time()) / 2
+        return ok(f"{self._endpoint} answers in {self._greeting.seconds * 1000:.0f} ms")
+
+    async def clock(self) -> Finding:
+        """Compare this machine's clock with the Date header of the endpoint."""
+        date = self._greeting.headers.get("Date", "") if self._greeting else ""
+        try:
+            theirs = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return skipped("the endpoint does not say what time it is")
+        skew = self._asked - theirs - 0.5  # the header leaves out half a second on average
+        return judge_clock(skew)
+
+    async def access(self) -> Finding:
+        """The key pair is right and opens the bucket."""
+        try:
+            await self._store.check(self._prefix, deadline=DEADLINE)
+        except StorageError as error:
+            return from_storage(error)
+        return ok("the key opens the bucket")
+
+    async def owner(self, name: str | None, now: datetime) -> Finding:
+        """No other broadcaster works under the prefix; ``name`` is ours, None before our first start."""
+        key = owner_key(self._prefix)
+        try:
+            size = await self._store.size(key, deadline=DEADLINE)
+            claim = Claim.parse(await self._settings.read(key, 0, size - 1)) if size else None
+        except StorageError as error:
+            return from_storage(error)
+        except ValueError as error:
+            return warning(f"{key} is {error}", "see what else writes under R2_PREFIX")
+        if claim is None or claim.owner == name:
+            return ok("no other broadcaster writes under this prefix")
+        age = abs((now - claim.at).total_seconds())
+        if age > ALIVE:
+            return ok(f"another broadcaster wrote under this prefix {time_text(age)} ago, and does no more")
+        return warning(
+            f"another broadcaster wrote under {self._prefix}/ {time_text(age)} ago: each may delete what the"
+            " other lists",
+            "stop one of them, or give it an R2_PREFIX of its own; if it was stopped just now, or ran with"
+            f" another state folder, check again in {time_text(ALIVE)}",
+        )
+
+    async def put(self) -> Finding:
+        """An object can be stored."""
+        started = time.perf_counter()
+        try:
+            self.body = await self._objects.put("probe", SIZE)
+        except StorageError as error:
+            return from_storage(error, "give the token Object Read & Write on the bucket")
+        self.put_seconds = time.perf_counter() - started
+        return ok(f"{bytes_text(SIZE)} in {self.put_seconds * 1000:.0f} ms")
+
+    async def head(self) -> Finding:
+        """Its size can be asked."""
+        try:
+            size = await self._store.size(self._objects.key("probe"), deadline=DEADLINE)
+        except StorageError as error:
+            return from_storage(error)
+        if size != SIZE:
+            return failed(
+                f"the object stored just now has {size} bytes, not {SIZE}", "do not use this bucket"
+            )
+        return ok("it has the size that it should have")
+
+    async def get(self) -> Finding:
+        """A part of it can be read."""
+        first, last = PART
+        try:
+            part = await self._settings.read(self._objects.key("probe"), first, last)
+        except StorageError as error:
+            return from_storage(error)
+        if part != self.body[first : last + 1]:
+            return failed(f"the bytes {first} to {last} are not those stored", "do not use this bucket")
+        return ok("a range of it is what was stored")
+
+    async def delete(self) -> Finding:
+        """Everything that the checks stored can be deleted."""
+        try:
+            count = await self._objects.remove()
+        except StorageError as error:
+            found = from_storage(error)
+            message = f"{found.message}; probe objects may be left under {self._objects.folder}/"
+            return failed(message, f"{found.remedy}; delete them by hand")
+        return ok(f"{count} probe object(s) deleted") if count else skipped("there is nothing to delete")
+
+
+def judge_clock(skew: float) -> Finding:
+    """Whether a clock that is ``skew`` seconds ahead of the endpoint's will do."""
+    ahead = (
+        f"this machine's clock is {time_text(abs(skew))} {'ahead of' if skew > 0 else 'behind'} the bucket's"
+    )
+    remedy = "set it by NTP: timedatectl set-ntp true"
+    if abs(skew) > REFUSED_SKEW:
+        return failed(f"{ahead}: every signature is refused (RequestTimeTooSkewed)", remedy)
+    if abs(skew) > SKEW:
+        return warning(f"{ahead}: times in the playlists and the delay shown are wrong", remedy)
+    return ok(f"within {SKEW:.0f} s of the bucket's")
+
+
+def from_storage(error: StorageError, remedy: str = "") -> Finding:
+    """A failure of the bucket, which names its remedy where it has one."""
+    message, separator, named = str(error).rpartition("; ")
+    if separator:
+        return failed(message, f"{named}; {remedy}" if remedy and named not in remedy else named)
+    usual = "check the R2_ settings" if isinstance(error, StorageRefused) else "see whether it lasts"
+    return failed(str(error), remedy or usual)
+
+
+SIZES = tuple(16_384 * 4**step for step in range(5))  # bytes: 16 KiB to 4 MiB
+LONG_ENOUGH = 0.5  # seconds: what takes longer is measured well enough
+PATIENCE = 4.0  # seconds for all of it
+MARGIN = 2.0  # times the stream's own rate, to make up for an outage and for scenes with much motion
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """An upload of ``size`` bytes took ``seconds``; ``finished`` is False when it was given up then."""
+
+    size: int
+    seconds: float
+    finished: bool = True
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second; more than it can have been when the upload was given up."""
+        return self.size / self.seconds
+
+
+class Target(Protocol):
+    """Where objects can be put."""
+
+    async def put(self, name: str, size: int, *, deadline: float) -> bytes:
+        """Store so many bytes within ``deadline`` seconds; raises StorageError."""
+
+
+async def measure(objects: Target) -> Measurement:
+    """Upload larger and larger objects until one takes long enough. Raises StorageError."""
+    end = time.monotonic() + PATIENCE
+    best = None
+    for size in SIZES:
+        started = time.monotonic()
+        try:
+            await objects.put(f"uplink-{size}", size, deadline=end - started)
+        except StorageError:
+            given_up = time.monotonic()
+            if best:
+                return best
+            if given_up < end:
+                raise
+            return Measurement(size, given_up - started, finished=False)
+        best = Measurement(size, time.monotonic() - started)
+        if best.seconds > LONG_ENOUGH or time.monotonic() + 2 * best.seconds > end:
+            break
+    assert best  # noqa: S101 - there is at least one size
+    return best
+
+
+def judge(measured: Measurement, found: Survey | None, overhead: float) -> Finding:
+    """Whether uploads this fast keep up with the segments found. ``overhead`` of a tiny PUT, in seconds."""
+    how = f"{bytes_text(measured.size)} in {time_text(measured.seconds)}"
+    speed = f"{'' if measured.finished else 'less than '}{rate_text(measured.rate)} ({how})"
+    if not found or not found.rate:
+        if not measured.finished:
+            return failed(f"the uplink carries {speed}", SLOW)
+        return ok(f"the uplink carries {speed}; check again during a stream to compare")
+    largest = max(found.streamed, key=lambda one: one.largest)
+    put = overhead + largest.largest / measured.rate
+    stream = f"the stream makes {rate_text(found.rate)} in {len(found.streamed)} variant(s)"
+    segment = (
+        f"a PUT of {bytes_text(largest.largest)} takes {time_text(put)} "
+        f"of its segment's {time_text(largest.target_duration)}"
+    )
+    message = f"{stream}, the uplink carries {speed}; {segment}"
+    if measured.rate < found.rate:
+        return failed(message, SLOW)
+    if measured.rate < MARGIN * found.rate:
+        return warning(message, f"leave room for outages and motion: {MARGIN:.0f} times the stream; {SLOW}")
+    return ok(message)
+
+
+SLOW = (
+    "lower the bit rate or the number of variants in Owncast, or use a faster uplink; "
+    "if uploads are under way at the moment, check without them"
+)

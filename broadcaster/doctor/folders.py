@@ -1,0 +1,441 @@
+"""The two folders on this machine: the one that Owncast writes, and our own.
+
+What an HLS folder holds: the variants, their segments, and how many bytes a second they make.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from broadcaster.catalog.records import SourceMemory
+from broadcaster.doctor.report import Finding, bytes_text, failed, ok, rate_text, skipped, time_text, warning
+from broadcaster.errors import PlaylistError
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
+from broadcaster.printable import printable
+from broadcaster.source.file_checks import MAX_BYTES, TORN_FOR, OutsideError, decoded, open_inside
+from broadcaster.source.owncast_names import is_offline_clip, local_name, variant_name
+from broadcaster.source.reports import SourceRefused, VariantsListed
+from broadcaster.source.scanner import LEFT_OUT_FOR, MEDIA_SUFFIXES, Folder, Scanner
+
+LOOKS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: one may be met torn. Seconds between looks
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One media playlist and what it lists."""
+
+    name: str
+    target_duration: int  # seconds
+    modified: float  # seconds since the epoch
+    ended: bool  # EXT-X-ENDLIST
+    idle: bool  # nothing but Owncast's offline clip
+    listed: int  # segments
+    missing: int  # of them not there; the newest may come after its playlist and does not count
+    size: int  # bytes of those that are there
+    duration: float  # seconds of those that are there
+    largest: int  # bytes
+    sample: Path | None  # the newest that is there
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second of playing time."""
+        return self.size / self.duration if self.duration else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One look at a folder."""
+
+    variants: tuple[Variant, ...] = ()
+    closing: tuple[str, ...] = ()  # variants whose playlist is Owncast's closing one, its user's alone
+    refused: tuple[str, ...] = ()  # playlists that this user may not read for another reason
+    absent: tuple[str, ...] = ()  # variants that the multivariant playlist names and that are not there
+    faults: tuple[str, ...] = ()  # playlists that cannot be used, and why
+    entries: int = 0  # files and folders in it
+
+    @property
+    def live(self) -> tuple[Variant, ...]:
+        """The variants of a stream that is on."""
+        return tuple(one for one in self.variants if not one.ended and not one.idle)
+
+    @property
+    def streamed(self) -> tuple[Variant, ...]:
+        """The variants whose segments are a stream's, be it over or not."""
+        return tuple(one for one in self.variants if not one.idle and one.size)
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second that the stream's variants make together."""
+        return sum(one.rate for one in self.streamed)
+
+    @property
+    def sample(self) -> Path | None:
+        """A segment that is there."""
+        return next((one.sample for one in self.variants if one.sample), None)
+
+
+def survey(root: Path) -> Survey:
+    """Look at the folder, again where a playlist may just be torn or the folder just be made anew.
+
+    One that is not there holds nothing. Raises OSError when it cannot be read.
+    """
+    for _ in range(LOOKS - 1):
+        found = _look(root)
+        if not found.faults and not found.absent:
+            return found
+        time.sleep(PAUSE)
+    return _look(root)
+
+
+def _look(root: Path) -> Survey:
+    try:
+        entries = len(list(root.iterdir()))
+    except FileNotFoundError:
+        return Survey()
+    folder = Folder(root)
+    folder.look(time.monotonic())
+    variants: dict[str, Variant] = {}
+    unread: set[str] = set()  # variants whose playlist is there all the same
+    closing, refused, faults = [], [], []
+    for path in folder.playlists:
+        relative = path.relative_to(root).as_posix()
+        name = variant_name(relative)
+        try:
+            playlist, modified = _read(root, path)
+        except FileNotFoundError:
+            continue  # a wipe, just now
+        except PermissionError:
+            if name and _is_closing(path):
+                closing.append(name)
+            else:
+                refused.append(printable(relative))
+            unread.add(name or "")
+            continue
+        except (PlaylistError, OutsideError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            faults.append(printable(f"{relative} {why}"))
+            unread.add(name or "")
+            continue
+        if isinstance(playlist, MultivariantPlaylist):
+            continue
+        if name is None:
+            faults.append(printable(f"{relative} has a name that is not followed"))
+        else:
+            variants[name] = _variant(name, path.parent, playlist, modified)
+    listed, not_followed = _listed(root)
+    named = {one.uri for one in listed.playlist.variants}
+    faults += not_followed
+    variants = {name: one for name, one in variants.items() if name in listed.present or not not_followed}
+    absent = named - set(variants) - unread
+    if named & {*variants, *closing}:  # the others are left over from earlier streams
+        followed = named | listed.present
+        variants = {name: one for name, one in variants.items() if name in followed}
+        closing = [name for name in closing if name in followed]
+    return Survey(
+        variants=tuple(variants.values()),
+        closing=tuple(closing),
+        refused=tuple(refused),
+        absent=tuple(printable(name) for name in sorted(absent)),
+        faults=tuple(faults),
+        entries=entries,
+    )
+
+
+def _listed(root: Path) -> tuple[VariantsListed, list[str]]:
+    """The variants as the service would see them, and what is no part of their stream, and why."""
+    scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+    now = time.monotonic()
+    # At the second look what was being written is read; at the third what is left out is told.
+    events = [one for at in (0, TORN_FOR, LEFT_OUT_FOR) for one in scanner.scan(now + at)]
+    listed = next((one for one in reversed(events) if isinstance(one, VariantsListed)), VariantsListed())
+    told = [one.message for one in events if isinstance(one, SourceRefused) and one.message]
+    return listed, [] if listed.playlist.variants else told[-1:]  # beside named ones they are leftovers
+
+
+def _read(root: Path, path: Path) -> tuple[MediaPlaylist | MultivariantPlaylist, float]:
+    """The playlist, and when it was last modified, in seconds since the epoch."""
+    with os.fdopen(open_inside(root, path), "rb") as file:
+        modified = os.fstat(file.fileno()).st_mtime
+        text = decoded(file.read(MAX_BYTES))
+    return PlaylistReader().read(text, closed=True), modified
+
+
+def _is_closing(path: Path) -> bool:
+    """Whether a playlist that may not be read is the one that Owncast ends a stream with.
+
+    It is made as a temporary file, for its user alone, and moved: the segments beside it can be read.
+    """
+    try:
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return False
+        return any(_is_readable(one) for one in path.parent.iterdir() if one.suffix in MEDIA_SUFFIXES)
+    except OSError:
+        return False
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
+
+
+def _variant(name: str, folder: Path, playlist: MediaPlaylist, modified: float) -> Variant:
+    there: list[tuple[Path, int, float]] = []
+    missing = 0
+    for segment in playlist.segments:
+        local = local_name(segment.uri)
+        path = folder / local if local else None
+        size = _size(path) if path else 0
+        if path and size:
+            there.append((path, size, segment.duration.total_seconds()))
+        elif segment is not playlist.segments[-1]:
+            missing += 1
+    return Variant(
+        name=name,
+        target_duration=playlist.target_duration,
+        modified=modified,
+        ended=playlist.ended,
+        idle=all(is_offline_clip(segment) for segment in playlist.segments),
+        listed=len(playlist.segments),
+        missing=missing,
+        size=sum(size for _, size, _ in there),
+        duration=sum(duration for _, _, duration in there),
+        largest=max((size for _, size, _ in there), default=0),
+        sample=there[-1][0] if there else None,
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+MIN_ROOM = 64 * 2**20  # bytes: the journal and a few segments
+WRITTEN = 65_536  # bytes of a file that is tried
+STALE_TARGET_DURATIONS, STALE = 3, 15.0  # without a new playlist a stream is not on; seconds, at least
+STARTING = (
+    60.0  # seconds that a transcoder may take; with passthrough and long key frame distances 10 and more
+)
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+OWNCAST = "owncast.db"  # beside the HLS folder in Owncast's data folder
+WHERE = "BROADCASTER_HLS_DIR has to be Owncast's data/hls"
+NO_LINK = {
+    errno.EXDEV: (
+        "it is on another file system: every segment is copied",
+        "put BROADCASTER_STATE_DIR on the file system of the HLS folder; a bind mount counts as another one",
+    ),
+    errno.EPERM: (
+        "the kernel refuses links to another user's files: every segment is copied",
+        "run the service as Owncast's user",
+    ),
+}
+
+
+def env_file(path: Path) -> Finding:
+    """The settings' file holds keys: nobody else should be able to read it."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        return warning(f"{path} can be read by other users (mode {mode:o})", f"chmod 600 {path}")
+    return ok(f"only its owner can read {path}")
+
+
+def hls_folder(folder: Path) -> Finding:
+    """The folder is there and can be read. Looks again: Owncast removes it, and makes it anew at once."""
+    for _ in range(LOOKS - 1):
+        if _is_there(folder):
+            break
+        time.sleep(PAUSE)
+    try:
+        with os.scandir(folder) as entries:
+            count = sum(1 for _ in entries)
+    except FileNotFoundError:
+        if _is_there(folder.parent / OWNCAST):
+            return skipped(
+                f"{folder} is not there now: Owncast is between two streams, or does not run",
+                "check again with Owncast running; it makes the folder anew each time its transcoder starts",
+            )
+        return failed(f"{folder} is not there", f"{WHERE}; in a container, mount it")
+    except NotADirectoryError:
+        return failed(f"{folder} is a file", WHERE)
+    except PermissionError:
+        if closed := _closed(folder):
+            return failed(
+                f"{closed} may not be entered by this user (id {os.geteuid()})",
+                f"chmod g+x {closed}, and run the service, and this check, in its group: "
+                "Owncast makes its data folder for its own user alone",
+            )
+        return failed(
+            f"{folder} may not be read by this user (id {os.geteuid()})",
+            "run the service, and this check, as Owncast's user or in its group",
+        )
+    return ok(f"{folder} is there, {count} files and folders")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # of a folder above it; that is told when it is read
+        return True
+
+
+def _closed(folder: Path) -> Path | None:
+    """The first folder above this one that may not be entered."""
+    above = reversed(folder.absolute().parents)
+    return next((one for one in above if not os.access(one, os.X_OK, effective_ids=True)), None)
+
+
+def playlists(folder: Path, found: Survey) -> Finding:
+    """What is in the folder looks like HLS."""
+    if not (found.variants or found.closing or found.refused or found.absent):
+        return _no_playlists(folder, found)
+    if fault := _fault(found):
+        return fault
+    if found.closing:
+        names = ", ".join(found.closing)
+        return ok(
+            f"the stream is over: Owncast's closing playlist can be read by its user alone ({names}), as "
+            "after every end; the service takes the last segment by its file, and nothing is lost"
+        )
+    seconds = max(one.target_duration for one in found.variants)
+    rate = f", {rate_text(found.rate)} together" if found.rate else ""
+    return ok(f"{len(found.variants)} variant(s), segments of up to {seconds} s{rate}")
+
+
+def _fault(found: Survey) -> Finding | None:
+    if found.refused:
+        return failed(
+            f"{', '.join(found.refused)} may not be read by this user (id {os.geteuid()})",
+            "run the service, and this check, as Owncast's user; its umask may make files for it alone",
+        )
+    if found.absent:
+        names = ", ".join(found.absent)
+        return failed(f"the multivariant playlist names what is not there: {names}", WHERE)
+    missing = sum(one.missing for one in found.variants)
+    if missing:
+        return warning(
+            f"{missing} of {sum(one.listed for one in found.variants)} listed segments are not there",
+            "switch Owncast's own S3 storage off; its files have to stay in the folder",
+        )
+    if found.faults:
+        return warning(
+            f"one playlist cannot be used: {found.faults[0]}", "see that its writer is the only one"
+        )
+    return None
+
+
+def _no_playlists(folder: Path, found: Survey) -> Finding:
+    if found.faults:
+        return failed(f"no playlist can be used: {found.faults[0]}", WHERE)
+    if _is_starting(folder):
+        return skipped(
+            f"no playlists yet: Owncast starts its transcoder, for which it makes {folder} anew",
+            "check again in a minute",
+        )
+    if not found.entries:
+        return warning(f"{folder} is empty", "start Owncast; if it runs, it writes elsewhere")
+    inside = next((one for one in (folder / "hls", folder / "data/hls") if one.is_dir()), None)
+    hint = f"{WHERE}; perhaps it is {inside}" if inside else WHERE
+    return failed(f"{folder} has no playlist (.m3u8) in it: it is not an HLS folder", hint)
+
+
+def _is_starting(folder: Path) -> bool:
+    """Whether it is as Owncast makes it for a transcoder, and that just now: variants without playlists."""
+    try:
+        variants = list(folder.iterdir())
+        newest = max(one.stat().st_mtime for one in (folder, *variants))
+        files = [one for variant in variants for one in variant.iterdir()]
+    except FileNotFoundError:
+        return True  # it goes away and comes back
+    except OSError:  # a file in a folder's place
+        return False
+    return time.time() - newest < STARTING and all(one.suffix in MEDIA_SUFFIXES for one in files)
+
+
+def writing(found: Survey, now: float) -> Finding:
+    """A stream's playlists are being written; ``now`` in seconds since the epoch."""
+    if not found.live:
+        return skipped("no stream is on; check again during one")
+    newest = max(found.live, key=lambda one: one.modified)
+    age = max(0.0, now - newest.modified)
+    if age > max(STALE, STALE_TARGET_DURATIONS * newest.target_duration):
+        return warning(
+            f"the stream has no end, and was last written {time_text(age)} ago",
+            "see that the encoder runs and that Owncast writes into this very folder",
+        )
+    return ok(f"last written {time_text(age)} ago")
+
+
+def state_folder(folder: Path) -> Finding:
+    """Our own folder can be written. It is made at the first start, and not by this check."""
+    try:
+        with tempfile.TemporaryFile(prefix=".check-", dir=existing(folder)) as file:
+            file.write(bytes(WRITTEN))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        remedies = {
+            errno.ENOSPC: "make room on its disk",
+            errno.EDQUOT: "raise its user's quota",
+            errno.EROFS: "choose a folder for BROADCASTER_STATE_DIR that is not mounted read-only",
+            errno.ENOTDIR: "choose a folder for BROADCASTER_STATE_DIR, not a file",
+        }
+        remedy = remedies.get(error.errno or 0, f"let the user with id {os.geteuid()} write there")
+        return failed(f"{folder} cannot be written: {error.strerror}", remedy)
+    if not folder.exists():
+        return ok(f"{folder} can be made; the service does so at its first start")
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & OTHERS:
+        return warning(
+            f"{folder} is open to other users (mode {mode:o})",
+            f"chmod 700 {folder}; the service does so at its start, if nothing but its own is there",
+        )
+    return ok(f"{folder} can be written, and is nobody else's")
+
+
+def links(folder: Path, hls: Path, sample: Path | None) -> Finding:
+    """A segment in the HLS folder can be linked into ours; tried with ``sample``, one of them."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".check-", dir=existing(folder)) as probe:
+            if sample is None:
+                if hls.stat().st_dev != Path(probe).stat().st_dev:
+                    return warning(*NO_LINK[errno.EXDEV])
+                return ok("the same file system; there is no segment yet to try a link with")
+            os.link(sample, Path(probe, "link"))
+    except FileNotFoundError:
+        return skipped("the segment went away meanwhile")
+    except OSError as error:
+        usual = (f"no links ({error.strerror}): every segment is copied", "choose another file system")
+        return warning(*NO_LINK.get(error.errno or 0, usual))
+    return ok("segments are kept as links, not copies")
+
+
+def room(folder: Path, limit: int, rate: float) -> Finding:
+    """There is room for what may wait; ``limit`` in bytes, ``rate`` in bytes per second, 0 if not known."""
+    free = shutil.disk_usage(existing(folder)).free
+    lasts = f", {time_text(free / rate)} of this stream" if rate else ""
+    message = f"{bytes_text(free)} left{lasts}"
+    if free < MIN_ROOM:
+        return failed(message, "make room on the disk of BROADCASTER_STATE_DIR")
+    if free < limit:
+        return warning(
+            f"{message}; less than BROADCASTER_SPOOL_LIMIT, {bytes_text(limit)}",
+            "lower it below what is free: then the oldest segments become gaps, and the disk never fills up",
+        )
+    return ok(message)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())

@@ -1,0 +1,180 @@
+"""What the service needs of this machine beside its folders: names, addresses, the page, open files.
+
+Owncast's own interface, which says whether its encoder is connected.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import resource
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from ipaddress import ip_address
+from pathlib import Path
+
+import aiohttp
+
+from broadcaster.aio import MAX_LOOK, OwnThread
+from broadcaster.config import Settings, unknown_names
+from broadcaster.doctor.report import Finding, failed, ok, warning
+from broadcaster.errors import OwncastError
+from broadcaster.guest import Browser
+from broadcaster.http import raise_file_limit
+from broadcaster.http.server import addresses as listening_addresses
+from broadcaster.owncast import fetch, open_session
+from broadcaster.printable import printable
+from broadcaster.recordings.live_poster import is_wanted, program_of
+
+PAGE_FILES = ("index.html", "vendor")
+MISSING = "BROADCASTER_HLS_DIR: there is no folder {} now; it is followed once it is there"
+HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # of /health, which other services have too
+
+
+def remarks(settings: Settings) -> list[str]:
+    """What the service's log says of its settings at the start: they work, but not as they should."""
+    findings = [operator(settings.admin_host), page(settings.viewer_dir)]
+    said = unknown_names() + [f"{one.message}: {one.remedy}" for one in findings if one.remedy]
+    if not _is_there(settings.hls_dir):
+        said.append(MISSING.format(settings.hls_dir))
+    return said
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether it is; so it may be where the file system hangs, and where nobody may look."""
+    with OwnThread("HLS folder") as thread:
+        try:
+            thread.submit(folder.stat).result(MAX_LOOK)
+        except FileNotFoundError:
+            return False
+        except (OSError, TimeoutError):
+            pass
+    return True
+
+
+def names() -> Finding:
+    """No setting has a name that nobody reads."""
+    if unknown := unknown_names():
+        return warning("; ".join(unknown), "correct the name; .env.example has all of them")
+    return ok("every BROADCASTER_ name is known")
+
+
+def operator(host: str) -> Finding:
+    """The operator's listener, which has no login, can be reached from this machine alone."""
+    try:
+        addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        return failed(f"BROADCASTER_ADMIN_HOST={host} is no address of this machine: {error.strerror}", HOSTS)
+    if all(ip_address(one.partition("%")[0]).is_loopback for one in addresses):
+        return ok("only this machine reaches dashboard and metrics")
+    return warning(
+        f"BROADCASTER_ADMIN_HOST={host} opens dashboard and metrics, which have no login, to other machines",
+        "set it to 127.0.0.1 and reach it by ssh -L, or let a firewall keep others away",
+    )
+
+
+HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 every network that it is in"
+
+
+def page(folder: Path) -> Finding:
+    """The viewers' page is there, with the libraries that it loads."""
+    missing = [str(folder / name) for name in PAGE_FILES if not (folder / name).exists()]
+    if missing:
+        return warning(
+            f"viewers get no page: {missing[0]} is not there",
+            "set BROADCASTER_VIEWER_DIR to viewer/dist of the source tree, after make setup; "
+            "playlists are served all the same",
+        )
+    return ok(f"{folder} is there")
+
+
+async def addresses(browser: Browser, public: tuple[str, int], operators: tuple[str, int]) -> Finding:
+    """Both addresses can be had, or the service has them already."""
+    wanted = {"BROADCASTER_": public, "BROADCASTER_ADMIN_": operators}
+    for kind, error in _taken(wanted).items():
+        host, port = wanted[kind]
+        at = f"{host}:{port}"
+        if error.errno == errno.EADDRINUSE and await _is_ours(browser, host, port):
+            return ok(f"a broadcaster runs at {at}; it is the one with these settings, unless there are two")
+        return failed(
+            f"{at} cannot be had: {error.strerror}",
+            f"set {kind}HOST and {kind}PORT to an address of this machine and a port that is free",
+        )
+    return ok("the addresses for viewers and operator can be had")
+
+
+def _taken(wanted: dict[str, tuple[str, int]]) -> dict[str, OSError]:
+    """What is wrong with these addresses, when all of them are taken at once."""
+    found: dict[str, OSError] = {}
+    with ExitStack() as sockets:
+        for kind, (host, port) in wanted.items():
+            try:
+                for family, address in listening_addresses(host, port):
+                    sockets.enter_context(_bound(family, (address, port)))
+            except OSError as error:
+                found[kind] = error
+    return found
+
+
+def _bound(family: int, address: Sequence[object]) -> socket.socket:
+    """A listening socket, made as the service's is: one that waits to be forgotten is not in its way."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(tuple(address))
+        sock.listen(1)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def _is_ours(browser: Browser, host: str, port: int) -> bool:
+    try:
+        answer = await browser.fetch(f"http://{f'[{host}]' if ':' in host else host}:{port}/health")
+        return set(json.loads(answer.body)) >= HEALTH_KEYS
+    except (aiohttp.ClientError, OSError, ValueError, TypeError):  # of something else
+        return False
+
+
+def pictures(settings: Settings) -> Finding:
+    """What makes pictures is here; none are a fault, for nothing else needs them."""
+    if not is_wanted(settings):
+        return ok("none are made, as the settings say")
+    if program := program_of(settings):
+        return ok(f"{program} makes them")
+    return ok(
+        f"there is no {settings.pictures} here, so there are none: install ffmpeg, or set"
+        " BROADCASTER_PICTURES to the path of one, Owncast's perhaps"
+    )
+
+
+def open_files(wanted: int) -> Finding:
+    """The limit of open files leaves room for so many connections."""
+    room = raise_file_limit(wanted)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = "no limit of open files" if limit == resource.RLIM_INFINITY else f"{limit} open files"
+    message = f"{most} where this was started: room for {room} connections of viewers"
+    if room < wanted:
+        return warning(
+            f"{message}, of BROADCASTER_MAX_CONNECTIONS={wanted}",
+            "raise it: ulimit -n, or LimitNOFILE= in systemd's unit; each connection is an open file",
+        )
+    return ok(message)
+
+
+REMEDY = "look at BROADCASTER_OWNCAST_URL: it is Owncast's own address, such as http://127.0.0.1:8080"
+
+
+async def answers(url: str) -> Finding:
+    """Owncast answers at ``url``, and which version of it. Streams get through without it."""
+    async with open_session() as session:
+        try:
+            status = await fetch(session, url)
+        except OwncastError as error:
+            return warning(f"it does not say whether an encoder is connected: {error}", REMEDY)
+    encoder = "an encoder is connected" if status.connected else "no encoder is connected"
+    return ok(f"version {printable(status.version or 'unknown')} answers; {encoder}")

@@ -1,0 +1,317 @@
+"""The address where viewers read the bucket, asked as their browsers ask.
+
+What the world gets of the service through the tunnel or proxy in front of it (``--public``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from broadcaster.bucket import CACHE_CONTROL, content_type
+from broadcaster.doctor.bucket import PART, SIZE, Means, from_storage, negotiated, no_answer
+from broadcaster.doctor.report import Finding, failed, ok, skipped, time_text, warning
+from broadcaster.errors import StorageError
+from broadcaster.guest import (
+    CORS,
+    ELSEWHERE,
+    PRIVATE,
+    SETTING,
+    Answer,
+    Browser,
+    host_of,
+    why_not_allowed,
+    why_not_public,
+    why_not_read,
+)
+from broadcaster.printable import printable
+
+CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Cache-Status of what is cached
+
+
+class PublicChecks:
+    """The checks of one public address, on an object that the bucket has, whose bytes are ``body``."""
+
+    def __init__(self, means: Means) -> None:
+        self.body = b""
+        self._browser = means.browser
+        self._objects = means.objects
+        self._whole: Answer | None = None
+        self._part: Answer | None = None
+
+    async def address(self) -> Finding:
+        """It answers, and does not claim to have what is not there."""
+        url = await self._objects.url("early")
+        try:
+            answer = await self._browser.fetch(url)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        return judge_address(url, answer)
+
+    async def protocol(self) -> Finding:
+        """HTTP/2 or HTTP/3: many segments and playlists at a time over one connection."""
+        url = await self._objects.url("early")
+        if urlsplit(url).scheme != "https":
+            return warning("plain http: a page on https may not read it", "use the https address")
+        try:
+            chosen = await negotiated(url)
+        except OSError as error:  # a proxy, perhaps: the address itself did answer
+            return skipped(f"it cannot be found out ({type(error).__name__})")
+        if chosen != "h2":
+            return warning("HTTP/1.1 only", "switch HTTP/2 on: Cloudflare, Speed, Protocol optimization")
+        return ok("HTTP/2")
+
+    async def object(self) -> Finding:
+        """What the bucket has is what viewers get."""
+        url = await self._objects.url("probe")
+        try:
+            self._whole = answer = await self._browser.fetch(url)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        if fault := why_not_read(answer, same=answer.body == self.body):
+            return failed(fault.message, fault.remedy)
+        http3 = "; HTTP/3 offered" if "h3=" in answer.headers.get("Alt-Svc", "") else ""
+        return ok(f"{SIZE} bytes in {answer.seconds * 1000:.0f} ms, as stored{http3}")
+
+    async def headers(self) -> Finding:
+        """The headers that we stored with it have not been changed on the way."""
+        if self._whole is None:
+            return skipped("there was no answer")
+        expected = {"Content-Type": content_type(self._objects.key("probe")), "Cache-Control": CACHE_CONTROL}
+        found = {name: self._whole.headers.get(name, "none") for name in expected}
+        wrong = [f"{name} is {found[name]!r}, not {expected[name]!r}" for name in expected]
+        wrong = [text for text, name in zip(wrong, expected, strict=True) if found[name] != expected[name]]
+        if wrong:
+            return warning(
+                "; ".join(wrong),
+                "let Cloudflare respect existing headers: Caching, Browser Cache TTL; no rule may set them",
+            )
+        return ok("Content-Type and Cache-Control as stored")
+
+    async def cors(self) -> Finding:
+        """A page may read the bytes."""
+        if self._whole is None:
+            return skipped("there was no answer")
+        origin = self._browser.origin
+        if fault := why_not_allowed(self._whole, origin):
+            return failed(fault.message, fault.remedy)
+        return ok(f"pages of {origin} may read")
+
+    async def ranges(self) -> Finding:
+        """A part can be asked for, as players do that share, and the page sees which part came."""
+        first, last = PART
+        url = await self._objects.url("probe")
+        try:
+            self._part = answer = await self._browser.fetch(url, headers={"Range": f"bytes={first}-{last}"})
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        expected = f"bytes {first}-{last}/{SIZE}"
+        is_part = answer.status == HTTPStatus.PARTIAL_CONTENT and answer.body == self.body[first : last + 1]
+        if not is_part or answer.headers.get("Content-Range") != expected:
+            return warning(
+                f"a range is answered {answer.status} with {len(answer.body)} bytes",
+                "whatever stands in front of the bucket has to pass the Range header on",
+            )
+        if answer.words("Access-Control-Expose-Headers").isdisjoint({"content-range", "*"}):
+            return warning("pages do not see Content-Range: it is not exposed", CORS)
+        return ok("ranges work, and pages see Content-Range")
+
+    async def preflight(self) -> Finding:
+        """Browsers that ask before they send a Range header are told yes (Fetch, CORS-preflight fetch)."""
+        url = await self._objects.url("probe")
+        asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
+        try:
+            answer = await self._browser.fetch(url, "OPTIONS", asked)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        return judge_preflight(answer, self._browser.origin)
+
+    async def absent(self) -> Finding:
+        """An object that was asked for before it was there is found once it is."""
+        try:
+            await self._objects.put("early", SIZE)
+        except StorageError as error:
+            return from_storage(error)
+        url = await self._objects.url("early")
+        try:
+            answer = await self._browser.fetch(url)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, url, SETTING)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return warning(
+                "an edge keeps a 404 for an object that has come meanwhile",
+                "in Cloudflare's cache rule for the segments, set the edge TTL of status 404 to no-store",
+            )
+        if answer.status != HTTPStatus.OK:
+            return failed(f"reading an object is answered {answer.status}", PRIVATE)
+        return ok("a 404 is not kept")
+
+    async def edge(self) -> Finding:
+        """Cloudflare keeps segments near the viewers, so that the bucket is not asked by each of them."""
+        answer = self._part or self._whole
+        status = answer.headers.get("CF-Cache-Status") if answer else None
+        if not status:
+            return skipped("no Cloudflare cache in front")
+        if status.upper() not in CACHED:
+            return warning(
+                f"Cloudflare does not cache segments ({status}): each viewer's request reaches the bucket",
+                "make a cache rule for this host: eligible for cache, edge TTL from the origin's header",
+            )
+        return ok(f"Cloudflare caches segments ({status})")
+
+
+def judge_address(url: str, answer: Answer) -> Finding:
+    """What the answer to ``url``, which is not there yet, says of the address."""
+    where, named = host_of(url), why_not_public(url)
+    if named and named.certain:
+        return failed(named.message, named.remedy)
+    if answer.status in range(200, 300):
+        return failed(f"{where} answers {answer.status} to what is not there: not a bucket", ELSEWHERE)
+    if answer.status in range(300, 400):
+        target = printable(urlsplit(answer.headers.get("Location", "")).netloc) or "elsewhere"
+        return failed(f"{where} redirects to {target}", "name the final address in R2_PUBLIC_URL, with https")
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return failed(f"{where} answers {answer.status}", "see Cloudflare's dashboard: is the domain active?")
+    if named:
+        return warning(named.message, named.remedy)
+    return ok(f"{where} answers in {answer.seconds * 1000:.0f} ms")
+
+
+def judge_preflight(answer: Answer, origin: str) -> Finding:
+    """Whether the answer lets a page of ``origin`` send GET, which is always allowed, with a Range header."""
+    if answer.status not in range(200, 300):
+        refused = f"it is answered {answer.status}"
+    elif answer.headers.get("Access-Control-Allow-Origin") not in ("*", origin):
+        refused = "it does not allow the origin"
+    elif answer.words("Access-Control-Allow-Headers").isdisjoint({"*", "range"}):
+        refused = "it does not allow the header"
+    else:
+        return ok("a Range header is allowed")
+    return warning(f"a browser that asks first may not send a Range header: {refused}", CORS)
+
+
+OPTION = "--public"
+KEPT = {"HIT", "STALE", "UPDATING", "REVALIDATED"}  # answers that the cache already had
+LONGEST = 60  # seconds, the longest target duration: the service never says more
+NOT_ELIGIBLE = "DYNAMIC"  # Cloudflare's word where no rule says that it may be cached
+RULES = "deploy/cloudflare has the rule, deploy/nginx the same for nginx"
+ADDRESS = "X-Client-Address"  # of the service's /health: for which address a viewer counts
+FORGEABLE, FORGED = ("CF-Connecting-IP", "X-Forwarded-For"), "192.0.2.77"  # an address for documentation
+TRUSTED = (
+    "BROADCASTER_TRUSTED_HEADER names the header of what stands in front; deploy/nginx sets it for nginx"
+)
+INGRESS = "cloudflared.yml.example shows where the tunnel should lead to"
+
+
+class TunnelChecks:
+    """The checks of the service at ``url``, where viewers find it."""
+
+    def __init__(self, browser: Browser, url: str, *, dashboard: bool) -> None:
+        self._browser = browser
+        self._url = url
+        self._closed = ("/metrics",) if dashboard else ("/metrics", "/dashboard")
+
+    async def page(self) -> Finding:
+        """Viewers find the page."""
+        answer = await self._ask("/")
+        if isinstance(answer, Finding):
+            return answer
+        if answer.status in range(300, 400):
+            return failed(
+                f"{self._url}/ redirects elsewhere", "viewers must pass: no login, and https at once"
+            )
+        if answer.status != HTTPStatus.OK or b"<html" not in answer.body.lower():
+            return failed(f"there is no page at {self._url}/ (status {answer.status})", INGRESS)
+        return ok(f"the page comes in {answer.seconds * 1000:.0f} ms")
+
+    async def playlist(self) -> Finding:
+        """A shared cache keeps playlists, for as long as the service says, and nothing else of them."""
+        first = await self._ask("/live/playlist.m3u8")
+        second = await self._ask("/live/playlist.m3u8")
+        for answer in (first, second):
+            if isinstance(answer, Finding):
+                return answer
+            if fault := judge_playlist(answer):
+                return fault
+        return judge_cache(second) if isinstance(second, Answer) else second
+
+    async def closed(self) -> Finding:
+        """What is the operator's cannot be had."""
+        for path in self._closed:
+            answer = await self._ask(path)
+            if isinstance(answer, Finding):
+                return answer
+            if answer.status in range(200, 300):
+                return failed(
+                    f"anybody can read {self._url}{path}",
+                    "let nothing lead to BROADCASTER_ADMIN_PORT: it has no login",
+                )
+        return ok(f"closed: {', '.join(self._closed)}")
+
+    async def addresses(self) -> Finding:
+        """The service knows viewers apart, and none of them can pretend to be another."""
+        answer = await self._ask("/health")
+        if isinstance(answer, Finding):
+            return answer
+        ours = answer.headers.get(ADDRESS)
+        if ours is None:
+            return skipped("/health does not tell which address a viewer has")
+        for header in FORGEABLE:
+            forged = await self._ask("/health", {header: FORGED})
+            if isinstance(forged, Answer) and forged.headers.get(ADDRESS) == FORGED:
+                return failed(f"a viewer can choose the address that it counts for, by {header}", TRUSTED)
+        if not _is_global(ours):
+            told = "is not told" if ours == "unknown" else f"seems to be {printable(ours)}"
+            return warning(f"a viewer's address {told}: no bound of an address holds", TRUSTED)
+        return ok(f"a viewer counts for the own address, here {printable(ours)}")
+
+    async def _ask(self, path: str, headers: Mapping[str, str] | None = None) -> Answer | Finding:
+        try:
+            return await self._browser.fetch(self._url + path, headers=headers)
+        except (aiohttp.ClientError, OSError) as error:
+            return no_answer(error, self._url, OPTION)
+
+
+def _is_global(site: str) -> bool:
+    try:
+        return ip_network(site).is_global
+    except ValueError:
+        return False
+
+
+def judge_playlist(answer: Answer) -> Finding | None:
+    """What is wrong with an answer for the playlist; None when it is as the service would give it."""
+    if answer.status not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
+        return failed(f"the playlist is answered {answer.status}", INGRESS)
+    if answer.status == HTTPStatus.OK and not answer.body.startswith(b"#EXTM3U"):
+        return failed("something else comes in the playlist's place", INGRESS)
+    if answer.headers.get("Access-Control-Allow-Origin") != "*":  # which the service always says
+        return failed("it is not the service that answers for the playlist", INGRESS)
+    return None
+
+
+def judge_cache(answer: Answer) -> Finding:
+    """Whether the cache in front did as the rules want, in a second answer of a moment later."""
+    age = re.search(r"max-age=([0-9]+)", answer.headers.get("Cache-Control", ""))
+    if age and int(age[1]) > LONGEST:
+        return warning(
+            f"browsers are told to keep a playlist for {time_text(int(age[1]))}",
+            f"Cloudflare, Caching, Browser Cache TTL: respect existing headers; {RULES}",
+        )
+    status = answer.headers.get("CF-Cache-Status", answer.headers.get("X-Cache", "")).upper()
+    if not status:
+        return skipped("no cache in front that tells what it does")
+    if status not in CACHED and (answer.status == HTTPStatus.OK or status == NOT_ELIGIBLE):
+        return warning(
+            f"playlists are not cached ({status}): each viewer's request reaches the service", RULES
+        )
+    if answer.status != HTTPStatus.OK and status in KEPT and "no-store" in answer.words("Cache-Control"):
+        return warning(f"a {answer.status} is kept ({status}): viewers learn late that a stream is on", RULES)
+    if answer.status != HTTPStatus.OK:
+        return ok(f"a {answer.status} is kept no longer than it should ({status}); check during a stream")
+    return ok(f"playlists are cached ({status})")

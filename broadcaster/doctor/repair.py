@@ -1,0 +1,225 @@
+"""What ``--fix`` sets: the bucket's CORS policy, and lifecycle rules as a backstop.
+
+Whether the operator's page may put files into the bucket, and the rule that lets it (``--uploads``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
+
+import aiohttp
+
+from broadcaster.doctor.bucket import ENDPOINT_SETTING, Rule, from_storage, no_answer
+from broadcaster.doctor.report import Finding, failed, ok, warning
+from broadcaster.errors import StorageError, StorageRefused
+from broadcaster.guest import Answer, Browser
+
+OURS, ABORT, EXPIRE = "broadcaster", "broadcaster-abort", "broadcaster-expire"  # the rules' IDs
+EXPOSED = ["Content-Length", "Content-Range", "Date", "ETag", "Age"]
+BACKSTOP_DAYS = 30  # a finished stream's playlist names its segments until the next stream begins
+ABORT_DAYS = 7  # as long as an upload may be gone on with (delivery.files)
+NEED = (
+    "--fix needs a token with Admin Read & Write (the service does not: change it back afterwards), "
+    "or do it in the dashboard, under the bucket's Settings: "
+)
+
+
+class BucketSettings(Protocol):
+    """What can be set of a bucket; everything raises StorageError."""
+
+    async def cors(self) -> list[Rule]:
+        """Return the CORS policy's rules."""
+
+    async def set_cors(self, rules: Sequence[Rule]) -> None:
+        """Replace them."""
+
+    async def lifecycle(self) -> list[Rule]:
+        """Return the lifecycle rules."""
+
+    async def set_lifecycle(self, rules: Sequence[Rule]) -> None:
+        """Replace them."""
+
+    async def oldest(self, prefix: str) -> datetime | None:
+        """When the oldest object was stored."""
+
+
+def cors_rule(origin: str) -> dict[str, Any]:
+    """Let pages of ``origin`` read, ranges included. ``range`` in the spelling that browsers ask with."""
+    return {
+        "ID": OURS,
+        "AllowedMethods": ["GET", "HEAD"],
+        "AllowedOrigins": [origin],
+        "AllowedHeaders": ["range"],
+        "ExposeHeaders": EXPOSED,
+        "MaxAgeSeconds": 3600,
+    }
+
+
+def allows(rules: Sequence[Rule], origin: str) -> bool:
+    """Whether a page of ``origin`` may do all that it needs; the first rule that fits a request counts."""
+    for rule in rules:
+        if "GET" not in rule.get("AllowedMethods", []):
+            continue
+        if not any(fnmatchcase(origin, pattern) for pattern in rule.get("AllowedOrigins", [])):
+            continue
+        headers = {header.lower() for header in rule.get("AllowedHeaders", [])}
+        exposed = {header.lower() for header in rule.get("ExposeHeaders", [])}
+        return (
+            "HEAD" in rule["AllowedMethods"]
+            and not headers.isdisjoint({"*", "range"})
+            and not exposed.isdisjoint({"*", "content-range"})
+        )
+    return False
+
+
+async def fix_cors(store: BucketSettings, origin: str, allowed: str) -> Finding:
+    """Add a rule for ``allowed`` (an origin or ``*``) where ``origin`` may not read; other rules stay."""
+    rule = cors_rule(allowed)
+    try:
+        rules = await store.cors()
+        if allows(rules, origin):
+            return ok("the policy lets pages read; nothing to do")
+        await store.set_cors([rule, *(one for one in rules if one.get("ID") != OURS)])
+    except StorageError as error:
+        pasted = {name: value for name, value in rule.items() if name != "ID"}
+        return refused(error, "CORS policy " + json.dumps([pasted]))
+    return ok(f"set: pages of {allowed} may read; R2 may take 30 s to act on it")
+
+
+def backstop_days(retention: timedelta | None, window: timedelta) -> int | None:
+    """After how many days an object can be of no use to anybody; None when objects are to be kept."""
+    if retention is None:
+        return None
+    return BACKSTOP_DAYS + math.ceil((retention + window) / timedelta(days=1))
+
+
+def lifecycle(rules: Sequence[Rule], prefix: str, days: int | None) -> list[Rule]:
+    """The bucket's rules with ours among them, in the place of those that an earlier check set."""
+    kept = [one for one in rules if one.get("ID") not in (ABORT, EXPIRE)]
+    ours: dict[str, Any] = {"Status": "Enabled", "Filter": {"Prefix": f"{prefix}/"}}
+    abort = {"ID": ABORT, **ours, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS}}
+    expire = {"ID": EXPIRE, **ours, "Expiration": {"Days": days}}
+    return [*kept, abort, expire] if days else [*kept, abort]
+
+
+def expiring(rules: Sequence[Rule], prefix: str) -> list[str]:
+    """The IDs of rules, not ours, that delete objects of the service."""
+    return [
+        str(rule.get("ID", "without an ID"))
+        for rule in rules
+        if rule.get("Status") == "Enabled"
+        and "Expiration" in rule
+        and rule.get("ID") != EXPIRE
+        and _overlap(_prefix(rule), f"{prefix}/")
+    ]
+
+
+def _prefix(rule: Rule) -> str:
+    chosen = rule.get("Filter", {})
+    return str(chosen.get("Prefix") or chosen.get("And", {}).get("Prefix") or rule.get("Prefix") or "")
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+async def fix_lifecycle(store: BucketSettings, prefix: str, days: int | None) -> Finding:
+    """Set the backstop: ``days`` after which objects are deleted, None when the service keeps them for ever.
+
+    Objects that are older than that already, from a time when they were kept, are not put at risk.
+    """
+    kept_for = None if days is None else timedelta(days=days)
+    try:
+        rules = await store.lifecycle()
+        oldest = await store.oldest(f"{prefix}/")
+        at_risk = kept_for is not None and oldest is not None and datetime.now(UTC) - oldest > kept_for
+        wanted = lifecycle(rules, prefix, None if at_risk else days)
+        if wanted != rules:
+            await store.set_lifecycle(wanted)
+    except StorageError as error:
+        return refused(error, f"a lifecycle rule that aborts multipart uploads after {ABORT_DAYS} days")
+    done = f"uploads that were never finished go after {ABORT_DAYS} days"
+    if at_risk and oldest:
+        return warning(
+            f"{done}; objects of {oldest:%Y-%m-%d} are there, which a limit of {days} days would delete",
+            f"move or delete what is old under {prefix}/, then --fix again",
+        )
+    foreign = expiring(rules, prefix)
+    if days is None and foreign:
+        return warning(
+            f"BROADCASTER_RETENTION is keep, and a rule deletes objects: {', '.join(foreign)}",
+            "remove that lifecycle rule in the dashboard",
+        )
+    return ok(f"{done}, objects under {prefix}/ after {days} days" if days else f"{done}; objects are kept")
+
+
+def refused(error: StorageError, instead: str) -> Finding:
+    """Why the bucket's settings are as they were, and what to do ``instead`` in the dashboard."""
+    if isinstance(error, StorageRefused):
+        return failed("the token may not change the bucket's settings", NEED + instead)
+    return from_storage(error)
+
+
+UPLOADS_OURS = "broadcaster-uploads"  # the rule's ID
+
+
+def upload_rule(origin: str) -> dict[str, Any]:
+    """Let pages of ``origin`` put parts, with addresses that are signed for each, and see their ETags."""
+    return {
+        "ID": UPLOADS_OURS,
+        "AllowedMethods": ["PUT"],
+        "AllowedOrigins": [origin],
+        "AllowedHeaders": ["content-type"],
+        "ExposeHeaders": ["ETag"],
+        "MaxAgeSeconds": 3600,
+    }
+
+
+def lets_put(rules: Sequence[Rule], origin: str) -> bool:
+    """Whether a page of ``origin`` may put, and see the ETag; the first rule that fits a request counts."""
+    for rule in rules:
+        if "PUT" in rule.get("AllowedMethods", []) and any(
+            fnmatchcase(origin, pattern) for pattern in rule.get("AllowedOrigins", [])
+        ):
+            return not {"*", "etag"}.isdisjoint(one.lower() for one in rule.get("ExposeHeaders", []))
+    return False
+
+
+async def fix_uploads(store: BucketSettings, origin: str) -> Finding:
+    """Add a rule where ``origin`` may not put, in the place of an earlier one of ours; other rules stay."""
+    rule = upload_rule(origin)
+    try:
+        rules = await store.cors()
+        if lets_put(rules, origin):
+            return ok("the policy lets that page upload; nothing to do")
+        await store.set_cors([rule, *(one for one in rules if one.get("ID") != UPLOADS_OURS)])
+    except StorageError as error:
+        pasted = {name: value for name, value in rule.items() if name != "ID"}
+        return refused(error, "CORS policy, beside what is there: " + json.dumps([pasted]))
+    return ok(f"set: pages of {origin} may upload; R2 may take 30 s to act on it")
+
+
+async def may_upload(browser: Browser, address: str, origin: str) -> Finding:
+    """A browser that asks before it puts a part to ``address`` is told yes (Fetch, CORS-preflight fetch)."""
+    asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    try:
+        return judge(await browser.fetch(address, "OPTIONS", asked), origin)
+    except (aiohttp.ClientError, OSError) as error:
+        return no_answer(error, address, ENDPOINT_SETTING)
+
+
+def judge(answer: Answer, origin: str) -> Finding:
+    """Whether that lets a page of ``origin`` put."""
+    allowed = answer.headers.get("Access-Control-Allow-Origin") in ("*", origin)
+    may_put = not answer.words("Access-Control-Allow-Methods").isdisjoint({"*", "put"})
+    if answer.status in range(200, 300) and allowed and may_put:
+        return ok(f"pages of {origin} may upload")
+    return warning(
+        f"pages of {origin} may not upload: the bucket's CORS policy does not let them put",
+        f"broadcaster check --fix --uploads {origin}",
+    )

@@ -1,0 +1,110 @@
+"""The packets of an MPEG transport stream (ISO 13818-1, 2.4.3).
+
+The I-frame index: where the picture is that an MPEG transport stream segment begins with (ISO 13818-1).
+
+Pure, and cheap: it reads the heads of packets up to the second picture, and decodes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from broadcaster.hls.media_playlist import ByteRange
+
+PACKET = 188  # bytes
+SYNC = 0x47
+UNIT_START = 0x40  # payload_unit_start_indicator, in the second byte (2.4.3.2)
+
+
+def payload(data: bytes, at: int) -> bytes:
+    """What the packet that begins there carries (2.4.3.3)."""
+    flags, end = data[at + 3], at + PACKET
+    begin = at + 5 + data[at + 4] if flags & 0x20 else at + 4  # adaptation_field_control
+    return data[begin:end] if flags & 0x10 else b""
+
+
+MOST = 8192 * PACKET  # bytes that are looked at: nobody who seeks waits for a larger picture
+HEAD = 16_384  # bytes of a picture, of which one is the beginning of its first slice
+SECTION_HEAD, CRC = 8, 4  # bytes
+# Stream types (table 2-34) with what the first slice of a picture begins with, and the last byte of that in a
+# key frame: of H.264 NAL unit types 1 to 5, where 5 is IDR (table 7-1 there); of HEVC 0 to 31, where 16 to
+# 21 are IRAP (table 7-1 there). Within a unit there is no start code: such bytes are escaped.
+CODECS = {
+    0x1B: (re.compile(rb"\x00\x00\x01[\x01-\x05!-%A-Ea-e]"), frozenset(b"\x05%Ee")),
+    0x24: (re.compile(rb"\x00\x00\x01[\x00-?]"), frozenset(range(2 * 16, 2 * 22))),
+}
+Codec = tuple[re.Pattern[bytes], frozenset[int]]
+Packet = tuple[int, int, bool]  # where it begins, its PID, and whether a unit begins in it
+
+
+def find_iframe(data: bytes) -> ByteRange | None:
+    """The bytes of the segment's first picture, which is a key frame; None where that is not to be seen.
+
+    From the packet in which it begins to the one before the next picture, with what lies between of other
+    streams. The tables lie before: "the byte range of an I-frame segment ... MUST NOT include its Media
+    Initialization Section" (§4.4.3.6).
+    """
+    packets = _packets(data)
+    pid, codec = _video(data, packets)
+    if codec is None:
+        return None
+    pictures = (at for at, one, starts in packets if one == pid and starts)
+    begin = next(pictures, None)
+    if begin is None or not _is_key(data, begin, pid, codec):
+        return None
+    end = next(pictures, len(data) if len(data) <= MOST else None)
+    return ByteRange(end - begin, begin) if end else None
+
+
+def _packets(data: bytes, begin: int = 0) -> Iterator[Packet]:
+    """The heads of the packets (2.4.3.2), up to the first that is none."""
+    for at in range(begin, min(len(data), MOST) - PACKET + 1, PACKET):
+        if data[at] != SYNC:
+            return
+        yield at, int.from_bytes(data[at + 1 : at + 3]) & 0x1FFF, bool(data[at + 1] & UNIT_START)
+
+
+def _is_key(data: bytes, begin: int, pid: int, codec: Codec) -> bool:
+    """Whether the picture that begins there can be decoded without another one."""
+    first_slice, keys = codec
+    head = b""
+    for at, one, starts in _packets(data, begin):
+        if one != pid:
+            continue
+        if (starts and head) or len(head) > HEAD:
+            return False
+        head += payload(data, at)
+        if found := first_slice.search(head):
+            return found[0][-1] in keys
+    return False
+
+
+def _video(data: bytes, packets: Iterator[Packet]) -> tuple[int, Codec | None]:
+    """The PID of the first program's video (2.4.4.3, 2.4.4.8), and what it is coded with; None for none."""
+    table = 0
+    for at, pid, starts in packets:
+        if pid != table or not starts:
+            continue
+        body = _section(payload(data, at))
+        if table:
+            return _stream(body)
+        programs = (body[one : one + 4] for one in range(0, len(body) - 3, 4))
+        table = next((int.from_bytes(one[2:]) & 0x1FFF for one in programs if any(one[:2])), 0)
+    return 0, None
+
+
+def _stream(body: bytes) -> tuple[int, Codec | None]:
+    at = 4 + (int.from_bytes(body[2:4]) & 0xFFF)
+    while at + 5 <= len(body):
+        if codec := CODECS.get(body[at]):
+            return int.from_bytes(body[at + 1 : at + 3]) & 0x1FFF, codec
+        at += 5 + (int.from_bytes(body[at + 3 : at + 5]) & 0xFFF)
+    return 0, None
+
+
+def _section(data: bytes) -> bytes:
+    """The body of the section that begins in a payload (2.4.4), as far as it goes there."""
+    section = data[1 + data[0] :] if data else b""
+    length = int.from_bytes(section[1:3]) & 0xFFF
+    return section[SECTION_HEAD : max(3 + length - CRC, 0)]

@@ -1,0 +1,314 @@
+"""Bounds on connections: a thousand slow clients must take neither the memory nor the places of the others.
+
+aiohttp closes a connection that is idle for long; here are the bounds that it leaves to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import cast
+
+from aiohttp import web
+
+from broadcaster.metrics import Figure
+
+REQUEST_TIMEOUT = 10.0  # seconds from a request's first byte, or the connection's begin, to its end
+SLOW = 1.0  # seconds for a request, where there is no place for others
+STALL_TIMEOUT = 30.0  # seconds for which a client may leave a full buffer as it is
+FILE_TIMEOUT = 120.0  # seconds for a file: the kernel sends it, and nothing here shows whether it is read
+SWEEP_EVERY = 1.0  # seconds
+# Bytes of one connection that wait in this process, and in the kernel, which would take megabytes by itself;
+# what comes after waits for the client to read.
+WRITE_BUFFER, SEND_BUFFER = 8192, 32_768
+RECEIVE_BUFFER = (
+    16_384  # bytes in the kernel of what a client sends: what is read at once is no more than twice that
+)
+MAX_HEAD_BYTES = 16_384  # of one request's header fields
+MAX_UNANSWERED_BYTES = 2**18  # of requests that a client sends without reading the answers
+BACKLOG = 1024
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 23\r\n"
+    b"Cache-Control: no-store\r\nRetry-After: 5\r\nAccess-Control-Allow-Origin: *\r\n"
+    b"Connection: close\r\n\r\n"
+    b"Too many are connected\n"
+)
+
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Connections:
+    """All connections of one listener, ``places`` at most.
+
+    The timeouts are in seconds.
+    """
+
+    def __init__(
+        self,
+        places: int,
+        *,
+        stall_timeout: float = STALL_TIMEOUT,
+        file_timeout: float = FILE_TIMEOUT,
+    ) -> None:
+        self._places = places
+        self._stall_timeout = stall_timeout
+        self._file_timeout = file_timeout
+        self._open: dict[web.RequestHandler, _Connection] = {}
+        # Those that have not finished a request, and those that wait for one, each the longest first.
+        self._unfinished: dict[_Connection, None] = {}
+        self._idle: dict[_Connection, None] = {}
+        self._cut = dict.fromkeys(("full", "idle", "unfinished", "stalled"), 0)
+
+    def figures(self) -> Iterator[Figure]:
+        """How many there are, and how many were ended."""
+        yield Figure("connections", "Connections that are open", len(self._open))
+        text = (
+            "Connections ended by us: no place (full), in the place of one that waited for a request (idle), "
+            "a request that is not finished in time (unfinished), an answer that is not read (stalled)"
+        )
+        yield Figure("connections_cut", text, self._cut, labels=("reason",), rises=True)
+
+    def complete(self, request: web.Request) -> None:
+        """A request has come in whole: from here on the time is ours, not the client's."""
+        connection = self._open.get(request.protocol)
+        if connection:
+            self._finished(connection)
+            if not connection.held:
+                self._idle[connection] = None  # as soon as the answer is sent
+
+    def hold(self, request: web.Request) -> None:
+        """What is asked lasts: from here on the connection is not idle, until it is released."""
+        connection = self._open.get(request.protocol)
+        if connection:
+            connection.held = True
+            self._idle.pop(connection, None)
+
+    def release(self, request: web.Request) -> None:
+        """It has ended."""
+        connection = self._open.get(request.protocol)
+        if connection:
+            connection.held = False
+
+    def upgrade(self, request: web.Request) -> None:
+        """From here on it is a WebSocket: what comes are no requests, and need not be finished in time."""
+        connection = self._open.get(request.protocol)
+        if connection:
+            self._finished(connection)
+            connection.upgraded = True
+
+    async def drained(self, request: web.BaseRequest) -> None:
+        """Wait until the client has read what it was sent, but for ``WRITE_BUFFER`` bytes.
+
+        A connection that is lost cancels whoever waits.
+        """
+        connection = self._open.get(request.protocol)
+        if connection:
+            await connection.drained()
+
+    def in_turn(self, handle: Handle) -> Handle:
+        """``handle``, called when the client has read the answers before: no answer is made for nobody.
+
+        Requests that came together take turns with those of other connections.
+        """
+
+        async def begin(request: web.BaseRequest) -> web.StreamResponse:
+            connection = self._open.get(request.protocol)
+            if connection:
+                await connection.next_request()
+            if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
+                refusal = web.Response(status=431, text="The header fields are too large.\n")
+                refusal.force_close()
+                return refusal
+            return await handle(request)
+
+        return begin
+
+    async def serve(
+        self, make_handler: Callable[[], web.RequestHandler], listening: socket.socket
+    ) -> asyncio.Server:
+        """Accept what comes on a socket that listens."""
+        loop = asyncio.get_running_loop()
+        make = partial(_Connection, self, make_handler)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # connections inherit it
+        return await loop.create_server(make, sock=listening, backlog=BACKLOG)
+
+    async def sweep(self) -> None:
+        """End what takes too long, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            now = time.monotonic()
+            for connection in list(self._open.values()):
+                connection.look(now)
+                if _longer(connection.unfinished_since, now, REQUEST_TIMEOUT):
+                    self._end(connection, "unfinished")
+                elif _longer(connection.stalled_since, now, self._stall_timeout) or _longer(
+                    connection.deaf_since, now, self._file_timeout
+                ):
+                    self._end(connection, "stalled")
+
+    def admit(self, connection: _Connection) -> bool:
+        """Whether there is a place, if need be another's.
+
+        That of who takes long to finish a request, else of who has been idle for longest.
+        """
+        if len(self._open) >= self._places and not self._make_room():
+            self._cut["full"] += 1
+            return False
+        self._open[connection.handler] = connection
+        self.asks(connection)
+        return True
+
+    def asks(self, connection: _Connection) -> None:
+        """A connection has begun a request, or is about to."""
+        self._idle.pop(connection, None)
+        if connection.unfinished_since is None and not connection.upgraded:
+            connection.unfinished_since = time.monotonic()
+            self._unfinished[connection] = None
+
+    def flooded(self, connection: _Connection) -> None:
+        """A connection sends more requests than it reads answers."""
+        if connection.handler in self._open:
+            self._end(connection, "unfinished")
+
+    def leave(self, connection: _Connection) -> None:
+        """A connection has ended."""
+        self._open.pop(connection.handler, None)
+        self._unfinished.pop(connection, None)
+        self._idle.pop(connection, None)
+
+    def _make_room(self) -> bool:
+        slow = next(iter(self._unfinished), None)
+        if slow and _longer(slow.unfinished_since, time.monotonic(), SLOW):
+            self._end(slow, "unfinished")
+            return True
+        idle = next((one for one in self._idle if one.is_quiet), None)
+        if idle:
+            self._end(idle, "idle")
+        return idle is not None
+
+    def _finished(self, connection: _Connection) -> None:
+        connection.unfinished_since = None
+        self._unfinished.pop(connection, None)
+
+    def _end(self, connection: _Connection, reason: str) -> None:
+        self._cut[reason] += 1
+        self.leave(connection)
+        connection.end()
+
+
+CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
+
+
+class _Connection(asyncio.Protocol):
+    """Stands before aiohttp's own protocol and looks at the time."""
+
+    def __init__(self, connections: Connections, make_handler: Callable[[], web.RequestHandler]) -> None:
+        self.handler = make_handler()
+        self.transport: asyncio.Transport | None = None
+        self.unfinished_since: float | None = None  # monotonic
+        self.stalled_since: float | None = None  # monotonic
+        self.deaf_since: float | None = None  # monotonic: nothing is read from it, as while a file is sent
+        self.upgraded = False
+        self.held = False  # by a request that lasts
+        self._connections = connections
+        self._admitted = False
+        self._unsent = 0  # bytes, when it stalled
+        self._unanswered = 0  # bytes of requests that came since the last was begun
+        self._is_fresh = True  # something has come since the last request was begun
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is on its way to the client."""
+        return self.transport is not None and not self.transport.get_write_buffer_size()
+
+    def look(self, now: float) -> None:
+        """Take note of what the transport does not tell by itself; ``now`` is monotonic."""
+        if self.transport is None:
+            return
+        if self.transport.is_reading():
+            self.deaf_since = None
+        elif self.deaf_since is None:
+            self.deaf_since = now
+        if self.stalled_since is not None:  # a large answer is read, though the buffer is full all the time
+            unsent = self.transport.get_write_buffer_size()
+            if self._unsent - unsent >= WRITE_BUFFER:
+                self.stalled_since, self._unsent = now, unsent
+            self._unsent = max(self._unsent, unsent)
+
+    async def drained(self) -> None:
+        """Wait until little is left of what is to be sent."""
+        await self._writable.wait()
+
+    async def next_request(self) -> None:
+        """Wait until the next request may be answered."""
+        if not self._is_fresh:
+            await asyncio.sleep(0)
+        await self._writable.wait()
+        self._is_fresh, self._unanswered = False, 0
+
+    def end(self) -> None:
+        """Close it without waiting for the client."""
+        if self.transport is None:
+            return
+        if self.transport.is_reading():
+            self.transport.abort()
+            return
+        # Closed while a file is sent, its number would stay in asyncio's selector, and whoever got that
+        # number next would not be read from. So what sends the file has to find out first.
+        with suppress(OSError):
+            self.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        asyncio.get_running_loop().call_later(SWEEP_EVERY, self.transport.abort)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._admitted = self._connections.admit(self)
+        if not self._admitted:
+            self.transport.write(FULL)
+            self.transport.close()
+            return
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self.handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._admitted:
+            self._connections.asks(self)
+            self.deaf_since = None  # of a file before this one
+            self._is_fresh = True
+            if not self.upgraded:
+                self._unanswered += len(data)
+                if self._unanswered > MAX_UNANSWERED_BYTES:
+                    self._connections.flooded(self)
+                    return
+            self.handler.data_received(data)
+
+    def eof_received(self) -> None:
+        if self._admitted:
+            self.handler.eof_received()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+        self.stalled_since = time.monotonic()
+        self._unsent = self.transport.get_write_buffer_size() if self.transport else 0
+        self.handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        self.stalled_since = None
+        self.handler.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._admitted:
+            self._connections.leave(self)
+            self.handler.connection_lost(exc)
+
+
+def _longer(since: float | None, now: float, seconds: float) -> bool:
+    return since is not None and now - since > seconds

@@ -1,0 +1,63 @@
+"""What one process tells the other.
+
+``view`` is what viewers see, as data; ``messages`` are what ingest tells the audience process, and its
+answer; ``wire`` makes bytes of them.
+"""
+
+from broadcaster.ipc.messages import (
+    AnyVersion,
+    Change,
+    ClipAnswer,
+    ClipWish,
+    Ended,
+    File,
+    HealthReport,
+    Listed,
+    Part,
+    Ping,
+    Pong,
+    Recording,
+    Recordings,
+    Refusal,
+    Row,
+    SentFigure,
+    Setup,
+    Severity,
+    SignedPlaylist,
+    Started,
+    State,
+    Trouble,
+    Version,
+    View,
+    change,
+    difference,
+)
+
+__all__ = [
+    "AnyVersion",
+    "Change",
+    "ClipAnswer",
+    "ClipWish",
+    "Ended",
+    "File",
+    "HealthReport",
+    "Listed",
+    "Part",
+    "Ping",
+    "Pong",
+    "Recording",
+    "Recordings",
+    "Refusal",
+    "Row",
+    "SentFigure",
+    "Setup",
+    "Severity",
+    "SignedPlaylist",
+    "Started",
+    "State",
+    "Trouble",
+    "Version",
+    "View",
+    "change",
+    "difference",
+]

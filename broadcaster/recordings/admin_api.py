@@ -1,0 +1,410 @@
+"""What an operator can do with recordings and clips, by HTTP, with the token.
+
+What an operator can do with the file of a recording, by HTTP: each answers a JSON object.
+
+Whom the operator asks for recordings and clips.
+"""
+
+from __future__ import annotations
+
+import hmac
+import posixpath
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import urljoin
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.recordings import BIN
+from broadcaster.catalog.references import Clip, FileUpload, Part, Recording, Visibility, new_secret
+from broadcaster.errors import BroadcasterError, NotPossible
+from broadcaster.printable import clean_title
+from broadcaster.recordings.file_uploads import LARGEST, Uploads
+from broadcaster.recordings.writer import full, of_clip
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Whom the operator asks; ``tell`` says that something was changed.
+
+    ``sweep`` and ``rebuild`` look into the bucket. ``newest`` is up to when there is something, as viewers
+    are told; ``page`` finds the address of the live page, None where recordings have no pages.
+    """
+
+    token: str
+    catalog: Catalog
+    tell: Callable[[], None]
+    sweep: Callable[[bool], Awaitable[dict[str, Any]]]
+    rebuild: Callable[[], Awaitable[dict[str, Any]]]
+    newest: Callable[[], datetime | None]
+    page: Callable[[], Awaitable[str | None]]
+    uploads: Uploads
+    folder: str | None = None  # the public address of that of all recordings; None in a private bucket
+
+
+DESK = web.AppKey("DESK", Desk)
+
+
+Work = Callable[[Uploads, Recording, bytes], Awaitable[dict[str, Any]]]
+
+
+class NewFile(BaseModel):
+    """A file that is to be uploaded; ``size`` in bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=255)]
+    size: Annotated[int, Field(ge=1, le=LARGEST)]
+
+
+class OnePart(BaseModel):
+    """A part of the upload with this key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
+    number: int
+
+
+class Whole(BaseModel):
+    """All parts of the upload with this key, as they were sent, add up to this ETag."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
+    etag: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-\d{1,5}$")]
+
+
+async def _status(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
+    return await uploads.status(recording)
+
+
+async def _begin(uploads: Uploads, recording: Recording, body: bytes) -> dict[str, Any]:
+    wanted = NewFile.model_validate_json(body)
+    return await uploads.begin(recording, wanted.name, wanted.size)
+
+
+async def _part(uploads: Uploads, recording: Recording, body: bytes) -> dict[str, Any]:
+    wanted = OnePart.model_validate_json(body)
+    return {"url": await uploads.part_url(recording, wanted.key, wanted.number)}
+
+
+async def _complete(uploads: Uploads, recording: Recording, body: bytes) -> dict[str, Any]:
+    wanted = Whole.model_validate_json(body)
+    return await uploads.complete(recording, wanted.key, wanted.etag)
+
+
+async def _cancel(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
+    await uploads.give_up(recording)
+    return {}
+
+
+FILE_ROUTES: tuple[tuple[str, str, Work], ...] = (
+    ("GET", "file", _status),
+    ("POST", "file/upload", _begin),
+    ("DELETE", "file/upload", _cancel),
+    ("POST", "file/upload/part", _part),
+    ("POST", "file/upload/complete", _complete),
+)
+
+
+SHORTEST, LONGEST = timedelta(seconds=5), timedelta(hours=1)  # clips
+MAX_DAYS = 36_525
+
+Title = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(clean_title)]
+
+
+class Change(BaseModel):
+    """What is to be changed of a recording; ``keepDays`` are from now, None is for ever."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title | None = None
+    visibility: Visibility | None = None
+    keepDays: int | None = Field(default=None, ge=1, le=MAX_DAYS)  # noqa: N815 - JSON
+
+
+class NewClip(BaseModel):
+    """A clip of what viewers were told has these times, or of the ``last`` seconds that there are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    begin: AwareDatetime | None = None
+    end: AwareDatetime | None = None
+    last: int | None = Field(default=None, ge=5, le=3600)
+    title: Title = ""
+
+    @model_validator(mode="after")
+    def _need_one_of_them(self) -> NewClip:
+        if (self.last is None) is (self.begin is None) or (self.begin is None) is not (self.end is None):
+            raise ValueError("either last, or begin and end")
+        return self
+
+
+class ClipChange(BaseModel):
+    """What is to be changed of a clip."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title
+
+
+def add_recordings(app: web.Application, desk: Desk) -> None:
+    """``/api/recordings`` and ``/api/clips``: 401 without the token, else JSON with what went wrong."""
+    app[DESK] = desk
+    for method, path, handler in (
+        ("GET", "recordings", _list),
+        ("POST", "recordings/sweep", _sweep),
+        ("POST", "recordings/rebuild", _rebuild),
+        ("GET", "recordings/{id}", _show),
+        ("PATCH", "recordings/{id}", _change),
+        ("DELETE", "recordings/{id}", _delete),
+        ("DELETE", "recordings/{id}/file", _delete_file),
+        ("GET", "clips", _clips),
+        ("POST", "clips", _make_clip),
+        ("PATCH", "clips/{id}", _change_clip),
+        ("DELETE", "clips/{id}", _delete_clip),
+        ("GET", "bin", _bin),
+        ("POST", "bin/{id}/restore", _restore),
+        ("DELETE", "bin/{id}", _empty),
+    ):
+        app.router.add_route(method, f"/api/{path}", partial(_allowed, handler))
+    for method, path, work in FILE_ROUTES:
+        app.router.add_route(
+            method, f"/api/recordings/{{id}}/{path}", partial(_allowed, partial(_file, work))
+        )
+
+
+async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse:
+    """Who has the token; a page of another site has it not, whatever its browser sends along."""
+    given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
+    if not hmac.compare_digest(given, f"Bearer {request.app[DESK].token}".encode()):
+        return web.json_response(
+            {"error": "the operator's token is needed"}, status=401, headers={hdrs.WWW_AUTHENTICATE: "Bearer"}
+        )
+    try:
+        return await handler(request)
+    except ValidationError as error:
+        where = ", ".join(".".join(map(str, one["loc"])) or "the body" for one in error.errors())
+        return web.json_response({"error": f"{where} makes no sense"}, status=400)
+    except BroadcasterError as error:
+        return web.json_response({"error": str(error)}, status=error.status)
+
+
+async def _list(request: web.Request) -> web.Response:
+    desk, page = request.app[DESK], await request.app[DESK].page()
+    book = desk.catalog.recordings
+    parts = await book.parts()
+    return _json({"recordings": [_told(desk, page, one, parts.get(one.id, [])) for one in await book.all()]})
+
+
+async def _show(request: web.Request) -> web.Response:
+    desk, recording = request.app[DESK], await _asked_for(request)
+    parts = await desk.catalog.recordings.parts()
+    return _json(_told(desk, await desk.page(), recording, parts[recording.id]))
+
+
+async def _change(request: web.Request) -> web.Response:
+    """Give it a title, show or hide it, keep it."""
+    desk, recording = request.app[DESK], await _asked_for(request)
+    change = Change.model_validate_json(await request.read())
+    values: dict[str, str | int | None] = {}
+    if change.title is not None:
+        values |= {"title": change.title, "titled": bool(change.title)}
+    # Asked for again, it stays where it is, unless it never had an address that nobody guesses.
+    if change.visibility is not None and (
+        change.visibility is not recording.visibility or not recording.secret
+    ):
+        values |= {"visibility": change.visibility, "secret": new_secret()}
+    keeps = "keepDays" in change.model_fields_set
+    if keeps:
+        _check_is_over(recording)
+        await desk.catalog.recordings.keep(recording.id, change.keepDays)
+    if values:
+        await desk.catalog.recordings.change(recording.id, **values)
+    if values or keeps:
+        desk.tell()
+    return await _show(request)
+
+
+async def _delete(request: web.Request) -> web.Response:
+    """Put it into the bin, or with ``now=1``, delete it for good."""
+    desk, recording = request.app[DESK], await _asked_for(request)
+    _check_is_over(recording)
+    await desk.catalog.recordings.delete(recording.id, at_once=_is_now(request))
+    desk.tell()
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _bin(request: web.Request) -> web.Response:
+    """What was deleted, with when it goes for good."""
+    desk = request.app[DESK]
+    book = desk.catalog.recordings
+    parts = await book.parts()
+    recordings = [full(one, parts.get(one.id, [])) | _until(one) for one in await book.bin()]
+    clips = [of_clip(one) | _until(one) for one in await desk.catalog.clips.bin()]
+    files = [
+        {"id": _file_id(one), "recording": one.recording, "size": one.size, "type": one.type} | _until(one)
+        for one in await desk.catalog.files.bin()
+    ]
+    return _json({"recordings": recordings, "clips": clips, "files": files})
+
+
+async def _restore(request: web.Request) -> web.Response:
+    """Take it out of the bin."""
+    desk, one = request.app[DESK], await _binned(request)
+    if isinstance(one, Recording):
+        await desk.catalog.recordings.restore(one.id)
+    elif isinstance(one, Clip):
+        await desk.catalog.clips.restore(one.id)
+    else:
+        await desk.catalog.files.restore(one)
+    desk.tell()
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _empty(request: web.Request) -> web.Response:
+    """Delete for good what is in the bin."""
+    desk, one = request.app[DESK], await _binned(request)
+    if isinstance(one, Recording):
+        await desk.catalog.recordings.delete(one.id, at_once=True)
+    elif isinstance(one, Clip):
+        await desk.catalog.clips.delete(one.id, at_once=True)
+    else:
+        await desk.catalog.files.empty(one)
+    desk.tell()
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _sweep(request: web.Request) -> web.Response:
+    return _json(await request.app[DESK].sweep(request.query.get("dry-run") == "1"))
+
+
+async def _rebuild(request: web.Request) -> web.Response:
+    found = await request.app[DESK].rebuild()
+    request.app[DESK].tell()
+    return _json(found)
+
+
+async def _file(work: Work, request: web.Request) -> web.Response:
+    return _json(await work(request.app[DESK].uploads, await _asked_for(request), await request.read()))
+
+
+async def _delete_file(request: web.Request) -> web.Response:
+    recording = await _asked_for(request)
+    await request.app[DESK].uploads.delete(recording, at_once=_is_now(request))
+    return _json({})
+
+
+async def _clips(request: web.Request) -> web.Response:
+    desk, page = request.app[DESK], await request.app[DESK].page()
+    return _json({"clips": [_told_clip(desk, page, one) for one in await desk.catalog.clips.all()]})
+
+
+async def _make_clip(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    wanted = NewClip.model_validate_json(await request.read())
+    end = wanted.end or desk.newest()
+    if end is None:
+        raise NotPossible("there was no stream yet")
+    begin = wanted.begin or end - timedelta(seconds=wanted.last or 0)
+    if not SHORTEST <= end - begin <= LONGEST:
+        raise NotPossible("a clip lasts from 5 seconds to an hour")
+    clip = await desk.catalog.clips.make(wanted.title, begin, end)
+    desk.tell()
+    return _json(_told_clip(desk, await desk.page(), clip), HTTPStatus.CREATED)
+
+
+async def _change_clip(request: web.Request) -> web.Response:
+    """Give it a title."""
+    desk, clip = request.app[DESK], await _clip_asked_for(request)
+    change = ClipChange.model_validate_json(await request.read())
+    await desk.catalog.clips.rename(clip.id, change.title)
+    desk.tell()
+    return _json(_told_clip(desk, await desk.page(), await _clip_asked_for(request)))
+
+
+async def _delete_clip(request: web.Request) -> web.Response:
+    desk, clip = request.app[DESK], await _clip_asked_for(request)
+    await desk.catalog.clips.delete(clip.id, at_once=_is_now(request))
+    desk.tell()
+    return web.Response(status=HTTPStatus.ACCEPTED)
+
+
+async def _asked_for(request: web.Request) -> Recording:
+    """By its id, or as its page's address has it."""
+    for one in await request.app[DESK].catalog.recordings.all():
+        if request.match_info["id"] in (one.id, one.folder):
+            return one
+    raise web.HTTPNotFound
+
+
+async def _binned(request: web.Request) -> Recording | Clip | FileUpload:
+    catalog, name = request.app[DESK].catalog, request.match_info["id"]
+    known: dict[str, Recording | Clip | FileUpload] = {}
+    known |= {_file_id(one): one for one in await catalog.files.bin()}
+    known |= {one.id: one for one in await catalog.clips.bin()}
+    known |= {one.id: one for one in await catalog.recordings.bin()}
+    if name not in known:
+        raise web.HTTPNotFound
+    return known[name]
+
+
+def _is_now(request: web.Request) -> bool:
+    return request.query.get("now") == "1"
+
+
+def _file_id(file: FileUpload) -> str:
+    return posixpath.basename(file.key)
+
+
+def _until(one: Recording | Clip | FileUpload) -> dict[str, str]:
+    """Since when it is in the bin, and when it goes for good."""
+    since = one.deleted
+    return {"deleted": since.isoformat(), "goes": (since + BIN).isoformat()} if since else {}
+
+
+async def _clip_asked_for(request: web.Request) -> Clip:
+    for one in await request.app[DESK].catalog.clips.all():
+        if one.id == request.match_info["id"]:
+            return one
+    raise web.HTTPNotFound
+
+
+def _told(desk: Desk, page: str | None, recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
+    hidden = recording.visibility is Visibility.HIDDEN
+    return _addressed(desk, full(recording, parts), None if hidden else page, f"/watch/{recording.folder}")
+
+
+def _told_clip(desk: Desk, page: str | None, clip: Clip) -> dict[str, Any]:
+    return _addressed(desk, of_clip(clip), page, f"/c/{clip.id}")
+
+
+def _addressed(desk: Desk, told: dict[str, Any], page: str | None, path: str) -> dict[str, Any]:
+    """With where it is watched: at its page, else by its playlist."""
+    playlist = urljoin(desk.folder, told["playlist"]) if desk.folder else None
+    return told | {"address": urljoin(page, path) if page else playlist}
+
+
+def _check_is_over(recording: Recording) -> None:
+    if recording.ended is None:
+        raise NotPossible("its stream is still on")
+
+
+def _json(body: dict[str, Any], status: int = HTTPStatus.OK) -> web.Response:
+    return web.json_response(body, status=status, headers={hdrs.CACHE_CONTROL: "no-store"})

@@ -1,0 +1,152 @@
+"""Makes pictures with ffmpeg: a process for each, within bounds, that nothing else waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from broadcaster.errors import PictureError
+from broadcaster.hls.thumbnails import COLUMNS, ROWS, TILE, WIDTH
+from broadcaster.metrics import Figure
+
+WITHIN = 20.0  # seconds for one picture
+END_WITHIN = 2.0  # seconds for one that was killed
+MOST = 2**22  # bytes of a picture
+PIECE = 65_536  # bytes
+NICENESS = 19
+# Starts a program within bounds that hold before its first instruction: seconds of a CPU, KiB of memory, no
+# files and no core dumps. Where the priority cannot be changed, nice says so and goes on.
+WITHIN_BOUNDS = (
+    f'ulimit -t 10 && ulimit -v {2**20} && ulimit -f 0 && ulimit -c 0 && exec nice -n {NICENESS} "$@"'
+)
+LIMITED = ("/bin/sh", "-c", WITHIN_BOUNDS, "ffmpeg")
+BEGINS, ENDS = b"\xff\xd8", b"\xff\xd9"  # a JPEG
+# Whatever the bytes say, nothing but them is read: no protocol but the pipe, and no format that names files.
+QUIET = ("-hide_banner", "-nostats", "-v", "error", "-threads", "1", "-protocol_whitelist", "pipe")
+SEGMENTS = ("-format_whitelist", "mpegts,mov,mp4,m4a,3gp,3g2,mj2,aac,mp3,ac3,eac3")
+PICTURES = ("-format_whitelist", "image2pipe", "-f", "image2pipe", "-c:v", "mjpeg", "-framerate", "1")
+AS_JPEG = ("-frames:v", "1", "-q:v", "5", "-threads", "1", "-f", "image2pipe", "-c:v", "mjpeg", "pipe:1")
+
+
+class Ffmpeg:
+    """Asks the ``program``, an absolute path; one process at a time.
+
+    It is told all in bytes, and answers in bytes: it has no files, and none of our environment.
+    """
+
+    def __init__(self, program: str) -> None:
+        self.made = 0
+        self.failed = 0
+        self.cpu = 0.0  # seconds
+        self._program = program
+        self._one_at_a_time = asyncio.Lock()
+
+    async def frame(self, media: bytes, at: timedelta | None = None) -> bytes:
+        """The first key frame of a segment as a JPEG, or the frame so long after its beginning.
+
+        Raises PictureError.
+        """
+        exact = () if at is None else ("-ss", f"{at.total_seconds():.3f}")
+        only = ("-skip_frame", "nokey") if at is None else ()
+        scale = ("-an", "-sn", "-dn", "-vf", f"scale={WIDTH}:-2")
+        return await self._ask((*only, *SEGMENTS, "-i", "pipe:0", *exact, *scale), media)
+
+    async def sheet(self, frames: Sequence[bytes]) -> bytes:
+        """These pictures, 100 at most, as the tiles of one; raises PictureError."""
+        width, height = TILE
+        fit = f"scale={width}:{height}:force_original_aspect_ratio=decrease,pad={width}:{height}:-1:-1"
+        return await self._ask(
+            (*PICTURES, "-i", "pipe:0", "-vf", f"{fit},tile={COLUMNS}x{ROWS}"), b"".join(frames)
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        """What was made, and what it took."""
+        text = "Pictures by outcome: made or failed"
+        yield Figure(
+            "pictures", text, {"made": self.made, "failed": self.failed}, labels=("outcome",), rises=True
+        )
+        yield Figure("pictures_cpu_seconds", "What pictures took of the CPU", self.cpu, rises=True)
+
+    async def _ask(self, arguments: Sequence[str], given: bytes) -> bytes:
+        async with self._one_at_a_time:
+            before = _used()
+            try:
+                picture = await self._run((self._program, *QUIET, *arguments, *AS_JPEG), given)
+                if not (picture.startswith(BEGINS) and picture.endswith(ENDS)):
+                    raise PictureError("ffmpeg made no picture of it")
+            except PictureError:
+                self.failed += 1
+                raise
+            finally:
+                self.cpu += _used() - before
+            self.made += 1
+            return picture
+
+    async def _run(self, command: Sequence[str], given: bytes) -> bytes:
+        try:
+            if not os.access(command[0], os.X_OK):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            process = await asyncio.create_subprocess_exec(
+                *LIMITED,
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={"PATH": os.defpath},  # ours has keys
+                cwd="/",
+                process_group=0,
+            )
+        except OSError as error:
+            raise PictureError(f"ffmpeg cannot be started: {error.strerror}") from None
+        feeding = asyncio.create_task(_feed(process, given))
+        try:
+            async with asyncio.timeout(WITHIN):
+                return await _answer(process)
+        except TimeoutError:
+            raise PictureError(f"ffmpeg made no picture within {WITHIN:.0f} s") from None
+        finally:
+            feeding.cancel()
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await _end(process)
+
+
+async def _feed(process: asyncio.subprocess.Process, given: bytes) -> None:
+    """It may have what it wants, and end, before it has read all."""
+    assert process.stdin  # noqa: S101 - a pipe, as was asked for
+    with suppress(OSError):
+        process.stdin.write(given)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _answer(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdout  # noqa: S101 - a pipe, as was asked for
+    found = bytearray()
+    while piece := await process.stdout.read(PIECE):
+        found += piece
+        if len(found) > MOST:
+            raise PictureError(f"ffmpeg made a picture of more than {MOST // 2**20} MiB")
+    return bytes(found)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Read what it has written: before that, asyncio does not know of its end."""
+    assert process.stdout  # noqa: S101 - a pipe, as was asked for
+    with suppress(TimeoutError):
+        async with asyncio.timeout(END_WITHIN):
+            while await process.stdout.read(PIECE):
+                pass
+            await process.wait()
+
+
+def _used() -> float:
+    """Seconds of the CPU that children took which have ended; no other ends but one that serves viewers."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime

@@ -1,0 +1,294 @@
+"""The pictures of recordings and clips: posters, and sprites with the WebVTT that leads to their tiles.
+
+They are made one after another, of the small pictures that were kept while the stream was on, else of a
+segment in the bucket. What cannot be made is left out; where the bucket does not answer it is tried again.
+
+The small pictures of what is recorded, which lie in the state folder until the recording has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from broadcaster.catalog import Catalog
+from broadcaster.catalog.references import ROUNDING, Clip, Part, Recorded, Recording
+from broadcaster.errors import BroadcasterError, CatalogError, PictureError, StorageError
+from broadcaster.hls.thumbnails import COLUMNS, ROWS, located, sprite, variant_for_pictures, webvtt
+from broadcaster.own_files import own_folder
+from broadcaster.recordings.frame_grabber import Ffmpeg
+from broadcaster.recordings.writer import POSTER, THUMBNAILS
+from broadcaster.upload.conditional import DEADLINE, PICTURE_AGE, Shelf, ShelfStore
+
+MOST = 10_000  # files: a recording of a day has 8,640
+UNFINISHED = "unfinished"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class KeptFrames:
+    """A folder of JPEGs by the times of what they show. All of it reads or writes files; raises OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, time: datetime, picture: bytes) -> None:
+        """Take one in. Past 10,000 the oldest goes."""
+        own_folder(self._folder)
+        unfinished = self._folder / UNFINISHED
+        unfinished.write_bytes(picture)
+        unfinished.replace(self._path(time))
+        self.drop(self.times()[:-MOST])
+
+    def times(self) -> list[datetime]:
+        """What there is, oldest first."""
+        names = (path.stem for path in self._folder.glob("*.jpg"))
+        return sorted(_EPOCH + int(name) * _MILLISECOND for name in names if name.isdecimal())
+
+    def read(self, times: Iterable[datetime]) -> list[bytes]:
+        """These pictures."""
+        return [self._path(time).read_bytes() for time in times]
+
+    def drop(self, times: Iterable[datetime]) -> None:
+        """Nobody needs these any more."""
+        for taken in times:
+            self._path(taken).unlink(missing_ok=True)
+
+    def drop_until(self, end: datetime, needed: Sequence[tuple[datetime, datetime]]) -> None:
+        """Drop what there is up to ``end``, but what lies between two times that are ``needed``."""
+        past = [time for time in self.times() if time <= end]
+        self.drop(time for time in past if not any(begin <= time <= last for begin, last in needed))
+
+    def _path(self, time: datetime) -> Path:
+        return self._folder / f"{(time - _EPOCH) // _MILLISECOND}.jpg"
+
+
+logger = logging.getLogger(__name__)
+
+EVERY = 10.0  # seconds between two looks, and between two large objects: the stream that is on comes first
+PAUSE, MAX_PAUSE, MAX_DOUBLINGS = 15.0, 3600.0, 8  # seconds before something is tried again
+INTO_IT = timedelta(seconds=20)  # where the first poster of a recording is from
+LARGEST = 2**25  # bytes of a segment that is read back
+SHEET = COLUMNS * ROWS
+Timeline = Sequence[Recorded]  # of one variant
+Located = tuple[timedelta, datetime]  # where in its part, and when
+
+
+class _GoneError(BroadcasterError):
+    """What the picture is of was removed, or moved, meanwhile."""
+
+
+class Album:
+    """Writes pictures below ``recordings/`` and ``clips/`` of the ``prefix``.
+
+    ``lock`` is the recorder's: while it is held, nothing is removed or moved. ``tell`` has the recorder write
+    what is new; ``sleep`` lets seconds pass.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it works with
+        self,
+        store: ShelfStore,
+        catalog: Catalog,
+        ffmpeg: Ffmpeg,
+        frames: KeptFrames,
+        prefix: str,
+        *,
+        lock: asyncio.Lock,
+        tell: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._recordings, self._clips = catalog.recordings, catalog.clips
+        self._ffmpeg = ffmpeg
+        self._frames = frames
+        self._prefix = prefix
+        self._lock = lock
+        self._tell = tell
+        self._clock = clock
+        self._sleep = sleep
+        self._shelf = Shelf(store)
+        self._failures: dict[str, tuple[int, float]] = {}  # by id: how many, and when it may be tried again
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await self._sleep(EVERY)
+            try:
+                await self.work()
+            except CatalogError as error:
+                logger.warning("recordings get no pictures now: %s", error)
+
+    async def work(self) -> None:
+        """Make what is missing, of one recording that has ended at most; raises CatalogError."""
+        recordings = await self._recordings.all()
+        for recording in recordings:
+            if not (recording.ended or recording.poster):
+                await self._try(recording, partial(self._begin, recording))
+        for recording in (one for one in recordings if one.ended and not one.pictured):
+            if await self._try(recording, partial(self._finish, recording)):
+                break
+        for clip in await self._clips.all():
+            if not clip.pictured:
+                await self._try(clip, partial(self._of_clip, clip))
+
+    async def _try(self, one: Recording | Clip, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do it, unless it failed a short time ago: that holds up no other. Returns whether it was tried."""
+        failures, again = self._failures.get(one.id, (0, 0.0))
+        if self._clock() < again:
+            return False
+        try:
+            await work()
+        except _GoneError:
+            pass
+        except (StorageError, OSError) as error:
+            pause = min(PAUSE * 2**failures, MAX_PAUSE)
+            self._failures[one.id] = (min(failures + 1, MAX_DOUBLINGS), self._clock() + pause)
+            logger.warning("%s gets its pictures later: %s", one.id, error)
+        else:
+            self._failures.pop(one.id, None)
+        return True
+
+    async def _begin(self, recording: Recording) -> None:
+        """A poster for the time while it is on."""
+        for frame in await asyncio.to_thread(self._frames.times):
+            if frame >= recording.started + INTO_IT:
+                (picture,) = await asyncio.to_thread(self._frames.read, [frame])
+                await self._put(recording, f"{_folder(recording)}/{POSTER}", picture)
+                await self._note(recording, poster=True)
+                return
+
+    async def _finish(self, recording: Recording) -> None:
+        """Its poster is from a third of it; each part has thumbnails, if any has."""
+        frames = await asyncio.to_thread(self._frames.times)
+        parts = (await self._recordings.parts())[recording.id]
+        timelines = [await self._timeline(part) for part in parts]
+        found = await asyncio.to_thread(_located, frames, timelines)
+        thumbnails = recording.thumbnails
+        if any(found):
+            thumbnails = await self._add_thumbnails(recording, timelines, found)
+        picture = await self._at_a_third(timelines, found)
+        if picture:
+            await self._put(recording, f"{_folder(recording)}/{POSTER}", picture)
+        self._shelf.forget(f"{self._prefix}/{_folder(recording)}")
+        poster = recording.poster or picture is not None
+        await self._note(recording, poster=poster, thumbnails=thumbnails, pictured=True)
+        end = recording.ended or recording.started
+        every = (*await self._recordings.all(), *await self._recordings.bin())
+        others = [one for one in every if not one.pictured]
+        needed = [(one.started, one.ended or end) for one in others]
+        await asyncio.to_thread(self._frames.drop_until, end, needed)
+
+    async def _add_thumbnails(
+        self, recording: Recording, timelines: Sequence[Timeline], found: Sequence[Sequence[Located]]
+    ) -> bool:
+        for count, (line, pictures) in enumerate(zip(timelines, found, strict=True), 1):
+            folder = _folder(recording) if count == 1 else f"{_folder(recording)}/part-{count}"
+            for number, begin in enumerate(range(0, len(pictures), SHEET)):
+                times = [picture for _, picture in pictures[begin : begin + SHEET]]
+                tiles = await asyncio.to_thread(self._frames.read, times)
+                try:
+                    sheet = await self._ffmpeg.sheet(tiles)
+                except PictureError as error:
+                    logger.warning("recording %s has no thumbnails: %s", recording.id, error)
+                    return False
+                await self._put(recording, f"{folder}/{sprite(number)}", sheet)
+                await self._sleep(EVERY)
+            duration = sum((one.duration for one in line), timedelta())
+            cues = webvtt([begin for begin, _ in pictures], duration)
+            await self._put(recording, f"{folder}/{THUMBNAILS}", cues)
+        return True
+
+    async def _at_a_third(
+        self, timelines: Sequence[Timeline], found: Sequence[Sequence[Located]]
+    ) -> bytes | None:
+        whole = [one for line in timelines for one in line]
+        third = sum((one.duration for one in whole), timedelta()) / 3
+        frames = [picture for pictures in found for _, picture in pictures]
+        passed = timedelta()
+        for one in whole:
+            passed += one.duration
+            if passed > third and not one.gap:
+                if frames:
+                    nearest = min(frames, key=lambda frame: abs(frame - one.time))
+                    return (await asyncio.to_thread(self._frames.read, [nearest]))[0]
+                return await self._picture_of(one, None)
+        return None
+
+    async def _of_clip(self, clip: Clip) -> None:
+        """Its poster is what it begins with."""
+        variant = variant_for_pictures(clip.described.variants)
+        segments = [one for one in await self._clips.segments(clip) if not one.gap]
+        ours = [one for one in segments if one.variant == variant] or segments
+        for one in ours:
+            if one.time + one.duration > clip.begin + ROUNDING:
+                picture = await self._picture_of(one, max(clip.begin - one.time, timedelta()))
+                break
+        else:
+            picture = None
+        if picture:
+            await self._put(clip, f"{_folder(clip)}/{POSTER}", picture)
+        await self._note(clip, poster=picture is not None)
+
+    async def _picture_of(self, one: Recorded, at: timedelta | None) -> bytes | None:
+        """Of a segment in the bucket; None where there can be none."""
+        if one.size > LARGEST:
+            return None
+        keys = [key for key in (one.map_key, one.key) if key]
+        media = b"".join([await self._store.get(key, deadline=DEADLINE) for key in keys])
+        for moment in (at, None):  # there may be no frame so near to its end
+            with suppress(PictureError):
+                return await self._ffmpeg.frame(media, moment)
+        return None
+
+    async def _timeline(self, part: Part) -> list[Recorded]:
+        """The part by one of its variants."""
+        found: list[Recorded] = []
+        read: dict[str, int] = {}
+        variant = variant_for_pictures(part.described.variants)
+        while more := await self._recordings.segments(part.number, read):
+            read |= {one.variant: one.position for one in more}
+            variant = variant if variant in read else min(read)
+            found += [one for one in more if one.variant == variant]
+        return found
+
+    async def _put(self, one: Recording | Clip, name: str, content: str | bytes) -> None:
+        """Write it; raises _GoneError, and leaves nothing, where nobody would find it."""
+        key = f"{self._prefix}/{name}"
+        await self._shelf.put(key, content, PICTURE_AGE)
+        async with self._lock:
+            if not await self._is_there(one):
+                await self._shelf.remove([key])
+                raise _GoneError
+
+    async def _note(
+        self, one: Recording | Clip, *, poster: bool, thumbnails: bool = False, pictured: bool = False
+    ) -> None:
+        async with self._lock:
+            if not await self._is_there(one):
+                raise _GoneError
+            if isinstance(one, Clip):
+                await self._clips.pictured(one.id, poster=poster)
+            else:
+                await self._recordings.change(one.id, poster=poster, thumbnails=thumbnails, pictured=pictured)
+        self._tell()
+
+    async def _is_there(self, one: Recording | Clip) -> bool:
+        """Whether it is still there, and where it was."""
+        known = await (self._clips.all() if isinstance(one, Clip) else self._recordings.all())
+        return any(other.id == one.id and _folder(other) == _folder(one) for other in known)
+
+
+def _located(frames: Sequence[datetime], timelines: Sequence[Timeline]) -> list[list[Located]]:
+    """In a thread: a recording of a day takes a while."""
+    return [list(located(frames, ((one.time, one.duration) for one in line))) for line in timelines]
+
+
+def _folder(one: Recording | Clip) -> str:
+    return f"clips/{one.folder}" if isinstance(one, Clip) else f"recordings/{one.folder}"

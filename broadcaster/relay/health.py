@@ -1,0 +1,201 @@
+"""How the relay is, and what it spares the uplink.
+
+What a relay's operator sees, on a listener of its own: one small page, ``/health`` and ``/metrics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from html import escape
+
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from broadcaster.http.connections import CONNECTIONS, Connections
+from broadcaster.http.server import CLOSED, HEALTH, asked_by_name, health
+from broadcaster.ipc import HealthReport, State, Trouble
+from broadcaster.metrics import Figure
+from broadcaster.relay.follower import Following
+from broadcaster.relay.origin import Origin
+from broadcaster.relay.segments import Media
+
+AWAY = 3.0  # seconds after which an origin that does not answer is said to be away
+# And one that says nothing at all: so long after it would have answered a blocked request (§6.2.5.2).
+SILENT, PATIENCE_TARGET_DURATIONS = 5.0, 3
+USUAL_TARGET_DURATION = 5  # seconds, before there is a stream
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What viewers got and what came over the uplink for it, in objects and in bytes."""
+
+    answers: int
+    fetched: int
+    sent: int
+    received: int
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of answers that cost the uplink nothing."""
+        return max(0.0, 1 - self.fetched / self.answers) if self.answers else 0.0
+
+    @property
+    def bytes(self) -> int:
+        """How many the uplink was spared."""
+        return max(0, self.sent - self.received)
+
+
+class Standing:
+    """Asks the parts how they are.
+
+    ``fetching`` gives the fetcher's figures, ``trouble`` is what the origin tells its own viewers.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        following: Following,
+        media: Media,
+        fetching: Callable[[], Iterable[Figure]],
+        trouble: Callable[[], Trouble | None],
+    ) -> None:
+        self._origin = origin
+        self._following = following
+        self._media = media
+        self._fetching = fetching
+        self._trouble = trouble
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the origin cannot be reached."""
+        silence = self._origin.silence
+        if silence > self._patience:
+            return True
+        return self._origin.fault is not None and silence > AWAY
+
+    @property
+    def uplink(self) -> str:
+        """The one sentence about it."""
+        origin = self._origin
+        if not self.is_away:
+            return f"{origin.address} answers"
+        why = f" ({origin.fault})" if origin.fault else ""
+        return f"{origin.address} has not answered for {origin.silence:.0f} s{why}: reconnecting to it"
+
+    @property
+    def savings(self) -> Savings:
+        """So far."""
+        figures = {one.name: one.value for one in self._fetching()}
+        fetched, received = figures["fetch_misses"], figures["fetch_received_bytes"]
+        assert isinstance(fetched, int | float)  # noqa: S101 - for the type checker
+        assert isinstance(received, int | float)  # noqa: S101 - for the type checker
+        return Savings(self._media.answers, int(fetched), self._media.sent, int(received))
+
+    def report(self) -> HealthReport:
+        """As ``/health`` and the page tell it."""
+        view, told, warning = self._following.view, self._trouble(), None
+        on = view.state in (State.LIVE, State.STARTING)
+        reason = self._reason() if on else None
+        if self.is_away and not on:
+            warning = self.uplink
+        elif on and told and not reason:
+            warning = f"the origin tells its viewers of trouble: {told}"
+        return HealthReport(
+            view.state,
+            0,
+            reason,
+            warning=warning,
+            listed=sum(len(one.playlist.segments) for one in view.playlists.values()),
+            variants=tuple(view.playlists),
+            qualities=view.qualities,
+            target_duration=view.target_duration,
+            trouble="delivery" if reason else told,
+            parts={"service": "failing" if reason else "warning"} if reason or warning else {},
+        )
+
+    @property
+    def _patience(self) -> float:
+        target_duration = self._following.view.target_duration or USUAL_TARGET_DURATION
+        return SILENT + PATIENCE_TARGET_DURATIONS * target_duration
+
+    def _reason(self) -> str | None:
+        """Why viewers do not get the stream that is on."""
+        if self.is_away:
+            return f"{self.uplink}; what is here goes on being served"
+        if self._media.fault:
+            return f"segments cannot be fetched: {self._media.fault}"
+        # It may answer to all else. Where the origin itself tells of trouble, that is no fault of this one.
+        silence = self._following.silence
+        if silence <= self._patience or self._trouble():
+            return None
+        return f"{self._origin.address} answers, but brings nothing new for {silence:.0f} s"
+
+    def figures(self) -> Iterator[Figure]:
+        """The same for Prometheus."""
+        savings = self.savings
+        yield Figure("relay_uplink_up", "1 while the origin answers", not self.is_away)
+        yield Figure("relay_origin_silent_seconds", "Since the origin said anything", self._origin.silence)
+        text = "Share of answers that cost the uplink nothing"
+        yield Figure("relay_hit_ratio", text, savings.hit_rate)
+        yield Figure("relay_saved_bytes", "Bytes that the uplink was spared", savings.bytes)
+        yield Figure("relay_live", "1 while a stream is on", self._following.view.state is State.LIVE)
+        text = "1 while a stream is on and does not get through"
+        yield Figure("relay_failing", text, self.report().reason is not None)
+
+
+MAX_CONNECTIONS = 100
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8"><meta http-equiv="refresh" content="5">
+<meta name="viewport" content="width=device-width">
+<title>{sentence}</title>
+<style>
+body {{ font: 1.1rem/1.6 system-ui, sans-serif; margin: 2rem auto; max-width: 40rem; padding: 0 1rem }}
+h1 {{ font-size: 1.4rem }} th {{ text-align: left; padding-right: 2rem; font-weight: normal }}
+td {{ font-variant-numeric: tabular-nums }}
+</style>
+<h1>{sentence}</h1>
+<table>{rows}</table>
+"""
+
+
+def make_desk(
+    report: Callable[[], HealthReport],
+    standing: Standing,
+    registry: CollectorRegistry,
+    names: Collection[str] = (),
+) -> web.Application:
+    """``report`` is how the relay is, with its viewers; ``names`` as those of the service's operator."""
+
+    async def page(_: web.Request) -> web.Response:
+        told, savings = report(), standing.savings
+        rows = {
+            "Uplink": standing.uplink,
+            "Viewers": str(told.viewers),
+            "Hit rate": f"{savings.hit_rate:.1%} of {savings.answers} answers",
+            "Fetched": f"{savings.fetched} objects, {savings.received / 1e6:,.1f} MB",
+            "Sent to viewers": f"{savings.sent / 1e6:,.1f} MB",
+            "Saved": f"{savings.bytes / 1e6:,.1f} MB",
+        }
+        lines = "".join(f"<tr><th>{name}<td>{escape(text)}" for name, text in rows.items())
+        text = PAGE.format(sentence=escape(told.sentence), rows=lines)
+        return web.Response(text=text, content_type="text/html", headers={hdrs.CACHE_CONTROL: "no-store"})
+
+    async def metrics(_: web.Request) -> web.Response:
+        headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST, hdrs.CACHE_CONTROL: "no-store"}
+        return web.Response(body=generate_latest(registry), headers=headers)
+
+    app = web.Application(middlewares=[asked_by_name(names)])
+    app[CONNECTIONS], app[HEALTH] = Connections(MAX_CONNECTIONS), report
+    app.on_response_prepare.append(_on_answer)
+    app.router.add_get("/dashboard", page, name="dashboard")
+    app.router.add_get("/health", health, name="health")
+    app.router.add_get("/metrics", metrics, name="metrics")
+    return app
+
+
+async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
+    request.app[CONNECTIONS].complete(request)
+    response.headers.update(CLOSED)
+    response.headers.pop(hdrs.SERVER, None)

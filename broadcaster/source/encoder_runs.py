@@ -1,0 +1,189 @@
+"""The runs of the encoder: one identity and one number for all variants.
+
+Most writers tell nobody that they have started over, and no two variants see the same of it: one of them may
+have been away. So a follower says no more than where its segment lies and whether it saw a break; which run
+that is, is decided here, by what is known from all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import secrets
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from broadcaster.catalog.records import Run, SourceMemory
+from broadcaster.hls import MediaSegment
+from broadcaster.source.owncast_names import encoder_id
+
+logger = logging.getLogger(__name__)
+
+DRAW = partial(secrets.token_hex, 3)
+SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back within this
+MAX_STEP_TARGET_DURATIONS = 3  # a longer time per segment is a pause
+NEAR_TARGET_DURATIONS = 6
+REMEMBERED_SPOTS = 8
+SLOW_START = timedelta(minutes=1)  # for which this service may have been down, or slow to start
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a segment lies: its number in the source playlist, and its time."""
+
+    number: int
+    time: datetime
+    target: timedelta  # the playlist's target duration
+
+    def agrees_with(self, other: Spot) -> bool:
+        """Whether one numbering may have both: numbers and times rise together, and at a likely pace."""
+        steps, gap = self.number - other.number, self.time - other.time
+        if steps < 0:
+            steps, gap = -steps, -gap
+        return -self.target / 2 <= gap <= (steps * MAX_STEP_TARGET_DURATIONS + 0.5) * self.target
+
+
+@dataclass(slots=True)
+class _Known:
+    """A run, with its beginning and the latest of its segments, as far as they are known."""
+
+    run: Run
+    began: datetime | None = None
+    last: Spot | None = None
+
+    @property
+    def encoder(self) -> str:
+        return self.run.identity.rpartition("#")[0]
+
+    def has(self, spot: Spot) -> bool:
+        if self.began is None or self.last is None:
+            return False
+        return self.began <= spot.time + spot.target / 2 and spot.agrees_with(self.last)
+
+    def is_near(self, spot: Spot) -> bool:
+        return self.last is not None and abs(spot.time - self.last.time) < NEAR_TARGET_DURATIONS * spot.target
+
+    def note(self, spot: Spot) -> None:
+        self.began = min(self.began or spot.time, spot.time)
+        if self.last is None or spot.time >= self.last.time:
+            self.last = spot
+
+
+class RunBook:
+    """Gives each encoder run its number and its id, the same for all variants; goes on after ``memory``.
+
+    ``draw`` gives the part of an id that is left to chance, so that no two broadcasters give one id.
+    """
+
+    def __init__(
+        self, clock: Callable[[], datetime], memory: SourceMemory, draw: Callable[[], str] = DRAW
+    ) -> None:
+        self._clock = clock
+        self._since = clock() - SLOW_START
+        self._draw = draw
+        self._runs = [_Known(run) for run in sorted(memory.runs, key=lambda run: run.number)]
+        self._current: dict[str, _Known] = {}  # by variant
+        self._spots: dict[str, deque[tuple[str, Spot]]] = defaultdict(lambda: deque(maxlen=REMEMBERED_SPOTS))
+        self._no_ids: set[str] = set()  # what looked like an encoder's id, and is none
+        for variant, position in memory.positions.items():
+            known = self._current[variant] = next(one for one in self._runs if one.run == position.run)
+            for number, (uri, time) in position.known.items():
+                known.note(Spot(number, time, timedelta(seconds=position.target_duration)))
+                if number == max(position.known) and encoder_id(uri) != known.encoder:
+                    self._no_ids |= {encoder_id(uri), known.encoder} - {""}
+
+    def encoder(self, variant: str, segment: MediaSegment) -> str:
+        """The id that tells the encoder run of this segment from others; empty for a writer without ids.
+
+        With ffmpeg's ``stream-%v-%d.ts`` the variant's name stands in the place of an id.
+        """
+        encoder = encoder_id(segment.uri)
+        return "" if encoder in self._no_ids or variant.endswith(encoder) else encoder
+
+    def disprove(self, *encoders: str) -> None:
+        """Learn that these are no ids of encoders, as names with them go on, or start over."""
+        self._no_ids |= {*encoders} - {""}
+
+    def compare(self, variant: str, segment: MediaSegment, spot: Spot) -> None:
+        """Learn from a variant's newest segment: what differs between variants at one time is no id."""
+        encoder = self.encoder(variant, segment)
+        for other, spots in self._spots.items():
+            for theirs, there in spots:
+                same = spot.number == there.number and abs(spot.time - there.time) < SAME_TIME
+                if other != variant and same and encoder != theirs:
+                    self._no_ids |= {encoder, theirs} - {""}
+        self._spots[variant].append((encoder, spot))
+
+    def has_passed(self, variant: str, encoder: str) -> bool:
+        """Whether a run of that encoder is the variant's, or lies before it."""
+        current = self._current.get(variant)
+        numbers = [one.run.number for one in self._runs if one.encoder == encoder]
+        return current is not None and bool(numbers) and numbers[0] <= current.run.number
+
+    def is_ours(self, encoder: str, time: datetime | None, finished: datetime) -> bool:
+        """Whether a segment of a run that was just met came while this service has been in charge.
+
+        Viewers may have seen it long ago where the run was on before: unless another encoder was followed,
+        it was finished since we look or just before, or another variant was taken in from there on.
+        """
+        began = next((one.began for one in self._runs if one.encoder == encoder), None)
+        followed = any(one.encoder != encoder for one in self._runs)
+        beside = time is not None and began is not None and time >= began - SAME_TIME
+        return followed or beside or finished >= self._since
+
+    def has_turn(self, encoder: str, following: str) -> bool:
+        """Whether a run of ``encoder`` comes, or can still come, before the latest one of ``following``."""
+        numbers = {one.encoder: one.run.number for one in self._runs}
+        return following not in numbers or numbers.get(encoder, math.inf) < numbers[following]
+
+    def current(self, variant: str) -> Run | None:
+        """The run that the variant's latest segment is of."""
+        known = self._current.get(variant)
+        return known.run if known else None
+
+    def is_closed(self, variant: str, run: Run) -> bool:
+        """Whether the variant has gone on to a later run."""
+        current = self.current(variant)
+        return current is not None and current.number > run.number
+
+    def place(self, variant: str, encoder: str, spot: Spot, *, breaks: bool) -> Run:
+        """The run of a variant's next segment; ``breaks`` says that it does not go on from the one before.
+
+        That is the latest run that has it, in the numbers and times of whichever variant saw it first.
+        """
+        current = self._current.get(variant)
+        changed = current is None or self._id_of(current) != encoder
+        later = [
+            one
+            for one in self._runs
+            if (current is None or one.run.number > current.run.number) and self._id_of(one) == encoder
+        ]
+        found = [one for one in later if one.has(spot)]
+        if not found and changed:
+            # An id is enough; without one, what was never met before is likely beside what is on.
+            found = [one for one in later if encoder or (current is None and one.is_near(spot))]
+        if found:
+            current = found[-1]
+        elif current is None or changed or breaks:
+            current = self._begin(encoder)
+        current.note(spot)
+        self._current[variant] = current
+        return current.run
+
+    def _id_of(self, known: _Known) -> str:
+        return "" if known.encoder in self._no_ids else known.encoder
+
+    def _begin(self, encoder: str) -> _Known:
+        number = max((one.run.number for one in self._runs), default=-1) + 1
+        counts = [int(one.run.identity.rpartition("#")[2]) for one in self._runs if one.encoder == encoder]
+        run_id = f"{self._clock():%Y%m%dT%H%M%SZ}-{number}-{self._draw()}"
+        if encoder:
+            run_id += "-" + re.sub(r"[^A-Za-z0-9_-]", "-", encoder)[:40]
+        logger.info("encoder run %s begins", run_id)
+        known = _Known(Run(number, run_id, f"{encoder}#{max(counts, default=-1) + 1}"))
+        self._runs.append(known)
+        return known

@@ -1,0 +1,235 @@
+"""The media's own clock: where the time stamps of a segment begin, and whether the next one goes on.
+
+Names, numbers and dates are what an encoder says. Its time stamps are what players obey: where they go back,
+or leave out more than rounding can explain, an encoder has started over, whatever the playlist says.
+
+The time stamps of a finished MPEG transport stream segment (ISO 13818-1).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+from broadcaster.catalog.records import LARGEST, SourceFile
+from broadcaster.hls.mpegts import PACKET, SYNC, UNIT_START, payload
+from broadcaster.own_files import READ, read_all
+
+LONGEST = timedelta(seconds=60)
+CLOCK = 90_000  # Hz, of the time stamps
+WRAP = 1 << 33  # they have 33 bits
+VIDEO, SOUND = range(0xE0, 0xF0), {0xBD, *range(0xC0, 0xE0)}  # stream ids (table 2-22)
+HAS_PTS = 0x80
+
+
+def media_duration(file: Path | int) -> timedelta | None:
+    """The time from the first picture of a file, or of an open descriptor, to the end of the last one.
+
+    Of sound, where there is no picture. None where there are no two of them, where their time stamps have
+    jumped, or where the file is gone.
+    """
+    try:
+        descriptor = os.dup(file) if isinstance(file, int) else os.open(file, READ)
+        try:
+            data = read_all(descriptor, LARGEST)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+    pictures, sound = list[int](), list[int]()
+    for start in range(0, len(data) - PACKET + 1, PACKET):
+        # Only where a unit starts is a PES header, with a time stamp.
+        if data[start] == SYNC and data[start + 1] & UNIT_START:
+            found = _stamp(payload(data, start))
+            if found:
+                stamps = pictures if found[1] in VIDEO else sound
+                first = stamps[0] if stamps else found[0]
+                stamps.append(first + (found[0] - first + WRAP // 2) % WRAP - WRAP // 2)
+    stamps = pictures or sound
+    steps = sorted(later - earlier for earlier, later in pairwise(sorted(stamps)))
+    if not steps:
+        return None
+    duration = timedelta(seconds=(max(stamps) - min(stamps) + steps[len(steps) // 2]) / CLOCK)
+    return duration if duration < LONGEST else None
+
+
+def first_stamp(data: bytes) -> tuple[int, str] | None:
+    """The first time stamp of the pictures, else that of the sound, and which of them it is."""
+    sound: tuple[int, str] | None = None
+    for start in range(0, len(data) - PACKET + 1, PACKET):
+        if data[start] != SYNC:
+            return sound
+        if not data[start + 1] & UNIT_START:
+            continue
+        found = _stamp(payload(data, start))
+        if found and found[1] in VIDEO:
+            return found[0], "pictures"
+        if found and sound is None:
+            sound = found[0], "sound"
+    return sound
+
+
+def _stamp(pes: bytes) -> tuple[int, int] | None:
+    """The presentation time stamp of a PES packet (2.4.3.6), and its stream id."""
+    if pes[:3] != b"\0\0\1" or len(pes) < 14 or not pes[7] & HAS_PTS:  # noqa: PLR2004 - up to the stamp's end
+        return None
+    if pes[3] not in VIDEO and pes[3] not in SOUND:
+        return None
+    high, middle, low = pes[9] >> 1 & 7, int.from_bytes(pes[10:12]) >> 1, int.from_bytes(pes[12:14]) >> 1
+    return high << 30 | middle << 15 | low, pes[3]
+
+
+HEAD = 512 * 1024  # bytes of a segment in which its first time stamp is
+LARGEST_BOX = 1024 * 1024  # bytes, of those that are looked into
+SAME_PLACE = timedelta(milliseconds=200)  # sound and pictures do not begin together in each segment
+FARTHEST = 10**12  # seconds
+TOLERANCE = timedelta(milliseconds=900)  # durations in whole seconds, pictures out of order, a lost picture
+ROUNDED = timedelta(milliseconds=500)  # more for each segment that is not there to be read
+MOST_ROUNDED = 4
+TS_PERIOD = timedelta(seconds=WRAP / CLOCK)  # after which time stamps of a transport stream begin anew
+DISTRUSTED_AFTER = 2  # breaks in a row: its writer begins the clock anew with each segment
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Where the media of a segment begins, by its own clock; ``kind`` is what may be compared."""
+
+    time: timedelta
+    kind: str
+    period: timedelta | None = None
+
+
+def first_time(file: SourceFile, map_file: SourceFile | None) -> Stamp | None:
+    """Where the media of a finished file begins; None where that cannot be told."""
+    try:
+        head = file.read(HEAD)
+        if found := first_stamp(head):
+            stamp, kind = found
+            return Stamp(timedelta(seconds=stamp / CLOCK), kind, TS_PERIOD)
+        if map_file is None:
+            return None
+        scales = dict(_time_scales(map_file.read(LARGEST_BOX)))
+    except OSError:
+        return None
+    try:
+        return _fragment_time(head, scales)
+    except (struct.error, IndexError, OverflowError, ZeroDivisionError):
+        return None
+
+
+class MediaClock:
+    """Follows the clock of one variant from segment to segment."""
+
+    def __init__(self) -> None:
+        self._last: Stamp | None = None
+        self._next = timedelta()  # expected
+        self._lasts = timedelta()  # the segment that begins at the latest stamp, by its playlist
+        self._unread = 0  # segments since that could not be read
+        self._breaks = 0  # in a row
+
+    def begin(self, stamp: Stamp | None, duration: timedelta) -> None:
+        """Another run begins with this segment."""
+        self._last = None
+        self._take(stamp, duration)
+
+    def is_broken(self, stamp: Stamp | None) -> bool:
+        """Whether the next segment, which begins there, cannot go on from those before it.
+
+        One that begins where the last one did tells nothing: it is the same media.
+        """
+        last = self._last
+        if stamp is None or last is None or stamp.kind != last.kind or self._is_same_place(stamp):
+            return False
+        ahead = stamp.time - self._next
+        if stamp.period:
+            ahead = (ahead + stamp.period / 2) % stamp.period - stamp.period / 2
+        return abs(ahead) > TOLERANCE + min(self._unread, MOST_ROUNDED) * ROUNDED
+
+    def correct(self, lasts: timedelta) -> None:
+        """The segment that begins at the latest stamp lasts so long in truth, whatever its playlist says."""
+        self._next += lasts - self._lasts
+        self._lasts = lasts
+
+    def _is_same_place(self, stamp: Stamp) -> bool:
+        return self._last is not None and abs(stamp.time - self._last.time) < SAME_PLACE
+
+    def has_missed(self, stamp: Stamp | None, missed: timedelta, count: int) -> bool:
+        """Whether so many segments may be missing before the next one; True where that cannot be told."""
+        if stamp is None or self._last is None or not self.is_broken(stamp):
+            return stamp is None or self._last is None or self._is_same_place(stamp)
+        before = self._next, self._unread
+        self._next, self._unread = self._next + missed, self._unread + count
+        is_broken = self.is_broken(stamp)
+        self._next, self._unread = before
+        return not is_broken
+
+    def goes_on(self, stamp: Stamp | None, duration: timedelta) -> bool:
+        """Take the next segment of a run; returns whether it is to be believed that the run goes on."""
+        is_broken = self.is_broken(stamp)
+        believed = self._breaks < DISTRUSTED_AFTER
+        if stamp is not None and not self._is_same_place(stamp):
+            self._breaks = self._breaks + 1 if is_broken else 0
+        self._take(stamp, duration)
+        return not (is_broken and believed)
+
+    def _take(self, stamp: Stamp | None, duration: timedelta) -> None:
+        if stamp is None:
+            self._next += duration
+            self._unread += 1
+        else:
+            self._last, self._next, self._unread = stamp, stamp.time + duration, 0
+            self._lasts = duration
+
+
+def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes there (ISO 14496-12, 4.2): kind, and where their content begins and ends."""
+    while begin + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, begin)
+        head = 8
+        if size == 1 and begin + 16 <= end:
+            size, head = struct.unpack_from(">Q", data, begin + 8)[0], 16
+        size = size or end - begin
+        if size < head:
+            return
+        yield kind, begin + head, min(begin + size, end)
+        begin += size
+
+
+def _inside(data: bytes, path: tuple[bytes, ...], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    for kind, first, last in _boxes(data, begin, end):
+        if kind == path[0]:
+            if len(path) == 1:
+                yield first, last
+            else:
+                yield from _inside(data, path[1:], first, last)
+
+
+def _time_scales(data: bytes) -> Iterator[tuple[int, int]]:
+    """By track: the time stamps' units in a second (8.4.2)."""
+    for first, last in _inside(data, (b"moov", b"trak"), 0, len(data)):
+        try:
+            header = next(_inside(data, (b"tkhd",), first, last))[0]
+            media = next(_inside(data, (b"mdia", b"mdhd"), first, last))[0]
+            track = struct.unpack_from(">I", data, header + (20 if data[header] else 12))[0]
+            yield track, struct.unpack_from(">I", data, media + (20 if data[media] else 12))[0]
+        except (StopIteration, struct.error, IndexError):
+            continue
+
+
+def _fragment_time(data: bytes, scales: dict[int, int]) -> Stamp | None:
+    """Where the first fragment of the first track begins (8.8.12)."""
+    for first, last in _inside(data, (b"moof", b"traf"), 0, len(data)):
+        header = next(_inside(data, (b"tfhd",), first, last), None)
+        decode = next(_inside(data, (b"tfdt",), first, last), None)
+        if header is None or decode is None:
+            continue
+        track = struct.unpack_from(">I", data, header[0] + 4)[0]
+        time = struct.unpack_from(">Q" if data[decode[0]] else ">I", data, decode[0] + 4)[0]
+        if (scale := scales.get(track)) and time // scale < FARTHEST:
+            return Stamp(timedelta(seconds=time / scale), f"track {track}")
+    return None

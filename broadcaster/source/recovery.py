@@ -1,0 +1,140 @@
+"""Segments that no playlist lists any more by the time it is read, because nobody looked for a while.
+
+Their files are still there: Owncast keeps more of them than it lists, and leaves those of an earlier run.
+Their durations are gone with the playlist; the times around them tell them well enough. All raise OSError
+while the files cannot be looked at: what is there cannot be told then.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from broadcaster.catalog.records import FileIdentity
+from broadcaster.hls import MediaSegment
+from broadcaster.source.encoder_runs import MAX_STEP_TARGET_DURATIONS
+from broadcaster.source.file_checks import OutsideError, identity, open_inside
+from broadcaster.source.media_clock import media_duration
+from broadcaster.source.owncast_names import encoder_id, is_offline_clip, local_name
+
+NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,15})(?P<suffix>\.\w+)")
+MAX_RESCUED = 1000
+
+
+def missed_between(
+    folder: Path, before: MediaSegment, after: MediaSegment, steps: int, target_duration: int
+) -> list[MediaSegment] | None:
+    """Return the ``steps - 1`` segments between two that are known; those without a file are gaps.
+
+    None when the two do not belong together: the break between them is a discontinuity then.
+    """
+    if steps > MAX_RESCUED or before.program_date_time is None or after.program_date_time is None:
+        return None
+    step = (after.program_date_time - before.program_date_time) / steps
+    if not timedelta() < step <= timedelta(seconds=MAX_STEP_TARGET_DURATIONS * target_duration):
+        return None
+    missed = []
+    for number in range(1, steps):
+        uri = sibling(after.uri, number - steps)
+        time = before.program_date_time + number * step
+        gap = uri is None or modified_ns(folder, uri) is None
+        missed.append(
+            replace(
+                after,
+                uri=uri or after.uri,
+                duration=step,
+                program_date_time=time,
+                gap=gap,
+                fault="",
+                discontinuity=False,
+            )
+        )
+    return missed
+
+
+def left_behind(folder: Path, last: MediaSegment, duration: timedelta) -> list[MediaSegment]:
+    """Return what an earlier run had finished after the last segment known: as long as there are files."""
+    found: list[MediaSegment] = []
+    for uri in _finished(folder, last.uri, 1):
+        time = last.program_date_time and last.program_date_time + (len(found) + 1) * duration
+        found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=last.map_uri))
+    return found
+
+
+def begun_before(
+    folder: Path, first: MediaSegment, wanted: Callable[[datetime | None, datetime], bool] = lambda *_: True
+) -> list[MediaSegment]:
+    """Return what a run had finished before the first segment that is listed: as long as there are files.
+
+    And as long as they are ``wanted``, by the time of a segment and that at which its file was finished.
+    """
+    found = [first]
+    for uri in _finished(folder, first.uri, -1):
+        duration = _duration(folder, uri) or first.duration
+        time = found[-1].program_date_time and found[-1].program_date_time - duration
+        if not wanted(time, datetime.fromtimestamp((modified_ns(folder, uri) or 0) / 1e9, UTC)):
+            break
+        found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=first.map_uri))
+    return found[:0:-1]
+
+
+def _finished(folder: Path, uri: str, direction: int) -> Iterator[str]:
+    """The names next to one, up or down, as long as there are files."""
+    for steps in range(1, MAX_RESCUED + 1):
+        name = sibling(uri, direction * steps)
+        if name is None or modified_ns(folder, name) is None:
+            break
+        yield name
+
+
+def missed_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict[str, dict[int, str]]:
+    """Return the names that encoders used which no playlist was seen of, by encoder and number, in order.
+
+    They were finished after the segment ``known`` and before ``listed``.
+    """
+    began = known.program_date_time.timestamp() * 1e9 if known.program_date_time else 0
+    first, last = modified_ns(folder, known.uri) or began, modified_ns(folder, listed.uri) or 0
+    names = [entry.name for entry in os.scandir(folder)]
+    found = sorted((modified_ns(folder, name) or 0, name) for name in names if encoder_id(name))
+    runs: dict[str, dict[int, str]] = {}
+    for modified, name in found:
+        match = NUMBERED.fullmatch(name)
+        if match and first < modified <= last and not is_offline_clip(MediaSegment(name, timedelta())):
+            runs.setdefault(encoder_id(name), {})[int(match["number"])] = name
+    return {encoder: dict(sorted(numbers.items())) for encoder, numbers in runs.items()}
+
+
+def modified_ns(folder: Path, uri: str) -> int | None:
+    """Return when the file that a URI means was last changed, None where there is none."""
+    file = file_identity(folder, uri)
+    return file.modified_ns if file else None
+
+
+def file_identity(folder: Path, uri: str) -> FileIdentity | None:
+    """Return which file a URI means, None where there is none."""
+    name = local_name(uri)
+    return identity(folder, folder / name) if name else None
+
+
+def _duration(folder: Path, uri: str) -> timedelta | None:
+    try:
+        descriptor = open_inside(folder, folder / (local_name(uri) or ""))
+    except (OSError, OutsideError):
+        return None
+    try:
+        return media_duration(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sibling(name: str, steps: int) -> str | None:
+    """Return the name whose number, the last one in it, is ``steps`` higher."""
+    match = NUMBERED.fullmatch(name)
+    if match is None or int(match["number"]) + steps < 0:
+        return None
+    width = len(match["number"]) if match["number"].startswith("0") else 0
+    return f"{match['stem']}{int(match['number']) + steps:0{width}}{match['suffix']}"

@@ -1,0 +1,504 @@
+"""Finds the playlists of a folder and follows each: one synchronous look at a time.
+
+Which of the folder's playlists are followed.
+
+What is in the folder: its playlists, and the places where variants will be.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from broadcaster.aio import Lasting
+from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.errors import is_final
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
+from broadcaster.own_files import open_beneath, status_beneath
+from broadcaster.printable import printable
+from broadcaster.source.encoder_runs import RunBook
+from broadcaster.source.file_checks import PlaylistFile
+from broadcaster.source.follower import Follower
+from broadcaster.source.owncast_names import VARIANT_NAME, named, variant_name, what_it_holds
+from broadcaster.source.reports import SourceEvent, SourceFault, SourceIdle, SourceRefused, VariantsListed
+
+logger = logging.getLogger(__name__)
+
+# Seconds that cover a tick of the kernel, by which it dates folders: what comes later in the same tick as a
+# change that was seen leaves the folder's time as it was.
+TICK = 0.02
+COARSE, COARSE_TICK = (
+    10_000_000,
+    2.0,
+)  # ns: file systems that date by whole seconds, or by two (FAT, ext3, HFS+)
+# A folder that takes long to list is listed no more often than makes this share of a core: some writers never
+# remove a segment, and each new one changes the folder.
+LONG, SHARE = 0.01, 0.02  # seconds
+LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+MEDIA_SUFFIXES = (".ts", ".m4s", ".mp4")
+
+
+class _Contents(NamedTuple):
+    """What a folder holds, as far as it matters here."""
+
+    playlists: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()  # of the root alone
+    is_empty: bool = True
+    has_media: bool = False
+
+
+class Folder:
+    """The folder ``root`` and those in it, as they were when they were looked at last.
+
+    ``playlists`` are the root's first; ``places`` are the names of folders that may be variants and have no
+    playlist yet. ``fault`` is why they could not be looked at now: then all is as it was. Only what has
+    changed is listed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.playlists: list[Path] = []
+        self.places: set[str] = set()
+        self.fault = ""
+        self._contents: dict[Path, _Contents] = {}
+        self._states: dict[Path, tuple[int, int]] = {}  # inode, and when it last changed
+        self._changed: dict[Path, float] = {}  # monotonic: since when something may have come unseen
+        self._not_before: dict[Path, float] = {}  # monotonic: when one that takes long may be listed again
+        self._forbidden: set[Path] = set()
+
+    def look(self, now: float) -> bool:
+        """Look at ``now`` (monotonic, seconds); returns whether anything may have come or gone."""
+        self.fault = ""
+        try:
+            changed = self._look_at(self.root, now)
+        except OSError as error:
+            self.fault = f"the folder cannot be read: {error.strerror}"
+            return False
+        inside = [self.root / name for name in self._contents.get(self.root, _Contents()).folders]
+        for folder in [one for one in self._states if one != self.root and one not in inside]:
+            self._forget(folder)
+            changed = True
+        for folder in inside:
+            try:
+                changed |= self._look_at(folder, now)
+            except PermissionError:
+                self._changed[folder] = now
+                self._say_forbidden(folder)
+                changed = True
+            except OSError as error:
+                self._changed[folder] = now
+                self.fault = f"the folder {printable(folder.name)} cannot be read: {error.strerror}"
+                changed = True
+        if changed:
+            self._sum_up()
+        return changed
+
+    def has(self, folder: Path) -> bool:
+        """Whether that is the root or one of the folders in it."""
+        return folder == self.root or folder in self._states
+
+    def _look_at(self, folder: Path, now: float) -> bool:
+        """List it where it has changed; returns whether that was done, or it has gone.
+
+        Raises OSError where it cannot be looked at now.
+        """
+        try:
+            status = status_beneath(self.root, folder)
+            state = status.st_ino, status.st_mtime_ns
+            before = self._states.get(folder)
+            if state != before:
+                self._changed[folder] = now
+                if before is None or before[0] != state[0]:
+                    self._not_before.pop(folder, None)  # it is another folder
+            since = self._changed.get(folder)
+            if since is None or now < self._not_before.get(folder, -math.inf):
+                self._states[folder] = state
+                return False
+            contents = self._listed(folder, now)
+        except OSError as error:
+            if not is_final(error):
+                raise
+            was_there = folder in self._states
+            self._forget(folder)
+            return was_there
+        self._states[folder], self._contents[folder] = state, contents
+        if now - since > (TICK if state[1] % COARSE else COARSE_TICK):
+            del self._changed[folder]
+        return True
+
+    def _listed(self, folder: Path, now: float) -> _Contents:
+        begun = time.perf_counter()
+        playlists, folders = list[str](), list[str]()
+        is_empty, has_media = True, False
+        descriptor = open_beneath(self.root, folder, LIST)
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    is_empty = False
+                    if entry.name.endswith(MEDIA_SUFFIXES):
+                        has_media = True
+                    elif entry.name.endswith(".m3u8"):
+                        playlists.append(entry.name)
+                    # What a link leads to is not of this folder.
+                    if folder == self.root and entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+        finally:
+            os.close(descriptor)
+        cost = time.perf_counter() - begun
+        if cost > LONG:
+            self._not_before[folder] = now + cost / SHARE
+        return _Contents(tuple(sorted(playlists)), tuple(sorted(folders)), is_empty, has_media)
+
+    def _forget(self, folder: Path) -> None:
+        for known in (self._states, self._contents, self._changed, self._not_before):
+            known.pop(folder, None)
+
+    def _sum_up(self) -> None:
+        self.playlists, self.places = [], set()
+        for folder in sorted(self._contents):
+            found = self._contents[folder]
+            self.playlists += [folder / name for name in found.playlists]
+            may_be_variant = found.is_empty or found.has_media
+            is_place = folder != self.root and may_be_variant and not found.playlists
+            if is_place and VARIANT_NAME.fullmatch(folder.name):
+                self.places.add(folder.name)
+
+    def _say_forbidden(self, path: Path) -> None:
+        if path not in self._forbidden:
+            self._forbidden.add(path)
+            logger.warning(
+                "the folder %s may not be read, and is left out: let this service's user, or its group, read"
+                " and enter it (chmod g+rx)",
+                printable(str(path.relative_to(self.root))),
+            )
+
+
+LEFT_OUT_FOR = 5.0  # seconds; a stream's multivariant playlist comes after its first segments
+MAX_PLAYLISTS = 64  # keeps metrics labels and work bounded
+
+
+@dataclass(slots=True)
+class Followed:
+    """A playlist that is followed, or a multivariant one that is read."""
+
+    file: PlaylistFile
+    follower: Follower
+    waiting: MediaPlaylist | None = None  # the latest version, while it is not known to belong to the stream
+    media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
+    left_out: Lasting = field(default_factory=partial(Lasting, LEFT_OUT_FOR))
+    why: str = ""  # it is left out
+    other_stream: str = ""  # why it was found to be another stream
+    failure: str = ""  # what our own code raised at the latest look
+    failure_logged: float = -math.inf  # monotonic, seconds
+    fault: str = ""  # of the machine: why it could not be looked at now
+
+    @property
+    def refusal(self) -> str:
+        """Why it is not followed, once that has lasted; empty while it is."""
+        return self.file.refusal or self.failure or (printable(self.why) if self.left_out.counts else "")
+
+    def pause(self, now: float) -> float | None:
+        """How many seconds from ``now`` to look again, None when nothing is about to be finished."""
+        pauses = [self.follower.pending.pause, self.file.pause(now)]
+        return min((pause for pause in pauses if pause is not None), default=None)
+
+
+class Playlists:
+    """Those that are followed, one for each variant; ``folder`` tells what there is."""
+
+    def __init__(
+        self, folder: Folder, runs: RunBook, clock: Callable[[], datetime], memory: SourceMemory
+    ) -> None:
+        self._folder = folder
+        self._runs = runs
+        self._clock = clock
+        self._positions = dict(memory.positions)
+        self._followed: dict[Path, Followed] = {}
+        self._finished: dict[Path, float] = {}  # gave way; when last modified, in seconds since the epoch
+        self._refused: dict[Path, bool] = {}  # and whether that was said
+        self.refused: dict[str, str] = {}  # by name: why, of those that are not followed at all
+
+    def __iter__(self) -> Iterator[Followed]:
+        return iter(self._followed.values())
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether one was refused that may have its turn at the next look."""
+        return not all(self._refused.values())
+
+    def is_there(self, one: Followed) -> bool:
+        """Whether its file was there at the latest look."""
+        return one.file.path in self._folder.playlists
+
+    def discover(self) -> None:
+        """Follow what is new in the folder."""
+        present = set(self._folder.playlists)
+        self._finished = {path: modified for path, modified in self._finished.items() if path in present}
+        refused, self._refused, self.refused = self._refused, {}, {}
+        for path in self._folder.playlists:
+            if path in self._followed or self._is_finished(path):
+                continue
+            why = self._follow(path, present)
+            if why:
+                # Before it is said, those that are in its way have been looked at.
+                self._refused[path] = path in refused
+                if path in refused:
+                    self.refused[printable(path.relative_to(self._folder.root).as_posix())] = why
+                if refused.get(path) is False:
+                    self.say(path, f"{why}; it is not followed")
+
+    def say(self, path: Path, what: str) -> None:
+        """Log what is wrong with a playlist."""
+        logger.warning("%s %s", printable(path.relative_to(self._folder.root).as_posix()), what)
+
+    def _is_finished(self, path: Path) -> bool:
+        """Whether it was finished when it had to give way, and is as it was then."""
+        if path not in self._finished:
+            return False
+        try:
+            return self._finished[path] == status_beneath(self._folder.root, path).st_mtime
+        except OSError as error:
+            return not is_final(error)
+
+    def _follow(self, path: Path, present: set[Path]) -> str | None:
+        """Follow one more playlist; returns why not, if so."""
+        variant = variant_name(path.relative_to(self._folder.root).as_posix())
+        if variant is None:
+            return "has a name that is not fit for a URL"
+        media = (one for one in self if one.media is not False)
+        same = next((one for one in media if one.follower.variant == variant), None)
+        if same and same.file.path in present and not same.follower.over:
+            return f"stands beside {same.file.name}, which is variant {variant} already"
+        if same:
+            del self._followed[same.file.path]
+        if not self._has_room(present):
+            return "is one playlist too many"
+        if same and same.file.path.parent == path.parent:
+            follower = same.follower
+        else:
+            follower = Follower(self._folder.root, path.parent, variant, self._runs, self._clock)
+        if variant in self._positions:
+            follower.recall(self._positions.pop(variant))
+        self._followed[path] = Followed(PlaylistFile(self._folder.root, path), follower)
+        return None
+
+    def _has_room(self, present: set[Path]) -> bool:
+        """Whether another playlist can be followed; one that is away or finished gives way.
+
+        First of all those that brought nothing. As long as there is room, one that is away is remembered: its
+        run may go on, or the next one begin.
+        """
+        if len(self._followed) < MAX_PLAYLISTS:
+            return True
+        spare = [path for path, one in self._followed.items() if path not in present or one.follower.over]
+        if spare:
+            gone = min(spare, key=lambda path: (self._followed[path].follower.following, path in present))
+            self._finished[gone] = self._followed.pop(gone).file.modified
+        return bool(spare)
+
+
+# Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
+# transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
+IDLE_FOR = 30.0
+LOG_EVERY = 60.0  # seconds between two tracebacks of one playlist
+FAULT_AFTER = 5.0  # seconds of a fault of the machine after which it is told
+LEFT_OVER = 60.0  # seconds after which a playlist that nobody writes is one of an earlier stream
+TOLD = 3  # playlists that cannot be followed
+CLIP_ALONE = 15.0  # seconds of it after which no stream's playlists are there
+
+
+class Scanner:
+    """Looks at the folder ``root``: which playlists are there, and what is new in them.
+
+    ``clock`` gives the wall time, ``memory`` is where an earlier process stood. ``pause`` is how
+    many seconds from now to look again, None when nothing is about to be finished.
+    """
+
+    def __init__(self, root: Path, clock: Callable[[], datetime], memory: SourceMemory) -> None:
+        self.pause: float | None = None
+        self._root = root
+        self._clock = clock
+        self._runs = RunBook(clock, memory)
+        self._listed = MultivariantPlaylist()  # names of variants in the place of their URIs
+        self._clips = MultivariantPlaylist()  # the idle clip's: it is written over a stream's too
+        self._folder = Folder(root)
+        self._playlists = Playlists(self._folder, self._runs, clock, memory)
+        self._told = VariantsListed()
+        self._idle = Lasting(IDLE_FOR)  # the clip alone
+        self._fault = Lasting(FAULT_AFTER)
+        self._refused: str | None = None
+
+    def scan(self, now: float) -> list[SourceEvent]:
+        """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
+        if self._folder.look(now) or self._playlists.unsettled:
+            self._playlists.discover()
+            if not any(one.media is False and self._playlists.is_there(one) for one in self._playlists):
+                self._listed = MultivariantPlaylist()
+        events: list[SourceEvent] = []
+        for followed in self._playlists:
+            events += self._guarded_look(followed, now)
+        pauses = [one.pause(now) for one in self._playlists]
+        self.pause = min((pause for pause in pauses if pause is not None), default=None)
+        self._know_clip(now)
+        listed = VariantsListed(self._listed, self._present())
+        if listed != self._told:
+            self._told = listed
+            events.insert(0, listed)
+        busy = any(isinstance(event, Segment) for event in events)
+        if self._idle.note(now, on=not busy and any(one.follower.idle for one in self._playlists)):
+            logger.info("Owncast shows its idle clip alone: there is no stream")
+            events.append(SourceIdle())
+        return events + self._faults(now) + self._refusals()
+
+    def _faults(self, now: float) -> list[SourceEvent]:
+        """What is wrong with the machine, once that has lasted, and that it is over."""
+        faults = [self._folder.fault, *(one.fault or one.follower.pending.fault for one in self._playlists)]
+        fault = next(filter(None, faults), None)
+        was_told = self._fault.counts
+        if self._fault.note(now, on=fault is not None):
+            logger.error("%s; nothing is given up, it is tried again", fault)
+            return [SourceFault(fault)]
+        if was_told and fault is None:
+            logger.info("the HLS folder is no longer out of reach")
+            return [SourceFault(None)]
+        return []
+
+    def _refusals(self) -> list[SourceEvent]:
+        """Which playlists are being written and cannot be followed, when that has changed."""
+        since = self._clock().timestamp() - LEFT_OVER
+        written = [one for one in self._playlists if one.file.written > since]
+        found = {one.file.name: one.refusal for one in written if one.refusal}
+        found |= self._playlists.refused
+        message = "; ".join(f"{name} {why}" for name, why in list(found.items())[:TOLD]) or None
+        if message == self._refused:
+            return []
+        self._refused = message
+        return [SourceRefused(message)]
+
+    def _know_clip(self, now: float) -> None:
+        """Note how the idle clip's multivariant playlist looks."""
+        alone = self._idle.since is not None and now - self._idle.since > CLIP_ALONE
+        followers = [one.follower for one in self._playlists]
+        is_clips = alone or not any(follower.following for follower in followers)
+        if is_clips and any(follower.hidden for follower in followers):
+            self._clips = self._listed
+
+    def _present(self) -> frozenset[str]:
+        """The variants that there is a place for: Owncast makes their folders before anything else."""
+        followed = {
+            one.follower.variant
+            for one in self._playlists
+            if self._folder.has(one.file.path.parent)
+            # In the root there is no folder to tell that it is of a variant.
+            and (one.file.path.parent != self._root or one.media)
+            and not (one.media is False or one.follower.over or one.left_out.since is not None)
+        }
+        return frozenset(self._folder.places | followed)
+
+    def _stranger(self, followed: Followed, playlist: MediaPlaylist) -> str:
+        """Why the playlist is no part of the stream, as one that the multivariant playlist leaves out, if so.
+
+        One of the same run as those that are followed is: then that multivariant playlist is of another run,
+        or of the idle clip, whose transcoder goes on for a while beside a stream's.
+        """
+        not_carried = dict(self._listed.not_carried).get(followed.follower.variant) or what_it_holds(playlist)
+        if not_carried or followed.follower.following:
+            return not_carried
+        uris = {segment.uri for segment in playlist.segments}
+        for one in self._playlists:
+            beside = one is not followed and one.file.path.parent == followed.file.path.parent
+            if beside and one.follower.known.has_any(uris) and self._playlists.is_there(one):
+                return f"lists the same segments as {one.file.name}"
+        followers = [one.follower for one in self._playlists]
+        listed = [follower for follower in followers if follower.variant in self._listed.uris]
+        if followed.follower in listed:
+            return ""
+        if not listed:
+            return self._other_stream(followed, playlist)
+        # Where the idle clip hides all that it names, it is the clip's as well.
+        of_clip = all(follower.hidden for follower in listed)
+        last = playlist.segments[-1] if playlist.segments else None
+        encoder = self._runs.encoder(followed.follower.variant, last) if last else ""
+        if encoder and (of_clip or encoder in {follower.encoder for follower in followers}):
+            return ""
+        return "is not listed in the multivariant playlist"
+
+    def _other_stream(self, followed: Followed, playlist: MediaPlaylist) -> str:
+        """Why it is another stream than the one that is on, where no multivariant playlist says what belongs.
+
+        What was refused for that reason stays so: it does not take the place of the other one later on.
+        """
+        if followed.other_stream and followed.left_out.counts:
+            return followed.other_stream
+        since = self._clock().timestamp() - LEFT_OVER
+        on = [
+            one
+            for one in self._playlists
+            if one is not followed
+            and one.follower.following
+            and not (one.follower.closed or one.follower.hidden)
+            and one.file.modified > since
+            and self._playlists.is_there(one)
+        ]
+        last = playlist.segments[-1] if playlist.segments else None
+        if last is None or not on:
+            return ""
+        encoder = self._runs.encoder(followed.follower.variant, last)
+        if any(one.follower.is_beside(playlist, encoder, followed.file.path.parent) for one in on):
+            return ""
+        followed.other_stream = (
+            f"is another stream than {on[0].file.name}: its segments have other numbers, times or media, and"
+            " no multivariant playlist names both"
+        )
+        return followed.other_stream
+
+    def _guarded_look(self, followed: Followed, now: float) -> Iterator[SourceEvent]:
+        """One playlist that makes us fail must not stop the others, nor come back after every restart."""
+        try:
+            yield from self._look(followed, now)
+        except Exception as error:
+            followed.failure = f"cannot be followed ({type(error).__name__}); please report this"
+            if now - followed.failure_logged > LOG_EVERY:
+                followed.failure_logged = now
+                logger.exception("%s %s", followed.file.name, followed.failure)
+        else:
+            followed.failure = ""
+
+    def _look(self, followed: Followed, now: float) -> Iterator[SourceEvent]:
+        file, follower, followed.fault = followed.file, followed.follower, ""
+        try:
+            playlist = file.read(now)
+            if isinstance(playlist, MultivariantPlaylist):
+                followed.media = False
+                now_listed = named(self._root, file.path, playlist)
+                # While it is written it may lack variants; the clip's tells nothing of a stream's.
+                if not (file.unsettled or (self._listed.variants and now_listed == self._clips)):
+                    self._listed = now_listed
+            elif playlist:
+                followed.media, followed.waiting = True, playlist
+            if followed.waiting:
+                why = self._stranger(followed, followed.waiting)
+                followed.why = why
+                if followed.left_out.note(now, on=bool(why)):
+                    self._playlists.say(file.path, f"{why}; it is not followed")
+                if not why:
+                    follower.absorb(followed.waiting, file.modified, now, whole=not file.unsettled)
+                    followed.waiting = None
+            if file.unreadable or follower.hidden or follower.closed:  # it may not list all that is finished
+                follower.take_unlisted(now)
+        except OSError as error:
+            file.read_again()
+            if is_final(error):
+                follower.miss()
+                followed.waiting = None
+            else:
+                followed.fault = f"{file.name} cannot be read: {error.strerror}"
+        yield from follower.settle(now)

@@ -1,0 +1,208 @@
+"""Waits for changes in the folder, looks, and hands on what is new.
+
+Tells when something in a folder, or in one of those in it, has changed.
+
+On Linux the kernel wakes the event loop. watchfiles looks once in so many milliseconds at what it was told:
+often enough for live video, that takes 2 % of a core by day and by night, more than all the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from datetime import datetime
+from pathlib import Path
+
+from inotify_simple import INotify, flags, masks
+from watchfiles import awatch
+
+from broadcaster.aio import Lasting, OwnThread, wait_at_most
+from broadcaster.catalog.records import SourceMemory
+from broadcaster.printable import printable
+from broadcaster.source.reports import SourceEvent
+from broadcaster.source.scanner import Scanner
+
+# What is there is another or is whole. Not each write: a segment has dozens of them.
+CHANGES = flags.CLOSE_WRITE | flags.CREATE | flags.DELETE | flags.DELETE_SELF | flags.MOVE_SELF | masks.MOVE
+NEW_FOLDERS = flags.ISDIR | flags.Q_OVERFLOW
+LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
+STEP_MS = 1  # by default watchfiles holds a notification back for 60 to 100 ms
+
+
+async def by_inotify(folder: Path, thread: OwnThread, seconds: float) -> AsyncGenerator[bool, None]:
+    """Yield True when something has changed, and False when nothing has for so many seconds.
+
+    Whatever may hang with the folder is done in ``thread``. Raises OSError.
+    """
+    loop, told, new_folders = asyncio.get_running_loop(), asyncio.Event(), True
+
+    def take() -> None:
+        nonlocal new_folders
+        new_folders |= any(event.mask & NEW_FOLDERS for event in inotify.read(timeout=0))
+        told.set()
+
+    with await thread.call(_notifications_open) as inotify:  # to find the C library may take a process
+        loop.add_reader(inotify.fileno(), take)
+        try:
+            while True:
+                if new_folders:
+                    new_folders = False
+                    await thread.call(_watch, inotify, folder)
+                    told.set()  # nobody has told of what came before
+                await wait_at_most(seconds, told)
+                changed = told.is_set()
+                told.clear()
+                yield changed
+        finally:
+            loop.remove_reader(inotify.fileno())
+
+
+async def by_watchfiles(folder: Path, thread: OwnThread, seconds: float) -> AsyncGenerator[bool, None]:
+    """The same, where there is no inotify."""
+    await thread.call(_go_through, folder)
+    async for found in awatch(
+        folder,
+        watch_filter=None,
+        step=STEP_MS,
+        debounce=STEP_MS,
+        rust_timeout=int(1000 * seconds),
+        yield_on_timeout=True,
+    ):
+        yield bool(found)
+
+
+def _go_through(folder: Path) -> None:
+    """Have all in it answered once: watchfiles would stop every thread where something does not."""
+    for _ in os.walk(folder):
+        pass
+
+
+def _notifications_open() -> INotify:
+    try:
+        return INotify(nonblocking=True)
+    except OSError as error:
+        raise _explained(error) from None
+
+
+def _watch(inotify: INotify, folder: Path) -> None:
+    """Have changes told of the folder and of all in it; what was watched before still is."""
+    try:
+        inotify.add_watch(folder, CHANGES)  # first: of a folder that comes now it will be told
+        with os.scandir(folder) as entries:
+            inside = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for path in inside:
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                inotify.add_watch(path, CHANGES | flags.ONLYDIR | flags.DONT_FOLLOW)
+    except OSError as error:
+        raise _explained(error) from None
+
+
+def _explained(error: OSError) -> OSError:
+    limit = LIMITS.get(error.errno or 0)
+    return OSError(error.errno, f"{error.strerror}: see {limit}") if limit else error
+
+
+notifications = by_inotify if sys.platform == "linux" else by_watchfiles
+
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
+ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long between two runs
+
+
+class Source:
+    """A folder that somebody writes HLS into. It need not exist yet, and may vanish and come back.
+
+    ``memory`` is where an earlier process stood. ``last_look`` (monotonic, seconds) is when the latest look
+    at the folder began: the sign of life of the whole ingest. ``looking`` says that it is not over, for long
+    where the file system hangs; for that reason the folder is touched in a thread of its own.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Callable[[], datetime], memory: SourceMemory | None = None
+    ) -> None:
+        self.last_look = time.monotonic()
+        self.looking = False
+        self._folder = folder
+        self._scanner = Scanner(folder, clock, memory or SourceMemory())
+        self._changed = asyncio.Event()
+
+    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        """Give every event to ``handle``, in order, until cancelled. An exception of ``handle`` ends it."""
+        with OwnThread("ingest") as thread:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(thread), name="watch")
+                group.create_task(self._follow(thread, handle), name="follow")
+
+    async def _follow(self, thread: OwnThread, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
+        while True:
+            self._changed.clear()
+            self.last_look, self.looking = time.monotonic(), True
+            try:
+                events = await thread.call(self._scanner.scan, self.last_look)
+            finally:
+                self.looking = False
+            for event in events:
+                await handle(event)
+            await wait_at_most(min(self._scanner.pause or POLL_SECONDS, POLL_SECONDS), self._changed)
+
+    async def _watch(self, thread: OwnThread) -> None:
+        absent, reported = Lasting(ABSENT_FOR), ""
+        while True:
+            try:
+                folder = await thread.call(_open, self._folder)
+            except OSError as error:
+                if absent.note(time.monotonic()):
+                    missing = isinstance(error, FileNotFoundError)
+                    fault = "is not there" if missing else f"cannot be read: {error.strerror}"
+                    logger.warning("the folder %s %s; waiting for it", self._folder, fault)
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            if absent.counts:
+                logger.info("the folder %s is there", self._folder)
+            absent.note(time.monotonic(), on=False)
+            try:
+                await self._watch_one(thread, folder)
+            except* Exception as group:  # noqa: BLE001 - looking four times a second needs no notifications
+                # It vanished just now, or there are no more watches; watchfiles wants names in UTF-8.
+                error_text = str(group.exceptions[0])
+                if error_text != reported and await thread.call(_is_same, self._folder, folder):
+                    reported = error_text
+                    logger.warning(
+                        "no notifications (%s); looking every %s s", printable(error_text), POLL_SECONDS
+                    )
+                self._changed.set()
+                await asyncio.sleep(POLL_SECONDS)
+            finally:
+                thread.submit(os.close, folder)
+
+    async def _watch_one(self, thread: OwnThread, folder: int) -> None:
+        """Pass on notifications until the folder is replaced or gone, of which the kernel would not tell."""
+        looked_at = time.monotonic()
+        async with aclosing(notifications(self._folder, thread, POLL_SECONDS)) as found:
+            async for changed in found:
+                if changed:
+                    self._changed.set()
+                if time.monotonic() - looked_at >= POLL_SECONDS:
+                    looked_at = time.monotonic()
+                    if not await thread.call(_is_same, self._folder, folder):
+                        return
+
+
+def _open(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _is_same(folder: Path, descriptor: int) -> bool:
+    """Whether the path still leads to that folder. While it is held open, no other can have its number."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(descriptor))
+    except OSError:
+        return False

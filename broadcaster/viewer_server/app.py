@@ -1,0 +1,254 @@
+"""All that this process shows to the world, and the routes to it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from aiohttp import hdrs, web
+
+from broadcaster.hls import MultivariantPlaylist
+from broadcaster.http.connections import CONNECTIONS, Connections
+from broadcaster.http.dashboard import ROWS, Dashboard, add_dashboard
+from broadcaster.http.server import HEALTH, Lag, health
+from broadcaster.http.static import Files
+from broadcaster.ipc import (
+    Change,
+    ClipAnswer,
+    Ended,
+    HealthReport,
+    Listed,
+    Ping,
+    Pong,
+    Recordings,
+    Row,
+    SentFigure,
+    Setup,
+    SignedPlaylist,
+    Started,
+    State,
+    Trouble,
+)
+from broadcaster.metrics import Figure
+from broadcaster.tracker import Limits, Tracker
+from broadcaster.viewer_server import playlists
+from broadcaster.viewer_server.admission import PLACES, Kind, Places
+from broadcaster.viewer_server.blocking import WaitingRoom
+from broadcaster.viewer_server.events import EVENT_STREAM, EventStream, events
+from broadcaster.viewer_server.ingest_requests import Clipping, SignedPlaylists
+from broadcaster.viewer_server.pages import Gallery, Page
+from broadcaster.viewer_server.playlists import ALWAYS, TRAFFIC, WAITING_ROOM, Traffic
+from broadcaster.viewer_server.reports import BEACON, Beacon, Experience, Viewers, beacon
+from broadcaster.viewer_server.snapshots import STREAM, Stream, now
+from broadcaster.viewer_server.tracker_socket import Signaling
+
+# Players' requests are small. What is larger is an attempt to make us hold it.
+MAX_BODY_BYTES = 65_536
+LOWEST_BANDWIDTH = 1e6  # bits per second, where nothing is known yet
+SILENT = 5.0  # seconds without a word of ingest, which says something twice a second
+LOOK_EVERY = 1.0  # seconds between two looks whether it is silent
+
+
+class Audience:
+    """What the world sees. ``clock`` gives the wall time; ``tracker`` is there if viewers meet here."""
+
+    def __init__(
+        self, setup: Setup, clock: Callable[[], datetime] = now, tracker: Tracker | None = None
+    ) -> None:
+        self.stream = Stream(clock)
+        self.event_stream = EventStream(setup.waiters)
+        self.report = HealthReport("offline", 0, None)
+        self.signaling: Signaling | None = None
+        if setup.tracker:  # its sockets leave half of the places to everybody else
+            limits = Limits(connections=max(1, setup.places // 2))
+            self.signaling = Signaling(self.stream, tracker or Tracker(limits))
+        self.lag = Lag()
+        self._viewers = Viewers()
+        self._experience = Experience(lambda: self.stream.view.playlists)
+        self._heard = time.monotonic()
+        self._rows: deque[Row] = deque(maxlen=ROWS)
+        self._gallery: Gallery | None = None
+        self._clipping: Clipping | None = None
+        self._signed: SignedPlaylists | None = None
+        self.app = self._make_app(setup)
+        self._sources: list[Callable[[], Iterable[Figure]]] = [
+            self.app[TRAFFIC].figures,
+            self.app[WAITING_ROOM].figures,
+            self.app[BEACON].figures,
+            self._viewers.figures,
+            self._experience.figures,
+            self.app[CONNECTIONS].figures,
+            self.app[PLACES].figures,
+            self.event_stream.figures,
+        ]
+        self._sources += [one.figures for one in (self.signaling, self._clipping) if one]
+
+    def take(
+        self, message: Change | Listed | Started | Ended | Recordings | SignedPlaylist | ClipAnswer | Ping
+    ) -> None:
+        """Take note of what ingest says; raises ValueError when it does not fit what came before."""
+        match message:
+            case Change():
+                before = self.stream.state
+                self.stream.apply(message)
+                if self.stream.state is State.STARTING is not before:
+                    self.event_stream.tell_starting(self.stream.clock())
+            case Ping():
+                self._heard, self.report = time.monotonic(), message.report
+                self._rows.extend(message.rows)
+                self.look()
+            case Recordings():
+                if self._gallery:
+                    self._gallery.take(message)
+                if self._clipping:
+                    self._clipping.look()
+            case ClipAnswer() if self._clipping:
+                self._clipping.take(message)
+            case SignedPlaylist() if self._signed:
+                self._signed.take(message)
+            case ClipAnswer() | SignedPlaylist():
+                raise ValueError("an answer to what was not asked for")
+            case _:
+                self.event_stream(message)
+
+    def look(self) -> None:
+        """Tell pages how many watch, and what keeps the stream from them: ingest says it, or is silent."""
+        report = self._health()
+        self.event_stream.tell_trouble(report.trouble, self.stream.clock())
+        self.event_stream.tell_viewers(report.viewers)
+
+    def pong(self) -> Pong:
+        """A sign of life."""
+        report = self._health()
+        figures = tuple(map(_sent, self.figures()))
+        wishes = self._clipping.wishes() if self._clipping else ()
+        wanted = self._signed.wanted if self._signed else ()
+        furthest = self._viewers.furthest.seconds
+        screens = self._viewers.screens
+        return Pong(
+            figures,
+            report.viewers,
+            report.peers,
+            report.torrents,
+            wishes,
+            furthest,
+            wanted,
+            screens.lit,
+            screens.blind,
+        )
+
+    def figures(self) -> Iterator[Figure]:
+        """How it is used."""
+        for source in self._sources:
+            yield from source()
+
+    def _health(self) -> HealthReport:
+        report = replace(self.report, viewers=len(self._viewers))
+        if time.monotonic() - self._heard > SILENT:
+            trouble: Trouble | None = None
+            if self.stream.state in (State.STARTING, State.LIVE):
+                trouble = "delivery"
+            told = "ingest is silent"
+            report = replace(report, reason=told, trouble=trouble, parts={"service": "failing"})
+        tracker = self.signaling
+        if tracker is None:
+            return report
+        return replace(report, peers=tracker.peers, torrents=tracker.torrents, signaling=True)
+
+    def _rows_since(self, milliseconds: float) -> list[Row]:
+        return [row for row in self._rows if (row["time"] or 0) > milliseconds]
+
+    def _of_the_stream(self) -> dict[str, str | None]:
+        return {"title": self.report.title, "poster": self.report.poster}
+
+    def _bandwidth(self) -> float:
+        """Bits per second that a page can play at most."""
+        main = self.stream.view.main
+        variants = main.playlist.variants if main and isinstance(main.playlist, MultivariantPlaylist) else ()
+        told = max((one.bandwidth for one in variants), default=0)
+        return max(told, self.event_stream.bandwidth, LOWEST_BANDWIDTH)
+
+    async def _help(self, _: web.Application) -> AsyncIterator[None]:
+        helpers = [asyncio.create_task(one) for one in (self.lag.run(), self._keep_looking())]
+        yield
+        for one in helpers:
+            one.cancel()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            self.look()
+
+    def _make_app(self, setup: Setup) -> web.Application:
+        traffic = Traffic()
+        room = WaitingRoom(setup.waiters, traffic.woke_up, self.stream.clock)
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app[STREAM], app[TRAFFIC], app[WAITING_ROOM] = self.stream, traffic, room
+        app[HEALTH] = self._health
+        app[EVENT_STREAM] = self.event_stream
+        app[CONNECTIONS] = Connections(setup.places)
+        app[PLACES] = places = Places(setup.places, self.lag, setup.trusted_header, media=setup.media)
+        app[BEACON] = Beacon(
+            self._bandwidth, partial(places.count, Kind.EVENTS), self._viewers, self._experience
+        )
+        app.cleanup_ctx.append(self._help)
+        app.on_response_prepare.append(_on_answer)
+        app.on_shutdown.extend((room.close, self.event_stream.close))
+        app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
+        app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
+        app.router.add_get("/live/iframes.m3u8", playlists.main_iframes, name="main_iframe_playlist")
+        app.router.add_get("/live/{variant}/iframes.m3u8", playlists.iframes, name="iframe_playlist")
+        app.router.add_get("/live/kept.m3u8", playlists.kept_main, name="kept_main_playlist")
+        app.router.add_get("/live/{variant}/kept.m3u8", playlists.kept, name="kept_playlist")
+        app.router.add_get("/live/events", events, name="events", allow_head=False)
+        app.router.add_post("/live/beacon", beacon, name="beacon")
+        if self.signaling:
+            app.on_shutdown.append(self.signaling.close)
+            app.router.add_get("/live/tracker", self.signaling.handle, name="tracker", allow_head=False)
+        app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
+        app.router.add_get("/health", _health_and_address, name="health")
+        if setup.dashboard:
+            folder, vendor, price = setup.dashboard
+            add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
+        if setup.viewer_dir.is_dir():
+            page = Page(setup.page, setup.viewer_dir, self._of_the_stream)
+            if setup.recordings:
+                self._gallery = Gallery(page, setup.viewer_dir)
+                self._gallery.add_to(app)
+                if setup.clips:
+                    self._clipping = Clipping(self._gallery.find)
+                    self._clipping.add_to(app)
+                if setup.signed:
+                    self._signed = SignedPlaylists(self._gallery.find)
+                    self._signed.add_to(app)
+            app.router.add_get("/config.json", page.config, name="page_config")
+            app.router.add_get("/", page.answer, name="page")
+            app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")
+        return app
+
+
+def _sent(figure: Figure) -> SentFigure:
+    total = None if figure.total is None else tuple(figure.total.items())
+    samples = tuple(figure.samples.items())
+    return SentFigure(figure.name, figure.text, figure.labels, samples, figure.rises, total)
+
+
+async def _health_and_address(request: web.Request) -> web.Response:
+    """As ``health``, with the address that this request counts for: nobody but who asks is told."""
+    answer = await health(request)
+    answer.headers["X-Client-Address"] = request.app[PLACES].address(request)
+    return answer
+
+
+async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
+    request.app[CONNECTIONS].complete(request)
+    request.app[TRAFFIC].answered(request, response.status)
+    headers = response.headers
+    headers.update(ALWAYS)
+    # Whatever says nothing of it: ask each time whether it changed.
+    headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")

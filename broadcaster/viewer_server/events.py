@@ -1,0 +1,294 @@
+"""Tells pages what happens, as it happens: server-sent events at ``/live/events``.
+
+How far a playlist's times are ahead of the clock, so that pages can tell the true latency.
+
+PROGRAM-DATE-TIME is the encoder's own count. Owncast's ffmpeg begins it too late: the end of a segment by
+PROGRAM-DATE-TIME and EXTINF is 1.6 s or so after the moment when its file is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp_sse import EventSourceResponse
+
+from broadcaster.http.connections import CONNECTIONS
+from broadcaster.ipc import Ended, Listed, Started, Trouble
+from broadcaster.metrics import Figure
+from broadcaster.viewer_server.admission import PLACES, Full, Kind
+from broadcaster.viewer_server.snapshots import STREAM, Stream, Waves
+
+# Of a run, all its variants together: enough that a few which came late do not count.
+OFFSETS_REMEMBERED_SEGMENTS = 15
+REMEMBERED_RUNS = 4
+
+
+class EncoderOffsets:
+    """Measures each encoder run by itself: its times may have been moved, and its encoder begun anew."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}  # by run, oldest first
+
+    def note(self, segment: Listed) -> timedelta | None:
+        """Take note of a segment; returns how far its run is ahead of the clock, None if nothing has told.
+
+        It is the median over the run's latest segments of PROGRAM-DATE-TIME + EXTINF less the time when the
+        file was complete; when it could be listed is the bucket's doing and does not matter.
+        """
+        if segment.completed and segment.time:
+            ahead = segment.time + segment.duration - segment.completed
+            self._of(segment.run).append(ahead.total_seconds())
+        known = self._seconds.get(segment.run)
+        return timedelta(seconds=median(known)) if known else None
+
+    def _of(self, run: str) -> deque[float]:
+        known = self._seconds.setdefault(run, deque(maxlen=OFFSETS_REMEMBERED_SEGMENTS))
+        for old in list(self._seconds)[:-REMEMBERED_RUNS]:
+            del self._seconds[old]
+        return known
+
+
+HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
+SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
+VIEWERS_EVERY = 10.0  # seconds, at most so often pages are told how many watch
+RETRY = 2000  # ms until a page connects again
+REMEMBERED_SEGMENTS = 60
+REMEMBERED_MESSAGES = 60  # who is further behind gets the newest state instead
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event, ready to be sent."""
+
+    serial: int
+    name: str
+    data: str
+
+
+class EventStream:
+    """Remembers the latest events; any number of pages read them at their own pace.
+
+    There is no queue for a client: each only knows how far it has read. ``places`` is how many there may be.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.readers = 0
+        self.refused = 0
+        self.places = places
+        self.closing = False
+        # Serials of two processes must differ: a page that comes back says which one it read last.
+        self._serial = int(time.time()) * 1000
+        self._messages: deque[Message] = deque(maxlen=REMEMBERED_MESSAGES)
+        self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
+        self._offsets = EncoderOffsets()
+        self._going_on = False  # the playlists have ended, and new ones are about to follow
+        self._trouble: Trouble | None = None
+        self._viewers = 0
+        self._viewers_told = -math.inf  # monotonic
+        self._changed = Waves()
+
+    def __call__(self, event: Listed | Started | Ended) -> None:
+        """Take note of an event."""
+        match event:
+            case Listed():
+                segment = _segment(event, self._offsets.note(event))
+                self._segments.append(segment)
+                self._add("segment", segment)
+            case Started(variants=variants, target_duration=target_duration, run=run, at=at):
+                started = {"run": run, "variants": variants, "targetDuration": target_duration}
+                self._going_on = False
+                self._add("started", {**started, "now": _milliseconds(at)})
+            case Ended(at=at, going_on=going_on):
+                self._going_on = going_on
+                self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
+
+    def tell_trouble(self, trouble: Trouble | None, now: datetime) -> None:
+        """What keeps the stream from viewers, as known ``now``: told when it changes."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._add("trouble", {"now": _milliseconds(now), "trouble": trouble})
+
+    def tell_viewers(self, count: int) -> None:
+        """How many watch: told when it changes, but not too often, as it wakes everybody up."""
+        now = time.monotonic()
+        if count != self._viewers and now - self._viewers_told >= VIEWERS_EVERY:
+            self._viewers, self._viewers_told = count, now
+            self._add("viewers", {"viewers": count})
+
+    def tell_starting(self, now: datetime) -> None:
+        """The first segments have come ``now``: pages that wait may say so before there is a playlist."""
+        self._add("starting", {"now": _milliseconds(now)})
+
+    @property
+    def bandwidth(self) -> float:
+        """Bits per second of the heaviest of the latest segments."""
+        rates = (8 * (one["size"] or 0) / one["duration"] for one in self._segments if one["duration"])
+        return max(rates, default=0.0)
+
+    @property
+    def serial(self) -> int:
+        """The number of the latest event."""
+        return self._serial
+
+    def since(self, serial: int) -> list[Message] | None:
+        """What came after an event; None when that is too long ago to tell."""
+        missed = self._serial - serial
+        if not 0 <= missed <= len(self._messages):
+            return None
+        return list(self._messages)[len(self._messages) - missed :]
+
+    def state(self, stream: Stream) -> dict[str, Any]:
+        """How everything stands, for a page that has just come."""
+        view = stream.view
+        first = {name: version.playlist.media_sequence for name, version in view.playlists.items()}
+        return {
+            "state": view.state,
+            "goingOn": self._going_on,
+            "trouble": self._trouble,
+            "viewers": self._viewers,
+            "run": view.runs[-1] if view.runs else None,
+            "targetDuration": view.target_duration,
+            "now": _milliseconds(stream.clock()),
+            "segments": [
+                segment
+                for segment in self._segments
+                if segment["variant"] in first and segment["sequence"] >= first[segment["variant"]]
+            ],
+        }
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for the next event; whether it came in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """Be one reader more while inside; raises Full."""
+        if self.closing or self.readers >= self.places:
+            self.refused += 1
+            raise Full("full", "The service stops" if self.closing else "Too many are listening")
+        self.readers += 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
+
+    async def close(self, _: web.Application | None = None) -> None:
+        """Let all readers go: the service stops."""
+        self.closing = True
+        self._changed.set()
+
+    def figures(self) -> Iterator[Figure]:
+        """How many read."""
+        yield Figure("event_readers", "Pages that are told of events", self.readers)
+        yield Figure("event_readers_refused", "Pages that found no place", self.refused, rises=True)
+
+    def _add(self, name: str, data: dict[str, Any]) -> None:
+        self._serial += 1
+        self._messages.append(Message(self._serial, name, json.dumps(data, separators=(",", ":"))))
+        changed, self._changed = self._changed, Waves()
+        changed.set()
+
+
+class Reader:
+    """One page that is told of events, until it leaves."""
+
+    def __init__(
+        self, event_stream: EventStream, response: EventSourceResponse, state: Callable[[], str]
+    ) -> None:
+        self._event_stream = event_stream
+        self._response = response
+        self._state = state
+
+    async def run(self, clock: Callable[[], datetime]) -> None:
+        """Send until the service stops. Cancelled when the page leaves."""
+        seen = await self._send_state()
+        while not self._event_stream.closing:
+            # What came while the last was sent has woken nobody.
+            if seen == self._event_stream.serial and not await self._event_stream.wait(HEARTBEAT):
+                await self._response.send(json.dumps({"now": _milliseconds(clock())}), event="time")
+            news = self._event_stream.since(seen)
+            if news is None:
+                seen = await self._send_state()
+                continue
+            for one in news:
+                await self._response.send(one.data, id=str(one.serial), event=one.name)
+                seen = one.serial
+
+    async def _send_state(self) -> int:
+        serial = self._event_stream.serial
+        await self._response.send(self._state(), id=str(serial), event="state", retry=RETRY)
+        return serial
+
+
+class _Response(EventSourceResponse):
+    """Sends no more before the client has read what it was sent, within ``SEND_TIMEOUT``."""
+
+    def __init__(self, request: web.Request) -> None:
+        cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
+        super().__init__(headers=cors, sep="\n", send_timeout=SEND_TIMEOUT)
+        self._request = request
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await super().write(data)
+        await self._request.app[CONNECTIONS].drained(self._request)
+
+
+EVENT_STREAM = web.AppKey("EVENT_STREAM", EventStream)
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """The stream of events (WHATWG HTML, 9.2), one reader more."""
+    event_stream, stream = request.app[EVENT_STREAM], request.app[STREAM]
+    cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
+    try:
+        with event_stream.reader(), request.app[PLACES].take(request, Kind.EVENTS):
+            response = _Response(request)
+            await response.prepare(request)
+            with suppress(ConnectionResetError, TimeoutError):  # the page has left, or does not read
+                async with response:
+                    state = event_stream.state
+                    await Reader(event_stream, response, lambda: json.dumps(state(stream))).run(stream.clock)
+            return response
+    except Full as reason:
+        headers = {**cors, hdrs.CACHE_CONTROL: "no-store", hdrs.RETRY_AFTER: "10"}
+        return web.Response(status=503, text=f"{reason}.\n", headers=headers)
+
+
+def _segment(segment: Listed, offset: timedelta | None) -> dict[str, Any]:
+    return {
+        "variant": segment.variant,
+        "sequence": segment.sequence,
+        "run": segment.run,
+        "url": segment.url,
+        "mapUrl": segment.map_url,
+        "duration": segment.duration.total_seconds(),
+        "programDateTime": _milliseconds(segment.time),
+        # By how much the encoder's times are ahead of ours, in milliseconds.
+        "encoderOffset": None if offset is None else round(offset.total_seconds() * 1000, 1),
+        "size": segment.size,
+        "sha256": segment.sha256,
+        "gap": segment.gap,
+        "noticed": _milliseconds(segment.noticed),
+        "uploaded": _milliseconds(segment.uploaded),
+        "published": _milliseconds(segment.published),
+    }
+
+
+def _milliseconds(time: datetime | None) -> float | None:
+    return None if time is None else round(time.timestamp() * 1000, 1)

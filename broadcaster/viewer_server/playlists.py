@@ -1,0 +1,315 @@
+"""Playlists over HTTP. Nothing is rendered here: a request picks bytes.
+
+Delivery directives: what a player asks of a playlist in its query (§6.2.5).
+
+An answer that was made before it was asked for: of what a playlist takes, most was making its head.
+
+Figures of what is asked of the server. Their labels are bounded, whatever is asked.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Self
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
+
+from broadcaster.hls import MEDIA_TYPE, Reload
+from broadcaster.http.connections import CONNECTIONS
+from broadcaster.http.static import CHUNK, accepts, matches, send
+from broadcaster.ipc import State
+from broadcaster.metrics import Distribution, Figure
+from broadcaster.viewer_server.admission import PLACES, Full, Kind
+from broadcaster.viewer_server.blocking import NotWaited, WaitingRoom
+from broadcaster.viewer_server.snapshots import STREAM, Rendered, Snapshot
+
+NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
+
+
+class BadDirective(ValueError):  # noqa: N818 - reads as what it is
+    """A directive that no server can follow: 400, whatever the playlist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """The ``_HLS_`` parameters; all others are none of ours and are ignored."""
+
+    media_sequence: int | None = None  # _HLS_msn
+    skip: bool = False  # _HLS_skip
+
+    @classmethod
+    def parse(cls, query: Mapping[str, str]) -> Self:
+        """Read the query; raises BadDirective.
+
+        There are no partial segments here: whoever waits for a part gets the whole segment, which contains
+        it. ``_HLS_skip=v2`` may skip date ranges too; there are none.
+        """
+        media_sequence, part = _number(query, "_HLS_msn"), _number(query, "_HLS_part")
+        if part is not None and media_sequence is None:
+            raise BadDirective("_HLS_part needs _HLS_msn")  # §6.2.5.2
+        return cls(media_sequence, query.get("_HLS_skip") in ("YES", "v2"))
+
+
+def _number(query: Mapping[str, str], name: str) -> int | None:
+    value = query.get(name)
+    if value is None:
+        return None
+    if not NUMBER.fullmatch(value):
+        raise BadDirective(f"{name} must be a decimal integer")
+    return int(value)
+
+
+class Ready(web.StreamResponse):
+    """Head and body as they are sent, on a connection that stays open (HTTP/1.1)."""
+
+    def __init__(self, status: int, data: bytes) -> None:
+        super().__init__(status=status)
+        self._data = data
+        self._writer: AbstractStreamWriter | None = None
+
+    @property
+    def keep_alive(self) -> bool:
+        """It says nothing of closing."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it; raises ConnectionResetError when the client has left."""
+        if self._writer is None:
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError
+            self._writer = request.writer
+            request.transport.write(self._data)
+        return self._writer
+
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - as its base has it
+        """Wait for a client that does not read: it may have sent more requests at once."""
+        if self._writer is not None:
+            await self._writer.drain()
+
+
+WAKE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+# What every answer says.
+ALWAYS = {hdrs.SERVER: "broadcaster", "X-Content-Type-Options": "nosniff"}
+
+
+class Traffic:
+    """Counts requests by route and status, and how quickly waiting ones are answered."""
+
+    def __init__(self) -> None:
+        # A counter of the library's, with its lock, takes as long as all the rest that is done for an answer.
+        self._answers: Counter[tuple[str, ...]] = Counter()
+        text = "From the publication that a blocked request waits for to its answer"
+        self._wake_up = Distribution("wake_up_seconds", text, WAKE_SECONDS)
+
+    def answered(self, request: web.Request, status: int) -> None:
+        """Count an answer."""
+        resource = request.match_info.route.resource
+        self._answers[(resource and resource.name) or "none", str(status)] += 1
+
+    def figures(self) -> Iterator[Figure]:
+        """What has been counted."""
+        text = "Requests answered, by route and status; everything unknown is route none"
+        yield Figure("requests", text, self._answers, labels=("route", "status"), rises=True)
+        yield self._wake_up.figure
+
+    def woke_up(self, seconds: float) -> None:
+        """Take note of a request that has waited, ``seconds`` after what it waited for was published."""
+        self._wake_up.observe(max(seconds, 0))
+
+
+TRAFFIC = web.AppKey("TRAFFIC", Traffic)
+
+
+WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
+
+# How many target durations a cache may keep the answer to a blocking request (appendix B.1).
+BLOCKING, FAILED_BLOCKING = 6, 4
+RETRY_AFTER = "1"  # seconds
+NOT_MODIFIED = HTTPStatus.NOT_MODIFIED.value
+
+CORS: dict[str, str] = {
+    hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
+    # A player computes the age of a playlist from these (appendix B.1).
+    hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "Age, Content-Length, Date, ETag, Last-Modified",
+}
+NO_STORE: dict[str, str] = {**CORS, hdrs.CACHE_CONTROL: "no-store"}
+
+
+async def main(request: web.Request) -> web.StreamResponse:
+    """The multivariant playlist, or the media playlist itself where there is one variant."""
+    stream = request.app[STREAM]
+    return await _answer(request, lambda: stream.main)
+
+
+async def media(request: web.Request) -> web.StreamResponse:
+    """The media playlist of one variant."""
+    stream, variant = request.app[STREAM], request.match_info["variant"]
+    return await _answer(request, lambda: stream.media(variant))
+
+
+async def main_iframes(request: web.Request) -> web.StreamResponse:
+    """The I-frame playlist beside the main playlist, where that is of one variant."""
+    return await _iframes(request, request.app[STREAM].main)
+
+
+async def iframes(request: web.Request) -> web.StreamResponse:
+    """The I-frame playlist of one variant."""
+    return await _iframes(request, request.app[STREAM].media(request.match_info["variant"]))
+
+
+async def kept_main(request: web.Request) -> web.StreamResponse:
+    """As ``main``, for those who are behind: with all that is kept for them."""
+    stream = request.app[STREAM]
+    return await _answer(request, lambda: stream.kept_main)
+
+
+async def kept(request: web.Request) -> web.StreamResponse:
+    """As ``media``, for those who are behind."""
+    stream, variant = request.app[STREAM], request.match_info["variant"]
+    return await _answer(request, lambda: stream.kept(variant))
+
+
+async def preflight(_: web.Request) -> web.Response:
+    """Let a page of another origin send what it likes to send with a GET (CORS)."""
+    return web.Response(
+        status=204,
+        headers={
+            **CORS,
+            hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, HEAD, OPTIONS",
+            hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "*",
+            hdrs.ACCESS_CONTROL_MAX_AGE: "86400",
+        },
+    )
+
+
+async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) -> web.StreamResponse:
+    version = current()
+    # Once a stream has ended, its directives are ignored: nothing is waited for that cannot come (§6.2.5).
+    if version is None or not version.is_live or "_HLS_" not in request.query_string:
+        return await _respond(request, version)
+    try:
+        directives = Directives.parse(request.query)
+    except BadDirective as error:
+        return _refuse(400, str(error), max_age=FAILED_BLOCKING * version.target_duration)
+    if directives.media_sequence is None:
+        return await _respond(request, version, skip=directives.skip)
+    match version.reload(directives.media_sequence):
+        case Reload.TOO_FAR_AHEAD:  # no cache may keep this: the number's time will come
+            return _refuse(400, "_HLS_msn is more than two segments ahead")
+        case Reload.PENDING:
+            try:
+                with request.app[PLACES].take(request, Kind.WAITERS):
+                    request.app[CONNECTIONS].complete(request)
+                    version = await request.app[WAITING_ROOM].newer(current, directives.media_sequence)
+            except (Full, NotWaited) as reason:
+                return _refuse(503, str(reason), max_age=reason.max_age)
+    return await _respond(request, version, skip=directives.skip, blocking=True)
+
+
+async def _iframes(request: web.Request, version: Snapshot | None) -> web.StreamResponse:
+    if version is None or version.iframes is None:
+        return _missing(request)
+    max_age = version.max_age(request.app[STREAM].clock())
+    return await _send(request, version, version.iframes, max_age)
+
+
+async def _respond(
+    request: web.Request, version: Snapshot | None, *, skip: bool = False, blocking: bool = False
+) -> web.StreamResponse:
+    if version is None:
+        return _missing(request)
+    if blocking and version.is_live:
+        max_age = BLOCKING * version.target_duration
+    else:
+        max_age = version.max_age(request.app[STREAM].clock())
+    rendered = version.delta if skip and version.is_live else version.full
+    return await _send(request, version, rendered, max_age)
+
+
+def _missing(request: web.Request) -> web.Response:
+    # A stream can begin at any moment; one that is on has no such variant.
+    stream = request.app[STREAM]
+    max_age = stream.view.target_duration if stream.state is State.LIVE else None
+    return _refuse(404, "There is no such stream at the moment", max_age=max_age)
+
+
+async def _send(
+    request: web.Request, version: Snapshot, rendered: Rendered, max_age: int
+) -> web.StreamResponse:
+    accepted = accepts(request.headers.get(hdrs.ACCEPT_ENCODING, ""), "gzip")
+    # Strong validators name the bytes, so each encoding has its own (RFC 9110, 8.8.3.3).
+    etag = f'"{rendered.etag}-gz"' if accepted else f'"{rendered.etag}"'
+    body = rendered.gzipped if accepted else rendered.body
+    status = 304 if matches(request.headers.get(hdrs.IF_NONE_MATCH), etag) else 200
+    head = _Head(status, etag, version.modified, max_age, accepted, len(body))
+    if len(body) > CHUNK or request.method != hdrs.METH_GET or not _stays_open(request):
+        headers = _headers(head)
+        if status == NOT_MODIFIED:
+            return web.Response(status=status, headers=headers)
+        return await send(request, body, headers)
+    request.app[CONNECTIONS].complete(request)
+    request.app[TRAFFIC].answered(request, status)
+    sent = _head_bytes(head, int(time.time()))
+    return Ready(status, sent if status == NOT_MODIFIED else sent + body)
+
+
+def _stays_open(request: web.Request) -> bool:
+    return request.version == HttpVersion11 and request.keep_alive
+
+
+def _refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Response:
+    headers = dict(NO_STORE)
+    if max_age is not None:
+        headers[hdrs.CACHE_CONTROL] = f"public, max-age={max_age}"
+    if status == web.HTTPServiceUnavailable.status_code:
+        headers[hdrs.RETRY_AFTER] = RETRY_AFTER
+    return web.Response(status=status, text=f"{reason}.\n", headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """All that the head of an answer depends on, but for the time."""
+
+    status: int
+    etag: str
+    modified: datetime
+    max_age: int  # seconds
+    gzip: bool
+    length: int  # bytes
+
+
+@lru_cache(maxsize=256)
+def _headers(head: _Head) -> CIMultiDict[str]:
+    """The headers of one version. With a 304 the client has the rest already (RFC 9110, 15.4.5)."""
+    headers = CIMultiDict(CORS)
+    headers[hdrs.CACHE_CONTROL] = f"public, max-age={head.max_age}"
+    headers[hdrs.ETAG] = head.etag
+    headers[hdrs.VARY] = "Accept-Encoding"
+    if head.status != NOT_MODIFIED:
+        headers[hdrs.LAST_MODIFIED] = format_datetime(head.modified.astimezone(UTC), usegmt=True)
+        headers[hdrs.CONTENT_TYPE] = MEDIA_TYPE
+        if head.gzip:
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return headers
+
+
+@lru_cache(maxsize=256)
+def _head_bytes(head: _Head, now: int) -> bytes:
+    """The head as it is sent in this second of the clock."""
+    reason = HTTPStatus(head.status).phrase
+    headers = {**_headers(head), **ALWAYS, hdrs.DATE: formatdate(now, usegmt=True)}
+    if head.status != NOT_MODIFIED:
+        headers[hdrs.CONTENT_LENGTH] = str(head.length)
+    lines = [f"HTTP/1.1 {head.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -1,0 +1,166 @@
+"""The tracker's WebSocket at ``/live/tracker``.
+
+A socket's outgoing queue is the transport's own buffer, which is bounded here: nobody waits for a peer that
+does not read, and no task stands by for one that is idle.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from asyncio import Transport
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from aiohttp import WSCloseCode, WSMsgType, hdrs, web
+
+from broadcaster.hls import MultivariantPlaylist, Variant
+from broadcaster.http.connections import CONNECTIONS
+from broadcaster.metrics import Figure
+from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Send, Tracker
+from broadcaster.viewer_server.admission import PLACES, Full, Kind
+from broadcaster.viewer_server.snapshots import Stream
+
+HEARTBEAT = 30.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
+CLOSE_TIMEOUT = 2.0  # seconds for a client to say goodbye as well
+MAX_UNSENT = 65_536  # bytes that a client has not read: the offers of a minute, and more
+RETRY_AFTER = "30"  # seconds
+
+Swarms = tuple[tuple[str, ...], tuple[Variant, ...]]
+
+
+class Signaling:
+    """Connects the tracker's rules with sockets, and with what is served."""
+
+    def __init__(
+        self, stream: Stream, tracker: Tracker | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.tracker = tracker or Tracker()
+        self._stream = stream
+        self._clock = clock
+        self._served: Swarms = ((), ())
+        self._sockets: dict[int, tuple[web.WebSocketResponse, Transport]] = {}
+
+    @property
+    def peers(self) -> int:
+        """Peers in all swarms."""
+        self._pass_time()
+        return self.tracker.peers
+
+    @property
+    def torrents(self) -> int:
+        """Swarms with a peer in them."""
+        self._pass_time()
+        return self.tracker.torrents
+
+    @property
+    def sockets(self) -> int:
+        """Sockets that are open."""
+        return self.tracker.sockets
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One socket, until either side closes it. 503 when there are too many, 426 for what is none."""
+        wants = request.headers
+        # aiohttp would log the address of a client that asks for a subprotocol.
+        if wants.get(hdrs.UPGRADE, "").lower() != "websocket" or hdrs.SEC_WEBSOCKET_PROTOCOL in wants:
+            headers = {hdrs.UPGRADE: "websocket", hdrs.CACHE_CONTROL: "no-store"}
+            return web.Response(status=426, text="A WebSocket without subprotocols.\n", headers=headers)
+        try:
+            with request.app[PLACES].take(request, Kind.TRACKER):
+                return await self._serve(request)
+        except (Full, Refused) as refused:
+            headers = {hdrs.RETRY_AFTER: RETRY_AFTER, hdrs.CACHE_CONTROL: "no-store"}
+            return web.Response(status=503, text=f"Not now: {refused}.\n", headers=headers)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        number = self.tracker.connect(request.app[PLACES].site(request), self._pass_time())
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_TIMEOUT,
+            autoping=False,  # our pongs are bounded as well
+            heartbeat=HEARTBEAT,
+            compress=False,  # a compressor takes more memory than all the rest of a connection
+            max_msg_size=MAX_MESSAGE_BYTES,
+            writer_limit=sys.maxsize,  # sending never waits; the bound is MAX_UNSENT
+        )
+        try:
+            await socket.prepare(request)
+            request.app[CONNECTIONS].upgrade(request)
+            if request.transport is not None:
+                self._sockets[number] = (socket, request.transport)
+                await self._converse(number, socket)
+        except ConnectionResetError:
+            pass  # gone while it was let in
+        finally:
+            self.tracker.disconnect(number)
+            self._sockets.pop(number, None)
+        return socket
+
+    async def close(self, _: web.Application | None = None) -> None:
+        """Hang up on everybody: the service stops."""
+        for socket, transport in list(self._sockets.values()):
+            with suppress(ConnectionResetError):
+                await socket.send_frame(WSCloseCode.GOING_AWAY.to_bytes(2, "big"), WSMsgType.CLOSE)
+            transport.close()
+
+    async def _converse(self, number: int, socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            now = self._pass_time()
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await self._perform(self.tracker.receive(number, message.data, now))
+            elif message.type in (WSMsgType.PING, WSMsgType.PONG):
+                await self._perform(self.tracker.charge(number, now))
+                if message.type is WSMsgType.PING:
+                    await self._send(number, message.data, WSMsgType.PONG)
+            if number not in self._sockets:
+                await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+                return
+
+    async def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                await self._send(action.connection, action.text.encode(), WSMsgType.TEXT)
+            else:  # its handler, which brought the message, says goodbye
+                self._sockets.pop(action.connection, None)
+
+    async def _send(self, number: int, data: bytes, kind: WSMsgType) -> None:
+        """Put a frame into the socket's buffer; a client that lets it fill up has to go."""
+        if number not in self._sockets:
+            return
+        socket, transport = self._sockets[number]
+        if transport.get_write_buffer_size() > MAX_UNSENT:
+            self.tracker.refused[Refusal.SLOW] += 1
+            self._drop(number)
+            return
+        with suppress(ConnectionResetError):  # its own handler notices
+            await socket.send_frame(data, kind)
+
+    def figures(self) -> Iterator[Figure]:
+        """Those of the tracker, and of its sockets."""
+        yield Figure("tracker_peers", "Peers in all swarms", self.peers)
+        yield Figure("tracker_swarms", "Swarms with a peer in them", self.torrents)
+        yield Figure("tracker_sockets", "Sockets that are open", self.sockets)
+        messages, refused = self.tracker.messages, self.tracker.refused
+        text = "Messages from viewers"
+        yield Figure("tracker_messages", text, dict(messages), labels=("action",), rises=True)
+        counts: dict[str, int] = {reason: refused[reason] for reason in Refusal}
+        yield Figure("tracker_refused", "What was refused", counts, labels=("reason",), rises=True)
+
+    def _drop(self, number: int) -> None:
+        self.tracker.disconnect(number)
+        _, transport = self._sockets.pop(number)
+        transport.abort()
+
+    def _pass_time(self) -> float:
+        """Let the tracker know what is served now, and what time it is: no task has to run for that."""
+        main = self._stream.view.main
+        listed = main.playlist if main else None
+        variants = listed.variants if isinstance(listed, MultivariantPlaylist) else ()
+        served = (self._stream.view.runs, variants)
+        if served != self._served:
+            self._served = served
+            self.tracker.admit(*served)
+        now = self._clock()
+        for action in self.tracker.sweep(now):
+            if action.connection in self._sockets:
+                self._drop(action.connection)
+        return now

@@ -28,7 +28,7 @@ async def recordings(service: Service, token: str, path: str = "recordings") -> 
         return list((await response.json())["recordings"])
 
 
-@pytest.mark.takes(15)
+@pytest.mark.takes(10)
 async def test_a_form_deletes_nothing(tmp_path: Path, bucket: SeaweedBucket, page: Page) -> None:
     """A date that is typed digit by digit, a past one and half of one change nothing; Enter and blur do."""
     settings = {"BROADCASTER_RECORDINGS": "keep", "BROADCASTER_END_GRACE_SECONDS": "1"}

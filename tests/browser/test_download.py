@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import expect
@@ -88,7 +87,6 @@ def judge(file: Path, made: Film) -> None:
     assert abs(found.seconds - sum(made.seconds)) < RUNS * made.frame
 
 
-@pytest.mark.takes(12)
 async def test_a_recording_is_downloaded(host: Host, page: Page, tmp_path: Path) -> None:
     """TS is what the bucket has, MP4 plays; progress is seen; what is cancelled leaves nothing."""
     await page.add_init_script(PICKER)

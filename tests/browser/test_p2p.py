@@ -60,6 +60,7 @@ def network() -> Iterator[None]:
         yield
 
 
+@pytest.mark.skipif(not SOAK, reason="make soak runs it: two of the viewers in the next test do so")
 @pytest.mark.takes(60)
 async def test_viewers_share_and_go_on_without_the_tracker(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser
@@ -92,26 +93,31 @@ async def test_viewers_share_and_go_on_without_the_tracker(
 async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
     tmp_path: Path, bucket: SeaweedBucket, browser: Browser
 ) -> None:
-    """What a bad peer sends is refused and fetched from the bucket; others share beside it."""
+    """What a bad peer sends is refused; others share beside it, and play on when the tracker goes away."""
     async with (
         stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        relay_to(port_of(on)) as (relay, port),
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
         bad = await stack.enter_async_context(viewer(browser, on, script=WRONG_BYTES))
         await until(bad, lambda s: s["status"] == "live" and s["time"] > 0)
-        good = await stack.enter_async_context(viewer(browser, on))
+        good = await stack.enter_async_context(viewer(browser, on, port))
         traffic = Traffic(good)
         await until(good, lambda s: s["rejected"] > 0)
         alone = await play_on(good, WATCHED)
         assert alone["bytes"]["peers"] == 0  # there is only the bad one
         assert traffic.segments, "the bucket has what the peer's bytes were refused for"
 
-        other = await stack.enter_async_context(viewer(browser, on))
+        other = await stack.enter_async_context(viewer(browser, on, port))
         joined = await until(other, lambda s: s["bytes"]["peers"] > 0)
         after = await asyncio.gather(*(play_on(page, WATCHED) for page in (good, other)))
         print(f"{alone['rejected']} and {sum(state['rejected'] for state in after)} segments refused")
         assert share_of_peers([alone, joined], after) > 0
+
+        await relay.close()
+        later = await asyncio.gather(*(play_on(page, WATCHED) for page in (good, other)))
+        assert all(state["p2p"]["peers"] > 0 for state in later)  # who knows each other needs no tracker
 
 
 @pytest.mark.skipif(not SOAK, reason="make soak runs it: the rule itself has tests in Node")

@@ -69,6 +69,7 @@ async def check(page: Page, folder: Path, *looks: Look) -> None:
         assert await barriers(page) == [], look.name
 
 
+@pytest.mark.takes(10)
 async def test_offline_page_looks_good(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
 ) -> None:
@@ -81,7 +82,7 @@ async def test_offline_page_looks_good(
             await check(page, shots, Look("offline"), light, phone)
 
 
-@pytest.mark.takes(40)
+@pytest.mark.takes(20)
 async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path) -> None:
     """A playing page, its statistics, its list of keys and its iframe, wide and narrow, dark and light."""
     async with stage(tmp_path, bucket, segment_seconds=1) as on:
@@ -112,6 +113,7 @@ async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page:
             await check(page, shots, Look("stats"), light, phone, whole)
 
 
+@pytest.mark.takes(20)
 async def test_iframe_shows_the_picture_alone(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
 ) -> None:

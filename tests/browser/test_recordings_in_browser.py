@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.async_api import expect
 
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.encoder import ffmpeg
@@ -83,7 +84,7 @@ async def has_poster(page: Page) -> None:
 
 async def check_end(page: Page, middle: float) -> None:
     """After its end the controls are there: it can be watched from its middle, and from its start."""
-    assert await page.locator("#play-pause").is_visible()
+    await expect(page.locator("#play-pause")).to_be_visible()  # once the page is as wide as it was
     await page.keyboard.press("5")
     await until(page, lambda s: is_played(s) and s["time"] > middle)
     await page.keyboard.press("9")

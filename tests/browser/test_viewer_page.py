@@ -27,7 +27,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         yield place
 
 
-@pytest.mark.takes(25)
+@pytest.mark.takes(55)
 async def test_page_follows_streams_from_offline_to_the_next_stream(
     page: Page, place: Place, tmp_path: Path
 ) -> None:
@@ -79,6 +79,7 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
     assert all(url.startswith(station.bucket) for url in segments)
 
 
+@pytest.mark.takes(10)
 async def test_sound_and_quality(page: Page, place: Place) -> None:
     """The page's own controls can be reached and do what they say."""
     await place.station.start_stream(multivariant=True)
@@ -97,6 +98,7 @@ async def test_sound_and_quality(page: Page, place: Place) -> None:
         assert (await page.evaluate("() => Object.isFrozen(window.broadcasterViewer)")) is True
 
 
+@pytest.mark.takes(10)
 async def test_keyboard_alone_is_enough(page: Page, place: Place) -> None:
     """Every shortcut does what the list of shortcuts says, and the list can be reached and left by key."""
     await place.station.start_stream(multivariant=True)

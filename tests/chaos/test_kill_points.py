@@ -47,7 +47,7 @@ ALL += [(WITHOUT_IDS, "killed"), (WITHOUT_IDS, "all-behind"), (DELETED, "killed"
 STREAMS = ALL if EVERY or AT else SAMPLE
 
 
-@pytest.mark.takes(10)
+@pytest.mark.takes(15)
 @pytest.mark.parametrize(("mode", "cut"), STREAMS, ids=lambda one: getattr(one, "name", one))
 async def test_killed_at(tmp_path: Path, bucket: SeaweedBucket, mode: Mode, cut: str) -> None:
     """Whatever it was doing when it was killed, the four zeros hold once it runs again."""

@@ -101,7 +101,7 @@ async def not_ok(service: Service, state: State) -> dict[str, str]:
     return {verdict.check: verdict.reason for verdict in verdicts if verdict.outcome is not Outcome.OK}
 
 
-@pytest.mark.takes(12)
+@pytest.mark.takes(50)
 async def test_a_stream_of_two_variants(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Before a stream, live with a short window across two encoder runs, paused, ended: no rule is broken."""
     encoder = Encoder(tmp_path / "hls", variants=2)

@@ -22,7 +22,7 @@ PATIENCE = 60.0  # seconds
 SURPLUS = 300  # clients more than there are places
 
 
-@pytest.mark.takes(20)
+@pytest.mark.takes(15)
 async def test_slow_downloads_take_no_descriptor_of_ingest(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Thousands ask for a file of the page and never read on, where few files may be open."""
     wrapper = ("prlimit", "--nofile=1024:8192")
@@ -54,7 +54,7 @@ async def downloads(service: Service, count: int) -> list[socket.socket]:
     return clients
 
 
-@pytest.mark.takes(20)
+@pytest.mark.takes(10)
 async def test_attacks_on_a_live_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Garbage without end, and every place that lasts taken: viewers are served, and nothing is lost."""
     async with live(tmp_path, bucket, BROADCASTER_MAX_CONNECTIONS="300") as on:

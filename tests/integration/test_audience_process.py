@@ -94,6 +94,7 @@ async def test_it_is_replaced(tmp_path: Path, bucket: SeaweedBucket) -> None:
         assert figures['broadcaster_requests_total{route="main_playlist",status="200"}'] >= len(harms)
 
 
+@pytest.mark.takes(10)
 async def test_it_holds_no_secret(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Neither its environment, its memory's files nor its open files lead to keys, journal or spool."""
     async with live(tmp_path, bucket) as on:
@@ -175,6 +176,7 @@ def in_memory(pid: int, text: bytes) -> bool:
     return False
 
 
+@pytest.mark.takes(10)
 async def test_both_end_together(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Killed or stopped, ingest takes the other along, also one that hangs."""
     async with stage(tmp_path, bucket, patient=True) as on:

@@ -164,6 +164,7 @@ async def check_stream(session: aiohttp.ClientSession, link: str, variants: int)
     return found
 
 
+@pytest.mark.takes(10)
 async def test_the_demo_plays_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """The link leads to the page and a stream of two variants; Ctrl-C ends all of it, with status 0."""
     async with running(Demo(tmp_path)) as demo:
@@ -192,6 +193,7 @@ async def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
         demo.check_nothing_is_left()
 
 
+@pytest.mark.takes(10)
 async def test_the_demo_follows_a_folder(tmp_path: Path) -> None:
     """With ``--source`` the demo shows the stream of that folder, runs no encoder, and leaves it alone."""
     hls = tmp_path / "hls"

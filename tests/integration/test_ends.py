@@ -17,6 +17,7 @@ KEY_FRAMES = (0, 3, 6, 10, 13, 19, 22, 30)  # seconds, of a source that is passe
 SCALE = 1 if SOAK else 3
 
 
+@pytest.mark.takes(20)
 async def test_the_grace_time_and_the_next_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """ENDLIST comes after the grace time and not before; the next stream begins with its first segments."""
     async with stage(tmp_path, bucket, BROADCASTER_END_GRACE_SECONDS=f"{GRACE:g}") as on:
@@ -43,6 +44,7 @@ async def test_the_grace_time_and_the_next_stream(tmp_path: Path, bucket: Seawee
             assert first.segments[0].discontinuity
 
 
+@pytest.mark.takes(35)
 async def test_an_owncast_that_stays_idle(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Five minutes after an end Owncast shows its idle clip: that it stays ends the stream."""
     async with stage(tmp_path, bucket) as on:
@@ -83,6 +85,7 @@ async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
         assert max(played) == pytest.approx(longest, abs=0.2)
 
 
+@pytest.mark.takes(20)
 async def test_a_longer_latency_level_and_fewer_variants(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """What players were told cannot change: the playlists end for a moment, and nothing is lost."""
     async with stage(tmp_path, bucket) as on:

@@ -74,7 +74,6 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.takes(6)
 async def test_all_of_it(cinema: Cinema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every packet is there, runs join within a picture, and nothing else is left; a part is a part."""
     made, target = cinema.film, tmp_path / "out.mp4"
@@ -275,7 +274,6 @@ async def export_elsewhere(cwd: Path, site: str, target: Path, *under: str) -> t
     return child.returncode or 0, [int(one) for one in said.decode().splitlines() if one.isdecimal()]
 
 
-@pytest.mark.takes(5)
 async def test_hostile_segments(tmp_path: Path) -> None:
     """A segment that names files or addresses brings nothing of them: not beside the film, nor alone."""
     made = film(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
@@ -328,7 +326,6 @@ async def test_a_lower_limit_of_memory(tmp_path: Path) -> None:
     assert times(tmp_path / "out.ts").counts == made.packets[0]
 
 
-@pytest.mark.takes(8)
 async def test_large_segments_take_no_more_memory(tmp_path: Path) -> None:
     """Segments that are suddenly far larger than those before go by way of the disk, several at once."""
     made = film(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)

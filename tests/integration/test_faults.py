@@ -93,7 +93,7 @@ async def check_permanent_fault(on: Stage) -> None:
     assert [" ERROR " in line for line in lines if "AccessDenied" in line] == [True]
 
 
-@pytest.mark.takes(20)
+@pytest.mark.takes(10)
 async def test_minutes_without_a_bucket(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Three variants wait for minutes, ten at full length: memory stays, and all that waits gets through."""
     hls = tmp_path / "hls"

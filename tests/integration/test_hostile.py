@@ -100,7 +100,7 @@ def prepare(tmp_path: Path) -> tuple[Path, Path]:
     return viewer, hls
 
 
-@pytest.mark.takes(25)
+@pytest.mark.takes(10)
 async def test_a_hostile_crawl(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Whatever is asked: no 5xx, no file outside the page, no traceback, bounded memory; players play on."""
     viewer, hls = prepare(tmp_path)

@@ -182,7 +182,7 @@ def test_a_release_that_does_not_start(host: Host) -> None:
     assert host.schema() == len(MIGRATIONS) + 1
 
 
-@pytest.mark.takes(15)
+@pytest.mark.takes(25)
 def test_the_command_of_an_installation(host: Host) -> None:
     """As the service does it looks at settings, keys and folders, beside it; and the installation ends so."""
     page = "http://127.0.0.1:2"
@@ -216,7 +216,7 @@ def test_the_command_of_an_installation(host: Host) -> None:
     assert host.run("test", "-e", command).returncode == 1
 
 
-@pytest.mark.takes(15)
+@pytest.mark.takes(20)
 def test_a_rollback_in_a_hostile_state_folder(host: Host) -> None:
     """Links that the service's user has planted lead root nowhere, and no unit is made of its files."""
     host.install("one")
@@ -266,7 +266,7 @@ def test_a_stream_that_is_broken_by_itself(host: Host) -> None:
     assert (host.runs(), host.runs("broadcaster@second"), host.release) == (True, False, "two")
 
 
-@pytest.mark.takes(15)
+@pytest.mark.takes(10)
 def test_first_install_that_does_not_start(host: Host) -> None:
     """There is nothing to go back to, and it says so; once it is mended, the next run starts it."""
     host.run("rm", "/etc/broadcaster/broadcaster.env")  # it is made of what the environment says

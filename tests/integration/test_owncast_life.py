@@ -171,6 +171,7 @@ OLDER = (
 )
 
 
+@pytest.mark.takes(20)
 @pytest.mark.parametrize(("table", "older"), [(LIFE, False), (OLDER, True)], ids=["life", "older"])
 async def test_the_folder_is_at_each_step_what_a_real_one_is(
     tmp_path: Path, table: tuple[Row, ...], *, older: bool
@@ -223,6 +224,7 @@ async def test_dates_in_playlists_are_ahead_of_the_clock(tmp_path: Path) -> None
     assert max(end - at for end, at in zip(ends, finished, strict=True)) > 0
 
 
+@pytest.mark.takes(10)
 async def test_passed_through_video_is_cut_at_the_key_frames_of_its_source(tmp_path: Path) -> None:
     """A segment ends with the first key frame that is late enough; TARGETDURATION changes in mid-run."""
     key_frames = (0, 1, 2, 3.5, 4.5, 6.5, 7.5, 10)

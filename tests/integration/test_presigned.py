@@ -137,6 +137,7 @@ async def test_nothing_that_signs_is_ever_said(tmp_path: Path, private: SeaweedB
         check_for_secrets(text, private)
 
 
+@pytest.mark.takes(10)
 async def test_fragmented_mp4(tmp_path: Path, private: SeaweedBucket) -> None:
     """An EXT-X-MAP has one signed URL for all its segments, and ffmpeg plays the playlist."""
     hls = tmp_path / "hls"

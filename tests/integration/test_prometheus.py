@@ -162,7 +162,7 @@ async def wait_for_the_next(player: aiohttp.ClientSession, text: str) -> None:
         await response.read()
 
 
-@pytest.mark.takes(35)
+@pytest.mark.takes(20)
 async def test_dashboard_and_rules_on_the_running_service(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Each panel's query returns data, each rule names metrics that exist, and a dead service is noticed."""
     settings = {"BROADCASTER_MIRROR": "true"}

@@ -52,7 +52,7 @@ async def kill(owncast: SimulatedOwncast) -> None:
     await owncast.restart(with_signal=signal.SIGKILL)
 
 
-@pytest.mark.takes(60)
+@pytest.mark.takes(30)
 @pytest.mark.parametrize(("level", "pauses"), FULL if SOAK else SHORT)
 @pytest.mark.parametrize("user", ["same", "other"] if SOAK else ["other"])
 async def test_reconnects_restarts_and_kills(
@@ -76,7 +76,7 @@ async def test_reconnects_restarts_and_kills(
         assert not warnings or user == "other"  # its closing playlists are for Owncast's user alone
 
 
-@pytest.mark.takes(60)
+@pytest.mark.takes(15)
 async def test_ends_as_another_user(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """The last segment of each stream is taken by its file, as nobody but Owncast's user can read of it."""
     async with on_stage(tmp_path, bucket, "other", LatencyLevel(1, 10)) as on:
@@ -85,6 +85,7 @@ async def test_ends_as_another_user(tmp_path: Path, bucket: SeaweedBucket) -> No
         await on.check_zeros()
 
 
+@pytest.mark.takes(20)
 async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Shorter segments fit into what players were told: the same playlists go on, twice."""
     owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=3)

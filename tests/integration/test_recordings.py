@@ -95,7 +95,7 @@ async def the_stream(
     return began, live_poster
 
 
-@pytest.mark.takes(45)
+@pytest.mark.takes(85)
 async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Reconnects, an outage of the bucket, kills, downtime, a longer segment: nothing is missing."""
     availability = Availability()
@@ -319,7 +319,7 @@ async def over(bucket: SeaweedBucket) -> dict[str, Any]:
     return found[0]
 
 
-@pytest.mark.takes(15)
+@pytest.mark.takes(10)
 async def test_a_stop_in_good_order_leaves_nothing_unwritten(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """What came since the last version is in the bucket when the service has ended."""
     writer = HlsWriter(tmp_path / "hls/0")

@@ -174,7 +174,7 @@ async def test_before_the_origin_was_reached_nobody_knows(origin: SmallOrigin) -
         assert len((await relayed.until_last(3)).segments) == 3
 
 
-@pytest.mark.takes(12)
+@pytest.mark.takes(10)
 async def test_no_rule_is_broken(origin: SmallOrigin) -> None:
     """The conformance suite finds a relay's playlists as right as their origin's."""
     origin.publish(3)

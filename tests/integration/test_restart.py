@@ -33,7 +33,7 @@ async def test_killed_and_restarted_in_mid_stream(tmp_path: Path, bucket: Seawee
         await on.check_bucket()
 
 
-@pytest.mark.takes(12)
+@pytest.mark.takes(20)
 async def test_restarted_while_the_encoder_restarts(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """What an encoder finished while nobody looked is taken in, although no playlist lists it any more.
 

@@ -47,6 +47,7 @@ async def read_with_ffmpeg(url: str, start: int) -> None:
     assert reader.returncode == 0
 
 
+@pytest.mark.takes(10)
 async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A folder with one media playlist, written by ffmpeg straight to disk, is served as one playlist."""
     hls = tmp_path / "hls"
@@ -72,6 +73,7 @@ async def test_single_media_playlist_of_another_writer(tmp_path: Path, bucket: S
     assert watcher.missing == []
 
 
+@pytest.mark.takes(10)
 async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Segments with an EXT-X-MAP are carried, and ffmpeg plays them from the bucket."""
     hls = tmp_path / "hls"
@@ -97,6 +99,7 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket) -> None:
     assert all(segment.map_uri for segment in watcher.versions["main"][-1].segments)
 
 
+@pytest.mark.takes(10)
 async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Garbage of every kind beside a stream: each is logged once with its name and hurts nothing else."""
     hls = tmp_path / "hls"
@@ -145,6 +148,7 @@ def playlist_of(name: str) -> str:
         ("BROADCASTER_HLS_DIR", "not/there", "the folder not/there is not there"),
     ],
 )
+@pytest.mark.takes(20)
 async def test_what_is_wrong_is_said_in_one_line(
     tmp_path: Path, bucket: SeaweedBucket, setting: str, value: str, complaint: str
 ) -> None:

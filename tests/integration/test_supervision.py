@@ -160,6 +160,7 @@ async def test_systemd_is_told(tmp_path: Path, nowhere: SeaweedBucket, systemd: 
     assert int(microseconds) > 90e6
 
 
+@pytest.mark.takes(30)
 async def test_a_folder_that_hangs(tmp_path: Path, bucket: SeaweedBucket, systemd: Ears) -> None:
     """Playlists go on, ``/health`` and not the watchdog tells; an end and a start are as ever."""
     hls = tmp_path / "hls"
@@ -213,6 +214,7 @@ def environment(tmp_path: Path, nowhere: SeaweedBucket, monkeypatch: pytest.Monk
     return service
 
 
+@pytest.mark.takes(10)
 async def test_the_watchdog_bites_when_ingest_is_stuck(
     environment: Service, systemd: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,7 +186,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"broadcaster.{name}", value / SCALE)
 
 
-@pytest.mark.takes(30)
+@pytest.mark.takes(10)
 @pytest.mark.parametrize("case", CASES if SOAK else CASES[:2], ids=str)
 async def test_a_backlog_drains(case: Case, tmp_path: Path, bucket: SeaweedBucket) -> None:
     """After an outage the stream comes back to live on a link that it nearly fills, and wastes little."""

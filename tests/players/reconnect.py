@@ -1,4 +1,4 @@
-"""A stream whose encoder is away for 20 seconds, and players that have to play on by themselves."""
+"""A stream whose encoder is away for a while, and players that have to play on by themselves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -11,10 +11,12 @@ import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import Rendition, SimulatedOwncast
+from tests.support.length import seconds
 from tests.support.service import Service, running_service
 from tests.support.waiting import eventually
 
-AWAY = 20.0  # seconds
+AWAY = seconds(20, 8)
+LOOK = 0.5  # seconds between two looks: what a player has said by then is read anew each time
 SEGMENT_SECONDS = 2
 FPS = 10
 SMALL = (Rendition(160, 90, 80), Rendition(128, 72, 50))  # so that all players together need little
@@ -83,6 +85,7 @@ async def all_show_more(players: Sequence[Player], than: Mapping[str, int]) -> N
     """Wait until each has shown two segments more; the failure names those that have not."""
 
     async def late() -> dict[str, int]:
+        await asyncio.sleep(LOOK)
         now = await shown(players)
         return {name: more for name in than if (more := now[name] - than[name]) < ENOUGH}
 

@@ -3,13 +3,16 @@
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.players.programs import PROGRAMS, Program
 from tests.players.reconnect import all_show_more, on_air, shown
 
 
+@pytest.mark.takes(40)
 async def test_programs_play_on_after_the_encoder_was_away(tmp_path: Path, bucket: SeaweedBucket) -> None:
-    """The encoder is away for 20 s: each goes on with the new run and does not end."""
+    """The encoder is away until all have run dry: each goes on with the new run and does not end."""
     async with on_air(tmp_path, bucket) as on, AsyncExitStack() as running:
         players = []
         for name in PROGRAMS:

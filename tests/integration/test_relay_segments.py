@@ -1,13 +1,17 @@
 """Segments as a relay serves them, and what it keeps of them."""
 
 import asyncio
+import contextlib
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.relayed import relaying
+from tests.support.length import seconds
+from tests.support.relayed import relay_process, relaying
 from tests.support.small_disk import small_disk
-from tests.support.small_origin import SIZE, SmallOrigin
+from tests.support.small_origin import SIZE, TARGET, SmallOrigin
 from tests.support.waiting import eventually
 
 
@@ -189,3 +193,58 @@ async def test_old_segments_do_not_hold_up_live_ones(monkeypatch: pytest.MonkeyP
             statuses = [(await one)[0].status for one in asking]
             assert statuses.count(200) <= 450 - 440
             assert set(statuses) <= {200, 503}
+
+
+SLOW_READERS = 120
+LIVE = seconds(13, 4)  # segments
+
+
+async def read_slowly(host: tuple[str, int], path: str, address: str) -> None:
+    """Ask for a segment again and again, and read a few bytes of each answer, until cancelled."""
+    loop = asyncio.get_running_loop()
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nCF-Connecting-IP: {address}\r\nConnection: close\r\n\r\n"
+    while True:
+        with contextlib.closing(socket.socket()) as client, contextlib.suppress(OSError):
+            client.setblocking(False)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await loop.sock_connect(client, host)
+            await loop.sock_sendall(client, request.encode())
+            while await loop.sock_recv(client, 500):  # noqa: ASYNC110 - it is to be slow
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.takes(12)
+async def test_slow_readers_do_not_hold_up_live_segments(tmp_path: Path) -> None:
+    """120 addresses read old segments slowly: each live one is sent, sooner than it plays."""
+    origin = SmallOrigin(("0",), window=200)
+    origin.size = 10**6
+    async with origin.running():
+        origin.publish(SLOW_READERS + 10)
+        async with relay_process(tmp_path, origin.public, "--memory", "32MiB") as relayed:
+            segments = (await relayed.until_last(SLOW_READERS + 10)).segments
+            readers = [
+                asyncio.create_task(read_slowly(relayed.host, segment.uri, f"8.8.{number}.8"))
+                for number, segment in enumerate(segments[:SLOW_READERS])
+            ]
+            try:
+                await eventually(
+                    relayed.metrics,
+                    lambda metrics: metrics["broadcaster_relay_held_bytes"] > 20 * origin.size,
+                )
+                waited = []
+                for number in range(SLOW_READERS + 11, SLOW_READERS + 11 + LIVE):
+                    origin.publish()
+                    path = (await relayed.until_last(number)).segments[-1].uri
+                    began = time.monotonic()
+                    response, body = await relayed.get(path, headers={"CF-Connecting-IP": "9.9.9.9"})
+                    waited.append(time.monotonic() - began)
+                    assert (response.status, len(body)) == (200, origin.size)
+                    await asyncio.sleep(0.3)
+                print(f"{LIVE} live segments, the slowest after {max(waited):.2f} s")
+                assert max(waited) < TARGET
+                assert not any(reader.done() for reader in readers)
+            finally:
+                for reader in readers:
+                    reader.cancel()
+                await asyncio.wait(readers)

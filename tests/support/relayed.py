@@ -183,12 +183,12 @@ async def relayed_at(port: int, admin_port: int) -> AsyncIterator[Relayed]:
 
 
 @asynccontextmanager
-async def relay_process(folder: Path, origin: str) -> AsyncIterator[Relayed]:
+async def relay_process(folder: Path, origin: str, *options: str) -> AsyncIterator[Relayed]:
     """``broadcaster relay`` with the page, in a process of its own."""
     port, admin_port = free_ports(2)
     listen, admin = f"{HOST}:{port}", f"{HOST}:{admin_port}"
     command = [find_program("broadcaster"), "relay", origin, "--listen", listen, "--admin", admin]
-    command += ["--viewer", str(VIEWER), "--cache", str(folder / "relay-cache")]
+    command += ["--viewer", str(VIEWER), "--cache", str(folder / "relay-cache"), *options]
     child = await Child.start("relay", command, folder / "relay.log")
     async with relayed_at(port, admin_port) as relayed:
 

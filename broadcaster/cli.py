@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from broadcaster import logs
+from broadcaster import __version__, logs
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
 from broadcaster.printable import printable, show_exceptions, write
 
@@ -54,6 +54,7 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options of a command line. Only the modules of the command that it names are loaded."""
     parser = _Parser(prog="broadcaster", description="An Owncast stream, out of Cloudflare R2.")
+    parser.add_argument("--version", action="version", version=f"broadcaster {__version__}")
     parser.set_defaults(log_format=None)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in COMMANDS.items():

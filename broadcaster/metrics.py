@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+from broadcaster import __version__
 
 Labels = tuple[str, ...]
 
@@ -35,6 +37,11 @@ class Figure:
         if not isinstance(self.value, Mapping):
             return {(): self.value}
         return {(key,) if isinstance(key, str) else key: value for key, value in self.value.items()}
+
+
+def build_info() -> Iterator[Figure]:
+    """The version that runs, as a label of a metric that is always 1."""
+    yield Figure("build_info", "The version that runs", {__version__: 1}, labels=("version",))
 
 
 class Distribution:

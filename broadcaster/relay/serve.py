@@ -25,7 +25,7 @@ from broadcaster.download import Fetcher, Wanted
 from broadcaster.http import address_of, bound, listening, raise_file_limit, serving
 from broadcaster.http.server import HEALTH, Complaints, for_the_world
 from broadcaster.ipc import HealthReport, Ping, Setup, View, change
-from broadcaster.metrics import Figures
+from broadcaster.metrics import Figures, build_info
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.relay.events import Words
 from broadcaster.relay.follower import Following
@@ -205,7 +205,7 @@ class _Relay:
         audience.app.middlewares.append(_unless_unknown(origin))
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        sources = (audience.figures, media.figures, fetcher.figures, self._standing.figures)
+        sources = (build_info, audience.figures, media.figures, fetcher.figures, self._standing.figures)
         self._registry.register(Figures(*sources))
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str, str], None]) -> None:

@@ -50,7 +50,7 @@ from broadcaster.http import Dashboard, address_of, bound, listening, raise_file
 from broadcaster.http.server import Complaints, for_the_world
 from broadcaster.ipc import HealthReport, Setup, State, View
 from broadcaster.logs import usual_form
-from broadcaster.metrics import Figure, Figures
+from broadcaster.metrics import Figure, Figures, build_info
 from broadcaster.notify import notify_stopping
 from broadcaster.owncast import picture
 from broadcaster.recordings.admin_api import Desk
@@ -176,6 +176,7 @@ def page_address(settings: Settings, address: str) -> str | None:
 
 def figures_of(components: Components) -> Iterator[Figure]:
     """What is read when it is scraped."""
+    yield from build_info()
     yield Figure("lag_seconds", "How late the process is that takes the stream in", components.lag.seconds)
     spool, catalog = components.spool, components.catalog
     yield Figure("live", "1 while a stream is live", components.channel.state is State.LIVE)

@@ -69,6 +69,7 @@ lint: setup
 # The pages in docs/ that are generated.
 docs: setup
 	$(BIN)/python -m tests.settings_page
+	$(BIN)/python -m tests.api_schemas
 
 bench: setup
 	@tests/ensure-packages chromium nginx wrk curl

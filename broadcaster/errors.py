@@ -3,10 +3,10 @@
 ::
 
     BroadcasterError            500
+    ├── CatalogError            500  the catalog cannot be used; the process ends with status 2
     ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
     ├── DemoError               500  a part of the demo cannot be started or has died
     ├── ExportError             500  a recording cannot be made one file
-    ├── JournalError            500  the journal cannot be used; the process ends with status 2
     ├── ManageError             500  the running service does not do what the command line asked of it
     ├── NotPossible             409  what was asked for cannot be done as things are
     │   └── TooMany             429  there are as many of it as there may be

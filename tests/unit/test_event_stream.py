@@ -13,6 +13,7 @@ from aiohttp_sse import EventSourceResponse
 from broadcaster.ipc import Ended, HealthReport, Started
 from broadcaster.viewer_server.events import HEARTBEAT, REMEMBERED_MESSAGES, Reader
 from broadcaster.viewer_server.reports import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
+from tests.api_schemas import check_event
 from tests.support.reports import beacon_of
 from tests.support.site import Client, Site
 from tests.support.waiting import eventually
@@ -30,7 +31,9 @@ async def next_event(stream: ClientResponse) -> tuple[dict[str, str], Any]:
         while line := (await stream.content.readline()).decode().rstrip("\n"):
             name, _, value = line.partition(": ")
             fields[name] = value
-    return fields, json.loads(fields["data"])
+    data = json.loads(fields["data"])
+    check_event(fields["event"], data)
+    return fields, data
 
 
 async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> None:

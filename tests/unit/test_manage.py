@@ -21,6 +21,7 @@ from broadcaster.ipc import HealthReport
 from broadcaster.recordings.admin_api import Desk
 from broadcaster.recordings.file_uploads import Uploads, etag_of
 from broadcaster.service.serve import newest, page_address
+from tests.api_schemas import check_answer
 from tests.support.fake_parts import FakeParts
 from tests.support.studio import Studio
 
@@ -82,7 +83,10 @@ async def ask(office: Office, aiohttp_client: AiohttpClient) -> Ask:
 
     async def answer(method: str, path: str, **options: Any) -> tuple[int, Any]:  # noqa: ANN401
         async with client.request(method, f"/api/{path}", **{"headers": headers, **options}) as response:
-            return response.status, await response.json() if response.content_type.endswith("json") else None
+            body = await response.json() if response.content_type.endswith("json") else None
+        if path != "x":
+            check_answer(method, f"/api/{path}", response.status, body)
+        return response.status, body
 
     return answer
 

@@ -19,7 +19,7 @@ MAKEFLAGS += --jobs=3
 # What is imported is compiled once, and not again by each of the hundreds of processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo viewer-tests test unit lint docs bench soak chaos clean
+.PHONY: setup demo viewer-tests test unit lint docs screenshots bench soak chaos clean
 
 setup: .venv/ready $(PAGE)/index.html
 
@@ -70,6 +70,11 @@ lint: setup
 docs: setup
 	$(BIN)/python -m tests.settings_page
 	$(BIN)/python -m tests.api_schemas
+
+# The pictures in README.
+screenshots: setup
+	@tests/ensure-packages chromium
+	SCREENSHOTS=docs/images $(BIN)/pytest -q tests/browser/test_screenshots.py
 
 bench: setup
 	@tests/ensure-packages chromium nginx wrk curl

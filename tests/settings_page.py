@@ -1,10 +1,11 @@
-"""Writes docs/settings.md, the page of all settings, from the fields of ``broadcaster.config.Settings``.
+"""Writes docs/settings.md and .env.example from the fields of ``broadcaster.config.Settings``.
 
-``make docs`` runs it; ``tests/unit/test_documents.py`` fails while the page and the fields differ.
+``make docs`` runs it; ``tests/unit/test_documents.py`` fails while they and the fields differ.
 """
 
 from __future__ import annotations
 
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from broadcaster.config import VIEWER, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/settings.md"
+PAGE, EXAMPLE = ROOT / "docs/settings.md", ROOT / ".env.example"
 # By the first field of each: the sections of the page, in the order of the fields.
 SECTIONS = {
     "hls_dir": "Folders and spool",
@@ -30,6 +31,16 @@ DEFAULTS = {
     "BROADCASTER_RECORDINGS": "off",
     "BROADCASTER_SPOOL_LIMIT": "20GiB",
     "BROADCASTER_RETENTION_MAX_SIZE": "5GiB",
+}
+# What .env.example sets, for the reader to change or to fill in; all other settings are comments there.
+SET = {
+    "BROADCASTER_HLS_DIR": "/opt/owncast/data/hls",
+    "BROADCASTER_STATE_DIR": "/var/lib/broadcaster",
+    "R2_ACCOUNT_ID": "",
+    "R2_BUCKET": "",
+    "R2_ACCESS_KEY_ID": "",
+    "R2_SECRET_ACCESS_KEY": "",
+    "R2_PUBLIC_URL": "https://video.example.com",
 }
 HEAD = """\
 # Settings
@@ -76,5 +87,20 @@ def render() -> str:
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
+def render_example() -> str:
+    """``.env.example``: each setting below its description, most of them as comments."""
+    lines = ["# Copy to .env and fill in. The environment wins over this file. Made by `make docs`."]
+    for name, field in Settings.model_fields.items():
+        if name in SECTIONS:
+            lines.append(f"\n# {SECTIONS[name]}\n")
+        text = str(field.description).replace("`", "").replace("*", "")
+        lines += textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        value = default(field).strip("`").replace("—", "")
+        alias = str(field.alias)
+        lines.append(f"{alias}={SET[alias]}" if alias in SET else f"#{alias}={value}")
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(render())
+    EXAMPLE.write_text(render_example())

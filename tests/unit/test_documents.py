@@ -8,8 +8,11 @@ import pytest
 
 from broadcaster.cli import parse
 from broadcaster.config import Settings
+from broadcaster.tracker import Tracker
 from tests import settings_page
+from tests.conformance.test_faulty_server import FAULTS
 from tests.support.documents import PAGES, ROOT, RUN, commands
+from tests.support.site import Site
 
 LONGEST = 12_000  # bytes of the README
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -42,8 +45,9 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_page_of_settings_is_current() -> None:
-    """docs/settings.md is what ``make docs`` writes."""
+    """docs/settings.md and .env.example are what ``make docs`` writes."""
     assert settings_page.PAGE.read_text() == settings_page.render(), "run: make docs"
+    assert settings_page.EXAMPLE.read_text() == settings_page.render_example(), "run: make docs"
 
 
 def test_every_setting_is_described() -> None:
@@ -78,8 +82,10 @@ def test_the_example_knows_every_setting() -> None:
     assert named == {field.alias for field in Settings.model_fields.values()}
 
 
-def test_the_alerts_are_counted() -> None:
-    """README says how many there are."""
+def test_counts_are_right() -> None:
+    """README counts the alerts, docs/development.md the faults that the conformance suite notices."""
+    faults = sum(len(found) for found in FAULTS.values())
+    assert f"wrong in {faults} ways" in (ROOT / "docs/development.md").read_text()
     alerts = (ROOT / "deploy/prometheus/rules.yml").read_text().count("- alert: ")
     assert f" {alerts} alerts " in (ROOT / "README.md").read_text()
 
@@ -103,6 +109,43 @@ def test_files_that_are_named_exist(page: Path) -> None:
         return
     for path in PATHS.findall(page.read_text()):
         assert (ROOT / path).exists(), path
+
+
+def test_routes_of_viewers_are_documented(tmp_path: Path) -> None:
+    """docs/http-api.md has each route of the viewers' listener that has a name of its own."""
+    site = Site(tmp_path, tracker=Tracker())
+    resources = {route.resource.canonical for route in site.app.router.routes() if route.resource}
+    text = (ROOT / "docs/http-api.md").read_text()
+    for path in resources - {"/{path}", "/live/{path}"}:
+        assert f"`{path.replace('{', '<').replace('}', '>')}`" in text, path
+
+
+def test_reasons_are_those_of_the_service() -> None:
+    """The reasons in docs/troubleshooting.md are in the texts of ``/health``."""
+    texts = (ROOT / "broadcaster/service/health.py").read_text()
+    section = (ROOT / "docs/troubleshooting.md").read_text().partition("is 503")[2].partition("\n## ")[0]
+    reasons = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    assert reasons
+    for reason in reasons:
+        assert all(part.strip() in texts for part in reason.split("…")), reason
+
+
+def test_metrics_that_are_named_exist() -> None:
+    """Each metric that a page names is one that the code makes."""
+    code = "".join(path.read_text() for path in (ROOT / "broadcaster").rglob("*.py"))
+    for page in PAGES:
+        for name in re.findall(r"`broadcaster_([a-z_]+[a-z])`", page.read_text()):
+            if page.name != "CHANGELOG.md":
+                assert f'"{name.removesuffix("_total")}"' in code, name
+
+
+@pytest.mark.parametrize("name", ["page.jpg", "dashboard.jpg"])
+def test_pictures(name: str) -> None:
+    """README shows the page and the dashboard, as ``make screenshots`` took them, below 150 kB."""
+    picture = ROOT / "docs/images" / name
+    assert f"](docs/images/{name})" in (ROOT / "README.md").read_text()
+    assert picture.read_bytes()[:2] == b"\xff\xd8"  # JPEG
+    assert 10_000 < picture.stat().st_size < 150_000
 
 
 def test_every_page_is_linked() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.one_bucket import OneBucket, one_bucket
+from tests.support.servers.shared_bucket import OneBucket, one_bucket
 
 # A machine that is busy is no fault of what is tested.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -21,7 +21,7 @@ from broadcaster.demo.processes import poll
 from broadcaster.http import raise_file_limit
 from tests.bench.playlist_server import full_channel
 from tests.bench.wake_up_server import QUIET, numbers
-from tests.support.shown import Shown
+from tests.support.fakes.viewers_channel import ViewersChannel
 
 PATH = "/live/playlist.m3u8"
 HEADERS = {"Content-Type": "application/vnd.apple.mpegurl", "Cache-Control": "public, max-age=2"}
@@ -52,7 +52,7 @@ async def serve_file(port: int, file: str) -> None:
 async def serve_waiting(port: int, places: str) -> None:
     """The same bytes for all who wait, at once; says the time (monotonic) of each wake-up."""
     raise_file_limit(int(places) + 100)
-    main = Shown(full_channel().view).main
+    main = ViewersChannel(full_channel().view).main
     if main is None:
         raise RuntimeError("the channel did not go live")
     body, waiting, published = main.full.gzipped, 0, asyncio.Event()

@@ -20,9 +20,9 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child, poll
 from broadcaster.http import raise_file_limit
 from tests.bench.report import Figure, percentile, progress
-from tests.support.audience_process import audience_of
-from tests.support.hls_writer import HlsWriter
-from tests.support.service import Service
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.servers.service import Service
+from tests.support.servers.viewer_process import audience_of
 
 CROWD, LARGE_CROWD = 600, 2000  # readers of events, waiters and tracker sockets, each
 SEGMENTS = 60  # of each of two variants, a second apart

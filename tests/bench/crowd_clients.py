@@ -14,7 +14,7 @@ import aiohttp
 
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.http import raise_file_limit
-from tests.support.swarm import announce
+from tests.support.fakes.webtorrent_clients import announce
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from broadcaster.hls import MediaPlaylist
 from broadcaster.ipc import Version
 from broadcaster.viewer_server.snapshots import Snapshot
 from tests.bench.report import Figure, progress
-from tests.support.shown import Shown
-from tests.support.site_server import SECONDS, LongChannel
+from tests.support.fakes.viewers_channel import ViewersChannel
+from tests.support.servers.viewer_app_server import SECONDS, LongChannel
 
 HOURS = 4
 TIMES = 300
@@ -24,7 +24,7 @@ FULL_TIMES = 20
 def measure() -> list[Figure]:
     """In this process, without HTTP."""
     progress(f"delta: {HOURS} hours of {SECONDS}-second segments")
-    main = Shown(LongChannel(HOURS * 3600 // SECONDS).channel.view).main
+    main = ViewersChannel(LongChannel(HOURS * 3600 // SECONDS).channel.view).main
     if main is None or not isinstance(main.playlist, MediaPlaylist) or not main.playlist.skippable:
         raise RuntimeError("there is no playlist that has delta updates")
     full, delta = main.full, main.delta

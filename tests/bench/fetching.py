@@ -21,8 +21,8 @@ import psutil
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.download import Fetcher, Wanted
 from tests.bench.report import Figure, progress
-from tests.support.films import Film, film, times
-from tests.support.one_bucket import client_of
+from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording, times
+from tests.support.servers.shared_bucket import client_of
 
 DELAY = 0.05  # seconds
 OBJECT = 1_200_000  # bytes: a segment of 4 s and 2.4 Mbit/s
@@ -51,7 +51,7 @@ async def _far_away(bucket: SeaweedBucket) -> AsyncIterator[str]:
     """The bucket's address behind a delay, in a process of its own."""
     parts = urlsplit(bucket.public_url)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.delay_proxy", str(parts.port), str(DELAY)),
+        *(sys.executable, "-m", "tests.support.faults.delay_proxy", str(parts.port), str(DELAY)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -128,7 +128,7 @@ async def _cached(urls: list[str]) -> Figure:
 
 
 async def _recording(folder: Path, bucket: SeaweedBucket, base: str) -> list[Figure]:
-    made = film(
+    made = encoded_recording(
         folder / "film",
         runs=3,
         segments=600,
@@ -172,7 +172,7 @@ async def _recording(folder: Path, bucket: SeaweedBucket, base: str) -> list[Fig
     ]
 
 
-def _judged(made: Film, file: Path) -> list[Figure]:
+def _judged(made: EncodedRecording, file: Path) -> list[Figure]:
     found = times(file)
     lost = sum(sum(run.values()) for run in made.packets) - sum(found.counts.values())
     jumps = max(b - a for a, b in zip(found.decoding["video"], found.decoding["video"][1:], strict=False))

@@ -12,11 +12,11 @@ from playwright.async_api import Browser, async_playwright
 from broadcaster.config import VIEWER, VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.bench.report import Figure, progress
-from tests.support.chromium import FLAGS, find_chromium
-from tests.support.service import running_service
-from tests.support.small_owncast import small_owncast
-from tests.support.stage import taken_in
-from tests.support.start import start_of
+from tests.support.judges.start_requests import start_of
+from tests.support.servers.chromium import FLAGS, find_chromium
+from tests.support.servers.end_to_end import taken_in
+from tests.support.servers.service import running_service
+from tests.support.servers.small_owncast import small_owncast
 
 LOADS = 7  # of each page, in turn
 MOST = 1.15  # times the bare page

@@ -27,8 +27,8 @@ from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.deleter import Sweeper
 from broadcaster.upload.spool import Spool
 from tests.bench.report import Figure, progress
-from tests.support.fakes import START, file_of, variants_listed
-from tests.support.hls_writer import PACKET
+from tests.support.fakes.hls_writer import PACKET
+from tests.support.fakes.pipeline_parts import START, file_of, variants_listed
 
 VARIANTS = ("0", "1", "2")
 ROUNDS = 33_334  # of one segment of each variant

@@ -9,8 +9,8 @@ from broadcaster.http import listening
 from broadcaster.ipc import Setup, View, change
 from broadcaster.live import Channel
 from broadcaster.viewer_server.app import Audience
-from tests.support.fakes import stored_segment
-from tests.support.shown import Shown
+from tests.support.fakes.pipeline_parts import stored_segment
+from tests.support.fakes.viewers_channel import ViewersChannel
 
 
 def full_channel() -> Channel:
@@ -36,7 +36,7 @@ async def serve(channel: Channel, port: int) -> None:
 
 if __name__ == "__main__":
     full = full_channel()
-    main = Shown(full.view).main
+    main = ViewersChannel(full.view).main
     if main is None:
         raise RuntimeError("the channel did not go live")
     Path(sys.argv[2]).write_bytes(main.full.body)

@@ -19,7 +19,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import RENDITIONS, Rendition, SimulatedOwncast
 from broadcaster.demo.processes import Child, poll
 from tests.bench.report import Figure, percentile, progress
-from tests.support.service import Service
+from tests.support.servers.service import Service
 
 ROUNDS = 5
 SEGMENTS = 10  # of each of three variants

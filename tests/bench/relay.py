@@ -10,8 +10,8 @@ from pathlib import Path
 from broadcaster.demo.processes import find_program
 from tests.bench.cores import CLIENT, free_port, run, this_process_on
 from tests.bench.report import Figure, percentile, progress
-from tests.support.relayed import relayed_at
-from tests.support.small_origin import SmallOrigin
+from tests.support.servers.relay import relayed_at
+from tests.support.servers.relay_origin import SmallOrigin
 
 SIZE = 1_200_000  # bytes of a segment
 HITS = 2000

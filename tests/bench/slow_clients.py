@@ -9,7 +9,7 @@ import aiohttp
 
 from broadcaster.http import raise_file_limit
 from tests.bench.report import Figure, percentile, progress
-from tests.support.slow_clients import REQUEST, CrowdedServer, crowded_server, slow_clients
+from tests.support.faults.slow_clients import REQUEST, CrowdedServer, crowded_server, slow_clients
 
 CLIENTS = 2000  # of each kind
 NORMAL_CLIENTS = 10

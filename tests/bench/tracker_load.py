@@ -14,7 +14,7 @@ import psutil
 from broadcaster.http import raise_file_limit
 from tests.bench.cores import CLIENT, free_port, run, this_process_on
 from tests.bench.report import Figure, percentile, progress
-from tests.support.swarm import announce, answer, identifier
+from tests.support.fakes.webtorrent_clients import announce, answer, identifier
 
 CLIENTS = 2000
 INTERVAL = 20.0  # seconds, as the tracker says

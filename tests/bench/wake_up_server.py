@@ -13,7 +13,7 @@ from broadcaster.http import listening, raise_file_limit
 from broadcaster.ipc import Setup, View, change
 from broadcaster.live import Channel
 from broadcaster.viewer_server.app import Audience
-from tests.support.fakes import stored_segment
+from tests.support.fakes.pipeline_parts import stored_segment
 
 SECONDS = 6
 RUN = "20260101T000000Z-0-abcdef"

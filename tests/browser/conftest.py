@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from tests.support.chromium import FLAGS, find_chromium
+from tests.support.servers.chromium import FLAGS, find_chromium
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:

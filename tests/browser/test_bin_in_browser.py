@@ -11,9 +11,9 @@ import pytest
 from playwright.async_api import Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.hls_writer import HlsWriter
-from tests.support.page import barriers, no_complaints
-from tests.support.service import Service, running_service
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.judges.page import barriers, no_complaints
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 TITLE = "Opening night"

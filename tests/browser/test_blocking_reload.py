@@ -13,10 +13,10 @@ from playwright.async_api import Page, Response
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
+from tests.browser.long_stream import long_stream
+from tests.support.judges.page import no_complaints, play_on, until
 from tests.support.length import SOAK, seconds
-from tests.support.long_stream import long_stream
-from tests.support.page import no_complaints, play_on, until
-from tests.support.service import Service, running_service
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 WINDOW = seconds(600, 150)  # of two minutes at least: shorter ones have no delta updates

@@ -18,12 +18,12 @@ from broadcaster.bucket import Bucket, open_store
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
+from tests.support.judges.page import Traffic, is_, no_complaints, play_on, until
 from tests.support.length import SOAK, seconds
-from tests.support.page import Traffic, is_, no_complaints, play_on, until
-from tests.support.service import Service, running_service
-from tests.support.small_owncast import small_owncast
-from tests.support.stage import taken_in
-from tests.support.static_site import static_site
+from tests.support.servers.end_to_end import taken_in
+from tests.support.servers.service import Service, running_service
+from tests.support.servers.small_owncast import small_owncast
+from tests.support.servers.static_site import static_site
 from tests.support.waiting import eventually
 
 WATCHED = seconds(30, 8)

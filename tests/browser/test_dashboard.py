@@ -11,8 +11,8 @@ import pytest
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.page import barriers, is_played, no_complaints, until
-from tests.support.stage import stage
+from tests.support.judges.page import barriers, is_played, no_complaints, until
+from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import eventually
 
 Scheme = Literal["dark", "light"]
@@ -90,7 +90,7 @@ async def test_dashboard(tmp_path: Path, bucket: SeaweedBucket, page: Page, cont
     """It shows figures and curves, makes clips that play, and says so when the service no longer answers."""
     pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
     with no_complaints(page):
-        async with stage(
+        async with end_to_end(
             tmp_path,
             bucket,
             segment_seconds=1,

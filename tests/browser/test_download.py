@@ -15,8 +15,8 @@ from aiohttp import web
 from playwright.async_api import expect
 
 from broadcaster.config import VIEWER_DIR
-from tests.support.films import Film, film, times
-from tests.support.page import is_, until
+from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording, times
+from tests.support.judges.page import is_, until
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -39,7 +39,7 @@ CONTENT = """async (name) => {
 class Host:
     """A static host with the page and a recording; ``held`` is the segment that waits for ``free``."""
 
-    def __init__(self, folder: Path, made: Film) -> None:
+    def __init__(self, folder: Path, made: EncodedRecording) -> None:
         self.folder = folder
         self.film = made
         self.held = ""
@@ -57,7 +57,7 @@ class Host:
 async def host(tmp_path: Path) -> AsyncIterator[Host]:
     folder = tmp_path / "site"
     shutil.copytree(VIEWER_DIR, folder)
-    made = film(folder / "recordings" / ID, runs=RUNS, segments=4, segment_seconds=1, fps=10)
+    made = encoded_recording(folder / "recordings" / ID, runs=RUNS, segments=4, segment_seconds=1, fps=10)
     (folder / "config.json").write_text(json.dumps({"playlistUrl": "/playlist.m3u8", "eventsUrl": None}))
     told = {
         "id": ID,
@@ -80,7 +80,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     await runner.cleanup()
 
 
-def judge(file: Path, made: Film) -> None:
+def judge(file: Path, made: EncodedRecording) -> None:
     """Every packet is there, and the runs join within a picture."""
     found = times(file)
     assert found.counts == {kind: sum(run[kind] for run in made.packets) for kind in ("video", "audio")}

@@ -14,12 +14,12 @@ from playwright.async_api import Browser, Page, Response
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
+from tests.browser.secure_edge import BUCKET, PAGE, SecureEdge
+from tests.support.judges.page import play_on, until
 from tests.support.length import SOAK
-from tests.support.network import own_network
-from tests.support.page import play_on, until
-from tests.support.secure_edge import BUCKET, PAGE, SecureEdge
-from tests.support.service import running_service
-from tests.support.small_owncast import small_owncast
+from tests.support.servers.network import own_network
+from tests.support.servers.service import running_service
+from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import PATIENCE
 
 WATCHED = 4  # seconds of video

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tests.support.engines import Engine, firefox, until, webkit
+from tests.browser.other_engines import Engine, firefox, until, webkit
+from tests.support.fakes.playout import VARIANTS, Playout, made, playing_out
+from tests.support.judges.page import LOOK
 from tests.support.length import SOAK, seconds
-from tests.support.page import LOOK
-from tests.support.playout import VARIANTS, Playout, made, playing_out
-from tests.support.service import running_service
+from tests.support.servers.service import running_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable

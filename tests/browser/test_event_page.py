@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from tests.support.layout import check_boxes
-from tests.support.page import barriers, no_complaints, until
-from tests.support.station import on_air
+from tests.support.judges.page import barriers, no_complaints, until
+from tests.support.judges.page_layout import check_boxes
+from tests.support.servers.fake_origin import on_air
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -38,7 +38,7 @@ POSTER = """<svg xmlns="http://www.w3.org/2000/svg" width="64" height="36">
 async def test_an_evening(page: Page, tmp_path: Path) -> None:
     """Who comes early sees when it starts; it starts without sound where the browser wants that."""
     async with on_air(tmp_path) as place:
-        place.station.config = {
+        place.fake_origin.config = {
             "title": "An evening in the harbour",
             "performer": "The Trio",
             "startsAt": (datetime.now(UTC) + timedelta(hours=2, minutes=5)).isoformat(),
@@ -46,8 +46,10 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             "poster": "/hls/segments/poster.svg",
             "chatUrl": "/hls/segments/chat.html",
         }
-        (place.station.root / "poster.svg").write_text(POSTER)
-        (place.station.root / "chat.html").write_text("<!doctype html><html lang=en><title>Chat</title>Hello")
+        (place.fake_origin.root / "poster.svg").write_text(POSTER)
+        (place.fake_origin.root / "chat.html").write_text(
+            "<!doctype html><html lang=en><title>Chat</title>Hello"
+        )
         await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await page.add_init_script(f"({NO_SOUND})()")
         with no_complaints(page):
@@ -61,7 +63,7 @@ async def test_an_evening(page: Page, tmp_path: Path) -> None:
             assert await barriers(page) == []
             await check_boxes(page, Path(os.environ.get("SCREENSHOTS", tmp_path)))
 
-            await place.station.start_stream(multivariant=True)
+            await place.fake_origin.start_stream(multivariant=True)
             state = await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
             assert state["muted"] is True
             await expect(page.get_by_role("timer")).to_be_hidden()

@@ -15,9 +15,9 @@ import pytest
 from playwright.async_api import Page, Request, Route
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.judges.page import Traffic, no_complaints, play_on, until
 from tests.support.length import SOAK, seconds
-from tests.support.page import Traffic, no_complaints, play_on, until
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
 
 WATCHED = seconds(60, 14)
 SEGMENT = 2  # seconds
@@ -32,7 +32,7 @@ async def test_segments_are_in_the_browser_soon_after_their_upload(
     """Noticed, uploaded, told, fetched, played, by the server's times; nothing is fetched twice."""
     traffic = Traffic(page)
     with no_complaints(page):
-        async with stage(tmp_path, bucket, segment_seconds=SEGMENT) as on:
+        async with end_to_end(tmp_path, bucket, segment_seconds=SEGMENT) as on:
             await on.live_with(4)
             async with told_by(on.service.address) as told:
                 news = await watch(page, on.service.address, WATCHED)
@@ -59,7 +59,7 @@ async def test_events_are_enough_where_playlists_are_polled(
 
     await page.route("**/live/*/playlist.m3u8*", without_blocking)
     with no_complaints(page):
-        async with stage(tmp_path, bucket, segment_seconds=SEGMENT) as on:
+        async with end_to_end(tmp_path, bucket, segment_seconds=SEGMENT) as on:
             await on.live_with(4)
             news = await watch(page, on.service.address, seconds(30, 12))
             assert [url for url in traffic.requested if "_HLS_msn" in url] == []

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gaps import Viewer, false_words, stock
+from tests.browser.gap_viewers import Viewer, false_words, stock
+from tests.support.fakes.playout import VARIANTS, Playout, made, playing_out
+from tests.support.judges.page import no_complaints
 from tests.support.length import SOAK, seconds
-from tests.support.page import no_complaints
-from tests.support.playout import VARIANTS, Playout, made, playing_out
-from tests.support.service import running_service
+from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
     from broadcaster.demo.bucket import SeaweedBucket
-    from tests.support.service import Service
+    from tests.support.servers.service import Service
 
 LONGER = 0.5  # seconds
 SEGMENT = seconds(2, 1)

@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.judges.page import Traffic, check_played, no_complaints, play_on, until
 from tests.support.length import SOAK, seconds
-from tests.support.page import Traffic, check_played, no_complaints, play_on, until
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
 
 SETTLING, WATCHED = seconds(10, 4), seconds(40, 8)
 MOST = 4.5  # seconds
@@ -23,7 +23,7 @@ async def test_one_second_segments_with_low_delay(tmp_path: Path, bucket: Seawee
     """With blocking reloads, in low-delay mode; at full length the median by PROGRAM-DATE-TIME is 4.5 s."""
     traffic = Traffic(page)
     with no_complaints(page):
-        async with stage(tmp_path, bucket, segment_seconds=1) as on:
+        async with end_to_end(tmp_path, bucket, segment_seconds=1) as on:
             await on.live_with(6)
             await page.goto(f"{on.service.address}/")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 0)

@@ -8,9 +8,9 @@ import pytest
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.judges.page import Traffic, no_complaints, seen, until
 from tests.support.length import SOAK
-from tests.support.page import Traffic, no_complaints, seen, until
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
 
 NO_MEDIA_SOURCE = "delete window.MediaSource; delete window.ManagedMediaSource;"
 PLAYS_HLS = "document.createElement('video').canPlayType('application/vnd.apple.mpegurl')"
@@ -27,7 +27,7 @@ async def test_the_browsers_own_hls_plays_from_the_bucket(
         pytest.skip("this browser plays no HLS by itself")
     await page.add_init_script(NO_MEDIA_SOURCE)
     with no_complaints(page):
-        async with stage(tmp_path, bucket, segment_seconds=2) as on:
+        async with end_to_end(tmp_path, bucket, segment_seconds=2) as on:
             await on.live_with(6)
             await page.goto(f"{on.service.address}/{query}")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 2)

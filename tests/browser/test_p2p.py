@@ -14,12 +14,12 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.browser.bad_peers import GREEDY, SILENT_FORGER, WITNESS, WRONG_BYTES
 from tests.browser.conftest import running_chromium
-from tests.support.bad_peers import GREEDY, SILENT_FORGER, WITNESS, WRONG_BYTES
+from tests.support.judges.page import Traffic, check_played, no_complaints, play_on, seen, until
 from tests.support.length import SOAK, seconds
-from tests.support.network import own_network, relay_to
-from tests.support.page import Traffic, check_played, no_complaints, play_on, seen, until
-from tests.support.stage import Stage, stage
+from tests.support.servers.end_to_end import EndToEnd, end_to_end
+from tests.support.servers.network import own_network, relay_to
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("network")  # before bucket and browser are started
@@ -67,7 +67,7 @@ async def test_viewers_share_and_go_on_without_the_tracker(
 ) -> None:
     """Once warm, all get video from peers; without the tracker all play on."""
     async with (
-        stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        end_to_end(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
         relay_to(port_of(on)) as (relay, port),
         contextlib.AsyncExitStack() as stack,
     ):
@@ -95,7 +95,7 @@ async def test_wrong_bytes_of_a_peer_cost_nobody_a_picture(
 ) -> None:
     """What a bad peer sends is refused; others share beside it, and play on when the tracker goes away."""
     async with (
-        stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        end_to_end(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
         relay_to(port_of(on)) as (relay, port),
         contextlib.AsyncExitStack() as stack,
     ):
@@ -127,7 +127,7 @@ async def test_forged_beginnings_never_reach_the_decoder(
 ) -> None:
     """What a peer has begun and left is taken only if the whole is genuine, whatever length it announced."""
     async with (
-        stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        end_to_end(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
@@ -156,7 +156,7 @@ async def test_a_greedy_peer_gets_no_more_than_three_times_the_stream(
 ) -> None:
     """However often a peer asks, the page sends no more than a few times what it has itself loaded."""
     async with (
-        stage(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
+        end_to_end(tmp_path, bucket, segment_seconds=SEGMENT, BROADCASTER_VIEWER_MODE="sharing") as on,
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
@@ -178,7 +178,7 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
 ) -> None:
     """The viewer's switch works while the video plays; after a reconnect all meet again in the new swarm."""
     async with (
-        stage(tmp_path, bucket, segment_seconds=SEGMENT) as on,
+        end_to_end(tmp_path, bucket, segment_seconds=SEGMENT) as on,
         contextlib.AsyncExitStack() as stack,
     ):
         await on.live_with(8)
@@ -214,7 +214,7 @@ async def test_sharing_is_switched_and_outlives_a_reconnect_of_the_encoder(
 
 @asynccontextmanager
 async def viewer(
-    browser: Browser, on: Stage, tracker_port: int | None = None, script: str = ""
+    browser: Browser, on: EndToEnd, tracker_port: int | None = None, script: str = ""
 ) -> AsyncIterator[Page]:
     """A page with connections of its own, which a profile shared with others would not give it."""
     context = await browser.new_context(viewport={"width": 640, "height": 480})
@@ -234,7 +234,7 @@ async def viewer(
     await context.close()
 
 
-def port_of(on: Stage) -> int:
+def port_of(on: EndToEnd) -> int:
     return int(on.service.address.rpartition(":")[2])
 
 

@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.support.page import barriers, is_, no_complaints, settled, until
-from tests.support.stage import stage
+from tests.support.judges.page import barriers, is_, no_complaints, settled, until
+from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def test_offline_page_looks_good(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
 ) -> None:
     """Before a stream the page says so in a friendly way, on a wide screen and on a phone, dark and light."""
-    async with stage(tmp_path, bucket, segment_seconds=2) as on:
+    async with end_to_end(tmp_path, bucket, segment_seconds=2) as on:
         with no_complaints(page):
             await page.goto(f"{on.service.address}/")
             await until(page, is_("offline"))
@@ -85,7 +85,7 @@ async def test_offline_page_looks_good(
 @pytest.mark.takes(20)
 async def test_live_page_looks_good(tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path) -> None:
     """A playing page, its statistics, its list of keys and its iframe, wide and narrow, dark and light."""
-    async with stage(tmp_path, bucket, segment_seconds=1) as on:
+    async with end_to_end(tmp_path, bucket, segment_seconds=1) as on:
         await on.live_with(6)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/")
@@ -118,7 +118,7 @@ async def test_iframe_shows_the_picture_alone(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
 ) -> None:
     """With ?embed=1 the picture fills the page, and the title stays with the site around it."""
-    async with stage(tmp_path, bucket, segment_seconds=1) as on:
+    async with end_to_end(tmp_path, bucket, segment_seconds=1) as on:
         await on.live_with(6)
         with no_complaints(page):
             await page.goto(f"{on.service.address}/?embed=1")

@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from broadcaster.hls import MediaPlaylist, parse
+from tests.support.judges.page import Traffic, no_complaints, until
 from tests.support.length import SOAK, seconds
-from tests.support.page import Traffic, no_complaints, until
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ async def test_a_long_pause_loses_nothing(tmp_path: Path, bucket: SeaweedBucket,
     """The picture goes on where it stood, over a reconnect, without a 404, and then back to live."""
     traffic = Traffic(page)
     with no_complaints(page):
-        async with stage(
+        async with end_to_end(
             tmp_path,
             bucket,
             BROADCASTER_RETENTION="window",
@@ -63,7 +63,7 @@ async def test_a_stream_that_ends_meanwhile_loses_nothing(
     tmp_path: Path, bucket: SeaweedBucket, page: Page
 ) -> None:
     """The picture goes on where it stood, up to the end."""
-    async with stage(
+    async with end_to_end(
         tmp_path,
         bucket,
         BROADCASTER_RETENTION="window",

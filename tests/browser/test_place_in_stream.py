@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.async_api import expect
 
-from tests.support.layout import check_boxes
+from tests.support.judges.page import no_complaints, seen, until
+from tests.support.judges.page_layout import check_boxes
 from tests.support.length import SOAK, seconds
-from tests.support.page import no_complaints, seen, until
-from tests.support.station import Place, on_air
+from tests.support.servers.fake_origin import Place, on_air
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ DOUBLE_TAP = """() => {
 async def test_viewers_place_is_the_viewers_choice(page: Page, tmp_path: Path) -> None:
     """Paused, far back, at live, thrown off by an outage and left behind by the window, with one stream."""
     async with on_air(tmp_path) as place:
-        place.station.window = BACK + 60
-        place.station.config = {"trackerUrl": "/live/tracker"}
-        place.station.word.tell("live")
-        await place.station.start_stream(multivariant=True)
+        place.fake_origin.window = BACK + 60
+        place.fake_origin.config = {"trackerUrl": "/live/tracker"}
+        place.fake_origin.word.tell("live")
+        await place.fake_origin.start_stream(multivariant=True)
         with no_complaints(page):
             await page.goto(place.url)
             await until(page, lambda s: s["status"] == "live" and s["time"] > 0 and not s["behind"])
@@ -136,14 +136,14 @@ async def check_window_that_leaves(page: Page, place: Place) -> None:
     """When the window has left what is paused, the page says so, and goes on from where it begins."""
     await page.keyboard.press("k")
     paused = await until(page, lambda s: s["paused"])
-    place.station.window = 8
+    place.fake_origin.window = 8
     async with asyncio.timeout(PATIENCE):
         while not (await seen(page))["gone"]:
-            place.station.lose_next()  # nothing that could be loaded meanwhile
+            place.fake_origin.lose_next()  # nothing that could be loaded meanwhile
             await asyncio.sleep(0.2)
     await expect(page.get_by_text("That was too long ago", exact=True)).to_be_visible()
     assert (await seen(page))["time"] == paused["time"]
-    place.station.window = 30
+    place.fake_origin.window = 30
     await page.locator("#play").click()
     await until(page, lambda s: s["status"] == "live" and s["time"] > paused["time"] + 1)
     await expect(page.get_by_text("That was too long ago", exact=True)).to_be_hidden()

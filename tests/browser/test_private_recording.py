@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.judges.page import Traffic, is_, no_complaints, until
 from tests.support.length import SOAK
-from tests.support.page import Traffic, is_, no_complaints, until
-from tests.support.service import running_service
-from tests.support.small_owncast import small_owncast
+from tests.support.servers.service import running_service
+from tests.support.servers.small_owncast import small_owncast
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.browser.conftest import running_chromium
-from tests.support.service import running_service
+from tests.support.servers.service import running_service
 
 EVIL = "evil.example"
 READ = """async (paths) => Promise.all(paths.map(async (path) => {

@@ -18,18 +18,18 @@ from playwright.async_api import expect
 
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.encoder import ffmpeg
-from tests.support.clips import clip_of
-from tests.support.hover import check_looks_of_pictures, check_pictures
-from tests.support.page import Traffic, barriers, is_, is_played, no_complaints, until
-from tests.support.stage import stage
-from tests.support.static_site import static_site
+from tests.browser.seek_pictures import check_looks_of_pictures, check_pictures
+from tests.support.judges.page import Traffic, barriers, is_, is_played, no_complaints, until
+from tests.support.servers.clips import clip_of
+from tests.support.servers.end_to_end import end_to_end
+from tests.support.servers.static_site import static_site
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
     from broadcaster.demo.bucket import SeaweedBucket
-    from tests.support.service import Service
+    from tests.support.servers.service import Service
 
 Look = tuple[tuple[int, int], str]  # width and height, and scheme
 WIDE, PHONE = (1280, 860), (375, 740)
@@ -106,7 +106,7 @@ async def test_a_stream_from_its_start_and_after_its_end(
     tmp_path: Path, bucket: SeaweedBucket, page: Page, shots: Path
 ) -> None:
     """Who comes late sees the start and goes back to live; after the end the recording plays to its end."""
-    async with stage(
+    async with end_to_end(
         tmp_path,
         bucket,
         BROADCASTER_RECORDINGS="keep",

@@ -13,11 +13,11 @@ import pytest_asyncio
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.audience_process import audience_of, replaced
+from tests.support.judges.page import Traffic, no_complaints, until
+from tests.support.judges.watcher import Availability
 from tests.support.length import SOAK, seconds
-from tests.support.page import Traffic, no_complaints, until
-from tests.support.stage import stage
-from tests.support.watcher import Availability
+from tests.support.servers.end_to_end import end_to_end
+from tests.support.servers.viewer_process import audience_of, replaced
 
 OUTAGE = seconds(10, 4)
 
@@ -39,7 +39,7 @@ async def test_page_outlives_the_broadcaster_and_the_bucket(
     traffic = Traffic(page)
     availability = Availability()
     with no_complaints(page):
-        async with stage(
+        async with end_to_end(
             tmp_path,
             bucket,
             segment_seconds=2,
@@ -72,7 +72,7 @@ async def test_the_process_that_serves_it_is_replaced(
     """Killed or hung, another one takes its place: the page plays on, and never says that nothing is on."""
     said = "window.said = []; setInterval(() => window.said.push(window.broadcasterViewer.status), 20)"
     with no_complaints(page):
-        async with stage(tmp_path, bucket, segment_seconds=2, patient=True) as on:
+        async with end_to_end(tmp_path, bucket, segment_seconds=2, patient=True) as on:
             await on.live_with(6)
             await page.goto(f"{on.service.address}/")
             before = await until(page, lambda s: s["status"] == "live" and s["time"] > 4)

@@ -16,13 +16,13 @@ from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import SimulatedOwncast
-from tests.support.counting_front import CountingFront, counting_front
-from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.faults.fault_proxy import Fault, FaultProxy
+from tests.support.judges.page import Traffic, is_, no_complaints, seen, until
 from tests.support.length import SOAK, seconds
-from tests.support.page import Traffic, is_, no_complaints, seen, until
-from tests.support.relayed import Client, Relayed, RelayWatcher, relay_process
-from tests.support.service import running_service
-from tests.support.small_owncast import small_owncast
+from tests.support.servers.counting_proxy import CountingFront, counting_front
+from tests.support.servers.relay import Client, Relayed, RelayWatcher, relay_process
+from tests.support.servers.service import running_service
+from tests.support.servers.small_owncast import small_owncast
 
 WATCHED = seconds(60, 4)
 AWAY = 30.0  # seconds that the uplink is

@@ -11,8 +11,8 @@ from playwright.async_api import BrowserContext, Page, expect
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.encoder import Rendition
 from broadcaster.demo.owncast import SimulatedOwncast
-from tests.support.page import is_played, until
-from tests.support.stage import stage
+from tests.support.judges.page import is_played, until
+from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import eventually
 
 WIDTH, HEIGHT = 1120, 740
@@ -37,7 +37,7 @@ async def test_screenshots(
     owncast = SimulatedOwncast(
         tmp_path / "hls", tmp_path / "owncast", segment_seconds=1, variants=VARIANTS, fps=10, idle_overlap=0
     )
-    async with stage(tmp_path, bucket, owncast=owncast, BROADCASTER_WINDOW_SECONDS="120") as on:
+    async with end_to_end(tmp_path, bucket, owncast=owncast, BROADCASTER_WINDOW_SECONDS="120") as on:
         await on.live_with(4)
         await page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         await page.goto(f"{on.service.address}/")

@@ -11,10 +11,10 @@ from aiohttp import web
 from playwright.async_api import CDPSession, expect
 
 from broadcaster.demo.owncast import RENDITIONS, Rendition, SimulatedOwncast
+from tests.support.judges.page import no_complaints, until
 from tests.support.length import SOAK
-from tests.support.page import no_complaints, until
-from tests.support.stage import Stage, stage
-from tests.support.station import serve
+from tests.support.servers.end_to_end import EndToEnd, end_to_end
+from tests.support.servers.fake_origin import serve
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -118,14 +118,14 @@ def first_version(playlist: str) -> web.Application:
 
 def on_air(
     tmp_path: Path, bucket: SeaweedBucket, segment_seconds: int, variants: tuple[Rendition, ...]
-) -> AbstractAsyncContextManager[Stage]:
+) -> AbstractAsyncContextManager[EndToEnd]:
     """The demo's picture, whose bit rates are those of a real stream."""
     folders = tmp_path / "hls", tmp_path / "owncast"
     owncast = SimulatedOwncast(*folders, segment_seconds=segment_seconds, variants=variants, idle_overlap=0)
-    return stage(tmp_path, bucket, owncast=owncast, patient=True)
+    return end_to_end(tmp_path, bucket, owncast=owncast, patient=True)
 
 
-async def play(page: Page, on: Stage) -> None:
+async def play(page: Page, on: EndToEnd) -> None:
     if not on.owncast.encoder:
         await on.live_with(3)
     await page.goto(f"{on.service.address}/")

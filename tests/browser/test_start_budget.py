@@ -8,10 +8,10 @@ import pytest
 from playwright.async_api import BrowserContext
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.audience_process import metrics
-from tests.support.small_owncast import small_owncast
-from tests.support.stage import stage
-from tests.support.start import Start, start_of
+from tests.support.judges.start_requests import Start, start_of
+from tests.support.servers.end_to_end import end_to_end
+from tests.support.servers.small_owncast import small_owncast
+from tests.support.servers.viewer_process import metrics
 
 # What is complete before the first picture: page, files, playlists. Not counted are segments, and what the
 # service holds open: the event stream, and requests for what is not there yet.
@@ -37,7 +37,7 @@ async def test_a_start_asks_for_little(
 ) -> None:
     """At most 8 requests and 215 kB before the first picture; a revisit asks for page and playlists alone."""
     owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
-    async with stage(tmp_path, bucket, owncast=owncast) as on:
+    async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
         await on.live_with(4)
         first = await start_of(context, f"{on.service.address}/")
         files = await metrics(on.service)

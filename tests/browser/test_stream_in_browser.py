@@ -8,15 +8,15 @@ import pytest
 from playwright.async_api import Page
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.judges.page import Traffic, is_, no_complaints, play_on, seen, until
 from tests.support.length import SOAK, seconds
-from tests.support.page import Traffic, is_, no_complaints, play_on, seen, until
-from tests.support.small_owncast import SMALL, small_owncast
-from tests.support.stage import Stage, stage
+from tests.support.servers.end_to_end import EndToEnd, end_to_end
+from tests.support.servers.small_owncast import SMALL, small_owncast
 
 WATCHED = seconds(30, 8)
 
 
-def check(on: Stage, traffic: Traffic) -> None:
+def check(on: EndToEnd, traffic: Traffic) -> None:
     """Segments come from the bucket, all else from the service, and no playlist broke a rule."""
     segments, elsewhere = traffic.segments, traffic.elsewhere
     assert segments
@@ -33,7 +33,7 @@ async def test_page_plays_from_the_bucket(tmp_path: Path, bucket: SeaweedBucket,
     with no_complaints(page):
         # Without the idle clip's transcoder, whose multivariant playlist describes all variants alike.
         owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=2, idle_overlap=0)
-        async with stage(tmp_path, bucket, owncast=owncast) as on:
+        async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
             await on.live_with(4)
             await page.goto(f"{on.service.address}/")
             await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
@@ -56,7 +56,7 @@ async def test_page_follows_the_stream_through_its_life(
     """Offline, live, over a reconnect, offline, live again: the page follows by itself, never reloaded."""
     traffic = Traffic(page)
     with no_complaints(page):
-        async with stage(tmp_path, bucket, segment_seconds=2, BROADCASTER_END_GRACE_SECONDS="20") as on:
+        async with end_to_end(tmp_path, bucket, segment_seconds=2, BROADCASTER_END_GRACE_SECONDS="20") as on:
             await page.goto(f"{on.service.address}/")
             await until(page, is_("offline"))
             await page.screenshot(path=tmp_path / "1-offline.png")

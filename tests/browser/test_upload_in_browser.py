@@ -11,10 +11,10 @@ import pytest
 from playwright.async_api import Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.judges.page import barriers, no_complaints
 from tests.support.length import seconds
-from tests.support.page import barriers, no_complaints
-from tests.support.strict_front import SMALLEST, Fault
-from tests.support.upload_desk import make_file, upload_desk
+from tests.support.servers.r2_rules import SMALLEST, Fault
+from tests.support.servers.upload_fixture import make_file, upload_desk
 from tests.support.waiting import eventually
 
 SIZE = seconds(200_000_000, 21_000_000)  # bytes

@@ -12,12 +12,12 @@ import pytest
 from playwright.async_api import Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.hls_writer import HlsWriter
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.faults.small_disk import SmallDisk, small_disk
+from tests.support.judges.page import barriers, no_complaints
 from tests.support.length import seconds
-from tests.support.page import barriers, no_complaints
-from tests.support.service import Service
-from tests.support.small_disk import SmallDisk, small_disk
-from tests.support.stage import VARIANTS, stage
+from tests.support.servers.end_to_end import VARIANTS, end_to_end
+from tests.support.servers.service import Service
 from tests.support.waiting import PATIENCE
 
 RIGHT_WITHIN = seconds(15, int(PATIENCE))
@@ -97,7 +97,7 @@ async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) ->
     pictures = Path(os.environ.get("SCREENSHOTS", tmp_path))
     with small_disk(tmp_path / "small", ROOMY) as disk, no_complaints(page):
         state = tmp_path / "small" / "state"
-        async with stage(tmp_path, bucket, patient=True, BROADCASTER_STATE_DIR=str(state)) as on:
+        async with end_to_end(tmp_path, bucket, patient=True, BROADCASTER_STATE_DIR=str(state)) as on:
             desk, service, encoder = Desk(page, on.service, pictures), on.service, on.owncast
             await on.live_with(3)
             assert encoder.encoder

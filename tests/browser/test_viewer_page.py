@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from tests.support.judges.page import is_, no_complaints, play_on, seen, until
 from tests.support.length import SOAK
-from tests.support.page import is_, no_complaints, play_on, seen, until
-from tests.support.station import HEIGHTS, Place, on_air
+from tests.support.servers.fake_origin import HEIGHTS, Place, on_air
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    """Put a station on the air."""
+    """Start an origin whose stream can be started."""
     async with on_air(tmp_path) as place:
         yield place
 
@@ -32,7 +32,7 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
     page: Page, place: Place, tmp_path: Path
 ) -> None:
     """The page waits, plays, sits out a pause and a gap, and starts again after the end."""
-    station = place.station
+    fake_origin = place.fake_origin
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     with no_complaints(page):
@@ -41,27 +41,27 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
         await page.get_by_text("The stream is offline", exact=True).wait_for()
         await page.screenshot(path=tmp_path / "1-offline.png")
 
-        await station.start_stream(multivariant=True)
+        await fake_origin.start_stream(multivariant=True)
         await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
         state = await play_on(page, 3)
         assert (state["rebuilds"], state["engine"]) == (0, "hls.js")
         assert [level["height"] for level in state["levels"]] == sorted(HEIGHTS)
         assert state["latency"] > 0
-        assert list(state["bytesByHost"]) == [station.bucket.removeprefix("http://")]
+        assert list(state["bytesByHost"]) == [fake_origin.bucket.removeprefix("http://")]
         assert state["muted"] is False  # the tests' browser lets it start with sound
         await page.screenshot(path=tmp_path / "2-live.png")
 
-        await station.stop()  # the encoder loses its connection
+        await fake_origin.stop()  # the encoder loses its connection
         await until(page, is_("waiting"))
         await page.screenshot(path=tmp_path / "3-paused.png")
-        station.lose_next()
-        await station.encode()
+        fake_origin.lose_next()
+        await fake_origin.encode()
         paused = await seen(page)
         resumed = await until(page, lambda s: s["status"] == "live" and s["time"] > paused["time"] + 1)
         assert resumed["sessions"] == 1  # across the discontinuity with the same player
 
-        station.ended = True
-        await station.stop()
+        fake_origin.ended = True
+        await fake_origin.stop()
         await until(page, is_("offline"))  # it has looked for what may follow at once
         await page.get_by_text("The stream has ended", exact=True).wait_for()
         # It looks once more, so that what it found before did not make it play.
@@ -70,19 +70,19 @@ async def test_page_follows_streams_from_offline_to_the_next_stream(
         )
         assert (await seen(page))["sessions"] == 1  # the finished playlist is not played again
 
-        await station.start_stream(multivariant=False)
+        await fake_origin.start_stream(multivariant=False)
         await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
         state = await play_on(page, 1)
         assert (state["sessions"], state["rebuilds"]) == (2, 0)
     segments = [url for url in requested if url.endswith(".ts")]
     assert segments
-    assert all(url.startswith(station.bucket) for url in segments)
+    assert all(url.startswith(fake_origin.bucket) for url in segments)
 
 
 @pytest.mark.takes(10)
 async def test_sound_and_quality(page: Page, place: Place) -> None:
     """The page's own controls can be reached and do what they say."""
-    await place.station.start_stream(multivariant=True)
+    await place.fake_origin.start_stream(multivariant=True)
     with no_complaints(page):
         await page.goto(place.url)
         await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
@@ -101,7 +101,7 @@ async def test_sound_and_quality(page: Page, place: Place) -> None:
 @pytest.mark.takes(10)
 async def test_keyboard_alone_is_enough(page: Page, place: Place) -> None:
     """Every shortcut does what the list of shortcuts says, and the list can be reached and left by key."""
-    await place.station.start_stream(multivariant=True)
+    await place.fake_origin.start_stream(multivariant=True)
     with no_complaints(page):
         await page.goto(place.url)
         await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
@@ -150,28 +150,28 @@ async def test_keyboard_alone_is_enough(page: Page, place: Place) -> None:
 @pytest.mark.takes(20)
 async def test_streamers_own_server_helps_out(page: Page, place: Place) -> None:
     """A broadcaster that is away gives way to the streamer's own playlist, said so, until it is back."""
-    station = place.station
-    station.config = {
+    fake_origin = place.fake_origin
+    fake_origin.config = {
         "fallbackUrl": "/hls/stream.m3u8",
         "fallbackAfterSeconds": 2,
         "title": "From the harbour",
     }
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
-    await station.start_stream(multivariant=True)
+    await fake_origin.start_stream(multivariant=True)
     with no_complaints(page):
         await page.goto(place.url)
         await until(page, lambda s: s["status"] == "live" and s["time"] > 0)
         assert await page.get_by_role("heading", name="The harbour").is_visible()
         assert not any("/hls/" in url for url in requested)
 
-        station.away = True
+        fake_origin.away = True
         playing = await until(page, lambda s: s["fallback"] and s["status"] == "live" and s["time"] > 0)
         notice = page.get_by_text("The usual way to you is interrupted")
         assert await notice.is_visible()
         assert any("/hls/segments/" in url for url in requested)
 
-        station.away = False
+        fake_origin.away = False
         back = await until(page, lambda s: not s["fallback"] and s["status"] == "live" and s["time"] > 0)
         assert back["sessions"] == playing["sessions"] + 1
         assert await page.get_by_text("The usual way is back.").is_visible()
@@ -180,7 +180,7 @@ async def test_streamers_own_server_helps_out(page: Page, place: Place) -> None:
 
 async def test_operators_title_colours_words_and_poster(page: Page, place: Place) -> None:
     """What config.json says is what the page shows, within the content security policy."""
-    place.station.config = {
+    place.fake_origin.config = {
         "title": "The harbour",
         "colors": {"accent": "#ffcc00", "live": "not a colour"},
         "texts": {"offlineTitle": "Back on Sunday at ten"},

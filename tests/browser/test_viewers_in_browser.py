@@ -11,12 +11,12 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.audience_process import metrics
+from tests.support.fakes.playback_reports import name_of
+from tests.support.judges.page import is_, no_complaints, until
 from tests.support.length import SOAK, seconds
-from tests.support.page import is_, no_complaints, until
-from tests.support.reports import name_of
-from tests.support.service import Service
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
+from tests.support.servers.service import Service
+from tests.support.servers.viewer_process import metrics
 from tests.support.waiting import PATIENCE, eventually
 
 CROWD, TABS = 50, 3
@@ -52,7 +52,7 @@ async def test_viewers_now(
 ) -> None:
     """Fifty simulated and three real ones are counted, who leaves is not; a stall that is caused shows."""
     with no_complaints(page):
-        async with stage(tmp_path, bucket, patient=True) as on:
+        async with end_to_end(tmp_path, bucket, patient=True) as on:
             await on.live_with(4)
             tabs = [page, *[await context.new_page() for _ in range(TABS - 1)]]
             for tab in tabs:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
+from tests.support.judges.page import no_complaints, seen, until
 from tests.support.length import seconds
-from tests.support.page import no_complaints, seen, until
-from tests.support.small_owncast import small_owncast
-from tests.support.stage import Stage, stage
+from tests.support.servers.end_to_end import EndToEnd, end_to_end
+from tests.support.servers.small_owncast import small_owncast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ async def test_each_state_has_its_words(tmp_path: Path, bucket: SeaweedBucket, p
     owncast = small_owncast(tmp_path / "hls", tmp_path / "owncast", idle_overlap=0)
     paused = await page.context.new_page()
     with no_complaints(page), no_complaints(paused):
-        async with stage(
+        async with end_to_end(
             tmp_path,
             bucket,
             owncast=owncast,
@@ -57,7 +57,7 @@ async def test_each_state_has_its_words(tmp_path: Path, bucket: SeaweedBucket, p
             await expect(page.get_by_text("it starts by itself")).to_have_count(0)
 
 
-async def check_start(page: Page, on: Stage) -> None:
+async def check_start(page: Page, on: EndToEnd) -> None:
     """Offline, starting, live; and behind for who pauses."""
     await page.goto(f"{on.service.address}/")
     await says(page, "Offline", "The stream is offline")
@@ -75,7 +75,7 @@ async def check_start(page: Page, on: Stage) -> None:
     await says(page, "Live")
 
 
-async def check_frozen_encoder(page: Page, on: Stage) -> None:
+async def check_frozen_encoder(page: Page, on: EndToEnd) -> None:
     """The encoder stands still, and is still connected."""
     assert on.owncast.encoder
     on.owncast.encoder.suspend()
@@ -92,7 +92,7 @@ async def check_bucket_away(page: Page, bucket: SeaweedBucket) -> None:
     await plays_on(page)
 
 
-async def check_service_away(page: Page, on: Stage) -> None:
+async def check_service_away(page: Page, on: EndToEnd) -> None:
     """The service is stopped, and started again."""
     await on.service.stop()
     await goes_on_saying(page, "Reconnecting", "Reconnecting…")
@@ -100,7 +100,7 @@ async def check_service_away(page: Page, on: Stage) -> None:
     await plays_on(page)
 
 
-async def pause(page: Page, on: Stage) -> None:
+async def pause(page: Page, on: EndToEnd) -> None:
     """Somebody pauses and gets no more segments: else the picture ahead would outlast the window."""
 
     async def hold(_: Route) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from broadcaster.demo.owncast import SegmentKey
-from tests.support.stage import Stage, object_keys, url_key
+from tests.support.judges.watcher import Availability
+from tests.support.servers.end_to_end import EndToEnd, object_keys, url_key
 from tests.support.waiting import eventually
-from tests.support.watcher import Availability
 
 Disaster = Callable[[random.Random], Coroutine[Any, Any, None]]
 
@@ -55,7 +55,7 @@ class Plan:
 class Chaos:
     """Does to a stage what a plan says, at moments that ``seed`` decides; ``done`` counts it."""
 
-    def __init__(self, on: Stage, availability: Availability, plan: Plan, seed: int) -> None:
+    def __init__(self, on: EndToEnd, availability: Availability, plan: Plan, seed: int) -> None:
         self.done: Counter[str] = Counter()
         self._on = on
         self._availability = availability

@@ -27,9 +27,9 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.chaos.disasters import Chaos, Plan
-from tests.support.relayed import RelayWatcher, watching_relay
-from tests.support.stage import Stage, stage
-from tests.support.watcher import Availability
+from tests.support.judges.watcher import Availability
+from tests.support.servers.end_to_end import EndToEnd, end_to_end
+from tests.support.servers.relay import RelayWatcher, watching_relay
 
 SHORT = 30.0
 SECONDS = float(os.environ.get("CHAOS_SECONDS") or SHORT)
@@ -45,7 +45,7 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
     print(f"\n{hint}", flush=True)
     async with (
         SeaweedBucket(tmp_path / "bucket") as bucket,
-        stage(tmp_path, bucket, segment_seconds=1, patient=True, availability=availability) as on,
+        end_to_end(tmp_path, bucket, segment_seconds=1, patient=True, availability=availability) as on,
         AsyncExitStack() as stack,
     ):
         through = None
@@ -72,7 +72,7 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
     assert chaos.done["folder wiped"] == 1
 
 
-async def check_zeros_through(relay: RelayWatcher, on: Stage, hint: str) -> None:
+async def check_zeros_through(relay: RelayWatcher, on: EndToEnd, hint: str) -> None:
     """What was had through a relay is what was finished, all of it could be had, and no rule was broken."""
     newest = {variant: on.watcher.last(variant) for variant in ("0", "1")}
     for variant, number in newest.items():

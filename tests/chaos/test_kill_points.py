@@ -1,7 +1,7 @@
 """Killed at any boundary, or with the power gone, the service loses nothing and its playlists never lie.
 
-Each short stream is killed once, at its N-th boundary (``tests.support.kill_points``), and judged
-(``tests.support.kill_judge``): 0 segments lost, 0 listed or stored twice, 0 rules of playlists broken or
+Each short stream is killed once, at its N-th boundary (``tests.chaos.kill_points``), and judged
+(``tests.chaos.kill_judge``): 0 segments lost, 0 listed or stored twice, 0 rules of playlists broken or
 numbers used for other URLs, 0 objects deleted while listed or left undeleted.
 
 ``make test`` takes a sample: of some streams one boundary each, by ``CHAOS_SEED``; ``make chaos`` goes
@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.kill_episode import COPIED, DELETED, MEMORY, PLAIN, WITHOUT_IDS, Episode, Mode, Verdict
-from tests.support.power_cut import Behind
+from tests.chaos.kill_episode import COPIED, DELETED, MEMORY, PLAIN, WITHOUT_IDS, Episode, Mode, Verdict
+from tests.chaos.power_cut import Behind
 
 EVERY = bool(os.environ.get("CHAOS_SECONDS"))
 SEED = int(os.environ.get("CHAOS_SEED") or 1)  # the same in each run of the tests

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from broadcaster.demo.processes import HOST
 from tests.conformance.subject import State
-from tests.support import packets
+from tests.support.fakes import mpegts as packets
 
 TARGET_DURATION = 1  # seconds
 SEGMENT = 0.5  # seconds

@@ -14,7 +14,7 @@ from broadcaster.hls import MediaPlaylist, parse
 from tests.conformance.subject import IDENTITY, Subject
 from tests.conformance.text import Playlist
 from tests.conformance.verdicts import NotApplicable, Violation, require
-from tests.support.rules import violations
+from tests.support.judges.playlist_rules import violations
 
 T = TypeVar("T")
 

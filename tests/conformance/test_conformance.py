@@ -14,9 +14,9 @@ from tests.conformance import delta, rules
 from tests.conformance.checks import name_of, run_all
 from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome
-from tests.support import packets
-from tests.support.hls_writer import START, HlsWriter
-from tests.support.service import Service, running_service
+from tests.support.fakes import mpegts as packets
+from tests.support.fakes.hls_writer import START, HlsWriter
+from tests.support.servers.service import Service, running_service
 
 LISTED = 10  # segments, by the encoder
 WITHIN = 120.0  # seconds, for what should take one or two

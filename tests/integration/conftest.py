@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.front import Front, running_front
-from tests.support.site import Site
-from tests.support.small_origin import SmallOrigin
+from tests.support.fakes.viewer_app import ViewerApp
+from tests.support.servers.edge_fixture import Front, running_front
+from tests.support.servers.relay_origin import SmallOrigin
 
 
 @pytest.fixture
 async def front(tmp_path: Path) -> AsyncIterator[Front]:
     """A site that is live, with two variants, and an edge before it."""
-    site = Site(tmp_path)
+    site = ViewerApp(tmp_path)
     site.go_live("0", "1")
     async with running_front(tmp_path, site) as front:
         yield front

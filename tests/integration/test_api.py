@@ -12,8 +12,8 @@ import pytest
 from broadcaster import __version__
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.api_schemas import check_answer, check_event
-from tests.support.hls_writer import HlsWriter
-from tests.support.service import Service, running_service
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 

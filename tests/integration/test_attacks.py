@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.audience_process import answered, audience_of, live, metrics
-from tests.support.built import largest
 from tests.support.length import SOAK
-from tests.support.service import Service
+from tests.support.servers.built_page import largest
+from tests.support.servers.service import Service
+from tests.support.servers.viewer_process import answered, audience_of, live, metrics
 from tests.support.waiting import eventually
 
 GARBAGE = 10**9 if SOAK else 3 * 10**7  # bytes

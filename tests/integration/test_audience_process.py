@@ -16,10 +16,10 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
-from tests.support.audience_process import answered, audience_of, live, metrics, replaced
 from tests.support.length import SOAK
-from tests.support.service import Service, running_service
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
+from tests.support.servers.service import Service, running_service
+from tests.support.servers.viewer_process import answered, audience_of, live, metrics, replaced
 from tests.support.waiting import eventually
 
 LATE = 'broadcaster_publish_delay_seconds_bucket{le="1.0",variant="%s"}'
@@ -179,7 +179,7 @@ def in_memory(pid: int, text: bytes) -> bool:
 @pytest.mark.takes(10)
 async def test_both_end_together(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Killed or stopped, ingest takes the other along, also one that hangs."""
-    async with stage(tmp_path, bucket, patient=True) as on:
+    async with end_to_end(tmp_path, bucket, patient=True) as on:
         for end, hang in ((signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGTERM, False)):
             await answered(on.service)
             process = audience_of(on.service)
@@ -198,7 +198,7 @@ async def is_gone(process: psutil.Process) -> bool:
 
 async def test_what_it_is_sent_by_the_terminal(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """SIGINT, SIGTERM and SIGHUP reach it as well; it goes on until ingest has drained."""
-    async with stage(tmp_path, bucket, patient=True) as on:
+    async with end_to_end(tmp_path, bucket, patient=True) as on:
         await answered(on.service)
         process = audience_of(on.service)
         for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

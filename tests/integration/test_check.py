@@ -14,11 +14,11 @@ from aiohttp import web
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child, find_program, free_ports
-from tests.support.doctor import PACKETS, examine, listening, settings_of, small_disk
-from tests.support.fault_proxy import Fault, FaultProxy
-from tests.support.hanging_mount import hanging_mount
-from tests.support.hls_writer import HlsWriter
-from tests.support.stage import object_keys
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.faults.fault_proxy import Fault, FaultProxy
+from tests.support.faults.hanging_mount import hanging_mount
+from tests.support.judges.check_command import PACKETS, examine, listening, settings_of, small_disk
+from tests.support.servers.end_to_end import object_keys
 from tests.support.waiting import eventually
 
 # SeaweedFS speaks HTTP, without a Cloudflare in front.

@@ -5,7 +5,7 @@ from pathlib import Path
 from aiohttp import web
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.doctor import examine, listening, settings_of
+from tests.support.judges.check_command import examine, listening, settings_of
 
 
 async def test_faults_of_the_machine(tmp_path: Path, bucket: SeaweedBucket) -> None:

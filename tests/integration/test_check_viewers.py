@@ -13,8 +13,8 @@ from aiohttp import web
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.doctor import Alter, edge, examine, listening, settings_of
-from tests.support.one_bucket import client_of
+from tests.support.judges.check_command import Alter, edge, examine, listening, settings_of
+from tests.support.servers.shared_bucket import client_of
 
 PAGE = "https://watch.example.com"
 

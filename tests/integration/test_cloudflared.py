@@ -19,7 +19,7 @@ from broadcaster.http.server import KEEPALIVE_TIMEOUT
 from broadcaster.http.static import PACKED
 from broadcaster.ipc import HealthReport, Setup
 from broadcaster.viewer_server.app import Audience
-from tests.support.built import largest
+from tests.support.servers.built_page import largest
 
 EXAMPLE = Path(__file__).parents[2] / "cloudflared.yml.example"
 HOST = "live.example.com"

@@ -20,7 +20,7 @@ import pytest
 from broadcaster.demo.bucket import SOCKETS
 from broadcaster.demo.processes import HOST, Child, free_ports
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
-from tests.support.small_owncast import small_owncast
+from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,11 +13,11 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.hls import MediaPlaylist, parse
-from tests.support.hls_writer import PACKET, HlsWriter
-from tests.support.rules import violations
-from tests.support.service import Service, running_service
-from tests.support.small_disk import SmallDisk, small_disk
-from tests.support.stage import object_keys
+from tests.support.fakes.hls_writer import PACKET, HlsWriter
+from tests.support.faults.small_disk import SmallDisk, small_disk
+from tests.support.judges.playlist_rules import violations
+from tests.support.servers.end_to_end import object_keys
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 SMALL = 8  # MiB; the journal's write-ahead log alone may take 4

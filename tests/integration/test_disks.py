@@ -17,11 +17,11 @@ from broadcaster.errors import StorageUnavailable
 from broadcaster.events import Event, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.service import serve
-from tests.support.hanging_mount import hanging_mount
-from tests.support.hls_writer import PACKET, HlsWriter
-from tests.support.loop_watch import watching_disks
-from tests.support.service import Service, running_service
-from tests.support.strict_front import Gate, strict_front
+from tests.integration.loop_watch import watching_disks
+from tests.support.fakes.hls_writer import PACKET, HlsWriter
+from tests.support.faults.hanging_mount import hanging_mount
+from tests.support.servers.r2_rules import Gate, strict_front
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import changes
 
 SEGMENTS = 8

@@ -22,10 +22,10 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.support import length
-from tests.support.audience import Audience, watching
-from tests.support.edge import running_edge
-from tests.support.hls_writer import HlsWriter
-from tests.support.service import Service, running_service
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.judges.hls_viewers import Audience, watching
+from tests.support.servers.edge import running_edge
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 VIEWERS = length.seconds(600, 150)

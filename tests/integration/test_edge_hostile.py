@@ -10,9 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from broadcaster.demo.processes import free_ports
-from tests.support.edge import running_edge
-from tests.support.front import Front, serving
-from tests.support.site import MEDIA, Site
+from tests.support.fakes.viewer_app import MEDIA, ViewerApp
+from tests.support.servers.edge import running_edge
+from tests.support.servers.edge_fixture import Front, serving
 
 VARIANTS_OF_THE_QUERY = 300
 # What the shipped file has commented out, for operators to switch on.
@@ -73,7 +73,7 @@ async def test_the_query_cannot_multiply_requests(front: Front) -> None:
 
 async def test_one_address_can_be_bounded(tmp_path: Path) -> None:
     """With the examples switched on, who asks too much is refused, others behind the tunnel are not."""
-    site, (port,) = Site(tmp_path), free_ports(1)
+    site, (port,) = ViewerApp(tmp_path), free_ports(1)
     site.go_live("0", "1")
     switched_on = {f"# {one}": one for one in EXAMPLES}
     fewer = {

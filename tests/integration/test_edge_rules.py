@@ -13,12 +13,12 @@ from aiohttp.test_utils import TestServer
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import free_ports
-from tests.support.audience import ACCEPT_ENCODINGS, ORIGINS
-from tests.support.edge import running_edge
-from tests.support.fakes import START, variants_listed
-from tests.support.front import Front, running_front, serving
-from tests.support.service import running_service
-from tests.support.site import MEDIA, Site
+from tests.support.fakes.pipeline_parts import START, variants_listed
+from tests.support.fakes.viewer_app import MEDIA, ViewerApp
+from tests.support.judges.hls_viewers import ACCEPT_ENCODINGS, ORIGINS
+from tests.support.servers.edge import running_edge
+from tests.support.servers.edge_fixture import Front, running_front, serving
+from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
 MAIN = "/live/playlist.m3u8"
@@ -84,7 +84,7 @@ async def test_a_long_wait_is_shared(front: Front) -> None:
 
 async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) -> None:
     """Those who wait in vain are told so at the same time, not one after another's three target durations."""
-    site = Site(tmp_path)
+    site = ViewerApp(tmp_path)
     site.channel.list_variants(variants_listed("0"))
     site.publish(seconds=1)
     loop = asyncio.get_running_loop()
@@ -106,7 +106,7 @@ async def test_a_pause_of_the_encoder_is_told_to_all_together(tmp_path: Path) ->
 
 async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:
     """Before a stream, hundreds of pages that ask at once are told so, and not one after another."""
-    site = Site(tmp_path)
+    site = ViewerApp(tmp_path)
     async with running_front(tmp_path, site) as front:
         async with asyncio.timeout(60):  # one after another, at two a second, they would take minutes
             answers = await asyncio.gather(*(front.get(MAIN) for _ in range(400)))
@@ -117,7 +117,7 @@ async def test_what_may_not_be_kept_is_not_queued_for(tmp_path: Path) -> None:
 
 async def test_a_service_that_is_away(tmp_path: Path) -> None:
     """While the service is restarted, players that poll get what the edge has; what it never had is a 502."""
-    site, (port,) = Site(tmp_path), free_ports(1)
+    site, (port,) = ViewerApp(tmp_path), free_ports(1)
     site.go_live("0", "1")
     async with (
         running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,

@@ -10,7 +10,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import RENDITIONS, SimulatedOwncast
 from broadcaster.hls import MediaPlaylist
 from tests.support.length import SOAK
-from tests.support.stage import VARIANTS, Stage, stage
+from tests.support.servers.end_to_end import VARIANTS, EndToEnd, end_to_end
 
 GRACE = 8.0  # seconds
 KEY_FRAMES = (0, 3, 6, 10, 13, 19, 22, 30)  # seconds, of a source that is passed through
@@ -20,7 +20,7 @@ SCALE = 1 if SOAK else 3
 @pytest.mark.takes(20)
 async def test_the_grace_time_and_the_next_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """ENDLIST comes after the grace time and not before; the next stream begins with its first segments."""
-    async with stage(tmp_path, bucket, BROADCASTER_END_GRACE_SECONDS=f"{GRACE:g}") as on:
+    async with end_to_end(tmp_path, bucket, BROADCASTER_END_GRACE_SECONDS=f"{GRACE:g}") as on:
         await on.live_with(3)
         await on.owncast.stop_streaming()
         newest = max(
@@ -47,13 +47,13 @@ async def test_the_grace_time_and_the_next_stream(tmp_path: Path, bucket: Seawee
 @pytest.mark.takes(35)
 async def test_an_owncast_that_stays_idle(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Five minutes after an end Owncast shows its idle clip: that it stays ends the stream."""
-    async with stage(tmp_path, bucket) as on:
+    async with end_to_end(tmp_path, bucket) as on:
         await on.whole_run(2)
         await on.owncast.wipe()
         await ended(on, within=120)
 
 
-async def ended(on: Stage, within: float = 60) -> None:
+async def ended(on: EndToEnd, within: float = 60) -> None:
     for variant in VARIANTS:
         await on.watcher.until_ended(variant, within=within)
 
@@ -68,7 +68,7 @@ async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
         variants=RENDITIONS[:1],
         key_frames=tuple(moment / SCALE for moment in KEY_FRAMES),
     )
-    async with stage(tmp_path, bucket, owncast=owncast) as on:
+    async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
         await owncast.go_live()
         await owncast.wait_for_segments(2 * len(KEY_FRAMES), within=180)
         await owncast.stop_streaming()
@@ -88,7 +88,7 @@ async def test_uneven_key_frames(tmp_path: Path, bucket: SeaweedBucket) -> None:
 @pytest.mark.takes(20)
 async def test_a_longer_latency_level_and_fewer_variants(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """What players were told cannot change: the playlists end for a moment, and nothing is lost."""
-    async with stage(tmp_path, bucket) as on:
+    async with end_to_end(tmp_path, bucket) as on:
         await on.whole_run(3)
         await on.whole_run(3, segment_seconds=2)
         assert [ends(on.watcher.versions[variant]) for variant in VARIANTS] == [1, 1]

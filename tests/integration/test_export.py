@@ -25,11 +25,11 @@ from broadcaster.errors import ExportError, ObjectNotFound, StorageRefused
 from broadcaster.export.job import LOCK_FILE, export
 from broadcaster.export.plan import PLAN_FILE, Item, Kind, Plan, Rendition, Request, Run
 from broadcaster.export.remux_process import remuxing
-from tests.support.delay_proxy import DelayProxy
-from tests.support.films import Film, film, times
+from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording, times
+from tests.support.faults.delay_proxy import DelayProxy
 from tests.support.length import seconds
-from tests.support.one_bucket import client_of
-from tests.support.static_site import static_site
+from tests.support.servers.shared_bucket import client_of
+from tests.support.servers.static_site import static_site
 
 RUNS = 3
 KINDS = {"audio", "video"}
@@ -48,7 +48,7 @@ export(Request(sys.argv[1], "mp4"), Path(sys.argv[2]))
 class Cinema:
     """A film in a bucket, which is a little away."""
 
-    film: Film
+    film: EncodedRecording
     base: str
     url: str
     proxy: DelayProxy
@@ -56,7 +56,7 @@ class Cinema:
 
 @pytest.fixture
 async def cinema(tmp_path: Path, bucket: SeaweedBucket) -> AsyncIterator[Cinema]:
-    made = film(tmp_path / "film", runs=RUNS, segments=seconds(60, 5), segment_seconds=1, fps=10)
+    made = encoded_recording(tmp_path / "film", runs=RUNS, segments=seconds(60, 5), segment_seconds=1, fps=10)
     async with client_of(bucket) as client:
         for name in [*made.names, made.playlist.name]:
             body = (made.folder / name).read_bytes()
@@ -226,7 +226,7 @@ async def test_the_process_that_writes_dies(cinema: Cinema, tmp_path: Path) -> N
 
 async def test_what_keeps_the_file_from_being_written(tmp_path: Path) -> None:
     """A full disk, and objects that somebody has removed or cut: each is told, with what to do."""
-    made = film(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
+    made = encoded_recording(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
     body = (made.folder / made.names[0]).read_bytes()
     plan = Plan(Request("http://a", "ts"), (Rendition((Run(((Item("http://a"),),)),)),))
     cut = tmp_path / "1.pack"
@@ -276,7 +276,7 @@ async def export_elsewhere(cwd: Path, site: str, target: Path, *under: str) -> t
 
 async def test_hostile_segments(tmp_path: Path) -> None:
     """A segment that names files or addresses brings nothing of them: not beside the film, nor alone."""
-    made = film(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
+    made = encoded_recording(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
     private = tmp_path / "private.ts"
     private.write_bytes((made.folder / made.names[0]).read_bytes())
     (tmp_path / "key").write_bytes(bytes(16))
@@ -317,7 +317,7 @@ async def test_hostile_segments(tmp_path: Path) -> None:
 @pytest.mark.skipif(not shutil.which("prlimit"), reason="prlimit is missing")
 async def test_a_lower_limit_of_memory(tmp_path: Path) -> None:
     """Where the system allows less memory than the export's own limit, it exports within that."""
-    made = film(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)
+    made = encoded_recording(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)
     lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2", "#EXTINF:1,", made.names[0], "#EXT-X-ENDLIST", ""]
     (made.folder / "playlist.m3u8").write_text("\n".join(lines))
     limit = f"--data={2**28}:{2**28}"
@@ -328,7 +328,7 @@ async def test_a_lower_limit_of_memory(tmp_path: Path) -> None:
 
 async def test_large_segments_take_no_more_memory(tmp_path: Path) -> None:
     """Segments that are suddenly far larger than those before go by way of the disk, several at once."""
-    made = film(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)
+    made = encoded_recording(tmp_path / "film", runs=1, segments=1, segment_seconds=1, fps=10)
     body = (made.folder / made.names[0]).read_bytes()
     (made.folder / "large.ts").write_bytes(body + b"\x47\x1f\xff\x10" * 47 * seconds(500_000, 200_000))
     lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2"]

@@ -12,13 +12,13 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import SegmentKey
-from tests.support.fault_proxy import Fault, FaultProxy
-from tests.support.hls_writer import HlsWriter
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.faults.fault_proxy import Fault, FaultProxy
+from tests.support.judges.watcher import watching
 from tests.support.length import seconds
-from tests.support.service import Service, running_service
-from tests.support.stage import Stage, stage, take_inventory
+from tests.support.servers.end_to_end import EndToEnd, end_to_end, take_inventory
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
-from tests.support.watcher import watching
 
 NOTICED_WITHIN, RECOVERED_WITHIN = 90.0, 120.0  # seconds
 OUTAGE = seconds(300, 40)  # segments of two seconds
@@ -31,7 +31,7 @@ async def test_every_fault_of_a_bucket(tmp_path: Path, bucket: SeaweedBucket) ->
     """One stream meets every fault in turn: each is reported, each passes, and nothing is lost."""
     async with (
         FaultProxy(port_of(bucket)) as proxy,
-        stage(tmp_path, bucket, segment_seconds=1, R2_ENDPOINT_URL=proxy.url) as on,
+        end_to_end(tmp_path, bucket, segment_seconds=1, R2_ENDPOINT_URL=proxy.url) as on,
     ):
         await on.owncast.go_live()
         await on.watcher.until_number("0", 3)
@@ -43,7 +43,7 @@ async def test_every_fault_of_a_bucket(tmp_path: Path, bucket: SeaweedBucket) ->
         await on.check_zeros()
 
 
-async def meet(fault: Fault, proxy: FaultProxy, on: Stage) -> None:
+async def meet(fault: Fault, proxy: FaultProxy, on: EndToEnd) -> None:
     """The fault, until it is noticed, and for two segments more; then the way back."""
     began = time.monotonic()
     failed, worked = count(on.service, " uploads fail "), count(on.service, " uploads work again")
@@ -66,7 +66,7 @@ async def meet(fault: Fault, proxy: FaultProxy, on: Stage) -> None:
     print(f"{fault.name}: for {lasted:.1f} s, made good in {time.monotonic() - began - lasted:.1f} s")
 
 
-async def check_long_fault(on: Stage) -> None:
+async def check_long_fault(on: EndToEnd) -> None:
     """Past 10 s: health says why and since when, metrics show what waits, playlists are still there."""
     health = await on.service.until_health(http=503, within=NOTICED_WITHIN)
     assert "the bucket does not get the segments (since 20" in str(health["reason"])
@@ -81,7 +81,7 @@ async def check_long_fault(on: Stage) -> None:
                 assert playlist.segments[-1].uri in await response.text()
 
 
-async def check_permanent_fault(on: Stage) -> None:
+async def check_permanent_fault(on: EndToEnd) -> None:
     """Someone must act: health says so, the log in one line, however many segments fail."""
     await eventually(  # the first to fail may have been cut off when the fault began
         on.service.health,

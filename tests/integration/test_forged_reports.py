@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.hls_writer import PACKET, HlsWriter
-from tests.support.one_bucket import client_of
-from tests.support.service import Service, running_service
+from tests.support.fakes.hls_writer import PACKET, HlsWriter
+from tests.support.servers.service import Service, running_service
+from tests.support.servers.shared_bucket import client_of
 from tests.support.waiting import eventually
 
 PACKETS = 200

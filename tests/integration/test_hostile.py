@@ -15,9 +15,9 @@ import pytest
 
 from broadcaster.config import VIEWER_DIR
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.hls_writer import HlsWriter
-from tests.support.hostile import hostile_requests
-from tests.support.service import Service, running_service
+from tests.integration.hostile_requests import hostile_requests
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 AT_ONCE = 40

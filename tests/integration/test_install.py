@@ -16,8 +16,8 @@ import pytest
 
 from broadcaster.catalog.schema import MIGRATIONS
 from broadcaster.viewer_server.sandbox import landlock
+from tests.integration.systemd_machine import SystemdMachine, systemd_machine
 from tests.support.length import SOAK
-from tests.support.machine import Machine, machine
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = Path(aiobotocore.__file__).parents[1]
@@ -89,7 +89,7 @@ def is_usable() -> bool:
 class Host:
     """A machine on which install.sh can be run, with the folder of an Owncast."""
 
-    def __init__(self, on: Machine) -> None:
+    def __init__(self, on: SystemdMachine) -> None:
         self.run, self.says = on.run, on.says
         assert self.run("mkdir", "-p", "/srv/own cast/hls").returncode == 0
         self.write("/srv/bin/npm", "#!/bin/sh\nmkdir -p dist\n", "755")
@@ -137,7 +137,7 @@ class Host:
 def host(tmp_path: Path) -> Iterator[Host]:
     if not is_usable():
         pytest.skip("the machine's own Python is of another version")
-    with machine(tmp_path / "machine", {"/srv/source": REPOSITORY, "/srv/packages": PACKAGES}) as one:
+    with systemd_machine(tmp_path / "machine", {"/srv/source": REPOSITORY, "/srv/packages": PACKAGES}) as one:
         yield Host(one)
 
 

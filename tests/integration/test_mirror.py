@@ -17,11 +17,11 @@ from yarl import URL
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.hls import MediaPlaylist, parse
-from tests.support.service import Service, running_service
-from tests.support.small_owncast import small_owncast
-from tests.support.stage import VARIANTS, taken_in
+from tests.support.judges.watcher import Watcher, watching
+from tests.support.servers.end_to_end import VARIANTS, taken_in
+from tests.support.servers.service import Service, running_service
+from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import eventually
-from tests.support.watcher import Watcher, watching
 
 KEY = "live/0/playlist.m3u8"
 

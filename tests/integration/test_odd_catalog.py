@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.support.hls_writer import PACKET
+from tests.support.fakes.hls_writer import PACKET
 from tests.support.length import SOAK
-from tests.support.service import running_service
+from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 from tests.unit.test_odd_playlists import TABLE
 

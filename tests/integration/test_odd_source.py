@@ -5,8 +5,8 @@ from pathlib import Path
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.service import running_service
-from tests.support.timed_media import transport_stream
+from tests.support.fakes.timed_media import transport_stream
+from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
 DURATIONS = ["2.000000,", "0.000000,", "2,000000,", "nan,", "0,500000,", "2.0,", "1e-9,", "2.0,"]

@@ -32,8 +32,8 @@ from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import AudienceProcess
 from broadcaster.upload.deleter import FileSweeper, Sweeper
 from broadcaster.upload.mirror import Mirror
-from tests.support.hls_writer import HlsWriter
-from tests.support.service import Service
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.servers.service import Service
 from tests.support.waiting import eventually
 
 FAILURES = 2  # of each

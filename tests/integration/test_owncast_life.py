@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.owncast import LATENCY_LEVELS, RENDITIONS, SimulatedOwncast
-from tests.support.hls_folder import CLOSED, IDLE, NOTHING, HlsFolder, Seen
+from tests.integration.owncast_folder_text import CLOSED, IDLE, NOTHING, HlsFolder, Seen
 from tests.support.waiting import eventually
 
 OVERLAP = 8.0  # seconds, so that a segment is surely finished before the idle clip comes, at 5 of them

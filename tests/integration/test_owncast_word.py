@@ -8,10 +8,10 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.doctor import examine, settings_of
-from tests.support.hls_writer import HlsWriter
-from tests.support.owncast_api import VERSION, fake_owncast
-from tests.support.service import Service, running_service
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.fakes.owncast_api import VERSION, fake_owncast
+from tests.support.judges.check_command import examine, settings_of
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 GRACE = "8"  # seconds: an encoder is silent after 5

@@ -12,8 +12,8 @@ from broadcaster.bucket.lease import Owner, owner_key
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.service import bucket_of, serve
-from tests.support.doctor import examine
-from tests.support.service import Service
+from tests.support.judges.check_command import examine
+from tests.support.servers.service import Service
 from tests.support.waiting import eventually
 
 

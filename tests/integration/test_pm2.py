@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.hls_writer import HlsWriter
-from tests.support.service import Service
-from tests.support.stage import object_keys
-from tests.support.systemd import Ears
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.fakes.systemd import Ears
+from tests.support.servers.end_to_end import object_keys
+from tests.support.servers.service import Service
 from tests.support.waiting import eventually
 
 FOLDER = Path(__file__).parents[2] / "deploy/pm2"

@@ -14,10 +14,10 @@ from yarl import URL
 
 from broadcaster.bucket import Bucket, open_store
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.service import Service, running_service
-from tests.support.small_owncast import small_owncast
+from tests.support.judges.watcher import Watcher
+from tests.support.servers.service import Service, running_service
+from tests.support.servers.small_owncast import small_owncast
 from tests.support.waiting import eventually
-from tests.support.watcher import Watcher
 
 PRESIGNED = {"BROADCASTER_URLS": "presigned", "R2_PUBLIC_URL": "", "BROADCASTER_LOG_LEVEL": "debug"}
 

@@ -17,9 +17,9 @@ import yaml
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child, free_ports, poll
-from tests.support.hls_writer import HlsWriter
-from tests.support.relayed import relaying
-from tests.support.service import Service, running_service
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.servers.relay import relaying
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -10,9 +10,9 @@ import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, free_ports
-from tests.support.counting_front import counting_front
-from tests.support.hls_writer import HlsWriter
-from tests.support.service import Service, running_service
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.servers.counting_proxy import counting_front
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 NAMED_WITHIN = 15.0  # seconds from the first segment

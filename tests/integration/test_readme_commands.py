@@ -13,9 +13,9 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child, free_ports, poll
 from tests.integration import test_systemd
 from tests.support.documents import ROOT, RUN
-from tests.support.hls_writer import HlsWriter
+from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.length import SOAK
-from tests.support.service import Service
+from tests.support.servers.service import Service
 from tests.support.waiting import eventually
 
 MINUTE = 60.0

@@ -20,7 +20,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import LATENCY_LEVELS, LatencyLevel, SimulatedOwncast
 from broadcaster.hls import MediaPlaylist, parse
 from tests.support.length import SOAK
-from tests.support.stage import VARIANTS, Stage, stage
+from tests.support.servers.end_to_end import VARIANTS, EndToEnd, end_to_end
 
 # Latency level, and pauses in seconds before the encoder is back; a restart and a kill of Owncast follow.
 FULL = (
@@ -89,7 +89,7 @@ async def test_ends_as_another_user(tmp_path: Path, bucket: SeaweedBucket) -> No
 async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Shorter segments fit into what players were told: the same playlists go on, twice."""
     owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=3)
-    async with stage(tmp_path, bucket, owncast=owncast) as on:
+    async with end_to_end(tmp_path, bucket, owncast=owncast) as on:
         await owncast.go_live()
         await owncast.wait_for_segments(2)
         for seconds in (2, 1):
@@ -104,7 +104,7 @@ async def test_a_shorter_latency_level(tmp_path: Path, bucket: SeaweedBucket) ->
         assert warnings_of(on) == []
 
 
-async def come_back(on: Stage, broken: Break, pause: float) -> None:
+async def come_back(on: EndToEnd, broken: Break, pause: float) -> None:
     """The encoder goes and is back after so many seconds; who waited for a segment meanwhile is answered."""
     before = {variant: on.watcher.last(variant) for variant in VARIANTS}
     await broken(on.owncast)
@@ -139,7 +139,7 @@ async def blocked(session: aiohttp.ClientSession, variant: str, number: int) -> 
                 return playlist
 
 
-def check_versions(on: Stage, *, discontinuities: int) -> None:
+def check_versions(on: EndToEnd, *, discontinuities: int) -> None:
     """No version had ENDLIST or lists less than the one before it; each break is one DISCONTINUITY."""
     for variant in VARIANTS:
         versions = on.watcher.versions[variant]
@@ -156,7 +156,7 @@ def check_versions(on: Stage, *, discontinuities: int) -> None:
     assert len(set(numbers.values())) == len(numbers) == len(on.owncast.finished)
 
 
-def warnings_of(on: Stage) -> list[str]:
+def warnings_of(on: EndToEnd) -> list[str]:
     """What an operator is told of trouble."""
     return [
         line for line in on.service.log.read_text().splitlines() if " WARNING " in line or " ERROR " in line
@@ -166,10 +166,10 @@ def warnings_of(on: Stage) -> list[str]:
 @asynccontextmanager
 async def on_stage(
     tmp_path: Path, bucket: SeaweedBucket, user: str, level: LatencyLevel
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[EndToEnd]:
     """Owncast's user runs the service too, or another does, with Owncast's group and CAP_LEASE alone."""
     if user == "same":
-        async with stage(tmp_path, bucket, owncast=simulated(tmp_path, level)) as on:
+        async with end_to_end(tmp_path, bucket, owncast=simulated(tmp_path, level)) as on:
             yield on
         return
     if os.geteuid() or not shutil.which("setpriv"):
@@ -178,7 +178,7 @@ async def on_stage(
     lease = ("--inh-caps=-all,+lease", "--ambient-caps=-all,+lease", "--bounding-set=-all,+lease")
     wrapper = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--groups=0", *lease)
     try:
-        async with stage(own, bucket, owncast=simulated(folder, level), wrapper=wrapper) as on:
+        async with end_to_end(own, bucket, owncast=simulated(folder, level), wrapper=wrapper) as on:
             yield on
     finally:
         shutil.rmtree(folder)

@@ -24,12 +24,7 @@ from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, parse
 from tests.browser.conftest import running_chromium
-from tests.support.chromium import find_chromium
-from tests.support.clips import clip_of
-from tests.support.hls_writer import HlsWriter
-from tests.support.length import SOAK, seconds
-from tests.support.page import is_, no_complaints, until
-from tests.support.recorded import (
+from tests.integration.recording_judge import (
     check,
     check_rules,
     complaints,
@@ -38,12 +33,17 @@ from tests.support.recorded import (
     index_at,
     read,
 )
-from tests.support.service import Service, running_service
-from tests.support.small_owncast import FPS, SMALL
-from tests.support.stage import Stage, stage, taken_in
-from tests.support.thumbnails import LIKE, check_thumbnails, difference, gray
+from tests.integration.thumbnail_judge import LIKE, check_thumbnails, difference, gray
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.judges.page import is_, no_complaints, until
+from tests.support.judges.watcher import Availability
+from tests.support.length import SOAK, seconds
+from tests.support.servers.chromium import find_chromium
+from tests.support.servers.clips import clip_of
+from tests.support.servers.end_to_end import EndToEnd, end_to_end, taken_in
+from tests.support.servers.service import Service, running_service
+from tests.support.servers.small_owncast import FPS, SMALL
 from tests.support.waiting import eventually
-from tests.support.watcher import Availability
 
 LISTED = 3  # segments, by the encoder
 TOO_LONG = 66  # seconds
@@ -59,13 +59,13 @@ COUNT = 8  # segments of a stream that is cut short
 WITHIN = 600.0  # seconds, for what a stream brings by its clock
 
 
-async def live_with(on: Stage, segments: int, *, segment_seconds: int | None = None) -> None:
+async def live_with(on: EndToEnd, segments: int, *, segment_seconds: int | None = None) -> None:
     """A run of the encoder, until each variant has so many segments."""
     await on.owncast.go_live(segment_seconds=segment_seconds)
     await on.owncast.wait_for_segments(segments, within=WITHIN)
 
 
-async def downtime(on: Stage, segments: int) -> None:
+async def downtime(on: EndToEnd, segments: int) -> None:
     """The service is killed, and comes back when so many segments more have been finished."""
     await on.service.kill()
     await on.owncast.wait_for_segments(on.owncast_segments() + segments, within=WITHIN)
@@ -73,7 +73,7 @@ async def downtime(on: Stage, segments: int) -> None:
 
 
 async def the_stream(
-    on: Stage, bucket: SeaweedBucket, availability: Availability
+    on: EndToEnd, bucket: SeaweedBucket, availability: Availability
 ) -> tuple[dict[str, Any], bytes]:
     """All that is to be recorded; returns what was told of the recording while it was on, and its picture."""
     await live_with(on, seconds(60, 4))
@@ -108,7 +108,7 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         fps=FPS,
         key_frames=(*range(31), 30 + TOO_LONG) if SOAK else None,
     )
-    async with stage(
+    async with end_to_end(
         tmp_path,
         bucket,
         owncast=owncast,
@@ -163,7 +163,7 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         await is_playable(url, tmp_path)
 
 
-async def more_of_it(on: Stage) -> None:
+async def more_of_it(on: EndToEnd) -> None:
     """The encoder crashes, the service is killed, and the encoder comes back."""
     await on.owncast.crash_encoder()
     await live_with(on, 20, segment_seconds=1)
@@ -173,7 +173,7 @@ async def more_of_it(on: Stage) -> None:
     await live_with(on, 5)
 
 
-async def picture_of_the_stream(on: Stage) -> bytes:
+async def picture_of_the_stream(on: EndToEnd) -> bytes:
     """The live poster, which link previews show too."""
     poster = f"{on.bucket.public_url}/live/poster.jpg"
     await answers(poster)
@@ -222,7 +222,7 @@ async def og_image(url: str) -> str:
     return (await eventually(found))[0]
 
 
-async def lose_the_state(on: Stage, state: Path) -> None:
+async def lose_the_state(on: EndToEnd, state: Path) -> None:
     """The service finds an empty folder in the place of what it knew."""
     await on.service.stop()
     shutil.rmtree(state)

@@ -9,12 +9,12 @@ from broadcaster.tracker import info_hash, stream_index
 from tests.conformance.checks import run_all
 from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome
-from tests.support.fault_proxy import Fault
+from tests.support.fakes.webtorrent_clients import announce
+from tests.support.faults.fault_proxy import Fault
+from tests.support.judges.playlist_rules import violations
 from tests.support.length import SOAK, seconds
-from tests.support.relayed import Client, relaying
-from tests.support.rules import violations
-from tests.support.small_origin import TARGET, SmallOrigin
-from tests.support.swarm import announce
+from tests.support.servers.relay import Client, relaying
+from tests.support.servers.relay_origin import TARGET, SmallOrigin
 from tests.support.waiting import eventually
 
 CLIENTS = 100

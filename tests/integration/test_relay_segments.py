@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults.small_disk import small_disk
 from tests.support.length import seconds
-from tests.support.relayed import relay_process, relaying
-from tests.support.small_disk import small_disk
-from tests.support.small_origin import SIZE, TARGET, SmallOrigin
+from tests.support.servers.relay import relay_process, relaying
+from tests.support.servers.relay_origin import SIZE, TARGET, SmallOrigin
 from tests.support.waiting import eventually
 
 

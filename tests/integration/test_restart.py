@@ -6,7 +6,7 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import SimulatedOwncast
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
 
 ROOMY = "60"  # segments: a backlog that is listed at once does not roll off before the watcher looks
 
@@ -14,7 +14,7 @@ ROOMY = "60"  # segments: a backlog that is listed at once does not roll off bef
 @pytest.mark.takes(20)
 async def test_killed_and_restarted_in_mid_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Killed three times, the service goes on with the same numbers and URLs; nothing is lost."""
-    async with stage(tmp_path, bucket, patient=True, BROADCASTER_WINDOW_SEGMENTS=ROOMY) as on:
+    async with end_to_end(tmp_path, bucket, patient=True, BROADCASTER_WINDOW_SEGMENTS=ROOMY) as on:
         await on.owncast.go_live()
         await on.watcher.until_number("0", 3)
         for _ in range(3):
@@ -40,7 +40,7 @@ async def test_restarted_while_the_encoder_restarts(tmp_path: Path, bucket: Seaw
     So far as it is there: only older versions of Owncast leave it.
     """
     owncast = SimulatedOwncast(tmp_path / "hls", tmp_path / "owncast", segment_seconds=1, older=True)
-    async with stage(
+    async with end_to_end(
         tmp_path, bucket, owncast=owncast, patient=True, BROADCASTER_WINDOW_SEGMENTS=ROOMY
     ) as on:
         await on.owncast.go_live()
@@ -59,7 +59,7 @@ async def test_restarted_while_the_encoder_restarts(tmp_path: Path, bucket: Seaw
 @pytest.mark.takes(12)
 async def test_stopped_in_order(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """SIGTERM finishes the uploads and ends with status 0; the ended stream is still there after a start."""
-    async with stage(
+    async with end_to_end(
         tmp_path, bucket, segment_seconds=1, patient=True, BROADCASTER_END_GRACE_SECONDS="1"
     ) as on:
         await on.owncast.go_live()

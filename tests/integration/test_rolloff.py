@@ -8,14 +8,14 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import eventually
 
 
 @pytest.mark.takes(30)
 async def test_objects_go_after_their_availability_time(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """A segment can be read for the longest playlist's duration after its removal, and is gone later."""
-    async with stage(
+    async with end_to_end(
         tmp_path,
         bucket,
         segment_seconds=1,

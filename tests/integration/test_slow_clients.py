@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from broadcaster.http import raise_file_limit
+from tests.support.faults.slow_clients import PATH, REQUEST, CrowdedServer, crowded_server, slow_clients
 from tests.support.length import SOAK
-from tests.support.slow_clients import PATH, REQUEST, CrowdedServer, crowded_server, slow_clients
 from tests.support.waiting import eventually
 
 CLIENTS = 2000  # of each kind

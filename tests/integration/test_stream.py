@@ -7,12 +7,12 @@ import imageio_ffmpeg
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.hls_writer import PACKET
+from tests.support.fakes.hls_writer import PACKET
+from tests.support.judges.watcher import watching
 from tests.support.length import seconds
-from tests.support.service import running_service
-from tests.support.stage import stage
+from tests.support.servers.end_to_end import end_to_end
+from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
-from tests.support.watcher import watching
 
 LONG = seconds(120, 20)
 
@@ -20,7 +20,7 @@ LONG = seconds(120, 20)
 @pytest.mark.takes(25)
 async def test_a_long_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Every segment of a stream is in the bucket byte for byte; no playlist ever lied."""
-    async with stage(tmp_path, bucket, segment_seconds=2) as on:
+    async with end_to_end(tmp_path, bucket, segment_seconds=2) as on:
         await on.owncast.go_live()
         await on.owncast.wait_for_segments(LONG // 2 - 1, within=LONG + 120)
         await on.owncast.stop_streaming()
@@ -103,7 +103,7 @@ async def test_fragmented_mp4(tmp_path: Path, bucket: SeaweedBucket) -> None:
 async def test_bad_input_beside_a_stream(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """Garbage of every kind beside a stream: each is logged once with its name and hurts nothing else."""
     hls = tmp_path / "hls"
-    async with stage(tmp_path, bucket, segment_seconds=1) as on:
+    async with end_to_end(tmp_path, bucket, segment_seconds=1) as on:
         await on.live_with(2)
         await on.drained()
         bad = {

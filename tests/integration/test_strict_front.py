@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.strict_front import MIB, MOST, SMALLEST, UNEQUAL, Refused, check, strict_front
+from tests.support.servers.r2_rules import MIB, MOST, SMALLEST, UNEQUAL, Refused, check, strict_front
 
 KEY = "live/files/a.mp4"
 CONFIG = AioConfig(

@@ -16,11 +16,11 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child
 from broadcaster.service import serve
 from broadcaster.source.reports import SourceEvent
-from tests.support.hanging_mount import hanging_mount
-from tests.support.hls_writer import PACKET, HlsWriter
-from tests.support.service import Service, running_service
-from tests.support.stage import object_keys
-from tests.support.systemd import Ears
+from tests.support.fakes.hls_writer import PACKET, HlsWriter
+from tests.support.fakes.systemd import Ears
+from tests.support.faults.hanging_mount import hanging_mount
+from tests.support.servers.end_to_end import object_keys
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 STUCK = 3.0  # seconds, in the place of a minute: a busy machine may pause

@@ -16,9 +16,9 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child, free_ports
-from tests.support.hls_writer import HlsWriter
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.fakes.systemd import Ears
 from tests.support.length import SOAK
-from tests.support.systemd import Ears
 from tests.support.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]

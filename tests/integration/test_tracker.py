@@ -11,8 +11,8 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child
-from tests.support.hls_writer import PACKET, HlsWriter
-from tests.support.service import Service, running_service
+from tests.support.fakes.hls_writer import PACKET, HlsWriter
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 VIEWER = Path(__file__).parents[2] / "viewer/tests/support/swarm-viewer.mjs"

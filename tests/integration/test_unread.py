@@ -9,14 +9,14 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from tests.support.audience_process import audience_of
-from tests.support.built import largest
-from tests.support.hls_writer import HlsWriter
+from tests.integration.unread_answers import get, large_fields, unread, upgraded
+from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.length import SOAK
-from tests.support.relayed import relay_process
-from tests.support.service import running_service
-from tests.support.small_origin import SmallOrigin
-from tests.support.unread import get, large_fields, unread, upgraded
+from tests.support.servers.built_page import largest
+from tests.support.servers.relay import relay_process
+from tests.support.servers.relay_origin import SmallOrigin
+from tests.support.servers.service import running_service
+from tests.support.servers.viewer_process import audience_of
 from tests.support.waiting import eventually
 
 SIZE = 10**9 if SOAK else 10**8  # bytes of requests

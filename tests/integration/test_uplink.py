@@ -22,9 +22,9 @@ from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUplo
 from broadcaster.live import Channel
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
-from tests.support.fakes import FakeSource, segment_of, variants_listed
+from tests.integration.throttled_link import ThrottledLink
+from tests.support.fakes.pipeline_parts import FakeSource, segment_of, variants_listed
 from tests.support.length import SOAK
-from tests.support.throttled_link import ThrottledLink
 from tests.support.waiting import changes
 
 SCALE = 5 if SOAK else 15  # times shorter than in life: segments, outages, and every patience

@@ -22,8 +22,8 @@ from broadcaster.errors import ManageError
 from broadcaster.guest import open_browser
 from broadcaster.recordings.file_uploads import Uploads
 from tests.support.length import seconds
-from tests.support.strict_front import MIB, SMALLEST, Fault
-from tests.support.upload_desk import UploadDesk, make_file, upload_desk
+from tests.support.servers.r2_rules import MIB, SMALLEST, Fault
+from tests.support.servers.upload_fixture import UploadDesk, make_file, upload_desk
 from tests.support.waiting import eventually
 
 KILLS = seconds(20, 2)

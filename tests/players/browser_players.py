@@ -7,7 +7,7 @@ from typing import Self, cast
 
 from playwright.async_api import Browser, Page
 
-from tests.support.page import Traffic
+from tests.support.judges.page import Traffic
 
 MODULES = Path(__file__).resolve().parents[2] / "viewer" / "node_modules"
 BARE = "<!doctype html><video muted autoplay playsinline width=160></video>"

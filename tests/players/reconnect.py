@@ -12,7 +12,7 @@ import aiohttp
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.owncast import Rendition, SimulatedOwncast
 from tests.support.length import seconds
-from tests.support.service import Service, running_service
+from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 
 AWAY = seconds(20, 8)

@@ -8,8 +8,8 @@ from playwright.async_api import async_playwright
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.players.browser_players import PLAYERS, BrowserPlayer
 from tests.players.reconnect import SEGMENT_SECONDS, all_show_more, on_air, shown
-from tests.support.chromium import FLAGS, find_chromium
 from tests.support.length import SOAK
+from tests.support.servers.chromium import FLAGS, find_chromium
 
 
 @pytest.mark.skipif(not SOAK, reason="make soak runs it: the page meets reconnects in other tests")

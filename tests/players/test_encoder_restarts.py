@@ -13,9 +13,9 @@ from playwright.async_api import async_playwright
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.players.browser_players import BrowserPlayer
-from tests.support.chromium import FLAGS, find_chromium
 from tests.support.length import SOAK
-from tests.support.service import running_service
+from tests.support.servers.chromium import FLAGS, find_chromium
+from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
 
 AWAY, SEGMENT = 6.0, 2.0  # seconds

@@ -9,8 +9,8 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run
 from broadcaster.upload.spool import adopted
-from tests.support.fakes import START, segment_of
-from tests.support.hls_writer import PACKET
+from tests.support.fakes.hls_writer import PACKET
+from tests.support.fakes.pipeline_parts import START, segment_of
 
 KNOWN = Run(3, "20260101T120000Z-3-k3f9", "abc#0")
 FOLDER = "live/20260101T120000Z-3-k3f9/0"

@@ -13,9 +13,9 @@ from broadcaster.errors import StorageUnavailable
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.recordings.thumbnails import Album, KeptFrames
 from broadcaster.service.public_recordings import SIGNED, shown
-from tests.support.fake_ffmpeg import FakeFfmpeg
-from tests.support.fakes import START
-from tests.support.room import Room
+from tests.support.fakes.ffmpeg import FakeFfmpeg
+from tests.support.fakes.pipeline_parts import START
+from tests.support.fakes.recorder_fixture import RecorderFixture
 from tests.support.waiting import eventually
 
 SECOND = timedelta(seconds=1)
@@ -25,7 +25,7 @@ class Place:
     """A room with an album."""
 
     def __init__(self, folder: Path) -> None:
-        self.room = Room(folder)
+        self.room = RecorderFixture(folder)
         self.frames = KeptFrames(folder / "pictures")
         self.ffmpeg = FakeFfmpeg()
         self.now = 0.0

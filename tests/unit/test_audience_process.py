@@ -16,7 +16,7 @@ import pytest
 from broadcaster.ipc import HealthReport, Recording, Setup, State, View
 from broadcaster.service import viewer_process as audience
 from broadcaster.service.viewer_process import AudienceProcess
-from tests.support.fakes import START
+from tests.support.fakes.pipeline_parts import START
 from tests.support.waiting import eventually
 
 

@@ -15,9 +15,9 @@ from broadcaster.catalog.schema import BIN, MIGRATIONS
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.service import public_recordings as showing
 from broadcaster.upload.deleter import sweep
-from tests.support.fakes import START
-from tests.support.old_journal import old_journal
-from tests.support.room import Room
+from tests.support.fakes.old_catalog import old_journal
+from tests.support.fakes.pipeline_parts import START
+from tests.support.fakes.recorder_fixture import RecorderFixture
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
@@ -25,13 +25,13 @@ MANY = Bounds(100, 100, 100)
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    made = Room(tmp_path / "state")
+def room(tmp_path: Path) -> Iterator[RecorderFixture]:
+    made = RecorderFixture(tmp_path / "state")
     yield made
     made.studio.catalog.close()
 
 
-async def a_recording_and_a_clip(room: Room) -> tuple[str, Clip]:
+async def a_recording_and_a_clip(room: RecorderFixture) -> tuple[str, Clip]:
     """Both are in the bucket, and a file of the recording."""
     room.studio.publish("0", count=9)
     room.studio.channel.end()
@@ -42,13 +42,13 @@ async def a_recording_and_a_clip(room: Room) -> tuple[str, Clip]:
     return one.id, clip
 
 
-def playlists(room: Room) -> dict[str, bytes]:
+def playlists(room: RecorderFixture) -> dict[str, bytes]:
     return {
         key: body for key, body in room.store.objects_.items() if "/recordings/" in key or "/clips/" in key
     }
 
 
-async def test_what_is_deleted_comes_back_as_it_was(room: Room) -> None:
+async def test_what_is_deleted_comes_back_as_it_was(room: RecorderFixture) -> None:
     """Its address leads nowhere at once; after a restart, and nearly a day, it is restored to the byte."""
     name, clip = await a_recording_and_a_clip(room)
     before = playlists(room)
@@ -72,7 +72,7 @@ async def test_what_is_deleted_comes_back_as_it_was(room: Room) -> None:
     assert playlists(room) == before
 
 
-async def test_the_day_of_the_bin(room: Room) -> None:
+async def test_the_day_of_the_bin(room: RecorderFixture) -> None:
     """It is counted from the deletion, whatever is asked meanwhile; then all goes that nothing else has."""
     name, clip = await a_recording_and_a_clip(room)
     catalog = room.studio.catalog
@@ -90,7 +90,7 @@ async def test_the_day_of_the_bin(room: Room) -> None:
     assert len([key for key in await catalog.due(100) if "/r0/" in key]) == 9
 
 
-async def test_at_once(room: Room) -> None:
+async def test_at_once(room: RecorderFixture) -> None:
     """Where it is wanted, nothing waits, in the bin or not."""
     name, clip = await a_recording_and_a_clip(room)
     catalog = room.studio.catalog
@@ -103,7 +103,7 @@ async def test_at_once(room: Room) -> None:
     assert await room.studio.recordings() == []
 
 
-async def test_no_edit_deletes(room: Room) -> None:
+async def test_no_edit_deletes(room: RecorderFixture) -> None:
     """Whatever number of days is asked for, and whoever edits, it stays for a day at least."""
     room.restart(timedelta(days=3))
     name, _ = await a_recording_and_a_clip(room)
@@ -124,7 +124,7 @@ async def test_no_edit_deletes(room: Room) -> None:
     assert await book.expired() == []
 
 
-async def test_a_shorter_setting_deletes_no_clip_of_viewers(room: Room) -> None:
+async def test_a_shorter_setting_deletes_no_clip_of_viewers(room: RecorderFixture) -> None:
     """Each is kept for as long as was said when it was made, by an older version as well."""
     room.restart(30 * DAY)
     room.studio.publish("0", count=6)
@@ -143,7 +143,7 @@ async def test_a_shorter_setting_deletes_no_clip_of_viewers(room: Room) -> None:
     assert {one.id for one in await room.studio.catalog.clips.expired()} == {kept.id, older.id}
 
 
-async def test_a_lost_state_loses_no_bin(room: Room, tmp_path: Path) -> None:
+async def test_a_lost_state_loses_no_bin(room: RecorderFixture, tmp_path: Path) -> None:
     """What was in the bin comes back into it, and nothing that comes back goes at once."""
     room.restart(DAY)
     name, clip = await a_recording_and_a_clip(room)
@@ -170,7 +170,9 @@ async def test_a_lost_state_loses_no_bin(room: Room, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("one_of", ["recording", "clip"])
-async def test_restored_at_the_last_moment(room: Room, one_of: Literal["recording", "clip"]) -> None:
+async def test_restored_at_the_last_moment(
+    room: RecorderFixture, one_of: Literal["recording", "clip"]
+) -> None:
     """Who restores one while it is being removed gets it, with its playlists."""
     name, clip = await a_recording_and_a_clip(room)
     catalog, before = room.studio.catalog, playlists(room)
@@ -185,7 +187,7 @@ async def test_restored_at_the_last_moment(room: Room, one_of: Literal["recordin
 
 
 async def test_viewers_clips_take_no_place_from_the_operators(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    room: RecorderFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many newer ones viewers have made, the operator's have their pages."""
     room.restart(30 * DAY)
@@ -200,7 +202,7 @@ async def test_viewers_clips_take_no_place_from_the_operators(
     assert len(found) == 3
 
 
-async def test_ids_are_not_guessed(room: Room) -> None:
+async def test_ids_are_not_guessed(room: RecorderFixture) -> None:
     """An id has more than 64 bits that are left to chance, and so has the address of what is unlisted."""
     name, clip = await a_recording_and_a_clip(room)
     for one in (name, clip.id):
@@ -236,7 +238,7 @@ async def test_an_older_bin(tmp_path: Path) -> None:
         assert (await catalog.recordings.expired(), await catalog.clips.expired()) == ([], [])
 
 
-async def test_the_bin_is_read_by_the_thread_that_writes(room: Room) -> None:
+async def test_the_bin_is_read_by_the_thread_that_writes(room: RecorderFixture) -> None:
     """While the service runs, the event loop never uses the journal's connection."""
     name, clip = await a_recording_and_a_clip(room)
     catalog = room.studio.catalog

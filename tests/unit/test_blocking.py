@@ -10,20 +10,20 @@ import pytest
 from aiohttp import ClientResponse
 from pytest_aiohttp.plugin import AiohttpClient
 
-from tests.support.site import MEDIA, Client, Site
+from tests.support.fakes.viewer_app import MEDIA, Client, ViewerApp
 from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    site = Site(tmp_path, max_waiters=2)
+def site(tmp_path: Path) -> ViewerApp:
+    site = ViewerApp(tmp_path, max_waiters=2)
     site.go_live("0")
     site.publish()  # the last number is 2
     return site
 
 
 async def asked(
-    site: Site, client: Client, *numbers: int, path: str = MEDIA
+    site: ViewerApp, client: Client, *numbers: int, path: str = MEDIA
 ) -> list[asyncio.Task[ClientResponse]]:
     """Ask for these numbers and wait until all of them wait."""
     before = waiters(site)
@@ -32,13 +32,13 @@ async def asked(
     return tasks
 
 
-def waiters(site: Site) -> int:
+def waiters(site: ViewerApp) -> int:
     found = re.search(r"^broadcaster_waiters (\d+)", site.metrics(), re.MULTILINE)
     assert found
     return int(found[1])
 
 
-async def until_waiters(site: Site, count: int) -> None:
+async def until_waiters(site: ViewerApp, count: int) -> None:
     await eventually(lambda: waiters(site) == count)
 
 
@@ -52,7 +52,9 @@ async def test_what_is_there_is_answered_at_once(client: Client, number: int) ->
 
 
 @pytest.mark.parametrize("path", [MEDIA, "/live/playlist.m3u8"])
-async def test_the_next_segment_wakes_those_that_wait_for_it(site: Site, client: Client, path: str) -> None:
+async def test_the_next_segment_wakes_those_that_wait_for_it(
+    site: ViewerApp, client: Client, path: str
+) -> None:
     """Who waits for the next number gets it as it is published; who waits for the one after waits on."""
     (next_one, one_after) = await asked(site, client, 3, 4, path=path)
     site.publish()
@@ -93,7 +95,7 @@ async def test_what_needs_no_waiting(client: Client, query: str) -> None:
     assert (await client.get(f"{MEDIA}?{query}")).status == 200
 
 
-async def test_the_end_lets_everybody_go(site: Site, client: Client) -> None:
+async def test_the_end_lets_everybody_go(site: ViewerApp, client: Client) -> None:
     """The end of the stream answers those that wait; after it, parameters are ignored and nothing blocks."""
     (waiting,) = await asked(site, client, 3)
     site.channel.end()
@@ -106,7 +108,7 @@ async def test_the_end_lets_everybody_go(site: Site, client: Client) -> None:
         assert response.headers["Cache-Control"] == "public, max-age=2"
 
 
-async def test_a_full_house(site: Site, client: Client) -> None:
+async def test_a_full_house(site: ViewerApp, client: Client) -> None:
     """Past the limit a request is turned away until later; those that wait are served."""
     waiting = await asked(site, client, 3, 3)
     refused = await client.get(MEDIA, params={"_HLS_msn": 3})
@@ -119,14 +121,14 @@ async def test_a_full_house(site: Site, client: Client) -> None:
     assert [(await one).status for one in waiting] == [200, 200]
 
 
-async def test_a_client_that_leaves_frees_its_place(site: Site, client: Client) -> None:
+async def test_a_client_that_leaves_frees_its_place(site: ViewerApp, client: Client) -> None:
     """A connection that is closed waits no longer."""
     (waiting,) = await asked(site, client, 3)
     waiting.cancel()
     await until_waiters(site, 0)
 
 
-async def test_waiting_has_an_end(site: Site, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_has_an_end(site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """When nothing comes for some target durations, the answer is a 503, kept for a second."""
     monkeypatch.setattr("broadcaster.viewer_server.blocking.PATIENCE_TARGET_DURATIONS", 0.3)
     site.channel.end()
@@ -141,7 +143,7 @@ async def test_waiting_has_an_end(site: Site, client: Client, monkeypatch: pytes
     assert waiters(site) == 0
 
 
-async def test_the_service_stops(site: Site, client: Client) -> None:
+async def test_the_service_stops(site: ViewerApp, client: Client) -> None:
     """Those that wait are told at once."""
     (waiting,) = await asked(site, client, 3)
     await site.app.shutdown()
@@ -150,7 +152,7 @@ async def test_the_service_stops(site: Site, client: Client) -> None:
 
 async def test_delta_update(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """In a long window, who has the rest already gets the end of it; the address without skip stays whole."""
-    site = Site(tmp_path, window=timedelta(seconds=120))
+    site = ViewerApp(tmp_path, window=timedelta(seconds=120))
     site.go_live("0")
     for _ in range(29):
         site.publish()
@@ -181,7 +183,7 @@ async def test_short_windows_have_no_delta(client: Client) -> None:
     [(0, 4), (0.1, 4), (1.5, 3), (3.9, 1), (4, 1), (5.5, 1), (6.5, 2), (60, 2), (-3600, 4)],
 )
 async def test_a_plain_playlist_is_cached_until_the_next_is_due(
-    site: Site, client: Client, seconds: float, age: int
+    site: ViewerApp, client: Client, seconds: float, age: int
 ) -> None:
     """The whole seconds up to then; overdue, the longer the longer; never more, whatever the clock does."""
     site.now += timedelta(seconds=seconds)

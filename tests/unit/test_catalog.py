@@ -23,8 +23,8 @@ from broadcaster.catalog.rows import fact
 from broadcaster.catalog.schema import MIGRATIONS, SCHEMA, open_database
 from broadcaster.errors import CatalogError
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, Rendition, Variant
-from tests.support.fakes import START, segment_of, unlisted
-from tests.support.old_journal import FIRST_SCHEMA, old_journal
+from tests.support.fakes.old_catalog import FIRST_SCHEMA, old_journal
+from tests.support.fakes.pipeline_parts import START, segment_of, unlisted
 
 SECOND = timedelta(seconds=1)
 RUN = Run(3, "20260101T120000Z-3-abc", "abc#0")

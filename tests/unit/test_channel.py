@@ -11,9 +11,9 @@ from broadcaster.ipc import State
 from broadcaster.live import Channel
 from broadcaster.live.outgrown import LONGEST_ROOM, ROOM
 from broadcaster.source.reports import VariantsListed
-from tests.support.fakes import START, stored_segment
-from tests.support.rules import violations
-from tests.support.shown import Shown
+from tests.support.fakes.pipeline_parts import START, stored_segment
+from tests.support.fakes.viewers_channel import ViewersChannel
+from tests.support.judges.playlist_rules import violations
 
 MEGABIT = 1_000_000
 
@@ -24,7 +24,7 @@ class Stage:
     def __init__(self, target_duration: int | None = None) -> None:
         self.now = START
         self.events: list[Event] = []
-        self.shown = Shown()
+        self.shown = ViewersChannel()
         self.channel = Channel(
             6, lambda: self.now, self.events.append, target_duration, show=self.shown.follow
         )

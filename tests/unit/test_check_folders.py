@@ -8,7 +8,7 @@ import pytest
 
 from broadcaster.doctor import folders
 from broadcaster.doctor.folders import survey
-from tests.support.hls_writer import PACKET, HlsWriter, age
+from tests.support.fakes.hls_writer import PACKET, HlsWriter, age
 
 MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{0}\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n{1}\n"
 

@@ -9,8 +9,8 @@ import pytest
 
 from broadcaster.doctor import folders
 from broadcaster.doctor.folders import survey
-from tests.support.hls_writer import HlsWriter, age
-from tests.support.users import OWNCASTS_GROUP, another_user, give, open_folder
+from tests.support.fakes.hls_writer import HlsWriter, age
+from tests.support.faults.other_user import OWNCASTS_GROUP, another_user, give, open_folder
 
 BOTH = ("0", "1")
 

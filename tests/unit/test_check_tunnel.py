@@ -9,7 +9,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from broadcaster.doctor.public import TunnelChecks, judge_cache, judge_playlist
 from broadcaster.doctor.report import Verdict
 from broadcaster.guest import Answer, open_browser
-from tests.support.doctor import listening
+from tests.support.judges.check_command import listening
 
 SERVICE = {"Access-Control-Allow-Origin": "*"}
 PLAYLIST = b"#EXTM3U\n"

@@ -11,22 +11,22 @@ import pytest
 
 from broadcaster.catalog.references import Bounds
 from broadcaster.errors import NotPossible, TooMany
-from tests.support.fakes import START
-from tests.support.studio import Studio
+from tests.support.fakes.catalog_fixture import CatalogFixture
+from tests.support.fakes.pipeline_parts import START
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
-    made = Studio(tmp_path)
+def studio(tmp_path: Path) -> Iterator[CatalogFixture]:
+    made = CatalogFixture(tmp_path)
     made.restart(timedelta())  # nothing is recorded
     yield made
     made.catalog.close()
 
 
-async def test_what_is_gone_in_the_middle(studio: Studio) -> None:
+async def test_what_is_gone_in_the_middle(studio: CatalogFixture) -> None:
     """What another clip has kept and what is live do not make a clip of what lies between them."""
     studio.publish(count=3)
     clips = studio.catalog.clips
@@ -41,7 +41,7 @@ async def test_what_is_gone_in_the_middle(studio: Studio) -> None:
     assert await clips.all() == [kept]
 
 
-async def test_nobody_sees_one_that_cannot_be(studio: Studio) -> None:
+async def test_nobody_sees_one_that_cannot_be(studio: CatalogFixture) -> None:
     """Who writes clips into the bucket meanwhile finds none."""
     studio.publish(count=3)
     clips = studio.catalog.clips
@@ -56,7 +56,7 @@ async def test_nobody_sees_one_that_cannot_be(studio: Studio) -> None:
 @pytest.mark.parametrize("bound", ["of_a_stream", "of_a_day", "in_all"])
 async def test_viewers_clips_are_bounded(tmp_path: Path, bound: str) -> None:
     """Of a stream, in a day and in all; the operator's own count for nothing, and are not counted."""
-    studio = Studio(tmp_path)
+    studio = CatalogFixture(tmp_path)
     studio.restart(timedelta(days=30))
     studio.publish(count=6)
     bounds, clips = replace(Bounds(9, 9, 9), **{bound: 2}), studio.catalog.clips
@@ -85,7 +85,7 @@ async def test_viewers_clips_are_bounded(tmp_path: Path, bound: str) -> None:
 @pytest.mark.parametrize("visibility", ["hidden", "unlisted"])
 async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibility: str) -> None:
     """Whoever guesses the time of a recording that is not listed gets nothing of it, the operator does."""
-    studio = Studio(tmp_path)
+    studio = CatalogFixture(tmp_path)
     studio.restart(30 * DAY)
     studio.publish(count=20)
     clips, recordings, bounds = studio.catalog.clips, studio.catalog.recordings, Bounds(9, 9, 9)
@@ -109,7 +109,7 @@ async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibi
 
 async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
     """They need no more of the bucket than those; the operator's own stay."""
-    studio = Studio(tmp_path)
+    studio = CatalogFixture(tmp_path)
     studio.restart(30 * DAY)
     studio.publish(count=6)
     clips = studio.catalog.clips
@@ -129,7 +129,7 @@ async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
     studio.catalog.close()
 
 
-async def test_a_title_that_changes_while_the_clip_is_written(studio: Studio) -> None:
+async def test_a_title_that_changes_while_the_clip_is_written(studio: CatalogFixture) -> None:
     """The bucket is told the newer one, too."""
     studio.publish(count=6)
     clips = studio.catalog.clips
@@ -141,7 +141,7 @@ async def test_a_title_that_changes_while_the_clip_is_written(studio: Studio) ->
     assert (left.title, await clips.unwritten()) == ("second", [])
 
 
-async def test_what_is_already_on_its_way_out(studio: Studio) -> None:
+async def test_what_is_already_on_its_way_out(studio: CatalogFixture) -> None:
     """What was found to be due, while the wish for a clip waited for its turn, is too late for that."""
     studio.publish(count=10)
     catalog, turn = studio.catalog, threading.Event()
@@ -160,7 +160,7 @@ async def test_what_is_already_on_its_way_out(studio: Studio) -> None:
     assert isinstance(made, NotPossible)
 
 
-async def test_an_id_that_is_drawn_twice(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_id_that_is_drawn_twice(studio: CatalogFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips of one minute that draw the same letters are clips of their own."""
     monkeypatch.setattr("broadcaster.catalog.references.secrets.choice", lambda letters: letters[0])
     studio.publish(count=6)

@@ -22,8 +22,8 @@ from broadcaster.http.connections import (
 )
 from broadcaster.metrics import Figures
 from broadcaster.tracker import Tracker
-from tests.support.site import Site
-from tests.support.swarm import announce
+from tests.support.fakes.viewer_app import ViewerApp
+from tests.support.fakes.webtorrent_clients import announce
 from tests.support.waiting import eventually
 
 SIZE = 4_000_000  # bytes: far more than the kernel takes at once
@@ -162,7 +162,7 @@ async def test_who_does_not_finish_a_request_loses_the_place(house: House) -> No
 
 async def test_a_websocket_is_no_request_that_has_to_be_finished(tmp_path: Path, clock: Clock) -> None:
     """A viewer at the tracker of whom nothing is heard for hours keeps the connection."""
-    site = Site(tmp_path, tracker=Tracker())
+    site = ViewerApp(tmp_path, tracker=Tracker())
     site.go_live("0")
     async with (
         listening(site.app, "127.0.0.1", 0, "TEST") as address,

@@ -25,10 +25,10 @@ from broadcaster.errors import StorageRefused
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.service.public_recordings import shown
 from broadcaster.upload.deleter import Sweeper
-from tests.support.fakes import START
+from tests.support.fakes.catalog_fixture import CatalogFixture
+from tests.support.fakes.pipeline_parts import START
+from tests.support.fakes.recorder_fixture import RecorderFixture
 from tests.support.length import seconds
-from tests.support.room import Room
-from tests.support.studio import Studio
 
 YEAR = timedelta(days=365)
 BASE = "https://video.example.com/live/recordings/"
@@ -39,7 +39,7 @@ OWN = "live/20260101T120000Z-3-abcd/0/x.ts"
 class World:
     """A bucket with a recording that the catalog knows, and a clip of it, and one that was lost."""
 
-    room: Room
+    room: RecorderFixture
     known: Recording
     lost: str
     objects: dict[str, bytes]
@@ -55,7 +55,7 @@ def flat(parts: list[list[str]]) -> list[str]:
 
 
 async def made(folder: Path) -> World:
-    room = Room(folder / "first")
+    room = RecorderFixture(folder / "first")
     room.studio.publish("01", count=4)
     room.studio.channel.end()
     room.upload()
@@ -63,7 +63,7 @@ async def made(folder: Path) -> World:
     (lost,) = await room.studio.recordings()
     segments = {lost.id: keys(await room.studio.segments())}
     room.studio.catalog.close()
-    before, room.studio = room.studio, Studio(folder / "second")
+    before, room.studio = room.studio, CatalogFixture(folder / "second")
     room.studio.now, room.studio.count = before.now, before.count
     room.new_recorder()
     room.studio.publish("0", run=1, count=8)
@@ -88,7 +88,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
 
 def copy_of(world: World, catalog: Path, folder: Path) -> World:
     shutil.copytree(catalog, folder / "state")
-    room = Room(folder / "state")
+    room = RecorderFixture(folder / "state")
     room.studio.now = world.room.studio.now
     room.store.objects_ = dict(world.objects)
     return World(room, world.known, world.lost, world.objects, world.segments)

@@ -18,15 +18,15 @@ from broadcaster.http.dashboard import ROWS, Dashboard
 from broadcaster.http.server import NOT_TOLD, for_the_world
 from broadcaster.ipc import HealthReport, Ping, Setup, Version, View
 from broadcaster.viewer_server.app import Audience
-from tests.support.fakes import START, stored_segment
-from tests.support.site import Site
+from tests.support.fakes.pipeline_parts import START, stored_segment
+from tests.support.fakes.viewer_app import ViewerApp
 
 
 class Desk:
     """A site, its history, and the operator's application with a dashboard."""
 
     def __init__(self, folder: Path) -> None:
-        self.site = Site(folder)
+        self.site = ViewerApp(folder)
         self.history = History(self.site.registry, lambda: self.site.now)
         page = folder / "dashboard"
         page.mkdir()
@@ -92,7 +92,7 @@ def test_each_variant_has_its_figures() -> None:
 
 async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """Where the token is, and each variant's figures, are not on the world's dashboard."""
-    site = Site(tmp_path)
+    site = ViewerApp(tmp_path)
     (tmp_path / "dashboard").mkdir()
     dashboard = Dashboard(tmp_path / "dashboard", tmp_path / "vendor", lambda _: [], 0.09)
     own = replace(dashboard, own=lambda: {"tokenFile": "/state/operator-token"})

@@ -3,7 +3,7 @@
 import pytest
 
 from broadcaster.upload.departure import FLUSH, has_left
-from tests.support.fakes import FakeEncoder
+from tests.support.fakes.pipeline_parts import FakeEncoder
 
 GRACE = 10.0
 SINCE = 100.0

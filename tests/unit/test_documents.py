@@ -12,7 +12,7 @@ from broadcaster.tracker import Tracker
 from tests import settings_page
 from tests.conformance.test_faulty_server import FAULTS
 from tests.support.documents import PAGES, ROOT, RUN, commands
-from tests.support.site import Site
+from tests.support.fakes.viewer_app import ViewerApp
 
 LONGEST = 12_000  # bytes of the README
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -113,7 +113,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 def test_routes_of_viewers_are_documented(tmp_path: Path) -> None:
     """docs/http-api.md has each route of the viewers' listener that has a name of its own."""
-    site = Site(tmp_path, tracker=Tracker())
+    site = ViewerApp(tmp_path, tracker=Tracker())
     resources = {route.resource.canonical for route in site.app.router.routes() if route.resource}
     text = (ROOT / "docs/http-api.md").read_text()
     for path in resources - {"/{path}", "/live/{path}"}:

@@ -16,8 +16,8 @@ from broadcaster.errors import is_final
 from broadcaster.source.readiness import OWN_FAULT_AFTER
 from broadcaster.source.reports import SourceEvent, SourceFault, VariantsListed
 from broadcaster.source.scanner import FAULT_AFTER, Scanner
-from tests.support.broken_files import broken
-from tests.support.hls_writer import HlsWriter
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.faults.broken_files import broken
 
 PASSING = [
     errno.EMFILE,
@@ -191,7 +191,7 @@ async def test_without_descriptors(tmp_path: Path, lines: list[str]) -> None:
     """A process that has no descriptor left loses nothing of what is finished meanwhile."""
     writer = HlsWriter(tmp_path / "hls" / "0")
     writer.write(range(2))
-    module = "tests.support.broken_files"
+    module = "tests.support.faults.broken_files"
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, str(tmp_path / "hls")),
         stdin=asyncio.subprocess.PIPE,

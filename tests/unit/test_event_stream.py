@@ -14,14 +14,14 @@ from broadcaster.ipc import Ended, HealthReport, Started
 from broadcaster.viewer_server.events import HEARTBEAT, REMEMBERED_MESSAGES, Reader
 from broadcaster.viewer_server.reports import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
 from tests.api_schemas import check_event
-from tests.support.reports import beacon_of
-from tests.support.site import Client, Site
+from tests.support.fakes.playback_reports import beacon_of
+from tests.support.fakes.viewer_app import Client, ViewerApp
 from tests.support.waiting import eventually
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path, max_waiters=1)
+def site(tmp_path: Path) -> ViewerApp:
+    return ViewerApp(tmp_path, max_waiters=1)
 
 
 async def next_event(stream: ClientResponse) -> tuple[dict[str, str], Any]:
@@ -36,7 +36,7 @@ async def next_event(stream: ClientResponse) -> tuple[dict[str, str], Any]:
     return fields, data
 
 
-async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> None:
+async def test_a_page_is_told_of_what_happens(site: ViewerApp, client: Client) -> None:
     """First how things stand, then each event as it comes, with ids that rise."""
     stream = await client.get("/live/events")
     assert stream.headers["Content-Type"].startswith("text/event-stream")
@@ -66,7 +66,7 @@ async def test_a_page_is_told_of_what_happens(site: Site, client: Client) -> Non
     assert ended == {"now": site.now.timestamp() * 1000, "goingOn": False}
 
 
-async def test_new_playlists_follow_at_once(site: Site, client: Client) -> None:
+async def test_new_playlists_follow_at_once(site: ViewerApp, client: Client) -> None:
     """A page can tell such an end from that of the stream, whether it was there or comes meanwhile."""
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is False
@@ -81,7 +81,7 @@ async def test_new_playlists_follow_at_once(site: Site, client: Client) -> None:
     assert site.audience.event_stream.state(site.audience.stream)["goingOn"] is False
 
 
-async def test_trouble_is_told_when_it_changes(site: Site, client: Client) -> None:
+async def test_trouble_is_told_when_it_changes(site: ViewerApp, client: Client) -> None:
     """Once for each change, in the words that the world may know, and to whoever comes meanwhile."""
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["trouble"] is None
@@ -100,7 +100,7 @@ async def test_trouble_is_told_when_it_changes(site: Site, client: Client) -> No
 
 @pytest.mark.parametrize(("live", "trouble"), [(True, "delivery"), (False, None)])
 def test_a_silent_ingest_is_trouble(
-    site: Site, monkeypatch: pytest.MonkeyPatch, trouble: str | None, *, live: bool
+    site: ViewerApp, monkeypatch: pytest.MonkeyPatch, trouble: str | None, *, live: bool
 ) -> None:
     """Without a word of it nothing new can come, which matters while a stream is on."""
     if live:
@@ -133,7 +133,7 @@ class Busy(EventSourceResponse):
         return self.names == ["state", "starting", "segment", "started", "ended"]
 
 
-async def test_nothing_waits_for_the_next_event(site: Site) -> None:
+async def test_nothing_waits_for_the_next_event(site: ViewerApp) -> None:
     """What happens while a page is still being told of something else is told right after."""
     busy = Busy()
     reader = Reader(site.audience.event_stream, busy, lambda: "{}")
@@ -146,7 +146,7 @@ async def test_nothing_waits_for_the_next_event(site: Site) -> None:
     reading.cancel()
 
 
-async def test_a_page_that_comes_later(site: Site, client: Client) -> None:
+async def test_a_page_that_comes_later(site: ViewerApp, client: Client) -> None:
     """It is told of the segments that are listed, and of no others."""
     site.go_live("0")
     for _ in range(9):
@@ -158,7 +158,7 @@ async def test_a_page_that_comes_later(site: Site, client: Client) -> None:
     assert [segment["sequence"] for segment in state["segments"]] == [5, 6, 7, 8, 9, 10]
 
 
-async def test_a_page_that_falls_behind_gets_the_newest_state(site: Site, client: Client) -> None:
+async def test_a_page_that_falls_behind_gets_the_newest_state(site: ViewerApp, client: Client) -> None:
     """There is no queue that could grow: what was missed is left out."""
     stream = await client.get("/live/events")
     await next_event(stream)
@@ -170,7 +170,7 @@ async def test_a_page_that_falls_behind_gets_the_newest_state(site: Site, client
     assert state["segments"][-1]["sequence"] == 2 * REMEMBERED_MESSAGES + 1
 
 
-async def test_only_so_many_are_told(site: Site, client: Client) -> None:
+async def test_only_so_many_are_told(site: ViewerApp, client: Client) -> None:
     """One more than there are places is turned away; one that leaves makes room."""
     stream = await client.get("/live/events")
     await next_event(stream)
@@ -183,7 +183,7 @@ async def test_only_so_many_are_told(site: Site, client: Client) -> None:
     assert (await client.get("/live/events")).status == 200
 
 
-async def test_the_service_stops(site: Site, client: Client) -> None:
+async def test_the_service_stops(site: ViewerApp, client: Client) -> None:
     """The stream ends in order."""
     stream = await client.get("/live/events")
     await next_event(stream)
@@ -192,7 +192,7 @@ async def test_the_service_stops(site: Site, client: Client) -> None:
         assert await stream.content.read() == b""
 
 
-async def test_reports_are_added_up(site: Site, client: Client) -> None:
+async def test_reports_are_added_up(site: ViewerApp, client: Client) -> None:
     """Bytes by where they came from, and the time that was watched."""
     report = {"httpBytes": 3000, "p2pBytes": 7000, "uploadedBytes": 10, "seconds": 30}
     for _ in range(2):
@@ -220,7 +220,7 @@ async def test_reports_are_added_up(site: Site, client: Client) -> None:
         ("x" * 2000, 413),
     ],
 )
-async def test_reports_that_cannot_be_true(site: Site, client: Client, body: str, status: int) -> None:
+async def test_reports_that_cannot_be_true(site: ViewerApp, client: Client, body: str, status: int) -> None:
     """Nobody bends the figures at will, and nothing of a false report counts."""
     assert (await client.post("/live/beacon", data=body)).status == status
     assert "broadcaster_viewer_seconds_total 0.0" in site.metrics()

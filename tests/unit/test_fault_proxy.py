@@ -12,7 +12,7 @@ import pytest
 
 from broadcaster.demo.processes import HOST, free_ports
 from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
-from tests.support.fault_proxy import Fault, FaultProxy
+from tests.support.faults.fault_proxy import Fault, FaultProxy
 
 BODY = bytes(range(256)) * 4096
 

@@ -19,7 +19,7 @@ from broadcaster.hls import (
     Variant,
 )
 from broadcaster.hls.mpegts import HEAD, MOST, PACKET, find_iframe
-from tests.support.packets import AUDIO, IDR, SLICE, TABLES, VIDEO, packet, segment
+from tests.support.fakes.mpegts import AUDIO, IDR, SLICE, TABLES, VIDEO, packet, segment
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 TWO = timedelta(seconds=2)

@@ -17,8 +17,8 @@ from broadcaster.ipc.messages import LENGTH, decode, encode
 from broadcaster.ipc.viewer_delay import MEMORY, Furthest
 from broadcaster.upload.deleter import Sweeper
 from broadcaster.viewer_server.snapshots import Stream
-from tests.support.reports import Gate
-from tests.support.studio import WINDOW, Studio
+from tests.support.fakes.catalog_fixture import WINDOW, CatalogFixture
+from tests.support.fakes.playback_reports import Gate
 
 MOST = timedelta(minutes=2)
 SECONDS = 2.0  # of a segment, and the target duration
@@ -36,9 +36,9 @@ class Bucket:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
+def studio(tmp_path: Path) -> Iterator[CatalogFixture]:
     """A stream that is on, of two variants."""
-    studio = Studio(tmp_path)
+    studio = CatalogFixture(tmp_path)
     studio.most = MOST
     studio.restart(timedelta())
     studio.publish(count=20)
@@ -46,14 +46,14 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
     studio.catalog.close()
 
 
-def kept(studio: Studio, variant: str = "0") -> MediaPlaylist:
+def kept(studio: CatalogFixture, variant: str = "0") -> MediaPlaylist:
     """What those who are behind are told now."""
     playlist = studio.channel.view.playlists[variant].kept
     assert playlist
     return playlist
 
 
-def test_so_much_is_kept_as_somebody_needs(studio: Studio) -> None:
+def test_so_much_is_kept_as_somebody_needs(studio: CatalogFixture) -> None:
     """The place of the furthest, two target durations before it, and nobody's playlist is longer for it."""
     assert kept(studio).segments == studio.channel.view.playlists["0"].playlist.segments
     for furthest in range(6, 60, 2):
@@ -63,7 +63,7 @@ def test_so_much_is_kept_as_somebody_needs(studio: Studio) -> None:
     assert len(studio.channel.view.playlists["0"].playlist.segments) == WINDOW
 
 
-def test_nobody_who_comes_nearer_is_left_without(studio: Studio) -> None:
+def test_nobody_who_comes_nearer_is_left_without(studio: CatalogFixture) -> None:
     """Only what the furthest has not needed for a while is let go of, also when nothing new comes."""
     studio.furthest = 60
     studio.publish(count=30)
@@ -78,7 +78,7 @@ def test_nobody_who_comes_nearer_is_left_without(studio: Studio) -> None:
     assert kept(studio).media_sequence > before.media_sequence
 
 
-def test_a_restart_lets_go_of_nothing(studio: Studio) -> None:
+def test_a_restart_lets_go_of_nothing(studio: CatalogFixture) -> None:
     """Nobody has been heard of yet: all that was kept stays for a while, under the same numbers."""
     studio.furthest = 60
     studio.publish(count=15)
@@ -94,7 +94,7 @@ def test_a_restart_lets_go_of_nothing(studio: Studio) -> None:
     assert len(kept(studio).segments) == WINDOW
 
 
-def test_runs_of_the_encoder_keep_their_numbers(studio: Studio) -> None:
+def test_runs_of_the_encoder_keep_their_numbers(studio: CatalogFixture) -> None:
     """Across reconnects, cuts and restarts a segment has one number, and one discontinuity number."""
     known: dict[str, tuple[int, int]] = {}
     for run in range(6):
@@ -118,7 +118,7 @@ def test_runs_of_the_encoder_keep_their_numbers(studio: Studio) -> None:
 @pytest.mark.parametrize(
     ("said", "size"), [(float("inf"), 2**40), (1e15, 40_000), (float("nan"), 2**40), (-1.0, 2**40)]
 )
-def test_forged_reports_stay_under_the_caps(studio: Studio, said: float, size: int) -> None:
+def test_forged_reports_stay_under_the_caps(studio: CatalogFixture, said: float, size: int) -> None:
     """Whatever is said, all of the time: storage stays below the cap and what is there for everybody."""
     bucket, largest = Bucket(), 0
     studio.most_bytes = size
@@ -149,7 +149,7 @@ def test_forged_reports_stay_under_the_caps(studio: Studio, said: float, size: i
 
 
 @pytest.mark.parametrize("how", ["ended", "outgrown"])
-def test_what_has_ended_can_be_played_to_its_end(studio: Studio, how: str) -> None:
+def test_what_has_ended_can_be_played_to_its_end(studio: CatalogFixture, how: str) -> None:
     """A player does not read again what says ENDLIST: only when it is through is that deleted."""
     studio.furthest = 60
     studio.publish(count=30)
@@ -171,7 +171,7 @@ def test_what_has_ended_can_be_played_to_its_end(studio: Studio, how: str) -> No
     assert keys <= bucket.deleted
 
 
-def test_what_has_ended_stays_as_it_is(studio: Studio) -> None:
+def test_what_has_ended_stays_as_it_is(studio: CatalogFixture) -> None:
     """Whoever is silent after the end, asleep or offline, still has all that the finished playlist lists."""
     studio.furthest = 60
     studio.publish(count=30)
@@ -188,7 +188,7 @@ def test_what_has_ended_stays_as_it_is(studio: Studio) -> None:
 
 def test_where_it_is_off_nothing_is_kept(tmp_path: Path) -> None:
     """No playlist for those who are behind, and what an earlier process kept for them goes."""
-    studio = Studio(tmp_path)
+    studio = CatalogFixture(tmp_path)
     studio.most = MOST
     studio.restart(timedelta())
     studio.furthest = 60
@@ -205,7 +205,7 @@ def test_where_it_is_off_nothing_is_kept(tmp_path: Path) -> None:
     studio.catalog.close()
 
 
-def test_it_is_told_to_the_process_that_serves_viewers(studio: Studio) -> None:
+def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -> None:
     """Step by step, or all at once to a new one; its multivariant playlist leads to its own."""
     studio.furthest = 60
     stream, before = Stream(studio.clock), View()

@@ -12,8 +12,8 @@ from broadcaster.events import Event
 from broadcaster.hls import MediaPlaylist
 from broadcaster.hls.parser import parse
 from broadcaster.ipc.viewer_delay import MEMORY
-from tests.support.rules import violations
-from tests.support.studio import WINDOW, Studio
+from tests.support.fakes.catalog_fixture import WINDOW, CatalogFixture
+from tests.support.judges.playlist_rules import violations
 
 SECONDS = 2.0  # of a segment, and the target duration
 
@@ -21,7 +21,7 @@ SECONDS = 2.0  # of a segment, and the target duration
 class Judge(list[Event]):
     """Hears of what happened, and looks each time at what those who are behind are told."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, studio: CatalogFixture) -> None:
         super().__init__()
         self.studio = studio
         self.looked_at: dict[str, object] = {}
@@ -53,15 +53,15 @@ class Judge(list[Event]):
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
+def studio(tmp_path: Path) -> Iterator[CatalogFixture]:
     """A service that keeps two minutes at most."""
-    studio = Studio(tmp_path)
+    studio = CatalogFixture(tmp_path)
     studio.most = timedelta(minutes=2)
     yield studio
     studio.catalog.close()
 
 
-def test_versions_follow_the_rules(studio: Studio) -> None:
+def test_versions_follow_the_rules(studio: CatalogFixture) -> None:
     """Over reconnects, gaps, restarts, cuts, playlists that are outgrown, the end and the next stream."""
     judge = Judge(studio)
     studio.events = judge

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from broadcaster.source.file_checks import open_inside
-from tests.support.owncast_life import OwncastLife
-from tests.support.scan_watcher import ScanWatcher
+from tests.support.fakes.owncast_folder import OwncastLife
+from tests.support.judges.scanner_judge import ScanWatcher
 
 
 class Episode:

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from broadcaster.hls import MediaSegment
+from tests.support.fakes.recorder_fixture import RecorderFixture
 from tests.support.length import SOAK
-from tests.support.room import Room
 
 HOURS = 12 if SOAK else 0.2
 SEGMENT, SIZE = 1.0, 125_000  # seconds, bytes: 1 Mbit/s
@@ -22,7 +22,7 @@ MOST_OF_MEDIA = 0.03
 async def test_two_streams_of_hours(tmp_path: Path) -> None:
     """Memory after the last hour is that of the first, and playlists are a small part of the media."""
     memory = list[int]()  # bytes, after each hour
-    room = Room(tmp_path)
+    room = RecorderFixture(tmp_path)
     rounds = int(HOURS * 3600 / ROUND)
     media = rounds * ROUND * SIZE * 2
     for number in range(1, rounds + 1):

@@ -4,7 +4,7 @@ import pytest
 
 from broadcaster.events import SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.service.losses import MANY, Losses
-from tests.support.fakes import START, stored_segment
+from tests.support.fakes.pipeline_parts import START, stored_segment
 
 
 def lost(variant: str = "0") -> SegmentLost:

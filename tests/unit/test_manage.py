@@ -22,8 +22,8 @@ from broadcaster.recordings.admin_api import Desk
 from broadcaster.recordings.file_uploads import Uploads, etag_of
 from broadcaster.service.serve import newest, page_address
 from tests.api_schemas import check_answer
-from tests.support.fake_parts import FakeParts
-from tests.support.studio import Studio
+from tests.support.fakes.catalog_fixture import CatalogFixture
+from tests.support.fakes.multipart_uploads import FakeParts
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 
@@ -33,7 +33,7 @@ class Office:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.studio = Studio(folder / "studio")
+        self.studio = CatalogFixture(folder / "studio")
         self.told = 0
         self.swept: list[bool] = []
         self.page: str | None = "https://live.example.com/"

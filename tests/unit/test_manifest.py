@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from broadcaster.hls import MediaPlaylist, MediaSegment, parse
 from broadcaster.hls.manifest import ManifestGenerator
-from tests.support.rules import violations
+from tests.support.judges.playlist_rules import violations
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from broadcaster.events import Event
 from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
 from broadcaster.live import Channel
 from broadcaster.upload.mirror import MAX_PAUSE, Mirror
-from tests.support.fakes import START, stored_segment, variants_listed
+from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
 
 MAIN, FIRST, SECOND = "live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8"
 GONE = StorageUnavailable("no answer within 5 s")

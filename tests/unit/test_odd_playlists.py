@@ -15,7 +15,7 @@ from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant, parse
 from broadcaster.live.channel import Channel
 from broadcaster.source.reports import SourceEvent, SourceRefused, VariantsListed
 from broadcaster.source.scanner import Scanner
-from tests.support.hls_writer import PACKET
+from tests.support.fakes.hls_writer import PACKET
 
 HEAD = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:7\n"
 PDT = "#EXT-X-PROGRAM-DATE-TIME:{:%Y-%m-%dT%H:%M:%S}.000Z\n"

@@ -8,7 +8,7 @@ from broadcaster.events import SegmentPublished
 from broadcaster.ipc import Listed
 from broadcaster.service.viewer_process import message_of
 from broadcaster.viewer_server.events import REMEMBERED_RUNS, EncoderOffsets
-from tests.support.fakes import START, stored_segment
+from tests.support.fakes.pipeline_parts import START, stored_segment
 
 LENGTH = timedelta(seconds=3)
 

@@ -8,7 +8,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.admin import make_operator_app
 from broadcaster.ipc import HealthReport
-from tests.support.site import Site
+from tests.support.fakes.viewer_app import ViewerApp
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ async def test_names(aiohttp_client: AiohttpClient, host: str, status: int) -> N
 
 async def test_answers_are_for_nobody_else(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """In no frame, as no script, and without a word on what serves them."""
-    client = await aiohttp_client(Site(tmp_path).operator_app)
+    client = await aiohttp_client(ViewerApp(tmp_path).operator_app)
     for path in ("/metrics", "/health", "/nothing"):
         headers = (await client.get(path)).headers
         assert headers["X-Content-Type-Options"] == "nosniff"

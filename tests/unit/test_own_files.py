@@ -11,7 +11,7 @@ from broadcaster.bucket.lease import own_name, stored_name
 from broadcaster.download.packs import Packs
 from broadcaster.export.job import LOCK_FILE, own_while_working
 from broadcaster.own_files import NotOursError, own_folder, own_lock, read_own
-from tests.support.users import NOBODY
+from tests.support.faults.other_user import NOBODY
 
 TOKEN = "known to somebody else"
 

@@ -8,8 +8,8 @@ import pytest
 
 from broadcaster.errors import OwncastError
 from broadcaster.owncast import RETURN, OwncastStatus, Status, parse
-from tests.support.fakes import START
-from tests.support.owncast_api import VERSION, status
+from tests.support.fakes.owncast_api import VERSION, status
+from tests.support.fakes.pipeline_parts import START
 
 LATER = START + timedelta(minutes=10)
 

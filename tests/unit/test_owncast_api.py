@@ -15,9 +15,9 @@ from broadcaster.doctor.machine import answers
 from broadcaster.errors import OwncastError
 from broadcaster.ipc import HealthReport
 from broadcaster.owncast import OwncastStatus, fetch, open_session, picture
-from tests.support.doctor import listening
-from tests.support.fakes import START
-from tests.support.owncast_api import VERSION, FakeOwncast, fake_owncast, status
+from tests.support.fakes.owncast_api import VERSION, FakeOwncast, fake_owncast, status
+from tests.support.fakes.pipeline_parts import START
+from tests.support.judges.check_command import listening
 
 
 @pytest.fixture

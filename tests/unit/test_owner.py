@@ -8,7 +8,7 @@ import pytest
 
 from broadcaster.bucket.lease import ALIVE, EVERY, Claim, Owner, own_name, stored_name
 from broadcaster.errors import StorageUnavailable
-from tests.support.fakes import START
+from tests.support.fakes.pipeline_parts import START
 
 KEY = "live/owner.json"
 GONE = StorageUnavailable("no answer within 10 s")

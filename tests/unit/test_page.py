@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from broadcaster.ipc import HealthReport
-from tests.support.site import Client, Site
+from tests.support.fakes.viewer_app import Client, ViewerApp
 
 
 async def test_page_config(client: Client, tmp_path: Path) -> None:
@@ -18,7 +18,9 @@ async def test_page_config(client: Client, tmp_path: Path) -> None:
     assert (await (await client.get("/config.json")).json())["title"] == "Live"
 
 
-async def test_the_page_is_described_before_anything_runs(site: Site, client: Client, tmp_path: Path) -> None:
+async def test_the_page_is_described_before_anything_runs(
+    site: ViewerApp, client: Client, tmp_path: Path
+) -> None:
     """Its title and the tags of link previews: Owncast's word, then the operator's, nothing unescaped."""
 
     async def page() -> str:

@@ -14,9 +14,9 @@ from broadcaster.ipc import Version, View
 from broadcaster.recordings.live_poster import Pictures
 from broadcaster.recordings.thumbnails import KeptFrames
 from broadcaster.upload.spool import Spool
-from tests.support.fake_ffmpeg import FakeFfmpeg
-from tests.support.fakes import START, file_of, stored_segment
-from tests.support.room import FakeShelf
+from tests.support.fakes.ffmpeg import FakeFfmpeg
+from tests.support.fakes.pipeline_parts import START, file_of, stored_segment
+from tests.support.fakes.recorder_fixture import FakeShelf
 from tests.support.waiting import eventually
 
 SECOND = timedelta(seconds=1)

@@ -24,10 +24,10 @@ from broadcaster.live import Channel
 from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
-from tests.support import packets
-from tests.support.broken_files import CALLS, broken
-from tests.support.fakes import FakeEncoder, FakeSource, FakeStore, segment_of, variants_listed
-from tests.support.hls_writer import PACKET
+from tests.support.fakes import mpegts as packets
+from tests.support.fakes.hls_writer import PACKET
+from tests.support.fakes.pipeline_parts import FakeEncoder, FakeSource, FakeStore, segment_of, variants_listed
+from tests.support.faults.broken_files import CALLS, broken
 from tests.support.waiting import changes
 
 

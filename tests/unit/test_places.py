@@ -20,7 +20,7 @@ from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import FOR_LONG, TOO_LATE, Lag
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.viewer_server.admission import FEW, OF_A_SITE, PLACES_OF_A_VIEWER, Full, Kind, Places
-from tests.support.site import MEDIA, Site
+from tests.support.fakes.viewer_app import MEDIA, ViewerApp
 from tests.support.waiting import eventually
 
 PLACES = 10
@@ -198,9 +198,9 @@ async def test_lag_is_seen() -> None:
 
 
 @pytest.fixture
-async def crowded(tmp_path: Path) -> AsyncIterator[tuple[Site, str]]:
+async def crowded(tmp_path: Path) -> AsyncIterator[tuple[ViewerApp, str]]:
     """A site with ten places."""
-    site = Site(tmp_path, places=PLACES, tracker=Tracker(Limits()))
+    site = ViewerApp(tmp_path, places=PLACES, tracker=Tracker(Limits()))
     site.go_live("0")
     async with listening(site.app, "127.0.0.1", 0, "TEST") as address:
         yield site, address
@@ -217,7 +217,7 @@ async def connected(address: str, request: str) -> socket.socket:
     return client
 
 
-async def test_who_is_idle_makes_room(crowded: tuple[Site, str]) -> None:
+async def test_who_is_idle_makes_room(crowded: tuple[ViewerApp, str]) -> None:
     """When all places are taken by connections that wait for nothing, a viewer is served all the same."""
     site, address = crowded
     request = f"GET {MEDIA} HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -233,7 +233,7 @@ async def test_who_is_idle_makes_room(crowded: tuple[Site, str]) -> None:
         client.close()
 
 
-async def test_all_long_places_taken(crowded: tuple[Site, str]) -> None:
+async def test_all_long_places_taken(crowded: tuple[ViewerApp, str]) -> None:
     """Readers, sockets and waiters as many as may be, and more: playlists are answered at once."""
     site, address = crowded
     events = "GET /live/events HTTP/1.1\r\nHost: x\r\n\r\n"

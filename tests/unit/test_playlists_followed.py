@@ -14,7 +14,7 @@ from broadcaster.hls import MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.own_files import open_beneath
 from broadcaster.source.reports import VariantsListed
 from broadcaster.source.scanner import MAX_PLAYLISTS, Scanner
-from tests.support.hls_writer import HlsWriter, age
+from tests.support.fakes.hls_writer import HlsWriter, age
 
 
 class Folder:

@@ -21,10 +21,10 @@ from broadcaster.hls import MediaPlaylist, MediaSegment, parse
 from broadcaster.ipc import State
 from broadcaster.live import Channel
 from broadcaster.viewer_server.snapshots import Snapshot
-from tests.support.fakes import START, variants_listed
+from tests.support.fakes.pipeline_parts import START, variants_listed
+from tests.support.fakes.viewers_channel import ViewersChannel
+from tests.support.judges.playlist_rules import last_number, violations
 from tests.support.length import seconds
-from tests.support.rules import last_number, violations
-from tests.support.shown import Shown
 
 VARIANTS = ("0", "1")
 WINDOW = 6
@@ -92,7 +92,7 @@ class Player:
         self._last = 0
         self._first = 1  # of this stream
 
-    def look(self, shown: Shown) -> None:
+    def look(self, shown: ViewersChannel) -> None:
         version = shown.media(self.variant)
         if version is None:
             return
@@ -149,7 +149,7 @@ class Broadcast(RuleBasedStateMachine):
             memory=memory,
             show=lambda view: self.shown.follow(view),  # noqa: PLW0108 - another one takes its place
         )
-        self.shown = Shown(channel.view)
+        self.shown = ViewersChannel(channel.view)
         return channel
 
     def teardown(self) -> None:

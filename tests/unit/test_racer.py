@@ -22,12 +22,12 @@ from broadcaster.live import Channel
 from broadcaster.source import Source
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
-from tests.support.fakes import FakeStore
-from tests.support.hls_writer import PACKET, HlsWriter
+from tests.support.fakes.hls_writer import PACKET, HlsWriter
+from tests.support.fakes.pipeline_parts import FakeStore
+from tests.support.faults.other_user import open_folder
 from tests.support.length import SOAK
-from tests.support.racer import EVIL, HARD_LINK, NOBODY, clear, exchange
-from tests.support.users import open_folder
 from tests.support.waiting import changes
+from tests.unit.racer import EVIL, HARD_LINK, NOBODY, clear, exchange
 
 SEGMENTS = 40
 PACE = 0.02  # seconds from one segment to the next
@@ -79,7 +79,7 @@ class Encoder(HlsWriter):
 
 @contextmanager
 def racing(folder: Path, vault: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.support.racer", str(folder), str(vault)]
+    command = [sys.executable, "-m", "tests.unit.racer", str(folder), str(vault)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as racer:
         try:
             assert racer.stdout

@@ -15,27 +15,27 @@ from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.hls import MultivariantPlaylist, parse
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.upload.deleter import sweep
-from tests.support.fakes import START
-from tests.support.room import Room
-from tests.support.studio import Studio
+from tests.support.fakes.catalog_fixture import CatalogFixture
+from tests.support.fakes.pipeline_parts import START
+from tests.support.fakes.recorder_fixture import RecorderFixture
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    made = Room(tmp_path / "state")
+def room(tmp_path: Path) -> Iterator[RecorderFixture]:
+    made = RecorderFixture(tmp_path / "state")
     yield made
     made.studio.catalog.close()
 
 
-def lose_the_state(room: Room) -> None:
+def lose_the_state(room: RecorderFixture) -> None:
     """The next process finds an empty folder."""
     room.studio.catalog.close()
     shutil.rmtree(room.studio.folder)
     before = room.studio
-    room.studio = Studio(before.folder)
+    room.studio = CatalogFixture(before.folder)
     room.studio.now, room.studio.published = before.now, before.published
     room.new_recorder()
 
@@ -44,7 +44,7 @@ def comparable(found: list[Recording]) -> list[Recording]:
     return [replace(one, secret="", revision=0) for one in found]
 
 
-async def test_all_comes_back(room: Room) -> None:
+async def test_all_comes_back(room: RecorderFixture) -> None:
     """Recordings and clips are as they were, to the byte, when all that is left is the bucket."""
     room.restart(30 * DAY)
     room.studio.publish("01", count=3)
@@ -76,7 +76,7 @@ async def test_all_comes_back(room: Room) -> None:
     assert sizes == [1000] * 9
 
 
-async def test_what_came_back_goes_as_ever(room: Room) -> None:
+async def test_what_came_back_goes_as_ever(room: RecorderFixture) -> None:
     """What was brought back is deleted with its recording, and stays as long as a clip has it."""
     room.studio.publish("0", count=8)
     room.studio.channel.end()
@@ -94,7 +94,7 @@ async def test_what_came_back_goes_as_ever(room: Room) -> None:
     assert due == [f"live/r0/0/{one}.ts" for one in (0, 1, 5, 6, 7)]
 
 
-async def test_clips_that_share_their_time(room: Room) -> None:
+async def test_clips_that_share_their_time(room: RecorderFixture) -> None:
     """They come back whole, whichever was made first, though the recording that had them is deleted."""
     room.studio.publish("01", count=20)
     room.studio.channel.end()
@@ -116,7 +116,7 @@ async def test_clips_that_share_their_time(room: Room) -> None:
     assert len(await catalog.clips.segments(whole)) == 32
 
 
-async def test_a_stream_that_was_on_is_over(room: Room) -> None:
+async def test_a_stream_that_was_on_is_over(room: RecorderFixture) -> None:
     """What was recorded when the state was lost ends there; the stream goes on in another recording."""
     room.studio.publish("0", count=4)
     room.upload()
@@ -130,7 +130,7 @@ async def test_a_stream_that_was_on_is_over(room: Room) -> None:
     assert room.media(over["playlist"].replace("/playlist", "/0/playlist")).ended
 
 
-async def test_what_cannot_be_read(room: Room) -> None:
+async def test_what_cannot_be_read(room: RecorderFixture) -> None:
     """One that makes no sense keeps none of the others; a bucket that fails is tried again from the start."""
     for run in range(2):
         room.studio.publish("0", run=run)
@@ -146,7 +146,7 @@ async def test_what_cannot_be_read(room: Room) -> None:
     assert found == {"recordings": 1, "clips": 0, "failed": 1}
 
 
-async def test_strays(room: Room) -> None:
+async def test_strays(room: RecorderFixture) -> None:
     """What no segment, view or neighbour needs is told, and deleted when that is wanted; nothing else is."""
     room.studio.publish("01", count=9)
     await room.studio.catalog.clips.make("", START + 5 * SECOND, START + 9 * SECOND)
@@ -174,7 +174,7 @@ async def test_strays(room: Room) -> None:
     assert set(room.store.objects_) == before - set(strays)
 
 
-async def test_asked_for_twice(room: Room) -> None:
+async def test_asked_for_twice(room: RecorderFixture) -> None:
     """Two that look into the bucket at once bring all back once, and nobody else suffers."""
     room.restart(30 * DAY)
     room.studio.publish(count=9)
@@ -194,7 +194,7 @@ async def test_asked_for_twice(room: Room) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("size", "x"), ("size", 2**70), ("id", ""), ("id", "other")])
-async def test_what_makes_no_sense(room: Room, name: str, value: object) -> None:
+async def test_what_makes_no_sense(room: RecorderFixture, name: str, value: object) -> None:
     """What is not as we write it is left alone, and the catalog goes on."""
     room.studio.publish(count=9)
     room.studio.channel.end()
@@ -210,7 +210,7 @@ async def test_what_makes_no_sense(room: Room, name: str, value: object) -> None
     assert len(await room.studio.recordings()) == 1
 
 
-async def test_a_neighbour_below_our_prefix(room: Room) -> None:
+async def test_a_neighbour_below_our_prefix(room: RecorderFixture) -> None:
     """What another broadcaster has, under a prefix that begins with ours, is not ours to judge."""
     room.studio.publish("0")
     theirs = ["live/second/owner.json", "live/second/r0/0/1.ts"]
@@ -220,7 +220,7 @@ async def test_a_neighbour_below_our_prefix(room: Room) -> None:
     assert set(theirs) <= set(room.store.objects_)
 
 
-async def test_written_before_sizes_are_known(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_written_before_sizes_are_known(room: RecorderFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who writes while the bucket is still listed does not make up its bandwidth for ever."""
     room.studio.publish("0", count=8)
     room.studio.channel.end()

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
 from broadcaster.hls.manifest import RecordedPlaylist
 from broadcaster.recordings.writer import COMPRESS_FROM, GrowingVariant
-from tests.support.fakes import START
-from tests.support.rules import violations
+from tests.support.fakes.pipeline_parts import START
+from tests.support.judges.playlist_rules import violations
 
 TWO = timedelta(seconds=2)
 

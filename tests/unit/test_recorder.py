@@ -15,20 +15,20 @@ from broadcaster.hls.parser import byte_ranges
 from broadcaster.ipc import Recording as Shown
 from broadcaster.recordings.writer import EVERY, INTERVAL, Recorder
 from broadcaster.service.public_recordings import shown
-from tests.support.fakes import START, stored_segment, variants_listed
-from tests.support.room import Room
+from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
+from tests.support.fakes.recorder_fixture import RecorderFixture
 
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    made = Room(tmp_path)
+def room(tmp_path: Path) -> Iterator[RecorderFixture]:
+    made = RecorderFixture(tmp_path)
     yield made
     made.studio.catalog.close()
 
 
-async def test_a_stream_that_is_on(room: Room) -> None:
+async def test_a_stream_that_is_on(room: RecorderFixture) -> None:
     """Who comes late can begin at the start: an EVENT, which only grows, and is VOD after the end."""
     room.title = "Evening"
     room.studio.publish(count=9)
@@ -55,7 +55,7 @@ async def test_a_stream_that_is_on(room: Room) -> None:
     assert room.store.writes == []
 
 
-async def test_the_i_frame_playlist_of_a_recording(room: Room) -> None:
+async def test_the_i_frame_playlist_of_a_recording(room: RecorderFixture) -> None:
     """Key frames are listed beside the smallest variant's segments, in a recording and in a clip of it."""
     room.studio.publish(count=2)
     room.studio.publish(lost=True)
@@ -82,7 +82,7 @@ async def test_the_i_frame_playlist_of_a_recording(room: Room) -> None:
         assert f"live/{folder}/{name}/1/iframes.m3u8" not in room.store.objects_
 
 
-async def test_whole_where_the_live_playlist_has_a_gap(room: Room) -> None:
+async def test_whole_where_the_live_playlist_has_a_gap(room: RecorderFixture) -> None:
     """A segment too long for players of the live stream is one of the recording."""
     room.studio.publish(count=3)
     room.studio.publish(seconds=90)
@@ -94,7 +94,7 @@ async def test_whole_where_the_live_playlist_has_a_gap(room: Room) -> None:
     assert playlist.target_duration == 90
 
 
-async def test_each_part_has_its_playlists(room: Room) -> None:
+async def test_each_part_has_its_playlists(room: RecorderFixture) -> None:
     """A part that is over is VOD while the stream goes on with other variants."""
     room.studio.publish("01", count=3)
     room.studio.publish("0", run=1, count=3)
@@ -107,7 +107,7 @@ async def test_each_part_has_its_playlists(room: Room) -> None:
     assert (second.discontinuity_sequence, second.segments[0].discontinuity) == (0, False)
 
 
-async def test_variants_that_begin_in_different_runs(room: Room) -> None:
+async def test_variants_that_begin_in_different_runs(room: RecorderFixture) -> None:
     """One variant's last segment of a run may be met after another's first of the next: both are listed."""
     room.studio.channel.list_variants(variants_listed("0", "1"))
     for variant, run in (("0", 1), ("1", 0), ("1", 1)):
@@ -125,7 +125,7 @@ async def test_variants_that_begin_in_different_runs(room: Room) -> None:
     assert first.discontinuity_sequence + first.segments[0].discontinuity == 1
 
 
-async def test_a_variant_that_is_behind(room: Room) -> None:
+async def test_a_variant_that_is_behind(room: RecorderFixture) -> None:
     """What was noticed before, and listed after, what has been written already, is written as well."""
     room.studio.publish("01", count=2)
     slow = stored_segment("live/r0/1/slow.ts", variant="1", time=room.studio.now)
@@ -144,7 +144,7 @@ async def test_a_variant_that_is_behind(room: Room) -> None:
         assert [Path(segment.uri).stem for segment in playlist.segments] == ["0", "1", name]
 
 
-async def test_what_could_not_be_written_is_written_later(room: Room) -> None:
+async def test_what_could_not_be_written_is_written_later(room: RecorderFixture) -> None:
     """A bucket that fails, and a process that dies, leave nothing half done for long."""
     room.studio.publish(count=2)
     room.studio.channel.end()
@@ -158,7 +158,7 @@ async def test_what_could_not_be_written_is_written_later(room: Room) -> None:
     assert len(room.media(f"{one['id']}/0/playlist.m3u8").segments) == 2
 
 
-async def test_it_tries_again_by_itself(room: Room) -> None:
+async def test_it_tries_again_by_itself(room: RecorderFixture) -> None:
     """The task goes on after failures, and is told of an end at once."""
     resting, pauses = asyncio.Event(), list[float]()
 
@@ -187,7 +187,7 @@ async def test_it_tries_again_by_itself(room: Room) -> None:
     task.cancel()
 
 
-async def test_playlists_are_renewed_when_that_is_worth_their_bytes(room: Room) -> None:
+async def test_playlists_are_renewed_when_that_is_worth_their_bytes(room: RecorderFixture) -> None:
     """Not each time while they are large beside the media; but at once for the operator, and for the last."""
 
     async def versions(*, everything: bool = False) -> int:
@@ -217,7 +217,7 @@ async def test_playlists_are_renewed_when_that_is_worth_their_bytes(room: Room) 
     assert (playlist.ended, len(playlist.segments)) == (True, 321)
 
 
-async def test_a_failure_leaves_no_hole(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_leaves_no_hole(room: RecorderFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments that were read, and could not be added, are added the next time."""
     append, failures = RecordedPlaylist.append, [ValueError("not foreseen")]
 
@@ -242,7 +242,7 @@ async def test_a_failure_leaves_no_hole(room: Room, monkeypatch: pytest.MonkeyPa
 
 
 async def test_one_that_cannot_be_written_holds_up_no_other(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    room: RecorderFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A defect that one recording brings to light leaves the next one, and clips, as they should be."""
     room.studio.publish("0", count=6)
@@ -265,7 +265,7 @@ async def test_one_that_cannot_be_written_holds_up_no_other(
     assert f"live/clips/{clip.id}/playlist.m3u8" in room.store.objects_
 
 
-async def test_who_writes_holds_the_lock(room: Room) -> None:
+async def test_who_writes_holds_the_lock(room: RecorderFixture) -> None:
     """Whoever has recordings written, at the end of the service too, waits for an album that has the lock."""
     room.studio.publish("0")
     async with room.recorder.lock:
@@ -277,7 +277,7 @@ async def test_who_writes_holds_the_lock(room: Room) -> None:
     assert room.index()["recordings"]
 
 
-async def test_who_finds_it(room: Room) -> None:
+async def test_who_finds_it(room: RecorderFixture) -> None:
     """What is unlisted or hidden is not in the index, and moves to an address that nobody knows, and back."""
     room.studio.publish("0")
     room.studio.channel.end()
@@ -301,7 +301,7 @@ async def test_who_finds_it(room: Room) -> None:
     assert room.names == [*names, "index.json"]
 
 
-async def test_its_time_is_over(room: Room) -> None:
+async def test_its_time_is_over(room: RecorderFixture) -> None:
     """What is kept no longer leaves the index first, then its playlists go, then its segments."""
     room.restart(DAY)
     room.studio.publish("0", count=8)
@@ -322,7 +322,7 @@ async def test_its_time_is_over(room: Room) -> None:
     assert await room.studio.catalog.due(10) == ["live/r0/0/0.ts", "live/r0/0/1.ts"]
 
 
-async def test_older_pages(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_older_pages(room: RecorderFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first page has the newest and links to the one before; what is added changes no older one."""
     monkeypatch.setattr("broadcaster.recordings.writer.PAGE", 2)
     for run in range(7):
@@ -340,7 +340,7 @@ async def test_older_pages(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [[0, 1, 2], [3, 4], [5, 6]]
 
 
-async def test_titles(room: Room) -> None:
+async def test_titles(room: RecorderFixture) -> None:
     """It is called as the stream is, and as the operator says, whatever the stream is called then."""
     room.studio.publish("0")
     for room.title in ("One", "Two", None):
@@ -353,7 +353,7 @@ async def test_titles(room: Room) -> None:
     assert room.index()["recordings"][0]["title"] == "Mine"
 
 
-async def test_a_clip(room: Room) -> None:
+async def test_a_clip(room: RecorderFixture) -> None:
     """Whole segments, from the exact point; they outlive the window and the recording, and not the clip."""
     room.studio.publish(count=8)
     clips = room.studio.catalog.clips
@@ -383,7 +383,7 @@ async def test_a_clip(room: Room) -> None:
     assert len(await room.studio.catalog.due(100)) == 6
 
 
-async def test_no_clip_of_what_is_not_there(room: Room) -> None:
+async def test_no_clip_of_what_is_not_there(room: RecorderFixture) -> None:
     """What has not come, or has gone, is refused, and nothing is kept for it."""
     room.studio.restart(timedelta())
     room.studio.publish(count=12)
@@ -398,7 +398,7 @@ async def test_no_clip_of_what_is_not_there(room: Room) -> None:
     assert await clips.all() == []
 
 
-async def test_another_prefix(room: Room) -> None:
+async def test_another_prefix(room: RecorderFixture) -> None:
     """Recordings and clips are told of where the service writes now; their objects stay where they are."""
     room.studio.catalog.prefixes("live")
     room.studio.publish("0", count=8)
@@ -415,7 +415,7 @@ async def test_another_prefix(room: Room) -> None:
         assert "\n../../../../../live/r0/0/4.ts\n" in text
 
 
-async def test_what_the_bucket_has_is_shown(room: Room) -> None:
+async def test_what_the_bucket_has_is_shown(room: RecorderFixture) -> None:
     """After each write, also where there was nothing to write; hidden ones are not for viewers."""
     told: list[dict[str, Shown]] = []
 
@@ -444,7 +444,7 @@ async def test_what_the_bucket_has_is_shown(room: Room) -> None:
         assert len(told[-1]) == paths
 
 
-async def test_kept_at_the_last_moment(room: Room) -> None:
+async def test_kept_at_the_last_moment(room: RecorderFixture) -> None:
     """Who wishes to keep one while it is being removed is told the truth: it stays, with its playlists."""
     room.restart(DAY)
     room.studio.publish(count=9)
@@ -461,7 +461,7 @@ async def test_kept_at_the_last_moment(room: Room) -> None:
     assert room.media(f"{one['id']}/0/playlist.m3u8").ended
 
 
-async def test_nothing_is_named_before_it_is_there(room: Room) -> None:
+async def test_nothing_is_named_before_it_is_there(room: RecorderFixture) -> None:
     """The index has a recording when its playlists are written, and pages when they are."""
     room.studio.publish(count=3)
     room.studio.channel.end()
@@ -473,7 +473,7 @@ async def test_nothing_is_named_before_it_is_there(room: Room) -> None:
     assert [f"{one['playlist']}" in room.names for one in room.index()["recordings"]] == [True, True]
 
 
-async def test_removed_under_both_prefixes(room: Room) -> None:
+async def test_removed_under_both_prefixes(room: RecorderFixture) -> None:
     """What was recorded under an earlier prefix is found under the present one, and removed under both."""
     room.studio.publish(count=9)
     room.studio.channel.end()
@@ -492,7 +492,7 @@ async def test_removed_under_both_prefixes(room: Room) -> None:
     assert [key for key in room.store.objects_ if one.id in key or clip.id in key] == []
 
 
-async def test_a_defect_of_one_recording(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_defect_of_one_recording(room: RecorderFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording that cannot be written keeps no other one, and no clip, from the bucket."""
     room.studio.publish("0", count=4)
     clip = await room.studio.catalog.clips.make("", START, START + timedelta(seconds=4))

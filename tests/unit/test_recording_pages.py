@@ -15,7 +15,7 @@ from broadcaster.ipc import File, Recording, Recordings, Setup, difference
 from broadcaster.ipc.messages import LENGTH, decode, encode
 from broadcaster.viewer_server.app import Audience
 from broadcaster.viewer_server.pages import PAGE
-from tests.support.site import Client
+from tests.support.fakes.viewer_app import Client
 
 START = datetime(2026, 11, 22, 9, 12, tzinfo=UTC)
 BASE = "https://video.example.com/live/recordings"

@@ -10,22 +10,22 @@ import pytest
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.references import Bounds, Visibility
-from tests.support.fakes import START, unlisted
-from tests.support.old_journal import old_journal
-from tests.support.studio import Studio
+from tests.support.fakes.catalog_fixture import CatalogFixture
+from tests.support.fakes.old_catalog import old_journal
+from tests.support.fakes.pipeline_parts import START, unlisted
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
-    made = Studio(tmp_path)
+def studio(tmp_path: Path) -> Iterator[CatalogFixture]:
+    made = CatalogFixture(tmp_path)
     yield made
     made.catalog.close()
 
 
-async def test_a_recording_is_a_stream(studio: Studio) -> None:
+async def test_a_recording_is_a_stream(studio: CatalogFixture) -> None:
     """It begins and ends with the stream, over an encoder's break and a restart, and has all of it."""
     studio.publish(count=5)
     studio.restart()
@@ -46,7 +46,7 @@ async def test_a_recording_is_a_stream(studio: Studio) -> None:
     assert [one.ended is None for one in await studio.recordings()] == [True, False]
 
 
-async def test_a_stream_that_never_ends(studio: Studio) -> None:
+async def test_a_stream_that_never_ends(studio: CatalogFixture) -> None:
     """It is recorded in pieces of a day, so that one can be played, and its time can be over."""
     studio.restart(3 * DAY)
     for _ in range(3):
@@ -61,7 +61,7 @@ async def test_a_stream_that_never_ends(studio: Studio) -> None:
     assert await studio.names() == [[f"r0/{variant}/{one}.ts" for one in range(4, 8) for variant in "01"]]
 
 
-async def test_other_variants_are_another_part(studio: Studio) -> None:
+async def test_other_variants_are_another_part(studio: CatalogFixture) -> None:
     """Players need the same variants all the time: where they become others, a second part begins."""
     studio.publish("01", count=3)
     studio.publish("0", run=1, count=3)
@@ -76,7 +76,7 @@ async def test_other_variants_are_another_part(studio: Studio) -> None:
     assert [[one.uri for one in part.described.variants] for part in parts] == [["0", "1"], ["0"]]
 
 
-async def test_a_segment_too_long_for_players_is_whole(studio: Studio) -> None:
+async def test_a_segment_too_long_for_players_is_whole(studio: CatalogFixture) -> None:
     """What no live playlist can have is one segment of the recording; what is lost is a gap."""
     studio.publish(count=3)
     studio.publish(seconds=90)
@@ -92,7 +92,7 @@ async def test_a_segment_too_long_for_players_is_whole(studio: Studio) -> None:
     assert all(one.gap for one in studio.channel.view.playlists["1"].playlist.segments[3:-1])
 
 
-async def test_what_is_recorded_is_not_deleted(studio: Studio) -> None:
+async def test_what_is_recorded_is_not_deleted(studio: CatalogFixture) -> None:
     """What leaves the window has no time to go as long as a recording has it; then it gets one."""
     studio.publish(count=10)
     studio.now += DAY
@@ -109,7 +109,7 @@ async def test_what_is_recorded_is_not_deleted(studio: Studio) -> None:
     assert sorted(gone) == sorted(f"live/r0/{variant}/{one}.ts" for one in range(10) for variant in "01")
 
 
-async def test_what_is_listed_outlives_its_recording(studio: Studio) -> None:
+async def test_what_is_listed_outlives_its_recording(studio: CatalogFixture) -> None:
     """What is seen live when its recording is removed goes when it has left the window."""
     studio.publish("0", count=3)
     studio.channel.end()
@@ -122,7 +122,7 @@ async def test_what_is_listed_outlives_its_recording(studio: Studio) -> None:
     assert len(await studio.catalog.due(100)) == 3
 
 
-async def test_without_recordings(studio: Studio) -> None:
+async def test_without_recordings(studio: CatalogFixture) -> None:
     """Nothing is recorded, what is on ends, and what leaves the window goes as ever."""
     studio.publish(count=2)
     studio.restart(timedelta())
@@ -134,7 +134,7 @@ async def test_without_recordings(studio: Studio) -> None:
     assert len(await studio.recordings()) == 1
 
 
-async def test_kept_for_days(studio: Studio) -> None:
+async def test_kept_for_days(studio: CatalogFixture) -> None:
     """The time begins with the end; the bucket is told of what changes, and when the time is over."""
     studio.restart(3 * DAY)
     studio.publish(count=2)
@@ -156,7 +156,7 @@ async def test_kept_for_days(studio: Studio) -> None:
     assert [one.id for one in await book.expired()] == [over.id]
 
 
-async def test_a_machine_that_starts_in_another_year(studio: Studio) -> None:
+async def test_a_machine_that_starts_in_another_year(studio: CatalogFixture) -> None:
     """What is over at once is doubted for an hour; where the clock was set right meanwhile, it is kept."""
     studio.restart(3 * DAY)
     studio.publish(count=2)
@@ -180,7 +180,7 @@ async def test_a_machine_that_starts_in_another_year(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-1000 * DAY, 1000 * DAY])
-async def test_an_encoder_whose_clock_is_wrong(studio: Studio, ahead: timedelta) -> None:
+async def test_an_encoder_whose_clock_is_wrong(studio: CatalogFixture, ahead: timedelta) -> None:
     """How long a recording is kept is by our clock: it is not gone at once, nor there for ever."""
     studio.restart(3 * DAY)
     studio.encoder_is_ahead = ahead
@@ -210,7 +210,7 @@ def test_a_state_of_the_seventh_schema_goes_on(tmp_path: Path) -> None:
         assert unlisted(catalog) == ["a"]
 
 
-async def test_switched_off_while_a_stream_is_on(studio: Studio) -> None:
+async def test_switched_off_while_a_stream_is_on(studio: CatalogFixture) -> None:
     """No other one is made; what was recorded is not thrown away for that."""
     studio.publish(count=2)
     studio.restart(timedelta())
@@ -219,7 +219,7 @@ async def test_switched_off_while_a_stream_is_on(studio: Studio) -> None:
     assert (over.ended, over.keep_until) == (START + 4 * SECOND, None)
 
 
-async def test_switched_on_while_a_stream_is_on(studio: Studio) -> None:
+async def test_switched_on_while_a_stream_is_on(studio: CatalogFixture) -> None:
     """All variants of the stream are in one part from the beginning."""
     studio.restart(timedelta())
     studio.publish(count=2)

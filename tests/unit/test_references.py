@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from broadcaster.catalog.references import covering
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.upload.deleter import Sweeper
+from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.length import seconds
-from tests.support.studio import Studio
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class References(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="references-"))
-        self.studio = Studio(self.folder)
+        self.studio = CatalogFixture(self.folder)
         self.bucket = Bucket()
         self.run = 0
         self.keep: timedelta | None = None

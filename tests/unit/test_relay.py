@@ -14,7 +14,7 @@ from broadcaster.relay.origin import Origin
 from broadcaster.relay.segments import Unsatisfiable, wanted
 from broadcaster.relay.serve import add_options, options_of
 from broadcaster.relay.url_map import KEPT, Listing
-from tests.support.clock import Clock
+from tests.support.fakes.clock import Clock
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
 BUCKET = "https://video.example.com/live/r/0"

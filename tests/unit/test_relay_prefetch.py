@@ -7,7 +7,7 @@ import pytest
 from broadcaster.errors import StorageUnavailable
 from broadcaster.relay.segments import WATCHED, Prefetch
 from broadcaster.relay.url_map import Listed
-from tests.support.clock import Clock
+from tests.support.fakes.clock import Clock
 
 BUCKET = "https://video.example.com/live/r/0"
 

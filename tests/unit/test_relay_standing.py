@@ -16,7 +16,7 @@ from broadcaster.relay.health import Savings, Standing
 from broadcaster.relay.origin import Origin
 from broadcaster.relay.segments import ASKED, FAILING, Media
 from broadcaster.relay.url_map import Listed, Listing
-from tests.support.clock import Clock
+from tests.support.fakes.clock import Clock
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
 

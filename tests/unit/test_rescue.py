@@ -11,7 +11,7 @@ from broadcaster.catalog.records import Run, Segment, SourceMemory, SourcePositi
 from broadcaster.hls import MediaSegment
 from broadcaster.source.recovery import left_behind, missed_between, sibling
 from broadcaster.source.scanner import Scanner
-from tests.support.hls_writer import START, HlsWriter, age
+from tests.support.fakes.hls_writer import START, HlsWriter, age
 
 SECONDS = timedelta(seconds=2)
 

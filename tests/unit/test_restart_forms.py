@@ -11,8 +11,8 @@ import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory
 from broadcaster.source.scanner import Scanner
-from tests.support.scan_watcher import positions
-from tests.support.timed_media import mp4_fragment, mp4_init, transport_stream
+from tests.support.fakes.timed_media import mp4_fragment, mp4_init, transport_stream
+from tests.support.judges.scanner_judge import positions
 
 NOW = datetime.now(UTC)
 LASTS = 2.0  # seconds, of each segment

@@ -17,7 +17,7 @@ from broadcaster.hls import MediaSegment
 from broadcaster.service.components import steady
 from broadcaster.upload.deleter import SET_ASIDE, Sweeper
 from broadcaster.upload.deleter import SWEEPER_BATCH as BATCH
-from tests.support.fakes import START, stored_segment, unlisted
+from tests.support.fakes.pipeline_parts import START, stored_segment, unlisted
 
 HOUR = timedelta(hours=1)
 AVAILABILITY = timedelta(seconds=30)

@@ -7,7 +7,7 @@ import pytest
 
 from broadcaster.aio import Fault, Retrying
 from broadcaster.errors import StorageRefused, StorageUnavailable
-from tests.support.fakes import START
+from tests.support.fakes.pipeline_parts import START
 
 
 class Naps:

@@ -11,8 +11,8 @@ import pytest
 from broadcaster.catalog.records import Segment, SourceMemory
 from broadcaster.source.encoder_runs import RunBook, Spot
 from broadcaster.source.scanner import Scanner
-from tests.support.hls_writer import HlsWriter
-from tests.support.scan_watcher import positions
+from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.judges.scanner_judge import positions
 
 NOW = datetime(2026, 11, 22, 10, 10, 10, tzinfo=UTC)
 TARGET = timedelta(seconds=2)

@@ -24,7 +24,7 @@ from broadcaster.source.follower import Follower
 from broadcaster.source.owncast_names import variant_name
 from broadcaster.source.reports import SourceEnded, SourceEvent, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.source.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
-from tests.support.hls_writer import START, HlsWriter, age
+from tests.support.fakes.hls_writer import START, HlsWriter, age
 
 
 class Folder:

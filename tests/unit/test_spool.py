@@ -18,7 +18,7 @@ from broadcaster.live import Channel
 from broadcaster.source.reports import SourceEvent
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
-from tests.support.fakes import START, FakeStore, file_of, segment_of, variants_listed
+from tests.support.fakes.pipeline_parts import START, FakeStore, file_of, segment_of, variants_listed
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from broadcaster.own_files import NotOursError
 from broadcaster.service.components import make_private
-from tests.support.users import another_user, open_folder
+from tests.support.faults.other_user import another_user, open_folder
 
 
 def mode(folder: Path) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant
 from broadcaster.hls.thumbnails import is_due, located, variant_for_pictures, variant_of, webvtt
-from tests.support.fakes import START
+from tests.support.fakes.pipeline_parts import START
 
 SECOND = timedelta(seconds=1)
 

@@ -7,7 +7,15 @@ import pytest
 
 from broadcaster.hls import Variant
 from broadcaster.tracker import Limits, Refusal, Refused, info_hash, stream_index
-from tests.support.swarm import OTHER_SWARM, RUN, SWARM, Crowd, announce, answer, identifier
+from tests.support.fakes.webtorrent_clients import (
+    OTHER_SWARM,
+    RUN,
+    SWARM,
+    Crowd,
+    announce,
+    answer,
+    identifier,
+)
 
 FULL = Variant("0", 2_500_000, None, "avc1.64001f,mp4a.40.2", (1280, 720), 30.0)
 

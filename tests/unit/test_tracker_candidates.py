@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.swarm import Crowd, announce, answer, identifier
+from tests.support.fakes.webtorrent_clients import Crowd, announce, answer, identifier
 
 MOST = 16
 HEAD = (  # as Chromium writes it for a data channel

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from broadcaster.tracker import Action, Close, Limits, Refused, Send, Tracker, info_hash, stream_index
+from tests.support.fakes.webtorrent_clients import SWARM, Crowd, announce, answer, identifier
 from tests.support.length import seconds
-from tests.support.swarm import SWARM, Crowd, announce, answer, identifier
 
 RUNS = ("r0", "r1")
 SWARMS = [info_hash(run, stream_index(None)) for run in (*RUNS, "foreign")]

@@ -17,8 +17,8 @@ from broadcaster.http import listening
 from broadcaster.tracker import Limits, Refusal, Tracker, info_hash, stream_index
 from broadcaster.viewer_server.admission import site_of
 from broadcaster.viewer_server.tracker_socket import MAX_UNSENT
-from tests.support.site import Site
-from tests.support.swarm import announce, answer, identifier
+from tests.support.fakes.viewer_app import ViewerApp
+from tests.support.fakes.webtorrent_clients import announce, answer, identifier
 from tests.support.waiting import eventually
 
 SWARM = info_hash("r0", stream_index(None))  # the site's run
@@ -29,7 +29,9 @@ GENEROUS = Limits(message_rate=1e6, message_burst=10**6)
 class Place:
     """A site with a tracker that listens, and clients of it."""
 
-    def __init__(self, site: Site, tracker: Tracker, address: str, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, site: ViewerApp, tracker: Tracker, address: str, session: aiohttp.ClientSession
+    ) -> None:
         self.site = site
         self.tracker = tracker
         self.address = address
@@ -48,7 +50,7 @@ class Place:
 async def place(folder: Path, limits: Limits | None = None) -> AsyncIterator[Place]:
     """A site that is live with one variant."""
     tracker = Tracker(limits)
-    site = Site(folder, tracker=tracker)
+    site = ViewerApp(folder, tracker=tracker)
     site.go_live("0")
     async with listening(site.app, "127.0.0.1", 0, "port") as address, aiohttp.ClientSession() as session:
         here = Place(site, tracker, address, session)
@@ -128,7 +130,7 @@ async def test_metrics(tmp_path: Path) -> None:
 
 async def test_off(tmp_path: Path) -> None:
     """Without a tracker there is no such address."""
-    site = Site(tmp_path)
+    site = ViewerApp(tmp_path)
     async with listening(site.app, "127.0.0.1", 0, "port") as address, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(f"{address}/live/tracker")
@@ -234,7 +236,7 @@ async def test_slow_client(tmp_path: Path) -> None:
 async def test_shutdown(tmp_path: Path) -> None:
     """When the service stops, clients are told that it goes away, and it does not wait for them."""
     async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as session:
-        site = Site(tmp_path, tracker=Tracker())
+        site = ViewerApp(tmp_path, tracker=Tracker())
         async with listening(site.app, "127.0.0.1", 0, "port") as address:
             clients = [await session.ws_connect(f"{address}/live/tracker") for _ in range(3)]
         assert [await closed(client) for client in clients] == [1001, 1001, 1001]

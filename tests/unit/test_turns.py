@@ -8,7 +8,7 @@ from pathlib import Path
 
 from broadcaster.catalog.records import Segment, SourceFile
 from broadcaster.upload.scheduler import MOST, PROBES, SAMPLES, SLOW, START, Balance, Turns
-from tests.support.fakes import segment_of
+from tests.support.fakes.pipeline_parts import segment_of
 
 
 def segment(number: int, size: int, late: float = 0.0) -> Segment:

@@ -15,13 +15,13 @@ from broadcaster.recordings.rebuild import rebuild
 from broadcaster.service.public_recordings import shown
 from broadcaster.upload import deleter as strays
 from broadcaster.upload.deleter import FileSweeper
-from tests.support.room import Room
+from tests.support.fakes.recorder_fixture import RecorderFixture
 
 SIZE = 2 * MIB + 5
 BASE = "https://video.example.com/live/recordings/"
 
 
-class Office(Room):
+class Office(RecorderFixture):
     """A room with an ended recording, and who takes files for it."""
 
     def __init__(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from broadcaster.ipc import HealthReport, State
 from broadcaster.service.health import LEAST_FREE, Standing, Verdict, verdict
 from broadcaster.service.news import SourceNews
 from broadcaster.source.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle
-from tests.support.fakes import segment_of
+from tests.support.fakes.pipeline_parts import segment_of
 
 LIVE = Standing(State.LIVE, 2, spool_limit=1000)
 DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=62, spool=48_000_000, spool_limit=1_000_000_000)

@@ -17,8 +17,8 @@ from broadcaster.viewer_server.reports import (
     MOST_VARIANTS,
     Viewers,
 )
-from tests.support.reports import Gate, name_of
-from tests.support.site import Client, Site
+from tests.support.fakes.playback_reports import Gate, name_of
+from tests.support.fakes.viewer_app import Client, ViewerApp
 
 
 def test_who_watches_now() -> None:
@@ -168,14 +168,14 @@ def test_labels_are_bounded() -> None:
         f'"viewer": "{"0" * 16}", "startup": null',
     ],
 )
-async def test_reports_that_are_none(site: Site, client: Client, said: str) -> None:
+async def test_reports_that_are_none(site: ViewerApp, client: Client, said: str) -> None:
     """Nobody is counted for one."""
     assert (await client.post("/live/beacon", data=f'{{"seconds": 0, {said}}}')).status == 400
     assert 'broadcaster_viewers{variant="unknown"} 0.0' in site.metrics()
 
 
 async def test_pages_are_told_how_many_watch(
-    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+    site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So is the operator; whenever it changes, but not too often: each time wakes everybody up."""
     stream = site.audience.event_stream

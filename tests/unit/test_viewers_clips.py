@@ -21,9 +21,9 @@ from broadcaster.service.public_recordings import AT_ONCE as QUEUE
 from broadcaster.service.public_recordings import PATIENCE, ViewersClips
 from broadcaster.viewer_server.app import Audience
 from broadcaster.viewer_server.ingest_requests import AT_ONCE, BURST, MAX_SITES, SITE_BURST, Clipping
-from tests.support.fakes import START
-from tests.support.site import Client
-from tests.support.studio import Studio
+from tests.support.fakes.catalog_fixture import CatalogFixture
+from tests.support.fakes.pipeline_parts import START
+from tests.support.fakes.viewer_app import Client
 from tests.support.waiting import eventually
 
 SECOND = timedelta(seconds=1)
@@ -36,7 +36,7 @@ PLENTY = Bounds(100, 100, 100)
 class Ingest:
     """The other process: what it is told it takes as bytes, and so the answers come."""
 
-    def __init__(self, audience: Audience, studio: Studio, bounds: Bounds = PLENTY) -> None:
+    def __init__(self, audience: Audience, studio: CatalogFixture, bounds: Bounds = PLENTY) -> None:
         self.audience = audience
         self.studio = studio
         self.now = 0.0
@@ -89,7 +89,7 @@ async def running(
     folder: Path, make: AiohttpClient, bounds: Bounds = PLENTY
 ) -> AsyncIterator[tuple[Client, Ingest]]:
     """Both processes' parts, and a viewer."""
-    audience, studio = audience_in(folder), Studio(folder / "studio")
+    audience, studio = audience_in(folder), CatalogFixture(folder / "studio")
     studio.restart(timedelta(days=1))
     studio.publish(count=10)
     ingest = Ingest(audience, studio, bounds)
@@ -233,7 +233,7 @@ async def test_nothing_waits_without_bounds(
 ) -> None:
     """Neither requests here nor wishes there, and no address is remembered for ever."""
     monkeypatch.setattr("broadcaster.viewer_server.ingest_requests.BURST", 1000)
-    audience, studio = audience_in(tmp_path), Studio(tmp_path / "studio")
+    audience, studio = audience_in(tmp_path), CatalogFixture(tmp_path / "studio")
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(ask(client)) for _ in range(AT_ONCE + 5)]
     await eventually(lambda: sum(one.done() for one in asking) == 5)
@@ -288,7 +288,7 @@ async def test_a_journal_that_cannot_be_read(tmp_path: Path, aiohttp_client: Aio
 
 async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> None:
     """Ingest keeps its own bounds, whatever it is asked, and takes no time without a zone."""
-    studio = Studio(tmp_path)
+    studio = CatalogFixture(tmp_path)
     studio.publish(count=60)
     answers: list[ClipAnswer] = []
     ingest = ViewersClips(studio.catalog.clips, lambda: None)

@@ -10,7 +10,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from broadcaster.hls import ByteRange
 from broadcaster.ipc import HealthReport, Setup
 from broadcaster.viewer_server.app import Audience
-from tests.support.site import MEDIA, Client, Site
+from tests.support.fakes.viewer_app import MEDIA, Client, ViewerApp
 
 
 @pytest.mark.parametrize("path", ["/live/playlist.m3u8", MEDIA, "/live/9/playlist.m3u8"])
@@ -23,7 +23,7 @@ async def test_before_a_stream(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/live/playlist.m3u8", MEDIA])
-async def test_playlist_headers(site: Site, client: Client, path: str) -> None:
+async def test_playlist_headers(site: ViewerApp, client: Client, path: str) -> None:
     """A playlist has its media type, may be read and aged by a page of any origin, and is cached shortly."""
     site.go_live("0", "1")
     response = await client.get(path, params={"cache-buster": "1"})
@@ -41,7 +41,7 @@ async def test_playlist_headers(site: Site, client: Client, path: str) -> None:
     assert head.headers["ETag"] == response.headers["ETag"]
 
 
-async def test_one_variant_is_the_main_playlist(site: Site, client: Client) -> None:
+async def test_one_variant_is_the_main_playlist(site: ViewerApp, client: Client) -> None:
     """With one variant, the main address answers with its media playlist."""
     site.go_live("0")
     main = await (await client.get("/live/playlist.m3u8")).text()
@@ -50,7 +50,7 @@ async def test_one_variant_is_the_main_playlist(site: Site, client: Client) -> N
 
 
 @pytest.mark.parametrize("variants", ["0", "01"])
-async def test_i_frame_playlists(site: Site, client: Client, variants: str) -> None:
+async def test_i_frame_playlists(site: ViewerApp, client: Client, variants: str) -> None:
     """Beside each media playlist is that of its key frames, kept as shortly; without any there is none."""
     site.go_live(*variants)
     beside, main = "/live/0/iframes.m3u8", "/live/iframes.m3u8"
@@ -82,7 +82,7 @@ async def test_i_frame_playlists(site: Site, client: Client, variants: str) -> N
         ("xgzip", False),
     ],
 )
-async def test_gzip(site: Site, client: Client, accept: str, *, gzipped: bool) -> None:
+async def test_gzip(site: ViewerApp, client: Client, accept: str, *, gzipped: bool) -> None:
     """Compression is the client's choice, and each encoding has its own validator."""
     site.go_live("0")
     plain = await client.get(MEDIA, headers={"Accept-Encoding": ""})
@@ -94,7 +94,7 @@ async def test_gzip(site: Site, client: Client, accept: str, *, gzipped: bool) -
     assert (response.headers["ETag"] != plain.headers["ETag"]) is gzipped
 
 
-async def test_conditional_requests(site: Site, client: Client) -> None:
+async def test_conditional_requests(site: ViewerApp, client: Client) -> None:
     """A client that has the current version gets 304 without a body, and the next version in full."""
     site.go_live("0")
     etag = (await client.get(MEDIA)).headers["ETag"]
@@ -122,7 +122,7 @@ async def test_preflight(client: Client) -> None:
     ("reason", "status", "word"), [(None, 200, "ok"), ("the bucket is away", 503, "failing")]
 )
 async def test_health(
-    site: Site, aiohttp_client: AiohttpClient, reason: str | None, status: int, word: str
+    site: ViewerApp, aiohttp_client: AiohttpClient, reason: str | None, status: int, word: str
 ) -> None:
     """Health keeps the known keys and is 503 while a stream does not get through; operators learn why."""
     site.go_live("0", "1")
@@ -149,7 +149,7 @@ async def test_health(
     assert await told.json() == {**body, "reason": reason}
 
 
-async def test_metrics(site: Site, client: Client, aiohttp_client: AiohttpClient) -> None:
+async def test_metrics(site: ViewerApp, client: Client, aiohttp_client: AiohttpClient) -> None:
     """The operator's listener shows what was published, for Prometheus; the public one does not."""
     site.go_live("0")
     assert (await client.get("/metrics")).status == 404

@@ -1,0 +1,35 @@
+"""A stream that has been on for a while already: its first minutes are encoded as fast as ffmpeg can."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from broadcaster.demo.encoder import Encoder, ffmpeg
+from broadcaster.demo.processes import Child
+from broadcaster.demo.receiver import Receiver
+from tests.support.servers.small_owncast import FPS, SMALL
+
+RUN = "long"
+
+
+@asynccontextmanager
+async def long_stream(
+    hls_dir: Path, work_dir: Path, *, head_start: int, segment_seconds: int
+) -> AsyncIterator[Child]:
+    """One encoder run with Owncast's flags, ``head_start`` seconds of it at once, the rest in real time.
+
+    Timestamps are continuous. PROGRAM-DATE-TIME counts media time from the start: it is ahead of the clock.
+    """
+    for index in range(len(SMALL)):
+        (hls_dir / str(index)).mkdir(parents=True)
+    receiver = Receiver(hls_dir, 0)
+    receiver.start()
+    segments = 2 * head_start // segment_seconds  # none leaves the source's playlist before it is followed
+    options = Encoder(receiver.url, SMALL, segment_seconds, segments, FPS, "", burst=head_start).live(RUN)
+    command = [*ffmpeg(), "-readrate_catchup", "1", *options]
+    encoder = await Child.start("ffmpeg", command, work_dir / "ffmpeg.log")
+    try:
+        yield encoder
+    finally:
+        await encoder.kill()
+        await receiver.close()

@@ -1,0 +1,146 @@
+"""Whether pointing at the seek bar shows what was there: held against ffmpeg's own decoding."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+import aiohttp
+import imageio_ffmpeg
+import pytest
+
+from tests.conformance.text import Entry, Playlist
+from tests.support.judges.page import barriers, seen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.async_api import FloatRect, Page
+
+WIDTH, HEIGHT = 32, 18  # pixels at which pictures are compared
+NEAR = 1  # segments by which a picture may be off
+ALIKE = 1.1  # so much further from it than from the most similar one a picture may be
+LOOK = f"""async () => {{
+    const picture = document.getElementById("seek-picture");
+    if (picture.hidden) return null;
+    const small = new OffscreenCanvas({WIDTH}, {HEIGHT}).getContext("2d");
+    small.imageSmoothingQuality = "high";
+    small.drawImage(picture, 0, 0, {WIDTH}, {HEIGHT});
+    return [...small.getImageData(0, 0, {WIDTH}, {HEIGHT}).data];
+}}"""
+# Pointing there again: whether the picture was away, and how many ms it took to be back, in the next
+# turn of the event loop. In between the place may have become another segment's, as the stream goes on.
+AGAIN = """async ([x, y]) => {
+    const [bar, picture] = ["seek", "seek-picture"].map((id) => document.getElementById(id));
+    const where = { clientX: x, clientY: y, bubbles: true };
+    const tell = (name) => bar.dispatchEvent(new PointerEvent(name, where));
+    const turn = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    for (let tries = 0; tries < 3; tries += 1) {
+        do {
+            tell("pointermove");
+            await turn(20);
+        } while (picture.hidden);
+        const begin = performance.now();
+        tell("pointerleave");
+        const away = picture.hidden;
+        tell("pointermove");
+        await turn(0);
+        if (!picture.hidden) return [away, performance.now() - begin];
+    }
+    return [false, null];
+}"""
+
+
+async def check_pictures(page: Page) -> None:
+    """Where the bar is pointed at it shows what was there, ± a segment; and the second time at once."""
+    box, y = await _bar(page)
+    for share in (0.2, 0.7):
+        x = box["x"] + share * box["width"]
+        await page.mouse.move(x - 2, y)
+        await page.mouse.move(x, y)
+        await page.locator("#seek-picture").wait_for(state="visible")
+        state, pixels = await seen(page), await page.evaluate(LOOK)
+        entries, pictures = await _decoded(state["playlist"])
+        distances = [_distance(pixels, picture) for picture in pictures]
+        date = _date(state["timeline"], share)
+        expected = max(number for number, entry in enumerate(entries) if _time(entry) <= date)
+        near = distances[max(expected - NEAR, 0) : expected + NEAR + 1]
+        assert min(near) <= ALIKE * min(distances), (expected, distances)
+    away, took = await page.evaluate(AGAIN, [x, y])
+    assert away
+    print(f"pointing there again: {took:.1f} ms until the picture is there")
+    await page.mouse.move(10, 10)
+    await page.locator("#seek-picture").wait_for(state="hidden")
+
+
+async def check_looks_of_pictures(page: Page, folder: Path) -> None:
+    """On a wide screen and on a small phone the whole picture is on the stage, and axe-core is content."""
+    for width, share in ((1280, 0.5), (320, 0.02), (320, 0.98)):
+        await page.set_viewport_size({"width": width, "height": 640})
+        box, y = await _bar(page)
+        await page.mouse.move(box["x"] + share * box["width"], y)
+        picture = page.locator("#seek-picture")
+        await picture.wait_for(state="visible")
+        await page.screenshot(path=folder / f"seek-{width}-{share}.png")
+        inner, outer = await picture.bounding_box(), await page.locator(".stage").bounding_box()
+        assert inner is not None
+        assert outer is not None
+        assert outer["x"] <= inner["x"] <= inner["x"] + inner["width"] <= outer["x"] + outer["width"]
+        assert outer["y"] <= inner["y"] <= inner["y"] + inner["height"] <= y
+        assert inner["width"] / inner["height"] == pytest.approx(16 / 9, rel=0.02)
+        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    assert await barriers(page) == []
+
+
+async def _bar(page: Page) -> tuple[FloatRect, float]:
+    """Where the bar is, and its middle."""
+    box = await page.locator("#seek").bounding_box()
+    assert box is not None
+    return box, box["y"] + box["height"] / 2
+
+
+async def _decoded(main: str) -> tuple[list[Entry], list[bytes]]:
+    """The key frames that the I-frame playlist lists, and the pictures that they are, in RGB."""
+    async with aiohttp.ClientSession() as session:
+
+        async def get(url: str) -> bytes:
+            async with session.get(url, raise_for_status=True) as response:
+                return await response.read()
+
+        text = (await get(main)).decode()
+        (name,) = Playlist(text).iframe_playlists or ["iframes.m3u8"]
+        address = urljoin(main, name)
+        entries = [one for one in Playlist((await get(address)).decode()).entries if one.byte_range]
+        segments = await asyncio.gather(*(get(urljoin(address, entry.uri)) for entry in entries))
+    pictures = []
+    for entry, data in zip(entries, segments, strict=True):
+        length, offset = entry.byte_range or (0, 0)
+        pictures.append(await asyncio.to_thread(_picture, data[: offset + length]))
+    return entries, pictures
+
+
+def _picture(data: bytes) -> bytes:
+    scaled = ["-map", "0:v", "-frames:v", "1", "-vf", f"scale={WIDTH}:{HEIGHT}:flags=area"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-threads", "1", "-i", "-", *scaled]
+    raw = ["-pix_fmt", "rgba", "-f", "rawvideo", "-"]
+    return subprocess.run([*command, *raw], input=data, check=True, capture_output=True).stdout
+
+
+def _distance(pixels: list[int], picture: bytes) -> float:
+    return sum((mine - theirs) ** 2 for mine, theirs in zip(pixels, picture, strict=True)) / len(picture)
+
+
+def _time(entry: Entry) -> float:
+    """When it began, in ms since the epoch."""
+    name = "#EXT-X-PROGRAM-DATE-TIME:"
+    (told,) = (tag.removeprefix(name) for tag in entry.tags if tag.startswith(name))
+    return 1000 * datetime.fromisoformat(told).timestamp()
+
+
+def _date(timeline: dict[str, Any], share: float) -> float:
+    position = timeline["first"] + share * (timeline["live"] - timeline["first"])
+    anchor = max((one for one in timeline["anchors"] if one["at"] <= position), key=lambda one: one["at"])
+    return float(anchor["date"] + 1000 * (position - anchor["at"]))

@@ -1,0 +1,27 @@
+"""What viewers see of a channel, by way of the feed, without a second process."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from broadcaster.ipc import Change, View, change
+from broadcaster.ipc.messages import decode, encode
+from broadcaster.viewer_server.snapshots import Stream
+from broadcaster.viewer_server.snapshots import now as wall_time
+
+
+class ViewersChannel(Stream):
+    """A stream that takes each new view of a channel: ``Channel(..., show=shown.follow)``."""
+
+    def __init__(self, view: View | None = None, clock: Callable[[], datetime] = wall_time) -> None:
+        super().__init__(clock)
+        self._told = View()
+        if view:
+            self.follow(view)
+
+    def follow(self, view: View) -> None:
+        """What is decided is told in bytes, and shown."""
+        message = decode(encode(change(self._told, view))[4:])
+        self._told = view
+        assert isinstance(message, Change)
+        self.apply(message)
+        assert self.view == view

@@ -1,0 +1,132 @@
+"""The viewer's page as a test sees it: its own state, its video element, and what it asks the network for."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from playwright.async_api import Page, Request, Response
+
+from tests.support.length import SOAK
+from tests.support.waiting import changes, eventually
+
+AXE = Path(__file__).resolve().parents[3] / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
+LOOK = """() => {
+    const video = document.querySelector("video");
+    return {
+        ...window.broadcasterViewer,
+        clock: performance.now() / 1000,
+        time: video.currentTime,
+        frames: video.getVideoPlaybackQuality().totalVideoFrames,
+        dropped: video.getVideoPlaybackQuality().droppedVideoFrames,
+    };
+}"""
+
+SETTLED = """async () => {
+    const ends = (one) => one.effect.getComputedTiming().endTime !== Infinity;
+    await Promise.allSettled(document.getAnimations().filter(ends).map((one) => one.finished));
+    for (let times = 0; times < 2; times += 1) await new Promise(requestAnimationFrame);
+}"""
+
+
+async def settled(page: Page) -> None:
+    """Fades are over (those that never end do not count), and what follows from them is drawn."""
+    await page.evaluate(SETTLED)
+
+
+async def seen(page: Page) -> dict[str, Any]:
+    """Read the page's state, where its picture is, and the page's own clock in seconds."""
+    return cast("dict[str, Any]", await page.evaluate(LOOK))
+
+
+async def until(page: Page, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait for a state; when it does not come, the failure shows the one that was there."""
+    return await eventually(lambda: seen(page), what)
+
+
+def is_played(state: dict[str, Any]) -> bool:
+    """The picture goes on, at a place that is known."""
+    return state["status"] == "live" and state["position"] is not None and not state["paused"]
+
+
+async def play_on(page: Page, seconds: float) -> dict[str, Any]:
+    """Wait until the page has played so much more, by the same player."""
+    first = await seen(page)
+    last = await until(page, lambda s: s["status"] == "live" and s["time"] >= first["time"] + seconds)
+    check_played(first, last)
+    return last
+
+
+def check_played(first: dict[str, Any], last: dict[str, Any]) -> None:
+    """The same player has gone on from the one state to the other.
+
+    That it never paused is asked at full length alone: it takes a machine that decodes video in time.
+    """
+    assert last["status"] == "live"
+    assert last["time"] > first["time"]
+    assert last["frames"] > first["frames"]
+    assert (last["sessions"], last["rebuilds"]) == (first["sessions"], first["rebuilds"])
+    if SOAK:
+        assert (last["stalls"], last["errors"]) == (first["stalls"], first["errors"])
+        assert last["time"] - first["time"] >= last["clock"] - first["clock"] - 1
+
+
+async def barriers(page: Page) -> list[dict[str, Any]]:
+    """What axe-core finds that keeps people out: its serious and critical violations."""
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("async () => (await axe.run()).violations")
+    return [one for one in found if one["impact"] in ("serious", "critical")]
+
+
+def is_(status: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda state: state["status"] == status
+
+
+@contextlib.contextmanager
+def no_complaints(page: Page) -> Iterator[None]:
+    """Fail on any script error and on anything that the content security policy refused."""
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if "Security Policy" in line.text else None)
+    yield
+    assert complaints == []
+
+
+class Traffic:
+    """Every request of a page, and what came of it, from here on."""
+
+    def __init__(self, page: Page) -> None:
+        self.requested: list[str] = []
+        self.refused: list[tuple[int, str]] = []
+        self.loads = 0  # of the page itself
+        self._another = asyncio.Event()
+        page.on("request", self._asked)
+        page.on("response", self._note)
+        page.on("domcontentloaded", self._loaded)
+
+    @property
+    def segments(self) -> list[str]:
+        """The addresses of the segments that were asked for, in order."""
+        return [url for url in self.requested if url.partition("?")[0].endswith(".ts")]
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """All the other addresses."""
+        segments = set(self.segments)
+        return [url for url in self.requested if url not in segments]
+
+    async def until_asked_for(self, part: str) -> None:
+        """Wait for a request whose address contains ``part``, from the beginning on."""
+        await changes(self._another, lambda: any(part in url for url in self.requested))
+
+    def _asked(self, request: Request) -> None:
+        self.requested.append(request.url)
+        self._another.set()
+
+    def _note(self, response: Response) -> None:
+        if response.status >= 400:
+            self.refused.append((response.status, response.url))
+
+    def _loaded(self, _: Page) -> None:
+        self.loads += 1

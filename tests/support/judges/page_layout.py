@@ -1,0 +1,58 @@
+"""Whether every control of the page can be seen and reached, at every size that guests come with."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from playwright.async_api import Page
+
+from tests.support.judges.page import settled
+
+SIZES = {
+    "320": (320, 568),
+    "360": (360, 740),
+    "390": (390, 844),
+    "768": (768, 1024),
+    "1024": (1024, 768),
+    "1440": (1440, 900),
+    "2560": (2560, 1440),
+    "phone on its side": (740, 360),
+    "1280 at 200 %": (640, 430),
+}
+IFRAMES = {"small iframe": (320, 180), "iframe": (640, 360)}
+FAULTS = Path(__file__).with_suffix(".js").read_text()
+
+# All that may be there is there: captions, the offer after an outage, the button for the sound.
+EVERYTHING = """() => {
+    for (const id of ["caption-choice", "missed", "unmute"]) document.getElementById(id).hidden = false;
+    document.getElementById("caption").replaceChildren(new Option("No captions"));
+    document.getElementById("missed-text").textContent = "You missed 55 s.";
+    document.getElementById("behind-by").textContent = "-1:00:55";
+    document.documentElement.toggleAttribute("data-embed", EMBED);
+}"""
+
+
+async def check_boxes(page: Page, folder: Path) -> None:
+    """At each size no control is cut, covered or on top of another; the pictures are in ``folder``."""
+    before = page.viewport_size
+    found: dict[str, Any] = {}
+    colors: tuple[Literal["none", "active"], ...] = ("none", "active")
+    for forced in colors:
+        await page.emulate_media(forced_colors=forced)
+        for name, (width, height) in (SIZES | IFRAMES).items():
+            everything = EVERYTHING.replace("EMBED", str(name in IFRAMES).lower())
+            await page.evaluate(everything)
+            await page.set_viewport_size({"width": width, "height": height})
+            await page.mouse.move(width // 2, 50)
+            await settled(page)
+            if faults := await page.evaluate(f"() => {{ ({everything})(); return ({FAULTS})(); }}"):
+                found[f"{name}, forced colours {forced}"] = faults
+            await page.screenshot(path=folder / f"size {name} {forced}.png")
+    await page.emulate_media(forced_colors="none")
+    await page.evaluate("""() => {
+        for (const id of ["caption-choice", "missed"]) document.getElementById(id).hidden = true;
+        document.documentElement.removeAttribute("data-embed");
+    }""")
+    if before:
+        await page.set_viewport_size(before)
+    assert found == {}, json.dumps(found, indent=1)

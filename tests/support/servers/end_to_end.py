@@ -1,0 +1,207 @@
+"""Everything together: the simulated Owncast, a bucket, the service and a strict viewer."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from broadcaster.demo.bucket import SeaweedBucket
+from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
+from broadcaster.demo.processes import poll
+from broadcaster.hls import MediaPlaylist, parse
+from tests.support.judges.watcher import Availability, Watcher, watching
+from tests.support.servers.service import Service, running_service
+from tests.support.servers.shared_bucket import client_of
+from tests.support.servers.small_owncast import small_owncast
+from tests.support.waiting import eventually
+
+VARIANTS = ("0", "1")
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What the bucket has of all that was finished."""
+
+    missing: set[SegmentKey]
+    different: list[str] = field(default_factory=list)  # object keys
+    twice: list[str] = field(default_factory=list)  # object keys of what is there already
+
+
+class EndToEnd:
+    """What a test of the whole has in its hands."""
+
+    def __init__(
+        self, owncast: SimulatedOwncast, bucket: SeaweedBucket, service: Service, watcher: Watcher
+    ) -> None:
+        self.owncast = owncast
+        self.bucket = bucket
+        self.service = service
+        self.watcher = watcher
+
+    async def live_with(self, segments: int, *, segment_seconds: int | None = None) -> None:
+        """Start a run of the encoder, and wait until each variant has so many segments."""
+        await self.owncast.go_live(segment_seconds=segment_seconds)
+        await self.owncast.wait_for_segments(segments)
+
+    async def whole_run(self, segments: int, *, segment_seconds: int | None = None) -> None:
+        """A run of the encoder that ends in good order, and is listed."""
+        await self.live_with(segments, segment_seconds=segment_seconds)
+        await self.owncast.stop_streaming()
+        await self.drained()
+
+    def owncast_segments(self) -> int:
+        """How many segments of this run every variant has finished."""
+        counts = [
+            sum(key[:2] == (self.owncast.run_id, one) for key in self.owncast.finished) for one in VARIANTS
+        ]
+        return min(counts)
+
+    async def drained(self, within: float = 120) -> None:
+        """Wait until everything that Owncast finished is listed."""
+        await self.watcher.until(lambda: not self._unlisted(), within=within)
+
+    async def check_bucket(self) -> int:
+        """Every finished segment is listed and in the bucket byte for byte; returns how many there are."""
+        finished = self.owncast.finished
+        assert not self._unlisted()
+        urls = self._urls()
+        async with aiohttp.ClientSession() as session:
+            for key, digest in finished.items():
+                async with session.get(urls[key]) as response:
+                    assert hashlib.sha256(await response.read()).hexdigest() == digest, key
+        assert self.watcher.violations == []
+        assert self.watcher.missing == []
+        return len(finished)
+
+    async def is_settled(self, within: float) -> bool:
+        """Wait until nothing is on its way and viewers see each variant's newest; whether it came to that.
+
+        Unlike ``drained`` it does not mind segments that came and went between two looks of the viewer.
+        """
+        newest = {key[1]: key for key in self.owncast.finished}  # in order of arrival
+
+        async def nothing_on_its_way() -> bool:
+            return (
+                all(key in self._shown(variant) for variant, key in newest.items())
+                and (await self.service.health())["backlog"] == 0
+            )
+
+        try:
+            async with asyncio.timeout(within):
+                await poll(nothing_on_its_way)
+                await self.watcher.all_answered()
+        except TimeoutError:
+            return False
+        return True
+
+    async def check_zeros(self, hint: str = "") -> None:
+        """Nothing missing by the bucket's own list, nothing different, no rule broken, no URL unanswered.
+
+        Nor may viewers have seen a finished segment as a gap.
+        """
+        finished, watcher = self.owncast.finished, self.watcher
+        found = await take_inventory(self.bucket, finished)
+        seen = {url_key(url) for url in watcher.listed.values()}
+        gaps = sorted((seen & finished.keys()).difference(*(self._shown(one) for one in VARIANTS)))
+        versions = sum(len(versions) for versions in watcher.versions.values())
+        print(
+            f"{len(finished)} segments, {versions} versions of playlists: missing {len(found.missing)}, "
+            f"different {len(found.different)}, violations {len(watcher.violations)}, "
+            f"unanswered {len(watcher.missing)}, gaps {len(gaps)}"
+        )
+        assert found.missing == set(), hint
+        assert found.different == [], hint
+        assert watcher.violations == [], hint
+        assert watcher.missing == [], hint
+        assert gaps == [], hint
+        assert found.twice == [], hint
+        log = self.service.log.read_text()
+        assert "Traceback" not in log, hint
+        assert self.bucket.secret_access_key not in log, hint
+        assert self.bucket.access_key_id not in log, hint
+
+    def _shown(self, variant: str) -> set[SegmentKey]:
+        """Segments that viewers could play."""
+        return {url_key(url) for url in self.watcher.segments(variant)}
+
+    def _unlisted(self) -> list[SegmentKey]:
+        return sorted(set(self.owncast.finished) - set(self._urls()))
+
+    def _urls(self) -> dict[SegmentKey, str]:
+        return {url_key(url): url for variant in VARIANTS for url in self.watcher.segments(variant)}
+
+
+async def taken_in(owncast: SimulatedOwncast, address: str, within: float = 120) -> None:
+    """Wait until players there see the newest that Owncast finished: what is wiped before cannot be saved."""
+    newest = {key[1]: key for key in owncast.finished}  # in order of arrival
+
+    async def listed() -> bool:
+        async with aiohttp.ClientSession() as session:
+            for variant, key in newest.items():
+                async with session.get(f"{address}/live/{variant}/playlist.m3u8") as response:
+                    playlist = parse(await response.text())
+                assert isinstance(playlist, MediaPlaylist)
+                if key not in {url_key(segment.uri.partition("?")[0]) for segment in playlist.segments}:
+                    return False
+        return True
+
+    await eventually(listed, within=within)
+
+
+def url_key(url: str) -> SegmentKey:
+    """Encoder id, variant and name of a segment's URL."""
+    _, _, variant, name = url.rsplit("/", 3)
+    return (name.removeprefix("stream-").rpartition("-")[0], variant, name)
+
+
+async def take_inventory(bucket: SeaweedBucket, finished: dict[SegmentKey, str]) -> Inventory:
+    """Hold the bucket's objects against the SHA-256 of every finished segment."""
+    keys = [key for key in await object_keys(bucket) if url_key(f"/{key}") in finished]
+    once = {url_key(key): key for key in keys}
+    found = Inventory(set(finished) - once.keys(), twice=sorted({*keys} - {*once.values()}))
+    async with aiohttp.ClientSession() as session:
+        for key in keys:
+            async with session.get(f"{bucket.public_url}/{key}") as response:
+                if hashlib.sha256(await response.read()).hexdigest() != finished[url_key(key)]:
+                    found.different.append(key)
+    return found
+
+
+async def object_keys(bucket: SeaweedBucket) -> list[str]:
+    """The key of every segment in the bucket."""
+    async with client_of(bucket) as client:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket.bucket, Prefix="live/")
+        keys = [one["Key"] async for page in pages for one in page.get("Contents", [])]
+    return [key for key in keys if not key.endswith("/owner.json")]
+
+
+@asynccontextmanager
+async def end_to_end(  # noqa: PLR0913 - what a test can turn
+    tmp_path: Path,
+    bucket: SeaweedBucket,
+    *,
+    segment_seconds: int = 1,
+    owncast: SimulatedOwncast | None = None,
+    patient: bool = False,
+    availability: Availability | None = None,
+    wrapper: Sequence[str] = (),
+    **settings: str,
+) -> AsyncIterator[EndToEnd]:
+    """Owncast idle, the service following, a viewer watching; objects are kept, to be checked.
+
+    ``wrapper`` is a command that runs the service.
+    """
+    settings = {"BROADCASTER_RETENTION": "keep", **settings}
+    owncast = owncast or small_owncast(
+        tmp_path / "hls", tmp_path / "owncast", segment_seconds=segment_seconds
+    )
+    async with (
+        owncast,
+        running_service(tmp_path, owncast.hls_dir, bucket, wrapper, **settings) as service,
+        watching(service.address, patient=patient, bucket=availability) as watcher,
+    ):
+        yield EndToEnd(owncast, bucket, service, watcher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from broadcaster.catalog.records import Segment
@@ -86,3 +86,13 @@ Event = (
     | StreamEnded
 )
 Observer = Callable[[Event], None]
+
+
+def happened(event: Event, now: datetime) -> Event:
+    """The event with the time at which viewers could see it."""
+    match event:
+        case SegmentPublished():
+            return replace(event, published=now)
+        case StreamStarted() | StreamEnded():
+            return replace(event, at=now)
+    return event

@@ -276,7 +276,7 @@ class Catalog(Writer):
         """The bucket has it, or it is lost."""
         return self.write(save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
 
-    def listed(  # noqa: PLR0913 - all that happens at once
+    def listed(
         self,
         listings: Sequence[Listing],
         retired: Sequence[PlaylistState] = (),
@@ -284,9 +284,8 @@ class Catalog(Writer):
         *,
         trimmed: Mapping[str, int] = MappingProxyType({}),
         over: bool = False,
-        then: Callable[[], None] | None = None,
     ) -> Transaction:
-        """Remember all of it or nothing, and ``then`` show it, in the order of calls, if it was written.
+        """Remember all of it or nothing.
 
         ``retired`` playlists have ended, or, no longer current, list nothing any more: that stays readable
         for ``availability``, and so does what is below the numbers of ``trimmed``, by variant. The stream may
@@ -309,7 +308,7 @@ class Catalog(Writer):
             statements += self._unlist(variant, below, availability)
         if over:
             statements += self.recordings.end()
-        return self.write(*statements, then=then, sync=is_new)
+        return self.write(*statements, sync=is_new)
 
     def described(self, described: MultivariantPlaylist) -> Transaction:
         """Remember what is told of the variants."""

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -147,6 +147,16 @@ class Segment:
     # Listed. Of one that is too long, and became several gaps, the last.
     number: int = 0  # media sequence number
     time: datetime | None = None  # as viewers are told
+
+    def keyed(self, prefix: str) -> Segment:
+        """The same with an object key that is never used twice, below ``prefix``, and one for its EXT-X-MAP.
+
+        Owncast's names are unique in their run; other writers may use theirs in turn, so the number goes in.
+        """
+        name = self.name if self.run.has_encoder_id else f"{self.sequence}-{self.name}"
+        folder = f"{prefix}/{self.run.id}/{self.variant}"
+        map_key = f"{folder}/{self.map_file.name}" if self.map_file else None
+        return replace(self, key=f"{folder}/{name}", map_key=map_key)
 
     @property
     def gap(self) -> bool:

@@ -42,21 +42,18 @@ class Transaction:
     """A queued transaction. Awaiting it returns after its commit, and raises the error of this transaction.
 
     While the disk cannot be written, a transaction stays in memory, and awaiting it returns after the first
-    attempt. ``then`` is called before that, in the order of the transactions, and only for this transaction:
-    not if it failed.
+    attempt.
     """
 
     def __init__(
         self,
         statements: Sequence[Statement] = (),
-        then: Callable[[], None] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         *,
         sync: bool = False,
     ) -> None:
         self.statements, self.sync = statements, sync
         self.is_tried = False  # by the thread that writes
-        self._then = then
         self._loop = loop
         self._done = loop.create_future() if loop else None
         self._error: BaseException | None = None
@@ -82,11 +79,6 @@ class Transaction:
             self._loop.call_soon_threadsafe(self._settle, error)
 
     def _settle(self, error: BaseException | None) -> None:
-        if error is None and self._then:
-            try:
-                self._then()
-            except Exception as raised:  # noqa: BLE001 - it is raised where the transaction is awaited
-                error = raised
         self._error = error
         if self._done and not self._done.done():
             self._done.set_result(None)
@@ -140,15 +132,13 @@ class Writer:
         """How many transactions a power cut cannot take back; all, while none can be written."""
         return math.inf if self.fault else self._synced
 
-    def write(
-        self, *statements: Statement, then: Callable[[], None] | None = None, sync: bool = False
-    ) -> Transaction:
-        """Queue a transaction of these statements, and ``then`` what follows on it.
+    def write(self, *statements: Statement, sync: bool = False) -> Transaction:
+        """Queue a transaction of these statements.
 
         ``sync`` sees to it that all up to here outlives a power cut. Outside ``async with`` it is written at
         once, and its error is raised here.
         """
-        transaction = Transaction(statements, then, self._loop, sync=sync)
+        transaction = Transaction(statements, self._loop, sync=sync)
         self.told += bool(statements)
         self._queue.append(transaction)
         if self._thread is None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable
 
 MEMORY = 90  # seconds for which a report counts: a browser lets a page in the background send one in a minute
 
@@ -12,28 +10,24 @@ MEMORY = 90  # seconds for which a report counts: a browser lets a page in the b
 class Furthest:
     """Remembers where the furthest stood, second by second, and of nobody who that was.
 
-    Who is paused falls behind further until the next report. ``clock`` is monotonic.
+    Who is paused falls behind further until the next report. ``now`` is monotonic, seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         # In whole seconds when it was heard, and when live was where the furthest stood.
         self._places: deque[tuple[int, float]] = deque(maxlen=MEMORY)
 
-    def heard(self, seconds: float) -> None:
+    def heard(self, seconds: float, now: float) -> None:
         """Somebody is so far behind live; with 0, nobody is."""
         if seconds <= 0:
             return
-        now = self._clock()
         second, place = int(now), now - seconds
         if self._places and self._places[-1][0] == second:
             place = min(place, self._places.pop()[1])
         self._places.append((second, place))
 
-    @property
-    def seconds(self) -> float:
+    def seconds(self, now: float) -> float:
         """How far behind live; 0 where nobody is."""
-        now = self._clock()
         while self._places and self._places[0][0] < now - MEMORY:
             self._places.popleft()
         return now - min((place for _, place in self._places), default=now)

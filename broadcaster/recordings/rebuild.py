@@ -47,10 +47,10 @@ from broadcaster.catalog.restore import note_sizes, restore_clip, restore_record
 from broadcaster.errors import CatalogError, PlaylistError, StorageUnavailable
 from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.hls.parser import byte_ranges
-from broadcaster.live.attributes import IFRAMES, PLAYLIST
 from broadcaster.printable import clean_title
 from broadcaster.source.owncast_names import VARIANT_NAME
 from broadcaster.source.scanner import MEDIA_SUFFIXES
+from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST
 
 YEARS = range(1970, 2200)  # of encoders, whose clocks may be wrong
 LONGEST_RECORDING, LONGEST_CLIP = 10_000_000, timedelta(hours=2)  # seconds; more than we ever write

@@ -30,7 +30,7 @@ from broadcaster.events import Event, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
 from broadcaster.hls.manifest import RecordedPlaylist
 from broadcaster.hls.media_playlist import ENDLIST, lines_of
-from broadcaster.live.attributes import IFRAMES, PLAYLIST, Measured, multivariant
+from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST, MeasuredBandwidth, multivariant
 from broadcaster.upload.conditional import Shelf, ShelfStore
 
 PAGE = 200  # recordings
@@ -215,7 +215,7 @@ class GrowingVariant:
 def multivariant_of(part: Part | Clip, playlists: Mapping[str, RecordedPlaylist]) -> MultivariantPlaylist:
     """The playlist that names those of its variants."""
     measured = {
-        name: Measured(one.peak_bandwidth, one.iframe_bandwidth, one.independent_segments)
+        name: MeasuredBandwidth(one.peak_bandwidth, one.iframe_bandwidth, one.independent_segments)
         for name, one in playlists.items()
     }
     return multivariant(part.described, measured)

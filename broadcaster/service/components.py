@@ -28,23 +28,19 @@ from broadcaster.events import Observer
 from broadcaster.guest import GuestCheck, told_page
 from broadcaster.http.server import Lag
 from broadcaster.ipc import HealthReport, Pong, View
-from broadcaster.live import Channel
-from broadcaster.live.retention import Retention
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 from broadcaster.owncast import OwncastStatus
 from broadcaster.recordings.live_poster import Picturing
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.health import Standing, verdict
-from broadcaster.service.losses import Losses
-from broadcaster.service.news import SourceNews
 from broadcaster.service.public_recordings import ViewersClips, showing
 from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.viewer_process import AudienceProcess
 from broadcaster.source import Source
+from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.deleter import Sweeper
-from broadcaster.upload.in_flight import key_of
 from broadcaster.upload.mirror import Mirror
 from broadcaster.upload.spool import Spool, adopted
 
@@ -119,42 +115,35 @@ class Components:
         self._supervisor = supervisor
         self.catalog = catalog
         self.store = store
-        self.losses = Losses()
         self.lag = Lag()
         self.audience: AudienceProcess | None = None
-        self.channel = Channel(
+        self.source = Source(settings.hls_dir, now, memory.source)
+        limits = Limits(
             settings.window_segments,
-            now,
-            observe,
+            settings.window,
             settings.target_duration,
-            window=settings.window,
-            retention=Retention(
-                timedelta(minutes=settings.retention_max_minutes),
-                settings.retention_max_size,
-                lambda: self.audience.pong.furthest if self.audience else 0.0,
-            ),
-            catalog=catalog,
-            memory=memory.channel,
-            show=supervisor.contained("audience", self._show, None),
+            dvr=timedelta(minutes=settings.retention_max_minutes),
+            dvr_size=settings.retention_max_size,
+            end_grace=settings.end_grace,
+            disconnect_grace=settings.disconnect_grace,
         )
+        self.stream = Stream(limits, Instant(now(), time.monotonic()), memory.channel, memory.pending)
         self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
         self.pipeline = Pipeline(
+            self.stream,
             Uploader(store, observe, now),
             self.spool,
             catalog,
-            self.channel,
             observe,
+            clock=now,
             prefix=settings.prefix,
-            end_grace=settings.end_grace,
+            show=supervisor.contained("audience", self._show, None),
             encoder=self.owncast,
-            disconnect_grace=settings.disconnect_grace,
+            behind=lambda: self.audience.pong.furthest if self.audience else 0.0,
         )
-        self.pipeline.resume(memory.pending)
-        self.source = Source(settings.hls_dir, now, memory.source)
-        self.news = SourceNews(self.source)
         self.owner = Owner(store, settings.prefix, own_name(settings.state_dir), now)
         self.sweeper = Sweeper(store, catalog, prefix=settings.prefix)
-        self.mirror = Mirror(store, self.channel, settings.prefix) if settings.mirror else None
+        self.mirror = Mirror(store, self._view, settings.prefix, wall=now) if settings.mirror else None
         self.recorder = Recorder(
             store, catalog, settings.prefix, title=self._title, show=showing(settings, lambda: self.audience)
         )
@@ -165,9 +154,7 @@ class Components:
             busy=lambda: self.pipeline.trouble is not None,
         )
         self.viewers_clips = ViewersClips(catalog.clips, self.recorder.tell)
-        self.pictures = Picturing(
-            settings, store, catalog, self.spool, self.recorder, view=lambda: self.channel.view
-        )
+        self.pictures = Picturing(settings, store, catalog, self.spool, self.recorder, view=self._view)
 
     def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
         """Take up what an earlier process had in its spool."""
@@ -184,7 +171,7 @@ class Components:
                     unknown.add(key)
             found = list(adopted(unknown, folder, settings.prefix, memory.source))
         for segment in found:
-            catalog.noticed(replace(segment, key=key_of(segment, settings.prefix)))
+            catalog.noticed(segment.keyed(settings.prefix))
         if unknown:
             left = len(unknown) - len(found)
             logger.warning("%d segments of the spool were forgotten, and %d cannot be told", len(found), left)
@@ -221,16 +208,22 @@ class Components:
     @property
     def source_ended(self) -> bool:
         """Whether the source itself said that its stream is over, by its playlists or by Owncast's word."""
-        return self.news.ended or (self.owncast is not None and self.owncast.disconnected_since is not None)
+        return self.stream.source.ended or self._encoder_gone
+
+    @property
+    def _encoder_gone(self) -> bool:
+        """Whether the encoder has gone by Owncast's word."""
+        return self.owncast is not None and self.owncast.disconnected_since is not None
 
     @property
     def _is_paused(self) -> bool:
         """The encoder has gone by Owncast's word, and does not have the whole grace time to come back."""
-        gone = self.owncast is not None and self.owncast.disconnected_since is not None
-        return gone and self._settings.disconnect_grace is not None
+        return self._encoder_gone and self._settings.disconnect_grace is not None
 
     def _report(self, *, serving: bool) -> HealthReport:
-        view, silence, unread = self.channel.view, self.news.silence, self.guest_check.fault
+        view, source, unread = self.pipeline.view, self.stream.source, self.guest_check.fault
+        looked_at = self.source.looked_at
+        silence = source.silence(looked_at)
         pong = self.audience.pong if self.audience else Pong(())
         hangs = self.source.looking and time.monotonic() - self.source.last_look > STUCK
         found = verdict(
@@ -238,17 +231,17 @@ class Components:
                 view.state,
                 view.target_duration,
                 silence=silence,
-                silences=self.news.silences(view.playlists),
-                frozen=self.losses.frozen,
+                silences={name: source.silence(looked_at, name) for name in view.playlists},
+                frozen=time.monotonic() - self.stream.gaps.since,
                 ended=self.source_ended,
                 paused=self._is_paused,
                 alive=self.is_alive(),
                 folder=not hangs,
                 serving=serving,
-                source=self.news.fault,
-                refused=self.news.refused,
-                delay=None if self.news.fault else self.pipeline.trouble,
-                losses=self.losses.trouble,
+                source=source.fault,
+                refused=source.refused,
+                delay=None if source.fault else self.pipeline.trouble,
+                losses=self.stream.gaps.trouble,
                 waiting=self.pipeline.backlog,
                 rate=self.pipeline.balance.needed,
                 spool=self.spool.size,
@@ -270,8 +263,8 @@ class Components:
             found.reason,
             found.warning,
             signaling=self._settings.has_own_tracker,
-            published=self.channel.published,
-            listed=self.channel.listed,
+            published=self.pipeline.published,
+            listed=self.pipeline.listed,
             variants=tuple(view.playlists),
             qualities=view.qualities,
             target_duration=view.target_duration,
@@ -284,6 +277,9 @@ class Components:
 
     def _title(self) -> str | None:
         return self.owncast.title if self.owncast else None
+
+    def _view(self) -> View:
+        return self.pipeline.view
 
     def _show(self, view: View) -> None:
         if self.audience:

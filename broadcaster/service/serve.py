@@ -142,7 +142,7 @@ def desk_of(components: Components, settings: Settings, address: str) -> Desk:
         components.recorder.tell,
         sweep=lambda dry_run: sweep(store, catalog, prefix, owners, dry_run=dry_run),
         rebuild=lambda: rebuild(store, catalog, prefix),
-        newest=lambda: newest(components.channel.view),
+        newest=lambda: newest(components.pipeline.view),
         page=partial(asyncio.to_thread, page_address, settings, address),
         uploads=Uploads(store, catalog, prefix, components.recorder.tell),
         folder=f"{settings.public_url}/{prefix}/recordings/" if settings.urls == "public" else None,
@@ -151,7 +151,7 @@ def desk_of(components: Components, settings: Settings, address: str) -> Desk:
 
 def told_to_operator(components: Components, settings: Settings, variants: VariantTable) -> dict[str, Any]:
     """What the dashboard has on the operator's own listener alone; ``newest`` in milliseconds."""
-    view = components.channel.view
+    view = components.pipeline.view
     end = newest(view)
     main = view.main.playlist if view.main else None
     described = main.variants if isinstance(main, MultivariantPlaylist) else ()
@@ -179,7 +179,7 @@ def figures_of(components: Components) -> Iterator[Figure]:
     yield from build_info()
     yield Figure("lag_seconds", "How late the process is that takes the stream in", components.lag.seconds)
     spool, catalog = components.spool, components.catalog
-    yield Figure("live", "1 while a stream is live", components.channel.state is State.LIVE)
+    yield Figure("live", "1 while a stream is live", components.pipeline.view.state is State.LIVE)
     text = "1 while the source itself says that its stream is over"
     yield Figure("source_ended", text, components.source_ended)
     yield Figure("failing", "1 while /health says 503", components.health().reason is not None)
@@ -255,7 +255,7 @@ async def serve(
             audience = components.audience = AudienceProcess(
                 _setup(settings, dashboard, log_form or usual_form()),
                 sockets,
-                components.channel.view,
+                components.pipeline.view,
                 supervisor.contained("health", for_the_world(components.health_of_ingest), UNKNOWN),
                 supervisor.contained("history", history.since, []) if settings.public_dashboard else None,
                 supervisor.contained("viewers' clips", components.viewers_clips, None),
@@ -291,7 +291,7 @@ async def serve(
                 logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
                 on_ready(address_of(sockets), admin_address)
                 await components.pipeline.run(
-                    components.news.follow,
+                    components.source.run,
                     stop or asyncio.Event(),
                     settings.drain,
                     on_stop=partial(_stopping, components.pipeline, settings.drain),
@@ -336,7 +336,6 @@ def _observers(components: Components, audience: AudienceProcess) -> dict[str, O
     """Who is told of each event, in this order."""
     found: dict[str, Observer] = {
         "audience": audience,
-        "losses": components.losses,
         "recorder": components.recorder,
         "pictures": components.pictures,
         "guest check": components.guest_check,

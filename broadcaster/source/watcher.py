@@ -123,12 +123,13 @@ class Source:
     ``memory`` is where an earlier process stood. ``last_look`` (monotonic, seconds) is when the latest look
     at the folder began: the sign of life of the whole ingest. ``looking`` says that it is not over, for long
     where the file system hangs; for that reason the folder is touched in a thread of its own.
+    ``looked_at`` is when the latest look began that is over.
     """
 
     def __init__(
         self, folder: Path, clock: Callable[[], datetime], memory: SourceMemory | None = None
     ) -> None:
-        self.last_look = time.monotonic()
+        self.last_look = self.looked_at = time.monotonic()
         self.looking = False
         self._folder = folder
         self._scanner = Scanner(folder, clock, memory or SourceMemory())
@@ -149,6 +150,7 @@ class Source:
                 events = await thread.call(self._scanner.scan, self.last_look)
             finally:
                 self.looking = False
+            self.looked_at = self.last_look
             for event in events:
                 await handle(event)
             await wait_at_most(min(self._scanner.pause or POLL_SECONDS, POLL_SECONDS), self._changed)

@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from broadcaster.aio import Retrying
@@ -19,8 +20,7 @@ from broadcaster.errors import StorageError, StorageUnavailable
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
 from broadcaster.ipc import AnyVersion, View
-from broadcaster.live import Channel
-from broadcaster.live.attributes import IFRAMES, PLAYLIST
+from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST
 
 logger = logging.getLogger(__name__)
 
@@ -64,32 +64,33 @@ class _Copy:
 
 
 class Mirror:
-    """Keeps the bucket's playlists as ``channel`` has them. Call it with each event, and let ``run`` work.
+    """Keeps the bucket's playlists as ``view`` has them. Call it with each event, and let ``run`` work.
 
     Per key there is one write at a time, at most one a second, and always of the newest version. A write that
     was given up may still reach the bucket later. So each is made on the condition that nothing has changed
     there since our last look: an older version never takes the place of a newer one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the seams to all its neighbours
         self,
         store: PlaylistStore,
-        channel: Channel,
+        view: Callable[[], View],
         prefix: str,
         *,
+        wall: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.writes = 0
         self.failures = 0
         self._store = store
-        self._channel = channel
+        self._view = view
         self._prefix = prefix
         self._clock = clock
         self._sleep = sleep
-        self._retrying = Retrying("writes of playlists", channel.clock, sleep)
+        self._retrying = Retrying("writes of playlists", wall, sleep)
         self._copies: dict[str, _Copy] = {}  # by name
-        self._news = asyncio.Event()  # of the channel, or of the bucket; each time another one
+        self._news = asyncio.Event()  # of viewers, or of the bucket; each time another one
 
     def __call__(self, event: Event) -> None:
         """Take note of an event: there may be new versions."""
@@ -97,7 +98,7 @@ class Mirror:
             self._tell()
 
     async def run(self) -> None:
-        """Write until cancelled; first what an earlier process has left in the channel."""
+        """Write until cancelled; first what an earlier process has left."""
         for copy in self._copies.values():
             copy.task = None  # of a run that has failed
         async with asyncio.TaskGroup() as group:
@@ -128,14 +129,14 @@ class Mirror:
             logger.warning("%d playlists in the bucket are out of date until the next start", self.behind)
 
     def _all(self) -> list[_Copy]:
-        for name in _served(self._channel.view):
+        for name in _served(self._view()):
             if name not in self._copies:
                 self._copies[name] = _Copy(name, f"{self._prefix}/{name}")
         return list(self._copies.values())
 
     def _wanted(self, copy: _Copy) -> AnyVersion | None:
         """What the bucket ought to have; None of what the present stream does not have."""
-        return _served(self._channel.view).get(copy.name)
+        return _served(self._view()).get(copy.name)
 
     def _is_current(self, copy: _Copy) -> bool:
         wanted = self._wanted(copy)
@@ -149,7 +150,7 @@ class Mirror:
         if wanted is None:
             return self._is_current(self._copies[PLAYLIST])
         if isinstance(wanted.playlist, MultivariantPlaylist):
-            names = _served(self._channel.view).keys() - {PLAYLIST}
+            names = _served(self._view()).keys() - {PLAYLIST}
             return all(one and one.stored for one in map(self._copies.get, names))
         return True
 

@@ -1,8 +1,9 @@
-"""Keeps the order and decides what becomes of a segment.
+"""The owner of the stream: it gives events to the machine, and executes what the machine decides.
 
-Uploads run in parallel; each variant's segments are published in order. The encoder cannot be slowed,
-so nothing here ever makes the source wait: what cannot be uploaded yet waits in the spool. When that
-is full, the oldest become gaps.
+``broadcaster.stream`` decides, at once; its effects wait here in one queue, and each is complete before the
+next begins: what viewers see is written before. Uploads run beside that, and answer with an event. The
+encoder cannot be slowed, so nothing here makes the source wait: what cannot be uploaded yet waits in the
+spool. When the spool is full, the oldest segments become gaps.
 """
 
 from __future__ import annotations
@@ -12,22 +13,20 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from broadcaster.aio import wait_at_most
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
-from broadcaster.events import Observer, SegmentDiscovered
-from broadcaster.ipc import State
-from broadcaster.live import Channel
-from broadcaster.live.channel import Decisions
-from broadcaster.source.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle, VariantsListed
-from broadcaster.upload.departure import Encoder, has_left
-from broadcaster.upload.in_flight import InFlight, VariantQueue, key_of, map_key_of
+from broadcaster.events import Observer, SegmentPublished, happened
+from broadcaster.ipc import View
+from broadcaster.source.reports import SourceEvent
+from broadcaster.stream import Effect, EncoderStatus, Event, Instant, Stream, Tick, model
 from broadcaster.upload.scheduler import Balance
 from broadcaster.upload.spool import Spool
-from broadcaster.upload.transfer import Transfer
+from broadcaster.upload.transfer import SegmentUpload, Transfer
 from broadcaster.upload.uploader import Uploader
 
 logger = logging.getLogger(__name__)
@@ -40,57 +39,62 @@ LATE = 10.0  # seconds on the way after which a segment does not get through
 LATE_TARGET_DURATIONS = 3
 
 
-class Pipeline:
-    """Takes what the source reports to the channel, by way of the bucket.
+class Encoder(Protocol):
+    """What is known of the encoder from elsewhere."""
 
-    ``prefix`` begins every object key; ``end_grace`` is how many seconds without a new segment end the
-    stream for viewers, ``disconnect_grace`` how many since the ``encoder`` has gone, where that is known.
+    @property
+    def connected(self) -> bool | None:
+        """Whether it is connected; None while that is not known."""
+
+    @property
+    def disconnected_since(self) -> float | None:
+        """Since when it is known to have gone (monotonic); None while it is not."""
+
+    def ask(self) -> None:
+        """Find out soon whether it is still connected."""
+
+
+class Pipeline:
+    """Takes what the source reports to viewers, by way of the bucket.
+
+    ``prefix`` begins every object key, ``clock`` gives the wall time, ``show`` is called with each new view,
+    ``behind`` says how many seconds the most delayed viewer is behind live.
     """
 
     def __init__(  # noqa: PLR0913 - the seams to all its neighbours
         self,
+        stream: Stream,
         uploader: Uploader,
         spool: Spool,
         catalog: Catalog,
-        channel: Channel,
         observe: Observer,
         *,
+        clock: Callable[[], datetime],
         prefix: str,
-        end_grace: float,
+        show: Callable[[View], None] = lambda _: None,
         encoder: Encoder | None = None,
-        disconnect_grace: float | None = None,
+        behind: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self.stream = stream
+        self.view = stream.view  # what viewers see
+        self.published = 0  # segments since the start
         self.last_tick = time.monotonic()
         self.draining = False
+        self.balance = Balance()
         self._uploader = uploader
         self._spool = spool
         self._catalog = catalog
-        self._channel = channel
         self._observe = observe
-        self.balance = Balance()
-        self._transfer = Transfer(uploader, spool, catalog, observe)
+        self._clock = clock
+        self._transfer = Transfer(uploader, spool)
         self._prefix = prefix
-        self._end_grace = end_grace
+        self._show = show
         self._encoder = encoder
-        self._disconnect_grace = disconnect_grace
+        self._behind = behind
         self._group = asyncio.TaskGroup()
-        self._queues: dict[str, VariantQueue] = {}
-        self._on_the_way: dict[str, InFlight] = {}  # by object key, oldest first
+        self._uploads: dict[str, SegmentUpload] = {}  # by object key, oldest first, until they are released
+        self._effects: asyncio.Queue[Effect] = asyncio.Queue()
         self._idle = asyncio.Event()
-        self._idle.set()
-        self._last_segment = time.monotonic()
-        self._source_is_idle = False
-        self._source_fault: str | None = None
-
-    def resume(self, pending: Iterable[Segment]) -> None:
-        """Take up, before ``run``, the segments that an earlier process had on their way."""
-        for segment in pending:
-            kept = self._spool.find(segment.key)
-            self._on_the_way[segment.key] = InFlight(segment, kept, time.monotonic(), recovered=True)
-            self._channel.expect(segment.variant)
-        if self._on_the_way:
-            self._idle.clear()
-            logger.info("%d segments were on their way and go on", len(self._on_the_way))
 
     async def run(
         self,
@@ -104,10 +108,15 @@ class Pipeline:
         ``follow`` gives every event of the source to what it is called with, until it is cancelled.
         An exception here means that ingest is dead.
         """
+        for segment in self.stream.on_the_way:
+            kept = self._spool.find(segment.key)
+            self._uploads[segment.key] = SegmentUpload(segment, kept, recovered=True)
+        if self._uploads:
+            logger.info("%d segments were on their way and go on", len(self._uploads))
+        self._queue(self.stream.resume(self._now()))
         try:
             async with self._group as group:
-                for flight in self._on_the_way.values():
-                    self._queue(flight.segment.variant).waiting.put_nowait(flight)
+                group.create_task(self._execute(), name="effects")
                 following = group.create_task(follow(self._accept), name="source")
                 while not stop.is_set():
                     self._tick(time.monotonic())
@@ -123,13 +132,18 @@ class Pipeline:
                         await self._spool.done()
                 raise _Stopped
         except* _Stopped:
-            if self._on_the_way:
-                logger.warning("%d segments wait in the spool for the next start", len(self._on_the_way))
+            if self.backlog:
+                logger.warning("%d segments wait in the spool for the next start", self.backlog)
 
     @property
     def backlog(self) -> int:
         """Segments that the source has finished and viewers cannot see yet."""
-        return len(self._on_the_way)
+        return len(self._uploads)
+
+    @property
+    def listed(self) -> int:
+        """How many segments all playlists list together."""
+        return sum(len(one.playlist.segments) for one in self.view.playlists.values())
 
     @property
     def trouble(self) -> str | None:
@@ -137,53 +151,98 @@ class Pipeline:
 
         While the folder cannot be read, nobody knows whether one is on.
         """
-        if self._source_fault:
-            return self._source_fault
-        if not self._on_the_way:
+        if self.stream.source.fault:
+            return self.stream.source.fault
+        since = self.stream.waiting_since
+        if since is None:
             return None
-        waited = time.monotonic() - next(iter(self._on_the_way.values())).since
-        late = waited > max(LATE, LATE_TARGET_DURATIONS * (self._channel.target_duration or 0))
+        waited = time.monotonic() - since
+        late = waited > max(LATE, LATE_TARGET_DURATIONS * (self.stream.target_duration or 0))
         fault = self._uploader.fault
         if fault and (late or fault.permanent):
             return f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {fault.message}"
         on_its_way = f"a segment has been on its way for {waited:.0f} s"
         return (self.balance.shortage or on_its_way) if late else None
 
-    async def _accept(self, event: SourceEvent) -> None:
-        match event:
-            case Segment():
-                await self._discover(event)
-            case VariantsListed():
-                self._follow_up(self._channel.list_variants(event))
-            case SourceIdle():
-                self._source_is_idle = True
-            case SourceFault():
-                self._source_fault = event.message
-            case SourceEnded():
-                # Provisional: Owncast takes the same stream up again within five minutes. The grace time
-                # counts from the last segment.
-                logger.info("variant %s says that it has ended", event.variant)
-                if self._encoder:
-                    self._encoder.ask()
+    # Events.
 
-    async def _discover(self, segment: Segment) -> None:
-        self._last_segment = time.monotonic()
-        self._source_is_idle = False
-        key = key_of(segment, self._prefix)
-        segment = replace(segment, key=key, map_key=map_key_of(segment, key))
-        self._observe(SegmentDiscovered(segment.variant, segment.name))
-        self._channel.expect(segment.variant)
+    def _now(self) -> Instant:
+        return Instant(self._clock(), time.monotonic())
+
+    def _handle(self, event: Event) -> None:
+        self._queue(self.stream.handle(event, self._now()))
+
+    def _queue(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            self._effects.put_nowait(effect)
+            self._idle.clear()
+
+    async def _accept(self, event: SourceEvent) -> None:
+        """Take an event of the source; a segment's file is in the spool before the source goes on."""
+        if not isinstance(event, Segment):
+            self._handle(event)
+            return
+        segment = event.keyed(self._prefix)
+        self._handle(model.SegmentFound(segment))
         size = segment.file.size if segment.file else 0
-        self.balance.add(segment.variant, size, segment.duration.total_seconds(), self._last_segment)
-        queue, map_key = self._queue(segment.variant), segment.map_key
-        if map_key and map_key not in queue.maps and not self._spool.find(map_key):
-            await self._keep(segment, segment.map_file, map_key)
-        flight = InFlight(segment, await self._keep(segment, segment.file, key), time.monotonic())
-        flight.noticed = self._catalog.noticed(segment)
-        self._on_the_way[key] = flight
-        self._idle.clear()
-        queue.waiting.put_nowait(flight)
+        self.balance.add(segment.variant, size, segment.duration.total_seconds(), time.monotonic())
+        if segment.map_key and not self._transfer.has_map(segment) and not self._spool.find(segment.map_key):
+            await self._keep(segment, segment.map_file, segment.map_key)
+        kept = await self._keep(segment, segment.file, segment.key)
+        self._uploads[segment.key] = SegmentUpload(segment, kept)
+        self._handle(model.SegmentKept(segment.key))
         self._make_room()
+
+    def _tick(self, now: float) -> None:
+        self.last_tick = now
+        self._catalog.save()
+        self._spool.settle(self._catalog.settled)
+        self._spool.measure()
+        encoder = self._encoder
+        status = EncoderStatus(encoder.connected, encoder.disconnected_since) if encoder else None
+        self._handle(Tick(status, self._behind()))
+        if self._uploader.fault:
+            self.balance.forget()
+        self.balance.look(self._uploader.sent, now, in_use=self._uploader.is_busy)
+
+    # Effects.
+
+    async def _execute(self) -> None:
+        """Execute all effects in their order; ingest ends where a row cannot be written."""
+        while True:
+            if self._effects.empty() and not self._uploads:
+                self._idle.set()
+            await self._do(await self._effects.get())
+
+    async def _do(self, effect: Effect) -> None:  # noqa: C901 - one case for each effect
+        match effect:
+            case model.WriteFound(segment):
+                await self._catalog.noticed(segment)
+            case model.WriteStored(segment):
+                await self._catalog.stored(segment)
+            case model.WriteVariants(described):
+                await self._catalog.described(described)
+            case model.WritePlaylists(listings, retired, availability, trimmed, over):
+                await self._catalog.listed(listings, retired, availability, trimmed=trimmed, over=over)
+            case model.ShowView(view):
+                self.view = view
+                self._show(view)
+            case model.Notify(event):
+                self.published += isinstance(event, SegmentPublished)
+                self._observe(happened(event, self._clock()))
+            case model.Upload(segment):
+                self._group.create_task(self._upload(self._uploads[segment.key]), name=segment.key)
+            case model.Release(segment):
+                if kept := self._uploads.pop(segment.key).kept:
+                    self._spool.let_go(kept, self._catalog.told)
+                self._handle(model.SegmentShown(segment.key))
+            case model.AskEncoder() if self._encoder:
+                self._encoder.ask()
+            case model.Log(severity, message):
+                logger.log(logging.getLevelNamesMapping()[severity.value.upper()], "%s", message)
+
+    async def _upload(self, upload: SegmentUpload) -> None:
+        self._handle(model.SegmentFinished(await self._transfer.finish(upload)))
 
     async def _keep(self, segment: Segment, file: SourceFile | None, key: str) -> Path | None:
         """Spool a file; None when that cannot be done, and it has to be read from the source."""
@@ -198,66 +257,14 @@ class Pipeline:
 
     def _make_room(self) -> None:
         """The spool has a limit: past it the oldest are given up, and become gaps in their places."""
-        for flight in self._on_the_way.values():
+        for upload in self._uploads.values():
             if self._spool.size <= self._spool.limit:
                 return
-            if flight.kept and flight.abandoned is None:
-                flight.abandoned = "was given up: the spool is full"
-                self._spool.drop(flight.kept)
-                if flight.upload:
-                    flight.upload.cancel()
-
-    def _queue(self, variant: str) -> VariantQueue:
-        queue = self._queues.get(variant)
-        if queue is None:
-            queue = self._queues[variant] = VariantQueue()
-            self._group.create_task(self._start_uploads(queue), name=f"uploads of {variant}")
-            self._group.create_task(self._publish(queue), name=f"publication of {variant}")
-        return queue
-
-    async def _start_uploads(self, queue: VariantQueue) -> None:
-        while True:
-            flight = await queue.waiting.get()
-            upload = self._group.create_task(self._transfer.finish(queue, flight), name=flight.segment.key)
-            await queue.uploads.put((flight, upload))
-
-    async def _publish(self, queue: VariantQueue) -> None:
-        while True:
-            flight, upload = await queue.uploads.get()
-            shown = self._channel.publish(await upload)
-            await flight.stored
-            await shown
-            self._on_the_way.pop(flight.segment.key, None)
-            if flight.kept:
-                self._spool.let_go(flight.kept, self._catalog.told)
-            if not self._on_the_way:
-                self._idle.set()
-
-    def _tick(self, now: float) -> None:
-        self.last_tick = now
-        self._catalog.save()
-        self._spool.settle(self._catalog.settled)
-        self._spool.measure()
-        self._follow_up(self._channel.tick(now))
-        if self._uploader.fault:
-            self.balance.forget()
-        self.balance.look(self._uploader.sent, now, in_use=self._uploader.is_busy)
-        if self._on_the_way or self._channel.state not in (State.STARTING, State.LIVE):
-            return
-        # A grace time shorter than it takes to see the next segment would end the stream after each.
-        grace = max(self._end_grace, LATE_TARGET_DURATIONS * (self._channel.target_duration or 0))
-        left = has_left(self._encoder, self._disconnect_grace, self._last_segment, now)
-        if self._source_is_idle or now - self._last_segment > grace or left:
-            self._follow_up(self._channel.end())
-
-    def _follow_up(self, decisions: Decisions) -> None:
-        """Have ingest end, and start where the catalog stands, if they cannot be written."""
-        if decisions:
-            self._group.create_task(_done(decisions), name="decisions")
-
-
-async def _done(decisions: Decisions) -> None:
-    await decisions
+            if upload.kept and upload.abandoned is None:
+                upload.abandoned = "was given up: the spool is full"
+                self._spool.drop(upload.kept)
+                if upload.task:
+                    upload.task.cancel()
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: it ends the task group from inside

@@ -8,18 +8,16 @@ import logging
 import math
 import os
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from broadcaster.aio import OwnThread
-from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import LARGEST, Segment, SourceFile
+from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile
 from broadcaster.errors import StorageRefused, is_final
-from broadcaster.events import Observer, SegmentLost
 from broadcaster.own_files import read_all
-from broadcaster.upload.in_flight import InFlight, VariantQueue
 from broadcaster.upload.spool import Spool
 from broadcaster.upload.uploader import Uploader
 
@@ -30,32 +28,51 @@ Read = Callable[[], Awaitable[bytes]]
 OWN_FAULT_AFTER = 60.0  # seconds for which a file cannot be read while others are: what is wrong is its own
 
 
+@dataclass(slots=True, eq=False)
+class SegmentUpload:
+    """A segment's file on its way. ``kept`` is where the spool has its bytes, None where it has not."""
+
+    segment: Segment
+    kept: Path | None
+    recovered: bool = False  # from an earlier process: the bucket may have it already
+    task: asyncio.Task[object] | None = None  # once it has begun
+    abandoned: str | None = None  # why it was given up
+
+
+@dataclass(slots=True)
+class _Maps:
+    """The EXT-X-MAPs of a variant."""
+
+    uploads: dict[str, asyncio.Task[None]] = field(default_factory=dict)  # by object key
+    newest: tuple[Run, str] | None = None
+
+
 class Transfer:
     """Takes segments from the spool to the bucket."""
 
-    def __init__(self, uploader: Uploader, spool: Spool, catalog: Catalog, observe: Observer) -> None:
+    def __init__(self, uploader: Uploader, spool: Spool) -> None:
         self._uploader = uploader
         self._spool = spool
-        self._catalog = catalog
-        self._observe = observe
+        self._maps: defaultdict[str, _Maps] = defaultdict(_Maps)  # by variant
         # One thread for each disk: with several, each keeps freed segments in a heap of its own (malloc's
         # arenas). What the source does not answer is to hold up nothing that the spool has.
         self._spool_reads = OwnThread("spool reads")
         self._source_reads = OwnThread("source reads")
 
-    async def finish(self, queue: VariantQueue, flight: InFlight) -> Segment:
+    def has_map(self, segment: Segment) -> bool:
+        """Whether the segment has no EXT-X-MAP, or one whose upload has begun."""
+        return segment.map_key is None or segment.map_key in self._maps[segment.variant].uploads
+
+    async def finish(self, upload: SegmentUpload) -> Segment:
         """A segment ends up stored or lost, never in an exception that would stop the others."""
-        if flight.segment.url:
-            return flight.segment  # an earlier process came as far as that
+        if upload.segment.url:
+            return upload.segment  # an earlier process came as far as that
         # Only from here on may it be cancelled to give it up: before, it would end without an answer.
-        flight.upload = asyncio.current_task()
-        segment = await self._store(queue, flight)
-        flight.upload = None  # from here on it is too late to give it up
-        if segment.fault:
-            logger.error("%s %s; it is listed as a gap", segment.key, segment.fault)
-            self._observe(SegmentLost(segment.variant, segment.name, segment.fault))
-        map_key, newest = segment.map_key, queue.map_key
-        segment = replace(
+        upload.task = asyncio.current_task()
+        segment = await self._store(upload)
+        upload.task = None  # from here on it is too late to give it up
+        map_key, newest = segment.map_key, self._maps[segment.variant].newest
+        return replace(
             segment,
             # Signed after the upload: the life of a URL must not pass while the segment waits for the bucket.
             url=await self._uploader.url(segment.key),
@@ -63,21 +80,17 @@ class Transfer:
             # A gap names no map, but keeps the run's one from being deleted: who needs it may follow.
             map_key=map_key or (newest[1] if newest and newest[0] == segment.run else None),
         )
-        flight.stored = self._catalog.stored(segment)
-        return segment
 
-    async def _store(self, queue: VariantQueue, flight: InFlight) -> Segment:
+    async def _store(self, upload: SegmentUpload) -> Segment:
         """The segment with what the bucket has of it in the end, or with why that is nothing."""
-        segment = flight.segment
-        fault = flight.abandoned or segment.fault
+        segment = upload.segment
+        fault = upload.abandoned or segment.fault
         alone_since = math.inf  # monotonic: others get through since then
         try:
-            # What the bucket has and the catalog does not know would be nobody's after a kill.
-            await flight.noticed
             while segment.file and not fault:
                 try:
-                    await self._store_map(queue, segment)
-                    return await self._store_file(flight, segment.file)
+                    await self._store_map(segment)
+                    return await self._store_file(upload, segment.file)
                 except OSError as error:
                     if is_final(error) or time.monotonic() - alone_since > OWN_FAULT_AFTER:
                         fault = f"cannot be read: {error.strerror}"
@@ -88,24 +101,25 @@ class Transfer:
         except StorageRefused as error:
             fault = f"is refused while others are taken: {error}"
         except asyncio.CancelledError:
-            if flight.abandoned is None:
+            if upload.abandoned is None:
                 raise
-            fault = flight.abandoned
+            fault = upload.abandoned
         return replace(segment, fault=fault)
 
-    async def _store_map(self, queue: VariantQueue, segment: Segment) -> None:
+    async def _store_map(self, segment: Segment) -> None:
         """Wait until the bucket has the segment's EXT-X-MAP; each is uploaded once per run."""
         key, file = segment.map_key, segment.map_file
         if key is None or file is None:
             return
-        queue.map_key = (segment.run, key)
-        if key not in queue.maps:
-            queue.maps[key] = asyncio.create_task(self._put_map(segment, key, file))
+        maps = self._maps[segment.variant]
+        maps.newest = (segment.run, key)
+        if key not in maps.uploads:
+            maps.uploads[key] = asyncio.create_task(self._put_map(segment, key, file))
         try:
             # One segment that is given up must not end the upload for the others.
-            await asyncio.shield(queue.maps[key])
+            await asyncio.shield(maps.uploads[key])
         except (OSError, StorageRefused):
-            queue.maps.pop(key, None)  # the next segment tries again
+            maps.uploads.pop(key, None)  # the next segment tries again
             raise
 
     async def _put_map(self, segment: Segment, key: str, file: SourceFile) -> None:
@@ -118,11 +132,11 @@ class Transfer:
         if kept:
             self._spool.drop(kept)
 
-    async def _store_file(self, flight: InFlight, file: SourceFile) -> Segment:
+    async def _store_file(self, upload: SegmentUpload, file: SourceFile) -> Segment:
         """Upload the bytes that were kept."""
-        segment, kept = flight.segment, flight.kept
+        segment, kept = upload.segment, upload.kept
         read: Read | None = None
-        if kept and not flight.recovered:
+        if kept and not upload.recovered:
             read = partial(self._spool_reads.call, _read, kept)
         else:
             read = await self._reader_of(file, kept)
@@ -130,7 +144,7 @@ class Transfer:
             if await self._uploader.holds(segment, segment.key, file.size):
                 return replace(segment, size=file.size, uploaded=segment.noticed)
             raise FileNotFoundError(errno.ENOENT, "it is gone, or another one has its name")
-        look_first, since = flight.recovered, time.monotonic()
+        look_first, since = upload.recovered, time.monotonic()
         while True:
             before = await self._version(kept)
             stored = await self._uploader.put(segment, segment.key, read, look_first=look_first)

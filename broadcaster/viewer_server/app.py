@@ -128,7 +128,7 @@ class Audience:
         figures = tuple(map(_sent, self.figures()))
         wishes = self._clipping.wishes() if self._clipping else ()
         wanted = self._signed.wanted if self._signed else ()
-        furthest = self._viewers.furthest.seconds
+        furthest = self._viewers.behind
         screens = self._viewers.screens
         return Pong(
             figures,

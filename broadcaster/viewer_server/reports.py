@@ -146,7 +146,7 @@ class Viewers:
     """Counts pages that watch; those of one site only as far as so many can share an address."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.furthest = Furthest(clock)
+        self.furthest = Furthest()
         self.screens = Screens(clock)
         self._clock = clock
         self._pages: OrderedDict[str, Page] = OrderedDict()  # the latest heard of last
@@ -156,6 +156,11 @@ class Viewers:
     def __len__(self) -> int:
         self._forget()
         return len(self._pages)
+
+    @property
+    def behind(self) -> float:
+        """Seconds that the most delayed viewer is behind live."""
+        return self.furthest.seconds(self._clock())
 
     def heard(self, name: str, site: str | None, variant: str, *, leaves: bool = False) -> bool:
         """A page says that it watches, or did and ``leaves``; whether its word counts.
@@ -183,7 +188,7 @@ class Viewers:
         text = "Pages that report errors and have no picture"
         yield Figure("viewers_without_picture", text, self.screens.blind)
         text = "Seconds that the viewer who is furthest behind live is behind, as pages say"
-        yield Figure("viewer_furthest_seconds", text, self.furthest.seconds)
+        yield Figure("viewer_furthest_seconds", text, self.behind)
 
     def _has_too_many(self, site: str | None) -> bool:
         return (
@@ -293,7 +298,7 @@ class Beacon:
             self._refused += 1
             raise TooMuch("more than can be")
         self._watched += seconds
-        self._viewers.furthest.heard(behind)
+        self._viewers.furthest.heard(behind, self._clock())
         for source, count in counts.items():
             self._bytes[source] += count
 

@@ -20,9 +20,9 @@ import psutil
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.live import Channel
 from broadcaster.service.serve import Metrics, process_registry
 from broadcaster.source.reports import SourceEvent
+from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.deleter import Sweeper
 from broadcaster.upload.spool import Spool
@@ -140,15 +140,14 @@ async def _measure(folder: Path) -> list[Figure]:
 
     catalog = Catalog(folder / "state", clock)
     bucket = Hole()
-    channel = Channel(10, clock, observe, catalog=catalog)
     pipeline = Pipeline(
+        Stream(Limits(10), Instant(clock(), time.monotonic())),
         Uploader(bucket, observe, clock),
         Spool(folder / "spool", 2**30),
         catalog,
-        channel,
         observe,
+        clock=clock,
         prefix="live",
-        end_grace=300,
     )
     sweeper = Sweeper(bucket, catalog, prefix="live")
     marathon = Marathon(folder, pipeline, sweeper)

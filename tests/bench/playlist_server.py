@@ -7,8 +7,8 @@ from pathlib import Path
 
 from broadcaster.http import listening
 from broadcaster.ipc import Setup, View, change
-from broadcaster.live import Channel
 from broadcaster.viewer_server.app import Audience
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
 from tests.support.fakes.viewers_channel import ViewersChannel
 

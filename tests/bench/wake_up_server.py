@@ -11,8 +11,8 @@ from pathlib import Path
 from broadcaster.demo.processes import poll
 from broadcaster.http import listening, raise_file_limit
 from broadcaster.ipc import Setup, View, change
-from broadcaster.live import Channel
 from broadcaster.viewer_server.app import Audience
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
 
 SECONDS = 6

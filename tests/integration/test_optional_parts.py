@@ -26,7 +26,6 @@ from broadcaster.recordings.live_poster import Picturing
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service import serve
 from broadcaster.service.components import Components
-from broadcaster.service.losses import Losses
 from broadcaster.service.public_recordings import ViewersClips
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import AudienceProcess
@@ -58,7 +57,6 @@ OBSERVERS = [
     ("guest check", GuestCheck, "__call__"),
     ("health", Components, "health_of_ingest"),
     ("history", History, "__call__"),
-    ("losses", Losses, "__call__"),
     ("metrics", Metrics, "__call__"),
     ("mirror", Mirror, "__call__"),
     ("pictures", Picturing, "__call__"),

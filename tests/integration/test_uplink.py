@@ -19,7 +19,7 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded, UploadFailed
-from broadcaster.live import Channel
+from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
 from tests.integration.throttled_link import ThrottledLink
@@ -98,15 +98,14 @@ class Room:
         self.lost = 0
         self.changed = asyncio.Event()
         self.catalog = Catalog(folder / "state", now)
-        channel = Channel(10, now, self.observe)
         self.pipeline = Pipeline(
+            Stream(Limits(10), Instant(now(), time.monotonic())),
             Uploader(store, self.observe, now),
             Spool(folder / "spool", 10**10),
             self.catalog,
-            channel,
             self.observe,
+            clock=now,
             prefix="live",
-            end_grace=300,
         )
 
     def observe(self, event: Event) -> None:

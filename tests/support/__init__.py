@@ -9,6 +9,8 @@
     Input: ``hls_writer`` writes an HLS folder by hand, ``owncast_folder`` lives as an Owncast's folder
     does, ``playout`` is an encoder that costs nothing, ``encoded_recording`` is a recording in a folder,
     ``mpegts`` and ``timed_media`` make segments.
+    The stream: ``channel`` is the pure machine with an owner that executes everything at once,
+    ``encoder_and_players`` are who makes segments and who polls playlists.
     Parts of the service: ``catalog_fixture`` is a channel with its catalog, ``recorder_fixture`` adds a
     bucket in memory and the recorder, ``viewer_app`` is the viewers' application around a channel,
     ``viewers_channel`` is what viewers see of a channel, ``old_catalog`` is the catalog's first schema.

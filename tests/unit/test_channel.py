@@ -8,9 +8,9 @@ import pytest
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.ipc import State
-from broadcaster.live import Channel
-from broadcaster.live.outgrown import LONGEST_ROOM, ROOM
 from broadcaster.source.reports import VariantsListed
+from broadcaster.stream.rollover import LONGEST_ROOM, ROOM
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import START, stored_segment
 from tests.support.fakes.viewers_channel import ViewersChannel
 from tests.support.judges.playlist_rules import violations

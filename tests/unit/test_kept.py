@@ -70,10 +70,10 @@ def test_nobody_who_comes_nearer_is_left_without(studio: CatalogFixture) -> None
     before = kept(studio)
     studio.furthest = 0
     studio.now += timedelta(seconds=MEMORY - 1)
-    studio.channel.tick(0)
+    studio.tick()
     assert kept(studio) == before
     studio.now += timedelta(seconds=2)
-    studio.channel.tick(0)
+    studio.tick()
     assert len(kept(studio).segments) == WINDOW
     assert kept(studio).media_sequence > before.media_sequence
 
@@ -180,7 +180,7 @@ def test_what_has_ended_stays_as_it_is(studio: CatalogFixture) -> None:
     studio.furthest = 0
     for _ in range(200):
         studio.now += timedelta(seconds=SECONDS)
-        studio.channel.tick(studio.now.timestamp())
+        studio.tick()
         asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
     assert kept(studio) == held
     assert not {segment.uri for segment in held.segments} & bucket.deleted
@@ -234,17 +234,17 @@ def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -
 def test_a_report_counts_for_a_while() -> None:
     """The furthest falls behind further, until it has not been heard of for so long."""
     now = 1000.0
-    furthest = Furthest(lambda: now)
-    assert furthest.seconds == 0
-    furthest.heard(50)
-    furthest.heard(20)
+    furthest = Furthest()
+    assert furthest.seconds(now) == 0
+    furthest.heard(50, now)
+    furthest.heard(20, now)
     now += 60
-    furthest.heard(30)
-    assert furthest.seconds == 110
+    furthest.heard(30, now)
+    assert furthest.seconds(now) == 110
     now += MEMORY - 59
-    assert furthest.seconds == 30 + MEMORY - 59
+    assert furthest.seconds(now) == 30 + MEMORY - 59
     now += 60
-    assert furthest.seconds == 0
+    assert furthest.seconds(now) == 0
 
 
 @pytest.mark.parametrize("said", [-1, 1e300, "600", None, True, [600]])
@@ -253,7 +253,7 @@ def test_what_is_no_distance_is_no_report(said: object) -> None:
     gate = Gate("0")
     with pytest.raises(ValueError, match="number"):
         gate.send(1, behind=said)
-    assert gate.viewers.furthest.seconds == 0
+    assert gate.viewers.behind == 0
     assert gate.send(1, behind=600.5, over=True)
-    assert gate.viewers.furthest.seconds == 600.5
+    assert gate.viewers.behind == 600.5
     assert len(gate.viewers) == 0

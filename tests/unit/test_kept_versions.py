@@ -77,7 +77,7 @@ def test_versions_follow_the_rules(studio: CatalogFixture) -> None:
             judge.look()
             studio.publish(run=run, count=10, seconds=seconds / 2)
             studio.now += timedelta(seconds=MEMORY)
-            studio.channel.tick(studio.count * 60)
+            studio.tick()
             judge.look()
         if how == "ended":
             studio.channel.end()

@@ -16,8 +16,8 @@ from broadcaster.catalog.records import ChannelMemory, PlaylistState
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
-from broadcaster.live import Channel
 from broadcaster.upload.mirror import MAX_PAUSE, Mirror
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
 
 MAIN, FIRST, SECOND = "live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8"
@@ -140,7 +140,14 @@ class Studio:
         self.bucket = FakeBucket(self.time)
         window = timedelta(minutes=3)
         self.channel = Channel(6, lambda: START, self.observe, window=window, memory=memory)
-        self.mirror = Mirror(self.bucket, self.channel, "live", clock=self.time, sleep=self.time.sleep)
+        self.mirror = Mirror(
+            self.bucket,
+            lambda: self.channel.view,
+            "live",
+            wall=lambda: START,
+            clock=self.time,
+            sleep=self.time.sleep,
+        )
         self.number = 0
         self.iframe: ByteRange | None = None  # of all segments
 

@@ -12,9 +12,9 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceMemory
 from broadcaster.catalog.rows import described_of, described_row
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant, parse
-from broadcaster.live.channel import Channel
 from broadcaster.source.reports import SourceEvent, SourceRefused, VariantsListed
 from broadcaster.source.scanner import Scanner
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.hls_writer import PACKET
 
 HEAD = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:7\n"

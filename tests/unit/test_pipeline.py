@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import Segment
+from broadcaster.catalog.records import ChannelMemory, Memory, Segment, SourceMemory
 from broadcaster.catalog.rows import Statement
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.hls import ByteRange, MediaPlaylist, parse
 from broadcaster.ipc import State
-from broadcaster.live import Channel
 from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle
+from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
 from tests.support.fakes import mpegts as packets
@@ -52,13 +52,15 @@ class CountingJournal(Catalog):
 class Line:
     """A running pipeline and what it did."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what tests differ by
         self,
         folder: Path,
         end_grace: float = 300,
         limit: int = 10**9,
         store: FakeStore | None = None,
         disconnect_grace: float | None = None,
+        *,
+        recover: bool = False,
     ) -> None:
         self.folder = folder
         self.store = store or FakeStore()
@@ -66,23 +68,24 @@ class Line:
         self.events: list[Event] = []
         self.changed = asyncio.Event()
         self.store.on_arrival = self.changed.set
-        self.channel = Channel(10, self.clock, self.observe)
         self.uploader = Uploader(self.store, self.observe, self.clock)
         self.spool = Spool(folder / "spool", limit)
         self.catalog = CountingJournal(folder / "state", self.clock)
         self.catalog.on_save = self.changed.set
         self.stop = asyncio.Event()
         self.encoder = FakeEncoder()
+        limits = Limits(10, end_grace=end_grace, disconnect_grace=disconnect_grace)
+        memory = self.catalog.load() if recover else Memory(SourceMemory(), ChannelMemory(), ())
+        stream = Stream(limits, Instant(self.clock(), time.monotonic()), memory.channel, memory.pending)
         self.pipeline = Pipeline(
+            stream,
             self.uploader,
             self.spool,
             self.catalog,
-            self.channel,
             self.observe,
+            clock=self.clock,
             prefix="live",
-            end_grace=end_grace,
             encoder=self.encoder,
-            disconnect_grace=disconnect_grace,
         )
 
     def clock(self) -> datetime:
@@ -125,7 +128,7 @@ class Line:
         ]
 
     def playlist(self, variant: str = "0") -> MediaPlaylist:
-        version = self.channel.view.playlists.get(variant)
+        version = self.pipeline.view.playlists.get(variant)
         assert version
         playlist = parse(version.playlist.render())
         assert isinstance(playlist, MediaPlaylist)
@@ -153,7 +156,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadcaster.upload.pipeline.TICK", 0.01)
     monkeypatch.setattr("broadcaster.catalog.writer.CHECKPOINT_EVERY", 0)
     monkeypatch.setattr("broadcaster.upload.pipeline.LATE_TARGET_DURATIONS", 0)
-    monkeypatch.setattr("broadcaster.upload.departure.FLUSH", 0.01)
+    monkeypatch.setattr("broadcaster.stream.machine.GRACE_TARGET_DURATIONS", 0)
+    monkeypatch.setattr("broadcaster.stream.health.FLUSH", 0.01)
 
 
 async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
@@ -186,15 +190,17 @@ async def test_a_power_cut_takes_back_nothing_that_is_nowhere_else(
     """What is listed stays in the spool as long as the journal may forget that; a full disk cannot wait."""
     monkeypatch.setattr("broadcaster.catalog.writer.CHECKPOINT_EVERY", 3600)
     async with running(Line(tmp_path)) as line:
-        line.discover(line.file("a.ts"))
-        await line.until(lambda: line.published() and not line.pipeline.backlog)
+        line.discover(line.file("first.ts"))  # a new playlist is on the disk before it is shown
+        await line.until(lambda: line.published() and not line.spooled())
+        line.discover(line.file("a.ts"), number=1)
+        await line.until(lambda: len(line.published()) == 2 and not line.pipeline.backlog)
         await line.several_ticks()
         spooled = line.spooled(), line.spool.size
         line.catalog.fault = "the disk is full"
         await line.until(lambda: not line.spooled())
         line.catalog.fault = None
-        line.discover(line.file("b.ts"), number=1)
-        await line.until(lambda: len(line.published()) == 2 and not line.pipeline.backlog)
+        line.discover(line.file("b.ts"), number=2)
+        await line.until(lambda: len(line.published()) == 3 and not line.pipeline.backlog)
         assert line.spooled() == ["b.ts"]
     assert spooled == (["a.ts"], 0)
     assert not line.spooled()  # after a stop in good order
@@ -206,7 +212,7 @@ async def test_the_key_frame_is_found_on_the_way(tmp_path: Path) -> None:
         line.discover(line.file("a.ts", packets.segment()))
         line.discover(line.file("b.ts"), number=1)
         await line.until_published(2)
-    found = [one.iframe for one in line.channel.view.playlists["0"].playlist.segments]
+    found = [one.iframe for one in line.pipeline.view.playlists["0"].playlist.segments]
     assert found == [ByteRange(2 * packets.PACKET, 2 * packets.PACKET), None]
 
 
@@ -368,10 +374,10 @@ async def test_an_object_that_is_refused_holds_nobody_up(tmp_path: Path) -> None
 
 async def resumed(tmp_path: Path, segment: Segment, store: FakeStore) -> Line:
     """A pipeline whose predecessor was killed when it had kept the segment."""
-    line = Line(tmp_path, store=store)
-    line.catalog.noticed(segment)
+    with closing(Catalog(tmp_path / "state", lambda: datetime.now(UTC))) as catalog:
+        catalog.noticed(segment)
+    line = Line(tmp_path, store=store, recover=True)
     line.spool.resume([])
-    line.pipeline.resume(line.catalog.load().pending)
     async with running(line):
         await line.until_published(1)
     return line
@@ -541,7 +547,7 @@ async def test_an_encoder_that_has_gone_ends_the_stream(tmp_path: Path) -> None:
         await line.until(lambda: "live/run0/0/1.ts" in line.store.puts)
         line.encoder.connected, line.encoder.disconnected_since = False, time.monotonic()
         await line.several_ticks()
-        assert line.channel.state is State.LIVE
+        assert line.pipeline.view.state is State.LIVE
         gate.set()
         await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
     assert line.published() == ["0.ts", "1.ts"]
@@ -555,7 +561,7 @@ async def test_an_encoder_that_has_gone_may_come_back(tmp_path: Path) -> None:
         await line.until_published(1)
         line.encoder.connected, line.encoder.disconnected_since = False, time.monotonic()
         await line.several_ticks()
-        assert line.channel.state is State.LIVE
+        assert line.pipeline.view.state is State.LIVE
 
 
 async def test_an_idle_owncast_ends_the_stream(tmp_path: Path) -> None:
@@ -566,7 +572,7 @@ async def test_an_idle_owncast_ends_the_stream(tmp_path: Path) -> None:
         line.source.events.put_nowait(SourceEnded("0"))
         line.discover(line.file("1.ts"), number=1, run=1)
         await line.until_published(2)
-        assert line.channel.state is State.LIVE
+        assert line.pipeline.view.state is State.LIVE
         line.source.events.put_nowait(SourceIdle())
         await line.until(lambda: any(isinstance(event, StreamEnded) for event in line.events))
     assert line.playlist().ended
@@ -579,11 +585,10 @@ async def test_killed_before_a_stream_went_live(tmp_path: Path) -> None:
         line.know_variants("0", "1")
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.store.puts)
-    assert line.channel.state is State.STARTING
+    assert line.pipeline.view.state is State.STARTING
     (tmp_path / "a.ts").unlink()
-    again = Line(tmp_path)
+    again = Line(tmp_path, recover=True)
     again.store.objects = line.store.objects
-    again.pipeline.resume(again.catalog.load().pending)
     async with running(again):
         await again.until_published(1)
     assert [segment.gap for segment in again.playlist().segments] == [False]

@@ -7,8 +7,8 @@ that begin anew, with their clocks set back; ends, new streams, and restarts of 
 import shutil
 import tempfile
 from collections import deque
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from hypothesis import settings
@@ -16,107 +16,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import ChannelMemory, Run, Segment, SourceFile
-from broadcaster.hls import MediaPlaylist, MediaSegment, parse
+from broadcaster.catalog.records import ChannelMemory, Segment
+from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.ipc import State
-from broadcaster.live import Channel
 from broadcaster.viewer_server.snapshots import Snapshot
+from tests.support.fakes.channel import Channel
+from tests.support.fakes.encoder_and_players import Encoder, Player
 from tests.support.fakes.pipeline_parts import START, variants_listed
 from tests.support.fakes.viewers_channel import ViewersChannel
-from tests.support.judges.playlist_rules import last_number, violations
 from tests.support.length import seconds
 
 VARIANTS = ("0", "1")
 WINDOW = 6
 HOUR = timedelta(hours=1)
 ROUNDING = timedelta(milliseconds=100)
-
-
-@dataclass(frozen=True)
-class Known:
-    """What players know of one number of one variant, for ever."""
-
-    uri: str
-    duration: timedelta
-    time: datetime
-    gap: bool
-
-
-class Encoder:
-    """Makes segments of two variants, as an encoder does whose clock nobody can trust."""
-
-    def __init__(self) -> None:
-        self.run = Run(0, "run0", "#0")
-        self.target_duration = 2
-        self.silent: str | None = None  # the variant that brings nothing in this run
-        self.count = 0
-        self._time = START
-
-    def restart(self, clock: timedelta, target_duration: int, silent: str | None) -> None:
-        number = self.run.number + 1
-        self.run = Run(number, f"run{number}", f"#{number}")
-        self._time += clock
-        self.target_duration, self.silent = target_duration, silent
-
-    def encode(self, seconds: float, variants: str, noticed: datetime) -> list[Segment]:
-        self.count += 1
-        made = [self._segment(one, seconds, noticed) for one in variants if one != self.silent]
-        self._time += timedelta(seconds=seconds)
-        return made
-
-    def _segment(self, variant: str, seconds: float, noticed: datetime) -> Segment:
-        name = f"{self.count}.ts"
-        return Segment(
-            variant=variant,
-            run=self.run,
-            sequence=self.count,
-            uri=name,
-            name=name,
-            duration=timedelta(seconds=seconds),
-            program_date_time=self._time,
-            target_duration=self.target_duration,
-            independent=True,
-            noticed=noticed,
-            file=SourceFile(name, Path(name), 1000, 0),
-        )
-
-
-class Player:
-    """Polls one variant and forgets nothing."""
-
-    def __init__(self, variant: str) -> None:
-        self.variant = variant
-        self.playlist: MediaPlaylist | None = None
-        self.known: dict[int, Known] = {}
-        self.runs: dict[int, int] = {}  # number of a run → its discontinuity number
-        self._last = 0
-        self._first = 1  # of this stream
-
-    def look(self, shown: ViewersChannel) -> None:
-        version = shown.media(self.variant)
-        if version is None:
-            return
-        playlist = parse(version.full.body.decode())
-        assert isinstance(playlist, MediaPlaylist)
-        assert not violations(self.playlist, playlist)
-        assert last_number(playlist) >= self._last
-        if self.playlist and self.playlist.ended and playlist != self.playlist:
-            self._first = playlist.media_sequence
-        self.playlist, self._last = playlist, last_number(playlist)
-        discontinuity = playlist.discontinuity_sequence
-        for number, segment in enumerate(playlist.segments, playlist.media_sequence):
-            discontinuity += segment.discontinuity
-            self._learn(number, segment)
-            if not segment.gap:
-                run = int(segment.uri.split("/")[-3].removeprefix("run"))
-                assert self.runs.setdefault(run, discontinuity) == discontinuity
-
-    def _learn(self, number: int, segment: MediaSegment) -> None:
-        assert segment.program_date_time
-        learned = Known(segment.uri, segment.duration, segment.program_date_time, segment.gap)
-        assert self.known.setdefault(number, learned) == learned
-        before = self.known.get(number - 1) if number > self._first else None
-        assert before is None or learned.time >= before.time - ROUNDING, (number, before, learned)
 
 
 def names(main: Snapshot | None) -> list[str]:
@@ -260,7 +173,10 @@ class Broadcast(RuleBasedStateMachine):
     def look(self) -> None:
         """Players poll."""
         for player in self.players:
-            player.look(self.shown)
+            if version := self.shown.media(player.variant):
+                playlist = parse(version.full.body.decode())
+                assert isinstance(playlist, MediaPlaylist)
+                player.look(playlist)
 
     @invariant()
     def variants_agree(self) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,8 +19,8 @@ import pytest
 from broadcaster import own_files as descriptors
 from broadcaster.catalog import Catalog
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.live import Channel
 from broadcaster.source import Source
+from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
 from tests.support.fakes.hls_writer import PACKET, HlsWriter
@@ -109,10 +110,10 @@ async def taken(encoder: Encoder, state: Path, vault: Path) -> tuple[dict[str, b
 
     store = FakeStore()
     catalog = Catalog(state, now)
-    channel = Channel(SEGMENTS, now, observe, catalog=catalog)
+    stream = Stream(Limits(SEGMENTS), Instant(now(), time.monotonic()))
     spool = Spool(state / "spool", 10**9)
     pipeline = Pipeline(
-        Uploader(store, observe, now), spool, catalog, channel, observe, prefix="live", end_grace=300
+        stream, Uploader(store, observe, now), spool, catalog, observe, clock=now, prefix="live"
     )
     source = Source(encoder.folder.parent, now)
     with closing(catalog):

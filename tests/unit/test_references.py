@@ -75,7 +75,7 @@ class References(RuleBasedStateMachine):
         self.bucket.away = False
         for _ in range(3):
             self.pass_time(YEAR)
-            self.studio.channel.tick(1e9)
+            self.studio.tick()
             self.sweep()
         assert self.in_window() == self.in_window(kept=True) == self.studio.published - self.bucket.deleted
         self.studio.catalog.close()
@@ -114,7 +114,7 @@ class References(RuleBasedStateMachine):
         """Somebody is so far behind live, or says so, and for so many seconds nobody else is."""
         self.studio.furthest = furthest
         self.pass_time(timedelta(seconds=later))
-        self.studio.channel.tick(0)
+        self.studio.tick()
 
     @rule(other=st.sampled_from([False, False, True]))
     def restart(self, other: bool) -> None:  # noqa: FBT001

@@ -5,6 +5,7 @@ import asyncio
 import errno
 import os
 import stat
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
@@ -14,8 +15,8 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import SourceFile
 from broadcaster.events import Event, SegmentLost, SegmentPublished
-from broadcaster.live import Channel
 from broadcaster.source.reports import SourceEvent
+from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
 from tests.support.fakes.pipeline_parts import START, FakeStore, file_of, segment_of, variants_listed
@@ -237,17 +238,17 @@ async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
             done.set()
 
     catalog = Catalog(tmp_path / "state", lambda: START)
-    channel = Channel(20, lambda: START, observe, catalog=catalog)
+    stream = Stream(Limits(20), Instant(START, time.monotonic()))
     pipeline = Pipeline(
+        stream,
         Uploader(store, observe, lambda: START),
         Spool(tmp_path / "spool", limit=len(b"segment")),
         catalog,
-        channel,
         observe,
+        clock=lambda: START,
         prefix="live",
-        end_grace=300,
     )
-    channel.list_variants(variants_listed("0"))
+    stream.handle(variants_listed("0"), Instant(START, time.monotonic()))
     async with asyncio.timeout(60):
         await pipeline.run(Burst(files, found).run, done, drain=5)
     catalog.close()

@@ -1,16 +1,12 @@
 """What the operator is told, and viewers, of everything that can be wrong."""
 
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
 from broadcaster.ipc import HealthReport, State
 from broadcaster.service.health import LEAST_FREE, Standing, Verdict, verdict
-from broadcaster.service.news import SourceNews
-from broadcaster.source.reports import SourceEnded, SourceEvent, SourceFault, SourceIdle
-from tests.support.fakes.pipeline_parts import segment_of
 
 LIVE = Standing(State.LIVE, 2, spool_limit=1000)
 DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=62, spool=48_000_000, spool_limit=1_000_000_000)
@@ -161,60 +157,6 @@ def test_the_part_that_is_not_well() -> None:
     assert both.parts == {"bucket": "failing", "service": "warning", "viewers": "failing"}
 
 
-class Folder:
-    """A source that is told what it finds at its next look."""
-
-    def __init__(self) -> None:
-        self.last_look = 100.0
-        self.looking = False
-        self.found: list[SourceEvent] = []
-
-    async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:
-        for event in self.found:
-            await handle(event)
-
-
-async def test_silence_is_told_by_looking() -> None:
-    """It grows while the folder is looked at and has nothing new, and not while nobody can look."""
-    folder, heard = Folder(), list[SourceEvent]()
-
-    async def handle(event: SourceEvent) -> None:
-        heard.append(event)
-
-    news = SourceNews(folder)
-    folder.last_look = 107.0
-    assert news.silence == 7
-    folder.last_look, folder.found = 108.0, [segment_of(None)]
-    await news.follow(handle)
-    assert heard == folder.found
-    assert news.silence == 0
-    folder.last_look = 110.0
-    assert news.silence == 2
-    folder.last_look, folder.looking = 150.0, True
-    assert news.silence == 2
-    folder.last_look = 160.0  # the look before is over, though nobody saw the moment between the two
-    assert news.silence == 42
-    folder.looking = False
-    assert news.silence == 52
-
-
-async def test_each_variant_is_listened_to() -> None:
-    """One is silent while another goes on; one that has brought nothing counts from the start."""
-    folder = Folder()
-    news = SourceNews(folder)
-
-    async def handle(_: SourceEvent) -> None:
-        pass
-
-    folder.last_look, folder.found = 108.0, [segment_of(None, variant="0")]
-    await news.follow(handle)
-    folder.last_look, folder.found = 130.0, [segment_of(None, variant="1")]
-    await news.follow(handle)
-    folder.last_look = 131.0
-    assert news.silence == 1
-    assert news.silences(["0", "1", "2"]) == {"0": 23, "1": 1, "2": 31}
-
-
 @pytest.mark.parametrize(
     ("silence", "silences", "reason"),
     [
@@ -233,32 +175,3 @@ def test_a_silent_variant(silence: float, silences: dict[str, float], reason: st
     found = verdict(Standing(State.LIVE, 6, silence=silence, silences=silences))
     assert (found.reason or "").startswith(reason or "")
     assert (found.reason is None) is (reason is None)
-
-
-async def test_the_source_says_what_it_cannot_read() -> None:
-    """Until it can."""
-    folder = Folder()
-    news = SourceNews(folder)
-
-    async def handle(_: SourceEvent) -> None:
-        seen.append(news.fault)
-
-    seen: list[str | None] = []
-    folder.found = [SourceFault("no rights"), segment_of(None), SourceFault(None)]
-    await news.follow(handle)
-    assert seen == ["no rights", "no rights", None]
-
-
-@pytest.mark.parametrize("event", [SourceEnded("0"), SourceIdle()])
-async def test_the_source_says_when_it_is_over(event: SourceEvent) -> None:
-    """Until it brings a segment again."""
-    folder = Folder()
-    news = SourceNews(folder)
-
-    async def handle(_: SourceEvent) -> None:
-        seen.append(news.ended)
-
-    seen: list[bool] = []
-    folder.found = [segment_of(None), event, segment_of(None)]
-    await news.follow(handle)
-    assert seen == [False, True, False]

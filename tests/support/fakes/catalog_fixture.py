@@ -8,8 +8,8 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.references import Recorded, Recording
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange
-from broadcaster.live import Channel
-from broadcaster.live.retention import Retention
+from broadcaster.ipc import State
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
 
 WINDOW = 6
@@ -30,6 +30,7 @@ class CatalogFixture:
         self.furthest = 0.0  # seconds behind live that a page says it is
         self.wall: Callable[[], datetime] = self.clock
         self.most, self.most_bytes = timedelta(), 2**40  # that is kept for such pages
+        self._waited = 0.0  # seconds, for playlists that had ended
         self.open(None)
 
     def open(self, keep: timedelta | None) -> None:
@@ -40,7 +41,8 @@ class CatalogFixture:
             WINDOW,
             self.clock,
             self.events.append,
-            retention=Retention(self.most, self.most_bytes, lambda: self.furthest, self.monotonic),
+            dvr=(self.most, self.most_bytes),
+            monotonic=self.monotonic,
             catalog=catalog,
             memory=channel,
         )
@@ -54,7 +56,12 @@ class CatalogFixture:
         return self.wall()
 
     def monotonic(self) -> float:
-        return self.now.timestamp()
+        return self.now.timestamp() + self._waited
+
+    def tick(self) -> None:
+        """Time passes for the stream."""
+        self.channel.behind = self.furthest
+        self.channel.tick()
 
     def restart(self, keep: timedelta | None = None) -> None:
         self.catalog.close()
@@ -70,6 +77,7 @@ class CatalogFixture:
         count: int = 1,
         size: int = 1000,
     ) -> None:
+        self.tick()
         listed = variants_listed(*variants)
         for _ in range(count):
             self.channel.list_variants(listed)
@@ -95,8 +103,10 @@ class CatalogFixture:
             self.count += 1
             self.now += timedelta(seconds=seconds)
             self.newest = self.now
-        self.channel.tick(self.count * 60)
-        self.channel.tick(self.count * 60 + 30)
+        self.tick()
+        if self.channel.state is State.STARTING:
+            self._waited += 30
+            self.tick()
 
     async def recordings(self) -> list[Recording]:
         return await self.catalog.recordings.all()

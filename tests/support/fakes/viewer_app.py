@@ -12,12 +12,12 @@ from broadcaster.admin import make_operator_app
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange
 from broadcaster.ipc import HealthReport, Ping, Setup, View, change
-from broadcaster.live import Channel
 from broadcaster.metrics import Figures
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import message_of
 from broadcaster.tracker import Tracker
 from broadcaster.viewer_server.app import Audience
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
 
 MEDIA = "/live/0/playlist.m3u8"

@@ -16,10 +16,10 @@ from broadcaster.events import Event
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http import bound, serving
 from broadcaster.ipc import HealthReport, Ping, Setup, Trouble, View, change
-from broadcaster.live import Channel
 from broadcaster.service.viewer_process import message_of
 from broadcaster.source.reports import VariantsListed
 from broadcaster.viewer_server.app import Audience
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
 from tests.support.faults.fault_proxy import FaultProxy
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from broadcaster.admin import make_operator_app
 from broadcaster.http import listening, raise_file_limit
 from broadcaster.ipc import Setup, View, change
-from broadcaster.live import Channel
 from broadcaster.metrics import Figures
 from broadcaster.service.serve import process_registry
 from broadcaster.viewer_server.app import Audience
+from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
 
 HOST = "127.0.0.1"

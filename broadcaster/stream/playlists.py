@@ -11,9 +11,45 @@ from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, S
 from broadcaster.hls import MediaPlaylist, bit_rate
 from broadcaster.hls.manifest import Kept, ManifestGenerator
 from broadcaster.ipc import Version
-from broadcaster.live.attributes import Measured
-from broadcaster.live.retention import Retention
-from broadcaster.live.timeline import Timeline, recalled_timeline
+from broadcaster.ipc.viewer_delay import Furthest
+from broadcaster.stream.multivariant_builder import MeasuredBandwidth
+from broadcaster.stream.timeline import Timeline, recalled_timeline
+
+SLACK_TARGET_DURATIONS = 2  # beyond what the most delayed viewer is at
+
+
+class DvrDepth:
+    """How far back a stream stays listed for viewers who are paused or behind, as their pages report.
+
+    Reports may be forged: nobody gets more than ``most``, nor than ``size`` bytes. A new process that serves
+    viewers has heard of nobody: so what was needed a moment ago is remembered here, too. ``now`` is
+    monotonic, seconds.
+    """
+
+    def __init__(self, most: timedelta, size: int) -> None:
+        self.is_on = bool(most and size)
+        self._most = most.total_seconds()
+        self._size = size
+        self._furthest = Furthest()
+
+    def report(self, behind: float, now: float) -> None:
+        """The most delayed viewer is so many seconds behind live."""
+        self._furthest.heard(min(max(0.0, behind), self._most), now)
+
+    def hold(self, now: float) -> None:
+        """Assume the most: an earlier process knew who was behind."""
+        self._furthest.heard(self._most, now)
+
+    def need(self, target_duration: int, now: float) -> timedelta:
+        """How far back from the end of the newest segment a viewer may want to go on."""
+        if not (furthest := min(self._furthest.seconds(now), self._most)):
+            return timedelta()
+        return timedelta(seconds=furthest + SLACK_TARGET_DURATIONS * target_duration)
+
+    def cap(self, bandwidth: int) -> timedelta:
+        """How much may be listed at all of variants that never need more bits per second together."""
+        carried = 8 * self._size / bandwidth if bandwidth else self._most
+        return timedelta(seconds=min(self._most, carried))
 
 
 @dataclass(slots=True)
@@ -29,10 +65,10 @@ class VariantPlaylist:
     iframe_bandwidth: int = 0  # the peak of its key frames, bits per second
 
     @property
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredBandwidth:
         """What is known of it by its segments."""
         independent = self.generator.independent_segments
-        return Measured(self.peak_bandwidth, self.iframe_bandwidth, independent)
+        return MeasuredBandwidth(self.peak_bandwidth, self.iframe_bandwidth, independent)
 
     @property
     def duration(self) -> timedelta:
@@ -48,11 +84,11 @@ class VariantPlaylist:
 class Playlists:
     """The playlists of a stream by variant, and the numbers of those before, which never fall.
 
-    ``window_segments`` and ``window`` are how much each lists (ManifestGenerator), ``retention`` how much
-    more for those who are behind.
+    ``window_segments`` and ``window`` are how much each lists (ManifestGenerator), ``dvr`` how much more
+    for those who are behind.
     """
 
-    def __init__(self, window_segments: int, window: timedelta, retention: Retention) -> None:
+    def __init__(self, window_segments: int, window: timedelta, dvr: DvrDepth) -> None:
         self.current: dict[str, VariantPlaylist] = {}
         self._longest = timedelta()  # there has been: players may still hold one
         self._replaced = timedelta()  # the longest of those that the current ones have replaced
@@ -60,11 +96,11 @@ class Playlists:
         self.run_began: datetime | None = None
         self._window_segments = window_segments
         self._window = window
-        self._retention = retention
+        self.dvr = dvr
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
         self._timeline = Timeline({})
 
-    def restore(self, memory: ChannelMemory) -> bool:
+    def restore(self, memory: ChannelMemory, now: float) -> bool:
         """Take up what an earlier process listed; returns whether that had ended."""
         self._timeline = recalled_timeline(memory)
         ended = all(state.ended for state, _ in memory.playlists if state.current)
@@ -89,7 +125,7 @@ class Playlists:
             playlist.iframe_bandwidth = generator.playlist.iframe_bandwidth
             self.current[state.variant] = playlist
         if self.current:
-            self._retention.hold()
+            self.dvr.hold(now)
         return ended
 
     @property
@@ -127,7 +163,7 @@ class Playlists:
         longest = max(self._longest, self._replaced) if replaced else self._longest
         return longest + timedelta(seconds=self.target_duration or 0)
 
-    def append(self, segment: Segment, target_duration: int) -> Listing:
+    def append(self, segment: Segment, target_duration: int, now: float) -> Listing:
         """List a segment."""
         variant = segment.variant
         playlist = self.current.get(variant)
@@ -150,7 +186,7 @@ class Playlists:
         playlist.iframe_bandwidth = max(playlist.iframe_bandwidth, media.iframe_bandwidth)
         bandwidth = bit_rate(segment.size, segment.duration, target_duration)
         playlist.peak_bandwidth = max(playlist.peak_bandwidth, bandwidth)
-        self._trim(playlist)
+        self._trim(playlist, now)
         added = generator.listed_from(first)
         number, last, _ = added[-1]
         return Listing(
@@ -175,18 +211,18 @@ class Playlists:
                 playlist,
                 now,
                 playlist.target_duration,
-                self.current[name].kept.playlist(playlist) if self._retention.is_on else None,
+                self.current[name].kept.playlist(playlist) if self.dvr.is_on else None,
             )
             for name, playlist in found.items()
         }
 
-    def trim(self) -> dict[str, int]:
+    def trim(self, now: float) -> dict[str, int]:
         """Let go of what nobody needs any more; returns, by variant, the first number that is listed then.
 
         Of what has ended nothing: nobody reads that again, and who holds it plays it to its end.
         """
         live = {name: one for name, one in self.current.items() if not one.generator.ended}
-        return {name: one.first for name, one in live.items() if self._trim(one)}
+        return {name: one.first for name, one in live.items() if self._trim(one, now)}
 
     def end(self) -> list[PlaylistState]:
         """Nothing more will come; returns what to remember."""
@@ -212,10 +248,10 @@ class Playlists:
         )
         return VariantPlaylist(generator, kept)
 
-    def _trim(self, playlist: VariantPlaylist) -> bool:
-        need = self._retention.need(playlist.generator.target_duration)
+    def _trim(self, playlist: VariantPlaylist, now: float) -> bool:
+        need = self.dvr.need(playlist.generator.target_duration, now)
         bandwidth = sum(one.peak_bandwidth for one in self.current.values())
-        return playlist.kept.trim(playlist.generator.duration, need=need, most=self._retention.cap(bandwidth))
+        return playlist.kept.trim(playlist.generator.duration, need=need, most=self.dvr.cap(bandwidth))
 
     def _state(self, variant: str, playlist: VariantPlaylist) -> PlaylistState:
         generator = playlist.generator

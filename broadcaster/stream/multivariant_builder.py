@@ -15,7 +15,7 @@ STEPS = 4  # to twice the bandwidth
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredBandwidth:
     """What is known of a playlist by its segments."""
 
     bandwidth: int  # bits per second, the peak
@@ -23,7 +23,9 @@ class Measured:
     independent: bool  # all segments can be decoded on their own (§4.4.2.1)
 
 
-def multivariant(source: MultivariantPlaylist, playlists: Mapping[str, Measured]) -> MultivariantPlaylist:
+def multivariant(
+    source: MultivariantPlaylist, playlists: Mapping[str, MeasuredBandwidth]
+) -> MultivariantPlaylist:
     """What players are told of these playlists, with what the source says of them.
 
     It names one I-frame playlist, the smallest variant's: who seeks looks at small pictures, and wants them

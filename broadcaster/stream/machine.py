@@ -1,0 +1,324 @@
+"""The machine: it takes an event and the time, and returns what is to be done, in order."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
+from broadcaster.events import SegmentDiscovered, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.hls import MultivariantPlaylist
+from broadcaster.ipc import AnyVersion, State, Version, View
+from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle, SourceRefused, VariantsListed
+from broadcaster.stream import health, model
+from broadcaster.stream.model import Effect, Event, Instant, Limits, Log, Notify, Severity
+from broadcaster.stream.multivariant_builder import multivariant
+from broadcaster.stream.playlists import DvrDepth, Playlists
+from broadcaster.stream.rollover import (
+    SEEN_SECONDS,
+    SEEN_TARGET_DURATIONS,
+    StartupBarrier,
+    next_target_duration,
+    rollover_reason,
+    stalled_variants,
+)
+from broadcaster.stream.state import SEGMENT, STREAM, Progress, Step, Trigger
+
+AHEAD = 12  # segments of a variant whose uploads may have begun before the first of them is listed
+GRACE_TARGET_DURATIONS = 3  # without a segment, at least, until a stream is over
+REMEMBERED_RUNS = 16
+
+
+@dataclass(slots=True, eq=False)
+class Tracked:
+    """A segment between the source and the playlist."""
+
+    segment: Segment
+    since: float  # monotonic
+    step: Step = Step.EXPECTED
+
+    def move(self, progress: Progress) -> None:
+        """Go on to the next step."""
+        self.step = SEGMENT[self.step, progress]
+
+
+class Stream:
+    """All that is on: segments on the way, the playlists, and the view of them that viewers get.
+
+    ``memory`` is what an earlier process listed, ``pending`` are the segments that it had on the way.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        now: Instant,
+        memory: ChannelMemory | None = None,
+        pending: Iterable[Segment] = (),
+    ) -> None:
+        self.view = View()
+        self.state = State.OFFLINE
+        self.source = health.SourceHealth(now.monotonic, now.monotonic)
+        self.gaps = health.GapMonitor(now.monotonic)
+        self._limits = limits
+        self._now = now
+        self._effects: list[Effect] = []
+        self._segments: dict[str, Tracked] = {}  # by object key, oldest first
+        self._queues: defaultdict[str, deque[Tracked]] = defaultdict(deque)  # by variant: before their turn
+        self._listed_by_source = VariantsListed()
+        self._described = MultivariantPlaylist()  # what players are told of the variants, by their names
+        self._playlists = Playlists(
+            limits.window_segments, limits.window, DvrDepth(limits.dvr, limits.dvr_size)
+        )
+        self._barrier = StartupBarrier()
+        self._runs: tuple[str, ...] = ()
+        if memory:
+            self._restore(memory)
+        for segment in pending:
+            self._track(Tracked(segment, now.monotonic, Step.FOUND))
+
+    def handle(self, event: Event, now: Instant) -> tuple[Effect, ...]:
+        """Return what is to be done after an event, in order."""
+        self._now = now
+        match event:
+            case model.SegmentFound(segment):
+                self.source.brought(segment.variant, now.monotonic)
+                self._track(Tracked(segment, now.monotonic))
+                self._do(Notify(SegmentDiscovered(segment.variant, segment.name)))
+            case model.SegmentKept(key):
+                tracked = self._segments[key]
+                tracked.move(Progress.KEPT)
+                self._do(model.WriteFound(tracked.segment))
+                self._begin_uploads(tracked.segment.variant)
+            case model.SegmentFinished(segment):
+                self._finish_upload(segment)
+            case model.SegmentShown(key):
+                del self._segments[key]
+            case model.Tick():
+                self._tick(event)
+            case _:
+                self._take_report(event)
+        return self._decided()
+
+    def resume(self, now: Instant) -> tuple[Effect, ...]:
+        """Return what is to be done first: the uploads that an earlier process did not finish."""
+        self._now = now
+        for variant in list(self._queues):
+            self._begin_uploads(variant)
+        return self._decided()
+
+    @property
+    def target_duration(self) -> int | None:
+        """Seconds; None before the first stream."""
+        return self._playlists.target_duration
+
+    @property
+    def on_the_way(self) -> list[Segment]:
+        """Segments that the spool has taken and viewers cannot see yet, oldest first."""
+        return [one.segment for one in self._segments.values() if one.step is not Step.EXPECTED]
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest of those was found (monotonic)."""
+        return next((one.since for one in self._segments.values()), None)
+
+    def _decided(self) -> tuple[Effect, ...]:
+        effects, self._effects = tuple(self._effects), []
+        return effects
+
+    def _take_report(self, report: model.SourceReport) -> None:
+        match report:
+            case VariantsListed():
+                self._list_variants(report)
+            case SourceEnded(variant):
+                # Provisional: Owncast takes the same stream up again within five minutes. The grace time
+                # counts from the last segment.
+                self.source.ended = True
+                self._do(Log(Severity.INFO, f"variant {variant} says that it has ended"), model.AskEncoder())
+            case SourceIdle():
+                self.source.ended = self.source.idle = True
+            case SourceFault(message):
+                self.source.fault = message
+            case SourceRefused(message):
+                self.source.refused = message
+
+    # Segments on the way.
+
+    def _track(self, tracked: Tracked) -> None:
+        self._segments[tracked.segment.key] = tracked
+        self._queues[tracked.segment.variant].append(tracked)
+
+    def _begin_uploads(self, variant: str) -> None:
+        for one in islice(self._queues[variant], AHEAD):
+            if one.step is Step.FOUND:
+                one.move(Progress.BEGUN)
+                self._do(model.Upload(one.segment))
+
+    def _finish_upload(self, segment: Segment) -> None:
+        tracked = self._segments[segment.key]
+        tracked.move(Progress.LOST if segment.gap else Progress.CONFIRMED)
+        known, tracked.segment = tracked.segment, segment
+        if not known.url:  # else an earlier process came as far as that
+            if segment.fault:
+                self._lose(segment, segment.name, segment.fault, "it is listed as a gap")
+            self._do(model.WriteStored(segment))
+        queue = self._queues[segment.variant]
+        while queue and queue[0].step in (Step.STORED, Step.GAP):
+            self._take_turn(queue.popleft())
+        self._begin_uploads(segment.variant)
+
+    def _take_turn(self, tracked: Tracked) -> None:
+        segment = tracked.segment
+        if self.state is State.LIVE and (reason := self._rollover_reason(segment)):
+            self._do(Log(Severity.WARNING, f"the playlists end and new ones begin at once: {reason}"))
+            target_duration = self.target_duration or 0
+            self._barrier.room = next_target_duration(segment, target_duration, self._playlists.newest_run)
+            self._barrier.rest = max(SEEN_TARGET_DURATIONS * target_duration, SEEN_SECONDS)
+            self._finish(Trigger.ROLLOVER)
+        else:
+            self.state = STREAM[self.state, Trigger.SEGMENT]
+        if self.state is State.LIVE:
+            tracked.move(Progress.LISTED)
+            self._decide([self._list(segment, self.target_duration or segment.target_duration)])
+        else:
+            if self.view.state is not self.state:
+                self._see(replace(self.view, state=self.state))
+            tracked.move(Progress.HELD)
+            self._barrier.hold(segment)
+            self._go_live_if_complete()
+        self._do(model.Release(segment))
+
+    def _lose(self, segment: Segment, name: str, fault: str, listed: str) -> None:
+        self.gaps.lost(segment.variant, fault)
+        self._do(Log(Severity.ERROR, f"{segment.key} {fault}; {listed}"))
+        self._do(Notify(SegmentLost(segment.variant, name, fault)))
+
+    # The stream.
+
+    def _list_variants(self, listed: VariantsListed) -> None:
+        self._listed_by_source = listed
+        described, known = listed.playlist, self._described
+        if not described.uris >= listed.present:
+            # It is of another run, or of the idle clip: what was known is better.
+            variants = {one.uri: one for one in (*described.variants, *known.variants)}
+            renditions = known.renditions or described.renditions
+            described = MultivariantPlaylist(tuple(variants.values()), renditions=renditions)
+        if described.variants and described != known:
+            self._described = described
+            self._do(model.WriteVariants(described))
+            if self.state is State.LIVE:
+                self._decide()
+        self._go_live_if_complete()
+
+    def _tick(self, tick: model.Tick) -> None:
+        now = self._now.monotonic
+        self._playlists.dvr.report(tick.behind, now)
+        self._go_live_if_complete(now)
+        if trimmed := self._playlists.trim(now):
+            self._decide(trimmed=trimmed)
+        if self._segments or self._barrier.rest or self.state not in (State.STARTING, State.LIVE):
+            return
+        # A grace time shorter than it takes to see the next segment would end the stream after each.
+        grace = max(self._limits.end_grace, GRACE_TARGET_DURATIONS * (self.target_duration or 0))
+        last, encoder = self.source.last_segment, tick.encoder
+        since = encoder.disconnected_since if encoder and encoder.connected is False else None
+        gone = health.encoder_gone(since, self._limits.disconnect_grace, last, now)
+        if self.source.idle or now - last > grace or gone:
+            self._end()
+
+    def _end(self) -> None:
+        if self.state is State.STARTING:
+            self._go_live()
+        if self.state is State.LIVE:
+            self._finish(Trigger.OVER)
+
+    def _rollover_reason(self, segment: Segment) -> str | None:
+        stalled = set[str]()
+        if segment.variant in self._playlists.current:
+            on_the_way = {name: len(queue) for name, queue in self._queues.items()}
+            stalled = stalled_variants(segment, self._playlists, self._listed_by_source.present, on_the_way)
+        self._barrier.stalled = stalled
+        return rollover_reason(segment, self._playlists, stalled)
+
+    def _go_live_if_complete(self, now: float | None = None) -> None:
+        if self.state is not State.STARTING:
+            return
+        known = self._playlists.current.keys()
+        on_the_way = {name for name, queue in self._queues.items() if queue}
+        if self._barrier.opens(self._listed_by_source, known, on_the_way, now):
+            self._go_live()
+
+    def _go_live(self) -> None:
+        held = self._barrier.segments
+        target_duration = self._barrier.target_duration(self._limits.target_duration)
+        self._barrier = StartupBarrier()
+        previous = self._playlists.begin(held)
+        # In one piece: half of it would be neither the old stream nor the new one.
+        listings = [self._list(segment, target_duration) for segment in held]
+        self.state = STREAM[self.state, Trigger.COMPLETE]
+        self.gaps.began(self._now.monotonic)
+        variants = tuple(sorted(self._playlists.current))
+        started = StreamStarted(variants, target_duration, held[-1].run.id, self._now.wall)
+        self._decide(listings, self._playlists.retired(previous), started)
+
+    def _finish(self, trigger: Trigger) -> None:
+        self.state = STREAM[self.state, trigger]
+        self.gaps.ended()
+        ended = StreamEnded(self._now.wall, going_on=trigger is Trigger.ROLLOVER)
+        self._decide(retired=self._playlists.end(), event=ended)
+
+    def _list(self, segment: Segment, target_duration: int) -> Listing:
+        if segment.run.id not in self._runs:
+            self._runs = (*self._runs, segment.run.id)[-REMEMBERED_RUNS:]
+        listing = self._playlists.append(segment, target_duration, self._now.monotonic)
+        if not listing.added[-1][1].gap:
+            self.gaps.listed(self._now.monotonic)
+        elif not segment.gap:
+            fault = f"is longer than TARGETDURATION, {target_duration} s, can be"
+            self._lose(segment, segment.key, fault, "it is listed as gaps")
+        return listing
+
+    def _decide(
+        self,
+        listings: Sequence[Listing] = (),
+        retired: Sequence[PlaylistState] = (),
+        event: StreamStarted | StreamEnded | None = None,
+        trimmed: Mapping[str, int] | None = None,
+    ) -> None:
+        """Write how the playlists are now; then show that, and tell of the event, which changes all."""
+        current, wall, trimmed = self._playlists.current, self._now.wall, trimmed or {}
+        changed = set(current) if event else {*trimmed, *(one.segment.variant for one in listings)}
+        versions = self._playlists.versions(changed, wall)
+        playlists = versions if event else {**self.view.playlists, **versions}
+        main = next(iter(playlists.values())) if len(current) == 1 else self._multivariant()
+        availability = self._playlists.availability(replaced=bool(retired))
+        over = self.state is State.ENDED
+        self._do(model.WritePlaylists(listings, retired, availability, trimmed, over))
+        self._see(View(self.state, self.target_duration, self._runs, playlists, main))
+        self._do(*(Notify(SegmentPublished(one.segment, wall)) for one in listings))
+        if event:
+            self._do(Notify(event))
+
+    def _see(self, view: View) -> None:
+        self.view = view
+        self._do(model.ShowView(view))
+
+    def _multivariant(self) -> AnyVersion:
+        measured = {name: one.measured for name, one in self._playlists.current.items()}
+        playlist = multivariant(self._described, measured)
+        version = Version(playlist, self._now.wall, self.target_duration or 1)
+        before = self.view.main
+        return before if before and before == replace(version, modified=before.modified) else version
+
+    def _restore(self, memory: ChannelMemory) -> None:
+        self._described, self._runs = memory.described, tuple(memory.runs)
+        ended = self._playlists.restore(memory, self._now.monotonic)
+        if current := self._playlists.current:
+            self.state = State.ENDED if ended else State.LIVE
+            versions = self._playlists.versions(current, self._now.wall)
+            main = next(iter(versions.values())) if len(current) == 1 else self._multivariant()
+            self.view = View(self.state, self.target_duration, self._runs, versions, main)
+
+    def _do(self, *effects: Effect) -> None:
+        self._effects += effects

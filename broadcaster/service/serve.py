@@ -151,7 +151,7 @@ def desk_of(components: Components, settings: Settings, address: str) -> Desk:
 
 def told_to_operator(components: Components, settings: Settings, variants: VariantTable) -> dict[str, Any]:
     """What the dashboard has on the operator's own listener alone; ``newest`` in milliseconds."""
-    view = components.pipeline.view
+    view, waiting = components.pipeline.view, components.stream.waiting
     end = newest(view)
     main = view.main.playlist if view.main else None
     described = main.variants if isinstance(main, MultivariantPlaylist) else ()
@@ -159,7 +159,10 @@ def told_to_operator(components: Components, settings: Settings, variants: Varia
     return {
         "tokenFile": str(token_file(settings.state_dir.absolute())),
         "newest": end and 1000 * end.timestamp(),
-        "table": [variants.row(name) | {"quality": named.get(name, name)} for name in view.playlists],
+        "table": [
+            variants.row(name) | {"quality": named.get(name, name), "waiting": waiting[name]}
+            for name in view.playlists
+        ],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -117,6 +117,13 @@ class Stream:
     def on_the_way(self) -> list[Segment]:
         """Segments that the spool has taken and viewers cannot see yet, oldest first."""
         return [one.segment for one in self._segments.values() if one.step is not Step.EXPECTED]
+
+    @property
+    def waiting(self) -> Counter[str]:
+        """By variant: the segments that the source has finished and viewers cannot see yet."""
+        held = Counter({name: len(segments) for name, segments in self._barrier.held.items()})
+        on_the_way = (one for one in self._segments.values() if one.step is not Step.HELD)
+        return held + Counter(one.segment.variant for one in on_the_way)
 
     @property
     def waiting_since(self) -> float | None:

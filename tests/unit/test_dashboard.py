@@ -12,7 +12,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.admin import History, VariantTable, make_operator_app
 from broadcaster.errors import OwncastError
-from broadcaster.events import SegmentDiscovered, SegmentLost, SegmentPublished, SegmentUploaded
+from broadcaster.events import SegmentLost, SegmentPublished, SegmentUploaded
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http.dashboard import ROWS, Dashboard
 from broadcaster.http.server import NOT_TOLD, for_the_world
@@ -73,20 +73,18 @@ async def test_rows(desk: Desk, aiohttp_client: AiohttpClient) -> None:
 
 
 def test_each_variant_has_its_figures() -> None:
-    """Its bit rate, the age of its last segment, what waits and what was lost, also after a restart."""
+    """Its bit rate, the age of its last segment, and what was lost, also after a restart."""
     now = START
     table = VariantTable(lambda: now)
-    nothing = {"bitrate": None, "age": None, "waiting": 0, "gaps": 0}
+    nothing = {"bitrate": None, "age": None, "gaps": 0}
     assert table.row("0") == nothing
     table(
         SegmentPublished(stored_segment("0.ts", size=250_000, seconds=2), START)
     )  # noticed before a restart
-    for number in range(3):
-        table(SegmentDiscovered("0", f"{number}.ts"))
     table(SegmentLost("0", "0.ts", "is broken"))
     table(SegmentPublished(stored_segment("0.ts", gap=True), START))
     now += timedelta(seconds=3)
-    assert table.row("0") == {"bitrate": 1e6, "age": 3.0, "waiting": 2, "gaps": 1}
+    assert table.row("0") == {"bitrate": 1e6, "age": 3.0, "gaps": 1}
     assert table.row("1") == nothing
 
 

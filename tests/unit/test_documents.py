@@ -1,5 +1,6 @@
 """README and docs/ against the code: settings, links, commands and figures."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -194,3 +195,29 @@ def test_commands_are_right(command: str) -> None:
             assert f"\n{extra.strip('.[]')} = [" in (ROOT / "pyproject.toml").read_text()
         case _:
             pytest.fail(f"nothing runs or checks it: {command}")
+
+
+def modules_imported_by(path: Path) -> set[str]:
+    """The modules whose names a module imports, also by way of a package that names them."""
+    found = set[str]()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("broadcaster"):
+            folder = ROOT / (node.module or "").replace(".", "/")
+            found |= {str(folder), *(str(folder / one.name) for one in node.names)}
+            if folder.is_dir() and path.name != "__init__.py":
+                found |= modules_imported_by(folder / "__init__.py")
+    return found
+
+
+def test_the_way_of_a_segment_is_as_described() -> None:
+    """At most 15 modules lie between folder and list, and each is imported by one that is named before it."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    walk = [
+        ROOT / "broadcaster" / path
+        for path in re.findall(r"^\d+\. `([a-z_]+/[a-z_]+\.py)` ", text, re.MULTILINE)
+    ]
+    assert 10 <= len(walk) <= 15
+    imported = {str(ROOT / f"broadcaster/{one}") for one in ("source/watcher", "upload/pipeline")}
+    for path in walk:
+        assert str(path.with_suffix("")) in imported, f"{path} is imported by none before it"
+        imported |= modules_imported_by(path)

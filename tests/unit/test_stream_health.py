@@ -1,5 +1,6 @@
 """What the machine knows of the source, when it ends a stream, and of what viewers get."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -171,6 +172,21 @@ def test_segments_that_go_on() -> None:
     """What sends segments has not gone, whatever is said of it, however long that was ago."""
     gone = EncoderStatus(connected=False, disconnected_since=100.0 - 2 * FLUSH - 0.1)
     assert not ends(Case(0), gone, 200)
+
+
+def test_what_waits_of_each_variant() -> None:
+    """On the way, or held until the stream is complete; also what an earlier process had found."""
+    case = Case()
+    recovered = replace(case.find("1"), key="earlier.ts")
+    case.stream = Stream(Limits(6), Instant(ZERO, case.now), pending=[recovered])
+    case.stream.resume(Instant(ZERO, case.now))
+    case.hear(variants_listed("0", "1"))
+    case.list("0")
+    case.find("0")
+    assert case.stream.waiting == {"0": 2, "1": 1}
+    case.hear(model.SegmentFinished(recovered))
+    case.hear(model.SegmentShown(recovered.key))
+    assert case.stream.waiting == {"0": 1}
 
 
 def test_nothing_ends_while_a_segment_is_on_its_way() -> None:

@@ -35,6 +35,15 @@ class Availability:
             self.up.set()
 
 
+def named_by(main: str) -> list[tuple[str, str]]:
+    """The variants that a main playlist names, each with its path."""
+    playlist = parse(main)
+    if isinstance(playlist, MediaPlaylist):
+        return [("main", MAIN)]
+    assert isinstance(playlist, MultivariantPlaylist)
+    return [(variant.uri.partition("/")[0], f"/live/{variant.uri}") for variant in playlist.variants]
+
+
 class Watcher:
     """Watches one service at ``address``. What it found is in ``violations`` and ``missing``.
 
@@ -54,6 +63,8 @@ class Watcher:
         self._questions = asyncio.TaskGroup()
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._etags: dict[str, str] = {}
+        self._main = ""
+        self._named: list[tuple[str, str]] = []  # variants of the main playlist, and their paths
         self._served: set[str] = set()
         self._missed: set[str] = set()  # of those: not there when asked for last
 
@@ -98,11 +109,9 @@ class Watcher:
         if text is None:
             self.violations += [f"{MAIN} is gone"] if MAIN in self._missed else []
             return []
-        playlist = parse(text)
-        if isinstance(playlist, MediaPlaylist):
-            return [("main", MAIN)]
-        assert isinstance(playlist, MultivariantPlaylist)
-        return [(variant.uri.partition("/")[0], f"/live/{variant.uri}") for variant in playlist.variants]
+        if text != self._main:  # it is asked for ten times a second, and changes a few times in a stream
+            self._main, self._named = text, named_by(text)
+        return self._named
 
     async def _look(self, session: aiohttp.ClientSession, variant: str, path: str) -> None:
         text = await self._get(session, path, conditional=True)

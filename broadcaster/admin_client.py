@@ -32,12 +32,12 @@ from yarl import URL
 
 from broadcaster.admin import stored_token
 from broadcaster.aio import Retrying
-from broadcaster.bucket.body import STALL, Body, Pace
+from broadcaster.bucket.body import STALL, MonitoredPayload, Pace
 from broadcaster.bucket.errors import code_in
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError, ManageError, StorageRefused, StorageUnavailable
 from broadcaster.printable import printable, printable_json, write
-from broadcaster.upload.scheduler import Link
+from broadcaster.upload.scheduler import AdaptiveLimit
 
 LOOK = 0.25  # seconds between two versions of a line that tells how far it is
 
@@ -130,7 +130,7 @@ class _Sending:
         self._progress = progress
         self._retrying = Retrying("parts")
         most = PACED if pace else max(2, min(MOST, IN_MEMORY // self._part_size))
-        self._link: Link[int] = Link(most)
+        self._link: AdaptiveLimit[int] = AdaptiveLimit(most)
         self._moved: dict[int, int] = {}  # by part: bytes
         self._latest = time.monotonic()  # when a part was there
         self._workers = most
@@ -168,7 +168,7 @@ class _Sending:
                 except (StorageUnavailable, StorageRefused) as error:
                     self._moved.pop(number, None)
                     fault = self._retrying.failed(error)
-                    self._link.failed(passing=not fault.permanent)
+                    self._link.failed(transient=not fault.permanent)
                     refusals += fault.permanent
                     waited = time.monotonic() - self._latest
                     if refusals == REFUSALS or waited > GIVE_UP:
@@ -184,7 +184,7 @@ class _Sending:
 
     async def _put(self, number: int, body: bytes, md5: str) -> None:
         url = (await self._service.ask("POST", "/upload/part", key=self._key, number=number))["url"]
-        payload, started = Body(body, self._pace), time.monotonic()
+        payload, started = MonitoredPayload(body, self._pace), time.monotonic()
         try:
             async with asyncio.timeout(STALL) as limit:
                 with payload.watched(limit, lambda size: self._note(number, size)):

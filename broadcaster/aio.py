@@ -156,7 +156,7 @@ async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
             await event.wait()
 
 
-class Lasting:
+class HoldTimer:
     """Something that counts once it has gone on for ``seconds``.
 
     ``since`` is when it began (monotonic), None while it is not; ``counts`` says that it has gone on so long.

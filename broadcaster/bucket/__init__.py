@@ -5,7 +5,7 @@ R2 answers under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBo
 """
 
 from broadcaster.bucket.client import CACHE_CONTROL, CONTENT_TYPES, ObjectStore, content_type, open_store
-from broadcaster.bucket.errors import REMEDIES, typed
+from broadcaster.bucket.errors import REMEDIES, classify_error
 from broadcaster.bucket.session import Bucket
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "REMEDIES",
     "Bucket",
     "ObjectStore",
+    "classify_error",
     "content_type",
     "open_store",
-    "typed",
 ]

@@ -47,7 +47,7 @@ class Pace:
         await self._sleep(wait)
 
 
-class Body(Payload):
+class MonitoredPayload(Payload):
     """Bytes that go to the connection in pieces; ``left`` of them have not been acknowledged.
 
     ``md5`` and ``sha256`` are of what has been handed out: of all, once there is an answer. ``pace`` is

@@ -38,8 +38,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from broadcaster.bucket.body import ANSWER, STALL, Body
-from broadcaster.bucket.errors import refusal, status_of, typed
+from broadcaster.bucket.body import ANSWER, STALL, MonitoredPayload
+from broadcaster.bucket.errors import classify_error, refusal, status_of
 from broadcaster.bucket.session import REGION, Bucket, session
 from broadcaster.errors import (
     ObjectNotFound,
@@ -160,7 +160,7 @@ class Reading:
 
     @asynccontextmanager
     async def _failures(
-        self, operation: str, deadline: float, body: Body | None = None
+        self, operation: str, deadline: float, body: MonitoredPayload | None = None
     ) -> AsyncIterator[asyncio.Timeout]:
         self.operations[OPERATION_CLASSES[operation]] += 1
         try:
@@ -174,7 +174,7 @@ class Reading:
                 if body.left:
                     raise StorageUnavailable(f"{where}: no bytes get through for {STALL:.0f} s") from None
                 deadline = ANSWER
-            raise typed(where, error, deadline) from None  # the cause may quote the request
+            raise classify_error(where, error, deadline) from None  # the cause may quote the request
 
 
 def _unpacked(key: str, body: bytes) -> bytes:
@@ -303,7 +303,7 @@ class Sender:
         self._client = client
         self._auth = S3SigV4Auth(Credentials(bucket.access_key_id, bucket.secret_access_key), "s3", REGION)
 
-    async def put(self, key: str, body: Body, headers: Mapping[str, str]) -> Mapping[str, str]:
+    async def put(self, key: str, body: MonitoredPayload, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Send it once; returns the answer's headers. Raises as the client does."""
         request = AWSRequest("PUT", self._bucket.address(key), headers=headers, data=body)
         request.context["client_config"] = self._client.meta.config  # which says that the body is not signed
@@ -356,7 +356,7 @@ class ObjectStore(Multipart):
         object, checked against its MD5 (R2 is strongly consistent: it can be read at once). Returns its
         SHA-256, hexadecimal.
         """
-        payload = Body(body)
+        payload = MonitoredPayload(body)
         headers = {"Content-Type": content_type(key), "Cache-Control": CACHE_CONTROL}
         async with self._failures("PUT", STALL, payload) as limit:
             with payload.watched(limit, self._note_sent):

@@ -38,7 +38,7 @@ OF_THE_WAY = (
 )
 
 
-def typed(where: str, error: Exception, deadline: float) -> StorageError:
+def classify_error(where: str, error: Exception, deadline: float) -> StorageError:
     """The failure of what was tried at ``where``; ``deadline`` in seconds."""
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", "unknown"))

@@ -29,7 +29,7 @@ DEADLINE = 10.0  # seconds for one request
 FILE = "owner"  # in the state folder
 
 
-class OwnerStore(Protocol):
+class LeaseStore(Protocol):
     """Where the object is. Everything raises StorageError; ``deadline`` is in seconds."""
 
     async def etag(self, key: str, *, deadline: float) -> str | None:
@@ -45,7 +45,7 @@ class OwnerStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class LeaseRecord:
     """What the object says: who wrote it, and when."""
 
     owner: str
@@ -56,11 +56,11 @@ class Claim:
         return json.dumps({"owner": self.owner, "at": self.at.isoformat()}).encode()
 
     @staticmethod
-    def parse(body: bytes) -> Claim:
+    def parse(body: bytes) -> LeaseRecord:
         """Raises ValueError for anything else."""
         try:
             found = json.loads(body)
-            claim = Claim(str(found["owner"]), datetime.fromisoformat(found["at"]).astimezone())
+            claim = LeaseRecord(str(found["owner"]), datetime.fromisoformat(found["at"]).astimezone())
         except (ValueError, TypeError, LookupError):
             raise ValueError("not an owner's object") from None
         return claim
@@ -87,12 +87,12 @@ def own_name(folder: Path) -> str:
     return name
 
 
-class Owner:
+class PrefixLease:
     """Keeps the object of the broadcaster called ``name``; ``clock`` gives the wall time."""
 
     def __init__(
         self,
-        store: OwnerStore,
+        store: LeaseStore,
         prefix: str,
         name: str,
         clock: Callable[[], datetime],
@@ -137,7 +137,7 @@ class Owner:
         self._etag = etag
 
     async def _replace(self, etag: str | None) -> str | None:
-        body = Claim(self._name, self._clock()).render()
+        body = LeaseRecord(self._name, self._clock()).render()
         key, max_age = owner_key(self._prefix), int(EVERY)
         return await self._store.replace(key, body, etag=etag, max_age=max_age, deadline=DEADLINE)
 

@@ -29,8 +29,8 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
-from broadcaster.bucket import Bucket, ObjectStore, typed
-from broadcaster.bucket.lease import ALIVE, Claim, owner_key
+from broadcaster.bucket import Bucket, ObjectStore, classify_error
+from broadcaster.bucket.lease import ALIVE, LeaseRecord, owner_key
 from broadcaster.bucket.session import session
 from broadcaster.doctor.folders import Survey
 from broadcaster.doctor.report import Finding, bytes_text, failed, ok, rate_text, skipped, time_text, warning
@@ -188,7 +188,7 @@ async def _failures(operation: str) -> AsyncIterator[None]:
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - an answer can be wrong in ways that no list foresees
-        raise typed(operation, error, DEADLINE) from None
+        raise classify_error(operation, error, DEADLINE) from None
 
 
 @asynccontextmanager
@@ -277,7 +277,7 @@ class BucketChecks:
         key = owner_key(self._prefix)
         try:
             size = await self._store.size(key, deadline=DEADLINE)
-            claim = Claim.parse(await self._settings.read(key, 0, size - 1)) if size else None
+            claim = LeaseRecord.parse(await self._settings.read(key, 0, size - 1)) if size else None
         except StorageError as error:
             return from_storage(error)
         except ValueError as error:

@@ -10,10 +10,10 @@ aware ``datetime``.
 
 from broadcaster.hls.media_playlist import (
     MEDIA_TYPE,
+    BlockingReloadResult,
     ByteRange,
     MediaPlaylist,
     MediaSegment,
-    Reload,
     ServerControl,
     bit_rate,
     rounded_seconds,
@@ -23,12 +23,12 @@ from broadcaster.hls.parser import PlaylistReader, parse
 
 __all__ = [
     "MEDIA_TYPE",
+    "BlockingReloadResult",
     "ByteRange",
     "MediaPlaylist",
     "MediaSegment",
     "MultivariantPlaylist",
     "PlaylistReader",
-    "Reload",
     "Rendition",
     "ServerControl",
     "Variant",

@@ -206,7 +206,7 @@ def _gaps(segment: MediaSegment, target_duration: int) -> list[MediaSegment]:
     ]
 
 
-class Kept:
+class DvrBacklog:
     """The segments before a window, which follows them without a hole."""
 
     def __init__(self) -> None:
@@ -261,7 +261,7 @@ class Kept:
 ALL = 10**8  # segments: no stream has more
 
 
-class RecordedPlaylist:
+class VodPlaylistBuilder:
     """Grows one media playlist of a recording or a clip.
 
     ``target_duration`` is what the encoder announced, in seconds, ``first`` the first discontinuity number

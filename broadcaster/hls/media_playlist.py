@@ -74,7 +74,7 @@ class MediaSegment:
         return "\n".join(lines)
 
 
-class Reload(Enum):
+class BlockingReloadResult(Enum):
     """What a blocking playlist reload has to wait for (§6.2.5.2)."""
 
     READY = auto()  # nothing: this version is the answer
@@ -130,7 +130,7 @@ class MediaPlaylist:
         gaps = any(segment.gap for segment in self.segments)
         return lowest_version(gaps=gaps, maps=any(segment.map_uri for segment in self.segments))
 
-    def reload(self, media_sequence: int) -> Reload:
+    def reload(self, media_sequence: int) -> BlockingReloadResult:
         """What a client has to wait for that wants a version with this number, or a later one.
 
         "If the client requests a Media Sequence Number greater than the Media Sequence Number of the last
@@ -138,8 +138,12 @@ class MediaPlaylist:
         (§6.2.5.2). Once the playlist has ended, nothing more will come.
         """
         if self.ended or media_sequence <= self.last:
-            return Reload.READY
-        return Reload.PENDING if media_sequence <= self.last + MAX_AHEAD else Reload.TOO_FAR_AHEAD
+            return BlockingReloadResult.READY
+        return (
+            BlockingReloadResult.PENDING
+            if media_sequence <= self.last + MAX_AHEAD
+            else BlockingReloadResult.TOO_FAR_AHEAD
+        )
 
     @property
     def skippable(self) -> int:

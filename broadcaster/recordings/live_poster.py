@@ -33,7 +33,7 @@ from broadcaster.owncast import picture
 from broadcaster.recordings.frame_grabber import Ffmpeg
 from broadcaster.recordings.thumbnails import Album, KeptFrames
 from broadcaster.recordings.writer import POSTER, Recorder
-from broadcaster.upload.conditional import DEADLINE, Shelf, ShelfStore
+from broadcaster.upload.conditional import DEADLINE, ConditionalStore, ConditionalWriter
 from broadcaster.upload.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Pictures:
 
     def __init__(  # noqa: PLR0913 - what it works with
         self,
-        store: ShelfStore,
+        store: ConditionalStore,
         spool: Spool,
         ffmpeg: Ffmpeg | None,
         frames: KeptFrames | None,
@@ -82,7 +82,7 @@ class Pictures:
         self._view = view
         self._theirs = theirs
         self._clock = clock
-        self._shelf = Shelf(store)
+        self._objects = ConditionalWriter(store)
         self._retrying = Retrying("writes of the live poster")
         self._last: datetime | None = None  # the time of the latest segment that was taken
         self._taken: _Taken | None = None
@@ -129,7 +129,7 @@ class Pictures:
             picture = picture or made
         if is_turn and picture:
             self._renewed = self._clock()
-            await self._shelf.put(self._key, picture, AGE)
+            await self._objects.put(self._key, picture, AGE)
             self.poster = self._url if self._is_on else None
 
     def _take(self, segment: Segment, when: datetime) -> None:

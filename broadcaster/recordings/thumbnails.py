@@ -24,7 +24,7 @@ from broadcaster.hls.thumbnails import COLUMNS, ROWS, located, sprite, variant_f
 from broadcaster.own_files import own_folder
 from broadcaster.recordings.frame_grabber import Ffmpeg
 from broadcaster.recordings.writer import POSTER, THUMBNAILS
-from broadcaster.upload.conditional import DEADLINE, PICTURE_AGE, Shelf, ShelfStore
+from broadcaster.upload.conditional import DEADLINE, PICTURE_AGE, ConditionalStore, ConditionalWriter
 
 MOST = 10_000  # files: a recording of a day has 8,640
 UNFINISHED = "unfinished"
@@ -93,7 +93,7 @@ class Album:
 
     def __init__(  # noqa: PLR0913 - what it works with
         self,
-        store: ShelfStore,
+        store: ConditionalStore,
         catalog: Catalog,
         ffmpeg: Ffmpeg,
         frames: KeptFrames,
@@ -113,7 +113,7 @@ class Album:
         self._tell = tell
         self._clock = clock
         self._sleep = sleep
-        self._shelf = Shelf(store)
+        self._objects = ConditionalWriter(store)
         self._failures: dict[str, tuple[int, float]] = {}  # by id: how many, and when it may be tried again
 
     async def run(self) -> None:
@@ -176,7 +176,7 @@ class Album:
         picture = await self._at_a_third(timelines, found)
         if picture:
             await self._put(recording, f"{_folder(recording)}/{POSTER}", picture)
-        self._shelf.forget(f"{self._prefix}/{_folder(recording)}")
+        self._objects.forget(f"{self._prefix}/{_folder(recording)}")
         poster = recording.poster or picture is not None
         await self._note(recording, poster=poster, thumbnails=thumbnails, pictured=True)
         end = recording.ended or recording.started
@@ -261,10 +261,10 @@ class Album:
     async def _put(self, one: Recording | Clip, name: str, content: str | bytes) -> None:
         """Write it; raises _GoneError, and leaves nothing, where nobody would find it."""
         key = f"{self._prefix}/{name}"
-        await self._shelf.put(key, content, PICTURE_AGE)
+        await self._objects.put(key, content, PICTURE_AGE)
         async with self._lock:
             if not await self._is_there(one):
-                await self._shelf.remove([key])
+                await self._objects.remove([key])
                 raise _GoneError
 
     async def _note(

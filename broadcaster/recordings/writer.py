@@ -28,10 +28,10 @@ from broadcaster.catalog.references import Clip, Part, Recorded, Recording, Visi
 from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
-from broadcaster.hls.manifest import RecordedPlaylist
+from broadcaster.hls.manifest import VodPlaylistBuilder
 from broadcaster.hls.media_playlist import ENDLIST, lines_of
 from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST, MeasuredBandwidth, multivariant
-from broadcaster.upload.conditional import Shelf, ShelfStore
+from broadcaster.upload.conditional import ConditionalStore, ConditionalWriter
 
 PAGE = 200  # recordings
 INDEX = "index.json"
@@ -169,7 +169,7 @@ class GrowingVariant:
     """The playlists of one variant of a recording that is on: its latest segments, and compressed text."""
 
     def __init__(self, target_duration: int, first: int, *, ended: bool) -> None:
-        self.playlist = RecordedPlaylist(target_duration, first, self._settle)
+        self.playlist = VodPlaylistBuilder(target_duration, first, self._settle)
         self.ended = ended
         self._begins = target_duration, first
         self._heads: tuple[str, str] | None = None
@@ -212,7 +212,7 @@ class GrowingVariant:
         return GrowingText(media), GrowingText(frames)
 
 
-def multivariant_of(part: Part | Clip, playlists: Mapping[str, RecordedPlaylist]) -> MultivariantPlaylist:
+def multivariant_of(part: Part | Clip, playlists: Mapping[str, VodPlaylistBuilder]) -> MultivariantPlaylist:
     """The playlist that names those of its variants."""
     measured = {
         name: MeasuredBandwidth(one.peak_bandwidth, one.iframe_bandwidth, one.independent_segments)
@@ -254,7 +254,7 @@ class _Growing:
         self._first: int | None = None  # discontinuity number
 
     @property
-    def playlists(self) -> dict[str, RecordedPlaylist]:
+    def playlists(self) -> dict[str, VodPlaylistBuilder]:
         """What is known of them."""
         return {name: one.playlist for name, one in self.variants.items()}
 
@@ -304,7 +304,7 @@ class Recorder:
 
     def __init__(  # noqa: PLR0913 - what it works with
         self,
-        store: ShelfStore,
+        store: ConditionalStore,
         catalog: Catalog,
         prefix: str,
         *,
@@ -319,7 +319,7 @@ class Recorder:
         self._title = title
         self._show = show
         self._sleep = sleep
-        self._shelf = Shelf(store)
+        self._objects = ConditionalWriter(store)
         self._retrying = Retrying("writes of recordings", sleep=sleep)
         self._growing: dict[int, _Growing] = {}  # by part
         self._versions: dict[str, _Written] = {}  # by recording, of those that are on
@@ -421,7 +421,7 @@ class Recorder:
         listed |= {one.id: one for one in written}
         listed = {name: one for name, one in listed.items() if one.deleted is None}
         for name, text in reversed(pages(list(listed.values()), parts).items()):
-            await self._shelf.put(f"{self._folder}/{name}", text, INDEX_AGE)
+            await self._objects.put(f"{self._folder}/{name}", text, INDEX_AGE)
         for recording in over.values():
             await self._clear(f"recordings/{recording.id}")
             await self._book.remove(recording)
@@ -437,7 +437,7 @@ class Recorder:
         async def put(key: str, content: str | bytes, max_age: int, *, gzipped: bool = False) -> None:
             nonlocal size
             keys.add(key)
-            size += await self._shelf.put(key, content, max_age, gzipped=gzipped)
+            size += await self._objects.put(key, content, max_age, gzipped=gzipped)
 
         for count, part in enumerate(parts, 1):
             ended = recording.ended is not None or part is not parts[-1]
@@ -464,7 +464,7 @@ class Recorder:
             )
         else:
             del self._placed[recording.id]
-            self._shelf.forget(folder)
+            self._objects.forget(folder)
             for part in parts:
                 del self._growing[part.number]
 
@@ -478,12 +478,12 @@ class Recorder:
 
     async def _write_clip(self, clip: Clip) -> None:
         """A clip is VOD of whole segments, which begins at the exact point (EXT-X-START, §4.4.2.2)."""
-        folder, playlists = f"{self._clip_folder}/{clip.folder}", dict[str, RecordedPlaylist]()
+        folder, playlists = f"{self._clip_folder}/{clip.folder}", dict[str, VodPlaylistBuilder]()
         keys = set[str]()
 
         async def put(key: str, text: str) -> None:
             keys.add(key)
-            await self._shelf.put(key, text, VOD_AGE)
+            await self._objects.put(key, text, VOD_AGE)
 
         segments = await self._clips.segments(clip)
         whole = covering(segments, clip)
@@ -491,7 +491,7 @@ class Recorder:
         discontinuity = _first_of(segments)
         for one in segments:
             if one.variant not in playlists:
-                playlists[one.variant] = RecordedPlaylist(one.target_duration, discontinuity)
+                playlists[one.variant] = VodPlaylistBuilder(one.target_duration, discontinuity)
             _append(playlists[one.variant], one, f"{folder}/{one.variant}")
         main = multivariant_of(clip, playlists)
         for variant, recorded in playlists.items():
@@ -502,12 +502,12 @@ class Recorder:
         await put(f"{folder}/{PLAYLIST}", main.render())
         await put(f"{folder}/clip.json", json.dumps(of_clip(clip)))
         await self._clear(f"clips/{clip.id}", keys, folder)
-        self._shelf.forget(folder)
+        self._objects.forget(folder)
 
     async def _clear(self, name: str, keep: Iterable[str] = (), album: str | None = None) -> None:
         """Delete what it has, under whichever prefix that was written, but pictures that an album takes."""
         for prefix in self._prefixes:
-            await self._shelf.clear(f"{prefix}/{name}", keep, album)
+            await self._objects.clear(f"{prefix}/{name}", keep, album)
 
 
 def _lasting(recording: Recording) -> Recording:
@@ -520,7 +520,7 @@ def _first_of(segments: Sequence[Recorded]) -> int:
     return min((one.discontinuity for one in segments), default=0)
 
 
-def _append(playlist: RecordedPlaylist, one: Recorded, folder: str) -> None:
+def _append(playlist: VodPlaylistBuilder, one: Recorded, folder: str) -> None:
     """Add a segment to its playlist, which lies in this folder."""
     segment = MediaSegment(
         uri=_address(one.key, folder),

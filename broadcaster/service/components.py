@@ -20,7 +20,7 @@ from pathlib import Path
 from yarl import URL
 
 from broadcaster.bucket import Bucket, ObjectStore
-from broadcaster.bucket.lease import Owner, own_name
+from broadcaster.bucket.lease import PrefixLease, own_name
 from broadcaster.catalog import Catalog, Memory
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.errors import ConfigError
@@ -40,9 +40,9 @@ from broadcaster.service.viewer_process import AudienceProcess
 from broadcaster.source import Source
 from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
-from broadcaster.upload.deleter import Sweeper
+from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.upload.mirror import Mirror
-from broadcaster.upload.spool import Spool, adopted
+from broadcaster.upload.spool import Spool, recover_spool_orphans
 
 
 def now() -> datetime:
@@ -141,8 +141,8 @@ class Components:
             encoder=self.owncast,
             behind=lambda: self.audience.pong.furthest if self.audience else 0.0,
         )
-        self.owner = Owner(store, settings.prefix, own_name(settings.state_dir), now)
-        self.sweeper = Sweeper(store, catalog, prefix=settings.prefix)
+        self.owner = PrefixLease(store, settings.prefix, own_name(settings.state_dir), now)
+        self.sweeper = RetentionDeleter(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self._view, settings.prefix, wall=now) if settings.mirror else None
         self.recorder = Recorder(
             store, catalog, settings.prefix, title=self._title, show=showing(settings, lambda: self.audience)
@@ -169,7 +169,7 @@ class Components:
                     self.spool.drop(folder / key)
                 else:
                     unknown.add(key)
-            found = list(adopted(unknown, folder, settings.prefix, memory.source))
+            found = list(recover_spool_orphans(unknown, folder, settings.prefix, memory.source))
         for segment in found:
             catalog.noticed(segment.keyed(settings.prefix))
         if unknown:

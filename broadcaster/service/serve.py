@@ -61,7 +61,7 @@ from broadcaster.recordings.writer import Recorder
 from broadcaster.service.components import Components, bucket_of, now, open_catalog, state_folder
 from broadcaster.service.supervisor import Run, Supervisor
 from broadcaster.service.viewer_process import AudienceProcess
-from broadcaster.upload.deleter import FileSweeper, sweep
+from broadcaster.upload.deleter import FileDeleter, sweep
 from broadcaster.upload.pipeline import Pipeline
 
 SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
@@ -352,7 +352,7 @@ def _parts(components: Components, settings: Settings) -> dict[str, Run]:
         "lag": components.lag.run,
         "probe": partial(_probe, components.store, settings),
         "sweeper": components.sweeper.run,
-        "files": FileSweeper(components.store, components.catalog, now, prefix=settings.prefix).run,
+        "files": FileDeleter(components.store, components.catalog, now, prefix=settings.prefix).run,
         "recorder": components.recorder.run,
         "viewers' clips": components.viewers_clips.run,
         "pictures": components.pictures.run,

@@ -32,14 +32,14 @@ SLOW_START = timedelta(minutes=1)  # for which this service may have been down, 
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class TimelinePosition:
     """Where a segment lies: its number in the source playlist, and its time."""
 
     number: int
     time: datetime
     target: timedelta  # the playlist's target duration
 
-    def agrees_with(self, other: Spot) -> bool:
+    def agrees_with(self, other: TimelinePosition) -> bool:
         """Whether one numbering may have both: numbers and times rise together, and at a likely pace."""
         steps, gap = self.number - other.number, self.time - other.time
         if steps < 0:
@@ -53,27 +53,27 @@ class _Known:
 
     run: Run
     began: datetime | None = None
-    last: Spot | None = None
+    last: TimelinePosition | None = None
 
     @property
     def encoder(self) -> str:
         return self.run.identity.rpartition("#")[0]
 
-    def has(self, spot: Spot) -> bool:
+    def has(self, spot: TimelinePosition) -> bool:
         if self.began is None or self.last is None:
             return False
         return self.began <= spot.time + spot.target / 2 and spot.agrees_with(self.last)
 
-    def is_near(self, spot: Spot) -> bool:
+    def is_near(self, spot: TimelinePosition) -> bool:
         return self.last is not None and abs(spot.time - self.last.time) < NEAR_TARGET_DURATIONS * spot.target
 
-    def note(self, spot: Spot) -> None:
+    def note(self, spot: TimelinePosition) -> None:
         self.began = min(self.began or spot.time, spot.time)
         if self.last is None or spot.time >= self.last.time:
             self.last = spot
 
 
-class RunBook:
+class EncoderRunTracker:
     """Gives each encoder run its number and its id, the same for all variants; goes on after ``memory``.
 
     ``draw`` gives the part of an id that is left to chance, so that no two broadcasters give one id.
@@ -87,12 +87,14 @@ class RunBook:
         self._draw = draw
         self._runs = [_Known(run) for run in sorted(memory.runs, key=lambda run: run.number)]
         self._current: dict[str, _Known] = {}  # by variant
-        self._spots: dict[str, deque[tuple[str, Spot]]] = defaultdict(lambda: deque(maxlen=REMEMBERED_SPOTS))
+        self._spots: dict[str, deque[tuple[str, TimelinePosition]]] = defaultdict(
+            lambda: deque(maxlen=REMEMBERED_SPOTS)
+        )
         self._no_ids: set[str] = set()  # what looked like an encoder's id, and is none
         for variant, position in memory.positions.items():
             known = self._current[variant] = next(one for one in self._runs if one.run == position.run)
             for number, (uri, time) in position.known.items():
-                known.note(Spot(number, time, timedelta(seconds=position.target_duration)))
+                known.note(TimelinePosition(number, time, timedelta(seconds=position.target_duration)))
                 if number == max(position.known) and encoder_id(uri) != known.encoder:
                     self._no_ids |= {encoder_id(uri), known.encoder} - {""}
 
@@ -108,7 +110,7 @@ class RunBook:
         """Learn that these are no ids of encoders, as names with them go on, or start over."""
         self._no_ids |= {*encoders} - {""}
 
-    def compare(self, variant: str, segment: MediaSegment, spot: Spot) -> None:
+    def compare(self, variant: str, segment: MediaSegment, spot: TimelinePosition) -> None:
         """Learn from a variant's newest segment: what differs between variants at one time is no id."""
         encoder = self.encoder(variant, segment)
         for other, spots in self._spots.items():
@@ -150,7 +152,7 @@ class RunBook:
         current = self.current(variant)
         return current is not None and current.number > run.number
 
-    def place(self, variant: str, encoder: str, spot: Spot, *, breaks: bool) -> Run:
+    def place(self, variant: str, encoder: str, spot: TimelinePosition, *, breaks: bool) -> Run:
         """The run of a variant's next segment; ``breaks`` says that it does not go on from the one before.
 
         That is the latest run that has it, in the numbers and times of whichever variant saw it first.

@@ -20,7 +20,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from broadcaster.aio import Lasting
+from broadcaster.aio import HoldTimer
 from broadcaster.catalog.records import LARGEST, FileIdentity, SourceFile
 from broadcaster.errors import PlaylistError, is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
@@ -41,13 +41,13 @@ class OutsideError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileCheck:
     """One look at a file: the file if it is finished, else what is wrong with it."""
 
     file: SourceFile | None
     fault: str = ""
-    hopeless: bool = False  # no later look will be better
-    passing: bool = False  # a fault of the machine, and not of the file
+    permanent: bool = False  # no later look will be better
+    transient: bool = False  # a fault of the machine, and not of the file
     changed: float = -math.inf  # when the file was first seen as it is, monotonic
 
 
@@ -61,7 +61,7 @@ class CompletenessCheck:
         self._seen: tuple[int, int] | None = None
         self._seen_since = 0.0
 
-    def look(self, now: float, let_go: float = math.inf) -> Look:
+    def look(self, now: float, let_go: float = math.inf) -> FileCheck:
         """Look once; ``now`` is monotonic, in seconds.
 
         A file that is still open is taken for finished when it has not changed for ``let_go`` seconds.
@@ -74,20 +74,20 @@ class CompletenessCheck:
                 os.close(descriptor)
             real = Path(os.path.realpath(self._root, strict=True), self.path.relative_to(self._root))
         except OutsideError as error:
-            return Look(None, str(error), hopeless=True)
+            return FileCheck(None, str(error), permanent=True)
         except FileNotFoundError:
-            return Look(None, NOT_THERE)
+            return FileCheck(None, NOT_THERE)
         except OSError as error:
-            return Look(None, f"cannot be opened: {error.strerror}", passing=not is_final(error))
+            return FileCheck(None, f"cannot be opened: {error.strerror}", transient=not is_final(error))
         if status.st_size > LARGEST:
-            return Look(None, f"has {status.st_size} bytes, more than {LARGEST}", hopeless=True)
+            return FileCheck(None, f"has {status.st_size} bytes, more than {LARGEST}", permanent=True)
         state = (status.st_size, status.st_mtime_ns)
         if state != self._seen:
             self._seen, self._seen_since = state, now
         quiet = {True: let_go, None: QUIET, False: 0.0}[writing]
         fault = WRITTEN if now - self._seen_since < quiet else self._fault(status.st_size)
         file = None if fault else SourceFile(self._name, real, *state, status.st_ino)
-        return Look(file, fault, changed=self._seen_since)
+        return FileCheck(file, fault, changed=self._seen_since)
 
     def is_there(self) -> bool:
         """Whether there is such a file; no, if it cannot be told."""
@@ -224,7 +224,7 @@ class PlaylistFile:
         self._torn_since: float | None = None
         self._reader = PlaylistReader()
         self._fault = ""
-        self._wrong = Lasting(REPORT_AFTER)
+        self._wrong = HoldTimer(REPORT_AFTER)
 
     def read(self, now: float) -> MediaPlaylist | MultivariantPlaylist | None:
         """The playlist if it changed since it was read last, else None; ``now`` is monotonic, in seconds.

@@ -1,4 +1,4 @@
-"""Turns one media playlist that keeps changing into segments, in order, each once.
+"""UploadScheduler one media playlist that keeps changing into segments, in order, each once.
 
 What is known of the run that a playlist lists: its segments, with their times and their files.
 """
@@ -17,16 +17,16 @@ from pathlib import Path
 from broadcaster.catalog.records import FileIdentity, Run, Segment, SourcePosition
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.printable import printable
-from broadcaster.source.encoder_runs import SAME_TIME, RunBook, Spot
+from broadcaster.source.encoder_runs import SAME_TIME, EncoderRunTracker, TimelinePosition
 from broadcaster.source.owncast_names import is_idle_clip, is_offline_clip, local_name, media_kind
 from broadcaster.source.readiness import Pending, PendingSegments, Reported
 from broadcaster.source.recovery import (
-    begun_before,
     file_identity,
-    left_behind,
-    missed_between,
-    missed_runs,
+    interpolate_missing,
+    leading_unlisted,
     modified_ns,
+    trailing_unlisted,
+    unseen_runs,
 )
 from broadcaster.source.reports import SourceEnded, SourceEvent
 
@@ -36,7 +36,7 @@ BESIDE = 3  # segments by which two playlists are compared
 COMPARED = 64  # files of listed segments that are looked at to find out what is new
 
 
-class KnownSegments:
+class SourcePlaylistHistory:
     """The segments of one numbering, as they were listed last, in the order of their numbers.
 
     ``last`` is the number of the newest, ``clock`` gives the wall time.
@@ -274,7 +274,7 @@ class Follower:
     """
 
     def __init__(
-        self, root: Path, folder: Path, variant: str, runs: RunBook, clock: Callable[[], datetime]
+        self, root: Path, folder: Path, variant: str, runs: EncoderRunTracker, clock: Callable[[], datetime]
     ) -> None:
         self.variant = variant
         self.following = False
@@ -285,7 +285,7 @@ class Follower:
         self._runs = runs
         self._clock = clock
         self.pending = PendingSegments(root, folder, variant, runs)
-        self.known = KnownSegments(folder, clock)
+        self.known = SourcePlaylistHistory(folder, clock)
         self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
         self._met = ""  # the newest segment of the version that was met first
         self._ended = False
@@ -294,7 +294,7 @@ class Follower:
         self._left_out = ""  # the newest segment of the latest version, where that was taken for an old one
         self._now = 0.0  # of the latest look, monotonic
 
-    def absorb(self, playlist: MediaPlaylist, modified: float, now: float, *, whole: bool = True) -> None:
+    def update(self, playlist: MediaPlaylist, modified: float, now: float, *, whole: bool = True) -> None:
         """Take in a new version of the playlist, last modified at ``modified`` (seconds since the epoch).
 
         Unless it is ``whole``, its end may be missing. Raises OSError when it is to be taken in once more.
@@ -326,7 +326,7 @@ class Follower:
             # Its predecessors may have finished what nobody saw.
             self._take_left_behind()
             self._take_missed_runs(listed[min(listed)])
-        known = KnownSegments(self._folder, self._clock) if restarted else self.known
+        known = SourcePlaylistHistory(self._folder, self._clock) if restarted else self.known
         first, self._playlist = not self.following, playlist
         listed = known.timed(listed)
         self._runs.compare(self.variant, listed[newest], self._spot(newest, listed[newest]))
@@ -378,7 +378,7 @@ class Follower:
         self._take_left_behind()
 
     def settle(self, now: float) -> list[SourceEvent]:
-        """What has become finished, or hopeless, by now (monotonic, seconds)."""
+        """What has become finished, or permanent, by now (monotonic, seconds)."""
         segments = self.pending.settle(now, ended=self._ended)
         self.known.note_files(segments)
         events: list[SourceEvent] = [*segments]
@@ -471,11 +471,11 @@ class Follower:
         before = self.known.newest
         if self.known.last is not None and before and sequence > self.known.last + 1:
             steps = sequence - self.known.last
-            missed = missed_between(self._folder, before, segment, steps, self._playlist.target_duration)
+            missed = interpolate_missing(self._folder, before, segment, steps, self._playlist.target_duration)
             begins = missed is None
             if missed is None:  # what is known does not lead here; what has the same id in its name does
                 has_id = self._runs.encoder(self.variant, segment)
-                missed = begun_before(self._folder, segment)[1 - steps :] if has_id else []
+                missed = leading_unlisted(self._folder, segment)[1 - steps :] if has_id else []
             logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
             guessed = all(one.gap for one in missed)  # no file of them is there: perhaps there never was
             for number, one in enumerate(missed, sequence - len(missed)):
@@ -490,7 +490,7 @@ class Follower:
         if self.known.last is None or last is None or run is None or not self.encoder:
             return  # without an id in its name a file may be another run's
         duration = last.duration or timedelta(seconds=self._playlist.target_duration)
-        for number, one in enumerate(left_behind(self._folder, last, duration), self.known.last + 1):
+        for number, one in enumerate(trailing_unlisted(self._folder, last, duration), self.known.last + 1):
             self._accept(number, one, run=run, unlisted=True)
 
     def _take_missed_runs(self, listed: MediaSegment) -> None:
@@ -499,7 +499,7 @@ class Follower:
         if last is None or not following or self._runs.has_passed(self.variant, following):
             return  # without an id of its own, or with one that comes back, its files may be among these
         duration = timedelta(seconds=self._playlist.target_duration)
-        for encoder, names in missed_runs(self._folder, last, listed).items():
+        for encoder, names in unseen_runs(self._folder, last, listed).items():
             if encoder == following or self._runs.has_passed(self.variant, encoder):
                 continue
             # What a fragment of MP4 begins with is known by its playlist alone.
@@ -520,7 +520,7 @@ class Follower:
         # Without an id of its own, or with one that comes back, the files may be an earlier run's.
         if not encoder or self._runs.has_passed(self.variant, encoder):
             return {}
-        begun = begun_before(self._folder, listed[oldest], partial(self._runs.is_ours, encoder))
+        begun = leading_unlisted(self._folder, listed[oldest], partial(self._runs.is_ours, encoder))
         return dict(enumerate(begun, oldest - len(begun)))
 
     def _accept(  # noqa: PLR0913 - what is listed, and how it came to be known
@@ -544,9 +544,9 @@ class Follower:
         self.pending.add(pending)
         self.known.add(sequence, segment)
 
-    def _spot(self, sequence: int, segment: MediaSegment) -> Spot:
+    def _spot(self, sequence: int, segment: MediaSegment) -> TimelinePosition:
         target = timedelta(seconds=self._playlist.target_duration)
-        return Spot(sequence, segment.program_date_time or self._clock(), target)
+        return TimelinePosition(sequence, segment.program_date_time or self._clock(), target)
 
 
 def _numbered(playlist: MediaPlaylist) -> dict[int, MediaSegment]:

@@ -16,14 +16,14 @@ from broadcaster.catalog.records import FileIdentity, Run, Segment, SourceFile
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.hls.media_playlist import NO_DURATION, SHORTEST
 from broadcaster.printable import printable
-from broadcaster.source.encoder_runs import RunBook, Spot
+from broadcaster.source.encoder_runs import EncoderRunTracker, TimelinePosition
 from broadcaster.source.file_checks import (
     LONGEST_PAUSE,
     MISSING_PAUSE,
     NOT_THERE,
     WRITTEN,
     CompletenessCheck,
-    Look,
+    FileCheck,
     identity,
     pause,
 )
@@ -44,8 +44,8 @@ LAG_FACTOR = 1.5
 LAGS, ENOUGH = 20, 5  # segments by which a writer is known
 LATE_FOR = 120.0  # seconds for which one that was given up is looked for
 LOOKED_AT_ONCE = 50  # pending segments
-UNSEEN = Look(None)
-NOT_WRITTEN_AGAIN = Look(None, NOT_THERE)
+UNSEEN = FileCheck(None)
+NOT_WRITTEN_AGAIN = FileCheck(None, NOT_THERE)
 # Seconds for which a file cannot be read while those after it can: what is wrong is its own.
 OWN_FAULT_AFTER = 60.0
 # A file that its writer keeps open and writes nothing into is waited for as long as players have something to
@@ -81,8 +81,8 @@ class Pending:
     name: str = "invalid"
     check: CompletenessCheck | None = None
     map_check: CompletenessCheck | None = None
-    file: Look = UNSEEN
-    map: Look = UNSEEN
+    file: FileCheck = UNSEEN
+    map: FileCheck = UNSEEN
     looked_at: float = math.inf  # monotonic
     looked_since: float = math.inf
     own_fault_since: float = math.inf
@@ -94,10 +94,10 @@ class Pending:
         self.name = name or self.name
         if self.segment.gap and self.segment.fault != NO_DURATION:
             fault = self.segment.fault or "is a gap in the source's playlist (EXT-X-GAP)"
-            self.file = Look(None, fault, hopeless=True)
+            self.file = FileCheck(None, fault, permanent=True)
         elif name is None:
             fault = f"has a name that is not followed: {printable(self.segment.uri)}"
-            self.file = Look(None, fault, hopeless=True)
+            self.file = FileCheck(None, fault, permanent=True)
         else:
             self.check = CompletenessCheck(root, folder / name, name)
         self.map_check = CompletenessCheck(root, folder / map_name, map_name) if map_name else None
@@ -111,7 +111,7 @@ class Pending:
         if self.check:
             self.file = self.check.look(now, let_go)
             if self.taken and self.file.file and self.file.file.identity == self.taken:
-                self.file = replace(NOT_WRITTEN_AGAIN, hopeless=self.passed_by)
+                self.file = replace(NOT_WRITTEN_AGAIN, permanent=self.passed_by)
             if self.file.fault != NOT_THERE and not was_there:
                 self.arrived = now
         if self.map_check:
@@ -127,9 +127,9 @@ class Pending:
         return fault in (self.file.fault, self.map.fault)
 
     @property
-    def passing(self) -> bool:
+    def transient(self) -> bool:
         """Whether it is the machine's fault."""
-        return self.file.passing or self.map.passing
+        return self.file.transient or self.map.transient
 
     @property
     def changed(self) -> float:
@@ -173,7 +173,7 @@ class PendingSegments:
     ``pause`` is how many seconds from now to look again, None when nothing is waited for.
     """
 
-    def __init__(self, root: Path, folder: Path, variant: str, runs: RunBook) -> None:
+    def __init__(self, root: Path, folder: Path, variant: str, runs: EncoderRunTracker) -> None:
         self.pause: float | None = None
         self._root = root
         self._folder = folder
@@ -199,12 +199,12 @@ class PendingSegments:
     @property
     def fault(self) -> str:
         """What is wrong with the machine, for which the next segment waits; empty while nothing is."""
-        if not (self._waiting and self._waiting[0].passing):
+        if not (self._waiting and self._waiting[0].transient):
             return ""
         return f"{self._variant}/{printable(self._waiting[0].name)} {self._waiting[0].fault}"
 
     def settle(self, now: float, *, ended: bool) -> list[Segment]:
-        """What has become finished, or hopeless, by now (monotonic, seconds).
+        """What has become finished, or permanent, by now (monotonic, seconds).
 
         ``ended`` says that the playlist will list nothing more.
         """
@@ -217,7 +217,7 @@ class PendingSegments:
             head = next((one for one in self._waiting if not one.guessed), self._waiting[0])
             self._look(head, now, ended=ended)
             if not self._is_decided(head, now):
-                seldom = head.passing or head.has_fault(NOT_THERE)
+                seldom = head.transient or head.has_fault(NOT_THERE)
                 self.pause = pause(now - head.changed, MISSING_PAUSE if seldom else LONGEST_PAUSE)
                 break
             if self._waiting[0].guessed:
@@ -327,7 +327,7 @@ class PendingSegments:
         if later:
             return later
         target = timedelta(seconds=head.playlist.target_duration)
-        spot = Spot(head.sequence, head.segment.program_date_time or head.noticed, target)
+        spot = TimelinePosition(head.sequence, head.segment.program_date_time or head.noticed, target)
         encoder = self._runs.encoder(self._variant, head.segment)
         return self._runs.place(self._variant, encoder, spot, breaks=True)
 
@@ -337,17 +337,17 @@ class PendingSegments:
 
     def _is_decided(self, head: Pending, now: float) -> bool:
         """Whether the next one is finished, or never will be."""
-        if not head.fault or head.file.hopeless or head.map.hopeless:
+        if not head.fault or head.file.permanent or head.map.permanent:
             return True
-        if head.passing or head.has_fault(WRITTEN):
+        if head.transient or head.has_fault(WRITTEN):
             later = islice(self._waiting, 1, LOOKED_AT_ONCE)
             alone = any(one.check and not one.fault for one in later)
             head.own_fault_since = min(now, head.own_fault_since) if alone else math.inf
             longest = OWN_FAULT_AFTER
-            if not head.passing:  # it grows without end, unless it can be let go of by then
+            if not head.transient:  # it grows without end, unless it can be let go of by then
                 longest = max(longest, 2 * LET_GO_TARGET_DURATIONS * head.playlist.target_duration)
             is_long = now - head.own_fault_since > longest
-            if head.passing or is_long:
+            if head.transient or is_long:
                 return is_long
         target = max(MIN_PATIENCE, float(head.playlist.target_duration))
         patience = self._lag.patience(target) if head.has_fault(NOT_THERE) else target

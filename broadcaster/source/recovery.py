@@ -25,7 +25,7 @@ NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,15})(?P<suffix>\.\w+)")
 MAX_RESCUED = 1000
 
 
-def missed_between(
+def interpolate_missing(
     folder: Path, before: MediaSegment, after: MediaSegment, steps: int, target_duration: int
 ) -> list[MediaSegment] | None:
     """Return the ``steps - 1`` segments between two that are known; those without a file are gaps.
@@ -56,7 +56,7 @@ def missed_between(
     return missed
 
 
-def left_behind(folder: Path, last: MediaSegment, duration: timedelta) -> list[MediaSegment]:
+def trailing_unlisted(folder: Path, last: MediaSegment, duration: timedelta) -> list[MediaSegment]:
     """Return what an earlier run had finished after the last segment known: as long as there are files."""
     found: list[MediaSegment] = []
     for uri in _finished(folder, last.uri, 1):
@@ -65,7 +65,7 @@ def left_behind(folder: Path, last: MediaSegment, duration: timedelta) -> list[M
     return found
 
 
-def begun_before(
+def leading_unlisted(
     folder: Path, first: MediaSegment, wanted: Callable[[datetime | None, datetime], bool] = lambda *_: True
 ) -> list[MediaSegment]:
     """Return what a run had finished before the first segment that is listed: as long as there are files.
@@ -91,7 +91,7 @@ def _finished(folder: Path, uri: str, direction: int) -> Iterator[str]:
         yield name
 
 
-def missed_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict[str, dict[int, str]]:
+def unseen_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict[str, dict[int, str]]:
     """Return the names that encoders used which no playlist was seen of, by encoder and number, in order.
 
     They were finished after the segment ``known`` and before ``listed``.

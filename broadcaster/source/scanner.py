@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from broadcaster.aio import Lasting
+from broadcaster.aio import HoldTimer
 from broadcaster.catalog.records import Segment, SourceMemory
 from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.own_files import open_beneath, status_beneath
 from broadcaster.printable import printable
-from broadcaster.source.encoder_runs import RunBook
+from broadcaster.source.encoder_runs import EncoderRunTracker
 from broadcaster.source.file_checks import PlaylistFile
 from broadcaster.source.follower import Follower
 from broadcaster.source.owncast_names import VARIANT_NAME, named, variant_name, what_it_holds
@@ -193,7 +193,7 @@ class Followed:
     follower: Follower
     waiting: MediaPlaylist | None = None  # the latest version, while it is not known to belong to the stream
     media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
-    left_out: Lasting = field(default_factory=partial(Lasting, LEFT_OUT_FOR))
+    left_out: HoldTimer = field(default_factory=partial(HoldTimer, LEFT_OUT_FOR))
     why: str = ""  # it is left out
     other_stream: str = ""  # why it was found to be another stream
     failure: str = ""  # what our own code raised at the latest look
@@ -215,7 +215,7 @@ class Playlists:
     """Those that are followed, one for each variant; ``folder`` tells what there is."""
 
     def __init__(
-        self, folder: Folder, runs: RunBook, clock: Callable[[], datetime], memory: SourceMemory
+        self, folder: Folder, runs: EncoderRunTracker, clock: Callable[[], datetime], memory: SourceMemory
     ) -> None:
         self._folder = folder
         self._runs = runs
@@ -326,14 +326,14 @@ class Scanner:
         self.pause: float | None = None
         self._root = root
         self._clock = clock
-        self._runs = RunBook(clock, memory)
+        self._runs = EncoderRunTracker(clock, memory)
         self._listed = MultivariantPlaylist()  # names of variants in the place of their URIs
         self._clips = MultivariantPlaylist()  # the idle clip's: it is written over a stream's too
         self._folder = Folder(root)
         self._playlists = Playlists(self._folder, self._runs, clock, memory)
         self._told = VariantsListed()
-        self._idle = Lasting(IDLE_FOR)  # the clip alone
-        self._fault = Lasting(FAULT_AFTER)
+        self._idle = HoldTimer(IDLE_FOR)  # the clip alone
+        self._fault = HoldTimer(FAULT_AFTER)
         self._refused: str | None = None
 
     def scan(self, now: float) -> list[SourceEvent]:
@@ -490,7 +490,7 @@ class Scanner:
                 if followed.left_out.note(now, on=bool(why)):
                     self._playlists.say(file.path, f"{why}; it is not followed")
                 if not why:
-                    follower.absorb(followed.waiting, file.modified, now, whole=not file.unsettled)
+                    follower.update(followed.waiting, file.modified, now, whole=not file.unsettled)
                     followed.waiting = None
             if file.unreadable or follower.hidden or follower.closed:  # it may not list all that is finished
                 follower.take_unlisted(now)

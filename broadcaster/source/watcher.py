@@ -22,7 +22,7 @@ from pathlib import Path
 from inotify_simple import INotify, flags, masks
 from watchfiles import awatch
 
-from broadcaster.aio import Lasting, OwnThread, wait_at_most
+from broadcaster.aio import HoldTimer, OwnThread, wait_at_most
 from broadcaster.catalog.records import SourceMemory
 from broadcaster.printable import printable
 from broadcaster.source.reports import SourceEvent
@@ -156,7 +156,7 @@ class Source:
             await wait_at_most(min(self._scanner.pause or POLL_SECONDS, POLL_SECONDS), self._changed)
 
     async def _watch(self, thread: OwnThread) -> None:
-        absent, reported = Lasting(ABSENT_FOR), ""
+        absent, reported = HoldTimer(ABSENT_FOR), ""
         while True:
             try:
                 folder = await thread.call(_open, self._folder)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.hls import MediaPlaylist, bit_rate
-from broadcaster.hls.manifest import Kept, ManifestGenerator
+from broadcaster.hls.manifest import DvrBacklog, ManifestGenerator
 from broadcaster.ipc import Version
 from broadcaster.ipc.viewer_delay import Furthest
 from broadcaster.stream.multivariant_builder import MeasuredBandwidth
@@ -57,7 +57,7 @@ class VariantPlaylist:
     """What one variant's playlist lists, and what is known of the variant."""
 
     generator: ManifestGenerator
-    kept: Kept
+    kept: DvrBacklog
     newest_run: int = -1
     end: datetime | None = None  # of the newest segment, by the encoder's clock
     others: Counter[str] = field(default_factory=Counter)  # segments of other variants since its newest
@@ -237,7 +237,7 @@ class Playlists:
         self._positions[segment.variant] = (sequence, discontinuity)
 
     def _new_playlist(self, target_duration: int, sequence: int, discontinuity: int) -> VariantPlaylist:
-        kept = Kept()
+        kept = DvrBacklog()
         generator = ManifestGenerator(
             target_duration,
             self._window_segments,

@@ -19,7 +19,7 @@ OWN = re.compile(rf"(-{SECRET})?/")
 PICTURE = re.compile(rf"(-{SECRET})?/(?P<name>(part-\d+/)?((poster|sprite-\d+)\.jpg|thumbnails\.vtt))")
 
 
-class ShelfStore(PlaylistStore, Protocol):
+class ConditionalStore(PlaylistStore, Protocol):
     """Where the objects are. Everything raises StorageError; ``deadline`` is in seconds."""
 
     async def replace(  # noqa: PLR0913 - what is known of it
@@ -41,13 +41,13 @@ class ShelfStore(PlaylistStore, Protocol):
         """The keys that begin so, in order, and the sizes of their objects in bytes."""
 
 
-class Shelf:
+class ConditionalWriter:
     """Writes to ``store`` on the condition that nothing has changed there since our last look.
 
     So a write that was given up, and arrives later, takes the place of no newer one.
     """
 
-    def __init__(self, store: ShelfStore) -> None:
+    def __init__(self, store: ConditionalStore) -> None:
         self._store = store
         self._stored: dict[str, tuple[str, bytes]] = {}  # by key: ETag, and digest of what we wrote
 

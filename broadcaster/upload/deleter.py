@@ -19,7 +19,7 @@ from broadcaster.aio import Retrying
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.references import FileUpload
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
-from broadcaster.upload.conditional import BATCH, DEADLINE, ShelfStore
+from broadcaster.upload.conditional import BATCH, DEADLINE, ConditionalStore
 
 SWEEP_EVERY = 5.0  # seconds
 SWEEPER_BATCH = 1000  # what one DeleteObjects takes
@@ -34,7 +34,7 @@ class Deleter(Protocol):
         """Delete them all within ``deadline`` seconds; raises StorageError, ObjectsNotDeleted of some."""
 
 
-class Sweeper:
+class RetentionDeleter:
     """Deletes objects below ``prefix``, or one that it was before, and no others."""
 
     def __init__(self, store: Deleter, catalog: Catalog, *, prefix: str) -> None:
@@ -85,7 +85,7 @@ class FileStore(Deleter, Protocol):
         """Give an upload up, with all its parts, within ``deadline`` seconds; raises StorageError."""
 
 
-class FileSweeper:
+class FileDeleter:
     """Deletes below ``prefix``, or one that it was before, and nowhere else."""
 
     def __init__(
@@ -137,7 +137,7 @@ YOUNG = timedelta(hours=1)  # an upload that has begun just now may not be known
 VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")
 
 
-class StrayStore(ShelfStore, Protocol):
+class GarbageStore(ConditionalStore, Protocol):
     """Where they are. Everything raises StorageError; deadlines are in seconds."""
 
     def uploads(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, str, datetime]]:
@@ -148,7 +148,7 @@ class StrayStore(ShelfStore, Protocol):
 
 
 async def sweep(
-    store: StrayStore, catalog: Catalog, prefix: str, keep: Collection[str], *, dry_run: bool
+    store: GarbageStore, catalog: Catalog, prefix: str, keep: Collection[str], *, dry_run: bool
 ) -> dict[str, Any]:
     """Find them, and delete them unless it is a ``dry_run``; returns which they are, and their bytes.
 
@@ -196,7 +196,7 @@ async def sweep(
     return {**found, "deleted": not dry_run, "keys": keys[:BATCH]}
 
 
-async def _uploads(store: StrayStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
+async def _uploads(store: GarbageStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
     found = [one async for one in store.uploads(f"{prefix}/", deadline=DEADLINE)]
     known = {(one.key, one.upload) for one in await catalog.files.uploading()}
     late = datetime.now(UTC) - YOUNG

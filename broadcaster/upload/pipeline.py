@@ -24,7 +24,7 @@ from broadcaster.events import Observer, SegmentPublished, happened
 from broadcaster.ipc import View
 from broadcaster.source.reports import SourceEvent
 from broadcaster.stream import Effect, EncoderStatus, Event, Instant, Stream, Tick, model
-from broadcaster.upload.scheduler import Balance
+from broadcaster.upload.scheduler import UplinkMonitor
 from broadcaster.upload.spool import Spool
 from broadcaster.upload.transfer import SegmentUpload, Transfer
 from broadcaster.upload.uploader import Uploader
@@ -80,7 +80,7 @@ class Pipeline:
         self.published = 0  # segments since the start
         self.last_tick = time.monotonic()
         self.draining = False
-        self.balance = Balance()
+        self.balance = UplinkMonitor()
         self._uploader = uploader
         self._spool = spool
         self._catalog = catalog

@@ -22,7 +22,7 @@ QUICK, SLOW = 2.0, 6.0  # seconds for one upload
 T = TypeVar("T")
 
 
-class Link(Generic[T]):
+class AdaptiveLimit(Generic[T]):
     """Who comes first has the first turn; ``most`` at once.
 
     ``in_flight`` of at most ``limit`` are on; a few only while ``probing``.
@@ -58,13 +58,13 @@ class Link(Generic[T]):
         step = 1 / self.limit if seconds < QUICK else -1.0 if seconds > SLOW else 0.0
         self.limit = min(max(self.limit + step, 2.0), self._most)
 
-    def failed(self, *, passing: bool = True) -> None:
-        """Half as many where that was ``passing``: the link, or the bucket, has had too much.
+    def failed(self, *, transient: bool = True) -> None:
+        """Half as many where that was ``transient``: the link, or the bucket, has had too much.
 
         A few find out whether the bucket is back; more would only hold connections and memory.
         """
         self.probing = True
-        if passing:
+        if transient:
             self.limit = max(self.limit / 2, 1.0)
 
     def _admit(self) -> None:
@@ -79,7 +79,7 @@ class Link(Generic[T]):
         return next(iter(self._waiting))
 
 
-class Turns(Link[Segment]):
+class UploadScheduler(AdaptiveLimit[Segment]):
     """The oldest time comes first, and of one time the smaller variant, so that something stays live."""
 
     def _next(self) -> asyncio.Future[None]:
@@ -98,7 +98,7 @@ SAMPLES = 60  # looks at the link while it is in use, half a second each, before
 RECENT = 60.0  # seconds of segments
 
 
-class Balance:
+class UplinkMonitor:
     """Compares the two. All times are monotonic, in seconds."""
 
     def __init__(self) -> None:

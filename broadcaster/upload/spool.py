@@ -242,7 +242,9 @@ class _Place:
     independent: bool
 
 
-def adopted(keys: Iterable[str], folder: Path, prefix: str, memory: SourceMemory) -> Iterator[Segment]:
+def recover_spool_orphans(
+    keys: Iterable[str], folder: Path, prefix: str, memory: SourceMemory
+) -> Iterator[Segment]:
     """The segments that these files below ``folder`` are, in order: their paths say what they are.
 
     Those that are not after all that is known of their variant cannot be told.

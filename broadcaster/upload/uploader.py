@@ -17,7 +17,7 @@ from broadcaster.errors import StorageError
 from broadcaster.events import Observer, SegmentUploaded, UploadFailed
 from broadcaster.hls import ByteRange
 from broadcaster.hls.mpegts import find_iframe
-from broadcaster.upload.scheduler import Turns
+from broadcaster.upload.scheduler import UploadScheduler
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Uploader:
         self._store = store
         self._observe = observe
         self._clock = clock
-        self._turns = Turns()
+        self._scheduler = UploadScheduler()
         self._retrying = Retrying("uploads", clock)
         self._taken = 0  # attempts that succeeded
 
@@ -82,7 +82,7 @@ class Uploader:
     @property
     def is_busy(self) -> bool:
         """Whether the uplink is in use."""
-        return self._turns.in_flight > 0
+        return self._scheduler.in_flight > 0
 
     async def put(
         self, segment: Segment, key: str, read: Callable[[], Awaitable[bytes]], *, look_first: bool = False
@@ -102,7 +102,7 @@ class Uploader:
                 started = time.perf_counter()
                 sha256 = await self._store.put(key, body)
                 seconds = time.perf_counter() - started
-                self._turns.succeeded(seconds)
+                self._scheduler.succeeded(seconds)
                 self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
             uploaded = self._clock()
             return replace(
@@ -133,7 +133,7 @@ class Uploader:
         """
         pause, refusals, taken = FIRST_PAUSE, 0, self._taken
         while True:
-            async with self._turns.turn(segment):
+            async with self._scheduler.turn(segment):
                 try:
                     result = await attempt()
                 except StorageError as error:
@@ -143,7 +143,7 @@ class Uploader:
                         raise
                 else:
                     self._taken += 1
-                    self._turns.probing = False
+                    self._scheduler.probing = False
                     self._retrying.worked()
                     return result
             seconds = REFUSED_PAUSE if fault.permanent else random.uniform(0, pause)  # noqa: S311
@@ -153,5 +153,5 @@ class Uploader:
     def _note_failure(self, segment: Segment, error: StorageError | OSError) -> Fault:
         fault = self._retrying.failed(error)
         self._observe(UploadFailed(segment.variant, fault.permanent))
-        self._turns.failed(passing=not fault.permanent)
+        self._scheduler.failed(transient=not fault.permanent)
         return fault

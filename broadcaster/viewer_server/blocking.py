@@ -9,7 +9,7 @@ from datetime import datetime
 
 from aiohttp import web
 
-from broadcaster.hls import Reload
+from broadcaster.hls import BlockingReloadResult
 from broadcaster.metrics import Figure
 from broadcaster.viewer_server.snapshots import Snapshot
 
@@ -70,7 +70,7 @@ class WaitingRoom:
         self.occupied += 1
         try:
             async with asyncio.timeout(min(patience, MAX_PATIENCE)):
-                while version and version.reload(media_sequence) is Reload.PENDING:
+                while version and version.reload(media_sequence) is BlockingReloadResult.PENDING:
                     await self._superseded(version)
                     if self._closing:
                         raise NotWaited("The service stops")

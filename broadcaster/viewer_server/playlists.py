@@ -24,7 +24,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from broadcaster.hls import MEDIA_TYPE, Reload
+from broadcaster.hls import MEDIA_TYPE, BlockingReloadResult
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import CHUNK, accepts, matches, send
 from broadcaster.ipc import State
@@ -205,9 +205,9 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
     if directives.media_sequence is None:
         return await _respond(request, version, skip=directives.skip)
     match version.reload(directives.media_sequence):
-        case Reload.TOO_FAR_AHEAD:  # no cache may keep this: the number's time will come
+        case BlockingReloadResult.TOO_FAR_AHEAD:  # no cache may keep this: the number's time will come
             return _refuse(400, "_HLS_msn is more than two segments ahead")
-        case Reload.PENDING:
+        case BlockingReloadResult.PENDING:
             try:
                 with request.app[PLACES].take(request, Kind.WAITERS):
                     request.app[CONNECTIONS].complete(request)

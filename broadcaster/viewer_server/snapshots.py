@@ -19,7 +19,7 @@ from itertools import cycle
 
 from aiohttp import web
 
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Reload
+from broadcaster.hls import BlockingReloadResult, MediaPlaylist, MultivariantPlaylist
 from broadcaster.ipc import AnyVersion, Change, State, View
 
 WAVES = 16
@@ -114,10 +114,14 @@ class Snapshot:
             return None
         return _rendered(playlist.render_iframes())
 
-    def reload(self, media_sequence: int) -> Reload:
+    def reload(self, media_sequence: int) -> BlockingReloadResult:
         """What a client has to wait for that wants this media sequence number (§6.2.5.2)."""
         playlist = self.playlist
-        return playlist.reload(media_sequence) if isinstance(playlist, MediaPlaylist) else Reload.READY
+        return (
+            playlist.reload(media_sequence)
+            if isinstance(playlist, MediaPlaylist)
+            else BlockingReloadResult.READY
+        )
 
     def max_age(self, now: datetime) -> int:
         """How many seconds a cache may keep it, at least one.

@@ -24,7 +24,7 @@ from broadcaster.service.serve import Metrics, process_registry
 from broadcaster.source.reports import SourceEvent
 from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
-from broadcaster.upload.deleter import Sweeper
+from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.upload.spool import Spool
 from tests.bench.report import Figure, progress
 from tests.support.fakes.hls_writer import PACKET
@@ -62,7 +62,7 @@ class Hole:
 class Marathon:
     """An encoder that makes the next segments once the last ones are published, and takes the times."""
 
-    def __init__(self, folder: Path, pipeline: Pipeline, sweeper: Sweeper) -> None:
+    def __init__(self, folder: Path, pipeline: Pipeline, sweeper: RetentionDeleter) -> None:
         self.seconds = array("d", bytes(8 * ROUNDS))  # per publication
         self.memory = {0: 0, WARM_ROUNDS: 0, ROUNDS: 0}  # bytes, after so many rounds
         self.finished = asyncio.Event()
@@ -149,7 +149,7 @@ async def _measure(folder: Path) -> list[Figure]:
         clock=clock,
         prefix="live",
     )
-    sweeper = Sweeper(bucket, catalog, prefix="live")
+    sweeper = RetentionDeleter(bucket, catalog, prefix="live")
     marathon = Marathon(folder, pipeline, sweeper)
     marathons.append(marathon)
     async with catalog:

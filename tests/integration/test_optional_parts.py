@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from broadcaster.admin import History, VariantTable
-from broadcaster.bucket.lease import Owner
+from broadcaster.bucket.lease import PrefixLease
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.events import Event, SegmentPublished
@@ -29,7 +29,7 @@ from broadcaster.service.components import Components
 from broadcaster.service.public_recordings import ViewersClips
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import AudienceProcess
-from broadcaster.upload.deleter import FileSweeper, Sweeper
+from broadcaster.upload.deleter import FileDeleter, RetentionDeleter
 from broadcaster.upload.mirror import Mirror
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.servers.service import Service
@@ -38,16 +38,16 @@ from tests.support.waiting import eventually
 FAILURES = 2  # of each
 PARTS = [
     ("audience", AudienceProcess, "_live"),
-    ("files", FileSweeper, "sweep"),
+    ("files", FileDeleter, "sweep"),
     ("guest check", GuestCheck, "run"),
     ("history", History, "look"),
     ("lag", Lag, "note"),
     ("mirror", Mirror, "_attempt"),
     ("owncast", OwncastStatus, "silent"),
-    ("owner", Owner, "renew"),
+    ("owner", PrefixLease, "renew"),
     ("pictures", Picturing, "run"),
     ("recorder", Recorder, "_write_all"),
-    ("sweeper", Sweeper, "sweep"),
+    ("sweeper", RetentionDeleter, "sweep"),
     ("systemd", Components, "tell_systemd"),
     ("viewers' clips", ViewersClips, "run"),
 ]

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from broadcaster.bucket import open_store
-from broadcaster.bucket.lease import Owner, owner_key
+from broadcaster.bucket.lease import PrefixLease, owner_key
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.service import bucket_of, serve
@@ -52,7 +52,7 @@ async def test_two_broadcasters(
         found.says("owner", "ok", "no other broadcaster", "")
         assert not (await service.health())["warning"]
         assert not await shared(service)
-        other = Owner(store, "live", "other", lambda: datetime.now(UTC))
+        other = PrefixLease(store, "live", "other", lambda: datetime.now(UTC))
         working = group.create_task(other.run())
         health = await eventually(service.health, lambda health: health["warning"])
         assert health["http"] == 200

@@ -8,7 +8,7 @@ import pytest
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run
-from broadcaster.upload.spool import adopted
+from broadcaster.upload.spool import recover_spool_orphans
 from tests.support.fakes.hls_writer import PACKET
 from tests.support.fakes.pipeline_parts import START, segment_of
 
@@ -25,7 +25,7 @@ def adopt(folder: Path, *keys: str) -> list[tuple[str, int, float]]:
     catalog = Catalog(folder / "state", lambda: START)
     known = replace(segment_of(None, number=7), run=KNOWN, uri="stream-abc-107.ts", name="stream-abc-107.ts")
     catalog.noticed(replace(known, key=f"{FOLDER}/stream-abc-107.ts"))
-    found = list(adopted(keys, folder, "live", catalog.load().source))
+    found = list(recover_spool_orphans(keys, folder, "live", catalog.load().source))
     catalog.close()
     assert all(one.file and one.file.path.is_relative_to(folder) for one in found)
     return [

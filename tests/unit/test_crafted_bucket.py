@@ -24,7 +24,7 @@ from broadcaster.catalog.references import Recorded, Recording
 from broadcaster.errors import StorageRefused
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.service.public_recordings import shown
-from broadcaster.upload.deleter import Sweeper
+from broadcaster.upload.deleter import RetentionDeleter
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.pipeline_parts import START
 from tests.support.fakes.recorder_fixture import RecorderFixture
@@ -232,7 +232,7 @@ async def attacked(world: World, objects: dict[str, bytes]) -> None:
     room.studio.publish("0", run=2, count=8)
     for _ in range(3):
         room.studio.now += YEAR
-        await Sweeper(room.store, catalog, prefix="live").sweep()
+        await RetentionDeleter(room.store, catalog, prefix="live").sweep()
     parts = await catalog.recordings.parts()
     for name, listed in world.segments.items():
         book = [await catalog.recordings.segments(part.number) for part in parts[name]]
@@ -281,7 +281,7 @@ async def test_one_that_lists_what_is_anothers(tmp_path: Path) -> None:
         await room.recorder.write()
         for _ in range(2):
             room.studio.now += YEAR
-            await Sweeper(room.store, catalog, prefix="live").sweep()
+            await RetentionDeleter(room.store, catalog, prefix="live").sweep()
         assert len({"live/r0/0/0.ts", "live/r1/0/4.ts"} & store.keys()) == (left > 1) + (left > 0)
     catalog.close()
 

@@ -15,7 +15,7 @@ from broadcaster.hls.parser import parse
 from broadcaster.ipc import View, change
 from broadcaster.ipc.messages import LENGTH, decode, encode
 from broadcaster.ipc.viewer_delay import MEMORY, Furthest
-from broadcaster.upload.deleter import Sweeper
+from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.viewer_server.snapshots import Stream
 from tests.support.fakes.catalog_fixture import WINDOW, CatalogFixture
 from tests.support.fakes.playback_reports import Gate
@@ -131,7 +131,7 @@ def test_forged_reports_stay_under_the_caps(studio: CatalogFixture, said: float,
         studio.furthest = said
         for _ in range(80):
             studio.publish()
-            asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+            asyncio.run(RetentionDeleter(bucket, studio.catalog, prefix="live").sweep())
             largest = max(largest, stored())
             assert kept(studio).duration <= MOST
         studio.furthest = 0
@@ -144,7 +144,7 @@ def test_forged_reports_stay_under_the_caps(studio: CatalogFixture, said: float,
     studio.now += timedelta(seconds=MEMORY)
     studio.publish()
     studio.now += MOST
-    asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+    asyncio.run(RetentionDeleter(bucket, studio.catalog, prefix="live").sweep())
     assert stored() <= ordinary
 
 
@@ -164,10 +164,10 @@ def test_what_has_ended_can_be_played_to_its_end(studio: CatalogFixture, how: st
     assert len(keys & studio.published) > WINDOW
     while studio.now - began < held.duration:
         studio.publish(run=1)
-        asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+        asyncio.run(RetentionDeleter(bucket, studio.catalog, prefix="live").sweep())
         assert not keys & bucket.deleted
     studio.publish(run=1, count=20)
-    asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+    asyncio.run(RetentionDeleter(bucket, studio.catalog, prefix="live").sweep())
     assert keys <= bucket.deleted
 
 
@@ -181,7 +181,7 @@ def test_what_has_ended_stays_as_it_is(studio: CatalogFixture) -> None:
     for _ in range(200):
         studio.now += timedelta(seconds=SECONDS)
         studio.tick()
-        asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+        asyncio.run(RetentionDeleter(bucket, studio.catalog, prefix="live").sweep())
     assert kept(studio) == held
     assert not {segment.uri for segment in held.segments} & bucket.deleted
 
@@ -200,7 +200,7 @@ def test_where_it_is_off_nothing_is_kept(tmp_path: Path) -> None:
     assert studio.channel.view.playlists["0"].kept is None
     bucket = Bucket()
     studio.now += MOST
-    asyncio.run(Sweeper(bucket, studio.catalog, prefix="live").sweep())
+    asyncio.run(RetentionDeleter(bucket, studio.catalog, prefix="live").sweep())
     assert len(studio.published - bucket.deleted) == 2 * WINDOW
     studio.catalog.close()
 

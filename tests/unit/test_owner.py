@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.bucket.lease import ALIVE, EVERY, Claim, Owner, own_name, stored_name
+from broadcaster.bucket.lease import ALIVE, EVERY, LeaseRecord, PrefixLease, own_name, stored_name
 from broadcaster.errors import StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
 
@@ -43,12 +43,12 @@ class Bucket:
             raise fault
         return f"tag {self.writes}"
 
-    def owner(self, name: str) -> Owner:
-        return Owner(
+    def owner(self, name: str) -> PrefixLease:
+        return PrefixLease(
             self, "live", name, lambda: START + timedelta(seconds=self.seconds), lambda: self.seconds
         )
 
-    async def goes_by(self, *owners: Owner) -> None:
+    async def goes_by(self, *owners: PrefixLease) -> None:
         """A minute, in which each of them renews its object once."""
         self.seconds += EVERY
         for owner in owners:
@@ -64,7 +64,7 @@ async def test_alone() -> None:
             await bucket.goes_by(owner)
             assert owner.warning is None
         assert bucket.body
-        assert Claim.parse(bucket.body) == Claim(name, START + timedelta(seconds=bucket.seconds))
+        assert LeaseRecord.parse(bucket.body) == LeaseRecord(name, START + timedelta(seconds=bucket.seconds))
 
 
 async def test_two(caplog: pytest.LogCaptureFixture) -> None:
@@ -121,4 +121,4 @@ def test_the_name_lasts(tmp_path: Path) -> None:
 def test_what_is_no_claim(body: bytes) -> None:
     """Whatever else lies under the key is a ValueError."""
     with pytest.raises(ValueError, match="owner"):
-        Claim.parse(body)
+        LeaseRecord.parse(body)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broadcaster.bucket.body import PACED_PIECE, Body, Pace
+from broadcaster.bucket.body import PACED_PIECE, MonitoredPayload, Pace
 
 
 class Wire:
@@ -24,7 +24,7 @@ async def test_all_parts_together_keep_to_the_rate() -> None:
 
     pace = Pace(PACED_PIECE * 2, lambda: now, sleep)  # two pieces a second
     for wire in (Wire(), Wire()):
-        await Body(bytes(PACED_PIECE * 2 + 1), pace).write(wire)  # type: ignore[arg-type]
+        await MonitoredPayload(bytes(PACED_PIECE * 2 + 1), pace).write(wire)  # type: ignore[arg-type]
         assert wire.pieces == [PACED_PIECE, PACED_PIECE, 1]
     assert slept == pytest.approx([0, 0.5, 1, 1, 1.5, 2], abs=0.001)
     now += 60

@@ -16,7 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.parsers import ResponseParserError
 
 from broadcaster.bucket import Bucket, ObjectStore, open_store
-from broadcaster.bucket.errors import typed
+from broadcaster.bucket.errors import classify_error
 from broadcaster.bucket.session import session
 from broadcaster.demo.tcp import Connection, Handler, TcpServer
 from broadcaster.errors import StorageUnavailable
@@ -239,7 +239,7 @@ def test_whose_fault_it_is(error: Exception, told: str, caplog: pytest.LogCaptur
     try:
         raise error
     except Exception as caught:  # noqa: BLE001 - each of them
-        failure = typed("GET to http://b", caught, 10)
+        failure = classify_error("GET to http://b", caught, 10)
     assert isinstance(failure, StorageUnavailable)
     assert str(failure) == f"GET to http://b: {told}"
     assert "a secret" not in caplog.text

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, Variant, parse
-from broadcaster.hls.manifest import RecordedPlaylist
+from broadcaster.hls.manifest import VodPlaylistBuilder
 from broadcaster.recordings.writer import COMPRESS_FROM, GrowingVariant
 from tests.support.fakes.pipeline_parts import START
 from tests.support.judges.playlist_rules import violations
@@ -15,14 +15,14 @@ from tests.support.judges.playlist_rules import violations
 TWO = timedelta(seconds=2)
 
 
-def grown(recorded: RecordedPlaylist, seconds: float, run: int, time: timedelta) -> None:
+def grown(recorded: VodPlaylistBuilder, seconds: float, run: int, time: timedelta) -> None:
     segment = MediaSegment(f"{time}.ts", timedelta(seconds=seconds), program_date_time=START + time)
     recorded.append(segment, discontinuity=run, independent=True, size=1000)
 
 
 def test_rendered_text() -> None:
     """The text is exactly what the specification asks for; an end makes VOD of an EVENT."""
-    recorded = RecordedPlaylist(2, 7)
+    recorded = VodPlaylistBuilder(2, 7)
     for number, (uri, run) in enumerate([("a.ts", 7), ("b.ts", 8)]):
         segment = MediaSegment(uri, TWO, program_date_time=START + number * TWO)
         recorded.append(segment, discontinuity=run, independent=True, size=500_000)
@@ -52,7 +52,7 @@ def test_rendered_text() -> None:
 
 def test_a_longer_segment_is_whole() -> None:
     """TARGETDURATION is that of the longest, whatever the encoder announced."""
-    recorded = RecordedPlaylist(2, 0)
+    recorded = VodPlaylistBuilder(2, 0)
     grown(recorded, 2, 0, timedelta())
     assert recorded.playlist(ended=True).target_duration == 2
     grown(recorded, 90.4, 0, TWO)
@@ -68,7 +68,7 @@ def test_a_longer_segment_is_whole() -> None:
 )
 def test_it_only_grows(steps: list[tuple[float, int]]) -> None:
     """Whatever comes, what was listed stays under its number, and each version is right by itself."""
-    recorded = RecordedPlaylist(2, 0)
+    recorded = VodPlaylistBuilder(2, 0)
     time, run, before = timedelta(), 0, MediaPlaylist(2)
     for seconds, jump in steps:
         run += jump
@@ -105,7 +105,7 @@ def test_text_that_grows_is_what_would_be_rendered(
     steps: list[tuple[float, int, str | None, bool, bool]], padding: int, data: st.DataObject
 ) -> None:
     """Kept compressed, and begun again when its head changes, it is that of the whole playlist."""
-    whole, growing = RecordedPlaylist(2, 0), GrowingVariant(2, 0, ended=False)
+    whole, growing = VodPlaylistBuilder(2, 0), GrowingVariant(2, 0, ended=False)
     given_so_far = list[tuple[MediaSegment, int, bool]]()
     time, run = timedelta(), 0
     main = MultivariantPlaylist(iframes=Variant("0/iframes.m3u8", 1))

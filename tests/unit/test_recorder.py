@@ -10,7 +10,7 @@ import pytest
 from broadcaster.catalog.references import Clip, Part, Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, parse
-from broadcaster.hls.manifest import RecordedPlaylist
+from broadcaster.hls.manifest import VodPlaylistBuilder
 from broadcaster.hls.parser import byte_ranges
 from broadcaster.ipc import Recording as Shown
 from broadcaster.recordings.writer import EVERY, INTERVAL, Recorder
@@ -219,16 +219,21 @@ async def test_playlists_are_renewed_when_that_is_worth_their_bytes(room: Record
 
 async def test_a_failure_leaves_no_hole(room: RecorderFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments that were read, and could not be added, are added the next time."""
-    append, failures = RecordedPlaylist.append, [ValueError("not foreseen")]
+    append, failures = VodPlaylistBuilder.append, [ValueError("not foreseen")]
 
     def fail_once(
-        playlist: RecordedPlaylist, segment: MediaSegment, *, discontinuity: int, independent: bool, size: int
+        playlist: VodPlaylistBuilder,
+        segment: MediaSegment,
+        *,
+        discontinuity: int,
+        independent: bool,
+        size: int,
     ) -> None:
         if failures and segment.uri.endswith("/12.ts"):
             raise failures.pop()
         append(playlist, segment, discontinuity=discontinuity, independent=independent, size=size)
 
-    monkeypatch.setattr(RecordedPlaylist, "append", fail_once)
+    monkeypatch.setattr(VodPlaylistBuilder, "append", fail_once)
     room.studio.publish("0", count=10)
     await room.recorder.write()
     room.studio.publish("0", count=10)

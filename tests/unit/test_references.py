@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from broadcaster.catalog.references import covering
 from broadcaster.errors import NotPossible, StorageUnavailable
-from broadcaster.upload.deleter import Sweeper
+from broadcaster.upload.deleter import RetentionDeleter
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.length import seconds
 
@@ -161,7 +161,7 @@ class References(RuleBasedStateMachine):
         """What is due is deleted, if the bucket is there; somebody may want a clip of it meanwhile."""
         self.bucket.away = away
         self.bucket.meanwhile = self.want_a_clip if meanwhile else None
-        now(Sweeper(self.bucket, self.studio.catalog, prefix="live").sweep())
+        now(RetentionDeleter(self.bucket, self.studio.catalog, prefix="live").sweep())
 
     @invariant()
     def what_a_view_lists_is_there(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster.catalog.records import Run, Segment, SourceMemory, SourcePosition
 from broadcaster.hls import MediaSegment
-from broadcaster.source.recovery import left_behind, missed_between, sibling
+from broadcaster.source.recovery import interpolate_missing, sibling, trailing_unlisted
 from broadcaster.source.scanner import Scanner
 from tests.support.fakes.hls_writer import START, HlsWriter, age
 
@@ -259,7 +259,7 @@ def test_an_encoder_that_comes_back_brings_nothing_twice(folder: Folder) -> None
 
 def test_times_between_are_spread_evenly(tmp_path: Path) -> None:
     """Without their playlist, the time between two known segments is divided among those in between."""
-    found = missed_between(tmp_path, listed(0), listed(4, after=timedelta(seconds=10)), 4, 2)
+    found = interpolate_missing(tmp_path, listed(0), listed(4, after=timedelta(seconds=10)), 4, 2)
     assert found is not None
     assert [one.duration for one in found] == [timedelta(seconds=2.5)] * 3
     assert [one.program_date_time for one in found] == [
@@ -282,7 +282,7 @@ def test_what_does_not_belong_together(
     tmp_path: Path, before: MediaSegment, after: MediaSegment, steps: int
 ) -> None:
     """Where numbers and times do not fit together, the break is a discontinuity, not a row of guesses."""
-    assert missed_between(tmp_path, before, after, steps, 2) is None
+    assert interpolate_missing(tmp_path, before, after, steps, 2) is None
 
 
 @pytest.mark.parametrize("uri", ["live.ts", "../stream-abc-3.ts", "stream-abc-9.ts?v=1"])
@@ -293,10 +293,10 @@ def test_names_that_lead_to_no_other_file(tmp_path: Path, uri: str) -> None:
     for one in (folder / "live.ts", folder / "stream-abc-9.ts", tmp_path / "stream-abc-2.ts"):
         one.write_bytes(bytes(188))
     after = MediaSegment(uri, SECONDS, program_date_time=START + 3 * SECONDS)
-    found = missed_between(folder, listed(0), after, 3, 2)
+    found = interpolate_missing(folder, listed(0), after, 3, 2)
     assert found is not None
     assert [one.gap for one in found] == [True, True]
-    assert left_behind(folder, MediaSegment(uri, SECONDS), SECONDS) == []
+    assert trailing_unlisted(folder, MediaSegment(uri, SECONDS), SECONDS) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from broadcaster.catalog.records import Listing, PlaylistState
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.hls import MediaSegment
 from broadcaster.service.components import steady
-from broadcaster.upload.deleter import SET_ASIDE, Sweeper
+from broadcaster.upload.deleter import SET_ASIDE, RetentionDeleter
 from broadcaster.upload.deleter import SWEEPER_BATCH as BATCH
 from tests.support.fakes.pipeline_parts import START, stored_segment, unlisted
 
@@ -60,7 +60,7 @@ class House:
 
     def open(self, retention: timedelta | None, prefix: str = "live") -> None:
         self.catalog = Catalog(self.folder, self.clock, retention)
-        self.sweeper = Sweeper(self.bucket, self.catalog, prefix=prefix)
+        self.sweeper = RetentionDeleter(self.bucket, self.catalog, prefix=prefix)
 
     def restart(self, retention: timedelta | None = WINDOW, prefix: str = "live") -> None:
         self.catalog.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog.records import Segment, SourceMemory
-from broadcaster.source.encoder_runs import RunBook, Spot
+from broadcaster.source.encoder_runs import EncoderRunTracker, TimelinePosition
 from broadcaster.source.scanner import Scanner
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.judges.scanner_judge import positions
@@ -18,18 +18,19 @@ NOW = datetime(2026, 11, 22, 10, 10, 10, tzinfo=UTC)
 TARGET = timedelta(seconds=2)
 
 
-def spot(number: int, seconds: float) -> Spot:
-    return Spot(number, NOW + timedelta(seconds=seconds), TARGET)
+def spot(number: int, seconds: float) -> TimelinePosition:
+    return TimelinePosition(number, NOW + timedelta(seconds=seconds), TARGET)
 
 
 def test_two_broadcasters_share_no_run() -> None:
     """Started at one moment on one folder, they still give other ids, because a part is left to chance."""
     letters = iter(["k3f9", "a001"])
-    books = [RunBook(lambda: NOW, SourceMemory(), lambda: next(letters)) for _ in range(2)]
+    books = [EncoderRunTracker(lambda: NOW, SourceMemory(), lambda: next(letters)) for _ in range(2)]
     ids = [book.place("0", "abc", spot(0, 0), breaks=False).id for book in books]
     assert ids == ["20261122T101010Z-0-k3f9-abc", "20261122T101010Z-0-a001-abc"]
     drawn = {
-        RunBook(lambda: NOW, SourceMemory()).place("0", "", spot(0, 0), breaks=False).id for _ in "12345"
+        EncoderRunTracker(lambda: NOW, SourceMemory()).place("0", "", spot(0, 0), breaks=False).id
+        for _ in "12345"
     }
     assert len(drawn) > 1
 

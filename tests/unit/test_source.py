@@ -1035,14 +1035,14 @@ def test_a_defect_is_told_as_long_as_it_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A playlist that our own code fails at is named until that is over; others bring their segments."""
-    folder, absorb, broken = Folder(tmp_path), Follower.absorb, True
+    folder, update, broken = Folder(tmp_path), Follower.update, True
 
     def fail(follower: Follower, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         if broken and follower.variant == "1":
             raise ZeroDivisionError("a defect")
-        absorb(follower, *args, **kwargs)
+        update(follower, *args, **kwargs)
 
-    monkeypatch.setattr(Follower, "absorb", fail)
+    monkeypatch.setattr(Follower, "update", fail)
     found = list[SourceEvent]()
     for count in (2, 3, 4):
         for variant in ("0", "1"):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from broadcaster.catalog.records import Segment, SourceFile
-from broadcaster.upload.scheduler import MOST, PROBES, SAMPLES, SLOW, START, Balance, Turns
+from broadcaster.upload.scheduler import MOST, PROBES, SAMPLES, SLOW, START, UplinkMonitor, UploadScheduler
 from tests.support.fakes.pipeline_parts import segment_of
 
 
@@ -17,7 +17,7 @@ def segment(number: int, size: int, late: float = 0.0) -> Segment:
     return replace(one, program_date_time=time, file=SourceFile("x", Path("x"), size, 0))
 
 
-async def take_all(turns: Turns, segments: list[Segment]) -> list[Segment]:
+async def take_all(turns: UploadScheduler, segments: list[Segment]) -> list[Segment]:
     """The order of their turns, one at a time."""
     order = []
 
@@ -32,7 +32,7 @@ async def take_all(turns: Turns, segments: list[Segment]) -> list[Segment]:
 
 async def test_the_oldest_time_and_of_it_the_smallest() -> None:
     """Whatever came first, and however little the times of one moment differ."""
-    turns = Turns()
+    turns = UploadScheduler()
     turns.limit = 1
     first = segment(5, 9)
     waiting = [segment(2, 9), segment(1, 9), segment(1, 1, 0.3), segment(2, 1, -0.1), segment(1, 4, -0.2)]
@@ -42,7 +42,7 @@ async def test_the_oldest_time_and_of_it_the_smallest() -> None:
 
 async def test_a_segment_of_no_length_has_its_turn() -> None:
     """Whatever a source says that it lasts, also less than nothing, the oldest comes first."""
-    turns = Turns()
+    turns = UploadScheduler()
     turns.limit = 1
     waiting = [replace(segment(number, 1), duration=timedelta(seconds=-number)) for number in range(3)]
     assert await take_all(turns, waiting[::-1]) == [waiting[2], waiting[0], waiting[1]]
@@ -50,7 +50,7 @@ async def test_a_segment_of_no_length_has_its_turn() -> None:
 
 async def test_one_that_waits_may_be_given_up() -> None:
     """It takes nobody's turn, neither while it waits nor in the moment in which its turn comes."""
-    turns = Turns()
+    turns = UploadScheduler()
     turns.limit = 1
     one = segment(0, 1)
     async with AsyncExitStack() as held:
@@ -67,7 +67,7 @@ async def test_one_that_waits_may_be_given_up() -> None:
 
 async def test_few_while_the_bucket_fails() -> None:
     """Those find out whether it is back; then all go on."""
-    turns = Turns()
+    turns = UploadScheduler()
     turns.probing = True
     end = asyncio.Event()
 
@@ -86,7 +86,7 @@ async def test_few_while_the_bucket_fails() -> None:
 
 def test_their_number_follows_the_link() -> None:
     """More while uploads are quick, fewer while they are slow, half after a failure; two on a thin link."""
-    turns = Turns()
+    turns = UploadScheduler()
     assert turns.limit == START
     for _ in range(200):
         turns.succeeded(0.1)
@@ -104,7 +104,7 @@ def test_their_number_follows_the_link() -> None:
     assert turns.limit == 2
 
 
-def watch(balance: Balance, megabits: float, *, looks: int = SAMPLES + 1, in_use: bool = True) -> None:
+def watch(balance: UplinkMonitor, megabits: float, *, looks: int = SAMPLES + 1, in_use: bool = True) -> None:
     """So much moves each second, seen twice a second."""
     for look in range(looks):
         balance.look(int(look * 0.5 * megabits * 125_000), look * 0.5, in_use=in_use)
@@ -112,7 +112,7 @@ def watch(balance: Balance, megabits: float, *, looks: int = SAMPLES + 1, in_use
 
 def test_an_uplink_that_does_not_carry_the_stream() -> None:
     """Both rates are named, of all variants together."""
-    balance = Balance()
+    balance = UplinkMonitor()
     for number in range(10):
         balance.add("0", 2 * 625_000, 2.0, number * 2.0)
         balance.add("1", 2 * 125_000, 2.0, number * 2.0)
@@ -122,7 +122,7 @@ def test_an_uplink_that_does_not_carry_the_stream() -> None:
 
 def test_nothing_is_said_of_a_link_that_is_not_known() -> None:
     """A link that carries the stream, is hardly used, was away, or has just come back, is no shortage."""
-    balance = Balance()
+    balance = UplinkMonitor()
     assert balance.shortage is None
     balance.add("0", 2 * 750_000, 2.0, 0.0)
     watch(balance, 7)

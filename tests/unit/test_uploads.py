@@ -14,7 +14,7 @@ from broadcaster.recordings.file_uploads import MIB, Uploads, etag_of, part_size
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.service.public_recordings import shown
 from broadcaster.upload import deleter as strays
-from broadcaster.upload.deleter import FileSweeper
+from broadcaster.upload.deleter import FileDeleter
 from tests.support.fakes.recorder_fixture import RecorderFixture
 
 SIZE = 2 * MIB + 5
@@ -34,7 +34,7 @@ class Office(RecorderFixture):
     def open(self) -> None:
         catalog = self.studio.catalog
         self.uploads = Uploads(self.store, catalog, "live", self.recorder.tell, part=MIB)
-        self.sweeper = FileSweeper(self.store, catalog, lambda: self.now, prefix="live")
+        self.sweeper = FileDeleter(self.store, catalog, lambda: self.now, prefix="live")
 
     async def recording(self) -> Recording:
         (one,) = await self.studio.recordings()

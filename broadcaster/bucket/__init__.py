@@ -1,7 +1,7 @@
-"""The bucket: an S3 client set up for live video on Cloudflare R2, with typed failures.
+"""The bucket: an S3 client set up for live video on Cloudflare R2, with typed errors.
 
-Every call is made once: retrying is the pipeline's business, because botocore's own modes leave out what
-R2 answers under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBody).
+Every request is sent once. The callers retry, because botocore's retry modes do not cover what R2 answers
+under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBody).
 """
 
 from broadcaster.bucket.client import CACHE_CONTROL, CONTENT_TYPES, ObjectStore, content_type, open_store

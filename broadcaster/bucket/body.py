@@ -1,4 +1,4 @@
-"""The body of an upload: how much of it is not acknowledged yet, and what its bytes add up to."""
+"""The body of an upload: counts acknowledged bytes and computes the checksums while it is sent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOOK = 0.5  # seconds between two looks at what has left
 
 
 class Pace:
-    """Keeps all parts together to ``rate`` bytes a second; ``clock`` is monotonic, ``sleep`` waits."""
+    """A rate limit of ``rate`` bytes per second for all parts together; ``clock`` is monotonic."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class Pace:
         self._rate = rate
         self._clock = clock
         self._sleep = sleep
-        self._free = 0.0  # monotonic: when all that was let through has left
+        self._free = 0.0  # monotonic: when all admitted bytes have been sent
 
     async def __call__(self, size: int) -> None:
-        """Wait until so many bytes may follow."""
+        """Wait until ``size`` more bytes may be sent."""
         now = self._clock()
         wait = max(self._free - now, 0.0)
         self._free = now + wait + size / self._rate
@@ -48,10 +48,9 @@ class Pace:
 
 
 class MonitoredPayload(Payload):
-    """Bytes that go to the connection in pieces; ``left`` of them have not been acknowledged.
+    """A body that is written in pieces; ``left`` bytes have not been acknowledged.
 
-    ``md5`` and ``sha256`` are of what has been handed out: of all, once there is an answer. ``pace`` is
-    waited for before so many bytes are handed out.
+    ``md5`` and ``sha256`` are those of the bytes written so far. ``pace`` limits the rate of writing.
     """
 
     def __init__(self, value: bytes, pace: Pace | None = None) -> None:
@@ -69,11 +68,11 @@ class MonitoredPayload(Payload):
         return len(self._value)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """As text."""
+        """The body as text."""
         return str(self._value, encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Hand it out in pieces, each when the connection has room for it."""
+        """Write the body in pieces, each when the connection has room."""
         self._transport = getattr(writer, "transport", None)
         self._handed = 0
         self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
@@ -86,13 +85,13 @@ class MonitoredPayload(Payload):
                 await self._pace(len(piece))
             self._handed += len(piece)
             await writer.write(piece)
-            # While it is on its way: before, it would hold up the first byte, and in one go everybody else.
+            # Hashed while the piece is sent: hashing all first would delay the first byte and block the loop.
             self.md5.update(piece)
             self.sha256.update(piece)
 
     @contextlib.contextmanager
     def watched(self, limit: asyncio.Timeout, note: Callable[[int], None]) -> Iterator[None]:
-        """Put the limit off as long as bytes leave; ``note`` is told how many, in the end all of them."""
+        """Extend the timeout while bytes are acknowledged; ``note`` gets their number, in the end of all."""
         self._limit, self._note = limit, note
         self._plan()
         try:
@@ -104,7 +103,7 @@ class MonitoredPayload(Payload):
                 self._transport.abort()
             raise
         finally:
-            self._timer.cancel()  # nothing else keeps a body longer than its attempt
+            self._timer.cancel()  # the timer would keep the body in memory
 
     def _plan(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(LOOK, self._look)
@@ -118,7 +117,7 @@ class MonitoredPayload(Payload):
             self._limit.reschedule(asyncio.get_running_loop().time() + (STALL if left else ANSWER))
 
     def _linger(self, *, on: bool) -> None:
-        """Whether a closed connection sends the rest: of what was given up, that would only fill the link."""
+        """Set whether the kernel sends the rest after close: an abandoned body would only fill the link."""
         with contextlib.suppress(OSError):  # closed
             if self._transport:
                 how = struct.pack("ii", not on, 0)
@@ -132,9 +131,9 @@ class MonitoredPayload(Payload):
 
 
 def _unacknowledged(transport: asyncio.WriteTransport) -> int:
-    """Bytes that the kernel has and the other side does not (tcp(7): SIOCOUTQ, the same as TIOCOUTQ)."""
+    """Bytes in the kernel that the peer has not acknowledged (tcp(7): SIOCOUTQ, equal to TIOCOUTQ)."""
     try:
         answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-    except (OSError, ValueError, AttributeError):  # closed, or not a kernel that tells
+    except (OSError, ValueError, AttributeError):  # closed, or not supported by the kernel
         return 0
     return int(struct.unpack("i", answer)[0])

@@ -1,4 +1,4 @@
-"""What the S3 client raises, in our words: what it says itself may carry the key or the signature."""
+"""Converts exceptions of the S3 client to StorageError, without their texts, which may contain keys."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ REMEDIES = {
 PERMANENT_STATUS = {401, 403}
 LOG_EVERY = 60.0  # seconds between two tracebacks of one kind
 _logged: dict[str, float] = {}  # by kind, when (monotonic)
-# What the network, or an answer that is none of S3's, is to blame for; all else is our own fault.
-OF_THE_WAY = (
+# Caused by the network or by an invalid answer; any other exception is a bug of this program.
+NETWORK_ERRORS = (
     aiohttp.ClientError,
     BotoCoreError,
     EOFError,
@@ -39,7 +39,7 @@ OF_THE_WAY = (
 
 
 def classify_error(where: str, error: Exception, deadline: float) -> StorageError:
-    """The failure of what was tried at ``where``; ``deadline`` in seconds."""
+    """The StorageError for an exception of the operation ``where``; ``deadline`` is in seconds."""
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
         status = status_of(error)
@@ -55,27 +55,27 @@ def classify_error(where: str, error: Exception, deadline: float) -> StorageErro
 
 def _why(where: str, error: Exception) -> str:
     kind, now = type(error).__name__, time.monotonic()
-    if isinstance(error, OF_THE_WAY):
+    if isinstance(error, NETWORK_ERRORS):
         return f"cannot be reached ({kind})"
-    if isinstance(error, LookupError | ValueError):  # it lacks what S3 answers
-        return f"the answer is none of a bucket ({kind})"
+    if isinstance(error, LookupError | ValueError):  # a field of the S3 answer is missing
+        return f"the answer is not from a bucket ({kind})"
     if now - _logged.get(kind, -LOG_EVERY) >= LOG_EVERY:
         _logged[kind] = now
-        # Where it was raised, without what it says: that may quote the request.
+        # The traceback without the message, which may quote the request.
         trace = "".join(traceback.format_tb(error.__traceback__))
         logger.error("%s: %s in our own code; please report this\n%s", where, kind, trace)
     return f"our own code fails ({kind}); please report this"
 
 
 def refusal(operation: str, status: int, answer: str) -> ClientError:
-    """What the S3 client raises at such an answer."""
+    """The exception of the S3 client for an HTTP answer."""
     error = {"Code": code_in(answer) or str(status)}
-    told: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(told, operation)
+    response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, operation)
 
 
 def code_in(answer: str) -> str:
-    """What S3 calls the error that an answer tells of; empty where it tells of none."""
+    """The S3 error code in the body of an answer, empty where there is none."""
     return answer.partition("<Code>")[2].partition("</Code>")[0][:40]
 
 

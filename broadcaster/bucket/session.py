@@ -1,9 +1,4 @@
-"""What all clients of buckets share: a session that knows nothing but what it is given.
-
-Which bucket it is.
-
-Signs addresses of objects for a time that is given: at the same time, an object has the same address.
-"""
+"""What all S3 clients share: the botocore session, the description of a bucket, and the signer of URLs."""
 
 from __future__ import annotations
 
@@ -22,25 +17,25 @@ from botocore.loaders import Loader
 
 
 class _Session(AioSession):
-    """One without profiles, files and variables of AWS, which are of other programs, and may be torn."""
+    """A session that ignores AWS profiles, files and variables: they belong to other programs."""
 
     @property
     def profile(self) -> None:
-        """There is none."""
+        """Always None."""
 
     @property
     def full_config(self) -> dict[str, Any]:
-        """What no file says."""
+        """The empty configuration."""
         return {"profiles": {}}
 
     def get_scoped_config(self) -> dict[str, Any]:
-        """What no profile says."""
+        """The empty configuration of a profile."""
         return {}
 
 
 @cache
 def session() -> AioSession:
-    """One for all clients, which have keys of their own: it reads for 0.1 s what botocore knows of S3."""
+    """The session of all clients. It loads botocore's S3 model once, which takes 0.1 s."""
     made = _Session()
     settings = made.get_component("config_store")
     for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
@@ -57,9 +52,9 @@ REGION = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Where the bucket is and how to get in; ``public_url`` is where viewers read it, no slash at its end.
+    """The address and the keys of a bucket. ``public_url`` is its base URL, without a final slash.
 
-    Where ``signed_for`` is set, viewers get presigned URLs, which are valid for so long.
+    Where ``signed_for`` is set, viewers get presigned URLs that are valid for this long.
     """
 
     endpoint_url: str
@@ -70,12 +65,15 @@ class Bucket:
     signed_for: timedelta | None = None
 
     def address(self, key: str) -> str:
-        """Where those who have the keys find the object."""
+        """The URL of the object for a client with the keys."""
         return f"{self.endpoint_url}/{self.name}/{quote(key, safe='/~')}"
 
 
 class Signer(S3SigV4QueryAuth):
-    """What botocore does, which takes the present time; ``life`` is for how long an address is valid."""
+    """Presigns URLs as botocore does, but for a given time, so that the same time gives the same URL.
+
+    ``life`` is how long a URL is valid.
+    """
 
     def __init__(self, bucket: Bucket, when: datetime, life: timedelta) -> None:
         keys = Credentials(bucket.access_key_id, bucket.secret_access_key)
@@ -84,7 +82,7 @@ class Signer(S3SigV4QueryAuth):
         self._when = when.astimezone(UTC).strftime(SIGV4_TIMESTAMP)
 
     def url(self, key: str) -> str:
-        """Where the object can be read. Waits for nothing, and takes a tenth of a millisecond."""
+        """The presigned URL of an object. Takes 0.1 ms and does no I/O."""
         request = AWSRequest("GET", url=self._bucket.address(key))
         request.context["timestamp"] = self._when
         self._modify_request_before_signing(request)  # type: ignore[attr-defined]

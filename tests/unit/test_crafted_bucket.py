@@ -19,7 +19,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from broadcaster.bucket import Bucket
-from broadcaster.bucket.client import LARGEST, Reading
+from broadcaster.bucket.client import LARGEST, ObjectStore
 from broadcaster.catalog.references import Recorded, Recording
 from broadcaster.errors import StorageRefused
 from broadcaster.recordings.rebuild import rebuild
@@ -324,5 +324,5 @@ async def test_what_is_read_is_bounded() -> None:
     good = gzip.compress(b"#EXTM3U")
     for wrong in (OneObject(bomb), OneObject(good, LARGEST + 1), OneObject(good[:-9]), OneObject(b"x")):
         with pytest.raises(StorageRefused):
-            await Reading(cast("Any", wrong), bucket).get("live/x", deadline=20)
-    assert await Reading(cast("Any", OneObject(good)), bucket).get("live/x", deadline=20) == b"#EXTM3U"
+            await ObjectStore(cast("Any", wrong), bucket).get("live/x", deadline=20)
+    assert await ObjectStore(cast("Any", OneObject(good)), bucket).get("live/x", deadline=20) == b"#EXTM3U"

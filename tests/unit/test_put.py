@@ -172,7 +172,7 @@ async def test_what_answers_is_no_bucket(head: str) -> None:
 
     async with store_at(take) as store:
         for _ in range(2):
-            with pytest.raises(StorageUnavailable, match="without an ETag: what answers is no bucket"):
+            with pytest.raises(StorageUnavailable, match="without an ETag: the answer is not from a bucket"):
                 await store.put("live/a.ts", b"x")
         if MD5 not in head:
             with pytest.raises(StorageUnavailable):
@@ -227,7 +227,7 @@ async def test_settings_of_other_programs_change_nothing(
     [
         (TypeError("a secret"), "our own code fails (TypeError); please report this"),
         (AttributeError("a secret"), "our own code fails (AttributeError); please report this"),
-        (KeyError("ETag"), "the answer is none of a bucket (KeyError)"),
+        (KeyError("ETag"), "the answer is not from a bucket (KeyError)"),
         (aiohttp.ServerDisconnectedError(), "cannot be reached (ServerDisconnectedError)"),
         (EndpointConnectionError(endpoint_url="http://b"), "cannot be reached (EndpointConnectionError)"),
         (ResponseParserError("<html>"), "cannot be reached (ResponseParserError)"),

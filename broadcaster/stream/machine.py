@@ -166,13 +166,14 @@ class Stream:
         tracked = self._segments[segment.key]
         tracked.move(Progress.LOST if segment.gap else Progress.CONFIRMED)
         known, tracked.segment = tracked.segment, segment
-        if not known.url:  # else an earlier process came as far as that
-            if segment.fault:
-                self._lose(segment, segment.name, segment.fault, "it is listed as a gap")
-            self._do(model.WriteStored(segment))
-        queue = self._queues[segment.variant]
+        if segment.fault and not known.url:
+            self._lose(segment, segment.name, segment.fault, "it is listed as a gap")
+        queue, place = self._queues[segment.variant], len(self._effects)
         while queue and queue[0].step in (Step.STORED, Step.GAP):
             self._take_turn(queue.popleft())
+        # A segment that is listed at once is written with that; one with a URL was by an earlier process.
+        if not known.url and tracked.step is not Step.LISTED:
+            self._effects.insert(place, model.WriteStored(segment))
         self._begin_uploads(segment.variant)
 
     def _take_turn(self, tracked: Tracked) -> None:

@@ -98,7 +98,7 @@ class WriteFound:
 
 @dataclass(frozen=True, slots=True)
 class WriteStored:
-    """Write that the bucket has a segment, or never will."""
+    """Write that the bucket has a segment, or never will, which is not listed yet."""
 
     segment: Segment
 

@@ -1,10 +1,10 @@
-"""The way of a segment, from the source to the channel, and out of the bucket in the end.
+"""The way of a segment, from the source into the bucket, and out of it in the end.
 
-``pipeline`` keeps the order, of what is ``in_flight``; ``spool`` keeps the bytes, ``transfer`` decides what
-becomes of a segment, ``adoption`` of one that the spool alone knows; ``uploader`` gets one file into the
-bucket, in its ``turns``. ``balance`` tells whether the uplink carries the stream, ``departure`` whether the
-encoder has left for good. ``sweeper`` deletes, and ``mirror`` writes the playlists into the bucket too; what
-fails of all this waits, and is told, by ``retrying``.
+``pipeline`` is the owner of the stream: it executes what ``broadcaster.stream`` decides. ``spool`` keeps the
+bytes, ``transfer`` brings a segment to the bucket or finds out why that cannot be, ``uploader`` tries until
+the bucket has a file, and ``scheduler`` says how many at once, and whether the uplink carries the stream.
+``deleter`` deletes, ``mirror`` writes the playlists into the bucket too, ``conditional`` does so only where
+nothing has changed there.
 """
 
 from broadcaster.upload.pipeline import Pipeline

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,6 +17,7 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Memory, Segment, SourceMemory
 from broadcaster.catalog.rows import Statement
+from broadcaster.catalog.writer import Transaction
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.hls import ByteRange, MediaPlaylist, parse
@@ -182,6 +184,28 @@ async def test_nothing_is_stored_that_the_journal_does_not_know(tmp_path: Path) 
         line.catalog.free.set()
         await line.until_published(1)
     assert stored == []
+
+
+async def test_nothing_is_shown_that_was_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a transaction fails, ingest ends with its error, and viewers see what was written before."""
+    line, failed = Line(tmp_path), list[str]()
+
+    def fail(*_: object, **__: object) -> Transaction:
+        failed.append("1.ts")
+        line.changed.set()
+        return line.catalog.write(("INSERT INTO nothing", {}))
+
+    with pytest.RaisesGroup(sqlite3.OperationalError, flatten_subgroups=True):
+        async with running(line):
+            line.discover(line.file("0.ts"))
+            await line.until(lambda: line.published() and not line.pipeline.backlog)
+            monkeypatch.setattr(line.catalog, "listed", fail)
+            line.discover(line.file("1.ts"), number=1)
+            await line.until(lambda: failed)
+    assert line.published() == ["0.ts"]
+    assert [one.uri.rpartition("/")[2] for one in line.playlist().segments] == ["0.ts"]
+    with closing(Catalog(tmp_path / "state", line.clock)) as catalog:
+        assert [one.name for one in catalog.load().pending] == ["1.ts"]
 
 
 async def test_a_power_cut_takes_back_nothing_that_is_nowhere_else(

@@ -1,7 +1,7 @@
-"""Tells whether another broadcaster works under the same prefix: each would delete what the other lists.
+"""The lease of a prefix: detects a second broadcaster that writes under the same prefix of the bucket.
 
-Each renews one object under the prefix, and each time in the place of what it wrote itself. Whatever else is
-there by then is of another one that is alive: what the dead have left stays as it is. No clocks are compared.
+Every broadcaster renews one object under its prefix by compare-and-swap. If the object is not the version
+that it stored before, another running broadcaster has written it. No clocks are compared.
 """
 
 from __future__ import annotations
@@ -16,48 +16,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
+from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
 from broadcaster.errors import StorageError
 from broadcaster.own_files import read_own, write_own
 
 logger = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds between two renewals
-ALIVE = 3 * EVERY  # seconds for which one that was noticed counts as alive
+ALIVE = 3 * EVERY  # seconds for which a detected broadcaster counts as running
 DEADLINE = 10.0  # seconds for one request
 FILE = "owner"  # in the state folder
 
 
-class LeaseStore(Protocol):
-    """Where the object is. Everything raises StorageError; ``deadline`` is in seconds."""
-
-    async def etag(self, key: str, *, deadline: float) -> str | None:
-        """The ETag of an object, None when there is none."""
-
-    async def replace(
-        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
-    ) -> str | None:
-        """Store an object in the place of the one with this ETag, or of none.
-
-        Returns its own ETag, None when something else is in that place.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """What the object says: who wrote it, and when."""
+    """The content of the lease object: the writer and the time of the write."""
 
     owner: str
     at: datetime
 
     def render(self) -> bytes:
-        """As it is stored."""
+        """The content as JSON."""
         return json.dumps({"owner": self.owner, "at": self.at.isoformat()}).encode()
 
     @staticmethod
     def parse(body: bytes) -> LeaseRecord:
-        """Raises ValueError for anything else."""
+        """Parse the content; raises ValueError."""
         try:
             found = json.loads(body)
             claim = LeaseRecord(str(found["owner"]), datetime.fromisoformat(found["at"]).astimezone())
@@ -67,48 +52,47 @@ class LeaseRecord:
 
 
 def owner_key(prefix: str) -> str:
-    """The key of the object."""
+    """The key of the lease object."""
     return f"{prefix}/owner.json"
 
 
 def stored_name(folder: Path) -> str | None:
-    """The name of the broadcaster with this state folder, None before its first start. Raises OSError."""
+    """The ID of the broadcaster in its state folder, None before the first start. Raises OSError."""
     return read_own(folder / FILE) or None
 
 
 def own_name(folder: Path) -> str:
-    """The same, made where there is none: chance and not the machine's name, for two may share that."""
+    """The ID of the broadcaster; a random one is made at the first start (host names are not unique)."""
     with contextlib.suppress(OSError):
         if name := stored_name(folder):
             return name
     name = secrets.token_hex(8)
-    with contextlib.suppress(OSError):  # the next start has another name then
+    with contextlib.suppress(OSError):  # the next start makes another ID then
         write_own(folder / FILE, name)
     return name
 
 
 class PrefixLease:
-    """Keeps the object of the broadcaster called ``name``; ``clock`` gives the wall time."""
+    """Renews the lease object of the broadcaster ``name``; ``clock`` gives the wall time."""
 
     def __init__(
         self,
-        store: LeaseStore,
+        store: ConditionalStore,
         prefix: str,
         name: str,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        self._objects = ConditionalWriter(store)
         self._prefix = prefix
         self._name = name
         self._clock = clock
         self._monotonic = monotonic
-        self._etag: str | None = None  # of what we wrote, where that is known
-        self._other_at: float | None = None  # when another one was noticed
+        self._other_at: float | None = None  # monotonic: when another broadcaster was detected
 
     @property
     def warning(self) -> str | None:
-        """What the operator has to know while another one is alive. It is no reason to stop."""
+        """The warning for the operator while another broadcaster is running, else None."""
         if self._other_at is None or self._monotonic() - self._other_at > ALIVE:
             return None
         return (
@@ -117,29 +101,28 @@ class PrefixLease:
         )
 
     async def run(self) -> None:
-        """Renew it until cancelled."""
+        """Renew the lease until cancelled."""
         while True:
             try:
                 await self.renew()
             except StorageError as error:
-                logger.debug("the owner's object is not renewed: %s", error)
+                logger.debug("the lease is not renewed: %s", error)
             await asyncio.sleep(EVERY)
 
     async def renew(self) -> None:
-        """Write it once; raises StorageError."""
-        ours, self._etag = self._etag, None  # it is not known until there is an answer
-        etag = ours and await self._replace(ours)
-        if etag is None:
-            found = await self._store.etag(owner_key(self._prefix), deadline=DEADLINE)
-            if ours and found not in (ours, None):
-                self._note_other()
-            etag = await self._replace(found)
-        self._etag = etag
+        """Write the lease object once; raises StorageError."""
+        key = owner_key(self._prefix)
+        ours = self._objects.etag(key)
+        if ours and await self._write(key):
+            return
+        found = await self._objects.look_up(key, deadline=DEADLINE)
+        if ours and found not in (ours, None):
+            self._note_other()
+        await self._write(key)
 
-    async def _replace(self, etag: str | None) -> str | None:
+    async def _write(self, key: str) -> bool:
         body = LeaseRecord(self._name, self._clock()).render()
-        key, max_age = owner_key(self._prefix), int(EVERY)
-        return await self._store.replace(key, body, etag=etag, max_age=max_age, deadline=DEADLINE)
+        return await self._objects.replace(key, body, int(EVERY), deadline=DEADLINE)
 
     def _note_other(self) -> None:
         known, self._other_at = self.warning, self._monotonic()

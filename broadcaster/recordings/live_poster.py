@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from broadcaster.aio import Retrying
 from broadcaster.bucket import ObjectStore
+from broadcaster.bucket.conditional import DEADLINE, ConditionalStore, ConditionalWriter
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment
 from broadcaster.config import Settings
@@ -33,7 +34,6 @@ from broadcaster.owncast import picture
 from broadcaster.recordings.frame_grabber import Ffmpeg
 from broadcaster.recordings.thumbnails import Album, KeptFrames
 from broadcaster.recordings.writer import POSTER, Recorder
-from broadcaster.upload.conditional import DEADLINE, ConditionalStore, ConditionalWriter
 from broadcaster.upload.spool import Spool
 
 logger = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from broadcaster.bucket.conditional import DEADLINE, PICTURE_AGE, ConditionalStore, ConditionalWriter
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.references import ROUNDING, Clip, Part, Recorded, Recording
 from broadcaster.errors import BroadcasterError, CatalogError, PictureError, StorageError
@@ -24,7 +25,6 @@ from broadcaster.hls.thumbnails import COLUMNS, ROWS, located, sprite, variant_f
 from broadcaster.own_files import own_folder
 from broadcaster.recordings.frame_grabber import Ffmpeg
 from broadcaster.recordings.writer import POSTER, THUMBNAILS
-from broadcaster.upload.conditional import DEADLINE, PICTURE_AGE, ConditionalStore, ConditionalWriter
 
 MOST = 10_000  # files: a recording of a day has 8,640
 UNFINISHED = "unfinished"

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from broadcaster.aio import Retrying
+from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.recordings import Recordings
 from broadcaster.catalog.references import Clip, Part, Recorded, Recording, Visibility, covering
@@ -31,7 +32,6 @@ from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
 from broadcaster.hls.manifest import VodPlaylistBuilder
 from broadcaster.hls.media_playlist import ENDLIST, lines_of
 from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST, MeasuredBandwidth, multivariant
-from broadcaster.upload.conditional import ConditionalStore, ConditionalWriter
 
 PAGE = 200  # recordings
 INDEX = "index.json"

@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from broadcaster.aio import Retrying
+from broadcaster.bucket.conditional import BATCH, DEADLINE, ConditionalStore
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.references import FileUpload
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
-from broadcaster.upload.conditional import BATCH, DEADLINE, ConditionalStore
 
 SWEEP_EVERY = 5.0  # seconds
 SWEEPER_BATCH = 1000  # what one DeleteObjects takes

@@ -1,8 +1,8 @@
-"""Writes every version of the playlists into the bucket too, so that viewers need not ask the service at all.
+"""Copies every version of the live playlists to the bucket, so that players can do without the service.
 
-Their keys, ``{prefix}/playlist.m3u8`` and ``{prefix}/{variant}/playlist.m3u8``, are like the service's paths,
-as is that of the one I-frame playlist. What is written names only what is there: segments, which are listed
-after their upload, and, in the multivariant playlist, playlists that the bucket has confirmed.
+The keys, ``{prefix}/playlist.m3u8`` and ``{prefix}/{variant}/playlist.m3u8``, follow the service's paths, as
+does the key of the I-frame playlist. A copy refers only to objects in the bucket: segments are listed after
+their upload, and the multivariant playlist is written after the media playlists that it names.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
 
 from broadcaster.aio import Retrying
-from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
+from broadcaster.errors import StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
 from broadcaster.ipc import AnyVersion, View
@@ -31,49 +31,28 @@ MAX_DOUBLINGS = 8  # of the pause and of the deadline
 FLUSH = 5.0  # seconds that the end of the service waits for the newest versions
 
 
-class PlaylistStore(Protocol):
-    """Where the copies go. Everything raises StorageError; ``deadline`` is in seconds."""
-
-    async def etag(self, key: str, *, deadline: float) -> str | None:
-        """The ETag of an object, None when there is none."""
-
-    async def replace(
-        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
-    ) -> str | None:
-        """Store an object in the place of the one with this ETag, or of none.
-
-        Returns its own ETag, None when something else is in that place.
-        """
-
-    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
-        """Delete objects."""
-
-
 @dataclasses.dataclass(slots=True, eq=False)
 class _Copy:
-    """What the bucket has under one key, as far as we know."""
+    """One playlist in the bucket, and the version of it that was stored."""
 
     name: str  # below the prefix
     key: str
     stored: MediaPlaylist | MultivariantPlaylist | None = None  # by this process, and confirmed
-    etag: str | None = None  # None: nothing is there
-    etag_known: bool = False  # not before the first write, and not after one whose fate is unknown
     failures: int = 0  # in a row
     not_before: float = 0  # monotonic: when the next write may be made
     task: asyncio.Task[None] | None = None
 
 
 class Mirror:
-    """Keeps the bucket's playlists as ``view`` has them. Call it with each event, and let ``run`` work.
+    """Keeps the playlists in the bucket equal to those of ``view``. Call it with each event; ``run`` writes.
 
-    Per key there is one write at a time, at most one a second, and always of the newest version. A write that
-    was given up may still reach the bucket later. So each is made on the condition that nothing has changed
-    there since our last look: an older version never takes the place of a newer one.
+    Each key has at most one write at a time and one per second, always of the newest version. Writes are
+    conditional: a delayed request never overwrites a newer version.
     """
 
     def __init__(  # noqa: PLR0913 - the seams to all its neighbours
         self,
-        store: PlaylistStore,
+        store: ConditionalStore,
         view: Callable[[], View],
         prefix: str,
         *,
@@ -83,7 +62,7 @@ class Mirror:
     ) -> None:
         self.writes = 0
         self.failures = 0
-        self._store = store
+        self._objects = ConditionalWriter(store)
         self._view = view
         self._prefix = prefix
         self._clock = clock
@@ -93,14 +72,14 @@ class Mirror:
         self._news = asyncio.Event()  # of viewers, or of the bucket; each time another one
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event: there may be new versions."""
+        """Handle an event after which there may be new versions."""
         if isinstance(event, SegmentPublished | StreamStarted | StreamEnded):
             self._tell()
 
     async def run(self) -> None:
-        """Write until cancelled; first what an earlier process has left."""
+        """Write until cancelled."""
         for copy in self._copies.values():
-            copy.task = None  # of a run that has failed
+            copy.task = None  # of a failed run
         async with asyncio.TaskGroup() as group:
             while True:
                 news = self._news
@@ -111,16 +90,16 @@ class Mirror:
 
     @property
     def fault(self) -> str | None:
-        """Why playlists cannot be written at the moment."""
+        """The current error of writes, None where there is none."""
         return self._retrying.fault.message if self._retrying.fault else None
 
     @property
     def behind(self) -> int:
-        """How many playlists the bucket does not have in their newest version."""
+        """Number of playlists whose newest version is not in the bucket."""
         return sum(not self._is_current(copy) for copy in self._all())
 
     async def flush(self, seconds: float = FLUSH) -> None:
-        """Wait, no longer than that, until the bucket has the newest versions."""
+        """Wait until the bucket has the newest versions, for ``seconds`` at most."""
         try:
             async with asyncio.timeout(seconds):
                 while self.behind:
@@ -135,7 +114,7 @@ class Mirror:
         return list(self._copies.values())
 
     def _wanted(self, copy: _Copy) -> AnyVersion | None:
-        """What the bucket ought to have; None of what the present stream does not have."""
+        """The newest version; None for a playlist that the current stream does not have."""
         return _served(self._view()).get(copy.name)
 
     def _is_current(self, copy: _Copy) -> bool:
@@ -143,7 +122,7 @@ class Mirror:
         return copy.stored == (wanted.playlist if wanted else None)
 
     def _is_due(self, copy: _Copy) -> bool:
-        """Whether to write, or delete, now: nothing may be named before it is there, nor go while it is."""
+        """Whether to write or delete now: a playlist must exist as long as another one refers to it."""
         if self._is_current(copy):
             return False
         wanted = self._wanted(copy)
@@ -155,7 +134,7 @@ class Mirror:
         return True
 
     async def _keep_up(self, copy: _Copy) -> None:
-        """Do all that has to be done under one key."""
+        """Write all versions of one playlist until cancelled."""
         while True:
             news = self._news
             while self._is_due(copy):
@@ -166,15 +145,14 @@ class Mirror:
             await news.wait()
 
     def _tell(self) -> None:
-        """Wake all that wait for what is new."""
+        """Wake all waiting tasks."""
         self._news.set()
         self._news = asyncio.Event()
 
     async def _attempt(self, copy: _Copy) -> None:
         deadline = min(MIN_DEADLINE * 2**copy.failures, MAX_DEADLINE)
         try:
-            if not copy.etag_known:
-                copy.etag = await self._store.etag(copy.key, deadline=deadline)
+            await self._objects.look_up(copy.key, deadline=deadline)
             await self._write(copy, deadline)
         except StorageError as error:
             copy.failures = min(copy.failures + 1, MAX_DOUBLINGS)
@@ -184,33 +162,25 @@ class Mirror:
             if copy.failures:
                 copy.failures = 0
                 self._retrying.worked(over=not any(one.failures for one in self._copies.values()))
-            self._tell()  # the multivariant playlist may have waited for this one
+            self._tell()  # the multivariant playlist may wait for this copy
         copy.not_before = self._clock() + INTERVAL
 
     async def _write(self, copy: _Copy, deadline: float) -> None:
         if not self._is_due(copy):
-            return  # time has passed
-        wanted, etag = self._wanted(copy), None
-        copy.etag_known = False  # until there is an answer
+            return  # no longer, after the look-up
+        wanted = self._wanted(copy)
         if wanted is None:
-            await self._store.delete([copy.key], deadline=deadline)
+            await self._objects.delete(copy.key, deadline=deadline)
         else:
-            etag = await self._store.replace(
-                copy.key,
-                _text(wanted.playlist, iframes=copy.name.endswith(IFRAMES)),
-                etag=copy.etag,
-                max_age=max(1, wanted.target_duration // 2),  # appendix B.1
-                deadline=deadline,
-            )
-            if etag is None:
-                raise StorageUnavailable(f"{copy.key} has been changed by another writer")
+            text = _text(wanted.playlist, iframes=copy.name.endswith(IFRAMES))
+            max_age = max(1, wanted.target_duration // 2)  # appendix B.1
+            await self._objects.put(copy.key, text, max_age, deadline=deadline)
             self.writes += 1
-        copy.etag, copy.etag_known = etag, True
         copy.stored = wanted.playlist if wanted else None
 
 
 def _served(view: View) -> dict[str, AnyVersion]:
-    """What viewers can ask for, by its name."""
+    """The playlists of the current stream by their names."""
     if view.main is None:
         return {}
     served: dict[str, AnyVersion] = {f"{name}/{PLAYLIST}": one for name, one in view.playlists.items()}
@@ -224,7 +194,7 @@ def _served(view: View) -> dict[str, AnyVersion]:
 
 
 def _text(playlist: MediaPlaylist | MultivariantPlaylist, *, iframes: bool) -> bytes:
-    """The playlist without what a bucket cannot do: wait for the next version, or leave out old segments."""
+    """The playlist without blocking reload and delta updates, which a bucket cannot serve."""
     if isinstance(playlist, MediaPlaylist) and iframes:
         return playlist.render_iframes().encode()
     if isinstance(playlist, MediaPlaylist) and playlist.server_control:

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
+from broadcaster.bucket.conditional import ConditionalStore
 from broadcaster.catalog.records import ChannelMemory, PlaylistState
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
@@ -85,9 +87,17 @@ class FakeBucket:
             raise self.faults.pop(0)
         return self.tag(key)
 
-    async def replace(
-        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    async def replace(  # noqa: PLR0913 - the properties of an object
+        self,
+        key: str,
+        body: bytes,
+        *,
+        etag: str | None,
+        max_age: int,
+        deadline: float,
+        gzipped: bool = False,
     ) -> str | None:
+        assert not gzipped
         assert deadline > 0
         assert key not in self.in_flight
         self.writes.append((self.time.now, key, body))
@@ -141,7 +151,7 @@ class Studio:
         window = timedelta(minutes=3)
         self.channel = Channel(6, lambda: START, self.observe, window=window, memory=memory)
         self.mirror = Mirror(
-            self.bucket,
+            cast("ConditionalStore", self.bucket),
             lambda: self.channel.view,
             "live",
             wall=lambda: START,

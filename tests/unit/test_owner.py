@@ -3,9 +3,11 @@
 import logging
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from broadcaster.bucket.conditional import ConditionalStore
 from broadcaster.bucket.lease import ALIVE, EVERY, LeaseRecord, PrefixLease, own_name, stored_name
 from broadcaster.errors import StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
@@ -30,9 +32,17 @@ class Bucket:
         assert (key, deadline > 0) == (KEY, True)
         return f"tag {self.writes}" if self.body else None
 
-    async def replace(
-        self, key: str, body: bytes, *, etag: str | None, max_age: int, deadline: float
+    async def replace(  # noqa: PLR0913 - the properties of an object
+        self,
+        key: str,
+        body: bytes,
+        *,
+        etag: str | None,
+        max_age: int,
+        deadline: float,
+        gzipped: bool = False,
     ) -> str | None:
+        assert not gzipped
         assert max_age < EVERY + 1
         if etag != await self.etag(key, deadline=deadline):
             return None
@@ -45,7 +55,11 @@ class Bucket:
 
     def owner(self, name: str) -> PrefixLease:
         return PrefixLease(
-            self, "live", name, lambda: START + timedelta(seconds=self.seconds), lambda: self.seconds
+            cast("ConditionalStore", self),
+            "live",
+            name,
+            lambda: START + timedelta(seconds=self.seconds),
+            lambda: self.seconds,
         )
 
     async def goes_by(self, *owners: PrefixLease) -> None:

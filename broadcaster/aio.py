@@ -1,11 +1,4 @@
-"""What is tried until the bucket does its part: the pauses between attempts, and what is said meanwhile.
-
-Calls that may never return, those of a network file system above all, off the event loop.
-
-Waiting for whichever comes first.
-
-What means nothing for a moment.
-"""
+"""Helpers for asyncio and threads: retry state, a log limiter, a signal, a worker thread and a hold timer."""
 
 from __future__ import annotations
 
@@ -34,17 +27,49 @@ LOG_INTERVAL = 60.0  # seconds between lines about a fault that goes on
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why the bucket does not do it, and since when; ``permanent`` means that someone must act."""
+    """The error of the latest attempt, and since when attempts fail; ``permanent`` needs an operator."""
 
     message: str
     permanent: bool
     since: datetime
 
 
-class Retrying:
-    """One kind of work, ``what``, of which several attempts may be on; ``fault`` is what is wrong just now.
+class Signal:
+    """Wakes all tasks that wait at the moment of a notification."""
 
-    ``clock`` gives the wall time, ``sleep`` lets seconds pass.
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def notify(self) -> None:
+        """Wake all waiting tasks."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    def next(self) -> asyncio.Event:
+        """The event of the next notification: get it before reading the state that it announces."""
+        return self._event
+
+
+class LogLimiter:
+    """Allows one log line per key in ``seconds``."""
+
+    def __init__(self, seconds: float = LOG_INTERVAL) -> None:
+        self._seconds = seconds
+        self._logged: dict[str, float] = {}  # by key: time of the latest line (monotonic)
+
+    def allows(self, key: str, *, new: bool = False) -> bool:
+        """Whether to log a line with this key now; always for a ``new`` cause."""
+        now = time.monotonic()
+        if not new and now - self._logged.get(key, -self._seconds) < self._seconds:
+            return False
+        self._logged[key] = now
+        return True
+
+
+class Retrying:
+    """The state of retried operations of one kind, ``what``; ``fault`` is the current error or None.
+
+    ``clock`` gives the wall time, ``sleep`` waits for seconds.
     """
 
     def __init__(
@@ -57,50 +82,48 @@ class Retrying:
         self._what = what
         self._clock = clock
         self._sleep = sleep
-        self._worked = asyncio.Event()
-        self._logged_at = 0.0  # monotonic
+        self._worked = Signal()
+        self._log = LogLimiter()
 
     def failed(self, error: StorageError | OSError) -> Fault:
-        """An attempt has failed; that is said when it is new, and now and then."""
+        """Note a failed attempt; a new kind of error is logged at once, a known one once a minute."""
         permanent = isinstance(error, StorageRefused)
         known = self.fault and self.fault.permanent == permanent
         self.fault = Fault(str(error), permanent, self.fault.since if self.fault else self._clock())
-        if not known or time.monotonic() - self._logged_at > LOG_INTERVAL:
-            self._logged_at = time.monotonic()
+        if self._log.allows(self._what, new=not known):
             level = logging.ERROR if permanent else logging.WARNING
             logger.log(level, "%s fail since %s: %s", self._what, f"{self.fault.since:%H:%M:%SZ}", error)
         return self.fault
 
     def worked(self, *, over: bool = True) -> None:
-        """An attempt got through: whoever pauses tries again. The fault is ``over`` if no other has it."""
+        """Note a successful attempt and end all pauses. ``over`` clears the fault."""
         if self.fault is None:
             return
-        self._worked.set()
-        self._worked = asyncio.Event()
+        self._worked.notify()
         if over:
             logger.info("%s work again; they failed since %s", self._what, f"{self.fault.since:%H:%M:%SZ}")
             self.fault = None
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt, so long or until another one works."""
-        waits = [asyncio.ensure_future(one) for one in (self._sleep(seconds), self._worked.wait())]
+        """Wait before the next attempt: for ``seconds``, or until another attempt succeeds."""
+        waits = [asyncio.ensure_future(wait) for wait in (self._sleep(seconds), self._worked.next().wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in waits:
-                one.cancel()
+            for wait in waits:
+                wait.cancel()
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_LOOK = 2.0  # seconds for a folder to say where it is
+PATH_TIMEOUT = 2.0  # seconds
 
 
 class OwnThread:
-    """A thread that makes one call after the other, from the first on, until it is left or nobody has it.
+    """A daemon thread that runs calls one after another, for calls that may hang on a network file system.
 
-    Unlike the threads of an executor, one whose call hangs ends with the process.
+    Unlike the threads of an executor, it does not delay the end of the process when a call hangs.
     """
 
     def __init__(self, name: str) -> None:
@@ -115,7 +138,7 @@ class OwnThread:
         self._calls.put(None)
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have it called after those before it; one that is cancelled while it waits is left out."""
+        """Queue a call. Cancelled calls are skipped."""
         future: Future[T] = Future()
 
         def call() -> None:
@@ -131,7 +154,7 @@ class OwnThread:
         return future
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call it and wait. Whoever is cancelled waits no longer, even where it hangs."""
+        """Run a call and return its result. Cancelling ends the wait even when the call hangs."""
         return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
 
 
@@ -141,25 +164,25 @@ def _work(calls: SimpleQueue[Callable[[], None] | None]) -> None:
 
 
 def real_path(folder: Path) -> Path:
-    """Where it is by its links; by its name alone where the file system hangs."""
+    """The path with symbolic links resolved; the absolute path where the file system hangs."""
     with OwnThread("path") as thread:
         try:
-            return Path(thread.submit(os.path.realpath, folder).result(MAX_LOOK))
+            return Path(thread.submit(os.path.realpath, folder).result(PATH_TIMEOUT))
         except TimeoutError:
             return folder.absolute()
 
 
 async def wait_at_most(seconds: float, event: asyncio.Event) -> None:
-    """Until the event is set, or so long."""
+    """Wait until the event is set, or for ``seconds``."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
 
 
 class HoldTimer:
-    """Something that counts once it has gone on for ``seconds``.
+    """A condition that counts after it has held for ``seconds``.
 
-    ``since`` is when it began (monotonic), None while it is not; ``counts`` says that it has gone on so long.
+    ``since`` is the beginning (monotonic), None while the condition does not hold.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -168,7 +191,7 @@ class HoldTimer:
         self._seconds = seconds
 
     def note(self, now: float, *, on: bool = True) -> bool:
-        """Note whether it is; returns whether it counts from now on: true once, until it is over."""
+        """Note the condition; returns True once, when it begins to count."""
         if not on:
             self.since, self.counts = None, False
             return False

@@ -33,7 +33,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from broadcaster.aio import MAX_LOOK, OwnThread, real_path
+from broadcaster.aio import PATH_TIMEOUT, OwnThread, real_path
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
 
@@ -509,7 +509,7 @@ class Settings(BaseSettings):
     def _need_a_folder(self) -> Settings:
         """One that is not there may come with the stream; a file stays a file."""
         with OwnThread("HLS folder") as thread, suppress(OSError, TimeoutError):
-            status = thread.submit(self.hls_dir.stat).result(MAX_LOOK)
+            status = thread.submit(self.hls_dir.stat).result(PATH_TIMEOUT)
             if not stat.S_ISDIR(status.st_mode):
                 raise ValueError(f"BROADCASTER_HLS_DIR is no folder: {self.hls_dir} is a file")
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 import zlib
 from typing import Any
@@ -12,6 +11,7 @@ import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.parsers import ResponseParserError
 
+from broadcaster.aio import LogLimiter
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,7 @@ REMEDIES = {
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it by NTP (timedatectl set-ntp true)",
 }
 PERMANENT_STATUS = {401, 403}
-LOG_EVERY = 60.0  # seconds between two tracebacks of one kind
-_logged: dict[str, float] = {}  # by kind, when (monotonic)
+_tracebacks = LogLimiter()  # by kind of exception
 # Caused by the network or by an invalid answer; any other exception is a bug of this program.
 NETWORK_ERRORS = (
     aiohttp.ClientError,
@@ -54,13 +53,12 @@ def classify_error(where: str, error: Exception, deadline: float) -> StorageErro
 
 
 def _why(where: str, error: Exception) -> str:
-    kind, now = type(error).__name__, time.monotonic()
+    kind = type(error).__name__
     if isinstance(error, NETWORK_ERRORS):
         return f"cannot be reached ({kind})"
     if isinstance(error, LookupError | ValueError):  # a field of the S3 answer is missing
         return f"the answer is not from a bucket ({kind})"
-    if now - _logged.get(kind, -LOG_EVERY) >= LOG_EVERY:
-        _logged[kind] = now
+    if _tracebacks.allows(kind):
         # The traceback without the message, which may quote the request.
         trace = "".join(traceback.format_tb(error.__traceback__))
         logger.error("%s: %s in our own code; please report this\n%s", where, kind, trace)

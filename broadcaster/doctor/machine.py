@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
-from broadcaster.aio import MAX_LOOK, OwnThread
+from broadcaster.aio import PATH_TIMEOUT, OwnThread
 from broadcaster.config import Settings, unknown_names
 from broadcaster.doctor.report import Finding, failed, ok, warning
 from broadcaster.errors import OwncastError
@@ -45,7 +45,7 @@ def _is_there(folder: Path) -> bool:
     """Whether it is; so it may be where the file system hangs, and where nobody may look."""
     with OwnThread("HLS folder") as thread:
         try:
-            thread.submit(folder.stat).result(MAX_LOOK)
+            thread.submit(folder.stat).result(PATH_TIMEOUT)
         except FileNotFoundError:
             return False
         except (OSError, TimeoutError):

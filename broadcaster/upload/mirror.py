@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from broadcaster.aio import Retrying
+from broadcaster.aio import Retrying, Signal
 from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
 from broadcaster.errors import StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
@@ -69,12 +69,12 @@ class Mirror:
         self._sleep = sleep
         self._retrying = Retrying("writes of playlists", wall, sleep)
         self._copies: dict[str, _Copy] = {}  # by name
-        self._news = asyncio.Event()  # of viewers, or of the bucket; each time another one
+        self._changed = Signal()  # new versions of viewers, or stored copies
 
     def __call__(self, event: Event) -> None:
         """Handle an event after which there may be new versions."""
         if isinstance(event, SegmentPublished | StreamStarted | StreamEnded):
-            self._tell()
+            self._changed.notify()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -82,11 +82,11 @@ class Mirror:
             copy.task = None  # of a failed run
         async with asyncio.TaskGroup() as group:
             while True:
-                news = self._news
+                changed = self._changed.next()
                 for copy in self._all():
                     if copy.task is None:
                         copy.task = group.create_task(self._keep_up(copy), name=copy.key)
-                await news.wait()
+                await changed.wait()
 
     @property
     def fault(self) -> str | None:
@@ -103,7 +103,7 @@ class Mirror:
         try:
             async with asyncio.timeout(seconds):
                 while self.behind:
-                    await self._news.wait()
+                    await self._changed.next().wait()
         except TimeoutError:
             logger.warning("%d playlists in the bucket are out of date until the next start", self.behind)
 
@@ -136,18 +136,13 @@ class Mirror:
     async def _keep_up(self, copy: _Copy) -> None:
         """Write all versions of one playlist until cancelled."""
         while True:
-            news = self._news
+            changed = self._changed.next()
             while self._is_due(copy):
                 if copy.failures:
                     await self._retrying.pause(min(INTERVAL * 2**copy.failures, MAX_PAUSE))
                 await self._sleep(max(copy.not_before - self._clock(), 0))
                 await self._attempt(copy)
-            await news.wait()
-
-    def _tell(self) -> None:
-        """Wake all waiting tasks."""
-        self._news.set()
-        self._news = asyncio.Event()
+            await changed.wait()
 
     async def _attempt(self, copy: _Copy) -> None:
         deadline = min(MIN_DEADLINE * 2**copy.failures, MAX_DEADLINE)
@@ -162,7 +157,7 @@ class Mirror:
             if copy.failures:
                 copy.failures = 0
                 self._retrying.worked(over=not any(one.failures for one in self._copies.values()))
-            self._tell()  # the multivariant playlist may wait for this copy
+            self._changed.notify()  # the multivariant playlist may wait for this copy
         copy.not_before = self._clock() + INTERVAL
 
     async def _write(self, copy: _Copy, deadline: float) -> None:

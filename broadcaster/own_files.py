@@ -1,9 +1,7 @@
-"""Folders, files and locks of our own, in places where somebody else may have prepared some before us.
+"""Creates and opens private folders, locks and files safely in places where other users can write.
 
-Opens files of folders that others write into: no link is followed, nothing is left to a second look.
-
-What was opened is what is used from then on: a path can be swapped for another file at any time, a descriptor
-cannot.
+No symbolic link is followed, and checks are made on the open descriptor: a path can be replaced at any time,
+a descriptor cannot.
 """
 
 from __future__ import annotations

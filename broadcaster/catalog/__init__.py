@@ -1,8 +1,8 @@
-"""The records of runs and segments, and the book of them that outlives the process.
+"""The catalog: records of runs, segments, recordings, clips and files, in the SQLite file ``journal.db``.
 
-The book is the file ``journal.db``: ``database`` opens it and knows its schema, ``copies`` keeps what it was
-before a migration, ``rows`` turns records into rows and back, ``catalog`` says what is written, ``writer``
-writes it, and ``load`` reads it all back at a start.
+``schema`` opens and migrates the file, ``rows`` converts records to rows and back, ``writer`` commits
+transactions in a thread, ``catalog`` records the steps of segments and loads them at a start, ``restore``
+takes recordings back from the bucket.
 """
 
 from broadcaster.catalog.catalog import Catalog

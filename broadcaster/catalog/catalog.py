@@ -1,7 +1,4 @@
-"""Writes down what happens to segments, one transaction per step.
-
-Reads back, at a start, what an earlier process wrote.
-"""
+"""Records each step of a segment in one transaction, and loads the state of an earlier process at a start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips: what lies between two times, kept whatever becomes of the window and of recordings."""
+"""Clips: time ranges whose segments are kept independently of the live window and of recordings."""
 
 from __future__ import annotations
 

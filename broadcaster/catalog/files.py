@@ -1,4 +1,4 @@
-"""Recordings as one file, which the operator uploads: each object from its first part until it is deleted."""
+"""Single-file versions of recordings that an operator uploads, from the first part to the deletion."""
 
 from __future__ import annotations
 

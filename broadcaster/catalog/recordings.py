@@ -1,7 +1,4 @@
-"""What recordings have of the segments, and what may go because no view wants it any more.
-
-Whose time is over, on a machine that may not know the time.
-"""
+"""Recordings: their references to segments, the expiry of both, and the clock that expiry may trust."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The views of segments beside the window: frozen facts about recordings and clips.
-
-Recordings, their parts and clips, read back from their rows.
-"""
+"""Recordings, their parts, and clips as frozen data, and how they are read from their rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes recordings and clips back into the book, as the bucket has them."""
+"""Restores recordings and clips in the catalog from their copies in the bucket."""
 
 from __future__ import annotations
 

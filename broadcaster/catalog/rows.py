@@ -1,7 +1,4 @@
-"""The records as rows, and the statements that write them; and back. Times are microseconds.
-
-What the book asks of its tables: of recordings, of what leaves a window, and of what is due.
-"""
+"""Converts records to rows and back, and holds the SQL statements of the catalog. Times are microseconds."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""The tables of the journal, and the history of their schema.
+"""The tables of ``journal.db``, their migrations, and opening the file.
 
-Opening the journal's file.
-
-The journal as it was before a migration: the release before this one cannot read what is made of it.
+Before a migration the file is copied, because an earlier release cannot read the new schema.
 """
 
 from __future__ import annotations

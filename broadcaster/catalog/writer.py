@@ -1,7 +1,7 @@
-"""Transactions, one after another, in a thread of their own.
+"""Commits transactions one after another in a thread.
 
-A full disk is no reason to stop a stream: what cannot be written waits in memory, in order, and ``fault``
-says so. What a killed process loses of it is the price of a full disk alone.
+While the disk cannot be written, transactions wait in memory in their order and ``fault`` holds the error:
+the stream goes on. They are lost only if the process is killed meanwhile.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """HLS playlists, without I/O.
 
-``types`` and ``multivariant`` are frozen data that render themselves, ``parsing`` reads what others wrote,
-``manifest`` is the rolling window, ``recorded`` a recording; ``iframes`` finds key frames in
-segments, by their ``packets``.
+``media_playlist`` and ``multivariant`` are frozen data that render themselves, ``parser`` reads foreign
+playlists, ``manifest`` generates live and VOD playlists, ``mpegts`` finds I-frames in segments.
 
 Section numbers are those of draft-pantos-hls-rfc8216bis. Media time is ``timedelta``, wall time an
 aware ``datetime``.

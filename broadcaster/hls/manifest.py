@@ -1,12 +1,4 @@
-"""The rolling window of one variant: what a player is told, by the rules of a live playlist.
-
-Pure: no clock, no I/O. Section numbers are those of draft-pantos-hls-rfc8216bis.
-
-What has left the window of one variant and is still listed for those who are behind: a longer view.
-
-Pure: no clock, no I/O. Section numbers are those of draft-pantos-hls-rfc8216bis.
-
-The playlist of what was recorded: nothing leaves it, and what no live playlist could list is in it, whole.
+"""Generates media playlists: the live window, the DVR playlist with older segments, and VOD playlists.
 
 Pure: no clock, no I/O. Section numbers are those of draft-pantos-hls-rfc8216bis.
 """

@@ -1,10 +1,9 @@
-"""A folder that somebody writes HLS into → finished segments, in order, each once.
+"""The source: a folder of HLS output → finished segments, in order, each once.
 
-``folder`` lists what there is, ``playlists`` which of it is followed. ``playlist_file`` reads a playlist that
-may be torn, ``names`` is what names say of segments and variants. ``follower`` turns one media playlist into
-segments: ``known`` is what it has listed, ``runs`` gives encoder runs their identity, ``rescue`` finds by
-their files those that nobody saw listed, ``pending`` waits until ``completeness`` finds them finished.
-``scanner`` looks at all of it, ``watch`` waits for changes and drives it.
+``watcher`` waits for changes and calls ``scanner``, which finds the playlists. ``follower`` compares each
+version of a media playlist with the segments known before, ``readiness`` waits until their files are finished
+(``file_checks``). ``encoder_runs`` identifies encoder runs for all variants, with the time stamps of
+``media_clock``. ``recovery`` finds segments that no playlist lists any more. ``owncast_names`` parses names.
 """
 
 from broadcaster.source.watcher import Source

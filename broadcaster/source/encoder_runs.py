@@ -1,8 +1,8 @@
-"""The runs of the encoder: one identity and one number for all variants.
+"""Identifies encoder runs: one ID and one number for all variants.
 
-Most writers tell nobody that they have started over, and no two variants see the same of it: one of them may
-have been away. So a follower says no more than where its segment lies and whether it saw a break; which run
-that is, is decided here, by what is known from all of them.
+Most writers do not announce a restart, and a variant may have been absent during it. A follower therefore
+reports only the position of its segment and whether the playlist broke off; the run is decided here from all
+variants.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Is a file finished? Owncast creates the final name and then copies into it, so a name alone says nothing.
+"""Checks whether a segment file is finished, and reads playlist files that are rewritten in place.
 
-The sure sign is a read lease: the kernel refuses it while anybody has the file open for writing and
-grants it the moment the file is closed (fcntl(2), "Leases"). It needs the file's owner, root or CAP_LEASE,
-and Linux; elsewhere a quiet time has to do, and the pipeline looks again after the upload.
-
-Reads a playlist file that is rewritten in place, and so may be met empty, torn or as garbage.
+Owncast creates a file under its final name and then copies into it, so the name alone says nothing. A read
+lease is certain: the kernel refuses it while a process has the file open for writing (fcntl(2), "Leases"). It
+needs Linux, and the file's owner, root or CAP_LEASE. Elsewhere a file counts as finished after a time without
+changes.
 """
 
 from __future__ import annotations

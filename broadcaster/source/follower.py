@@ -1,7 +1,4 @@
-"""UploadScheduler one media playlist that keeps changing into segments, in order, each once.
-
-What is known of the run that a playlist lists: its segments, with their times and their files.
-"""
+"""Converts the versions of one media playlist to segments, in order, each once."""
 
 from __future__ import annotations
 

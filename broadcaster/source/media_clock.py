@@ -1,9 +1,7 @@
-"""The media's own clock: where the time stamps of a segment begin, and whether the next one goes on.
+"""The time stamps in a segment's media (ISO 13818-1), and whether those of the next segment continue them.
 
-Names, numbers and dates are what an encoder says. Its time stamps are what players obey: where they go back,
-or leave out more than rounding can explain, an encoder has started over, whatever the playlist says.
-
-The time stamps of a finished MPEG transport stream segment (ISO 13818-1).
+Players follow time stamps, not names or dates. Where time stamps go back, or skip more than rounding
+explains, the encoder has restarted, whatever the playlist says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the names of segments and of variants say, and which of them are fit to be followed."""
+"""Parses the names of segments and variants, and decides which names may be followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments that are listed and not reported yet: each waits for its file, and for its turn."""
+"""Listed segments that are not reported yet: each waits for its file and for its predecessors."""
 
 from __future__ import annotations
 

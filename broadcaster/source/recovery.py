@@ -1,8 +1,7 @@
-"""Segments that no playlist lists any more by the time it is read, because nobody looked for a while.
+"""Finds segments that no playlist lists any more, after a time in which no playlist was read.
 
-Their files are still there: Owncast keeps more of them than it lists, and leaves those of an earlier run.
-Their durations are gone with the playlist; the times around them tell them well enough. All raise OSError
-while the files cannot be looked at: what is there cannot be told then.
+Owncast keeps more files than it lists, also of an earlier run. Durations are estimated from the times of the
+files. All functions raise OSError where files cannot be read.
 """
 
 from __future__ import annotations

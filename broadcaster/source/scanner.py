@@ -1,9 +1,4 @@
-"""Finds the playlists of a folder and follows each: one synchronous look at a time.
-
-Which of the folder's playlists are followed.
-
-What is in the folder: its playlists, and the places where variants will be.
-"""
+"""Finds the playlists of the folder, selects those of the stream, and follows each; synchronous."""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""Deletes what has left the window, once no player can still want it.
-
-When that is, the journal has written down as it left; here it is only done.
-
-Deletes what recordings have no more as one file: uploads that were given up, and objects.
-
-Objects under the prefix that nothing needs: of crashed uploads, or of what was removed.
-"""
+"""Deletes segments after their retention, removed files, abandoned uploads and unreferenced objects."""
 
 from __future__ import annotations
 
@@ -22,8 +15,8 @@ from broadcaster.catalog.references import FileUpload
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
 
 SWEEP_EVERY = 5.0  # seconds
-SWEEPER_BATCH = 1000  # what one DeleteObjects takes
-SWEEPER_DEADLINE = 30.0  # seconds
+DELETE_BATCH = 1000  # what one DeleteObjects takes
+DELETE_DEADLINE = 30.0  # seconds
 SET_ASIDE = timedelta(minutes=10)  # what the bucket does not delete is tried again after so long
 
 
@@ -54,12 +47,12 @@ class RetentionDeleter:
         """Delete all that is due. What fails is tried again: a request at the next sweep, an object later."""
         before = self.deleted
         failure: StorageError | None = None
-        while keys := await self._catalog.due(SWEEPER_BATCH):
+        while keys := await self._catalog.due(DELETE_BATCH):
             ours = [key for key in keys if key.startswith(self._prefixes)]
             refused: frozenset[str] = frozenset()
             try:
                 if ours:
-                    await self._store.delete(ours, deadline=SWEEPER_DEADLINE)
+                    await self._store.delete(ours, deadline=DELETE_DEADLINE)
             except ObjectsNotDeleted as error:
                 failure = error
                 refused = error.keys if error.keys <= set(ours) else frozenset(ours)
@@ -126,8 +119,8 @@ class FileDeleter:
     async def _delete(self, one: FileUpload) -> None:
         """First the upload, so that none of it can become an object after that was deleted."""
         if one.upload:
-            await self._store.abort(one.key, one.upload, deadline=SWEEPER_DEADLINE)
-        await self._store.delete([one.key], deadline=SWEEPER_DEADLINE)
+            await self._store.abort(one.key, one.upload, deadline=DELETE_DEADLINE)
+        await self._store.delete([one.key], deadline=DELETE_DEADLINE)
 
 
 # The mirror's playlists, the live poster, and the index; those of recordings and clips by their folders.

@@ -1,7 +1,4 @@
-"""Who may use the uplink, and how many at once: that follows the link.
-
-Whether the uplink carries the stream: what moves while uploads are on, beside what is made meanwhile.
-"""
+"""Schedules uploads: their order, an adaptive limit of concurrency, and a monitor of the uplink."""
 
 from __future__ import annotations
 

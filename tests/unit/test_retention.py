@@ -15,8 +15,8 @@ from broadcaster.catalog.records import Listing, PlaylistState
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.hls import MediaSegment
 from broadcaster.service.components import steady
+from broadcaster.upload.deleter import DELETE_BATCH as BATCH
 from broadcaster.upload.deleter import SET_ASIDE, RetentionDeleter
-from broadcaster.upload.deleter import SWEEPER_BATCH as BATCH
 from tests.support.fakes.pipeline_parts import START, stored_segment, unlisted
 
 HOUR = timedelta(hours=1)

@@ -61,7 +61,7 @@ class SourcePlaylistHistory:
         self.last, self._segments[number] = number, segment
         self._numbers[_name(segment)] = number
 
-    def recall(self, position: SourcePosition) -> None:
+    def restore(self, position: SourcePosition) -> None:
         """Know what an earlier process knew; how long each lasts follows from their times."""
         duration = timedelta(seconds=position.target_duration)
         for number, (uri, time) in sorted(position.known.items()):
@@ -337,15 +337,15 @@ class Follower:
                 restarted = False
         self.known.replace(listed)
 
-    def recall(self, position: SourcePosition) -> None:
+    def restore(self, position: SourcePosition) -> None:
         """Go on where an earlier process stood: only what is new after that is reported."""
         self._playlist = MediaPlaylist(position.target_duration, independent_segments=position.independent)
-        self.known.recall(position)
+        self.known.restore(position)
         names = {number: local_name(uri) or uri for number, (uri, _) in position.known.items()}
         files = ((file, names[number]) for number, file in position.files.items() if number in names)
         newest, last = self.known.newest, self.known.last
         file = position.files.get(last) if last is not None else None
-        self.pending.recall(files, Reported(position.run, newest, file) if newest and file else None)
+        self.pending.restore(files, Reported(position.run, newest, file) if newest and file else None)
         self.following = self._recalled = True
 
     @property
@@ -365,7 +365,7 @@ class Follower:
         """Whether the latest version was finished: Owncast may do that just before the last segment comes."""
         return self.following and self._playlist.ended
 
-    def miss(self) -> None:
+    def on_missing(self) -> None:
         """The playlist is not there now, which says nothing: Owncast removes it at each of its starts."""
         self.idle = self.hidden = False
 
@@ -374,9 +374,9 @@ class Follower:
         self._now = now
         self._take_left_behind()
 
-    def settle(self, now: float) -> list[SourceEvent]:
-        """What has become finished, or permanent, by now (monotonic, seconds)."""
-        segments = self.pending.settle(now, ended=self._ended)
+    def collect_ready(self, now: float) -> list[SourceEvent]:
+        """The segments that are finished or lost by ``now`` (monotonic, seconds)."""
+        segments = self.pending.collect_ready(now, ended=self._ended)
         self.known.note_files(segments)
         events: list[SourceEvent] = [*segments]
         if self._ended and self.pending.pause is None:

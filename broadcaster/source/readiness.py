@@ -203,8 +203,8 @@ class PendingSegments:
             return ""
         return f"{self._variant}/{printable(self._waiting[0].name)} {self._waiting[0].fault}"
 
-    def settle(self, now: float, *, ended: bool) -> list[Segment]:
-        """What has become finished, or permanent, by now (monotonic, seconds).
+    def collect_ready(self, now: float, *, ended: bool) -> list[Segment]:
+        """The segments that are finished or lost by ``now`` (monotonic, seconds).
 
         ``ended`` says that the playlist will list nothing more.
         """
@@ -232,7 +232,7 @@ class PendingSegments:
         self._lag.look_for_late(now)
         return segments
 
-    def recall(self, files: Iterable[tuple[FileIdentity, str]], newest: Reported | None) -> None:
+    def restore(self, files: Iterable[tuple[FileIdentity, str]], newest: Reported | None) -> None:
         """Know the files, and their names, that an earlier process has reported; the last is the newest."""
         self._told |= dict(reversed([*files]))
         self._identities |= {name: file for file, name in self._told.items()}

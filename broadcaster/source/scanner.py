@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from broadcaster.aio import HoldTimer
+from broadcaster.aio import HoldTimer, LogLimiter
 from broadcaster.catalog.records import Segment, SourceMemory
 from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
@@ -192,7 +192,6 @@ class Followed:
     why: str = ""  # it is left out
     other_stream: str = ""  # why it was found to be another stream
     failure: str = ""  # what our own code raised at the latest look
-    failure_logged: float = -math.inf  # monotonic, seconds
     fault: str = ""  # of the machine: why it could not be looked at now
 
     @property
@@ -281,7 +280,7 @@ class Playlists:
         else:
             follower = Follower(self._folder.root, path.parent, variant, self._runs, self._clock)
         if variant in self._positions:
-            follower.recall(self._positions.pop(variant))
+            follower.restore(self._positions.pop(variant))
         self._followed[path] = Followed(PlaylistFile(self._folder.root, path), follower)
         return None
 
@@ -303,7 +302,6 @@ class Playlists:
 # Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
 # transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
 IDLE_FOR = 30.0
-LOG_EVERY = 60.0  # seconds between two tracebacks of one playlist
 FAULT_AFTER = 5.0  # seconds of a fault of the machine after which it is told
 LEFT_OVER = 60.0  # seconds after which a playlist that nobody writes is one of an earlier stream
 TOLD = 3  # playlists that cannot be followed
@@ -329,6 +327,7 @@ class Scanner:
         self._told = VariantsListed()
         self._idle = HoldTimer(IDLE_FOR)  # the clip alone
         self._fault = HoldTimer(FAULT_AFTER)
+        self._tracebacks = LogLimiter()  # by name of the playlist
         self._refused: str | None = None
 
     def scan(self, now: float) -> list[SourceEvent]:
@@ -461,8 +460,7 @@ class Scanner:
             yield from self._look(followed, now)
         except Exception as error:
             followed.failure = f"cannot be followed ({type(error).__name__}); please report this"
-            if now - followed.failure_logged > LOG_EVERY:
-                followed.failure_logged = now
+            if self._tracebacks.allows(followed.file.name):
                 logger.exception("%s %s", followed.file.name, followed.failure)
         else:
             followed.failure = ""
@@ -492,8 +490,8 @@ class Scanner:
         except OSError as error:
             file.read_again()
             if is_final(error):
-                follower.miss()
+                follower.on_missing()
                 followed.waiting = None
             else:
                 followed.fault = f"{file.name} cannot be read: {error.strerror}"
-        yield from follower.settle(now)
+        yield from follower.collect_ready(now)

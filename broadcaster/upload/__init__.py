@@ -1,10 +1,9 @@
-"""The way of a segment, from the source into the bucket, and out of it in the end.
+"""Uploads segments to the bucket, and deletes them after their retention.
 
-``pipeline`` is the owner of the stream: it executes what ``broadcaster.stream`` decides. ``spool`` keeps the
-bytes, ``transfer`` brings a segment to the bucket or finds out why that cannot be, ``uploader`` tries until
-the bucket has a file, and ``scheduler`` says how many at once, and whether the uplink carries the stream.
-``deleter`` deletes, ``mirror`` writes the playlists into the bucket too, ``conditional`` does so only where
-nothing has changed there.
+``pipeline`` owns the stream and executes what ``broadcaster.stream`` decides. ``spool`` stores segments on
+the disk, ``transfer`` uploads a segment or finds why it is lost, ``uploader`` retries until the bucket has an
+object, ``scheduler`` limits concurrency and monitors the uplink. ``deleter`` deletes objects, ``mirror``
+copies playlists.
 """
 
 from broadcaster.upload.pipeline import Pipeline

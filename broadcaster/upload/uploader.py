@@ -109,7 +109,7 @@ class Uploader:
                 segment, size=len(body), uploaded=uploaded, sha256=sha256, iframe=_iframe_of(key, body)
             )
 
-        return await self._insist(segment, attempt)
+        return await self._retry_until_stored(segment, attempt)
 
     async def holds(self, segment: Segment, key: str, size: int) -> bool:
         """Whether the bucket has the object whole; asks until it gets an answer."""
@@ -117,7 +117,7 @@ class Uploader:
         async def attempt() -> int | None:
             return await self._store.size(key, deadline=DEADLINE)
 
-        return await self._insist(segment, attempt) == size
+        return await self._retry_until_stored(segment, attempt) == size
 
     async def wait_out(self, segment: Segment, error: OSError) -> bool:
         """Wait for a fault of the machine to pass; returns whether others got through meanwhile."""
@@ -126,7 +126,7 @@ class Uploader:
         await self._retrying.pause(MAX_PAUSE)
         return self._taken > taken
 
-    async def _insist(self, segment: Segment, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_until_stored(self, segment: Segment, attempt: Callable[[], Awaitable[T]]) -> T:
         """Make the attempt until the bucket does its part. A body is in memory only while it has its turn.
 
         Raises StorageRefused when it goes on refusing this one, and takes others meanwhile.

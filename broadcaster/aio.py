@@ -83,7 +83,7 @@ class Retrying:
         self._clock = clock
         self._sleep = sleep
         self._worked = Signal()
-        self._log = LogLimiter()
+        self._log = LogLimiter(LOG_INTERVAL)
 
     def failed(self, error: StorageError | OSError) -> Fault:
         """Note a failed attempt; a new kind of error is logged at once, a known one once a minute."""

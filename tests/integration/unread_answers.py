@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import psutil
 
-BLOCKED = 1.0  # seconds after which a client that cannot send any more begins another connection
+BLOCKED = 0.1  # seconds after which a client that cannot send any more begins another connection
 PIECE = 100_000  # bytes that a client sends at once
 MEBIBYTE = 2**20
 LOOK_EVERY = 0.05  # seconds
@@ -55,18 +55,19 @@ class Unread:
 
     async def send(self, port: int, first: bytes, then: bytes, size: int, until: float) -> None:
         """Send ``first``, and ``then`` again and again, on connections that stay open while there is time."""
-        loop, piece, begun = asyncio.get_running_loop(), then * max(1, PIECE // len(then)), self.sent
+        loop, piece, sent = asyncio.get_running_loop(), then * max(1, PIECE // len(then)), 0
         with contextlib.ExitStack() as stack:
-            while time.monotonic() < until and self.sent - begun < size:
+            while time.monotonic() < until and sent < size:
                 client = stack.enter_context(contextlib.closing(socket.socket()))
                 client.setblocking(False)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 with contextlib.suppress(OSError, TimeoutError):
                     await loop.sock_connect(client, ("127.0.0.1", port))
                     await loop.sock_sendall(client, first)
-                    while time.monotonic() < until:
+                    while time.monotonic() < until and sent < size:
                         async with asyncio.timeout(BLOCKED):
                             await loop.sock_sendall(client, piece)
+                        sent += len(piece)
                         self.sent += len(piece)
                 await asyncio.sleep(0)
 

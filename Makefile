@@ -84,7 +84,7 @@ bench: setup
 soak: setup $(PM2)/ready
 	@tests/ensure-packages chromium nginx gst-launch-1.0=$(GSTREAMER)
 	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
-	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_odd_catalog.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/integration/test_install.py tests/integration/test_systemd.py tests/unit/test_racer.py tests/unit/test_long_recording.py tests/unit/test_references.py tests/unit/test_properties.py tests/unit/test_stream_properties.py tests/unit/test_tracker_fuzz.py tests/browser tests/players $(ARGS)
+	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_odd_catalog.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/integration/test_install.py tests/integration/test_systemd.py tests/integration/test_unread.py tests/integration/test_relay_segments.py tests/unit/test_crafted_bucket.py tests/unit/test_racer.py tests/unit/test_long_recording.py tests/unit/test_references.py tests/unit/test_properties.py tests/unit/test_stream_properties.py tests/unit/test_tracker_fuzz.py tests/browser tests/players $(ARGS)
 
 chaos: setup
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)

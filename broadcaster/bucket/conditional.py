@@ -19,6 +19,7 @@ BATCH = 1000  # keys of one DeleteObjects request
 PICTURE_AGE = 60  # seconds for which caches may keep a picture of a recording: a poster is replaced once
 # After the ID of a recording or a clip; a folder with any other name is not of that recording.
 OWN = re.compile(rf"(-{SECRET})?/")
+# Sprites and WebVTT lie beside recordings of version 0.1.0: they move with their recording.
 PICTURE = re.compile(rf"(-{SECRET})?/(?P<name>(part-\d+/)?((poster|sprite-\d+)\.jpg|thumbnails\.vtt))")
 
 

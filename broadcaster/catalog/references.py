@@ -80,7 +80,7 @@ class Recording:
     revision: int  # rises with each change that the bucket has to be told of
     file: File | None = None
     poster: bool = False  # the bucket has one
-    thumbnails: bool = False  # of each part, as WebVTT
+    thumbnails: bool = False  # recordings of version 0.1.0 have WebVTT thumbnails beside each part
     pictured: bool = False  # no more pictures are to be made
     deleted: datetime | None = None  # since when it waits in the bin
     bin: str = ""  # a part of its address there

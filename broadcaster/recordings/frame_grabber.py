@@ -12,9 +12,10 @@ from contextlib import suppress
 from datetime import timedelta
 
 from broadcaster.errors import PictureError
-from broadcaster.hls.thumbnails import COLUMNS, ROWS, TILE, WIDTH
+from broadcaster.hls import Variant
 from broadcaster.metrics import Figure
 
+WIDTH = 640  # pixels of a poster
 WITHIN = 20.0  # seconds for one picture
 END_WITHIN = 2.0  # seconds for one that was killed
 MOST = 2**22  # bytes of a picture
@@ -30,7 +31,6 @@ BEGINS, ENDS = b"\xff\xd8", b"\xff\xd9"  # a JPEG
 # Whatever the bytes say, nothing but them is read: no protocol but the pipe, and no format that names files.
 QUIET = ("-hide_banner", "-nostats", "-v", "error", "-threads", "1", "-protocol_whitelist", "pipe")
 SEGMENTS = ("-format_whitelist", "mpegts,mov,mp4,m4a,3gp,3g2,mj2,aac,mp3,ac3,eac3")
-PICTURES = ("-format_whitelist", "image2pipe", "-f", "image2pipe", "-c:v", "mjpeg", "-framerate", "1")
 AS_JPEG = ("-frames:v", "1", "-q:v", "5", "-threads", "1", "-f", "image2pipe", "-c:v", "mjpeg", "pipe:1")
 
 
@@ -56,14 +56,6 @@ class Ffmpeg:
         only = ("-skip_frame", "nokey") if at is None else ()
         scale = ("-an", "-sn", "-dn", "-vf", f"scale={WIDTH}:-2")
         return await self._ask((*only, *SEGMENTS, "-i", "pipe:0", *exact, *scale), media)
-
-    async def sheet(self, frames: Sequence[bytes]) -> bytes:
-        """These pictures, 100 at most, as the tiles of one; raises PictureError."""
-        width, height = TILE
-        fit = f"scale={width}:{height}:force_original_aspect_ratio=decrease,pad={width}:{height}:-1:-1"
-        return await self._ask(
-            (*PICTURES, "-i", "pipe:0", "-vf", f"{fit},tile={COLUMNS}x{ROWS}"), b"".join(frames)
-        )
 
     def figures(self) -> Iterator[Figure]:
         """What was made, and what it took."""
@@ -150,3 +142,10 @@ def _used() -> float:
     """Seconds of the CPU that children took which have ended; no other ends but one that serves viewers."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return children.ru_utime + children.ru_stime
+
+
+def variant_for_posters(variants: Sequence[Variant]) -> str | None:
+    """The URI of the smallest variant as wide as a poster, else of the widest; None without any size."""
+    sized = sorted((variant.resolution[0], variant.uri) for variant in variants if variant.resolution)
+    wide_enough = [uri for width, uri in sized if width >= WIDTH]
+    return wide_enough[0] if wide_enough else sized[-1][1] if sized else None

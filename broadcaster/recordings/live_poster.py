@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import BinaryIO
 
@@ -27,20 +27,22 @@ from broadcaster.catalog.records import Segment
 from broadcaster.config import Settings
 from broadcaster.errors import OwncastError, PictureError, StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded
-from broadcaster.hls.thumbnails import is_due, variant_of
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ipc import View
 from broadcaster.metrics import Figure
 from broadcaster.owncast import picture
-from broadcaster.recordings.frame_grabber import Ffmpeg
+from broadcaster.recordings.frame_grabber import Ffmpeg, variant_for_posters
 from broadcaster.recordings.thumbnails import Album, KeptFrames
 from broadcaster.recordings.writer import POSTER, Recorder
 from broadcaster.upload.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-RENEW = 15.0  # seconds; a picture comes each 10, so that it is each 20
+STEP = timedelta(seconds=10)  # one frame is decoded in each
+RENEW = 15.0  # seconds; with one frame in ten seconds, the live poster is written every 20 seconds
 AGE = 10  # seconds for which caches may keep the live poster
 HEAD = 2**22  # bytes of a segment; its first key frame is at the beginning
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class Pictures:
         """Open its file, which is where it is until everybody has been told of the segment."""
         wanted, main = None, self._view().main
         if main:
-            wanted = variant_of(main.playlist)
+            wanted = poster_variant(main.playlist)
         if wanted not in (None, segment.variant):
             return
         file = self._spool.open(segment.key) if self._ffmpeg else None
@@ -258,6 +260,19 @@ class Picturing:
         """What was made."""
         if self._ffmpeg:
             yield from self._ffmpeg.figures()
+
+
+def is_due(time: datetime, last: datetime | None) -> bool:
+    """Whether a segment at ``time`` is the first of its 10 seconds, after a frame at ``last``."""
+    return last is None or (time - _EPOCH) // STEP != (last - _EPOCH) // STEP
+
+
+def poster_variant(playlist: MediaPlaylist | MultivariantPlaylist | None) -> str | None:
+    """The name of the variant of which posters are made; None if any variant will do."""
+    if not isinstance(playlist, MultivariantPlaylist):
+        return None
+    uri = variant_for_posters(playlist.variants)
+    return uri and uri.rpartition("/")[0]
 
 
 def is_wanted(settings: Settings) -> bool:

@@ -1,9 +1,8 @@
-"""The pictures of recordings and clips: posters, and sprites with the WebVTT that leads to their tiles.
+"""The posters of recordings and clips, and the decoded frames of which they are made.
 
-They are made one after another, of the small pictures that were kept while the stream was on, else of a
-segment in the bucket. What cannot be made is left out; where the bucket does not answer it is tried again.
-
-The small pictures of what is recorded, which lie in the state folder until the recording has ended.
+While a stream is recorded, one frame in ten seconds is kept in the state folder. The poster of a recording
+is one of these frames; without any, and for clips, a frame is decoded from a segment in the bucket. A poster
+that ffmpeg cannot make is left out. If the bucket fails, the poster is tried again later.
 """
 
 from __future__ import annotations
@@ -21,10 +20,9 @@ from broadcaster.bucket.conditional import DEADLINE, PICTURE_AGE, ConditionalSto
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.references import ROUNDING, Clip, Part, Recorded, Recording
 from broadcaster.errors import BroadcasterError, CatalogError, PictureError, StorageError
-from broadcaster.hls.thumbnails import COLUMNS, ROWS, located, sprite, variant_for_pictures, webvtt
 from broadcaster.own_files import own_folder
-from broadcaster.recordings.frame_grabber import Ffmpeg
-from broadcaster.recordings.writer import POSTER, THUMBNAILS
+from broadcaster.recordings.frame_grabber import Ffmpeg, variant_for_posters
+from broadcaster.recordings.writer import POSTER
 
 MOST = 10_000  # files: a recording of a day has 8,640
 UNFINISHED = "unfinished"
@@ -71,13 +69,10 @@ class KeptFrames:
 
 logger = logging.getLogger(__name__)
 
-EVERY = 10.0  # seconds between two looks, and between two large objects: the stream that is on comes first
+EVERY = 10.0  # seconds between two passes
 PAUSE, MAX_PAUSE, MAX_DOUBLINGS = 15.0, 3600.0, 8  # seconds before something is tried again
 INTO_IT = timedelta(seconds=20)  # where the first poster of a recording is from
 LARGEST = 2**25  # bytes of a segment that is read back
-SHEET = COLUMNS * ROWS
-Timeline = Sequence[Recorded]  # of one variant
-Located = tuple[timedelta, datetime]  # where in its part, and when
 
 
 class _GoneError(BroadcasterError):
@@ -165,65 +160,40 @@ class Album:
                 return
 
     async def _finish(self, recording: Recording) -> None:
-        """Its poster is from a third of it; each part has thumbnails, if any has."""
-        frames = await asyncio.to_thread(self._frames.times)
+        """Its poster is from a third of its length; frames that no other recording needs are deleted."""
         parts = (await self._recordings.parts())[recording.id]
-        timelines = [await self._timeline(part) for part in parts]
-        found = await asyncio.to_thread(_located, frames, timelines)
-        thumbnails = recording.thumbnails
-        if any(found):
-            thumbnails = await self._add_thumbnails(recording, timelines, found)
-        picture = await self._at_a_third(timelines, found)
+        timeline = [segment for part in parts for segment in await self._timeline(part)]
+        picture = await self._at_a_third(timeline)
         if picture:
             await self._put(recording, f"{_folder(recording)}/{POSTER}", picture)
         self._objects.forget(f"{self._prefix}/{_folder(recording)}")
         poster = recording.poster or picture is not None
-        await self._note(recording, poster=poster, thumbnails=thumbnails, pictured=True)
+        await self._note(recording, poster=poster, pictured=True)
         end = recording.ended or recording.started
         every = (*await self._recordings.all(), *await self._recordings.bin())
         others = [one for one in every if not one.pictured]
         needed = [(one.started, one.ended or end) for one in others]
         await asyncio.to_thread(self._frames.drop_until, end, needed)
 
-    async def _add_thumbnails(
-        self, recording: Recording, timelines: Sequence[Timeline], found: Sequence[Sequence[Located]]
-    ) -> bool:
-        for count, (line, pictures) in enumerate(zip(timelines, found, strict=True), 1):
-            folder = _folder(recording) if count == 1 else f"{_folder(recording)}/part-{count}"
-            for number, begin in enumerate(range(0, len(pictures), SHEET)):
-                times = [picture for _, picture in pictures[begin : begin + SHEET]]
-                tiles = await asyncio.to_thread(self._frames.read, times)
-                try:
-                    sheet = await self._ffmpeg.sheet(tiles)
-                except PictureError as error:
-                    logger.warning("recording %s has no thumbnails: %s", recording.id, error)
-                    return False
-                await self._put(recording, f"{folder}/{sprite(number)}", sheet)
-                await self._sleep(EVERY)
-            duration = sum((one.duration for one in line), timedelta())
-            cues = webvtt([begin for begin, _ in pictures], duration)
-            await self._put(recording, f"{folder}/{THUMBNAILS}", cues)
-        return True
-
-    async def _at_a_third(
-        self, timelines: Sequence[Timeline], found: Sequence[Sequence[Located]]
-    ) -> bytes | None:
-        whole = [one for line in timelines for one in line]
-        third = sum((one.duration for one in whole), timedelta()) / 3
-        frames = [picture for pictures in found for _, picture in pictures]
+    async def _at_a_third(self, timeline: Sequence[Recorded]) -> bytes | None:
+        """The kept frame of the recording that is nearest to a third of it, else a frame of that segment."""
+        third = sum((segment.duration for segment in timeline), timedelta()) / 3
         passed = timedelta()
-        for one in whole:
-            passed += one.duration
-            if passed > third and not one.gap:
+        for segment in timeline:
+            passed += segment.duration
+            if passed > third and not segment.gap:
+                begin, end = timeline[0].time, timeline[-1].time + timeline[-1].duration
+                times = await asyncio.to_thread(self._frames.times)
+                frames = [time for time in times if begin <= time < end]
                 if frames:
-                    nearest = min(frames, key=lambda frame: abs(frame - one.time))
+                    nearest = min(frames, key=lambda time: abs(time - segment.time))
                     return (await asyncio.to_thread(self._frames.read, [nearest]))[0]
-                return await self._picture_of(one, None)
+                return await self._picture_of(segment, None)
         return None
 
     async def _of_clip(self, clip: Clip) -> None:
         """Its poster is what it begins with."""
-        variant = variant_for_pictures(clip.described.variants)
+        variant = variant_for_posters(clip.described.variants)
         segments = [one for one in await self._clips.segments(clip) if not one.gap]
         ours = [one for one in segments if one.variant == variant] or segments
         for one in ours:
@@ -251,14 +221,14 @@ class Album:
         """The part by one of its variants."""
         found: list[Recorded] = []
         read: dict[str, int] = {}
-        variant = variant_for_pictures(part.described.variants)
+        variant = variant_for_posters(part.described.variants)
         while more := await self._recordings.segments(part.number, read):
             read |= {one.variant: one.position for one in more}
             variant = variant if variant in read else min(read)
             found += [one for one in more if one.variant == variant]
         return found
 
-    async def _put(self, one: Recording | Clip, name: str, content: str | bytes) -> None:
+    async def _put(self, one: Recording | Clip, name: str, content: bytes) -> None:
         """Write it; raises _GoneError, and leaves nothing, where nobody would find it."""
         key = f"{self._prefix}/{name}"
         await self._objects.put(key, content, PICTURE_AGE)
@@ -267,27 +237,20 @@ class Album:
                 await self._objects.remove([key])
                 raise _GoneError
 
-    async def _note(
-        self, one: Recording | Clip, *, poster: bool, thumbnails: bool = False, pictured: bool = False
-    ) -> None:
+    async def _note(self, one: Recording | Clip, *, poster: bool, pictured: bool = False) -> None:
         async with self._lock:
             if not await self._is_there(one):
                 raise _GoneError
             if isinstance(one, Clip):
                 await self._clips.pictured(one.id, poster=poster)
             else:
-                await self._recordings.change(one.id, poster=poster, thumbnails=thumbnails, pictured=pictured)
+                await self._recordings.change(one.id, poster=poster, pictured=pictured)
         self._tell()
 
     async def _is_there(self, one: Recording | Clip) -> bool:
         """Whether it is still there, and where it was."""
         known = await (self._clips.all() if isinstance(one, Clip) else self._recordings.all())
         return any(other.id == one.id and _folder(other) == _folder(one) for other in known)
-
-
-def _located(frames: Sequence[datetime], timelines: Sequence[Timeline]) -> list[list[Located]]:
-    """In a thread: a recording of a day takes a while."""
-    return [list(located(frames, ((one.time, one.duration) for one in line))) for line in timelines]
 
 
 def _folder(one: Recording | Clip) -> str:

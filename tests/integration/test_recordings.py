@@ -24,6 +24,7 @@ from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, parse
 from tests.browser.conftest import running_chromium
+from tests.integration.poster_judge import LIKE, check_poster, difference, gray
 from tests.integration.recording_judge import (
     check,
     check_rules,
@@ -33,7 +34,6 @@ from tests.integration.recording_judge import (
     index_at,
     read,
 )
-from tests.integration.thumbnail_judge import LIKE, check_thumbnails, difference, gray
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.judges.page import is_, no_complaints, until
 from tests.support.judges.watcher import Availability
@@ -154,7 +154,7 @@ async def test_all_of_a_stream_is_recorded(tmp_path: Path, bucket: SeaweedBucket
         await lose_the_state(on, tmp_path / "state")
         assert '"recordings": 1,\n  "clips": 1' in await managed(on.service, "rebuild")
         assert recording["id"] in await managed(on.service, "list")
-        assert await check_thumbnails(bucket.public_url, (await index_at(bucket.public_url))[0])
+        await check_poster(bucket.public_url, (await index_at(bucket.public_url))[0])
         found = await read(bucket.public_url, (await index_at(bucket.public_url))[0])
         check(found, owncast.finished)
         assert '"objects": 0' in await managed(on.service, "sweep")
@@ -191,15 +191,15 @@ async def picture_of_the_clip(folder: str) -> None:
 
 
 async def pictures(bucket: SeaweedBucket, service: Service, live_poster: bytes) -> None:
-    """The live poster has changed; the recording has its own, and thumbnails; what they took is counted."""
+    """The live poster has changed; the recording has its own, from a third of it; metrics count both."""
     assert await bytes_at(f"{bucket.public_url}/live/poster.jpg") != live_poster
     (recording,) = await eventually(
-        lambda: index_at(bucket.public_url), lambda recordings: recordings[0]["thumbnails"]
+        lambda: index_at(bucket.public_url), lambda recordings: recordings[0]["poster"]
     )
     poster = f"{bucket.public_url}/live/recordings/{recording['poster']}"
     assert (await bytes_at(poster)).startswith(b"\xff\xd8")
-    count = await check_thumbnails(bucket.public_url, recording)
-    assert count >= recording["duration"] // 20
+    assert recording["thumbnails"] is None
+    await check_poster(bucket.public_url, recording)
     assert await og_image(f"{service.address}/watch/{recording['id']}") == poster
     figures = (await bytes_at(f"{service.admin_address}/metrics")).decode()
     for line in figures.splitlines():

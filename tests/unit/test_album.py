@@ -1,4 +1,4 @@
-"""Pictures of recordings and clips: what is made of what was kept, and what becomes of it later."""
+"""Posters of recordings and clips: of which frames they are made, moved and deleted with their recording."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 async def test_a_recording_gets_its_pictures(place: Place) -> None:
-    """A poster while it is on, a better one after its end, and thumbnails; nothing is made twice."""
+    """A poster while the stream runs, another after its end, no thumbnails; nothing is made twice."""
     place.record()
     await place.work()
     (one,) = place.room.index()["recordings"]
@@ -86,12 +86,8 @@ async def test_a_recording_gets_its_pictures(place: Place) -> None:
     await place.work()
     (one,) = place.room.index()["recordings"]
     assert place.room.text(one["poster"]) == "12:00:40"
-    (address,) = one["thumbnails"]
-    cues = place.room.text(address).split("\n")
-    assert len(cues) == 2 + 12 * 3
-    assert cues[-3:] == ["00:01:50.000 --> 00:02:00.000", "sprite-1.jpg#xywh=160,90,160,90", ""]
-    tiles = place.room.text(f"{one['id']}/sprite-1.jpg").split("|")
-    assert tiles == [f"12:{second // 60:02}:{second % 60:02}" for second in range(0, 120, 10)]
+    assert one["thumbnails"] is None
+    assert [name for name in place.room.names if name.endswith((".jpg", ".vtt"))] == [one["poster"]]
     assert place.frames.times() == []
     place.room.store.writes.clear()
     await place.work()
@@ -115,31 +111,15 @@ async def test_what_viewers_are_told(place: Place) -> None:
     assert {one.poster for one in private.values()} == {None}
 
 
-async def test_each_part_has_thumbnails(place: Place) -> None:
-    """They lie beside its playlist, and begin where it begins."""
-    place.record()
-    begin = place.room.studio.now
-    place.room.studio.publish("0", run=1, count=10)
-    place.keep(begin + 4 * SECOND)
+async def test_frames_of_another_stream(place: Place) -> None:
+    """A frame from outside the recording is not its poster, though it is kept at the same time."""
+    place.keep(START - SECOND)
+    place.record(frames=False)
+    place.keep(place.room.studio.now + SECOND)
     place.room.studio.channel.end()
     await place.work()
     (one,) = place.room.index()["recordings"]
-    assert one["thumbnails"] == [f"{one['id']}/thumbnails.vtt", f"{one['id']}/part-2/thumbnails.vtt"]
-    cues = place.room.text(one["thumbnails"][1]).split("\n")
-    assert cues[2:4] == ["00:00:00.000 --> 00:00:20.000", "sprite-1.jpg#xywh=0,0,160,90"]
-    assert place.room.text(f"{one['id']}/part-2/sprite-1.jpg") == "12:01:04"
-
-
-async def test_more_than_a_sprite_holds(place: Place) -> None:
-    """A hundred tiles are in one, the others in the next."""
-    place.room.studio.publish(seconds=10, count=102)
-    for count in range(102):
-        place.keep(START + 10 * count * SECOND)
-    place.room.studio.channel.end()
-    await place.work()
-    (one,) = place.room.index()["recordings"]
-    assert len(place.room.text(f"{one['id']}/sprite-1.jpg").split("|")) == 100
-    assert place.room.text(f"{one['id']}/sprite-2.jpg").split("|") == ["12:16:40", "12:16:50"]
+    assert place.room.text(one["poster"]) == "1000 bytes at None"
 
 
 async def test_without_what_was_kept(place: Place) -> None:
@@ -189,7 +169,8 @@ async def test_the_bucket_is_away(place: Place) -> None:
     assert len(place.frames.times()) == 6
     place.now += 15
     await place.album.work()
-    assert (await place.recording()).thumbnails
+    assert (await place.recording()).pictured
+    assert place.room.text(f"{(await place.recording()).folder}/poster.jpg") == "12:00:20"
 
 
 async def test_a_restart_in_the_middle(place: Place, tmp_path: Path) -> None:
@@ -203,16 +184,22 @@ async def test_a_restart_in_the_middle(place: Place, tmp_path: Path) -> None:
     place.room.studio.channel.end()
     await place.work()
     (one,) = place.room.index()["recordings"]
-    assert len(place.room.text(f"{one['id']}/sprite-1.jpg").split("|")) == 12
+    assert place.room.text(one["poster"]) == "12:00:40"
+    assert place.frames.times() == []
 
 
 async def test_hidden_and_shown(place: Place) -> None:
-    """Pictures move with a recording: nobody finds those of a hidden one."""
+    """The poster, and the sprites and thumbnails of version 0.1.0, move with a recording and go with it."""
     place.record()
     place.room.studio.channel.end()
     await place.work()
     before = await place.recording()
+    for name in ("sprite-1.jpg", "thumbnails.vtt"):
+        place.room.store.objects_[f"live/recordings/{before.folder}/{name}"] = b"of 0.1.0"
     book = place.room.studio.catalog.recordings
+    book.change(before.id, thumbnails=True)
+    await place.work()
+    assert place.room.index()["recordings"][0]["thumbnails"] == [f"{before.folder}/thumbnails.vtt"]
     book.change(before.id, visibility="hidden")
     await place.work()
     folder = (await place.recording()).folder
@@ -222,6 +209,10 @@ async def test_hidden_and_shown(place: Place) -> None:
     await place.work()
     assert [name for name in place.room.names if "-" + before.secret in name] == []
     assert place.room.text(place.room.index()["recordings"][0]["poster"]) == "12:00:20"
+    assert place.room.text(place.room.index()["recordings"][0]["thumbnails"][0]) == "of 0.1.0"
+    await book.delete(before.id, at_once=True)
+    await place.work()
+    assert [name for name in place.room.names if name.endswith((".jpg", ".vtt"))] == []
 
 
 async def test_what_is_deleted_meanwhile(place: Place) -> None:
@@ -300,7 +291,10 @@ async def test_what_another_one_still_needs(place: Place) -> None:
         place.room.studio.channel.end()
     await place.work()
     await place.work()
-    assert [one.thumbnails for one in await place.room.studio.recordings()] == [True, True]
+    assert [place.room.text(one["poster"]) for one in place.room.index()["recordings"]] == [
+        "12:01:20",
+        "12:00:20",
+    ]
     assert place.frames.times() == []
 
 
@@ -317,7 +311,8 @@ async def test_what_is_in_the_bin_keeps_what_its_pictures_are_made_of(place: Pla
     assert [one.pictured for one in await book.all()] == [True]
     await book.restore(first.id)
     await place.work()
-    assert [one.thumbnails for one in await book.all()] == [True, True]
+    assert [one.pictured for one in await book.all()] == [True, True]
+    assert place.room.text(f"{(await book.all())[-1].folder}/poster.jpg") == "12:00:20"
     assert place.frames.times() == []
 
 

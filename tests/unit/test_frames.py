@@ -62,17 +62,6 @@ async def test_the_beginning_is_enough(segment: bytes) -> None:
     assert is_like(pixel(await Ffmpeg(PROGRAM).frame(segment[: len(segment) // 2]), 20, 20), RED)
 
 
-async def test_tiles(segment: bytes) -> None:
-    """Each in its place, by rows; a sprite need not be full, and tells the colour of a narrow picture."""
-    program = Ffmpeg(PROGRAM)
-    red, blue = await program.frame(segment), await program.frame(segment, timedelta(seconds=3))
-    sheet = await program.sheet([red, blue, *[red] * 10, blue])
-    assert is_like(pixel(sheet, 80, 44), RED)
-    assert is_like(pixel(sheet, 160 + 80, 44), BLUE)
-    assert is_like(pixel(sheet, 2 * 160 + 80, 90 + 44), BLUE)
-    assert is_like(pixel(sheet, 3 * 160 + 80, 90 + 44), (0, 0, 0))
-
-
 @pytest.fixture
 def impatient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

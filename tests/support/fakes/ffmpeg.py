@@ -1,6 +1,5 @@
 """In the place of ffmpeg, where it matters what it is asked, and not what it makes of that."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 from broadcaster.errors import PictureError
@@ -20,8 +19,3 @@ class FakeFfmpeg(Ffmpeg):
         if self.broken:
             raise PictureError("broken")
         return f"{len(media)} bytes at {at}".encode()
-
-    async def sheet(self, frames: Sequence[bytes]) -> bytes:
-        if self.broken:
-            raise PictureError("broken")
-        return b"|".join(frames)

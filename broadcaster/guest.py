@@ -26,7 +26,7 @@ from multidict import CIMultiDictProxy
 from broadcaster.catalog.records import Segment
 from broadcaster.config import Settings
 from broadcaster.events import Event, SegmentPublished
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 
 SETTING = "R2_PUBLIC_URL"
 TIMEOUT = 3.0  # seconds for one request, its answer's body included
@@ -256,12 +256,12 @@ class GuestCheck:
         oldest = min(self._checked.values(), default=0.0)
         return self._checked.get(variant, 0.0) <= oldest or self._clock() > self._due + PATIENCE
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """How the checks went, and whether viewers can read as far as they tell."""
         text = "Segments read as viewers do by outcome: done or failed"
-        yield Figure("guest_checks", text, dict(self._outcomes), labels=("outcome",), rises=True)
+        yield Metric("guest_checks", text, dict(self._outcomes), labels=("outcome",), is_counter=True)
         text = "1 while a segment that is listed cannot be read as viewers do"
-        yield Figure("guest_check_failing", text, self.fault is not None)
+        yield Metric("guest_check_failing", text, self.fault is not None)
 
     async def _check(self, segment: Segment) -> None:
         self._due = float("inf")  # one at a time, but for a new run

@@ -21,7 +21,7 @@ from broadcaster.aio import FIRST_PAUSE, MAX_PAUSE, Fault, Retrying
 from broadcaster.download.cache import DiskCache, MemoryCache, Place
 from broadcaster.download.download import Content, Download, Room, Share, Spill, Wanted, is_right
 from broadcaster.errors import StorageRefused, StorageUnavailable
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 
 MIB = 2**20
 AHEAD = 4  # times as many are asked for in advance as are fetched at once: one that is slow holds up no other
@@ -363,23 +363,23 @@ class Fetcher:
             self._on -= 1
             self._received += download.received - before
 
-    def figures(self) -> Iterable[Figure]:
+    def metrics(self) -> Iterable[Metric]:
         """What came from where, how fast, and how many at once."""
         hits = sum(self._hits.values())
-        yield Figure(
-            "fetch_hits", "Objects that were there, or on their way", self._hits, ("place",), rises=True
+        yield Metric(
+            "fetch_hits", "Objects that were there, or on their way", self._hits, ("place",), is_counter=True
         )
-        yield Figure("fetch_misses", "Objects that had to be fetched", self._misses, rises=True)
-        yield Figure("fetch_hit_ratio", "Share of hits", hits / max(hits + self._misses, 1))
-        yield Figure("fetch_failures", "Attempts that failed", self._failures, rises=True)
-        yield Figure("fetch_received_bytes", "Bytes that came", self._received, rises=True)
-        yield Figure("fetch_given_bytes", "Bytes that were asked for", self._given, rises=True)
+        yield Metric("fetch_misses", "Objects that had to be fetched", self._misses, is_counter=True)
+        yield Metric("fetch_hit_ratio", "Share of hits", hits / max(hits + self._misses, 1))
+        yield Metric("fetch_failures", "Attempts that failed", self._failures, is_counter=True)
+        yield Metric("fetch_received_bytes", "Bytes that came", self._received, is_counter=True)
+        yield Metric("fetch_given_bytes", "Bytes that were asked for", self._given, is_counter=True)
         ordered = sorted(self._seconds) or [0.0]
-        yield Figure("fetch_seconds_mean", "Of the last fetches", sum(ordered) / len(ordered))
-        yield Figure("fetch_seconds_p95", "Of the last fetches", ordered[math.ceil(MOST * len(ordered)) - 1])
-        yield Figure("fetch_most_in_flight", "Objects on their way at once, at most so far", self._most)
+        yield Metric("fetch_seconds_mean", "Of the last fetches", sum(ordered) / len(ordered))
+        yield Metric("fetch_seconds_p95", "Of the last fetches", ordered[math.ceil(MOST * len(ordered)) - 1])
+        yield Metric("fetch_most_in_flight", "Objects on their way at once, at most so far", self._most)
         kept = {"memory": self._memory.size, "disk": self._disk.size if self._disk else 0}
-        yield Figure("fetch_kept_bytes", "Bytes that are kept", kept, ("place",))
+        yield Metric("fetch_kept_bytes", "Bytes that are kept", kept, ("place",))
 
 
 async def _first(*awaited: Coroutine[Any, Any, object]) -> None:

@@ -15,7 +15,7 @@ from typing import cast
 
 from aiohttp import web
 
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 
 REQUEST_TIMEOUT = 10.0  # seconds from a request's first byte, or the connection's begin, to its end
 SLOW = 1.0  # seconds for a request, where there is no place for others
@@ -64,14 +64,14 @@ class Connections:
         self._idle: dict[_Connection, None] = {}
         self._cut = dict.fromkeys(("full", "idle", "unfinished", "stalled"), 0)
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """How many there are, and how many were ended."""
-        yield Figure("connections", "Connections that are open", len(self._open))
+        yield Metric("connections", "Connections that are open", len(self._open))
         text = (
             "Connections ended by us: no place (full), in the place of one that waited for a request (idle), "
             "a request that is not finished in time (unfinished), an answer that is not read (stalled)"
         )
-        yield Figure("connections_cut", text, self._cut, labels=("reason",), rises=True)
+        yield Metric("connections_cut", text, self._cut, labels=("reason",), is_counter=True)
 
     def complete(self, request: web.Request) -> None:
         """A request has come in whole: from here on the time is ours, not the client's."""

@@ -303,25 +303,25 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
-class SentFigure:
-    """A figure of the audience process (``broadcaster.metrics``)."""
+class SentMetric:
+    """A metric of the audience process (``broadcaster.metrics``)."""
 
     name: str
     text: str
     labels: tuple[str, ...]
     samples: tuple[tuple[tuple[str, ...], float], ...]
-    rises: bool
+    is_counter: bool
     total: tuple[tuple[tuple[str, ...], float], ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The sign of life, the figures as they are now, and what viewers have wished for since the last one.
+    """The sign of life, the metrics as they are now, and what viewers have wished for since the last one.
 
     Strangers talk to the process that sends it: each field has its range.
     """
 
-    figures: Annotated[tuple[SentFigure, ...], Field(max_length=100)]
+    metrics: Annotated[tuple[SentMetric, ...], Field(max_length=100)]
     viewers: Amount = 0
     peers: Amount = 0
     torrents: Amount = 0

@@ -1,4 +1,4 @@
-"""The figures that ingest takes from the process that serves viewers.
+"""The metrics that ingest takes from the process that serves viewers.
 
 Strangers talk to that process, so it can say anything: ingest takes what is in this list, of the shape and in
 the range that it has here, and leaves out all else.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from broadcaster.ipc.messages import SentFigure
+from broadcaster.ipc.messages import SentMetric
 from broadcaster.printable import printable
 
 Labels = tuple[str, ...]
@@ -28,7 +28,7 @@ BOUNDS = 32  # of a histogram
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The shape of a figure: its kind, what its labels are, how many sets of them, and the largest value."""
+    """The shape of a metric: its kind, what its labels are, how many sets of them, and the largest value."""
 
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[tuple[str, str], ...] = ()  # each with the expression that its values match
@@ -75,9 +75,9 @@ ACCEPTED = {
 }
 
 
-def accepted(sent: Iterable[SentFigure]) -> tuple[tuple[SentFigure, ...], set[str]]:
-    """The figures that are as the list has them, each once; and the printable names of all others."""
-    found: dict[str, SentFigure] = {}
+def accepted(sent: Iterable[SentMetric]) -> tuple[tuple[SentMetric, ...], set[str]]:
+    """The metrics that are as the list has them, each once; and the printable names of all others."""
+    found: dict[str, SentMetric] = {}
     refused = set()
     for one in sent:
         if one.name not in found and fits(one):
@@ -88,26 +88,26 @@ def accepted(sent: Iterable[SentFigure]) -> tuple[tuple[SentFigure, ...], set[st
 
 
 def add_bounded(counts: Counter[Labels], name: str, more: dict[Labels, float]) -> None:
-    """Add to what earlier processes had counted: no more sets of labels than the figure may have."""
+    """Add to what earlier processes had counted: no more sets of labels than the metric may have."""
     most = ACCEPTED[name].sets * BOUNDS
     for labels, value in more.items():
         if labels in counts or len(counts) < most:
             counts[labels] += value  # type: ignore[assignment]  # a Counter's values may be any numbers
 
 
-def fits(figure: SentFigure) -> bool:
+def fits(metric: SentMetric) -> bool:
     """Whether it is in the list, and as it is there."""
-    shape = ACCEPTED.get(figure.name)
+    shape = ACCEPTED.get(metric.name)
     if (
         shape is None
-        or figure.labels != tuple(name for name, _ in shape.labels)
-        or figure.rises is (shape.kind == "gauge")
-        or (figure.total is None) is (shape.kind == "histogram")
-        or not (figure.text.isprintable() and len(figure.text) <= TEXT)
+        or metric.labels != tuple(name for name, _ in shape.labels)
+        or metric.is_counter is (shape.kind == "gauge")
+        or (metric.total is None) is (shape.kind == "histogram")
+        or not (metric.text.isprintable() and len(metric.text) <= TEXT)
     ):
         return False
-    samples, total = dict(figure.samples), dict(figure.total or ())
-    if figure.total is not None:
+    samples, total = dict(metric.samples), dict(metric.total or ())
+    if metric.total is not None:
         return len(total) <= shape.sets and _is_histogram(shape, samples, total)
     return len(samples) <= shape.sets and all(
         _has_labels(shape, labels) and _is_number(value, shape.most) for labels, value in samples.items()

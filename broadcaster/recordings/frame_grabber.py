@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from broadcaster.errors import PictureError
 from broadcaster.hls import Variant
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 
 WIDTH = 640  # pixels of a poster
 WITHIN = 20.0  # seconds for one picture
@@ -57,13 +57,13 @@ class Ffmpeg:
         scale = ("-an", "-sn", "-dn", "-vf", f"scale={WIDTH}:-2")
         return await self._ask((*only, *SEGMENTS, "-i", "pipe:0", *exact, *scale), media)
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """What was made, and what it took."""
         text = "Pictures by outcome: made or failed"
-        yield Figure(
-            "pictures", text, {"made": self.made, "failed": self.failed}, labels=("outcome",), rises=True
+        yield Metric(
+            "pictures", text, {"made": self.made, "failed": self.failed}, labels=("outcome",), is_counter=True
         )
-        yield Figure("pictures_cpu_seconds", "What pictures took of the CPU", self.cpu, rises=True)
+        yield Metric("pictures_cpu_seconds", "What pictures took of the CPU", self.cpu, is_counter=True)
 
     async def _ask(self, arguments: Sequence[str], given: bytes) -> bytes:
         async with self._one_at_a_time:

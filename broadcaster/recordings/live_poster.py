@@ -29,7 +29,7 @@ from broadcaster.errors import OwncastError, PictureError, StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.ipc import View
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.owncast import picture
 from broadcaster.recordings.frame_grabber import Ffmpeg, variant_for_posters
 from broadcaster.recordings.thumbnails import Album, KeptFrames
@@ -256,10 +256,10 @@ class Picturing:
         """The address of the picture of the stream that is on."""
         return self._live.poster if self._live else None
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """What was made."""
         if self._ffmpeg:
-            yield from self._ffmpeg.figures()
+            yield from self._ffmpeg.metrics()
 
 
 def is_due(time: datetime, last: datetime | None) -> bool:

@@ -15,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import CLOSED, HEALTH, asked_by_name, health
 from broadcaster.ipc import HealthReport, State, Trouble
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.relay.follower import Following
 from broadcaster.relay.origin import Origin
 from broadcaster.relay.segments import Media
@@ -49,7 +49,7 @@ class Savings:
 class Standing:
     """Asks the parts how they are.
 
-    ``fetching`` gives the fetcher's figures, ``trouble`` is what the origin tells its own viewers.
+    ``fetching`` gives the fetcher's metrics, ``trouble`` is what the origin tells its own viewers.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Standing:
         origin: Origin,
         following: Following,
         media: Media,
-        fetching: Callable[[], Iterable[Figure]],
+        fetching: Callable[[], Iterable[Metric]],
         trouble: Callable[[], Trouble | None],
     ) -> None:
         self._origin = origin
@@ -86,8 +86,8 @@ class Standing:
     @property
     def savings(self) -> Savings:
         """So far."""
-        figures = {one.name: one.value for one in self._fetching()}
-        fetched, received = figures["fetch_misses"], figures["fetch_received_bytes"]
+        metrics = {one.name: one.value for one in self._fetching()}
+        fetched, received = metrics["fetch_misses"], metrics["fetch_received_bytes"]
         assert isinstance(fetched, int | float)  # noqa: S101 - for the type checker
         assert isinstance(received, int | float)  # noqa: S101 - for the type checker
         return Savings(self._media.answers, int(fetched), self._media.sent, int(received))
@@ -131,17 +131,17 @@ class Standing:
             return None
         return f"{self._origin.address} answers, but brings nothing new for {silence:.0f} s"
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """The same for Prometheus."""
         savings = self.savings
-        yield Figure("relay_uplink_up", "1 while the origin answers", not self.is_away)
-        yield Figure("relay_origin_silent_seconds", "Since the origin said anything", self._origin.silence)
+        yield Metric("relay_uplink_up", "1 while the origin answers", not self.is_away)
+        yield Metric("relay_origin_silent_seconds", "Since the origin said anything", self._origin.silence)
         text = "Share of answers that cost the uplink nothing"
-        yield Figure("relay_hit_ratio", text, savings.hit_rate)
-        yield Figure("relay_saved_bytes", "Bytes that the uplink was spared", savings.bytes)
-        yield Figure("relay_live", "1 while a stream is on", self._following.view.state is State.LIVE)
+        yield Metric("relay_hit_ratio", text, savings.hit_rate)
+        yield Metric("relay_saved_bytes", "Bytes that the uplink was spared", savings.bytes)
+        yield Metric("relay_live", "1 while a stream is on", self._following.view.state is State.LIVE)
         text = "1 while a stream is on and does not get through"
-        yield Figure("relay_failing", text, self.report().reason is not None)
+        yield Metric("relay_failing", text, self.report().reason is not None)
 
 
 MAX_CONNECTIONS = 100

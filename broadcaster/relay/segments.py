@@ -24,7 +24,7 @@ from aiohttp import hdrs, web
 from broadcaster.errors import ObjectNotFound, StorageError, StorageRefused
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import matches
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.relay.url_map import PREFIX, Listed, Listing
 from broadcaster.viewer_server.admission import PLACES, Full, Kind
 from broadcaster.viewer_server.playlists import NO_STORE, RETRY_AFTER, preflight
@@ -204,13 +204,13 @@ class Media:
         app.router.add_get(path, self.answer, name="segment")
         app.router.add_route(hdrs.METH_OPTIONS, path, preflight, name="segment_preflight")
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """What was served."""
-        yield Figure("relay_answers", "Segments served to viewers", self.answers, rises=True)
-        yield Figure("relay_sent_bytes", "Bytes of segments sent to viewers", self.sent, rises=True)
+        yield Metric("relay_answers", "Segments served to viewers", self.answers, is_counter=True)
+        yield Metric("relay_sent_bytes", "Bytes of segments sent to viewers", self.sent, is_counter=True)
         text = "Segments not served: no place or memory (full), not to be had (origin)"
-        yield Figure("relay_failures", text, self._failed, ("reason",), rises=True)
-        yield Figure("relay_held_bytes", "Bytes of segments that are being sent", self._sending.size)
+        yield Metric("relay_failures", text, self._failed, ("reason",), is_counter=True)
+        yield Metric("relay_held_bytes", "Bytes of segments that are being sent", self._sending.size)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One object, or the range of it that is asked for (RFC 9110, 14.2)."""

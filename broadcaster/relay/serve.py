@@ -25,7 +25,7 @@ from broadcaster.download import Fetcher, Wanted
 from broadcaster.http import address_of, bound, listening, raise_file_limit, serving
 from broadcaster.http.server import HEALTH, Complaints, for_the_world
 from broadcaster.ipc import HealthReport, Ping, Setup, View, change
-from broadcaster.metrics import Figures, build_info
+from broadcaster.metrics import MetricsCollector, build_info
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.relay.events import Words
 from broadcaster.relay.follower import Following
@@ -200,13 +200,13 @@ class _Relay:
             is_here=self._is_here,
             told=self._words.told,
         )
-        self._standing = Standing(origin, following, media, fetcher.figures, lambda: self._words.trouble)
+        self._standing = Standing(origin, following, media, fetcher.metrics, lambda: self._words.trouble)
         media.add_to(audience.app)
         audience.app.middlewares.append(_unless_unknown(origin))
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        sources = (build_info, audience.figures, media.figures, fetcher.figures, self._standing.figures)
-        self._registry.register(Figures(*sources))
+        sources = (build_info, audience.metrics, media.metrics, fetcher.metrics, self._standing.metrics)
+        self._registry.register(MetricsCollector(*sources))
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str, str], None]) -> None:
         """Serve until ``stop``."""

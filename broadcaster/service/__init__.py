@@ -1,4 +1,4 @@
-"""Wiring: ``components`` are what works on the stream, ``figures`` how they stand, ``serve`` runs it all."""
+"""Wiring: ``components`` are what works on the stream, metrics and health, ``serve`` runs it all."""
 
 from broadcaster.service.components import bucket_of
 from broadcaster.service.serve import serve

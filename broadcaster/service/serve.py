@@ -4,7 +4,7 @@ Ingest (``Pipeline`` with its source) ends the process when it fails. All else r
 
 What an operator can do with recordings and clips, from the parts that do it.
 
-How the components stand when they are asked, as figures.
+How the components stand when they are asked, as metrics.
 
 Prometheus metrics, kept by listening to events.
 """
@@ -50,7 +50,7 @@ from broadcaster.http import Dashboard, address_of, bound, listening, raise_file
 from broadcaster.http.server import Complaints, for_the_world
 from broadcaster.ipc import HealthReport, Setup, State, View
 from broadcaster.logs import usual_form
-from broadcaster.metrics import Figure, Figures, build_info
+from broadcaster.metrics import Metric, MetricsCollector, build_info
 from broadcaster.notify import notify_stopping
 from broadcaster.owncast import picture
 from broadcaster.recordings.admin_api import Desk
@@ -122,7 +122,7 @@ class Metrics:
 
 
 def process_registry() -> CollectorRegistry:
-    """A registry with the process's own figures (memory, CPU, open files, garbage collection)."""
+    """A registry with the process's own metrics (memory, CPU, open files, garbage collection)."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -177,38 +177,38 @@ def page_address(settings: Settings, address: str) -> str | None:
     return (told_page(settings) or address) if settings.has_pages else None
 
 
-def figures_of(components: Components) -> Iterator[Figure]:
+def metrics_of(components: Components) -> Iterator[Metric]:
     """What is read when it is scraped."""
     yield from build_info()
-    yield Figure("lag_seconds", "How late the process is that takes the stream in", components.lag.seconds)
+    yield Metric("lag_seconds", "How late the process is that takes the stream in", components.lag.seconds)
     spool, catalog = components.spool, components.catalog
-    yield Figure("live", "1 while a stream is live", components.pipeline.view.state is State.LIVE)
+    yield Metric("live", "1 while a stream is live", components.pipeline.view.state is State.LIVE)
     text = "1 while the source itself says that its stream is over"
-    yield Figure("source_ended", text, components.source_ended)
-    yield Figure("failing", "1 while /health says 503", components.health().reason is not None)
-    yield Figure("backlog_segments", "Segments finished and not yet listed", components.pipeline.backlog)
-    yield Figure("spool_bytes", "Bytes that wait in the spool", spool.size)
-    yield Figure("spool_limit_bytes", "Bytes that may wait in the spool", spool.limit)
-    yield Figure("spool_free_bytes", "Bytes free on the disk of the spool", spool.free)
-    yield Figure("stored_bytes", "Bytes of segments in the bucket", catalog.stored_bytes)
+    yield Metric("source_ended", text, components.source_ended)
+    yield Metric("failing", "1 while /health says 503", components.health().reason is not None)
+    yield Metric("backlog_segments", "Segments finished and not yet listed", components.pipeline.backlog)
+    yield Metric("spool_bytes", "Bytes that wait in the spool", spool.size)
+    yield Metric("spool_limit_bytes", "Bytes that may wait in the spool", spool.limit)
+    yield Metric("spool_free_bytes", "Bytes free on the disk of the spool", spool.free)
+    yield Metric("stored_bytes", "Bytes of segments in the bucket", catalog.stored_bytes)
     operations = components.store.operations
     text = "Requests to the bucket by price class: a, b or free"
-    yield Figure("bucket_operations", text, operations, labels=("class",), rises=True)
-    yield Figure("deleted_objects", "Objects deleted", components.sweeper.deleted, rises=True)
-    yield Figure("journal_failing", "1 while the journal cannot be written", catalog.fault is not None)
+    yield Metric("bucket_operations", text, operations, labels=("class",), is_counter=True)
+    yield Metric("deleted_objects", "Objects deleted", components.sweeper.deleted, is_counter=True)
+    yield Metric("journal_failing", "1 while the journal cannot be written", catalog.fault is not None)
     text = "1 while another broadcaster writes under the same prefix"
-    yield Figure("prefix_shared", text, components.owner.warning is not None)
-    yield from components.pictures.figures()
-    yield from components.guest_check.figures()
+    yield Metric("prefix_shared", text, components.owner.warning is not None)
+    yield from components.pictures.metrics()
+    yield from components.guest_check.metrics()
     if mirror := components.mirror:
         text = "Attempts to put a playlist into the bucket by outcome: done or failed"
         writes = {"done": mirror.writes, "failed": mirror.failures}
-        yield Figure("mirror_writes", text, writes, labels=("outcome",), rises=True)
-        yield Figure("mirror_behind", "Playlists not up to date in the bucket", mirror.behind)
+        yield Metric("mirror_writes", text, writes, labels=("outcome",), is_counter=True)
+        yield Metric("mirror_behind", "Playlists not up to date in the bucket", mirror.behind)
     if owncast := components.owncast:
         connected = math.nan if owncast.connected is None else owncast.connected
         text = "1 while Owncast says that the encoder is connected, 0 while it says that it is not, else NaN"
-        yield Figure("owncast_connected", text, connected)
+        yield Metric("owncast_connected", text, connected)
 
 
 logger = logging.getLogger(__name__)
@@ -271,7 +271,9 @@ async def serve(
             }
             for name, observer in (_observers(components, audience) | own).items():
                 observers.append(supervisor.contained(name, observer, None))
-            registry.register(Figures(partial(figures_of, components), audience.figures, supervisor.figures))
+            registry.register(
+                MetricsCollector(partial(metrics_of, components), audience.metrics, supervisor.metrics)
+            )
             ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
             shown = replace(dashboard, own=partial(told_to_operator, components, settings, variants))
             async with (

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +77,10 @@ class Supervisor:
         act = "the stream goes on, and each is tried again; keep the log, and report this"
         return f"{'; '.join(told)}: {act}" if told else None
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """How often each part has failed."""
         text = "Failures of parts that the stream can do without; each was started again"
-        yield Figure("part_failures", text, dict(self.failures), labels=("part",), rises=True)
+        yield Metric("part_failures", text, dict(self.failures), labels=("part",), is_counter=True)
 
     async def _keep(self, name: str, run: Run) -> None:
         pause = FIRST_PAUSE

@@ -38,7 +38,7 @@ from broadcaster.ipc import (
 )
 from broadcaster.ipc.messages import Message, encode, receive_pong
 from broadcaster.ipc.metrics import accepted, add_bounded
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 
 
 def message_of(event: Event) -> Listed | Started | Ended | None:
@@ -113,7 +113,7 @@ UNANSWERED, UNANSWERED_AT_START = int(PONG_WITHIN / PING_EVERY), int(START_WITHI
 FIGURES_WITHIN = 0.5  # seconds
 END_WITHIN = 5.0  # seconds for its clients to be let go of
 SHORT_LIFE, LONGEST_PAUSE = 5.0, 5.0  # seconds: what dies at once is not started again at full speed
-MOST_REFUSED = 10  # figures that are named in the log
+MOST_REFUSED = 10  # metrics that are named in the log
 REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
 
 
@@ -156,7 +156,7 @@ class AudienceProcess:
         # What processes before this one had counted, by name; and the sums of what they observed.
         self._before: dict[str, Counter[tuple[str, ...]]] = {}
         self._totals: dict[str, Counter[tuple[str, ...]]] = {}
-        self._refused: set[str] = set()  # names of figures
+        self._refused: set[str] = set()  # names of metrics
 
     def show(self, view: View) -> None:
         """Viewers see this from now on."""
@@ -207,7 +207,7 @@ class AudienceProcess:
         return time.monotonic() - self._answered < PONG_WITHIN
 
     async def refresh(self) -> None:
-        """Ask for its figures as they are now, and wait for them, but not long."""
+        """Ask for its metrics as they are now, and wait for them, but not long."""
         if not self._writer or not self.is_answering:
             return
         self._ask()
@@ -228,19 +228,19 @@ class AudienceProcess:
             logger.error("the process that serves viewers %s; another one takes its place", reason)
             await asyncio.sleep(pause)
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """Those of the process, counted on over its successors; and how many of these there were."""
-        for sent in self.pong.figures:
+        for sent in self.pong.metrics:
             samples = Counter(dict(sent.samples))
-            if sent.rises:
+            if sent.is_counter:
                 samples.update(self._before.get(sent.name, {}))
             total = Counter(self._totals.get(sent.name, {}))
             total.update(dict(sent.total or ()))
             totals = None if sent.total is None else dict(total)
-            yield Figure(sent.name, sent.text, dict(samples), sent.labels, sent.rises, totals)
+            yield Metric(sent.name, sent.text, dict(samples), sent.labels, sent.is_counter, totals)
         text = "Processes that serve viewers, started in the place of one that died or hung"
-        yield Figure("audience_restarts", text, self.restarts, rises=True)
-        yield Figure("audience_serving", "1 while viewers are answered", self.is_answering)
+        yield Metric("audience_restarts", text, self.restarts, is_counter=True)
+        yield Metric("audience_serving", "1 while viewers are answered", self.is_answering)
 
     async def _live(self) -> str:
         """The life of one process; returns how it ended."""
@@ -319,16 +319,16 @@ class AudienceProcess:
         self.tell(Ping(self._report(), rows))
 
     def _checked(self, pong: Pong) -> Pong:
-        """The answer with only such figures as there are."""
-        figures, refused = accepted(pong.figures)
+        """The answer with only such metrics as there are."""
+        metrics, refused = accepted(pong.metrics)
         for name in sorted(refused - self._refused)[: MOST_REFUSED - len(self._refused)]:
-            logger.warning("the process that serves viewers sends a figure that is not taken: %s", name)
+            logger.warning("the process that serves viewers sends a metric that is not taken: %s", name)
             self._refused.add(name)
-        return replace(pong, figures=figures)
+        return replace(pong, metrics=metrics)
 
     def _keep_counts(self) -> None:
-        for sent in self.pong.figures:
-            if sent.rises:
+        for sent in self.pong.metrics:
+            if sent.is_counter:
                 add_bounded(self._before.setdefault(sent.name, Counter()), sent.name, dict(sent.samples))
                 add_bounded(self._totals.setdefault(sent.name, Counter()), sent.name, dict(sent.total or ()))
         self.pong = Pong(())

@@ -14,7 +14,7 @@ from multidict import MultiMapping
 
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.server import Lag
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.tracker.limits import NETWORKS, SITE, bounded
 
 logger = logging.getLogger(__name__)
@@ -125,15 +125,15 @@ class Places:
         """How many there are of a kind and a site; of all sites where that is not known."""
         return self._of_sites[kind, site] if site else self._taken[kind]
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """How many are taken, and what was refused."""
         taken = {str(kind): float(self._taken[kind]) for kind in Kind}
-        yield Figure("long_requests", "Requests that last, by kind", taken, labels=("kind",))
+        yield Metric("long_requests", "Requests that last, by kind", taken, labels=("kind",))
         text = "Requests that last and were refused: no place (full), too many of a site, too busy (lag)"
-        yield Figure("long_requests_refused", text, self._refused, labels=("reason",), rises=True)
+        yield Metric("long_requests_refused", text, self._refused, labels=("reason",), is_counter=True)
         text = "1 once all viewers have come from one address, whose bounds then do not hold"
-        yield Figure("viewers_share_an_address", text, self._shared)
-        yield Figure("audience_lag_seconds", "How late the process is that serves viewers", self._lag.seconds)
+        yield Metric("viewers_share_an_address", text, self._shared)
+        yield Metric("audience_lag_seconds", "How late the process is that serves viewers", self._lag.seconds)
 
     def _is_full(self, kind: Kind) -> bool:
         media, total = self._taken[Kind.MEDIA], self._taken.total()

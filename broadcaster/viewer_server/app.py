@@ -27,14 +27,14 @@ from broadcaster.ipc import (
     Pong,
     Recordings,
     Row,
-    SentFigure,
+    SentMetric,
     Setup,
     SignedPlaylist,
     Started,
     State,
     Trouble,
 )
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.viewer_server import playlists
 from broadcaster.viewer_server.admission import PLACES, Kind, Places
@@ -76,17 +76,17 @@ class Audience:
         self._clipping: Clipping | None = None
         self._signed: SignedPlaylists | None = None
         self.app = self._make_app(setup)
-        self._sources: list[Callable[[], Iterable[Figure]]] = [
-            self.app[TRAFFIC].figures,
-            self.app[WAITING_ROOM].figures,
-            self.app[BEACON].figures,
-            self._viewers.figures,
-            self._experience.figures,
-            self.app[CONNECTIONS].figures,
-            self.app[PLACES].figures,
-            self.event_stream.figures,
+        self._sources: list[Callable[[], Iterable[Metric]]] = [
+            self.app[TRAFFIC].metrics,
+            self.app[WAITING_ROOM].metrics,
+            self.app[BEACON].metrics,
+            self._viewers.metrics,
+            self._experience.metrics,
+            self.app[CONNECTIONS].metrics,
+            self.app[PLACES].metrics,
+            self.event_stream.metrics,
         ]
-        self._sources += [one.figures for one in (self.signaling, self._clipping) if one]
+        self._sources += [one.metrics for one in (self.signaling, self._clipping) if one]
 
     def take(
         self, message: Change | Listed | Started | Ended | Recordings | SignedPlaylist | ClipAnswer | Ping
@@ -125,13 +125,13 @@ class Audience:
     def pong(self) -> Pong:
         """A sign of life."""
         report = self._health()
-        figures = tuple(map(_sent, self.figures()))
+        metrics = tuple(map(_sent, self.metrics()))
         wishes = self._clipping.wishes() if self._clipping else ()
         wanted = self._signed.wanted if self._signed else ()
         furthest = self._viewers.behind
         screens = self._viewers.screens
         return Pong(
-            figures,
+            metrics,
             report.viewers,
             report.peers,
             report.torrents,
@@ -142,7 +142,7 @@ class Audience:
             screens.blind,
         )
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """How it is used."""
         for source in self._sources:
             yield from source()
@@ -232,10 +232,10 @@ class Audience:
         return app
 
 
-def _sent(figure: Figure) -> SentFigure:
-    total = None if figure.total is None else tuple(figure.total.items())
-    samples = tuple(figure.samples.items())
-    return SentFigure(figure.name, figure.text, figure.labels, samples, figure.rises, total)
+def _sent(metric: Metric) -> SentMetric:
+    total = None if metric.total is None else tuple(metric.total.items())
+    samples = tuple(metric.samples.items())
+    return SentMetric(metric.name, metric.text, metric.labels, samples, metric.is_counter, total)
 
 
 async def _health_and_address(request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from datetime import datetime
 from aiohttp import web
 
 from broadcaster.hls import BlockingReloadResult
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.viewer_server.snapshots import Snapshot
 
 PATIENCE_TARGET_DURATIONS = 3  # then 503 (§6.2.5.2)
@@ -51,11 +51,11 @@ class WaitingRoom:
         self._awaited: Counter[Snapshot] = Counter()
         self._closing = False
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """How full it is."""
-        yield Figure("waiters", "Blocked requests that wait now", self.occupied)
+        yield Metric("waiters", "Blocked requests that wait now", self.occupied)
         text = "Blocked requests that found no place"
-        yield Figure("waiters_refused", text, self.refused, rises=True)
+        yield Metric("waiters_refused", text, self.refused, is_counter=True)
 
     async def newer(self, current: Callable[[], Snapshot | None], media_sequence: int) -> Snapshot | None:
         """Wait for a version with this media sequence number, or for the end of the stream.

@@ -25,7 +25,7 @@ from aiohttp_sse import EventSourceResponse
 
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.ipc import Ended, Listed, Started, Trouble
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.viewer_server.admission import PLACES, Full, Kind
 from broadcaster.viewer_server.snapshots import STREAM, Stream, Waves
 
@@ -193,10 +193,10 @@ class EventStream:
         self.closing = True
         self._changed.set()
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """How many read."""
-        yield Figure("event_readers", "Pages that are told of events", self.readers)
-        yield Figure("event_readers_refused", "Pages that found no place", self.refused, rises=True)
+        yield Metric("event_readers", "Pages that are told of events", self.readers)
+        yield Metric("event_readers_refused", "Pages that found no place", self.refused, is_counter=True)
 
     def _add(self, name: str, data: dict[str, Any]) -> None:
         self._serial += 1

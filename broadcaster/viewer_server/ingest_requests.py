@@ -26,7 +26,7 @@ from aiohttp import hdrs, web
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import File
 from broadcaster.ipc import ClipAnswer, ClipWish, Recording, SignedPlaylist
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.tracker.limits import Bucket, bounded
 from broadcaster.viewer_server.admission import PLACES, Full, Kind
 
@@ -80,10 +80,10 @@ class Clipping:
         app.on_shutdown.append(self.close)
         app.router.add_post("/live/clips", self.handle, name="viewers_clips")
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """What was wished for."""
         text = "Clips that viewers asked for, by what became of it"
-        yield Figure("viewers_clips", text, self._outcomes, labels=("outcome",), rises=True)
+        yield Metric("viewers_clips", text, self._outcomes, labels=("outcome",), is_counter=True)
 
     def wishes(self) -> tuple[ClipWish, ...]:
         """Those that ingest has not been told of; it is told of each once."""

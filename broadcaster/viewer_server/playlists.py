@@ -4,7 +4,7 @@ Delivery directives: what a player asks of a playlist in its query (§6.2.5).
 
 An answer that was made before it was asked for: of what a playlist takes, most was making its head.
 
-Figures of what is asked of the server. Their labels are bounded, whatever is asked.
+Metrics of what is asked of the server. Their labels are bounded, whatever is asked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from broadcaster.hls import MEDIA_TYPE, BlockingReloadResult
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import CHUNK, accepts, matches, send
 from broadcaster.ipc import State
-from broadcaster.metrics import Distribution, Figure
+from broadcaster.metrics import Histogram, Metric
 from broadcaster.viewer_server.admission import PLACES, Full, Kind
 from broadcaster.viewer_server.blocking import NotWaited, WaitingRoom
 from broadcaster.viewer_server.snapshots import STREAM, Rendered, Snapshot
@@ -110,18 +110,18 @@ class Traffic:
         # A counter of the library's, with its lock, takes as long as all the rest that is done for an answer.
         self._answers: Counter[tuple[str, ...]] = Counter()
         text = "From the publication that a blocked request waits for to its answer"
-        self._wake_up = Distribution("wake_up_seconds", text, WAKE_SECONDS)
+        self._wake_up = Histogram("wake_up_seconds", text, WAKE_SECONDS)
 
     def answered(self, request: web.Request, status: int) -> None:
         """Count an answer."""
         resource = request.match_info.route.resource
         self._answers[(resource and resource.name) or "none", str(status)] += 1
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """What has been counted."""
         text = "Requests answered, by route and status; everything unknown is route none"
-        yield Figure("requests", text, self._answers, labels=("route", "status"), rises=True)
-        yield self._wake_up.figure
+        yield Metric("requests", text, self._answers, labels=("route", "status"), is_counter=True)
+        yield self._wake_up.metric
 
     def woke_up(self, seconds: float) -> None:
         """Take note of a request that has waited, ``seconds`` after what it waited for was published."""

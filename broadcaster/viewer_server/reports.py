@@ -18,7 +18,7 @@ from typing import NamedTuple
 from aiohttp import hdrs, web
 
 from broadcaster.ipc.viewer_delay import Furthest
-from broadcaster.metrics import Distribution, Figure
+from broadcaster.metrics import Histogram, Metric
 from broadcaster.tracker.limits import Bucket, bounded
 from broadcaster.viewer_server.admission import OF_A_SITE, PLACES
 
@@ -41,9 +41,9 @@ class Experience:
         self._stalled: defaultdict[str, float] = defaultdict(float)
         self._errors: defaultdict[str, float] = defaultdict(float)
         text = "From the opening of the page, or a click, to the first picture"
-        self._startup = Distribution("viewer_startup_seconds", text, STARTUP_SECONDS, ("variant",))
+        self._startup = Histogram("viewer_startup_seconds", text, STARTUP_SECONDS, ("variant",))
         text = "How far behind the end of the playlist viewers are, at each report"
-        self._latency = Distribution("viewer_latency_seconds", text, LATENCY_SECONDS, ("variant",))
+        self._latency = Histogram("viewer_latency_seconds", text, LATENCY_SECONDS, ("variant",))
 
     def label(self, variant: object) -> str:
         """The variant, where it is one."""
@@ -61,16 +61,16 @@ class Experience:
         if "latency" in report:
             self._latency.observe(min(report["latency"], LONGEST_LATENCY), variant)
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """All that was said."""
-        yield self._startup.figure
-        yield self._latency.figure
+        yield self._startup.metric
+        yield self._latency.metric
         text = "Times that the picture stood still at viewers' for want of video"
-        yield Figure("viewer_stalls", text, self._stalls, labels=("variant",), rises=True)
+        yield Metric("viewer_stalls", text, self._stalls, labels=("variant",), is_counter=True)
         text = "Seconds that it stood still"
-        yield Figure("viewer_stalled_seconds", text, self._stalled, labels=("variant",), rises=True)
+        yield Metric("viewer_stalled_seconds", text, self._stalled, labels=("variant",), is_counter=True)
         text = "Errors in viewers' players, those they got over by themselves included"
-        yield Figure("viewer_errors", text, self._errors, labels=("variant",), rises=True)
+        yield Metric("viewer_errors", text, self._errors, labels=("variant",), is_counter=True)
 
 
 MEMORY = 60.0  # seconds for which a page counts after its last report; it sends one every 25
@@ -180,15 +180,15 @@ class Viewers:
             self._of_sites[one] += 1
         return before is None or now - before.heard >= EARLIEST
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """How many there are."""
         self._forget()
         text = "Pages that watch now, by the variant that they say they play"
-        yield Figure("viewers", text, dict(self._of_variants) or {UNKNOWN: 0.0}, labels=("variant",))
+        yield Metric("viewers", text, dict(self._of_variants) or {UNKNOWN: 0.0}, labels=("variant",))
         text = "Pages that report errors and have no picture"
-        yield Figure("viewers_without_picture", text, self.screens.blind)
+        yield Metric("viewers_without_picture", text, self.screens.blind)
         text = "Seconds that the viewer who is furthest behind live is behind, as pages say"
-        yield Figure("viewer_furthest_seconds", text, self.behind)
+        yield Metric("viewer_furthest_seconds", text, self.behind)
 
     def _has_too_many(self, site: str | None) -> bool:
         return (
@@ -263,14 +263,14 @@ class Beacon:
         self._refused = 0
         self._second, self._reports = 0, 0
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """What has been reported."""
         text = "Bytes that viewers report: from the bucket, from peers, uploaded to peers"
-        yield Figure("viewer_bytes", text, self._bytes, labels=("source",), rises=True)
+        yield Metric("viewer_bytes", text, self._bytes, labels=("source",), is_counter=True)
         text = "Seconds that viewers report to have watched"
-        yield Figure("viewer_seconds", text, self._watched, rises=True)
+        yield Metric("viewer_seconds", text, self._watched, is_counter=True)
         text = "Reports that could not be true"
-        yield Figure("viewer_reports_refused", text, self._refused, rises=True)
+        yield Metric("viewer_reports_refused", text, self._refused, is_counter=True)
 
     def has_room(self, site: str | None = None) -> bool:
         """Whether another report of a site may be taken now: one site leaves room to the others."""

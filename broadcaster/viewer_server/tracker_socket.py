@@ -16,7 +16,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http.connections import CONNECTIONS
-from broadcaster.metrics import Figure
+from broadcaster.metrics import Metric
 from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Send, Tracker
 from broadcaster.viewer_server.admission import PLACES, Full, Kind
 from broadcaster.viewer_server.snapshots import Stream
@@ -134,16 +134,16 @@ class Signaling:
         with suppress(ConnectionResetError):  # its own handler notices
             await socket.send_frame(data, kind)
 
-    def figures(self) -> Iterator[Figure]:
+    def metrics(self) -> Iterator[Metric]:
         """Those of the tracker, and of its sockets."""
-        yield Figure("tracker_peers", "Peers in all swarms", self.peers)
-        yield Figure("tracker_swarms", "Swarms with a peer in them", self.torrents)
-        yield Figure("tracker_sockets", "Sockets that are open", self.sockets)
+        yield Metric("tracker_peers", "Peers in all swarms", self.peers)
+        yield Metric("tracker_swarms", "Swarms with a peer in them", self.torrents)
+        yield Metric("tracker_sockets", "Sockets that are open", self.sockets)
         messages, refused = self.tracker.messages, self.tracker.refused
         text = "Messages from viewers"
-        yield Figure("tracker_messages", text, dict(messages), labels=("action",), rises=True)
+        yield Metric("tracker_messages", text, dict(messages), labels=("action",), is_counter=True)
         counts: dict[str, int] = {reason: refused[reason] for reason in Refusal}
-        yield Figure("tracker_refused", "What was refused", counts, labels=("reason",), rises=True)
+        yield Metric("tracker_refused", "What was refused", counts, labels=("reason",), is_counter=True)
 
     def _drop(self, number: int) -> None:
         self.tracker.disconnect(number)

@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 KEY = "live/0/playlist.m3u8"
 
 
-async def figures(service: Service) -> dict[str, float]:
+async def metrics(service: Service) -> dict[str, float]:
     """Every metric, by its name and the values of its labels."""
     async with (
         aiohttp.ClientSession() as session,
@@ -72,7 +72,7 @@ async def test_a_stream_without_the_service(tmp_path: Path, bucket: SeaweedBucke
     """From the first segment to the end, past retention and over a crash, nobody need ask the service."""
     async with on_air(tmp_path, bucket) as (owncast, service, watcher):
         found = await eventually(
-            lambda: figures(service), lambda found: found["broadcaster_deleted_objects_total"] > 0, within=180
+            lambda: metrics(service), lambda found: found["broadcaster_deleted_objects_total"] > 0, within=180
         )
         assert found["broadcaster_mirror_writes_total done"] > 10
         assert found["broadcaster_mirror_writes_total failed"] == 0
@@ -192,10 +192,10 @@ async def test_writes_that_do_not_get_through(tmp_path: Path, bucket: SeaweedBuc
 
 async def disturb(proxy: PlaylistProxy, service: Service, watcher: Watcher, way: Way) -> None:
     """Let no playlist through for a while; afterwards the bucket has what was published meanwhile."""
-    failed = (await figures(service))["broadcaster_mirror_writes_total failed"]
+    failed = (await metrics(service))["broadcaster_mirror_writes_total failed"]
     proxy.way = way
     await eventually(
-        lambda: figures(service),
+        lambda: metrics(service),
         lambda found: found["broadcaster_mirror_writes_total failed"] >= failed + 3,
         within=180,
     )

@@ -20,7 +20,7 @@ from broadcaster.http.connections import (
     STALL_TIMEOUT,
     Connections,
 )
-from broadcaster.metrics import Figures
+from broadcaster.metrics import MetricsCollector
 from broadcaster.tracker import Tracker
 from tests.support.fakes.viewer_app import ViewerApp
 from tests.support.fakes.webtorrent_clients import announce
@@ -61,7 +61,7 @@ class House:
         (folder / "small").write_bytes(b"small")
         self.app = web.Application()
         self.app[CONNECTIONS] = Connections(10)
-        self.registry.register(Figures(self.app[CONNECTIONS].figures))
+        self.registry.register(MetricsCollector(self.app[CONNECTIONS].metrics))
         self.app.on_response_prepare.append(self._on_answer)
         self.app.router.add_get("/body", self._body)
         self.app.router.add_static("/", folder)

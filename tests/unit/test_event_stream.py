@@ -247,13 +247,13 @@ def test_no_more_than_pages_can_play() -> None:
     assert reported("b", 1, 1) == 180
     pages["a"] = 2  # a second viewer has come
     assert reported("a", 1, 1) == MAX_SECONDS
-    refused = next(one for one in beacon.figures() if one.name == "viewer_reports_refused")
+    refused = next(one for one in beacon.metrics() if one.name == "viewer_reports_refused")
     assert refused.samples[()] > 1000
 
 
 def sums(beacon: Beacon) -> float:
     """Megabytes from the bucket."""
-    (figure,) = (one for one in beacon.figures() if one.name == "viewer_bytes")
+    (figure,) = (one for one in beacon.metrics() if one.name == "viewer_bytes")
     return figure.samples["bucket",] / 1e6
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, ServerControl, Variant
-from broadcaster.ipc import Change, HealthReport, Ping, Pong, SentFigure, State, Version, View, change
+from broadcaster.ipc import Change, HealthReport, Ping, Pong, SentMetric, State, Version, View, change
 from broadcaster.ipc.messages import LENGTH, MAX_PONG, decode, encode, encode_pong, receive_pong
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -99,9 +99,9 @@ async def answered(*answers: bytes) -> Pong:
 
 
 async def test_an_answer() -> None:
-    """Figures come as they were sent, whatever their labels are."""
-    figure = SentFigure("requests", "text", ("a", "b"), ((("x", "y,z"), 1.5),), rises=True, total=None)
-    pong = Pong((figure,), peers=2, torrents=1)
+    """Metrics come as they were sent, whatever their labels are."""
+    metric = SentMetric("requests", "text", ("a", "b"), ((("x", "y,z"), 1.5),), is_counter=True, total=None)
+    pong = Pong((metric,), peers=2, torrents=1)
     assert await answered(encode_pong(pong)) == pong
 
 

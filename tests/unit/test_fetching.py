@@ -40,7 +40,7 @@ async def fetching(**options: Any) -> AsyncIterator[Fetcher]:  # noqa: ANN401 - 
 
 
 def figure(fetcher: Fetcher, name: str, *labels: str) -> float:
-    return next(one.samples[labels] for one in fetcher.figures() if one.name == f"fetch_{name}")
+    return next(one.samples[labels] for one in fetcher.metrics() if one.name == f"fetch_{name}")
 
 
 async def test_in_order_and_no_more_at_once_than_may_be(server: ScriptedServer) -> None:

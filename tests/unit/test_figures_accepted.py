@@ -1,4 +1,4 @@
-"""What ingest takes of the figures that the process sends to which strangers talk."""
+"""What ingest takes of the metrics that the process sends to which strangers talk."""
 
 import asyncio
 import math
@@ -12,39 +12,39 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from broadcaster.ipc import HealthReport, Pong, Setup, View
-from broadcaster.ipc.messages import SentFigure, encode_pong
+from broadcaster.ipc.messages import SentMetric, encode_pong
 from broadcaster.ipc.metrics import ACCEPTED, BOUNDS, accepted, fits
-from broadcaster.metrics import Figures
+from broadcaster.metrics import MetricsCollector
 from broadcaster.service.viewer_process import AudienceProcess
 from broadcaster.viewer_server.app import Audience
 from tests.support.waiting import eventually
 
-GAUGE = SentFigure("connections", "Connections", (), (((), 3.0),), rises=False, total=None)
-COUNTER = SentFigure("viewer_stalls", "Stalls", ("variant",), ((("0",), 3.0),), rises=True, total=None)
+GAUGE = SentMetric("connections", "Connections", (), (((), 3.0),), is_counter=False, total=None)
+COUNTER = SentMetric("viewer_stalls", "Stalls", ("variant",), ((("0",), 3.0),), is_counter=True, total=None)
 BUCKETS = ((("0", "1.0"), 1.0), (("0", "+Inf"), 2.0))
-HISTOGRAM = SentFigure(
-    "viewer_startup_seconds", "Start", ("variant",), BUCKETS, rises=True, total=((("0",), 1.5),)
+HISTOGRAM = SentMetric(
+    "viewer_startup_seconds", "Start", ("variant",), BUCKETS, is_counter=True, total=((("0",), 1.5),)
 )
 
 
 async def test_all_that_there_are(tmp_path: Path) -> None:
-    """Each figure of the process is in the list, as it sends it, and no other is."""
+    """Each metric of the process is in the list, as it sends it, and no other is."""
     (tmp_path / "index.html").write_text("<html><head></head></html>")
     audience = Audience(Setup(tmp_path, tracker=True, clips=True, recordings=True, signed=True))
-    sent = audience.pong().figures
-    assert accepted(sent) == (sent, set()), "a new figure needs a line in broadcaster/ipc/metrics.py"
+    sent = audience.pong().metrics
+    assert accepted(sent) == (sent, set()), "a new metric needs a line in broadcaster/ipc/metrics.py"
     assert {one.name for one in sent} == set(ACCEPTED)
     assert all(map(fits, (GAUGE, COUNTER, HISTOGRAM)))
 
 
 @pytest.mark.parametrize(
-    "figure",
+    "metric",
     [
         replace(GAUGE, name="segments_lost"),
         replace(GAUGE, name="connections\n# TYPE x"),
         replace(GAUGE, text="two\nlines"),
         replace(GAUGE, text="long" * 100),
-        replace(GAUGE, rises=True),
+        replace(GAUGE, is_counter=True),
         replace(GAUGE, total=()),
         replace(GAUGE, labels=("variant",)),
         replace(GAUGE, samples=((("0",), 3.0),)),
@@ -68,10 +68,10 @@ async def test_all_that_there_are(tmp_path: Path) -> None:
         replace(HISTOGRAM, total=((("0",), math.inf),)),
     ],
 )
-def test_what_is_invented(figure: SentFigure) -> None:
+def test_what_is_invented(metric: SentMetric) -> None:
     """Other names, kinds, labels and values than there are, and too many of them, are left out."""
-    assert accepted([figure, COUNTER if figure.name != COUNTER.name else GAUGE])[0] != ()
-    assert figure not in accepted([figure])[0]
+    assert accepted([metric, COUNTER if metric.name != COUNTER.name else GAUGE])[0] != ()
+    assert metric not in accepted([metric])[0]
 
 
 @pytest.mark.parametrize(
@@ -99,18 +99,18 @@ async def test_a_process_that_does_not_speak_as_it_should(
 async def test_metrics_are_never_broken(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of an answer with invented figures the others are shown, and its names harm no terminal."""
+    """Of an answer with invented metrics the others are shown, and its names harm no terminal."""
     invented = [replace(GAUGE, name="\x1b[31m"), replace(HISTOGRAM, samples=()), GAUGE, COUNTER]
     async with heard(Pong((*invented, COUNTER)), monkeypatch) as process:
         await process.ready.wait()
         registry = CollectorRegistry()
-        registry.register(Figures(process.figures))
+        registry.register(MetricsCollector(process.metrics))
         text = generate_latest(registry).decode()
     assert "broadcaster_connections 3.0" in text
     assert 'broadcaster_viewer_stalls_total{variant="0"} 3.0' in text
     assert "31m" not in text
     assert "viewer_startup" not in text
-    assert "a figure that is not taken: \\x1b[31m" in caplog.text
+    assert "a metric that is not taken: \\x1b[31m" in caplog.text
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ class Room:
 
     @property
     def checks(self) -> float:
-        (found,) = (one for one in self.check.figures() if one.name == "guest_checks")
+        (found,) = (one for one in self.check.metrics() if one.name == "guest_checks")
         return sum(found.samples.values())
 
     async def checked(self, *segments: Segment) -> str | None:

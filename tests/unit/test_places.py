@@ -183,7 +183,7 @@ def test_a_process_that_is_late_takes_nobody_in() -> None:
         assert taken(places, stack, Kind.EVENTS, FEW + 3) == FEW  # so few are not what makes it late
         lag.note(0)
         assert taken(places, stack, Kind.EVENTS, 3) == 3
-    samples = next(one.samples for one in places.figures() if one.name == "long_requests_refused")
+    samples = next(one.samples for one in places.metrics() if one.name == "long_requests_refused")
     assert samples["lag",] == 3
 
 

@@ -54,8 +54,8 @@ async def test_a_part_that_fails_is_started_again(on: Stage, caplog: pytest.LogC
     assert "(ValueError: again): the stream goes on" in str(on.supervisor.warning)
     on.now += WARN_FOR
     assert on.supervisor.warning is None
-    (figure,) = on.supervisor.figures()
-    assert figure.samples == {("part",): failures + 1}
+    (metric,) = on.supervisor.metrics()
+    assert metric.samples == {("part",): failures + 1}
     assert "ZeroDivisionError: boom" in caplog.text
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from broadcaster import __version__
 from broadcaster.cli import main
-from broadcaster.metrics import Figures, build_info
+from broadcaster.metrics import MetricsCollector, build_info
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +24,7 @@ def test_version_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None
 def test_version_as_a_metric() -> None:
     """``broadcaster_build_info`` is 1, with the version as its label."""
     registry = CollectorRegistry()
-    registry.register(Figures(build_info))
+    registry.register(MetricsCollector(build_info))
     assert f'broadcaster_build_info{{version="{__version__}"}} 1.0\n' in generate_latest(registry).decode()
 
 

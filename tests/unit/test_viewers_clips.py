@@ -298,7 +298,7 @@ async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> Non
     await eventually(lambda: len(answers) == 3)
     running.cancel()
     assert {answer.refusal for answer in answers} == {"gone"}
-    naive = b'{"figures":[],"clips":[{"id":"1","begin":"2026-01-01T12:00:00","end":"2026-01-01T12:00:09Z"}]}'
+    naive = b'{"metrics":[],"clips":[{"id":"1","begin":"2026-01-01T12:00:00","end":"2026-01-01T12:00:09Z"}]}'
     reader = asyncio.StreamReader()
     reader.feed_data(LENGTH.pack(len(naive)) + naive)
     with pytest.raises(ValueError, match="timezone"):
@@ -308,6 +308,6 @@ async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> Non
 
 def counted(audience: Audience) -> dict[str, float]:
     """Clips by what became of them, and how many requests wait for one."""
-    figures = {figure.name: figure.samples for figure in audience.figures()}
-    found = {labels[0]: value for labels, value in figures["viewers_clips"].items()}
-    return found | {"taken": figures["long_requests"][("clips",)]}
+    metrics = {metric.name: metric.samples for metric in audience.metrics()}
+    found = {labels[0]: value for labels, value in metrics["viewers_clips"].items()}
+    return found | {"taken": metrics["long_requests"][("clips",)]}

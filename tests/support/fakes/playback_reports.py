@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broadcaster.metrics import Figures
+from broadcaster.metrics import MetricsCollector
 from broadcaster.viewer_server.reports import Beacon, Experience, TooMuch, Viewers
 
 
@@ -32,8 +32,8 @@ class Gate:
         self.experience = Experience(lambda: self.served)
         self.beacon = Beacon(lambda: 8e6, lambda _: 10_000, self.viewers, self.experience, lambda: self.now)
         self._registry = CollectorRegistry()
-        sources = (self.beacon.figures, self.viewers.figures, self.experience.figures)
-        self._registry.register(Figures(*sources))
+        sources = (self.beacon.metrics, self.viewers.metrics, self.experience.metrics)
+        self._registry.register(MetricsCollector(*sources))
 
     def send(self, number: int, site: str | None = "a", **said: object) -> bool:
         """What a page says; whether it was let in."""

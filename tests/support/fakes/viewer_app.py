@@ -12,7 +12,7 @@ from broadcaster.admin import make_operator_app
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange
 from broadcaster.ipc import HealthReport, Ping, Setup, View, change
-from broadcaster.metrics import Figures
+from broadcaster.metrics import MetricsCollector
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import message_of
 from broadcaster.tracker import Tracker
@@ -50,7 +50,7 @@ class ViewerApp:
         self.channel = Channel(6, lambda: self.now, self._observe, window=window, show=self._show)
         self._count = 0
         self.app = self.audience.app
-        self.registry.register(Figures(self.audience.figures))
+        self.registry.register(MetricsCollector(self.audience.metrics))
         self._report = HealthReport("offline", 0, None)
         self.operator_app = make_operator_app(self.reported, self.registry)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from broadcaster.admin import make_operator_app
 from broadcaster.http import listening, raise_file_limit
 from broadcaster.ipc import Setup, View, change
-from broadcaster.metrics import Figures
+from broadcaster.metrics import MetricsCollector
 from broadcaster.service.serve import process_registry
 from broadcaster.viewer_server.app import Audience
 from tests.support.fakes.channel import Channel
@@ -51,7 +51,7 @@ async def main(port: int, admin_port: int, segments: int, places: int) -> None:
     registry = process_registry()
     audience = Audience(Setup(Path("none"), places=raise_file_limit(places)))
     long = LongChannel(segments, lambda view: audience.take(change(audience.stream.view, view)))
-    registry.register(Figures(audience.figures))
+    registry.register(MetricsCollector(audience.metrics))
     public, operator = audience.app, make_operator_app(lambda: audience.report, registry)
     async with listening(public, HOST, port, "port"), listening(operator, HOST, admin_port, "admin port"):
         print(json.dumps({"segments": segments}), flush=True)

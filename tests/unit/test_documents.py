@@ -101,7 +101,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_that_are_named_exist(page: Path) -> None:
     """Files and folders of the tree that README and docs/ name are there."""
-    if page.name in ("CHANGELOG.md", "architecture.md"):
+    if page.name == "CHANGELOG.md":
         return
     for path in PATHS.findall(page.read_text()):
         assert (ROOT / path).exists(), path
@@ -207,6 +207,15 @@ def modules_imported_by(path: Path) -> set[str]:
             if folder.is_dir() and path.name != "__init__.py":
                 found |= modules_imported_by(folder / "__init__.py")
     return found
+
+
+def test_modules_of_the_architecture_exist() -> None:
+    """Each Python file that docs/architecture.md names is in broadcaster/, or where its path says."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_/]+\.py)`", text))
+    assert len(named) > 40
+    for path in named:
+        assert (ROOT / "broadcaster" / path).exists() or (ROOT / path).exists(), path
 
 
 def test_the_way_of_a_segment_is_as_described() -> None:

@@ -464,7 +464,7 @@ class Settings(BaseSettings):
     public_dashboard: bool = Field(
         default=False,
         alias="BROADCASTER_PUBLIC_DASHBOARD",
-        description="Show the dashboard on the viewers' listener too.",
+        description="Has no effect any more: the dashboard is on the operator's listener alone.",
     )
     dashboard_dir: Folder = Field(
         default=DASHBOARD_DIR,

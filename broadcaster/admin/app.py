@@ -16,9 +16,9 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from broadcaster.admin.dashboard import Dashboard, add_dashboard
 from broadcaster.errors import ConfigError
 from broadcaster.http.connections import CONNECTIONS, Connections
-from broadcaster.http.dashboard import Dashboard, add_dashboard
 from broadcaster.http.server import CLOSED, HEALTH, Health, asked_by_name, health
 from broadcaster.own_files import LARGEST, OTHERS, READ, read_own, write_own
 from broadcaster.recordings.admin_api import Desk, add_recordings

@@ -17,9 +17,8 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Metric
 
+from broadcaster.admin.dashboard import ROWS, STEP, Row
 from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded
-from broadcaster.http.dashboard import ROWS, STEP
-from broadcaster.ipc import Row
 
 HALF, MOST = 0.5, 0.95
 Pair = tuple[float | None, float | None]  # the median and the 95th percentile; None of nothing

@@ -205,16 +205,16 @@ FORGEABLE, FORGED = ("CF-Connecting-IP", "X-Forwarded-For"), "192.0.2.77"  # an 
 TRUSTED = (
     "BROADCASTER_TRUSTED_HEADER names the header of what stands in front; deploy/nginx sets it for nginx"
 )
+CLOSED = ("/metrics", "/dashboard")  # paths of the admin listener
 INGRESS = "cloudflared.yml.example shows where the tunnel should lead to"
 
 
 class TunnelChecks:
     """The checks of the service at ``url``, where viewers find it."""
 
-    def __init__(self, browser: Browser, url: str, *, dashboard: bool) -> None:
+    def __init__(self, browser: Browser, url: str) -> None:
         self._browser = browser
         self._url = url
-        self._closed = ("/metrics",) if dashboard else ("/metrics", "/dashboard")
 
     async def page(self) -> Finding:
         """Viewers find the page."""
@@ -242,7 +242,7 @@ class TunnelChecks:
 
     async def closed(self) -> Finding:
         """What is the operator's cannot be had."""
-        for path in self._closed:
+        for path in CLOSED:
             answer = await self._ask(path)
             if isinstance(answer, Finding):
                 return answer
@@ -251,7 +251,7 @@ class TunnelChecks:
                     f"anybody can read {self._url}{path}",
                     "let nothing lead to BROADCASTER_ADMIN_PORT: it has no login",
                 )
-        return ok(f"closed: {', '.join(self._closed)}")
+        return ok(f"closed: {', '.join(CLOSED)}")
 
     async def addresses(self) -> Finding:
         """The service knows viewers apart, and none of them can pretend to be another."""

@@ -150,7 +150,7 @@ class Plan:
     def _of_tunnel(self) -> list[Check]:
         if not self._tunnel:
             return []
-        tunnel = TunnelChecks(self._means.browser, self._tunnel, dashboard=self._settings.public_dashboard)
+        tunnel = TunnelChecks(self._means.browser, self._tunnel)
         return [
             Check("tunnel-page", "page through the tunnel", tunnel.page),
             Check("tunnel-playlist", "playlists through the tunnel", tunnel.playlist),

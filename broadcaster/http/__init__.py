@@ -1,10 +1,9 @@
-"""What both listeners share.
+"""HTTP serving that the viewers' and the admin listener share.
 
-``listener`` serves an application, within the bounds of ``connections``; ``health`` and ``dashboard`` are
-routes of both.
+``server`` listens and serves an application, ``connections`` limits its connections, and ``static`` serves
+files from memory.
 """
 
-from broadcaster.http.dashboard import Dashboard
 from broadcaster.http.server import address_of, bound, listening, raise_file_limit, serving
 
-__all__ = ["Dashboard", "address_of", "bound", "listening", "raise_file_limit", "serving"]
+__all__ = ["address_of", "bound", "listening", "raise_file_limit", "serving"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -104,7 +104,6 @@ def _quality(variant: Variant) -> str:
 
 
 Amount = Annotated[int, Field(ge=0, le=10**7)]
-Row = dict[str, float | None]  # of the dashboard, by name of the series
 # What keeps a stream that is on from viewers, as far as the world is told: what is finished does not reach
 # them, or, where both are so, the one told second: nothing new comes from the encoder.
 Trouble = Literal["delivery", "encoder"]
@@ -130,7 +129,6 @@ class Setup:
     waiters: int = 5000
     places: int = 10_000
     tracker: bool = False
-    dashboard: tuple[Path, Path, float] | None = None  # its page, its packages, dollars for a GB of egress
     log: tuple[str, str] = ("info", "text")  # level and form
     recordings: bool = False  # whether there are pages of them
     clips: bool = False  # whether viewers may make some
@@ -295,10 +293,9 @@ class HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Asks for a sign of life; says how ingest is, and what is new on the dashboard, where all may see it."""
+    """Asks the viewer server for a pong; carries the health of ingest."""
 
     report: HealthReport
-    rows: Sequence[Row] = ()
     kind: Literal["ping"] = "ping"
 
 

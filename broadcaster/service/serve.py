@@ -29,6 +29,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from broadcaster.admin import History, VariantTable, make_operator_app, own_token, token_file
+from broadcaster.admin.dashboard import Dashboard
 from broadcaster.bucket import ObjectStore, open_store
 from broadcaster.bucket.lease import owner_key
 from broadcaster.bucket.session import Signer
@@ -46,7 +47,7 @@ from broadcaster.events import (
 )
 from broadcaster.guest import told_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
-from broadcaster.http import Dashboard, address_of, bound, listening, raise_file_limit
+from broadcaster.http import address_of, bound, listening, raise_file_limit
 from broadcaster.http.server import Complaints, for_the_world
 from broadcaster.ipc import HealthReport, Setup, State, View
 from broadcaster.logs import usual_form
@@ -260,7 +261,6 @@ async def serve(
                 sockets,
                 components.pipeline.view,
                 supervisor.contained("health", for_the_world(components.health_of_ingest), UNKNOWN),
-                supervisor.contained("history", history.since, []) if settings.public_dashboard else None,
                 supervisor.contained("viewers' clips", components.viewers_clips, None),
             )
             own: dict[str, Observer] = {
@@ -293,7 +293,7 @@ async def serve(
                 gc.collect()
                 gc.freeze()
                 logger.info("following %s, serving %s", settings.hls_dir, address_of(sockets))
-                logger.info("dashboard at %s/dashboard, metrics at %s/metrics", admin_address, admin_address)
+                log_admin_address(settings, admin_address)
                 on_ready(address_of(sockets), admin_address)
                 await components.pipeline.run(
                     components.source.run,
@@ -393,6 +393,17 @@ async def _operator(
         yield address
 
 
+def log_admin_address(settings: Settings, address: str) -> None:
+    """Log where the dashboard and the metrics are."""
+    logger.info("dashboard at %s/dashboard, metrics at %s/metrics", address, address)
+    if settings.public_dashboard:
+        logger.warning(
+            "BROADCASTER_PUBLIC_DASHBOARD has no effect: the dashboard is on the admin listener alone,"
+            " at %s/dashboard",
+            address,
+        )
+
+
 @contextmanager
 def _public_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
     """Where viewers connect; whoever serves them comes and goes, these stay."""
@@ -408,7 +419,6 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
     places = raise_file_limit(settings.max_connections)
     if places < settings.max_connections:
         logger.warning("the limit of open files leaves room for %d connections", places)
-    shown = (dashboard.folder, dashboard.vendor, dashboard.egress_price)
     return Setup(
         settings.viewer_dir.absolute(),
         page={
@@ -428,7 +438,6 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
         places=places,
         trusted_header=settings.trusted_header,
         tracker=settings.has_own_tracker,
-        dashboard=shown if settings.public_dashboard else None,
         log=(settings.log_level, log_form),
     )
 

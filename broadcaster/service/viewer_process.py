@@ -29,7 +29,6 @@ from broadcaster.ipc import (
     Ping,
     Pong,
     Recording,
-    Row,
     Setup,
     Started,
     View,
@@ -120,17 +119,16 @@ REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
 class AudienceProcess:
     """Starts it on sockets that listen already, and again whenever it dies, hangs, or does not read.
 
-    ``report`` is how ingest is, as the world may know it; ``rows`` are those of the dashboard that are newer
-    than a time, if the world may see them; ``clip`` is told of each wish of a viewer, and whom to answer.
+    ``report`` returns the health of ingest as the public may see it. ``clip`` is called with each clip
+    request of a viewer and the function that takes the answer.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it tells, and what it is asked
+    def __init__(
         self,
         setup: Setup,
         listening: Sequence[socket.socket],
         view: View,
         report: Callable[[], HealthReport],
-        rows: Callable[[float], list[Row]] | None = None,
         clip: Callable[[ClipWish, Callable[[ClipAnswer], None]], None] | None = None,
     ) -> None:
         self.ready = asyncio.Event()
@@ -141,9 +139,7 @@ class AudienceProcess:
         self._setup = setup
         self._listening = listening
         self._report = report
-        self._rows = rows
         self._clip = clip
-        self._rows_sent = 0.0
         self._view = view
         self._recordings: Mapping[str, Recording] = {}
         self._recent: deque[Listed] = deque(maxlen=REMEMBERED_SEGMENTS)
@@ -265,7 +261,7 @@ class AudienceProcess:
         """The same, from when it can be told what there is."""
         tasks: list[asyncio.Task[str]] = []
         self.process, self._writer = process, writer
-        self._unanswered, self._patience, self._rows_sent = 0, UNANSWERED_AT_START, 0.0
+        self._unanswered, self._patience = 0, UNANSWERED_AT_START
         try:
             recordings = difference({}, self._recordings)
             for message in (self._setup, change(View(), self._view), recordings, *self._recent, self._last):
@@ -312,11 +308,8 @@ class AudienceProcess:
         return "does not answer"
 
     def _ask(self) -> None:
-        rows = self._rows(self._rows_sent) if self._rows else []
-        if rows:
-            self._rows_sent = rows[-1]["time"] or 0.0
         self._unanswered += 1
-        self.tell(Ping(self._report(), rows))
+        self.tell(Ping(self._report()))
 
     def _checked(self, pong: Pong) -> Pong:
         """The answer with only such metrics as there are."""

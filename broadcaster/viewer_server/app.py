@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +13,6 @@ from aiohttp import hdrs, web
 
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http.connections import CONNECTIONS, Connections
-from broadcaster.http.dashboard import ROWS, Dashboard, add_dashboard
 from broadcaster.http.server import HEALTH, Lag, health
 from broadcaster.http.static import Files
 from broadcaster.ipc import (
@@ -26,7 +24,6 @@ from broadcaster.ipc import (
     Ping,
     Pong,
     Recordings,
-    Row,
     SentMetric,
     Setup,
     SignedPlaylist,
@@ -71,7 +68,6 @@ class Audience:
         self._viewers = Viewers()
         self._experience = Experience(lambda: self.stream.view.playlists)
         self._heard = time.monotonic()
-        self._rows: deque[Row] = deque(maxlen=ROWS)
         self._gallery: Gallery | None = None
         self._clipping: Clipping | None = None
         self._signed: SignedPlaylists | None = None
@@ -100,7 +96,6 @@ class Audience:
                     self.event_stream.tell_starting(self.stream.clock())
             case Ping():
                 self._heard, self.report = time.monotonic(), message.report
-                self._rows.extend(message.rows)
                 self.look()
             case Recordings():
                 if self._gallery:
@@ -160,9 +155,6 @@ class Audience:
             return report
         return replace(report, peers=tracker.peers, torrents=tracker.torrents, signaling=True)
 
-    def _rows_since(self, milliseconds: float) -> list[Row]:
-        return [row for row in self._rows if (row["time"] or 0) > milliseconds]
-
     def _of_the_stream(self) -> dict[str, str | None]:
         return {"title": self.report.title, "poster": self.report.poster}
 
@@ -212,9 +204,6 @@ class Audience:
             app.router.add_get("/live/tracker", self.signaling.handle, name="tracker", allow_head=False)
         app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
         app.router.add_get("/health", _health_and_address, name="health")
-        if setup.dashboard:
-            folder, vendor, price = setup.dashboard
-            add_dashboard(app, Dashboard(folder, vendor, self._rows_since, price))
         if setup.viewer_dir.is_dir():
             page = Page(setup.page, setup.viewer_dir, self._of_the_stream)
             if setup.recordings:

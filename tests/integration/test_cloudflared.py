@@ -12,9 +12,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from broadcaster.admin import History, make_operator_app
+from broadcaster.admin.dashboard import Dashboard
 from broadcaster.bucket import CONTENT_TYPES
 from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
-from broadcaster.http import Dashboard
 from broadcaster.http.server import KEEPALIVE_TIMEOUT
 from broadcaster.http.static import PACKED
 from broadcaster.ipc import HealthReport, Setup

@@ -59,22 +59,22 @@ def test_who_answers_for_the_playlist() -> None:
         assert message in found.message
 
 
-@pytest.mark.parametrize("dashboard", [False, True], ids=["closed", "shown"])
-async def test_pages(*, dashboard: bool) -> None:
-    """The page is there and the operator's are not, but for a dashboard that is meant to be shown."""
+@pytest.mark.parametrize("path", ["/dashboard", "/metrics"])
+async def test_pages(path: str) -> None:
+    """The viewers' page is there; a page of the admin listener that anybody can read is a fault."""
 
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/":
             return web.Response(text="<!doctype html><HTML>", content_type="text/html")
-        return web.Response(status=200 if request.path == "/dashboard" else 404, headers=SERVICE)
+        return web.Response(status=200 if request.path == path else 404, headers=SERVICE)
 
     async with listening(handler) as address, open_browser(address) as browser:
-        checks = TunnelChecks(browser, address, dashboard=dashboard)
+        checks = TunnelChecks(browser, address)
         assert (await checks.page()).verdict == "ok"
         assert (await checks.playlist()).verdict == "skipped"
         closed = await checks.closed()
-    assert closed.verdict == ("ok" if dashboard else "failed")
-    assert ("anybody can read" in closed.message) is not dashboard
+    assert closed.verdict == "failed"
+    assert closed.message == f"anybody can read {address}{path}"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ async def test_addresses(told: Callable[[Mapping[str, str]], str | None], verdic
         return web.Response(headers={"X-Client-Address": address} if address else {})
 
     async with listening(handler) as address, open_browser(address) as browser:
-        found = await TunnelChecks(browser, address, dashboard=False).addresses()
+        found = await TunnelChecks(browser, address).addresses()
     assert found.verdict == verdict, found
     assert message in found.message
     assert ("BROADCASTER_TRUSTED_HEADER" in found.remedy) is (verdict in {"warning", "failed"})
@@ -110,11 +110,11 @@ async def test_redirects_and_silence() -> None:
         return web.Response(status=302, headers={"Location": "https://login.example.com/"})
 
     async with listening(login) as address, open_browser(address) as browser:
-        checks = TunnelChecks(browser, address, dashboard=False)
+        checks = TunnelChecks(browser, address)
         assert "redirects elsewhere" in (await checks.page()).message
         assert (await checks.closed()).verdict == "ok"
     async with open_browser(address) as browser:
-        checks = TunnelChecks(browser, address, dashboard=False)
+        checks = TunnelChecks(browser, address)
         for found in (await checks.page(), await checks.playlist(), await checks.closed()):
             assert found.verdict == "failed"
             assert "refuses connections" in found.message

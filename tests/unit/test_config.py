@@ -9,6 +9,7 @@ from broadcaster.cli import main
 from broadcaster.config import Settings, load, unknown_names
 from broadcaster.doctor import remarks
 from broadcaster.errors import ConfigError
+from broadcaster.service.serve import log_admin_address
 
 SECRET = "s3cr3t-value"
 GOOD = {
@@ -44,6 +45,16 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
+
+
+def test_where_the_dashboard_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The setting of the removed public dashboard is accepted; the log then says where the dashboard is."""
+    log_admin_address(load(), "http://127.0.0.1:3001")
+    monkeypatch.setenv("BROADCASTER_PUBLIC_DASHBOARD", "true")
+    log_admin_address(load(), "http://127.0.0.1:3001")
+    (warning,) = caplog.messages
+    assert "BROADCASTER_PUBLIC_DASHBOARD has no effect" in warning
+    assert "http://127.0.0.1:3001/dashboard" in warning
 
 
 def test_defaults() -> None:

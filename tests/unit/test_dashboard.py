@@ -1,6 +1,5 @@
 """What the operator's dashboard is given to draw."""
 
-import json
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -11,10 +10,10 @@ from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.admin import History, VariantTable, make_operator_app
+from broadcaster.admin.dashboard import ROWS, Dashboard
 from broadcaster.errors import OwncastError
 from broadcaster.events import SegmentLost, SegmentPublished, SegmentUploaded
 from broadcaster.hls import MultivariantPlaylist, Variant
-from broadcaster.http.dashboard import ROWS, Dashboard
 from broadcaster.http.server import NOT_TOLD, for_the_world
 from broadcaster.ipc import HealthReport, Ping, Setup, Version, View
 from broadcaster.viewer_server.app import Audience
@@ -89,7 +88,7 @@ def test_each_variant_has_its_figures() -> None:
 
 
 async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Where the token is, and each variant's figures, are not on the world's dashboard."""
+    """The path of the token is in the dashboard's data, which the viewers' listener does not have."""
     site = ViewerApp(tmp_path)
     (tmp_path / "dashboard").mkdir()
     dashboard = Dashboard(tmp_path / "dashboard", tmp_path / "vendor", lambda _: [], 0.09)
@@ -98,10 +97,8 @@ async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: A
     path = "/dashboard/data.json"
     told = await (await (await aiohttp_client(app)).get(path)).json()
     assert told["tokenFile"] == "/state/operator-token"
-    shown = (dashboard.folder, dashboard.vendor, 0.09)
-    public = Audience(Setup(tmp_path / "viewer", dashboard=shown)).app
-    told = await (await (await aiohttp_client(public)).get(path)).json()
-    assert not {"tokenFile", "table", "newest"} & told.keys()
+    public = Audience(Setup(tmp_path / "viewer")).app
+    assert (await (await aiohttp_client(public)).get(path)).status == 404
 
 
 async def test_the_page(desk: Desk, aiohttp_client: AiohttpClient) -> None:
@@ -134,22 +131,19 @@ async def test_the_picture(desk: Desk, tmp_path: Path, aiohttp_client: AiohttpCl
 
 
 async def test_it_is_the_operators_alone(desk: Desk, aiohttp_client: AiohttpClient) -> None:
-    """The public listener has no dashboard unless it is asked for."""
+    """The viewers' listener has no dashboard."""
     client = await aiohttp_client(desk.site.app)
     assert (await client.get("/dashboard")).status == 404
 
 
-async def test_the_world_is_not_told_why(desk: Desk, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Shown to viewers, the dashboard names neither the bucket nor the account."""
-    audience = Audience(Setup(tmp_path, dashboard=(tmp_path, tmp_path, 0.09)))
+async def test_the_world_is_not_told_why(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """The viewers' /health names neither the bucket nor the account."""
+    audience = Audience(Setup(tmp_path))
     report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")
-    audience.take(Ping(for_the_world(lambda: report)(), desk.history.since(0)))
-    client = await aiohttp_client(audience.app)
-    text = await (await client.get("/dashboard/data.json")).text()
-    verdict = json.loads(text)["verdict"]
-    assert (verdict["severity"], verdict["sentence"]) == ("failing", NOT_TOLD)
-    assert "b-1" not in text
-    assert "a-1" not in text
+    audience.take(Ping(for_the_world(lambda: report)()))
+    answer = await (await aiohttp_client(audience.app)).get("/health")
+    body = await answer.json()
+    assert (answer.status, body["reason"], body["warning"]) == (503, NOT_TOLD, NOT_TOLD)
 
 
 def test_the_history_is_bounded(desk: Desk) -> None:

@@ -13,11 +13,12 @@ import aiohttp
 from prometheus_client import CollectorRegistry
 
 from broadcaster.admin import make_operator_app, own_token
+from broadcaster.admin.dashboard import Dashboard
 from broadcaster.bucket import Bucket, ObjectStore, open_store
 from broadcaster.catalog.references import File
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, free_ports
-from broadcaster.http import Dashboard, listening
+from broadcaster.http import listening
 from broadcaster.ipc import HealthReport
 from broadcaster.recordings.admin_api import Desk
 from broadcaster.recordings.file_uploads import Uploads

@@ -1,4 +1,4 @@
-"""The operator's dashboard: its page, and the figures that it draws."""
+"""The operator's dashboard: its page, and the data that it draws."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from aiohttp import hdrs, web
 from broadcaster.errors import OwncastError
 from broadcaster.http.server import HEALTH
 from broadcaster.http.static import Files
-from broadcaster.ipc import Part, Row
+from broadcaster.ipc import Part
 
+Row = dict[str, float | None]  # values at a time, by name of the series
 STEP = 5.0  # seconds from one row to the next
 ROWS = 720  # an hour
 # Dollars; egress is free (developers.cloudflare.com/r2/pricing).
@@ -23,23 +24,23 @@ R2_PRICES = {"storagePerGbMonth": 0.015, "classAPerMillion": 4.5, "classBPerMill
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """What the dashboard is made of.
+    """The sources of the dashboard.
 
-    ``folder`` has its page, ``vendor`` what npm brought; ``rows`` are those newer than a time in
-    milliseconds since the epoch; ``egress_price`` is
-    what a gigabyte would cost, in dollars, if the server itself sent it.
+    ``folder`` has its page, ``vendor`` the npm packages. ``rows`` returns the rows that are newer than a time
+    in milliseconds since the epoch. ``egress_price`` is the price in dollars of a gigabyte that the server
+    itself sends. ``picture`` returns the latest picture as a JPEG or raises OwncastError.
     """
 
     folder: Path
     vendor: Path
     rows: Callable[[float], list[Row]]
     egress_price: float
-    picture: Callable[[], Awaitable[bytes]] | None = None  # the latest there is, a JPEG; raises OwncastError
-    own: Callable[[], dict[str, Any]] = dict  # what the operator alone is told
+    picture: Callable[[], Awaitable[bytes]] | None = None
+    own: Callable[[], dict[str, Any]] = dict  # further fields of data.json
 
     @property
     def prices(self) -> dict[str, float]:
-        """All that money is told by, in dollars: here, and on the viewers' page."""
+        """Prices in dollars, for the dashboard and the viewers' page."""
         return {**R2_PRICES, "compareEgressPerGb": self.egress_price}
 
 
@@ -47,7 +48,7 @@ DASHBOARD = web.AppKey("DASHBOARD", Dashboard)
 
 
 def add_dashboard(app: web.Application, dashboard: Dashboard) -> None:
-    """Serve it at ``/dashboard``; of an application that has a health report."""
+    """Add the routes below ``/dashboard`` to an application that has a health report."""
     app[DASHBOARD] = dashboard
     app.router.add_get("/dashboard", _redirect, name="dashboard")
     app.router.add_get("/dashboard/data.json", _data, name="dashboard_data")
@@ -62,7 +63,7 @@ async def _redirect(_: web.Request) -> web.Response:
 
 
 async def _data(request: web.Request) -> web.Response:
-    """Rows that are newer than ``since`` and how everything stands ``now`` (milliseconds since the epoch)."""
+    """The rows newer than ``since`` (milliseconds since the epoch) and the present state."""
     dashboard, report = request.app[DASHBOARD], request.app[HEALTH]()
     try:
         since = float(request.query.get("since", "0"))
@@ -89,7 +90,7 @@ async def _data(request: web.Request) -> web.Response:
 
 
 async def _picture(request: web.Request) -> web.Response:
-    """What the encoder sends, as Owncast shows it; 502 with the reason when it does not."""
+    """Owncast's latest picture of the stream; 502 with the reason when there is none."""
     picture = request.app[DASHBOARD].picture
     try:
         body = await picture() if picture else b""

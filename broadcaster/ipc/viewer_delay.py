@@ -7,7 +7,7 @@ from collections import deque
 MEMORY = 90  # seconds for which a report counts: a browser lets a page in the background send one in a minute
 
 
-class Furthest:
+class MaxViewerDelay:
     """Remembers where the furthest stood, second by second, and of nobody who that was.
 
     Who is paused falls behind further until the next report. ``now`` is monotonic, seconds.

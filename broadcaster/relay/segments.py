@@ -26,7 +26,7 @@ from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import matches
 from broadcaster.metrics import Metric
 from broadcaster.relay.url_map import PREFIX, Listed, Listing
-from broadcaster.viewer_server.admission import PLACES, Full, Kind
+from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 from broadcaster.viewer_server.playlists import NO_STORE, RETRY_AFTER, preflight
 
 SLOW = 1.0  # times as long as it plays: who watches reads an object faster
@@ -73,7 +73,7 @@ class Sending:
     async def body(
         self, request: web.BaseRequest, listed: Listed, fetch: Callable[[Listed], Awaitable[bytes]]
     ) -> AsyncIterator[bytes]:
-        """The object, the same bytes for all who are sent it; raises Full, and what ``fetch`` does."""
+        """The object, the same bytes for all who are sent it; raises NotAdmitted, and what ``fetch`` does."""
         live = self._is_live(listed)
         if listed.token not in self._held:
             self._require_room(1, listed, live=live)
@@ -91,14 +91,14 @@ class Sending:
                 del self._held[listed.token]
 
     def _require_room(self, size: int, listed: Listed, *, live: bool) -> None:
-        """Raises Full unless so many bytes more may be sent; one body alone always may, as what is newest."""
+        """Raise NotAdmitted unless ``size`` bytes more fit; a first body and the newest always do."""
         most = self._most if live else self._most - self._most // RESERVED
         if self._held and self.size + size > most:
             self.end_slow()
         if live and self.size + size > most:
             self._end_others(self.size + size - most)
         if self._held and self.size + size > most and not self._is_newest(listed):
-            raise Full("memory", "Too many different segments are being sent")
+            raise NotAdmitted("memory", "Too many different segments are being sent")
 
     def end_slow(self) -> bool:
         """End who reads slower than it plays, as nobody does who watches; whether there was anybody."""
@@ -227,22 +227,22 @@ class Media:
         try:
             with await self._place(request):
                 request.app[CONNECTIONS].complete(request)
-                fetch = partial(self._fetched_for, request.app[PLACES].site(request))
+                fetch = partial(self._fetched_for, request.app[ADMISSION].site(request))
                 async with self._sending.body(request, listed, fetch) as body:
                     return await self._send(request, listed, body)
-        except (Full, StorageError, TimeoutError) as error:
+        except (NotAdmitted, StorageError, TimeoutError) as error:
             return self._refuse(error)
         finally:
             request.app[CONNECTIONS].complete(request)
 
     def _refuse(self, error: Exception) -> web.Response:
-        self._failed["full" if isinstance(error, Full) else "origin"] += 1
+        self._failed["full" if isinstance(error, NotAdmitted) else "origin"] += 1
         match error:
             case ObjectNotFound():
                 status, text = 404, "The origin has it no more"
             case StorageRefused():
                 status, text = 502, "The origin does not give it"
-            case Full():
+            case NotAdmitted():
                 status, text = 503, str(error)
             case _:
                 status, text = 503, "The origin does not give it at the moment"
@@ -252,19 +252,19 @@ class Media:
         return web.Response(status=status, text=f"{text}.\n", headers=headers)
 
     async def _place(self, request: web.Request) -> ExitStack:
-        """A place for sending a segment, if need be of who reads slower than it plays; raises Full."""
-        places, stack = request.app[PLACES], ExitStack()
+        """A place for sending a segment, if need be of who reads slower than it plays; raises NotAdmitted."""
+        places, stack = request.app[ADMISSION], ExitStack()
         try:
-            stack.enter_context(places.take(request, Kind.MEDIA))
-        except Full:
+            stack.enter_context(places.take(request, RequestKind.MEDIA))
+        except NotAdmitted:
             if not self._sending.end_slow():
                 raise
             await asyncio.sleep(LEAVING)
-            stack.enter_context(places.take(request, Kind.MEDIA))
+            stack.enter_context(places.take(request, RequestKind.MEDIA))
         return stack
 
     async def _fetched_for(self, site: str | None, listed: Listed) -> bytes:
-        """As ``fetched``; raises Full where a site waits for too many that are not live, and not here."""
+        """As ``fetched``; raises NotAdmitted when a network waits for too many old uncached objects."""
         if (
             site is None
             or self._listing.is_at_the_edge(listed)
@@ -273,7 +273,7 @@ class Media:
             return await self.fetched(listed)
         waiting = self._fetching.setdefault(site, Counter())
         if listed.token not in waiting and len(waiting) >= FETCHES_OF_A_SITE:
-            raise Full("site", "Too many different segments are asked for from one address")
+            raise NotAdmitted("site", "Too many different segments are asked for from one address")
         waiting[listed.token] += 1
         try:
             return await self.fetched(listed)

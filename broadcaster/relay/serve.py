@@ -33,7 +33,7 @@ from broadcaster.relay.health import Standing, make_desk
 from broadcaster.relay.origin import Origin, PageSettings
 from broadcaster.relay.segments import Media, Prefetch
 from broadcaster.relay.url_map import Listed, Listing
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from broadcaster.viewer_server.playlists import NO_STORE
 
 VIEWER_DIR = Path("viewer/dist")
@@ -185,7 +185,7 @@ class _Relay:
             media=True,
             trusted_header=options.trusted_header,
         )
-        self._audience = audience = Audience(setup)
+        self._audience = audience = ViewerServer(setup)
         self._listing = listing = Listing()
         self._prefetch = prefetch = Prefetch(self._fetch)
         self._following = following = Following(

@@ -36,7 +36,7 @@ from broadcaster.recordings.writer import Recorder
 from broadcaster.service.health import Standing, verdict
 from broadcaster.service.public_recordings import ViewersClips, showing
 from broadcaster.service.supervisor import Supervisor
-from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.source import Source
 from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader
@@ -116,7 +116,7 @@ class Components:
         self.catalog = catalog
         self.store = store
         self.lag = Lag()
-        self.audience: AudienceProcess | None = None
+        self.audience: ViewerProcess | None = None
         self.source = Source(settings.hls_dir, now, memory.source)
         limits = Limits(
             settings.window_segments,

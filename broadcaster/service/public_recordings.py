@@ -20,14 +20,14 @@ from broadcaster.errors import CatalogError, NotPossible, TooMany
 from broadcaster.ipc import ClipAnswer, ClipWish, File
 from broadcaster.ipc import Recording as Shown
 from broadcaster.recordings.writer import Show, of_clip, summary
-from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.service.viewer_process import ViewerProcess
 
 SIGNED = "/recordings/"  # where the service itself has the playlists of a private bucket
 # The newest of each kind: the process that serves viewers has them in its memory.
 MOST = 2000
 
 
-def showing(settings: Settings, audience: Callable[[], AudienceProcess | None]) -> Show | None:
+def showing(settings: Settings, audience: Callable[[], ViewerProcess | None]) -> Show | None:
     """What the recorder tells of all that the bucket has; None where viewers are shown nothing of it."""
     is_public = settings.urls == "public"
     base = f"{settings.public_url}/{settings.prefix}/recordings/" if is_public else SIGNED

@@ -61,7 +61,7 @@ from broadcaster.recordings.signer import Signing
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.components import Components, bucket_of, now, open_catalog, state_folder
 from broadcaster.service.supervisor import Run, Supervisor
-from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.upload.deleter import FileDeleter, sweep
 from broadcaster.upload.pipeline import Pipeline
 
@@ -256,7 +256,7 @@ async def serve(
     with open_catalog(settings) as catalog, _public_sockets(settings) as sockets:
         async with open_store(bucket_of(settings)) as store:
             components = Components(settings, catalog, store, observe, supervisor)
-            audience = components.audience = AudienceProcess(
+            audience = components.audience = ViewerProcess(
                 _setup(settings, dashboard, log_form or usual_form()),
                 sockets,
                 components.pipeline.view,
@@ -326,7 +326,7 @@ async def _write_last(recorder: Recorder) -> None:
         logger.exception("recordings in the bucket are out of date until the next start; please report this")
 
 
-def _signing(settings: Settings, store: ObjectStore, audience: AudienceProcess) -> Signing:
+def _signing(settings: Settings, store: ObjectStore, audience: ViewerProcess) -> Signing:
     bucket = bucket_of(settings)
     return Signing(
         store,
@@ -337,7 +337,7 @@ def _signing(settings: Settings, store: ObjectStore, audience: AudienceProcess) 
     )
 
 
-def _observers(components: Components, audience: AudienceProcess) -> dict[str, Observer]:
+def _observers(components: Components, audience: ViewerProcess) -> dict[str, Observer]:
     """Who is told of each event, in this order."""
     found: dict[str, Observer] = {
         "audience": audience,

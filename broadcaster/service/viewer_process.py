@@ -73,7 +73,7 @@ OURSELVES = "/proc/self/exe"
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 
-async def start_audience(
+async def start_viewer_process(
     listening: Sequence[socket.socket],
 ) -> tuple[asyncio.subprocess.Process, socket.socket]:
     """It, on sockets that listen already, and our end of its feed; raises OSError."""
@@ -116,7 +116,7 @@ MOST_REFUSED = 10  # metrics that are named in the log
 REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
 
 
-class AudienceProcess:
+class ViewerProcess:
     """Starts it on sockets that listen already, and again whenever it dies, hangs, or does not read.
 
     ``report`` returns the health of ingest as the public may see it. ``clip`` is called with each clip
@@ -241,7 +241,7 @@ class AudienceProcess:
     async def _live(self) -> str:
         """The life of one process; returns how it ended."""
         try:
-            process, feed = await start_audience(self._listening)
+            process, feed = await start_viewer_process(self._listening)
         except OSError as error:  # there is no memory, or no descriptor left: that passes
             return _not_started(error)
         try:

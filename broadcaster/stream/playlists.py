@@ -11,7 +11,7 @@ from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, S
 from broadcaster.hls import MediaPlaylist, bit_rate
 from broadcaster.hls.manifest import DvrBacklog, ManifestGenerator
 from broadcaster.ipc import Version
-from broadcaster.ipc.viewer_delay import Furthest
+from broadcaster.ipc.viewer_delay import MaxViewerDelay
 from broadcaster.stream.multivariant_builder import MeasuredBandwidth
 from broadcaster.stream.timeline import Timeline, recalled_timeline
 
@@ -30,7 +30,7 @@ class DvrDepth:
         self.is_on = bool(most and size)
         self._most = most.total_seconds()
         self._size = size
-        self._furthest = Furthest()
+        self._furthest = MaxViewerDelay()
 
     def report(self, behind: float, now: float) -> None:
         """The most delayed viewer is so many seconds behind live."""

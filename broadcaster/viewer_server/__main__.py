@@ -24,8 +24,8 @@ from broadcaster.http.server import Complaints, serving
 from broadcaster.ipc import Ping, Setup
 from broadcaster.ipc.messages import encode_pong, receive
 from broadcaster.printable import show_exceptions
-from broadcaster.viewer_server.app import Audience
-from broadcaster.viewer_server.sandbox import read_only, shut_in
+from broadcaster.viewer_server.app import ViewerServer
+from broadcaster.viewer_server.sandbox import enter_sandbox, read_only
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
         raise TypeError("the first message has to be the setup")
     logs.set_up(*setup.log)
     bound_memory(setup.places)
-    audience = Audience(setup)
+    audience = ViewerServer(setup)
     # The operator's settings of the page may be elsewhere; what takes their place later is in that folder.
     if not read_only([setup.viewer_dir, (setup.viewer_dir / "config.json").resolve().parent]):
         logger.info("this kernel cannot keep the process that serves viewers from reading files (Landlock)")
@@ -93,7 +93,7 @@ async def _with_memory(request: web.Request, handler: Handler) -> web.StreamResp
 
 if __name__ == "__main__":
     show_exceptions()
-    shut_in()
+    enter_sandbox()
     feed_socket, *listening_sockets = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     with suppress(EOFError, ConnectionError):  # ingest went before it had said anything
         asyncio.run(run(feed_socket, listening_sockets))

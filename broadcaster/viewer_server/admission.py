@@ -1,4 +1,4 @@
-"""Places of requests that last, so that they leave room for those that do not."""
+"""AdmissionControl of requests that last, so that they leave room for those that do not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLOUDFLARE, FORWARDED = "CF-Connecting-IP", "X-Forwarded-For"
 NO_HEADER = "none"  # no header is believed
 
 
-class Kind(StrEnum):
+class RequestKind(StrEnum):
     """What lasts."""
 
     EVENTS = "events"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
     CLIPS = "clips"
 
 
-class Full(Exception):  # noqa: N818 - no error: an answer
+class NotAdmitted(Exception):  # noqa: N818 - no error: an answer
     """There is no place; says why."""
 
     max_age: int | None = None  # seconds for which a cache may say so to others: at once there may be one
@@ -47,13 +47,13 @@ class Full(Exception):  # noqa: N818 - no error: an answer
         self.reason = reason
 
 
-class Places:
+class AdmissionControl:
     """One budget for all that lasts, of a listener with so many ``connections``."""
 
     def __init__(
         self, connections: int, lag: Lag, trusted: str | None = None, *, media: bool = False
     ) -> None:
-        """``trusted`` names the header that tells a viewer's address, as ``site_of`` takes it.
+        """``trusted`` names the header that tells a viewer's address, as ``client_network`` takes it.
 
         With ``media`` a quarter of the places is for segments, and those are for nothing else.
         """
@@ -63,8 +63,8 @@ class Places:
         self._of_others = self._most - self._most // 4 if media else self._most
         self._lag = lag
         self._trusted = trusted
-        self._taken: Counter[Kind] = Counter(dict.fromkeys(Kind, 0))
-        self._of_sites: Counter[tuple[Kind, str]] = Counter()
+        self._taken: Counter[RequestKind] = Counter(dict.fromkeys(RequestKind, 0))
+        self._of_sites: Counter[tuple[RequestKind, str]] = Counter()
         self._held: dict[str, dict[_Place, None]] = {}  # by site, and by organisation; the latest last
         self._known = 0  # places that are taken of known sites
         self._refused: Counter[str] = Counter(full=0, site=0, lag=0)
@@ -92,11 +92,11 @@ class Places:
                 CLOUDFLARE,
                 FORWARDED,
             )
-        return site_of(request.remote, request.headers, self._trusted)
+        return client_network(request.remote, request.headers, self._trusted)
 
     @contextmanager
-    def take(self, request: web.Request, kind: Kind) -> Iterator[None]:
-        """Take one while inside; raises Full."""
+    def take(self, request: web.Request, kind: RequestKind) -> Iterator[None]:
+        """Take one while inside; raises NotAdmitted."""
         site = self._site(request)
         if refusal := self._refusal(kind, site):
             self._refused[refusal.reason] += 1
@@ -121,13 +121,13 @@ class Places:
                     del self._of_sites[kind, name]
             self._leave(place)
 
-    def count(self, kind: Kind, site: str | None) -> int:
+    def count(self, kind: RequestKind, site: str | None) -> int:
         """How many there are of a kind and a site; of all sites where that is not known."""
         return self._of_sites[kind, site] if site else self._taken[kind]
 
     def metrics(self) -> Iterator[Metric]:
         """How many are taken, and what was refused."""
-        taken = {str(kind): float(self._taken[kind]) for kind in Kind}
+        taken = {str(kind): float(self._taken[kind]) for kind in RequestKind}
         yield Metric("long_requests", "Requests that last, by kind", taken, labels=("kind",))
         text = "Requests that last and were refused: no place (full), too many of a site, too busy (lag)"
         yield Metric("long_requests_refused", text, self._refused, labels=("reason",), is_counter=True)
@@ -135,27 +135,29 @@ class Places:
         yield Metric("viewers_share_an_address", text, self._shared)
         yield Metric("audience_lag_seconds", "How late the process is that serves viewers", self._lag.seconds)
 
-    def _is_full(self, kind: Kind) -> bool:
-        media, total = self._taken[Kind.MEDIA], self._taken.total()
-        taken, most = (media, self._of_media) if kind is Kind.MEDIA else (total - media, self._of_others)
+    def _is_full(self, kind: RequestKind) -> bool:
+        media, total = self._taken[RequestKind.MEDIA], self._taken.total()
+        taken, most = (
+            (media, self._of_media) if kind is RequestKind.MEDIA else (total - media, self._of_others)
+        )
         return total >= self._most or taken >= most
 
-    def _refusal(self, kind: Kind, site: str | None) -> Full | None:
+    def _refusal(self, kind: RequestKind, site: str | None) -> NotAdmitted | None:
         if self._is_full(kind) and not self._make_room(site):
-            return Full("full", "All places are taken")
+            return NotAdmitted("full", "All places are taken")
         if site and self._has_too_many(kind, site):
-            return Full("site", "Too many from one address")
+            return NotAdmitted("site", "Too many from one address")
         if self._lag.is_overloaded and self._taken.total() >= FEW:
-            return Full("lag", "Too much is going on")
+            return NotAdmitted("lag", "Too much is going on")
         return None
 
-    def _has_too_many(self, kind: Kind, site: str) -> bool:
+    def _has_too_many(self, kind: RequestKind, site: str) -> bool:
         if self._is_shared(site):
             return False
         half = max(1, self._of_media // 2)
         return any(
             len(self._held.get(name, ())) >= self._bound(times)
-            or (kind is Kind.MEDIA and self._of_sites[kind, name] >= half)
+            or (kind is RequestKind.MEDIA and self._of_sites[kind, name] >= half)
             for name, times in bounded(site)
         )
 
@@ -210,10 +212,10 @@ class _Place:
             self._request.transport.abort()
 
 
-PLACES = web.AppKey("PLACES", Places)
+ADMISSION = web.AppKey("ADMISSION", AdmissionControl)
 
 
-def site_of(remote: str | None, headers: Mapping[str, str], trusted: str | None = None) -> str | None:
+def client_network(remote: str | None, headers: Mapping[str, str], trusted: str | None = None) -> str | None:
     """Where a request comes from, as far as sharing a limit goes: an IPv4 address, or an IPv6 site.
 
     What connects from this machine is a tunnel or a proxy of ours, which says whom it serves in the header

@@ -34,13 +34,19 @@ from broadcaster.ipc import (
 from broadcaster.metrics import Metric
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.viewer_server import playlists
-from broadcaster.viewer_server.admission import PLACES, Kind, Places
-from broadcaster.viewer_server.blocking import WaitingRoom
+from broadcaster.viewer_server.admission import ADMISSION, AdmissionControl, RequestKind
+from broadcaster.viewer_server.blocking import BlockingReloadQueue
 from broadcaster.viewer_server.events import EVENT_STREAM, EventStream, events
-from broadcaster.viewer_server.ingest_requests import Clipping, SignedPlaylists
-from broadcaster.viewer_server.pages import Gallery, Page
-from broadcaster.viewer_server.playlists import ALWAYS, TRAFFIC, WAITING_ROOM, Traffic
-from broadcaster.viewer_server.reports import BEACON, Beacon, Experience, Viewers, beacon
+from broadcaster.viewer_server.ingest_requests import ClipRequests, SignedPlaylists
+from broadcaster.viewer_server.pages import Page, RecordingPages
+from broadcaster.viewer_server.playlists import ALWAYS, BLOCKING_RELOADS, REQUEST_METRICS, RequestMetrics
+from broadcaster.viewer_server.reports import (
+    PLAYBACK_REPORTS,
+    PlaybackReports,
+    QoEMetrics,
+    ViewerCounter,
+    beacon,
+)
 from broadcaster.viewer_server.snapshots import STREAM, Stream, now
 from broadcaster.viewer_server.tracker_socket import Signaling
 
@@ -51,7 +57,7 @@ SILENT = 5.0  # seconds without a word of ingest, which says something twice a s
 LOOK_EVERY = 1.0  # seconds between two looks whether it is silent
 
 
-class Audience:
+class ViewerServer:
     """What the world sees. ``clock`` gives the wall time; ``tracker`` is there if viewers meet here."""
 
     def __init__(
@@ -65,21 +71,21 @@ class Audience:
             limits = Limits(connections=max(1, setup.places // 2))
             self.signaling = Signaling(self.stream, tracker or Tracker(limits))
         self.lag = Lag()
-        self._viewers = Viewers()
-        self._experience = Experience(lambda: self.stream.view.playlists)
+        self._viewers = ViewerCounter()
+        self._experience = QoEMetrics(lambda: self.stream.view.playlists)
         self._heard = time.monotonic()
-        self._gallery: Gallery | None = None
-        self._clipping: Clipping | None = None
+        self._gallery: RecordingPages | None = None
+        self._clipping: ClipRequests | None = None
         self._signed: SignedPlaylists | None = None
         self.app = self._make_app(setup)
         self._sources: list[Callable[[], Iterable[Metric]]] = [
-            self.app[TRAFFIC].metrics,
-            self.app[WAITING_ROOM].metrics,
-            self.app[BEACON].metrics,
+            self.app[REQUEST_METRICS].metrics,
+            self.app[BLOCKING_RELOADS].metrics,
+            self.app[PLAYBACK_REPORTS].metrics,
             self._viewers.metrics,
             self._experience.metrics,
             self.app[CONNECTIONS].metrics,
-            self.app[PLACES].metrics,
+            self.app[ADMISSION].metrics,
             self.event_stream.metrics,
         ]
         self._sources += [one.metrics for one in (self.signaling, self._clipping) if one]
@@ -177,16 +183,18 @@ class Audience:
             self.look()
 
     def _make_app(self, setup: Setup) -> web.Application:
-        traffic = Traffic()
-        room = WaitingRoom(setup.waiters, traffic.woke_up, self.stream.clock)
+        traffic = RequestMetrics()
+        room = BlockingReloadQueue(setup.waiters, traffic.woke_up, self.stream.clock)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app[STREAM], app[TRAFFIC], app[WAITING_ROOM] = self.stream, traffic, room
+        app[STREAM], app[REQUEST_METRICS], app[BLOCKING_RELOADS] = self.stream, traffic, room
         app[HEALTH] = self._health
         app[EVENT_STREAM] = self.event_stream
         app[CONNECTIONS] = Connections(setup.places)
-        app[PLACES] = places = Places(setup.places, self.lag, setup.trusted_header, media=setup.media)
-        app[BEACON] = Beacon(
-            self._bandwidth, partial(places.count, Kind.EVENTS), self._viewers, self._experience
+        app[ADMISSION] = places = AdmissionControl(
+            setup.places, self.lag, setup.trusted_header, media=setup.media
+        )
+        app[PLAYBACK_REPORTS] = PlaybackReports(
+            self._bandwidth, partial(places.count, RequestKind.EVENTS), self._viewers, self._experience
         )
         app.cleanup_ctx.append(self._help)
         app.on_response_prepare.append(_on_answer)
@@ -207,10 +215,10 @@ class Audience:
         if setup.viewer_dir.is_dir():
             page = Page(setup.page, setup.viewer_dir, self._of_the_stream)
             if setup.recordings:
-                self._gallery = Gallery(page, setup.viewer_dir)
+                self._gallery = RecordingPages(page, setup.viewer_dir)
                 self._gallery.add_to(app)
                 if setup.clips:
-                    self._clipping = Clipping(self._gallery.find)
+                    self._clipping = ClipRequests(self._gallery.find)
                     self._clipping.add_to(app)
                 if setup.signed:
                     self._signed = SignedPlaylists(self._gallery.find)
@@ -230,13 +238,13 @@ def _sent(metric: Metric) -> SentMetric:
 async def _health_and_address(request: web.Request) -> web.Response:
     """As ``health``, with the address that this request counts for: nobody but who asks is told."""
     answer = await health(request)
-    answer.headers["X-Client-Address"] = request.app[PLACES].address(request)
+    answer.headers["X-Client-Address"] = request.app[ADMISSION].address(request)
     return answer
 
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
     request.app[CONNECTIONS].complete(request)
-    request.app[TRAFFIC].answered(request, response.status)
+    request.app[REQUEST_METRICS].answered(request, response.status)
     headers = response.headers
     headers.update(ALWAYS)
     # Whatever says nothing of it: ask each time whether it changed.

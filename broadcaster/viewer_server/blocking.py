@@ -17,7 +17,7 @@ PATIENCE_TARGET_DURATIONS = 3  # then 503 (§6.2.5.2)
 MAX_PATIENCE = 90.0  # seconds; Cloudflare's tunnel cuts a connection that is silent for 100
 
 
-class NotWaited(Exception):  # noqa: N818 - no error: an answer
+class BlockRefused(Exception):  # noqa: N818 - no error: an answer
     """There was no place, or what was waited for did not come; says why.
 
     A cache may answer others so for ``max_age`` seconds.
@@ -26,7 +26,7 @@ class NotWaited(Exception):  # noqa: N818 - no error: an answer
     max_age: int | None = None
 
 
-class NothingNew(NotWaited):
+class BlockTimeout(BlockRefused):
     """It did not come in time, for anybody.
 
     A cache holds back those who ask for the same: unless it may answer them too, each would then wait in vain
@@ -36,7 +36,7 @@ class NothingNew(NotWaited):
     max_age = 1
 
 
-class WaitingRoom:
+class BlockingReloadQueue:
     """Holds up to ``places`` requests. ``observe`` is told how many seconds after a publication each wakes.
 
     ``occupied`` and ``refused`` are how many wait now, and how many found no place.
@@ -60,11 +60,11 @@ class WaitingRoom:
     async def newer(self, current: Callable[[], Snapshot | None], media_sequence: int) -> Snapshot | None:
         """Wait for a version with this media sequence number, or for the end of the stream.
 
-        Returns None when the playlist is no longer there; raises NotWaited. A client that leaves cancels it.
+        Returns None when the playlist is gone; raises BlockRefused. Cancelled when the client leaves.
         """
         if self._closing or self.occupied >= self._places:
             self.refused += 1
-            raise NotWaited("The service stops" if self._closing else "Too many are waiting")
+            raise BlockRefused("The service stops" if self._closing else "Too many are waiting")
         version = current()
         patience = PATIENCE_TARGET_DURATIONS * version.target_duration if version else 0
         self.occupied += 1
@@ -73,10 +73,10 @@ class WaitingRoom:
                 while version and version.reload(media_sequence) is BlockingReloadResult.PENDING:
                     await self._superseded(version)
                     if self._closing:
-                        raise NotWaited("The service stops")
+                        raise BlockRefused("The service stops")
                     version = current()
         except TimeoutError:
-            raise NothingNew("No new segment has come in time") from None
+            raise BlockTimeout("No new segment has come in time") from None
         finally:
             self.occupied -= 1
         if version:

@@ -26,15 +26,15 @@ from aiohttp_sse import EventSourceResponse
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.ipc import Ended, Listed, Started, Trouble
 from broadcaster.metrics import Metric
-from broadcaster.viewer_server.admission import PLACES, Full, Kind
-from broadcaster.viewer_server.snapshots import STREAM, Stream, Waves
+from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
+from broadcaster.viewer_server.snapshots import STREAM, StaggeredEvent, Stream
 
 # Of a run, all its variants together: enough that a few which came late do not count.
 OFFSETS_REMEMBERED_SEGMENTS = 15
 REMEMBERED_RUNS = 4
 
 
-class EncoderOffsets:
+class EncoderClockOffset:
     """Measures each encoder run by itself: its times may have been moved, and its encoder begun anew."""
 
     def __init__(self) -> None:
@@ -91,12 +91,12 @@ class EventStream:
         self._serial = int(time.time()) * 1000
         self._messages: deque[Message] = deque(maxlen=REMEMBERED_MESSAGES)
         self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
-        self._offsets = EncoderOffsets()
+        self._offsets = EncoderClockOffset()
         self._going_on = False  # the playlists have ended, and new ones are about to follow
         self._trouble: Trouble | None = None
         self._viewers = 0
         self._viewers_told = -math.inf  # monotonic
-        self._changed = Waves()
+        self._changed = StaggeredEvent()
 
     def __call__(self, event: Listed | Started | Ended) -> None:
         """Take note of an event."""
@@ -178,10 +178,10 @@ class EventStream:
 
     @contextmanager
     def reader(self) -> Iterator[None]:
-        """Be one reader more while inside; raises Full."""
+        """Be one reader more while inside; raises NotAdmitted."""
         if self.closing or self.readers >= self.places:
             self.refused += 1
-            raise Full("full", "The service stops" if self.closing else "Too many are listening")
+            raise NotAdmitted("full", "The service stops" if self.closing else "Too many are listening")
         self.readers += 1
         try:
             yield
@@ -201,7 +201,7 @@ class EventStream:
     def _add(self, name: str, data: dict[str, Any]) -> None:
         self._serial += 1
         self._messages.append(Message(self._serial, name, json.dumps(data, separators=(",", ":"))))
-        changed, self._changed = self._changed, Waves()
+        changed, self._changed = self._changed, StaggeredEvent()
         changed.set()
 
 
@@ -257,7 +257,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     event_stream, stream = request.app[EVENT_STREAM], request.app[STREAM]
     cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
     try:
-        with event_stream.reader(), request.app[PLACES].take(request, Kind.EVENTS):
+        with event_stream.reader(), request.app[ADMISSION].take(request, RequestKind.EVENTS):
             response = _Response(request)
             await response.prepare(request)
             with suppress(ConnectionResetError, TimeoutError):  # the page has left, or does not read
@@ -265,7 +265,7 @@ async def events(request: web.Request) -> web.StreamResponse:
                     state = event_stream.state
                     await Reader(event_stream, response, lambda: json.dumps(state(stream))).run(stream.clock)
             return response
-    except Full as reason:
+    except NotAdmitted as reason:
         headers = {**cors, hdrs.CACHE_CONTROL: "no-store", hdrs.RETRY_AFTER: "10"}
         return web.Response(status=503, text=f"{reason}.\n", headers=headers)
 

@@ -28,7 +28,7 @@ from broadcaster.http.static import File
 from broadcaster.ipc import ClipAnswer, ClipWish, Recording, SignedPlaylist
 from broadcaster.metrics import Metric
 from broadcaster.tracker.limits import Bucket, bounded
-from broadcaster.viewer_server.admission import PLACES, Full, Kind
+from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 
 MAX_BYTES = 256  # of a wish
 SHORTEST, LONGEST = 5_000, 90_000  # milliseconds
@@ -60,7 +60,7 @@ class _Refused(Exception):  # noqa: N818 - an answer
         self.retry_after = retry_after
 
 
-class Clipping:
+class ClipRequests:
     """Takes wishes and waits for what ingest says of them; ``is_shown`` tells whether a path has a page."""
 
     def __init__(
@@ -129,9 +129,9 @@ class Clipping:
             wish = _wish(await request.text())
         except (ValueError, LookupError, TypeError, OverflowError, OSError):
             raise _Refused("unreadable") from None
-        self._allow(request.app[PLACES].site(request))
+        self._allow(request.app[ADMISSION].site(request))
         try:
-            with request.app[PLACES].take(request, Kind.CLIPS), self._waiting_for(wish) as answer:
+            with request.app[ADMISSION].take(request, RequestKind.CLIPS), self._waiting_for(wish) as answer:
                 request.app[CONNECTIONS].complete(request)
                 async with asyncio.timeout(ANSWER_WITHIN):
                     found = await answer
@@ -139,7 +139,7 @@ class Clipping:
                     outcome = found.refusal or "away"
                     raise _Refused(outcome, {"full": FULL_FOR, "away": AWAY_FOR}.get(outcome))
                 await self._shown(path := f"/c/{found.clip}")
-        except (Full, TimeoutError):
+        except (NotAdmitted, TimeoutError):
             raise _Refused("away", AWAY_FOR) from None
         return path
 
@@ -252,7 +252,7 @@ class SignedPlaylists:
             return MISSING()
         try:
             file = await self._file_of(request, found)
-        except (Full, TimeoutError):
+        except (NotAdmitted, TimeoutError):
             return web.Response(status=503, text="Come again.\n", headers={hdrs.RETRY_AFTER: "1"})
         return await file.answer(request) if file else MISSING()
 
@@ -269,10 +269,10 @@ class SignedPlaylists:
         return await self._signed(request, path) if path.removeprefix(f"{folder}/") in named else None
 
     async def _signed(self, request: web.Request, path: str) -> File | None:
-        """Raises Full, or TimeoutError."""
+        """Raises NotAdmitted, or TimeoutError."""
         path = path.removeprefix("/")
         if path not in self._files or self._files[path][1] <= time.monotonic():
-            with request.app[PLACES].take(request, Kind.WAITERS):
+            with request.app[ADMISSION].take(request, RequestKind.WAITERS):
                 request.app[CONNECTIONS].complete(request)
                 await self._until_signed(path)
         return self._files.get(path, (None, 0))[0]

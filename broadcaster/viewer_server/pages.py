@@ -142,7 +142,7 @@ JSON_AGE = 5  # seconds for which caches may keep what the bucket may have other
 RELATIVE = re.compile(r'\b(src|href)="(?![a-z]+:|[/#])')
 
 
-class Gallery:
+class RecordingPages:
     """What there is to be watched, as ingest said last; ``page`` has the settings of every page."""
 
     def __init__(self, page: Page, folder: Path) -> None:

@@ -29,14 +29,14 @@ from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import CHUNK, accepts, matches, send
 from broadcaster.ipc import State
 from broadcaster.metrics import Histogram, Metric
-from broadcaster.viewer_server.admission import PLACES, Full, Kind
-from broadcaster.viewer_server.blocking import NotWaited, WaitingRoom
+from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
+from broadcaster.viewer_server.blocking import BlockingReloadQueue, BlockRefused
 from broadcaster.viewer_server.snapshots import STREAM, Rendered, Snapshot
 
 NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
-class BadDirective(ValueError):  # noqa: N818 - reads as what it is
+class InvalidDirective(ValueError):  # noqa: N818 - reads as what it is
     """A directive that no server can follow: 400, whatever the playlist."""
 
 
@@ -49,14 +49,14 @@ class Directives:
 
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> Self:
-        """Read the query; raises BadDirective.
+        """Read the query; raises InvalidDirective.
 
         There are no partial segments here: whoever waits for a part gets the whole segment, which contains
         it. ``_HLS_skip=v2`` may skip date ranges too; there are none.
         """
         media_sequence, part = _number(query, "_HLS_msn"), _number(query, "_HLS_part")
         if part is not None and media_sequence is None:
-            raise BadDirective("_HLS_part needs _HLS_msn")  # §6.2.5.2
+            raise InvalidDirective("_HLS_part needs _HLS_msn")  # §6.2.5.2
         return cls(media_sequence, query.get("_HLS_skip") in ("YES", "v2"))
 
 
@@ -65,11 +65,11 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
     if value is None:
         return None
     if not NUMBER.fullmatch(value):
-        raise BadDirective(f"{name} must be a decimal integer")
+        raise InvalidDirective(f"{name} must be a decimal integer")
     return int(value)
 
 
-class Ready(web.StreamResponse):
+class PrerenderedResponse(web.StreamResponse):
     """Head and body as they are sent, on a connection that stays open (HTTP/1.1)."""
 
     def __init__(self, status: int, data: bytes) -> None:
@@ -103,7 +103,7 @@ WAKE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 ALWAYS = {hdrs.SERVER: "broadcaster", "X-Content-Type-Options": "nosniff"}
 
 
-class Traffic:
+class RequestMetrics:
     """Counts requests by route and status, and how quickly waiting ones are answered."""
 
     def __init__(self) -> None:
@@ -128,10 +128,10 @@ class Traffic:
         self._wake_up.observe(max(seconds, 0))
 
 
-TRAFFIC = web.AppKey("TRAFFIC", Traffic)
+REQUEST_METRICS = web.AppKey("REQUEST_METRICS", RequestMetrics)
 
 
-WAITING_ROOM = web.AppKey("WAITING_ROOM", WaitingRoom)
+BLOCKING_RELOADS = web.AppKey("BLOCKING_RELOADS", BlockingReloadQueue)
 
 # How many target durations a cache may keep the answer to a blocking request (appendix B.1).
 BLOCKING, FAILED_BLOCKING = 6, 4
@@ -200,7 +200,7 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
         return await _respond(request, version)
     try:
         directives = Directives.parse(request.query)
-    except BadDirective as error:
+    except InvalidDirective as error:
         return _refuse(400, str(error), max_age=FAILED_BLOCKING * version.target_duration)
     if directives.media_sequence is None:
         return await _respond(request, version, skip=directives.skip)
@@ -209,10 +209,10 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
             return _refuse(400, "_HLS_msn is more than two segments ahead")
         case BlockingReloadResult.PENDING:
             try:
-                with request.app[PLACES].take(request, Kind.WAITERS):
+                with request.app[ADMISSION].take(request, RequestKind.WAITERS):
                     request.app[CONNECTIONS].complete(request)
-                    version = await request.app[WAITING_ROOM].newer(current, directives.media_sequence)
-            except (Full, NotWaited) as reason:
+                    version = await request.app[BLOCKING_RELOADS].newer(current, directives.media_sequence)
+            except (NotAdmitted, BlockRefused) as reason:
                 return _refuse(503, str(reason), max_age=reason.max_age)
     return await _respond(request, version, skip=directives.skip, blocking=True)
 
@@ -259,9 +259,9 @@ async def _send(
             return web.Response(status=status, headers=headers)
         return await send(request, body, headers)
     request.app[CONNECTIONS].complete(request)
-    request.app[TRAFFIC].answered(request, status)
+    request.app[REQUEST_METRICS].answered(request, status)
     sent = _head_bytes(head, int(time.time()))
-    return Ready(status, sent if status == NOT_MODIFIED else sent + body)
+    return PrerenderedResponse(status, sent if status == NOT_MODIFIED else sent + body)
 
 
 def _stays_open(request: web.Request) -> bool:

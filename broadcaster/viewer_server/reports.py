@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from broadcaster.ipc.viewer_delay import Furthest
+from broadcaster.ipc.viewer_delay import MaxViewerDelay
 from broadcaster.metrics import Histogram, Metric
 from broadcaster.tracker.limits import Bucket, bounded
-from broadcaster.viewer_server.admission import OF_A_SITE, PLACES
+from broadcaster.viewer_server.admission import ADMISSION, OF_A_SITE
 
 STARTUP_SECONDS = (0.5, 1, 1.5, 2, 3, 4, 6, 10, 20, 60)
 LATENCY_SECONDS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 60, 300)
@@ -31,7 +31,7 @@ MOST_VARIANTS = 50  # that there are labels for
 UNKNOWN = "unknown"
 
 
-class Experience:
+class QoEMetrics:
     """``variants`` are those that are served now: no other name becomes a label."""
 
     def __init__(self, variants: Callable[[], Collection[str]]) -> None:
@@ -79,7 +79,7 @@ BLIND_OF_A_SITE = 20  # pages without a picture that count: one address may have
 EARLIEST = 5.0  # seconds after which a page's word counts again
 
 
-class Page(NamedTuple):
+class WatchingPage(NamedTuple):
     """One that watches."""
 
     site: str | None
@@ -87,7 +87,7 @@ class Page(NamedTuple):
     heard: float  # monotonic
 
 
-class Screen(NamedTuple):
+class PictureReport(NamedTuple):
     """What a page has last said of its picture."""
 
     site: str | None
@@ -95,12 +95,12 @@ class Screen(NamedTuple):
     heard: float  # monotonic
 
 
-class Screens:
+class PictureReports:
     """Counts pages by their latest report: those that have played something, and those with errors alone."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._pages: OrderedDict[str, Screen] = OrderedDict()  # the latest heard of last
+        self._pages: OrderedDict[str, PictureReport] = OrderedDict()  # the latest heard of last
         self._count = Counter[bool]()  # by whether there is a picture
         self._blind_of_sites = Counter[str]()
 
@@ -111,7 +111,7 @@ class Screens:
             return
         if not played and site and self._blind_of_sites[site] >= BLIND_OF_A_SITE:
             return
-        self._pages[name] = Screen(site, played, self._clock())
+        self._pages[name] = PictureReport(site, played, self._clock())
         self._count[played] += 1
         if not played and site:
             self._blind_of_sites[site] += 1
@@ -142,14 +142,14 @@ class Screens:
                     del self._blind_of_sites[screen.site]
 
 
-class Viewers:
+class ViewerCounter:
     """Counts pages that watch; those of one site only as far as so many can share an address."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.furthest = Furthest()
-        self.screens = Screens(clock)
+        self.furthest = MaxViewerDelay()
+        self.screens = PictureReports(clock)
         self._clock = clock
-        self._pages: OrderedDict[str, Page] = OrderedDict()  # the latest heard of last
+        self._pages: OrderedDict[str, WatchingPage] = OrderedDict()  # the latest heard of last
         self._of_sites: Counter[str] = Counter()
         self._of_variants: Counter[str] = Counter()
 
@@ -174,7 +174,7 @@ class Viewers:
             return False
         if leaves:
             return True
-        self._pages[name] = Page(site, variant, now)
+        self._pages[name] = WatchingPage(site, variant, now)
         self._of_variants[variant] += 1
         for one, _ in bounded(site) if site else []:
             self._of_sites[one] += 1
@@ -200,7 +200,7 @@ class Viewers:
         while self._pages and next(iter(self._pages.values())).heard < oldest:
             self._remove(next(iter(self._pages)))
 
-    def _remove(self, name: str) -> Page | None:
+    def _remove(self, name: str) -> WatchingPage | None:
         page = self._pages.pop(name, None)
         if page is None:
             return None
@@ -225,19 +225,19 @@ SAID = ("startup", "stalls", "stalled", "latency", "errors")  # of how it watche
 FIELDS = {"httpBytes": "bucket", "p2pBytes": "peers", "uploadedBytes": "uploaded"}
 
 
-class TooMuch(ValueError):  # noqa: N818 - no error: an answer
+class ImplausibleReport(ValueError):  # noqa: N818 - no error: an answer
     """More than all pages of a site can have watched."""
 
 
 @dataclass(slots=True)
-class Allowance:
+class ReportBudget:
     """What a site may still say: seconds of video, and reports."""
 
     seconds: Bucket
     reports: Bucket
 
 
-class Beacon:
+class PlaybackReports:
     """Counts the bytes that viewers say they got from the bucket and from each other, and who they are.
 
     Nobody can say more than so many ``pages`` of a site can have played since the last report at so many bits
@@ -248,8 +248,8 @@ class Beacon:
         self,
         bandwidth: Callable[[], float],
         pages: Callable[[str | None], int],
-        viewers: Viewers,
-        experience: Experience,
+        viewers: ViewerCounter,
+        experience: QoEMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bandwidth = bandwidth
@@ -257,7 +257,7 @@ class Beacon:
         self._viewers = viewers
         self._experience = experience
         self._clock = clock
-        self._sites: OrderedDict[str | None, Allowance] = OrderedDict()  # the latest heard of last
+        self._sites: OrderedDict[str | None, ReportBudget] = OrderedDict()  # the latest heard of last
         self._bytes = dict.fromkeys(FIELDS.values(), 0.0)
         self._watched = 0.0
         self._refused = 0
@@ -284,7 +284,7 @@ class Beacon:
         return self._reports <= MAX_REPORTS_PER_SECOND
 
     def add(self, text: str, site: str | None = None) -> None:
-        """Add a report of a page up; raises ValueError for what is none, TooMuch for what cannot be true."""
+        """Add the report of a page; raises ValueError if malformed, ImplausibleReport if untrue."""
         report = json.loads(text)
         if not isinstance(report, dict):
             raise ValueError("not an object")  # noqa: TRY004 - one error for all that is wrong
@@ -296,7 +296,7 @@ class Beacon:
         uploaded = 8 * counts["uploaded"] / self._bandwidth() / UPLOADS
         if not self._allowance(site).seconds.take(self._clock(), max(seconds, played, uploaded)):
             self._refused += 1
-            raise TooMuch("more than can be")
+            raise ImplausibleReport("more than can be")
         self._watched += seconds
         self._viewers.furthest.heard(behind, self._clock())
         for source, count in counts.items():
@@ -316,13 +316,13 @@ class Beacon:
         if self._viewers.heard(name, site, variant, leaves=report.get("over") is True):
             self._experience.add(variant, said)
 
-    def _allowance(self, site: str | None, times: int = 1) -> Allowance:
+    def _allowance(self, site: str | None, times: int = 1) -> ReportBudget:
         """What the pages of a site may still report; those of an organisation, so many ``times`` as much."""
         now, pages = self._clock(), max(1, self._pages(site))
         allowance = self._sites.pop(site, None)
         if allowance is None:
             seconds = Bucket.full(pages, MAX_SECONDS * pages, now)
-            allowance = Allowance(
+            allowance = ReportBudget(
                 seconds, Bucket.full(times * SITE_REPORTS_PER_SECOND, times * OF_A_SITE, now)
             )
         self._sites[site] = allowance
@@ -332,20 +332,20 @@ class Beacon:
         return allowance
 
 
-BEACON = web.AppKey("BEACON", Beacon)
+PLAYBACK_REPORTS = web.AppKey("PLAYBACK_REPORTS", PlaybackReports)
 
 
 async def beacon(request: web.Request) -> web.Response:
     """Take a page's report (``navigator.sendBeacon``): 204; 400 for what is none, 429 when it is too much."""
     headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "no-store"}
-    site = request.app[PLACES].site(request)
-    if not request.app[BEACON].has_room(site):
+    site = request.app[ADMISSION].site(request)
+    if not request.app[PLAYBACK_REPORTS].has_room(site):
         return web.Response(status=429, headers={**headers, hdrs.RETRY_AFTER: "30"})
     if (request.content_length or MAX_BYTES + 1) > MAX_BYTES:
         return web.Response(status=413, headers=headers)
     try:
-        request.app[BEACON].add(await request.text(), site)
-    except TooMuch:
+        request.app[PLAYBACK_REPORTS].add(await request.text(), site)
+    except ImplausibleReport:
         return web.Response(status=429, headers={**headers, hdrs.RETRY_AFTER: "30"})
     except (ValueError, LookupError, RecursionError):
         return web.Response(status=400, text="This is no report.\n", headers=headers)

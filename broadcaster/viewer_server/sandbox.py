@@ -31,7 +31,7 @@ def keep_memory_private() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def shut_in() -> None:
+def enter_sandbox() -> None:
     """Drop rights, and die with ingest even when stopped: whoever comes next wants the port."""
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl

@@ -25,7 +25,7 @@ from broadcaster.ipc import AnyVersion, Change, State, View
 WAVES = 16
 
 
-class Waves:
+class StaggeredEvent:
     """Like an asyncio.Event that is set once; those who wait for it wake a part at a time."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Snapshot:
         self.playlist = playlist or version.playlist
         self.target_duration = version.target_duration
         self.modified = version.modified
-        self.superseded = Waves()
+        self.superseded = StaggeredEvent()
 
     @property
     def is_live(self) -> bool:

@@ -18,7 +18,7 @@ from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.metrics import Metric
 from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Send, Tracker
-from broadcaster.viewer_server.admission import PLACES, Full, Kind
+from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 from broadcaster.viewer_server.snapshots import Stream
 
 HEARTBEAT = 30.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
@@ -66,14 +66,14 @@ class Signaling:
             headers = {hdrs.UPGRADE: "websocket", hdrs.CACHE_CONTROL: "no-store"}
             return web.Response(status=426, text="A WebSocket without subprotocols.\n", headers=headers)
         try:
-            with request.app[PLACES].take(request, Kind.TRACKER):
+            with request.app[ADMISSION].take(request, RequestKind.TRACKER):
                 return await self._serve(request)
-        except (Full, Refused) as refused:
+        except (NotAdmitted, Refused) as refused:
             headers = {hdrs.RETRY_AFTER: RETRY_AFTER, hdrs.CACHE_CONTROL: "no-store"}
             return web.Response(status=503, text=f"Not now: {refused}.\n", headers=headers)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        number = self.tracker.connect(request.app[PLACES].site(request), self._pass_time())
+        number = self.tracker.connect(request.app[ADMISSION].site(request), self._pass_time())
         socket = web.WebSocketResponse(
             timeout=CLOSE_TIMEOUT,
             autoping=False,  # our pongs are bounded as well

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from broadcaster.http import listening
 from broadcaster.ipc import Setup, View, change
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
 from tests.support.fakes.viewers_channel import ViewersChannel
@@ -28,7 +28,7 @@ def full_channel() -> Channel:
 
 async def serve(channel: Channel, port: int) -> None:
     """Serve until killed."""
-    audience = Audience(Setup(Path("none")))
+    audience = ViewerServer(Setup(Path("none")))
     audience.take(change(View(), channel.view))
     async with listening(audience.app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 from broadcaster.demo.processes import poll
 from broadcaster.http import listening, raise_file_limit
 from broadcaster.ipc import Setup, View, change
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
 
@@ -24,7 +24,7 @@ class Show:
     """A channel of one variant with a full window."""
 
     def __init__(self, setup: Setup) -> None:
-        self.audience = Audience(setup)
+        self.audience = ViewerServer(setup)
         self.channel = Channel(10, lambda: datetime.now(UTC), lambda _: None, show=self._show)
         self._number = 0
         for number in range(20):

@@ -18,7 +18,7 @@ from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
 from broadcaster.http.server import KEEPALIVE_TIMEOUT
 from broadcaster.http.static import PACKED
 from broadcaster.ipc import HealthReport, Setup
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.servers.built_page import largest
 
 EXAMPLE = Path(__file__).parents[2] / "cloudflared.yml.example"
@@ -37,7 +37,7 @@ def now() -> datetime:
 
 def public_app() -> web.Application:
     """What viewers get, with everything switched on that may be public."""
-    return Audience(Setup(VIEWER_DIR, tracker=True, recordings=True, clips=True)).app
+    return ViewerServer(Setup(VIEWER_DIR, tracker=True, recordings=True, clips=True)).app
 
 
 def operator_app() -> web.Application:

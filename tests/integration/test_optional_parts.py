@@ -28,7 +28,7 @@ from broadcaster.service import serve
 from broadcaster.service.components import Components
 from broadcaster.service.public_recordings import ViewersClips
 from broadcaster.service.serve import Metrics
-from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.upload.deleter import FileDeleter, RetentionDeleter
 from broadcaster.upload.mirror import Mirror
 from tests.support.fakes.hls_writer import HlsWriter
@@ -37,7 +37,7 @@ from tests.support.waiting import eventually
 
 FAILURES = 2  # of each
 PARTS = [
-    ("audience", AudienceProcess, "_live"),
+    ("audience", ViewerProcess, "_live"),
     ("files", FileDeleter, "sweep"),
     ("guest check", GuestCheck, "run"),
     ("history", History, "look"),
@@ -52,8 +52,8 @@ PARTS = [
     ("viewers' clips", ViewersClips, "run"),
 ]
 OBSERVERS = [
-    ("audience", AudienceProcess, "__call__"),
-    ("audience", AudienceProcess, "show"),
+    ("audience", ViewerProcess, "__call__"),
+    ("audience", ViewerProcess, "show"),
     ("guest check", GuestCheck, "__call__"),
     ("health", Components, "health_of_ingest"),
     ("history", History, "__call__"),

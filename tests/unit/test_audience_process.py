@@ -15,7 +15,7 @@ import pytest
 
 from broadcaster.ipc import HealthReport, Recording, Setup, State, View
 from broadcaster.service import viewer_process as audience
-from broadcaster.service.viewer_process import AudienceProcess
+from broadcaster.service.viewer_process import ViewerProcess
 from tests.support.fakes.pipeline_parts import START
 from tests.support.waiting import eventually
 
@@ -29,7 +29,7 @@ async def test_it_cannot_be_started(
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", none)
-    process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
+    process = ViewerProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
 
     def tried_again() -> bool:
         process.show(View(State.STARTING))  # what happens meanwhile is told to the next
@@ -56,7 +56,7 @@ async def test_many_ask_for_the_page_on_a_machine_of_many_processors(
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         setup = Setup(page, places=500)
-        process = AudienceProcess(setup, [listening], View(), lambda: HealthReport("offline", 0, None))
+        process = ViewerProcess(setup, [listening], View(), lambda: HealthReport("offline", 0, None))
         running = asyncio.create_task(process.run())
         await process.ready.wait()
         first = process.pid()
@@ -88,7 +88,7 @@ def _fails(*_: object) -> NoReturn:
     ids=["while it is told what there is", "while its counts are kept"],
 )
 async def test_a_failure_of_our_own_leaves_no_process(
-    monkeypatch: pytest.MonkeyPatch, break_it: Callable[[pytest.MonkeyPatch, AudienceProcess], None]
+    monkeypatch: pytest.MonkeyPatch, break_it: Callable[[pytest.MonkeyPatch, ViewerProcess], None]
 ) -> None:
     """The part is started again with another process: the one before must not go on beside it."""
     started: list[asyncio.subprocess.Process] = []
@@ -99,9 +99,9 @@ async def test_a_failure_of_our_own_leaves_no_process(
         started.append(await asyncio.create_subprocess_exec("sleep", "60"))
         return started[-1], ours
 
-    monkeypatch.setattr(audience, "start_audience", start)
+    monkeypatch.setattr(audience, "start_viewer_process", start)
     monkeypatch.setattr(audience, "UNANSWERED_AT_START", 1)
-    process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
+    process = ViewerProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
     break_it(monkeypatch, process)
     try:
         with pytest.raises(TypeError):
@@ -124,10 +124,10 @@ async def test_a_failure_of_our_own_leaves_no_process(
     ids=["of the stream", "of recordings"],
 )
 async def test_who_was_not_told_a_change_is_replaced(
-    monkeypatch: pytest.MonkeyPatch, change: Callable[[AudienceProcess], None]
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[ViewerProcess], None]
 ) -> None:
     """The next change would be of something else, and what was deleted would be shown for ever."""
-    process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
+    process = ViewerProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
     running = asyncio.create_task(process.run())
     try:
         await process.ready.wait()

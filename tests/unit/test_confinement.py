@@ -15,9 +15,9 @@ from broadcaster.viewer_server.sandbox import HAS_NETWORK, HAS_SCOPES, landlock
 # It is shut in as the process is, and does what a stranger would. Prints the error of each, 0 for success.
 STRANGER = """
 import json, os, signal, socket, sys
-from broadcaster.viewer_server.sandbox import read_only, shut_in
+from broadcaster.viewer_server.sandbox import read_only, enter_sandbox
 
-shut_in()
+enter_sandbox()
 served = socket.create_server(("127.0.0.1", 0))  # as the process has them from ingest
 pair = socket.socketpair()
 read_only([])

@@ -16,7 +16,7 @@ from broadcaster.events import SegmentLost, SegmentPublished, SegmentUploaded
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http.server import NOT_TOLD, for_the_world
 from broadcaster.ipc import HealthReport, Ping, Setup, Version, View
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.pipeline_parts import START, stored_segment
 from tests.support.fakes.viewer_app import ViewerApp
 
@@ -97,7 +97,7 @@ async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: A
     path = "/dashboard/data.json"
     told = await (await (await aiohttp_client(app)).get(path)).json()
     assert told["tokenFile"] == "/state/operator-token"
-    public = Audience(Setup(tmp_path / "viewer")).app
+    public = ViewerServer(Setup(tmp_path / "viewer")).app
     assert (await (await aiohttp_client(public)).get(path)).status == 404
 
 
@@ -138,7 +138,7 @@ async def test_it_is_the_operators_alone(desk: Desk, aiohttp_client: AiohttpClie
 
 async def test_the_world_is_not_told_why(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """The viewers' /health names neither the bucket nor the account."""
-    audience = Audience(Setup(tmp_path))
+    audience = ViewerServer(Setup(tmp_path))
     report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")
     audience.take(Ping(for_the_world(lambda: report)()))
     answer = await (await aiohttp_client(audience.app)).get("/health")

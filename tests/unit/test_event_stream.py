@@ -12,7 +12,7 @@ from aiohttp_sse import EventSourceResponse
 
 from broadcaster.ipc import Ended, HealthReport, Started
 from broadcaster.viewer_server.events import HEARTBEAT, REMEMBERED_MESSAGES, Reader
-from broadcaster.viewer_server.reports import MAX_SECONDS, MAX_SITES, Beacon, TooMuch
+from broadcaster.viewer_server.reports import MAX_SECONDS, MAX_SITES, ImplausibleReport, PlaybackReports
 from tests.api_schemas import check_event
 from tests.support.fakes.playback_reports import beacon_of
 from tests.support.fakes.viewer_app import Client, ViewerApp
@@ -234,7 +234,7 @@ def test_no_more_than_pages_can_play() -> None:
     def reported(site: str | None, seconds: float, megabytes: float) -> float:
         before = sums(beacon)
         for _ in range(2000):
-            with suppress(TooMuch):
+            with suppress(ImplausibleReport):
                 beacon.add(json.dumps({"seconds": seconds, "httpBytes": megabytes * 1e6}), site)
         return sums(beacon) - before
 
@@ -251,7 +251,7 @@ def test_no_more_than_pages_can_play() -> None:
     assert refused.samples[()] > 1000
 
 
-def sums(beacon: Beacon) -> float:
+def sums(beacon: PlaybackReports) -> float:
     """Megabytes from the bucket."""
     (figure,) = (one for one in beacon.metrics() if one.name == "viewer_bytes")
     return figure.samples["bucket",] / 1e6

@@ -15,8 +15,8 @@ from broadcaster.ipc import HealthReport, Pong, Setup, View
 from broadcaster.ipc.messages import SentMetric, encode_pong
 from broadcaster.ipc.metrics import ACCEPTED, BOUNDS, accepted, fits
 from broadcaster.metrics import MetricsCollector
-from broadcaster.service.viewer_process import AudienceProcess
-from broadcaster.viewer_server.app import Audience
+from broadcaster.service.viewer_process import ViewerProcess
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.waiting import eventually
 
 GAUGE = SentMetric("connections", "Connections", (), (((), 3.0),), is_counter=False, total=None)
@@ -30,7 +30,7 @@ HISTOGRAM = SentMetric(
 async def test_all_that_there_are(tmp_path: Path) -> None:
     """Each metric of the process is in the list, as it sends it, and no other is."""
     (tmp_path / "index.html").write_text("<html><head></head></html>")
-    audience = Audience(Setup(tmp_path, tracker=True, clips=True, recordings=True, signed=True))
+    audience = ViewerServer(Setup(tmp_path, tracker=True, clips=True, recordings=True, signed=True))
     sent = audience.pong().metrics
     assert accepted(sent) == (sent, set()), "a new metric needs a line in broadcaster/ipc/metrics.py"
     assert {one.name for one in sent} == set(ACCEPTED)
@@ -114,7 +114,7 @@ async def test_metrics_are_never_broken(
 
 
 @asynccontextmanager
-async def heard(pong: Pong, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AudienceProcess]:
+async def heard(pong: Pong, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ViewerProcess]:
     """Ingest's end of a feed on whose other end somebody sends this answer, whatever is asked."""
     others: list[socket.socket] = []
 
@@ -124,8 +124,8 @@ async def heard(pong: Pong, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Au
         theirs.sendall(encode_pong(pong))
         return await asyncio.create_subprocess_exec("true"), ours
 
-    monkeypatch.setattr("broadcaster.service.viewer_process.start_audience", start)
-    process = AudienceProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
+    monkeypatch.setattr("broadcaster.service.viewer_process.start_viewer_process", start)
+    process = ViewerProcess(Setup(Path("none")), [], View(), lambda: HealthReport("offline", 0, None))
     running = asyncio.create_task(process.run())
     try:
         yield process

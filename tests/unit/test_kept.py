@@ -14,7 +14,7 @@ from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.hls.parser import parse
 from broadcaster.ipc import View, change
 from broadcaster.ipc.messages import LENGTH, decode, encode
-from broadcaster.ipc.viewer_delay import MEMORY, Furthest
+from broadcaster.ipc.viewer_delay import MEMORY, MaxViewerDelay
 from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.viewer_server.snapshots import Stream
 from tests.support.fakes.catalog_fixture import WINDOW, CatalogFixture
@@ -234,7 +234,7 @@ def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -
 def test_a_report_counts_for_a_while() -> None:
     """The furthest falls behind further, until it has not been heard of for so long."""
     now = 1000.0
-    furthest = Furthest()
+    furthest = MaxViewerDelay()
     assert furthest.seconds(now) == 0
     furthest.heard(50, now)
     furthest.heard(20, now)

@@ -7,7 +7,7 @@ from broadcaster.catalog.records import Run
 from broadcaster.events import SegmentPublished
 from broadcaster.ipc import Listed
 from broadcaster.service.viewer_process import message_of
-from broadcaster.viewer_server.events import REMEMBERED_RUNS, EncoderOffsets
+from broadcaster.viewer_server.events import REMEMBERED_RUNS, EncoderClockOffset
 from tests.support.fakes.pipeline_parts import START, stored_segment
 
 LENGTH = timedelta(seconds=3)
@@ -35,14 +35,14 @@ def published(  # noqa: PLR0913 - what a segment is told by
 
 def test_the_offset_is_measured_at_the_finished_file() -> None:
     """What the bucket's outage adds to the way of a segment is none of the encoder's."""
-    offsets = EncoderOffsets()
+    offsets = EncoderClockOffset()
     assert offsets.note(published(0, 1.6)) == timedelta(seconds=1.6)
     assert offsets.note(published(1, 1.6, waited=300)) == timedelta(seconds=1.6)
 
 
 def test_a_segment_that_came_late_changes_little() -> None:
     """A hiccup of the camera's uplink is delay that viewers have, and no change of the encoder's clock."""
-    offsets = EncoderOffsets()
+    offsets = EncoderClockOffset()
     for number in range(5):
         offsets.note(published(number, 1.6))
     assert offsets.note(published(5, 1.6, late=8)) == timedelta(seconds=1.6)
@@ -51,7 +51,7 @@ def test_a_segment_that_came_late_changes_little() -> None:
 
 def test_each_run_has_its_own() -> None:
     """After a reconnect the times may be shifted; segments of the run before may still be on their way."""
-    offsets = EncoderOffsets()
+    offsets = EncoderClockOffset()
     for number in range(5):
         offsets.note(published(number, 1.6))
     assert offsets.note(published(5, 40, run="b")) == timedelta(seconds=40)
@@ -61,7 +61,7 @@ def test_each_run_has_its_own() -> None:
 
 def test_what_tells_nothing_changes_nothing() -> None:
     """A gap has no file, and some writers tell no times."""
-    offsets = EncoderOffsets()
+    offsets = EncoderClockOffset()
     assert offsets.note(published(0, 1.6, gap=True)) is None
     assert offsets.note(published(1, 1.6, time=None)) is None
     offsets.note(published(2, 1.6))
@@ -70,7 +70,7 @@ def test_what_tells_nothing_changes_nothing() -> None:
 
 def test_runs_of_long_ago_are_forgotten() -> None:
     """A service of months does not collect them."""
-    offsets = EncoderOffsets()
+    offsets = EncoderClockOffset()
     for number in range(REMEMBERED_RUNS + 1):
         offsets.note(published(number, 1.6, run=f"{number}"))
     assert offsets.note(published(99, 1.6, run="0", gap=True)) is None

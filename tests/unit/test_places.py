@@ -19,7 +19,14 @@ from broadcaster.http import listening
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import FOR_LONG, TOO_LATE, Lag
 from broadcaster.tracker import Limits, Tracker
-from broadcaster.viewer_server.admission import FEW, OF_A_SITE, PLACES_OF_A_VIEWER, Full, Kind, Places
+from broadcaster.viewer_server.admission import (
+    FEW,
+    OF_A_SITE,
+    PLACES_OF_A_VIEWER,
+    AdmissionControl,
+    NotAdmitted,
+    RequestKind,
+)
 from tests.support.fakes.viewer_app import MEDIA, ViewerApp
 from tests.support.waiting import eventually
 
@@ -43,11 +50,13 @@ def asks(
     return cast("web.Request", request)
 
 
-def taken(places: Places, stack: contextlib.ExitStack, kind: Kind, count: int, address: str = "") -> int:
+def taken(
+    places: AdmissionControl, stack: contextlib.ExitStack, kind: RequestKind, count: int, address: str = ""
+) -> int:
     """How many of so many find a place."""
     found = 0
     for _ in range(count):
-        with contextlib.suppress(Full):
+        with contextlib.suppress(NotAdmitted):
             stack.enter_context(places.take(asks(address), kind))
             found += 1
     return found
@@ -55,13 +64,13 @@ def taken(places: Places, stack: contextlib.ExitStack, kind: Kind, count: int, a
 
 def test_what_lasts_leaves_room() -> None:
     """Of all kinds together there are four fifths of the places, and what ends makes room."""
-    places = Places(100, Lag())
+    places = AdmissionControl(100, Lag())
     with contextlib.ExitStack() as stack:
-        assert taken(places, stack, Kind.EVENTS, 30) == 30
-        assert taken(places, stack, Kind.TRACKER, 30) == 30
-        assert taken(places, stack, Kind.WAITERS, 30) == 20
+        assert taken(places, stack, RequestKind.EVENTS, 30) == 30
+        assert taken(places, stack, RequestKind.TRACKER, 30) == 30
+        assert taken(places, stack, RequestKind.WAITERS, 30) == 20
     with contextlib.ExitStack() as stack:
-        assert taken(places, stack, Kind.WAITERS, 100) == 80
+        assert taken(places, stack, RequestKind.WAITERS, 100) == 80
 
 
 def of_a_site(places: int) -> int:
@@ -72,60 +81,68 @@ def of_a_site(places: int) -> int:
 @pytest.mark.parametrize("number", [100, 2000, 10_000])
 def test_a_site_takes_so_many_of_all_kinds(number: int) -> None:
     """Who is alone behind an address cannot take all places, by no mixture of kinds; others find theirs."""
-    places = Places(number, Lag())
+    places = AdmissionControl(number, Lag())
     with contextlib.ExitStack() as stack:
-        assert taken(places, stack, Kind.EVENTS, 1, "9.9.9.9") == 1
-        found = sum(taken(places, stack, kind, number // 7, "8.8.8.8") for kind in [*Kind, *Kind])
+        assert taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9") == 1
+        found = sum(
+            taken(places, stack, kind, number // 7, "8.8.8.8") for kind in [*RequestKind, *RequestKind]
+        )
         assert found == of_a_site(number)
-        assert taken(places, stack, Kind.MEDIA, 30, "9.9.9.9") == 30
-        assert places.count(Kind.MEDIA, "9.9.9.9") == 30
-    assert places.count(Kind.MEDIA, "9.9.9.9") == 0
+        assert taken(places, stack, RequestKind.MEDIA, 30, "9.9.9.9") == 30
+        assert places.count(RequestKind.MEDIA, "9.9.9.9") == 30
+    assert places.count(RequestKind.MEDIA, "9.9.9.9") == 0
 
 
 def test_segments_have_places_of_their_own() -> None:
     """A relay's segments take no place of what pages need, nor the other way round; none has all of them."""
-    places = Places(1000, Lag(), media=True)
+    places = AdmissionControl(1000, Lag(), media=True)
     with contextlib.ExitStack() as stack:
-        assert taken(places, stack, Kind.EVENTS, 1, "9.9.9.9") == 1
-        assert taken(places, stack, Kind.MEDIA, 300, "8.8.8.8") == 100
-        assert sum(taken(places, stack, Kind.MEDIA, 1, f"1.1.1.{number}") for number in range(200)) == 100
-        assert sum(taken(places, stack, Kind.EVENTS, 10, f"2.2.2.{number}") for number in range(200)) == 599
+        assert taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9") == 1
+        assert taken(places, stack, RequestKind.MEDIA, 300, "8.8.8.8") == 100
+        assert (
+            sum(taken(places, stack, RequestKind.MEDIA, 1, f"1.1.1.{number}") for number in range(200)) == 100
+        )
+        assert (
+            sum(taken(places, stack, RequestKind.EVENTS, 10, f"2.2.2.{number}") for number in range(200))
+            == 599
+        )
 
 
 def test_an_organisation_takes_so_many() -> None:
     """All the networks of one IPv6 subscriber have a bound together; the next one has its own."""
-    places = Places(10_000, Lag())
+    places = AdmissionControl(10_000, Lag())
     with contextlib.ExitStack() as stack:
-        taken(places, stack, Kind.EVENTS, 1, "9.9.9.9")
+        taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9")
         found = sum(
-            taken(places, stack, Kind.EVENTS, 100, f"2606:4700:1:{network:x}::1") for network in range(100)
+            taken(places, stack, RequestKind.EVENTS, 100, f"2606:4700:1:{network:x}::1")
+            for network in range(100)
         )
         assert found == 4000  # half of what there is
-        assert taken(places, stack, Kind.EVENTS, 10, "2606:4700:2::1") == 10
+        assert taken(places, stack, RequestKind.EVENTS, 10, "2606:4700:2::1") == 10
 
 
 def test_where_all_viewers_are_one(caplog: pytest.LogCaptureFixture) -> None:
     """A proxy that does not tell whom it serves makes all viewers one: none is refused; it is told."""
-    places = Places(5000, Lag())
+    places = AdmissionControl(5000, Lag())
     with contextlib.ExitStack() as stack:
-        assert taken(places, stack, Kind.EVENTS, 3000, "8.8.8.8") == 3000
+        assert taken(places, stack, RequestKind.EVENTS, 3000, "8.8.8.8") == 3000
         assert caplog.text.count("all viewers come from one address") == 1
         assert "8.8.8.8" not in caplog.text
         assert places.site(asks("8.8.8.8")) is None  # other bounds do not hold either
-        assert taken(places, stack, Kind.EVENTS, 1, "9.9.9.9") == 1
-        assert taken(places, stack, Kind.EVENTS, 10, "8.8.8.8") == 0  # now it is one of two
+        assert taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9") == 1
+        assert taken(places, stack, RequestKind.EVENTS, 10, "8.8.8.8") == 0  # now it is one of two
         assert places.site(asks("8.8.8.8")) == "8.8.8.8"
 
 
 def test_who_came_alone_makes_room() -> None:
     """Where one address has taken all places before anybody else came, others find theirs."""
-    places, ended = Places(1000, Lag()), list[int]()
+    places, ended = AdmissionControl(1000, Lag()), list[int]()
     with contextlib.ExitStack() as stack:
         for number in range(800):
             request = asks("8.8.8.8", end=partial(ended.append, number))
-            stack.enter_context(places.take(request, Kind.WAITERS))
-        assert taken(places, stack, Kind.EVENTS, 5, "9.9.9.9") == 5
-        assert taken(places, stack, Kind.EVENTS, 5, "8.8.8.8") == 0
+            stack.enter_context(places.take(request, RequestKind.WAITERS))
+        assert taken(places, stack, RequestKind.EVENTS, 5, "9.9.9.9") == 5
+        assert taken(places, stack, RequestKind.EVENTS, 5, "8.8.8.8") == 0
     assert ended == [799, 798, 797, 796, 795]
 
 
@@ -137,7 +154,7 @@ def test_the_header_that_is_trusted(
     trusted: str | None, site: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The header that is named tells the address; where none is named, that two differ is told once."""
-    places = Places(PLACES, Lag(), trusted)
+    places = AdmissionControl(PLACES, Lag(), trusted)
     headers = {"X-Forwarded-For": "2.2.2.2, 9.9.9.9", "none": "3.3.3.3"}
     for _ in range(2):
         assert places.site(asks("1.1.1.1", headers)) == site
@@ -149,8 +166,8 @@ def test_headers_of_strangers_are_no_matter(caplog: pytest.LogCaptureFixture) ->
     """Whoever connects from elsewhere is believed nothing, whichever header is trusted."""
     for trusted in (None, "cf-connecting-ip", "x-forwarded-for"):
         request = asks("1.1.1.1", {"X-Forwarded-For": "9.9.9.9"}, remote="8.8.8.8")
-        assert Places(PLACES, Lag(), trusted).site(request) == "8.8.8.8"
-    places = Places(PLACES, Lag())
+        assert AdmissionControl(PLACES, Lag(), trusted).site(request) == "8.8.8.8"
+    places = AdmissionControl(PLACES, Lag())
     assert places.site(asks("1.1.1.1", {"X-Forwarded-For": "2.2.2.2, 1.1.1.1"})) == "1.1.1.1"
     assert not caplog.text
 
@@ -160,7 +177,7 @@ def test_a_proxy_that_adds_a_line_of_its_own(trusted: str | None) -> None:
     """HAProxy leaves the header of a viewer as it is, and adds another one: the last line is the proxy's."""
     lines = CIMultiDict([("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "9.9.9.9")])
     request = cast("web.Request", SimpleNamespace(remote="127.0.0.1", headers=lines))
-    assert Places(PLACES, Lag(), trusted).site(request) == "9.9.9.9"
+    assert AdmissionControl(PLACES, Lag(), trusted).site(request) == "9.9.9.9"
 
 
 def test_a_moment_is_no_overload() -> None:
@@ -177,12 +194,12 @@ def test_a_moment_is_no_overload() -> None:
 def test_a_process_that_is_late_takes_nobody_in() -> None:
     """Those who are there come first; when it has caught up, others may come."""
     lag = Lag()
-    places = Places(1000, lag)
+    places = AdmissionControl(1000, lag)
     with contextlib.ExitStack() as stack:
         lag.note(FOR_LONG + TOO_LATE)
-        assert taken(places, stack, Kind.EVENTS, FEW + 3) == FEW  # so few are not what makes it late
+        assert taken(places, stack, RequestKind.EVENTS, FEW + 3) == FEW  # so few are not what makes it late
         lag.note(0)
-        assert taken(places, stack, Kind.EVENTS, 3) == 3
+        assert taken(places, stack, RequestKind.EVENTS, 3) == 3
     samples = next(one.samples for one in places.metrics() if one.name == "long_requests_refused")
     assert samples["lag",] == 3
 

@@ -13,7 +13,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.ipc import File, Recording, Recordings, Setup, difference
 from broadcaster.ipc.messages import LENGTH, decode, encode
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from broadcaster.viewer_server.pages import PAGE
 from tests.support.fakes.viewer_app import Client
 
@@ -36,7 +36,7 @@ def recording(number: int = 0, **other: Any) -> Recording:  # noqa: ANN401 - any
 class Site:
     """The service, as viewers meet it."""
 
-    def __init__(self, client: Client, audience: Audience) -> None:
+    def __init__(self, client: Client, audience: ViewerServer) -> None:
         self.client = client
         self.audience = audience
 
@@ -60,7 +60,7 @@ async def site(
     """A service that was told of these."""
     for name in ("index.html", "recordings.html"):
         (folder / name).write_text(f"{HEAD}{BLOCK}</script><p>page")
-    audience = Audience(Setup(folder, {"mode": "sharing"}, recordings=on))
+    audience = ViewerServer(Setup(folder, {"mode": "sharing"}, recordings=on))
     audience.take(difference({}, {one.path: one for one in found}))
     return Site(await client(audience.app), audience)
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from broadcaster.relay.segments import Sending
 from broadcaster.relay.url_map import Listed
-from broadcaster.viewer_server.admission import Full
+from broadcaster.viewer_server.admission import NotAdmitted
 
 SIZE = 100  # bytes of an object
 SECONDS = 4.0  # that an object plays
@@ -31,7 +31,7 @@ class Hall:
         )
 
     async def read(self, number: int, reader: str) -> None:
-        """Begin to read an object, and never end; raises Full."""
+        """Begin to read an object, and never end; raises NotAdmitted."""
         transport = SimpleNamespace(abort=lambda: self.ended.append(reader))
         protocol = Protocol(transport)
         request = cast("web.Request", SimpleNamespace(protocol=protocol))
@@ -70,7 +70,7 @@ async def test_old_segments_leave_room_for_the_newest() -> None:
     async with hall.stack:
         for number in range(3):
             await hall.read(number, f"old {number}")
-        with pytest.raises(Full):
+        with pytest.raises(NotAdmitted):
             await hall.read(3, "old 3")
         await hall.read(100, "live 100")
         hall.newest = 101
@@ -89,7 +89,7 @@ async def test_what_a_player_begins_with_takes_the_place_of_what_is_old() -> Non
         for number in (97, 98, 99, 96):
             await hall.read(number, f"live {number}")
         assert hall.ended == ["old 0", "old 1", "old 2"]
-        with pytest.raises(Full):
+        with pytest.raises(NotAdmitted):
             await hall.read(95, "live 95")
         await hall.read(100, "live 100")
         assert hall.sending.size == 5 * SIZE

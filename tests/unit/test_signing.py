@@ -16,7 +16,7 @@ from broadcaster.errors import StorageRefused
 from broadcaster.ipc import Recording, Setup, SignedPlaylist, difference
 from broadcaster.ipc.messages import LENGTH, decode, encode
 from broadcaster.recordings.signer import MOST, Signing, signed_playlist
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.waiting import changes, eventually
 
 START = datetime(2026, 11, 22, 9, 12, 30, tzinfo=UTC)
@@ -143,7 +143,7 @@ def shown() -> Recording:
 
 async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """All who ask meanwhile wait for the one that ingest signs; it is kept, and goes with its recording."""
-    audience = Audience(Setup(tmp_path, recordings=True, signed=True))
+    audience = ViewerServer(Setup(tmp_path, recordings=True, signed=True))
     one = shown()
     audience.take(difference({}, {one.path: one}))
     client = await aiohttp_client(audience.app)
@@ -182,5 +182,5 @@ async def test_where_nothing_is_signed(
     signed: bool,  # noqa: FBT001
 ) -> None:
     """With a public bucket, or without recordings, there is no such route."""
-    client = await aiohttp_client(Audience(Setup(tmp_path, recordings=recordings, signed=signed)).app)
+    client = await aiohttp_client(ViewerServer(Setup(tmp_path, recordings=recordings, signed=signed)).app)
     assert (await client.get(f"/{MEDIA}")).status == 404

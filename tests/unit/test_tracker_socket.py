@@ -15,7 +15,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from broadcaster.http import listening
 from broadcaster.tracker import Limits, Refusal, Tracker, info_hash, stream_index
-from broadcaster.viewer_server.admission import site_of
+from broadcaster.viewer_server.admission import client_network
 from broadcaster.viewer_server.tracker_socket import MAX_UNSENT
 from tests.support.fakes.viewer_app import ViewerApp
 from tests.support.fakes.webtorrent_clients import announce, answer, identifier
@@ -275,4 +275,4 @@ async def test_addresses_stay_secret(tmp_path: Path, caplog: pytest.LogCaptureFi
 )
 def test_where_a_viewer_comes_from(remote: str | None, headers: dict[str, str], site: str | None) -> None:
     """A proxy or tunnel on this machine says whom it serves; nobody else is believed."""
-    assert site_of(remote, headers) == site
+    assert client_network(remote, headers) == site

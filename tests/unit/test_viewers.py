@@ -15,7 +15,7 @@ from broadcaster.viewer_server.reports import (
     MOST,
     MOST_STALLS,
     MOST_VARIANTS,
-    Viewers,
+    ViewerCounter,
 )
 from tests.support.fakes.playback_reports import Gate, name_of
 from tests.support.fakes.viewer_app import Client, ViewerApp
@@ -112,7 +112,7 @@ def test_a_site_leaves_room_to_the_others() -> None:
 def test_many_addresses_take_no_more_than_there_is() -> None:
     """A botnet fills the count up to its bound; who is in it stays in it."""
     now = 0.0
-    viewers = Viewers(lambda: now)
+    viewers = ViewerCounter(lambda: now)
     assert viewers.heard(name_of(0), "honest", "0")
     for number in range(1, MOST + 1000):
         viewers.heard(name_of(number), f"site {number}", "0")

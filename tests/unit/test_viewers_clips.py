@@ -19,8 +19,8 @@ from broadcaster.ipc import ClipAnswer, ClipWish, Recording, Recordings, Setup
 from broadcaster.ipc.messages import LENGTH, decode, encode, encode_pong, receive_pong
 from broadcaster.service.public_recordings import AT_ONCE as QUEUE
 from broadcaster.service.public_recordings import PATIENCE, ViewersClips
-from broadcaster.viewer_server.app import Audience
-from broadcaster.viewer_server.ingest_requests import AT_ONCE, BURST, MAX_SITES, SITE_BURST, Clipping
+from broadcaster.viewer_server.app import ViewerServer
+from broadcaster.viewer_server.ingest_requests import AT_ONCE, BURST, MAX_SITES, SITE_BURST, ClipRequests
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.pipeline_parts import START
 from tests.support.fakes.viewer_app import Client
@@ -36,7 +36,7 @@ PLENTY = Bounds(100, 100, 100)
 class Ingest:
     """The other process: what it is told it takes as bytes, and so the answers come."""
 
-    def __init__(self, audience: Audience, studio: CatalogFixture, bounds: Bounds = PLENTY) -> None:
+    def __init__(self, audience: ViewerServer, studio: CatalogFixture, bounds: Bounds = PLENTY) -> None:
         self.audience = audience
         self.studio = studio
         self.now = 0.0
@@ -68,7 +68,7 @@ class Ingest:
         self.audience.take(message)
 
 
-async def sent(audience: Audience) -> tuple[ClipWish, ...]:
+async def sent(audience: ViewerServer) -> tuple[ClipWish, ...]:
     """What a sign of life tells of wishes, over the wire."""
     reader = asyncio.StreamReader()
     reader.feed_data(encode_pong(audience.pong()))
@@ -79,9 +79,9 @@ def shown(name: str) -> Recording:
     return Recording(name, "", START, START, 6.0, ("https://b/x.m3u8",), listed=False, clip=True)
 
 
-def audience_in(folder: Path, *, clips: bool = True) -> Audience:
+def viewer_server_in(folder: Path, *, clips: bool = True) -> ViewerServer:
     (folder / "index.html").write_text("<title>page</title>")
-    return Audience(Setup(folder, recordings=True, clips=clips))
+    return ViewerServer(Setup(folder, recordings=True, clips=clips))
 
 
 @asynccontextmanager
@@ -89,7 +89,7 @@ async def running(
     folder: Path, make: AiohttpClient, bounds: Bounds = PLENTY
 ) -> AsyncIterator[tuple[Client, Ingest]]:
     """Both processes' parts, and a viewer."""
-    audience, studio = audience_in(folder), CatalogFixture(folder / "studio")
+    audience, studio = viewer_server_in(folder), CatalogFixture(folder / "studio")
     studio.restart(timedelta(days=1))
     studio.publish(count=10)
     ingest = Ingest(audience, studio, bounds)
@@ -121,7 +121,7 @@ async def test_a_clip_is_made_and_has_a_page(tmp_path: Path, aiohttp_client: Aio
 
 async def test_it_is_off_unless_it_is_wanted(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """Without the setting there is no such route."""
-    client = await aiohttp_client(audience_in(tmp_path, clips=False).app)
+    client = await aiohttp_client(viewer_server_in(tmp_path, clips=False).app)
     assert (await ask(client))[0] == 405
 
 
@@ -149,7 +149,7 @@ async def test_it_is_off_unless_it_is_wanted(tmp_path: Path, aiohttp_client: Aio
 )
 async def test_what_makes_no_sense(tmp_path: Path, aiohttp_client: AiohttpClient, body: Any) -> None:  # noqa: ANN401
     """Each is a clear 400, costs nobody a clip, and ingest hears nothing of it."""
-    audience = audience_in(tmp_path)
+    audience = viewer_server_in(tmp_path)
     client = await aiohttp_client(audience.app)
     for _ in range(2 * SITE_BURST):
         assert (await ask(client, body))[0] == 400
@@ -172,7 +172,7 @@ async def test_pages_of_other_sites(
     tmp_path: Path, aiohttp_client: AiohttpClient, headers: dict[str, str], status: int
 ) -> None:
     """They cannot make their visitors' browsers ask, with whatever headers those send."""
-    client = await aiohttp_client(audience_in(tmp_path).app)
+    client = await aiohttp_client(viewer_server_in(tmp_path).app)
     assert (await ask(client, b"", **headers))[0] == status
 
 
@@ -233,7 +233,7 @@ async def test_nothing_waits_without_bounds(
 ) -> None:
     """Neither requests here nor wishes there, and no address is remembered for ever."""
     monkeypatch.setattr("broadcaster.viewer_server.ingest_requests.BURST", 1000)
-    audience, studio = audience_in(tmp_path), CatalogFixture(tmp_path / "studio")
+    audience, studio = viewer_server_in(tmp_path), CatalogFixture(tmp_path / "studio")
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(ask(client)) for _ in range(AT_ONCE + 5)]
     await eventually(lambda: sum(one.done() for one in asking) == 5)
@@ -251,7 +251,7 @@ async def test_nothing_waits_without_bounds(
     assert {status for status, _ in await asyncio.gather(*waiting)} == {503}
     studio.catalog.close()
 
-    clipping = Clipping(lambda _: True, lambda: 0.0)
+    clipping = ClipRequests(lambda _: True, lambda: 0.0)
     for number in range(MAX_SITES + 1):
         clipping._bucket(str(number), 0.0)  # noqa: SLF001 - a stranger needs many addresses for it
     assert len(clipping._sites) == MAX_SITES  # noqa: SLF001
@@ -306,7 +306,7 @@ async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> Non
     studio.catalog.close()
 
 
-def counted(audience: Audience) -> dict[str, float]:
+def counted(audience: ViewerServer) -> dict[str, float]:
     """Clips by what became of them, and how many requests wait for one."""
     metrics = {metric.name: metric.samples for metric in audience.metrics()}
     found = {labels[0]: value for labels, value in metrics["viewers_clips"].items()}

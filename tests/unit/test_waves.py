@@ -2,12 +2,12 @@
 
 import asyncio
 
-from broadcaster.viewer_server.snapshots import WAVES, Waves
+from broadcaster.viewer_server.snapshots import WAVES, StaggeredEvent
 
 
 async def test_others_get_their_turn_between() -> None:
     """Nobody is forgotten, and what is short is done while some still sleep."""
-    waves, woken = Waves(), 0
+    waves, woken = StaggeredEvent(), 0
 
     async def sleep() -> None:
         nonlocal woken
@@ -30,7 +30,7 @@ async def test_others_get_their_turn_between() -> None:
 
 def test_without_anybody() -> None:
     """It is set at once, also where no loop runs."""
-    waves = Waves()
+    waves = StaggeredEvent()
     assert not waves.is_set()
     waves.set()
     assert waves.is_set()

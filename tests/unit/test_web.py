@@ -9,7 +9,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.hls import ByteRange
 from broadcaster.ipc import HealthReport, Setup
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.viewer_app import MEDIA, Client, ViewerApp
 
 
@@ -186,7 +186,7 @@ async def test_the_page_has_its_settings_inside(tmp_path: Path, aiohttp_client: 
     block = '<script id="config" type="application/json">'
     (tmp_path / "index.html").write_text(f"<!doctype html>{block}</script><p>page")
     config = tmp_path / "config.json"
-    client = await aiohttp_client(Audience(Setup(tmp_path, {"mode": "sharing"})).app)
+    client = await aiohttp_client(ViewerServer(Setup(tmp_path, {"mode": "sharing"})).app)
     etags = set()
     for title in ("Our evening", "</script><script>alert(1)</script><!--"):
         config.write_text(json.dumps({"title": title}))
@@ -211,7 +211,7 @@ async def test_built_files_are_kept_for_ever(
     (tmp_path / "assets").mkdir()
     for suffix, body in (("", b"plain"), (".br", b"as br"), (".gz", b"as gzip")):
         (tmp_path / f"assets/main-0123456789.js{suffix}").write_bytes(body)
-    client = await aiohttp_client(Audience(Setup(tmp_path)).app, auto_decompress=False)
+    client = await aiohttp_client(ViewerServer(Setup(tmp_path)).app, auto_decompress=False)
     path = "/assets/main-0123456789.js"
     response = await client.get(path, headers={"Accept-Encoding": accept})
     assert await response.read() == (f"as {coding}".encode() if coding else b"plain")

@@ -7,14 +7,14 @@ from contextlib import suppress
 from prometheus_client import CollectorRegistry, generate_latest
 
 from broadcaster.metrics import MetricsCollector
-from broadcaster.viewer_server.reports import Beacon, Experience, TooMuch, Viewers
+from broadcaster.viewer_server.reports import ImplausibleReport, PlaybackReports, QoEMetrics, ViewerCounter
 
 
 def beacon_of(
     bandwidth: Callable[[], float], pages: Callable[[str | None], int], clock: Callable[[], float]
-) -> Beacon:
+) -> PlaybackReports:
     """One that does not count who watches."""
-    return Beacon(bandwidth, pages, Viewers(clock), Experience(tuple), clock)
+    return PlaybackReports(bandwidth, pages, ViewerCounter(clock), QoEMetrics(tuple), clock)
 
 
 def name_of(number: int) -> str:
@@ -28,9 +28,11 @@ class Gate:
     def __init__(self, *variants: str) -> None:
         self.now = 1000.0
         self.served: Collection[str] = variants
-        self.viewers = Viewers(lambda: self.now)
-        self.experience = Experience(lambda: self.served)
-        self.beacon = Beacon(lambda: 8e6, lambda _: 10_000, self.viewers, self.experience, lambda: self.now)
+        self.viewers = ViewerCounter(lambda: self.now)
+        self.experience = QoEMetrics(lambda: self.served)
+        self.beacon = PlaybackReports(
+            lambda: 8e6, lambda _: 10_000, self.viewers, self.experience, lambda: self.now
+        )
         self._registry = CollectorRegistry()
         sources = (self.beacon.metrics, self.viewers.metrics, self.experience.metrics)
         self._registry.register(MetricsCollector(*sources))
@@ -39,7 +41,7 @@ class Gate:
         """What a page says; whether it was let in."""
         if not self.beacon.has_room(site):
             return False
-        with suppress(TooMuch):
+        with suppress(ImplausibleReport):
             self.beacon.add(json.dumps({"seconds": 0, "viewer": name_of(number), **said}), site)
         return True
 

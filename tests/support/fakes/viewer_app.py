@@ -16,7 +16,7 @@ from broadcaster.metrics import MetricsCollector
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import message_of
 from broadcaster.tracker import Tracker
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
 
@@ -46,7 +46,7 @@ class ViewerApp:
         (folder / "secret.txt").write_text("secret")
         page = {"eventsUrl": "/live/events", "title": "Live"}
         setup = Setup(viewer, page, max_waiters, places, tracker=tracker is not None)
-        self.audience = Audience(setup, lambda: self.now, tracker)
+        self.audience = ViewerServer(setup, lambda: self.now, tracker)
         self.channel = Channel(6, lambda: self.now, self._observe, window=window, show=self._show)
         self._count = 0
         self.app = self.audience.app

@@ -18,7 +18,7 @@ from broadcaster.http import bound, serving
 from broadcaster.ipc import HealthReport, Ping, Setup, Trouble, View, change
 from broadcaster.service.viewer_process import message_of
 from broadcaster.source.reports import VariantsListed
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
 from tests.support.faults.fault_proxy import FaultProxy
@@ -54,7 +54,7 @@ class SmallOrigin:
         self._start = datetime.now(UTC)
         self._numbers: Counter[str] = Counter()
         self._run = 0
-        self.audience = Audience(Setup(Path("none"), tracker=True))
+        self.audience = ViewerServer(Setup(Path("none"), tracker=True))
         self.audience.app.router.add_get("/bucket/{path:.+}", self._object, name="bucket")
         self.channel = Channel(window, lambda: datetime.now(UTC), self._observe, show=self._show)
         self.name_variants(*variants)

@@ -15,7 +15,7 @@ from broadcaster.http import listening, raise_file_limit
 from broadcaster.ipc import Setup, View, change
 from broadcaster.metrics import MetricsCollector
 from broadcaster.service.serve import process_registry
-from broadcaster.viewer_server.app import Audience
+from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
 
@@ -49,7 +49,7 @@ class LongChannel:
 async def main(port: int, admin_port: int, segments: int, places: int) -> None:
     """Serve ``places`` connections until killed."""
     registry = process_registry()
-    audience = Audience(Setup(Path("none"), places=raise_file_limit(places)))
+    audience = ViewerServer(Setup(Path("none"), places=raise_file_limit(places)))
     long = LongChannel(segments, lambda view: audience.take(change(audience.stream.view, view)))
     registry.register(MetricsCollector(audience.metrics))
     public, operator = audience.app, make_operator_app(lambda: audience.report, registry)

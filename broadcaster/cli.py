@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from broadcaster import __version__, logs
 from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
 from broadcaster.printable import printable, show_exceptions, write
 
+if TYPE_CHECKING:
+    from broadcaster.commands import Command
+
 EXIT_FAILED, EXIT_CONFIG = 1, 2
-COMMANDS = {  # modules of broadcaster.commands, and what each is for
+COMMANDS = {  # names and help texts; broadcaster.commands, which runs them, is loaded for a command alone
     "run": "follow the folder and serve it; settings from the environment and .env",
     "demo": "everything on embedded stand-ins, on this machine",
     "check": "find out what is wrong with settings, folders and bucket",
@@ -31,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     form = options.log_format or logs.usual_form()
     try:
-        return int(import_module(f"broadcaster.commands.{options.command}").run(options, form))
+        return _command(options.command).run(options, form)
     except (ConfigError, CatalogError) as error:
         return _complain(error, EXIT_CONFIG, form)
     except BroadcasterError as error:
@@ -44,23 +46,29 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(first, status, form)
 
 
+def _command(name: str) -> Command:
+    from broadcaster.commands import COMMANDS  # noqa: PLC0415 - ``--help`` and ``--version`` do without
+
+    return COMMANDS[name]
+
+
 class _Parser(argparse.ArgumentParser):
-    """Repeats in errors what it was given."""
+    """A parser whose errors show the arguments without control characters."""
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options of a command line. Only the modules of the command that it names are loaded."""
+    """Parse a command line. Only the named command's modules are loaded."""
     parser = _Parser(prog="broadcaster", description="An Owncast stream, out of Cloudflare R2.")
     parser.add_argument("--version", action="version", version=f"broadcaster {__version__}")
     parser.set_defaults(log_format=None)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in COMMANDS.items():
-        one = commands.add_parser(name, help=text)
+        subparser = commands.add_parser(name, help=text)
         if name in arguments[:1]:
-            import_module(f"broadcaster.commands.{name}").add_options(one)
+            _command(name).add_options(subparser)
     return parser.parse_args(arguments)
 
 

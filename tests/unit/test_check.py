@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from broadcaster.commands.arguments import origin
+from broadcaster.commands import origin
 from broadcaster.doctor.bucket import Measurement, from_storage, judge, judge_clock, measure
 from broadcaster.doctor.folders import Survey, Variant
 from broadcaster.doctor.public import judge_address, judge_preflight

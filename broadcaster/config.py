@@ -1,206 +1,35 @@
-"""The settings: the only reader of the environment, of ``.env`` and of systemd's credentials.
-
-What the values of settings have to be.
-
-What is said of a wrong value: one line in the words of the settings, which never has the value itself.
-
-Finds settings that nobody reads, because their names are not quite those that are known.
-"""
+"""The settings: the only reader of the environment, of ``.env`` and of systemd's credentials."""
 
 from __future__ import annotations
 
 import codecs
 import os
-import re
 import stat
-from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ByteSize,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broadcaster.aio import PATH_TIMEOUT, OwnThread, real_path
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
-
-OURS = "BROADCASTER_"  # what our names begin with, but for the bucket's
-SHARED = "R2_"  # what the bucket's begin with; other programs have such names, too
-NEAR, ALMOST = 0.7, 0.88  # how alike a name is to be taken for another; and one that does not begin as ours
-FOREIGN = ("AWS_",)  # names of others that are like ours
-
-
-def misspelt(known: Collection[str], env_file: Path, encoding: str = "utf-8") -> list[str]:
-    """What the environment and the file set under a name that is nearly a setting's, for people."""
-    names = {*os.environ, *dotenv_values(env_file, interpolate=False, encoding=encoding)}
-    found = ((name, _meant(name.upper(), known)) for name in sorted(names) if name.upper() not in known)
-    return [
-        f"{name} is not a setting{f' (perhaps {meant} is meant)' if meant else ''}"
-        for name, meant in found
-        if meant or name.upper().startswith(OURS)
-    ]
-
-
-def _meant(name: str, known: Collection[str]) -> str | None:
-    """The nearest name of a setting, if one is near; of ours, what all begin with would make all alike."""
-    if name.startswith(OURS):
-        names, cutoff = {one.removeprefix(OURS): one for one in known}, 0.6
-    elif name.startswith(FOREIGN):
-        return None
-    else:
-        names, cutoff = {one: one for one in known}, NEAR if name.startswith(SHARED) else ALMOST
-    nearest = get_close_matches(name.removeprefix(OURS), names, n=1, cutoff=cutoff)
-    return names[nearest[0]] if nearest else None
-
-
-# By setting: what it has to be, where its type alone does not say it.
-EXPECTED = {
-    "R2_ACCOUNT_ID": "must be the account's id alone, 32 characters of 0-9 and a-f, and no address",
-    "R2_BUCKET": "must be a bucket's name alone: 3 to 63 lower-case letters, digits, - and .",
-    "R2_PREFIX": "must have at most 200 characters",
-    "BROADCASTER_LOG_LEVEL": "must be debug, info, warning or error",
-    "BROADCASTER_ADMIN_NAMES": "must be names of hosts, with commas between them",
-}
-UNITS = {"_SECONDS": " of seconds", "_MINUTES": " of minutes", "_SEGMENTS": " of segments"}
-# By how the type of pydantic's error begins: what the value has to be.
-KINDS = {
-    "int": "must be a whole number{unit}, in digits alone",
-    "float": "must be a number{unit}, in digits alone",
-    "finite": "must be a number{unit}, in digits alone",
-    "time_delta": "must be a number of seconds, in digits alone",
-    "byte_size": "must be a number of bytes, or one with a unit, such as 512MiB or 20GiB",
-    "bool": "must be true or false",
-    "literal": "must be {expected}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "string_too_short": "must not be empty",
-}
-UNKNOWN = "has a value that cannot be; .env.example says what it means"
-
-
-def complaint(error: Mapping[str, Any]) -> str:
-    """What is wrong with a setting, as pydantic's ``errors()`` tell of it."""
-    name = str(error["loc"][0]) if error["loc"] else ""
-    kind, context = str(error["type"]), error.get("ctx", {})
-    if kind == "missing":
-        return f"{name} is missing"
-    if kind == "value_error":  # one of our own
-        message = str(error["msg"]).removeprefix("Value error, ")
-    else:
-        message = _message(name, kind, context)
-    return f"{name}: {message}" if name else message
-
-
-def _message(name: str, kind: str, context: Mapping[str, Any]) -> str:
-    template = next((text for begin, text in KINDS.items() if kind.startswith(begin)), UNKNOWN)
-    if template is UNKNOWN:
-        return EXPECTED.get(name, UNKNOWN)
-    unit = next((text for ending, text in UNITS.items() if name.endswith(ending)), "")
-    words = {"ge": "", "le": "", "expected": "", "unit": unit}
-    words |= {key: _shown(value) for key, value in context.items() if key != "unit"}
-    return template.format_map(words)
-
-
-def _shown(value: object) -> str:
-    seconds = getattr(value, "total_seconds", None)
-    return f"{seconds():.0f} seconds" if seconds else str(value).replace("'", "")
-
-
-MAX_WAIT = 7 * 24 * 3600.0  # seconds; whoever wants longer wants something else
-MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
-MIN_SPOOL, MAX_SPOOL = ByteSize(2**18), ByteSize(2**50)  # room for a short segment, at least
-
-
-def _http_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
-        raise ValueError("must be an http(s) URL without a query")
-    _check_host(value)
-    return value.rstrip("/")
-
-
-def _prefix(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", value):
-        raise ValueError("must be made of letters, digits, - and _, with / between folders")
-    return value
-
-
-def _seconds(value: object) -> object:
-    """A plain number of seconds; by itself pydantic would want ISO 8601, and no number is too large."""
-    if not (isinstance(value, str) and value.isdecimal()):
-        return value
-    try:
-        return timedelta(seconds=int(value))
-    except (OverflowError, ValueError):  # more than a timedelta holds, more digits than int reads
-        return timedelta.max
-
-
-def kept(least: str, unit: str) -> BeforeValidator:
-    """A time for which something is kept: ``least`` → zero, ``keep`` → None, else so many of the unit."""
-    most = MAX_RETENTION // (one := timedelta(**{unit: 1}))
-
-    def read(value: object) -> object:
-        if not isinstance(value, str) or value in (least, "keep"):
-            return timedelta() if value == least else None if value == "keep" else value
-        if not value.isdecimal():
-            raise ValueError(f"must be {least}, keep, or a number of {unit}")
-        if (number := int(value.lstrip("0")[:15] or 0)) > most:
-            raise ValueError(f"must be at most {most} {unit}, or keep")
-        return number * one
-
-    return BeforeValidator(read)
-
-
-def _socket_url(value: str) -> str:
-    if not re.fullmatch(r"wss?://[^\s/?#@]+(/[^\s#]*)?", value):
-        raise ValueError("must be a ws(s) URL")
-    _check_host(value)
-    return value
-
-
-def _check_host(url: str) -> None:
-    try:
-        fits = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
-    except ValueError:  # brackets that do not match, or a port that is no number or too large
-        fits = False
-    if not fits:
-        raise ValueError("has a host or a port that cannot be")
-
-
-def _spool_limit(value: ByteSize) -> ByteSize:
-    if not MIN_SPOOL <= value <= MAX_SPOOL:
-        raise ValueError("must be between 256KiB, to hold a segment, and 1PiB")
-    return value
-
-
-def _folder(value: Path) -> Path:
-    """The folder; ``~`` is the home folder, as in a shell."""
-    try:
-        return value.expanduser()
-    except RuntimeError:
-        raise ValueError("begins with ~, and there is no such home folder") from None
-
-
-Folder = Annotated[Path, AfterValidator(_folder)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-SocketUrl = Annotated[str, AfterValidator(_socket_url)]
-Window = Annotated[timedelta, BeforeValidator(_seconds)]
-Prefix = Annotated[str, AfterValidator(_prefix)]
-SpoolLimit = Annotated[ByteSize, AfterValidator(_spool_limit)]
-Seconds = Annotated[float, Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)]
-
+from broadcaster.setting_types import (
+    MAX_SPOOL,
+    Folder,
+    HttpUrl,
+    Prefix,
+    Seconds,
+    SocketUrl,
+    SpoolLimit,
+    Window,
+    describe_error,
+    keep_time,
+    misspelt_names,
+)
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
@@ -342,7 +171,7 @@ class Settings(BaseSettings):
         " ends no stream before `BROADCASTER_END_GRACE_SECONDS`.",
     )
 
-    retention: Annotated[timedelta | None, kept("window", "seconds")] = Field(
+    retention: Annotated[timedelta | None, keep_time("window", "seconds")] = Field(
         default=timedelta(),
         alias="BROADCASTER_RETENTION",
         description="When objects that left the playlists are deleted: `window` as soon as no player can need"
@@ -364,7 +193,7 @@ class Settings(BaseSettings):
         " pages can make the service keep; a stream that ended can keep as much again until it can"
         " have been played. `0` switches this off.",
     )
-    recordings: Annotated[timedelta | None, kept("off", "days")] = Field(
+    recordings: Annotated[timedelta | None, keep_time("off", "days")] = Field(
         default=timedelta(),
         alias="BROADCASTER_RECORDINGS",
         description="`off`, or record each stream: a number keeps recordings for so many days after the end,"
@@ -495,7 +324,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _need_the_endpoint_alone(self) -> Settings:
-        """The client adds the bucket's name: with it in the endpoint, viewers ask for other keys."""
+        """The client adds the bucket's name. An endpoint that has it too would give objects other keys."""
         parts = urlsplit(self.endpoint_url or "")
         host, path = parts.hostname or "", parts.path.strip("/")
         is_r2 = host.endswith(R2_HOST)
@@ -507,7 +336,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _need_a_folder(self) -> Settings:
-        """One that is not there may come with the stream; a file stays a file."""
+        """A folder that does not exist may be made later, but a file is an error."""
         with OwnThread("HLS folder") as thread, suppress(OSError, TimeoutError):
             status = thread.submit(self.hls_dir.stat).result(PATH_TIMEOUT)
             if not stat.S_ISDIR(status.st_mode):
@@ -519,7 +348,7 @@ class Settings(BaseSettings):
         if self.urls == "public" and not self.public_url:
             raise ValueError("R2_PUBLIC_URL is missing (or BROADCASTER_URLS=presigned, for a private bucket)")
         window = max(self.window, self.window_segments * timedelta(seconds=self.target_duration or 1))
-        # A segment is listed for a window, and stays readable for another one (§6.2.2).
+        # A segment is listed for one window and must stay readable for another (§6.2.2).
         if self.urls == "presigned" and 2 * window > LONGEST_SIGNATURE:
             most = LONGEST_SIGNATURE // 2 // timedelta(seconds=1)
             raise ValueError(
@@ -530,7 +359,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _need_two_folders(self) -> Settings:
-        """Owncast empties the one at its start; what it does not know, the spool removes from the other."""
+        """Owncast empties its folder when it starts; the spool deletes files that it does not know."""
         hls, state = (real_path(folder) for folder in (self.hls_dir, self.state_dir))
         if hls.is_relative_to(state) or state.is_relative_to(hls):
             raise ValueError("BROADCASTER_STATE_DIR and BROADCASTER_HLS_DIR must not lie inside each other")
@@ -551,19 +380,19 @@ class Settings(BaseSettings):
 
     @property
     def keeps_for_those_behind(self) -> bool:
-        """Whether viewers can go on where they paused when the window has left it."""
+        """Whether segments are kept for viewers who paused for longer than the window."""
         return bool(self.retention_max_minutes and self.retention_max_size)
 
     @property
     def has_own_tracker(self) -> bool:
-        """Whether viewers meet at our own tracker: not where it is off, or another one is named."""
+        """Whether the service serves its own tracker: it is on, and no other tracker is set."""
         return self.tracker and self.tracker_url is None
 
     @property
     def s3_endpoint(self) -> str:
-        """The address of the S3 interface; an explicit one wins."""
-        where = f"{self.account_id}.{self.jurisdiction}" if self.jurisdiction else self.account_id
-        return self.endpoint_url or f"https://{where}{R2_HOST}"
+        """The URL of the S3 API: ``R2_ENDPOINT_URL``, or that of the account."""
+        account = f"{self.account_id}.{self.jurisdiction}" if self.jurisdiction else self.account_id
+        return self.endpoint_url or f"https://{account}{R2_HOST}"
 
 
 def load(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, by the name of its variable
@@ -576,25 +405,25 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, by the na
     try:
         return Settings(**{**own, **overrides})
     except ValidationError as error:
-        complaints = [complaint(dict(one)) for one in error.errors()]
+        complaints = [describe_error(dict(item)) for item in error.errors()]
         raise ConfigError("; ".join(complaints + unknown_names())) from None
 
 
 def unknown_names() -> list[str]:
-    """What the environment and ``.env`` set that is no setting, with the nearest that is, for people."""
+    """Unknown names in the environment and ``.env``, one line each, with the setting that may be meant."""
     names = {str(field.alias) for field in Settings.model_fields.values()}
-    return misspelt(names, ENV_FILE, _encoding(ENV_FILE))
+    return misspelt_names(names, ENV_FILE, _encoding(ENV_FILE))
 
 
 def _encoding(file: Path) -> str:
-    """How a file of settings is written; Windows' tools write UTF-16. Raises ConfigError."""
+    """The encoding of a settings file: UTF-8, or UTF-16 as Windows' tools write. Raises ConfigError."""
     try:
         data = file.read_bytes() if file.is_file() else b""
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
-    else:  # without its mark, a text of settings has a zero in the first two bytes all the same
+    else:  # without a byte order mark, UTF-16 has a zero in the first two bytes
         encoding = {1: "utf-16-le", 0: "utf-16-be"}.get(data[:2].find(0), "utf-8-sig")
     try:
         data.decode(encoding)

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, SeaweedFS, in the place of Cloudflare R2."""
+"""A SeaweedFS server on this machine, as an S3 bucket in place of Cloudflare R2."""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""What ffmpeg is told: a test picture with a running clock and a tone, encoded with Owncast's own flags.
-
-What Owncast itself does in its HLS folder: it makes it anew, cleans it up, and closes its playlists.
-
-The rest is ffmpeg's, through the receiver.
-
-The idle clip of the simulated Owncast, and the transcoder that puts it into the folder.
-"""
+"""Owncast's ffmpeg: its command line with a test picture and tone, its folder, and its offline clip."""
 
 from __future__ import annotations
 
@@ -34,7 +27,7 @@ CLOCK = ",drawtext=text='%{localtime}':fontsize=h/10:fontcolor=white:box=1:x=(w-
 
 
 @dataclass(frozen=True, slots=True)
-class Rendition:
+class DemoRendition:
     """One variant of the stream: pixels, and kbit/s of its video."""
 
     width: int
@@ -42,7 +35,7 @@ class Rendition:
     bitrate: int
 
 
-RENDITIONS = (Rendition(640, 360, 800), Rendition(320, 180, 300))
+RENDITIONS = (DemoRendition(640, 360, 800), DemoRendition(320, 180, 300))
 
 
 class LatencyLevel(NamedTuple):
@@ -71,7 +64,7 @@ LATENCY_LEVELS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
+class FfmpegEncoder:
     """ffmpeg's options for a receiver at ``url``; ``clock`` is a filter after the picture, or empty.
 
     ``key_frames`` are the seconds of a source's key frames, from 0 to the end of a period that is repeated; a
@@ -81,7 +74,7 @@ class Encoder:
     """
 
     url: str
-    variants: tuple[Rendition, ...]
+    variants: tuple[DemoRendition, ...]
     segment_seconds: int
     playlist_size: int  # segments
     fps: int
@@ -124,7 +117,7 @@ class Encoder:
         common = ["-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-sc_threshold", "0"]
         return [*itertools.chain.from_iterable(each), *common]
 
-    def _rendition(self, index: int, one: Rendition) -> list[str]:
+    def _rendition(self, index: int, one: DemoRendition) -> list[str]:
         frames = str(NEVER if self.key_frames else self.fps * self.segment_seconds)
         values = {
             "c:v": "libx264",
@@ -289,7 +282,7 @@ class IdleClip:
             return ""
         return CLOCK
 
-    async def show(self, options: Encoder) -> None:
+    async def show(self, options: FfmpegEncoder) -> None:
         """Put the clip into the folder at once."""
         await self.run_ffmpeg("-i", self.clip, *options.idle())
 
@@ -297,7 +290,7 @@ class IdleClip:
         """Note that a transcoder has started, which ``go_on`` lets do its work."""
         self._ends = asyncio.get_running_loop().time() + self.takes
 
-    async def go_on(self, options: Encoder) -> None:
+    async def go_on(self, options: FfmpegEncoder) -> None:
         """Let a transcoder that has not done its work yet go on in the background."""
         left = self._ends - asyncio.get_running_loop().time()
         if left > 0 and self._transcoder is None:

@@ -1,9 +1,7 @@
-"""A stand-in for Owncast: its folder in all its states, as a real one was seen to have it.
+"""A simulated Owncast: the HLS folder in all its states, ``/api/status``, and webhooks.
 
-``encoder`` has the test picture and Owncast's own ffmpeg flags, ``receiver`` its careless way with files,
-``hls_folder`` what it does there itself, ``idle`` the clip of an idle one, ``status`` what it says of itself.
-
-What the simulated Owncast says of itself: ``/api/status``, and its webhooks.
+The behaviour was observed on real Owncast servers. ``encoder`` has the ffmpeg command line, the handling of
+the folder and the offline clip; ``receiver`` has the HTTP receiver of ffmpeg's PUT requests.
 """
 
 from __future__ import annotations
@@ -26,11 +24,11 @@ from broadcaster.demo.encoder import (
     LATENCY_LEVELS,
     RENDITIONS,
     STEP_WITHIN,
-    Encoder,
+    DemoRendition,
+    FfmpegEncoder,
     HlsFolder,
     IdleClip,
     LatencyLevel,
-    Rendition,
     ffmpeg,
 )
 from broadcaster.demo.processes import HOST, Child, free_ports
@@ -48,7 +46,7 @@ def _local_time() -> datetime:
     return datetime.now().astimezone()
 
 
-class Status:
+class SimulatedStatus:
     """A loopback server for ``/api/status``, on the same port each time it is started.
 
     ``webhook_url`` is where what happens is posted, with no answer waited for. Who is online, and since when,
@@ -75,11 +73,11 @@ class Status:
 
     @property
     def url(self) -> str:
-        """Where Owncast is, without a slash at the end."""
+        """The URL of Owncast, without a slash at the end."""
         return f"http://{HOST}:{self._port}"
 
     async def start(self) -> None:
-        """Answer, as a new process that knows only what the one before saved."""
+        """Start to answer, as a new process that knows only what was saved."""
         self._connected, self._disconnected = None, self._saved
         app = web.Application()
         app.router.add_get("/api/status", self._answer)
@@ -88,7 +86,7 @@ class Status:
         await web.TCPSite(self._runner, HOST, self._port).start()
 
     async def close(self) -> None:
-        """Answer no more; what is being posted is given up."""
+        """Stop answering and cancel unfinished webhooks."""
         for post in self._posts:
             post.cancel()
         await asyncio.gather(*self._posts, return_exceptions=True)
@@ -97,17 +95,17 @@ class Status:
             self._runner = None
 
     def connect(self, segment_seconds: int) -> None:
-        """Note that an encoder has come."""
+        """An encoder has connected."""
         self._connected, self._disconnected = self._clock(), None
         self._segment_seconds = segment_seconds
         self._post(STREAM_STARTED)
 
     def disconnect(self) -> None:
-        """Note that the transcoder has ended."""
+        """The transcoder has ended."""
         self._connected, self._disconnected = None, self._clock()
 
     def stopped(self) -> None:
-        """Note that the playlists are closed."""
+        """The playlists are closed."""
         self._saved = self._disconnected
         self._post(STREAM_STOPPED)
 
@@ -169,7 +167,7 @@ def _to_the_second(time: datetime | None) -> str | None:
     return None if time is None else _rfc3339(time.replace(microsecond=0))
 
 
-__all__ = ["LATENCY_LEVELS", "RENDITIONS", "LatencyLevel", "Rendition", "SegmentKey", "SimulatedOwncast"]
+__all__ = ["LATENCY_LEVELS", "RENDITIONS", "DemoRendition", "LatencyLevel", "SegmentKey", "SimulatedOwncast"]
 
 HANDSHAKE = 0.14  # seconds that an encoder takes to connect, seen from a closing playlist to the next start
 LOOKS_FOR = 1.2  # seconds that Owncast's ffmpeg looks at a stream before it begins
@@ -197,7 +195,7 @@ class SimulatedOwncast:
         *,
         segment_seconds: int = 2,
         playlist_size: int = 10,
-        variants: tuple[Rendition, ...] = RENDITIONS,
+        variants: tuple[DemoRendition, ...] = RENDITIONS,
         fps: int = 24,
         cleanup_interval: float = 60.0,
         slow_writes: float = 0.0,
@@ -211,7 +209,7 @@ class SimulatedOwncast:
         self.variants = variants
         self.run_id = ""
         self.encoder: Child | None = None
-        self.status = Status(webhook_url=webhook_url)
+        self.status = SimulatedStatus(webhook_url=webhook_url)
         self._work_dir = work_dir
         self._level = LatencyLevel(segment_seconds, playlist_size)
         self._fps = fps
@@ -236,21 +234,21 @@ class SimulatedOwncast:
 
     @property
     def finished(self) -> dict[SegmentKey, str]:
-        """SHA-256 of every segment, of all runs, that came whole and was listed; not the offline clip."""
+        """SHA-256 of each segment of all runs that was complete and listed, without the offline clip."""
         return self._receiver.finished
 
     @property
     def last_playlists(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Per run's id and variant the names of the segments in the last playlist of that run."""
+        """The names of the segments in the last playlist, per run id and variant."""
         return dict(self._receiver.playlists)
 
     @property
     def url(self) -> str:
-        """Where Owncast's own web server is, without a slash at the end."""
+        """The URL of Owncast's web server, without a slash at the end."""
         return self.status.url
 
     async def start(self) -> None:
-        """Come up as Owncast does: the folder is wiped and holds the idle clip."""
+        """Start as Owncast does: empty the folder and put the offline clip into it."""
         await self._come_up()
         try:
             await self.wipe()
@@ -259,7 +257,7 @@ class SimulatedOwncast:
             raise
 
     async def close(self) -> None:
-        """End ffmpeg and the receiver; the folder stays as it is."""
+        """End ffmpeg and the receiver. The folder stays as it is."""
         await self._end_run(signal.SIGKILL)
         await self._idle.end()
         await self._receiver.close()
@@ -294,7 +292,7 @@ class SimulatedOwncast:
         *,
         segment_seconds: int | None = None,
         playlist_size: int | None = None,
-        variants: tuple[Rendition, ...] | None = None,
+        variants: tuple[DemoRendition, ...] | None = None,
     ) -> str:
         """Start a run of the encoder and return its id, at random unless given.
 
@@ -323,18 +321,18 @@ class SimulatedOwncast:
         return self.run_id
 
     async def wait_for_segments(self, count: int, *, within: float = STEP_WITHIN) -> None:
-        """Wait until each variant has ``count`` finished segments of this run, for ``within`` seconds."""
+        """Wait up to ``within`` seconds until each variant has ``count`` segments of this run."""
         if self.encoder is None:
             raise DemoError("the simulated Owncast is not live")
         enough = self._receiver.until_finished(self.run_id, len(self.variants), count)
         await self.encoder.until(enough, within=within)
 
     async def stop_streaming(self) -> None:
-        """End the stream in good order: the last segment comes whole, the offline clip is appended."""
+        """End the stream in order: the last segment is complete, the offline clip is appended."""
         await self._end_stream(signal.SIGINT)
 
     async def crash_encoder(self) -> None:
-        """End ffmpeg by SIGKILL: what it had not sent is lost; Owncast takes it for an end all the same."""
+        """Kill ffmpeg: unsent data is lost. Owncast treats it as an end of the stream."""
         await self._end_stream(signal.SIGKILL)
 
     async def wipe(self, *, at_once: bool = True) -> None:
@@ -353,9 +351,11 @@ class SimulatedOwncast:
             await self._idle.go_on(self._options)
 
     @property
-    def _options(self) -> Encoder:
+    def _options(self) -> FfmpegEncoder:
         clock = self._clock or ""
-        return Encoder(self._receiver.url, self.variants, *self._level, self._fps, clock, self._key_frames)
+        return FfmpegEncoder(
+            self._receiver.url, self.variants, *self._level, self._fps, clock, self._key_frames
+        )
 
     async def _come_up(self) -> None:
         self._work_dir.mkdir(parents=True, exist_ok=True)

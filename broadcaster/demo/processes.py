@@ -1,13 +1,10 @@
-"""Child processes that start clearly, can be disturbed on purpose, and never outlive this process.
+"""Child processes that end with this process, and free loopback ports.
 
-Each child leads its own session, so that a Ctrl-C in the terminal reaches only us and we end the children
-in order. Ours may also die without a chance to do so (kill -9). The kernel then ends the child, asked by
-prctl(PR_SET_PDEATHSIG). A tiny interpreter sets that and becomes the child by exec: ``preexec_fn`` would run
-Python between fork and exec, where another thread's lock can hang it for ever, and ``setpriv --pdeathsig``
-is missing or too poor on systems without a recent util-linux. The child must not fork for this to hold,
-which is so for ffmpeg and SeaweedFS; elsewhere than on Linux there is no such help.
-
-Loopback ports that nobody has, for children that are about to start.
+Each child leads its own session, so that Ctrl-C in the terminal reaches only this process, which then ends
+the children in order. If this process is killed, the kernel ends the child (PR_SET_PDEATHSIG, Linux only).
+A tiny interpreter makes the request and becomes the child by exec: ``preexec_fn`` would run Python
+between fork and exec, where another thread's lock can block for ever, and ``setpriv --pdeathsig`` is missing
+on systems without a recent util-linux. The child must not fork, which holds for ffmpeg and SeaweedFS.
 """
 
 from __future__ import annotations
@@ -89,16 +86,16 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id, which is also that of its group."""
+        """The process id, also that of the process group."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; minus the signal's number when a signal ended it."""
+        """The exit status: None while the process runs, minus the signal's number after a signal."""
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Wait until it has ended; returns its exit status."""
+        """Wait for the process's end and return the exit status."""
         return await self._process.wait()
 
     async def stop(self, with_signal: signal.Signals = signal.SIGTERM, *, grace: float = 10.0) -> int:
@@ -118,18 +115,18 @@ class Child:
         return await self.wait()
 
     async def kill(self) -> None:
-        """End its whole group at once, as a crash would, and wait until it is gone."""
+        """Kill the process group, as a crash would, and wait for its end."""
         self._signal(signal.SIGKILL)
         await self.wait()
 
     def suspend(self) -> None:
-        """Stop it in its tracks: its connections stay open, nothing answers."""
+        """Stop the process (SIGSTOP): connections stay open without answers."""
         self._signal(signal.SIGSTOP)
         with contextlib.suppress(ChildProcessError):  # its threads stop one after another; or it has ended
             os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let a suspended child go on."""
+        """Continue a suspended process."""
         self._signal(signal.SIGCONT)
 
     def log_tail(self, lines: int = TAIL) -> str:
@@ -156,7 +153,7 @@ class Child:
             await asyncio.gather(waiting, death, return_exceptions=True)
 
     async def watch(self) -> NoReturn:
-        """Wait until it has ended, and raise DemoError, of one line, then."""
+        """Wait for the process's end, then raise a DemoError of one line."""
         status = await self.wait()
         how = f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
         last = self.log_tail(1)
@@ -184,7 +181,7 @@ async def run(name: str, command: Sequence[str | Path], log: Path, *, within: fl
 
 
 async def poll(probe: Callable[[], Awaitable[bool]]) -> None:
-    """Ask ``probe`` again and again until it is true."""
+    """Call ``probe`` repeatedly until it returns True."""
     while not await probe():  # noqa: ASYNC110 - what another process does sets no event here
         await asyncio.sleep(POLL)
 
@@ -241,7 +238,7 @@ def _claim(port: int) -> bool:
 
 
 def require_free(port: int) -> None:
-    """Raise DemoError when somebody listens on that loopback port, or when there is no such port."""
+    """Raise DemoError if the loopback port is in use or invalid."""
     if not 0 < port < 65536:  # noqa: PLR2004 - the range of ports
         raise DemoError(f"there is no port {port}")
     if not is_free(port):
@@ -249,7 +246,7 @@ def require_free(port: int) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on that loopback port."""
+    """Whether no process listens on the loopback port."""
     with socket.socket() as attempt:
         # As servers do: connections of a predecessor that still linger in the kernel are no obstacle.
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

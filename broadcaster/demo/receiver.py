@@ -1,8 +1,8 @@
-"""The careless HTTP receiver of the simulated Owncast.
+"""The simulated Owncast's HTTP receiver of ffmpeg's PUT requests.
 
-ffmpeg PUTs every file into it; it creates the final name and copies the body into that: no temporary file, no
-rename, no fsync. ffmpeg hangs up without waiting for the answer. aiohttp's server gives up what it has not
-read of such a request, so the receiver reads from the sockets, which keep it, as Go's server does.
+It writes each body to the final name: no temporary file, no rename, no fsync. ffmpeg disconnects without
+waiting for the answer; aiohttp's server would then drop the unread rest, so the receiver reads the sockets
+itself, as Go's server does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 
 from broadcaster.demo.encoder import FILE_MODE, IDLE, PLAYLIST
-from broadcaster.demo.tcp import Connection, TcpServer, connected
+from broadcaster.demo.tcp import TcpConnection, TcpServer, connected
 
 REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")
 SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")
@@ -48,7 +48,7 @@ class Receiver:
 
     @property
     def finished(self) -> dict[SegmentKey, str]:
-        """SHA-256 of every segment that came whole and was listed."""
+        """SHA-256 of each segment that was complete and listed."""
         return {key: sha for key, sha in self.received.items() if key in self.listed}
 
     def start(self) -> None:
@@ -58,13 +58,13 @@ class Receiver:
         self.url = self._server.url
 
     async def close(self) -> None:
-        """Finish what has been begun, then listen no more; nothing to do after ``abort``."""
+        """Finish the current requests, then stop listening. Does nothing after ``abort``."""
         if self._server.is_serving:
             await self.drain()
         await self.abort()
 
     async def abort(self) -> None:
-        """Stop as a process does that is killed: half a file stays half a file."""
+        """Stop as a killed process: partly written files stay."""
         await self._server.close()
 
     def begin_run(self, *, multivariant_first: bool) -> None:
@@ -77,12 +77,12 @@ class Receiver:
         self._multivariant_due = True
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition``, asked after every request, is true."""
+        """Wait until ``condition``, evaluated after each request, is true."""
         while not condition():
             await self._changed.wait()
 
     async def until_finished(self, run_id: str, variants: int, count: int) -> None:
-        """Wait until each of so many variants of a run has ``count`` finished segments."""
+        """Wait until each of the run's variants has ``count`` finished segments."""
 
         def enough() -> bool:
             finished = [variant for run, variant, _ in self.finished if run == run_id]
@@ -91,14 +91,14 @@ class Receiver:
         await self.until(enough)
 
     async def drain(self) -> None:
-        """Wait until every request that an ffmpeg, by now gone, has ever sent is dealt with."""
+        """Wait until all requests of an ffmpeg that has ended are handled."""
         # Connections are accepted in order: when ours is answered, none from before waits in the kernel.
         async with connected(self._server.port) as ours:
             await ours.write(b"GET / HTTP/1.1\r\n\r\n")
             await ours.read_all()
         await self.until(lambda: not self._requests)
 
-    async def _serve(self, client: Connection) -> None:
+    async def _serve(self, client: TcpConnection) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker
         self._requests[task] = ""
@@ -116,7 +116,7 @@ class Receiver:
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def _put(self, name: str, client: Connection) -> bytes:
+    async def _put(self, name: str, client: TcpConnection) -> bytes:
         """Write one file; returns the status of the answer."""
         path = self._root / name
         try:
@@ -189,7 +189,7 @@ def _create(path: Path) -> FileIO:
     return file
 
 
-async def _body(client: Connection) -> AsyncIterator[bytes]:
+async def _body(client: TcpConnection) -> AsyncIterator[bytes]:
     """Yield the chunks of a chunked request body; raises EOFError when it stops short."""
     while size := int(await client.read_until(b"\r\n"), 16):
         yield await client.read_exactly(size)

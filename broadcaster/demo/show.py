@@ -44,7 +44,7 @@ async def run_demo(source: Path | None, port: int) -> None:
 
 
 async def _serve(settings: Settings, parts: list[Child | None]) -> None:
-    progress = _Progress()
+    progress = _DemoProgress()
     async with asyncio.TaskGroup() as group:
         for part in parts:
             if part is not None:
@@ -53,8 +53,8 @@ async def _serve(settings: Settings, parts: list[Child | None]) -> None:
         group.create_task(progress.report())
 
 
-class _Progress:
-    """Tells the user what is going on."""
+class _DemoProgress:
+    """Prints the demo's progress."""
 
     def __init__(self) -> None:
         self._address = self._admin_address = ""

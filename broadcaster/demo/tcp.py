@@ -21,7 +21,7 @@ CHUNK = 65_536  # bytes
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
 
-class Connection:
+class TcpConnection:
     """A connected socket with a buffer for what was read ahead. Reads raise EOFError at its end."""
 
     def __init__(self, raw: socket.socket) -> None:
@@ -30,21 +30,21 @@ class Connection:
         self._buffer = b""
 
     async def read(self, most: int = CHUNK) -> bytes:
-        """The next bytes; none at the end."""
+        """The next bytes; empty at the end."""
         if not self._buffer:
             return await asyncio.get_running_loop().sock_recv(self.raw, most)
         found, self._buffer = self._buffer[:most], self._buffer[most:]
         return found
 
     async def read_until(self, end: bytes) -> bytes:
-        """What comes up to and with ``end``."""
+        """The bytes up to ``end``, included."""
         while end not in self._buffer:
             self._buffer += await self._more()
         length = self._buffer.index(end) + len(end)
         return await self.read(length)
 
     async def read_exactly(self, size: int) -> bytes:
-        """So many bytes."""
+        """Exactly ``size`` bytes."""
         pieces = list[bytes]()
         while size:
             data = await self.read(min(size, CHUNK))
@@ -55,21 +55,21 @@ class Connection:
         return b"".join(pieces)
 
     async def read_all(self) -> None:
-        """Read until its end, and forget it."""
+        """Read to the end and discard the bytes."""
         while await self.read():
             pass
 
     async def write(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all bytes."""
         await asyncio.get_running_loop().sock_sendall(self.raw, data)
 
     def end(self) -> None:
-        """Send no more (FIN); answers may still come."""
+        """Send FIN; answers can still be read."""
         with contextlib.suppress(OSError):
             self.raw.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Let the close, by the owner, be an RST."""
+        """Make the owner's close send RST."""
         self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     async def _more(self) -> bytes:
@@ -79,8 +79,8 @@ class Connection:
         return data
 
 
-Handler = Callable[[Connection], Coroutine[Any, Any, None]]
-Copy = Callable[[Connection, Connection], Awaitable[None]]
+Handler = Callable[[TcpConnection], Coroutine[Any, Any, None]]
+Copy = Callable[[TcpConnection, TcpConnection], Awaitable[None]]
 
 
 class TcpServer:
@@ -95,17 +95,17 @@ class TcpServer:
         self._handler = handler
         self._options = options
         self._listener: socket.socket | None = None
-        self._open: dict[asyncio.Task[None], Connection] = {}
+        self._open: dict[asyncio.Task[None], TcpConnection] = {}
         self._failures: list[BaseException] = []
 
     @property
     def is_serving(self) -> bool:
-        """Whether it accepts connections."""
+        """Whether the server accepts connections."""
         return self._listener is not None
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """The server's URL, without a slash at the end."""
         return f"http://{HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
@@ -120,7 +120,7 @@ class TcpServer:
             raise self._failures[0]
 
     def listen(self) -> None:
-        """Accept connections from now on, always on the same port."""
+        """Accept connections, always on the same port."""
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for option in self._options:
@@ -131,7 +131,7 @@ class TcpServer:
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     async def close(self, *, reset: bool = False) -> None:
-        """Accept no more, and end all connections; ``reset`` with RST."""
+        """Stop accepting and close all connections; ``reset`` with RST."""
         if self._listener:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
@@ -143,7 +143,7 @@ class TcpServer:
         await self.finished()
 
     async def finished(self) -> None:
-        """Wait until all handlers have ended, and their connections are closed."""
+        """Wait until all handlers have ended and their connections are closed."""
         tasks = list(self._open)
         await asyncio.gather(*tasks, return_exceptions=True)
         for task in tasks:
@@ -156,7 +156,7 @@ class TcpServer:
             raw, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError):
             return
-        connection = Connection(raw)
+        connection = TcpConnection(raw)
         task = asyncio.create_task(self._handler(connection))
         self._open[task] = connection
         task.add_done_callback(self._ended)
@@ -170,23 +170,25 @@ class TcpServer:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Connection]:
-    """A connection to a port of this machine."""
+async def connected(port: int) -> AsyncIterator[TcpConnection]:
+    """A connection to a loopback port."""
     with socket.socket() as raw:
-        connection = Connection(raw)
+        connection = TcpConnection(raw)
         await asyncio.get_running_loop().sock_connect(raw, (HOST, port))
         yield connection
 
 
-async def copy(source: Connection, target: Connection) -> None:
-    """Pass on what comes, and its end."""
+async def copy(source: TcpConnection, target: TcpConnection) -> None:
+    """Forward bytes, and the end."""
     while data := await source.read():
         await target.write(data)
     target.end()
 
 
-async def pass_on(client: Connection, server: Connection, there: Copy = copy, back: Copy = copy) -> None:
-    """Both ways at once, until the way back has come to its end or either has failed."""
+async def pass_on(
+    client: TcpConnection, server: TcpConnection, there: Copy = copy, back: Copy = copy
+) -> None:
+    """Forward both ways, until the way back ends or either way fails."""
     forth = asyncio.ensure_future(there(client, server))
     returning = asyncio.ensure_future(back(server, client))
     try:

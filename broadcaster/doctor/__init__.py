@@ -1,9 +1,9 @@
-"""``broadcaster check``: finds out why a stream would not get through, and says what to do about it.
+"""The doctor, ``broadcaster check``: checks settings, machine, folders, bucket and public addresses.
 
-``report`` has verdicts and findings, ``doctor`` runs checks, ``plan`` says which and in which order.
-``machine``, ``survey`` and ``folders`` look at this machine, ``owncast`` at Owncast, ``bucket`` and
-``uplink`` at the bucket, ``public`` at what viewers get of it, ``tunnel`` at what they get of the service
-(``--public``); ``repair`` is ``--fix``, ``uploads`` is ``--uploads``, ``terminal`` the command.
+``report`` has the result types and runs checks, ``terminal`` the command and the order of the checks.
+``machine`` and ``folders`` check this machine and Owncast, ``bucket`` the bucket and the uplink, ``public``
+the viewers' addresses (with ``--public`` the service behind its proxy too), ``repair`` is ``--fix`` and
+``--uploads``.
 """
 
 from broadcaster.doctor.machine import remarks

@@ -1,12 +1,7 @@
-"""The bucket: is it there, does it let us in, does it take, show and delete an object.
+"""The checks of the bucket (access, owner, PUT, HEAD, GET, DELETE) and of the uplink's upload rate.
 
-The objects that the checks put into the bucket for some seconds.
-
-What the service itself never asks of a bucket: part of an object, its CORS policy, its lifecycle.
-
-HTTP as a browser does it, and what is wrong when there is no answer.
-
-Can this uplink carry this stream? Measured with objects of growing size, against the folder's segments.
+``ProbeObjects`` are the objects that the checks store for some seconds. ``SettingsClient`` makes the requests
+that the service itself never makes: ranges, CORS policy, lifecycle rules.
 """
 
 from __future__ import annotations
@@ -33,15 +28,24 @@ from broadcaster.bucket import Bucket, ObjectStore, classify_error
 from broadcaster.bucket.lease import ALIVE, LeaseRecord, owner_key
 from broadcaster.bucket.session import session
 from broadcaster.doctor.folders import Survey
-from broadcaster.doctor.report import Finding, bytes_text, failed, ok, rate_text, skipped, time_text, warning
+from broadcaster.doctor.report import (
+    CheckFinding,
+    bytes_text,
+    failed,
+    ok,
+    rate_text,
+    skipped,
+    time_text,
+    warning,
+)
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.guest import TIMEOUT, Answer, Browser, why_no_answer
 
 
 async def negotiated(url: str) -> str | None:
-    """What a server of an https URL chooses of HTTP/2 and HTTP/1.1 (ALPN, RFC 7301): ``h2`` or ``http/1.1``.
+    """The protocol that an https server chooses by ALPN (RFC 7301): ``h2`` or ``http/1.1``.
 
-    None when it does not choose. Raises OSError (ssl.SSLError is one) or TimeoutError.
+    None if it chooses none. Raises OSError (ssl.SSLError included) or TimeoutError.
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -55,8 +59,8 @@ async def negotiated(url: str) -> str | None:
     return chosen
 
 
-def no_answer(error: Exception, url: str, setting: str) -> Finding:
-    """Why there was no answer from ``url``, which comes from ``setting``; only its host is shown."""
+def no_answer(error: Exception, url: str, setting: str) -> CheckFinding:
+    """The finding for a request to ``url`` that failed. It names the setting and shows only the host."""
     fault = why_no_answer(error, url, setting)
     return failed(fault.message, fault.remedy)
 
@@ -66,7 +70,7 @@ CLEANUP = 2.0  # seconds
 
 
 class ProbeObjects:
-    """Objects under a name that nobody else has, below the service's prefix; ``remove`` deletes them all."""
+    """Test objects under a random name below the service's prefix. ``remove`` deletes them all."""
 
     def __init__(self, store: ObjectStore, prefix: str) -> None:
         self.folder = f"{prefix}/check-{secrets.token_hex(8)}/0"
@@ -74,15 +78,15 @@ class ProbeObjects:
         self._keys: list[str] = []
 
     def key(self, name: str) -> str:
-        """The key of an object; it ends as a segment's does, so that an edge treats it as one."""
+        """The key of a test object. It ends as a segment's does, so that a CDN treats it as a segment."""
         return f"{self.folder}/{name}.ts"
 
     async def url(self, name: str) -> str:
-        """Where viewers read the object; signed, where the bucket is private."""
+        """The URL at which viewers read the object; signed if the bucket is private."""
         return await self._store.url(self.key(name))
 
     async def put(self, name: str, size: int, *, deadline: float = PUT_DEADLINE) -> bytes:
-        """Store ``size`` bytes that cannot be compressed and return them; raises StorageError."""
+        """Store ``size`` incompressible bytes and return them. Raises StorageError."""
         body = os.urandom(size)
         self._keys.append(self.key(name))  # even when no answer comes, the bucket may have it
         try:
@@ -93,7 +97,7 @@ class ProbeObjects:
         return body
 
     async def remove(self) -> int:
-        """Delete what may be there, once, and return how much that was; raises StorageError."""
+        """Delete all test objects once and return their number. Raises StorageError."""
         keys, self._keys = self._keys, []
         if keys:
             await self._store.delete(keys, deadline=CLEANUP)
@@ -102,7 +106,7 @@ class ProbeObjects:
 
 @asynccontextmanager
 async def probing(store: ObjectStore, prefix: str) -> AsyncIterator[ProbeObjects]:
-    """Objects that are gone at the end, whatever happens."""
+    """A context with test objects, which are deleted when it is left."""
     objects = ProbeObjects(store, prefix)
     try:
         yield objects
@@ -120,7 +124,7 @@ Rule = Mapping[str, Any]
 
 
 class SettingsClient:
-    """Reads and changes one bucket's settings. Every call raises StorageUnavailable or StorageRefused."""
+    """Reads and changes the bucket's settings. All calls raise StorageUnavailable or StorageRefused."""
 
     def __init__(self, client: S3Client, bucket: str) -> None:
         self._client = client
@@ -136,7 +140,7 @@ class SettingsClient:
                 return await body.read()
 
     async def oldest(self, prefix: str) -> datetime | None:
-        """When the oldest of the first 1000 objects was stored; keys begin with the time of their run."""
+        """The time when the oldest of the first 1000 objects was stored; keys begin with the run's time."""
         async with _failures("LIST"):
             answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
         return min((one["LastModified"] for one in answer.get("Contents", [])), default=None)
@@ -181,7 +185,7 @@ def _none_set(error: ClientError) -> list[Rule]:
 
 @asynccontextmanager
 async def _failures(operation: str) -> AsyncIterator[None]:
-    """In our words: what the client says may carry the key or the signature."""
+    """Convert the client's errors: their texts may contain the key or the signature."""
     try:
         async with asyncio.timeout(DEADLINE):
             yield
@@ -193,7 +197,7 @@ async def _failures(operation: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def open_settings(bucket: Bucket) -> AsyncIterator[SettingsClient]:
-    """A client that asks once and is patient for seconds only."""
+    """A SettingsClient without retries and with timeouts of seconds."""
     config = AioConfig(
         region_name="auto",
         s3={"addressing_style": "path"},
@@ -221,7 +225,7 @@ ENDPOINT_SETTING = "R2_ACCOUNT_ID or R2_ENDPOINT_URL"
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What the checks work with."""
+    """The clients and addresses with which the checks work."""
 
     browser: Browser
     store: ObjectStore
@@ -230,7 +234,7 @@ class Means:
 
 
 class BucketChecks:
-    """The checks of one bucket. ``put_seconds`` is how long a tiny object took, ``body`` what it holds."""
+    """The checks of one bucket. ``put_seconds`` is the duration of a tiny PUT, ``body`` its bytes."""
 
     def __init__(self, means: Means, endpoint: str, prefix: str) -> None:
         self.put_seconds = 0.0
@@ -244,8 +248,8 @@ class BucketChecks:
         self._greeting: Answer | None = None
         self._asked = 0.0  # seconds since the epoch, half way through the request
 
-    async def endpoint(self) -> Finding:
-        """Something answers there; it need not like an unsigned request."""
+    async def endpoint(self) -> CheckFinding:
+        """The endpoint answers; it may refuse an unsigned request."""
         asked = time.time()
         try:
             self._greeting = await self._browser.fetch(self._endpoint + "/")
@@ -254,7 +258,7 @@ class BucketChecks:
         self._asked = (asked + time.time()) / 2
         return ok(f"{self._endpoint} answers in {self._greeting.seconds * 1000:.0f} ms")
 
-    async def clock(self) -> Finding:
+    async def clock(self) -> CheckFinding:
         """Compare this machine's clock with the Date header of the endpoint."""
         date = self._greeting.headers.get("Date", "") if self._greeting else ""
         try:
@@ -264,16 +268,16 @@ class BucketChecks:
         skew = self._asked - theirs - 0.5  # the header leaves out half a second on average
         return judge_clock(skew)
 
-    async def access(self) -> Finding:
-        """The key pair is right and opens the bucket."""
+    async def access(self) -> CheckFinding:
+        """The key pair is valid and may use the bucket."""
         try:
             await self._store.check(self._prefix, deadline=DEADLINE)
         except StorageError as error:
             return from_storage(error)
         return ok("the key opens the bucket")
 
-    async def owner(self, name: str | None, now: datetime) -> Finding:
-        """No other broadcaster works under the prefix; ``name`` is ours, None before our first start."""
+    async def owner(self, name: str | None, now: datetime) -> CheckFinding:
+        """No other broadcaster uses the prefix. ``name`` is our owner name, None before the first start."""
         key = owner_key(self._prefix)
         try:
             size = await self._store.size(key, deadline=DEADLINE)
@@ -294,7 +298,7 @@ class BucketChecks:
             f" another state folder, check again in {time_text(ALIVE)}",
         )
 
-    async def put(self) -> Finding:
+    async def put(self) -> CheckFinding:
         """An object can be stored."""
         started = time.perf_counter()
         try:
@@ -304,8 +308,8 @@ class BucketChecks:
         self.put_seconds = time.perf_counter() - started
         return ok(f"{bytes_text(SIZE)} in {self.put_seconds * 1000:.0f} ms")
 
-    async def head(self) -> Finding:
-        """Its size can be asked."""
+    async def head(self) -> CheckFinding:
+        """HEAD returns the object's size."""
         try:
             size = await self._store.size(self._objects.key("probe"), deadline=DEADLINE)
         except StorageError as error:
@@ -316,8 +320,8 @@ class BucketChecks:
             )
         return ok("it has the size that it should have")
 
-    async def get(self) -> Finding:
-        """A part of it can be read."""
+    async def get(self) -> CheckFinding:
+        """A range of the object can be read."""
         first, last = PART
         try:
             part = await self._settings.read(self._objects.key("probe"), first, last)
@@ -327,8 +331,8 @@ class BucketChecks:
             return failed(f"the bytes {first} to {last} are not those stored", "do not use this bucket")
         return ok("a range of it is what was stored")
 
-    async def delete(self) -> Finding:
-        """Everything that the checks stored can be deleted."""
+    async def delete(self) -> CheckFinding:
+        """All objects that the checks stored can be deleted."""
         try:
             count = await self._objects.remove()
         except StorageError as error:
@@ -338,8 +342,8 @@ class BucketChecks:
         return ok(f"{count} probe object(s) deleted") if count else skipped("there is nothing to delete")
 
 
-def judge_clock(skew: float) -> Finding:
-    """Whether a clock that is ``skew`` seconds ahead of the endpoint's will do."""
+def judge_clock(skew: float) -> CheckFinding:
+    """The finding for a clock that is ``skew`` seconds ahead of the endpoint's."""
     ahead = (
         f"this machine's clock is {time_text(abs(skew))} {'ahead of' if skew > 0 else 'behind'} the bucket's"
     )
@@ -351,8 +355,8 @@ def judge_clock(skew: float) -> Finding:
     return ok(f"within {SKEW:.0f} s of the bucket's")
 
 
-def from_storage(error: StorageError, remedy: str = "") -> Finding:
-    """A failure of the bucket, which names its remedy where it has one."""
+def from_storage(error: StorageError, remedy: str = "") -> CheckFinding:
+    """The finding for a StorageError, with the remedy of the error if it has one."""
     message, separator, named = str(error).rpartition("; ")
     if separator:
         return failed(message, f"{named}; {remedy}" if remedy and named not in remedy else named)
@@ -368,7 +372,7 @@ MARGIN = 2.0  # times the stream's own rate, to make up for an outage and for sc
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """An upload of ``size`` bytes took ``seconds``; ``finished`` is False when it was given up then."""
+    """An upload of ``size`` bytes took ``seconds``; if not ``finished``, it was aborted after them."""
 
     size: int
     seconds: float
@@ -376,19 +380,19 @@ class Measurement:
 
     @property
     def rate(self) -> float:
-        """Bytes per second; more than it can have been when the upload was given up."""
+        """Bytes per second; an upper bound if the upload was aborted."""
         return self.size / self.seconds
 
 
 class Target(Protocol):
-    """Where objects can be put."""
+    """Protocol of a place to which objects can be uploaded."""
 
     async def put(self, name: str, size: int, *, deadline: float) -> bytes:
-        """Store so many bytes within ``deadline`` seconds; raises StorageError."""
+        """Store ``size`` bytes within ``deadline`` seconds. Raises StorageError."""
 
 
 async def measure(objects: Target) -> Measurement:
-    """Upload larger and larger objects until one takes long enough. Raises StorageError."""
+    """Upload larger and larger objects until an upload takes long enough to measure. Raises StorageError."""
     end = time.monotonic() + PATIENCE
     best = None
     for size in SIZES:
@@ -409,8 +413,8 @@ async def measure(objects: Target) -> Measurement:
     return best
 
 
-def judge(measured: Measurement, found: Survey | None, overhead: float) -> Finding:
-    """Whether uploads this fast keep up with the segments found. ``overhead`` of a tiny PUT, in seconds."""
+def judge(measured: Measurement, found: Survey | None, overhead: float) -> CheckFinding:
+    """The finding for an uplink's rate against that of the stream. ``overhead``: seconds of a tiny PUT."""
     how = f"{bytes_text(measured.size)} in {time_text(measured.seconds)}"
     speed = f"{'' if measured.finished else 'less than '}{rate_text(measured.rate)} ({how})"
     if not found or not found.rate:

@@ -1,7 +1,4 @@
-"""The two folders on this machine: the one that Owncast writes, and our own.
-
-What an HLS folder holds: the variants, their segments, and how many bytes a second they make.
-"""
+"""Checks of the HLS folder and the state folder, and a survey of the HLS folder's variants and bit rate."""
 
 from __future__ import annotations
 
@@ -16,7 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from broadcaster.catalog.records import SourceMemory
-from broadcaster.doctor.report import Finding, bytes_text, failed, ok, rate_text, skipped, time_text, warning
+from broadcaster.doctor.report import (
+    CheckFinding,
+    bytes_text,
+    failed,
+    ok,
+    rate_text,
+    skipped,
+    time_text,
+    warning,
+)
 from broadcaster.errors import PlaylistError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
 from broadcaster.printable import printable
@@ -29,8 +35,8 @@ LOOKS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: one may be met tor
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """One media playlist and what it lists."""
+class SurveyedVariant:
+    """A media playlist in the HLS folder, and its segments."""
 
     name: str
     target_duration: int  # seconds
@@ -46,15 +52,15 @@ class Variant:
 
     @property
     def rate(self) -> float:
-        """Bytes per second of playing time."""
+        """Bytes per second of media."""
         return self.size / self.duration if self.duration else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """One look at a folder."""
+    """The variants in the HLS folder at one moment."""
 
-    variants: tuple[Variant, ...] = ()
+    variants: tuple[SurveyedVariant, ...] = ()
     closing: tuple[str, ...] = ()  # variants whose playlist is Owncast's closing one, its user's alone
     refused: tuple[str, ...] = ()  # playlists that this user may not read for another reason
     absent: tuple[str, ...] = ()  # variants that the multivariant playlist names and that are not there
@@ -62,23 +68,23 @@ class Survey:
     entries: int = 0  # files and folders in it
 
     @property
-    def live(self) -> tuple[Variant, ...]:
-        """The variants of a stream that is on."""
+    def live(self) -> tuple[SurveyedVariant, ...]:
+        """The variants of a live stream."""
         return tuple(one for one in self.variants if not one.ended and not one.idle)
 
     @property
-    def streamed(self) -> tuple[Variant, ...]:
-        """The variants whose segments are a stream's, be it over or not."""
+    def streamed(self) -> tuple[SurveyedVariant, ...]:
+        """The variants whose segments are a stream's, whether it is live or has ended."""
         return tuple(one for one in self.variants if not one.idle and one.size)
 
     @property
     def rate(self) -> float:
-        """Bytes per second that the stream's variants make together."""
+        """Bytes per second of all variants of the stream."""
         return sum(one.rate for one in self.streamed)
 
     @property
     def sample(self) -> Path | None:
-        """A segment that is there."""
+        """The path of a segment that exists, or None."""
         return next((one.sample for one in self.variants if one.sample), None)
 
 
@@ -102,7 +108,7 @@ def _look(root: Path) -> Survey:
         return Survey()
     folder = Folder(root)
     folder.look(time.monotonic())
-    variants: dict[str, Variant] = {}
+    variants: dict[str, SurveyedVariant] = {}
     unread: set[str] = set()  # variants whose playlist is there all the same
     closing, refused, faults = [], [], []
     for path in folder.playlists:
@@ -150,7 +156,7 @@ def _look(root: Path) -> Survey:
 
 
 def _listed(root: Path) -> tuple[VariantsListed, list[str]]:
-    """The variants as the service would see them, and what is no part of their stream, and why."""
+    """The variants that the service would follow, and the reasons for which others are ignored."""
     scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
     now = time.monotonic()
     # At the second look what was being written is read; at the third what is left out is told.
@@ -161,7 +167,7 @@ def _listed(root: Path) -> tuple[VariantsListed, list[str]]:
 
 
 def _read(root: Path, path: Path) -> tuple[MediaPlaylist | MultivariantPlaylist, float]:
-    """The playlist, and when it was last modified, in seconds since the epoch."""
+    """The parsed playlist and its modification time, in seconds since the epoch."""
     with os.fdopen(open_inside(root, path), "rb") as file:
         modified = os.fstat(file.fileno()).st_mtime
         text = decoded(file.read(MAX_BYTES))
@@ -189,7 +195,7 @@ def _is_readable(path: Path) -> bool:
         return False
 
 
-def _variant(name: str, folder: Path, playlist: MediaPlaylist, modified: float) -> Variant:
+def _variant(name: str, folder: Path, playlist: MediaPlaylist, modified: float) -> SurveyedVariant:
     there: list[tuple[Path, int, float]] = []
     missing = 0
     for segment in playlist.segments:
@@ -200,7 +206,7 @@ def _variant(name: str, folder: Path, playlist: MediaPlaylist, modified: float) 
             there.append((path, size, segment.duration.total_seconds()))
         elif segment is not playlist.segments[-1]:
             missing += 1
-    return Variant(
+    return SurveyedVariant(
         name=name,
         target_duration=playlist.target_duration,
         modified=modified,
@@ -243,16 +249,16 @@ NO_LINK = {
 }
 
 
-def env_file(path: Path) -> Finding:
-    """The settings' file holds keys: nobody else should be able to read it."""
+def env_file(path: Path) -> CheckFinding:
+    """The ``.env`` file, which holds keys, cannot be read by other users."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         return warning(f"{path} can be read by other users (mode {mode:o})", f"chmod 600 {path}")
     return ok(f"only its owner can read {path}")
 
 
-def hls_folder(folder: Path) -> Finding:
-    """The folder is there and can be read. Looks again: Owncast removes it, and makes it anew at once."""
+def hls_folder(folder: Path) -> CheckFinding:
+    """The HLS folder exists and can be read. Retried: Owncast removes the folder and makes it again."""
     for _ in range(LOOKS - 1):
         if _is_there(folder):
             break
@@ -291,13 +297,13 @@ def _is_there(path: Path) -> bool:
 
 
 def _closed(folder: Path) -> Path | None:
-    """The first folder above this one that may not be entered."""
+    """The first parent folder that may not be entered."""
     above = reversed(folder.absolute().parents)
     return next((one for one in above if not os.access(one, os.X_OK, effective_ids=True)), None)
 
 
-def playlists(folder: Path, found: Survey) -> Finding:
-    """What is in the folder looks like HLS."""
+def playlists(folder: Path, found: Survey) -> CheckFinding:
+    """The folder holds HLS playlists that the service can follow."""
     if not (found.variants or found.closing or found.refused or found.absent):
         return _no_playlists(folder, found)
     if fault := _fault(found):
@@ -313,7 +319,7 @@ def playlists(folder: Path, found: Survey) -> Finding:
     return ok(f"{len(found.variants)} variant(s), segments of up to {seconds} s{rate}")
 
 
-def _fault(found: Survey) -> Finding | None:
+def _fault(found: Survey) -> CheckFinding | None:
     if found.refused:
         return failed(
             f"{', '.join(found.refused)} may not be read by this user (id {os.geteuid()})",
@@ -335,7 +341,7 @@ def _fault(found: Survey) -> Finding | None:
     return None
 
 
-def _no_playlists(folder: Path, found: Survey) -> Finding:
+def _no_playlists(folder: Path, found: Survey) -> CheckFinding:
     if found.faults:
         return failed(f"no playlist can be used: {found.faults[0]}", WHERE)
     if _is_starting(folder):
@@ -351,7 +357,7 @@ def _no_playlists(folder: Path, found: Survey) -> Finding:
 
 
 def _is_starting(folder: Path) -> bool:
-    """Whether it is as Owncast makes it for a transcoder, and that just now: variants without playlists."""
+    """Whether Owncast has just prepared the folder for a transcoder: variants without playlists."""
     try:
         variants = list(folder.iterdir())
         newest = max(one.stat().st_mtime for one in (folder, *variants))
@@ -363,8 +369,8 @@ def _is_starting(folder: Path) -> bool:
     return time.time() - newest < STARTING and all(one.suffix in MEDIA_SUFFIXES for one in files)
 
 
-def writing(found: Survey, now: float) -> Finding:
-    """A stream's playlists are being written; ``now`` in seconds since the epoch."""
+def writing(found: Survey, now: float) -> CheckFinding:
+    """The stream's playlists are being updated; ``now`` in seconds since the epoch."""
     if not found.live:
         return skipped("no stream is on; check again during one")
     newest = max(found.live, key=lambda one: one.modified)
@@ -377,8 +383,8 @@ def writing(found: Survey, now: float) -> Finding:
     return ok(f"last written {time_text(age)} ago")
 
 
-def state_folder(folder: Path) -> Finding:
-    """Our own folder can be written. It is made at the first start, and not by this check."""
+def state_folder(folder: Path) -> CheckFinding:
+    """The state folder can be written. The service makes it at its first start, this check does not."""
     try:
         with tempfile.TemporaryFile(prefix=".check-", dir=existing(folder)) as file:
             file.write(bytes(WRITTEN))
@@ -404,8 +410,8 @@ def state_folder(folder: Path) -> Finding:
     return ok(f"{folder} can be written, and is nobody else's")
 
 
-def links(folder: Path, hls: Path, sample: Path | None) -> Finding:
-    """A segment in the HLS folder can be linked into ours; tried with ``sample``, one of them."""
+def links(folder: Path, hls: Path, sample: Path | None) -> CheckFinding:
+    """Segments can be hard-linked from the HLS folder into the state folder; tried with ``sample``."""
     try:
         with tempfile.TemporaryDirectory(prefix=".check-", dir=existing(folder)) as probe:
             if sample is None:
@@ -421,8 +427,8 @@ def links(folder: Path, hls: Path, sample: Path | None) -> Finding:
     return ok("segments are kept as links, not copies")
 
 
-def room(folder: Path, limit: int, rate: float) -> Finding:
-    """There is room for what may wait; ``limit`` in bytes, ``rate`` in bytes per second, 0 if not known."""
+def room(folder: Path, limit: int, rate: float) -> CheckFinding:
+    """The disk has room for the spool: ``limit`` in bytes, ``rate`` in bytes per second, 0 if unknown."""
     free = shutil.disk_usage(existing(folder)).free
     lasts = f", {time_text(free / rate)} of this stream" if rate else ""
     message = f"{bytes_text(free)} left{lasts}"
@@ -437,5 +443,5 @@ def room(folder: Path, limit: int, rate: float) -> Finding:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+    """The folder, or its nearest parent that exists."""
     return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())

@@ -1,7 +1,4 @@
-"""What the service needs of this machine beside its folders: names, addresses, the page, open files.
-
-Owncast's own interface, which says whether its encoder is connected.
-"""
+"""The checks of names of settings, listeners, page, ffmpeg, open files and Owncast's API."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ import aiohttp
 
 from broadcaster.aio import PATH_TIMEOUT, OwnThread
 from broadcaster.config import Settings, unknown_names
-from broadcaster.doctor.report import Finding, failed, ok, warning
+from broadcaster.doctor.report import CheckFinding, failed, ok, warning
 from broadcaster.errors import OwncastError
 from broadcaster.guest import Browser
 from broadcaster.http import raise_file_limit
@@ -33,7 +30,7 @@ HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # of /health, which other 
 
 
 def remarks(settings: Settings) -> list[str]:
-    """What the service's log says of its settings at the start: they work, but not as they should."""
+    """The warnings that the service logs about its settings when it starts."""
     findings = [operator(settings.admin_host), page(settings.viewer_dir)]
     said = unknown_names() + [f"{one.message}: {one.remedy}" for one in findings if one.remedy]
     if not _is_there(settings.hls_dir):
@@ -42,7 +39,7 @@ def remarks(settings: Settings) -> list[str]:
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether it is; so it may be where the file system hangs, and where nobody may look."""
+    """Whether the folder exists. True also if the check is denied or the file system hangs."""
     with OwnThread("HLS folder") as thread:
         try:
             thread.submit(folder.stat).result(PATH_TIMEOUT)
@@ -53,15 +50,15 @@ def _is_there(folder: Path) -> bool:
     return True
 
 
-def names() -> Finding:
-    """No setting has a name that nobody reads."""
+def names() -> CheckFinding:
+    """The environment and ``.env`` have no misspelt names of settings."""
     if unknown := unknown_names():
         return warning("; ".join(unknown), "correct the name; .env.example has all of them")
     return ok("every BROADCASTER_ name is known")
 
 
-def operator(host: str) -> Finding:
-    """The operator's listener, which has no login, can be reached from this machine alone."""
+def operator(host: str) -> CheckFinding:
+    """The operator's listener, which has no login, can be reached only from this machine."""
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError as error:
@@ -77,8 +74,8 @@ def operator(host: str) -> Finding:
 HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 every network that it is in"
 
 
-def page(folder: Path) -> Finding:
-    """The viewers' page is there, with the libraries that it loads."""
+def page(folder: Path) -> CheckFinding:
+    """The viewers' page is built, with its libraries."""
     missing = [str(folder / name) for name in PAGE_FILES if not (folder / name).exists()]
     if missing:
         return warning(
@@ -89,8 +86,8 @@ def page(folder: Path) -> Finding:
     return ok(f"{folder} is there")
 
 
-async def addresses(browser: Browser, public: tuple[str, int], operators: tuple[str, int]) -> Finding:
-    """Both addresses can be had, or the service has them already."""
+async def addresses(browser: Browser, public: tuple[str, int], operators: tuple[str, int]) -> CheckFinding:
+    """Both listeners' addresses are free, or the running service has them."""
     wanted = {"BROADCASTER_": public, "BROADCASTER_ADMIN_": operators}
     for kind, error in _taken(wanted).items():
         host, port = wanted[kind]
@@ -105,7 +102,7 @@ async def addresses(browser: Browser, public: tuple[str, int], operators: tuple[
 
 
 def _taken(wanted: dict[str, tuple[str, int]]) -> dict[str, OSError]:
-    """What is wrong with these addresses, when all of them are taken at once."""
+    """The errors of the addresses that cannot be bound, when all are bound at once."""
     found: dict[str, OSError] = {}
     with ExitStack() as sockets:
         for kind, (host, port) in wanted.items():
@@ -118,7 +115,7 @@ def _taken(wanted: dict[str, tuple[str, int]]) -> dict[str, OSError]:
 
 
 def _bound(family: int, address: Sequence[object]) -> socket.socket:
-    """A listening socket, made as the service's is: one that waits to be forgotten is not in its way."""
+    """A listening socket with the options of the service's, so that TIME_WAIT does not matter."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -140,8 +137,8 @@ async def _is_ours(browser: Browser, host: str, port: int) -> bool:
         return False
 
 
-def pictures(settings: Settings) -> Finding:
-    """What makes pictures is here; none are a fault, for nothing else needs them."""
+def pictures(settings: Settings) -> CheckFinding:
+    """The ffmpeg for pictures is there. Its absence is no failure."""
     if not is_wanted(settings):
         return ok("none are made, as the settings say")
     if program := program_of(settings):
@@ -152,8 +149,8 @@ def pictures(settings: Settings) -> Finding:
     )
 
 
-def open_files(wanted: int) -> Finding:
-    """The limit of open files leaves room for so many connections."""
+def open_files(wanted: int) -> CheckFinding:
+    """The limit of open files leaves room for ``wanted`` connections."""
     room = raise_file_limit(wanted)
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = "no limit of open files" if limit == resource.RLIM_INFINITY else f"{limit} open files"
@@ -169,8 +166,8 @@ def open_files(wanted: int) -> Finding:
 REMEDY = "look at BROADCASTER_OWNCAST_URL: it is Owncast's own address, such as http://127.0.0.1:8080"
 
 
-async def answers(url: str) -> Finding:
-    """Owncast answers at ``url``, and which version of it. Streams get through without it."""
+async def answers(url: str) -> CheckFinding:
+    """Owncast answers at ``url``; the finding names its version. Streaming works without it."""
     async with open_session() as session:
         try:
             status = await fetch(session, url)

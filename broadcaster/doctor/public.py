@@ -1,7 +1,4 @@
-"""The address where viewers read the bucket, asked as their browsers ask.
-
-What the world gets of the service through the tunnel or proxy in front of it (``--public``).
-"""
+"""Checks of the viewers' URLs: the bucket's public address, and the proxied service (``--public``)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import aiohttp
 
 from broadcaster.bucket import CACHE_CONTROL, content_type
 from broadcaster.doctor.bucket import PART, SIZE, Means, from_storage, negotiated, no_answer
-from broadcaster.doctor.report import Finding, failed, ok, skipped, time_text, warning
+from broadcaster.doctor.report import CheckFinding, failed, ok, skipped, time_text, warning
 from broadcaster.errors import StorageError
 from broadcaster.guest import (
     CORS,
@@ -35,7 +32,7 @@ CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Ca
 
 
 class PublicChecks:
-    """The checks of one public address, on an object that the bucket has, whose bytes are ``body``."""
+    """The checks of the bucket's public address, on an object whose bytes are ``body``."""
 
     def __init__(self, means: Means) -> None:
         self.body = b""
@@ -44,8 +41,8 @@ class PublicChecks:
         self._whole: Answer | None = None
         self._part: Answer | None = None
 
-    async def address(self) -> Finding:
-        """It answers, and does not claim to have what is not there."""
+    async def address(self) -> CheckFinding:
+        """The address answers, with 404 for an object that does not exist."""
         url = await self._objects.url("early")
         try:
             answer = await self._browser.fetch(url)
@@ -53,8 +50,8 @@ class PublicChecks:
             return no_answer(error, url, SETTING)
         return judge_address(url, answer)
 
-    async def protocol(self) -> Finding:
-        """HTTP/2 or HTTP/3: many segments and playlists at a time over one connection."""
+    async def protocol(self) -> CheckFinding:
+        """The server offers HTTP/2 or HTTP/3, for many requests over one connection."""
         url = await self._objects.url("early")
         if urlsplit(url).scheme != "https":
             return warning("plain http: a page on https may not read it", "use the https address")
@@ -66,8 +63,8 @@ class PublicChecks:
             return warning("HTTP/1.1 only", "switch HTTP/2 on: Cloudflare, Speed, Protocol optimization")
         return ok("HTTP/2")
 
-    async def object(self) -> Finding:
-        """What the bucket has is what viewers get."""
+    async def object(self) -> CheckFinding:
+        """Viewers get the bytes that were stored."""
         url = await self._objects.url("probe")
         try:
             self._whole = answer = await self._browser.fetch(url)
@@ -78,8 +75,8 @@ class PublicChecks:
         http3 = "; HTTP/3 offered" if "h3=" in answer.headers.get("Alt-Svc", "") else ""
         return ok(f"{SIZE} bytes in {answer.seconds * 1000:.0f} ms, as stored{http3}")
 
-    async def headers(self) -> Finding:
-        """The headers that we stored with it have not been changed on the way."""
+    async def headers(self) -> CheckFinding:
+        """The response has the headers with which the object was stored."""
         if self._whole is None:
             return skipped("there was no answer")
         expected = {"Content-Type": content_type(self._objects.key("probe")), "Cache-Control": CACHE_CONTROL}
@@ -93,8 +90,8 @@ class PublicChecks:
             )
         return ok("Content-Type and Cache-Control as stored")
 
-    async def cors(self) -> Finding:
-        """A page may read the bytes."""
+    async def cors(self) -> CheckFinding:
+        """CORS lets a page read the bytes."""
         if self._whole is None:
             return skipped("there was no answer")
         origin = self._browser.origin
@@ -102,8 +99,8 @@ class PublicChecks:
             return failed(fault.message, fault.remedy)
         return ok(f"pages of {origin} may read")
 
-    async def ranges(self) -> Finding:
-        """A part can be asked for, as players do that share, and the page sees which part came."""
+    async def ranges(self) -> CheckFinding:
+        """Range requests work, and CORS exposes Content-Range; sharing players need both."""
         first, last = PART
         url = await self._objects.url("probe")
         try:
@@ -121,8 +118,8 @@ class PublicChecks:
             return warning("pages do not see Content-Range: it is not exposed", CORS)
         return ok("ranges work, and pages see Content-Range")
 
-    async def preflight(self) -> Finding:
-        """Browsers that ask before they send a Range header are told yes (Fetch, CORS-preflight fetch)."""
+    async def preflight(self) -> CheckFinding:
+        """A CORS preflight request for the Range header is allowed (Fetch, CORS-preflight fetch)."""
         url = await self._objects.url("probe")
         asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
         try:
@@ -131,8 +128,8 @@ class PublicChecks:
             return no_answer(error, url, SETTING)
         return judge_preflight(answer, self._browser.origin)
 
-    async def absent(self) -> Finding:
-        """An object that was asked for before it was there is found once it is."""
+    async def absent(self) -> CheckFinding:
+        """A 404 is not cached: an object is found as soon as it is stored."""
         try:
             await self._objects.put("early", SIZE)
         except StorageError as error:
@@ -151,8 +148,8 @@ class PublicChecks:
             return failed(f"reading an object is answered {answer.status}", PRIVATE)
         return ok("a 404 is not kept")
 
-    async def edge(self) -> Finding:
-        """Cloudflare keeps segments near the viewers, so that the bucket is not asked by each of them."""
+    async def edge(self) -> CheckFinding:
+        """Cloudflare's edge caches segments, so that not every viewer's request reaches the bucket."""
         answer = self._part or self._whole
         status = answer.headers.get("CF-Cache-Status") if answer else None
         if not status:
@@ -165,8 +162,8 @@ class PublicChecks:
         return ok(f"Cloudflare caches segments ({status})")
 
 
-def judge_address(url: str, answer: Answer) -> Finding:
-    """What the answer to ``url``, which is not there yet, says of the address."""
+def judge_address(url: str, answer: Answer) -> CheckFinding:
+    """The finding for the answer to ``url``, an object that does not exist yet."""
     where, named = host_of(url), why_not_public(url)
     if named and named.certain:
         return failed(named.message, named.remedy)
@@ -182,8 +179,8 @@ def judge_address(url: str, answer: Answer) -> Finding:
     return ok(f"{where} answers in {answer.seconds * 1000:.0f} ms")
 
 
-def judge_preflight(answer: Answer, origin: str) -> Finding:
-    """Whether the answer lets a page of ``origin`` send GET, which is always allowed, with a Range header."""
+def judge_preflight(answer: Answer, origin: str) -> CheckFinding:
+    """Whether the answer allows a page of ``origin`` to send GET with a Range header."""
     if answer.status not in range(200, 300):
         refused = f"it is answered {answer.status}"
     elif answer.headers.get("Access-Control-Allow-Origin") not in ("*", origin):
@@ -210,16 +207,16 @@ INGRESS = "cloudflared.yml.example shows where the tunnel should lead to"
 
 
 class TunnelChecks:
-    """The checks of the service at ``url``, where viewers find it."""
+    """The checks of the service at ``url``, its public address."""
 
     def __init__(self, browser: Browser, url: str) -> None:
         self._browser = browser
         self._url = url
 
-    async def page(self) -> Finding:
-        """Viewers find the page."""
+    async def page(self) -> CheckFinding:
+        """The public address serves the page."""
         answer = await self._ask("/")
-        if isinstance(answer, Finding):
+        if isinstance(answer, CheckFinding):
             return answer
         if answer.status in range(300, 400):
             return failed(
@@ -229,22 +226,22 @@ class TunnelChecks:
             return failed(f"there is no page at {self._url}/ (status {answer.status})", INGRESS)
         return ok(f"the page comes in {answer.seconds * 1000:.0f} ms")
 
-    async def playlist(self) -> Finding:
-        """A shared cache keeps playlists, for as long as the service says, and nothing else of them."""
+    async def playlist(self) -> CheckFinding:
+        """A shared cache keeps playlists for as long as the service allows, and with the right headers."""
         first = await self._ask("/live/playlist.m3u8")
         second = await self._ask("/live/playlist.m3u8")
         for answer in (first, second):
-            if isinstance(answer, Finding):
+            if isinstance(answer, CheckFinding):
                 return answer
             if fault := judge_playlist(answer):
                 return fault
         return judge_cache(second) if isinstance(second, Answer) else second
 
-    async def closed(self) -> Finding:
-        """What is the operator's cannot be had."""
+    async def closed(self) -> CheckFinding:
+        """The operator's routes are not public."""
         for path in CLOSED:
             answer = await self._ask(path)
-            if isinstance(answer, Finding):
+            if isinstance(answer, CheckFinding):
                 return answer
             if answer.status in range(200, 300):
                 return failed(
@@ -253,10 +250,10 @@ class TunnelChecks:
                 )
         return ok(f"closed: {', '.join(CLOSED)}")
 
-    async def addresses(self) -> Finding:
-        """The service knows viewers apart, and none of them can pretend to be another."""
+    async def addresses(self) -> CheckFinding:
+        """The service tells viewers' addresses apart, and a viewer cannot forge another's address."""
         answer = await self._ask("/health")
-        if isinstance(answer, Finding):
+        if isinstance(answer, CheckFinding):
             return answer
         ours = answer.headers.get(ADDRESS)
         if ours is None:
@@ -270,7 +267,7 @@ class TunnelChecks:
             return warning(f"a viewer's address {told}: no bound of an address holds", TRUSTED)
         return ok(f"a viewer counts for the own address, here {printable(ours)}")
 
-    async def _ask(self, path: str, headers: Mapping[str, str] | None = None) -> Answer | Finding:
+    async def _ask(self, path: str, headers: Mapping[str, str] | None = None) -> Answer | CheckFinding:
         try:
             return await self._browser.fetch(self._url + path, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
@@ -284,8 +281,8 @@ def _is_global(site: str) -> bool:
         return False
 
 
-def judge_playlist(answer: Answer) -> Finding | None:
-    """What is wrong with an answer for the playlist; None when it is as the service would give it."""
+def judge_playlist(answer: Answer) -> CheckFinding | None:
+    """The fault of a playlist's response; None if it is as the service sends it."""
     if answer.status not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
         return failed(f"the playlist is answered {answer.status}", INGRESS)
     if answer.status == HTTPStatus.OK and not answer.body.startswith(b"#EXTM3U"):
@@ -295,8 +292,8 @@ def judge_playlist(answer: Answer) -> Finding | None:
     return None
 
 
-def judge_cache(answer: Answer) -> Finding:
-    """Whether the cache in front did as the rules want, in a second answer of a moment later."""
+def judge_cache(answer: Answer) -> CheckFinding:
+    """Whether the cache obeyed the Cache-Control header, judged by a second response a moment later."""
     age = re.search(r"max-age=([0-9]+)", answer.headers.get("Cache-Control", ""))
     if age and int(age[1]) > LONGEST:
         return warning(

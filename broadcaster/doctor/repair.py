@@ -1,7 +1,4 @@
-"""What ``--fix`` sets: the bucket's CORS policy, and lifecycle rules as a backstop.
-
-Whether the operator's page may put files into the bucket, and the rule that lets it (``--uploads``).
-"""
+"""Repairs the bucket's settings: CORS and lifecycle rules (``--fix``), uploads by pages (``--uploads``)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from broadcaster.doctor.bucket import ENDPOINT_SETTING, Rule, from_storage, no_answer
-from broadcaster.doctor.report import Finding, failed, ok, warning
+from broadcaster.doctor.report import CheckFinding, failed, ok, warning
 from broadcaster.errors import StorageError, StorageRefused
 from broadcaster.guest import Answer, Browser
 
@@ -30,26 +27,26 @@ NEED = (
 
 
 class BucketSettings(Protocol):
-    """What can be set of a bucket; everything raises StorageError."""
+    """Protocol of the bucket's settings. All calls raise StorageError."""
 
     async def cors(self) -> list[Rule]:
         """Return the CORS policy's rules."""
 
     async def set_cors(self, rules: Sequence[Rule]) -> None:
-        """Replace them."""
+        """Replace the CORS policy's rules."""
 
     async def lifecycle(self) -> list[Rule]:
         """Return the lifecycle rules."""
 
     async def set_lifecycle(self, rules: Sequence[Rule]) -> None:
-        """Replace them."""
+        """Replace the lifecycle rules."""
 
     async def oldest(self, prefix: str) -> datetime | None:
-        """When the oldest object was stored."""
+        """The time when the oldest object was stored."""
 
 
 def cors_rule(origin: str) -> dict[str, Any]:
-    """Let pages of ``origin`` read, ranges included. ``range`` in the spelling that browsers ask with."""
+    """A CORS rule by which pages of ``origin`` can read, with ranges. ``range`` is in the browsers' case."""
     return {
         "ID": OURS,
         "AllowedMethods": ["GET", "HEAD"],
@@ -61,7 +58,7 @@ def cors_rule(origin: str) -> dict[str, Any]:
 
 
 def allows(rules: Sequence[Rule], origin: str) -> bool:
-    """Whether a page of ``origin`` may do all that it needs; the first rule that fits a request counts."""
+    """Whether pages of ``origin`` can send all their requests; the first rule that matches decides."""
     for rule in rules:
         if "GET" not in rule.get("AllowedMethods", []):
             continue
@@ -77,8 +74,8 @@ def allows(rules: Sequence[Rule], origin: str) -> bool:
     return False
 
 
-async def fix_cors(store: BucketSettings, origin: str, allowed: str) -> Finding:
-    """Add a rule for ``allowed`` (an origin or ``*``) where ``origin`` may not read; other rules stay."""
+async def fix_cors(store: BucketSettings, origin: str, allowed: str) -> CheckFinding:
+    """Add a rule for ``allowed`` (an origin or ``*``) if ``origin`` cannot read. Other rules stay."""
     rule = cors_rule(allowed)
     try:
         rules = await store.cors()
@@ -92,14 +89,14 @@ async def fix_cors(store: BucketSettings, origin: str, allowed: str) -> Finding:
 
 
 def backstop_days(retention: timedelta | None, window: timedelta) -> int | None:
-    """After how many days an object can be of no use to anybody; None when objects are to be kept."""
+    """The age in days after which no object is needed; None if objects are kept for ever."""
     if retention is None:
         return None
     return BACKSTOP_DAYS + math.ceil((retention + window) / timedelta(days=1))
 
 
 def lifecycle(rules: Sequence[Rule], prefix: str, days: int | None) -> list[Rule]:
-    """The bucket's rules with ours among them, in the place of those that an earlier check set."""
+    """The bucket's rules with ours, which replace those of an earlier check."""
     kept = [one for one in rules if one.get("ID") not in (ABORT, EXPIRE)]
     ours: dict[str, Any] = {"Status": "Enabled", "Filter": {"Prefix": f"{prefix}/"}}
     abort = {"ID": ABORT, **ours, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS}}
@@ -108,7 +105,7 @@ def lifecycle(rules: Sequence[Rule], prefix: str, days: int | None) -> list[Rule
 
 
 def expiring(rules: Sequence[Rule], prefix: str) -> list[str]:
-    """The IDs of rules, not ours, that delete objects of the service."""
+    """The IDs of foreign rules that delete objects of the service."""
     return [
         str(rule.get("ID", "without an ID"))
         for rule in rules
@@ -128,10 +125,10 @@ def _overlap(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-async def fix_lifecycle(store: BucketSettings, prefix: str, days: int | None) -> Finding:
-    """Set the backstop: ``days`` after which objects are deleted, None when the service keeps them for ever.
+async def fix_lifecycle(store: BucketSettings, prefix: str, days: int | None) -> CheckFinding:
+    """Set the rule that deletes objects after ``days``; None if objects are kept for ever.
 
-    Objects that are older than that already, from a time when they were kept, are not put at risk.
+    The rule is not set if the bucket has older objects, from a time when they were kept.
     """
     kept_for = None if days is None else timedelta(days=days)
     try:
@@ -158,8 +155,8 @@ async def fix_lifecycle(store: BucketSettings, prefix: str, days: int | None) ->
     return ok(f"{done}, objects under {prefix}/ after {days} days" if days else f"{done}; objects are kept")
 
 
-def refused(error: StorageError, instead: str) -> Finding:
-    """Why the bucket's settings are as they were, and what to do ``instead`` in the dashboard."""
+def refused(error: StorageError, instead: str) -> CheckFinding:
+    """The finding for settings that could not be changed; ``instead`` says what to do in the dashboard."""
     if isinstance(error, StorageRefused):
         return failed("the token may not change the bucket's settings", NEED + instead)
     return from_storage(error)
@@ -169,7 +166,7 @@ UPLOADS_OURS = "broadcaster-uploads"  # the rule's ID
 
 
 def upload_rule(origin: str) -> dict[str, Any]:
-    """Let pages of ``origin`` put parts, with addresses that are signed for each, and see their ETags."""
+    """A CORS rule by which pages of ``origin`` can PUT parts to presigned URLs and read their ETags."""
     return {
         "ID": UPLOADS_OURS,
         "AllowedMethods": ["PUT"],
@@ -181,7 +178,7 @@ def upload_rule(origin: str) -> dict[str, Any]:
 
 
 def lets_put(rules: Sequence[Rule], origin: str) -> bool:
-    """Whether a page of ``origin`` may put, and see the ETag; the first rule that fits a request counts."""
+    """Whether pages of ``origin`` can PUT and read the ETag; the first rule that matches decides."""
     for rule in rules:
         if "PUT" in rule.get("AllowedMethods", []) and any(
             fnmatchcase(origin, pattern) for pattern in rule.get("AllowedOrigins", [])
@@ -190,8 +187,8 @@ def lets_put(rules: Sequence[Rule], origin: str) -> bool:
     return False
 
 
-async def fix_uploads(store: BucketSettings, origin: str) -> Finding:
-    """Add a rule where ``origin`` may not put, in the place of an earlier one of ours; other rules stay."""
+async def fix_uploads(store: BucketSettings, origin: str) -> CheckFinding:
+    """Add a rule if ``origin`` cannot PUT; it replaces an earlier rule of ours. Other rules stay."""
     rule = upload_rule(origin)
     try:
         rules = await store.cors()
@@ -204,8 +201,8 @@ async def fix_uploads(store: BucketSettings, origin: str) -> Finding:
     return ok(f"set: pages of {origin} may upload; R2 may take 30 s to act on it")
 
 
-async def may_upload(browser: Browser, address: str, origin: str) -> Finding:
-    """A browser that asks before it puts a part to ``address`` is told yes (Fetch, CORS-preflight fetch)."""
+async def may_upload(browser: Browser, address: str, origin: str) -> CheckFinding:
+    """A CORS preflight request for PUT to ``address`` is allowed (Fetch, CORS-preflight fetch)."""
     asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
     try:
         return judge(await browser.fetch(address, "OPTIONS", asked), origin)
@@ -213,8 +210,8 @@ async def may_upload(browser: Browser, address: str, origin: str) -> Finding:
         return no_answer(error, address, ENDPOINT_SETTING)
 
 
-def judge(answer: Answer, origin: str) -> Finding:
-    """Whether that lets a page of ``origin`` put."""
+def judge(answer: Answer, origin: str) -> CheckFinding:
+    """Whether the answer to the preflight request allows PUT from a page of ``origin``."""
     allowed = answer.headers.get("Access-Control-Allow-Origin") in ("*", origin)
     may_put = not answer.words("Access-Control-Allow-Methods").isdisjoint({"*", "put"})
     if answer.status in range(200, 300) and allowed and may_put:

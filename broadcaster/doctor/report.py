@@ -1,6 +1,6 @@
-"""What the doctor says: verdicts, findings, and the report as text and as JSON.
+"""Verdicts, findings, checks and the report; ``examine`` runs checks in order, each with a time limit.
 
-Runs checks one after the other, each bounded in time; what needs a failed one is skipped.
+A check that needs a failed check is skipped.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from broadcaster.printable import printable, printable_json
 WIDTH = 8  # characters of the longest verdict, and a blank
 
 
-class Verdict(StrEnum):
-    """How a check ended."""
+class CheckVerdict(StrEnum):
+    """The outcome of a check."""
 
     OK = "ok"
     WARNING = "warning"  # it works, but not as well as it should
@@ -29,52 +29,52 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A verdict, why, and what to do about it. Never carries a key or a signature."""
+class CheckFinding:
+    """A verdict with its reason and a remedy. Never contains a key or a signature."""
 
-    verdict: Verdict
+    verdict: CheckVerdict
     message: str
     remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The finding of one check; ``name`` is its name in JSON, ``title`` the one that people read."""
+    """The finding of a check; ``name`` is the check's name in JSON, ``title`` its name for people."""
 
     name: str
     title: str
-    finding: Finding
+    finding: CheckFinding
     seconds: float
 
     @property
     def text(self) -> str:
-        """One line, and a second one that says what to do."""
+        """The result as a line, with the remedy in a second line."""
         verdict = self.finding.verdict
-        word = verdict.upper() if verdict is Verdict.FAILED else verdict
+        word = verdict.upper() if verdict is CheckVerdict.FAILED else verdict
         line = printable(f"{word:<{WIDTH}} {self.title}: {self.finding.message}")
         return f"{line}\n{'':<{WIDTH}} → {printable(self.finding.remedy)}" if self.finding.remedy else line
 
 
 @dataclass(slots=True)
 class Report:
-    """All results, in order, and how long it took."""
+    """All results in order, and the duration."""
 
     results: list[Result] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing failed."""
-        return not any(one.finding.verdict is Verdict.FAILED for one in self.results)
+        """Whether no check failed."""
+        return not any(one.finding.verdict is CheckVerdict.FAILED for one in self.results)
 
     def summary(self) -> str:
-        """How many checks ended how."""
+        """The number of checks per verdict."""
         verdicts = [one.finding.verdict for one in self.results]
-        counts = ", ".join(f"{verdicts.count(one)} {one}" for one in Verdict if one in verdicts)
+        counts = ", ".join(f"{verdicts.count(one)} {one}" for one in CheckVerdict if one in verdicts)
         return f"{counts}, in {self.seconds:.1f} s"
 
     def as_json(self) -> str:
-        """Everything, for programs."""
+        """The report as JSON."""
         checks = [
             {
                 "name": one.name,
@@ -90,28 +90,28 @@ class Report:
         return printable_json(json.dumps(found, indent=2))
 
 
-def ok(message: str) -> Finding:
-    """All is well."""
-    return Finding(Verdict.OK, message)
+def ok(message: str) -> CheckFinding:
+    """A finding without fault."""
+    return CheckFinding(CheckVerdict.OK, message)
 
 
-def warning(message: str, remedy: str) -> Finding:
-    """It works, but not as well as it should."""
-    return Finding(Verdict.WARNING, message, remedy)
+def warning(message: str, remedy: str) -> CheckFinding:
+    """A finding for something that works, but not well."""
+    return CheckFinding(CheckVerdict.WARNING, message, remedy)
 
 
-def failed(message: str, remedy: str) -> Finding:
-    """A stream would not get through."""
-    return Finding(Verdict.FAILED, message, remedy)
+def failed(message: str, remedy: str) -> CheckFinding:
+    """A finding for a fault with which a stream would not work."""
+    return CheckFinding(CheckVerdict.FAILED, message, remedy)
 
 
-def skipped(message: str, remedy: str = "") -> Finding:
-    """It cannot be known now."""
-    return Finding(Verdict.SKIPPED, message, remedy)
+def skipped(message: str, remedy: str = "") -> CheckFinding:
+    """A finding for a check that could not be made."""
+    return CheckFinding(CheckVerdict.SKIPPED, message, remedy)
 
 
 def bytes_text(size: float) -> str:
-    """A size as people read it."""
+    """A size with its unit."""
     for unit in ("bytes", "KiB", "MiB"):
         if size < 1024:  # noqa: PLR2004 - of the binary units
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
@@ -120,12 +120,12 @@ def bytes_text(size: float) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """Bytes per second as a bit rate, the way encoders name it."""
+    """Bytes per second as a bit rate."""
     return f"{rate * 8 / 1e6:.2f} Mbit/s"
 
 
 def time_text(seconds: float) -> str:
-    """A time span as people read it."""
+    """A duration with its unit."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -146,7 +146,7 @@ class Check:
 
     name: str
     title: str
-    run: Callable[[], Awaitable[Finding]]
+    run: Callable[[], Awaitable[CheckFinding]]
     needs: tuple[str, ...] = ()
     deadline: float = 4.0
     on_timeout: str = "check again; if it lasts, look at the network between"
@@ -173,7 +173,7 @@ async def examine(
         left = check.deadline if check.always else min(check.deadline, budget - (began - started))
         obstacle = _obstacle(check, lost, left)
         finding = obstacle or await _bounded(check, left)
-        if obstacle or finding.verdict is Verdict.FAILED:
+        if obstacle or finding.verdict is CheckVerdict.FAILED:
             lost[check.name] = "was skipped" if obstacle else "failed"
         result = Result(check.name, check.title, finding, time.monotonic() - began)
         report.results.append(result)
@@ -182,14 +182,14 @@ async def examine(
     return report
 
 
-def _obstacle(check: Check, lost: dict[str, str], left: float) -> Finding | None:
+def _obstacle(check: Check, lost: dict[str, str], left: float) -> CheckFinding | None:
     for name in check.needs:
         if name in lost:
             return skipped(f"needs {name}, which {lost[name]}")
     return skipped("no time is left") if left <= 0 else None
 
 
-async def _bounded(check: Check, deadline: float) -> Finding:
+async def _bounded(check: Check, deadline: float) -> CheckFinding:
     try:
         async with asyncio.timeout(deadline):
             return await check.run()
@@ -200,6 +200,6 @@ async def _bounded(check: Check, deadline: float) -> Finding:
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``function`` where it may hang: a network file system can hold a call for ever."""
+    """Call ``function`` in a thread: calls of a network file system can hang for ever."""
     with OwnThread("check") as thread:
         return await thread.call(function, *args, **kwargs)

@@ -1,7 +1,4 @@
-"""``broadcaster check`` as people and scripts meet it.
-
-Which checks there are, in which order, and what each needs.
-"""
+"""The command ``broadcaster check``: the list of checks in their order, and the output on the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +19,17 @@ from broadcaster.doctor import repair as uploads
 from broadcaster.doctor.bucket import CLEANUP, BucketChecks, Means, from_storage, open_settings, probing
 from broadcaster.doctor.folders import Survey, survey
 from broadcaster.doctor.public import PublicChecks, TunnelChecks
-from broadcaster.doctor.report import Check, Finding, Report, Result, examine, failed, in_thread, ok, skipped
+from broadcaster.doctor.report import (
+    Check,
+    CheckFinding,
+    Report,
+    Result,
+    examine,
+    failed,
+    in_thread,
+    ok,
+    skipped,
+)
 from broadcaster.errors import ConfigError, StorageError
 from broadcaster.guest import open_browser
 from broadcaster.printable import printable, write
@@ -31,8 +38,8 @@ from broadcaster.service import bucket_of
 HANGS = "does the file system hang? A network file system does when its server is away"
 
 
-class Plan:
-    """All checks of a service with these settings, and what one learns for the others."""
+class CheckList:
+    """All checks for these settings, and the values that checks pass to later checks."""
 
     def __init__(
         self, settings: Settings, means: Means, tunnel: str | None, dashboard: str | None = None
@@ -50,7 +57,7 @@ class Plan:
         self._survey: Survey | None = None
 
     def checks(self, allowed: str | None) -> list[Check]:
-        """Everything, in order. ``allowed``: the origin, or ``*``, to open the bucket for; None: no --fix."""
+        """All checks in order. ``allowed`` is the origin, or ``*``, of --fix; None without --fix."""
         repairs = self._repairs(allowed) if allowed else []
         here = [*self._of_settings(), *self._of_machine(), *self._of_folders(), *self._of_owncast()]
         there = [*self._of_bucket(), *repairs, *self._of_uploads(), *self._of_public()]
@@ -158,39 +165,39 @@ class Plan:
             Check("tunnel-address", "viewers' addresses through the tunnel", tunnel.addresses),
         ]
 
-    async def _complete(self) -> Finding:
+    async def _complete(self) -> CheckFinding:
         return ok(f"complete; bucket {self._settings.bucket!r}, keys begin with {self._settings.prefix}/")
 
-    async def _playlists(self) -> Finding:
+    async def _playlists(self) -> CheckFinding:
         self._survey = await in_thread(survey, self._settings.hls_dir)
         return folders.playlists(self._settings.hls_dir, self._survey)
 
-    async def _writing(self) -> Finding:
+    async def _writing(self) -> CheckFinding:
         return folders.writing(self._survey or Survey(), time.time())
 
-    async def _links(self) -> Finding:
+    async def _links(self) -> CheckFinding:
         sample = self._survey.sample if self._survey else None
         return await in_thread(folders.links, self._settings.state_dir, self._settings.hls_dir, sample)
 
-    async def _room(self) -> Finding:
+    async def _room(self) -> CheckFinding:
         rate = self._survey.rate if self._survey else 0.0
         return await in_thread(folders.room, self._settings.state_dir, self._settings.spool_limit, rate)
 
-    async def _owner(self) -> Finding:
+    async def _owner(self) -> CheckFinding:
         try:
             name = await in_thread(stored_name, self._settings.state_dir)
         except OSError as error:
             return skipped(f"{self._settings.state_dir} does not tell our name: {error.strerror}")
         return await self._bucket.owner(name, datetime.now(UTC))
 
-    async def _uplink(self) -> Finding:
+    async def _uplink(self) -> CheckFinding:
         try:
             measured = await uplink.measure(self._means.objects)
         except StorageError as error:
             return from_storage(error)
         return uplink.judge(measured, self._survey, self._bucket.put_seconds)
 
-    async def _read(self) -> Finding:
+    async def _read(self) -> CheckFinding:
         self._public.body = self._bucket.body
         return await self._public.object()
 
@@ -201,8 +208,8 @@ SIGNED_FOR = timedelta(minutes=10)
 CLEAR_LINE = "\r\x1b[2K"
 
 
-class _Progress:
-    """Shows what is being checked, on a terminal, and each result as it comes."""
+class _CheckProgress:
+    """Shows the current check on a terminal, and each result."""
 
     def __init__(self, output: TextIO, *, results: bool) -> None:
         self._output = output
@@ -239,7 +246,7 @@ def check(
         report = Report([Result("settings", "settings", finding, 0.0)])
         write(report.as_json() if as_json else report.results[0].text)
         return EXIT_CONFIG
-    progress = _Progress(sys.stderr if as_json else sys.stdout, results=not as_json)
+    progress = _CheckProgress(sys.stderr if as_json else sys.stdout, results=not as_json)
     try:
         report = asyncio.run(
             _examine(settings, progress, fix=fix, origin=origin, public=public, uploads=uploads)
@@ -253,7 +260,7 @@ def check(
 
 async def _examine(  # noqa: PLR0913 - what can be asked for
     settings: Settings,
-    progress: _Progress,
+    progress: _CheckProgress,
     *,
     fix: bool,
     origin: str | None,
@@ -269,7 +276,7 @@ async def _examine(  # noqa: PLR0913 - what can be asked for
         open_settings(bucket) as client,
         probing(store, settings.prefix) as objects,
     ):
-        plan = Plan(settings, Means(browser, store, client, objects), public, uploads)
+        plan = CheckList(settings, Means(browser, store, client, objects), public, uploads)
         checks = plan.checks((origin or "*") if fix else None)
         budget = 2 * BUDGET if public else BUDGET
         return await examine(checks, budget=budget, on_start=progress.start, on_result=progress.result)

@@ -1,7 +1,7 @@
-"""The process that writes the file: ``remuxing`` starts it, and feeds it.
+"""The process that writes the file, started by ``remux_process``.
 
-Arguments are its sockets, one for each rendition; what to write comes first in the first of them. What cannot
-be done is said on its standard output.
+Its arguments are socket descriptors, one for each rendition. The first message on the first socket is the
+plan. Errors are written to standard output.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LIMITS = {resource.RLIMIT_DATA: 2**29, resource.RLIMIT_CORE: 0}
 
 
 def main(descriptors: list[int]) -> int:
-    """Write it; returns the exit status."""
+    """Write the file and return the exit status."""
     for limit, most in LIMITS.items():
         _, hard = resource.getrlimit(limit)
         lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -42,13 +42,13 @@ def main(descriptors: list[int]) -> int:
 
 
 def _next(stream: BinaryIO) -> Any:  # noqa: ANN401 - what was sent
-    """The next message."""
+    """The next message of the stream."""
     (size,) = HEAD.unpack(_read(stream, HEAD.size))
     return pickle.loads(_read(stream, size))  # noqa: S301 - from who started this process
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
-    """So many. Where they do not come nobody waits for the file any more, and nothing is put right."""
+    """Read ``size`` bytes. At the end of the stream the parent is gone, and the process exits."""
     found = stream.read(size)
     if len(found) < size:
         os._exit(1)

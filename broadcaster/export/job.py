@@ -1,9 +1,4 @@
-"""An export from its beginning, or from where the last attempt ended, to the file.
-
-One attempt to fetch all of it and to have it written, from where the last one ended.
-
-A bar with rate and time left, on a terminal; elsewhere nothing.
-"""
+"""An export: plan, download, remux; progress on a terminal. A later attempt resumes an earlier one."""
 
 from __future__ import annotations
 
@@ -26,15 +21,15 @@ import aiohttp
 from broadcaster.download import Fetcher, Place, Wanted
 from broadcaster.errors import ExportError, StorageError
 from broadcaster.export import playlists
-from broadcaster.export.plan import PLAN_FILE, Item, Plan, Request
+from broadcaster.export.plan import PLAN_FILE, ExportPlan, Item, Request
 from broadcaster.export.remux_process import Remuxing, remuxing
 from broadcaster.own_files import own_folder, own_lock
 from broadcaster.printable import printable, write
 
 
 @contextmanager
-def progress(plan: Plan, name: str) -> Iterator[Callable[[int], None]]:
-    """Of the segments of a plan; what it gives is told of each, with its bytes."""
+def progress(plan: ExportPlan, name: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar for a plan's segments; call the function with the bytes of each. Only on a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -67,12 +62,12 @@ LONGEST = 32 * 2**20  # bytes of a playlist: two days of segments of one second
 WRITING = "writing-"  # how the name begins of the folder in which the file is made
 
 
-def attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> Plan:
-    """Write ``target``; what was read is kept in ``folder``. Raises as ``work.export`` does."""
+def attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> ExportPlan:
+    """Write ``target``; downloaded objects stay in ``folder``. Raises as ``export`` does."""
     return asyncio.run(_attempt(request, folder, target, remuxer))
 
 
-async def _attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> Plan:
+async def _attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> ExportPlan:
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         plan = await _plan(request, folder, session)
@@ -96,23 +91,23 @@ async def _attempt(request: Request, folder: Path, target: Path, remuxer: Remuxi
 
 
 def _place_for_the_file(folder: Path) -> Path:
-    """One for each attempt: a killed export's process may be about to write in that of the last one."""
+    """A new folder for each attempt: the process of a killed export may still write in the old folder."""
     for old in folder.glob(f"{WRITING}*"):
         shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=WRITING, dir=folder))
 
 
 def _put_in_place(new: Path, target: Path) -> None:
-    """What has the name is whole, even after a power cut."""
+    """Sync the file and rename it, so that ``target`` is complete even after a power cut."""
     with new.open("rb+") as file:
         os.fsync(file.fileno())
     new.replace(target)
 
 
-async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) -> Plan:
-    """The first attempt's, as the playlist may be another one by now, but at the addresses of today.
+async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) -> ExportPlan:
+    """The plan of the first attempt, with the URLs of now: the playlist may have changed since.
 
-    Those that are signed are good for some days, and the last attempt may be longer ago.
+    Signed URLs expire after some days, and the last attempt may be older.
     """
     file = folder / PLAN_FILE
     before = _read(file) if file.exists() else None
@@ -137,20 +132,20 @@ async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) 
     return plan
 
 
-def _read(file: Path) -> Plan | None:
-    """The plan in a file, if it is one."""
+def _read(file: Path) -> ExportPlan | None:
+    """The plan in the file, None if there is no valid plan."""
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - to load it takes long
 
     try:
-        return TypeAdapter(Plan).validate_json(file.read_bytes())
+        return TypeAdapter(ExportPlan).validate_json(file.read_bytes())
     except ValidationError:
         return None
 
 
 async def _write(
-    plan: Plan, fetcher: Fetcher, remuxer: Remuxing, path: Path, step: Callable[[int], None]
+    plan: ExportPlan, fetcher: Fetcher, remuxer: Remuxing, path: Path, step: Callable[[int], None]
 ) -> None:
-    """Fetch and write at the same time."""
+    """Download and write at the same time."""
 
     async def fill(number: int, items: list[Item]) -> None:
         async with aclosing(cast(Places, fetcher.store(item.wanted for item in items))) as places:
@@ -173,7 +168,7 @@ LOCK_FILE = "export.lock"
 
 
 def export(request: Request, target: Path) -> None:
-    """Write ``target``. Until it is there, what was read is in the folder ``target.part`` beside it.
+    """Write ``target``. Until it is complete, downloaded objects are in the folder ``target.part``.
 
     Raises ExportError and StorageError; the same call then goes on where it stood.
     """
@@ -200,9 +195,9 @@ def export(request: Request, target: Path) -> None:
 
 @contextmanager
 def own_while_working(folder: Path) -> Iterator[None]:
-    """Make the folder, which signed addresses may be in, and let nobody else use it.
+    """Make the folder, private because URLs in it may be signed, and lock it.
 
-    One in which nothing has begun yet is of no use to the next attempt.
+    A folder without any download is removed.
     """
     own_folder(folder)
     if any(folder.iterdir()) and not (folder / LOCK_FILE).exists():

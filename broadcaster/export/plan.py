@@ -1,7 +1,4 @@
-"""What is to be read for a file, in order; it is kept beside it until that is done.
-
-What can be asked of an export on the command line.
-"""
+"""The plan of an export: requests, objects to read and their order; and the command's options."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ PLAN_FILE = "plan.json"  # in the folder beside the file
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for. ``begin`` and ``end`` are seconds after the beginning, or times in ISO 8601."""
+    """An export request. ``begin`` and ``end`` are seconds from the start, or times in ISO 8601."""
 
     address: str
     kind: Kind
@@ -33,7 +30,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An object or a part of one: a segment of so many seconds, or an EXT-X-MAP, which has none."""
+    """An object or byte range: a segment with its duration, or an EXT-X-MAP without."""
 
     url: str
     seconds: float = 0.0
@@ -42,23 +39,23 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The address without what it is signed with, which is another signature for the next attempt."""
+        """The URL without its signature, which differs at each attempt."""
         address, _, query = self.url.partition("?")
         return address if "X-Amz-Signature=" in query else self.url
 
     @property
     def wanted(self) -> Wanted:
-        """What is to be fetched."""
+        """The request to fetch the item."""
         from broadcaster.download import Wanted  # noqa: PLC0415 - who writes the file fetches nothing
 
         return Wanted(self.url, offset=self.offset, length=self.length, name=self.name)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Segments between two discontinuities, in pieces that can be read by themselves: a map begins one.
+class ExportRun:
+    """Segments between two discontinuities, in pieces that are readable alone: a map begins a piece.
 
-    ``gap`` is for how many seconds there is nothing before it.
+    ``gap``: missing seconds before the run.
     """
 
     pieces: tuple[tuple[Item, ...], ...]
@@ -66,45 +63,45 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendition:
-    """All of one media playlist that is wanted; ``sound`` alone where it goes with another one's picture."""
+class ExportRendition:
+    """The wanted part of a media playlist; ``sound`` if it is audio for another rendition's video."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[ExportRun, ...]
     sound: bool = False
 
     @property
     def items(self) -> list[Item]:
-        """All of it, in order."""
+        """All items in order."""
         return [item for run in self.runs for piece in run.pieces for item in piece]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What was asked for, and what that is; ``more`` parts of the recording follow."""
+class ExportPlan:
+    """A request and its renditions; ``more`` further parts of the recording exist."""
 
     request: Request
-    renditions: tuple[Rendition, ...]
+    renditions: tuple[ExportRendition, ...]
     more: int = 0
 
     @property
     def seconds(self) -> float:
-        """How long it is, gaps included."""
+        """The duration, gaps included."""
         first = self.renditions[0]
         return sum(item.seconds for item in first.items) + sum(run.gap for run in first.runs)
 
     @property
     def count(self) -> int:
-        """Segments and maps."""
+        """The number of segments and maps."""
         return sum(len(one.items) for one in self.renditions)
 
-    def with_addresses_of(self, other: Plan) -> Plan:
-        """The same to be read, at the other's addresses where it has them."""
+    def with_addresses_of(self, other: ExportPlan) -> ExportPlan:
+        """The same items, with the other plan's URLs where it has them."""
         urls = {item.name: item.url for one in other.renditions for item in one.items}
 
         def moved(piece: tuple[Item, ...]) -> tuple[Item, ...]:
             return tuple(replace(item, url=urls.get(item.name, item.url)) for item in piece)
 
-        def moved_all(one: Rendition) -> Rendition:
+        def moved_all(one: ExportRendition) -> ExportRendition:
             runs = (replace(run, pieces=tuple(map(moved, run.pieces))) for run in one.runs)
             return replace(one, runs=tuple(runs))
 
@@ -116,7 +113,7 @@ CLOCK = re.compile(r"(?:(?:(\d{1,3}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """An address, a file, and what of it."""
+    """Add the options of an export: URL, file, time range, quality."""
     parser.add_argument(
         "address",
         help="of a playlist or of the page of a recording or clip; or its id (asks the service)",
@@ -134,7 +131,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def request_of(options: argparse.Namespace, address: str) -> Request:
-    """What was asked for, of this address."""
+    """The request of the command line's options, for this URL."""
     kind = cast(Kind, options.file.suffix[1:])
     return Request(address, kind, options.variant, max(options.part, 1), options.begin, options.end)
 

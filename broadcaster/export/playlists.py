@@ -1,4 +1,4 @@
-"""What of an address is wanted: from the page or the playlist there to the objects, in order.
+"""Reads a recording's page or playlist into a plan.
 
 Section numbers are those of draft-pantos-hls-rfc8216bis.
 """
@@ -17,7 +17,7 @@ import m3u8
 
 from broadcaster.download import Wanted
 from broadcaster.errors import ExportError
-from broadcaster.export.plan import Item, Plan, Rendition, Request, Run
+from broadcaster.export.plan import ExportPlan, ExportRendition, ExportRun, Item, Request
 
 Get = Callable[[str], Awaitable[str]]
 
@@ -28,8 +28,8 @@ SETTINGS = re.compile(r'<script id="config" type="application/json">(.*?)</scrip
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A segment as a playlist has it."""
+class PlaylistSegment:
+    """A segment of a media playlist."""
 
     item: Item
     map: Item | None
@@ -38,12 +38,12 @@ class Listed:
     gap: bool
 
 
-async def plan(request: Request, get: Get) -> Plan:
-    """What has to be read; raises ExportError for what is no playlist, or not one that can be carried."""
+async def plan(request: Request, get: Get) -> ExportPlan:
+    """Read the playlists and return the plan. Raises ExportError for a playlist that cannot be exported."""
     url, text, more = await _playlist(request, get)
     parsed = _parse(text, url)
     if not parsed.is_variant:
-        return Plan(request, (_rendition(listed(parsed, url), request, sound=False),), more)
+        return ExportPlan(request, (_rendition(listed(parsed, url), request, sound=False),), more)
     chosen, sound = _chosen(parsed, request.variant)
     urls = [(urljoin(url, chosen), False), *([(urljoin(url, sound), True)] if sound else [])]
     if sound and request.kind == "m4a":
@@ -52,11 +52,11 @@ async def plan(request: Request, get: Get) -> Plan:
     for one, is_sound in urls:
         media = _parse(await get(one), one)
         found.append(_rendition(listed(media, one), request, sound=is_sound))
-    return Plan(request, tuple(found), more)
+    return ExportPlan(request, tuple(found), more)
 
 
 async def _playlist(request: Request, get: Get) -> tuple[str, str, int]:
-    """The playlist's address (a page says where it is) and text, and how many parts follow."""
+    """The playlist's URL (from the page, if it is a page), its text, and the number of further parts."""
     url, text = request.address, await get(request.address)
     if text.lstrip("\ufeff").startswith("#EXTM3U"):
         return url, text, 0
@@ -83,7 +83,7 @@ def _parse(text: str, url: str) -> m3u8.M3U8:
 
 
 def _chosen(parsed: m3u8.M3U8, wanted: str) -> tuple[str, str | None]:
-    """The variant's address, and that of the sound that goes with it, where it has one of its own."""
+    """The URL of the chosen variant, and that of its separate audio, if any."""
     variants = sorted(parsed.playlists, key=lambda one: int(one.stream_info.bandwidth or 0))
     if not variants:
         raise ExportError("the playlist names no variant")
@@ -100,14 +100,14 @@ def _chosen(parsed: m3u8.M3U8, wanted: str) -> tuple[str, str | None]:
 
 
 def _names(variant: m3u8.Playlist, number: int) -> tuple[str, ...]:
-    """What it may be called: its place, and its height."""
+    """The names by which the variant can be chosen: its position and its height."""
     resolution = variant.stream_info.resolution
     return (str(number), f"{resolution[1]}p") if resolution else (str(number),)
 
 
-def listed(parsed: m3u8.M3U8, url: str) -> list[Listed]:
-    """The segments of a media playlist; raises ExportError."""
-    found: list[Listed] = []
+def listed(parsed: m3u8.M3U8, url: str) -> list[PlaylistSegment]:
+    """The segments of a media playlist. Raises ExportError."""
+    found: list[PlaylistSegment] = []
     ends: dict[str, int] = {}  # by address: where the last range of it ended
     for one in parsed.segments:
         if not one.uri:
@@ -121,7 +121,7 @@ def listed(parsed: m3u8.M3U8, url: str) -> list[Listed]:
         first = _item(urljoin(url, section.uri), section.byterange, {}) if section and section.uri else None
         time = one.current_program_date_time
         found.append(
-            Listed(
+            PlaylistSegment(
                 replace(item, seconds=float(one.duration)),
                 first,
                 (time if time.tzinfo else time.replace(tzinfo=UTC)) if time else None,
@@ -144,9 +144,9 @@ def _item(url: str, byte_range: str | None, ends: dict[str, int]) -> Item:
     return Item(url, offset=begin, length=int(length))
 
 
-def _rendition(segments: list[Listed], request: Request, *, sound: bool) -> Rendition:
-    """Its runs, as far as they are wanted, whole segments; raises ExportError when nothing is."""
-    runs: list[Run] = []
+def _rendition(segments: list[PlaylistSegment], request: Request, *, sound: bool) -> ExportRendition:
+    """The runs in the wanted time range, in whole segments. Raises ExportError if there are none."""
+    runs: list[ExportRun] = []
     gap, before, broken = 0.0, None, True
     for one in _between(segments, request):
         broken = broken or one.discontinuity
@@ -155,7 +155,7 @@ def _rendition(segments: list[Listed], request: Request, *, sound: bool) -> Rend
             continue
         fresh = [one.map, one.item] if one.map else [one.item]
         if broken or not runs:
-            runs.append(Run((tuple(fresh),), gap if runs else 0.0))
+            runs.append(ExportRun((tuple(fresh),), gap if runs else 0.0))
         elif one.map != before or (one.map and len(runs[-1].pieces[-1]) > PIECE):
             runs[-1] = replace(runs[-1], pieces=(*runs[-1].pieces, tuple(fresh)))
         else:
@@ -164,11 +164,11 @@ def _rendition(segments: list[Listed], request: Request, *, sound: bool) -> Rend
         gap, before, broken = 0.0, one.map, False
     if not runs:
         raise ExportError("there is no segment in what is wanted of the playlist")
-    return Rendition(tuple(runs), sound)
+    return ExportRendition(tuple(runs), sound)
 
 
-def _between(segments: list[Listed], request: Request) -> Iterator[Listed]:
-    """Those of which a part lies between."""
+def _between(segments: list[PlaylistSegment], request: Request) -> Iterator[PlaylistSegment]:
+    """The segments that overlap the wanted time range."""
     at = 0.0
     for one in segments:
         begin, at = at, at + one.item.seconds
@@ -180,19 +180,19 @@ def _shown(url: str) -> str:
     return Wanted(url).where
 
 
-def _is_before(one: Listed, end: float, wanted: float | str | None) -> bool:
+def _is_before(one: PlaylistSegment, end: float, wanted: float | str | None) -> bool:
     if wanted is None or isinstance(wanted, float | int):
         return wanted is not None and end <= wanted
     return _time(one).timestamp() + one.item.seconds <= datetime.fromisoformat(wanted).timestamp()
 
 
-def _is_after(one: Listed, begin: float, wanted: float | str | None) -> bool:
+def _is_after(one: PlaylistSegment, begin: float, wanted: float | str | None) -> bool:
     if wanted is None or isinstance(wanted, float | int):
         return wanted is not None and begin >= wanted
     return _time(one).timestamp() >= datetime.fromisoformat(wanted).timestamp()
 
 
-def _time(one: Listed) -> datetime:
+def _time(one: PlaylistSegment) -> datetime:
     if one.time is None:
         raise ExportError("the playlist has no EXT-X-PROGRAM-DATE-TIME: give seconds after its beginning")
     return one.time

@@ -1,8 +1,7 @@
-"""Packets out of segments into one file, as they are. It blocks: it has a process of its own.
+"""Remuxes segments into one file without transcoding. It blocks, and runs in a process of its own.
 
-Where each run lies in the file: right behind the one before, with what is missing between them as time.
-
-Pure: no I/O. Times are in ticks of each track, or exact fractions of a second.
+``FileTimeline`` shifts each run's timestamps to the end of the run before, with gaps kept. Its times are in
+ticks of each track, or exact fractions of a second; it does no I/O.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ import av
 import av.error
 
 from broadcaster.errors import ExportError
-from broadcaster.export.plan import Item, Kind, Plan, Run
+from broadcaster.export.plan import ExportPlan, ExportRun, Item, Kind
 
 STEP = Fraction(1, 1000)  # seconds; by which a time goes on where the encoder's went back
 
 
 @dataclass(slots=True)
 class Track:
-    """What is known of a picture or a sound."""
+    """The time base and kind of a video or audio track."""
 
     tick: Fraction  # seconds
     shift: int = 0  # ticks, in this run
@@ -39,26 +38,26 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """The first packet of a track in a run: its times as the encoder wrote them."""
+    """The first packet of a track in a run, with the encoder's timestamps."""
 
     tick: Fraction  # seconds
     pts: int
     dts: int
 
 
-class Timeline:
-    """Gives each packet its time. All tracks of a run are moved by the same: they stay together."""
+class FileTimeline:
+    """Maps packet timestamps to times in the file. All tracks of a run get the same shift."""
 
     def __init__(self) -> None:
         self._tracks: dict[int, Track] = {}
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is anything in the file."""
+        """Whether the file has any packet."""
         return bool(self._tracks)
 
     def begin(self, firsts: Mapping[int, First], gap: float) -> None:
-        """A run begins, with these packets, by track, and ``gap`` seconds after the one before.
+        """Begin a run with its first packet of each track, ``gap`` seconds after the run before.
 
         None of its tracks may begin before that track has ended; the first run begins at 0.
         """
@@ -82,7 +81,7 @@ class Timeline:
             track.shift = round(shift / track.tick)
 
     def moved(self, number: int, pts: int, dts: int, duration: int) -> tuple[int, int]:
-        """The times of a packet in the file. Decoding times rise, whatever the encoder wrote."""
+        """The packet's timestamps in the file. DTS always increases."""
         track = self._tracks[number]
         pts, dts = pts + track.shift, dts + track.shift
         if track.last is not None and dts <= track.last:
@@ -120,7 +119,7 @@ Timed = tuple[float, int, Fraction, "Packet"]  # seconds as the encoder counts, 
 
 
 class Feed(io.RawIOBase):
-    """The bytes of a piece, one object after the other; raises ExportError where one is not as it was."""
+    """The bytes of a piece, object after object. Raises ExportError if an object has changed."""
 
     def __init__(self, items: tuple[Item, ...], pull: Callable[[], Place]) -> None:
         super().__init__()
@@ -130,17 +129,17 @@ class Feed(io.RawIOBase):
         self._rest = 0  # bytes of the object in the file
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the current object's file."""
         if self._file:
             self._file.close()
         super().close()
 
     def readable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """So many bytes, or fewer; none at its end."""
+        """Up to ``size`` bytes; empty at the end."""
         while not self._rest and self._left:
             self._left -= 1
             self._open(*self._pull())
@@ -163,26 +162,26 @@ class Feed(io.RawIOBase):
         self._rest = size
 
     def drain(self) -> None:
-        """Pass over what nobody wanted."""
+        """Skip the objects that were not read."""
         while self._left:
             self._left -= 1
             self._pull()
 
 
 class Remuxer:
-    """Writes the file that a plan describes; ``pull`` gives the next object of a rendition, by its number."""
+    """Writes the file of a plan; ``pull`` returns the next object of a rendition, by its number."""
 
-    def __init__(self, path: Path, plan: Plan, pull: Pull, *, in_fragments: bool) -> None:
+    def __init__(self, path: Path, plan: ExportPlan, pull: Pull, *, in_fragments: bool) -> None:
         self._path = path
         self._plan = plan
         self._pull = pull
         self._flags = FRAGMENTS if in_fragments else FASTSTART
-        self._timeline = Timeline()
+        self._timeline = FileTimeline()
         self._kind: Kind = plan.request.kind
         self._tracks: dict[tuple[int, str, int], Stream] = {}
 
     def run(self) -> None:
-        """All of it; raises ExportError, and what ``pull`` raises."""
+        """Write the whole file. Raises ExportError, and the exceptions of ``pull``."""
         options = {} if self._kind == "ts" else {"movflags": self._flags}
         try:
             with av.open(str(self._path), "w", format=FORMATS[self._kind], options=options) as output:
@@ -196,7 +195,7 @@ class Remuxer:
             room = ": make room, and the same command goes on" if error.errno == errno.ENOSPC else ""
             raise ExportError(f"{self._path.parent}: {error.strerror or error}{room}") from error
 
-    def _add(self, output: OutputContainer, runs: list[Run | None]) -> None:
+    def _add(self, output: OutputContainer, runs: list[ExportRun | None]) -> None:
         """One run, of all renditions at once: their times belong together."""
         sources = [self._packets(output, number, run) for number, run in enumerate(runs) if run]
         packets = heapq.merge(*sources, key=lambda timed: timed[0])
@@ -222,7 +221,7 @@ class Remuxer:
             packet.stream = streams[track]
             output.mux_one(packet)
 
-    def _packets(self, output: OutputContainer, number: int, run: Run) -> Iterator[Timed]:
+    def _packets(self, output: OutputContainer, number: int, run: ExportRun) -> Iterator[Timed]:
         """Those of a rendition in a run."""
         for piece in run.pieces:
             with ExitStack() as stack:

@@ -1,7 +1,6 @@
-"""The process that writes the file, as it is fed.
+"""The parent's side of the process that writes the file.
 
-It is one of its own because a remuxer asks for the interpreter at each packet: beside the event loop both
-would spend more time on handing it over than on their work.
+A remuxer takes the interpreter's lock at each packet. Beside an event loop, both would mostly wait for it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from broadcaster.errors import ExportError
 
 if TYPE_CHECKING:
     from broadcaster.download import Place
-    from broadcaster.export.plan import Plan
+    from broadcaster.export.plan import ExportPlan
 
 HEAD = struct.Struct("!Q")  # the bytes of the message that follows
 RENDITIONS = 2  # at most: what is seen, and the sound where that has a playlist of its own
@@ -29,18 +28,18 @@ BUFFER = 2**20  # bytes that wait in a socket, as far as the system allows it
 
 
 class Remuxing:
-    """It, with a socket for each rendition."""
+    """The running process, with a socket for each rendition."""
 
     def __init__(self, process: subprocess.Popen[bytes], sockets: list[socket.socket]) -> None:
         self._process = process
         self._sockets = sockets
 
-    async def begin(self, path: Path, plan: Plan, *, in_fragments: bool) -> None:
-        """Have it write the file, of all that is ``put`` from now on."""
+    async def begin(self, path: Path, plan: ExportPlan, *, in_fragments: bool) -> None:
+        """Start to write the file of the plan, from the objects that ``put`` passes from now on."""
         await self._send(0, (path, plan, in_fragments))
 
     async def ended(self) -> None:
-        """Wait until the file is written; raises ExportError."""
+        """Wait until the file is written. Raises ExportError."""
         try:
             said, _ = await asyncio.to_thread(self._process.communicate)
         finally:
@@ -52,7 +51,7 @@ class Remuxing:
             )
 
     async def put(self, number: int, place: Place) -> None:
-        """Say where the next object of a rendition is, once the process wants more."""
+        """Pass the next object of a rendition, as soon as the process reads on."""
         await self._send(number, place)
 
     async def _send(self, number: int, message: object) -> None:
@@ -63,7 +62,7 @@ class Remuxing:
 
 @contextmanager
 def remuxing() -> Iterator[Remuxing]:
-    """Start it, and end it when it is left; raises OSError."""
+    """A context with a running process, which is ended when it is left. Raises OSError."""
     with ExitStack() as stack:
         ours: list[socket.socket] = []
         with ExitStack() as starting:

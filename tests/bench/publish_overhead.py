@@ -16,7 +16,7 @@ from statistics import median
 import psutil
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import RENDITIONS, Rendition, SimulatedOwncast
+from broadcaster.demo.owncast import RENDITIONS, DemoRendition, SimulatedOwncast
 from broadcaster.demo.processes import Child, poll
 from tests.bench.report import Figure, percentile, progress
 from tests.support.servers.service import Service
@@ -25,7 +25,7 @@ ROUNDS = 5
 SEGMENTS = 10  # of each of three variants
 SEGMENT_SECONDS = 2
 PATIENCE = 200.0  # seconds
-VARIANTS = (Rendition(854, 480, 1200), *RENDITIONS)
+VARIANTS = (DemoRendition(854, 480, 1200), *RENDITIONS)
 
 
 def measure() -> list[Figure]:

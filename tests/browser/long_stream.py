@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from broadcaster.demo.encoder import Encoder, ffmpeg
+from broadcaster.demo.encoder import FfmpegEncoder, ffmpeg
 from broadcaster.demo.processes import Child
 from broadcaster.demo.receiver import Receiver
 from tests.support.servers.small_owncast import FPS, SMALL
@@ -25,7 +25,9 @@ async def long_stream(
     receiver = Receiver(hls_dir, 0)
     receiver.start()
     segments = 2 * head_start // segment_seconds  # none leaves the source's playlist before it is followed
-    options = Encoder(receiver.url, SMALL, segment_seconds, segments, FPS, "", burst=head_start).live(RUN)
+    options = FfmpegEncoder(receiver.url, SMALL, segment_seconds, segments, FPS, "", burst=head_start).live(
+        RUN
+    )
     command = [*ffmpeg(), "-readrate_catchup", "1", *options]
     encoder = await Child.start("ffmpeg", command, work_dir / "ffmpeg.log")
     try:

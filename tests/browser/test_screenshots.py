@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.encoder import Rendition
+from broadcaster.demo.encoder import DemoRendition
 from broadcaster.demo.owncast import SimulatedOwncast
 from tests.support.judges.page import is_played, until
 from tests.support.servers.end_to_end import end_to_end
@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 WIDTH, HEIGHT = 1120, 740
 FIGURES = 570  # pixels: the dashboard's figures, without the list of recordings below
 LONGEST = 150_000  # bytes
-VARIANTS = (Rendition(960, 540, 1200), Rendition(320, 180, 300))
+VARIANTS = (DemoRendition(960, 540, 1200), DemoRendition(320, 180, 300))
 PLOTTED = 40  # segments, until the dashboard has something to show
 
 

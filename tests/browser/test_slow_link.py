@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import CDPSession, expect
 
-from broadcaster.demo.owncast import RENDITIONS, Rendition, SimulatedOwncast
+from broadcaster.demo.owncast import RENDITIONS, DemoRendition, SimulatedOwncast
 from tests.support.judges.page import no_complaints, until
 from tests.support.length import SOAK
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
@@ -117,7 +117,7 @@ def first_version(playlist: str) -> web.Application:
 
 
 def on_air(
-    tmp_path: Path, bucket: SeaweedBucket, segment_seconds: int, variants: tuple[Rendition, ...]
+    tmp_path: Path, bucket: SeaweedBucket, segment_seconds: int, variants: tuple[DemoRendition, ...]
 ) -> AbstractAsyncContextManager[EndToEnd]:
     """The demo's picture, whose bit rates are those of a real stream."""
     folders = tmp_path / "hls", tmp_path / "owncast"

@@ -23,7 +23,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.download.packs import Packs
 from broadcaster.errors import ExportError, ObjectNotFound, StorageRefused
 from broadcaster.export.job import LOCK_FILE, export
-from broadcaster.export.plan import PLAN_FILE, Item, Kind, Plan, Rendition, Request, Run
+from broadcaster.export.plan import PLAN_FILE, ExportPlan, ExportRendition, ExportRun, Item, Kind, Request
 from broadcaster.export.remux_process import remuxing
 from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording, times
 from tests.support.faults.delay_proxy import DelayProxy
@@ -228,7 +228,7 @@ async def test_what_keeps_the_file_from_being_written(tmp_path: Path) -> None:
     """A full disk, and objects that somebody has removed or cut: each is told, with what to do."""
     made = encoded_recording(tmp_path / "film", runs=1, segments=2, segment_seconds=1, fps=10)
     body = (made.folder / made.names[0]).read_bytes()
-    plan = Plan(Request("http://a", "ts"), (Rendition((Run(((Item("http://a"),),)),)),))
+    plan = ExportPlan(Request("http://a", "ts"), (ExportRendition((ExportRun(((Item("http://a"),),)),)),))
     cut = tmp_path / "1.pack"
     cut.write_bytes(body)
     for path, place, said in (

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from aiohttp import web
 
-from broadcaster.demo.owncast import Status
+from broadcaster.demo.owncast import SimulatedStatus
 from broadcaster.demo.processes import HOST, free_ports
 from tests.support.waiting import eventually
 
@@ -24,7 +24,7 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
-async def asked(status: Status) -> str:
+async def asked(status: SimulatedStatus) -> str:
     async with aiohttp.ClientSession() as session, session.get(f"{status.url}/api/status") as answer:
         assert answer.headers["Content-Type"].startswith("application/json")
         return await answer.text()
@@ -33,7 +33,7 @@ async def asked(status: Status) -> str:
 async def test_status_over_a_stream_and_a_restart() -> None:
     """It is online three segments, or 7 s, after the encoder came; an end is known to the next process."""
     clock = Clock()
-    status = Status(clock=clock)
+    status = SimulatedStatus(clock=clock)
     await status.start()
     rest = '"versionNumber":"0.1.3","streamTitle":"",'
     assert await asked(status) == (
@@ -87,7 +87,7 @@ async def test_webhooks_when_a_stream_begins_and_ends() -> None:
     """Both are posted, with the status of that moment; nobody is needed to take them."""
     clock, events = Clock(), list[str]()
     async with hooked(events) as url:
-        status = Status(webhook_url=url, clock=clock)
+        status = SimulatedStatus(webhook_url=url, clock=clock)
         await status.start()
         status.connect(segment_seconds=3)
         await eventually(lambda: len(events) == 1)

@@ -17,7 +17,7 @@ from broadcaster.admin_client import MOST, upload_recording_file
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from broadcaster.doctor.repair import may_upload
-from broadcaster.doctor.report import Verdict
+from broadcaster.doctor.report import CheckVerdict
 from broadcaster.errors import ManageError
 from broadcaster.guest import open_browser
 from broadcaster.recordings.file_uploads import Uploads
@@ -121,9 +121,9 @@ async def test_the_doctor_tells_whether_the_dashboard_may(desk: UploadDesk) -> N
     """It asks the bucket as the dashboard's browser does; where nobody is allowed, it says what to do."""
     address = f"{desk.front.url}/{desk.bucket.bucket}/live/files/a"
     async with open_browser("https://watch.example.com") as browser:
-        assert (await may_upload(browser, address, desk.address)).verdict is Verdict.OK
+        assert (await may_upload(browser, address, desk.address)).verdict is CheckVerdict.OK
         found = await may_upload(browser, f"{desk.address}/health", desk.address)
-    assert (found.verdict, "--uploads" in found.remedy) == (Verdict.WARNING, True)
+    assert (found.verdict, "--uploads" in found.remedy) == (CheckVerdict.WARNING, True)
 
 
 async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:

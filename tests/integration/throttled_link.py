@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
+from broadcaster.demo.tcp import TcpConnection, TcpServer, connected, pass_on
 
 CHUNK = 4096  # bytes
 SEGMENT = 1400  # bytes: as on a real link; the loopback's of 64 KiB do not fit the buffer
@@ -47,11 +47,11 @@ class ThrottledLink:
     ) -> None:
         await self._server.__aexit__(kind, error, trace)
 
-    async def _serve(self, client: Connection) -> None:
+    async def _serve(self, client: TcpConnection) -> None:
         async with connected(self._upstream) as server:
             await pass_on(client, server, self._send, self._answer)
 
-    async def _send(self, client: Connection, server: Connection) -> None:
+    async def _send(self, client: TcpConnection, server: TcpConnection) -> None:
         now = self._clock
         while True:
             await self.up.wait()
@@ -68,7 +68,7 @@ class ThrottledLink:
             self.passed += len(data) - head
             await server.write(data)
 
-    async def _answer(self, server: Connection, client: Connection) -> None:
+    async def _answer(self, server: TcpConnection, client: TcpConnection) -> None:
         while data := await server.read(CHUNK):
             await self.up.wait()
             await client.write(data)

@@ -10,7 +10,7 @@ from typing import Protocol
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import Rendition, SimulatedOwncast
+from broadcaster.demo.owncast import DemoRendition, SimulatedOwncast
 from tests.support.length import seconds
 from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
@@ -19,7 +19,7 @@ AWAY = seconds(20, 8)
 LOOK = 0.5  # seconds between two looks: what a player has said by then is read anew each time
 SEGMENT_SECONDS = 2
 FPS = 10
-SMALL = (Rendition(160, 90, 80), Rendition(128, 72, 50))  # so that all players together need little
+SMALL = (DemoRendition(160, 90, 80), DemoRendition(128, 72, 50))  # so that all players together need little
 DRY = 2.0  # seconds without a new picture
 WITHIN = 60.0  # seconds for what takes a player a few
 ENOUGH = 2 * SEGMENT_SECONDS * FPS  # pictures: two segments

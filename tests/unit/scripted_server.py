@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from broadcaster.demo.tcp import Connection, TcpServer
+from broadcaster.demo.tcp import TcpConnection, TcpServer
 
 REASONS = {200: "OK", 206: "Partial Content"}
 
@@ -32,11 +32,11 @@ class ScriptedServer:
         self.came = asyncio.Event()
         self.url = ""
 
-    async def _serve(self, client: Connection) -> None:
+    async def _serve(self, client: TcpConnection) -> None:
         while await self._answer(client):
             pass
 
-    async def _answer(self, client: Connection) -> bool:
+    async def _answer(self, client: TcpConnection) -> bool:
         first, *lines = (await client.read_until(b"\r\n\r\n")).decode().split("\r\n")
         path = first.split()[1].partition("?")[0]
         self.asked[path].append(

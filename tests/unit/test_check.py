@@ -11,11 +11,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from broadcaster.commands import origin
 from broadcaster.doctor.bucket import Measurement, from_storage, judge, judge_clock, measure
-from broadcaster.doctor.folders import Survey, Variant
+from broadcaster.doctor.folders import Survey, SurveyedVariant
 from broadcaster.doctor.public import judge_address, judge_preflight
 from broadcaster.doctor.report import (
     Check,
-    Finding,
+    CheckFinding,
     Report,
     Result,
     bytes_text,
@@ -32,8 +32,8 @@ from broadcaster.guest import Answer
 PAGE = "https://watch.example.com"
 
 
-def check(name: str, finding: Finding, *needs: str) -> Check:
-    async def run() -> Finding:
+def check(name: str, finding: CheckFinding, *needs: str) -> Check:
+    async def run() -> CheckFinding:
         return finding
 
     return Check(name, name.upper(), run, needs)
@@ -74,11 +74,11 @@ async def test_what_needs_a_failed_check_is_skipped() -> None:
 async def test_a_check_that_hangs_or_breaks_is_bounded() -> None:
     """A check that does not answer fails at its deadline, with its remedy; one that breaks hides why."""
 
-    async def hang() -> Finding:
+    async def hang() -> CheckFinding:
         await asyncio.Event().wait()
         return ok("never")
 
-    async def raises() -> Finding:
+    async def raises() -> CheckFinding:
         raise ValueError("secret")
 
     checks = [Check("hangs", "", hang, deadline=0.05, on_timeout="wait"), Check("breaks", "", raises)]
@@ -92,7 +92,7 @@ async def test_a_check_that_hangs_or_breaks_is_bounded() -> None:
 async def test_the_whole_is_bounded() -> None:
     """When the time of the whole is used up the rest is skipped, but for what must always be done."""
 
-    async def hang() -> Finding:
+    async def hang() -> CheckFinding:
         await asyncio.Event().wait()
         return ok("never")
 
@@ -159,7 +159,7 @@ def test_storage_errors_name_their_remedy() -> None:
 def survey_of(rate: float, *, seconds: int = 2, variants: int = 1) -> Survey:
     """A stream of so many bytes per second in all."""
     size = int(rate * seconds / variants)
-    one = Variant("0", seconds, 0.0, False, False, 5, 0, 5 * size, 5.0 * seconds, size, Path("x.ts"))
+    one = SurveyedVariant("0", seconds, 0.0, False, False, 5, 0, 5 * size, 5.0 * seconds, size, Path("x.ts"))
     return Survey(variants=(one,) * variants, entries=1)
 
 

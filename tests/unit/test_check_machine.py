@@ -10,7 +10,7 @@ import pytest
 from broadcaster.config import VIEWER_DIR, load
 from broadcaster.demo.processes import find_program
 from broadcaster.doctor import machine
-from broadcaster.doctor.report import Finding
+from broadcaster.doctor.report import CheckFinding
 from broadcaster.guest import open_browser
 
 
@@ -60,7 +60,7 @@ def test_page_that_is_not_built(tmp_path: Path) -> None:
 def test_pictures(tmp_path: Path) -> None:
     """Whether there will be pictures; that there are none is no fault."""
 
-    def said(program: str, **settings: str) -> Finding:
+    def said(program: str, **settings: str) -> CheckFinding:
         return machine.pictures(
             load(
                 _env_file=None,

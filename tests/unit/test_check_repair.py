@@ -18,7 +18,7 @@ from broadcaster.doctor.repair import (
     lifecycle,
     upload_rule,
 )
-from broadcaster.doctor.report import Verdict
+from broadcaster.doctor.report import CheckVerdict
 from broadcaster.errors import StorageRefused
 
 PAGE = "https://watch.example.com"
@@ -178,9 +178,9 @@ async def test_letting_files_be_uploaded() -> None:
     """What lets pages read stays as it is, and so does a policy that will do."""
     bucket = FakeBucket()
     bucket.cors_rules = [RULE, upload_rule("http://localhost:3001")]
-    assert (await fix_uploads(bucket, DASHBOARD)).verdict is Verdict.OK
+    assert (await fix_uploads(bucket, DASHBOARD)).verdict is CheckVerdict.OK
     assert bucket.cors_rules == [PUTS, RULE]
     assert allows(bucket.cors_rules, PAGE)
     assert "nothing to do" in (await fix_uploads(bucket, DASHBOARD)).message
     found = await fix_uploads(FakeBucket(refuses=True), DASHBOARD)
-    assert (found.verdict, '"AllowedMethods": ["PUT"]' in found.remedy) == (Verdict.FAILED, True)
+    assert (found.verdict, '"AllowedMethods": ["PUT"]' in found.remedy) == (CheckVerdict.FAILED, True)

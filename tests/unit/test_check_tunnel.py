@@ -7,7 +7,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from broadcaster.doctor.public import TunnelChecks, judge_cache, judge_playlist
-from broadcaster.doctor.report import Verdict
+from broadcaster.doctor.report import CheckVerdict
 from broadcaster.guest import Answer, open_browser
 from tests.support.judges.check_command import listening
 
@@ -40,7 +40,7 @@ def test_cache(status: int, headers: dict[str, str], verdict: str, message: str)
     found = judge_cache(answer(status, headers))
     assert found.verdict == verdict, found
     assert message in found.message
-    assert bool(found.remedy) is (found.verdict is Verdict.WARNING)
+    assert bool(found.remedy) is (found.verdict is CheckVerdict.WARNING)
 
 
 def test_who_answers_for_the_playlist() -> None:

@@ -11,9 +11,18 @@ import pytest
 
 from broadcaster.errors import ExportError
 from broadcaster.export.job import attempt
-from broadcaster.export.plan import PLAN_FILE, Item, Plan, Rendition, Request, Run, add_options, request_of
+from broadcaster.export.plan import (
+    PLAN_FILE,
+    ExportPlan,
+    ExportRendition,
+    ExportRun,
+    Item,
+    Request,
+    add_options,
+    request_of,
+)
 from broadcaster.export.playlists import plan
-from broadcaster.export.remux import First, Timeline
+from broadcaster.export.remux import FileTimeline, First
 from broadcaster.export.remux_process import Remuxing
 
 HOST = "https://video.example.com"
@@ -21,7 +30,7 @@ AT = f"{HOST}/live/r/playlist.m3u8"
 HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n"
 
 
-async def planned(texts: dict[str, str], **changes: object) -> Plan:
+async def planned(texts: dict[str, str], **changes: object) -> ExportPlan:
     asked = {"address": AT, "kind": "mp4", **changes}
 
     async def get(url: str) -> str:
@@ -30,7 +39,7 @@ async def planned(texts: dict[str, str], **changes: object) -> Plan:
     return await plan(Request(**asked), get)  # type: ignore[arg-type]
 
 
-def names(rendition: Rendition) -> list[list[list[str]]]:
+def names(rendition: ExportRendition) -> list[list[list[str]]]:
     return [
         [[item.url.rpartition("/")[2] for item in piece] for piece in run.pieces] for run in rendition.runs
     ]
@@ -150,7 +159,7 @@ TICK, TOCK = Fraction(1, 90_000), Fraction(1, 48_000)
 
 def test_runs_follow_each_other() -> None:
     """The next run begins where the last track has ended, and all its tracks are moved by the same."""
-    line = Timeline()
+    line = FileTimeline()
     line.begin({0: First(TICK, 93_000, 90_000), 1: First(TOCK, 50_000, 50_000)}, 0)
     assert line.moved(0, 93_000, 90_000, 90_000) == (0, -3000)
     assert line.moved(1, 50_000, 50_000, 48_000) == (400, 400)  # it began 8 1/3 ms after the picture
@@ -162,7 +171,7 @@ def test_runs_follow_each_other() -> None:
 
 def test_decoding_times_rise() -> None:
     """Whatever the encoder wrote."""
-    line = Timeline()
+    line = FileTimeline()
     line.begin({0: First(TICK, 0, 0)}, 0)
     found = [line.moved(0, dts, dts, 3000)[1] for dts in (0, 3000, 3000, 1000, 6000)]
     assert found == sorted(set(found))
@@ -198,7 +207,7 @@ class Writer:
     def __init__(self) -> None:
         self.paths: list[Path] = []
 
-    async def begin(self, path: Path, plan: Plan, *, in_fragments: bool) -> None:
+    async def begin(self, path: Path, plan: ExportPlan, *, in_fragments: bool) -> None:
         assert (plan.count, in_fragments) == (1, False)
         path.write_text("half")  # noqa: ASYNC240 - nothing else runs
         self.paths.append(path)
@@ -214,7 +223,7 @@ def test_a_file_is_that_of_one_attempt(tmp_path: Path, monkeypatch: pytest.Monke
     """
     monkeypatch.setattr("broadcaster.export.job.PATIENCE", (0.1, 0.1))
     asked, writer = Request("http://127.0.0.1:9/playlist.m3u8", "mp4"), Writer()
-    made = Plan(asked, (Rendition((Run(((Item("http://127.0.0.1:9/a.ts"),),)),)),))
+    made = ExportPlan(asked, (ExportRendition((ExportRun(((Item("http://127.0.0.1:9/a.ts"),),)),)),))
     (tmp_path / PLAN_FILE).write_text(json.dumps(asdict(made)))
     for _ in range(2):
         with pytest.raises(ExportError, match="killed"):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from broadcaster.demo.processes import HOST, free_ports
-from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
+from broadcaster.demo.tcp import TcpConnection, TcpServer, connected, pass_on
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 
 BODY = bytes(range(256)) * 4096
@@ -35,7 +35,7 @@ def is_over(client: socket.socket) -> bool:
 async def test_a_connection_that_comes_while_the_server_closes(turns: int) -> None:
     """However far the event loop has come with it, its socket is closed when ``close`` returns."""
 
-    async def wait(client: Connection) -> None:
+    async def wait(client: TcpConnection) -> None:
         await client.read_all()
 
     server = TcpServer(wait)
@@ -72,7 +72,7 @@ async def test_connections_at_work() -> None:
 async def test_a_defect_of_a_handler() -> None:
     """An exception that is none of the connection's fails the test that uses the server."""
 
-    async def fail(_: Connection) -> None:
+    async def fail(_: TcpConnection) -> None:
         raise AssertionError("not as expected")
 
     with pytest.raises(AssertionError, match="not as expected"):
@@ -103,11 +103,11 @@ async def test_the_proxy_of_its_own_process() -> None:
             client_of(port).__enter__()
 
 
-async def _echo(client: Connection) -> None:
+async def _echo(client: TcpConnection) -> None:
     while data := await client.read():
         await client.write(data)
 
 
-async def _pass_to(port: int, client: Connection) -> None:
+async def _pass_to(port: int, client: TcpConnection) -> None:
     async with connected(port) as server:
         await pass_on(client, server)

@@ -15,7 +15,7 @@ from aiohttp import web
 from broadcaster.catalog.records import Segment
 from broadcaster.config import Settings, load
 from broadcaster.demo.processes import HOST, free_ports
-from broadcaster.demo.tcp import Connection, TcpServer
+from broadcaster.demo.tcp import TcpConnection, TcpServer
 from broadcaster.events import SegmentPublished
 from broadcaster.guest import EVERY, EVERY_IN_FAULT, GuestCheck, told_page, warn_of_address, why_not_public
 from tests.support.fakes.pipeline_parts import stored_segment
@@ -157,7 +157,7 @@ async def test_addresses_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> 
     """Nobody listens, or takes the request and is silent: it is said by the host, within seconds."""
     monkeypatch.setattr("broadcaster.guest.TIMEOUT", 0.3)
 
-    async def hang(client: Connection) -> None:
+    async def hang(client: TcpConnection) -> None:
         await client.read_all()
 
     async with room(monkeypatch) as on, TcpServer(hang) as silent:

@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError
 from broadcaster.bucket import Bucket, ObjectStore, open_store
 from broadcaster.bucket.errors import classify_error
 from broadcaster.bucket.session import session
-from broadcaster.demo.tcp import Connection, Handler, TcpServer
+from broadcaster.demo.tcp import Handler, TcpConnection, TcpServer
 from broadcaster.errors import StorageUnavailable
 
 BODY = bytes(range(256)) * 16_384  # 4 MiB: more than the kernel takes for a server that does not read
@@ -50,7 +50,7 @@ async def test_what_is_sent() -> None:
     heads = []
     bodies = []
 
-    async def take(client: Connection) -> None:
+    async def take(client: TcpConnection) -> None:
         heads.append((await client.read_until(b"\r\n\r\n")).decode().lower())
         bodies.append(await client.read_exactly(len(BODY)))
         await client.write(answer(MD5))
@@ -72,7 +72,7 @@ async def test_a_connection_that_was_closed_meanwhile() -> None:
     """The client sends the bytes once more by itself: what they add up to is counted anew."""
     connections = 0
 
-    async def take(client: Connection) -> None:
+    async def take(client: TcpConnection) -> None:
         nonlocal connections
         connections += 1
         await client.read_until(b"\r\n\r\n")
@@ -93,7 +93,7 @@ async def test_a_server_that_takes_no_bytes() -> None:
     """When nothing moves any more, the attempt ends, and what the kernel still has of it is not sent."""
     given_up = asyncio.Event()
 
-    async def stop(client: Connection) -> None:
+    async def stop(client: TcpConnection) -> None:
         await given_up.wait()
         with pytest.raises(ConnectionResetError):  # and not the rest of it, and then its end
             await client.read_all()
@@ -110,7 +110,7 @@ async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
     for patience in ("LOOK", "ANSWER"):
         monkeypatch.setattr(f"broadcaster.bucket.body.{patience}", 0.1)
 
-    async def take(client: Connection) -> None:
+    async def take(client: TcpConnection) -> None:
         await client.read_until(b"\r\n\r\n")
         await client.read_exactly(len(BODY))
         with pytest.raises(ConnectionResetError):
@@ -134,7 +134,7 @@ async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
 async def test_other_bytes_in_the_bucket(etag: str, more: tuple[str, ...], fault: str | None) -> None:
     """An ETag that is an MD5 must be that of what was sent; else the attempt has failed."""
 
-    async def take(client: Connection) -> None:
+    async def take(client: TcpConnection) -> None:
         await client.read_until(b"\r\n\r\n")
         await client.read_exactly(len(BODY))
         await client.write(answer(etag, *more))
@@ -162,7 +162,7 @@ PORTAL = "<!DOCTYPE html><title>Welcome to our hotel</title>"
 async def test_what_answers_is_no_bucket(head: str) -> None:
     """A 200 without an ETag, or with a page, stores nothing, no segment and no playlist."""
 
-    async def take(client: Connection) -> None:
+    async def take(client: TcpConnection) -> None:
         while request := (await client.read_until(b"\r\n\r\n")).decode().lower():
             size = int(request.partition("content-length: ")[2].partition("\r\n")[0])
             await client.read_exactly(size)

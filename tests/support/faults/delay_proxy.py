@@ -8,7 +8,7 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
 
-from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
+from broadcaster.demo.tcp import TcpConnection, TcpServer, connected, pass_on
 
 CHUNK = 2**18  # bytes
 
@@ -28,11 +28,11 @@ class DelayProxy:
         async with TcpServer(self._serve) as server:
             yield server.url
 
-    async def _serve(self, client: Connection) -> None:
+    async def _serve(self, client: TcpConnection) -> None:
         async with connected(self._upstream) as server:
             await pass_on(client, server, self._send)
 
-    async def _send(self, client: Connection, server: Connection) -> None:
+    async def _send(self, client: TcpConnection, server: TcpConnection) -> None:
         while data := await client.read(CHUNK):
             self.requests += 1
             self.on_request(self.requests)

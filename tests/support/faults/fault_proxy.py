@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from broadcaster.demo.processes import HOST
-from broadcaster.demo.tcp import CHUNK, Connection, Copy, TcpServer, connected, copy, pass_on
+from broadcaster.demo.tcp import CHUNK, Copy, TcpConnection, TcpServer, connected, copy, pass_on
 
 CUT_AFTER = 5_000  # bytes of a request's body
 SLOW_BYTES, SLOW_PAUSE = 800, 0.1  # 64 kbit/s, of all connections together
@@ -131,7 +131,7 @@ class _Proxy:
         self._upstream = port
         self._fault = Fault.NONE
         self._line = asyncio.Lock()
-        self._ways: dict[Fault, Callable[[Connection], Coroutine[Any, Any, None]]] = {
+        self._ways: dict[Fault, Callable[[TcpConnection], Coroutine[Any, Any, None]]] = {
             Fault.NONE: self._relay,
             Fault.HANG: self._hang,
             Fault.RESET: self._reset,
@@ -148,43 +148,43 @@ class _Proxy:
         if fault is not Fault.REFUSE:
             self.server.listen()
 
-    async def _serve(self, client: Connection) -> None:
+    async def _serve(self, client: TcpConnection) -> None:
         self.met += 1
         await self._ways.get(self._fault, self._answer)(client)
 
-    async def _hang(self, client: Connection) -> None:
+    async def _hang(self, client: TcpConnection) -> None:
         await client.read_all()  # until the client has had enough
 
-    async def _reset(self, client: Connection) -> None:
+    async def _reset(self, client: TcpConnection) -> None:
         _, length = await _head(client)
         await client.read_exactly(min(length, CUT_AFTER))
         client.reset()
 
-    async def _truncate_request(self, client: Connection) -> None:
+    async def _truncate_request(self, client: TcpConnection) -> None:
         head, length = await _head(client)
         async with connected(self._upstream) as server:
             await server.write(head + await client.read_exactly(min(length // 2, CUT_AFTER)))
             server.end()
             await copy(server, client)
 
-    async def _truncate_answer(self, client: Connection) -> None:
-        async def beginning(server: Connection, client: Connection) -> None:
+    async def _truncate_answer(self, client: TcpConnection) -> None:
+        async def beginning(server: TcpConnection, client: TcpConnection) -> None:
             await client.write((await server.read())[:9])
 
         await self._relay(client, back=beginning)
 
-    async def _crawl(self, client: Connection) -> None:
+    async def _crawl(self, client: TcpConnection) -> None:
         await self._relay(client, self._copy_slowly)
 
-    async def _delay(self, client: Connection) -> None:
-        async def late(server: Connection, client: Connection) -> None:
+    async def _delay(self, client: TcpConnection) -> None:
+        async def late(server: TcpConnection, client: TcpConnection) -> None:
             answer = await server.read()
             await asyncio.sleep(LATE)
             await client.write(answer)
 
         await self._relay(client, back=late)
 
-    async def _answer(self, client: Connection) -> None:
+    async def _answer(self, client: TcpConnection) -> None:
         status, code, message = ANSWERS[self._fault]
         error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
         body = f'<?xml version="1.0" encoding="UTF-8"?>{error}'
@@ -195,19 +195,19 @@ class _Proxy:
                 length -= len(await client.read_exactly(min(length, CHUNK)))
             await client.write((headers + body).encode())
 
-    async def _copy_slowly(self, source: Connection, target: Connection) -> None:
+    async def _copy_slowly(self, source: TcpConnection, target: TcpConnection) -> None:
         while data := await source.read(SLOW_BYTES):
             async with self._line:
                 await asyncio.sleep(SLOW_PAUSE)
             await target.write(data)
         target.end()
 
-    async def _relay(self, client: Connection, there: Copy = copy, back: Copy = copy) -> None:
+    async def _relay(self, client: TcpConnection, there: Copy = copy, back: Copy = copy) -> None:
         async with connected(self._upstream) as server:
             await pass_on(client, server, there, back)
 
 
-async def _head(client: Connection) -> tuple[bytes, int]:
+async def _head(client: TcpConnection) -> tuple[bytes, int]:
     """The next request's head, and how many bytes of body follow it."""
     head = await client.read_until(b"\r\n\r\n")
     length = CONTENT_LENGTH.search(head)

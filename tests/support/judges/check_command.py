@@ -28,7 +28,7 @@ from broadcaster.cli import main
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, find_program
 from broadcaster.doctor.bucket import ProbeObjects
-from broadcaster.doctor.report import Check, Finding
+from broadcaster.doctor.report import Check, CheckFinding
 
 PATIENCE = 120.0  # seconds
 LIMITS = ("bucket.DEADLINE", "bucket.TIMEOUT", "bucket.CLEANUP", "bucket.PATIENCE", "terminal.BUDGET")
@@ -110,7 +110,7 @@ async def examine(
 def _patience() -> Iterator[None]:
     """Inside, everything may take minutes that has seconds otherwise."""
 
-    async def without_deadline(check: Check, _: float) -> Finding:
+    async def without_deadline(check: Check, _: float) -> CheckFinding:
         return await check.run()
 
     with ExitStack() as stack:

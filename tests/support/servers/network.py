@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from broadcaster.demo.tcp import Connection, TcpServer, connected, pass_on
+from broadcaster.demo.tcp import TcpConnection, TcpServer, connected, pass_on
 
 CLONE_NEWNET = 0x40000000
 LINKS = (
@@ -54,7 +54,7 @@ class Relay:
         """Cut every connection, and take no more."""
         await self.server.close(reset=True)
 
-    async def _serve(self, client: Connection) -> None:
+    async def _serve(self, client: TcpConnection) -> None:
         async with connected(self._target) as server:
             await pass_on(client, server)
 

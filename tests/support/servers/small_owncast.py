@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from broadcaster.demo.encoder import Rendition
+from broadcaster.demo.encoder import DemoRendition
 from broadcaster.demo.owncast import SimulatedOwncast
 
-SMALL = (Rendition(320, 180, 200), Rendition(160, 90, 100))
+SMALL = (DemoRendition(320, 180, 200), DemoRendition(160, 90, 100))
 FPS = 10
 
 

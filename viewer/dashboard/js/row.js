@@ -62,7 +62,7 @@ export function createRow(asks) {
     visible.hidden = keep.hidden = isClip;
     if (!isClip) {
       put(visible, one.visibility);
-      until.min = tomorrow(Date.now());
+      if (document.activeElement !== until) until.min = tomorrow(Date.now()); // Chromium forgets half a date at this
       shown = going ? "" : dayOf(one.keepUntil);
       put(until, shown);
       forever.textContent = one.keepUntil === null ? (on ? "is set at its end" : "for ever") : "";

@@ -42,7 +42,7 @@ from broadcaster.upload.scheduler import AdaptiveLimit
 LOOK = 0.25  # seconds between two versions of a line that tells how far it is
 
 
-class Progress:
+class UploadProgress:
     """A line of the terminal that tells how far it is; nothing where there is no terminal."""
 
     def __init__(self, size: int) -> None:
@@ -389,7 +389,7 @@ async def _upload(address: str, token: str, options: argparse.Namespace, *, is_h
     if is_here and not rate and await _is_on(address):
         raise ManageError("a stream is on, which needs the uplink: give --rate, or wait until it is over")
     try:
-        with Progress(options.file.stat().st_size) as show:
+        with UploadProgress(options.file.stat().st_size) as show:
             await upload_recording_file(address, token, options.id, options.file, rate=rate, progress=show)
     except OSError as error:
         raise ManageError(f"{options.file}: {error.strerror}") from None

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -80,7 +80,6 @@ class TcpConnection:
 
 
 Handler = Callable[[TcpConnection], Coroutine[Any, Any, None]]
-Copy = Callable[[TcpConnection, TcpConnection], Awaitable[None]]
 
 
 class TcpServer:
@@ -176,27 +175,3 @@ async def connected(port: int) -> AsyncIterator[TcpConnection]:
         connection = TcpConnection(raw)
         await asyncio.get_running_loop().sock_connect(raw, (HOST, port))
         yield connection
-
-
-async def copy(source: TcpConnection, target: TcpConnection) -> None:
-    """Forward bytes, and the end."""
-    while data := await source.read():
-        await target.write(data)
-    target.end()
-
-
-async def pass_on(
-    client: TcpConnection, server: TcpConnection, there: Copy = copy, back: Copy = copy
-) -> None:
-    """Forward both ways, until the way back ends or either way fails."""
-    forth = asyncio.ensure_future(there(client, server))
-    returning = asyncio.ensure_future(back(server, client))
-    try:
-        await asyncio.wait({forth, returning}, return_when=asyncio.FIRST_COMPLETED)
-        if not returning.done():
-            await forth  # its failure ends both; after its end the answer may still come
-        await returning
-    finally:
-        forth.cancel()
-        returning.cancel()
-        await asyncio.gather(forth, returning, return_exceptions=True)

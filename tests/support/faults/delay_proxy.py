@@ -8,7 +8,8 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
 
-from broadcaster.demo.tcp import TcpConnection, TcpServer, connected, pass_on
+from broadcaster.demo.tcp import TcpConnection, TcpServer, connected
+from tests.support.faults.forwarding import pass_on
 
 CHUNK = 2**18  # bytes
 

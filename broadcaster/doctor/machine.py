@@ -22,7 +22,7 @@ from broadcaster.http import raise_file_limit
 from broadcaster.http.server import addresses as listening_addresses
 from broadcaster.owncast import fetch, open_session
 from broadcaster.printable import printable
-from broadcaster.recordings.live_poster import is_wanted, program_of
+from broadcaster.recordings.posters import is_wanted, program_of
 
 PAGE_FILES = ("index.html", "vendor")
 MISSING = "BROADCASTER_HLS_DIR: there is no folder {} now; it is followed once it is there"

@@ -1,4 +1,4 @@
-"""Makes pictures with ffmpeg: a process for each, within bounds, that nothing else waits for."""
+"""Decodes frames with ffmpeg: one process for each frame, with limits of time, memory and CPU."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ AS_JPEG = ("-frames:v", "1", "-q:v", "5", "-threads", "1", "-f", "image2pipe", "
 
 
 class Ffmpeg:
-    """Asks the ``program``, an absolute path; one process at a time.
+    """Runs the ``program`` (an absolute path), one process at a time.
 
-    It is told all in bytes, and answers in bytes: it has no files, and none of our environment.
+    Input and output are pipes: the process has no files and none of our environment.
     """
 
     def __init__(self, program: str) -> None:
@@ -58,7 +58,7 @@ class Ffmpeg:
         return await self._ask((*only, *SEGMENTS, "-i", "pipe:0", *exact, *scale), media)
 
     def metrics(self) -> Iterator[Metric]:
-        """What was made, and what it took."""
+        """Frames by outcome, and the CPU time of ffmpeg."""
         text = "Pictures by outcome: made or failed"
         yield Metric(
             "pictures", text, {"made": self.made, "failed": self.failed}, labels=("outcome",), is_counter=True
@@ -110,7 +110,7 @@ class Ffmpeg:
 
 
 async def _feed(process: asyncio.subprocess.Process, given: bytes) -> None:
-    """It may have what it wants, and end, before it has read all."""
+    """Write the input. ffmpeg may end before it has read all of it."""
     assert process.stdin  # noqa: S101 - a pipe, as was asked for
     with suppress(OSError):
         process.stdin.write(given)
@@ -129,7 +129,7 @@ async def _answer(process: asyncio.subprocess.Process) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Read what it has written: before that, asyncio does not know of its end."""
+    """Drain the output of a killed process: asyncio reports its end only then."""
     assert process.stdout  # noqa: S101 - a pipe, as was asked for
     with suppress(TimeoutError):
         async with asyncio.timeout(END_WITHIN):
@@ -139,7 +139,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _used() -> float:
-    """Seconds of the CPU that children took which have ended; no other ends but one that serves viewers."""
+    """CPU seconds of ended children. The only other child is the viewers' process."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return children.ru_utime + children.ru_stime
 

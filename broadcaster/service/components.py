@@ -31,7 +31,7 @@ from broadcaster.ipc import HealthReport, Pong, View
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 from broadcaster.owncast import OwncastStatus
-from broadcaster.recordings.live_poster import Picturing
+from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.health import Standing, verdict
 from broadcaster.service.public_recordings import ViewersClips, showing
@@ -154,7 +154,7 @@ class Components:
             busy=lambda: self.pipeline.trouble is not None,
         )
         self.viewers_clips = ViewersClips(catalog.clips, self.recorder.tell)
-        self.pictures = Picturing(settings, store, catalog, self.spool, self.recorder, view=self._view)
+        self.pictures = Posters(settings, store, catalog, self.spool, self.recorder, view=self._view)
 
     def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
         """Take up what an earlier process had in its spool."""

@@ -22,7 +22,7 @@ from broadcaster.events import Event, SegmentPublished
 from broadcaster.guest import GuestCheck
 from broadcaster.http.server import Lag
 from broadcaster.owncast import OwncastStatus
-from broadcaster.recordings.live_poster import Picturing
+from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service import serve
 from broadcaster.service.components import Components
@@ -45,7 +45,7 @@ PARTS = [
     ("mirror", Mirror, "_attempt"),
     ("owncast", OwncastStatus, "silent"),
     ("owner", PrefixLease, "renew"),
-    ("pictures", Picturing, "run"),
+    ("pictures", Posters, "run"),
     ("recorder", Recorder, "_write_all"),
     ("sweeper", RetentionDeleter, "sweep"),
     ("systemd", Components, "tell_systemd"),
@@ -59,7 +59,7 @@ OBSERVERS = [
     ("history", History, "__call__"),
     ("metrics", Metrics, "__call__"),
     ("mirror", Mirror, "__call__"),
-    ("pictures", Picturing, "__call__"),
+    ("pictures", Posters, "__call__"),
     ("recorder", Recorder, "__call__"),
     ("variant table", VariantTable, "__call__"),
 ]

@@ -10,8 +10,8 @@ import pytest
 
 from broadcaster.catalog.references import Recording
 from broadcaster.errors import StorageUnavailable
+from broadcaster.recordings.posters import KeptFrames, RecordingPosters
 from broadcaster.recordings.rebuild import rebuild
-from broadcaster.recordings.thumbnails import Album, KeptFrames
 from broadcaster.service.public_recordings import SIGNED, shown
 from tests.support.fakes.ffmpeg import FakeFfmpeg
 from tests.support.fakes.pipeline_parts import START
@@ -32,7 +32,7 @@ class Place:
         self.new_album()
 
     def new_album(self) -> None:
-        self.album = Album(
+        self.posters = RecordingPosters(
             self.room.store,
             self.room.studio.catalog,
             self.ffmpeg,
@@ -60,7 +60,7 @@ class Place:
 
     async def work(self) -> None:
         await self.room.recorder.write()
-        await self.album.work()
+        await self.posters.work()
         await self.room.recorder.write()
 
     async def recording(self) -> Recording:
@@ -163,12 +163,12 @@ async def test_the_bucket_is_away(place: Place) -> None:
     place.room.studio.channel.end()
     await place.room.recorder.write()
     place.room.store.faults = [StorageUnavailable("away")]
-    await place.album.work()
-    await place.album.work()
+    await place.posters.work()
+    await place.posters.work()
     assert not (await place.recording()).pictured
     assert len(place.frames.times()) == 6
     place.now += 15
-    await place.album.work()
+    await place.posters.work()
     assert (await place.recording()).pictured
     assert place.room.text(f"{(await place.recording()).folder}/poster.jpg") == "12:00:20"
 
@@ -226,7 +226,7 @@ async def test_what_is_deleted_meanwhile(place: Place) -> None:
         place.room.studio.catalog.recordings.remove(recording)
 
     place.room.store.meanwhile = deleted
-    await place.album.work()
+    await place.posters.work()
     assert [name for name in place.room.names if name.endswith(".jpg")] == []
 
 
@@ -236,7 +236,7 @@ async def test_it_waits_for_who_removes(place: Place) -> None:
     place.room.studio.channel.end()
     await place.room.recorder.write()
     async with place.room.recorder.lock:
-        task = asyncio.create_task(place.album.work())
+        task = asyncio.create_task(place.posters.work())
         await eventually(lambda: [name for name in place.room.names if name.endswith(".jpg")])
         place.room.studio.catalog.recordings.remove(await place.recording())
     await task
@@ -265,7 +265,7 @@ async def test_they_are_there_after_a_rebuild(place: Place, tmp_path: Path) -> N
 
 def test_frames_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording that never ends fills no disk."""
-    monkeypatch.setattr("broadcaster.recordings.thumbnails.MOST", 3)
+    monkeypatch.setattr("broadcaster.recordings.posters.MOST", 3)
     frames = KeptFrames(tmp_path)
     for count in range(5):
         frames.keep(START + count * SECOND, b"")

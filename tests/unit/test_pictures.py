@@ -11,8 +11,7 @@ from broadcaster.errors import OwncastError, StorageUnavailable
 from broadcaster.events import SegmentPublished, StreamEnded
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.ipc import Version, View
-from broadcaster.recordings.live_poster import Pictures
-from broadcaster.recordings.thumbnails import KeptFrames
+from broadcaster.recordings.posters import KeptFrames, LivePoster
 from broadcaster.upload.spool import Spool
 from tests.support.fakes.ffmpeg import FakeFfmpeg
 from tests.support.fakes.pipeline_parts import START, file_of, stored_segment
@@ -51,8 +50,8 @@ class Place:
         self.view = View(main=Version(SIZES, START, 2))
         self.pictures = self.made()
 
-    def made(self, *, recording: bool = True, owncast: bool = False, ffmpeg: bool = True) -> Pictures:
-        return Pictures(
+    def made(self, *, recording: bool = True, owncast: bool = False, ffmpeg: bool = True) -> LivePoster:
+        return LivePoster(
             self.store,
             self.spool,
             self.ffmpeg if ffmpeg else None,

@@ -6,7 +6,7 @@ import pytest
 
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant
 from broadcaster.recordings.frame_grabber import variant_for_posters
-from broadcaster.recordings.live_poster import is_due, poster_variant
+from broadcaster.recordings.posters import is_due, poster_variant
 from tests.support.fakes.pipeline_parts import START
 
 SECOND = timedelta(seconds=1)

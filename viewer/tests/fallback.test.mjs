@@ -40,7 +40,7 @@ async function watch({ broadcaster, owncast = () => "live", fallbackUrl = own, u
     url,
     store,
     alarm,
-    wait: (terms) => waitForStream({ ...terms, look: fallback.look }),
+    wait: (terms) => waitForStream({ ...terms, look: fallback.look, random: () => 0.5 }),
     play: fallback.wrap(play, url),
     again: () => clock < until,
     random: () => 0.5,

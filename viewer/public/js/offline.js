@@ -42,11 +42,11 @@ async function read(url, get) {
 }
 
 /** Resolves when a stream is on; `looked` hears what each look found. */
-export async function waitForStream({ url, looked, alarm, hidden = () => false, look = lookForStream }) {
+export async function waitForStream({ url, looked, alarm, hidden = () => false, look = lookForStream, random }) {
   for (let looks = 0; ; looks += 1) {
     const found = await look(url);
     if (found === "live") return;
     looked(found);
-    await alarm.sleep(pollDelay(looks, hidden()));
+    await alarm.sleep(pollDelay(looks, hidden(), random));
   }
 }

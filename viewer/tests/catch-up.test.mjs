@@ -79,9 +79,9 @@ test("a segment is late when the longest one would have come, and missing where 
   assert.equal(isStarved({ live: true, now: 60000, advancedAt: 0 }), false, "a native player tells nothing of it");
 });
 
-test("while nothing new comes the picture plays slower the less video there is, and never slower than half", () => {
+test("while nothing new comes the picture plays slower the less video there is, and never slower than 0.4", () => {
   const rate = (buffer, more = {}) => createCatchUp()({ ...late, ...starved, now: 2400, buffer, ...more }).rate;
-  assert.deepEqual([5, 3, 2.1, 1.5, 0.2, null].map((buffer) => rate(buffer)), [1, 1, 0.7, 0.5, 0.5, 0.5]);
+  assert.deepEqual([5, 3, 2.1, 1.5, 0.2, null].map((buffer) => rate(buffer)), [1, 1, 0.7, 0.5, 0.4, 0.4]);
   assert.equal(rate(1, { following: false }), 1);
   assert.equal(rate(1, { now: 1000 }), 1);
 });

@@ -3,7 +3,7 @@
 const FASTER = 1.05;
 const CLOSE = 0.1; // seconds from the target that are not worth a faster picture
 const FAR = 8; // target durations behind the end from which on the picture jumps to live
-const SLOWEST = 0.5; // how slowly the picture plays while nothing new comes
+const SLOWEST = 0.4; // how slowly the picture plays while nothing new comes
 const ENOUGH = 1.5; // segments of buffer with which it is not slowed down
 const LATE = 0.3; // seconds by which a segment may come later than the longest one lasts
 const LOSS = 0.1; // seconds of buffer lost per second that catching up does not explain: it takes half of it

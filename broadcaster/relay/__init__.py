@@ -1,12 +1,10 @@
-"""``broadcaster relay``: the audience's application, fed by another broadcaster's playlists and events.
+"""``broadcaster relay``: serves another broadcaster's stream from a cache, without keys.
 
-``origin`` is what is asked of that one, within bounds. ``following`` makes a view of its playlists, each of
-which ``reloading`` keeps up to date; ``words`` passes on its events, ``page`` what it tells its page.
-``listing`` gives each object an address here, ``media`` serves those from the cache, within the bounds
-of ``sending``, ``prefetch`` fills it ahead. ``standing`` says how all is, ``desk`` shows it to the operator;
-``options`` is the command line, ``serve`` wires all of it.
+``origin`` requests from that broadcaster, within limits. ``follower`` keeps the view of its playlists up to
+date, ``events`` repeats its events. ``url_map`` gives each object a path on this relay, ``segments`` serves
+the objects from the cache. ``health`` reports the state, and ``serve`` wires the parts and reads the options.
 """
 
-from broadcaster.relay.serve import Options, add_options, options_of, relay
+from broadcaster.relay.serve import RelayOptions, add_options, options_of, relay
 
-__all__ = ["Options", "add_options", "options_of", "relay"]
+__all__ = ["RelayOptions", "add_options", "options_of", "relay"]

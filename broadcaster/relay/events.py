@@ -1,4 +1,4 @@
-"""Passes on what the origin tells of events, each as soon as what it tells of can be had here."""
+"""Receives the origin's events (``/live/events``) and repeats each once this relay serves its segment."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from broadcaster.aio import Signal
 from broadcaster.errors import OriginError, PlaylistError
 from broadcaster.ipc import Ended, Listed, Started, State, Trouble, View
-from broadcaster.relay.follower import Following
+from broadcaster.relay.follower import OriginFollower
 from broadcaster.relay.origin import EVENTS, Origin
-from broadcaster.relay.url_map import Listed as Held
-from broadcaster.relay.url_map import Listing
+from broadcaster.relay.url_map import MappedObject, UrlMap
 
 logger = logging.getLogger(__name__)
 
-PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds before it is asked again
-SHOWN_WITHIN = 3.0  # seconds, for a playlist to have what was told of
+PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds before a reconnection
+SHOWN_WITHIN = 3.0  # seconds in which a playlist has to list an announced segment
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-FIRST_WITHIN, TOLD_WITHIN = 2.0, 0.25  # seconds, for its first word, and for the word of what is newest
-REMEMBERED = 120  # what was told is told once
+FIRST_WITHIN, METADATA_WITHIN = (
+    2.0,
+    0.25,
+)  # seconds to wait for the first event, for that of the newest segment
+REMEMBERED = 120  # events that wait, and segments whose event is not repeated
 
 Word = Annotated[str, StringConstraints(max_length=200)]
 Address = Annotated[str, StringConstraints(max_length=4096)]
@@ -34,14 +37,14 @@ Milliseconds = Annotated[float, Field(ge=0, le=7e12, allow_inf_nan=False)]  # si
 Seconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
 
 
-class Segment(BaseModel):
-    """As ``segment`` and ``state`` tell of one (``audience.event_stream``)."""
+class SegmentEvent(BaseModel):
+    """A segment in the events ``segment`` and ``state`` (``viewer_server.events``)."""
 
     variant: Word
     sequence: Annotated[int, Field(ge=0, lt=2**53)]
     run: Word
     url: Address | None = None
-    mapUrl: Address | None = None  # noqa: N815 - as it is told
+    mapUrl: Address | None = None  # noqa: N815 - JSON
     duration: Seconds
     programDateTime: Milliseconds | None = None  # noqa: N815
     encoderOffset: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None  # noqa: N815 - milliseconds
@@ -53,8 +56,8 @@ class Segment(BaseModel):
     published: Milliseconds
 
 
-class Start(BaseModel):
-    """As ``started`` tells of it."""
+class StartedEvent(BaseModel):
+    """The data of the event ``started``."""
 
     run: Word
     variants: Annotated[tuple[Word, ...], Field(max_length=30)]
@@ -62,194 +65,193 @@ class Start(BaseModel):
     now: Milliseconds
 
 
-class End(BaseModel):
-    """As ``ended`` tells of it."""
+class EndedEvent(BaseModel):
+    """The data of the event ``ended``."""
 
     now: Milliseconds
     goingOn: bool = False  # noqa: N815
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """What is told once the view is so."""
+class DeferredEvent:
+    """A message for pages that waits until the view fulfils a condition."""
 
     message: Listed | Started | Ended
     when: Callable[[View], bool]
 
 
-class Words:
-    """Listens to the origin; ``tell`` tells pages here, ``fresh`` is told of objects at once.
+class OriginEvents:
+    """Receives events of the origin and sends them to this relay's pages with ``send``.
 
-    ``trouble`` is what keeps the stream from the origin's own viewers, as it says; ``waiting`` is what is
-    told once it can be had here.
+    ``on_new_objects`` is called at once with announced objects. ``trouble`` is the problem that the origin
+    reports to its viewers; ``waiting`` has the messages that wait for the view.
     """
 
     def __init__(
         self,
         origin: Origin,
-        following: Following,
-        listing: Listing,
-        tell: Callable[[Listed | Started | Ended], None],
-        fresh: Callable[[list[Held]], None],
+        follower: OriginFollower,
+        url_map: UrlMap,
+        send: Callable[[Listed | Started | Ended], None],
+        on_new_objects: Callable[[list[MappedObject]], None],
     ) -> None:
         self.trouble: Trouble | None = None
         self._origin = origin
-        self._following = following
-        self._listing = listing
-        self._tell = tell
-        self._fresh = fresh
-        self.waiting: asyncio.Queue[Telling] = asyncio.Queue(REMEMBERED)
-        self._told: deque[tuple[str, str, int]] = deque(maxlen=REMEMBERED)
-        self._news = asyncio.Event()
-        self._hears: bool | None = None  # the origin's events; None as long as there is hope for a first word
-        self._on: bool | None = None  # whether a stream is on there; None before anything was heard
+        self._follower = follower
+        self._url_map = url_map
+        self._send = send
+        self._on_new_objects = on_new_objects
+        self.waiting: asyncio.Queue[DeferredEvent] = asyncio.Queue(REMEMBERED)
+        self._announced: deque[tuple[str, str, int]] = deque(maxlen=REMEMBERED)
+        self._received = Signal()
+        self._connected: bool | None = None  # whether events arrive; None while the first may still come
+        self._is_live: bool | None = None  # whether the origin is live; None before the first event
 
     async def run(self) -> None:
-        """Listen until cancelled."""
+        """Receive events until cancelled; reconnect after failures."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._pass_on())
+            group.create_task(self._send_deferred())
             pause = PAUSE
             while True:
                 try:
-                    async for name, data in self._origin.words():
+                    async for name, data in self._origin.events():
                         pause = PAUSE
-                        self.hear(name, data)
+                        self.receive(name, data)
                 except OriginError as error:
                     logger.debug("no events: %s", error)
-                self.trouble = None  # nobody knows
-                if self._hears:
-                    self._hears = False
+                self.trouble = None  # unknown
+                if self._connected:
+                    self._connected = False
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def told(self, listed: Held) -> None:
-        """Wait until the origin has said what it knows of an object, but not for long.
+    async def wait_for_metadata(self, target: MappedObject) -> None:
+        """Wait a short time until an event has given the size and SHA-256 of an object.
 
-        At first it tells of all that is listed, then of what is newest as it is listed. Where no event comes,
-        as something in front of the origin keeps them back, nobody waits for one.
+        The first event describes all listed segments, later events the newest one. If no events arrive, for
+        example because a proxy holds them back, requests do not wait.
         """
         try:
-            async with asyncio.timeout(TOLD_WITHIN if self._hears else FIRST_WITHIN):
-                while (found := self._listing.find(listed.token, listed.name)) and found.sha256 is None:
-                    if self._hears is False or (self._hears and not self._listing.is_newest(listed)):
+            async with asyncio.timeout(METADATA_WITHIN if self._connected else FIRST_WITHIN):
+                while (found := self._url_map.find(target.token, target.name)) and found.sha256 is None:
+                    if self._connected is False or (self._connected and not self._url_map.is_newest(target)):
                         return
-                    await self._news.wait()
+                    await self._received.next().wait()
         except TimeoutError:
-            if self._hears is None:
-                self._hears = False
+            if self._connected is None:
+                self._connected = False
 
-    def hear(self, name: str, data: Any) -> None:  # noqa: ANN401 - JSON
-        """Take one; what makes no sense is left out."""
+    def receive(self, name: str, data: Any) -> None:  # noqa: ANN401 - JSON
+        """Handle an event; malformed data is ignored."""
         try:
             match name:
                 case "state":
                     self._take_state(data)
                 case "segment":
-                    self._take_segment(Segment.model_validate(data))
+                    self._take_segment(SegmentEvent.model_validate(data))
                 case "starting":
-                    self._following.note_starting(starting=True)
+                    self._follower.note_starting(starting=True)
                 case "started":
-                    self._take_start(Start.model_validate(data))
+                    self._take_start(StartedEvent.model_validate(data))
                 case "ended":
-                    self._take_end(End.model_validate(data))
+                    self._take_end(EndedEvent.model_validate(data))
                 case "trouble":
                     self._take_trouble(data["trouble"])
         except (ValueError, LookupError, TypeError, PlaylistError) as error:
-            logger.debug("the origin tells of %s what makes no sense (%s)", name, type(error).__name__)
-        self._hears = True
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+            logger.debug("the origin sent a malformed event %r (%s)", name, type(error).__name__)
+        self._connected = True
+        self._received.notify()
 
     def _take_state(self, data: Any) -> None:  # noqa: ANN401 - JSON
-        self._following.hurry()  # much may have happened since it was heard last
+        self._follower.poll_now()  # events may have been missed
         self._take_trouble(data["trouble"])
-        self._following.note_starting(starting=data["state"] == State.STARTING)
-        for one in data["segments"]:
-            self._take_segment(Segment.model_validate(one))
+        self._follower.note_starting(starting=data["state"] == State.STARTING)
+        for segment in data["segments"]:
+            self._take_segment(SegmentEvent.model_validate(segment))
         if isinstance(run := data["run"], str):
-            self._following.note_run(run)
-        # What came while it could not be heard.
-        on, self._on = self._on, data["state"] == State.LIVE
-        if on and data["state"] == State.ENDED:
-            self._take_end(End.model_validate(data))
-        elif self._on and on is False:
-            variants = tuple(self._following.view.playlists)
-            self._take_start(Start.model_validate({**data, "variants": variants}))
+            self._follower.note_run(run)
+        # Events that were missed during the interruption.
+        was_live, self._is_live = self._is_live, data["state"] == State.LIVE
+        if was_live and data["state"] == State.ENDED:
+            self._take_end(EndedEvent.model_validate(data))
+        elif self._is_live and was_live is False:
+            variants = tuple(self._follower.view.playlists)
+            self._take_start(StartedEvent.model_validate({**data, "variants": variants}))
 
     def _take_trouble(self, trouble: object) -> None:
-        self.trouble = next((one for one in get_args(Trouble) if one == trouble), None)
+        self.trouble = next((known for known in get_args(Trouble) if known == trouble), None)
 
-    def _take_segment(self, told: Segment) -> None:
-        segment = (told.run, told.variant, told.sequence)
-        if segment in self._told:
+    def _take_segment(self, event: SegmentEvent) -> None:
+        segment = (event.run, event.variant, event.sequence)
+        if segment in self._announced:
             return
-        self._told.append(segment)
-        self._following.note_run(told.run, told.variant)
+        self._announced.append(segment)
+        self._follower.note_run(event.run, event.variant)
         base = self._origin.url(EVENTS)
-        held = None
-        if told.url and not told.gap:
-            sha256 = told.sha256 if told.sha256 and SHA256.fullmatch(told.sha256) else None
-            known = {"size": told.size, "sha256": sha256, "seconds": told.duration}
-            held = self._listing.note(told.variant, told.url, base, **known)
-        map_held = self._listing.note(told.variant, told.mapUrl, base) if told.mapUrl else None
-        self._fresh([one for one in (map_held, held) if one])
-        variant, number = told.variant, told.sequence
+        media = None
+        if event.url and not event.gap:
+            sha256 = event.sha256 if event.sha256 and SHA256.fullmatch(event.sha256) else None
+            metadata = {"size": event.size, "sha256": sha256, "seconds": event.duration}
+            media = self._url_map.note(event.variant, event.url, base, **metadata)
+        init = self._url_map.note(event.variant, event.mapUrl, base) if event.mapUrl else None
+        self._on_new_objects([target for target in (init, media) if target])
+        variant, number = event.variant, event.sequence
 
         def is_listed(view: View) -> bool:
             version = view.playlists.get(variant)
             return version is not None and version.playlist.last >= number
 
-        message = _listed(told, held.path if held else None, map_held.path if map_held else None)
-        self._put(Telling(message, is_listed))
+        message = _listed(event, media.path if media else None, init.path if init else None)
+        self._put(DeferredEvent(message, is_listed))
 
-    def _take_start(self, told: Start) -> None:
-        only = told.variants[0] if len(told.variants) == 1 else None
-        self._on = True
-        self._following.note_run(told.run, only)
-        self._following.hurry()
-        message = Started(told.variants, told.targetDuration, told.run, _time(told.now))
-        self._put(Telling(message, lambda view: view.state is State.LIVE))
+    def _take_start(self, event: StartedEvent) -> None:
+        only = event.variants[0] if len(event.variants) == 1 else None
+        self._is_live = True
+        self._follower.note_run(event.run, only)
+        self._follower.poll_now()
+        message = Started(event.variants, event.targetDuration, event.run, _time(event.now))
+        self._put(DeferredEvent(message, lambda view: view.state is State.LIVE))
 
-    def _take_end(self, told: End) -> None:
-        self._on = False
-        self._following.hurry()
-        message = Ended(_time(told.now), told.goingOn)
-        self._put(Telling(message, lambda view: view.state is not State.LIVE))
+    def _take_end(self, event: EndedEvent) -> None:
+        self._is_live = False
+        self._follower.poll_now()
+        message = Ended(_time(event.now), event.goingOn)
+        self._put(DeferredEvent(message, lambda view: view.state is not State.LIVE))
 
-    def _put(self, telling: Telling) -> None:
-        if self.waiting.full():  # pages that miss one look at the playlist
+    def _put(self, deferred: DeferredEvent) -> None:
+        if self.waiting.full():  # pages that miss an event read the playlist
             self.waiting.get_nowait()
-        self.waiting.put_nowait(telling)
+        self.waiting.put_nowait(deferred)
 
-    async def _pass_on(self) -> None:
-        """In order; a segment that is not listed in time is none that a page could look for."""
+    async def _send_deferred(self) -> None:
+        """Send messages in order; a segment that no playlist lists in time is not announced."""
         while True:
-            telling = await self.waiting.get()
-            shown = await self._following.until(telling.when, SHOWN_WITHIN)
-            if shown or not isinstance(telling.message, Listed):
-                self._tell(telling.message)
+            deferred = await self.waiting.get()
+            shown = await self._follower.until(deferred.when, SHOWN_WITHIN)
+            if shown or not isinstance(deferred.message, Listed):
+                self._send(deferred.message)
 
 
-def _listed(told: Segment, path: str | None, map_path: str | None) -> Listed:
-    time, duration = _time_or_none(told.programDateTime), timedelta(seconds=told.duration)
+def _listed(event: SegmentEvent, path: str | None, map_path: str | None) -> Listed:
+    time, duration = _time_or_none(event.programDateTime), timedelta(seconds=event.duration)
     completed = None
-    if time and told.encoderOffset is not None:  # as the origin has found it, so that it is found again
-        completed = time + duration - timedelta(milliseconds=told.encoderOffset)
+    if time and event.encoderOffset is not None:  # so that this relay computes the offset of the origin
+        completed = time + duration - timedelta(milliseconds=event.encoderOffset)
     return Listed(
-        variant=told.variant,
-        sequence=told.sequence,
-        run=told.run,
+        variant=event.variant,
+        sequence=event.sequence,
+        run=event.run,
         url=path,
         map_url=map_path,
         duration=duration,
         time=time,
-        size=told.size,
-        sha256=told.sha256,
-        gap=told.gap,
+        size=event.size,
+        sha256=event.sha256,
+        gap=event.gap,
         completed=completed,
-        noticed=_time_or_none(told.noticed),
-        uploaded=_time_or_none(told.uploaded),
-        published=_time(told.published),
+        noticed=_time_or_none(event.noticed),
+        uploaded=_time_or_none(event.uploaded),
+        published=_time(event.published),
     )
 
 

@@ -1,7 +1,4 @@
-"""How the relay is, and what it spares the uplink.
-
-What a relay's operator sees, on a listener of its own: one small page, ``/health`` and ``/metrics``.
-"""
+"""Health of the relay, its savings of uplink traffic, and the routes of its admin listener."""
 
 from __future__ import annotations
 
@@ -16,19 +13,19 @@ from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import CLOSED, HEALTH, asked_by_name, health
 from broadcaster.ipc import HealthReport, State, Trouble
 from broadcaster.metrics import Metric
-from broadcaster.relay.follower import Following
+from broadcaster.relay.follower import OriginFollower
 from broadcaster.relay.origin import Origin
-from broadcaster.relay.segments import Media
+from broadcaster.relay.segments import SegmentHandler
 
-AWAY = 3.0  # seconds after which an origin that does not answer is said to be away
-# And one that says nothing at all: so long after it would have answered a blocked request (§6.2.5.2).
+UNREACHABLE_AFTER = 3.0  # seconds without an answer after a failed request
+# Seconds without any answer, in addition to the time for which a blocking request may wait (§6.2.5.2).
 SILENT, PATIENCE_TARGET_DURATIONS = 5.0, 3
 USUAL_TARGET_DURATION = 5  # seconds, before there is a stream
 
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """What viewers got and what came over the uplink for it, in objects and in bytes."""
+    """Answers and bytes sent to viewers, and objects and bytes fetched over the uplink for them."""
 
     answers: int
     fetched: int
@@ -37,110 +34,115 @@ class Savings:
 
     @property
     def hit_rate(self) -> float:
-        """The share of answers that cost the uplink nothing."""
+        """The share of answers that needed no fetch."""
         return max(0.0, 1 - self.fetched / self.answers) if self.answers else 0.0
 
     @property
     def bytes(self) -> int:
-        """How many the uplink was spared."""
+        """Bytes that were sent without being fetched again."""
         return max(0, self.sent - self.received)
 
 
-class Standing:
-    """Asks the parts how they are.
+class RelayHealth:
+    """Reads the state of the relay's parts.
 
-    ``fetching`` gives the fetcher's metrics, ``trouble`` is what the origin tells its own viewers.
+    ``fetching`` returns the fetcher's metrics, ``trouble`` the problem that the origin reports.
     """
 
     def __init__(
         self,
         origin: Origin,
-        following: Following,
-        media: Media,
+        follower: OriginFollower,
+        media: SegmentHandler,
         fetching: Callable[[], Iterable[Metric]],
         trouble: Callable[[], Trouble | None],
     ) -> None:
         self._origin = origin
-        self._following = following
+        self._follower = follower
         self._media = media
         self._fetching = fetching
         self._trouble = trouble
 
     @property
-    def is_away(self) -> bool:
-        """Whether the origin cannot be reached."""
+    def is_unreachable(self) -> bool:
+        """Whether the origin does not answer."""
         silence = self._origin.silence
         if silence > self._patience:
             return True
-        return self._origin.fault is not None and silence > AWAY
+        return self._origin.fault is not None and silence > UNREACHABLE_AFTER
 
     @property
     def uplink(self) -> str:
-        """The one sentence about it."""
+        """A sentence about the connection to the origin."""
         origin = self._origin
-        if not self.is_away:
+        if not self.is_unreachable:
             return f"{origin.address} answers"
         why = f" ({origin.fault})" if origin.fault else ""
         return f"{origin.address} has not answered for {origin.silence:.0f} s{why}: reconnecting to it"
 
     @property
     def savings(self) -> Savings:
-        """So far."""
-        metrics = {one.name: one.value for one in self._fetching()}
+        """Savings since the start."""
+        metrics = {metric.name: metric.value for metric in self._fetching()}
         fetched, received = metrics["fetch_misses"], metrics["fetch_received_bytes"]
         assert isinstance(fetched, int | float)  # noqa: S101 - for the type checker
         assert isinstance(received, int | float)  # noqa: S101 - for the type checker
         return Savings(self._media.answers, int(fetched), self._media.sent, int(received))
 
     def report(self) -> HealthReport:
-        """As ``/health`` and the page tell it."""
-        view, told, warning = self._following.view, self._trouble(), None
+        """The report for ``/health`` and the page."""
+        view, trouble, warning = self._follower.view, self._trouble(), None
         on = view.state in (State.LIVE, State.STARTING)
         reason = self._reason() if on else None
-        if self.is_away and not on:
+        if self.is_unreachable and not on:
             warning = self.uplink
-        elif on and told and not reason:
-            warning = f"the origin tells its viewers of trouble: {told}"
+        elif on and trouble and not reason:
+            warning = f"the origin reports a problem: {trouble}"
         return HealthReport(
             view.state,
             0,
             reason,
             warning=warning,
-            listed=sum(len(one.playlist.segments) for one in view.playlists.values()),
+            listed=sum(len(version.playlist.segments) for version in view.playlists.values()),
             variants=tuple(view.playlists),
             qualities=view.qualities,
             target_duration=view.target_duration,
-            trouble="delivery" if reason else told,
+            trouble="delivery" if reason else trouble,
             parts={"service": "failing" if reason else "warning"} if reason or warning else {},
         )
 
     @property
     def _patience(self) -> float:
-        target_duration = self._following.view.target_duration or USUAL_TARGET_DURATION
+        target_duration = self._follower.view.target_duration or USUAL_TARGET_DURATION
         return SILENT + PATIENCE_TARGET_DURATIONS * target_duration
 
     def _reason(self) -> str | None:
-        """Why viewers do not get the stream that is on."""
-        if self.is_away:
-            return f"{self.uplink}; what is here goes on being served"
+        """Why viewers do not get the running stream; None if they do."""
+        if self.is_unreachable:
+            return f"{self.uplink}; cached segments are still served"
         if self._media.fault:
             return f"segments cannot be fetched: {self._media.fault}"
-        # It may answer to all else. Where the origin itself tells of trouble, that is no fault of this one.
-        silence = self._following.silence
+        # Requests may be answered without new segments. A problem that the origin reports is not one of
+        # this relay.
+        silence = self._follower.silence
         if silence <= self._patience or self._trouble():
             return None
-        return f"{self._origin.address} answers, but brings nothing new for {silence:.0f} s"
+        return f"{self._origin.address} answers, but has had nothing new for {silence:.0f} s"
 
     def metrics(self) -> Iterator[Metric]:
-        """The same for Prometheus."""
+        """The state and the savings for Prometheus."""
         savings = self.savings
-        yield Metric("relay_uplink_up", "1 while the origin answers", not self.is_away)
-        yield Metric("relay_origin_silent_seconds", "Since the origin said anything", self._origin.silence)
-        text = "Share of answers that cost the uplink nothing"
+        yield Metric("relay_uplink_up", "1 while the origin answers", not self.is_unreachable)
+        yield Metric(
+            "relay_origin_silent_seconds",
+            "Seconds since the latest answer of the origin",
+            self._origin.silence,
+        )
+        text = "Share of answers that needed no fetch"
         yield Metric("relay_hit_ratio", text, savings.hit_rate)
-        yield Metric("relay_saved_bytes", "Bytes that the uplink was spared", savings.bytes)
-        yield Metric("relay_live", "1 while a stream is on", self._following.view.state is State.LIVE)
-        text = "1 while a stream is on and does not get through"
+        yield Metric("relay_saved_bytes", "Bytes sent without being fetched again", savings.bytes)
+        yield Metric("relay_live", "1 while a stream is live", self._follower.view.state is State.LIVE)
+        text = "1 while a stream is live and does not reach viewers"
         yield Metric("relay_failing", text, self.report().reason is not None)
 
 
@@ -160,26 +162,26 @@ td {{ font-variant-numeric: tabular-nums }}
 """
 
 
-def make_desk(
+def make_admin_app(
     report: Callable[[], HealthReport],
-    standing: Standing,
+    relay_health: RelayHealth,
     registry: CollectorRegistry,
     names: Collection[str] = (),
 ) -> web.Application:
-    """``report`` is how the relay is, with its viewers; ``names`` as those of the service's operator."""
+    """The application of the admin listener; ``names`` are further host names for which it answers."""
 
     async def page(_: web.Request) -> web.Response:
-        told, savings = report(), standing.savings
+        now, savings = report(), relay_health.savings
         rows = {
-            "Uplink": standing.uplink,
-            "Viewers": str(told.viewers),
+            "Uplink": relay_health.uplink,
+            "Viewers": str(now.viewers),
             "Hit rate": f"{savings.hit_rate:.1%} of {savings.answers} answers",
             "Fetched": f"{savings.fetched} objects, {savings.received / 1e6:,.1f} MB",
             "Sent to viewers": f"{savings.sent / 1e6:,.1f} MB",
             "Saved": f"{savings.bytes / 1e6:,.1f} MB",
         }
         lines = "".join(f"<tr><th>{name}<td>{escape(text)}" for name, text in rows.items())
-        text = PAGE.format(sentence=escape(told.sentence), rows=lines)
+        text = PAGE.format(sentence=escape(now.sentence), rows=lines)
         return web.Response(text=text, content_type="text/html", headers={hdrs.CACHE_CONTROL: "no-store"})
 
     async def metrics(_: web.Request) -> web.Response:

@@ -1,7 +1,4 @@
-"""What is asked of the origin, within bounds of time and size.
-
-What the page is told here: what the origin tells its own, with the relay's addresses.
-"""
+"""Requests to the origin with limits of time and size, and the page settings derived from the origin's."""
 
 from __future__ import annotations
 
@@ -21,20 +18,21 @@ from yarl import URL
 
 from broadcaster.errors import OriginError, PlaylistError
 
-WITHIN = 10.0  # seconds for an answer that nothing holds up
-EVENTS_SILENT = 25.0  # seconds: the origin says something every ten
-MAX_BYTES = 2**25  # of an answer: a playlist of four hours with signed addresses has a quarter of that
-# And of a playlist, however few bytes they are: to read them takes seconds, in which nobody is served. There
-# are three or four for each segment.
+logger = logging.getLogger(__name__)
+
+WITHIN = 10.0  # seconds for an answer that is not a blocking request
+EVENTS_SILENT = 25.0  # seconds without an event; the origin sends one every ten
+MAX_BYTES = 2**25  # of an answer; a playlist of four hours with signed URLs has a quarter of that
+# Of a playlist; a segment has three or four. More would block the event loop for seconds while it is parsed.
 MAX_LINES = 100_000
-LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # as str.splitlines, and with it m3u8, has them
+LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # those of str.splitlines and of m3u8
 UNAVAILABLE = 503
 EVENTS = "/live/events"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A response, whole. ``url`` is where it was in the end."""
+class OriginResponse:
+    """A complete response; ``url`` is the final URL after redirects."""
 
     status: int
     url: URL
@@ -43,17 +41,17 @@ class Answer:
 
     @property
     def playlist(self) -> str:
-        """The text of one; raises PlaylistError when it has too many lines to be read."""
+        """The text of a playlist; raises PlaylistError if it has too many lines."""
         if sum(map(self.text.count, LINE_BREAKS)) > MAX_LINES:
             raise PlaylistError(f"has more than {MAX_LINES} lines")
         return self.text
 
 
 class Origin:
-    """The broadcaster at ``address``; ``clock`` is monotonic.
+    """HTTP client of the broadcaster at ``address``; ``clock`` is monotonic.
 
-    ``fault`` is why it did not answer last, None when it did. ``answered`` is whether it ever has. Events are
-    no answer: what counts is whether playlists can be had.
+    ``fault`` is the error of the latest request, None if it was answered; ``answered`` is whether any was.
+    Events do not count.
     """
 
     def __init__(
@@ -64,50 +62,55 @@ class Origin:
         self.answered = False
         self._session = session
         self._clock = clock
-        self._heard = clock()
+        self._answered_at = clock()
 
     @property
     def silence(self) -> float:
-        """For how many seconds it has said nothing."""
-        return self._clock() - self._heard
+        """Seconds since the latest answer."""
+        return self._clock() - self._answered_at
 
     def url(self, path: str) -> URL:
-        """The address of what is under a path there."""
+        """The URL of a path of the origin."""
         return URL(self.address).join(URL(path))
 
-    async def ask(self, url: URL, *, etag: str | None = None, within: float = WITHIN) -> Answer:
-        """GET what is there, within so many seconds; raises OriginError when nothing can be had.
+    async def ask(self, url: URL, *, etag: str | None = None, within: float = WITHIN) -> OriginResponse:
+        """GET ``url`` within so many seconds; raises OriginError if the origin does not answer.
 
-        A 503 is an answer: nothing new has come. Any other 5xx says that the origin itself did not answer.
+        503 is an answer to a blocking request. Any other 5xx comes from a proxy.
         """
         headers = {hdrs.IF_NONE_MATCH: etag} if etag else {}
         try:
             async with asyncio.timeout(within), self._session.get(url, headers=headers) as response:
                 body = await _whole(response)
                 text = body.decode(errors="replace")
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # led to what is no address
+        except (
+            aiohttp.ClientError,
+            OSError,
+            TimeoutError,
+            ValueError,
+        ) as error:  # ValueError: a redirect to an invalid URL
             raise self._failed(error) from None
         if response.status > UNAVAILABLE or response.status in (500, 501, 502):
             raise self._failed(OriginError(f"it answers {response.status}"))
-        self._note()
-        return Answer(response.status, response.url, response.headers.get(hdrs.ETAG), text)
+        self._note_answer()
+        return OriginResponse(response.status, response.url, response.headers.get(hdrs.ETAG), text)
 
-    async def words(self) -> AsyncIterator[tuple[str, Any]]:
-        """The names and data of its events (WHATWG HTML, 9.2) until it hangs up; raises OriginError."""
+    async def events(self) -> AsyncIterator[tuple[str, Any]]:
+        """Names and data of the events (WHATWG HTML, 9.2) until the connection ends; raises OriginError."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=WITHIN, sock_read=EVENTS_SILENT)
-        asked = {hdrs.ACCEPT: "text/event-stream"}
+        headers = {hdrs.ACCEPT: "text/event-stream"}
         try:
-            async with self._session.get(self.url(EVENTS), headers=asked, timeout=timeout) as response:
+            async with self._session.get(self.url(EVENTS), headers=headers, timeout=timeout) as response:
                 if response.status != 200 or response.content_type != "text/event-stream":  # noqa: PLR2004
-                    raise OriginError(f"it answers {response.status} when asked for events")
+                    raise OriginError(f"it answers {response.status} to a request for events")
                 async with aclosing(_events(response.content)) as events:
                     async for name, data in events:
                         yield name, data
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
             raise OriginError(f"{self.address}: {_why(error)}") from None
 
-    def _note(self) -> None:
-        self._heard, self.fault, self.answered = self._clock(), None, True
+    def _note_answer(self) -> None:
+        self._answered_at, self.fault, self.answered = self._clock(), None, True
 
     def _failed(self, error: Exception) -> OriginError:
         self.fault = _why(error)
@@ -121,17 +124,17 @@ def _why(error: Exception) -> str:
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """The body, decompressed; a small one may become large, so it is counted as it comes."""
-    found = bytearray()
+    """The decompressed body, limited while it is read: a small body may decompress to a large one."""
+    body = bytearray()
     async for piece in response.content.iter_any():
-        found += piece
-        if len(found) > MAX_BYTES:
+        body += piece
+        if len(body) > MAX_BYTES:
             raise aiohttp.ClientPayloadError("too large")
-    return bytes(found)
+    return bytes(body)
 
 
 async def _events(lines: aiohttp.StreamReader) -> AsyncGenerator[tuple[str, Any], None]:
-    """Events of a stream of lines; raises ValueError for a line without end, or data that is no JSON."""
+    """Parse events; raises ValueError for a line without an end, or data that is not JSON."""
     name, data = "", ""
     async for line in lines:
         field, _, value = line.decode().rstrip("\r\n").partition(":")
@@ -141,68 +144,68 @@ async def _events(lines: aiohttp.StreamReader) -> AsyncGenerator[tuple[str, Any]
         elif field == "data":
             data += value
             if len(data) > MAX_BYTES:
-                raise ValueError("an event without end")
+                raise ValueError("an event without an end")
         elif not field and not value:
             if data:
                 yield name, json.loads(data)
             name, data = "", ""
 
 
-logger = logging.getLogger(__name__)
-
-EVERY, EVERY_WITHOUT = 60.0, 2.0  # seconds between two looks
+EVERY, RETRY_EVERY = 60.0, 2.0  # seconds between two requests, and after a failure
 OK, MISSING = 200, 404
-OURS: Mapping[str, object] = {
+OWN: Mapping[str, object] = {
     "eventsUrl": "/live/events",
     "beaconUrl": "/live/beacon",
-    "recordings": None,  # they are the origin's: to watch one, one goes there
+    "recordings": None,  # the origin has the recordings
 }
-WHOLE = ("poster", "chatUrl", "pageUrl")  # addresses that may be within the origin
-# All that holds here, too. Anything else is of what a relay does not do, as clips are, or would have viewers
-# go past it, as the fallback would.
-KEPT = {
+URLS = ("poster", "chatUrl", "pageUrl")  # may be relative to the origin
+# Settings that apply to a relay as well. Others belong to features that a relay lacks, such as clips, or
+# would make viewers bypass it, such as the fallback.
+PASSED_ON = {
     *("title", "performer", "startsAt", "mode", "iceServers", "colors", "texts", "prices", "costs"),
-    *("trackerUrl", *WHOLE),
+    *("trackerUrl", *URLS),
 }
 
 
 class PageSettings:
-    """Keeps ``now`` as the origin has it: one dictionary, which is changed in its place."""
+    """Keeps ``now``, the settings of this relay's page, up to date; the dictionary is changed in place."""
 
     def __init__(self, origin: Origin) -> None:
-        self.now: dict[str, object] = {**OURS, "trackerUrl": "/live/tracker"}
+        self.now: dict[str, object] = {**OWN, "trackerUrl": "/live/tracker"}
         self._origin = origin
 
     async def run(self) -> None:
-        """Look from time to time, until cancelled."""
+        """Request the origin's settings from time to time, until cancelled."""
         while True:
             pause = EVERY
             try:
                 answer = await self._origin.ask(self._origin.url("/config.json"))
-                if answer.status not in (OK, MISSING):  # it has no place for us at the moment
+                if answer.status not in (OK, MISSING):  # a refusal, for example
                     raise OriginError(f"it answers {answer.status}")
                 found = json.loads(answer.text) if answer.status == OK else {}
                 if isinstance(found, dict):
                     self.take(found)
             except (OriginError, ValueError, RecursionError) as error:
-                logger.debug("the origin's page settings cannot be read: %s", error)
-                pause = EVERY_WITHOUT
+                logger.debug("cannot read the page settings of the origin: %s", error)
+                pause = RETRY_EVERY
             await asyncio.sleep(pause)
 
     def take(self, found: dict[str, object]) -> None:
-        """What the origin's page is told."""
-        told = {name: value for name, value in found.items() if name in KEPT}
-        for name in WHOLE:
-            if isinstance(value := told.get(name), str):
-                told[name] = _page_whole(self._origin.address, value)
-        tracker = told.get("trackerUrl")
-        if isinstance(tracker, str) and not urlsplit(tracker).netloc:  # the origin's own: here it is ours
-            told["trackerUrl"] = "/live/tracker"
+        """Take over the settings of the origin's page."""
+        settings = {name: value for name, value in found.items() if name in PASSED_ON}
+        for name in URLS:
+            if isinstance(value := settings.get(name), str):
+                settings[name] = _absolute(self._origin.address, value)
+        tracker = settings.get("trackerUrl")
+        if (
+            isinstance(tracker, str) and not urlsplit(tracker).netloc
+        ):  # the origin's tracker: this relay has its own
+            settings["trackerUrl"] = "/live/tracker"
         self.now.clear()
-        self.now.update({"trackerUrl": None, **told, **OURS})
+        self.now.update({"trackerUrl": None, **settings, **OWN})
 
 
-def _page_whole(base: str, address: str) -> str | None:
+def _absolute(base: str, address: str) -> str | None:
     try:
         return urljoin(base + "/", address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Addresses of the origin's objects on this machine: nothing else can be fetched through it."""
+"""Maps URLs of the origin's objects to paths of this relay; only mapped objects can be fetched through it."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from broadcaster.hls import MediaPlaylist, MediaSegment
 
 PREFIX = "/segments"
 MAX_ADDRESS = 4096  # characters
-MAX_SEGMENTS = 20_000  # of a playlist: hours
-# Of all playlists and events of late, and the length of their addresses: half a gigabyte of memory each.
+MAX_SEGMENTS = 20_000  # per playlist: hours
+# Mapped objects, and characters of their URLs: half a gigabyte of memory each.
 MAX_OBJECTS, MAX_CHARACTERS = 500_000, 2**28
-# Seconds for which an object can be had that is only told of, or that a playlist has left, and the playlist's
-# duration besides: a player that holds the longest one may still want it (RFC 8216, 6.2.2).
-KEPT = 60.0
-USUAL_SECONDS = 6.0  # of what is not known
-EDGE_SEGMENTS = 6  # of each variant are the live edge: a player begins with those, and goes on with them
+# Seconds for which an announced or removed object stays mapped; a removed one also for the duration of its
+# playlist, because a player with that playlist may still request it (RFC 8216, 6.2.2).
+RETENTION = 60.0
+USUAL_SECONDS = 6.0  # playing time of an object while unknown
+EDGE_SEGMENTS = 6  # per variant: the live edge, with which players start
 NEWEST = 2
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """An object that the origin has listed. ``url`` may be signed anew; ``token`` is of all but its query.
+class MappedObject:
+    """An object of the origin. ``token`` identifies its URL without the query, which may be signed again.
 
-    ``size`` in bytes and ``sha256`` are what the origin's events tell of it, if they do. ``seconds`` is how
-    long it plays.
+    ``size`` in bytes and ``sha256`` are known when an event has given them. ``seconds`` is the playing time.
     """
 
     token: str
@@ -47,64 +46,65 @@ class Listed:
 
     @property
     def path(self) -> str:
-        """Its address here."""
+        """The path on this relay."""
         return f"{PREFIX}/{self.token}/{self.name}"
 
 
-class Listing:
-    """All objects that can be had: of each variant those that its playlist lists, and lately listed.
+class UrlMap:
+    """All available objects: those listed at present, and for some time those announced or removed.
 
     ``clock`` is monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._objects: dict[str, Listed] = {}
-        self._characters = 0  # of their addresses
+        self._objects: dict[str, MappedObject] = {}
+        self._characters = 0  # of all URLs
         self._listed: dict[str, dict[str, None]] = {}  # tokens by variant, in order
         self._edges: dict[str, frozenset[str]] = {}  # tokens by variant
         self._newest: dict[str, frozenset[str]] = {}
-        self._left: set[str] = set()  # tokens that a playlist has had, and has no more
-        self._leaving: dict[str, float] = {}  # when those go that no playlist lists
-        self._last: dict[str, tuple[MediaPlaylist, MediaPlaylist]] = {}  # the origin's, and ours of it
+        self._left: set[str] = set()  # tokens of objects that playlists no longer list
+        self._leaving: dict[str, float] = {}  # expiry of objects that no playlist lists
+        self._last: dict[str, tuple[MediaPlaylist, MediaPlaylist]] = {}  # the origin's playlist and ours
 
     def __len__(self) -> int:
         return len(self._objects)
 
-    def find(self, token: str, name: str) -> Listed | None:
-        """What has this address; None when there is nothing."""
+    def find(self, token: str, name: str) -> MappedObject | None:
+        """The object with this token and name, or None."""
         found = self._objects.get(token)
         return found if found and found.name == name else None
 
     def is_listed(self, token: str) -> bool:
-        """Whether a playlist lists it now."""
+        """Whether a playlist lists the object now."""
         return any(token in tokens for tokens in self._listed.values())
 
-    def is_at_the_edge(self, listed: Listed) -> bool:
-        """Whether who plays live needs it: it is of the newest of its variant, a map, or not listed yet."""
-        return self._is_coming(listed) or listed.token in self._edges.get(listed.variant, ())
+    def is_at_the_edge(self, target: MappedObject) -> bool:
+        """Whether live playback needs the object: a map, one of the newest segments, or not listed yet."""
+        return self._is_announced(target) or target.token in self._edges.get(target.variant, ())
 
-    def is_newest(self, listed: Listed) -> bool:
-        """Whether it is of the last that a variant has, which all who play live are sent at the same time."""
-        return self._is_coming(listed) or listed.token in self._newest.get(listed.variant, ())
+    def is_newest(self, target: MappedObject) -> bool:
+        """Whether the object is one of the newest of its variant, which all live viewers request together."""
+        return self._is_announced(target) or target.token in self._newest.get(target.variant, ())
 
-    def _is_coming(self, listed: Listed) -> bool:
-        """Whether it was told of, and no playlist has had it."""
-        token = listed.token
-        return token not in self._left and token not in self._listed.get(listed.variant, ())
+    def _is_announced(self, target: MappedObject) -> bool:
+        """Whether the object was announced and no playlist has listed it yet."""
+        token = target.token
+        return token not in self._left and token not in self._listed.get(target.variant, ())
 
-    def note(self, variant: str, url: str, base: URL, **told: Any) -> Listed:  # noqa: ANN401 - of Listed
-        """An object that the origin tells of; raises PlaylistError for what is no address of the web.
+    def note(self, variant: str, url: str, base: URL, **metadata: Any) -> MappedObject:  # noqa: ANN401 - of MappedObject
+        """Map an announced object; raises PlaylistError if the URL is not http(s).
 
-        ``base`` is where that was told, ``told`` what is known of it besides.
+        ``base`` resolves relative URLs; ``metadata`` are fields of MappedObject.
         """
-        return self._hold(variant, base, url, **told)
+        return self._map(variant, base, url, **metadata)
 
-    def take(self, variant: str, playlist: MediaPlaylist, base: URL) -> tuple[MediaPlaylist, list[Listed]]:
-        """The origin's playlist with our addresses, and what is in it that was not in the one before.
+    def take(
+        self, variant: str, playlist: MediaPlaylist, base: URL
+    ) -> tuple[MediaPlaylist, list[MappedObject]]:
+        """Map a playlist; returns it with this relay's paths, and the objects that are new in it.
 
-        ``base`` is where it was. Raises PlaylistError when it has an address that is none of the web, or too
-        many.
+        ``base`` is its URL. Raises PlaylistError if a URL is not http(s), or if there are too many.
         """
         if len(playlist.segments) > MAX_SEGMENTS:
             raise PlaylistError(f"lists more than {MAX_SEGMENTS} segments")
@@ -117,19 +117,19 @@ class Listing:
         for token in now.keys() - before.keys():
             self._leaving.pop(token, None)
             self._left.discard(token)
-        self._let_go(before.keys() - now.keys(), ours.duration.total_seconds())
+        self._expire(before.keys() - now.keys(), ours.duration.total_seconds())
         return ours, [self._objects[token] for token in now if token not in before]
 
     def drop(self, variant: str) -> None:
-        """There is no such variant any more."""
+        """Remove a variant."""
         last = self._last.pop(variant, None)
         gone = self._listed.pop(variant, {})
         self._edges.pop(variant, None)
         self._newest.pop(variant, None)
-        self._let_go(gone.keys(), last[1].duration.total_seconds() if last else 0.0)
+        self._expire(gone.keys(), last[1].duration.total_seconds() if last else 0.0)
 
     def _rewritten(self, variant: str, playlist: MediaPlaylist, base: URL) -> tuple[MediaSegment, ...]:
-        """Its segments; of those that are the very same as before, what was made of them then."""
+        """The mapped segments; segments that are the same objects as before are not mapped again."""
         theirs, ours = self._last.get(variant, (None, None))
         known: dict[int, tuple[MediaSegment, MediaSegment]] = {}
         if theirs and ours:
@@ -142,19 +142,19 @@ class Listing:
         return tuple(made)
 
     def _rewrite(self, variant: str, segment: MediaSegment, base: URL) -> MediaSegment:
-        map_uri = self._hold(variant, base, segment.map_uri).path if segment.map_uri else None
-        if segment.gap:  # there is nothing to be had
-            return replace(segment, uri=_made(variant, base, segment.uri).path, map_uri=map_uri)
+        map_uri = self._map(variant, base, segment.map_uri).path if segment.map_uri else None
+        if segment.gap:  # no object
+            return replace(segment, uri=_mapped(variant, base, segment.uri).path, map_uri=map_uri)
         seconds = segment.duration.total_seconds()
         return replace(
-            segment, uri=self._hold(variant, base, segment.uri, seconds=seconds).path, map_uri=map_uri
+            segment, uri=self._map(variant, base, segment.uri, seconds=seconds).path, map_uri=map_uri
         )
 
-    def _hold(self, variant: str, base: URL, address: str, **told: Any) -> Listed:  # noqa: ANN401
-        made = _made(variant, base, address)
-        if old := self._objects.get(made.token):  # a playlist does not tell what an event has told
+    def _map(self, variant: str, base: URL, address: str, **metadata: Any) -> MappedObject:  # noqa: ANN401
+        made = _mapped(variant, base, address)
+        if old := self._objects.get(made.token):  # a playlist has no sizes and checksums
             made = replace(made, size=old.size, sha256=old.sha256, seconds=old.seconds)
-        made = replace(made, **told)
+        made = replace(made, **metadata)
         if not self._has_room(made):
             self._sweep()
             if not self._has_room(made):
@@ -162,11 +162,11 @@ class Listing:
         self._remove(made.token)
         self._objects[made.token] = made
         self._characters += len(made.url)
-        if not self.is_listed(made.token):  # it may never be
-            self._leave(made.token, KEPT)
+        if not self.is_listed(made.token):  # and may never be
+            self._leave(made.token, RETENTION)
         return made
 
-    def _has_room(self, made: Listed) -> bool:
+    def _has_room(self, made: MappedObject) -> bool:
         old = self._objects.get(made.token)
         characters = self._characters + len(made.url) - (len(old.url) if old else 0)
         objects = len(self._objects) + (old is None)
@@ -179,15 +179,15 @@ class Listing:
     def _leave(self, token: str, seconds: float) -> None:
         self._leaving[token] = max(self._clock() + seconds, self._leaving.get(token, 0.0))
 
-    def _let_go(self, tokens: Iterable[str], seconds: float) -> None:
+    def _expire(self, tokens: Iterable[str], seconds: float) -> None:
         for token in tokens:
             if not self.is_listed(token):
                 self._left.add(token)
-                self._leave(token, seconds + KEPT)
+                self._leave(token, seconds + RETENTION)
         self._sweep()
 
     def _sweep(self) -> None:
-        """Forget what has had its time."""
+        """Remove expired objects."""
         now = self._clock()
         for token in [token for token, until in self._leaving.items() if until < now]:
             del self._leaving[token]
@@ -204,7 +204,7 @@ def _tokens(playlist: MediaPlaylist) -> Iterator[str]:
 
 
 def _edge(playlist: MediaPlaylist) -> Iterator[str]:
-    """The newest segments, and all maps: without its map nothing can be played."""
+    """Tokens of the newest segments and of all maps."""
     for segment in playlist.segments:
         if segment.map_uri:
             yield segment.map_uri.split("/")[2]
@@ -213,17 +213,17 @@ def _edge(playlist: MediaPlaylist) -> Iterator[str]:
             yield segment.uri.split("/")[2]
 
 
-def _made(variant: str, base: URL, address: str) -> Listed:
+def _mapped(variant: str, base: URL, address: str) -> MappedObject:
     if len(address) > MAX_ADDRESS:
-        raise PlaylistError("lists an address that is too long")
+        raise PlaylistError("lists a URL that is too long")
     try:
-        url = URL(address, encoded=True)  # not even the spelling of a signed one may change
+        url = URL(address, encoded=True)  # the encoding of a signed URL must not change
         url = url if url.is_absolute() else base.join(url)
         host, plain = url.host, f"{url.scheme}://{url.authority}{url.raw_path}"
-    except ValueError:  # a port that is none, among others
-        raise PlaylistError("lists what is no address") from None
+    except ValueError:  # an invalid port, for example
+        raise PlaylistError("lists an invalid URL") from None
     if url.scheme not in ("http", "https") or not host or url.user is not None:
-        raise PlaylistError("lists an address that is none of the web")
+        raise PlaylistError("lists a URL that is not http(s)")
     token = hashlib.sha256(plain.encode()).hexdigest()[:32]
     name = UNSAFE.sub("_", url.name)[-LONGEST_NAME:] or "object"
-    return Listed(token, name, variant, str(url))
+    return MappedObject(token, name, variant, str(url))

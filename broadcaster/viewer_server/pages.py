@@ -24,6 +24,8 @@ from aiohttp import hdrs, web
 from broadcaster.http.static import File
 from broadcaster.ipc import Recording, Recordings
 
+logger = logging.getLogger(__name__)
+
 TITLE = re.compile(r"<title>(?P<text>.*?)</title>", re.DOTALL | re.IGNORECASE)
 LONGEST = 200  # characters of a text, as on the page
 
@@ -65,8 +67,6 @@ def _address(value: object) -> str | None:
     text = _text(value)
     return text if text and text.startswith(("https://", "http://")) else None
 
-
-logger = logging.getLogger(__name__)
 
 # Where index.html has room for them; on a static host it stays empty, and the page reads config.json.
 BLOCK = '<script id="config" type="application/json"></script>'

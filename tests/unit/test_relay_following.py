@@ -10,9 +10,9 @@ from yarl import URL
 
 from broadcaster.errors import PlaylistError
 from broadcaster.ipc import State, View
-from broadcaster.relay.follower import MAIN, Following
-from broadcaster.relay.origin import MAX_LINES, Answer, Origin
-from broadcaster.relay.url_map import Listing
+from broadcaster.relay.follower import MAIN, OriginFollower
+from broadcaster.relay.origin import MAX_LINES, Origin, OriginResponse
+from broadcaster.relay.url_map import UrlMap
 
 MULTIVARIANT = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\n0/playlist.m3u8\n"
 MEDIA = "/live/0/playlist.m3u8"
@@ -35,10 +35,10 @@ class FakeOrigin:
     def url(self, path: str) -> URL:
         return URL("https://live.example.com").join(URL(path))
 
-    async def ask(self, url: URL, *, etag: str | None = None, within: float = 0) -> Answer:
+    async def ask(self, url: URL, *, etag: str | None = None, within: float = 0) -> OriginResponse:
         del etag, within
         status, text = self.answers[url.path]
-        return Answer(status, url, None, text)
+        return OriginResponse(status, url, None, text)
 
 
 def shows(last: int) -> Callable[[View], bool]:
@@ -69,12 +69,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def following(origin: FakeOrigin, clock: Clock) -> AsyncIterator[Following]:
+async def follower(origin: FakeOrigin, clock: Clock) -> AsyncIterator[OriginFollower]:
     """It has seen the first segment."""
-    following = Following(cast("Origin", origin), Listing(), lambda _: None, lambda _: None, clock)
-    running = asyncio.create_task(following.run())
-    assert await following.until(shows(1), WITHIN)
-    yield following
+    follower = OriginFollower(cast("Origin", origin), UrlMap(), lambda _: None, lambda _: None, clock)
+    running = asyncio.create_task(follower.run())
+    assert await follower.until(shows(1), WITHIN)
+    yield follower
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -82,43 +82,43 @@ async def following(origin: FakeOrigin, clock: Clock) -> AsyncIterator[Following
 
 @pytest.mark.parametrize("text", ["<html>Please log in</html>\n", "", "#EXTM3U\n" + "\r" * (MAX_LINES + 1)])
 async def test_a_main_playlist_that_is_none_changes_nothing(
-    origin: FakeOrigin, following: Following, text: str
+    origin: FakeOrigin, follower: OriginFollower, text: str
 ) -> None:
     """As the page of a portal, or of a proxy that says 200 to everything: the variants are followed on."""
     origin.answers |= {MAIN: (200, text), MEDIA: (200, media(2))}
-    following.hurry()
-    assert await following.until(shows(2), WITHIN)
+    follower.poll_now()
+    assert await follower.until(shows(2), WITHIN)
     origin.answers[MEDIA] = 200, media(3)
-    following.hurry()
-    assert await following.until(shows(3), WITHIN)
-    assert following.view.state is State.LIVE
+    follower.poll_now()
+    assert await follower.until(shows(3), WITHIN)
+    assert follower.view.state is State.LIVE
 
 
 async def test_a_stream_that_the_origin_no_longer_has(
-    monkeypatch: pytest.MonkeyPatch, origin: FakeOrigin, following: Following
+    monkeypatch: pytest.MonkeyPatch, origin: FakeOrigin, follower: OriginFollower
 ) -> None:
     """It stays for a while, as a proxy may be wrong; then there is none here, until there is one again."""
     origin.answers = {MAIN: (404, ""), MEDIA: (200, media(2))}
-    following.hurry()
-    assert await following.until(shows(2), WITHIN)
-    assert following.view.state is State.LIVE
+    follower.poll_now()
+    assert await follower.until(shows(2), WITHIN)
+    assert follower.view.state is State.LIVE
     monkeypatch.setattr("broadcaster.relay.follower.GONE", 0)
-    following.hurry()
-    assert await following.until(lambda view: view.state is State.OFFLINE, WITHIN)
-    assert (following.view.playlists, following.view.main) == ({}, None)
+    follower.poll_now()
+    assert await follower.until(lambda view: view.state is State.OFFLINE, WITHIN)
+    assert (follower.view.playlists, follower.view.main) == ({}, None)
     origin.answers[MAIN] = 200, MULTIVARIANT
-    following.hurry()
-    assert await following.until(shows(2), WITHIN)
+    follower.poll_now()
+    assert await follower.until(shows(2), WITHIN)
 
 
-async def test_a_playlist_that_stands_still(following: Following, clock: Clock) -> None:
+async def test_a_playlist_that_stands_still(follower: OriginFollower, clock: Clock) -> None:
     """It is counted for how long, though the origin answers."""
     clock.now += timedelta(seconds=9)
-    assert following.silence == 9
+    assert follower.silence == 9
 
 
 def test_a_playlist_of_too_many_lines() -> None:
     """It would take seconds to be read, in which nobody is served; whatever its lines end with."""
     for line in ("a\n", "\r", "\u2028"):
         with pytest.raises(PlaylistError, match="lines"):
-            _ = Answer(200, URL(), None, line * (MAX_LINES + 1)).playlist
+            _ = OriginResponse(200, URL(), None, line * (MAX_LINES + 1)).playlist

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from yarl import URL
 
-from broadcaster.relay.origin import Answer, Origin, PageSettings
+from broadcaster.relay.origin import Origin, OriginResponse, PageSettings
 
 
 def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
@@ -49,14 +49,14 @@ async def test_page_settings_that_cannot_be_had_change_nothing(
     asked: list[URL] = []
     looked = asyncio.Event()
 
-    async def ask(url: URL) -> Answer:
+    async def ask(url: URL) -> OriginResponse:
         asked.append(url)
         if len(asked) > 1:
             looked.set()
             await asyncio.Event().wait()
-        return Answer(status, url, None, text)
+        return OriginResponse(status, url, None, text)
 
-    for name in ("EVERY", "EVERY_WITHOUT"):
+    for name in ("EVERY", "RETRY_EVERY"):
         monkeypatch.setattr(f"broadcaster.relay.origin.{name}", 0)
     origin = SimpleNamespace(ask=ask, url=URL, address="https://live.example.com")
     settings = PageSettings(cast("Origin", origin))

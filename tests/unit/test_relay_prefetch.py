@@ -6,21 +6,21 @@ import pytest
 
 from broadcaster.errors import StorageUnavailable
 from broadcaster.relay.segments import WATCHED, Prefetch
-from broadcaster.relay.url_map import Listed
+from broadcaster.relay.url_map import MappedObject
 from tests.support.fakes.clock import Clock
 
 BUCKET = "https://video.example.com/live/r/0"
 
 
-def held(number: int, variant: str = "0") -> Listed:
-    return Listed(f"token{number}", f"{number}.ts", variant, f"{BUCKET}/{number}.ts")
+def held(number: int, variant: str = "0") -> MappedObject:
+    return MappedObject(f"token{number}", f"{number}.ts", variant, f"{BUCKET}/{number}.ts")
 
 
 async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
     """What is announced counts for half a minute after somebody asked for the variant, and once."""
     clock, fetched, done = Clock(), [], asyncio.Event()
 
-    async def fetch(one: Listed) -> None:
+    async def fetch(one: MappedObject) -> None:
         fetched.append(one.token)
         if len(fetched) == 2:
             done.set()
@@ -29,12 +29,12 @@ async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
     prefetch = Prefetch(fetch, clock)
     working = asyncio.create_task(prefetch.run())
     prefetch.announce([held(1)])
-    prefetch.asked(held(1))
+    prefetch.on_request(held(1))
     prefetch.announce([held(2), held(3, "1")])
     prefetch.announce([held(2)])
     clock.now += WATCHED
     prefetch.announce([held(4)])
-    prefetch.asked(held(4))
+    prefetch.on_request(held(4))
     prefetch.announce([held(5)])
     async with asyncio.timeout(30):
         await done.wait()
@@ -49,7 +49,7 @@ async def test_what_comes_a_byte_at_a_time_is_not_waited_for_for_ever(
     monkeypatch.setattr("broadcaster.relay.segments.WITHIN", 0.01)
     done = asyncio.Event()
 
-    async def fetch(one: Listed) -> None:
+    async def fetch(one: MappedObject) -> None:
         if one.token == "token9":
             done.set()
         else:
@@ -57,7 +57,7 @@ async def test_what_comes_a_byte_at_a_time_is_not_waited_for_for_ever(
 
     prefetch = Prefetch(fetch)
     working = asyncio.create_task(prefetch.run())
-    prefetch.asked(held(0))
+    prefetch.on_request(held(0))
     prefetch.announce(map(held, range(10)))
     async with asyncio.timeout(20):
         await done.wait()

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from broadcaster.relay.segments import Sending
-from broadcaster.relay.url_map import Listed
+from broadcaster.relay.segments import BodyBudget
+from broadcaster.relay.url_map import MappedObject
 from broadcaster.viewer_server.admission import NotAdmitted
 
 SIZE = 100  # bytes of an object
@@ -23,7 +23,7 @@ class Hall:
         self.newest = 0
         self.ended: list[str] = []
         self.stack = contextlib.AsyncExitStack()
-        self.sending = Sending(
+        self.sending = BodyBudget(
             most,
             lambda: self.now,
             lambda listed: int(listed.token) == self.newest,
@@ -35,7 +35,7 @@ class Hall:
         transport = SimpleNamespace(abort=lambda: self.ended.append(reader))
         protocol = Protocol(transport)
         request = cast("web.Request", SimpleNamespace(protocol=protocol))
-        listed = Listed(str(number), f"{number}.ts", "0", f"http://x/{number}.ts", seconds=SECONDS)
+        listed = MappedObject(str(number), f"{number}.ts", "0", f"http://x/{number}.ts", seconds=SECONDS)
         await self.stack.enter_async_context(self.sending.body(request, listed, fetch))
 
 
@@ -46,7 +46,7 @@ class Protocol:
         self.transport = transport
 
 
-async def fetch(_: Listed) -> bytes:
+async def fetch(_: MappedObject) -> bytes:
     return bytes(SIZE)
 
 

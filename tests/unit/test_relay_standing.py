@@ -11,11 +11,11 @@ from yarl import URL
 from broadcaster.errors import StorageUnavailable
 from broadcaster.hls import MediaPlaylist, MediaSegment
 from broadcaster.ipc import State, Trouble, View
-from broadcaster.relay.follower import Following
-from broadcaster.relay.health import Savings, Standing
+from broadcaster.relay.follower import OriginFollower
+from broadcaster.relay.health import RelayHealth, Savings
 from broadcaster.relay.origin import Origin
-from broadcaster.relay.segments import ASKED, FAILING, Media
-from broadcaster.relay.url_map import Listed, Listing
+from broadcaster.relay.segments import FAILING, REQUESTED, SegmentHandler
+from broadcaster.relay.url_map import MappedObject, UrlMap
 from tests.support.fakes.clock import Clock
 
 BASE = URL("https://live.example.com/live/0/playlist.m3u8")
@@ -23,12 +23,16 @@ BASE = URL("https://live.example.com/live/0/playlist.m3u8")
 
 def standing(
     origin: Origin, state: State, *, silence: float = 0, media: str | None = None, trouble: str | None = None
-) -> Standing:
+) -> RelayHealth:
     """That of a relay whose parts are so."""
-    following = SimpleNamespace(view=View(state, target_duration=2), silence=silence)
+    follower = SimpleNamespace(view=View(state, target_duration=2), silence=silence)
     told = cast("Trouble | None", trouble)
-    return Standing(
-        origin, cast("Following", following), cast("Media", SimpleNamespace(fault=media)), list, lambda: told
+    return RelayHealth(
+        origin,
+        cast("OriginFollower", follower),
+        cast("SegmentHandler", SimpleNamespace(fault=media)),
+        list,
+        lambda: told,
     )
 
 
@@ -44,7 +48,7 @@ def test_when_an_origin_is_away(silence: float, fault: str | None, *, away: bool
     clock.now += silence
     relay = standing(origin, State.LIVE, trouble="encoder")
     report = relay.report()
-    assert relay.is_away is away
+    assert relay.is_unreachable is away
     assert (report.severity, report.trouble) == (("failing", "delivery") if away else ("warning", "encoder"))
     assert ("reconnecting" in relay.uplink) is away
 
@@ -72,20 +76,20 @@ def test_an_origin_that_answers_is_not_enough(
 async def test_segments_that_nobody_can_have() -> None:
     """It is a fault once it has lasted, until one comes, or nobody asks any more; not for what has left."""
     clock, away = Clock(), True
-    listing = Listing(clock)
+    url_map = UrlMap(clock)
     segments = tuple(MediaSegment(uri, timedelta(seconds=2)) for uri in ("1.ts", "2.ts"))
-    ours, _ = listing.take("0", MediaPlaylist(2, 1, segments=segments), BASE)
-    listing.take("0", MediaPlaylist(2, 2, segments=segments[1:]), BASE)
+    ours, _ = url_map.take("0", MediaPlaylist(2, 1, segments=segments), BASE)
+    url_map.take("0", MediaPlaylist(2, 2, segments=segments[1:]), BASE)
 
-    async def fetch(_: Listed) -> bytes:
+    async def fetch(_: MappedObject) -> bytes:
         if away:
             raise StorageUnavailable("HTTP 503")
         return b"x"
 
-    media = Media(listing, fetch, lambda _: None, 100, clock)
+    media = SegmentHandler(url_map, fetch, lambda _: None, 100, clock)
 
     async def ask(number: int) -> str | None:
-        found = listing.find(*ours.segments[number].uri.split("/")[2:])
+        found = url_map.find(*ours.segments[number].uri.split("/")[2:])
         assert found
         with suppress(StorageUnavailable):
             await media.fetched(found)
@@ -95,7 +99,7 @@ async def test_segments_that_nobody_can_have() -> None:
     clock.now += FAILING
     assert await ask(0) is None
     assert await ask(1) == "HTTP 503"
-    clock.now += ASKED
+    clock.now += REQUESTED
     assert media.fault is None
     assert await ask(1) == "HTTP 503"
     away = False

@@ -15,7 +15,7 @@ from yarl import URL
 
 from broadcaster.demo.processes import HOST, Child, find_program, free_ports, poll
 from broadcaster.hls import MediaPlaylist, parse
-from broadcaster.relay import Options, relay
+from broadcaster.relay import RelayOptions, relay
 from tests.support.judges.watcher import Watcher
 from tests.support.waiting import eventually
 
@@ -163,11 +163,11 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @asynccontextmanager
-async def relaying(origin: str, **options: Any) -> AsyncIterator[Relayed]:  # noqa: ANN401 - of Options
+async def relaying(origin: str, **options: Any) -> AsyncIterator[Relayed]:  # noqa: ANN401 - of RelayOptions
     """A relay of this origin."""
     ready: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
-    chosen = Options(origin, (HOST, 0), (HOST, 0), viewer=Path("none"), **options)
+    chosen = RelayOptions(origin, (HOST, 0), (HOST, 0), viewer=Path("none"), **options)
     async with asyncio.TaskGroup() as group:
         group.create_task(relay(chosen, stop, lambda *addresses: ready.set_result(addresses)))
         async with _session() as session:

@@ -1,14 +1,8 @@
-"""``broadcaster recordings``: asks the running service.
+"""Client of the operator's HTTP API for ``broadcaster recordings``, and the upload of files to recordings.
 
-The catalog is its own, and what was recorded goes on while it is looked at; so all is asked of its operator's
-listener, with the token from its state folder: on its own machine, or to upload a file, on any other.
-
-Sends a file in parts, as the file of a recording: from any machine, with the operator's token.
-
-The running service says which parts there are and gives a URL for each; the bucket gets the bytes from here.
-What an attempt before this one has brought there whole is not sent again.
-
-How far an upload is.
+The client authenticates with the token from the state folder, or with a token file on another machine. The
+service gives a signed URL for each part of a file; the parts go straight to the bucket. Parts that an earlier
+attempt has stored are not sent again.
 """
 
 from __future__ import annotations

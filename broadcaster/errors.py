@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""All exceptions of the project, as one tree.
 
 ::
 
@@ -20,7 +20,7 @@
         └── StorageRefused      503  a permanent fault (key, bucket, rights): someone must act
             └── ObjectNotFound  404  there is no such object
 
-Each class names the HTTP status it suggests to whoever has to answer a request with it.
+Each class has the HTTP status for answers to requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happened, as frozen facts for observers (metrics, and whoever else wants to listen)."""
+"""Events of the stream, as frozen dataclasses for observers such as metrics and the recorder."""
 
 from __future__ import annotations
 

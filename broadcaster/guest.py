@@ -1,6 +1,6 @@
-"""Reading the bucket as a viewer's browser does, and why viewers cannot: for the doctor and the service.
+"""Reads the bucket as a viewer's browser does, and explains why viewers cannot read it.
 
-Reads segments as viewers do: what is listed may be out of their reach while all else is well.
+The doctor and the service use it: segments may be unreadable for viewers although every upload succeeds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Log lines on standard error, one for each event, in the form that their reader expects."""
+"""Formats log records for standard error: one line a record, as text, for journald or as JSON."""
 
 from __future__ import annotations
 

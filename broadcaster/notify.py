@@ -1,4 +1,4 @@
-"""Tells systemd how we are (sd_notify(3)); does nothing where systemd did not start us."""
+"""Sends the state of the service to systemd (sd_notify(3)); does nothing without systemd."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What Owncast says of itself: whether its encoder is connected.
+"""Client of Owncast's status API: tells whether an encoder is connected.
 
-Read from Owncast's own source (``core/stats.go``, ``core/streamState.go``, ``controllers/status.go``):
-``lastConnectTime`` is set as soon as an encoder connects and null again when it has gone. ``online`` alone
-would not do, because it stays false for the first seconds of a connection, 7 at least. A restart of Owncast
-forgets ``lastConnectTime`` and keeps the ``lastDisconnectTime`` that was saved last: an Owncast that was just
-started says "no encoder" of a stream that it never saw leave.
+The rules follow Owncast's source (``core/stats.go``, ``core/streamState.go``, ``controllers/status.go``):
+``lastConnectTime`` is set when an encoder connects and null after it has disconnected. ``online`` stays false
+for at least the first 7 seconds of a connection, so it is not used alone. A restarted Owncast has lost
+``lastConnectTime`` and keeps the saved ``lastDisconnectTime``: it reports no encoder for a stream
+that it never saw end.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Text from outside, fit for a terminal and a log: the only way in which commands write.
+"""Escapes text from outside for terminals and logs; commands write only through this module.
 
-What cannot be seen is shown by its escape: line breaks, control characters (C0, C1, DEL), characters that are
-invisible or change the direction of writing (Unicode's Cf, which has the bidirectional controls, zero-width
-characters and the BOM), stray bytes, and what is not assigned.
+Invisible characters are shown as escapes: line breaks, control characters (C0, C1, DEL), format characters
+(Unicode's Cf: bidirectional controls, zero-width characters, BOM), invalid bytes and unassigned characters.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the operator sees: a listener of its own, so that no tunnel can show it to the world by accident.
+"""The operator's HTTP application, on a listener of its own so that a public tunnel cannot expose it.
 
-The word by which the service knows its operator: who can read the state folder has it.
+The operator's token is a file in the state folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from broadcaster.errors import ConfigError
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import CLOSED, HEALTH, Health, asked_by_name, health
 from broadcaster.own_files import LARGEST, OTHERS, READ, read_own, write_own
-from broadcaster.recordings.admin_api import Desk, add_recordings
+from broadcaster.recordings.admin_api import RecordingsAdmin, add_recordings
 
 MAX_CONNECTIONS = 100
 MAX_BODY_BYTES = 65_536
@@ -40,13 +40,13 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     ask_owncast: Callable[[], None] | None = None,
     names: Collection[str] = (),
     refresh: Callable[[], Awaitable[None]] | None = None,
-    desk: Desk | None = None,
+    recordings: RecordingsAdmin | None = None,
 ) -> web.Application:
     """``/metrics`` for Prometheus, ``/health``, the dashboard, and ``/owncast/webhook`` for Owncast.
 
     ``ask_owncast`` has Owncast asked how it is; without it there is no webhook. ``names`` are those of hosts
     under which it may be asked, besides its address and this machine's own. ``refresh`` brings figures up to
-    date before they are told. ``desk`` does what an operator with the token wants done.
+    date before they are told. ``recordings`` does what an operator with the token wants done.
     """
     middlewares = [asked_by_name(names), *([_up_to_date(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
@@ -60,8 +60,8 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     if ask_owncast:
         app[ASK_OWNCAST] = ask_owncast
         app.router.add_post("/owncast/webhook", _webhook, name="owncast_webhook")
-    if desk:
-        add_recordings(app, desk)
+    if recordings:
+        add_recordings(app, recordings)
     return app
 
 

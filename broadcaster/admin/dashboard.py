@@ -1,4 +1,4 @@
-"""The operator's dashboard: its page, and the data that it draws."""
+"""The operator's dashboard: its page and the JSON data that the page draws."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""How the service did in the last hour, for the operator's dashboard.
-
-What half, and what nearly all of the values of a while are at most: one outlier hides no other.
-
-How each variant is getting on, for the operator's dashboard.
-"""
+"""Data of the operator's dashboard: the last hour, percentiles, state of each variant."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""What an operator can do with recordings and clips, by HTTP, with the token.
+"""HTTP API of the operator for recordings, their files, and clips.
 
-What an operator can do with the file of a recording, by HTTP: each answers a JSON object.
-
-Whom the operator asks for recordings and clips.
+Every request needs the operator's token. Every answer is a JSON object.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ from broadcaster.recordings.writer import full, of_clip
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RecordingsAdmin:
     """Whom the operator asks; ``tell`` says that something was changed.
 
     ``sweep`` and ``rebuild`` look into the bucket. ``newest`` is up to when there is something, as viewers
@@ -57,7 +55,7 @@ class Desk:
     folder: str | None = None  # the public address of that of all recordings; None in a private bucket
 
 
-DESK = web.AppKey("DESK", Desk)
+ADMIN = web.AppKey("ADMIN", RecordingsAdmin)
 
 
 Work = Callable[[Uploads, Recording, bytes], Awaitable[dict[str, Any]]]
@@ -164,9 +162,9 @@ class ClipChange(BaseModel):
     title: Title
 
 
-def add_recordings(app: web.Application, desk: Desk) -> None:
+def add_recordings(app: web.Application, admin: RecordingsAdmin) -> None:
     """``/api/recordings`` and ``/api/clips``: 401 without the token, else JSON with what went wrong."""
-    app[DESK] = desk
+    app[ADMIN] = admin
     for method, path, handler in (
         ("GET", "recordings", _list),
         ("POST", "recordings/sweep", _sweep),
@@ -193,7 +191,7 @@ def add_recordings(app: web.Application, desk: Desk) -> None:
 async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse:
     """Who has the token; a page of another site has it not, whatever its browser sends along."""
     given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
-    if not hmac.compare_digest(given, f"Bearer {request.app[DESK].token}".encode()):
+    if not hmac.compare_digest(given, f"Bearer {request.app[ADMIN].token}".encode()):
         return web.json_response(
             {"error": "the operator's token is needed"}, status=401, headers={hdrs.WWW_AUTHENTICATE: "Bearer"}
         )
@@ -207,21 +205,21 @@ async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse
 
 
 async def _list(request: web.Request) -> web.Response:
-    desk, page = request.app[DESK], await request.app[DESK].page()
-    book = desk.catalog.recordings
+    admin, page = request.app[ADMIN], await request.app[ADMIN].page()
+    book = admin.catalog.recordings
     parts = await book.parts()
-    return _json({"recordings": [_told(desk, page, one, parts.get(one.id, [])) for one in await book.all()]})
+    return _json({"recordings": [_told(admin, page, one, parts.get(one.id, [])) for one in await book.all()]})
 
 
 async def _show(request: web.Request) -> web.Response:
-    desk, recording = request.app[DESK], await _asked_for(request)
-    parts = await desk.catalog.recordings.parts()
-    return _json(_told(desk, await desk.page(), recording, parts[recording.id]))
+    admin, recording = request.app[ADMIN], await _asked_for(request)
+    parts = await admin.catalog.recordings.parts()
+    return _json(_told(admin, await admin.page(), recording, parts[recording.id]))
 
 
 async def _change(request: web.Request) -> web.Response:
     """Give it a title, show or hide it, keep it."""
-    desk, recording = request.app[DESK], await _asked_for(request)
+    admin, recording = request.app[ADMIN], await _asked_for(request)
     change = Change.model_validate_json(await request.read())
     values: dict[str, str | int | None] = {}
     if change.title is not None:
@@ -234,128 +232,128 @@ async def _change(request: web.Request) -> web.Response:
     keeps = "keepDays" in change.model_fields_set
     if keeps:
         _check_is_over(recording)
-        await desk.catalog.recordings.keep(recording.id, change.keepDays)
+        await admin.catalog.recordings.keep(recording.id, change.keepDays)
     if values:
-        await desk.catalog.recordings.change(recording.id, **values)
+        await admin.catalog.recordings.change(recording.id, **values)
     if values or keeps:
-        desk.tell()
+        admin.tell()
     return await _show(request)
 
 
 async def _delete(request: web.Request) -> web.Response:
     """Put it into the bin, or with ``now=1``, delete it for good."""
-    desk, recording = request.app[DESK], await _asked_for(request)
+    admin, recording = request.app[ADMIN], await _asked_for(request)
     _check_is_over(recording)
-    await desk.catalog.recordings.delete(recording.id, at_once=_is_now(request))
-    desk.tell()
+    await admin.catalog.recordings.delete(recording.id, at_once=_is_now(request))
+    admin.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _bin(request: web.Request) -> web.Response:
     """What was deleted, with when it goes for good."""
-    desk = request.app[DESK]
-    book = desk.catalog.recordings
+    admin = request.app[ADMIN]
+    book = admin.catalog.recordings
     parts = await book.parts()
     recordings = [full(one, parts.get(one.id, [])) | _until(one) for one in await book.bin()]
-    clips = [of_clip(one) | _until(one) for one in await desk.catalog.clips.bin()]
+    clips = [of_clip(one) | _until(one) for one in await admin.catalog.clips.bin()]
     files = [
         {"id": _file_id(one), "recording": one.recording, "size": one.size, "type": one.type} | _until(one)
-        for one in await desk.catalog.files.bin()
+        for one in await admin.catalog.files.bin()
     ]
     return _json({"recordings": recordings, "clips": clips, "files": files})
 
 
 async def _restore(request: web.Request) -> web.Response:
     """Take it out of the bin."""
-    desk, one = request.app[DESK], await _binned(request)
+    admin, one = request.app[ADMIN], await _binned(request)
     if isinstance(one, Recording):
-        await desk.catalog.recordings.restore(one.id)
+        await admin.catalog.recordings.restore(one.id)
     elif isinstance(one, Clip):
-        await desk.catalog.clips.restore(one.id)
+        await admin.catalog.clips.restore(one.id)
     else:
-        await desk.catalog.files.restore(one)
-    desk.tell()
+        await admin.catalog.files.restore(one)
+    admin.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _empty(request: web.Request) -> web.Response:
     """Delete for good what is in the bin."""
-    desk, one = request.app[DESK], await _binned(request)
+    admin, one = request.app[ADMIN], await _binned(request)
     if isinstance(one, Recording):
-        await desk.catalog.recordings.delete(one.id, at_once=True)
+        await admin.catalog.recordings.delete(one.id, at_once=True)
     elif isinstance(one, Clip):
-        await desk.catalog.clips.delete(one.id, at_once=True)
+        await admin.catalog.clips.delete(one.id, at_once=True)
     else:
-        await desk.catalog.files.empty(one)
-    desk.tell()
+        await admin.catalog.files.empty(one)
+    admin.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _sweep(request: web.Request) -> web.Response:
-    return _json(await request.app[DESK].sweep(request.query.get("dry-run") == "1"))
+    return _json(await request.app[ADMIN].sweep(request.query.get("dry-run") == "1"))
 
 
 async def _rebuild(request: web.Request) -> web.Response:
-    found = await request.app[DESK].rebuild()
-    request.app[DESK].tell()
+    found = await request.app[ADMIN].rebuild()
+    request.app[ADMIN].tell()
     return _json(found)
 
 
 async def _file(work: Work, request: web.Request) -> web.Response:
-    return _json(await work(request.app[DESK].uploads, await _asked_for(request), await request.read()))
+    return _json(await work(request.app[ADMIN].uploads, await _asked_for(request), await request.read()))
 
 
 async def _delete_file(request: web.Request) -> web.Response:
     recording = await _asked_for(request)
-    await request.app[DESK].uploads.delete(recording, at_once=_is_now(request))
+    await request.app[ADMIN].uploads.delete(recording, at_once=_is_now(request))
     return _json({})
 
 
 async def _clips(request: web.Request) -> web.Response:
-    desk, page = request.app[DESK], await request.app[DESK].page()
-    return _json({"clips": [_told_clip(desk, page, one) for one in await desk.catalog.clips.all()]})
+    admin, page = request.app[ADMIN], await request.app[ADMIN].page()
+    return _json({"clips": [_told_clip(admin, page, one) for one in await admin.catalog.clips.all()]})
 
 
 async def _make_clip(request: web.Request) -> web.Response:
-    desk = request.app[DESK]
+    admin = request.app[ADMIN]
     wanted = NewClip.model_validate_json(await request.read())
-    end = wanted.end or desk.newest()
+    end = wanted.end or admin.newest()
     if end is None:
         raise NotPossible("there was no stream yet")
     begin = wanted.begin or end - timedelta(seconds=wanted.last or 0)
     if not SHORTEST <= end - begin <= LONGEST:
         raise NotPossible("a clip lasts from 5 seconds to an hour")
-    clip = await desk.catalog.clips.make(wanted.title, begin, end)
-    desk.tell()
-    return _json(_told_clip(desk, await desk.page(), clip), HTTPStatus.CREATED)
+    clip = await admin.catalog.clips.make(wanted.title, begin, end)
+    admin.tell()
+    return _json(_told_clip(admin, await admin.page(), clip), HTTPStatus.CREATED)
 
 
 async def _change_clip(request: web.Request) -> web.Response:
     """Give it a title."""
-    desk, clip = request.app[DESK], await _clip_asked_for(request)
+    admin, clip = request.app[ADMIN], await _clip_asked_for(request)
     change = ClipChange.model_validate_json(await request.read())
-    await desk.catalog.clips.rename(clip.id, change.title)
-    desk.tell()
-    return _json(_told_clip(desk, await desk.page(), await _clip_asked_for(request)))
+    await admin.catalog.clips.rename(clip.id, change.title)
+    admin.tell()
+    return _json(_told_clip(admin, await admin.page(), await _clip_asked_for(request)))
 
 
 async def _delete_clip(request: web.Request) -> web.Response:
-    desk, clip = request.app[DESK], await _clip_asked_for(request)
-    await desk.catalog.clips.delete(clip.id, at_once=_is_now(request))
-    desk.tell()
+    admin, clip = request.app[ADMIN], await _clip_asked_for(request)
+    await admin.catalog.clips.delete(clip.id, at_once=_is_now(request))
+    admin.tell()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _asked_for(request: web.Request) -> Recording:
     """By its id, or as its page's address has it."""
-    for one in await request.app[DESK].catalog.recordings.all():
+    for one in await request.app[ADMIN].catalog.recordings.all():
         if request.match_info["id"] in (one.id, one.folder):
             return one
     raise web.HTTPNotFound
 
 
 async def _binned(request: web.Request) -> Recording | Clip | FileUpload:
-    catalog, name = request.app[DESK].catalog, request.match_info["id"]
+    catalog, name = request.app[ADMIN].catalog, request.match_info["id"]
     known: dict[str, Recording | Clip | FileUpload] = {}
     known |= {_file_id(one): one for one in await catalog.files.bin()}
     known |= {one.id: one for one in await catalog.clips.bin()}
@@ -380,24 +378,26 @@ def _until(one: Recording | Clip | FileUpload) -> dict[str, str]:
 
 
 async def _clip_asked_for(request: web.Request) -> Clip:
-    for one in await request.app[DESK].catalog.clips.all():
+    for one in await request.app[ADMIN].catalog.clips.all():
         if one.id == request.match_info["id"]:
             return one
     raise web.HTTPNotFound
 
 
-def _told(desk: Desk, page: str | None, recording: Recording, parts: Sequence[Part]) -> dict[str, Any]:
+def _told(
+    admin: RecordingsAdmin, page: str | None, recording: Recording, parts: Sequence[Part]
+) -> dict[str, Any]:
     hidden = recording.visibility is Visibility.HIDDEN
-    return _addressed(desk, full(recording, parts), None if hidden else page, f"/watch/{recording.folder}")
+    return _addressed(admin, full(recording, parts), None if hidden else page, f"/watch/{recording.folder}")
 
 
-def _told_clip(desk: Desk, page: str | None, clip: Clip) -> dict[str, Any]:
-    return _addressed(desk, of_clip(clip), page, f"/c/{clip.id}")
+def _told_clip(admin: RecordingsAdmin, page: str | None, clip: Clip) -> dict[str, Any]:
+    return _addressed(admin, of_clip(clip), page, f"/c/{clip.id}")
 
 
-def _addressed(desk: Desk, told: dict[str, Any], page: str | None, path: str) -> dict[str, Any]:
+def _addressed(admin: RecordingsAdmin, told: dict[str, Any], page: str | None, path: str) -> dict[str, Any]:
     """With where it is watched: at its page, else by its playlist."""
-    playlist = urljoin(desk.folder, told["playlist"]) if desk.folder else None
+    playlist = urljoin(admin.folder, told["playlist"]) if admin.folder else None
     return told | {"address": urljoin(page, path) if page else playlist}
 
 

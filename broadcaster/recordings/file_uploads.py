@@ -1,6 +1,7 @@
-"""Files that the operator uploads for recordings, in parts and straight into the bucket.
+"""Multipart uploads of the files that the operator adds to recordings.
 
-Whoever uploads gets a URL for each part; here it is said which parts there are, and when they are all.
+The uploading client gets a signed URL for each part and sends the parts straight to the bucket. This module
+counts the stored parts and completes the upload.
 """
 
 from __future__ import annotations

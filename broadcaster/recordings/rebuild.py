@@ -1,10 +1,7 @@
-"""Brings recordings and clips back that the bucket has and the catalog has not: its state folder was lost.
+"""Restores recordings and clips from the bucket after the catalog was lost.
 
-Others may have written into the bucket: what is not as we write it is left alone, and told.
-
-What is read back from the bucket, which others may have written: models with a range for every value.
-
-Each model raises pydantic.ValidationError, a ValueError, for anything that we do not write ourselves.
+Other programs may have written into the bucket. Each document is checked by a pydantic model with a range for
+every value; a document that fails the check is left alone and reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The playlists of recordings and clips in a private bucket, signed when viewers ask for them."""
+"""Signs the playlists of recordings and clips in a private bucket when viewers request them."""
 
 from __future__ import annotations
 

@@ -1,11 +1,7 @@
-"""Keeps the playlists of recordings, and their index, in the bucket as the catalog has the recordings.
+"""Writes the playlists of recordings and clips, and their index, into the bucket.
 
-What the bucket does not have yet, the catalog knows: after a failure or a restart it is written then. Nothing
-waits for it.
-
-What is written of a recording's part, or of a clip.
-
-What is told of recordings and clips, as JSON: times as ISO 8601, durations in seconds, sizes in bytes.
+The catalog is the source: whatever the bucket lacks after a failure or a restart is written again. Publishing
+never waits for these writes. In JSON, times are ISO 8601, durations are seconds and sizes are bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Wiring: ``components`` are what works on the stream, metrics and health, ``serve`` runs it all."""
+"""Wiring of the service: ``components`` builds the parts, ``serve`` runs them, ``health`` evaluates them."""
 
 from broadcaster.service.components import bucket_of
 from broadcaster.service.serve import serve

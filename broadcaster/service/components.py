@@ -1,8 +1,7 @@
-"""The parts that work on the stream, made from the settings and from what the journal remembers.
+"""Builds the parts of the service from the settings and the catalog.
 
-The clocks that the parts are given.
-
-The state folder is nobody else's: it holds what is not yet public, and what was never to be.
+Includes the clocks of these parts and the private state folder: the folder holds segments that are not
+public yet.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, m
 from broadcaster.owncast import OwncastStatus
 from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
-from broadcaster.service.health import Standing, verdict
+from broadcaster.service.health import HealthInputs, evaluate_health
 from broadcaster.service.public_recordings import ViewersClips, showing
 from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.viewer_process import ViewerProcess
@@ -226,8 +225,8 @@ class Components:
         silence = source.silence(looked_at)
         pong = self.audience.pong if self.audience else Pong(())
         hangs = self.source.looking and time.monotonic() - self.source.last_look > STUCK
-        found = verdict(
-            Standing(
+        found = evaluate_health(
+            HealthInputs(
                 view.state,
                 view.target_duration,
                 silence=silence,

@@ -1,4 +1,4 @@
-"""Whether viewers get what is on, and what the operator has to do: decided here alone, from plain figures."""
+"""Evaluates the health of the service: why viewers do not get the stream, and what to do."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ON = {State.STARTING, State.LIVE}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How everything stands. Times are seconds, sizes bytes; what fails has its words, what does not None."""
+class HealthInputs:
+    """Inputs of ``evaluate_health``. Times are seconds, sizes bytes, texts causes of failures."""
 
     state: State
     target_duration: int | None = None
@@ -53,10 +53,11 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """``reason`` is why viewers do not get what is on; ``warning`` what is wrong besides, or not by us.
+class Health:
+    """Result of ``evaluate_health``.
 
-    Both say what to do. ``parts`` are those that are not well, ``trouble`` is what viewers may know of it.
+    ``reason`` is why viewers do not get the stream, ``warning`` names further problems; both say what to do.
+    ``parts`` are the affected parts, ``trouble`` is the problem that viewers are shown.
     """
 
     reason: str | None
@@ -66,7 +67,7 @@ class Verdict:
 
 
 class Finding(NamedTuple):
-    """Something is wrong with a part of the way from the encoder to viewers, who may know so much of it."""
+    """A problem of one part between encoder and viewers; ``trouble`` is the text key for viewers."""
 
     part: Part
     severity: Severity
@@ -74,9 +75,9 @@ class Finding(NamedTuple):
     trouble: Trouble | None = None
 
 
-def verdict(standing: Standing) -> Verdict:
-    """Decide. Of several failures the one that causes the others is told, of warnings each."""
-    findings = list(_findings(standing))
+def evaluate_health(inputs: HealthInputs) -> Health:
+    """The health of the service. The first cause of several failures is reported, and every warning."""
+    findings = list(_findings(inputs))
     failures = [one.sentence for one in findings if one.severity == "failing"]
     warnings = [one.sentence for one in findings if one.severity == "warning"]
     parts = {one.part: one.severity for one in reversed(findings)}  # a failure comes last, and counts
@@ -85,12 +86,12 @@ def verdict(standing: Standing) -> Verdict:
     trouble = next((one for one in get_args(Trouble) if one in troubles), None)
     if trouble:  # whatever is not well before them, it is they who have nothing to see
         parts.setdefault("viewers", troubles[trouble])
-    reason = _frozen(standing) + failures[0] if failures else None
-    return Verdict(reason, "; besides, ".join(warnings) or None, parts, trouble)
+    reason = _frozen(inputs) + failures[0] if failures else None
+    return Health(reason, "; besides, ".join(warnings) or None, parts, trouble)
 
 
-def _findings(now: Standing) -> Iterator[Finding]:
-    """All that is wrong: causes before what they cause."""
+def _findings(now: HealthInputs) -> Iterator[Finding]:
+    """All findings, causes before their effects."""
     failures = list(_failures(now))
     if not failures and _is_still(now):
         act = "restart the service, and keep its log"
@@ -104,7 +105,7 @@ def _findings(now: Standing) -> Iterator[Finding]:
         yield Finding(part, "warning", sentence, "encoder" if part == "encoder" else None)
 
 
-def _failures(now: Standing) -> Iterator[Finding]:
+def _failures(now: HealthInputs) -> Iterator[Finding]:
     delivery: Trouble | None = "delivery" if now.delay or now.state in ON else None
     if not now.alive:
         sentence = "ingest is stuck: restart the service, and keep its log"
@@ -134,7 +135,7 @@ def _failures(now: Standing) -> Iterator[Finding]:
     yield from _silences(now)
 
 
-def _silences(now: Standing) -> Iterator[Finding]:
+def _silences(now: HealthInputs) -> Iterator[Finding]:
     if _is_silent(now) and not (now.ended and not now.paused):
         yield Finding("encoder", "failing", _silence(now), "encoder")
     if silent := _silent_variants(now):
@@ -143,14 +144,14 @@ def _silences(now: Standing) -> Iterator[Finding]:
         yield Finding("encoder", "failing", sentence)
 
 
-def _silence(now: Standing) -> str:
+def _silence(now: HealthInputs) -> str:
     silent = f"the encoder has brought nothing new for {now.silence:.0f} s"
     if now.paused:
         return f"{silent}, and Owncast says that it has disconnected: start it again, or the stream ends"
     return f"{silent}: look at the encoder, its connection, and Owncast"
 
 
-def _warnings(now: Standing) -> Iterator[tuple[Part, str]]:
+def _warnings(now: HealthInputs) -> Iterator[tuple[Part, str]]:
     if _is_silent(now) and now.ended and not now.paused:
         over = f"the source says that its stream is over, and has brought nothing for {now.silence:.0f} s"
         act = "viewers are told when the grace time has passed; if it was to go on, start the encoder again"
@@ -180,7 +181,7 @@ def _warnings(now: Standing) -> Iterator[tuple[Part, str]]:
         yield "viewers", f"{failing} errors and no picture, {playing} one: {act}"
 
 
-def _is_unread(now: Standing) -> bool:
+def _is_unread(now: HealthInputs) -> bool:
     return now.unread is not None and now.state in ON
 
 
@@ -188,11 +189,11 @@ def _pages(count: int, one: str, many: str) -> str:
     return f"{count} page {one}" if count == 1 else f"{count} pages {many}"
 
 
-def _is_silent(now: Standing) -> bool:
+def _is_silent(now: HealthInputs) -> bool:
     return now.state is State.LIVE and now.silence > _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
 
 
-def _silent_variants(now: Standing) -> str:
+def _silent_variants(now: HealthInputs) -> str:
     """Which variants are silent while others are not, and for how long."""
     longest = _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
     silent = {one: seconds for one, seconds in now.silences.items() if seconds - now.silence > longest}
@@ -203,24 +204,24 @@ def _silent_variants(now: Standing) -> str:
     return f"{which} brought nothing new for {min(silent.values()):.0f} s"
 
 
-def _is_still(now: Standing) -> bool:
+def _is_still(now: HealthInputs) -> bool:
     """The window does not move, though the source brings segments."""
     longest = _longest(now, STILL_TARGET_DURATIONS, STILL_SECONDS)
     return now.state is State.LIVE and now.frozen > longest and not _is_silent(now)
 
 
-def _longest(now: Standing, target_durations: float, seconds: float) -> float:
+def _longest(now: HealthInputs, target_durations: float, seconds: float) -> float:
     return max(target_durations * (now.target_duration or 0), seconds)
 
 
-def _frozen(now: Standing) -> str:
+def _frozen(now: HealthInputs) -> str:
     """How long viewers have looked at the same picture, where they do."""
     longest = _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
     is_frozen = now.state is State.LIVE and now.frozen > longest
     return f"VIEWERS FROZEN for {now.frozen:.0f} s: " if is_frozen else ""
 
 
-def _safe(now: Standing) -> str:
+def _safe(now: HealthInputs) -> str:
     """What waits, and for how long there is room: on the disk, and in what may be used of it."""
     kept = f"{now.waiting} segments ({_size(now.spool)}) are safe"
     room = min(now.spool_limit - now.spool, math.inf if math.isnan(now.free) else now.free)

@@ -1,7 +1,4 @@
-"""Which recordings and clips viewers may be shown, and where these are in the bucket.
-
-Clips that viewers ask for: short, few, one after another.
-"""
+"""The recordings and clips that viewers may see, and the clips that viewers request."""
 
 from __future__ import annotations
 
@@ -36,12 +33,12 @@ def showing(settings: Settings, audience: Callable[[], ViewerProcess | None]) ->
         recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]
     ) -> None:
         if process := audience():
-            process.show_recordings(shown(recordings, parts, clips, base))
+            process.show_recordings(public_recordings(recordings, parts, clips, base))
 
     return show if settings.has_pages else None
 
 
-def shown(
+def public_recordings(
     recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip], base: str
 ) -> dict[str, Shown]:
     """All but the hidden ones, by their paths; ``base`` is the public address of the folder of recordings."""

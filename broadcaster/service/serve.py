@@ -1,12 +1,6 @@
-"""Runs the parts together: one TaskGroup owns every task, so that no part can die unnoticed.
+"""Runs all parts of the service in one TaskGroup, and exports their metrics.
 
-Ingest (``Pipeline`` with its source) ends the process when it fails. All else runs under the ``Supervisor``.
-
-What an operator can do with recordings and clips, from the parts that do it.
-
-How the components stand when they are asked, as metrics.
-
-Prometheus metrics, kept by listening to events.
+The process ends if the ``Pipeline`` or its source fails. All other parts run under the ``Supervisor``.
 """
 
 from __future__ import annotations
@@ -54,7 +48,7 @@ from broadcaster.logs import usual_form
 from broadcaster.metrics import Metric, MetricsCollector, build_info
 from broadcaster.notify import notify_stopping
 from broadcaster.owncast import picture
-from broadcaster.recordings.admin_api import Desk
+from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.recordings.signer import Signing
@@ -131,13 +125,13 @@ def process_registry() -> CollectorRegistry:
     return registry
 
 
-def desk_of(components: Components, settings: Settings, address: str) -> Desk:
+def recordings_admin(components: Components, settings: Settings, address: str) -> RecordingsAdmin:
     """For who has the token; ``address`` is where viewers are served. Raises ConfigError."""
     store, catalog, prefix = components.store, components.catalog, settings.prefix
     with state_folder(settings):
         token = own_token(settings.state_dir)
     owners = {owner_key(one) for one in catalog.prefixes(prefix)}  # we were each of them
-    return Desk(
+    return RecordingsAdmin(
         token,
         catalog,
         components.recorder.tell,
@@ -386,7 +380,7 @@ async def _operator(
         ask_owncast=ask_owncast,
         names=settings.admin_names.replace(",", " ").split(),
         refresh=components.audience.refresh if components.audience else None,
-        desk=desk_of(components, settings, public_address),
+        recordings=recordings_admin(components, settings, public_address),
     )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
     async with listening(app, settings.admin_host, settings.admin_port, names) as address:

@@ -1,4 +1,4 @@
-"""Restarts the parts that the stream can do without, and contains their callbacks: neither can end it."""
+"""Restarts optional parts that fail and contains their callbacks: neither can end the stream."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Ingest's end of the feed: keeps a process that serves viewers, and tells it what they see.
+"""Starts and restarts the viewers' process, and sends it the view over IPC.
 
-Starts the process that serves viewers, with nothing but the sockets it needs.
-
-What viewers are told of an event.
+The process inherits only the sockets that it needs.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from broadcaster.catalog.references import Recording
 from broadcaster.errors import StorageUnavailable
 from broadcaster.recordings.posters import KeptFrames, RecordingPosters
 from broadcaster.recordings.rebuild import rebuild
-from broadcaster.service.public_recordings import SIGNED, shown
+from broadcaster.service.public_recordings import SIGNED, public_recordings
 from tests.support.fakes.ffmpeg import FakeFfmpeg
 from tests.support.fakes.pipeline_parts import START
 from tests.support.fakes.recorder_fixture import RecorderFixture
@@ -103,11 +103,11 @@ async def test_what_viewers_are_told(place: Place) -> None:
     await place.work()
     book = place.room.studio.catalog
     recordings, parts = await book.recordings.all(), await book.recordings.parts()
-    found = shown(recordings, parts, await book.clips.all(), "https://v.example/live/recordings/")
+    found = public_recordings(recordings, parts, await book.clips.all(), "https://v.example/live/recordings/")
     assert found[f"/c/{clip.id}"].poster == f"https://v.example/live/clips/{clip.id}/poster.jpg"
     name = recordings[0].id
     assert found[f"/watch/{name}"].poster == f"https://v.example/live/recordings/{name}/poster.jpg"
-    private = shown(recordings, parts, await book.clips.all(), SIGNED)
+    private = public_recordings(recordings, parts, await book.clips.all(), SIGNED)
     assert {one.poster for one in private.values()} == {None}
 
 

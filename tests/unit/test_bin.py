@@ -197,7 +197,7 @@ async def test_viewers_clips_take_no_place_from_the_operators(
     for _ in range(4):
         await clips.make("", START + SECOND, START + 6 * SECOND, MANY)
     monkeypatch.setattr(showing, "MOST", 2)
-    found = showing.shown((), {}, await clips.all(), "https://video.example.com/live/recordings/")
+    found = showing.public_recordings((), {}, await clips.all(), "https://video.example.com/live/recordings/")
     assert f"/c/{own.id}" in found
     assert len(found) == 3
 
@@ -212,7 +212,7 @@ async def test_ids_are_not_guessed(room: RecorderFixture) -> None:
     await room.recorder.write()
     (unlisted,) = await room.studio.recordings()
     assert unlisted.folder == f"{name}-0123456789abcdef"
-    found = showing.shown([unlisted], {}, (), "https://video.example.com/live/recordings/")
+    found = showing.public_recordings([unlisted], {}, (), "https://video.example.com/live/recordings/")
     assert list(found) == [f"/watch/{unlisted.folder}"]
     assert not [key for key in playlists(room) if f"/{name}/" in key]
 

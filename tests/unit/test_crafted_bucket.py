@@ -23,7 +23,7 @@ from broadcaster.bucket.client import LARGEST, ObjectStore
 from broadcaster.catalog.references import Recorded, Recording
 from broadcaster.errors import StorageRefused
 from broadcaster.recordings.rebuild import rebuild
-from broadcaster.service.public_recordings import shown
+from broadcaster.service.public_recordings import public_recordings
 from broadcaster.upload.deleter import RetentionDeleter
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.pipeline_parts import START
@@ -219,7 +219,7 @@ async def attacked(world: World, objects: dict[str, bytes]) -> None:
         await room.recorder.write()
     assert room.recorder.fault is None
     clips = await catalog.clips.all()
-    shown(await room.studio.recordings(), await catalog.recordings.parts(), clips, BASE)
+    public_recordings(await room.studio.recordings(), await catalog.recordings.parts(), clips, BASE)
     # What came back goes again, with everything that only it has; the index is the service's own.
     ours = {world.known.id, world.lost}
     for name in set(taken) - ours:

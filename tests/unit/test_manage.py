@@ -18,7 +18,7 @@ from broadcaster.cli import main
 from broadcaster.config import load
 from broadcaster.errors import ManageError
 from broadcaster.ipc import HealthReport
-from broadcaster.recordings.admin_api import Desk
+from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads, etag_of
 from broadcaster.service.serve import newest, page_address
 from tests.api_schemas import check_answer
@@ -39,7 +39,7 @@ class Office:
         self.page: str | None = "https://live.example.com/"
         studio = self.studio
         self.store = FakeParts()
-        desk = Desk(
+        admin = RecordingsAdmin(
             own_token(folder),
             studio.catalog,
             self.tell,
@@ -51,7 +51,7 @@ class Office:
             "https://video.example.com/live/recordings/",
         )
         self.report = HealthReport("offline", 0, None)
-        self.app = make_operator_app(lambda: self.report, CollectorRegistry(), desk=desk)
+        self.app = make_operator_app(lambda: self.report, CollectorRegistry(), recordings=admin)
 
     def tell(self) -> None:
         self.told += 1

@@ -14,7 +14,7 @@ from broadcaster.hls.manifest import VodPlaylistBuilder
 from broadcaster.hls.parser import byte_ranges
 from broadcaster.ipc import Recording as Shown
 from broadcaster.recordings.writer import EVERY, INTERVAL, Recorder
-from broadcaster.service.public_recordings import shown
+from broadcaster.service.public_recordings import public_recordings
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
 from tests.support.fakes.recorder_fixture import RecorderFixture
 
@@ -427,7 +427,7 @@ async def test_what_the_bucket_has_is_shown(room: RecorderFixture) -> None:
     def show(
         recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]
     ) -> None:
-        told.append(shown(recordings, parts, clips, "https://video.example.com/live/recordings/"))
+        told.append(public_recordings(recordings, parts, clips, "https://video.example.com/live/recordings/"))
 
     room.studio.publish(count=4)
     room.studio.channel.end()

@@ -136,7 +136,7 @@ async def test_strangers_cannot_ask_for_much() -> None:
     task.cancel()
 
 
-def shown() -> Recording:
+def public_recordings() -> Recording:
     playlist = f"/recordings/{NAME}/playlist.m3u8"
     return Recording(NAME, "", START, START + timedelta(hours=1), 3600, (playlist,))
 
@@ -144,7 +144,7 @@ def shown() -> Recording:
 async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """All who ask meanwhile wait for the one that ingest signs; it is kept, and goes with its recording."""
     audience = ViewerServer(Setup(tmp_path, recordings=True, signed=True))
-    one = shown()
+    one = public_recordings()
     audience.take(difference({}, {one.path: one}))
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(client.get(f"/{MEDIA}")) for _ in range(3)]

@@ -12,7 +12,7 @@ from broadcaster.catalog.references import Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.recordings.file_uploads import MIB, Uploads, etag_of, part_size
 from broadcaster.recordings.rebuild import rebuild
-from broadcaster.service.public_recordings import shown
+from broadcaster.service.public_recordings import public_recordings
 from broadcaster.upload import deleter as strays
 from broadcaster.upload.deleter import FileDeleter
 from tests.support.fakes.recorder_fixture import RecorderFixture
@@ -91,7 +91,7 @@ async def test_a_file_takes_the_place_of_another(office: Office) -> None:
     await office.sweeper.sweep()
     assert [key for key in office.store.objects_ if "/files/" in key] == [second]
     parts = await office.studio.catalog.recordings.parts()
-    (page,) = shown(await office.studio.recordings(), parts, (), BASE).values()
+    (page,) = public_recordings(await office.studio.recordings(), parts, (), BASE).values()
     assert page.file
     assert (page.file.url, page.file.size) == (f"https://video.example.com/{second}", SIZE)
     await office.uploads.delete(await office.recording(), at_once=True)

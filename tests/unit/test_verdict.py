@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from broadcaster.ipc import HealthReport, State
-from broadcaster.service.health import LEAST_FREE, Standing, Verdict, verdict
+from broadcaster.service.health import LEAST_FREE, Health, HealthInputs, evaluate_health
 
-LIVE = Standing(State.LIVE, 2, spool_limit=1000)
+LIVE = HealthInputs(State.LIVE, 2, spool_limit=1000)
 DELAY = replace(LIVE, delay="since 12:00: no answer", waiting=62, spool=48_000_000, spool_limit=1_000_000_000)
 
-TABLE: list[tuple[Standing, str, str | None, str]] = [
+TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     # How everything stands; severity, what viewers are told, and what the operator's sentence has.
-    (Standing(State.OFFLINE, silence=900), "ok", None, "no stream is on"),
+    (HealthInputs(State.OFFLINE, silence=900), "ok", None, "no stream is on"),
     (replace(LIVE, silence=5), "ok", None, "LIVE: 412 viewers"),
     (replace(LIVE, state=State.STARTING, silence=60), "ok", None, "a stream is starting"),
     (replace(LIVE, state=State.ENDED, silence=60, ended=True), "ok", None, "the stream has ended"),
@@ -32,7 +32,7 @@ TABLE: list[tuple[Standing, str, str | None, str]] = [
     ),
     (replace(LIVE, ended=True), "ok", None, "LIVE: 412 viewers"),
     (
-        Standing(State.OFFLINE, refused="0/a.m3u8 lists nothing that can be carried"),
+        HealthInputs(State.OFFLINE, refused="0/a.m3u8 lists nothing that can be carried"),
         "failing",
         None,
         "what the encoder writes cannot be followed (0/a.m3u8 lists nothing",
@@ -80,8 +80,8 @@ TABLE: list[tuple[Standing, str, str | None, str]] = [
     (replace(LIVE, folder=False), "failing", "delivery", "the HLS folder does not answer; look at its disk"),
     (replace(LIVE, source="no rights"), "failing", "delivery", "(no rights): look at the rights of the HLS"),
     (replace(DELAY, source="no rights"), "failing", "delivery", "the source is out of reach"),
-    (Standing(State.OFFLINE, source="no rights"), "failing", None, "the source is out of reach"),
-    (Standing(State.OFFLINE, folder=False), "failing", None, "the HLS folder does not answer"),
+    (HealthInputs(State.OFFLINE, source="no rights"), "failing", None, "the source is out of reach"),
+    (HealthInputs(State.OFFLINE, folder=False), "failing", None, "the HLS folder does not answer"),
     (replace(LIVE, serving=False), "failing", None, "viewers are not answered"),
     (replace(LIVE, serving=False, silence=60), "failing", "encoder", "viewers are not answered"),
     (replace(LIVE, journal="disk full"), "warning", None, "journal cannot be written: disk full; make room"),
@@ -119,9 +119,9 @@ TABLE: list[tuple[Standing, str, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("standing", "severity", "trouble", "text"), TABLE)
-def test_the_table(standing: Standing, severity: str, trouble: str | None, text: str) -> None:
+def test_the_table(standing: HealthInputs, severity: str, trouble: str | None, text: str) -> None:
     """Each has its severity, its sentence, and the word for viewers."""
-    found = verdict(standing)
+    found = evaluate_health(standing)
     report = HealthReport(
         standing.state,
         0,
@@ -137,23 +137,23 @@ def test_the_table(standing: Standing, severity: str, trouble: str | None, text:
 
 def test_no_warning_hides_another() -> None:
     """They have nothing to do with each other, so each is told; and a failure hides none of them."""
-    found = verdict(replace(DELAY, journal="disk full", free=1e6))
+    found = evaluate_health(replace(DELAY, journal="disk full", free=1e6))
     assert found.reason
     assert found.warning
     assert found.warning.count("make room") == 2
-    assert verdict(LIVE) == Verdict(None, None, {}, None)
+    assert evaluate_health(LIVE) == Health(None, None, {}, None)
 
 
 def test_the_part_that_is_not_well() -> None:
     """Each finding belongs to one, of which the failure counts; and viewers are not well who see nothing."""
-    assert verdict(replace(LIVE, journal="disk full")).parts == {"service": "warning"}
-    assert verdict(replace(LIVE, silence=60)).parts == {"encoder": "failing", "viewers": "failing"}
+    assert evaluate_health(replace(LIVE, journal="disk full")).parts == {"service": "warning"}
+    assert evaluate_health(replace(LIVE, silence=60)).parts == {"encoder": "failing", "viewers": "failing"}
     over = replace(LIVE, silence=60, ended=True)
-    assert verdict(over).parts == {"encoder": "warning", "viewers": "warning"}
-    assert verdict(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
-    assert verdict(replace(LIVE, unread="404")).parts == {"viewers": "failing"}
-    assert verdict(replace(LIVE, blind=1)).parts == {"viewers": "warning"}
-    both = verdict(replace(DELAY, owner="another one is there", journal="disk full"))
+    assert evaluate_health(over).parts == {"encoder": "warning", "viewers": "warning"}
+    assert evaluate_health(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
+    assert evaluate_health(replace(LIVE, unread="404")).parts == {"viewers": "failing"}
+    assert evaluate_health(replace(LIVE, blind=1)).parts == {"viewers": "warning"}
+    both = evaluate_health(replace(DELAY, owner="another one is there", journal="disk full"))
     assert both.parts == {"bucket": "failing", "service": "warning", "viewers": "failing"}
 
 
@@ -172,6 +172,6 @@ def test_the_part_that_is_not_well() -> None:
 )
 def test_a_silent_variant(silence: float, silences: dict[str, float], reason: str | None) -> None:
     """Its viewers see nothing new, whatever others bring; where none brings anything, it is the encoder."""
-    found = verdict(Standing(State.LIVE, 6, silence=silence, silences=silences))
+    found = evaluate_health(HealthInputs(State.LIVE, 6, silence=silence, silences=silences))
     assert (found.reason or "").startswith(reason or "")
     assert (found.reason is None) is (reason is None)

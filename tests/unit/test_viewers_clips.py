@@ -60,7 +60,7 @@ class Ingest:
         for wish in await sent(self.audience):
             self.makes(wish, self.answer)
         clips = await self.studio.catalog.clips.all()
-        self.audience.take(Recordings(tuple(shown(one.id) for one in clips)))
+        self.audience.take(Recordings(tuple(public_recordings(one.id) for one in clips)))
 
     def answer(self, answer: ClipAnswer) -> None:
         message = decode(encode(answer)[LENGTH.size :])
@@ -75,7 +75,7 @@ async def sent(audience: ViewerServer) -> tuple[ClipWish, ...]:
     return (await receive_pong(reader)).clips
 
 
-def shown(name: str) -> Recording:
+def public_recordings(name: str) -> Recording:
     return Recording(name, "", START, START, 6.0, ("https://b/x.m3u8",), listed=False, clip=True)
 
 

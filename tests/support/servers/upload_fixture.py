@@ -20,7 +20,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, free_ports
 from broadcaster.http import listening
 from broadcaster.ipc import HealthReport
-from broadcaster.recordings.admin_api import Desk
+from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.servers.r2_rules import SMALLEST, StrictFront, strict_front
@@ -85,7 +85,7 @@ async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[Uplo
         )
         store = await stack.enter_async_context(open_store(where))
         uploads = Uploads(store, studio.catalog, "live", lambda: None, part=SMALLEST)
-        desk = Desk(
+        admin = RecordingsAdmin(
             own_token(folder),
             studio.catalog,
             lambda: None,
@@ -97,7 +97,7 @@ async def upload_desk(folder: Path, bucket: SeaweedBucket) -> AsyncIterator[Uplo
         )
         dashboard = Dashboard(VIEWER / "dashboard", VIEWER / "public" / "vendor", lambda _: [], 0.09)
         report = HealthReport("offline", 0, None)
-        app = make_operator_app(lambda: report, CollectorRegistry(), dashboard, desk=desk)
+        app = make_operator_app(lambda: report, CollectorRegistry(), dashboard, recordings=admin)
         address = await stack.enter_async_context(listening(app, HOST, free_ports(1)[0], "the test's port"))
         (one,) = await studio.recordings()
         yield UploadDesk(address, own_token(folder), front, store, studio, bucket, one.id)

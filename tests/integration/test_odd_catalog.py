@@ -14,7 +14,7 @@ from tests.support.fakes.hls_writer import PACKET
 from tests.support.length import SOAK
 from tests.support.servers.service import running_service
 from tests.support.waiting import eventually
-from tests.unit.test_odd_playlists import TABLE
+from tests.unit.source.test_scanner_odd_playlists import TABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 
 from tests import api_schemas
 from tests.support.documents import ROOT
-from tests.unit.test_manage import Office
+from tests.unit.test_admin_client import Office
 
 
 def test_the_files_are_current() -> None:

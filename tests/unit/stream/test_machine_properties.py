@@ -14,7 +14,7 @@ from broadcaster.stream import machine, model, playlists, rollover
 from broadcaster.stream.state import Progress
 from broadcaster.stream.timeline import Timeline
 from tests.support.length import seconds
-from tests.unit.stream_machine import Broadcast
+from tests.unit.stream.stream_machine import Broadcast
 
 TestBroadcast = Broadcast.TestCase
 TestBroadcast.settings = settings(

@@ -1,6 +1,6 @@
 """A user who may write into the HLS folder, and swaps what is in it for something else while it is taken in.
 
-As a program it is that user, and swaps until it is killed: ``python -m tests.unit.racer FOLDER VAULT``.
+As a program it swaps until it is killed: ``python -m tests.unit.upload.racer FOLDER VAULT``.
 """
 
 import ctypes

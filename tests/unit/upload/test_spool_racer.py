@@ -28,7 +28,7 @@ from tests.support.fakes.pipeline_parts import FakeStore
 from tests.support.faults.other_user import open_folder
 from tests.support.length import SOAK
 from tests.support.waiting import changes
-from tests.unit.racer import EVIL, HARD_LINK, NOBODY, clear, exchange
+from tests.unit.upload.racer import EVIL, HARD_LINK, NOBODY, clear, exchange
 
 SEGMENTS = 40
 PACE = 0.02  # seconds from one segment to the next
@@ -80,7 +80,7 @@ class Encoder(HlsWriter):
 
 @contextmanager
 def racing(folder: Path, vault: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.unit.racer", str(folder), str(vault)]
+    command = [sys.executable, "-m", "tests.unit.upload.racer", str(folder), str(vault)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as racer:
         try:
             assert racer.stdout

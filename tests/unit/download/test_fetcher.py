@@ -19,7 +19,7 @@ from broadcaster.download.packs import Packs
 from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailable
 from tests.support.faults.small_disk import small_disk
 from tests.support.waiting import changes
-from tests.unit.scripted_server import Answer, ScriptedServer, scripted_server
+from tests.unit.download.scripted_server import Answer, ScriptedServer, scripted_server
 
 BODY = bytes(range(256)) * 400
 ETAG = {"ETag": '"one"'}

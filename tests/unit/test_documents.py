@@ -209,10 +209,10 @@ def modules_imported_by(path: Path) -> set[str]:
     return found
 
 
-def test_modules_of_the_architecture_exist() -> None:
-    """Each Python file that docs/architecture.md names is in broadcaster/, or where its path says."""
-    text = (ROOT / "docs/architecture.md").read_text()
-    named = set(re.findall(r"`([a-z_/]+\.py)`", text))
+@pytest.mark.parametrize("page", ["architecture.md", "glossary.md"])
+def test_modules_that_are_named_exist(page: str) -> None:
+    """Each Python file that the page names is in broadcaster/, or where its path says."""
+    named = set(re.findall(r"`([a-z_/]+\.py)`", (ROOT / "docs" / page).read_text()))
     assert len(named) > 40
     for path in named:
         assert (ROOT / "broadcaster" / path).exists() or (ROOT / path).exists(), path

@@ -15,6 +15,8 @@ AXE = Path(__file__).resolve().parents[3] / "viewer" / "node_modules" / "axe-cor
 LOOK = """() => {
     const video = document.querySelector("video");
     return {
+        status: null, // until the page's script has run
+        recording: null,
         ...window.broadcasterViewer,
         clock: performance.now() / 1000,
         time: video.currentTime,

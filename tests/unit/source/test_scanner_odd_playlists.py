@@ -22,7 +22,8 @@ PDT = "#EXT-X-PROGRAM-DATE-TIME:{:%Y-%m-%dT%H:%M:%S}.000Z\n"
 FINE = (4.0, 4.0, 4.0, 4.0)
 GAP = None
 NOTHING = ()
-NOW = datetime.now(UTC).replace(second=55, microsecond=0) - timedelta(minutes=1)
+# The names of the cases come from this time: each process that collects them has to find the same names.
+NOW = datetime(2026, 3, 1, 12, 0, 55, tzinfo=UTC)
 
 
 def entries(*, dated: bool = True) -> list[str]:
@@ -328,7 +329,7 @@ class Reader:
         self.folder = root / "0"
         self.folder.mkdir(parents=True)
         self.now = 100.0
-        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+        self.scanner = Scanner(root, lambda: NOW + timedelta(minutes=1), SourceMemory())
 
     def segments(self, *, waits: float = 12.0) -> list[Segment]:
         return [one for one in self.events(waits=waits) if isinstance(one, Segment)]

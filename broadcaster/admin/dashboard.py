@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from broadcaster.errors import OwncastError
 from broadcaster.http.server import HEALTH
 from broadcaster.http.static import Files
-from broadcaster.ipc import Part
+from broadcaster.ipc.messages import HealthPart
 
 Row = dict[str, float | None]  # values at a time, by name of the series
 STEP = 5.0  # seconds from one row to the next
@@ -77,7 +77,7 @@ async def _data(request: web.Request) -> web.Response:
         "verdict": {
             "severity": report.severity,
             "sentence": report.sentence,
-            "parts": {part: report.parts.get(part, "ok") for part in get_args(Part)},
+            "parts": {part: report.parts.get(part, "ok") for part in get_args(HealthPart)},
         },
         "variants": report.qualities or report.variants,
         "targetDuration": report.target_duration,

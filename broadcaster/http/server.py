@@ -30,7 +30,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from broadcaster.errors import ConfigError
 from broadcaster.http.connections import BACKLOG, CONNECTIONS
-from broadcaster.ipc import HealthReport
+from broadcaster.ipc.messages import HealthReport
 
 # cloudflared keeps idle connections for 90 s; the side that closes first must not be ours.
 EVERY_ADDRESS = ("", "::")  # hosts that mean all addresses of the machine

@@ -1,21 +1,14 @@
-"""What ingest tells the audience process, and what that answers.
+"""The messages between ingest and the viewer server, and the view that they carry.
 
-What a viewer's wish for a clip is told as, on its way to ingest and back.
-
-What viewers may be shown of recordings and clips, and how the other process is told of it.
-
-What viewers see, as data: decided by one process, shown by the other.
-
-Messages as bytes on a socket pair: four bytes of length, and JSON.
-
-JSON, because neither side has to trust the other: what ingest reads comes from a process that strangers
-talk to.
+On the socket pair a message is four bytes of length, and JSON. With JSON neither process has to trust the
+other: strangers talk to the viewer server, and ingest reads its answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -27,26 +20,26 @@ from pydantic import AwareDatetime, Field, TypeAdapter
 
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant
 
-# It is not there, or not any more; there are as many as there may be; nobody can make one at the moment.
-Refusal = Literal["gone", "full", "away"]
+# The media is not there (any more); viewers have made the allowed number of clips; clips cannot be made now.
+ClipRefusal = Literal["gone", "full", "away"]
 
 
 @dataclass(frozen=True, slots=True)
-class ClipWish:
-    """Somebody wants to keep what lies between these times, as viewers were told them."""
+class ClipRequest:
+    """A viewer's request for a clip between two times, as the page shows them."""
 
-    id: Annotated[str, Field(max_length=64)]  # that the answer has, and nobody's after a restart
+    id: Annotated[str, Field(max_length=64)]  # random
     begin: AwareDatetime
     end: AwareDatetime
 
 
 @dataclass(frozen=True, slots=True)
 class ClipAnswer:
-    """What has become of a wish: the clip that there is now, or why there is none."""
+    """The answer to a clip request: the clip's id, or the reason why there is none."""
 
-    wish: str  # its id
-    clip: str | None = None  # its id
-    refusal: Refusal | None = None
+    request: str  # its id
+    clip: str | None = None
+    refusal: ClipRefusal | None = None
     kind: Literal["clip_answer"] = "clip_answer"
 
 
@@ -55,10 +48,10 @@ MEGABIT = 1e6
 
 
 class State(StrEnum):
-    """Where the stream stands, for viewers."""
+    """The state of the stream, for viewers."""
 
-    OFFLINE = "offline"  # nothing has been served yet
-    STARTING = "starting"  # segments come, but not yet of all variants
+    OFFLINE = "offline"  # since the start of the service
+    STARTING = "starting"  # not all variants have a segment yet
     LIVE = "live"
     ENDED = "ended"
 
@@ -70,7 +63,7 @@ class Version(Generic[P]):
     playlist: P
     modified: datetime
     target_duration: int  # seconds
-    kept: MediaPlaylist | None = None  # a longer one for those who are behind, where they are seen to
+    kept: MediaPlaylist | None = None  # the DVR playlist
 
 
 AnyVersion = Version[MediaPlaylist] | Version[MultivariantPlaylist]
@@ -78,23 +71,19 @@ AnyVersion = Version[MediaPlaylist] | Version[MultivariantPlaylist]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that viewers see at a time."""
+    """The playlists as viewers see them at a moment."""
 
     state: State = State.OFFLINE
     target_duration: int | None = None  # seconds; None before the first stream
-    runs: tuple[str, ...] = ()  # ids of the latest, newest last: who stays was told an earlier one
-    playlists: Mapping[str, Version[MediaPlaylist]] = field(
-        default_factory=dict
-    )  # media playlists by variant
-    main: AnyVersion | None = None  # the multivariant playlist, or that of an only variant
+    runs: tuple[str, ...] = ()  # ids of the latest encoder runs, newest last
+    playlists: Mapping[str, Version[MediaPlaylist]] = field(default_factory=dict)  # by variant
+    main: AnyVersion | None = None  # the multivariant playlist, or the media playlist of a single variant
 
     @property
     def qualities(self) -> tuple[str, ...]:
-        """The variants as people call them: "720p, 2.5 Mbit/s"; none where there is only one."""
+        """The variants for people: "720p, 2.5 Mbit/s"; empty with a single variant."""
         playlist = self.main and self.main.playlist
-        if not isinstance(playlist, MultivariantPlaylist):
-            return ()
-        return tuple(_quality(one) for one in playlist.variants)
+        return tuple(map(_quality, playlist.variants)) if isinstance(playlist, MultivariantPlaylist) else ()
 
 
 def _quality(variant: Variant) -> str:
@@ -104,11 +93,12 @@ def _quality(variant: Variant) -> str:
 
 
 Amount = Annotated[int, Field(ge=0, le=10**7)]
-# What keeps a stream that is on from viewers, as far as the world is told: what is finished does not reach
-# them, or, where both are so, the one told second: nothing new comes from the encoder.
-Trouble = Literal["delivery", "encoder"]
+PlaylistPath = Annotated[str, Field(max_length=8192)]  # relative to the bucket's prefix
+# The public cause why a running stream does not reach viewers: finished segments are not delivered, or the
+# encoder brings nothing new. With both, it is the encoder.
+ViewerProblem = Literal["delivery", "encoder"]
 Severity = Literal["ok", "warning", "failing"]
-Part = Literal["encoder", "service", "bucket", "viewers"]  # of the way that a segment takes
+HealthPart = Literal["encoder", "service", "bucket", "viewers"]  # in the order that a segment passes them
 WELL: Mapping[str, str] = {
     State.OFFLINE: "no stream is on",
     State.STARTING: "a stream is starting",
@@ -118,35 +108,34 @@ WELL: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The first message: how to serve.
+    """The first message: the configuration of the viewer server.
 
-    The page in ``viewer_dir`` is served at ``/`` if it is there, and told ``page``. ``places`` bounds the
-    connections, ``waiters`` the requests that wait for a later version of a playlist.
+    The page in ``viewer_dir`` is served at ``/`` if it exists; ``page`` has its settings.
     """
 
     viewer_dir: Path
     page: Mapping[str, Any] = field(default_factory=dict)  # JSON
-    waiters: int = 5000
-    places: int = 10_000
+    max_waiters: int = 5000  # blocked requests
+    max_connections: int = 10_000
     tracker: bool = False
-    log: tuple[str, str] = ("info", "text")  # level and form
-    recordings: bool = False  # whether there are pages of them
-    clips: bool = False  # whether viewers may make some
-    media: bool = False  # whether segments are served, too
-    trusted_header: str | None = None  # that tells a viewer's address; "none" where no header does
-    signed: bool = False  # whether their playlists are asked for by ``wanted``, as the bucket is private
+    log: tuple[str, str] = ("info", "text")  # level and format
+    recordings: bool = False  # serve pages of recordings
+    clips: bool = False  # let viewers make clips
+    media: bool = False  # segments are served, too
+    trusted_header: str | None = None  # with the viewer's address; "none" to trust no header
+    signed: bool = False  # ask for signed playlists of recordings, as the bucket is private
     kind: Literal["setup"] = "setup"
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """A playlist with only those of its segments that are of number ``first`` or later."""
+class PlaylistDelta:
+    """A playlist with the segments from number ``first`` on."""
 
     playlist: MediaPlaylist
     first: int
 
-    def onto(self, before: MediaPlaylist | None) -> MediaPlaylist:
-        """All of it; raises ValueError when it does not continue ``before``."""
+    def apply_to(self, before: MediaPlaylist | None) -> MediaPlaylist:
+        """The whole playlist; raises ValueError when the delta does not continue ``before``."""
         new = self.playlist
         if self.first == new.media_sequence:
             return new
@@ -157,38 +146,38 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """A new version of a media playlist, and of the longer one for those who are behind."""
+class VariantDelta:
+    """A new version of a variant's media playlist and of its DVR playlist."""
 
-    playlist: Tail
+    playlist: PlaylistDelta
     modified: datetime
-    kept: Tail | None = None
+    kept: PlaylistDelta | None = None
 
-    def onto(self, before: Version[MediaPlaylist] | None) -> Version[MediaPlaylist]:
-        """The whole version; raises ValueError when it does not continue ``before``."""
-        new = self.playlist.onto(before.playlist if before else None)
-        kept = self.kept.onto(before.kept if before else None) if self.kept else None
+    def apply_to(self, before: Version[MediaPlaylist] | None) -> Version[MediaPlaylist]:
+        """The whole version; raises ValueError when the delta does not continue ``before``."""
+        new = self.playlist.apply_to(before.playlist if before else None)
+        kept = self.kept.apply_to(before.kept if before else None) if self.kept else None
         return Version(new, self.modified, new.target_duration, kept)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What viewers see from now on."""
+class ViewDelta:
+    """The difference between two views."""
 
     state: State
     target_duration: int | None  # seconds
     runs: tuple[str, ...]
-    variants: tuple[str, ...]  # all that are served
-    updates: Mapping[str, Update]  # by variant, of those that have a new version
+    variants: tuple[str, ...]  # all variants of the new view
+    updates: Mapping[str, VariantDelta]  # of the variants that have a new version
     multivariant: MultivariantPlaylist | None
     modified: datetime | None  # of the multivariant playlist
-    kind: Literal["change"] = "change"
+    kind: Literal["view_delta"] = "view_delta"
 
-    def onto(self, before: View) -> View:
-        """The view that it makes of another; raises ValueError when it does not fit."""
+    def apply_to(self, before: View) -> View:
+        """The new view; raises ValueError when the delta does not fit ``before``."""
         playlists = {name: before.playlists[name] for name in self.variants if name in before.playlists}
         for name, update in self.updates.items():
-            playlists[name] = update.onto(playlists.get(name))
+            playlists[name] = update.apply_to(playlists.get(name))
         main: AnyVersion | None = next(iter(playlists.values()), None)
         if self.multivariant and self.modified:
             main = Version(self.multivariant, self.modified, self.target_duration or 1)
@@ -196,10 +185,10 @@ class Change:
         return View(self.state, self.target_duration, self.runs, ordered, main)
 
 
-def change(before: View, now: View) -> Change:
-    """What has become of one view, as the least that tells the other process so."""
+def view_delta(before: View, now: View) -> ViewDelta:
+    """The smallest delta between two views."""
     updates = {
-        name: _update(before.playlists.get(name), version)
+        name: _variant_delta(before.playlists.get(name), version)
         for name, version in now.playlists.items()
         if before.playlists.get(name) is not version
     }
@@ -207,12 +196,28 @@ def change(before: View, now: View) -> Change:
     if now.main and isinstance(now.main.playlist, MultivariantPlaylist):
         multivariant, modified = now.main.playlist, now.main.modified
     variants = tuple(now.playlists)
-    return Change(now.state, now.target_duration, now.runs, variants, updates, multivariant, modified)
+    return ViewDelta(now.state, now.target_duration, now.runs, variants, updates, multivariant, modified)
+
+
+def _variant_delta(before: Version[MediaPlaylist] | None, now: Version[MediaPlaylist]) -> VariantDelta:
+    kept = _playlist_delta(before.kept if before else None, now.kept) if now.kept else None
+    playlist = _playlist_delta(before.playlist if before else None, now.playlist)
+    return VariantDelta(playlist, now.modified, kept)
+
+
+def _playlist_delta(old: MediaPlaylist | None, new: MediaPlaylist) -> PlaylistDelta:
+    first = new.media_sequence
+    if old and old.media_sequence <= first <= old.last + 1 <= new.last + 1:
+        common = old.segments[first - old.media_sequence :]
+        # Most segments are the same objects, so the comparison is quick.
+        if common == new.segments[: len(common)]:
+            first = old.last + 1
+    return PlaylistDelta(replace(new, segments=new.segments[first - new.media_sequence :]), first)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A segment is listed, or a gap in its place."""
+    """A segment or a gap was listed."""
 
     variant: str
     sequence: int
@@ -224,7 +229,7 @@ class Listed:
     size: int | None  # bytes
     sha256: str | None
     gap: bool
-    completed: datetime | None  # when it was complete on disk
+    completed: datetime | None  # when the file was complete
     noticed: datetime | None
     uploaded: datetime | None
     published: datetime
@@ -233,7 +238,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Playlists are served from now on."""
+    """A stream has started: its playlists are served."""
 
     variants: tuple[str, ...]
     target_duration: int  # seconds
@@ -244,7 +249,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The playlists carry EXT-X-ENDLIST. ``going_on``: new ones follow at the same address at once."""
+    """The playlists have EXT-X-ENDLIST. ``going_on``: new playlists follow at once at the same address."""
 
     at: datetime
     going_on: bool = False
@@ -253,10 +258,9 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """How the service is. ``reason`` is why a stream that is on does not get through.
+    """The health of the service. ``reason`` says why a running stream does not reach viewers.
 
-    ``warning`` is what is wrong besides, or by no fault of ours. ``signaling`` is whether the tracker is on,
-    ``torrents`` its swarms.
+    ``warning`` names other faults. ``signaling`` says if the tracker is on, ``torrents`` counts its swarms.
     """
 
     stream: str
@@ -269,23 +273,23 @@ class HealthReport:
     published: int = 0  # segments since the start
     listed: int = 0  # segments in all playlists
     variants: tuple[str, ...] = ()
-    qualities: tuple[str, ...] = ()  # the variants as people call them: "720p, 2.5 Mbit/s"
+    qualities: tuple[str, ...] = ()  # ``View.qualities``
     target_duration: int | None = None  # seconds
-    silence: float = 0.0  # seconds since the source brought its last segment
-    viewers: int = 0  # pages that watch now
-    trouble: Trouble | None = None
-    parts: Mapping[Part, Severity] = field(default_factory=dict)  # those that are not well
-    title: str | None = None  # the stream's own, as Owncast has it
-    poster: str | None = None  # the address of a picture of it, which is renewed
+    silence: float = 0.0  # seconds since the last segment of the source
+    viewers: int = 0  # pages
+    trouble: ViewerProblem | None = None
+    parts: Mapping[HealthPart, Severity] = field(default_factory=dict)  # without parts that are "ok"
+    title: str | None = None  # the stream's title in Owncast
+    poster: str | None = None  # the URL of the live poster
 
     @property
     def severity(self) -> Severity:
-        """How bad it is: "failing" when viewers do not get what is on, "warning" for all else."""
+        """Failing when viewers do not get the running stream, warning for other faults."""
         return "failing" if self.reason else "warning" if self.warning else "ok"
 
     @property
     def sentence(self) -> str:
-        """The one sentence that the operator has to read."""
+        """The state of the service in one sentence, for the operator."""
         if self.stream == State.LIVE and self.severity == "ok":
             return f"LIVE: {self.viewers} viewer{'' if self.viewers == 1 else 's'}"
         return self.reason or self.warning or WELL.get(self.stream, self.stream)
@@ -293,7 +297,7 @@ class HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Asks the viewer server for a pong; carries the health of ingest."""
+    """Asks for a pong, and has the health of ingest."""
 
     report: HealthReport
     kind: Literal["ping"] = "ping"
@@ -301,7 +305,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class SentMetric:
-    """A metric of the audience process (``broadcaster.metrics``)."""
+    """A ``Metric`` of the viewer server as a message."""
 
     name: str
     text: str
@@ -313,42 +317,25 @@ class SentMetric:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """The sign of life, the metrics as they are now, and what viewers have wished for since the last one.
+    """The answer to a ping: the present metrics, and the requests of viewers since the last pong.
 
-    Strangers talk to the process that sends it: each field has its range.
+    Strangers talk to the sender: each field has a range.
     """
 
     metrics: Annotated[tuple[SentMetric, ...], Field(max_length=100)]
     viewers: Amount = 0
     peers: Amount = 0
     torrents: Amount = 0
-    clips: Annotated[tuple[ClipWish, ...], Field(max_length=100)] = ()
-    # Seconds behind live, of the page that is furthest.
-    furthest: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0
-    # Playlists of recordings that have to be signed.
-    wanted: Annotated[tuple[Annotated[str, Field(max_length=8192)], ...], Field(max_length=100)] = ()
-    lit: Amount = 0  # pages that have a picture, as they say
-    blind: Amount = 0  # pages that report errors, and have none
-
-
-def _update(before: Version[MediaPlaylist] | None, now: Version[MediaPlaylist]) -> Update:
-    kept = _tail(before.kept if before else None, now.kept) if now.kept else None
-    return Update(_tail(before.playlist if before else None, now.playlist), now.modified, kept)
-
-
-def _tail(old: MediaPlaylist | None, new: MediaPlaylist) -> Tail:
-    first = new.media_sequence
-    if old and old.media_sequence <= first <= old.last + 1 <= new.last + 1:
-        kept = old.segments[first - old.media_sequence :]
-        # Most of them are the same objects, which makes it quick.
-        if kept == new.segments[: len(kept)]:
-            first = old.last + 1
-    return Tail(replace(new, segments=new.segments[first - new.media_sequence :]), first)
+    clip_requests: Annotated[tuple[ClipRequest, ...], Field(max_length=100)] = ()
+    max_viewer_delay: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0.0  # seconds
+    playlists_to_sign: Annotated[tuple[PlaylistPath, ...], Field(max_length=100)] = ()
+    pages_with_picture: Amount = 0
+    pages_without_picture: Amount = 0  # that report errors
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """All of a recording as one file."""
+class RecordingFile:
+    """A whole recording as one file."""
 
     url: str
     size: int  # bytes
@@ -356,72 +343,75 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """A recording that can be watched, or a clip."""
+class PublicRecording:
+    """A recording or clip that viewers can watch."""
 
     id: str
     title: str
     started: datetime
-    ended: datetime | None  # None while it is on
+    ended: datetime | None  # None while it is recorded
     duration: float  # seconds
-    playlists: tuple[str, ...]  # the address of each part's
+    playlists: tuple[str, ...]  # URLs, one for each part
     poster: str | None = None
-    listed: bool = True  # else it is for those who have its address
+    listed: bool = True  # False: only viewers with its address find it
     clip: bool = False
-    file: File | None = None
+    file: RecordingFile | None = None
 
     @property
     def path(self) -> str:
-        """Where it is watched: its name, too, as a clip may be called like a recording."""
+        """The path of its page. A recording and a clip can have the same id, but not the same path."""
         return f"/{'c' if self.clip else 'watch'}/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
-class Recordings:
-    """What has become of those that there are: these are new or other than they were, those are gone."""
+class RecordingsDelta:
+    """Delta of the list of recordings: changed entries and removed paths."""
 
-    changed: tuple[Recording, ...] = ()
-    gone: tuple[str, ...] = ()  # their paths
+    changed: tuple[PublicRecording, ...] = ()
+    gone: tuple[str, ...] = ()  # paths
     kind: Literal["recordings"] = "recordings"
 
-    def onto(self, before: Mapping[str, Recording]) -> dict[str, Recording]:
-        """All that there are now, by their paths."""
-        after = {path: one for path, one in before.items() if path not in self.gone}
-        return after | {one.path: one for one in self.changed}
+    def apply_to(self, before: Mapping[str, PublicRecording]) -> dict[str, PublicRecording]:
+        """The new list, by path."""
+        kept = {path: recording for path, recording in before.items() if path not in self.gone}
+        return kept | {recording.path: recording for recording in self.changed}
+
+
+def recordings_delta(
+    before: Mapping[str, PublicRecording], now: Mapping[str, PublicRecording]
+) -> RecordingsDelta:
+    """The smallest delta between two lists."""
+    changed = tuple(recording for path, recording in now.items() if before.get(path) != recording)
+    return RecordingsDelta(changed, tuple(before.keys() - now.keys()))
 
 
 @dataclass(frozen=True, slots=True)
 class SignedPlaylist:
-    """A playlist in a private bucket, with signed addresses, for ``max_age`` seconds."""
+    """A playlist of a private bucket with signed URLs, valid for ``max_age`` seconds."""
 
     path: str  # relative to the bucket's prefix
-    gzipped: str | None  # in Base64; None where there is none
+    gzipped: str | None  # in Base64; None if there is no such playlist
     max_age: int
     kind: Literal["signed"] = "signed"
-
-
-def difference(before: Mapping[str, Recording], now: Mapping[str, Recording]) -> Recordings:
-    """The least that tells the other process so."""
-    changed = tuple(one for path, one in now.items() if before.get(path) != one)
-    return Recordings(changed, tuple(before.keys() - now.keys()))
 
 
 LENGTH = struct.Struct("!I")
 MAX_PONG = 2**20  # bytes
 
-Message = Setup | Change | Listed | Started | Ended | Recordings | SignedPlaylist | ClipAnswer | Ping
+Update = ViewDelta | Listed | Started | Ended | RecordingsDelta | SignedPlaylist | ClipAnswer | Ping
+Message = Setup | Update
 
 _messages: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 _pongs: TypeAdapter[Pong] = TypeAdapter(Pong)
 
 
 def encode(message: Message) -> bytes:
-    """For the audience process."""
+    """A message to the viewer server."""
     return _framed(_messages.dump_json(message))
 
 
 def encode_pong(pong: Pong) -> bytes:
-    """For ingest."""
+    """A message to ingest."""
     return _framed(_pongs.dump_json(pong))
 
 
@@ -431,14 +421,15 @@ def decode(body: bytes) -> Message:
 
 
 async def receive(reader: asyncio.StreamReader) -> Message:
-    """The next message for the audience process; raises EOFError when ingest has gone or is done."""
+    """The next message to the viewer server; raises EOFError at the end of ingest."""
     return decode(await _frame(reader))
 
 
 async def receive_pong(reader: asyncio.StreamReader) -> Pong:
-    """The next answer of the audience process.
+    """The next answer of the viewer server.
 
-    Raises EOFError when that has gone, ValueError for what is no answer, or one of more than 1 MiB.
+    Raises EOFError at the end of that process, ValueError for a malformed answer or an answer of more than
+    1 MiB.
     """
     return _pongs.validate_json(await _frame(reader, MAX_PONG))
 
@@ -452,3 +443,32 @@ async def _frame(reader: asyncio.StreamReader, most: int | None = None) -> bytes
     if most is not None and length > most:
         raise ValueError(f"a message of {length} bytes")
     return await reader.readexactly(length)
+
+
+DELAY_MEMORY = 90  # seconds for which a report counts: a browser lets a background page send one a minute
+
+
+class MaxViewerDelay:
+    """How far the most delayed viewer is behind live, from the reports of the last 90 seconds.
+
+    A paused viewer falls behind further until the next report. ``now`` is monotonic, in seconds.
+    """
+
+    def __init__(self) -> None:
+        # By second of the report: the earliest position, as the time at which it was live.
+        self._positions: deque[tuple[int, float]] = deque(maxlen=DELAY_MEMORY)
+
+    def note(self, seconds: float, now: float) -> None:
+        """Note that a viewer is ``seconds`` behind live; 0 means that no viewer is."""
+        if seconds <= 0:
+            return
+        second, position = int(now), now - seconds
+        if self._positions and self._positions[-1][0] == second:
+            position = min(position, self._positions.pop()[1])
+        self._positions.append((second, position))
+
+    def seconds(self, now: float) -> float:
+        """The largest delay; 0 if no viewer is behind."""
+        while self._positions and self._positions[0][0] < now - DELAY_MEMORY:
+            self._positions.popleft()
+        return now - min((position for _, position in self._positions), default=now)

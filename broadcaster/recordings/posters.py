@@ -32,7 +32,7 @@ from broadcaster.config import Settings
 from broadcaster.errors import BroadcasterError, CatalogError, OwncastError, PictureError, StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
-from broadcaster.ipc import View
+from broadcaster.ipc.messages import View
 from broadcaster.metrics import Metric
 from broadcaster.own_files import own_folder
 from broadcaster.owncast import picture

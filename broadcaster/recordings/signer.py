@@ -16,7 +16,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from broadcaster.errors import StorageError
-from broadcaster.ipc import SignedPlaylist
+from broadcaster.ipc.messages import SignedPlaylist
 from broadcaster.source.scanner import MEDIA_SUFFIXES
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from broadcaster.aio import Signal
 from broadcaster.errors import OriginError, PlaylistError
-from broadcaster.ipc import Ended, Listed, Started, State, Trouble, View
+from broadcaster.ipc.messages import Ended, Listed, Started, State, View, ViewerProblem
 from broadcaster.relay.follower import OriginFollower
 from broadcaster.relay.origin import EVENTS, Origin
 from broadcaster.relay.url_map import MappedObject, UrlMap
@@ -95,7 +95,7 @@ class OriginEvents:
         send: Callable[[Listed | Started | Ended], None],
         on_new_objects: Callable[[list[MappedObject]], None],
     ) -> None:
-        self.trouble: Trouble | None = None
+        self.trouble: ViewerProblem | None = None
         self._origin = origin
         self._follower = follower
         self._url_map = url_map
@@ -179,7 +179,7 @@ class OriginEvents:
             self._take_start(StartedEvent.model_validate({**data, "variants": variants}))
 
     def _take_trouble(self, trouble: object) -> None:
-        self.trouble = next((known for known in get_args(Trouble) if known == trouble), None)
+        self.trouble = next((known for known in get_args(ViewerProblem) if known == trouble), None)
 
     def _take_segment(self, event: SegmentEvent) -> None:
         segment = (event.run, event.variant, event.sequence)

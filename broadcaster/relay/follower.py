@@ -22,7 +22,7 @@ from yarl import URL
 from broadcaster.aio import LogLimiter, Signal, wait_at_most
 from broadcaster.errors import OriginError, PlaylistError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
-from broadcaster.ipc import State, Version, View
+from broadcaster.ipc.messages import State, Version, View
 from broadcaster.relay.origin import WITHIN, Origin, OriginResponse
 from broadcaster.relay.url_map import MappedObject, UrlMap
 

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import CLOSED, HEALTH, asked_by_name, health
-from broadcaster.ipc import HealthReport, State, Trouble
+from broadcaster.ipc.messages import HealthReport, State, ViewerProblem
 from broadcaster.metrics import Metric
 from broadcaster.relay.follower import OriginFollower
 from broadcaster.relay.origin import Origin
@@ -55,7 +55,7 @@ class RelayHealth:
         follower: OriginFollower,
         media: SegmentHandler,
         fetching: Callable[[], Iterable[Metric]],
-        trouble: Callable[[], Trouble | None],
+        trouble: Callable[[], ViewerProblem | None],
     ) -> None:
         self._origin = origin
         self._follower = follower

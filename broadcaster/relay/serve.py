@@ -24,7 +24,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from broadcaster.download import Fetcher, Wanted
 from broadcaster.http import address_of, bound, listening, raise_file_limit, serving
 from broadcaster.http.server import HEALTH, Complaints, for_the_world
-from broadcaster.ipc import HealthReport, Ping, Setup, View, change
+from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, view_delta
 from broadcaster.metrics import MetricsCollector, build_info
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.relay.events import OriginEvents
@@ -180,8 +180,8 @@ class _Relay:
         setup = Setup(
             viewer,
             self._page.now,
-            waiters=options.waiters,
-            places=places,
+            max_waiters=options.waiters,
+            max_connections=places,
             tracker=True,
             media=True,
             trusted_header=options.trusted_header,
@@ -242,7 +242,7 @@ class _Relay:
                 task.cancel()
 
     def _show(self, view: View) -> None:
-        self._audience.take(change(self._audience.stream.view, view))
+        self._audience.take(view_delta(self._audience.stream.view, view))
 
     async def _fetch(self, target: MappedObject) -> bytes:
         """The object, from the cache or the origin."""

@@ -26,7 +26,7 @@ from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
 from broadcaster.guest import GuestCheck, told_page
 from broadcaster.http.server import Lag
-from broadcaster.ipc import HealthReport, Pong, View
+from broadcaster.ipc.messages import HealthReport, Pong, View
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 from broadcaster.owncast import OwncastStatus
@@ -138,7 +138,7 @@ class Components:
             prefix=settings.prefix,
             show=supervisor.contained("audience", self._show, None),
             encoder=self.owncast,
-            behind=lambda: self.audience.pong.furthest if self.audience else 0.0,
+            behind=lambda: self.audience.pong.max_viewer_delay if self.audience else 0.0,
         )
         self.owner = PrefixLease(store, settings.prefix, own_name(settings.state_dir), now)
         self.sweeper = RetentionDeleter(store, catalog, prefix=settings.prefix)
@@ -252,8 +252,8 @@ class Components:
                 failed=self._supervisor.warning,
                 unread=unread and f"{unread.message}; {unread.remedy}",
                 unsure=self.guest_check.unsure,
-                lit=pong.lit,
-                blind=pong.blind,
+                lit=pong.pages_with_picture,
+                blind=pong.pages_without_picture,
             )
         )
         return HealthReport(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
-from broadcaster.ipc import Part, Severity, State, Trouble
+from broadcaster.ipc.messages import HealthPart, Severity, State, ViewerProblem
 
 SILENT_TARGET_DURATIONS, SILENT_SECONDS = 2.5, 5.0  # without a new segment: the longer of the two
 # Without one that viewers get, though segments come: late enough for a bucket that is away to be named first.
@@ -62,17 +62,17 @@ class Health:
 
     reason: str | None
     warning: str | None
-    parts: Mapping[Part, Severity]
-    trouble: Trouble | None
+    parts: Mapping[HealthPart, Severity]
+    trouble: ViewerProblem | None
 
 
 class Finding(NamedTuple):
     """A problem of one part between encoder and viewers; ``trouble`` is the text key for viewers."""
 
-    part: Part
+    part: HealthPart
     severity: Severity
     sentence: str
-    trouble: Trouble | None = None
+    trouble: ViewerProblem | None = None
 
 
 def evaluate_health(inputs: HealthInputs) -> Health:
@@ -83,7 +83,7 @@ def evaluate_health(inputs: HealthInputs) -> Health:
     parts = {one.part: one.severity for one in reversed(findings)}  # a failure comes last, and counts
     troubles = {one.trouble: one.severity for one in reversed(findings) if one.trouble}
     # What does not get through is told before an encoder that is silent as well.
-    trouble = next((one for one in get_args(Trouble) if one in troubles), None)
+    trouble = next((one for one in get_args(ViewerProblem) if one in troubles), None)
     if trouble:  # whatever is not well before them, it is they who have nothing to see
         parts.setdefault("viewers", troubles[trouble])
     reason = _frozen(inputs) + failures[0] if failures else None
@@ -106,7 +106,7 @@ def _findings(now: HealthInputs) -> Iterator[Finding]:
 
 
 def _failures(now: HealthInputs) -> Iterator[Finding]:
-    delivery: Trouble | None = "delivery" if now.delay or now.state in ON else None
+    delivery: ViewerProblem | None = "delivery" if now.delay or now.state in ON else None
     if not now.alive:
         sentence = "ingest is stuck: restart the service, and keep its log"
         yield Finding("service", "failing", sentence, delivery)
@@ -151,7 +151,7 @@ def _silence(now: HealthInputs) -> str:
     return f"{silent}: look at the encoder, its connection, and Owncast"
 
 
-def _warnings(now: HealthInputs) -> Iterator[tuple[Part, str]]:
+def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
     if _is_silent(now) and now.ended and not now.paused:
         over = f"the source says that its stream is over, and has brought nothing for {now.silence:.0f} s"
         act = "viewers are told when the grace time has passed; if it was to go on, start the encoder again"
@@ -167,7 +167,7 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[Part, str]]:
         yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps"
     if now.mirror:
         yield "bucket", f"playlists cannot be written into the bucket: {now.mirror}"
-    told: tuple[tuple[Part, str | None], ...] = (("bucket", now.owner), ("service", now.failed))
+    told: tuple[tuple[HealthPart, str | None], ...] = (("bucket", now.owner), ("service", now.failed))
     yield from ((part, sentence) for part, sentence in told if sentence)
     if _is_unread(now) and now.unsure and not (now.lit or now.blind):
         act = "if viewers open the page elsewhere, name it in the page's config.json, as pageUrl"

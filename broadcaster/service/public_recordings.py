@@ -14,8 +14,7 @@ from broadcaster.catalog.clips import Clips
 from broadcaster.catalog.references import Bounds, Clip, Part, Recording, Visibility
 from broadcaster.config import Settings
 from broadcaster.errors import CatalogError, NotPossible, TooMany
-from broadcaster.ipc import ClipAnswer, ClipWish, File
-from broadcaster.ipc import Recording as Shown
+from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, RecordingFile
 from broadcaster.recordings.writer import Show, of_clip, summary
 from broadcaster.service.viewer_process import ViewerProcess
 
@@ -40,7 +39,7 @@ def showing(settings: Settings, audience: Callable[[], ViewerProcess | None]) ->
 
 def public_recordings(
     recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip], base: str
-) -> dict[str, Shown]:
+) -> dict[str, PublicRecording]:
     """All but the hidden ones, by their paths; ``base`` is the public address of the folder of recordings."""
     # What viewers make has a bound of its own, and takes no place from what the operator has made.
     ours, theirs = ([one for one in clips if one.viewer is viewer] for viewer in (False, True))
@@ -51,11 +50,11 @@ def public_recordings(
 
 def _recordings(
     recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], base: str
-) -> Iterator[Shown]:
+) -> Iterator[PublicRecording]:
     for one in recordings:
         if one.visibility is not Visibility.HIDDEN:
             told = summary(one, parts.get(one.id, ()))
-            yield Shown(
+            yield PublicRecording(
                 one.folder,
                 one.title,
                 one.started,
@@ -68,23 +67,23 @@ def _recordings(
             )
 
 
-def _file(told: Mapping[str, Any] | None, base: str) -> File | None:
+def _file(told: Mapping[str, Any] | None, base: str) -> RecordingFile | None:
     if not told or base == SIGNED:  # nobody signs it, nor a poster
         return None
-    return File(urljoin(base, told["url"]), told["size"], told["type"])
+    return RecordingFile(urljoin(base, told["url"]), told["size"], told["type"])
 
 
 def _poster(path: str | None, base: str) -> str | None:
     return urljoin(base, path) if path and base != SIGNED else None
 
 
-def _clips(clips: Sequence[Clip], base: str) -> Iterator[Shown]:
+def _clips(clips: Sequence[Clip], base: str) -> Iterator[PublicRecording]:
     for one in clips:
         told = of_clip(one)
         poster = _poster(told["poster"], base)
         playlist = urljoin(base, told["playlist"])
         length = (one.end - one.begin).total_seconds()
-        yield Shown(
+        yield PublicRecording(
             one.id, one.title, one.begin, one.end, length, (playlist,), poster, listed=False, clip=True
         )
 
@@ -117,9 +116,9 @@ class ViewersClips:
         self._bounds = bounds
         self._clock = clock
         self._full = False  # as was said
-        self._wishes: asyncio.Queue[tuple[float, ClipWish, Answer]] = asyncio.Queue(AT_ONCE)
+        self._wishes: asyncio.Queue[tuple[float, ClipRequest, Answer]] = asyncio.Queue(AT_ONCE)
 
-    def __call__(self, wish: ClipWish, answer: Answer) -> None:
+    def __call__(self, wish: ClipRequest, answer: Answer) -> None:
         """Take note of a wish; past what may wait it is refused."""
         try:
             self._wishes.put_nowait((self._clock(), wish, answer))
@@ -138,7 +137,7 @@ class ViewersClips:
                     raise
                 answer(made)
 
-    async def _make(self, wish: ClipWish) -> ClipAnswer:
+    async def _make(self, wish: ClipRequest) -> ClipAnswer:
         if not SHORTEST <= wish.end - wish.begin <= LONGEST:
             return ClipAnswer(wish.id, refusal="gone")
         try:

@@ -43,7 +43,7 @@ from broadcaster.guest import told_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http import address_of, bound, listening, raise_file_limit
 from broadcaster.http.server import Complaints, for_the_world
-from broadcaster.ipc import HealthReport, Setup, State, View
+from broadcaster.ipc.messages import HealthReport, Setup, State, View
 from broadcaster.logs import usual_form
 from broadcaster.metrics import Metric, MetricsCollector, build_info
 from broadcaster.notify import notify_stopping
@@ -428,8 +428,8 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
         recordings=settings.has_pages,
         clips=settings.viewer_clips,
         signed=settings.urls == "presigned",
-        waiters=settings.max_waiters,
-        places=places,
+        max_waiters=settings.max_waiters,
+        max_connections=places,
         trusted_header=settings.trusted_header,
         tracker=settings.has_own_tracker,
         log=(settings.log_level, log_form),

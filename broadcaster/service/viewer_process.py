@@ -18,22 +18,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
-from broadcaster.ipc import (
+from broadcaster.ipc.messages import (
     ClipAnswer,
-    ClipWish,
+    ClipRequest,
     Ended,
     HealthReport,
     Listed,
+    Message,
     Ping,
     Pong,
-    Recording,
+    PublicRecording,
     Setup,
     Started,
     View,
-    change,
-    difference,
+    encode,
+    receive_pong,
+    recordings_delta,
+    view_delta,
 )
-from broadcaster.ipc.messages import Message, encode, receive_pong
 from broadcaster.ipc.metrics import accepted, add_bounded
 from broadcaster.metrics import Metric
 
@@ -127,7 +129,7 @@ class ViewerProcess:
         listening: Sequence[socket.socket],
         view: View,
         report: Callable[[], HealthReport],
-        clip: Callable[[ClipWish, Callable[[ClipAnswer], None]], None] | None = None,
+        clip: Callable[[ClipRequest, Callable[[ClipAnswer], None]], None] | None = None,
     ) -> None:
         self.ready = asyncio.Event()
         self.on_wanted: Callable[[Sequence[str]], None] = lambda _: None
@@ -139,7 +141,7 @@ class ViewerProcess:
         self._report = report
         self._clip = clip
         self._view = view
-        self._recordings: Mapping[str, Recording] = {}
+        self._recordings: Mapping[str, PublicRecording] = {}
         self._recent: deque[Listed] = deque(maxlen=REMEMBERED_SEGMENTS)
         self._last: Started | Ended | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -156,14 +158,14 @@ class ViewerProcess:
         """Viewers see this from now on."""
         before, self._view = self._view, view
         with self._in_step():
-            self.tell(change(before, view))
+            self.tell(view_delta(before, view))
 
-    def show_recordings(self, found: Mapping[str, Recording]) -> None:
+    def show_recordings(self, found: Mapping[str, PublicRecording]) -> None:
         """There are these to be watched, by their paths."""
         before, self._recordings = self._recordings, found
         if found != before:
             with self._in_step():
-                self.tell(difference(before, found))
+                self.tell(recordings_delta(before, found))
 
     @contextmanager
     def _in_step(self) -> Iterator[None]:
@@ -261,8 +263,14 @@ class ViewerProcess:
         self.process, self._writer = process, writer
         self._unanswered, self._patience = 0, UNANSWERED_AT_START
         try:
-            recordings = difference({}, self._recordings)
-            for message in (self._setup, change(View(), self._view), recordings, *self._recent, self._last):
+            recordings = recordings_delta({}, self._recordings)
+            for message in (
+                self._setup,
+                view_delta(View(), self._view),
+                recordings,
+                *self._recent,
+                self._last,
+            ):
                 if message:
                     self.tell(message)
             tasks += (asyncio.create_task(one) for one in (self._listen(reader, process), self._ping()))
@@ -286,12 +294,12 @@ class ViewerProcess:
                 self.pong = self._checked(await receive_pong(reader))
                 self._answered, self._patience = time.monotonic(), UNANSWERED
                 self._unanswered -= 1
-                self.on_wanted(self.pong.wanted)
+                self.on_wanted(self.pong.playlists_to_sign)
                 self.ready.set()
                 heard, self._heard = self._heard, asyncio.Event()
                 heard.set()
                 if self._clip:
-                    for wish in self.pong.clips:
+                    for wish in self.pong.clip_requests:
                         self._clip(wish, self.tell)
         except ValueError as error:
             return f"does not speak as it should ({type(error).__name__})"

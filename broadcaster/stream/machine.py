@@ -10,7 +10,7 @@ from itertools import islice
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.events import SegmentDiscovered, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MultivariantPlaylist
-from broadcaster.ipc import AnyVersion, State, Version, View
+from broadcaster.ipc.messages import AnyVersion, State, Version, View
 from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.stream import health, model
 from broadcaster.stream.model import Effect, Event, Instant, Limits, Log, Notify, Severity

@@ -10,7 +10,7 @@ from enum import Enum
 from broadcaster.catalog.records import Listing, PlaylistState, Segment
 from broadcaster.events import Event as Notification
 from broadcaster.hls import MultivariantPlaylist
-from broadcaster.ipc import View
+from broadcaster.ipc.messages import View
 from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle, SourceRefused, VariantsListed
 
 

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
 from broadcaster.hls import MediaPlaylist, bit_rate
 from broadcaster.hls.manifest import DvrBacklog, ManifestGenerator
-from broadcaster.ipc import Version
-from broadcaster.ipc.viewer_delay import MaxViewerDelay
+from broadcaster.ipc.messages import MaxViewerDelay, Version
 from broadcaster.stream.multivariant_builder import MeasuredBandwidth
 from broadcaster.stream.timeline import Timeline, recalled_timeline
 
@@ -34,11 +33,11 @@ class DvrDepth:
 
     def report(self, behind: float, now: float) -> None:
         """The most delayed viewer is so many seconds behind live."""
-        self._furthest.heard(min(max(0.0, behind), self._most), now)
+        self._furthest.note(min(max(0.0, behind), self._most), now)
 
     def hold(self, now: float) -> None:
         """Assume the most: an earlier process knew who was behind."""
-        self._furthest.heard(self._most, now)
+        self._furthest.note(self._most, now)
 
     def need(self, target_duration: int, now: float) -> timedelta:
         """How far back from the end of the newest segment a viewer may want to go on."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from broadcaster.ipc import State
+from broadcaster.ipc.messages import State
 
 
 class Trigger(Enum):

@@ -19,7 +19,7 @@ from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
 from broadcaster.errors import StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
-from broadcaster.ipc import AnyVersion, View
+from broadcaster.ipc.messages import AnyVersion, View
 from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from broadcaster.aio import wait_at_most
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
 from broadcaster.events import Observer, SegmentPublished, happened
-from broadcaster.ipc import View
+from broadcaster.ipc.messages import View
 from broadcaster.source.reports import SourceEvent
 from broadcaster.stream import Effect, EncoderStatus, Event, Instant, Stream, Tick, model
 from broadcaster.upload.scheduler import UplinkMonitor

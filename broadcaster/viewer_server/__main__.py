@@ -21,8 +21,7 @@ from aiohttp.typedefs import Handler
 
 from broadcaster import logs
 from broadcaster.http.server import Complaints, serving
-from broadcaster.ipc import Ping, Setup
-from broadcaster.ipc.messages import encode_pong, receive
+from broadcaster.ipc.messages import Ping, Setup, encode_pong, receive
 from broadcaster.printable import show_exceptions
 from broadcaster.viewer_server.app import ViewerServer
 from broadcaster.viewer_server.sandbox import enter_sandbox, read_only
@@ -45,7 +44,7 @@ async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
     if not isinstance(setup, Setup):
         raise TypeError("the first message has to be the setup")
     logs.set_up(*setup.log)
-    bound_memory(setup.places)
+    bound_memory(setup.max_connections)
     audience = ViewerServer(setup)
     # The operator's settings of the page may be elsewhere; what takes their place later is in that folder.
     if not read_only([setup.viewer_dir, (setup.viewer_dir / "config.json").resolve().parent]):

@@ -15,31 +15,34 @@ from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import HEALTH, Lag, health
 from broadcaster.http.static import Files
-from broadcaster.ipc import (
-    Change,
+from broadcaster.ipc.messages import (
     ClipAnswer,
-    Ended,
     HealthReport,
-    Listed,
     Ping,
     Pong,
-    Recordings,
+    RecordingsDelta,
     SentMetric,
     Setup,
     SignedPlaylist,
-    Started,
     State,
-    Trouble,
+    Update,
+    ViewDelta,
+    ViewerProblem,
 )
 from broadcaster.metrics import Metric
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.viewer_server import playlists
 from broadcaster.viewer_server.admission import ADMISSION, AdmissionControl, RequestKind
-from broadcaster.viewer_server.blocking import BlockingReloadQueue
+from broadcaster.viewer_server.clips import ClipRequests, SignedPlaylists
 from broadcaster.viewer_server.events import EVENT_STREAM, EventStream, events
-from broadcaster.viewer_server.ingest_requests import ClipRequests, SignedPlaylists
 from broadcaster.viewer_server.pages import Page, RecordingPages
-from broadcaster.viewer_server.playlists import ALWAYS, BLOCKING_RELOADS, REQUEST_METRICS, RequestMetrics
+from broadcaster.viewer_server.playlists import (
+    BLOCKING_RELOADS,
+    COMMON_HEADERS,
+    REQUEST_METRICS,
+    BlockingReloadQueue,
+    RequestMetrics,
+)
 from broadcaster.viewer_server.reports import (
     PLAYBACK_REPORTS,
     PlaybackReports,
@@ -64,11 +67,11 @@ class ViewerServer:
         self, setup: Setup, clock: Callable[[], datetime] = now, tracker: Tracker | None = None
     ) -> None:
         self.stream = Stream(clock)
-        self.event_stream = EventStream(setup.waiters)
+        self.event_stream = EventStream(setup.max_waiters)
         self.report = HealthReport("offline", 0, None)
         self.signaling: Signaling | None = None
         if setup.tracker:  # its sockets leave half of the places to everybody else
-            limits = Limits(connections=max(1, setup.places // 2))
+            limits = Limits(connections=max(1, setup.max_connections // 2))
             self.signaling = Signaling(self.stream, tracker or Tracker(limits))
         self.lag = Lag()
         self._viewers = ViewerCounter()
@@ -90,12 +93,10 @@ class ViewerServer:
         ]
         self._sources += [one.metrics for one in (self.signaling, self._clipping) if one]
 
-    def take(
-        self, message: Change | Listed | Started | Ended | Recordings | SignedPlaylist | ClipAnswer | Ping
-    ) -> None:
+    def take(self, message: Update) -> None:
         """Take note of what ingest says; raises ValueError when it does not fit what came before."""
         match message:
-            case Change():
+            case ViewDelta():
                 before = self.stream.state
                 self.stream.apply(message)
                 if self.stream.state is State.STARTING is not before:
@@ -103,7 +104,7 @@ class ViewerServer:
             case Ping():
                 self._heard, self.report = time.monotonic(), message.report
                 self.look()
-            case Recordings():
+            case RecordingsDelta():
                 if self._gallery:
                     self._gallery.take(message)
                 if self._clipping:
@@ -151,7 +152,7 @@ class ViewerServer:
     def _health(self) -> HealthReport:
         report = replace(self.report, viewers=len(self._viewers))
         if time.monotonic() - self._heard > SILENT:
-            trouble: Trouble | None = None
+            trouble: ViewerProblem | None = None
             if self.stream.state in (State.STARTING, State.LIVE):
                 trouble = "delivery"
             told = "ingest is silent"
@@ -184,14 +185,14 @@ class ViewerServer:
 
     def _make_app(self, setup: Setup) -> web.Application:
         traffic = RequestMetrics()
-        room = BlockingReloadQueue(setup.waiters, traffic.woke_up, self.stream.clock)
+        room = BlockingReloadQueue(setup.max_waiters, traffic.woke_up, self.stream.clock)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app[STREAM], app[REQUEST_METRICS], app[BLOCKING_RELOADS] = self.stream, traffic, room
         app[HEALTH] = self._health
         app[EVENT_STREAM] = self.event_stream
-        app[CONNECTIONS] = Connections(setup.places)
+        app[CONNECTIONS] = Connections(setup.max_connections)
         app[ADMISSION] = places = AdmissionControl(
-            setup.places, self.lag, setup.trusted_header, media=setup.media
+            setup.max_connections, self.lag, setup.trusted_header, media=setup.media
         )
         app[PLAYBACK_REPORTS] = PlaybackReports(
             self._bandwidth, partial(places.count, RequestKind.EVENTS), self._viewers, self._experience
@@ -246,6 +247,6 @@ async def _on_answer(request: web.Request, response: web.StreamResponse) -> None
     request.app[CONNECTIONS].complete(request)
     request.app[REQUEST_METRICS].answered(request, response.status)
     headers = response.headers
-    headers.update(ALWAYS)
+    headers.update(COMMON_HEADERS)
     # Whatever says nothing of it: ask each time whether it changed.
     headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")

@@ -24,7 +24,7 @@ from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse
 
 from broadcaster.http.connections import CONNECTIONS
-from broadcaster.ipc import Ended, Listed, Started, Trouble
+from broadcaster.ipc.messages import Ended, Listed, Started, ViewerProblem
 from broadcaster.metrics import Metric
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 from broadcaster.viewer_server.snapshots import STREAM, StaggeredEvent, Stream
@@ -93,7 +93,7 @@ class EventStream:
         self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
         self._offsets = EncoderClockOffset()
         self._going_on = False  # the playlists have ended, and new ones are about to follow
-        self._trouble: Trouble | None = None
+        self._trouble: ViewerProblem | None = None
         self._viewers = 0
         self._viewers_told = -math.inf  # monotonic
         self._changed = StaggeredEvent()
@@ -113,7 +113,7 @@ class EventStream:
                 self._going_on = going_on
                 self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
 
-    def tell_trouble(self, trouble: Trouble | None, now: datetime) -> None:
+    def tell_trouble(self, trouble: ViewerProblem | None, now: datetime) -> None:
         """What keeps the stream from viewers, as known ``now``: told when it changes."""
         if trouble != self._trouble:
             self._trouble = trouble

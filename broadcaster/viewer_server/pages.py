@@ -22,7 +22,7 @@ from urllib.parse import urljoin
 from aiohttp import hdrs, web
 
 from broadcaster.http.static import File
-from broadcaster.ipc import Recording, Recordings
+from broadcaster.ipc.messages import PublicRecording, RecordingsDelta
 
 logger = logging.getLogger(__name__)
 
@@ -151,17 +151,17 @@ class RecordingPages:
             name: RELATIVE.sub(r'\1="/', file.read_text()) if (file := folder / name).is_file() else ""
             for name in ("index.html", "recordings.html")
         }
-        self._known: dict[str, Recording] = {}  # by path
-        self._listed: list[Recording] = []  # newest first
+        self._known: dict[str, PublicRecording] = {}  # by path
+        self._listed: list[PublicRecording] = []  # newest first
         self._rendered: OrderedDict[str, tuple[object, File]] = OrderedDict()  # by path: made of what
 
-    def take(self, message: Recordings) -> None:
+    def take(self, message: RecordingsDelta) -> None:
         """Take note of what is new."""
-        self._known = message.onto(self._known)
+        self._known = message.apply_to(self._known)
         listed = (one for one in self._known.values() if one.listed)
         self._listed = sorted(listed, key=lambda one: one.started, reverse=True)
 
-    def find(self, path: str) -> Recording | None:
+    def find(self, path: str) -> PublicRecording | None:
         """What is watched on that page."""
         return self._known.get(path)
 
@@ -249,7 +249,7 @@ def _preview(
     }
 
 
-def _told(one: Recording) -> dict[str, Any]:
+def _told(one: PublicRecording) -> dict[str, Any]:
     """As the index in the bucket has it, with whole addresses."""
     return {
         "id": one.id,

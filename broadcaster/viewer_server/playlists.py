@@ -1,14 +1,11 @@
-"""Playlists over HTTP. Nothing is rendered here: a request picks bytes.
+"""Playlists over HTTP: delivery directives (§6.2.5), blocking reload, cached heads of answers, counts.
 
-Delivery directives: what a player asks of a playlist in its query (§6.2.5).
-
-An answer that was made before it was asked for: of what a playlist takes, most was making its head.
-
-Metrics of what is asked of the server. Their labels are bounded, whatever is asked.
+Nothing is rendered here: a request selects bytes of a ``Snapshot``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections import Counter
@@ -19,6 +16,7 @@ from email.utils import format_datetime, formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Self
+from weakref import WeakSet
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -27,22 +25,21 @@ from multidict import CIMultiDict
 from broadcaster.hls import MEDIA_TYPE, BlockingReloadResult
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import CHUNK, accepts, matches, send
-from broadcaster.ipc import State
+from broadcaster.ipc.messages import State
 from broadcaster.metrics import Histogram, Metric
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
-from broadcaster.viewer_server.blocking import BlockingReloadQueue, BlockRefused
 from broadcaster.viewer_server.snapshots import STREAM, Rendered, Snapshot
 
 NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 
 class InvalidDirective(ValueError):  # noqa: N818 - reads as what it is
-    """A directive that no server can follow: 400, whatever the playlist."""
+    """A malformed directive: 400 for any playlist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """The ``_HLS_`` parameters; all others are none of ours and are ignored."""
+    """The delivery directives of a query; other parameters are ignored."""
 
     media_sequence: int | None = None  # _HLS_msn
     skip: bool = False  # _HLS_skip
@@ -51,8 +48,8 @@ class Directives:
     def parse(cls, query: Mapping[str, str]) -> Self:
         """Read the query; raises InvalidDirective.
 
-        There are no partial segments here: whoever waits for a part gets the whole segment, which contains
-        it. ``_HLS_skip=v2`` may skip date ranges too; there are none.
+        There are no partial segments: a request for a part gets the whole segment, which contains the part.
+        There are no date ranges either, so ``_HLS_skip=v2`` means ``YES``.
         """
         media_sequence, part = _number(query, "_HLS_msn"), _number(query, "_HLS_part")
         if part is not None and media_sequence is None:
@@ -70,7 +67,7 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
 
 
 class PrerenderedResponse(web.StreamResponse):
-    """Head and body as they are sent, on a connection that stays open (HTTP/1.1)."""
+    """Head and body in one piece, on a connection that stays open: aiohttp's heads cost most of an answer."""
 
     def __init__(self, status: int, data: bytes) -> None:
         super().__init__(status=status)
@@ -79,11 +76,11 @@ class PrerenderedResponse(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """It says nothing of closing."""
+        """Always: the head has no "Connection: close"."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send it; raises ConnectionResetError when the client has left."""
+        """Send the answer; raises ConnectionResetError when the client has left."""
         if self._writer is None:
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError
@@ -91,23 +88,22 @@ class PrerenderedResponse(web.StreamResponse):
             request.transport.write(self._data)
         return self._writer
 
-    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - as its base has it
-        """Wait for a client that does not read: it may have sent more requests at once."""
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - the signature of its base
+        """Wait until the client reads: it may have sent several requests at once."""
         if self._writer is not None:
             await self._writer.drain()
 
 
 WAKE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
-# What every answer says.
-ALWAYS = {hdrs.SERVER: "broadcaster", "X-Content-Type-Options": "nosniff"}
+COMMON_HEADERS = {hdrs.SERVER: "broadcaster", "X-Content-Type-Options": "nosniff"}
 
 
 class RequestMetrics:
-    """Counts requests by route and status, and how quickly waiting ones are answered."""
+    """Counts requests by route and status, and measures how soon blocked requests are answered."""
 
     def __init__(self) -> None:
-        # A counter of the library's, with its lock, takes as long as all the rest that is done for an answer.
+        # A counter of prometheus_client, with its lock, takes as long as the rest of an answer.
         self._answers: Counter[tuple[str, ...]] = Counter()
         text = "From the publication that a blocked request waits for to its answer"
         self._wake_up = Histogram("wake_up_seconds", text, WAKE_SECONDS)
@@ -118,22 +114,98 @@ class RequestMetrics:
         self._answers[(resource and resource.name) or "none", str(status)] += 1
 
     def metrics(self) -> Iterator[Metric]:
-        """What has been counted."""
+        """The counts."""
         text = "Requests answered, by route and status; everything unknown is route none"
         yield Metric("requests", text, self._answers, labels=("route", "status"), is_counter=True)
         yield self._wake_up.metric
 
     def woke_up(self, seconds: float) -> None:
-        """Take note of a request that has waited, ``seconds`` after what it waited for was published."""
+        """Note a blocked request that was answered ``seconds`` after the publication."""
         self._wake_up.observe(max(seconds, 0))
 
 
 REQUEST_METRICS = web.AppKey("REQUEST_METRICS", RequestMetrics)
 
 
+PATIENCE_TARGET_DURATIONS = 3  # then 503 (§6.2.5.2)
+MAX_PATIENCE = 90.0  # seconds; Cloudflare's tunnel cuts a connection that is silent for 100
+
+
+class BlockRefused(Exception):  # noqa: N818 - no error: an answer
+    """A blocked request is refused. A cache may repeat this answer for ``max_age`` seconds."""
+
+    max_age: int | None = None
+
+
+class BlockTimeout(BlockRefused):
+    """The segment did not come in time.
+
+    A cache collapses equal requests: unless it may repeat this answer, each of them then waits in vain in
+    turn. The segment may come at any moment, so the answer is valid for a second only.
+    """
+
+    max_age = 1
+
+
+class BlockingReloadQueue:
+    """The requests that wait for the next version of a playlist (§6.2.5.2), ``most`` at most.
+
+    ``observe`` is called with the seconds between a publication and the answer to each request. ``waiting``
+    and ``refused`` count requests.
+    """
+
+    def __init__(self, most: int, observe: Callable[[float], None], clock: Callable[[], datetime]) -> None:
+        self.waiting = 0
+        self.refused = 0
+        self._most = most
+        self._observe = observe
+        self._clock = clock
+        self._awaited: WeakSet[Snapshot] = WeakSet()
+        self._closing = False
+
+    def metrics(self) -> Iterator[Metric]:
+        """Counts of blocked requests."""
+        yield Metric("waiters", "Blocked requests that wait now", self.waiting)
+        text = "Blocked requests that were refused"
+        yield Metric("waiters_refused", text, self.refused, is_counter=True)
+
+    async def newer(self, current: Callable[[], Snapshot | None], media_sequence: int) -> Snapshot | None:
+        """Wait for a version with this media sequence number, or for the end of the stream.
+
+        Returns None when the playlist is gone; raises BlockRefused.
+        """
+        if self._closing or self.waiting >= self._most:
+            self.refused += 1
+            raise BlockRefused("The service stops" if self._closing else "Too many are waiting")
+        version = current()
+        patience = PATIENCE_TARGET_DURATIONS * version.target_duration if version else 0
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(min(patience, MAX_PATIENCE)):
+                while version and version.reload(media_sequence) is BlockingReloadResult.PENDING:
+                    self._awaited.add(version)
+                    await version.superseded.wait()
+                    if self._closing:
+                        raise BlockRefused("The service stops")
+                    version = current()
+        except TimeoutError:
+            raise BlockTimeout("No new segment has come in time") from None
+        finally:
+            self.waiting -= 1
+        if version:
+            self._observe((self._clock() - version.modified).total_seconds())
+        return version
+
+    async def close(self, _: web.Application | None = None) -> None:
+        """Refuse all waiting requests: the service stops."""
+        self._closing = True
+        for version in tuple(self._awaited):
+            version.superseded.set()
+
+
 BLOCKING_RELOADS = web.AppKey("BLOCKING_RELOADS", BlockingReloadQueue)
 
-# How many target durations a cache may keep the answer to a blocking request (appendix B.1).
+# Target durations for which a cache may keep the answer to a blocking request (appendix B.1).
 BLOCKING, FAILED_BLOCKING = 6, 4
 RETRY_AFTER = "1"  # seconds
 NOT_MODIFIED = HTTPStatus.NOT_MODIFIED.value
@@ -147,7 +219,7 @@ NO_STORE: dict[str, str] = {**CORS, hdrs.CACHE_CONTROL: "no-store"}
 
 
 async def main(request: web.Request) -> web.StreamResponse:
-    """The multivariant playlist, or the media playlist itself where there is one variant."""
+    """The multivariant playlist, or the media playlist of a single variant."""
     stream = request.app[STREAM]
     return await _answer(request, lambda: stream.main)
 
@@ -159,7 +231,7 @@ async def media(request: web.Request) -> web.StreamResponse:
 
 
 async def main_iframes(request: web.Request) -> web.StreamResponse:
-    """The I-frame playlist beside the main playlist, where that is of one variant."""
+    """The I-frame playlist of a single variant."""
     return await _iframes(request, request.app[STREAM].main)
 
 
@@ -169,19 +241,19 @@ async def iframes(request: web.Request) -> web.StreamResponse:
 
 
 async def kept_main(request: web.Request) -> web.StreamResponse:
-    """As ``main``, for those who are behind: with all that is kept for them."""
+    """The main playlist of the DVR playlists."""
     stream = request.app[STREAM]
     return await _answer(request, lambda: stream.kept_main)
 
 
 async def kept(request: web.Request) -> web.StreamResponse:
-    """As ``media``, for those who are behind."""
+    """The DVR playlist of one variant."""
     stream, variant = request.app[STREAM], request.match_info["variant"]
     return await _answer(request, lambda: stream.kept(variant))
 
 
 async def preflight(_: web.Request) -> web.Response:
-    """Let a page of another origin send what it likes to send with a GET (CORS)."""
+    """Allow any header in GET requests of pages of other origins (CORS)."""
     return web.Response(
         status=204,
         headers={
@@ -195,7 +267,7 @@ async def preflight(_: web.Request) -> web.Response:
 
 async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) -> web.StreamResponse:
     version = current()
-    # Once a stream has ended, its directives are ignored: nothing is waited for that cannot come (§6.2.5).
+    # After the end of a stream, directives are ignored (§6.2.5).
     if version is None or not version.is_live or "_HLS_" not in request.query_string:
         return await _respond(request, version)
     try:
@@ -205,7 +277,7 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
     if directives.media_sequence is None:
         return await _respond(request, version, skip=directives.skip)
     match version.reload(directives.media_sequence):
-        case BlockingReloadResult.TOO_FAR_AHEAD:  # no cache may keep this: the number's time will come
+        case BlockingReloadResult.TOO_FAR_AHEAD:  # not cacheable: this number will be valid later
             return _refuse(400, "_HLS_msn is more than two segments ahead")
         case BlockingReloadResult.PENDING:
             try:
@@ -238,7 +310,7 @@ async def _respond(
 
 
 def _missing(request: web.Request) -> web.Response:
-    # A stream can begin at any moment; one that is on has no such variant.
+    # Not cacheable while no stream is on: it can start at any moment.
     stream = request.app[STREAM]
     max_age = stream.view.target_duration if stream.state is State.LIVE else None
     return _refuse(404, "There is no such stream at the moment", max_age=max_age)
@@ -279,7 +351,7 @@ def _refuse(status: int, reason: str, *, max_age: int | None = None) -> web.Resp
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """All that the head of an answer depends on, but for the time."""
+    """What the head of an answer depends on, except the time."""
 
     status: int
     etag: str
@@ -291,7 +363,7 @@ class _Head:
 
 @lru_cache(maxsize=256)
 def _headers(head: _Head) -> CIMultiDict[str]:
-    """The headers of one version. With a 304 the client has the rest already (RFC 9110, 15.4.5)."""
+    """The headers of one version; a 304 has fewer (RFC 9110, 15.4.5)."""
     headers = CIMultiDict(CORS)
     headers[hdrs.CACHE_CONTROL] = f"public, max-age={head.max_age}"
     headers[hdrs.ETAG] = head.etag
@@ -306,9 +378,9 @@ def _headers(head: _Head) -> CIMultiDict[str]:
 
 @lru_cache(maxsize=256)
 def _head_bytes(head: _Head, now: int) -> bytes:
-    """The head as it is sent in this second of the clock."""
+    """The head of an answer in the second ``now``."""
     reason = HTTPStatus(head.status).phrase
-    headers = {**_headers(head), **ALWAYS, hdrs.DATE: formatdate(now, usegmt=True)}
+    headers = {**_headers(head), **COMMON_HEADERS, hdrs.DATE: formatdate(now, usegmt=True)}
     if head.status != NOT_MODIFIED:
         headers[hdrs.CONTENT_LENGTH] = str(head.length)
     lines = [f"HTTP/1.1 {head.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from broadcaster.ipc.viewer_delay import MaxViewerDelay
+from broadcaster.ipc.messages import MaxViewerDelay
 from broadcaster.metrics import Histogram, Metric
 from broadcaster.tracker.limits import Bucket, bounded
 from broadcaster.viewer_server.admission import ADMISSION, OF_A_SITE
@@ -298,7 +298,7 @@ class PlaybackReports:
             self._refused += 1
             raise ImplausibleReport("more than can be")
         self._watched += seconds
-        self._viewers.furthest.heard(behind, self._clock())
+        self._viewers.furthest.note(behind, self._clock())
         for source, count in counts.items():
             self._bytes[source] += count
 

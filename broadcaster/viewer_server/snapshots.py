@@ -20,7 +20,7 @@ from itertools import cycle
 from aiohttp import web
 
 from broadcaster.hls import BlockingReloadResult, MediaPlaylist, MultivariantPlaylist
-from broadcaster.ipc import AnyVersion, Change, State, View
+from broadcaster.ipc.messages import AnyVersion, State, View, ViewDelta
 
 WAVES = 16
 
@@ -180,9 +180,9 @@ class Stream:
         """Where the stream stands."""
         return self.view.state
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: ViewDelta) -> None:
         """Show it, and wake whoever waits for it; raises ValueError when it does not fit what came before."""
-        self.show(change.onto(self.view))
+        self.show(change.apply_to(self.view))
 
     def show(self, view: View) -> None:
         """Put the new versions in the place of the old ones."""

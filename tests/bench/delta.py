@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from broadcaster.hls import MediaPlaylist
-from broadcaster.ipc import Version
+from broadcaster.ipc.messages import Version
 from broadcaster.viewer_server.snapshots import Snapshot
 from tests.bench.report import Figure, progress
 from tests.support.fakes.viewers_channel import ViewersChannel

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from broadcaster.http import listening
-from broadcaster.ipc import Setup, View, change
+from broadcaster.ipc.messages import Setup, View, view_delta
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
@@ -29,7 +29,7 @@ def full_channel() -> Channel:
 async def serve(channel: Channel, port: int) -> None:
     """Serve until killed."""
     audience = ViewerServer(Setup(Path("none")))
-    audience.take(change(View(), channel.view))
+    audience.take(view_delta(View(), channel.view))
     async with listening(audience.app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()
 

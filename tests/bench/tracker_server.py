@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from broadcaster.http import listening, raise_file_limit
-from broadcaster.ipc import Setup, View, change
+from broadcaster.ipc.messages import Setup, View, view_delta
 from broadcaster.tracker import Limits, Tracker
 from broadcaster.viewer_server.app import ViewerServer
 from tests.bench.playlist_server import full_channel
@@ -13,9 +13,9 @@ from tests.bench.playlist_server import full_channel
 
 async def main(port: int, places: int) -> None:
     """Serve until killed."""
-    setup = Setup(Path("none"), places=raise_file_limit(places + 100), tracker=True)
+    setup = Setup(Path("none"), max_connections=raise_file_limit(places + 100), tracker=True)
     audience = ViewerServer(setup, tracker=Tracker(Limits(connections=places)))
-    audience.take(change(View(), full_channel().view))
+    audience.take(view_delta(View(), full_channel().view))
     async with listening(audience.app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()
 

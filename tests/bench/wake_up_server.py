@@ -10,7 +10,7 @@ from pathlib import Path
 
 from broadcaster.demo.processes import poll
 from broadcaster.http import listening, raise_file_limit
-from broadcaster.ipc import Setup, View, change
+from broadcaster.ipc.messages import Setup, View, view_delta
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment
@@ -41,7 +41,7 @@ class Show:
         )
 
     def _show(self, view: View) -> None:
-        self.audience.take(change(self.audience.stream.view, view))
+        self.audience.take(view_delta(self.audience.stream.view, view))
 
     async def wait(self, wanted: int) -> bool:
         """Whether so many requests wait."""
@@ -58,7 +58,7 @@ async def numbers() -> AsyncIterator[int]:
 
 async def main(port: int, places: int) -> None:
     """Serve until the standard input ends; says the time (monotonic) of each publication."""
-    show = Show(Setup(Path("none"), waiters=places, places=raise_file_limit(2 * places)))
+    show = Show(Setup(Path("none"), max_waiters=places, max_connections=raise_file_limit(2 * places)))
     async with listening(show.audience.app, "127.0.0.1", port, "the bench"):
         async for wanted in numbers():
             await poll(partial(show.wait, wanted))

@@ -17,7 +17,7 @@ from broadcaster.bucket import CONTENT_TYPES
 from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
 from broadcaster.http.server import KEEPALIVE_TIMEOUT
 from broadcaster.http.static import PACKED
-from broadcaster.ipc import HealthReport, Setup
+from broadcaster.ipc.messages import HealthReport, Setup
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.servers.built_page import largest
 

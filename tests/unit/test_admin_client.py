@@ -17,7 +17,7 @@ from broadcaster.admin_client import address_of
 from broadcaster.cli import main
 from broadcaster.config import load
 from broadcaster.errors import ManageError
-from broadcaster.ipc import HealthReport
+from broadcaster.ipc.messages import HealthReport
 from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads, etag_of
 from broadcaster.service.serve import newest, page_address

@@ -13,7 +13,7 @@ from broadcaster.admin import make_operator_app
 from broadcaster.demo.processes import free_ports
 from broadcaster.doctor.machine import answers
 from broadcaster.errors import OwncastError
-from broadcaster.ipc import HealthReport
+from broadcaster.ipc.messages import HealthReport
 from broadcaster.owncast import OwncastStatus, fetch, open_session, picture
 from tests.support.fakes.owncast_api import VERSION, FakeOwncast, fake_owncast, status
 from tests.support.fakes.pipeline_parts import START

@@ -8,7 +8,7 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.references import Recorded, Recording
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange
-from broadcaster.ipc import State
+from broadcaster.ipc.messages import State
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Segment
 from broadcaster.events import Event, Observer, SegmentDiscovered, SegmentPublished, happened
-from broadcaster.ipc import State, View
+from broadcaster.ipc.messages import State, View
 from broadcaster.source.reports import SourceIdle, VariantsListed
 from broadcaster.stream import Effect, Instant, Limits, Stream, Tick, model
 from tests.support.fakes.pipeline_parts import stored_segment

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from broadcaster.admin import make_operator_app
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange
-from broadcaster.ipc import HealthReport, Ping, Setup, View, change
+from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, view_delta
 from broadcaster.metrics import MetricsCollector
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import message_of
@@ -89,7 +89,7 @@ class ViewerApp:
         return generate_latest(self.registry).decode()
 
     def _show(self, view: View) -> None:
-        self.audience.take(change(self.audience.stream.view, view))
+        self.audience.take(view_delta(self.audience.stream.view, view))
 
     def _observe(self, event: Event) -> None:
         self._metrics(event)

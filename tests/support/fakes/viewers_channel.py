@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from broadcaster.ipc import Change, View, change
-from broadcaster.ipc.messages import decode, encode
+from broadcaster.ipc.messages import View, ViewDelta, decode, encode, view_delta
 from broadcaster.viewer_server.snapshots import Stream
 from broadcaster.viewer_server.snapshots import now as wall_time
 
@@ -20,8 +19,8 @@ class ViewersChannel(Stream):
 
     def follow(self, view: View) -> None:
         """What is decided is told in bytes, and shown."""
-        message = decode(encode(change(self._told, view))[4:])
+        message = decode(encode(view_delta(self._told, view))[4:])
         self._told = view
-        assert isinstance(message, Change)
+        assert isinstance(message, ViewDelta)
         self.apply(message)
         assert self.view == view

@@ -15,7 +15,7 @@ from aiohttp import web
 from broadcaster.events import Event
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http import bound, serving
-from broadcaster.ipc import HealthReport, Ping, Setup, Trouble, View, change
+from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, ViewerProblem, view_delta
 from broadcaster.service.viewer_process import message_of
 from broadcaster.source.reports import VariantsListed
 from broadcaster.viewer_server.app import ViewerServer
@@ -50,7 +50,7 @@ class SmallOrigin:
         self.public = ""
         self.proxy: FaultProxy
         self.port = 0  # behind it
-        self.trouble: Trouble | None = None
+        self.trouble: ViewerProblem | None = None
         self._start = datetime.now(UTC)
         self._numbers: Counter[str] = Counter()
         self._run = 0
@@ -113,7 +113,7 @@ class SmallOrigin:
             self.audience.take(message)
 
     def _show(self, view: View) -> None:
-        self.audience.take(change(self.audience.stream.view, view))
+        self.audience.take(view_delta(self.audience.stream.view, view))
 
     async def _object(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]

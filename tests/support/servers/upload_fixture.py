@@ -19,7 +19,7 @@ from broadcaster.catalog.references import File
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, free_ports
 from broadcaster.http import listening
-from broadcaster.ipc import HealthReport
+from broadcaster.ipc.messages import HealthReport
 from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads
 from tests.support.fakes.catalog_fixture import CatalogFixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from broadcaster.admin import make_operator_app
 from broadcaster.http import listening, raise_file_limit
-from broadcaster.ipc import Setup, View, change
+from broadcaster.ipc.messages import Setup, View, view_delta
 from broadcaster.metrics import MetricsCollector
 from broadcaster.service.serve import process_registry
 from broadcaster.viewer_server.app import ViewerServer
@@ -49,8 +49,8 @@ class LongChannel:
 async def main(port: int, admin_port: int, segments: int, places: int) -> None:
     """Serve ``places`` connections until killed."""
     registry = process_registry()
-    audience = ViewerServer(Setup(Path("none"), places=raise_file_limit(places)))
-    long = LongChannel(segments, lambda view: audience.take(change(audience.stream.view, view)))
+    audience = ViewerServer(Setup(Path("none"), max_connections=raise_file_limit(places)))
+    long = LongChannel(segments, lambda view: audience.take(view_delta(audience.stream.view, view)))
     registry.register(MetricsCollector(audience.metrics))
     public, operator = audience.app, make_operator_app(lambda: audience.report, registry)
     async with listening(public, HOST, port, "port"), listening(operator, HOST, admin_port, "admin port"):

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.admin import make_operator_app
-from broadcaster.ipc import HealthReport
+from broadcaster.ipc.messages import HealthReport
 from tests.support.fakes.viewer_app import ViewerApp
 
 

@@ -15,7 +15,7 @@ from broadcaster.errors import OwncastError
 from broadcaster.events import SegmentLost, SegmentPublished, SegmentUploaded
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http.server import NOT_TOLD, for_the_world
-from broadcaster.ipc import HealthReport, Ping, Setup, Version, View
+from broadcaster.ipc.messages import HealthReport, Ping, Setup, Version, View
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.pipeline_parts import START, stored_segment
 from tests.support.fakes.viewer_app import ViewerApp

@@ -9,8 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist, ServerControl, Variant
-from broadcaster.ipc import Change, HealthReport, Ping, Pong, SentMetric, State, Version, View, change
-from broadcaster.ipc.messages import LENGTH, MAX_PONG, decode, encode, encode_pong, receive_pong
+from broadcaster.ipc.messages import (
+    LENGTH,
+    MAX_PONG,
+    HealthReport,
+    Ping,
+    Pong,
+    SentMetric,
+    State,
+    Version,
+    View,
+    ViewDelta,
+    decode,
+    encode,
+    encode_pong,
+    receive_pong,
+    view_delta,
+)
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CONTROL = ServerControl(can_block_reload=True, hold_back=timedelta(seconds=6))
@@ -64,9 +79,9 @@ def test_changes_make_the_view(stories: dict[str, list[MediaPlaylist]], several:
             main = Version(MultivariantPlaylist(Variant(name, 1) for name in listed), START, 4)  # type: ignore[arg-type]
             main = replace(main, playlist=MultivariantPlaylist(tuple(Variant(name, 1) for name in listed)))
         now = View(State.LIVE, 4, ("a", "b"), listed, main)
-        message = decode(encode(change(ours, now))[LENGTH.size :])
-        assert isinstance(message, Change)
-        ours, told = now, message.onto(told)
+        message = decode(encode(view_delta(ours, now))[LENGTH.size :])
+        assert isinstance(message, ViewDelta)
+        ours, told = now, message.apply_to(told)
         assert told == now
 
 
@@ -75,7 +90,7 @@ def test_only_what_is_new_is_told() -> None:
     every = tuple(MediaSegment(f"{number}.ts", timedelta(seconds=2)) for number in range(1001))
     before = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every[:-1]), START, 2)})
     now = View(playlists={"0": Version(MediaPlaylist(2, 2, segments=every[1:]), START, 2)})
-    assert change(before, now).updates["0"].playlist.playlist.segments == every[-1:]
+    assert view_delta(before, now).updates["0"].playlist.playlist.segments == every[-1:]
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -86,7 +101,7 @@ def test_what_does_not_fit_is_refused() -> None:
     late = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every[:2]), START, 2)})
     for view in (View(), late):
         with pytest.raises(ValueError, match="does not continue"):
-            change(before, now).onto(view)
+            view_delta(before, now).apply_to(view)
 
 
 async def answered(*answers: bytes) -> Pong:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broadcaster.ipc import HealthReport, Pong, Setup, View
-from broadcaster.ipc.messages import SentMetric, encode_pong
+from broadcaster.ipc.messages import HealthReport, Pong, SentMetric, Setup, View, encode_pong
 from broadcaster.ipc.metrics import ACCEPTED, BOUNDS, accepted, fits
 from broadcaster.metrics import MetricsCollector
 from broadcaster.service.viewer_process import ViewerProcess
@@ -79,10 +78,10 @@ def test_what_is_invented(metric: SentMetric) -> None:
     [
         Pong((), viewers=-1),
         Pong((), peers=10**9),
-        Pong((), furthest=math.inf),
-        Pong((), furthest=math.nan),
-        Pong((), wanted=("x" * 10_000,)),
-        Pong((), wanted=("x",) * 1000),
+        Pong((), max_viewer_delay=math.inf),
+        Pong((), max_viewer_delay=math.nan),
+        Pong((), playlists_to_sign=("x" * 10_000,)),
+        Pong((), playlists_to_sign=("x",) * 1000),
         Pong((GAUGE,) * 1000),
     ],
 )

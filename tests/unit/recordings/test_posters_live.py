@@ -10,7 +10,7 @@ import pytest
 from broadcaster.errors import OwncastError, StorageUnavailable
 from broadcaster.events import SegmentPublished, StreamEnded
 from broadcaster.hls import MultivariantPlaylist, Variant
-from broadcaster.ipc import Version, View
+from broadcaster.ipc.messages import Version, View
 from broadcaster.recordings.posters import KeptFrames, LivePoster
 from broadcaster.upload.spool import Spool
 from tests.support.fakes.ffmpeg import FakeFfmpeg

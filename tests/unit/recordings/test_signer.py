@@ -13,8 +13,15 @@ from pytest_aiohttp.plugin import AiohttpClient
 from broadcaster.bucket import Bucket
 from broadcaster.bucket.session import Signer
 from broadcaster.errors import StorageRefused
-from broadcaster.ipc import Recording, Setup, SignedPlaylist, difference
-from broadcaster.ipc.messages import LENGTH, decode, encode
+from broadcaster.ipc.messages import (
+    LENGTH,
+    PublicRecording,
+    Setup,
+    SignedPlaylist,
+    decode,
+    encode,
+    recordings_delta,
+)
 from broadcaster.recordings.signer import MOST, Signing, signed_playlist
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.waiting import changes, eventually
@@ -136,21 +143,21 @@ async def test_strangers_cannot_ask_for_much() -> None:
     task.cancel()
 
 
-def public_recordings() -> Recording:
+def public_recordings() -> PublicRecording:
     playlist = f"/recordings/{NAME}/playlist.m3u8"
-    return Recording(NAME, "", START, START + timedelta(hours=1), 3600, (playlist,))
+    return PublicRecording(NAME, "", START, START + timedelta(hours=1), 3600, (playlist,))
 
 
 async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """All who ask meanwhile wait for the one that ingest signs; it is kept, and goes with its recording."""
     audience = ViewerServer(Setup(tmp_path, recordings=True, signed=True))
     one = public_recordings()
-    audience.take(difference({}, {one.path: one}))
+    audience.take(recordings_delta({}, {one.path: one}))
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(client.get(f"/{MEDIA}")) for _ in range(3)]
 
     async def until_asked(path: str) -> None:
-        await eventually(lambda: audience.pong().wanted == (path,))
+        await eventually(lambda: audience.pong().playlists_to_sign == (path,))
 
     await until_asked(f"recordings/{NAME}/playlist.m3u8")
     audience.take(SignedPlaylist(f"recordings/{NAME}/playlist.m3u8", packed(MAIN), 60))
@@ -165,8 +172,8 @@ async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: Aioht
     paths = [f"/recordings/{NAME}/{one}" for one in others]
     paths += ["/recordings/another/0/playlist.m3u8", f"/clips/{NAME}/0/playlist.m3u8"]
     assert [(await client.get(path)).status for path in paths] == [404] * len(paths)
-    assert audience.pong().wanted == ()
-    audience.take(difference({one.path: one}, {}))
+    assert audience.pong().playlists_to_sign == ()
+    audience.take(recordings_delta({one.path: one}, {}))
     assert (await client.get(f"/{MEDIA}")).status == 404
 
 

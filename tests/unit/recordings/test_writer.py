@@ -12,7 +12,7 @@ from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, parse
 from broadcaster.hls.manifest import VodPlaylistBuilder
 from broadcaster.hls.parser import byte_ranges
-from broadcaster.ipc import Recording as Shown
+from broadcaster.ipc.messages import PublicRecording
 from broadcaster.recordings.writer import EVERY, INTERVAL, Recorder
 from broadcaster.service.public_recordings import public_recordings
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
@@ -422,7 +422,7 @@ async def test_another_prefix(room: RecorderFixture) -> None:
 
 async def test_what_the_bucket_has_is_shown(room: RecorderFixture) -> None:
     """After each write, also where there was nothing to write; hidden ones are not for viewers."""
-    told: list[dict[str, Shown]] = []
+    told: list[dict[str, PublicRecording]] = []
 
     def show(
         recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from yarl import URL
 
-from broadcaster.ipc import Listed, View
+from broadcaster.ipc.messages import Listed, View
 from broadcaster.relay.events import OriginEvents
 from broadcaster.relay.follower import OriginFollower
 from broadcaster.relay.origin import Origin

@@ -9,7 +9,7 @@ import pytest
 from yarl import URL
 
 from broadcaster.errors import PlaylistError
-from broadcaster.ipc import State, View
+from broadcaster.ipc.messages import State, View
 from broadcaster.relay.follower import MAIN, OriginFollower
 from broadcaster.relay.origin import MAX_LINES, Origin, OriginResponse
 from broadcaster.relay.url_map import UrlMap

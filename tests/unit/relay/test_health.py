@@ -10,7 +10,7 @@ from yarl import URL
 
 from broadcaster.errors import StorageUnavailable
 from broadcaster.hls import MediaPlaylist, MediaSegment
-from broadcaster.ipc import State, Trouble, View
+from broadcaster.ipc.messages import State, View, ViewerProblem
 from broadcaster.relay.follower import OriginFollower
 from broadcaster.relay.health import RelayHealth, Savings
 from broadcaster.relay.origin import Origin
@@ -26,7 +26,7 @@ def standing(
 ) -> RelayHealth:
     """That of a relay whose parts are so."""
     follower = SimpleNamespace(view=View(state, target_duration=2), silence=silence)
-    told = cast("Trouble | None", trouble)
+    told = cast("ViewerProblem | None", trouble)
     return RelayHealth(
         origin,
         cast("OriginFollower", follower),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from broadcaster.ipc import HealthReport, State
+from broadcaster.ipc.messages import HealthReport, State
 from broadcaster.service.health import LEAST_FREE, Health, HealthInputs, evaluate_health
 
 LIVE = HealthInputs(State.LIVE, 2, spool_limit=1000)

@@ -13,7 +13,7 @@ import aiohttp
 import psutil
 import pytest
 
-from broadcaster.ipc import HealthReport, Recording, Setup, State, View
+from broadcaster.ipc.messages import HealthReport, PublicRecording, Setup, State, View
 from broadcaster.service import viewer_process as audience
 from broadcaster.service.viewer_process import ViewerProcess
 from tests.support.fakes.pipeline_parts import START
@@ -55,7 +55,7 @@ async def test_many_ask_for_the_page_on_a_machine_of_many_processors(
     (page / "index.html").write_text("<!doctype html><title>x</title>")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        setup = Setup(page, places=500)
+        setup = Setup(page, max_connections=500)
         process = ViewerProcess(setup, [listening], View(), lambda: HealthReport("offline", 0, None))
         running = asyncio.create_task(process.run())
         await process.ready.wait()
@@ -119,7 +119,7 @@ async def test_a_failure_of_our_own_leaves_no_process(
     "change",
     [
         lambda process: process.show(View(State.STARTING)),
-        lambda process: process.show_recordings({"/watch/a": Recording("a", "", START, None, 0.0, ())}),
+        lambda process: process.show_recordings({"/watch/a": PublicRecording("a", "", START, None, 0.0, ())}),
     ],
     ids=["of the stream", "of recordings"],
 )

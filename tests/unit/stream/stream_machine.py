@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from broadcaster.catalog.records import ChannelMemory, Listed, PlaylistState, Segment
 from broadcaster.events import StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
-from broadcaster.ipc import State, View
+from broadcaster.ipc.messages import State, View
 from broadcaster.source.reports import SourceIdle
 from broadcaster.stream import Effect, Event, Instant, Limits, Stream, Tick, model
 from tests.support.fakes.encoder_and_players import Encoder, Player

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broadcaster.catalog.records import Segment
-from broadcaster.ipc import State
+from broadcaster.ipc.messages import State
 from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle, SourceRefused
 from broadcaster.stream import Effect, EncoderStatus, Event, Instant, Limits, Stream, Tick, model
 from broadcaster.stream.health import FLUSH, MANY

@@ -7,7 +7,7 @@ import pytest
 
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
-from broadcaster.ipc import State
+from broadcaster.ipc.messages import State
 from broadcaster.source.reports import VariantsListed
 from broadcaster.stream.rollover import LONGEST_ROOM, ROOM
 from tests.support.fakes.channel import Channel

@@ -11,7 +11,7 @@ import pytest
 from broadcaster.events import Event
 from broadcaster.hls import MediaPlaylist
 from broadcaster.hls.parser import parse
-from broadcaster.ipc.viewer_delay import MEMORY
+from broadcaster.ipc.messages import DELAY_MEMORY
 from tests.support.fakes.catalog_fixture import WINDOW, CatalogFixture
 from tests.support.judges.playlist_rules import violations
 
@@ -76,7 +76,7 @@ def test_versions_follow_the_rules(studio: CatalogFixture) -> None:
             studio.restart()
             judge.look()
             studio.publish(run=run, count=10, seconds=seconds / 2)
-            studio.now += timedelta(seconds=MEMORY)
+            studio.now += timedelta(seconds=DELAY_MEMORY)
             studio.tick()
             judge.look()
         if how == "ended":

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ChannelMemory, Segment
 from broadcaster.hls import MediaPlaylist, parse
-from broadcaster.ipc import State
+from broadcaster.ipc.messages import State
 from broadcaster.viewer_server.snapshots import Snapshot
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.encoder_and_players import Encoder, Player

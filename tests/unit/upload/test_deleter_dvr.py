@@ -12,9 +12,7 @@ import pytest
 
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.hls.parser import parse
-from broadcaster.ipc import View, change
-from broadcaster.ipc.messages import LENGTH, decode, encode
-from broadcaster.ipc.viewer_delay import MEMORY, MaxViewerDelay
+from broadcaster.ipc.messages import DELAY_MEMORY, LENGTH, MaxViewerDelay, View, decode, encode, view_delta
 from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.viewer_server.snapshots import Stream
 from tests.support.fakes.catalog_fixture import WINDOW, CatalogFixture
@@ -69,7 +67,7 @@ def test_nobody_who_comes_nearer_is_left_without(studio: CatalogFixture) -> None
     studio.publish(count=30)
     before = kept(studio)
     studio.furthest = 0
-    studio.now += timedelta(seconds=MEMORY - 1)
+    studio.now += timedelta(seconds=DELAY_MEMORY - 1)
     studio.tick()
     assert kept(studio) == before
     studio.now += timedelta(seconds=2)
@@ -90,7 +88,7 @@ def test_a_restart_lets_go_of_nothing(studio: CatalogFixture) -> None:
     studio.publish(run=1)
     assert kept(studio).media_sequence == before.media_sequence
     assert kept(studio).segments[:-1] == before.segments
-    studio.publish(run=1, count=int(MEMORY / SECONDS))
+    studio.publish(run=1, count=int(DELAY_MEMORY / SECONDS))
     assert len(kept(studio).segments) == WINDOW
 
 
@@ -141,7 +139,7 @@ def test_forged_reports_stay_under_the_caps(studio: CatalogFixture, said: float,
     assert largest <= ordinary + most
     if said > 0:
         assert largest > most  # and it is used
-    studio.now += timedelta(seconds=MEMORY)
+    studio.now += timedelta(seconds=DELAY_MEMORY)
     studio.publish()
     studio.now += MOST
     asyncio.run(RetentionDeleter(bucket, studio.catalog, prefix="live").sweep())
@@ -211,13 +209,13 @@ def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -
     stream, before = Stream(studio.clock), View()
     for _ in range(30):
         studio.publish()
-        sent = change(before, studio.channel.view)
+        sent = view_delta(before, studio.channel.view)
         message = decode(encode(sent)[LENGTH.size :])
         assert message == sent
         stream.apply(sent)
         before = studio.channel.view
     new = Stream(studio.clock)
-    new.apply(change(View(), before))
+    new.apply(view_delta(View(), before))
     assert sent.updates["0"].kept
     assert len(sent.updates["0"].kept.playlist.segments) == 1
     for one in (stream, new):
@@ -236,13 +234,13 @@ def test_a_report_counts_for_a_while() -> None:
     now = 1000.0
     furthest = MaxViewerDelay()
     assert furthest.seconds(now) == 0
-    furthest.heard(50, now)
-    furthest.heard(20, now)
+    furthest.note(50, now)
+    furthest.note(20, now)
     now += 60
-    furthest.heard(30, now)
+    furthest.note(30, now)
     assert furthest.seconds(now) == 110
-    now += MEMORY - 59
-    assert furthest.seconds(now) == 30 + MEMORY - 59
+    now += DELAY_MEMORY - 59
+    assert furthest.seconds(now) == 30 + DELAY_MEMORY - 59
     now += 60
     assert furthest.seconds(now) == 0
 

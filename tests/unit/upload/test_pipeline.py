@@ -21,7 +21,7 @@ from broadcaster.catalog.writer import Transaction
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.hls import ByteRange, MediaPlaylist, parse
-from broadcaster.ipc import State
+from broadcaster.ipc.messages import State
 from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle
 from broadcaster.stream import Instant, Limits, Stream
 from broadcaster.upload import Pipeline, Uploader

@@ -8,7 +8,7 @@ import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.hls import ByteRange
-from broadcaster.ipc import HealthReport, Setup
+from broadcaster.ipc.messages import HealthReport, Setup
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.viewer_app import MEDIA, Client, ViewerApp
 

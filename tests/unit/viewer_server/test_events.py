@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientResponse
 from aiohttp_sse import EventSourceResponse
 
-from broadcaster.ipc import Ended, HealthReport, Started
+from broadcaster.ipc.messages import Ended, HealthReport, Started
 from broadcaster.viewer_server.events import HEARTBEAT, REMEMBERED_MESSAGES, Reader
 from broadcaster.viewer_server.reports import MAX_SECONDS, MAX_SITES, ImplausibleReport, PlaybackReports
 from tests.api_schemas import check_event

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from broadcaster.catalog.records import Run
 from broadcaster.events import SegmentPublished
-from broadcaster.ipc import Listed
+from broadcaster.ipc.messages import Listed
 from broadcaster.service.viewer_process import message_of
 from broadcaster.viewer_server.events import REMEMBERED_RUNS, EncoderClockOffset
 from tests.support.fakes.pipeline_parts import START, stored_segment

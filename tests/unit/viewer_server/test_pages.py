@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from broadcaster.ipc import HealthReport
+from broadcaster.ipc.messages import HealthReport
 from tests.support.fakes.viewer_app import Client, ViewerApp
 
 

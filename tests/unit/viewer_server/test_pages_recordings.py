@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.ipc import File, Recording, Recordings, Setup, difference
-from broadcaster.ipc.messages import LENGTH, decode, encode
+from broadcaster.ipc.messages import (
+    LENGTH,
+    PublicRecording,
+    RecordingFile,
+    RecordingsDelta,
+    Setup,
+    decode,
+    encode,
+    recordings_delta,
+)
 from broadcaster.viewer_server.app import ViewerServer
 from broadcaster.viewer_server.pages import PAGE
 from tests.support.fakes.viewer_app import Client
@@ -24,12 +32,12 @@ HEAD = '<!doctype html><title>Live</title><link href="style.css"><script src="as
 BLOCK = '<script id="config" type="application/json">'
 
 
-def recording(number: int = 0, **other: Any) -> Recording:  # noqa: ANN401 - any field
+def recording(number: int = 0, **other: Any) -> PublicRecording:  # noqa: ANN401 - any field
     """One of an hour, so many days after the first."""
     started = START + timedelta(days=number)
     name = f"{started:%Y-%m-%d}-0912-abcd"
     ended = started + timedelta(hours=1)
-    made = Recording(name, f"Evening {number}", started, ended, 3600, (f"{BASE}/{name}/playlist.m3u8",))
+    made = PublicRecording(name, f"Evening {number}", started, ended, 3600, (f"{BASE}/{name}/playlist.m3u8",))
     return replace(made, **other)
 
 
@@ -55,13 +63,13 @@ class Site:
 
 
 async def site(
-    folder: Path, client: AiohttpClient, found: Sequence[Recording] = (), *, on: bool = True
+    folder: Path, client: AiohttpClient, found: Sequence[PublicRecording] = (), *, on: bool = True
 ) -> Site:
     """A service that was told of these."""
     for name in ("index.html", "recordings.html"):
         (folder / name).write_text(f"{HEAD}{BLOCK}</script><p>page")
     audience = ViewerServer(Setup(folder, {"mode": "sharing"}, recordings=on))
-    audience.take(difference({}, {one.path: one for one in found}))
+    audience.take(recordings_delta({}, {one.path: one for one in found}))
     return Site(await client(audience.app), audience)
 
 
@@ -79,9 +87,9 @@ async def test_without_recordings_there_is_nothing(tmp_path: Path, aiohttp_clien
 
 async def test_a_file_to_download(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """The page of a recording that has one is told where it is; others are told that there is none."""
-    file = File("https://video.example.com/live/files/a.mp4", 5, "video/mp4")
+    file = RecordingFile("https://video.example.com/live/files/a.mp4", 5, "video/mp4")
     found = [recording(0, file=file), recording(1)]
-    message = difference({}, {one.path: one for one in found})
+    message = recordings_delta({}, {one.path: one for one in found})
     assert decode(encode(message)[LENGTH.size :]) == message
     there = await site(tmp_path, aiohttp_client, found)
     told = [(await there.told(one.path))["recording"]["file"] for one in found]
@@ -141,7 +149,7 @@ async def test_who_finds_what(tmp_path: Path, aiohttp_client: AiohttpClient) -> 
     assert "<title>Clip of 24 November 2026</title>" in await on.text(clip.path)
     told = (await on.told(clip.path))["recording"]
     assert told["parts"] == [f"{BASE}/{clip.id}/playlist.m3u8"]
-    on.audience.take(Recordings((replace(listed, listed=False),), (unlisted.path,)))
+    on.audience.take(RecordingsDelta((replace(listed, listed=False),), (unlisted.path,)))
     assert await on.statuses(listed.path, unlisted.path) == [200, 404]
     assert (await on.told("/recordings"))["page"]["recordings"] == []
     assert json.loads(await on.text("/recordings/newest.json"))["recordings"] == []
@@ -154,7 +162,7 @@ async def test_a_changed_title_is_shown(tmp_path: Path, aiohttp_client: AiohttpC
     first = await on.client.get(one.path)
     again = await on.client.get(one.path, headers={"If-None-Match": first.headers["ETag"]})
     assert again.status == 304
-    on.audience.take(Recordings((replace(one, title="Opening night"),)))
+    on.audience.take(RecordingsDelta((replace(one, title="Opening night"),)))
     assert "<title>Opening night</title>" in await on.text(one.path)
 
 
@@ -191,8 +199,8 @@ def test_only_what_is_new_is_told(count: int) -> None:
     """The other process has what we have, by bytes that tell of changes alone."""
     before = {one.path: one for one in map(recording, range(count))}
     now = {one.path: one for one in [recording(1, title="Other"), *map(recording, range(2, count + 1))]}
-    message = decode(encode(difference(before, now))[LENGTH.size :])
-    assert isinstance(message, Recordings)
-    assert message.onto(before) == now
+    message = decode(encode(recordings_delta(before, now))[LENGTH.size :])
+    assert isinstance(message, RecordingsDelta)
+    assert message.apply_to(before) == now
     assert len(message.changed) == (2 if count else 1)
-    assert difference(now, now) == Recordings()
+    assert recordings_delta(now, now) == RecordingsDelta()

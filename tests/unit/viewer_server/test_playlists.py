@@ -130,7 +130,7 @@ async def test_a_client_that_leaves_frees_its_place(site: ViewerApp, client: Cli
 
 async def test_waiting_has_an_end(site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """When nothing comes for some target durations, the answer is a 503, kept for a second."""
-    monkeypatch.setattr("broadcaster.viewer_server.blocking.PATIENCE_TARGET_DURATIONS", 0.3)
+    monkeypatch.setattr("broadcaster.viewer_server.playlists.PATIENCE_TARGET_DURATIONS", 0.3)
     site.channel.end()
     site.publish(seconds=1)
     site.channel.tick(0)

@@ -15,12 +15,22 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.catalog.references import Bounds
 from broadcaster.errors import CatalogError
-from broadcaster.ipc import ClipAnswer, ClipWish, Recording, Recordings, Setup
-from broadcaster.ipc.messages import LENGTH, decode, encode, encode_pong, receive_pong
+from broadcaster.ipc.messages import (
+    LENGTH,
+    ClipAnswer,
+    ClipRequest,
+    PublicRecording,
+    RecordingsDelta,
+    Setup,
+    decode,
+    encode,
+    encode_pong,
+    receive_pong,
+)
 from broadcaster.service.public_recordings import AT_ONCE as QUEUE
 from broadcaster.service.public_recordings import PATIENCE, ViewersClips
 from broadcaster.viewer_server.app import ViewerServer
-from broadcaster.viewer_server.ingest_requests import AT_ONCE, BURST, MAX_SITES, SITE_BURST, ClipRequests
+from broadcaster.viewer_server.clips import AT_ONCE, BURST, MAX_SITES, SITE_BURST, ClipRequests
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.pipeline_parts import START
 from tests.support.fakes.viewer_app import Client
@@ -60,7 +70,7 @@ class Ingest:
         for wish in await sent(self.audience):
             self.makes(wish, self.answer)
         clips = await self.studio.catalog.clips.all()
-        self.audience.take(Recordings(tuple(public_recordings(one.id) for one in clips)))
+        self.audience.take(RecordingsDelta(tuple(public_recordings(one.id) for one in clips)))
 
     def answer(self, answer: ClipAnswer) -> None:
         message = decode(encode(answer)[LENGTH.size :])
@@ -68,15 +78,15 @@ class Ingest:
         self.audience.take(message)
 
 
-async def sent(audience: ViewerServer) -> tuple[ClipWish, ...]:
+async def sent(audience: ViewerServer) -> tuple[ClipRequest, ...]:
     """What a sign of life tells of wishes, over the wire."""
     reader = asyncio.StreamReader()
     reader.feed_data(encode_pong(audience.pong()))
-    return (await receive_pong(reader)).clips
+    return (await receive_pong(reader)).clip_requests
 
 
-def public_recordings(name: str) -> Recording:
-    return Recording(name, "", START, START, 6.0, ("https://b/x.m3u8",), listed=False, clip=True)
+def public_recordings(name: str) -> PublicRecording:
+    return PublicRecording(name, "", START, START, 6.0, ("https://b/x.m3u8",), listed=False, clip=True)
 
 
 def viewer_server_in(folder: Path, *, clips: bool = True) -> ViewerServer:
@@ -211,7 +221,7 @@ async def test_ingest_does_not_answer(
     tmp_path: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits is told so after a while; what ingest hears of too late is not made."""
-    monkeypatch.setattr("broadcaster.viewer_server.ingest_requests.ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr("broadcaster.viewer_server.clips.ANSWER_WITHIN", 0.2)
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         ingest.is_up = False
         status, found = await ask(client)
@@ -219,7 +229,7 @@ async def test_ingest_does_not_answer(
         assert await sent(ingest.audience) == ()
         # Told in time, and answered too late: nobody would ever find it.
         answers: list[ClipAnswer] = []
-        wish = ClipWish("1", START, START + 6 * SECOND)
+        wish = ClipRequest("1", START, START + 6 * SECOND)
         ingest.now = PATIENCE
         ingest.makes(wish, answers.append)
         ingest.now = 2 * PATIENCE
@@ -232,7 +242,7 @@ async def test_nothing_waits_without_bounds(
     tmp_path: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither requests here nor wishes there, and no address is remembered for ever."""
-    monkeypatch.setattr("broadcaster.viewer_server.ingest_requests.BURST", 1000)
+    monkeypatch.setattr("broadcaster.viewer_server.clips.BURST", 1000)
     audience, studio = viewer_server_in(tmp_path), CatalogFixture(tmp_path / "studio")
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(ask(client)) for _ in range(AT_ONCE + 5)]
@@ -293,12 +303,13 @@ async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> Non
     answers: list[ClipAnswer] = []
     ingest = ViewersClips(studio.catalog.clips, lambda: None)
     for seconds in (-5, 4, 91):
-        ingest(ClipWish("1", START, START + seconds * SECOND), answers.append)
+        ingest(ClipRequest("1", START, START + seconds * SECOND), answers.append)
     running = asyncio.create_task(ingest.run())
     await eventually(lambda: len(answers) == 3)
     running.cancel()
     assert {answer.refusal for answer in answers} == {"gone"}
-    naive = b'{"metrics":[],"clips":[{"id":"1","begin":"2026-01-01T12:00:00","end":"2026-01-01T12:00:09Z"}]}'
+    request = b'{"id":"1","begin":"2026-01-01T12:00:00","end":"2026-01-01T12:00:09Z"}'
+    naive = b'{"metrics":[],"clip_requests":[' + request + b"]}"
     reader = asyncio.StreamReader()
     reader.feed_data(LENGTH.pack(len(naive)) + naive)
     with pytest.raises(ValueError, match="timezone"):

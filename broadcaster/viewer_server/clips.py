@@ -25,7 +25,7 @@ from aiohttp import hdrs, web
 
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import File
-from broadcaster.ipc import ClipAnswer, ClipWish, Recording, SignedPlaylist
+from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, SignedPlaylist
 from broadcaster.metrics import Metric
 from broadcaster.tracker.limits import Bucket, bounded
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
@@ -70,7 +70,7 @@ class ClipRequests:
         self._clock = clock
         self._all = Bucket.full(RATE, BURST, clock())
         self._sites: OrderedDict[str, Bucket] = OrderedDict()  # the latest heard of last
-        self._untold: dict[str, ClipWish] = {}
+        self._untold: dict[str, ClipRequest] = {}
         self._answers: dict[str, asyncio.Future[ClipAnswer]] = {}
         self._news = asyncio.Event()
         self._outcomes = Counter(dict.fromkeys(("made", *TEXTS), 0))
@@ -85,14 +85,14 @@ class ClipRequests:
         text = "Clips that viewers asked for, by what became of it"
         yield Metric("viewers_clips", text, self._outcomes, labels=("outcome",), is_counter=True)
 
-    def wishes(self) -> tuple[ClipWish, ...]:
+    def wishes(self) -> tuple[ClipRequest, ...]:
         """Those that ingest has not been told of; it is told of each once."""
         untold, self._untold = self._untold, {}
         return tuple(untold.values())
 
     def take(self, answer: ClipAnswer) -> None:
         """Ingest's answer; who wished for it may have gone."""
-        waiting = self._answers.get(answer.wish)
+        waiting = self._answers.get(answer.request)
         if waiting and not waiting.done():
             waiting.set_result(answer)
 
@@ -161,7 +161,7 @@ class ClipRequests:
         return bucket
 
     @contextmanager
-    def _waiting_for(self, wish: ClipWish) -> Iterator[asyncio.Future[ClipAnswer]]:
+    def _waiting_for(self, wish: ClipRequest) -> Iterator[asyncio.Future[ClipAnswer]]:
         self._untold[wish.id] = wish
         self._answers[wish.id] = answer = asyncio.get_running_loop().create_future()
         try:
@@ -180,14 +180,14 @@ class ClipRequests:
             return
 
 
-def _wish(text: str) -> ClipWish:
+def _wish(text: str) -> ClipRequest:
     """What a page sends; raises ValueError, LookupError, TypeError, OverflowError, OSError."""
     told = json.loads(text)
     begin, end = told["begin"], told["end"]
     if not SHORTEST <= end - begin <= LONGEST:
         raise ValueError("too short or too long")
     times = (datetime.fromtimestamp(one / 1000, UTC) for one in (begin, end))
-    return ClipWish(secrets.token_hex(8), *times)
+    return ClipRequest(secrets.token_hex(8), *times)
 
 
 def _is_cross_site(headers: Mapping[str, str]) -> bool:
@@ -213,7 +213,7 @@ MISSING = partial(web.Response, status=404, text="There is no such recording.\n"
 class SignedPlaylists:
     """Remembers each as long as it holds; ``find`` gives the recording or clip of a page, by its path."""
 
-    def __init__(self, find: Callable[[str], Recording | None]) -> None:
+    def __init__(self, find: Callable[[str], PublicRecording | None]) -> None:
         self._find = find
         # By path: the file, None where there is none, and until when (monotonic).
         self._files: OrderedDict[str, tuple[File | None, float]] = OrderedDict()
@@ -256,7 +256,7 @@ class SignedPlaylists:
             return web.Response(status=503, text="Come again.\n", headers={hdrs.RETRY_AFTER: "1"})
         return await file.answer(request) if file else MISSING()
 
-    async def _file_of(self, request: web.Request, found: Recording) -> File | None:
+    async def _file_of(self, request: web.Request, found: PublicRecording) -> File | None:
         """A multivariant playlist, or one that such a one names: nothing else is looked for."""
         path = request.path
         if path in found.playlists:

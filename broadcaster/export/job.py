@@ -1,4 +1,7 @@
-"""An export: plan, download, remux; progress on a terminal. A later attempt resumes an earlier one."""
+"""An export: plan, download, remux; progress on a terminal. A later attempt resumes an earlier one.
+
+Another process remuxes: a remuxer takes the interpreter's lock for each packet and would block the downloads.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import asyncio
 import errno
 import json
 import os
+import pickle
 import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,155 +28,83 @@ from broadcaster.download import Fetcher, Place, Wanted
 from broadcaster.errors import ExportError, StorageError
 from broadcaster.export import playlists
 from broadcaster.export.plan import PLAN_FILE, ExportPlan, Item, Request
-from broadcaster.export.remux_process import Remuxing, remuxing
 from broadcaster.own_files import own_folder, own_lock
 from broadcaster.printable import printable, write
-
-
-@contextmanager
-def progress(plan: ExportPlan, name: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar for a plan's segments; call the function with the bytes of each. Only on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from tqdm import tqdm  # noqa: PLC0415 - where there is a terminal
-
-    received = 0
-    with tqdm(
-        total=plan.count, desc=printable(name), unit=" segments", file=sys.stderr, dynamic_ncols=True
-    ) as bar:
-
-        def step(size: int) -> None:
-            nonlocal received
-            received += size
-            rate = received / max(bar.format_dict["elapsed"], 1e-3)
-            bar.set_postfix_str(f"{rate / 1e6:.1f} MB/s", refresh=False)
-            bar.update()
-
-        yield step
-
 
 AT_ONCE = 48  # objects; with 50 ms for each answer, 8 would leave a fast link idle
 IN_FLIGHT = 12 * 2**20  # bytes
 PATIENCE = 10.0, 120.0  # seconds: for a playlist, whose address may be wrong, and for a segment
-# The index at the head of an MP4 is in memory until the file is whole, some 30 MB for an hour at 60 pictures
-# a second: what is longer has one in each fragment. (With an empty index at the head nobody unwraps AAC.)
+# The index at the head of an MP4 is in memory until the file is complete, some 30 MB for an hour at 60 frames
+# a second. A longer file has an index in each fragment.
 LONG = 3600  # seconds
-Places = AsyncGenerator[tuple[Wanted, Place], None]
-LARGEST = 256 * 2**20  # bytes of a segment, which do not have to be in memory
+LARGEST = 256 * 2**20  # bytes of a segment, which may be on disk
 LONGEST = 32 * 2**20  # bytes of a playlist: two days of segments of one second
-WRITING = "writing-"  # how the name begins of the folder in which the file is made
-
-
-def attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> ExportPlan:
-    """Write ``target``; downloaded objects stay in ``folder``. Raises as ``export`` does."""
-    return asyncio.run(_attempt(request, folder, target, remuxer))
-
-
-async def _attempt(request: Request, folder: Path, target: Path, remuxer: Remuxing) -> ExportPlan:
-    async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        plan = await _plan(request, folder, session)
-        fetcher = await stack.enter_async_context(
-            Fetcher(
-                session,
-                at_once=AT_ONCE,
-                bytes_in_flight=IN_FLIGHT,
-                largest=LARGEST,
-                memory=0,
-                disk=folder / "fetched",
-                disk_bytes=sys.maxsize,
-                patience=PATIENCE[1],
-            )
-        )
-        step = stack.enter_context(progress(plan, target.name))
-        new = _place_for_the_file(folder) / target.name
-        await _write(plan, fetcher, remuxer, new, step)
-    _put_in_place(new, target)
-    return plan
-
-
-def _place_for_the_file(folder: Path) -> Path:
-    """A new folder for each attempt: the process of a killed export may still write in the old folder."""
-    for old in folder.glob(f"{WRITING}*"):
-        shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=WRITING, dir=folder))
-
-
-def _put_in_place(new: Path, target: Path) -> None:
-    """Sync the file and rename it, so that ``target`` is complete even after a power cut."""
-    with new.open("rb+") as file:
-        os.fsync(file.fileno())
-    new.replace(target)
-
-
-async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) -> ExportPlan:
-    """The plan of the first attempt, with the URLs of now: the playlist may have changed since.
-
-    Signed URLs expire after some days, and the last attempt may be older.
-    """
-    file = folder / PLAN_FILE
-    before = _read(file) if file.exists() else None
-    if file.exists() and (before is None or before.request != request):
-        raise ExportError(f"{folder} is of another export: remove it, or choose another name")
-    async with Fetcher(session, memory=0, bytes_in_flight=LONGEST, patience=PATIENCE[0]) as fetcher:
-
-        async def get(url: str) -> str:
-            return (await fetcher.get(Wanted(url))).decode(errors="replace")
-
-        try:
-            plan = await playlists.plan(request, get)
-        except (ExportError, StorageError):
-            if before is None:
-                raise
-            return before  # all of it may be here, or still be there
-    if before:
-        return before.with_addresses_of(plan)
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps(asdict(plan)), "utf-8")
-    _put_in_place(new, file)
-    return plan
-
-
-def _read(file: Path) -> ExportPlan | None:
-    """The plan in the file, None if there is no valid plan."""
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - to load it takes long
-
-    try:
-        return TypeAdapter(ExportPlan).validate_json(file.read_bytes())
-    except ValidationError:
-        return None
-
-
-async def _write(
-    plan: ExportPlan, fetcher: Fetcher, remuxer: Remuxing, path: Path, step: Callable[[int], None]
-) -> None:
-    """Download and write at the same time."""
-
-    async def fill(number: int, items: list[Item]) -> None:
-        async with aclosing(cast(Places, fetcher.store(item.wanted for item in items))) as places:
-            async for _, place in places:
-                await remuxer.put(number, place)
-                step(place[2])
-
-    await remuxer.begin(path, plan, in_fragments=plan.seconds > LONG)
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(remuxer.ended())
-            for number, rendition in enumerate(plan.renditions):
-                group.create_task(fill(number, rendition.items))
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-
-
-EXTRAS = ("av", "tqdm")
+UNFINISHED = "writing-"  # prefix of the folder in which the file is written
 LOCK_FILE = "export.lock"
+EXTRAS = ("av", "tqdm")
+RENDITIONS = 2  # at most: video, and audio with a playlist of its own
+SOCKET_BUFFER = 2**20  # bytes, as far as the system allows
+
+
+class RemuxProcess:
+    """A running process that remuxes, with a socket for each rendition."""
+
+    def __init__(self, process: subprocess.Popen[bytes], sockets: list[socket.socket]) -> None:
+        self._process = process
+        self._sockets = sockets
+
+    async def begin(self, path: Path, plan: ExportPlan, *, in_fragments: bool) -> None:
+        """Start to write the file of the plan."""
+        await self._send(0, (path, plan, in_fragments))
+
+    async def put(self, number: int, place: Place) -> None:
+        """Pass the next object of a rendition; waits until the process reads on."""
+        await self._send(number, place)
+
+    async def ended(self) -> None:
+        """Wait until the file is written. Raises ExportError."""
+        try:
+            error, _ = await asyncio.to_thread(self._process.communicate)
+        finally:
+            self._process.kill()  # ends the thread
+        if status := self._process.returncode:
+            text = f"the process that writes the file ended with status {status}; the same command goes on"
+            raise ExportError(error.decode() or text)
+
+    async def _send(self, number: int, message: object) -> None:
+        with suppress(ConnectionError):  # ``ended`` raises the cause
+            await asyncio.get_running_loop().sock_sendall(self._sockets[number], pickle.dumps(message))
+
+
+@contextmanager
+def remuxing() -> Iterator[RemuxProcess]:
+    """A running process, killed at exit. Raises OSError."""
+    with ExitStack() as stack:
+        ours: list[socket.socket] = []
+        with ExitStack() as starting:
+            theirs: list[int] = []
+            for _ in range(RENDITIONS):
+                local, remote = socket.socketpair()
+                stack.enter_context(local).setblocking(False)  # noqa: FBT003 - its only argument
+                local.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+                ours.append(local)
+                theirs.append(starting.enter_context(remote).fileno())
+            process = stack.enter_context(
+                subprocess.Popen(  # noqa: S603 - this program
+                    (sys.executable, "-P", "-m", "broadcaster.export.remux", *map(str, theirs)),
+                    stdout=subprocess.PIPE,
+                    pass_fds=theirs,
+                    process_group=0,  # Ctrl-C reaches only this process, which ends the other one
+                )
+            )
+        stack.callback(process.kill)
+        yield RemuxProcess(process, ours)
 
 
 def export(request: Request, target: Path) -> None:
     """Write ``target``. Until it is complete, downloaded objects are in the folder ``target.part``.
 
-    Raises ExportError and StorageError; the same call then goes on where it stood.
+    Raises ExportError and StorageError; the same call then resumes.
     """
     for name in EXTRAS:
         if not find_spec(name):
@@ -180,12 +114,10 @@ def export(request: Request, target: Path) -> None:
     folder = target.with_name(target.name + ".part")
     try:
         with remuxing() as remuxer, own_while_working(folder):
-            # Late, as the process that writes loads what it needs at the same time.
-
             plan = attempt(request, folder, target, remuxer)
         shutil.rmtree(folder)
     except KeyboardInterrupt:
-        raise ExportError(f"stopped; what is there is in {folder}, and the same command goes on") from None
+        raise ExportError(f"stopped; downloads are in {folder}, and the same command goes on") from None
     except OSError as error:
         room = ": make room, and the same command goes on" if error.errno == errno.ENOSPC else ""
         raise ExportError(f"{error.filename or folder}: {error.strerror}{room}") from None
@@ -212,3 +144,127 @@ def own_while_working(folder: Path) -> Iterator[None]:
         os.close(lock)
         if not (folder / PLAN_FILE).exists():
             shutil.rmtree(folder)
+
+
+def attempt(request: Request, folder: Path, target: Path, remuxer: RemuxProcess) -> ExportPlan:
+    """Write ``target``; downloaded objects stay in ``folder``. Raises as ``export`` does."""
+    return asyncio.run(_attempt(request, folder, target, remuxer))
+
+
+async def _attempt(request: Request, folder: Path, target: Path, remuxer: RemuxProcess) -> ExportPlan:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        plan = await _plan(request, folder, session)
+        fetcher = await stack.enter_async_context(
+            Fetcher(
+                session,
+                at_once=AT_ONCE,
+                bytes_in_flight=IN_FLIGHT,
+                largest=LARGEST,
+                memory=0,
+                disk=folder / "fetched",
+                disk_bytes=sys.maxsize,
+                patience=PATIENCE[1],
+            )
+        )
+        step = stack.enter_context(_progress(plan, target.name))
+        new = _folder_for_the_file(folder) / target.name
+        await _write(plan, fetcher, remuxer, new, step)
+    _put_in_place(new, target)
+    return plan
+
+
+async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) -> ExportPlan:
+    """The plan of the first attempt with new URLs: the playlist may have changed, signed URLs expire."""
+    file = folder / PLAN_FILE
+    before = _read(file) if file.exists() else None
+    if file.exists() and (before is None or before.request != request):
+        raise ExportError(f"{folder} is of another export: remove it, or choose another name")
+    async with Fetcher(session, memory=0, bytes_in_flight=LONGEST, patience=PATIENCE[0]) as fetcher:
+
+        async def get(url: str) -> str:
+            return (await fetcher.get(Wanted(url))).decode(errors="replace")
+
+        try:
+            plan = await playlists.plan(request, get)
+        except (ExportError, StorageError):
+            if before is None:
+                raise
+            return before  # its objects may be downloaded, or still available
+    if before:
+        return before.with_addresses_of(plan)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(asdict(plan)), "utf-8")
+    _put_in_place(new, file)
+    return plan
+
+
+def _read(file: Path) -> ExportPlan | None:
+    """The plan in the file; None if it is not valid."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - slow to load
+
+    try:
+        return TypeAdapter(ExportPlan).validate_json(file.read_bytes())
+    except ValidationError:
+        return None
+
+
+@contextmanager
+def _progress(plan: ExportPlan, name: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal; call the function with the size of each object."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm  # noqa: PLC0415 - only on a terminal
+
+    received = 0
+    with tqdm(
+        total=plan.count, desc=printable(name), unit=" segments", file=sys.stderr, dynamic_ncols=True
+    ) as bar:
+
+        def step(size: int) -> None:
+            nonlocal received
+            received += size
+            rate = received / max(bar.format_dict["elapsed"], 1e-3)
+            bar.set_postfix_str(f"{rate / 1e6:.1f} MB/s", refresh=False)
+            bar.update()
+
+        yield step
+
+
+async def _write(
+    plan: ExportPlan, fetcher: Fetcher, remuxer: RemuxProcess, path: Path, step: Callable[[int], None]
+) -> None:
+    """Download and remux at the same time."""
+
+    async def fill(number: int, items: list[Item]) -> None:
+        stored = cast(
+            AsyncGenerator[tuple[Wanted, Place], None], fetcher.store(item.wanted for item in items)
+        )
+        async with aclosing(stored):
+            async for _, place in stored:
+                await remuxer.put(number, place)
+                step(place[2])
+
+    await remuxer.begin(path, plan, in_fragments=plan.seconds > LONG)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(remuxer.ended())
+            for number, rendition in enumerate(plan.renditions):
+                group.create_task(fill(number, rendition.items))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def _folder_for_the_file(folder: Path) -> Path:
+    """A new folder for each attempt: the process of a killed export may still write in the old folder."""
+    for old in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
+
+
+def _put_in_place(new: Path, target: Path) -> None:
+    """Sync and rename the file, so that ``target`` is complete even after a power cut."""
+    with new.open("rb+") as file:
+        os.fsync(file.fileno())
+    new.replace(target)

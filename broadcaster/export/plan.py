@@ -1,4 +1,4 @@
-"""The plan of an export: requests, objects to read and their order; and the command's options."""
+"""The plan of an export: the request, the objects in order; and the options of the command."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 if TYPE_CHECKING:
     from broadcaster.download import Wanted
 
 Kind = Literal["mp4", "m4a", "ts"]
 PLAN_FILE = "plan.json"  # in the folder beside the file
+CLOCK = re.compile(r"(?:(?:(\d{1,3}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An object or byte range: a segment with its duration, or an EXT-X-MAP without."""
+    """An object or a byte range of an object: a segment with its duration, or an EXT-X-MAP without."""
 
     url: str
     seconds: float = 0.0
@@ -39,23 +40,23 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The URL without its signature, which differs at each attempt."""
+        """The URL without its signature, which is new at each attempt."""
         address, _, query = self.url.partition("?")
         return address if "X-Amz-Signature=" in query else self.url
 
     @property
     def wanted(self) -> Wanted:
         """The request to fetch the item."""
-        from broadcaster.download import Wanted  # noqa: PLC0415 - who writes the file fetches nothing
+        from broadcaster.download import Wanted  # noqa: PLC0415 - the process that writes the file fetches nothing
 
         return Wanted(self.url, offset=self.offset, length=self.length, name=self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRun:
-    """Segments between two discontinuities, in pieces that are readable alone: a map begins a piece.
+    """Segments between two discontinuities, in pieces that can be read alone; a map begins a piece.
 
-    ``gap``: missing seconds before the run.
+    ``gap`` seconds are missing before the run.
     """
 
     pieces: tuple[tuple[Item, ...], ...]
@@ -64,7 +65,7 @@ class ExportRun:
 
 @dataclass(frozen=True, slots=True)
 class ExportRendition:
-    """The wanted part of a media playlist; ``sound`` if it is audio for another rendition's video."""
+    """The wanted part of a media playlist; ``sound``: audio for the video of another rendition."""
 
     runs: tuple[ExportRun, ...]
     sound: bool = False
@@ -77,7 +78,7 @@ class ExportRendition:
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """A request and its renditions; ``more`` further parts of the recording exist."""
+    """A request and its renditions; the recording has ``more`` further parts."""
 
     request: Request
     renditions: tuple[ExportRendition, ...]
@@ -92,24 +93,20 @@ class ExportPlan:
     @property
     def count(self) -> int:
         """The number of segments and maps."""
-        return sum(len(one.items) for one in self.renditions)
+        return sum(len(rendition.items) for rendition in self.renditions)
 
     def with_addresses_of(self, other: ExportPlan) -> ExportPlan:
         """The same items, with the other plan's URLs where it has them."""
-        urls = {item.name: item.url for one in other.renditions for item in one.items}
+        urls = {item.name: item.url for rendition in other.renditions for item in rendition.items}
 
         def moved(piece: tuple[Item, ...]) -> tuple[Item, ...]:
             return tuple(replace(item, url=urls.get(item.name, item.url)) for item in piece)
 
-        def moved_all(one: ExportRendition) -> ExportRendition:
-            runs = (replace(run, pieces=tuple(map(moved, run.pieces))) for run in one.runs)
-            return replace(one, runs=tuple(runs))
+        def moved_all(rendition: ExportRendition) -> ExportRendition:
+            runs = (replace(run, pieces=tuple(map(moved, run.pieces))) for run in rendition.runs)
+            return replace(rendition, runs=tuple(runs))
 
         return replace(self, renditions=tuple(map(moved_all, self.renditions)))
-
-
-KINDS = ("mp4", "m4a", "ts")
-CLOCK = re.compile(r"(?:(?:(\d{1,3}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -138,14 +135,14 @@ def request_of(options: argparse.Namespace, address: str) -> Request:
 
 def _file(text: str) -> Path:
     path = Path(text)
-    if path.suffix[1:] not in KINDS:
+    if path.suffix[1:] not in get_args(Kind):
         raise argparse.ArgumentTypeError("a file that ends in .mp4, .m4a or .ts")
     return path
 
 
 def _moment(text: str) -> float | str:
     if match := CLOCK.fullmatch(text):
-        hours, minutes, seconds = (float(one or 0) for one in match.groups())
+        hours, minutes, seconds = (float(part or 0) for part in match.groups())
         return hours * 3600 + minutes * 60 + seconds
     try:
         if datetime.fromisoformat(text).tzinfo:

@@ -1,7 +1,7 @@
-"""Remuxes segments into one file without transcoding. It blocks, and runs in a process of its own.
+"""Remuxes segments into one file without transcoding, in a process of its own (``python -m``).
 
-``FileTimeline`` shifts each run's timestamps to the end of the run before, with gaps kept. Its times are in
-ticks of each track, or exact fractions of a second; it does no I/O.
+The arguments of the process are socket descriptors, one for each rendition. The first message on the first
+socket is the plan; further messages are objects. Errors are written to standard output.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from __future__ import annotations
 import errno
 import heapq
 import io
-from collections.abc import Callable, Iterator, Mapping
+import os
+import pickle
+import resource
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, count
+from itertools import chain, count, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
 import av.error
@@ -23,17 +28,42 @@ import av.error
 from broadcaster.errors import ExportError
 from broadcaster.export.plan import ExportPlan, ExportRun, Item, Kind
 
-STEP = Fraction(1, 1000)  # seconds; by which a time goes on where the encoder's went back
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet as AnyPacket
+    from av.stream import Stream
+
+    from broadcaster.download import Place
+
+    Packet = AnyPacket[Stream]
+
+STEP = Fraction(1, 1000)  # seconds between two packets whose encoder timestamps do not increase
+FORMATS = {"mp4": "mp4", "m4a": "ipod", "ts": "mpegts"}
+FASTSTART, FRAGMENTS = "faststart", "frag_keyframe+default_base_moof"
+PEEK, PEEK_BYTES = 2000, 2**25  # packets, and their bytes, among which each track has its first packet
+BUFFER = 2**18  # bytes
+START_CODE = b"\0\0"  # at the beginning of settings that the frames have as well (ITU-T H.264, annex B)
+# A backstop: a crafted segment can make a library allocate much memory.
+LIMITS = {resource.RLIMIT_DATA: 2**29, resource.RLIMIT_CORE: 0}
+# Segments as in RFC 8216, section 3, by the names of libavformat's demuxers. Other formats and all protocols
+# are refused: some open files and addresses that a segment names.
+SEGMENTS = {
+    "format_whitelist": "mpegts,mov,mp4,m4a,3gp,3g2,mj2,aac,mp3,ac3,eac3",
+    "protocol_whitelist": "none",
+}
+
+Pull = Callable[[int], "Place"]  # returns the next object of a rendition
+Timed = tuple[float, int, Fraction, "Packet"]  # the encoder's time in seconds, the track and its tick
 
 
 @dataclass(slots=True)
 class Track:
-    """The time base and kind of a video or audio track."""
+    """A video or audio track of the file."""
 
     tick: Fraction  # seconds
-    shift: int = 0  # ticks, in this run
-    last: int | None = None  # decoding time of the last packet, in ticks
-    end: int | None = None  # presentation time of its end, in ticks
+    shift: int = 0  # ticks, of this run
+    last: int | None = None  # decoding time of the latest packet, in ticks
+    end: int | None = None  # presentation time at the end of the track, in ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +76,11 @@ class First:
 
 
 class FileTimeline:
-    """Maps packet timestamps to times in the file. All tracks of a run get the same shift."""
+    """Maps packet timestamps to times in the file.
+
+    Each run is shifted to the end of the run before, all its tracks by the same time; gaps are kept. Times
+    are in ticks of each track, or exact fractions of a second.
+    """
 
     def __init__(self) -> None:
         self._tracks: dict[int, Track] = {}
@@ -59,7 +93,7 @@ class FileTimeline:
     def begin(self, firsts: Mapping[int, First], gap: float) -> None:
         """Begin a run with its first packet of each track, ``gap`` seconds after the run before.
 
-        None of its tracks may begin before that track has ended; the first run begins at 0.
+        No track begins before its end in the run before; the first run begins at 0.
         """
         shifts = []
         for number, first in firsts.items():
@@ -92,41 +126,15 @@ class FileTimeline:
         return pts, dts
 
 
-if TYPE_CHECKING:
-    from av.container import InputContainer, OutputContainer
-    from av.packet import Packet as AnyPacket
-    from av.stream import Stream
-
-    from broadcaster.download import Place
-
-    Packet = AnyPacket[Stream]
-
-FORMATS = {"mp4": "mp4", "m4a": "ipod", "ts": "mpegts"}
-FASTSTART, FRAGMENTS = "faststart", "frag_keyframe+default_base_moof"
-PEEK, PEEK_BYTES = 2000, 2**25  # packets in which each track has its first one, and bytes of them
-BUFFER = 2**18  # bytes
-START_CODE = b"\0\0"  # how settings begin that are among the pictures, too (ITU-T H.264, annex B)
-
-# Segments as RFC 8216 has them (section 3), by the names of libavformat's demuxers. All other formats are
-# refused, as some open the files and addresses that are named in what they read; and so are all protocols.
-SEGMENTS = {
-    "format_whitelist": "mpegts,mov,mp4,m4a,3gp,3g2,mj2,aac,mp3,ac3,eac3",
-    "protocol_whitelist": "none",
-}
-
-Pull = Callable[[int], "Place"]  # where the next object of a rendition is
-Timed = tuple[float, int, Fraction, "Packet"]  # seconds as the encoder counts, number of the track, its tick
-
-
 class Feed(io.RawIOBase):
-    """The bytes of a piece, object after object. Raises ExportError if an object has changed."""
+    """The bytes of a piece, one object after the other. Raises ExportError if an object has changed."""
 
     def __init__(self, items: tuple[Item, ...], pull: Callable[[], Place]) -> None:
         super().__init__()
         self._left = len(items)
         self._pull = pull
         self._file: io.FileIO | None = None
-        self._rest = 0  # bytes of the object in the file
+        self._rest = 0  # bytes of the current object
 
     def close(self) -> None:
         """Close the current object's file."""
@@ -147,7 +155,7 @@ class Feed(io.RawIOBase):
             return b""
         found: bytes = self._file.read(min(self._rest, BUFFER if size < 0 else size))
         if not found:
-            raise ExportError(f"{self._file.name} was changed by somebody else; the same command goes on")
+            raise ExportError(f"{self._file.name} was changed; the same command goes on")
         self._rest -= len(found)
         return found
 
@@ -162,7 +170,7 @@ class Feed(io.RawIOBase):
         self._rest = size
 
     def drain(self) -> None:
-        """Skip the objects that were not read."""
+        """Skip the remaining objects."""
         while self._left:
             self._left -= 1
             self._pull()
@@ -185,22 +193,20 @@ class Remuxer:
         options = {} if self._kind == "ts" else {"movflags": self._flags}
         try:
             with av.open(str(self._path), "w", format=FORMATS[self._kind], options=options) as output:
-                renditions = self._plan.renditions
-                for number in range(max(len(one.runs) for one in renditions)):
-                    runs = [one.runs[number] if number < len(one.runs) else None for one in renditions]
+                for runs in zip_longest(*(rendition.runs for rendition in self._plan.renditions)):
                     self._add(output, runs)
                 if not self._tracks:
-                    raise ExportError("there is nothing in it that this kind of file can have")
+                    raise ExportError("the playlist has nothing that this kind of file can contain")
         except av.error.FFmpegError as error:
             room = ": make room, and the same command goes on" if error.errno == errno.ENOSPC else ""
             raise ExportError(f"{self._path.parent}: {error.strerror or error}{room}") from error
 
-    def _add(self, output: OutputContainer, runs: list[ExportRun | None]) -> None:
-        """One run, of all renditions at once: their times belong together."""
+    def _add(self, output: OutputContainer, runs: Sequence[ExportRun | None]) -> None:
+        """Add a run of all renditions, whose times belong together."""
         sources = [self._packets(output, number, run) for number, run in enumerate(runs) if run]
         packets = heapq.merge(*sources, key=lambda timed: timed[0])
         begun: list[Timed] = []
-        size = 0  # bytes of them
+        size = 0  # bytes
         firsts: dict[int, First] = {}
         for timed in packets:
             begun.append(timed)
@@ -222,41 +228,41 @@ class Remuxer:
             output.mux_one(packet)
 
     def _packets(self, output: OutputContainer, number: int, run: ExportRun) -> Iterator[Timed]:
-        """Those of a rendition in a run."""
+        """The packets of a rendition in a run."""
         for piece in run.pieces:
             with ExitStack() as stack:
                 feed = stack.enter_context(Feed(piece, lambda: self._pull(number)))
                 try:
                     source = stack.enter_context(av.open(feed, "r", options=SEGMENTS, buffer_size=BUFFER))
-                except (av.error.InvalidDataError, av.error.ArgumentError):  # no media, or of no such format
+                except (av.error.InvalidDataError, av.error.ArgumentError):  # no media of these formats
                     feed.drain()
-                    continue  # nothing in it is a picture or a sound
+                    continue
                 tracks = self._tracks_of(output, number, source, piece)
-                places = {
+                targets = {
                     stream.index: (float(tick), track.index, tick)
                     for stream, track in tracks.items()
                     if (tick := stream.time_base)
                 }
                 for packet in source.demux(list(tracks)):
                     if packet.dts is not None and packet.size:
-                        seconds, track, tick = places[packet.stream_index]
+                        seconds, track, tick = targets[packet.stream_index]
                         yield packet.dts * seconds, track, tick, packet
                 feed.drain()
 
     def _tracks_of(
         self, output: OutputContainer, number: int, source: InputContainer, piece: tuple[Item, ...]
     ) -> dict[Stream, Stream]:
-        """Into which track of the file each one of the source goes; the first run says which there are."""
+        """The track of the file for each track of the source; the first run defines the tracks."""
         found: dict[Stream, Stream] = {}
-        places = {"video": count(), "audio": count()}
+        numbers = {"video": count(), "audio": count()}
         for stream in source.streams:
-            if stream.type not in places or not self._is_wanted(number, stream):
+            if stream.type not in numbers or not self._is_wanted(number, stream):
                 continue
-            key = (number, stream.type, next(places[stream.type]))
+            key = (number, stream.type, next(numbers[stream.type]))
             if key not in self._tracks and not self._timeline.has_begun:
                 self._tracks[key] = output.add_stream_from_template(stream, opaque=True)
-            if (track := self._tracks.get(key)) is None:
-                continue  # a track that the beginning does not have has no place in the file
+            if (track := self._tracks.get(key)) is None:  # the first run has no such track
+                continue
             if difference := self._difference(track, stream):
                 raise ExportError(
                     f"from {piece[-1].wanted.where} on {difference}, which cannot go on in the same file:"
@@ -269,23 +275,55 @@ class Remuxer:
         renditions = self._plan.renditions
         if stream.type == "video":
             return self._kind != "m4a" and not renditions[number].sound
-        # Where the sound has a playlist of its own, what else there is of it is the same in other words.
-        return renditions[number].sound or not any(one.sound for one in renditions)
+        # Audio beside an audio playlist is the same sound in another encoding.
+        return renditions[number].sound or not any(rendition.sound for rendition in renditions)
 
     def _difference(self, track: Stream, stream: Stream) -> str | None:
-        """Why a track cannot go on with what a source has, if it cannot."""
-        one, other = track.codec_context, stream.codec_context
-        if one.name != other.name:
-            return f"the codec is {other.name} and not {one.name}"
+        """Why the track cannot continue with a source's stream; None if it can."""
+        ours, theirs = track.codec_context, stream.codec_context
+        if ours.name != theirs.name:
+            return f"the codec is {theirs.name} and not {ours.name}"
         if self._kind == "ts":
-            return None  # what it needs to know is told again and again
+            return None  # MPEG-TS repeats the settings
         for name in ("width", "height", "sample_rate", "channels"):
-            if getattr(one, name, None) != getattr(other, name, None):
-                return f"{name} is {getattr(other, name)} and not {getattr(one, name)}"
-        if not (other.extradata or START_CODE).startswith(START_CODE) and one.extradata != other.extradata:
-            return "the encoder's settings are others"
+            if getattr(ours, name, None) != getattr(theirs, name, None):
+                return f"{name} is {getattr(theirs, name)} and not {getattr(ours, name)}"
+        if not (theirs.extradata or START_CODE).startswith(START_CODE) and ours.extradata != theirs.extradata:
+            return "the encoder's settings differ"
         return None
 
 
 def _pts(packet: Packet) -> int:
     return (packet.dts or 0) if packet.pts is None else packet.pts
+
+
+def main(descriptors: list[int]) -> int:
+    """Write the file and return the exit status."""
+    for limit, most in LIMITS.items():
+        _, hard = resource.getrlimit(limit)
+        lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (lowest, lowest))
+    sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    streams = [cast(BinaryIO, connection.makefile("rb", BUFFER)) for connection in sockets]
+    path, plan, in_fragments = _next(streams[0])
+    try:
+        Remuxer(path, plan, lambda number: _next(streams[number]), in_fragments=in_fragments).run()
+    except ExportError as error:
+        sys.stdout.write(str(error))
+        return 1
+    except MemoryError:
+        sys.stdout.write("a segment needs more memory than the limit of this process")
+        return 1
+    return 0
+
+
+def _next(stream: BinaryIO) -> Any:  # noqa: ANN401 - the sent object
+    """The next message. At the end of the stream the parent is gone, and the process exits."""
+    try:
+        return pickle.load(stream)  # noqa: S301 - from the parent
+    except (EOFError, pickle.UnpicklingError):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main([int(argument) for argument in sys.argv[1:]]))

@@ -12,12 +12,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import m3u8
 
 from broadcaster.errors import PlaylistError
 from broadcaster.hls.media_playlist import NO_DURATION, ByteRange, MediaPlaylist, MediaSegment, ServerControl
 from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
+
+T = TypeVar("T")
 
 # No live stream comes near these; beyond them numbers and times overflow somewhere further on.
 MAX_SECONDS = 600
@@ -182,8 +185,10 @@ def _key(value: str) -> Iterator[str]:
 
 
 def _map(value: str) -> Iterator[str]:
-    if uri := attributes_of(value).get("URI"):
-        yield f'#EXT-X-MAP:URI="{uri}"'
+    found = attributes_of(value)
+    if uri := found.get("URI"):
+        part = f',BYTERANGE="{found["BYTERANGE"]}"' if found.get("BYTERANGE") else ""
+        yield f'#EXT-X-MAP:URI="{uri}"{part}'
 
 
 def _start(value: str) -> Iterator[str]:
@@ -215,8 +220,7 @@ MEDIA_TAGS: Mapping[str, Callable[[str], Iterator[str]]] = {
     "EXT-X-MAP": _map,
     "EXT-X-START": _start,
     "EXT-X-SERVER-CONTROL": _server_control,
-    # Where a byte range of a file is meant, its numbers say which: any of them makes it a part of a file.
-    "EXT-X-BYTERANGE": lambda _: iter(("#EXT-X-BYTERANGE:1@0",)),
+    "EXT-X-BYTERANGE": lambda value: iter((f"#EXT-X-BYTERANGE:{value.strip() or '?'}",)),
     "EXT-X-INDEPENDENT-SEGMENTS": _flag("EXT-X-INDEPENDENT-SEGMENTS"),
     "EXT-X-DISCONTINUITY": _flag("EXT-X-DISCONTINUITY"),
     "EXT-X-GAP": _flag("EXT-X-GAP"),
@@ -384,12 +388,22 @@ def _carried(known: tuple[MediaSegment, ...]) -> str:
     return lines
 
 
+def load(text: str) -> m3u8.M3U8:
+    """The playlist with ``plain_lines`` as ``m3u8`` reads its canonical form; raises PlaylistError."""
+    return _guarded(text, lambda parsed: parsed)
+
+
 def _parse(text: str) -> MediaPlaylist | MultivariantPlaylist:
+    if is_multivariant(text):
+        return _guarded(text, _multivariant)
+    return _guarded(text, _media)
+
+
+def _guarded(text: str, convert: Callable[[m3u8.M3U8], T]) -> T:
     if not text[:7].upper() == "#EXTM3U":
         raise PlaylistError("does not start with #EXTM3U")
     try:
-        parsed = m3u8.loads(canonical(text))
-        return _multivariant(parsed) if is_multivariant(text) else _media(parsed)
+        return convert(m3u8.loads(canonical(text)))
     except PlaylistError:
         raise
     except Exception as error:  # the parser meets hostile text with whatever its code happens to raise

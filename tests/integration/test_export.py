@@ -22,9 +22,8 @@ from broadcaster.bucket.session import Signer
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.download.packs import Packs
 from broadcaster.errors import ExportError, ObjectNotFound, StorageRefused
-from broadcaster.export.job import LOCK_FILE, export
+from broadcaster.export.job import LOCK_FILE, export, remuxing
 from broadcaster.export.plan import PLAN_FILE, ExportPlan, ExportRendition, ExportRun, Item, Kind, Request
-from broadcaster.export.remux_process import remuxing
 from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording, times
 from tests.support.faults.delay_proxy import DelayProxy
 from tests.support.length import seconds
@@ -214,7 +213,7 @@ async def test_the_process_that_writes_dies(cinema: Cinema, tmp_path: Path) -> N
     def kill(count: int) -> None:
         if count == first + len(cinema.film.names) // 2:
             for child in psutil.Process().children():
-                if "broadcaster.export" in child.cmdline():
+                if "broadcaster.export.remux" in child.cmdline():
                     child.kill()
 
     cinema.proxy.on_request = kill
@@ -309,7 +308,7 @@ async def test_hostile_segments(tmp_path: Path) -> None:
         assert (await export_elsewhere(tmp_path, site, tmp_path / "out.ts"))[0] == 0
         assert times(tmp_path / "out.ts").counts == made.packets[0]
         (made.folder / "playlist.m3u8").write_text(alone)
-        with pytest.raises(ExportError, match="there is nothing in it"):
+        with pytest.raises(ExportError, match="has nothing that this kind of file can contain"):
             await exported(f"{site}/playlist.m3u8", tmp_path / "alone.ts")
     assert not (tmp_path / "alone.ts").exists()
 

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from broadcaster.errors import ExportError
-from broadcaster.export.job import attempt
+from broadcaster.export.job import RemuxProcess, attempt
 from broadcaster.export.plan import (
     PLAN_FILE,
     ExportPlan,
@@ -23,7 +23,6 @@ from broadcaster.export.plan import (
 )
 from broadcaster.export.playlists import plan
 from broadcaster.export.remux import FileTimeline, First
-from broadcaster.export.remux_process import Remuxing
 
 HOST = "https://video.example.com"
 AT = f"{HOST}/live/r/playlist.m3u8"
@@ -73,6 +72,13 @@ async def test_maps_and_ranges() -> None:
     url = f"{HOST}/live/r/all.mp4"
     assert first == (Item(url, 0, 0, 100), Item(url, 4, 100, 50), Item(url, 4, 150, 60))
     assert [item.url.rpartition("/")[2] for item in second] == ["other.mp4", "one.m4s"]
+
+
+async def test_playlists_of_lax_encoders() -> None:
+    """A playlist is read as the service reads a source: a malformed tag costs that tag alone."""
+    text = "\ufeff" + HEAD.replace("\n", "\r\n") + "#EXT-X-PROGRAM-DATE-TIME:soon\n#EXTINF:4,500000,\na.ts"
+    (only,) = (await planned({AT: text})).renditions
+    assert only.items == [Item(f"{HOST}/live/r/a.ts", 4.5)]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +233,7 @@ def test_a_file_is_that_of_one_attempt(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / PLAN_FILE).write_text(json.dumps(asdict(made)))
     for _ in range(2):
         with pytest.raises(ExportError, match="killed"):
-            attempt(asked, tmp_path, tmp_path / "out.mp4", cast(Remuxing, writer))
+            attempt(asked, tmp_path, tmp_path / "out.mp4", cast(RemuxProcess, writer))
     first, second = writer.paths
     assert not first.parent.exists()
     assert second.exists()

@@ -1,4 +1,4 @@
-"""Helpers for asyncio and threads: retry state, a log limiter, a signal, a worker thread and a hold timer."""
+"""Asyncio and threads: retries, a log limiter, a signal, a worker thread, timers, event loop lag."""
 
 from __future__ import annotations
 
@@ -198,3 +198,36 @@ class HoldTimer:
         self.since = now if self.since is None else self.since
         counted, self.counts = self.counts, now - self.since >= self._seconds
         return self.counts and not counted
+
+
+LAG_EVERY = 0.1  # seconds between measurements
+LAG_FADES = 0.9  # what is left of a peak after each measurement, so that a reader in between sees it
+TOO_LATE, FOR_LONG = 0.25, 1.0  # seconds: of lag, and without a wake-up in time
+
+
+class EventLoopLag:
+    """Measures how late the event loop runs due calls; ``seconds`` is the lag, fading."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._late_since: float | None = None  # monotonic
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether the lag lasts: thousands of clients that wake up together cause a short one."""
+        return self._late_since is not None and time.monotonic() - self._late_since > FOR_LONG
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        while True:
+            due = time.monotonic() + LAG_EVERY
+            await asyncio.sleep(LAG_EVERY)
+            self.note(time.monotonic() - due)
+
+    def note(self, late: float) -> None:
+        """Note a measurement, in seconds."""
+        self.seconds = max(late, LAG_FADES * self.seconds)
+        if late <= TOO_LATE:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = time.monotonic() - late

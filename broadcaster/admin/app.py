@@ -19,7 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from broadcaster.admin.dashboard import Dashboard, add_dashboard
 from broadcaster.errors import ConfigError
 from broadcaster.http.connections import CONNECTIONS, Connections
-from broadcaster.http.server import CLOSED, HEALTH, Health, asked_by_name, health
+from broadcaster.http.server import ADMIN_HEADERS, HEALTH, Health, allow_hosts, health
 from broadcaster.own_files import LARGEST, OTHERS, READ, read_own, write_own
 from broadcaster.recordings.admin_api import RecordingsAdmin, add_recordings
 
@@ -48,7 +48,7 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     under which it may be asked, besides its address and this machine's own. ``refresh`` brings figures up to
     date before they are told. ``recordings`` does what an operator with the token wants done.
     """
-    middlewares = [asked_by_name(names), *([_up_to_date(refresh)] if refresh else [])]
+    middlewares = [allow_hosts(names), *([_up_to_date(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
     app[CONNECTIONS] = Connections(MAX_CONNECTIONS)
     app.on_response_prepare.append(_on_answer)
@@ -79,7 +79,7 @@ def _up_to_date(refresh: Callable[[], Awaitable[None]]) -> Middleware:
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
     request.app[CONNECTIONS].complete(request)
-    response.headers.update(CLOSED)
+    response.headers.update(ADMIN_HEADERS)
     response.headers.pop(hdrs.SERVER, None)
 
 

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from broadcaster.errors import OwncastError
 from broadcaster.http.server import HEALTH
-from broadcaster.http.static import Files
+from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import HealthPart
 
 Row = dict[str, float | None]  # values at a time, by name of the series
@@ -54,7 +54,7 @@ def add_dashboard(app: web.Application, dashboard: Dashboard) -> None:
     app.router.add_get("/dashboard/data.json", _data, name="dashboard_data")
     if dashboard.picture:
         app.router.add_get("/dashboard/picture.jpg", _picture, name="dashboard_picture")
-    files = Files(("", dashboard.folder), ("vendor/", dashboard.vendor))
+    files = StaticFiles(("", dashboard.folder), ("vendor/", dashboard.vendor))
     app.router.add_get("/dashboard/{path:.*}", files.answer, name="dashboard_files")
 
 

@@ -1,9 +1,5 @@
-"""HTTP serving that the viewers' and the admin listener share.
+"""HTTP serving for the viewers' and the admin listener: listeners, limits of connections, static files."""
 
-``server`` listens and serves an application, ``connections`` limits its connections, and ``static`` serves
-files from memory.
-"""
+from broadcaster.http.server import address_of, listening, listening_sockets, raise_file_limit, serving
 
-from broadcaster.http.server import address_of, bound, listening, raise_file_limit, serving
-
-__all__ = ["address_of", "bound", "listening", "raise_file_limit", "serving"]
+__all__ = ["address_of", "listening", "listening_sockets", "raise_file_limit", "serving"]

@@ -1,6 +1,6 @@
-"""Bounds on connections: a thousand slow clients must take neither the memory nor the places of the others.
+"""Limits of connections: slow clients must not take the memory or the connections of other clients.
 
-aiohttp closes a connection that is idle for long; here are the bounds that it leaves to others.
+aiohttp closes idle connections; the other limits are here.
 """
 
 from __future__ import annotations
@@ -18,18 +18,15 @@ from aiohttp import web
 from broadcaster.metrics import Metric
 
 REQUEST_TIMEOUT = 10.0  # seconds from a request's first byte, or the connection's begin, to its end
-SLOW = 1.0  # seconds for a request, where there is no place for others
-STALL_TIMEOUT = 30.0  # seconds for which a client may leave a full buffer as it is
-FILE_TIMEOUT = 120.0  # seconds for a file: the kernel sends it, and nothing here shows whether it is read
+SLOW = 1.0  # seconds for a request, when all connections are taken
+STALL_TIMEOUT = 30.0  # seconds for which a client may leave a full buffer unread
+FILE_TIMEOUT = 120.0  # seconds for a file: the kernel sends it, and its progress is not visible here
 SWEEP_EVERY = 1.0  # seconds
-# Bytes of one connection that wait in this process, and in the kernel, which would take megabytes by itself;
-# what comes after waits for the client to read.
+# Bytes of a connection in this process, and in the kernel, whose own limit is megabytes.
 WRITE_BUFFER, SEND_BUFFER = 8192, 32_768
-RECEIVE_BUFFER = (
-    16_384  # bytes in the kernel of what a client sends: what is read at once is no more than twice that
-)
-MAX_HEAD_BYTES = 16_384  # of one request's header fields
-MAX_UNANSWERED_BYTES = 2**18  # of requests that a client sends without reading the answers
+RECEIVE_BUFFER = 16_384  # bytes in the kernel: a read returns twice that at most
+MAX_HEAD_BYTES = 16_384  # of a request's header fields
+MAX_UNANSWERED_BYTES = 2**18  # of requests from a client that does not read the answers
 BACKLOG = 1024
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 23\r\n"
@@ -43,77 +40,70 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connections:
-    """All connections of one listener, ``places`` at most.
-
-    The timeouts are in seconds.
-    """
+    """All connections of a listener, ``most`` at most. The timeouts are in seconds."""
 
     def __init__(
-        self,
-        places: int,
-        *,
-        stall_timeout: float = STALL_TIMEOUT,
-        file_timeout: float = FILE_TIMEOUT,
+        self, most: int, *, stall_timeout: float = STALL_TIMEOUT, file_timeout: float = FILE_TIMEOUT
     ) -> None:
-        self._places = places
+        self._most = most
         self._stall_timeout = stall_timeout
         self._file_timeout = file_timeout
         self._open: dict[web.RequestHandler, _Connection] = {}
-        # Those that have not finished a request, and those that wait for one, each the longest first.
+        # Connections with an unfinished request, and connections without a request, each the oldest first.
         self._unfinished: dict[_Connection, None] = {}
         self._idle: dict[_Connection, None] = {}
         self._cut = dict.fromkeys(("full", "idle", "unfinished", "stalled"), 0)
 
     def metrics(self) -> Iterator[Metric]:
-        """How many there are, and how many were ended."""
+        """Open and closed connections."""
         yield Metric("connections", "Connections that are open", len(self._open))
         text = (
-            "Connections ended by us: no place (full), in the place of one that waited for a request (idle), "
-            "a request that is not finished in time (unfinished), an answer that is not read (stalled)"
+            "Connections closed by the service: all are taken (full), idle when another was needed (idle), "
+            "a request not finished in time (unfinished), an answer not read (stalled)"
         )
         yield Metric("connections_cut", text, self._cut, labels=("reason",), is_counter=True)
 
     def complete(self, request: web.Request) -> None:
-        """A request has come in whole: from here on the time is ours, not the client's."""
+        """Note that a request has arrived: its time no longer counts against the client."""
         connection = self._open.get(request.protocol)
         if connection:
             self._finished(connection)
             if not connection.held:
-                self._idle[connection] = None  # as soon as the answer is sent
+                self._idle[connection] = None  # when the answer is sent
 
     def hold(self, request: web.Request) -> None:
-        """What is asked lasts: from here on the connection is not idle, until it is released."""
+        """Note that a long request begins: the connection is not idle until its release."""
         connection = self._open.get(request.protocol)
         if connection:
             connection.held = True
             self._idle.pop(connection, None)
 
     def release(self, request: web.Request) -> None:
-        """It has ended."""
+        """Note the end of a long request."""
         connection = self._open.get(request.protocol)
         if connection:
             connection.held = False
 
     def upgrade(self, request: web.Request) -> None:
-        """From here on it is a WebSocket: what comes are no requests, and need not be finished in time."""
+        """Note that the connection is a WebSocket: it has no requests that must be finished in time."""
         connection = self._open.get(request.protocol)
         if connection:
             self._finished(connection)
             connection.upgraded = True
 
     async def drained(self, request: web.BaseRequest) -> None:
-        """Wait until the client has read what it was sent, but for ``WRITE_BUFFER`` bytes.
+        """Wait until ``WRITE_BUFFER`` bytes at most are unread by the client.
 
-        A connection that is lost cancels whoever waits.
+        The loss of the connection cancels its handler.
         """
         connection = self._open.get(request.protocol)
         if connection:
             await connection.drained()
 
     def in_turn(self, handle: Handle) -> Handle:
-        """``handle``, called when the client has read the answers before: no answer is made for nobody.
+        """``handle``, called when the client has read the earlier answers.
 
-        Requests that came together take turns with those of other connections.
+        Pipelined requests take turns with the requests of other connections.
         """
 
         async def begin(request: web.BaseRequest) -> web.StreamResponse:
@@ -131,52 +121,54 @@ class Connections:
     async def serve(
         self, make_handler: Callable[[], web.RequestHandler], listening: socket.socket
     ) -> asyncio.Server:
-        """Accept what comes on a socket that listens."""
+        """Accept connections on a listening socket."""
         loop = asyncio.get_running_loop()
         make = partial(_Connection, self, make_handler)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # connections inherit it
         return await loop.create_server(make, sock=listening, backlog=BACKLOG)
 
     async def sweep(self) -> None:
-        """End what takes too long, until cancelled."""
+        """Close connections that take too long, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             now = time.monotonic()
             for connection in list(self._open.values()):
-                connection.look(now)
+                connection.check_progress(now)
                 if _longer(connection.unfinished_since, now, REQUEST_TIMEOUT):
-                    self._end(connection, "unfinished")
+                    self.end(connection, "unfinished")
                 elif _longer(connection.stalled_since, now, self._stall_timeout) or _longer(
                     connection.deaf_since, now, self._file_timeout
                 ):
-                    self._end(connection, "stalled")
+                    self.end(connection, "stalled")
 
     def admit(self, connection: _Connection) -> bool:
-        """Whether there is a place, if need be another's.
+        """Add a connection, if need be by closing another; returns whether it was added.
 
-        That of who takes long to finish a request, else of who has been idle for longest.
+        Closed is the connection with the oldest unfinished request, else the one that is idle for longest.
         """
-        if len(self._open) >= self._places and not self._make_room():
+        if len(self._open) >= self._most and not self._make_room():
             self._cut["full"] += 1
             return False
         self._open[connection.handler] = connection
-        self.asks(connection)
+        self.begin_request(connection)
         return True
 
-    def asks(self, connection: _Connection) -> None:
-        """A connection has begun a request, or is about to."""
+    def begin_request(self, connection: _Connection) -> None:
+        """Note that a connection begins a request."""
         self._idle.pop(connection, None)
         if connection.unfinished_since is None and not connection.upgraded:
             connection.unfinished_since = time.monotonic()
             self._unfinished[connection] = None
 
-    def flooded(self, connection: _Connection) -> None:
-        """A connection sends more requests than it reads answers."""
+    def end(self, connection: _Connection, reason: str) -> None:
+        """Close an open connection."""
         if connection.handler in self._open:
-            self._end(connection, "unfinished")
+            self._cut[reason] += 1
+            self.leave(connection)
+            connection.end()
 
     def leave(self, connection: _Connection) -> None:
-        """A connection has ended."""
+        """Remove a connection."""
         self._open.pop(connection.handler, None)
         self._unfinished.pop(connection, None)
         self._idle.pop(connection, None)
@@ -184,66 +176,61 @@ class Connections:
     def _make_room(self) -> bool:
         slow = next(iter(self._unfinished), None)
         if slow and _longer(slow.unfinished_since, time.monotonic(), SLOW):
-            self._end(slow, "unfinished")
+            self.end(slow, "unfinished")
             return True
-        idle = next((one for one in self._idle if one.is_quiet), None)
+        idle = next((connection for connection in self._idle if connection.is_quiet), None)
         if idle:
-            self._end(idle, "idle")
+            self.end(idle, "idle")
         return idle is not None
 
     def _finished(self, connection: _Connection) -> None:
         connection.unfinished_since = None
         self._unfinished.pop(connection, None)
 
-    def _end(self, connection: _Connection, reason: str) -> None:
-        self._cut[reason] += 1
-        self.leave(connection)
-        connection.end()
-
 
 CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
 
 
 class _Connection(asyncio.Protocol):
-    """Stands before aiohttp's own protocol and looks at the time."""
+    """Wraps aiohttp's protocol, and watches the time."""
 
     def __init__(self, connections: Connections, make_handler: Callable[[], web.RequestHandler]) -> None:
         self.handler = make_handler()
         self.transport: asyncio.Transport | None = None
         self.unfinished_since: float | None = None  # monotonic
         self.stalled_since: float | None = None  # monotonic
-        self.deaf_since: float | None = None  # monotonic: nothing is read from it, as while a file is sent
+        self.deaf_since: float | None = None  # monotonic: it is not read, as while a file is sent
         self.upgraded = False
-        self.held = False  # by a request that lasts
+        self.held = False  # by a long request
         self._connections = connections
         self._admitted = False
         self._unsent = 0  # bytes, when it stalled
-        self._unanswered = 0  # bytes of requests that came since the last was begun
-        self._is_fresh = True  # something has come since the last request was begun
+        self._unanswered = 0  # bytes received since the last request was begun
+        self._is_fresh = True  # data has arrived since the last request was begun
         self._writable = asyncio.Event()
         self._writable.set()
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is on its way to the client."""
+        """Whether nothing waits to be sent."""
         return self.transport is not None and not self.transport.get_write_buffer_size()
 
-    def look(self, now: float) -> None:
-        """Take note of what the transport does not tell by itself; ``now`` is monotonic."""
+    def check_progress(self, now: float) -> None:
+        """Update the times that the transport does not report; ``now`` is monotonic."""
         if self.transport is None:
             return
         if self.transport.is_reading():
             self.deaf_since = None
         elif self.deaf_since is None:
             self.deaf_since = now
-        if self.stalled_since is not None:  # a large answer is read, though the buffer is full all the time
+        if self.stalled_since is not None:  # a large answer may be read though the buffer stays full
             unsent = self.transport.get_write_buffer_size()
             if self._unsent - unsent >= WRITE_BUFFER:
                 self.stalled_since, self._unsent = now, unsent
             self._unsent = max(self._unsent, unsent)
 
     async def drained(self) -> None:
-        """Wait until little is left of what is to be sent."""
+        """Wait until little is left to be sent."""
         await self._writable.wait()
 
     async def next_request(self) -> None:
@@ -260,8 +247,8 @@ class _Connection(asyncio.Protocol):
         if self.transport.is_reading():
             self.transport.abort()
             return
-        # Closed while a file is sent, its number would stay in asyncio's selector, and whoever got that
-        # number next would not be read from. So what sends the file has to find out first.
+        # If it is closed while a file is sent, its descriptor stays in asyncio's selector, and the next
+        # connection with this number is not read. So the sender of the file has to notice first.
         with suppress(OSError):
             self.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
         asyncio.get_running_loop().call_later(SWEEP_EVERY, self.transport.abort)
@@ -279,13 +266,13 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._admitted:
-            self._connections.asks(self)
-            self.deaf_since = None  # of a file before this one
+            self._connections.begin_request(self)
+            self.deaf_since = None
             self._is_fresh = True
             if not self.upgraded:
                 self._unanswered += len(data)
                 if self._unanswered > MAX_UNANSWERED_BYTES:
-                    self._connections.flooded(self)
+                    self._connections.end(self, "unfinished")
                     return
             self.handler.data_received(data)
 

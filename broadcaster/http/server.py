@@ -1,13 +1,4 @@
-"""Serves an application on an address, within bounds.
-
-How many files, and so connections, this process may have open.
-
-How late this process is: what it measures is what every client waits in addition.
-
-What guards an operator's listener, which asks for no login: it is no page of others that asks.
-
-How the service is, for whoever watches it.
-"""
+"""Serves an application on listening sockets, within limits; guards of the admin listener; ``/health``."""
 
 from __future__ import annotations
 
@@ -16,7 +7,6 @@ import errno
 import logging
 import resource
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -28,27 +18,22 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
+from broadcaster.aio import LogLimiter
 from broadcaster.errors import ConfigError
 from broadcaster.http.connections import BACKLOG, CONNECTIONS
 from broadcaster.ipc.messages import HealthReport
 
-# cloudflared keeps idle connections for 90 s; the side that closes first must not be ours.
 EVERY_ADDRESS = ("", "::")  # hosts that mean all addresses of the machine
-NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # all of a kernel's addresses may be IPv4
+NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # of a kernel without IPv6
+# cloudflared keeps idle connections for 90 s, and must be the side that closes them.
 KEEPALIVE_TIMEOUT = 120.0  # seconds
 SHUTDOWN_TIMEOUT = 2.0  # seconds
-COMPLAIN_EVERY = 60.0  # seconds
-LINGERING_TIME = 1.0  # seconds for a body that nobody wants
-# Players' requests are small. What is larger is an attempt to make us hold it.
-MAX_LINE_BYTES = 4096
-MAX_FIELD_BYTES = 4096
+LINGERING_TIME = 1.0  # seconds for the rest of a refused body
+MAX_LINE_BYTES = MAX_FIELD_BYTES = 4096  # requests of players are small
 
 
-class _OurFaults(logging.Filter):
-    """Lets through what is our fault, without the address of whoever met it.
-
-    A request that is none would be logged with a traceback for each: strangers send them all day long.
-    """
+class _OwnErrors(logging.Filter):
+    """Drops tracebacks of malformed requests, and client addresses of all other errors."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
@@ -59,47 +44,45 @@ class _OurFaults(logging.Filter):
 
 
 logger = logging.getLogger(__name__)
-logger.addFilter(_OurFaults())
+logger.addFilter(_OwnErrors())
 
 
-class Complaints:
-    """Logs what the event loop complains of, each thing once a minute; it says so for every connection."""
+class LoopErrorHandler:
+    """Logs errors of the event loop, each text once a minute; calls ``no_memory`` on a MemoryError."""
 
-    def __init__(self, no_memory: Callable[[], object] | None = None) -> None:
-        self._said = dict[str, float]()  # by text, when (monotonic)
+    def __init__(self, no_memory: Callable[[], object] = lambda: None) -> None:
+        self._log = LogLimiter()
         self._no_memory = no_memory
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take one (``loop.set_exception_handler``); call ``no_memory`` if that is what it is."""
-        if self._no_memory and isinstance(context.get("exception"), MemoryError):
+        """Handle an error (``loop.set_exception_handler``)."""
+        if isinstance(context.get("exception"), MemoryError):
             self._no_memory()
-        text, now = str(context.get("message")), time.monotonic()
-        if now - self._said.get(text, -COMPLAIN_EVERY) >= COMPLAIN_EVERY:
-            self._said[text] = now
+        if self._log.allows(str(context.get("message"))):
             loop.default_exception_handler(context)
 
 
-def bound(host: str, port: int, settings: str) -> list[socket.socket]:
-    """Sockets that listen on an address; who connects waits until somebody serves them.
+def listening_sockets(host: str, port: int, settings: str) -> list[socket.socket]:
+    """Sockets that listen on an address; connections wait until they are served.
 
-    Without a host, and for ``::``, these are all addresses of the machine, of both families. Raises
-    ConfigError, which names the ``settings`` of the address, when it cannot be had.
+    Without a host, and for ``::``, these are all addresses of the machine, IPv4 and IPv6. Raises ConfigError,
+    which names the ``settings`` of the address.
     """
     every = host in EVERY_ADDRESS
     with ExitStack() as stack:
         found: list[socket.socket] = []
         try:
-            for family, address in addresses(host, port):
+            for family, name in addresses(host, port):
+                # With port 0, all families get the same port.
+                address = (name, found[0].getsockname()[1] if found and not port else port)
                 try:
-                    # Where any port will do, it is the same one for all families.
-                    there = (address, found[0].getsockname()[1] if found and not port else port)
-                    one = socket.create_server(there, family=family, backlog=BACKLOG)
+                    opened = socket.create_server(address, family=family, backlog=BACKLOG)
                 except OSError as error:
                     if not every or error.errno not in NO_SUCH_FAMILY:
                         raise
                     missing = error
                 else:
-                    found.append(stack.enter_context(one))
+                    found.append(stack.enter_context(opened))
             if not found:
                 raise missing
         except OSError as error:
@@ -109,38 +92,38 @@ def bound(host: str, port: int, settings: str) -> list[socket.socket]:
 
 
 def addresses(host: str, port: int) -> list[tuple[int, str]]:
-    """Families and addresses of a host that can be listened on; raises OSError."""
+    """Address families and addresses of a host to listen on; raises OSError."""
     name = None if host in EVERY_ADDRESS else host
     found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return [(family, str(address[0])) for family, _, _, _, address in found]
 
 
 def address_of(listening: Sequence[socket.socket]) -> str:
-    """Where it is served."""
+    """The URL of listening sockets."""
     name, number = listening[0].getsockname()[:2]
     return f"http://{f'[{name}]' if ':' in name else name}:{number}"
 
 
 @asynccontextmanager
 async def listening(app: web.Application, host: str, port: int, settings: str) -> AsyncIterator[str]:
-    """Serve while inside; yields the address.
+    """Serve on an address while inside, and yield its URL.
 
-    Raises ConfigError, which names the ``settings`` of the address, when it cannot be had.
+    Raises ConfigError, which names the ``settings`` of the address.
     """
-    sockets = bound(host, port, settings)
+    sockets = listening_sockets(host, port, settings)
     async with serving(app, sockets):
         yield address_of(sockets)
 
 
 @asynccontextmanager
 async def serving(app: web.Application, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
-    """Serve on sockets that listen, while inside; closes them."""
+    """Serve on listening sockets while inside; closes them."""
     runner = web.AppRunner(
         app,
         access_log=None,
         logger=logger,
-        auto_decompress=False,  # nobody sends us much, and a small body can become a large one
-        handler_cancellation=True,  # a client that leaves frees its place in the waiting room
+        auto_decompress=False,  # a small body can become a large one
+        handler_cancellation=True,  # a client that leaves ends its blocked request
         keepalive_timeout=KEEPALIVE_TIMEOUT,
         shutdown_timeout=SHUTDOWN_TIMEOUT,
         lingering_time=LINGERING_TIME,
@@ -153,7 +136,7 @@ async def serving(app: web.Application, sockets: Sequence[socket.socket]) -> Asy
         if handlers is None:
             raise RuntimeError("the runner is not set up")
         handlers.request_handler = connections.in_turn(handlers.request_handler)
-        servers = [await connections.serve(handlers, one) for one in sockets]
+        servers = [await connections.serve(handlers, listener) for listener in sockets]
         try:
             async with asyncio.TaskGroup() as group:
                 sweeping = group.create_task(connections.sweep(), name="slow connections")
@@ -170,74 +153,41 @@ RESERVED_FILES = 64  # for the process itself
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Allow this process as many open files as the system lets it; returns for how many clients there are."""
+    """Raise the limit of open files as far as possible; returns for how many of ``wanted`` clients it is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with suppress(ValueError, OSError):  # not everywhere is "unlimited" a number that one may ask for
+        with suppress(ValueError, OSError):  # some systems refuse "unlimited"
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - RESERVED_FILES))
 
 
-EVERY = 0.1  # seconds between two measurements
-FADES = 0.9  # what is left of a peak after each, so that whoever asks in between sees it
-TOO_LATE, FOR_LONG = 0.25, 1.0  # seconds: by so much, and for so long without being in time once
-
-
-class Lag:
-    """Measures by how much the event loop wakes up too late; ``seconds`` is that, fading."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._late_since: float | None = None  # monotonic
-
-    @property
-    def is_overloaded(self) -> bool:
-        """Whether it is too late all the time: thousands that wake up together make it late for a moment."""
-        return self._late_since is not None and time.monotonic() - self._late_since > FOR_LONG
-
-    async def run(self) -> None:
-        """Measure until cancelled."""
-        while True:
-            due = time.monotonic() + EVERY
-            await asyncio.sleep(EVERY)
-            self.note(time.monotonic() - due)
-
-    def note(self, late: float) -> None:
-        """Take note of a measurement."""
-        self.seconds = max(late, FADES * self.seconds)
-        if late <= TOO_LATE:
-            self._late_since = None
-        elif self._late_since is None:
-            self._late_since = time.monotonic() - late
-
-
-# Nothing of it is for pages of others, neither in a frame nor as what it is not.
-CLOSED = {
+# No page of another origin may frame or read the admin listener.
+ADMIN_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
-def asked_by_name(names: Collection[str]) -> Middleware:
-    """Refuse what is asked of another host: a page elsewhere whose name was changed to our address."""
+def allow_hosts(names: Collection[str]) -> Middleware:
+    """Refuse requests for other host names: a foreign page whose name was changed to our address."""
     known = {"localhost", *(name.lower() for name in names)}
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if _is_ours(request, known):
+        if _is_own_host(request, known):
             return await handler(request)
-        text = "This is asked of a host that is not known here (BROADCASTER_ADMIN_NAMES).\n"
+        text = "This host name is not allowed (BROADCASTER_ADMIN_NAMES).\n"
         return web.Response(status=421, text=text)
 
     return check
 
 
-def _is_ours(request: web.Request, known: Collection[str]) -> bool:
+def _is_own_host(request: web.Request, known: Collection[str]) -> bool:
     try:
         host = urlsplit(f"//{request.headers.get(hdrs.HOST, '')}").hostname or ""
-    except ValueError:  # brackets that do not match
+    except ValueError:  # unmatched brackets
         return False
     if host in known:
         return True
@@ -251,23 +201,23 @@ def _is_ours(request: web.Request, known: Collection[str]) -> bool:
 
 Health = Callable[[], HealthReport]
 
-NOT_TOLD = "/health on the operator's listener says why"
+NOT_PUBLIC = "/health on the operator's listener says why"
 
-HEALTH: web.AppKey[Callable[[], HealthReport]] = web.AppKey("HEALTH")
+HEALTH: web.AppKey[Health] = web.AppKey("HEALTH")
 
 
-def for_the_world(report: Health) -> Health:
-    """How the service is, for the world: reasons name the bucket and the account, so they are not told."""
+def public_health(report: Health) -> Health:
+    """The health without reasons: they name the bucket and the account."""
 
-    def told() -> HealthReport:
+    def public() -> HealthReport:
         now = report()
-        return replace(now, reason=now.reason and NOT_TOLD, warning=now.warning and NOT_TOLD)
+        return replace(now, reason=now.reason and NOT_PUBLIC, warning=now.warning and NOT_PUBLIC)
 
-    return told
+    return public
 
 
 async def health(request: web.Request) -> web.Response:
-    """200 while ingest and storage work or no stream is on, 503 when one is on and does not get through."""
+    """503 while a running stream does not reach viewers, else 200."""
     report = request.app[HEALTH]()
     body = {
         "status": "failing" if report.reason else "ok",

@@ -1,6 +1,6 @@
-"""Files of a page, served from memory: a thousand slow downloads take no descriptor and no disk.
+"""Files of a page, served from memory: slow downloads take no descriptors and no disk reads.
 
-What answers have in common: compression by the client's choice, validators, and no hurry.
+Answers are compressed by the client's choice, have validators, and are sent as fast as the client reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from broadcaster.http.connections import CONNECTIONS
 
 CHUNK = 8192  # bytes
-# Of Accept-Encoding: a coding by its name or by *, unless it is refused (q=0).
+# In Accept-Encoding: a coding by its name or by *, unless it is refused (q=0).
 ACCEPTS = {
     coding: re.compile(
         rf"(?:^|[,\s])(?:{coding}|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.IGNORECASE
@@ -30,20 +30,20 @@ ACCEPTS = {
 
 @lru_cache(maxsize=256)
 def accepts(accept_encoding: str, coding: str) -> bool:
-    """Whether a client can read what is compressed with ``coding``, ``br`` or ``gzip`` (RFC 9110, 12.5.3)."""
+    """Whether a client accepts ``coding``, ``br`` or ``gzip`` (RFC 9110, 12.5.3)."""
     return bool(ACCEPTS[coding].search(accept_encoding))
 
 
 def matches(condition: str | None, etag: str) -> bool:
     """If-None-Match by weak comparison (RFC 9110, 13.1.2)."""
-    if condition is None or condition == etag:  # nearly always one of these
+    if condition is None or condition == etag:  # the usual cases
         return condition is not None
     tags = [tag.strip().removeprefix("W/") for tag in condition.split(",")]
     return etag in tags or "*" in tags
 
 
 async def send(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
-    """No faster than the client reads: else a thousand slow ones would have a copy each in memory."""
+    """Send no faster than the client reads: else each slow client has a copy of the body in memory."""
     if len(body) <= CHUNK or request.method == hdrs.METH_HEAD:
         return web.Response(body=body, headers=headers)
     response = web.StreamResponse(headers=headers)
@@ -57,17 +57,17 @@ async def send(request: web.Request, body: bytes, headers: Mapping[str, str]) ->
     return response
 
 
-LARGEST = 2**26  # bytes of all files: a page is small, and a folder of something else may not fill the memory
+MAX_FILES_BYTES = 2**26  # of all files: another folder than a page's must not fill the memory
 COMPRESSED = ("text/", "application/javascript", "application/json", "image/svg+xml")
-# Codings, the best first, and what the name of a file ends with that has been packed so.
+# Codings, the best first, and the suffix of files that are compressed so.
 PACKED = {"br": ".br", "gzip": ".gz"}
-# What `npm run build` makes: a name changes with what is in the file, so that browsers need never ask again.
+# The output of `npm run build`: names have a hash of the content, so that browsers can keep the files.
 ASSETS = "assets/"
 FOR_EVER, ASK_EACH_TIME = "public, max-age=31536000, immutable", "no-cache"
 
 
-class File:
-    """What is sent under one name; ``packed`` has it compressed, by coding. What lacks is compressed once."""
+class ServedFile:
+    """A body that is served under a name. ``packed`` has it compressed by coding; else gzip is made once."""
 
     def __init__(self, body: bytes, name: str, packed: Mapping[str, bytes] | None = None) -> None:
         self.body = body
@@ -83,9 +83,9 @@ class File:
         return {"gzip": gzip.compress(self.body, mtime=0)}
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Compressed as the client likes it best."""
+        """The body in the best coding that the client accepts, or 304."""
         accepted = request.headers.get(hdrs.ACCEPT_ENCODING, "")
-        coding = next((one for one in PACKED if one in self._codings and accepts(accepted, one)), None)
+        coding = next((name for name in PACKED if name in self._codings and accepts(accepted, name)), None)
         headers: dict[str, str] = {
             hdrs.CONTENT_TYPE: self.type,
             hdrs.ETAG: f'"{self.etag}-{coding}"' if coding else f'"{self.etag}"',
@@ -100,30 +100,27 @@ class File:
         return await send(request, self._codings[coding] if coding else self.body, headers)
 
 
-class Files:
-    """The files of folders, by their path in an address; a folder that is named first wins.
-
-    They are read once: who changes them starts the service again.
-    """
+class StaticFiles:
+    """The files of folders by URL path; the first folder wins. They are read once, at the start."""
 
     def __init__(self, *folders: tuple[str, Path]) -> None:
-        self._files: dict[str, File] = {}
-        left = LARGEST
+        self._files: dict[str, ServedFile] = {}
+        left = MAX_FILES_BYTES
         for prefix, folder in folders:
             for path in sorted(folder.rglob("*")):
                 name = f"{prefix}{path.relative_to(folder).as_posix()}"
                 if name in self._files or path.suffix in PACKED.values() or not path.is_file():
                     continue
-                ways = {one: path.with_name(path.name + suffix) for one, suffix in PACKED.items()}
-                found = {one: way for one, way in ways.items() if way.is_file()}
-                size = sum(one.stat().st_size for one in (path, *found.values()))
+                siblings = {coding: path.with_name(path.name + suffix) for coding, suffix in PACKED.items()}
+                packed = {coding: file for coding, file in siblings.items() if file.is_file()}
+                size = sum(file.stat().st_size for file in (path, *packed.values()))
                 if size <= left:
-                    packed = {one: way.read_bytes() for one, way in found.items()}
-                    self._files[name] = File(path.read_bytes(), name, packed)
+                    codings = {coding: file.read_bytes() for coding, file in packed.items()}
+                    self._files[name] = ServedFile(path.read_bytes(), name, codings)
                     left -= size
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The file that the path names, or the page; 404 for what is none."""
+        """The file of the path, or the page for an empty path; 404 for other paths."""
         file = self._files.get(request.match_info["path"] or "index.html")
         if file is None:
             return web.Response(status=404, text="There is no such file.\n")

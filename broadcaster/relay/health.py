@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from broadcaster.http.connections import CONNECTIONS, Connections
-from broadcaster.http.server import CLOSED, HEALTH, asked_by_name, health
+from broadcaster.http.server import ADMIN_HEADERS, HEALTH, allow_hosts, health
 from broadcaster.ipc.messages import HealthReport, State, ViewerProblem
 from broadcaster.metrics import Metric
 from broadcaster.relay.follower import OriginFollower
@@ -188,7 +188,7 @@ def make_admin_app(
         headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST, hdrs.CACHE_CONTROL: "no-store"}
         return web.Response(body=generate_latest(registry), headers=headers)
 
-    app = web.Application(middlewares=[asked_by_name(names)])
+    app = web.Application(middlewares=[allow_hosts(names)])
     app[CONNECTIONS], app[HEALTH] = Connections(MAX_CONNECTIONS), report
     app.on_response_prepare.append(_on_answer)
     app.router.add_get("/dashboard", page, name="dashboard")
@@ -199,5 +199,5 @@ def make_admin_app(
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
     request.app[CONNECTIONS].complete(request)
-    response.headers.update(CLOSED)
+    response.headers.update(ADMIN_HEADERS)
     response.headers.pop(hdrs.SERVER, None)

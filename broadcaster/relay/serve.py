@@ -22,8 +22,8 @@ from prometheus_client.process_collector import ProcessCollector
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from broadcaster.download import Fetcher, Wanted
-from broadcaster.http import address_of, bound, listening, raise_file_limit, serving
-from broadcaster.http.server import HEALTH, Complaints, for_the_world
+from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit, serving
+from broadcaster.http.server import HEALTH, LoopErrorHandler, public_health
 from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, view_delta
 from broadcaster.metrics import MetricsCollector, build_info
 from broadcaster.notify import keep_watchdog_quiet, notify
@@ -147,7 +147,7 @@ async def relay(
     ``on_ready`` is called with the public and the admin address. Raises ConfigError if an address is not
     available.
     """
-    asyncio.get_running_loop().set_exception_handler(Complaints())
+    asyncio.get_running_loop().set_exception_handler(LoopErrorHandler())
     connector = aiohttp.TCPConnector(limit=0)
     async with (
         aiohttp.ClientSession(connector=connector, read_bufsize=LINE) as session,
@@ -211,7 +211,7 @@ class _Relay:
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str, str], None]) -> None:
         """Serve until ``stop``."""
-        sockets = bound(*self._options.listen, "--listen")
+        sockets = listening_sockets(*self._options.listen, "--listen")
         names = os.environ.get("BROADCASTER_ADMIN_NAMES", "").replace(",", " ").split()
         admin_app = make_admin_app(self._report, self._health, self._registry, names)
         async with (
@@ -254,7 +254,7 @@ class _Relay:
     async def _ping(self) -> None:
         """Send pings with the health to the viewer server, as ingest does; log interruptions."""
         unreachable = False
-        report = for_the_world(self._health.report)
+        report = public_health(self._health.report)
         while True:
             self._audience.take(Ping(report()))
             if self._health.is_unreachable is not unreachable:

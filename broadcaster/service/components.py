@@ -18,6 +18,7 @@ from pathlib import Path
 
 from yarl import URL
 
+from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.lease import PrefixLease, own_name
 from broadcaster.catalog import Catalog, Memory
@@ -25,7 +26,6 @@ from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
 from broadcaster.guest import GuestCheck, told_page
-from broadcaster.http.server import Lag
 from broadcaster.ipc.messages import HealthReport, Pong, View
 from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
@@ -114,7 +114,7 @@ class Components:
         self._supervisor = supervisor
         self.catalog = catalog
         self.store = store
-        self.lag = Lag()
+        self.lag = EventLoopLag()
         self.audience: ViewerProcess | None = None
         self.source = Source(settings.hls_dir, now, memory.source)
         limits = Limits(

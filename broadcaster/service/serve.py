@@ -41,8 +41,8 @@ from broadcaster.events import (
 )
 from broadcaster.guest import told_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
-from broadcaster.http import address_of, bound, listening, raise_file_limit
-from broadcaster.http.server import Complaints, for_the_world
+from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit
+from broadcaster.http.server import LoopErrorHandler, public_health
 from broadcaster.ipc.messages import HealthReport, Setup, State, View
 from broadcaster.logs import usual_form
 from broadcaster.metrics import Metric, MetricsCollector, build_info
@@ -230,7 +230,7 @@ async def serve(
     operator's address once one can connect there, ``on_event`` whatever happens. Raises ConfigError when an
     address cannot be had or the state folder cannot be written, JournalError for its journal.
     """
-    asyncio.get_running_loop().set_exception_handler(Complaints())
+    asyncio.get_running_loop().set_exception_handler(LoopErrorHandler())
     registry = process_registry()
     history, variants = History(registry, now), VariantTable(now)
     dashboard = Dashboard(
@@ -254,7 +254,7 @@ async def serve(
                 _setup(settings, dashboard, log_form or usual_form()),
                 sockets,
                 components.pipeline.view,
-                supervisor.contained("health", for_the_world(components.health_of_ingest), UNKNOWN),
+                supervisor.contained("health", public_health(components.health_of_ingest), UNKNOWN),
                 supervisor.contained("viewers' clips", components.viewers_clips, None),
             )
             own: dict[str, Observer] = {
@@ -401,7 +401,7 @@ def log_admin_address(settings: Settings, address: str) -> None:
 @contextmanager
 def _public_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
     """Where viewers connect; whoever serves them comes and goes, these stay."""
-    sockets = bound(settings.host, settings.port, "BROADCASTER_HOST, BROADCASTER_PORT")
+    sockets = listening_sockets(settings.host, settings.port, "BROADCASTER_HOST, BROADCASTER_PORT")
     try:
         yield sockets
     finally:

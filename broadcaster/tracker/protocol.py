@@ -1,12 +1,10 @@
-"""The WebTorrent protocol: JSON over a WebSocket, as the ``bittorrent-tracker`` package speaks it.
+"""The WebTorrent protocol, as the package ``bittorrent-tracker`` speaks it: JSON over a WebSocket.
 
 ``info_hash``, ``peer_id`` and ``offer_id`` are strings of 20 characters, each of which stands for one byte.
-Whatever is passed on to other peers is built anew from what was checked.
+Texts for other peers are built from checked fields only.
 
-Which swarm a viewer of one variant of one run joins: computed just as p2p-media-loader 2.3.1 does.
-
-A viewer's swarm follows from what its player reads in the multivariant playlist, so ours can be computed
-from the same playlist, and no other need be admitted.
+The swarm of a viewer follows from the multivariant playlist that its player reads, as p2p-media-loader 2.3.1
+computes it. So the tracker can compute the swarms of a stream, and admits no other swarm.
 """
 
 from __future__ import annotations
@@ -22,9 +20,9 @@ from typing import Any
 from broadcaster.hls import Variant
 
 MAX_MESSAGE_BYTES = 65_536
-MAX_OFFERS = 10  # of one announce; the rest is not read. The client makes 5
-MAX_SDP = 16_384  # characters; that of a data channel has some 500, and 100 more for each of its candidates
-MAX_CANDIDATES = 16  # addresses of one peer, all of which those who are told of them try. A page has 1 to 6
+MAX_OFFERS = 10  # of one announce; further offers are ignored. The client makes 5
+MAX_SDP = 16_384  # characters; a data channel's has some 500, and 100 for each candidate
+MAX_CANDIDATES = 16  # addresses of one peer, all of which other peers try. A page has 1 to 6
 ID_LENGTH = 20
 LAST_BYTE = "\xff"
 CANDIDATE = re.compile(r"candidate\b", re.IGNORECASE)  # and not "a=end-of-candidates"
@@ -36,7 +34,7 @@ class Malformed(ValueError):  # noqa: N818 - reads as the state it reports
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A half-open connection, for any peer."""
+    """An offer of a connection, for any peer."""
 
     offer_id: str
     sdp: str
@@ -44,7 +42,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """A peer is here (or leaves), and makes offers."""
+    """A peer joins, stays in or leaves (``stopped``) a swarm, and makes offers."""
 
     info_hash: str
     peer_id: str
@@ -53,8 +51,8 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to an offer, for the peer that made it."""
+class PeerAnswer:
+    """The answer to an offer, for the offering peer."""
 
     info_hash: str
     peer_id: str
@@ -63,7 +61,7 @@ class Answer:
     sdp: str
 
 
-def parse(message: str | bytes) -> Announce | Answer:
+def parse(message: str | bytes) -> Announce | PeerAnswer:
     """Read a message of a client; raises Malformed."""
     if len(message) > MAX_MESSAGE_BYTES:
         raise Malformed("too large")
@@ -71,38 +69,38 @@ def parse(message: str | bytes) -> Announce | Answer:
         fields = json.loads(message)
     except (ValueError, RecursionError):
         raise Malformed("not JSON") from None
-    # A scrape is not answered: no player asks for one.
+    # A scrape is refused: no player sends one.
     if not isinstance(fields, dict) or fields.get("action") != "announce":
         raise Malformed("not an announce")
     info_hash, peer_id = _id(fields, "info_hash"), _id(fields, "peer_id")
     if fields.get("answer") is not None:
         sdp = _sdp(fields, "answer")
-        return Answer(info_hash, peer_id, _id(fields, "to_peer_id"), _id(fields, "offer_id"), sdp)
+        return PeerAnswer(info_hash, peer_id, _id(fields, "to_peer_id"), _id(fields, "offer_id"), sdp)
     stopped = fields.get("event") == "stopped"
     return Announce(info_hash, peer_id, stopped, () if stopped else _offers(fields.get("offers")))
 
 
 def reply(info_hash: str, interval: int, peers: int) -> str:
-    """The reply to an announce: when to announce again (seconds), and how many peers there are.
+    """The reply to an announce: the interval (seconds) and the number of peers.
 
-    Of a live stream nobody has everything: all are incomplete.
+    No peer has all of a live stream: all are incomplete.
     """
     return _text(info_hash, interval=interval, complete=0, incomplete=peers)
 
 
 def failure(info_hash: str, reason: str) -> str:
-    """The reply to an announce that is refused."""
+    """The reply to a refused announce."""
     return _text(info_hash, **{"failure reason": reason})
 
 
 def offer_to(info_hash: str, peer_id: str, offer: Offer) -> str:
-    """An offer of the peer ``peer_id``, for another."""
+    """An offer of the peer ``peer_id``, for another peer."""
     sdp = {"type": "offer", "sdp": offer.sdp}
     return _text(info_hash, offer=sdp, offer_id=offer.offer_id, peer_id=peer_id)
 
 
-def answer_to(answer: Answer) -> str:
-    """An answer, for the peer that made the offer."""
+def answer_to(answer: PeerAnswer) -> str:
+    """An answer, for the offering peer."""
     sdp = {"type": "answer", "sdp": answer.sdp}
     return _text(answer.info_hash, answer=sdp, offer_id=answer.offer_id, peer_id=answer.peer_id)
 
@@ -131,9 +129,9 @@ def _sdp(fields: Mapping[str, Any], kind: str) -> str:
 
 
 def _cut(sdp: str) -> str:
-    """All of it but the candidates past the bound (RFC 8839, section 5.1).
+    """The description without surplus candidates (RFC 8839, section 5.1).
 
-    It is not refused: a viewer with that many network interfaces is still reached by the others.
+    It is not refused: other peers can still reach a viewer with that many network interfaces.
     """
     lines = sdp.splitlines(keepends=True)
     candidates = [number for number, line in enumerate(lines) if CANDIDATE.search(line)]
@@ -145,9 +143,9 @@ def _cut(sdp: str) -> str:
 def _offers(offers: object) -> tuple[Offer, ...]:
     if offers is None:
         return ()
-    if not isinstance(offers, list) or not all(isinstance(one, dict) for one in offers[:MAX_OFFERS]):
+    if not isinstance(offers, list) or not all(isinstance(offer, dict) for offer in offers[:MAX_OFFERS]):
         raise Malformed("no valid offers")
-    return tuple(Offer(_id(one, "offer_id"), _sdp(one, "offer")) for one in offers[:MAX_OFFERS])
+    return tuple(Offer(_id(offer, "offer_id"), _sdp(offer, "offer")) for offer in offers[:MAX_OFFERS])
 
 
 SWARM_PREFIX = "broadcaster-"  # the page's swarmId is this and the run's id
@@ -164,32 +162,29 @@ VIDEO_CODECS = re.compile(
 
 
 def info_hash(run: str, index: str) -> str:
-    """The swarm of one stream (``index``) of a run, as it goes over the wire.
-
-    See getStreamHash in utils/peer.ts.
-    """
+    """The swarm of a stream index and an encoder run (getStreamHash in utils/peer.ts)."""
     stream = f"{PROTOCOL_VERSION}-{SWARM_PREFIX}{run}-main-{index}"
     return b64encode(_sha1(stream)[:INFO_HASH_BYTES]).decode()
 
 
 def stream_index(variant: Variant | None) -> str:
-    """The stream's name among its siblings (utils/stream.ts, generateStreamShortId).
+    """The name of a variant in info hashes (utils/stream.ts, generateStreamShortId).
 
-    None is the media playlist that is served as the main one: its player knows no attributes.
+    None is a single variant, whose media playlist is the main playlist: its player knows no attributes.
     """
     fields = NO_ATTRIBUTES
     if variant:
-        # What hls.js reads where there is no bandwidth is not a number.
+        # hls.js reads a missing bandwidth as NaN.
         bandwidth = variant.bandwidth or variant.average_bandwidth or "NaN"
         width, height = variant.resolution or ("", "")
         rate = f"{variant.frame_rate:.3f}".rstrip("0").rstrip(".") if variant.frame_rate else ""
-        # The empty fields are language, channels, name, and video range, which our playlists do not have.
+        # The empty fields are language, channels, name and video range, which our playlists do not have.
         fields = f"{bandwidth}-{_video_codecs(variant.codecs or '')}-{width}-{height}----{rate}-"
     return b64encode(_sha1(fields)).decode()
 
 
 def _video_codecs(codecs: str) -> str:
-    """The video codecs of CODECS in the library's spelling, in order."""
+    """The video codecs of CODECS, sorted, as p2p-media-loader spells them."""
     names = (name.split("/")[0] for name in re.split("[ ,]+", codecs) if VIDEO_CODECS.match(name))
     return ",".join(sorted(_hexadecimal(name.lower()) for name in names))
 
@@ -202,5 +197,5 @@ def _hexadecimal(codec: str) -> str:
 
 
 def _sha1(text: str) -> bytes:
-    """What the library takes, which is no matter of security."""
+    """SHA-1, as p2p-media-loader uses it; not for security."""
     return hashlib.sha1(text.encode(), usedforsecurity=False).digest()

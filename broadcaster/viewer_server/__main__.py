@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from broadcaster import logs
-from broadcaster.http.server import Complaints, serving
+from broadcaster.http.server import LoopErrorHandler, serving
 from broadcaster.ipc.messages import Ping, Setup, encode_pong, receive
 from broadcaster.printable import show_exceptions
 from broadcaster.viewer_server.app import ViewerServer
@@ -36,7 +36,7 @@ MEMORY, MEMORY_OF_A_CONNECTION = 384 * 2**20, 2**15
 async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
     """Serve until ingest closes the feed."""
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(Complaints(end_without_memory))
+    loop.set_exception_handler(LoopErrorHandler(end_without_memory))
     # Each thread takes address space (a stack, an arena of malloc): a few for each processor are too many.
     loop.set_default_executor(ThreadPoolExecutor(1))
     reader, writer = await asyncio.open_connection(sock=feed)

@@ -11,10 +11,11 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
+from broadcaster.aio import EventLoopLag
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http.connections import CONNECTIONS, Connections
-from broadcaster.http.server import HEALTH, Lag, health
-from broadcaster.http.static import Files
+from broadcaster.http.server import HEALTH, health
+from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import (
     ClipAnswer,
     HealthReport,
@@ -30,7 +31,7 @@ from broadcaster.ipc.messages import (
     ViewerProblem,
 )
 from broadcaster.metrics import Metric
-from broadcaster.tracker import Limits, Tracker
+from broadcaster.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server import playlists
 from broadcaster.viewer_server.admission import ADMISSION, AdmissionControl, RequestKind
 from broadcaster.viewer_server.clips import ClipRequests, SignedPlaylists
@@ -71,9 +72,9 @@ class ViewerServer:
         self.report = HealthReport("offline", 0, None)
         self.signaling: Signaling | None = None
         if setup.tracker:  # its sockets leave half of the places to everybody else
-            limits = Limits(connections=max(1, setup.max_connections // 2))
+            limits = TrackerLimits(connections=max(1, setup.max_connections // 2))
             self.signaling = Signaling(self.stream, tracker or Tracker(limits))
-        self.lag = Lag()
+        self.lag = EventLoopLag()
         self._viewers = ViewerCounter()
         self._experience = QoEMetrics(lambda: self.stream.view.playlists)
         self._heard = time.monotonic()
@@ -226,7 +227,7 @@ class ViewerServer:
                     self._signed.add_to(app)
             app.router.add_get("/config.json", page.config, name="page_config")
             app.router.add_get("/", page.answer, name="page")
-            app.router.add_get("/{path:.*}", Files(("", setup.viewer_dir)).answer, name="viewer")
+            app.router.add_get("/{path:.*}", StaticFiles(("", setup.viewer_dir)).answer, name="viewer")
         return app
 
 

@@ -24,10 +24,10 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from broadcaster.http.connections import CONNECTIONS
-from broadcaster.http.static import File
+from broadcaster.http.static import ServedFile
 from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, SignedPlaylist
 from broadcaster.metrics import Metric
-from broadcaster.tracker.limits import Bucket, bounded
+from broadcaster.tracker.tracker import TokenBucket, limited_networks
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 
 MAX_BYTES = 256  # of a wish
@@ -68,8 +68,8 @@ class ClipRequests:
     ) -> None:
         self._is_shown = is_shown
         self._clock = clock
-        self._all = Bucket.full(RATE, BURST, clock())
-        self._sites: OrderedDict[str, Bucket] = OrderedDict()  # the latest heard of last
+        self._all = TokenBucket.full(RATE, BURST, clock())
+        self._sites: OrderedDict[str, TokenBucket] = OrderedDict()  # the latest heard of last
         self._untold: dict[str, ClipRequest] = {}
         self._answers: dict[str, asyncio.Future[ClipAnswer]] = {}
         self._news = asyncio.Event()
@@ -148,13 +148,13 @@ class ClipRequests:
         now = self._clock()
         if len(self._answers) >= AT_ONCE:
             raise _Refused("often", AWAY_FOR)
-        buckets = [self._bucket(name, now, times) for name, times in bounded(site)] if site else []
+        buckets = [self._bucket(name, now, times) for name, times in limited_networks(site)] if site else []
         for bucket in [*buckets, self._all]:
             if not bucket.take(now):
                 raise _Refused("often", math.ceil((1 - bucket.level) / bucket.rate))
 
-    def _bucket(self, site: str, now: float, times: int = 1) -> Bucket:
-        bucket = self._sites.pop(site, None) or Bucket.full(times * SITE_RATE, times * SITE_BURST, now)
+    def _bucket(self, site: str, now: float, times: int = 1) -> TokenBucket:
+        bucket = self._sites.pop(site, None) or TokenBucket.full(times * SITE_RATE, times * SITE_BURST, now)
         self._sites[site] = bucket
         if len(self._sites) > MAX_SITES:
             self._sites.popitem(last=False)
@@ -216,7 +216,7 @@ class SignedPlaylists:
     def __init__(self, find: Callable[[str], PublicRecording | None]) -> None:
         self._find = find
         # By path: the file, None where there is none, and until when (monotonic).
-        self._files: OrderedDict[str, tuple[File | None, float]] = OrderedDict()
+        self._files: OrderedDict[str, tuple[ServedFile | None, float]] = OrderedDict()
         self._waiting: dict[str, asyncio.Event] = {}
 
     @property
@@ -229,7 +229,7 @@ class SignedPlaylists:
         file = None
         if message.gzipped is not None:
             packed = base64.b64decode(message.gzipped)
-            file = File(gzip.decompress(packed), message.path, {"gzip": packed})
+            file = ServedFile(gzip.decompress(packed), message.path, {"gzip": packed})
             file.cache_control = f"public, max-age={message.max_age}"
         self._files.pop(message.path, None)
         self._files[message.path] = file, time.monotonic() + message.max_age
@@ -256,7 +256,7 @@ class SignedPlaylists:
             return web.Response(status=503, text="Come again.\n", headers={hdrs.RETRY_AFTER: "1"})
         return await file.answer(request) if file else MISSING()
 
-    async def _file_of(self, request: web.Request, found: PublicRecording) -> File | None:
+    async def _file_of(self, request: web.Request, found: PublicRecording) -> ServedFile | None:
         """A multivariant playlist, or one that such a one names: nothing else is looked for."""
         path = request.path
         if path in found.playlists:
@@ -268,7 +268,7 @@ class SignedPlaylists:
         named = NAMED.findall(above.body.decode()) if above else []
         return await self._signed(request, path) if path.removeprefix(f"{folder}/") in named else None
 
-    async def _signed(self, request: web.Request, path: str) -> File | None:
+    async def _signed(self, request: web.Request, path: str) -> ServedFile | None:
         """Raises NotAdmitted, or TimeoutError."""
         path = path.removeprefix("/")
         if path not in self._files or self._files[path][1] <= time.monotonic():

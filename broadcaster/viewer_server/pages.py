@@ -21,7 +21,7 @@ from urllib.parse import urljoin
 
 from aiohttp import hdrs, web
 
-from broadcaster.http.static import File
+from broadcaster.http.static import ServedFile
 from broadcaster.ipc.messages import PublicRecording, RecordingsDelta
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Page:
         self._written: dict[str, object] = {}
         index = folder / "index.html"
         self._html = index.read_text() if index.is_file() else None
-        self._rendered: tuple[dict[str, object], File] | None = None
+        self._rendered: tuple[dict[str, object], ServedFile] | None = None
 
     async def config(self, _: web.Request) -> web.Response:
         """All of it."""
@@ -105,7 +105,7 @@ class Page:
         settings = await self.settings()
         if self._rendered is None or self._rendered[0] != settings:
             html = with_settings(settings, described(self._html, settings))
-            self._rendered = settings, File(html.encode(), "index.html")
+            self._rendered = settings, ServedFile(html.encode(), "index.html")
         return await self._rendered[1].answer(request)
 
     async def settings(self) -> dict[str, object]:
@@ -153,7 +153,7 @@ class RecordingPages:
         }
         self._known: dict[str, PublicRecording] = {}  # by path
         self._listed: list[PublicRecording] = []  # newest first
-        self._rendered: OrderedDict[str, tuple[object, File]] = OrderedDict()  # by path: made of what
+        self._rendered: OrderedDict[str, tuple[object, ServedFile]] = OrderedDict()  # by path: made of what
 
     def take(self, message: RecordingsDelta) -> None:
         """Take note of what is new."""
@@ -228,7 +228,7 @@ class RecordingPages:
         before, file = self._rendered.pop(path, (None, None))
         if file is None or before != (settings, known):
             html = described(self._templates[template], _preview(path, settings, known))
-            file = File(with_settings(settings, html).encode(), template)
+            file = ServedFile(with_settings(settings, html).encode(), template)
         self._rendered[path] = ((settings, known), file)
         if len(self._rendered) > RENDERED:
             self._rendered.popitem(last=False)

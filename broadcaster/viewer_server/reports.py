@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 
 from broadcaster.ipc.messages import MaxViewerDelay
 from broadcaster.metrics import Histogram, Metric
-from broadcaster.tracker.limits import Bucket, bounded
+from broadcaster.tracker.tracker import TokenBucket, limited_networks
 from broadcaster.viewer_server.admission import ADMISSION, OF_A_SITE
 
 STARTUP_SECONDS = (0.5, 1, 1.5, 2, 3, 4, 6, 10, 20, 60)
@@ -176,7 +176,7 @@ class ViewerCounter:
             return True
         self._pages[name] = WatchingPage(site, variant, now)
         self._of_variants[variant] += 1
-        for one, _ in bounded(site) if site else []:
+        for one, _ in limited_networks(site) if site else []:
             self._of_sites[one] += 1
         return before is None or now - before.heard >= EARLIEST
 
@@ -191,9 +191,8 @@ class ViewerCounter:
         yield Metric("viewer_furthest_seconds", text, self.behind)
 
     def _has_too_many(self, site: str | None) -> bool:
-        return (
-            any(self._of_sites[one] >= times * OF_A_SITE for one, times in bounded(site)) if site else False
-        )
+        networks = limited_networks(site) if site else ()
+        return any(self._of_sites[name] >= times * OF_A_SITE for name, times in networks)
 
     def _forget(self) -> None:
         oldest = self._clock() - MEMORY
@@ -204,7 +203,7 @@ class ViewerCounter:
         page = self._pages.pop(name, None)
         if page is None:
             return None
-        of_site = [(self._of_sites, one) for one, _ in bounded(page.site)] if page.site else []
+        of_site = [(self._of_sites, one) for one, _ in limited_networks(page.site)] if page.site else []
         for counts, of in (*of_site, (self._of_variants, page.variant)):
             counts[of] -= 1
             if not counts[of]:
@@ -233,8 +232,8 @@ class ImplausibleReport(ValueError):  # noqa: N818 - no error: an answer
 class ReportBudget:
     """What a site may still say: seconds of video, and reports."""
 
-    seconds: Bucket
-    reports: Bucket
+    seconds: TokenBucket
+    reports: TokenBucket
 
 
 class PlaybackReports:
@@ -274,7 +273,7 @@ class PlaybackReports:
 
     def has_room(self, site: str | None = None) -> bool:
         """Whether another report of a site may be taken now: one site leaves room to the others."""
-        for name, times in bounded(site) if site else []:
+        for name, times in limited_networks(site) if site else []:
             if not self._allowance(name, times).reports.take(self._clock()):
                 return False
         second = int(self._clock())
@@ -321,14 +320,14 @@ class PlaybackReports:
         now, pages = self._clock(), max(1, self._pages(site))
         allowance = self._sites.pop(site, None)
         if allowance is None:
-            seconds = Bucket.full(pages, MAX_SECONDS * pages, now)
+            seconds = TokenBucket.full(pages, MAX_SECONDS * pages, now)
             allowance = ReportBudget(
-                seconds, Bucket.full(times * SITE_REPORTS_PER_SECOND, times * OF_A_SITE, now)
+                seconds, TokenBucket.full(times * SITE_REPORTS_PER_SECOND, times * OF_A_SITE, now)
             )
         self._sites[site] = allowance
         if len(self._sites) > MAX_SITES:
             self._sites.popitem(last=False)
-        allowance.seconds.grow(pages, MAX_SECONDS * pages, now)
+        allowance.seconds.resize(pages, MAX_SECONDS * pages, now)
         return allowance
 
 

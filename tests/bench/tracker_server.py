@@ -6,7 +6,7 @@ from pathlib import Path
 
 from broadcaster.http import listening, raise_file_limit
 from broadcaster.ipc.messages import Setup, View, view_delta
-from broadcaster.tracker import Limits, Tracker
+from broadcaster.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server.app import ViewerServer
 from tests.bench.playlist_server import full_channel
 
@@ -14,7 +14,7 @@ from tests.bench.playlist_server import full_channel
 async def main(port: int, places: int) -> None:
     """Serve until killed."""
     setup = Setup(Path("none"), max_connections=raise_file_limit(places + 100), tracker=True)
-    audience = ViewerServer(setup, tracker=Tracker(Limits(connections=places)))
+    audience = ViewerServer(setup, tracker=Tracker(TrackerLimits(connections=places)))
     audience.take(view_delta(View(), full_channel().view))
     async with listening(audience.app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()

@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 
 from broadcaster.admin import History, VariantTable
+from broadcaster.aio import EventLoopLag
 from broadcaster.bucket.lease import PrefixLease
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.events import Event, SegmentPublished
 from broadcaster.guest import GuestCheck
-from broadcaster.http.server import Lag
 from broadcaster.owncast import OwncastStatus
 from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
@@ -41,7 +41,7 @@ PARTS = [
     ("files", FileDeleter, "sweep"),
     ("guest check", GuestCheck, "run"),
     ("history", History, "look"),
-    ("lag", Lag, "note"),
+    ("lag", EventLoopLag, "note"),
     ("mirror", Mirror, "_attempt"),
     ("owncast", OwncastStatus, "silent"),
     ("owner", PrefixLease, "renew"),

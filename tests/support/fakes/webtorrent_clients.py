@@ -4,7 +4,7 @@ import json
 from random import Random
 from typing import Any
 
-from broadcaster.tracker import Action, Close, Limits, Send, Tracker, info_hash, stream_index
+from broadcaster.tracker import Action, Close, Send, Tracker, TrackerLimits, info_hash, stream_index
 
 RUN = "20260101T000000Z-0-abcdef"
 SWARM = info_hash(RUN, stream_index(None))
@@ -58,7 +58,7 @@ def answer(peer: str, to_peer: str, offer: str, *, swarm: str = SWARM, **more: o
 class Crowd:
     """Connections by name, at a time that a test sets. ``gone`` is who was closed, and why."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: TrackerLimits | None = None) -> None:
         self.now = 1000.0
         self.tracker = Tracker(limits, Random(1))
         self.tracker.admit([RUN], [])

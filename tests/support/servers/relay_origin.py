@@ -14,7 +14,7 @@ from aiohttp import web
 
 from broadcaster.events import Event
 from broadcaster.hls import MultivariantPlaylist, Variant
-from broadcaster.http import bound, serving
+from broadcaster.http import listening_sockets, serving
 from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, ViewerProblem, view_delta
 from broadcaster.service.viewer_process import message_of
 from broadcaster.source.reports import VariantsListed
@@ -133,7 +133,7 @@ class SmallOrigin:
     async def running(self) -> AsyncIterator[None]:
         """Serve, behind a proxy."""
         async with AsyncExitStack() as stack:
-            sockets = bound(HOST, 0, "")
+            sockets = listening_sockets(HOST, 0, "")
             await stack.enter_async_context(serving(self.audience.app, sockets))
             port = sockets[0].getsockname()[1]
             self.port = port

@@ -14,7 +14,7 @@ from broadcaster.admin.dashboard import ROWS, Dashboard
 from broadcaster.errors import OwncastError
 from broadcaster.events import SegmentLost, SegmentPublished, SegmentUploaded
 from broadcaster.hls import MultivariantPlaylist, Variant
-from broadcaster.http.server import NOT_TOLD, for_the_world
+from broadcaster.http.server import NOT_PUBLIC, public_health
 from broadcaster.ipc.messages import HealthReport, Ping, Setup, Version, View
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.pipeline_parts import START, stored_segment
@@ -140,10 +140,10 @@ async def test_the_world_is_not_told_why(tmp_path: Path, aiohttp_client: Aiohttp
     """The viewers' /health names neither the bucket nor the account."""
     audience = ViewerServer(Setup(tmp_path))
     report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")
-    audience.take(Ping(for_the_world(lambda: report)()))
+    audience.take(Ping(public_health(lambda: report)()))
     answer = await (await aiohttp_client(audience.app)).get("/health")
     body = await answer.json()
-    assert (answer.status, body["reason"], body["warning"]) == (503, NOT_TOLD, NOT_TOLD)
+    assert (answer.status, body["reason"], body["warning"]) == (503, NOT_PUBLIC, NOT_PUBLIC)
 
 
 def test_the_history_is_bounded(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from broadcaster.errors import ConfigError
-from broadcaster.http import address_of, bound
+from broadcaster.http import address_of, listening_sockets
 
 
 def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,11 +20,11 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
         return create(address, family=family, backlog=backlog)
 
     monkeypatch.setattr(socket, "create_server", without)
-    for one in bound("", 0, "--listen"):
+    for one in listening_sockets("", 0, "--listen"):
         with one:
             assert one.family == socket.AF_INET
     with pytest.raises(ConfigError, match="--listen: ::1:0 cannot be had: Address family not supported"):
-        bound("::1", 0, "--listen")
+        listening_sockets("::1", 0, "--listen")
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
@@ -32,18 +32,18 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_address(host: str) -> None:
     """``::`` is that of both families, at the same port, with IPv4 addresses that look like themselves."""
     with ExitStack() as stack:
-        for one in bound(host, 0, "BROADCASTER_HOST"):
+        for one in listening_sockets(host, 0, "BROADCASTER_HOST"):
             stack.enter_context(one)
             port = one.getsockname()[1]
         for own in ("127.0.0.1", "::1"):
             with socket.create_connection((own, port), timeout=5):
                 pass
         with pytest.raises(ConfigError, match=f"BROADCASTER_HOST: 127.0.0.1:{port} cannot be had"):
-            bound("127.0.0.1", port, "BROADCASTER_HOST")
+            listening_sockets("127.0.0.1", port, "BROADCASTER_HOST")
 
 
 def test_addresses_as_they_are_shown() -> None:
     """One of IPv6 has its brackets."""
-    (one,) = bound("::1", 0, "--listen")
+    (one,) = listening_sockets("::1", 0, "--listen")
     with one:
         assert address_of([one]) == f"http://[::1]:{one.getsockname()[1]}"

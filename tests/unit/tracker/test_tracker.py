@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from broadcaster.hls import Variant
-from broadcaster.tracker import Limits, Refusal, Refused, info_hash, stream_index
+from broadcaster.tracker import Refusal, Refused, TrackerLimits, info_hash, stream_index
 from tests.support.fakes.webtorrent_clients import (
     OTHER_SWARM,
     RUN,
@@ -165,7 +165,7 @@ def test_answer_of_somebody_else() -> None:
 
 def test_late_answer() -> None:
     """An answer comes too late when the offering client waits no longer, or another has its id now."""
-    crowd = Crowd(Limits(pending_seconds=10))
+    crowd = Crowd(TrackerLimits(pending_seconds=10))
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
     crowd.say("a", announce("a", ["old", "older"]))
@@ -180,7 +180,7 @@ def test_late_answer() -> None:
 
 def test_pending_offers_are_bounded() -> None:
     """Who does not answer is owed the latest offers alone."""
-    crowd = Crowd(Limits(pending_offers=3))
+    crowd = Crowd(TrackerLimits(pending_offers=3))
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
     for number in range(5):
@@ -286,7 +286,7 @@ def test_stopping_for_somebody_else() -> None:
 
 def test_peer_falls_silent() -> None:
     """After two intervals without an announce a peer is gone; one that goes on announcing stays."""
-    crowd = Crowd(Limits(interval=20))
+    crowd = Crowd(TrackerLimits(interval=20))
     crowd.connect("a", "b")
     crowd.say("a", announce("a"))
     crowd.say("b", announce("b"))
@@ -302,7 +302,7 @@ def test_peer_falls_silent() -> None:
 
 def test_idle_connection() -> None:
     """A connection that announces nothing has to go, whatever else it says."""
-    crowd = Crowd(Limits(idle=60))
+    crowd = Crowd(TrackerLimits(idle=60))
     crowd.connect("idle", "active", "foreign")
     for _ in range(3):
         crowd.say("active", announce("active"))
@@ -314,7 +314,7 @@ def test_idle_connection() -> None:
 
 def test_swarms_of_a_connection_are_bounded() -> None:
     """A connection can be in so many swarms; when it leaves one, there is room for another."""
-    crowd = Crowd(Limits(swarms_per_connection=2))
+    crowd = Crowd(TrackerLimits(swarms_per_connection=2))
     swarms = [info_hash(run, stream_index(None)) for run in ("r0", "r1", "r2")]
     crowd.tracker.admit(["r0", "r1", "r2"], [])
     crowd.connect("a")
@@ -327,7 +327,7 @@ def test_swarms_of_a_connection_are_bounded() -> None:
 
 def test_peers_of_a_swarm_are_bounded() -> None:
     """A full swarm takes nobody in, and goes on for those who are there."""
-    crowd = Crowd(Limits(peers_per_swarm=2))
+    crowd = Crowd(TrackerLimits(peers_per_swarm=2))
     crowd.connect("a", "b", "c")
     crowd.say("a", announce("a"))
     crowd.say("b", announce("b"))
@@ -337,7 +337,7 @@ def test_peers_of_a_swarm_are_bounded() -> None:
 
 def test_connections_are_bounded() -> None:
     """The tracker refuses a connection too many, and one too many from the same address."""
-    crowd = Crowd(Limits(connections=4, connections_per_address=2))
+    crowd = Crowd(TrackerLimits(connections=4, connections_per_address=2))
     crowd.connect("a", "b", address="192.0.2.1")
     with pytest.raises(Refused, match="this address") as refused:
         crowd.connect("c", address="192.0.2.1")
@@ -352,7 +352,7 @@ def test_connections_are_bounded() -> None:
 
 def test_networks_of_one_subscriber_are_bounded_together() -> None:
     """Whoever has all networks of an IPv6 /48 has four times as much as one of them, and no more."""
-    crowd = Crowd(Limits(connections_per_address=2))
+    crowd = Crowd(TrackerLimits(connections_per_address=2))
     for network in range(4):
         site = f"2001:db8:1:{network}::/64"
         crowd.connect(f"a{network}", f"b{network}", address=site)
@@ -365,7 +365,7 @@ def test_networks_of_one_subscriber_are_bounded_together() -> None:
 
 def test_addresses_are_bounded_and_forgotten() -> None:
     """An address is remembered while it is connected, or has just been so often; never too many of them."""
-    crowd = Crowd(Limits(connections=5, address_burst=3, address_rate=0.1))
+    crowd = Crowd(TrackerLimits(connections=5, address_burst=3, address_rate=0.1))
     for number in range(10):
         crowd.connect("a", address=f"192.0.2.{number}")
         crowd.disconnect("a")
@@ -381,7 +381,7 @@ def test_addresses_are_bounded_and_forgotten() -> None:
 
 def test_addresses_are_not_forgotten_too_soon() -> None:
     """Neither leaving and coming back nor sitting still makes room for more from the same address."""
-    crowd = Crowd(Limits(connections_per_address=2, address_burst=4, address_rate=0.1, idle=1e6))
+    crowd = Crowd(TrackerLimits(connections_per_address=2, address_burst=4, address_rate=0.1, idle=1e6))
     crowd.connect("a", "b", address="192.0.2.1")
     crowd.pass_time(100)
     with pytest.raises(Refused, match="this address"):
@@ -398,7 +398,7 @@ def test_addresses_are_not_forgotten_too_soon() -> None:
 
 def test_announces_of_an_address_are_bounded() -> None:
     """Many connections from one address share a rate of announces; others do not suffer."""
-    crowd = Crowd(Limits(address_burst=6, address_rate=1))
+    crowd = Crowd(TrackerLimits(address_burst=6, address_rate=1))
     crowd.connect("a", "b", "c", address="192.0.2.1")
     for name in "abc":
         crowd.say(name, announce(name))
@@ -412,7 +412,7 @@ def test_announces_of_an_address_are_bounded() -> None:
 
 def test_messages_of_a_connection_are_bounded() -> None:
     """Who says too much is closed; answers that were asked for do not count."""
-    crowd = Crowd(Limits(message_burst=21, message_rate=0.1))
+    crowd = Crowd(TrackerLimits(message_burst=21, message_rate=0.1))
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
     for number in range(20):
@@ -501,7 +501,7 @@ def test_what_is_passed_on() -> None:
 
 def test_refused_networks_take_no_room_of_others() -> None:
     """Whoever has a /48 and tries all networks of it is refused, and nobody else is for that."""
-    crowd = Crowd(Limits(connections=20, connections_per_address=1))
+    crowd = Crowd(TrackerLimits(connections=20, connections_per_address=1))
     for network in range(4):
         crowd.connect(f"own {network}", address=f"2001:db8:1:{network:x}::/64")
     for network in range(4, 200):
@@ -513,7 +513,7 @@ def test_refused_networks_take_no_room_of_others() -> None:
 def test_as_many_ipv6_addresses_are_remembered_as_ipv4_ones() -> None:
     """Those that have left shortly before keep nobody out, whichever protocol they had."""
     for address in ("10.0.0.{}", "2001:db8:{}::/64"):
-        crowd = Crowd(Limits(connections=20))
+        crowd = Crowd(TrackerLimits(connections=20))
         for number in range(20):
             crowd.connect(f"before {number}", address=address.format(number))
             crowd.disconnect(f"before {number}")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broadcaster.tracker import Action, Close, Limits, Refused, Send, Tracker, info_hash, stream_index
+from broadcaster.tracker import Action, Close, Refused, Send, Tracker, TrackerLimits, info_hash, stream_index
 from tests.support.fakes.webtorrent_clients import SWARM, Crowd, announce, answer, identifier
 from tests.support.length import seconds
 
@@ -21,7 +21,7 @@ RUNS = ("r0", "r1")
 SWARMS = [info_hash(run, stream_index(None)) for run in (*RUNS, "foreign")]
 PEERS = ("a", "b", "c")
 ADDRESSES = (None, "192.0.2.1", "192.0.2.2")
-LIMITS = Limits(
+LIMITS = TrackerLimits(
     interval=20,
     idle=100,
     connections=4,
@@ -54,7 +54,7 @@ fields = st.sampled_from(
 
 @pytest.fixture(scope="module")
 def crowd() -> Crowd:
-    return Crowd(Limits(connections=1_000_000))
+    return Crowd(TrackerLimits(connections=1_000_000))
 
 
 @given(message=st.text() | st.binary() | anything.map(json.dumps))

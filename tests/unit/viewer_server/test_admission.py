@@ -9,20 +9,21 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
+from broadcaster.aio import FOR_LONG, TOO_LATE, EventLoopLag
 from broadcaster.http import listening
 from broadcaster.http.connections import CONNECTIONS, Connections
-from broadcaster.http.server import FOR_LONG, TOO_LATE, Lag
-from broadcaster.tracker import Limits, Tracker
+from broadcaster.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server.admission import (
     FEW,
     OF_A_SITE,
-    PLACES_OF_A_VIEWER,
+    REQUESTS_PER_VIEWER,
     AdmissionControl,
     NotAdmitted,
     RequestKind,
@@ -39,21 +40,20 @@ def asks(
     remote: str = "127.0.0.1",
     end: Callable[[], None] = lambda: None,
 ) -> web.Request:
-    """A request of somebody behind our tunnel."""
-    request = SimpleNamespace(
+    """A request that came through the tunnel."""
+    return Mock(
         remote=remote,
         headers=CIMultiDict({"CF-Connecting-IP": address, **(headers or {})}),
         app={CONNECTIONS: Connections(PLACES)},
         protocol=object(),
         transport=SimpleNamespace(abort=end),
     )
-    return cast("web.Request", request)
 
 
 def taken(
     places: AdmissionControl, stack: contextlib.ExitStack, kind: RequestKind, count: int, address: str = ""
 ) -> int:
-    """How many of so many find a place."""
+    """How many of ``count`` requests are admitted."""
     found = 0
     for _ in range(count):
         with contextlib.suppress(NotAdmitted):
@@ -64,7 +64,7 @@ def taken(
 
 def test_what_lasts_leaves_room() -> None:
     """Of all kinds together there are four fifths of the places, and what ends makes room."""
-    places = AdmissionControl(100, Lag())
+    places = AdmissionControl(100, EventLoopLag())
     with contextlib.ExitStack() as stack:
         assert taken(places, stack, RequestKind.EVENTS, 30) == 30
         assert taken(places, stack, RequestKind.TRACKER, 30) == 30
@@ -75,13 +75,13 @@ def test_what_lasts_leaves_room() -> None:
 
 def of_a_site(places: int) -> int:
     """What one address may have, over all kinds."""
-    return min(PLACES_OF_A_VIEWER * OF_A_SITE, int(0.8 * places) // 2)
+    return min(REQUESTS_PER_VIEWER * OF_A_SITE, int(0.8 * places) // 2)
 
 
 @pytest.mark.parametrize("number", [100, 2000, 10_000])
 def test_a_site_takes_so_many_of_all_kinds(number: int) -> None:
     """Who is alone behind an address cannot take all places, by no mixture of kinds; others find theirs."""
-    places = AdmissionControl(number, Lag())
+    places = AdmissionControl(number, EventLoopLag())
     with contextlib.ExitStack() as stack:
         assert taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9") == 1
         found = sum(
@@ -95,7 +95,7 @@ def test_a_site_takes_so_many_of_all_kinds(number: int) -> None:
 
 def test_segments_have_places_of_their_own() -> None:
     """A relay's segments take no place of what pages need, nor the other way round; none has all of them."""
-    places = AdmissionControl(1000, Lag(), media=True)
+    places = AdmissionControl(1000, EventLoopLag(), media=True)
     with contextlib.ExitStack() as stack:
         assert taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9") == 1
         assert taken(places, stack, RequestKind.MEDIA, 300, "8.8.8.8") == 100
@@ -110,7 +110,7 @@ def test_segments_have_places_of_their_own() -> None:
 
 def test_an_organisation_takes_so_many() -> None:
     """All the networks of one IPv6 subscriber have a bound together; the next one has its own."""
-    places = AdmissionControl(10_000, Lag())
+    places = AdmissionControl(10_000, EventLoopLag())
     with contextlib.ExitStack() as stack:
         taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9")
         found = sum(
@@ -123,7 +123,7 @@ def test_an_organisation_takes_so_many() -> None:
 
 def test_where_all_viewers_are_one(caplog: pytest.LogCaptureFixture) -> None:
     """A proxy that does not tell whom it serves makes all viewers one: none is refused; it is told."""
-    places = AdmissionControl(5000, Lag())
+    places = AdmissionControl(5000, EventLoopLag())
     with contextlib.ExitStack() as stack:
         assert taken(places, stack, RequestKind.EVENTS, 3000, "8.8.8.8") == 3000
         assert caplog.text.count("all viewers come from one address") == 1
@@ -136,7 +136,7 @@ def test_where_all_viewers_are_one(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_who_came_alone_makes_room() -> None:
     """Where one address has taken all places before anybody else came, others find theirs."""
-    places, ended = AdmissionControl(1000, Lag()), list[int]()
+    places, ended = AdmissionControl(1000, EventLoopLag()), list[int]()
     with contextlib.ExitStack() as stack:
         for number in range(800):
             request = asks("8.8.8.8", end=partial(ended.append, number))
@@ -154,11 +154,11 @@ def test_the_header_that_is_trusted(
     trusted: str | None, site: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The header that is named tells the address; where none is named, that two differ is told once."""
-    places = AdmissionControl(PLACES, Lag(), trusted)
+    places = AdmissionControl(PLACES, EventLoopLag(), trusted)
     headers = {"X-Forwarded-For": "2.2.2.2, 9.9.9.9", "none": "3.3.3.3"}
     for _ in range(2):
         assert places.site(asks("1.1.1.1", headers)) == site
-    assert caplog.text.count("name different addresses") == (trusted is None)
+    assert caplog.text.count("with different addresses") == (trusted is None)
     assert "1.1.1.1" not in caplog.text
 
 
@@ -166,8 +166,8 @@ def test_headers_of_strangers_are_no_matter(caplog: pytest.LogCaptureFixture) ->
     """Whoever connects from elsewhere is believed nothing, whichever header is trusted."""
     for trusted in (None, "cf-connecting-ip", "x-forwarded-for"):
         request = asks("1.1.1.1", {"X-Forwarded-For": "9.9.9.9"}, remote="8.8.8.8")
-        assert AdmissionControl(PLACES, Lag(), trusted).site(request) == "8.8.8.8"
-    places = AdmissionControl(PLACES, Lag())
+        assert AdmissionControl(PLACES, EventLoopLag(), trusted).site(request) == "8.8.8.8"
+    places = AdmissionControl(PLACES, EventLoopLag())
     assert places.site(asks("1.1.1.1", {"X-Forwarded-For": "2.2.2.2, 1.1.1.1"})) == "1.1.1.1"
     assert not caplog.text
 
@@ -177,12 +177,12 @@ def test_a_proxy_that_adds_a_line_of_its_own(trusted: str | None) -> None:
     """HAProxy leaves the header of a viewer as it is, and adds another one: the last line is the proxy's."""
     lines = CIMultiDict([("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "9.9.9.9")])
     request = cast("web.Request", SimpleNamespace(remote="127.0.0.1", headers=lines))
-    assert AdmissionControl(PLACES, Lag(), trusted).site(request) == "9.9.9.9"
+    assert AdmissionControl(PLACES, EventLoopLag(), trusted).site(request) == "9.9.9.9"
 
 
 def test_a_moment_is_no_overload() -> None:
     """Thousands that wake up together make it late once; it turns nobody away for that."""
-    lag = Lag()
+    lag = EventLoopLag()
     lag.note(0.9)
     assert not lag.is_overloaded
     lag.note(0.9)
@@ -193,7 +193,7 @@ def test_a_moment_is_no_overload() -> None:
 
 def test_a_process_that_is_late_takes_nobody_in() -> None:
     """Those who are there come first; when it has caught up, others may come."""
-    lag = Lag()
+    lag = EventLoopLag()
     places = AdmissionControl(1000, lag)
     with contextlib.ExitStack() as stack:
         lag.note(FOR_LONG + TOO_LATE)
@@ -206,7 +206,7 @@ def test_a_process_that_is_late_takes_nobody_in() -> None:
 
 async def test_lag_is_seen() -> None:
     """A loop that was held up is late, and says so for a while."""
-    lag = Lag()
+    lag = EventLoopLag()
     measuring = asyncio.create_task(lag.run())
     await asyncio.sleep(0)
     time.sleep(0.5)  # noqa: ASYNC251 - that is what holds it up
@@ -217,7 +217,7 @@ async def test_lag_is_seen() -> None:
 @pytest.fixture
 async def crowded(tmp_path: Path) -> AsyncIterator[tuple[ViewerApp, str]]:
     """A site with ten places."""
-    site = ViewerApp(tmp_path, places=PLACES, tracker=Tracker(Limits()))
+    site = ViewerApp(tmp_path, places=PLACES, tracker=Tracker(TrackerLimits()))
     site.go_live("0")
     async with listening(site.app, "127.0.0.1", 0, "TEST") as address:
         yield site, address

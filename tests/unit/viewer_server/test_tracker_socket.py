@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from broadcaster.http import listening
-from broadcaster.tracker import Limits, Refusal, Tracker, info_hash, stream_index
+from broadcaster.tracker import Refusal, Tracker, TrackerLimits, info_hash, stream_index
 from broadcaster.viewer_server.admission import client_network
 from broadcaster.viewer_server.tracker_socket import MAX_UNSENT
 from tests.support.fakes.viewer_app import ViewerApp
@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 SWARM = info_hash("r0", stream_index(None))  # the site's run
 DEADLINE = 60.0  # seconds
-GENEROUS = Limits(message_rate=1e6, message_burst=10**6)
+GENEROUS = TrackerLimits(message_rate=1e6, message_burst=10**6)
 
 
 class Place:
@@ -47,7 +47,7 @@ class Place:
 
 
 @asynccontextmanager
-async def place(folder: Path, limits: Limits | None = None) -> AsyncIterator[Place]:
+async def place(folder: Path, limits: TrackerLimits | None = None) -> AsyncIterator[Place]:
     """A site that is live with one variant."""
     tracker = Tracker(limits)
     site = ViewerApp(folder, tracker=tracker)
@@ -151,7 +151,7 @@ async def test_no_websocket(tmp_path: Path) -> None:
 
 async def test_full(tmp_path: Path) -> None:
     """A connection too many gets 503 and when to try again; when one leaves, there is a place."""
-    async with place(tmp_path, Limits(connections=2)) as here:
+    async with place(tmp_path, TrackerLimits(connections=2)) as here:
         first, _ = await here.connect(), await here.connect()
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await here.connect()
@@ -188,7 +188,7 @@ async def test_bad_messages(tmp_path: Path, data: bytes, kind: WSMsgType, code: 
 
 async def test_flood(tmp_path: Path) -> None:
     """Who says too much too quickly is hung up on."""
-    async with place(tmp_path, Limits(message_burst=10, message_rate=0.001)) as here:
+    async with place(tmp_path, TrackerLimits(message_burst=10, message_rate=0.001)) as here:
         client = await here.connect()
         for _ in range(11):
             await client.send_str(announce("a", swarm=SWARM))
@@ -245,7 +245,7 @@ async def test_shutdown(tmp_path: Path) -> None:
 async def test_addresses_stay_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Neither logs nor metrics nor other viewers learn where a viewer comes from."""
     caplog.set_level(logging.DEBUG)
-    async with place(tmp_path, Limits(address_burst=3, address_rate=0.001)) as here:
+    async with place(tmp_path, TrackerLimits(address_burst=3, address_rate=0.001)) as here:
         client = await here.connect(X_Forwarded_For="10.1.1.1, 203.0.113.77")
         replies = [await say(client, announce("a", swarm=SWARM)) for _ in range(3)]
         assert "this address" in replies[-1]["failure reason"]

@@ -1,7 +1,6 @@
-"""The metrics that ingest takes from the process that serves viewers.
+"""The metrics that ingest accepts from the viewer server: of this list, with this shape and range.
 
-Strangers talk to that process, so it can say anything: ingest takes what is in this list, of the shape and in
-the range that it has here, and leaves out all else.
+Strangers talk to the viewer server, so it could send anything.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from broadcaster.printable import printable
 Labels = tuple[str, ...]
 WORD, STATUS = r"[a-z][a-z0-9_-]{0,31}", r"[1-5][0-9][0-9]"
 VARIANT = r".{1,255}"  # a path in the HLS folder
-EVENTS, MANY = 2.0**53, 1e7  # what a counter has at most, and what there is at most at a time
+EVENTS, MANY = 2.0**53, 1e7  # the largest counter, and the largest count at a time
 SECONDS = 1e9
 TEXT = 300  # characters
 BOUNDS = 32  # of a histogram
@@ -28,10 +27,10 @@ BOUNDS = 32  # of a histogram
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The shape of a metric: its kind, what its labels are, how many sets of them, and the largest value."""
+    """The shape of a metric: its kind, its labels, the number of label sets, and the largest value."""
 
     kind: Literal["counter", "gauge", "histogram"]
-    labels: tuple[tuple[str, str], ...] = ()  # each with the expression that its values match
+    labels: tuple[tuple[str, str], ...] = ()  # name, and pattern of the values
     sets: int = 1
     most: float = EVENTS
 
@@ -76,19 +75,19 @@ ACCEPTED = {
 
 
 def accepted(sent: Iterable[SentMetric]) -> tuple[tuple[SentMetric, ...], set[str]]:
-    """The metrics that are as the list has them, each once; and the printable names of all others."""
+    """The accepted metrics, each once, and the printable names of all others."""
     found: dict[str, SentMetric] = {}
     refused = set()
-    for one in sent:
-        if one.name not in found and fits(one):
-            found[one.name] = one
+    for metric in sent:
+        if metric.name not in found and fits(metric):
+            found[metric.name] = metric
         else:
-            refused.add(printable(one.name[:TEXT]))
+            refused.add(printable(metric.name[:TEXT]))
     return tuple(found.values()), refused
 
 
 def add_bounded(counts: Counter[Labels], name: str, more: dict[Labels, float]) -> None:
-    """Add to what earlier processes had counted: no more sets of labels than the metric may have."""
+    """Add to the counts of earlier processes, up to the metric's number of label sets."""
     most = ACCEPTED[name].sets * BOUNDS
     for labels, value in more.items():
         if labels in counts or len(counts) < most:
@@ -96,7 +95,7 @@ def add_bounded(counts: Counter[Labels], name: str, more: dict[Labels, float]) -
 
 
 def fits(metric: SentMetric) -> bool:
-    """Whether it is in the list, and as it is there."""
+    """Whether a metric is in the list and has the shape."""
     shape = ACCEPTED.get(metric.name)
     if (
         shape is None
@@ -115,7 +114,7 @@ def fits(metric: SentMetric) -> bool:
 
 
 def _is_histogram(shape: Accepted, samples: dict[Labels, float], total: dict[Labels, float]) -> bool:
-    """Whether each set of labels has its buckets, which rise, up to the one without a bound."""
+    """Whether each label set has rising buckets up to the infinite bucket."""
     counts: dict[Labels, dict[float, float]] = {labels: {} for labels in total}
     for key, value in samples.items():
         try:
@@ -148,4 +147,4 @@ def _has_labels(shape: Accepted, labels: Labels) -> bool:
 
 
 def _is_number(value: float, most: float) -> bool:
-    return 0 <= value <= most  # which nan is not
+    return 0 <= value <= most  # False for nan

@@ -192,7 +192,7 @@ class _Relay:
         self._follower = follower = OriginFollower(
             origin, url_map, self._show, prefetch.announce, audience.stream.clock
         )
-        self._events = OriginEvents(origin, follower, url_map, audience.take, prefetch.announce)
+        self._events = OriginEvents(origin, follower, url_map, audience.handle, prefetch.announce)
         segments = SegmentHandler(
             url_map,
             self._fetch,
@@ -242,7 +242,7 @@ class _Relay:
                 task.cancel()
 
     def _show(self, view: View) -> None:
-        self._audience.take(view_delta(self._audience.stream.view, view))
+        self._audience.handle(view_delta(self._audience.stream.view, view))
 
     async def _fetch(self, target: MappedObject) -> bytes:
         """The object, from the cache or the origin."""
@@ -256,7 +256,7 @@ class _Relay:
         unreachable = False
         report = public_health(self._health.report)
         while True:
-            self._audience.take(Ping(report()))
+            self._audience.handle(Ping(report()))
             if self._health.is_unreachable is not unreachable:
                 unreachable = not unreachable
                 logger.warning("%s", self._health.uplink)

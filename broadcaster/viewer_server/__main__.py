@@ -1,7 +1,7 @@
-"""The process: ``python -m broadcaster.viewer_server FEED LISTENING...``, by the numbers of its open sockets.
+"""The process: ``python -m broadcaster.viewer_server SOCKET LISTENER...``, by descriptors of open sockets.
 
-It has neither keys nor settings. What it serves it is told on the feed; when that closes, it ends. It may be
-killed at any time.
+Ingest sends setup, view and changes through the socket; at its end the process ends. It may be killed at any
+time.
 """
 
 from __future__ import annotations
@@ -29,55 +29,53 @@ from broadcaster.viewer_server.sandbox import enter_sandbox, read_only
 logger = logging.getLogger(__name__)
 
 EXIT_NO_MEMORY = 12
-# Bytes of address space: the process has 60 MiB as it starts. What takes more is no viewer.
-MEMORY, MEMORY_OF_A_CONNECTION = 384 * 2**20, 2**15
+BASE_MEMORY, CONNECTION_MEMORY = 384 * 2**20, 2**15  # bytes of address space; it starts with 60 MiB
 
 
-async def run(feed: socket.socket, listening: list[socket.socket]) -> None:
-    """Serve until ingest closes the feed."""
+async def run(channel: socket.socket, listeners: list[socket.socket]) -> None:
+    """Serve until ingest closes the channel."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopErrorHandler(end_without_memory))
-    # Each thread takes address space (a stack, an arena of malloc): a few for each processor are too many.
+    # Each thread takes address space (a stack, an arena of malloc), so there is one.
     loop.set_default_executor(ThreadPoolExecutor(1))
-    reader, writer = await asyncio.open_connection(sock=feed)
+    reader, writer = await asyncio.open_connection(sock=channel)
     setup = await receive(reader)
     if not isinstance(setup, Setup):
         raise TypeError("the first message has to be the setup")
     logs.set_up(*setup.log)
     bound_memory(setup.max_connections)
-    audience = ViewerServer(setup)
-    # The operator's settings of the page may be elsewhere; what takes their place later is in that folder.
+    server = ViewerServer(setup)
+    # config.json of the page may be a link: its replacement is in the folder of its target.
     if not read_only([setup.viewer_dir, (setup.viewer_dir / "config.json").resolve().parent]):
-        logger.info("this kernel cannot keep the process that serves viewers from reading files (Landlock)")
-    audience.app.middlewares.append(_with_memory)
-    first = await receive(reader)  # what there is, before anybody can ask for it
-    async with serving(audience.app, listening):
+        logger.info("this kernel cannot keep the viewer server from reading files (no Landlock)")
+    server.app.middlewares.append(_with_memory)
+    message = await receive(reader)  # the view, before viewers are served
+    async with serving(server.app, listeners):
         gc.collect()
-        gc.freeze()  # what is there now stays: to look through it again and again would hold up everybody
-        message = first
+        gc.freeze()  # no later collection has to traverse what exists now
         with suppress(EOFError, ConnectionError):
             while True:
                 if isinstance(message, Setup):
                     raise TypeError("only the first message can be the setup")
-                audience.take(message)
+                server.handle(message)
                 if isinstance(message, Ping):
-                    writer.write(encode_pong(audience.pong()))
+                    writer.write(encode_pong(server.pong()))
                 message = await receive(reader)
 
 
 def bound_memory(connections: int) -> None:
-    """From here on take no more address space than so many connections need (``RLIMIT_AS``)."""
-    most = MEMORY + connections * MEMORY_OF_A_CONNECTION
+    """Limit the address space of this process to the need of so many connections (``RLIMIT_AS``)."""
+    most = BASE_MEMORY + connections * CONNECTION_MEMORY
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     try:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except (OSError, ValueError) as error:
-        logger.info("the memory of the process that serves viewers cannot be bounded (%s)", error)
+        logger.info("the memory of the viewer server cannot be limited (%s)", error)
 
 
 def end_without_memory() -> None:
-    """Another process takes its place: without memory it answers, and nobody gets what they asked for."""
+    """End the process, so that ingest replaces it: without memory, all its answers are errors."""
     os._exit(EXIT_NO_MEMORY)
 
 
@@ -93,6 +91,6 @@ async def _with_memory(request: web.Request, handler: Handler) -> web.StreamResp
 if __name__ == "__main__":
     show_exceptions()
     enter_sandbox()
-    feed_socket, *listening_sockets = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
-    with suppress(EOFError, ConnectionError):  # ingest went before it had said anything
-        asyncio.run(run(feed_socket, listening_sockets))
+    channel, *listeners = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
+    with suppress(EOFError, ConnectionError):  # ingest ended before the first message
+        asyncio.run(run(channel, listeners))

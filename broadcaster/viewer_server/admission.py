@@ -65,7 +65,7 @@ class AdmissionControl:
         self._trusted = trusted
         self._count: Counter[RequestKind] = Counter(dict.fromkeys(RequestKind, 0))
         self._by_network: Counter[tuple[RequestKind, str]] = Counter()
-        self._requests: dict[str, dict[web.Request, None]] = {}  # by network and organisation, newest last
+        self._requests: dict[str, dict[int, web.Request]] = {}  # by network and organisation, newest last
         self._with_network = 0  # requests of known networks
         self._refused: Counter[str] = Counter(full=0, site=0, lag=0)
         self._shared = False  # whether all viewers have come from one network
@@ -104,7 +104,7 @@ class AdmissionControl:
         self._with_network += network is not None
         for name in names:
             self._by_network[kind, name] += 1
-            self._requests.setdefault(name, {})[request] = None
+            self._requests.setdefault(name, {})[id(request)] = request
         connections.hold(request)
         try:
             yield
@@ -180,7 +180,7 @@ class AdmissionControl:
         own = {name for name, _ in limited_networks(network)} if network else set()
         for name, requests in self._requests.items():
             if name not in own and len(requests) > self._limit(ORGANISATION_FACTOR):
-                newest = next(reversed(requests))
+                newest = next(reversed(requests.values()))
                 for other in tuple(self._requests):
                     self._remove(other, newest)
                 if newest.transport:
@@ -190,7 +190,7 @@ class AdmissionControl:
 
     def _remove(self, name: str, request: web.Request) -> None:
         if (requests := self._requests.get(name)) is not None:
-            requests.pop(request, None)
+            requests.pop(id(request), None)
             if not requests:
                 del self._requests[name]
 

@@ -1,4 +1,4 @@
-"""All that this process shows to the world, and the routes to it."""
+"""The application of the viewer server: its state, its routes, and its answers to ingest."""
 
 from __future__ import annotations
 
@@ -52,17 +52,16 @@ from broadcaster.viewer_server.reports import (
     beacon,
 )
 from broadcaster.viewer_server.snapshots import STREAM, Stream, now
-from broadcaster.viewer_server.tracker_socket import Signaling
+from broadcaster.viewer_server.tracker_socket import TrackerSockets
 
-# Players' requests are small. What is larger is an attempt to make us hold it.
-MAX_BODY_BYTES = 65_536
-LOWEST_BANDWIDTH = 1e6  # bits per second, where nothing is known yet
-SILENT = 5.0  # seconds without a word of ingest, which says something twice a second
-LOOK_EVERY = 1.0  # seconds between two looks whether it is silent
+MAX_BODY_BYTES = 65_536  # requests of players are small
+LOWEST_BANDWIDTH = 1e6  # bits per second, while no bandwidth is known
+SILENT = 5.0  # seconds without a ping, which ingest sends twice a second
+REFRESH_EVERY = 1.0  # seconds
 
 
 class ViewerServer:
-    """What the world sees. ``clock`` gives the wall time; ``tracker`` is there if viewers meet here."""
+    """The state of the viewer server. ``clock`` gives the wall time."""
 
     def __init__(
         self, setup: Setup, clock: Callable[[], datetime] = now, tracker: Tracker | None = None
@@ -70,16 +69,16 @@ class ViewerServer:
         self.stream = Stream(clock)
         self.event_stream = EventStream(setup.max_waiters)
         self.report = HealthReport("offline", 0, None)
-        self.signaling: Signaling | None = None
-        if setup.tracker:  # its sockets leave half of the places to everybody else
+        self.signaling: TrackerSockets | None = None
+        if setup.tracker:  # with half of the connections at most
             limits = TrackerLimits(connections=max(1, setup.max_connections // 2))
-            self.signaling = Signaling(self.stream, tracker or Tracker(limits))
+            self.signaling = TrackerSockets(self.stream, tracker or Tracker(limits))
         self.lag = EventLoopLag()
         self._viewers = ViewerCounter()
-        self._experience = QoEMetrics(lambda: self.stream.view.playlists)
-        self._heard = time.monotonic()
-        self._gallery: RecordingPages | None = None
-        self._clipping: ClipRequests | None = None
+        self._qoe = QoEMetrics(lambda: self.stream.view.playlists)
+        self._pinged = time.monotonic()
+        self._recordings: RecordingPages | None = None
+        self._clips: ClipRequests | None = None
         self._signed: SignedPlaylists | None = None
         self.app = self._make_app(setup)
         self._sources: list[Callable[[], Iterable[Metric]]] = [
@@ -87,15 +86,15 @@ class ViewerServer:
             self.app[BLOCKING_RELOADS].metrics,
             self.app[PLAYBACK_REPORTS].metrics,
             self._viewers.metrics,
-            self._experience.metrics,
+            self._qoe.metrics,
             self.app[CONNECTIONS].metrics,
             self.app[ADMISSION].metrics,
             self.event_stream.metrics,
         ]
-        self._sources += [one.metrics for one in (self.signaling, self._clipping) if one]
+        self._sources += [part.metrics for part in (self.signaling, self._clips) if part]
 
-    def take(self, message: Update) -> None:
-        """Take note of what ingest says; raises ValueError when it does not fit what came before."""
+    def handle(self, message: Update) -> None:
+        """Handle a message of ingest; raises ValueError if it does not fit the earlier messages."""
         match message:
             case ViewDelta():
                 before = self.stream.state
@@ -103,86 +102,81 @@ class ViewerServer:
                 if self.stream.state is State.STARTING is not before:
                     self.event_stream.tell_starting(self.stream.clock())
             case Ping():
-                self._heard, self.report = time.monotonic(), message.report
-                self.look()
+                self._pinged, self.report = time.monotonic(), message.report
+                self.refresh_status()
             case RecordingsDelta():
-                if self._gallery:
-                    self._gallery.take(message)
-                if self._clipping:
-                    self._clipping.look()
-            case ClipAnswer() if self._clipping:
-                self._clipping.take(message)
+                if self._recordings:
+                    self._recordings.update(message)
+                if self._clips:
+                    self._clips.note_recordings()
+            case ClipAnswer() if self._clips:
+                self._clips.handle_answer(message)
             case SignedPlaylist() if self._signed:
-                self._signed.take(message)
+                self._signed.add(message)
             case ClipAnswer() | SignedPlaylist():
-                raise ValueError("an answer to what was not asked for")
+                raise ValueError("an answer without a request")
             case _:
                 self.event_stream(message)
 
-    def look(self) -> None:
-        """Tell pages how many watch, and what keeps the stream from them: ingest says it, or is silent."""
+    def refresh_status(self) -> None:
+        """Send pages the number of viewers and the viewer problem, if these have changed."""
         report = self._health()
         self.event_stream.tell_trouble(report.trouble, self.stream.clock())
         self.event_stream.tell_viewers(report.viewers)
 
     def pong(self) -> Pong:
-        """A sign of life."""
+        """The answer to a ping."""
         report = self._health()
-        metrics = tuple(map(_sent, self.metrics()))
-        wishes = self._clipping.wishes() if self._clipping else ()
-        wanted = self._signed.wanted if self._signed else ()
-        furthest = self._viewers.behind
         screens = self._viewers.screens
         return Pong(
-            metrics,
+            tuple(map(_sent, self.metrics())),
             report.viewers,
             report.peers,
             report.torrents,
-            wishes,
-            furthest,
-            wanted,
-            screens.lit,
-            screens.blind,
+            clip_requests=self._clips.take_unsent() if self._clips else (),
+            max_viewer_delay=self._viewers.behind,
+            playlists_to_sign=self._signed.to_sign if self._signed else (),
+            pages_with_picture=screens.lit,
+            pages_without_picture=screens.blind,
         )
 
     def metrics(self) -> Iterator[Metric]:
-        """How it is used."""
+        """The metrics of all parts."""
         for source in self._sources:
             yield from source()
 
     def _health(self) -> HealthReport:
         report = replace(self.report, viewers=len(self._viewers))
-        if time.monotonic() - self._heard > SILENT:
-            trouble: ViewerProblem | None = None
-            if self.stream.state in (State.STARTING, State.LIVE):
-                trouble = "delivery"
-            told = "ingest is silent"
-            report = replace(report, reason=told, trouble=trouble, parts={"service": "failing"})
+        if time.monotonic() - self._pinged > SILENT:
+            on = self.stream.state in (State.STARTING, State.LIVE)
+            problem: ViewerProblem | None = "delivery" if on else None
+            reason = "ingest is silent"
+            report = replace(report, reason=reason, trouble=problem, parts={"service": "failing"})
         tracker = self.signaling
         if tracker is None:
             return report
         return replace(report, peers=tracker.peers, torrents=tracker.torrents, signaling=True)
 
-    def _of_the_stream(self) -> dict[str, str | None]:
+    def _stream_settings(self) -> dict[str, str | None]:
         return {"title": self.report.title, "poster": self.report.poster}
 
     def _bandwidth(self) -> float:
-        """Bits per second that a page can play at most."""
+        """The highest bit rate that a page can play."""
         main = self.stream.view.main
         variants = main.playlist.variants if main and isinstance(main.playlist, MultivariantPlaylist) else ()
-        told = max((one.bandwidth for one in variants), default=0)
-        return max(told, self.event_stream.bandwidth, LOWEST_BANDWIDTH)
+        highest = max((variant.bandwidth for variant in variants), default=0)
+        return max(highest, self.event_stream.bandwidth, LOWEST_BANDWIDTH)
 
-    async def _help(self, _: web.Application) -> AsyncIterator[None]:
-        helpers = [asyncio.create_task(one) for one in (self.lag.run(), self._keep_looking())]
+    async def _run_tasks(self, _: web.Application) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(work) for work in (self.lag.run(), self._keep_status())]
         yield
-        for one in helpers:
-            one.cancel()
+        for task in tasks:
+            task.cancel()
 
-    async def _keep_looking(self) -> None:
+    async def _keep_status(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY)
-            self.look()
+            await asyncio.sleep(REFRESH_EVERY)
+            self.refresh_status()
 
     def _make_app(self, setup: Setup) -> web.Application:
         traffic = RequestMetrics()
@@ -196,9 +190,9 @@ class ViewerServer:
             setup.max_connections, self.lag, setup.trusted_header, media=setup.media
         )
         app[PLAYBACK_REPORTS] = PlaybackReports(
-            self._bandwidth, partial(places.count, RequestKind.EVENTS), self._viewers, self._experience
+            self._bandwidth, partial(places.count, RequestKind.EVENTS), self._viewers, self._qoe
         )
-        app.cleanup_ctx.append(self._help)
+        app.cleanup_ctx.append(self._run_tasks)
         app.on_response_prepare.append(_on_answer)
         app.on_shutdown.extend((room.close, self.event_stream.close))
         app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
@@ -215,15 +209,15 @@ class ViewerServer:
         app.router.add_route(hdrs.METH_OPTIONS, "/live/{path:.*}", playlists.preflight, name="preflight")
         app.router.add_get("/health", _health_and_address, name="health")
         if setup.viewer_dir.is_dir():
-            page = Page(setup.page, setup.viewer_dir, self._of_the_stream)
+            page = Page(setup.page, setup.viewer_dir, self._stream_settings)
             if setup.recordings:
-                self._gallery = RecordingPages(page, setup.viewer_dir)
-                self._gallery.add_to(app)
+                self._recordings = RecordingPages(page, setup.viewer_dir)
+                self._recordings.add_to(app)
                 if setup.clips:
-                    self._clipping = ClipRequests(self._gallery.find)
-                    self._clipping.add_to(app)
+                    self._clips = ClipRequests(self._recordings.find)
+                    self._clips.add_to(app)
                 if setup.signed:
-                    self._signed = SignedPlaylists(self._gallery.find)
+                    self._signed = SignedPlaylists(self._recordings.find)
                     self._signed.add_to(app)
             app.router.add_get("/config.json", page.config, name="page_config")
             app.router.add_get("/", page.answer, name="page")
@@ -238,7 +232,7 @@ def _sent(metric: Metric) -> SentMetric:
 
 
 async def _health_and_address(request: web.Request) -> web.Response:
-    """As ``health``, with the address that this request counts for: nobody but who asks is told."""
+    """``health`` with the client network that limits this request; the answer is not cached."""
     answer = await health(request)
     answer.headers["X-Client-Address"] = request.app[ADMISSION].address(request)
     return answer
@@ -249,5 +243,5 @@ async def _on_answer(request: web.Request, response: web.StreamResponse) -> None
     request.app[REQUEST_METRICS].answered(request, response.status)
     headers = response.headers
     headers.update(COMMON_HEADERS)
-    # Whatever says nothing of it: ask each time whether it changed.
+    # The default: caches revalidate.
     headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")

@@ -1,7 +1,4 @@
-"""Viewers' wishes for clips: who may have one is asked of ingest, which keeps what is in it.
-
-Playlists of recordings and clips in a private bucket: ingest signs them when somebody asks.
-"""
+"""What viewers ask of ingest: clips, and signed playlists of recordings in a private bucket."""
 
 from __future__ import annotations
 
@@ -16,13 +13,14 @@ import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from broadcaster.aio import Signal
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.http.static import ServedFile
 from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, SignedPlaylist
@@ -30,16 +28,16 @@ from broadcaster.metrics import Metric
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 
-MAX_BYTES = 256  # of a wish
+MAX_BYTES = 256  # of a request
 SHORTEST, LONGEST = 5_000, 90_000  # milliseconds
-# A goal is wished for by many at once; each costs the bucket some writes.
-RATE, BURST = 0.5, 20  # clips per second, of all
-SITE_RATE, SITE_BURST = 1 / 30, 3  # of an address
-MAX_SITES = 10_000  # that are remembered
-AT_ONCE = 20  # wishes that wait
+# Many viewers request a clip of a goal; each clip costs some writes in the bucket.
+RATE, BURST = 0.5, 20  # clips per second, of all viewers
+SITE_RATE, SITE_BURST = 1 / 30, 3  # of a client network
+MAX_SITES = 10_000  # client networks that are remembered
+AT_ONCE = 20  # waiting requests
 ANSWER_WITHIN = 5.0  # seconds
-SHOWN_WITHIN = 5.0  # seconds: the bucket may be slow, and then has it later
-FULL_FOR, AWAY_FOR = 3600, 5  # seconds after which it is worth to ask again
+SHOWN_WITHIN = 5.0  # seconds: with a slow bucket, the page appears later
+FULL_FOR, AWAY_FOR = 3600, 5  # seconds until another request is worthwhile
 TEXTS = {
     "cross-site": (403, "Only this site's own page can make clips."),
     "unreadable": (400, "A clip has a begin and an end, in milliseconds, 5 to 90 seconds apart."),
@@ -61,7 +59,7 @@ class _Refused(Exception):  # noqa: N818 - an answer
 
 
 class ClipRequests:
-    """Takes wishes and waits for what ingest says of them; ``is_shown`` tells whether a path has a page."""
+    """Passes clip requests to ingest, and waits for answers; ``is_shown`` says whether a path has a page."""
 
     def __init__(
         self, is_shown: Callable[[str], object], clock: Callable[[], float] = time.monotonic
@@ -69,10 +67,10 @@ class ClipRequests:
         self._is_shown = is_shown
         self._clock = clock
         self._all = TokenBucket.full(RATE, BURST, clock())
-        self._sites: OrderedDict[str, TokenBucket] = OrderedDict()  # the latest heard of last
-        self._untold: dict[str, ClipRequest] = {}
+        self._networks: OrderedDict[str, TokenBucket] = OrderedDict()  # the latest last
+        self._unsent: dict[str, ClipRequest] = {}
         self._answers: dict[str, asyncio.Future[ClipAnswer]] = {}
-        self._news = asyncio.Event()
+        self._recordings_changed = Signal()
         self._outcomes = Counter(dict.fromkeys(("made", *TEXTS), 0))
 
     def add_to(self, app: web.Application) -> None:
@@ -81,33 +79,32 @@ class ClipRequests:
         app.router.add_post("/live/clips", self.handle, name="viewers_clips")
 
     def metrics(self) -> Iterator[Metric]:
-        """What was wished for."""
-        text = "Clips that viewers asked for, by what became of it"
+        """Requests by outcome."""
+        text = "Clips that viewers requested, by outcome"
         yield Metric("viewers_clips", text, self._outcomes, labels=("outcome",), is_counter=True)
 
-    def wishes(self) -> tuple[ClipRequest, ...]:
-        """Those that ingest has not been told of; it is told of each once."""
-        untold, self._untold = self._untold, {}
-        return tuple(untold.values())
+    def take_unsent(self) -> tuple[ClipRequest, ...]:
+        """The requests that were not sent to ingest before."""
+        unsent, self._unsent = self._unsent, {}
+        return tuple(unsent.values())
 
-    def take(self, answer: ClipAnswer) -> None:
-        """Ingest's answer; who wished for it may have gone."""
+    def handle_answer(self, answer: ClipAnswer) -> None:
+        """Pass ingest's answer to the waiting request, if it still waits."""
         waiting = self._answers.get(answer.request)
         if waiting and not waiting.done():
             waiting.set_result(answer)
 
-    def look(self) -> None:
-        """There are new pages."""
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    def note_recordings(self) -> None:
+        """Note that the list of recordings has changed."""
+        self._recordings_changed.notify()
 
     async def close(self, _: web.Application | None = None) -> None:
-        """Let everybody go: the service stops."""
-        for wish in tuple(self._answers):
-            self.take(ClipAnswer(wish, refusal="away"))
+        """Refuse all waiting requests: the service stops."""
+        for request in tuple(self._answers):
+            self.handle_answer(ClipAnswer(request, refusal="away"))
 
     async def handle(self, request: web.Request) -> web.Response:
-        """201 with the clip's ``path``; what stands in ``TEXTS`` else, and when to ask again."""
+        """201 with the clip's ``path``, or a refusal of ``TEXTS``."""
         headers = {hdrs.CACHE_CONTROL: "no-store"}
         try:
             path = await self._make(request)
@@ -126,12 +123,12 @@ class ClipRequests:
         if (request.content_length or MAX_BYTES + 1) > MAX_BYTES:
             raise _Refused("unreadable")
         try:
-            wish = _wish(await request.text())
+            clip = _clip_request(await request.text())
         except (ValueError, LookupError, TypeError, OverflowError, OSError):
             raise _Refused("unreadable") from None
         self._allow(request.app[ADMISSION].site(request))
         try:
-            with request.app[ADMISSION].take(request, RequestKind.CLIPS), self._waiting_for(wish) as answer:
+            with request.app[ADMISSION].take(request, RequestKind.CLIPS), self._waiting_for(clip) as answer:
                 request.app[CONNECTIONS].complete(request)
                 async with asyncio.timeout(ANSWER_WITHIN):
                     found = await answer
@@ -143,57 +140,57 @@ class ClipRequests:
             raise _Refused("away", AWAY_FOR) from None
         return path
 
-    def _allow(self, site: str | None) -> None:
-        """Count it against what an address may have, and all together."""
+    def _allow(self, network: str | None) -> None:
+        """Count a request toward the limits of its client network and of all viewers."""
         now = self._clock()
         if len(self._answers) >= AT_ONCE:
             raise _Refused("often", AWAY_FOR)
-        buckets = [self._bucket(name, now, times) for name, times in limited_networks(site)] if site else []
+        buckets = [self._bucket(*limited, now) for limited in limited_networks(network)] if network else []
         for bucket in [*buckets, self._all]:
             if not bucket.take(now):
                 raise _Refused("often", math.ceil((1 - bucket.level) / bucket.rate))
 
-    def _bucket(self, site: str, now: float, times: int = 1) -> TokenBucket:
-        bucket = self._sites.pop(site, None) or TokenBucket.full(times * SITE_RATE, times * SITE_BURST, now)
-        self._sites[site] = bucket
-        if len(self._sites) > MAX_SITES:
-            self._sites.popitem(last=False)
+    def _bucket(self, name: str, times: int, now: float) -> TokenBucket:
+        bucket = self._networks.pop(name, None) or TokenBucket.full(
+            times * SITE_RATE, times * SITE_BURST, now
+        )
+        self._networks[name] = bucket
+        if len(self._networks) > MAX_SITES:
+            self._networks.popitem(last=False)
         return bucket
 
     @contextmanager
-    def _waiting_for(self, wish: ClipRequest) -> Iterator[asyncio.Future[ClipAnswer]]:
-        self._untold[wish.id] = wish
-        self._answers[wish.id] = answer = asyncio.get_running_loop().create_future()
+    def _waiting_for(self, request: ClipRequest) -> Iterator[asyncio.Future[ClipAnswer]]:
+        self._unsent[request.id] = request
+        self._answers[request.id] = answer = asyncio.get_running_loop().create_future()
         try:
             yield answer
         finally:
-            self._untold.pop(wish.id, None)
-            del self._answers[wish.id]
+            self._unsent.pop(request.id, None)
+            del self._answers[request.id]
 
     async def _shown(self, path: str) -> None:
-        """Wait until the page is there: the clip is sure, and so is its address, if that takes too long."""
-        try:
+        """Wait until the page is there. The clip exists, so its path is valid after a timeout, too."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(SHOWN_WITHIN):
                 while not self._is_shown(path):
-                    await self._news.wait()
-        except TimeoutError:
-            return
+                    await self._recordings_changed.next().wait()
 
 
-def _wish(text: str) -> ClipRequest:
-    """What a page sends; raises ValueError, LookupError, TypeError, OverflowError, OSError."""
-    told = json.loads(text)
-    begin, end = told["begin"], told["end"]
+def _clip_request(text: str) -> ClipRequest:
+    """The request of a page; raises ValueError, LookupError, TypeError, OverflowError, OSError."""
+    fields = json.loads(text)
+    begin, end = fields["begin"], fields["end"]
     if not SHORTEST <= end - begin <= LONGEST:
         raise ValueError("too short or too long")
-    times = (datetime.fromtimestamp(one / 1000, UTC) for one in (begin, end))
+    times = (datetime.fromtimestamp(time / 1000, UTC) for time in (begin, end))
     return ClipRequest(secrets.token_hex(8), *times)
 
 
 def _is_cross_site(headers: Mapping[str, str]) -> bool:
-    """Whether a page of another site asks: browsers say so, older ones by the page's origin alone."""
-    if said := headers.get("Sec-Fetch-Site"):
-        return said not in {"same-origin", "none"}
+    """Whether a page of another site sent the request (Sec-Fetch-Site; in older browsers Origin)."""
+    if site := headers.get("Sec-Fetch-Site"):
+        return site not in {"same-origin", "none"}
     if (origin := headers.get(hdrs.ORIGIN)) is None:
         return False
     try:  # a proxy may leave the port out
@@ -202,30 +199,30 @@ def _is_cross_site(headers: Mapping[str, str]) -> bool:
         return True
 
 
-PATIENCE = 30.0  # seconds until somebody is told to come again
-MOST = 16  # that are asked of ingest at a time
-SIGNED_MAX_BYTES, MAX_FILES = 2**26, 1000  # of all that are remembered
-NAMED = re.compile(r'[^"\n]+\.m3u8')  # by a multivariant playlist
+PATIENCE = 30.0  # seconds for a signed playlist, then 503
+MOST = 16  # playlists that are requested of ingest at a time
+SIGNED_MAX_BYTES, MAX_FILES = 2**26, 1000  # of all remembered playlists
+NAMED = re.compile(r'[^"\n]+\.m3u8')  # in a multivariant playlist
 PAGES = {"recordings": "watch", "clips": "c"}
 MISSING = partial(web.Response, status=404, text="There is no such recording.\n")
 
 
 class SignedPlaylists:
-    """Remembers each as long as it holds; ``find`` gives the recording or clip of a page, by its path."""
+    """The signed playlists that are valid; ``find`` returns the recording or clip of a page, by its path."""
 
     def __init__(self, find: Callable[[str], PublicRecording | None]) -> None:
         self._find = find
-        # By path: the file, None where there is none, and until when (monotonic).
+        # By path: the playlist, or None if there is none; and the end of its validity (monotonic).
         self._files: OrderedDict[str, tuple[ServedFile | None, float]] = OrderedDict()
         self._waiting: dict[str, asyncio.Event] = {}
 
     @property
-    def wanted(self) -> tuple[str, ...]:
-        """Paths of what viewers wait for."""
+    def to_sign(self) -> tuple[str, ...]:
+        """Paths of the playlists that viewers wait for."""
         return tuple(self._waiting)
 
-    def take(self, message: SignedPlaylist) -> None:
-        """Take note of one."""
+    def add(self, message: SignedPlaylist) -> None:
+        """Add a playlist from ingest."""
         file = None
         if message.gzipped is not None:
             packed = base64.b64decode(message.gzipped)
@@ -245,7 +242,7 @@ class SignedPlaylists:
         )
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """The playlist; 404 for what there is none of, 503 where it takes too long to sign it."""
+        """The playlist; 404 if there is none, 503 if it is not signed in time."""
         kind, name = request.match_info["kind"], request.match_info["id"]
         found = self._find(f"/{PAGES[kind]}/{name}")
         if found is None:
@@ -257,7 +254,7 @@ class SignedPlaylists:
         return await file.answer(request) if file else MISSING()
 
     async def _file_of(self, request: web.Request, found: PublicRecording) -> ServedFile | None:
-        """A multivariant playlist, or one that such a one names: nothing else is looked for."""
+        """A playlist of the recording, or a playlist named by its multivariant playlist; no other."""
         path = request.path
         if path in found.playlists:
             return await self._signed(request, path)
@@ -285,7 +282,7 @@ class SignedPlaylists:
             async with asyncio.timeout(PATIENCE):
                 await signed.wait()
         except TimeoutError:
-            self._waiting.pop(path, None)  # whoever comes next asks again
+            self._waiting.pop(path, None)  # the next request asks ingest again
             raise
 
     def _size(self) -> int:

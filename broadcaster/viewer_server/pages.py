@@ -1,9 +1,4 @@
-"""The viewer's page: its files, and the settings that it takes from the service.
-
-What the page's HTML says of the event before anything runs: its title, and what link previews show.
-
-The pages of recordings and clips: the list, and each with what link previews show of it.
-"""
+"""The page, with the settings and the link preview that the service writes into it; pages of recordings."""
 
 from __future__ import annotations
 
@@ -30,11 +25,11 @@ TITLE = re.compile(r"<title>(?P<text>.*?)</title>", re.DOTALL | re.IGNORECASE)
 LONGEST = 200  # characters of a text, as on the page
 
 
-def described(html: str, settings: Mapping[str, object]) -> str:
-    """The page with its title and the tags of link previews (ogp.me) as ``settings`` have them, escaped.
+def with_preview(html: str, settings: Mapping[str, object]) -> str:
+    """The page with the title and the link preview (ogp.me) of ``settings``.
 
-    Without a title the page keeps its own, which goes with a poster. ``pageUrl`` is the page's own public
-    address. A picture needs one that is whole: previews take no other.
+    Without a title in ``settings`` the page's own title is used, if there is a poster. The URL of the picture
+    must be absolute.
     """
     title, own = _text(settings.get("title")), TITLE.search(html)
     if title is None and own and _text(settings.get("poster")):
@@ -68,14 +63,14 @@ def _address(value: object) -> str | None:
     return text if text and text.startswith(("https://", "http://")) else None
 
 
-# Where index.html has room for them; on a static host it stays empty, and the page reads config.json.
+# The element of index.html for the settings. On a static host it is empty, and the page reads config.json.
 BLOCK = '<script id="config" type="application/json"></script>'
 
 
 class Page:
-    """What the page is told: what the service knows, overruled by the operator's file beside it.
+    """The live page and its settings: the service's, overridden by config.json of the operator.
 
-    ``stream`` gives the title and the poster of the stream that is on, where anybody knows them.
+    ``stream`` returns title and poster of the running stream, if they are known.
     """
 
     def __init__(
@@ -87,63 +82,62 @@ class Page:
         self._known = known
         self._stream = stream
         self._file = folder / "config.json"
-        self._read: tuple[int, int] | None = None  # its time and size, when it was read
-        self._written: dict[str, object] = {}
+        self._version: tuple[int, int] | None = None  # its time and size when it was read
+        self._from_file: dict[str, object] = {}
         index = folder / "index.html"
         self._html = index.read_text() if index.is_file() else None
         self._rendered: tuple[dict[str, object], ServedFile] | None = None
 
     async def config(self, _: web.Request) -> web.Response:
-        """All of it."""
+        """The settings as JSON."""
         headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "public, max-age=10"}
         return web.json_response(await self.settings(), headers=headers)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """index.html with all of it inside, which spares each viewer a request and the wait for it."""
+        """index.html with the settings inside, which saves each viewer a request."""
         if self._html is None:
             return web.Response(status=404, text="There is no page.\n")
         settings = await self.settings()
         if self._rendered is None or self._rendered[0] != settings:
-            html = with_settings(settings, described(self._html, settings))
+            html = with_settings(settings, with_preview(self._html, settings))
             self._rendered = settings, ServedFile(html.encode(), "index.html")
         return await self._rendered[1].answer(request)
 
     async def settings(self) -> dict[str, object]:
-        """Return all settings as they are now."""
-        await asyncio.to_thread(self._look)
-        told = {name: value for name, value in self._stream().items() if value}
-        return {**self._known, **told, **self._written}
+        """The present settings."""
+        await asyncio.to_thread(self._read_file)
+        stream = {name: value for name, value in self._stream().items() if value}
+        return {**self._known, **stream, **self._from_file}
 
-    def _look(self) -> None:
-        """Read the file again if it has changed."""
+    def _read_file(self) -> None:
         try:
             status = self._file.stat()
-            found = (status.st_mtime_ns, status.st_size)
-            if found != self._read:
-                self._read, self._written = found, {}
-                written = json.loads(self._file.read_text())
-                self._written = written if isinstance(written, dict) else {}
+            version = (status.st_mtime_ns, status.st_size)
+            if version != self._version:
+                self._version, self._from_file = version, {}
+                settings = json.loads(self._file.read_text())
+                self._from_file = settings if isinstance(settings, dict) else {}
         except FileNotFoundError:
-            self._read, self._written = None, {}
+            self._version, self._from_file = None, {}
         except (OSError, ValueError) as error:
-            logger.warning("%s cannot be read, the page takes its defaults: %s", self._file, error)
+            logger.warning("%s cannot be read, the page uses its defaults: %s", self._file, error)
 
 
 def with_settings(settings: Mapping[str, object], html: str) -> str:
-    """Without a < in it, nothing that somebody wrote can end the block that it is in."""
+    """The page with the settings inside; without a "<" in them, no value can end their element."""
     block = BLOCK.replace("><", ">" + json.dumps(settings).replace("<", "\\u003c") + "<")
     return html.replace(BLOCK, block, 1)
 
 
-PAGE = 48  # recordings that a list shows at once
-RENDERED = 100  # pages that are remembered
-JSON_AGE = 5  # seconds for which caches may keep what the bucket may have otherwise now
-# Of the page that lies beside the files it names: theirs, as seen from another folder.
+PAGE = 48  # recordings of a list
+RENDERED = 100  # pages in memory
+JSON_AGE = 5  # seconds for which caches may keep a list
+# Relative URLs of the page, which is served under other paths as well.
 RELATIVE = re.compile(r'\b(src|href)="(?![a-z]+:|[/#])')
 
 
 class RecordingPages:
-    """What there is to be watched, as ingest said last; ``page`` has the settings of every page."""
+    """The list of recordings, and a page for each recording and clip; ``page`` has the common settings."""
 
     def __init__(self, page: Page, folder: Path) -> None:
         self._page = page
@@ -153,16 +147,17 @@ class RecordingPages:
         }
         self._known: dict[str, PublicRecording] = {}  # by path
         self._listed: list[PublicRecording] = []  # newest first
-        self._rendered: OrderedDict[str, tuple[object, ServedFile]] = OrderedDict()  # by path: made of what
+        # By path: the content, and what it was rendered from.
+        self._rendered: OrderedDict[str, tuple[object, ServedFile]] = OrderedDict()
 
-    def take(self, message: RecordingsDelta) -> None:
-        """Take note of what is new."""
-        self._known = message.apply_to(self._known)
-        listed = (one for one in self._known.values() if one.listed)
-        self._listed = sorted(listed, key=lambda one: one.started, reverse=True)
+    def update(self, delta: RecordingsDelta) -> None:
+        """Apply a delta of the list."""
+        self._known = delta.apply_to(self._known)
+        listed = (recording for recording in self._known.values() if recording.listed)
+        self._listed = sorted(listed, key=lambda recording: recording.started, reverse=True)
 
     def find(self, path: str) -> PublicRecording | None:
-        """What is watched on that page."""
+        """The recording or clip of a page."""
         return self._known.get(path)
 
     def add_to(self, app: web.Application) -> None:
@@ -174,24 +169,24 @@ class RecordingPages:
         app.router.add_get("/c/{id}", self.watch, name="clip")
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """The newest, with where older ones are."""
+        """The page with the newest recordings."""
         title = f"Recordings: {(await self._page.settings()).get('title') or 'Live stream'}"
         known = {"title": title, "description": "What was live, and can be watched now."}
         return await self._answer(request, "recordings.html", known, {"page": self._slice(0)})
 
     async def newest(self, _: web.Request) -> web.Response:
-        """The newest one alone: of the stream that is on, or was."""
-        return _json({"recordings": [_told(one) for one in self._listed[:1]], "older": None})
+        """The newest recording: of the running or latest stream."""
+        return _json({"recordings": [_fields(recording) for recording in self._listed[:1]], "older": None})
 
     async def older(self, request: web.Request) -> web.Response:
-        """Those that are older than one."""
-        ids = [one.id for one in self._listed]
+        """The recordings before a recording."""
+        ids = [recording.id for recording in self._listed]
         if (name := request.match_info["id"]) not in ids:
             return _missing()
         return _json(self._slice(ids.index(name) + 1))
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
-        """The page that plays it."""
+        """The page that plays a recording or clip."""
         found = self._known.get(request.path)
         if found is None:
             return await self._missing_page()
@@ -201,7 +196,7 @@ class RecordingPages:
             "description": f"{_length(found.duration)}, {when}",
             "poster": found.poster,
         }
-        return await self._answer(request, "index.html", known, {"recording": _told(found)})
+        return await self._answer(request, "index.html", known, {"recording": _fields(found)})
 
     async def _missing_page(self) -> web.Response:
         """The page, which says that there is no such recording."""
@@ -214,20 +209,20 @@ class RecordingPages:
         found = self._listed[begin : begin + PAGE]
         more = begin + PAGE < len(self._listed)
         return {
-            "recordings": [_told(one) for one in found],
+            "recordings": [_fields(recording) for recording in found],
             "older": f"/recordings/{found[-1].id}.json" if more else None,
         }
 
     async def _answer(
-        self, request: web.Request, template: str, known: Mapping[str, str | None], told: Mapping[str, object]
+        self, request: web.Request, template: str, known: Mapping[str, str | None], more: Mapping[str, object]
     ) -> web.StreamResponse:
         if not self._templates[template]:
             return web.Response(status=404, text="There is no page.\n")
         path = request.path
-        settings = {**await self._page.settings(), **told}
+        settings = {**await self._page.settings(), **more}
         before, file = self._rendered.pop(path, (None, None))
         if file is None or before != (settings, known):
-            html = described(self._templates[template], _preview(path, settings, known))
+            html = with_preview(self._templates[template], _preview(path, settings, known))
             file = ServedFile(with_settings(settings, html).encode(), template)
         self._rendered[path] = ((settings, known), file)
         if len(self._rendered) > RENDERED:
@@ -238,7 +233,7 @@ class RecordingPages:
 def _preview(
     path: str, settings: Mapping[str, object], known: Mapping[str, str | None]
 ) -> dict[str, str | None]:
-    """What link previews show; its own address is known where the operator has said the live page's."""
+    """The settings for the link preview; with ``pageUrl`` of the live page, the page's own URL is known."""
     base = settings.get("pageUrl")
     url = urljoin(base, path) if isinstance(base, str) else None
     return {
@@ -249,18 +244,18 @@ def _preview(
     }
 
 
-def _told(one: PublicRecording) -> dict[str, Any]:
-    """As the index in the bucket has it, with whole addresses."""
+def _fields(recording: PublicRecording) -> dict[str, Any]:
+    """The entry of the index in the bucket, with absolute URLs."""
     return {
-        "id": one.id,
-        "title": one.title,
-        "started": one.started.isoformat(),
-        "ended": one.ended.isoformat() if one.ended else None,
-        "duration": round(one.duration, 3),
-        "playlist": one.playlists[0],
-        "parts": one.playlists,
-        "poster": one.poster,
-        "file": asdict(one.file) if one.file else None,
+        "id": recording.id,
+        "title": recording.title,
+        "started": recording.started.isoformat(),
+        "ended": recording.ended.isoformat() if recording.ended else None,
+        "duration": round(recording.duration, 3),
+        "playlist": recording.playlists[0],
+        "parts": recording.playlists,
+        "poster": recording.poster,
+        "file": asdict(recording.file) if recording.file else None,
     }
 
 

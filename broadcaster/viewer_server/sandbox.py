@@ -1,4 +1,4 @@
-"""What the process gives up before it talks to strangers. It needs no file but its own."""
+"""The access that the viewer server gives up at its start (Landlock, prctl)."""
 
 from __future__ import annotations
 
@@ -16,72 +16,68 @@ NICENESS = 5  # ingest, which must lose nothing, goes first
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 1, 4, 15, 38  # prctl(2)
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # of Landlock, on every architecture
 RULESET_VERSION, PATH_BENEATH = 1, 1
-# landlock(7): all that its first version knows of, and of that to read files and folders.
+# landlock(7): all rights of its first version; of these, to read files and folders.
 EVERYTHING, TRUNCATE, READ = (1 << 13) - 1, 1 << 14, (1 << 2) | (1 << 3)
 IOCTL = 1 << 15  # on devices
 BIND_AND_CONNECT = 0b11  # TCP
-ABSTRACT_SOCKETS_AND_SIGNALS = 0b11  # of processes that are not shut in with this one
-# The versions that brought these.
+ABSTRACT_SOCKETS_AND_SIGNALS = 0b11  # of processes outside the sandbox
+# The versions that introduced these rights.
 HAS_TRUNCATE, HAS_NETWORK, HAS_IOCTL, HAS_SCOPES = 3, 4, 5, 6
 
 
 def keep_memory_private() -> None:
-    """Let no other process of this user read the memory and the open files of this one, or trace it."""
+    """Keep other processes of this user from tracing this one, and from reading its memory and open files."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def enter_sandbox() -> None:
-    """Drop rights, and die with ingest even when stopped: whoever comes next wants the port."""
+    """Drop rights, and end with ingest even when stopped: the next process needs the port."""
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         prctl(PR_SET_NAME, b"audience", 0, 0, 0)
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    with suppress(OSError):  # the units of systemd allow no such calls
+    keep_memory_private()
+    with suppress(OSError):  # the units of systemd refuse the call
         os.nice(NICENESS)
-    # A terminal and systemd tell both processes at once; ingest drains first, and closes the feed then.
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_IGN)
+    # A terminal and systemd signal both processes; ingest drains first, and closes the channel then.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def landlock() -> int:
-    """Which version of it the kernel has, and lets us use; 0 or less: none."""
+    """The version of Landlock that can be used; 0 or less for none."""
     if sys.platform != "linux":
         return 0
     return int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), RULESET_VERSION))
 
 
 def read_only(folders: Iterable[Path]) -> bool:
-    """From here on open nothing but Python's own files and these folders, to read.
+    """Forbid this process to open any file, except Python's own and these folders for reading.
 
-    Where the kernel can do that, too, no TCP connection is begun and no port bound (Linux 6.7), and no signal
-    and no connection to an abstract socket leaves the process (6.12); sockets that are open go on. Returns
-    whether the kernel shuts files away: Linux 5.13 with Landlock.
+    From Linux 6.7 on it also cannot connect or bind TCP sockets, from 6.12 on it cannot signal processes or
+    connect to abstract sockets outside; open sockets stay usable. Returns whether the kernel supports it
+    (Linux 5.13 with Landlock).
     """
     version = landlock()
     if version < 1:
         return False
     syscall = ctypes.CDLL(None, use_errno=True).syscall
     files = EVERYTHING | (version >= HAS_TRUNCATE and TRUNCATE) | (version >= HAS_IOCTL and IOCTL)
-    # What is of a version that the kernel does not have may not be in the structure.
-    handled = [files]
-    if version >= HAS_NETWORK:
-        handled.append(BIND_AND_CONNECT)
-    if version >= HAS_SCOPES:
-        handled.append(ABSTRACT_SOCKETS_AND_SIGNALS)
+    # The structure may not have fields of a later version.
+    handled = [files, BIND_AND_CONNECT, ABSTRACT_SOCKETS_AND_SIGNALS]
+    handled = handled[: 1 + (version >= HAS_NETWORK) + (version >= HAS_SCOPES)]
     rights = struct.pack(f"{len(handled)}Q", *handled)
     ruleset = syscall(CREATE_RULESET, rights, ctypes.c_size_t(len(rights)), 0)
     if ruleset < 0:
         return False
-    own = {Path(sysconfig.get_path(one)) for one in ("stdlib", "platstdlib")}
-    # What is imported later lies beside what has been.
-    modules = {
-        Path(file).parent for one in list(sys.modules.values()) if (file := getattr(one, "__file__", ""))
-    }
+    own = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    # Later imports are in the folders of modules that are imported now.
+    files_of_modules = (getattr(module, "__file__", "") for module in list(sys.modules.values()))
+    modules = {Path(file).parent for file in files_of_modules if file}
     for folder in own | modules | set(folders):
-        with suppress(OSError):  # what is not there need not be read
+        with suppress(OSError):  # a folder may not exist
             descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
             syscall(ADD_RULE, ruleset, PATH_BENEATH, struct.pack("=Qi", READ, descriptor), 0)
             os.close(descriptor)

@@ -1,9 +1,4 @@
-"""The stream as this process shows it: what ingest said last, ready to be sent.
-
-Bytes that are served: rendered and compressed once per version, never per request.
-
-Wakes a crowd in waves, so that who asks for something short meanwhile need not wait for all of it.
-"""
+"""The playlists as viewers get them: rendered and compressed once per version, never per request."""
 
 from __future__ import annotations
 
@@ -22,23 +17,23 @@ from aiohttp import web
 from broadcaster.hls import BlockingReloadResult, MediaPlaylist, MultivariantPlaylist
 from broadcaster.ipc.messages import AnyVersion, State, View, ViewDelta
 
-WAVES = 16
+GROUPS = 16
 
 
 class StaggeredEvent:
-    """Like an asyncio.Event that is set once; those who wait for it wake a part at a time."""
+    """An event that is set once and wakes its waiting tasks in groups, so that other tasks run in between."""
 
     def __init__(self) -> None:
-        self._events = [asyncio.Event() for _ in range(WAVES)]
+        self._events = [asyncio.Event() for _ in range(GROUPS)]
         self._next = cycle(self._events)
         self._waiting = 0
 
     def is_set(self) -> bool:
-        """Whether it was set, though not everybody may have woken yet."""
+        """Whether it was set; some tasks may not have woken yet."""
         return self._events[0].is_set()
 
     async def wait(self) -> None:
-        """Wait until it is set, and one's turn has come."""
+        """Wait for the turn of a group."""
         self._waiting += 1
         try:
             await next(self._next).wait()
@@ -46,12 +41,12 @@ class StaggeredEvent:
             self._waiting -= 1
 
     def set(self) -> None:
-        """Wake the first part now, each other one when the loop has looked what else there is to do."""
+        """Wake the first group now, and each further group after an iteration of the event loop."""
         self._wake(0)
 
     def _wake(self, number: int) -> None:
         self._events[number].set()
-        if number + 1 == WAVES:
+        if number + 1 == GROUPS:
             return
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._wake, number + 1)
@@ -61,7 +56,7 @@ class StaggeredEvent:
 
 AnyPlaylist = MediaPlaylist | MultivariantPlaylist
 
-GZIP_LEVEL = 6  # of a window of four hours 9 % more than 9 leaves, in a third of the time
+GZIP_LEVEL = 6  # for a window of four hours, 9 % larger than level 9 in a third of the time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,11 +69,9 @@ class Rendered:
 
 
 class Snapshot:
-    """One version of a playlist: what is served until another takes its place.
+    """One version of a playlist, rendered on request: of a long window most players need delta updates only.
 
-    Nothing is rendered before somebody asks for it: of a long window, most want the delta update alone.
-    Where a version waits for the next one, ``superseded`` is set as soon as that is there. ``playlist`` is
-    what is served of it, if not its own.
+    ``superseded`` is set when the next version is there. ``playlist`` is served instead of the version's own.
     """
 
     def __init__(self, version: AnyVersion, playlist: AnyPlaylist | None = None) -> None:
@@ -90,7 +83,7 @@ class Snapshot:
 
     @property
     def is_live(self) -> bool:
-        """Whether it is a media playlist that goes on; only such a one can be waited for."""
+        """Whether it is a media playlist without EXT-X-ENDLIST: requests can wait for its next version."""
         return isinstance(self.playlist, MediaPlaylist) and not self.playlist.ended
 
     @cached_property
@@ -100,7 +93,7 @@ class Snapshot:
 
     @cached_property
     def delta(self) -> Rendered:
-        """A delta update (§6.2.5.1); the whole playlist where nothing may be skipped."""
+        """The delta update (§6.2.5.1); the whole playlist if nothing may be skipped."""
         playlist = self.playlist
         if isinstance(playlist, MultivariantPlaylist) or not playlist.skippable:
             return self.full
@@ -108,28 +101,25 @@ class Snapshot:
 
     @cached_property
     def iframes(self) -> Rendered | None:
-        """The I-frame playlist beside it; None where no key frame is known."""
+        """The I-frame playlist; None if no key frame is known."""
         playlist = self.playlist
         if isinstance(playlist, MultivariantPlaylist) or not playlist.has_iframes:
             return None
         return _rendered(playlist.render_iframes())
 
     def reload(self, media_sequence: int) -> BlockingReloadResult:
-        """What a client has to wait for that wants this media sequence number (§6.2.5.2)."""
+        """Whether a request for this media sequence number has to wait (§6.2.5.2)."""
         playlist = self.playlist
-        return (
-            playlist.reload(media_sequence)
-            if isinstance(playlist, MediaPlaylist)
-            else BlockingReloadResult.READY
-        )
+        if isinstance(playlist, MultivariantPlaylist):
+            return BlockingReloadResult.READY
+        return playlist.reload(media_sequence)
 
     def max_age(self, now: datetime) -> int:
-        """How many seconds a cache may keep it, at least one.
+        """Seconds for which a cache may keep it, between 1 and a target duration.
 
-        Until the next version is due: a cache that asks before gets nothing new, one that asks later makes
-        its players late. If that is overdue, the longer it is the longer, up to the half target duration
-        of appendix B.1; so much as well once the playlist has ended. Always between 1 and a target
-        duration, whatever the clock does.
+        Until the next version is due: an earlier request gets nothing new, a later one makes players late.
+        When it is overdue, the longer the overdue time the longer, up to half a target duration (appendix
+        B.1), as for an ended playlist.
         """
         half = max(1, self.target_duration // 2)
         if isinstance(self.playlist, MultivariantPlaylist):
@@ -157,14 +147,14 @@ def now() -> datetime:
 
 
 class Stream:
-    """Takes changes of what viewers see. ``clock`` gives the wall time."""
+    """The current snapshot of each playlist. ``clock`` gives the wall time."""
 
     def __init__(self, clock: Callable[[], datetime] = now) -> None:
         self.clock = clock
         self.view = View()
-        self.main: Snapshot | None = None  # the multivariant playlist, or that of an only variant
+        self.main: Snapshot | None = None  # the multivariant playlist, or the playlist of a single variant
         self._snapshots: dict[str, Snapshot] = {}
-        self.kept_main: Snapshot | None = None  # as ``main`` and ``media``, for those who are behind
+        self.kept_main: Snapshot | None = None  # the main playlist of the DVR playlists
         self._kept: dict[str, Snapshot] = {}
 
     def media(self, variant: str) -> Snapshot | None:
@@ -172,20 +162,20 @@ class Stream:
         return self._snapshots.get(variant)
 
     def kept(self, variant: str) -> Snapshot | None:
-        """What that one lists for those who are behind."""
+        """The DVR playlist of one variant."""
         return self._kept.get(variant)
 
     @property
     def state(self) -> State:
-        """Where the stream stands."""
+        """The state of the stream."""
         return self.view.state
 
     def apply(self, change: ViewDelta) -> None:
-        """Show it, and wake whoever waits for it; raises ValueError when it does not fit what came before."""
+        """Show a change and wake waiting requests; raises ValueError if it does not fit the view."""
         self.show(change.apply_to(self.view))
 
     def show(self, view: View) -> None:
-        """Put the new versions in the place of the old ones."""
+        """Replace the snapshots of changed versions."""
         before, before_kept, self.view = self._snapshots, self._kept, view
         self._snapshots = {name: _same(before.get(name), version) for name, version in view.playlists.items()}
         self._kept = {
@@ -193,29 +183,25 @@ class Stream:
             for name, version in view.playlists.items()
             if version.kept
         }
-        # Before anybody wakes up who asked under the main address.
-        only = next((name for name, one in view.playlists.items() if one is view.main), None)
+        # Before requests for the main playlist wake up.
+        only = next((name for name, version in view.playlists.items() if version is view.main), None)
         if only is not None:
             self.main, self.kept_main = self._snapshots[only], self._kept.get(only)
         else:
             self.main = _same(self.main, view.main) if view.main else None
             self.kept_main = None
             if self._kept and view.main and isinstance(view.main.playlist, MultivariantPlaylist):
-                self.kept_main = Snapshot(view.main, _of_longer(view.main.playlist))
+                main = view.main.playlist.renamed(lambda uri: f"{uri.removesuffix('playlist.m3u8')}kept.m3u8")
+                self.kept_main = Snapshot(view.main, main)
         for now, old in ((self._snapshots, before), (self._kept, before_kept)):
-            for name, one in old.items():
-                if now.get(name) is not one:
-                    one.superseded.set()
+            for name, snapshot in old.items():
+                if now.get(name) is not snapshot:
+                    snapshot.superseded.set()
 
 
 STREAM = web.AppKey("STREAM", Stream)
 
 
 def _same(before: Snapshot | None, version: AnyVersion, playlist: AnyPlaylist | None = None) -> Snapshot:
-    """The snapshot of a version; the one that there is, with all that it has rendered, if nothing is new."""
+    """The snapshot of a version: ``before``, with what it has rendered, if it is the same version."""
     return before if before and before.version is version else Snapshot(version, playlist)
-
-
-def _of_longer(main: MultivariantPlaylist) -> MultivariantPlaylist:
-    """The same, of the playlists for those who are behind."""
-    return main.renamed(lambda uri: f"{uri.removesuffix('playlist.m3u8')}kept.m3u8")

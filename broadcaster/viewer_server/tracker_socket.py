@@ -1,7 +1,7 @@
 """The tracker's WebSocket at ``/live/tracker``.
 
-A socket's outgoing queue is the transport's own buffer, which is bounded here: nobody waits for a peer that
-does not read, and no task stands by for one that is idle.
+The outgoing queue of a socket is the buffer of its transport, which is limited here: no task waits for a peer
+that does not read.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Sen
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 from broadcaster.viewer_server.snapshots import Stream
 
-HEARTBEAT = 30.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
-CLOSE_TIMEOUT = 2.0  # seconds for a client to say goodbye as well
-MAX_UNSENT = 65_536  # bytes that a client has not read: the offers of a minute, and more
+HEARTBEAT = 30.0  # seconds; Cloudflare's tunnel cuts a connection that is silent for 100
+CLOSE_TIMEOUT = 2.0  # seconds for the client's close frame
+MAX_UNSENT = 65_536  # unread bytes of a client: more than the offers of a minute
 RETRY_AFTER = "30"  # seconds
 
 Swarms = tuple[tuple[str, ...], tuple[Variant, ...]]
 
 
-class Signaling:
-    """Connects the tracker's rules with sockets, and with what is served."""
+class TrackerSockets:
+    """Connects the tracker with sockets and with the served playlists."""
 
     def __init__(
         self, stream: Stream, tracker: Tracker | None = None, clock: Callable[[], float] = time.monotonic
@@ -44,25 +44,20 @@ class Signaling:
     @property
     def peers(self) -> int:
         """Peers in all swarms."""
-        self._pass_time()
+        self._update_tracker()
         return self.tracker.peers
 
     @property
     def torrents(self) -> int:
         """Swarms with a peer in them."""
-        self._pass_time()
+        self._update_tracker()
         return self.tracker.torrents
 
-    @property
-    def sockets(self) -> int:
-        """Sockets that are open."""
-        return self.tracker.sockets
-
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One socket, until either side closes it. 503 when there are too many, 426 for what is none."""
-        wants = request.headers
-        # aiohttp would log the address of a client that asks for a subprotocol.
-        if wants.get(hdrs.UPGRADE, "").lower() != "websocket" or hdrs.SEC_WEBSOCKET_PROTOCOL in wants:
+        """Serve a socket until either side closes it; 503 for too many, 426 for other requests."""
+        asked = request.headers
+        # aiohttp would log the address of a client that requests a subprotocol.
+        if asked.get(hdrs.UPGRADE, "").lower() != "websocket" or hdrs.SEC_WEBSOCKET_PROTOCOL in asked:
             headers = {hdrs.UPGRADE: "websocket", hdrs.CACHE_CONTROL: "no-store"}
             return web.Response(status=426, text="A WebSocket without subprotocols.\n", headers=headers)
         try:
@@ -73,14 +68,14 @@ class Signaling:
             return web.Response(status=503, text=f"Not now: {refused}.\n", headers=headers)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        number = self.tracker.connect(request.app[ADMISSION].site(request), self._pass_time())
+        number = self.tracker.connect(request.app[ADMISSION].site(request), self._update_tracker())
         socket = web.WebSocketResponse(
             timeout=CLOSE_TIMEOUT,
-            autoping=False,  # our pongs are bounded as well
+            autoping=False,  # pongs count toward MAX_UNSENT
             heartbeat=HEARTBEAT,
-            compress=False,  # a compressor takes more memory than all the rest of a connection
+            compress=False,  # a compressor takes more memory than the rest of a connection
             max_msg_size=MAX_MESSAGE_BYTES,
-            writer_limit=sys.maxsize,  # sending never waits; the bound is MAX_UNSENT
+            writer_limit=sys.maxsize,  # sending never waits; the limit is MAX_UNSENT
         )
         try:
             await socket.prepare(request)
@@ -89,14 +84,14 @@ class Signaling:
                 self._sockets[number] = (socket, request.transport)
                 await self._converse(number, socket)
         except ConnectionResetError:
-            pass  # gone while it was let in
+            pass  # the client has left
         finally:
             self.tracker.disconnect(number)
             self._sockets.pop(number, None)
         return socket
 
     async def close(self, _: web.Application | None = None) -> None:
-        """Hang up on everybody: the service stops."""
+        """Close all sockets: the service stops."""
         for socket, transport in list(self._sockets.values()):
             with suppress(ConnectionResetError):
                 await socket.send_frame(WSCloseCode.GOING_AWAY.to_bytes(2, "big"), WSMsgType.CLOSE)
@@ -104,7 +99,7 @@ class Signaling:
 
     async def _converse(self, number: int, socket: web.WebSocketResponse) -> None:
         async for message in socket:
-            now = self._pass_time()
+            now = self._update_tracker()
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 await self._perform(self.tracker.receive(number, message.data, now))
             elif message.type in (WSMsgType.PING, WSMsgType.PONG):
@@ -119,11 +114,11 @@ class Signaling:
         for action in actions:
             if isinstance(action, Send):
                 await self._send(action.connection, action.text.encode(), WSMsgType.TEXT)
-            else:  # its handler, which brought the message, says goodbye
+            else:  # the handler of the socket closes it
                 self._sockets.pop(action.connection, None)
 
     async def _send(self, number: int, data: bytes, kind: WSMsgType) -> None:
-        """Put a frame into the socket's buffer; a client that lets it fill up has to go."""
+        """Put a frame into the socket's buffer; a full buffer closes the socket."""
         if number not in self._sockets:
             return
         socket, transport = self._sockets[number]
@@ -131,14 +126,14 @@ class Signaling:
             self.tracker.refused[Refusal.SLOW] += 1
             self._drop(number)
             return
-        with suppress(ConnectionResetError):  # its own handler notices
+        with suppress(ConnectionResetError):  # the handler of the socket notices
             await socket.send_frame(data, kind)
 
     def metrics(self) -> Iterator[Metric]:
-        """Those of the tracker, and of its sockets."""
+        """Metrics of the tracker and its sockets."""
         yield Metric("tracker_peers", "Peers in all swarms", self.peers)
         yield Metric("tracker_swarms", "Swarms with a peer in them", self.torrents)
-        yield Metric("tracker_sockets", "Sockets that are open", self.sockets)
+        yield Metric("tracker_sockets", "Sockets that are open", self.tracker.sockets)
         messages, refused = self.tracker.messages, self.tracker.refused
         text = "Messages from viewers"
         yield Metric("tracker_messages", text, dict(messages), labels=("action",), is_counter=True)
@@ -150,8 +145,8 @@ class Signaling:
         _, transport = self._sockets.pop(number)
         transport.abort()
 
-    def _pass_time(self) -> float:
-        """Let the tracker know what is served now, and what time it is: no task has to run for that."""
+    def _update_tracker(self) -> float:
+        """Pass the served playlists and the time to the tracker, and return the time (monotonic)."""
         main = self._stream.view.main
         listed = main.playlist if main else None
         variants = listed.variants if isinstance(listed, MultivariantPlaylist) else ()

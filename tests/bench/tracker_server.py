@@ -15,7 +15,7 @@ async def main(port: int, places: int) -> None:
     """Serve until killed."""
     setup = Setup(Path("none"), max_connections=raise_file_limit(places + 100), tracker=True)
     audience = ViewerServer(setup, tracker=Tracker(TrackerLimits(connections=places)))
-    audience.take(view_delta(View(), full_channel().view))
+    audience.handle(view_delta(View(), full_channel().view))
     async with listening(audience.app, "127.0.0.1", port, "the bench"):
         await asyncio.Event().wait()
 

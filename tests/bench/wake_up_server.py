@@ -41,7 +41,7 @@ class Show:
         )
 
     def _show(self, view: View) -> None:
-        self.audience.take(view_delta(self.audience.stream.view, view))
+        self.audience.handle(view_delta(self.audience.stream.view, view))
 
     async def wait(self, wanted: int) -> bool:
         """Whether so many requests wait."""

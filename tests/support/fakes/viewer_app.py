@@ -57,7 +57,7 @@ class ViewerApp:
     def report(self, report: HealthReport) -> None:
         """How ingest is from now on."""
         self._report = report
-        self.audience.take(Ping(self.reported()))
+        self.audience.handle(Ping(self.reported()))
 
     def reported(self) -> HealthReport:
         """How ingest is, with what it lists."""
@@ -89,9 +89,9 @@ class ViewerApp:
         return generate_latest(self.registry).decode()
 
     def _show(self, view: View) -> None:
-        self.audience.take(view_delta(self.audience.stream.view, view))
+        self.audience.handle(view_delta(self.audience.stream.view, view))
 
     def _observe(self, event: Event) -> None:
         self._metrics(event)
         if message := message_of(event):
-            self.audience.take(message)
+            self.audience.handle(message)

@@ -68,7 +68,7 @@ class SmallOrigin:
     def ping(self) -> None:
         """As ingest does twice a second."""
         report = HealthReport(self.channel.state, 0, None, trouble=self.trouble)
-        self.audience.take(Ping(report))
+        self.audience.handle(Ping(report))
 
     def publish(self, count: int = 1, *, run: int | None = None) -> None:
         """So many segments more of each variant."""
@@ -110,10 +110,10 @@ class SmallOrigin:
 
     def _observe(self, event: Event) -> None:
         if message := message_of(event):
-            self.audience.take(message)
+            self.audience.handle(message)
 
     def _show(self, view: View) -> None:
-        self.audience.take(view_delta(self.audience.stream.view, view))
+        self.audience.handle(view_delta(self.audience.stream.view, view))
 
     async def _object(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]

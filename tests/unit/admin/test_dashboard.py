@@ -140,7 +140,7 @@ async def test_the_world_is_not_told_why(tmp_path: Path, aiohttp_client: Aiohttp
     """The viewers' /health names neither the bucket nor the account."""
     audience = ViewerServer(Setup(tmp_path))
     report = HealthReport("live", 3, "bucket b-1 denies access", "account a-1 is nearly full")
-    audience.take(Ping(public_health(lambda: report)()))
+    audience.handle(Ping(public_health(lambda: report)()))
     answer = await (await aiohttp_client(audience.app)).get("/health")
     body = await answer.json()
     assert (answer.status, body["reason"], body["warning"]) == (503, NOT_PUBLIC, NOT_PUBLIC)

@@ -152,7 +152,7 @@ async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: Aioht
     """All who ask meanwhile wait for the one that ingest signs; it is kept, and goes with its recording."""
     audience = ViewerServer(Setup(tmp_path, recordings=True, signed=True))
     one = public_recordings()
-    audience.take(recordings_delta({}, {one.path: one}))
+    audience.handle(recordings_delta({}, {one.path: one}))
     client = await aiohttp_client(audience.app)
     asking = [asyncio.create_task(client.get(f"/{MEDIA}")) for _ in range(3)]
 
@@ -160,20 +160,20 @@ async def test_viewers_get_what_was_signed(tmp_path: Path, aiohttp_client: Aioht
         await eventually(lambda: audience.pong().playlists_to_sign == (path,))
 
     await until_asked(f"recordings/{NAME}/playlist.m3u8")
-    audience.take(SignedPlaylist(f"recordings/{NAME}/playlist.m3u8", packed(MAIN), 60))
+    audience.handle(SignedPlaylist(f"recordings/{NAME}/playlist.m3u8", packed(MAIN), 60))
     await until_asked(MEDIA)
-    audience.take(SignedPlaylist(MEDIA, packed(VOD), 600))
+    audience.handle(SignedPlaylist(MEDIA, packed(VOD), 600))
     for answer in [await task for task in asking] + [await client.get(f"/{MEDIA}?x=1")]:
         assert await answer.text() == VOD
         assert answer.headers["Cache-Control"] == "public, max-age=600"
         assert answer.content_type == "application/vnd.apple.mpegurl"
-    audience.take(SignedPlaylist(f"recordings/{NAME}/1/playlist.m3u8", None, 5))
+    audience.handle(SignedPlaylist(f"recordings/{NAME}/1/playlist.m3u8", None, 5))
     others = "0/other.m3u8", "9/playlist.m3u8", "part-2/playlist.m3u8", "a/b/playlist.m3u8", "1/playlist.m3u8"
     paths = [f"/recordings/{NAME}/{one}" for one in others]
     paths += ["/recordings/another/0/playlist.m3u8", f"/clips/{NAME}/0/playlist.m3u8"]
     assert [(await client.get(path)).status for path in paths] == [404] * len(paths)
     assert audience.pong().playlists_to_sign == ()
-    audience.take(recordings_delta({one.path: one}, {}))
+    audience.handle(recordings_delta({one.path: one}, {}))
     assert (await client.get(f"/{MEDIA}")).status == 404
 
 

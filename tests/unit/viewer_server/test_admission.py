@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
-from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -40,20 +39,21 @@ def asks(
     remote: str = "127.0.0.1",
     end: Callable[[], None] = lambda: None,
 ) -> web.Request:
-    """A request that came through the tunnel."""
-    return Mock(
+    """A request of somebody behind our tunnel."""
+    request = SimpleNamespace(
         remote=remote,
         headers=CIMultiDict({"CF-Connecting-IP": address, **(headers or {})}),
         app={CONNECTIONS: Connections(PLACES)},
         protocol=object(),
         transport=SimpleNamespace(abort=end),
     )
+    return cast("web.Request", request)
 
 
 def taken(
     places: AdmissionControl, stack: contextlib.ExitStack, kind: RequestKind, count: int, address: str = ""
 ) -> int:
-    """How many of ``count`` requests are admitted."""
+    """How many of so many find a place."""
     found = 0
     for _ in range(count):
         with contextlib.suppress(NotAdmitted):

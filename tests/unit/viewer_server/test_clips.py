@@ -70,12 +70,12 @@ class Ingest:
         for wish in await sent(self.audience):
             self.makes(wish, self.answer)
         clips = await self.studio.catalog.clips.all()
-        self.audience.take(RecordingsDelta(tuple(public_recordings(one.id) for one in clips)))
+        self.audience.handle(RecordingsDelta(tuple(public_recordings(one.id) for one in clips)))
 
     def answer(self, answer: ClipAnswer) -> None:
         message = decode(encode(answer)[LENGTH.size :])
         assert isinstance(message, ClipAnswer)
-        self.audience.take(message)
+        self.audience.handle(message)
 
 
 async def sent(audience: ViewerServer) -> tuple[ClipRequest, ...]:
@@ -263,8 +263,8 @@ async def test_nothing_waits_without_bounds(
 
     clipping = ClipRequests(lambda _: True, lambda: 0.0)
     for number in range(MAX_SITES + 1):
-        clipping._bucket(str(number), 0.0)  # noqa: SLF001 - a stranger needs many addresses for it
-    assert len(clipping._sites) == MAX_SITES  # noqa: SLF001
+        clipping._bucket(str(number), 1, 0.0)  # noqa: SLF001 - a stranger needs many addresses for it
+    assert len(clipping._networks) == MAX_SITES  # noqa: SLF001
 
 
 async def test_a_restart_in_between(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:

@@ -70,13 +70,13 @@ async def test_new_playlists_follow_at_once(site: ViewerApp, client: Client) -> 
     """A page can tell such an end from that of the stream, whether it was there or comes meanwhile."""
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is False
-    site.audience.take(Ended(site.now, going_on=True))
+    site.audience.handle(Ended(site.now, going_on=True))
     assert (await next_event(stream))[1]["goingOn"] is True
     stream.close()
     site.audience.event_stream.places += 1
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is True
-    site.audience.take(Started(("0",), 4, "s", site.now))
+    site.audience.handle(Started(("0",), 4, "s", site.now))
     await next_event(stream)
     assert site.audience.event_stream.state(site.audience.stream)["goingOn"] is False
 
@@ -107,7 +107,7 @@ def test_a_silent_ingest_is_trouble(
         site.go_live("0")
     site.report(HealthReport("live", 0, None))
     monkeypatch.setattr("broadcaster.viewer_server.app.SILENT", -1.0)
-    site.audience.look()
+    site.audience.refresh_status()
     assert site.audience.event_stream.state(site.audience.stream)["trouble"] == trouble
 
 

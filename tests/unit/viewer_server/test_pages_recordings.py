@@ -69,7 +69,7 @@ async def site(
     for name in ("index.html", "recordings.html"):
         (folder / name).write_text(f"{HEAD}{BLOCK}</script><p>page")
     audience = ViewerServer(Setup(folder, {"mode": "sharing"}, recordings=on))
-    audience.take(recordings_delta({}, {one.path: one for one in found}))
+    audience.handle(recordings_delta({}, {one.path: one for one in found}))
     return Site(await client(audience.app), audience)
 
 
@@ -149,7 +149,7 @@ async def test_who_finds_what(tmp_path: Path, aiohttp_client: AiohttpClient) -> 
     assert "<title>Clip of 24 November 2026</title>" in await on.text(clip.path)
     told = (await on.told(clip.path))["recording"]
     assert told["parts"] == [f"{BASE}/{clip.id}/playlist.m3u8"]
-    on.audience.take(RecordingsDelta((replace(listed, listed=False),), (unlisted.path,)))
+    on.audience.handle(RecordingsDelta((replace(listed, listed=False),), (unlisted.path,)))
     assert await on.statuses(listed.path, unlisted.path) == [200, 404]
     assert (await on.told("/recordings"))["page"]["recordings"] == []
     assert json.loads(await on.text("/recordings/newest.json"))["recordings"] == []
@@ -162,7 +162,7 @@ async def test_a_changed_title_is_shown(tmp_path: Path, aiohttp_client: AiohttpC
     first = await on.client.get(one.path)
     again = await on.client.get(one.path, headers={"If-None-Match": first.headers["ETag"]})
     assert again.status == 304
-    on.audience.take(RecordingsDelta((replace(one, title="Opening night"),)))
+    on.audience.handle(RecordingsDelta((replace(one, title="Opening night"),)))
     assert "<title>Opening night</title>" in await on.text(one.path)
 
 

@@ -183,11 +183,11 @@ async def test_pages_are_told_how_many_watch(
     for number in range(3):
         report = json.dumps({"seconds": 0, "viewer": name_of(number)})
         assert (await client.post("/live/beacon", data=report)).status == 204
-        site.audience.look()
+        site.audience.refresh_status()
     assert [one.data for one in stream.since(first) or []] == ['{"viewers":1}']
     monkeypatch.setattr(event_stream, "VIEWERS_EVERY", 0.0)
-    site.audience.look()
-    site.audience.look()
+    site.audience.refresh_status()
+    site.audience.refresh_status()
     assert [one.data for one in stream.since(first) or []] == ['{"viewers":1}', '{"viewers":3}']
     assert stream.state(site.audience.stream)["viewers"] == 3
     assert site.audience.pong().viewers == 3

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from broadcaster.viewer_server.snapshots import WAVES, StaggeredEvent
+from broadcaster.viewer_server.snapshots import GROUPS, StaggeredEvent
 
 
 async def test_others_get_their_turn_between() -> None:
@@ -15,7 +15,7 @@ async def test_others_get_their_turn_between() -> None:
         woken += 1
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(10 * WAVES + 3):
+        for _ in range(10 * GROUPS + 3):
             group.create_task(sleep())
         gone = group.create_task(sleep())
         await asyncio.sleep(0)
@@ -24,8 +24,8 @@ async def test_others_get_their_turn_between() -> None:
         assert waves.is_set()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert 0 < woken < 10 * WAVES
-    assert woken == 10 * WAVES + 3
+        assert 0 < woken < 10 * GROUPS
+    assert woken == 10 * GROUPS + 3
 
 
 def test_without_anybody() -> None:

@@ -27,7 +27,7 @@ from yarl import URL
 from broadcaster.admin import stored_token
 from broadcaster.aio import Retrying
 from broadcaster.bucket.body import STALL, MonitoredPayload, Pace
-from broadcaster.bucket.errors import code_in
+from broadcaster.bucket.client import code_in
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError, ManageError, StorageRefused, StorageUnavailable
 from broadcaster.printable import printable, printable_json, write

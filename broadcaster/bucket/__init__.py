@@ -4,8 +4,15 @@ Every request is sent once. The callers retry, because botocore's retry modes do
 under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBody).
 """
 
-from broadcaster.bucket.client import CACHE_CONTROL, CONTENT_TYPES, ObjectStore, content_type, open_store
-from broadcaster.bucket.errors import REMEDIES, classify_error
+from broadcaster.bucket.client import (
+    CACHE_CONTROL,
+    CONTENT_TYPES,
+    REMEDIES,
+    ObjectStore,
+    classify_error,
+    content_type,
+    open_store,
+)
 from broadcaster.bucket.session import Bucket
 
 __all__ = [

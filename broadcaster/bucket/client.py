@@ -11,6 +11,8 @@ import asyncio
 import base64
 import gzip
 import hashlib
+import logging
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -20,15 +22,17 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import aiohttp
 import botocore.handlers
 from aiobotocore.config import AioConfig
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.parsers import ResponseParserError
 
+from broadcaster.aio import LogLimiter
 from broadcaster.bucket.body import ANSWER, STALL, MonitoredPayload
-from broadcaster.bucket.errors import classify_error, refusal, status_of
 from broadcaster.bucket.session import REGION, Bucket, session
 from broadcaster.errors import (
     ObjectNotFound,
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
         ListPartsOutputTypeDef,
         PutObjectRequestTypeDef,
     )
+
+logger = logging.getLogger(__name__)
 
 CACHE_CONTROL = "public, max-age=31536000, immutable"  # keys are never used twice
 POOL_CONNECTIONS = 32
@@ -76,6 +82,26 @@ CONTENT_TYPES = {
     ".json": "application/json",
     ".jpg": "image/jpeg",
 }
+
+REMEDIES = {
+    "InvalidAccessKeyId": "the access key is not known; check R2_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "the secret does not fit the access key; check R2_SECRET_ACCESS_KEY",
+    "Unauthorized": "the access key is not accepted; check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY",
+    "AccessDenied": "the access key may not use this bucket; check the token's permissions and R2_BUCKET",
+    "NoSuchBucket": "there is no such bucket; check R2_BUCKET",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it by NTP (timedatectl set-ntp true)",
+}
+PERMANENT_STATUS = {401, 403}
+_tracebacks = LogLimiter()  # by kind of exception
+# Caused by the network or by an invalid answer; any other exception is a bug of this program.
+NETWORK_ERRORS = (
+    aiohttp.ClientError,
+    BotoCoreError,
+    EOFError,
+    OSError,
+    ResponseParserError,
+    zlib.error,
+)
 
 
 def content_type(key: str) -> str:
@@ -449,3 +475,48 @@ async def open_store(bucket: Bucket, clock: Callable[[], datetime] = _now) -> As
         # Expect: 100-continue costs a round trip per segment, and R2 does not answer it.
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
         yield ObjectStore(client, bucket, clock)
+
+
+def classify_error(where: str, error: Exception, deadline: float) -> StorageError:
+    """The StorageError for an exception of the operation ``where``; ``deadline`` is in seconds."""
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        status = status_of(error)
+        if code in REMEDIES or status in PERMANENT_STATUS:
+            return StorageRefused(f"{where}: {code}: {REMEDIES.get(code, 'check the R2_ settings')}")
+        return StorageUnavailable(f"{where}: {code} (HTTP {status})")
+    if isinstance(error, ParamValidationError):
+        return StorageRefused(f"{where}: the request is not valid; check R2_BUCKET and R2_PREFIX")
+    if isinstance(error, TimeoutError):
+        return StorageUnavailable(f"{where}: no answer within {deadline:.0f} s")
+    return StorageUnavailable(f"{where}: {_why(where, error)}")
+
+
+def _why(where: str, error: Exception) -> str:
+    kind = type(error).__name__
+    if isinstance(error, NETWORK_ERRORS):
+        return f"cannot be reached ({kind})"
+    if isinstance(error, LookupError | ValueError):  # a field of the S3 answer is missing
+        return f"the answer is not from a bucket ({kind})"
+    if _tracebacks.allows(kind):
+        # The traceback without the message, which may quote the request.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("%s: %s in our own code; please report this\n%s", where, kind, trace)
+    return f"our own code fails ({kind}); please report this"
+
+
+def refusal(operation: str, status: int, answer: str) -> ClientError:
+    """The exception of the S3 client for an HTTP answer."""
+    error = {"Code": code_in(answer) or str(status)}
+    response: Any = {"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, operation)
+
+
+def code_in(answer: str) -> str:
+    """The S3 error code in the body of an answer, empty where there is none."""
+    return answer.partition("<Code>")[2].partition("</Code>")[0][:40]
+
+
+def status_of(error: ClientError) -> int:
+    """The HTTP status of an answer, 0 when there is none."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -26,8 +26,7 @@ from broadcaster.source.reports import SourceEvent
 from broadcaster.stream import Effect, EncoderStatus, Event, Instant, Stream, Tick, model
 from broadcaster.upload.scheduler import UplinkMonitor
 from broadcaster.upload.spool import Spool
-from broadcaster.upload.transfer import SegmentUpload, Transfer
-from broadcaster.upload.uploader import Uploader
+from broadcaster.upload.uploader import SegmentUpload, SegmentUploader, Uploader
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ class Pipeline:
         self._catalog = catalog
         self._observe = observe
         self._clock = clock
-        self._transfer = Transfer(uploader, spool)
+        self._transfer = SegmentUploader(uploader, spool)
         self._prefix = prefix
         self._show = show
         self._encoder = encoder

@@ -16,7 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.parsers import ResponseParserError
 
 from broadcaster.bucket import Bucket, ObjectStore, open_store
-from broadcaster.bucket.errors import classify_error
+from broadcaster.bucket.client import classify_error
 from broadcaster.bucket.session import session
 from broadcaster.demo.tcp import Handler, TcpConnection, TcpServer
 from broadcaster.errors import StorageUnavailable

@@ -514,7 +514,7 @@ async def test_what_can_never_be_read_holds_nobody_up(
 ) -> None:
     """When others are read all the time, and one is not, its fault is its own: a gap."""
     monkeypatch.setattr("broadcaster.upload.uploader.MAX_PAUSE", 60)
-    monkeypatch.setattr("broadcaster.upload.transfer.OWN_FAULT_AFTER", 0)
+    monkeypatch.setattr("broadcaster.upload.uploader.OWN_FAULT_AFTER", 0)
     async with running(Line(tmp_path)) as line:
         with broken(tmp_path / "spool/live/run0/0/0.ts", errno.EIO, calls=("open",)):
             line.discover(line.file("0.ts"), number=0)

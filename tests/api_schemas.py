@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from broadcaster import __version__
-from broadcaster.catalog.references import Visibility
+from broadcaster.catalog.records import Visibility
 from broadcaster.recordings.admin_api import Change, ClipChange, NewClip, NewFile, OnePart, Whole
 
 ROOT = Path(__file__).resolve().parents[1]

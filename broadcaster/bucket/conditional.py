@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
-from broadcaster.catalog.references import SECRET
+from broadcaster.catalog.records import SECRET
 from broadcaster.errors import StorageUnavailable
 
 DEADLINE = 30.0  # seconds for one request

@@ -8,37 +8,34 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from broadcaster.catalog.clips import Clips
-from broadcaster.catalog.files import Files
-from broadcaster.catalog.recordings import Expiry, Recordings
+from broadcaster.catalog.clips import ClipTable
+from broadcaster.catalog.files import FileTable
+from broadcaster.catalog.recordings import RecordingTable, RetentionPolicy
 from broadcaster.catalog.records import (
-    ChannelMemory,
+    CatalogSnapshot,
     FileIdentity,
-    Listed,
-    Listing,
-    Memory,
+    NumberedSegment,
     PlaylistState,
+    PlaylistUpdate,
     Run,
     Segment,
-    SourceMemory,
-    Step,
+    SegmentStep,
+    SourcePosition,
+    SourceSnapshot,
+    StreamSnapshot,
 )
-from broadcaster.catalog.records import SourcePosition as Position
 from broadcaster.catalog.rows import (
     DUE,
     DUE_MAPS,
-    EPOCH,
     FORGET,
     MICROSECOND,
     NOT_DESCRIBED,
     STORED_BYTES,
     UNLIST,
     UNLIST_GAPS,
-    Row,
     Statement,
     described_of,
     described_row,
@@ -53,18 +50,22 @@ from broadcaster.catalog.rows import (
     save,
     segment_of,
     segment_row,
+    time_of,
     to_microseconds,
 )
 from broadcaster.catalog.schema import open_database
-from broadcaster.catalog.writer import Transaction, Writer
+from broadcaster.catalog.writer import Transaction, TransactionWriter
 from broadcaster.errors import CatalogError
 from broadcaster.hls import MultivariantPlaylist
 
-REMEMBERED = 2000  # segments of each variant: enough to recognise a source's whole playlist again
-# After a power cut the file may be some seconds behind what viewers were told. No variant has brought so many
-# segments in that time: numbers that are raised by it were never used.
+logger = logging.getLogger(__name__)
+
+REMEMBERED = 2000  # deleted segments of each variant: enough to recognise the source's whole playlist
+FORGET_EVERY = 200  # listings of a variant
+# After a power cut the file may be some seconds behind the playlists that viewers have. No variant has so
+# many segments in that time: numbers that are raised by the margin were never used.
 MARGIN = 1000
-# One step in the index for each: a DISTINCT would go through every segment of every recording.
+# A step in the index for each variant: DISTINCT would read every segment of every recording.
 VARIANTS = """
 WITH RECURSIVE names (variant) AS (
     SELECT min(variant) FROM segments
@@ -75,10 +76,13 @@ WITH RECURSIVE names (variant) AS (
 SELECT variant FROM names WHERE variant IS NOT NULL
 """
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+NOTE_SIZE = """
+UPDATE segments SET size = :size WHERE (key = :key OR shared_key = :key) AND fault IS NULL AND size = 0
+"""
 
 
-def load(connection: sqlite3.Connection) -> Memory:
-    """Read it all; raises sqlite3.Error, and others where it makes no sense."""
+def load(connection: sqlite3.Connection) -> CatalogSnapshot:
+    """The state of an earlier process; raises sqlite3.Error, and other exceptions for invalid rows."""
     connection.row_factory = sqlite3.Row
     runs = {
         row["number"]: Run(row["number"], row["id"], row["identity"])
@@ -88,16 +92,17 @@ def load(connection: sqlite3.Connection) -> Memory:
         "SELECT * FROM segments WHERE step IN ('noticed', 'stored', 'lost') ORDER BY position"
     )
     variants = [row["variant"] for row in connection.execute(VARIANTS)]
-    positions = {name: _position(connection, name, runs) for name in variants}
-    return Memory(
-        source=SourceMemory(tuple(runs.values()), {name: one for name, one in positions.items() if one}),
-        channel=_channel(connection),
+    positions = {variant: _position(connection, variant, runs) for variant in variants}
+    known = {variant: position for variant, position in positions.items() if position}
+    return CatalogSnapshot(
+        source=SourceSnapshot(tuple(runs.values()), known),
+        stream=_stream(connection),
         pending=[segment_of(row, runs) for row in pending],
     )
 
 
 def boot_id() -> str:
-    """What tells one start of the machine from the next; empty where the system has no such thing."""
+    """The kernel's ID of this start of the machine; empty where the system has none."""
     try:
         return BOOT_ID.read_text().strip()
     except OSError:
@@ -105,7 +110,7 @@ def boot_id() -> str:
 
 
 def raise_numbers(connection: sqlite3.Connection) -> bool:
-    """If the machine has started anew, and the file was not closed before, raise every number to come."""
+    """Raise all numbers by the margin if the file was not closed before the machine started again."""
     row = connection.execute("SELECT value FROM facts WHERE name = 'boot'").fetchone()
     if row is None or row[0] == boot_id():
         return False
@@ -114,7 +119,7 @@ def raise_numbers(connection: sqlite3.Connection) -> bool:
         BEGIN;
         UPDATE playlists SET
             media_sequence = media_sequence + {MARGIN}, next_media_sequence = next_media_sequence + {MARGIN};
-        -- In two steps: a number on its way up must not meet the next one.
+        -- In two steps: a number must not meet the next one while it is raised.
         UPDATE segments SET number = -number - {MARGIN} WHERE step = 'listed';
         UPDATE segments SET number = -number WHERE step = 'listed';
         DELETE FROM facts WHERE name = 'boot';
@@ -124,8 +129,8 @@ def raise_numbers(connection: sqlite3.Connection) -> bool:
     return True
 
 
-def _position(connection: sqlite3.Connection, variant: str, runs: dict[int, Run]) -> Position | None:
-    """The segments that the source listed last: back to where its numbers began, whatever the run."""
+def _position(connection: sqlite3.Connection, variant: str, runs: dict[int, Run]) -> SourcePosition | None:
+    """The latest segments in the source's numbering, of all runs."""
     rows = connection.execute(
         """
         SELECT run, sequence, uri, program_date_time, target_duration, independent, inode, modified_ns,
@@ -134,32 +139,33 @@ def _position(connection: sqlite3.Connection, variant: str, runs: dict[int, Run]
         """,
         (variant, REMEMBERED),
     )
-    position: Position | None = None
+    position: SourcePosition | None = None
     oldest, files = 0, dict[int, FileIdentity]()
     for row in rows:
         if position is None:
             run, target = runs[row["run"]], max(row["target_duration"], 1)
-            position = Position(run, {}, target, bool(row["independent"]), files)
+            position = SourcePosition(run, {}, target, bool(row["independent"]), files)
         elif row["sequence"] >= oldest:
             break  # an earlier numbering
         oldest = row["sequence"]
-        position.known[oldest] = (row["uri"], EPOCH + row["program_date_time"] * MICROSECOND)
+        position.known[oldest] = (row["uri"], time_of(row["program_date_time"]))
         if row["inode"]:
             files[oldest] = FileIdentity(row["inode"], row["modified_ns"], row["file_size"])
     return position
 
 
-def _channel(connection: sqlite3.Connection) -> ChannelMemory:
+def _stream(connection: sqlite3.Connection) -> StreamSnapshot:
     states = [playlist_of(row) for row in connection.execute("SELECT * FROM playlists")]
     facts = {row["name"]: row["value"] for row in connection.execute("SELECT name, value FROM facts")}
     newest = connection.execute("SELECT number, id, shift FROM runs ORDER BY number DESC LIMIT 10").fetchall()
-    playlists, kept = list[tuple[PlaylistState, Sequence[Listed]]](), dict[str, Sequence[Listed]]()
+    playlists = list[tuple[PlaylistState, Sequence[NumberedSegment]]]()
+    kept = dict[str, Sequence[NumberedSegment]]()
     for state in states:
         listed = _listed(connection, state)
-        older = [one for one in listed if one[0] < state.media_sequence]
+        older = [entry for entry in listed if entry[0] < state.media_sequence]
         kept[state.variant] = older
         playlists.append((state, listed[len(older) :]))
-    return ChannelMemory(
+    return StreamSnapshot(
         playlists=playlists,
         kept=kept,
         described=described_of(NOT_DESCRIBED | facts),
@@ -168,7 +174,7 @@ def _channel(connection: sqlite3.Connection) -> ChannelMemory:
     )
 
 
-def _listed(connection: sqlite3.Connection, state: PlaylistState) -> list[Listed]:
+def _listed(connection: sqlite3.Connection, state: PlaylistState) -> list[NumberedSegment]:
     rows = connection.execute(
         """
         SELECT number, url, duration, discontinuity, map_url, time, fault, independent, iframe_offset,
@@ -177,29 +183,23 @@ def _listed(connection: sqlite3.Connection, state: PlaylistState) -> list[Listed
         """,
         (state.variant,),
     )
-    listed, discontinuity = list[Listed](), state.discontinuity_sequence
+    listed, discontinuity = list[NumberedSegment](), state.discontinuity_sequence
     for row in rows:
         if not listed and row["number"] < state.media_sequence:
-            discontinuity = row["discontinuity"]  # before the first, nobody can be told of a change
+            discontinuity = row["discontinuity"]  # the first segment has no EXT-X-DISCONTINUITY
         listed.append((row["number"], listed_segment(row, discontinuity), bool(row["independent"])))
         discontinuity = row["discontinuity"]
     return listed
 
 
-logger = logging.getLogger(__name__)
+class Catalog:
+    """The catalog in ``folder``. Its ``writer`` commits transactions, inside ``async with`` in a thread.
 
-FORGET_EVERY = 200  # listings of a variant
-
-
-class Catalog(Writer):
-    """The book in ``folder``; what leaves its last view is kept for ``retention`` at least, for ever if None.
-
-    ``recordings`` is for how long a stream's recording is kept, for ever if None; with zero none is made.
-    ``clock`` gives the time, and must not jump: it tells what is to be deleted; ``wall`` may, and recordings
-    go only when it agrees. ``stored_bytes`` is what the segments in the bucket took up when it was looked at
-    last. Inside ``async with`` a thread of its own writes, so that nobody ever waits for the disk; outside,
-    everything is written at once.
-    Raises CatalogError when the file cannot be used, OSError when the folder cannot be made.
+    Segments without a reference are kept for ``retention`` at least, a stream's recording for ``recordings``;
+    None is for ever, and with zero, streams are not recorded. ``clock`` must not jump: it decides about
+    deletions. ``wall`` may jump; recordings expire only by both. ``stored_bytes`` is the size of the segments
+    in the bucket at the latest deletion. Raises CatalogError when the file cannot be used, OSError when the
+    folder cannot be made.
     """
 
     def __init__(
@@ -210,90 +210,90 @@ class Catalog(Writer):
         recordings: timedelta | None = timedelta(),
         wall: Callable[[], datetime] | None = None,
     ) -> None:
-        self._clock = clock
         self._opened = clock()
-        self._retention = None if retention is None else to_microseconds(retention)
         self._path = folder / "journal.db"
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(open_database(self._path))
+        self.writer = TransactionWriter(open_database(self._path))
+        self._connection.row_factory = sqlite3.Row
         self._listings: Counter[str] = Counter()  # by variant
         self._runs: set[str] = set()
-        keep = None if recordings is None else to_microseconds(recordings)
-        expiry = Expiry(clock, wall)
-        self.recordings = Recordings(self, clock, self._retention, keep, expiry)
-        self.clips = Clips(self, clock, self._retention, keep, expiry)
-        self.files = Files(self, clock, expiry)
-        known = self.connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
+        self._policy = RetentionPolicy(clock, wall, retention, recordings)
+        self.recordings = RecordingTable(self.writer, self._policy)
+        self.clips = ClipTable(self.writer, self._policy)
+        self.files = FileTable(self.writer, self._policy)
+        known = self._connection.execute("SELECT value FROM facts WHERE name = 'prefixes'").fetchone()
         self._prefixes: tuple[str, ...] = tuple(known[0].split()) if known else ()
         if retention is None:
-            self.write(("UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0", {}))
-        self.stored_bytes = int(self.connection.execute(STORED_BYTES).fetchone()[0])
+            keep = "UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0"
+            self.writer.write((keep, {}))
+        self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self.writer.connection
 
     def close(self) -> None:
-        """Write what can still be written and close the file."""
+        """Write queued transactions if possible, and close the file."""
         try:
-            self.write(("DELETE FROM facts WHERE name = 'boot'", {}))  # it is closed in order
+            self.writer.write(("DELETE FROM facts WHERE name = 'boot'", {}))  # numbers need no margin
         finally:
-            self.connection.close()
+            self._connection.close()
 
-    def load(self) -> Memory:
-        """Return everything that an earlier process left; raises CatalogError."""
+    def load(self) -> CatalogSnapshot:
+        """The state of an earlier process; raises CatalogError."""
         try:
-            if raise_numbers(self.connection):
+            if raise_numbers(self._connection):
                 logger.warning("the machine was not shut down in order: numbers go on with a margin")
-            memory = load(self.connection)
+            snapshot = load(self._connection)
         except (sqlite3.Error, LookupError, ValueError, TypeError, ArithmeticError) as error:
             raise CatalogError(
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
-        self.write(fact("boot", boot_id()), sync=True)
-        return memory
+        self.writer.write(fact("boot", boot_id()), sync=True)
+        return snapshot
 
     def knows(self, key: str) -> bool:
-        """Whether that was ever the key of a segment's object, or of its EXT-X-MAP's."""
+        """Whether the key is or was of a segment or an EXT-X-MAP."""
         query = "SELECT 1 FROM segments WHERE key = :key OR map_key = :key"
-        return self.connection.execute(query, {"key": key}).fetchone() is not None
+        return self._connection.execute(query, {"key": key}).fetchone() is not None
 
     def now(self) -> datetime:
-        """The time, by the clock that tells what is to be deleted."""
-        return self._clock()
-
-    def find(self, query: str, values: Row) -> bool:
-        """Whether the query's only value is true; in a question."""
-        return bool(self.connection.execute(query, values).fetchone()[0])
+        """The time by the clock that decides about deletions."""
+        return self._policy.time
 
     def noticed(self, segment: Segment) -> Transaction:
-        """A segment is on its way."""
+        """Write a segment that was found."""
         is_new = segment.run.id not in self._runs
         self._runs.add(segment.run.id)
-        noticed = insert("segments", segment_row(segment, Step.NOTICED), "INSERT OR IGNORE")
-        return self.write(insert_run(segment.run), noticed, sync=is_new)
+        noticed = insert("segments", segment_row(segment, SegmentStep.NOTICED), "INSERT OR IGNORE")
+        return self.writer.write(insert_run(segment.run), noticed, sync=is_new)
 
     def stored(self, segment: Segment) -> Transaction:
-        """The bucket has it, or it is lost."""
-        return self.write(save(segment_row(segment, Step.LOST if segment.gap else Step.STORED)))
+        """Write a segment that is in the bucket, or lost."""
+        step = SegmentStep.LOST if segment.gap else SegmentStep.STORED
+        return self.writer.write(save(segment_row(segment, step)))
 
     def listed(
         self,
-        listings: Sequence[Listing],
+        updates: Sequence[PlaylistUpdate],
         retired: Sequence[PlaylistState] = (),
         availability: timedelta = timedelta(),
         *,
         trimmed: Mapping[str, int] = MappingProxyType({}),
         over: bool = False,
     ) -> Transaction:
-        """Remember all of it or nothing.
+        """Write the updates of playlists in one transaction.
 
-        ``retired`` playlists have ended, or, no longer current, list nothing any more: that stays readable
-        for ``availability``, and so does what is below the numbers of ``trimmed``, by variant. The stream may
-        be ``over``, and so its recording.
+        ``retired`` playlists have ended; if they are not current, they list nothing any more. Their segments,
+        and those below the numbers of ``trimmed``, by variant, stay readable for ``availability``. ``over``
+        ends the stream and its recording.
         """
         gone = {state.variant for state in retired if not state.current}
-        statements = self.recordings.take([listing.segment for listing in listings], gone)
-        is_new = any(listing.segment.variant not in self._listings for listing in listings)
-        for listing in listings:
-            statements += self._listing(listing)
-            variant = listing.segment.variant
+        statements = self.recordings.take([update.segment for update in updates], gone)
+        is_new = any(update.segment.variant not in self._listings for update in updates)
+        for update in updates:
+            statements += self._update(update)
+            variant = update.segment.variant
             self._listings[variant] += 1
             if self._listings[variant] % FORGET_EVERY == 0:
                 statements.append((FORGET, {"variant": variant, "remembered": REMEMBERED}))
@@ -305,86 +305,102 @@ class Catalog(Writer):
             statements += self._unlist(variant, below, availability)
         if over:
             statements += self.recordings.end()
-        return self.write(*statements, sync=is_new)
+        return self.writer.write(*statements, sync=is_new)
 
     def described(self, described: MultivariantPlaylist) -> Transaction:
-        """Remember what is told of the variants."""
+        """Write the source's variants."""
         facts = (fact(name, text) for name, text in described_row(described).items())
-        return self.write(*facts, *self.recordings.describe(described))
+        return self.writer.write(*facts, *self.recordings.describe(described))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
-        """Remember this prefix; returns all that keys in this book have ever begun with, this one last.
+        """Note the present prefix; returns all prefixes that keys have had, the present one last.
 
-        If it is another one than before, the bucket has nothing of recordings and clips where they belong.
+        Below another prefix than before, all recordings and clips are written again.
         """
-        known = (*(one for one in self._prefixes if one != prefix), prefix)
+        known = (*(other for other in self._prefixes if other != prefix), prefix)
         if known != self._prefixes:
             statements = [fact("prefixes", " ".join(known))]
-            if self._prefixes:  # what is told of recordings is told anew, there
+            if self._prefixes:
                 moved = "UPDATE recordings SET revision = revision + 1", "UPDATE clips SET written = 0"
-                statements += [(one, {}) for one in moved]
+                statements += [(update, {}) for update in moved]
             self._prefixes = known
-            self.write(*statements)
+            self.writer.write(*statements)
         return known
 
     async def due(self, most: int) -> list[str]:
-        """Keys of objects that have to be deleted now, oldest first."""
-        return await self.ask(partial(self._due, most)) or []
+        """Keys of objects to delete now, oldest first; none while the disk fails."""
+        try:
+            return await self.writer.read(lambda: self._due(most))
+        except CatalogError:
+            return []
 
     async def deleted(self, keys: Iterable[str]) -> None:
-        """These objects are gone."""
+        """Note that the bucket has deleted these objects."""
         updates = "SET step = 'deleted' WHERE key = :key", "SET map_key = NULL WHERE map_key = :key"
-        await self.write(*((f"UPDATE segments {one}", {"key": key}) for key in keys for one in updates))
+        statements = ((f"UPDATE segments {update}", {"key": key}) for key in keys for update in updates)
+        await self.writer.write(*statements)
 
     async def postponed(self, keys: Iterable[str], by: timedelta) -> None:
-        """These could not be deleted: they are due again later."""
-        at = to_microseconds(self._clock() + by)
+        """Note that the bucket could not delete these objects: they are due again later."""
+        at = to_microseconds(self.now() + by)
         update = "UPDATE segments SET delete_at = :at WHERE key = :key OR map_key = :key AND step = 'deleted'"
-        await self.write(*((update, {"at": at, "key": key}) for key in keys))
+        await self.writer.write(*((update, {"at": at, "key": key}) for key in keys))
 
-    def _listing(self, listing: Listing) -> list[Statement]:
-        segment, playlist, added = listing.segment, listing.playlist, listing.added
+    def note_sizes(self, objects: Iterable[tuple[str, int]]) -> Transaction:
+        """Write the sizes in bytes of restored segments."""
+        return self.writer.write(*((NOTE_SIZE, {"key": key, "size": size}) for key, size in objects))
+
+    def write_again(self, names: Iterable[str]) -> Transaction:
+        """Have these recordings and clips written again: their sizes may have been unknown before."""
+        updates = (
+            "UPDATE recordings SET revision = revision + 1 WHERE id = :id",
+            "UPDATE clips SET written = 0 WHERE id = :id",
+        )
+        return self.writer.write(*((update, {"id": name}) for name in names for update in updates))
+
+    def _update(self, update: PlaylistUpdate) -> list[Statement]:
+        segment, playlist, added = update.segment, update.playlist, update.added
         statements = [
             insert_run(segment.run),
             (
                 "UPDATE runs SET shift = :shift WHERE number = :number",
-                {"number": segment.run.number, "shift": to_microseconds(listing.shift)},
+                {"number": segment.run.number, "shift": to_microseconds(update.shift)},
             ),
             replace_in("playlists", playlist_row(playlist)),
         ]
-        discontinuity = playlist.current_discontinuity - sum(one.discontinuity for _, one, _ in added)
-        row = segment_row(segment, Step.LISTED) | {"availability": to_microseconds(listing.availability)}
-        row["part"] = self.recordings.part
+        discontinuity = playlist.current_discontinuity - sum(entry.discontinuity for _, entry, _ in added)
+        row = segment_row(segment, SegmentStep.LISTED)
+        row |= {"availability": to_microseconds(update.availability), "part": self.recordings.part}
         gap = {"variant": segment.variant, "fault": segment.fault or "nothing came"}
         is_too_long = bool(segment.size and added[-1][1].gap)
-        for place, (number, one, independent) in enumerate(added, 1):
-            discontinuity += one.discontinuity
-            line = listed_row(number, one, discontinuity) | {"independent": independent}
-            own = place == len(added) and not is_too_long
-            statements.append(save(row | line) if own else insert("segments", gap | line))
-        if is_too_long:  # for the window, below which its number is; other views have it whole
+        for place, (number, entry, independent) in enumerate(added, 1):
+            discontinuity += entry.discontinuity
+            columns = listed_row(number, entry, discontinuity) | {"independent": independent}
+            is_own = place == len(added) and not is_too_long
+            statements.append(save(row | columns) if is_own else insert("segments", gap | columns))
+        if is_too_long:  # below the window, which has gaps instead; in recordings and clips it is whole
             whole = replace(segment.media, gap=False, program_date_time=segment.time)
             statements.append(save(row | listed_row(-1, whole, discontinuity) | {"fault": None}))
-        return statements + self._unlist(segment.variant, listing.first, listing.availability)
+        return statements + self._unlist(segment.variant, update.first, update.availability)
 
     def _unlist(self, variant: str, below: int, availability: timedelta) -> list[Statement]:
         values = {
             "variant": variant,
             "below": below,
-            "now": to_microseconds(self._clock()),
+            "now": self._policy.now,
             "availability": to_microseconds(availability),
-            "retention": self._retention,  # with none, the time to delete it is none
+            "retention": self._policy.retention,  # None: DELETE_AT is NULL
         }
         return [(UNLIST_GAPS, values), (UNLIST, values)]
 
     def _due(self, most: int) -> list[str]:
-        self.stored_bytes = int(self.connection.execute(STORED_BYTES).fetchone()[0])
-        now = self._clock()
+        self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
+        now = self.now()
         values = {
             "now": to_microseconds(now),
             "opened": to_microseconds(self._opened),
             "here": to_microseconds(now - self._opened),
             "most": most,
         }
-        keys = [row[0] for row in self.connection.execute(DUE, values)]
-        return keys or [row[0] for row in self.connection.execute(DUE_MAPS, values)]
+        keys = [row[0] for row in self._connection.execute(DUE, values)]
+        return keys or [row[0] for row in self._connection.execute(DUE_MAPS, values)]

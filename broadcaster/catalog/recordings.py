@@ -1,4 +1,4 @@
-"""Recordings: their references to segments, the expiry of both, and the clock that expiry may trust."""
+"""Recordings: their references to segments, their expiry, and the restoring of recordings from the bucket."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import TypeVar
 
-from broadcaster.catalog.records import Segment
-from broadcaster.catalog.references import (
-    Part,
-    Recorded,
-    Recording,
-    free_id,
-    new_recording,
-    new_secret,
-    part_of,
-    recorded_of,
-    recording_of,
-)
+from broadcaster.catalog.records import Part, Recording, RecordingSegment, Segment, free_id, new_secret
 from broadcaster.catalog.rows import (
+    DELETABLE,
+    DELETE,
     END,
     EXPIRED,
     KEEP,
@@ -37,68 +28,78 @@ from broadcaster.catalog.rows import (
     Statement,
     described_row,
     insert,
+    new_recording,
     optional_microseconds,
+    part_of,
+    recording_of,
+    recording_segment_of,
+    recording_segment_row,
     time_of,
     to_microseconds,
 )
-from broadcaster.catalog.writer import Transaction, Writer
+from broadcaster.catalog.writer import Transaction, TransactionWriter
 from broadcaster.hls import MultivariantPlaylist
 
-BIN = timedelta(days=1)  # for which what was deleted can be had back
-DOUBT = timedelta(hours=1)  # after a start, in which the machine's clock may be set right
+BIN = timedelta(days=1)  # for which deleted recordings, clips and files can be restored
+DOUBT = timedelta(hours=1)  # after a start, in which the machine's clock may be corrected
+LONGEST = timedelta(days=1)  # a longer stream is recorded in pieces, so that a piece can be played or deleted
 
 
-class Expiry:
-    """``clock`` does not jump; ``wall`` gives the time as it is known now, and may."""
+class RetentionPolicy:
+    """When recordings and clips expire, and how long an object stays after its last reference.
 
-    def __init__(self, clock: Callable[[], datetime], wall: Callable[[], datetime] | None) -> None:
-        self._clock, self._wall = clock, wall or clock
-        self._opened = clock()
-
-    def bounds(self) -> dict[str, int]:
-        """Over is what has its end after ``doubted``, and not after ``now``; ``day`` is the bin's.
-
-        A machine without a clock of its own may start in another year: what is over at once is doubted for a
-        while, and kept when the clock has been set right meanwhile.
-        """
-        now = self._clock()
-        doubted = to_microseconds(self._opened) if now - self._opened < DOUBT else 0
-        return {
-            "now": to_microseconds(min(now, self._wall())),
-            "doubted": doubted,
-            "day": to_microseconds(BIN),
-        }
-
-
-T = TypeVar("T")
-
-LONGEST = timedelta(days=1)  # a stream that never ends is recorded in pieces: one can be played, and can go
-
-
-class Recordings:
-    """The pages of the book that tell of recordings: ``writer`` writes and reads them.
-
-    ``retention`` is the policy for what leaves its last view, ``keep`` for how long a recording is kept after
-    its end, both in microseconds, None for ever; with a ``keep`` of zero none is made. ``part`` is the one
-    that takes what is listed now. What is read raises CatalogError while that cannot be done.
+    ``clock`` does not jump; ``wall`` gives the wall time as it is known now, and may jump. ``retention`` is
+    for how long unlisted segments are kept, ``keep`` for how long recordings are; None for ever.
     """
 
     def __init__(
         self,
-        writer: Writer,
         clock: Callable[[], datetime],
-        retention: int | None,
-        keep: int | None,
-        expiry: Expiry,
+        wall: Callable[[], datetime] | None,
+        retention: timedelta | None,
+        keep: timedelta | None,
     ) -> None:
-        writer.connection.row_factory = sqlite3.Row
+        self._clock, self._wall = clock, wall or clock
+        self._opened = clock()
+        self.retention = None if retention is None else to_microseconds(retention)
+        self.keep = None if keep is None else to_microseconds(keep)
+
+    @property
+    def time(self) -> datetime:
+        """The time by the clock that does not jump."""
+        return self._clock()
+
+    @property
+    def now(self) -> int:
+        """The same time in microseconds."""
+        return to_microseconds(self._clock())
+
+    def bounds(self) -> dict[str, int]:
+        """Expired is what ends after ``doubted``, and not after ``now``. ``day`` is the time in the bin.
+
+        A machine without a battery clock may start in another year. What has expired at the start is
+        therefore kept for an hour, and longer if the clock has been corrected by then.
+        """
+        now = self._clock()
+        return {
+            "now": to_microseconds(min(now, self._wall())),
+            "doubted": to_microseconds(self._opened) if now - self._opened < DOUBT else 0,
+            "day": to_microseconds(BIN),
+        }
+
+
+class RecordingTable:
+    """The recordings of the catalog. Reads raise CatalogError while the disk fails.
+
+    With a ``keep`` of zero, streams are not recorded. ``part`` is the part of the segments that are listed
+    now.
+    """
+
+    def __init__(self, writer: TransactionWriter, policy: RetentionPolicy) -> None:
         self.part: int | None = None
-        self._writer = writer
-        self._clock, self._expiry = clock, expiry
-        self._retention = retention
-        self._keep = keep
+        self._writer, self._policy = writer, policy
         self._on: str | None = None  # the recording of the stream that is on
-        self._started = clock()
+        self._started = policy.time
         self._variants: AbstractSet[str] = frozenset()  # of the part
         self._described = dict(NOT_DESCRIBED)
         self._newest = 0  # part
@@ -106,8 +107,8 @@ class Recordings:
         self._resume()
 
     def take(self, segments: Sequence[Segment], gone: AbstractSet[str]) -> list[Statement]:
-        """See to it that there is a part for what will be listed; of variants ``gone`` nothing comes."""
-        if not segments or self._keep == 0:
+        """Begin a recording or a part if these segments need it; ``gone`` are variants that have ended."""
+        if not segments or self._policy.keep == 0:
             return []
         started = min(segment.time or segment.program_date_time for segment in segments)
         coming = frozenset(segment.variant for segment in segments)
@@ -115,31 +116,18 @@ class Recordings:
         if self._on is not None and started - self._started > LONGEST:
             statements, self._variants = self.end(), variants  # which go on
         if self._on is None:
-            self._on, self._started = self._free_id(started), started
+            self._on, self._started = free_id(started, self._ids.__contains__), started
+            self._ids.add(self._on)
             statements.append(insert("recordings", new_recording(self._on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
-            self.part = self.next_part()
+            self.part = self._next_part()
             row = {"number": self.part, "recording": self._on, **self._described}
             statements.append(insert("parts", row))
         return statements
 
-    def note(self, recording: str) -> None:
-        """Draw this id for no other recording."""
-        self._ids.add(recording)
-
-    def _free_id(self, started: datetime) -> str:
-        """An id that no recording has or had, as far as is known."""
-        self.note(name := free_id(started, self._ids.__contains__))
-        return name
-
-    def next_part(self) -> int:
-        """A number that no part has yet."""
-        self._newest += 1
-        return self._newest
-
     def describe(self, described: MultivariantPlaylist) -> list[Statement]:
-        """Remember what is told of the part's variants, unless it is told of others."""
+        """Write the source's variants, unless those of the part are not among them."""
         self._described = described_row(described)
         if not described.uris >= self._variants:
             return []
@@ -147,47 +135,44 @@ class Recordings:
         return [(update, {**self._described, "number": self.part})]
 
     def end(self) -> list[Statement]:
-        """The stream is over; one that ends because none are made any more is kept."""
-        values = {"id": self._on, "keep": self._keep or None, "now": to_microseconds(self._clock())}
+        """End the recording. If streams are no longer recorded, it is kept for ever."""
+        values = {"id": self._on, "keep": self._policy.keep or None, "now": self._policy.now}
         self.part, self._on, self._variants = None, None, frozenset()
         return [(MEASURE, values), (END, values), (KEEP, values)]
 
     async def measure(self, title: str | None) -> None:
-        """Find out how long and how large the recording is that is on; it has this title, if not another."""
+        """Write the duration and size of the running recording, and its title if the operator gave none."""
         if self._on:
             values = {"id": self._on, "title": title}
             await self._writer.write((MEASURE, values), (TITLE, values))
 
     async def all(self) -> list[Recording]:
-        """Every recording that is not in the bin, newest first."""
-        query = f"{RECORDINGS} WHERE deleted IS NULL ORDER BY started DESC, id"
-        return await self._read(query, {}, recording_of)
+        """The recordings that are not in the bin, newest first."""
+        return await self._where("deleted IS NULL ORDER BY started DESC, id")
 
     async def bin(self) -> list[Recording]:
-        """What was deleted, and can be had back, newest first."""
-        query = f"{RECORDINGS} WHERE deleted > 0 ORDER BY started DESC, id"
-        return await self._read(query, {}, recording_of)
+        """The recordings in the bin, newest first."""
+        return await self._where("deleted > 0 ORDER BY started DESC, id")
 
     async def unwritten(self) -> list[Recording]:
-        """Those that the bucket does not have as they are, oldest first: of the bin, too."""
-        query = f"{RECORDINGS} WHERE ended IS NULL OR written < revision ORDER BY started"
-        return await self._read(query, {}, recording_of)
+        """The recordings, also in the bin, that have changed since they were written, oldest first."""
+        return await self._where("ended IS NULL OR written < revision ORDER BY started")
 
     async def expired(self) -> list[Recording]:
-        """Those whose time is over."""
-        return await self._read(EXPIRED, self._expiry.bounds(), recording_of)
+        """The recordings to remove."""
+        return await self._where(f"ended IS NOT NULL AND ({EXPIRED})")
 
     async def parts(self) -> dict[str, list[Part]]:
         """The parts of each recording, in order."""
         found: defaultdict[str, list[Part]] = defaultdict(list)
-        for part in await self._read("SELECT * FROM parts ORDER BY number", {}, part_of):
+        for part in await self._writer.select("SELECT * FROM parts ORDER BY number", {}, part_of):
             found[part.recording].append(part)
         return found
 
-    async def segments(self, part: int, after: Mapping[str, int] | None = None) -> list[Recorded]:
+    async def segments(self, part: int, after: Mapping[str, int] | None = None) -> list[RecordingSegment]:
         """The next 1,000 segments of each variant at most, after the position given for it, in order."""
 
-        def question() -> list[Recorded]:
+        def question() -> list[RecordingSegment]:
             execute, read = self._writer.connection.execute, after or {}
             names = execute("SELECT DISTINCT variant FROM segments WHERE part = ?", (part,)).fetchall()
             rows = (
@@ -195,49 +180,37 @@ class Recordings:
                 for (name,) in names
                 for row in execute(SEGMENTS, {"part": part, "variant": name, "after": read.get(name, 0)})
             )
-            return sorted(map(recorded_of, rows), key=lambda one: one.position)
+            return sorted(map(recording_segment_of, rows), key=lambda segment: segment.position)
 
         return await self._writer.read(question)
 
     def written(self, recording: Recording) -> Transaction:
-        """The bucket has it as it was in this revision."""
+        """Note that this revision is in the bucket."""
         update = "UPDATE recordings SET written = :revision WHERE id = :id"
         return self._writer.write((update, {"id": recording.id, "revision": recording.revision}))
 
     def keep(self, recording: str, days: int | None) -> Transaction:
-        """Keep it for so many days from now, for ever if None; a day at least: only deleting deletes."""
-        until = None if days is None else self._clock() + max(timedelta(days=days), BIN)
-        update = "UPDATE recordings SET revision = revision + 1, keep_until = :until WHERE id = :id"
-        return self._writer.write((update, {"until": optional_microseconds(until), "id": recording}))
+        """Keep it for so many days from now, for ever if None. It is at least a day: no edit deletes."""
+        until = None if days is None else self._policy.time + max(timedelta(days=days), BIN)
+        return self._update(recording, "keep_until = :until", {"until": optional_microseconds(until)})
 
     def delete(self, recording: str, *, at_once: bool = False) -> Transaction:
-        """Put it into the bin, from where it goes after a day; or ``at_once``, from there as well."""
-        values = {
-            "id": recording,
-            "at": 0 if at_once else to_microseconds(self._clock()),
-            "bin": new_secret(),
-        }
-        update = "UPDATE recordings SET revision = revision + 1, deleted = :at, bin = :bin WHERE id = :id"
-        return self._writer.write(
-            (f"{update} AND ended IS NOT NULL AND (:at = 0 OR deleted IS NULL)", values)
-        )
+        """Move it into the bin for a day; ``at_once`` deletes it, also from the bin."""
+        values = {"at": 0 if at_once else self._policy.now, "bin": new_secret()}
+        return self._update(recording, DELETE, values, f"ended IS NOT NULL AND {DELETABLE}")
 
     def restore(self, recording: str) -> Transaction:
-        """Take it out of the bin, to where it was."""
-        values = {**self._expiry.bounds(), "id": recording}
-        update = f"UPDATE recordings SET revision = revision + 1, {RESTORE}"  # noqa: S608 - a constant
-        return self._writer.write((update, values))
+        """Take it out of the bin."""
+        return self._update(recording, RESTORE, {**self._policy.bounds()}, "deleted > 0")
 
     def change(self, recording: str, **values: str | int | None) -> Transaction:
-        """Set columns of a recording; what becomes of it in the end is for ``keep`` and ``delete`` to say."""
+        """Set columns of a recording, but none that delete it."""
         if values.keys() & {"keep_until", "deleted", "bin"}:
             raise ValueError("no edit deletes")
-        updates = ", ".join(f"{name} = :{name}" for name in values)
-        update = f"UPDATE recordings SET revision = revision + 1, {updates} WHERE id = :id"  # noqa: S608 - names
-        return self._writer.write((update, {**values, "id": recording}))
+        return self._update(recording, ", ".join(f"{name} = :{name}" for name in values), values)
 
     def remove(self, recording: Recording) -> Transaction:
-        """Nobody finds it, unless it was changed: what no other view has goes when its players are done.
+        """Remove it, unless it was changed; segments without another reference are deleted later.
 
         "It SHOULD ensure that all Media Segments in the Playlist file remain available to clients for at
         least the duration of the Playlist file at the time of removal" (§6.2.2).
@@ -245,14 +218,14 @@ class Recordings:
         values: Row = {
             "id": recording.id,
             "revision": recording.revision,
-            "now": to_microseconds(self._clock()),
+            "now": self._policy.now,
             "availability": to_microseconds(recording.duration),
-            "retention": self._retention,
+            "retention": self._policy.retention,
         }
         return self._writer.write(*((statement, values) for statement in RELEASE))
 
     async def unwanted(self, keys: Sequence[str]) -> list[str]:
-        """Those of the keys that no segment needs, nor ever will, whatever view it is in."""
+        """The keys without a reference."""
 
         def question() -> list[str]:
             execute = self._writer.connection.execute
@@ -260,14 +233,51 @@ class Recordings:
 
         return await self._writer.read(question)
 
+    async def take_in(
+        self, recording: Recording, parts: Sequence[tuple[Part, Sequence[RecordingSegment]]]
+    ) -> bool:
+        """Insert a recording that was found in the bucket, and keep its segments; False if it is known.
+
+        Raises CatalogError, and ValueError for contradictory data.
+        """
+        row: Row = asdict(recording) | {
+            "deleted": optional_microseconds(recording.deleted),
+            "titled": bool(recording.title),
+            "started": to_microseconds(recording.started),
+            "ended": optional_microseconds(recording.ended),
+            "keep_until": optional_microseconds(recording.keep_until),
+            "duration": to_microseconds(recording.duration),
+            "written": 0,
+        }
+        del row["file"]
+        statements = [insert("recordings", row)]
+        if file := recording.file:
+            columns = {"key": file.key, "size": file.size, "type": file.type, "begun": row["started"]}
+            stored = {**columns, "recording": recording.id, "step": "stored"}
+            statements.append(insert("files", stored, "INSERT OR IGNORE"))
+        for part, segments in parts:
+            number = self._next_part()
+            row = {"number": number, "recording": recording.id, **described_row(part.described)}
+            statements.append(insert("parts", row))
+            statements += (_shared_segment(segment, number) for segment in segments)
+        statements.append((STAY, {"id": recording.id}))
+        self._ids.add(recording.id)
+        every = [segment for _, segments in parts for segment in segments]
+        return await take_in(self._writer, recording.id, statements, every)
+
+    def _next_part(self) -> int:
+        """A number that no part has yet."""
+        self._newest += 1
+        return self._newest
+
     def _resume(self) -> None:
-        """Take up the recording that an earlier process had on; without recordings it ends."""
-        one = self._writer.connection.execute
-        for name, value in one("SELECT name, value FROM facts WHERE name IN ('variants', 'renditions')"):
+        """Go on with the recording of an earlier process; if streams are no longer recorded, end it."""
+        execute = self._writer.connection.execute
+        for name, value in execute("SELECT name, value FROM facts WHERE name IN ('variants', 'renditions')"):
             self._described[name] = value
-        self._ids.update(name for (name,) in one("SELECT id FROM recordings"))
-        self._newest = one("SELECT coalesce(max(number), 0) FROM parts").fetchone()[0]
-        newest = one(
+        self._ids.update(name for (name,) in execute("SELECT id FROM recordings"))
+        self._newest = execute("SELECT coalesce(max(number), 0) FROM parts").fetchone()[0]
+        newest = execute(
             """
             SELECT number, id, started FROM recordings JOIN parts ON recording = id WHERE ended IS NULL
             ORDER BY number DESC LIMIT 1
@@ -275,18 +285,70 @@ class Recordings:
         ).fetchone()
         if newest:
             self.part, self._on, self._started = newest[0], newest[1], time_of(newest[2])
-        # All that are live go on, whichever of them comes first.
+        # All live variants go on, whichever of them comes first.
         live = """
             SELECT variant FROM playlists WHERE current AND NOT ended
             UNION SELECT variant FROM segments WHERE part = ?
             """
-        found = one(live, (self.part,))
-        self._variants = frozenset(variant for (variant,) in found)
-        if self._on and self._keep == 0:
+        self._variants = frozenset(variant for (variant,) in execute(live, (self.part,)))
+        if self._on and self._policy.keep == 0:
             self._writer.write(*self.end())
 
-    async def _read(self, query: str, values: Row, record: Callable[[sqlite3.Row], T]) -> list[T]:
-        def question() -> list[T]:
-            return [record(row) for row in self._writer.connection.execute(query, values)]
+    async def _where(self, condition: str) -> list[Recording]:
+        query = f"{RECORDINGS} WHERE {condition}"
+        return await self._writer.select(query, self._policy.bounds(), recording_of)
 
-        return await self._writer.read(question)
+    def _update(self, recording: str, columns: str, values: Row, condition: str = "true") -> Transaction:
+        update = f"UPDATE recordings SET revision = revision + 1, {columns} WHERE id = :id AND {condition}"  # noqa: S608 - names
+        return self._writer.write((update, {**values, "id": recording}))
+
+
+# The object of a restored segment may belong to another recording already. That row stays, and its object is
+# not deleted; the new row shares the object.
+KNOWN = "EXISTS (SELECT 1 FROM segments WHERE key = :key)"
+OF_NEW = "(SELECT number FROM parts WHERE recording = :id)"
+STAY = f"""
+UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at IS NOT NULL
+    AND key IN (SELECT shared_key FROM segments WHERE part IN {OF_NEW})
+"""  # noqa: S608 - a constant
+# An object that is a segment of one recording and the map of another would be deleted with either.
+IS_MAP, IS_SEGMENT = "SELECT EXISTS (SELECT 1 FROM segments WHERE map_key = :key)", f"SELECT {KNOWN}"
+
+
+async def take_in(
+    writer: TransactionWriter,
+    name: str,
+    statements: Sequence[Statement],
+    segments: Sequence[RecordingSegment],
+) -> bool:
+    """Commit the statements of a restored recording or clip; False if its ID is known.
+
+    Raises CatalogError, and ValueError for contradictory data.
+    """
+    keys = {segment.key for segment in segments}
+    maps = {segment.map_key for segment in segments if segment.map_key}
+
+    def question() -> bool:
+        for key, query in [*((key, IS_MAP) for key in keys), *((key, IS_SEGMENT) for key in maps)]:
+            if key in keys & maps or writer.connection.execute(query, {"key": key}).fetchone()[0]:
+                raise ValueError(f"{key} is both a segment and an EXT-X-MAP")
+        try:
+            writer.transact(statements)
+        except (sqlite3.IntegrityError, OverflowError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                return False  # inserted meanwhile
+            raise ValueError(f"{name}: {error}") from None
+        return True
+
+    return await writer.read(question)
+
+
+def _shared_segment(segment: RecordingSegment, part: int) -> Statement:
+    row = recording_segment_row(segment, part)
+    names = ", ".join(name for name in row if name != "key")
+    places = ", ".join(f":{name}" for name in row if name != "key")
+    statement = f"""
+    INSERT INTO segments ({names}, key, shared_key)
+    SELECT {places}, iif(known, NULL, :key), iif(known, :key, NULL) FROM (SELECT {KNOWN} AS known)
+    """  # noqa: S608 - names
+    return statement, row

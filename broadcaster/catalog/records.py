@@ -1,11 +1,12 @@
-"""The records: frozen facts about runs and segments, which everybody reads and nobody copies."""
+"""The records of the catalog: frozen data about runs, segments, playlists, recordings and clips."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -15,7 +16,7 @@ from broadcaster.errors import is_final
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist
 from broadcaster.own_files import open_beneath, read_all
 
-LARGEST = 256 * 2**20  # bytes of a segment: what relays and exports take, and an upload has in memory
+LARGEST = 256 * 2**20  # bytes of a segment: the limit of relays and exports; an upload holds it in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,17 @@ class Run:
 
     number: int  # 0 for the first: the discontinuity number of all its segments (§6.2.4)
     id: str  # unique for all time; a part of the object keys
-    identity: str  # what the source tells its runs apart by: the encoder's id, if any, # and a count
+    identity: str  # how the source distinguishes runs: the encoder's ID, if any, # and a count
 
     @property
     def has_encoder_id(self) -> bool:
-        """Whether the names of its segments carry an id that no other run has."""
+        """Whether the names of its segments have an ID that no other run has."""
         return not self.identity.startswith("#")
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What tells whether a file is the same, under whatever name: it is still there, and was not changed."""
+    """Equal for two files if they are the same file, under any name, and it was not changed."""
 
     inode: int
     modified_ns: int
@@ -43,7 +44,7 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A finished file. Size in bytes and modification time in nanoseconds tell whether it changed later.
+    """A finished file. Its size in bytes and modification time in nanoseconds show a later change.
 
     Another inode under the same path is another file. 0 is unknown.
     """
@@ -56,7 +57,7 @@ class SourceFile:
 
     @property
     def identity(self) -> FileIdentity:
-        """What tells whether another file is this one."""
+        """The identity of the file."""
         return FileIdentity(self.inode, self.modified_ns, self.size)
 
     @property
@@ -65,10 +66,10 @@ class SourceFile:
         return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
 
     def open(self, *, exact: bool = True) -> int:
-        """A descriptor of this very file, which nobody can swap any more. The caller closes it.
+        """A descriptor of this file, which the caller closes.
 
-        Raises FileNotFoundError where it is gone, or another one has its name; OSError where that cannot be
-        told now. Unless it has to be ``exact``ly as it was, its writer may have gone on.
+        Raises FileNotFoundError if the file is gone or replaced, another OSError if that is unknown now. With
+        ``exact=False`` the file may have grown.
         """
         try:
             descriptor = open_beneath(Path("/"), self.path)
@@ -78,80 +79,80 @@ class SourceFile:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path)) from None
         status = os.fstat(descriptor)
         same = stat.S_ISREG(status.st_mode) and self.inode in (0, status.st_ino)
-        if same and (not exact or self.is_as(status)):
+        if same and (not exact or self.is_unchanged(status)):
             return descriptor
         os.close(descriptor)
-        raise FileNotFoundError(errno.ENOENT, "it is gone, or another one has its name", str(self.path))
+        raise FileNotFoundError(errno.ENOENT, "the file is gone or replaced", str(self.path))
 
-    def is_as(self, status: os.stat_result) -> bool:
-        """Whether it has the size and the time that it had, or an earlier time.
+    def is_unchanged(self, status: os.stat_result) -> bool:
+        """Whether the size is the same and the modification time is not later.
 
-        Those who copy files give them the times of the originals once they are written; who writes again
-        makes a file newer.
+        Programs that copy files set the earlier time of the original at the end; a write sets a later time.
         """
         return status.st_size == self.size and status.st_mtime_ns <= self.modified_ns
 
     def read(self, most: int = LARGEST) -> bytes:
-        """Its first bytes, ``most`` of them; raises as ``open`` does, also where they change meanwhile."""
+        """The first ``most`` bytes; raises as ``open`` does, also if the file changes meanwhile."""
         descriptor = self.open()
         try:
             body = read_all(descriptor, min(self.size, most))
-            if not self.is_as(os.fstat(descriptor)):
-                raise FileNotFoundError(errno.ENOENT, "it changed while it was read", str(self.path))
+            if not self.is_unchanged(os.fstat(descriptor)):
+                raise FileNotFoundError(errno.ENOENT, "the file changed while it was read", str(self.path))
         finally:
             os.close(descriptor)
         return body
 
 
-class Step(StrEnum):
+class SegmentStep(StrEnum):
     """How far a segment has come."""
 
-    NOTICED = "noticed"  # finished, and kept in the spool if that could be done
-    STORED = "stored"  # the bucket has it
-    LOST = "lost"  # it never will: a gap
-    LISTED = "listed"  # viewers are told of it
-    UNLISTED = "unlisted"  # they are told no more; to be deleted at its time, or kept
+    NOTICED = "noticed"  # finished, and in the spool if possible
+    STORED = "stored"  # in the bucket
+    LOST = "lost"  # a gap: it will never be in the bucket
+    LISTED = "listed"  # in a playlist for viewers
+    UNLISTED = "unlisted"  # in no playlist; to be deleted at ``delete_at``, or kept
     DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment, in its turn, from the moment it is noticed until its object is deleted.
+    """A segment, from the moment it is noticed until its object is deleted.
 
-    Each step fills in what it has found out, in a copy, which takes the place of the one before.
+    Each step makes a copy with what it has found out, which replaces the former record.
     """
 
     # Noticed: what the source says of it.
     variant: str
     run: Run
     sequence: int  # media sequence number in the source playlist
-    uri: str  # as the source playlist has it
+    uri: str  # as in the source playlist
     name: str
     duration: timedelta
     program_date_time: datetime  # by the encoder's clock
     target_duration: int  # seconds, of the source playlist
     independent: bool  # the source playlist has EXT-X-INDEPENDENT-SEGMENTS
     noticed: datetime
-    file: SourceFile | None = None  # None when it is broken or never came
+    file: SourceFile | None = None  # None if it is broken or missing
     fault: str | None = None  # why it is a gap
     map_file: SourceFile | None = None  # EXT-X-MAP
-    key: str = ""  # of its object, used by no other
+    key: str = ""  # of its object; never used for another object
     map_key: str | None = None  # of its EXT-X-MAP's object
     # Stored, or lost.
     url: str = ""
     map_url: str | None = None
     size: int = 0  # bytes in the bucket
-    sha256: str | None = None  # hexadecimal; None for what an earlier process uploaded
+    sha256: str | None = None  # hexadecimal; None if an earlier process uploaded it
     uploaded: datetime | None = None  # when the bucket confirmed it
-    iframe: ByteRange | None = None  # the key frame that it begins with, where one was found
-    # Listed. Of one that is too long, and became several gaps, the last.
+    iframe: ByteRange | None = None  # the key frame at its beginning, if one was found
+    # Listed. A segment that is too long becomes several gaps: these are of the last gap.
     number: int = 0  # media sequence number
-    time: datetime | None = None  # as viewers are told
+    time: datetime | None = None  # program date-time for viewers
 
     def keyed(self, prefix: str) -> Segment:
-        """The same with an object key that is never used twice, below ``prefix``, and one for its EXT-X-MAP.
+        """A copy with object keys below ``prefix`` for the segment and its EXT-X-MAP.
 
-        Owncast's names are unique in their run; other writers may use theirs in turn, so the number goes in.
+        Names with an encoder's ID are unique in their run. Other writers may reuse names, so that the key
+        needs the number.
         """
         name = self.name if self.run.has_encoder_id else f"{self.sequence}-{self.name}"
         folder = f"{prefix}/{self.run.id}/{self.variant}"
@@ -160,7 +161,7 @@ class Segment:
 
     @property
     def gap(self) -> bool:
-        """Whether there is nothing of it to be seen."""
+        """Whether its media cannot be had."""
         return self.fault is not None
 
     @property
@@ -170,7 +171,7 @@ class Segment:
 
     @property
     def media(self) -> MediaSegment:
-        """As a playlist has it, by the encoder's clock."""
+        """Its playlist entry, by the encoder's clock."""
         return MediaSegment(
             uri=self.url,
             duration=self.duration,
@@ -181,12 +182,12 @@ class Segment:
         )
 
 
-Listed = tuple[int, MediaSegment, bool]  # media sequence number, segment, whether it is independent
+NumberedSegment = tuple[int, MediaSegment, bool]  # media sequence number, segment, whether it is independent
 
 
 @dataclass(frozen=True, slots=True)
 class PlaylistState:
-    """Where one variant's playlist stands, apart from the segments it lists."""
+    """The state of a variant's playlist, without its segments."""
 
     variant: str
     current: bool  # False: of an earlier stream, kept because its numbers must never fall
@@ -201,17 +202,17 @@ class PlaylistState:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """What listing one segment did to its playlist, to be remembered before anybody can see it.
+class PlaylistUpdate:
+    """What the listing of a segment changed in its playlist; it is written before viewers see it.
 
-    ``added`` are the segment's own line, the last, and the gaps that come before it. Segments below
-    ``first`` are no longer listed, not even for those who are behind; they have to stay readable for
-    ``availability``, the duration of the longest playlist plus their own (§6.2.2).
+    ``added`` are the gaps before the segment, and last its own entry. Segments below ``first`` are no longer
+    listed, not even in the DVR playlist. They stay readable for ``availability``, the duration of the longest
+    playlist plus their own (§6.2.2).
     """
 
     segment: Segment
     playlist: PlaylistState
-    added: Sequence[Listed]
+    added: Sequence[NumberedSegment]
     first: int
     availability: timedelta
     shift: timedelta  # of the run's times
@@ -219,40 +220,214 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class SourcePosition:
-    """How far a variant had been followed: its latest segments by their numbers in the source playlist."""
+    """The latest segments of a variant, by their numbers in the source playlist."""
 
     run: Run
-    known: dict[int, tuple[str, datetime]]  # URI and program date time
+    known: dict[int, tuple[str, datetime]]  # URI and program date-time
     target_duration: int  # seconds, of the source playlist
-    independent: bool  # it has EXT-X-INDEPENDENT-SEGMENTS
-    files: Mapping[int, FileIdentity] = field(default_factory=dict)  # of those whose files are known
+    independent: bool  # the source playlist has EXT-X-INDEPENDENT-SEGMENTS
+    files: Mapping[int, FileIdentity] = field(default_factory=dict)  # as far as they are known
 
 
 @dataclass(frozen=True, slots=True)
-class SourceMemory:
-    """What a source that starts again has to know to go on where it stood."""
+class SourceSnapshot:
+    """The state of the source at the end of an earlier process."""
 
     runs: tuple[Run, ...] = ()
     positions: dict[str, SourcePosition] = field(default_factory=dict)  # by variant
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelMemory:
-    """Everything that an earlier process served."""
+class StreamSnapshot:
+    """The playlists at the end of an earlier process."""
 
-    playlists: Sequence[tuple[PlaylistState, Sequence[Listed]]] = ()
-    # What the source said of its variants, by their names.
+    playlists: Sequence[tuple[PlaylistState, Sequence[NumberedSegment]]] = ()
+    # The source's variants, by their names.
     described: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)
     shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
-    runs: Sequence[str] = ()  # ids of the latest, newest last
-    # By variant: what has left its window, and was listed for those who are behind.
-    kept: Mapping[str, Sequence[Listed]] = field(default_factory=dict)
+    runs: Sequence[str] = ()  # IDs of the latest runs, newest last
+    # By variant: segments that have left the window, and were in the DVR playlist.
+    kept: Mapping[str, Sequence[NumberedSegment]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Everything that an earlier process left."""
+class CatalogSnapshot:
+    """The state at the end of an earlier process."""
 
-    source: SourceMemory
-    channel: ChannelMemory
-    pending: Sequence[Segment]  # on their way, in order
+    source: SourceSnapshot
+    stream: StreamSnapshot
+    pending: Sequence[Segment]  # not listed yet, in order
+
+
+class Visibility(StrEnum):
+    """Which viewers find a recording."""
+
+    LISTED = "listed"  # all: it is in the index
+    UNLISTED = "unlisted"  # those with the link of its page, which cannot be guessed
+    HIDDEN = "hidden"  # none: it has no page, and an address that cannot be guessed
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFile:
+    """A recording as one file. ``address`` is relative to the folder of all recordings."""
+
+    key: str
+    address: str
+    size: int  # bytes
+    type: str  # media type
+    part_size: int  # bytes of the parts in which it was uploaded; 0 if unknown
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileUpload:
+    """A recording's file from the beginning of its multipart upload to its deletion."""
+
+    key: str
+    recording: str  # ID
+    size: int  # bytes
+    type: str  # media type
+    begun: datetime
+    upload: str  # the bucket's upload ID; empty for a restored file
+    part_size: int  # bytes
+    deleted: datetime | None = None  # since when it is in the bin
+
+    @property
+    def parts(self) -> int:
+        """Number of parts."""
+        return -(-self.size // self.part_size)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A stream from its start to its end: a view of its segments, in one part or more."""
+
+    id: str
+    title: str
+    visibility: Visibility
+    secret: str  # a part of its address unless it is listed
+    started: datetime
+    ended: datetime | None  # None while the stream is on
+    keep_until: datetime | None  # None: for ever
+    duration: timedelta
+    size: int  # bytes
+    revision: int  # rises with each change that has to be written into the bucket
+    file: RecordingFile | None = None
+    poster: bool = False  # the bucket has one
+    thumbnails: bool = False  # recordings of version 0.1.0 have WebVTT thumbnails beside each part
+    pictured: bool = False  # no more posters are to be made
+    deleted: datetime | None = None  # since when it is in the bin
+    bin: str = ""  # a part of its address in the bin
+
+    @property
+    def folder(self) -> str:
+        """Where its playlists are, below ``recordings/``."""
+        if self.deleted is not None:
+            return f"{self.id}-{self.bin}"
+        is_open = self.visibility is Visibility.LISTED or not self.secret  # unlisted by an older version
+        return self.id if is_open else f"{self.id}-{self.secret}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The piece of a recording with the same variants."""
+
+    number: int  # in the catalog; the parts of a recording are in this order
+    recording: str  # ID
+    described: MultivariantPlaylist  # the source's variants, by their names
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The piece of a stream between two times, as viewers saw them; it keeps its segments."""
+
+    id: str
+    title: str
+    made: datetime
+    begin: datetime
+    end: datetime
+    # The source's variants, by their names.
+    described: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)
+    viewer: bool = False  # made by a viewer
+    poster: bool = False  # the bucket has one
+    pictured: bool = False  # no more posters are to be made
+    keep_until: datetime | None = None  # None: for ever
+    deleted: datetime | None = None  # since when it is in the bin
+    bin: str = ""  # a part of its address in the bin
+
+    @property
+    def folder(self) -> str:
+        """Where its playlists are, below ``clips/``."""
+        return self.id if self.deleted is None else f"{self.id}-{self.bin}"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerClipLimits:
+    """How many clips of viewers there may be."""
+
+    of_a_stream: int
+    of_a_day: int  # 24 hours
+    in_all: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSegment:
+    """A segment of a recording or a clip. ``position`` gives the order among all variants."""
+
+    position: int
+    variant: str
+    key: str
+    map_key: str | None
+    duration: timedelta
+    time: datetime
+    target_duration: int  # seconds, of the source playlist
+    discontinuity: int
+    independent: bool
+    gap: bool
+    size: int  # bytes
+    iframe: ByteRange | None = None  # the key frame at its beginning, if known
+
+
+ROUNDING = timedelta(milliseconds=1)  # of times in playlists
+
+
+def complete_variants(segments: Sequence[RecordingSegment], clip: Clip) -> set[str]:
+    """The variants that have segments for all of the clip's time."""
+    of_variant: dict[str, list[RecordingSegment]] = {}
+    for segment in segments:
+        of_variant.setdefault(segment.variant, []).append(segment)
+    return {
+        variant
+        for variant, found in of_variant.items()
+        if found[0].time - ROUNDING <= clip.begin
+        and clip.end <= found[-1].time + found[-1].duration + ROUNDING
+        and not any(map(_is_hole, found, found[1:]))
+    }
+
+
+def _is_hole(before: RecordingSegment, after: RecordingSegment) -> bool:
+    """Whether media of the same run is missing between the two; between two runs there may be a break."""
+    missing = after.time - before.time - before.duration
+    return before.discontinuity == after.discontinuity and missing > before.duration / 2
+
+
+MINUTE = timedelta(minutes=1)
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without letters that look alike
+LENGTH = 14  # letters: 69 bits
+# IDs of all versions (4 letters at first); and a part of an address that cannot be guessed.
+ID = rf"\d{{4}}-\d\d-\d\d-\d{{4}}-[{LETTERS}]{{4,32}}"
+SECRET = r"[0-9a-f]{4,64}"  # noqa: S105 - a pattern
+
+
+def new_secret() -> str:
+    """A part of an address that cannot be guessed: 64 bits."""
+    return secrets.token_hex(8)
+
+
+def free_id(time: datetime, is_taken: Callable[[str], object]) -> str:
+    """A new ID of a recording or a clip: its time, for people, and letters that cannot be guessed."""
+    while True:
+        name = f"{time:%Y-%m-%d-%H%M}-" + "".join(secrets.choice(LETTERS) for _ in range(LENGTH))
+        if not is_taken(name):
+            return name
+        time += MINUTE  # with fewer letters, all IDs of a minute may be taken

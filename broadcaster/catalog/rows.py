@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -10,7 +11,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from broadcaster.catalog.records import PlaylistState, Run, Segment, SourceFile, Step
+from broadcaster.catalog.records import (
+    Clip,
+    FileUpload,
+    Part,
+    PlaylistState,
+    Recording,
+    RecordingFile,
+    RecordingSegment,
+    Run,
+    Segment,
+    SegmentStep,
+    SourceFile,
+    Visibility,
+    new_secret,
+)
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, Rendition, Variant
 from broadcaster.hls.media_playlist import SHORTEST
 from broadcaster.hls.parser import MAX_FRAME_RATE
@@ -20,7 +35,7 @@ Statement = tuple[str, Row]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-# These are the same in a record and in its row.
+# Fields with the same name and value in a record and in its row.
 PLAIN = (
     *("key", "map_key", "variant", "sequence", "uri", "name", "target_duration"),
     *("fault", "url", "map_url", "size", "sha256"),
@@ -30,32 +45,32 @@ TIMES = ("noticed", "program_date_time", "uploaded")
 
 
 def to_microseconds(time: datetime | timedelta) -> int:
-    """How a time or a duration is kept."""
+    """The column of a time or a duration."""
     return ((time - EPOCH) if isinstance(time, datetime) else time) // MICROSECOND
 
 
 def optional_microseconds(time: datetime | None) -> int | None:
-    """The same, where there may be none."""
+    """The column of an optional time."""
     return None if time is None else to_microseconds(time)
 
 
 def time_of(microseconds: int) -> datetime:
-    """A time that was kept."""
+    """The time of a column."""
     return EPOCH + microseconds * MICROSECOND
 
 
 def duration_of(microseconds: int) -> timedelta:
-    """A duration that was kept; earlier versions kept some of no time, by which nothing can be divided."""
+    """The duration of a column. Earlier versions wrote zero, by which no bandwidth can be computed."""
     return max(microseconds * MICROSECOND, SHORTEST)
 
 
 def optional_time(microseconds: int | None) -> datetime | None:
-    """The same, where there may be none."""
+    """The time of an optional column."""
     return None if microseconds is None else time_of(microseconds)
 
 
-def segment_row(segment: Segment, step: Step) -> Row:
-    """What is remembered of a segment, apart from how it is listed."""
+def segment_row(segment: Segment, step: SegmentStep) -> Row:
+    """The columns of a segment, without those of its playlist entry."""
     row = {name: getattr(segment, name) for name in PLAIN}
     row |= {name: optional_microseconds(getattr(segment, name)) for name in TIMES}
     row |= {"step": step, "run": segment.run.number, "duration": to_microseconds(segment.duration)}
@@ -72,35 +87,35 @@ def segment_row(segment: Segment, step: Step) -> Row:
 
 
 def segment_of(row: sqlite3.Row, runs: dict[int, Run]) -> Segment:
-    """The record of a segment on its way; raises LookupError or TypeError when it makes no sense."""
-    same: dict[str, Any] = {name: row[name] for name in PLAIN} | {
+    """A segment that is not listed yet; raises LookupError or TypeError for an invalid row."""
+    plain: dict[str, Any] = {name: row[name] for name in PLAIN} | {
         name: optional_time(row[name]) for name in TIMES
     }
     for name, prefix, size in FILES:
         known, path = row[f"{prefix}name"], row[f"{prefix}path"]
         rest = (row[size], row[f"{prefix}modified_ns"], row[f"{prefix}inode"])
-        same[name] = SourceFile(known, Path(path), *rest) if known and path else None
+        plain[name] = SourceFile(known, Path(path), *rest) if known and path else None
     duration, independent = duration_of(row["duration"]), bool(row["independent"])
-    same["iframe"] = iframe_of(row)
-    same["target_duration"] = max(same["target_duration"], 1)
-    return Segment(**same, run=runs[row["run"]], duration=duration, independent=independent)
+    plain["iframe"] = iframe_of(row)
+    plain["target_duration"] = max(plain["target_duration"], 1)
+    return Segment(**plain, run=runs[row["run"]], duration=duration, independent=independent)
 
 
 def iframe_row(iframe: ByteRange | None) -> Row:
-    """Where a segment's key frame is, if that is known."""
+    """The columns of a segment's key frame."""
     return {"iframe_offset": iframe and iframe.offset, "iframe_length": iframe and iframe.length}
 
 
 def iframe_of(row: sqlite3.Row) -> ByteRange | None:
-    """The same, read back."""
+    """The key frame of a segment, if known."""
     length, offset = row["iframe_length"], row["iframe_offset"]
     return None if length is None or offset is None else ByteRange(length, offset)
 
 
 def listed_row(number: int, segment: MediaSegment, discontinuity: int) -> Row:
-    """How it is listed; the tag for a discontinuity follows from the numbers (§6.2.4)."""
+    """The columns of a playlist entry. EXT-X-DISCONTINUITY follows from the numbers (§6.2.4)."""
     return {
-        "step": Step.LISTED,
+        "step": SegmentStep.LISTED,
         "number": number,
         "discontinuity": discontinuity,
         "time": optional_microseconds(segment.program_date_time),
@@ -111,7 +126,7 @@ def listed_row(number: int, segment: MediaSegment, discontinuity: int) -> Row:
 
 
 def listed_segment(row: sqlite3.Row, discontinuity_before: int) -> MediaSegment:
-    """A line of a playlist, after one with that discontinuity number."""
+    """A playlist entry, after an entry with this discontinuity number."""
     return MediaSegment(
         uri=row["url"],
         duration=duration_of(row["duration"]),
@@ -124,12 +139,12 @@ def listed_segment(row: sqlite3.Row, discontinuity_before: int) -> MediaSegment:
 
 
 def playlist_row(state: PlaylistState) -> Row:
-    """What is remembered of a playlist."""
+    """The row of a playlist."""
     return asdict(state) | {"end": optional_microseconds(state.end)}
 
 
 def playlist_of(row: sqlite3.Row) -> PlaylistState:
-    """Where it stood."""
+    """The playlist of a row."""
     values = {field.name: row[field.name] for field in fields(PlaylistState)}
     values["target_duration"] = max(values["target_duration"], 1)
     values |= {"current": bool(row["current"]), "ended": bool(row["ended"]), "end": optional_time(row["end"])}
@@ -137,15 +152,15 @@ def playlist_of(row: sqlite3.Row) -> PlaylistState:
 
 
 def described_row(described: MultivariantPlaylist) -> dict[str, str]:
-    """What the source said of its variants, as JSON."""
-    return {"variants": _text(described.variants), "renditions": _text(described.renditions)}
+    """The source's variants and renditions, as JSON."""
+    return {"variants": _as_json(described.variants), "renditions": _as_json(described.renditions)}
 
 
-def _text(described: Sequence[Variant | Rendition]) -> str:
-    # An older version does not know this attribute, and would not read what has it.
-    rows = [asdict(one) for one in described]
+def _as_json(described: Sequence[Variant | Rendition]) -> str:
+    # An older version cannot read this attribute.
+    rows = [asdict(tag) for tag in described]
     return json.dumps(
-        [{name: one for name, one in row.items() if name != "video_range" or one} for row in rows]
+        [{name: value for name, value in row.items() if name != "video_range" or value} for row in rows]
     )
 
 
@@ -153,59 +168,146 @@ NOT_DESCRIBED = described_row(MultivariantPlaylist())
 
 
 def described_of(row: sqlite3.Row | Mapping[str, Any]) -> MultivariantPlaylist:
-    """The same read back."""
-    variants = [_known(Variant, one) for one in json.loads(row["variants"])]
+    """The source's variants and renditions."""
+    variants = [_known_fields(Variant, values) for values in json.loads(row["variants"])]
     for variant in variants:
         resolution, rate = variant.get("resolution"), variant.get("frame_rate")
         variant["resolution"] = tuple(resolution) if resolution else None
         variant["frame_rate"] = rate if rate and 0 < rate <= MAX_FRAME_RATE else None
-    renditions = tuple(Rendition(**_known(Rendition, one)) for one in json.loads(row["renditions"]))
-    return MultivariantPlaylist(tuple(Variant(**one) for one in variants), renditions=renditions)
+    renditions = tuple(
+        Rendition(**_known_fields(Rendition, values)) for values in json.loads(row["renditions"])
+    )
+    return MultivariantPlaylist(tuple(Variant(**values) for values in variants), renditions=renditions)
 
 
-def _known(kind: type[Variant | Rendition], values: dict[str, Any]) -> dict[str, Any]:
-    """What this version knows of what another one has written."""
+def _known_fields(kind: type[Variant | Rendition], values: dict[str, Any]) -> dict[str, Any]:
+    """Without fields that only a newer version knows."""
     return {field.name: values[field.name] for field in fields(kind) if field.name in values}
 
 
+def new_recording(name: str, started: datetime) -> Row:
+    """The row of a recording that begins."""
+    row: Row = {"id": name, "started": to_microseconds(started), "secret": new_secret()}
+    row |= {"title": "", "titled": False, "visibility": Visibility.LISTED}
+    return row | {"duration": 0, "size": 0, "revision": 1, "written": 0}
+
+
+def _fields(row: sqlite3.Row | Row, plain: str, *, times: str = "", flags: str = "") -> dict[str, Any]:
+    """Fields with the names of their columns: as they are, optional times, and flags."""
+    return {
+        **{name: row[name] for name in plain.split()},
+        **{name: optional_time(row[name]) for name in times.split()},
+        **{name: bool(row[name]) for name in flags.split()},
+    }
+
+
+def recording_of(row: sqlite3.Row) -> Recording:
+    """The recording of a row of RECORDINGS."""
+    same = _fields(
+        row,
+        "id title secret size revision bin",
+        times="started ended keep_until deleted",
+        flags="poster thumbnails pictured",
+    )
+    return Recording(
+        **same,
+        visibility=Visibility(row["visibility"]),
+        duration=row["duration"] * MICROSECOND,
+        file=_file_of(row) if row["file_key"] else None,
+    )
+
+
+def _file_of(row: sqlite3.Row) -> RecordingFile:
+    """The file of a recording. Recordings are below the newest prefix."""
+    key = row["file_key"]
+    prefix = (row["prefixes"] or key.partition("/files/")[0]).split()[-1]
+    return RecordingFile(
+        key=key,
+        address=posixpath.relpath(key, f"{prefix}/recordings"),
+        **{name: row[f"file_{name}"] for name in ("size", "type", "part_size", "etag")},
+    )
+
+
+def upload_of(row: sqlite3.Row) -> FileUpload:
+    """The upload of a row."""
+    return FileUpload(**_fields(row, "key recording size type upload part_size", times="begun deleted"))
+
+
+def part_of(row: sqlite3.Row) -> Part:
+    """The part of a row."""
+    return Part(row["number"], row["recording"], described_of(row))
+
+
+def clip_of(row: sqlite3.Row | Row) -> Clip:
+    """The clip of a row."""
+    times, flags = "made begin end keep_until deleted", "viewer poster pictured"
+    return Clip(**_fields(row, "id title bin", times=times, flags=flags), described=described_of(row))
+
+
+def recording_segment_of(row: sqlite3.Row) -> RecordingSegment:
+    """The segment of a row with the columns of SEGMENT."""
+    plain = "position variant key map_key discontinuity size"
+    return RecordingSegment(
+        **_fields(row, plain, times="time", flags="independent"),
+        duration=duration_of(row["duration"]),
+        target_duration=row["target_duration"] or 1,
+        gap=row["fault"] is not None,
+        iframe=iframe_of(row),
+    )
+
+
+def recording_segment_row(segment: RecordingSegment, part: int | None) -> Row:
+    """The columns of a segment that is restored from the bucket."""
+    row: Row = asdict(segment) | {
+        "step": SegmentStep.UNLISTED,
+        "duration": to_microseconds(segment.duration),
+        "time": to_microseconds(segment.time),
+        "fault": "is a gap" if segment.gap else None,
+        "part": part,
+        **iframe_row(segment.iframe),
+    }
+    del row["position"], row["gap"], row["iframe"]
+    return row
+
+
 def insert(table: str, row: Row, verb: str = "INSERT", conflict: str = "") -> Statement:
-    """A new row; ``conflict`` says what to do where its key is there already."""
+    """The statement for a new row; ``conflict`` is its ON CONFLICT clause."""
     names = ", ".join(f'"{name}"' for name in row)
     places = ", ".join(f":{name}" for name in row)
     return f"{verb} INTO {table} ({names}) VALUES ({places}) {conflict}", row
 
 
 def save(row: Row) -> Statement:
-    """A step of a segment: its row as it is now."""
+    """The statement for a new or changed segment."""
     updates = ", ".join(f"{name} = excluded.{name}" for name in row)
     return insert("segments", row, conflict=f"ON CONFLICT (key) DO UPDATE SET {updates}")
 
 
 def replace_in(table: str, row: Row) -> Statement:
-    """The row in the place of the one with its key."""
+    """The statement for a row that replaces the row with the same key."""
     return insert(table, row, "INSERT OR REPLACE")
 
 
 def fact(name: str, value: str) -> Statement:
-    """A single fact."""
+    """The statement for a value of the table ``facts``."""
     return replace_in("facts", {"name": name, "value": value})
 
 
 def insert_run(run: Run) -> Statement:
-    """A run, where it is not known yet."""
+    """The statement for a run, which does nothing if the run is known."""
     return insert("runs", asdict(run), "INSERT OR IGNORE")
 
 
-MOST = 1000  # segments that are read at once: who writes waits meanwhile
-# Times that were read back from a playlist are cut to milliseconds: a neighbour is not in it for that.
+MOST = 1000  # segments of one query: writes wait meanwhile
+# Times that were restored from a playlist are cut to milliseconds: that does not add a neighbour to a clip.
 IN_A_CLIP = """EXISTS (
     SELECT 1 FROM clips WHERE segments.time + 1000 < clips."end"
         AND segments.time + segments.duration - 1000 > clips."begin"
 )"""
 DELETE_AT = ":now + max(:availability, availability, :retention)"
 SHARED = "EXISTS (SELECT 1 FROM segments AS other WHERE other.shared_key = segments.key)"
-# What leaves its last view is to be deleted later. What an earlier process listed in a longer playlist stays
-# readable for that one's time.
+# A segment that leaves its last view is deleted later, and if an earlier process listed it in a longer
+# playlist, after the duration of that playlist.
 LEAVE = f"""
 unlisted = :now, availability = max(availability, :availability),
     delete_at = iif(part IS NOT NULL OR {IN_A_CLIP} OR {SHARED}, NULL, {DELETE_AT})
@@ -230,22 +332,23 @@ UPDATE recordings SET ended = (
 ) WHERE id = :id
 """  # noqa: S608 - a constant
 TITLE = "UPDATE recordings SET title = :title WHERE id = :id AND :title <> '' AND NOT titled"
-KEEP = "UPDATE recordings SET keep_until = :now + :keep WHERE id = :id"  # by our clock, not the encoder's
-# With what each has as one file, and the prefixes there have been, the newest last.
+KEEP = "UPDATE recordings SET keep_until = :now + :keep WHERE id = :id"  # by the clock of the service
+# With the file of each recording, and all prefixes, the newest last.
 RECORDINGS = """
 SELECT * FROM (SELECT recordings.*, files.key AS file_key, files.size AS file_size, files.type AS file_type,
     files.part_size AS file_part_size, files.etag AS file_etag,
     (SELECT value FROM facts WHERE name = 'prefixes') AS prefixes
 FROM recordings LEFT JOIN files ON files.recording = recordings.id AND files.step = 'stored')
 """
-# Times that are over are doubted for a while after a start: see ``Expiry``. What is deleted waits for a day,
-# or not at all.
+# For some time after a start, a time that has passed does not count: see ``RetentionPolicy``. ``deleted`` is
+# 0 for what does not stay in the bin for a day.
 BIN_OVER = "(deleted = 0 OR deleted + :day <= :now AND deleted + :day > :doubted)"
 KEEP_OVER = "(deleted IS NULL AND keep_until <= :now AND keep_until > :doubted)"
-EXPIRED = f"{RECORDINGS} WHERE ended IS NOT NULL AND ({BIN_OVER} OR {KEEP_OVER})"
-# Who takes it out of the bin has at least a day to decide for how long it is kept.
-RESTORE = "deleted = NULL, keep_until = max(keep_until, :now + :day) WHERE id = :id AND deleted > 0"
-# What was changed meanwhile, to be kept perhaps, is not removed.
+EXPIRED = f"{BIN_OVER} OR {KEEP_OVER}"
+DELETE, DELETABLE = "deleted = :at, bin = :bin", "(:at = 0 OR deleted IS NULL)"
+# A restored recording or clip is kept for at least a day, in which the operator can change that.
+RESTORE = "deleted = NULL, keep_until = max(keep_until, :now + :day)"
+# A recording that was changed meanwhile is not removed: the operator may want to keep it.
 UNCHANGED = "SELECT id FROM recordings WHERE id = :id AND revision = :revision"
 OF_UNCHANGED = f"part IN (SELECT number FROM parts WHERE recording IN ({UNCHANGED}))"  # noqa: S608 - a constant
 RELEASE = (
@@ -254,7 +357,7 @@ RELEASE = (
         delete_at = iif({IN_A_CLIP} OR {SHARED}, NULL, {DELETE_AT})
     WHERE {OF_UNCHANGED} AND key IS NOT NULL AND step = 'unlisted'
     """,  # noqa: S608 - a constant
-    # What it shares with another recording goes when no other one has it any more.
+    # An object that it shares with other recordings is deleted with the last of them.
     f"""
     UPDATE segments SET unlisted = :now, availability = max(availability, :availability),
         delete_at = {DELETE_AT}
@@ -265,10 +368,10 @@ RELEASE = (
         )
     """,  # noqa: S608 - a constant
     f"DELETE FROM segments WHERE {OF_UNCHANGED} AND shared_key IS NOT NULL",  # noqa: S608 - a constant
-    f"UPDATE segments SET part = NULL WHERE {OF_UNCHANGED}",  # noqa: S608 - what the window still lists
+    f"UPDATE segments SET part = NULL WHERE {OF_UNCHANGED}",  # noqa: S608 - segments in the window
     f"DELETE FROM parts WHERE recording IN ({UNCHANGED})",  # noqa: S608 - a constant
     f"UPDATE files SET step = 'removed', deleted = NULL WHERE recording IN ({UNCHANGED})",  # noqa: S608 - a constant
-    # One that is kept after all gets its playlists again, and its pictures: the bucket has none of it.
+    # A recording that was changed meanwhile is written again: the bucket has nothing of it.
     "UPDATE recordings SET poster = 0, thumbnails = 0, pictured = 0 WHERE id = :id AND revision <> :revision",
     "DELETE FROM recordings WHERE id = :id AND revision = :revision",
 )
@@ -294,13 +397,13 @@ WHERE step = 'listed' AND variant = :variant AND number < :below
 UNLIST_GAPS = """
 DELETE FROM segments WHERE step = 'listed' AND variant = :variant AND number < :below AND key IS NULL
 """
-# What an earlier process left, by a clock that may have been another, waits for its availability once more.
+# The clock of an earlier process may have been wrong: its segments wait for their availability again.
 DUE = """
 SELECT key FROM segments WHERE step = 'unlisted' AND delete_at <= :now
     AND (unlisted >= :opened OR availability <= :here)
 ORDER BY delete_at, position LIMIT :most
 """
-# A map goes when all the segments that need it are gone.
+# A map is deleted after all segments that need it.
 DUE_MAPS = """
 SELECT map_key FROM segments INDEXED BY deleted_maps
 WHERE step = 'deleted' AND map_key IS NOT NULL GROUP BY map_key
@@ -316,7 +419,7 @@ DELETE FROM segments WHERE step = 'deleted' AND variant = :variant AND position 
     WHERE later.map_key = segments.map_key AND later.position > segments.position
 ))
 """
-# A recording that has ended knows how much it is.
+# The size of an ended recording is in its row.
 STORED_BYTES = """
 SELECT coalesce((SELECT sum(size) FROM recordings WHERE ended IS NOT NULL), 0) + coalesce((
     SELECT sum(size) FROM segments WHERE part IS NULL AND size > 0 AND step <> 'deleted'), 0) + coalesce((

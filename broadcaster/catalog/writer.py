@@ -15,16 +15,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Self, TypeVar
 
-from broadcaster.catalog.rows import Statement
+from broadcaster.aio import OwnThread
+from broadcaster.catalog.rows import Row, Statement
 from broadcaster.errors import CatalogError
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_EVERY = 5.0  # seconds; what is newer may be lost to a power cut
+CHECKPOINT_EVERY = 5.0  # seconds; a power cut may take back later transactions
 # Errors of a statement itself, which would fail again. All others are errors of the disk or the machine.
 OF_A_STATEMENT = (
     sqlite3.DataError,
@@ -33,7 +32,7 @@ OF_A_STATEMENT = (
     sqlite3.NotSupportedError,
     sqlite3.ProgrammingError,
 )
-SQLITE_ERROR = 1  # the result code of SQL that makes no sense; its exception is an OperationalError
+SQLITE_ERROR = 1  # the result code of invalid SQL; its exception is an OperationalError
 
 T = TypeVar("T")
 
@@ -53,7 +52,7 @@ class Transaction:
         sync: bool = False,
     ) -> None:
         self.statements, self.sync = statements, sync
-        self.is_tried = False  # by the thread that writes
+        self._is_tried = False
         self._loop = loop
         self._done = loop.create_future() if loop else None
         self._error: BaseException | None = None
@@ -68,54 +67,50 @@ class Transaction:
         if self._error:
             raise self._error
 
-    def tried(self, error: Exception | None = None) -> None:
-        """The first attempt is over; called by the thread that writes."""
-        if self.is_tried:
+    def note_attempt(self, error: Exception | None = None) -> None:
+        """Note the end of an attempt; called in the thread that writes. Only the first attempt counts."""
+        if self._is_tried:
             return
-        self.is_tried = True
+        self._is_tried = True
         if self._loop is None:
-            self._settle(error)
+            self._finish(error)
         else:  # in the order of these calls
-            self._loop.call_soon_threadsafe(self._settle, error)
+            self._loop.call_soon_threadsafe(self._finish, error)
 
-    def _settle(self, error: BaseException | None) -> None:
+    def _finish(self, error: BaseException | None) -> None:
         self._error = error
         if self._done and not self._done.done():
             self._done.set_result(None)
 
 
-class Writer:
+class TransactionWriter:
     """Writes to ``connection``: inside ``async with`` in a thread of its own, else at once.
 
-    ``fault`` is why it cannot be written, which a restart would suffer from; None while it can. ``told``
-    counts the transactions.
+    ``fault`` is the error of writes, None while they work. ``queued`` is the number of transactions so far.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.fault: str | None = None
-        self.told = self._written = self._synced = 0
+        self.queued = self._flushed = self._durable = 0  # transactions
         self._connection = connection
         self._queue: deque[Transaction] = deque()
         self._checkpoint_at = time.monotonic()
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: OwnThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owner: int | None = None  # the thread that alone uses the connection
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalog")
-        await self._loop.run_in_executor(self._thread, self._own)
+        self._thread = OwnThread("catalog")
+        self._owner = await self._thread.call(threading.get_ident)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         try:
             if self._thread:
-                await asyncio.to_thread(self._thread.shutdown)
+                await self._thread.call(lambda: None)  # all that was queued before
         finally:
             self._thread = self._loop = self._owner = None
-
-    def _own(self) -> None:
-        self._owner = threading.get_ident()
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -124,22 +119,22 @@ class Writer:
         Raises RuntimeError in any other thread.
         """
         if self._owner not in (None, threading.get_ident()):
-            raise RuntimeError("the journal is used outside the thread that writes it")
+            raise RuntimeError("the catalog is used outside the thread that writes it")
         return self._connection
 
     @property
-    def settled(self) -> float:
-        """How many transactions a power cut cannot take back; all, while none can be written."""
-        return math.inf if self.fault else self._synced
+    def durable(self) -> float:
+        """Number of transactions that a power cut cannot take back; infinite while the disk fails."""
+        return math.inf if self.fault else self._durable
 
     def write(self, *statements: Statement, sync: bool = False) -> Transaction:
         """Queue a transaction of these statements.
 
-        ``sync`` sees to it that all up to here outlives a power cut. Outside ``async with`` it is written at
-        once, and its error is raised here.
+        ``sync`` makes it and all earlier transactions durable. Outside ``async with`` it is written at once,
+        and its error is raised here.
         """
         transaction = Transaction(statements, self._loop, sync=sync)
-        self.told += bool(statements)
+        self.queued += bool(statements)
         self._queue.append(transaction)
         if self._thread is None:
             self._write(transaction)
@@ -148,29 +143,25 @@ class Writer:
             self._thread.submit(self._write, transaction)
         return transaction
 
-    async def written(self) -> None:
-        """Wait until the first attempt of everything that was queued before is over."""
+    async def flush(self) -> None:
+        """Wait until all transactions that were queued before have been tried."""
         if self._thread is None:
             self._flush()
         else:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._flush)
-
-    async def ask(self, question: Callable[[], T]) -> T | None:
-        """The answer, once all is written; None while that cannot be, or nothing can be read."""
-        try:
-            return await self.read(question)
-        except CatalogError:
-            return None
+            await self._thread.call(self._flush)
 
     async def read(self, question: Callable[[], T]) -> T:
-        """The answer, once all is written; raises CatalogError while that cannot be."""
+        """The result of ``question``, after all queued writes; raises CatalogError while the disk fails."""
         if self._thread is None:
             return self._read(question)
-        work = partial(self._read, question)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await self._thread.call(self._read, question)
 
-    def save(self) -> None:
-        """Write what could not be written before; now and then, see to it that all is on the disk."""
+    async def select(self, query: str, values: Row, record: Callable[[sqlite3.Row], T]) -> list[T]:
+        """The records of a query; raises CatalogError while the disk fails."""
+        return await self.read(lambda: [record(row) for row in self.connection.execute(query, values)])
+
+    def maintain(self) -> None:
+        """Try failed writes again; every 5 seconds make all transactions durable."""
         now = time.monotonic()
         if self._thread is None:
             self._flush()
@@ -181,7 +172,7 @@ class Writer:
             self._thread.submit(self._checkpoint)
 
     def transact(self, statements: Sequence[Statement]) -> None:
-        """Write them at once, in a question; raises sqlite3.Error, ValueError, OverflowError."""
+        """Commit at once, inside ``read``; raises sqlite3.Error, ValueError, OverflowError."""
         connection = self.connection
         try:
             connection.execute("BEGIN")
@@ -195,23 +186,23 @@ class Writer:
 
     def _read(self, question: Callable[[], T]) -> T:
         if not self._flush():
-            raise CatalogError("the journal cannot be read now")
+            raise CatalogError("the catalog cannot be read now")
         try:
             return question()
         except sqlite3.Error as error:
             if _is_of_a_statement(error):
                 raise
-            logger.warning("the journal cannot be read, nothing is deleted now: %s", error)
-            raise CatalogError("the journal cannot be read now") from None
+            logger.warning("the catalog cannot be read, nothing is deleted now: %s", error)
+            raise CatalogError("the catalog cannot be read now") from None
 
     def _write(self, transaction: Transaction) -> None:
         try:
             self._flush()
         finally:
-            transaction.tried()  # it may wait in memory
+            transaction.note_attempt()  # it may still wait in memory
 
     def _flush(self) -> bool:
-        """Write the queue in order; returns whether the disk took it all. Each error is its transaction's."""
+        """Write the queue in order; returns whether the disk took all."""
         while self._queue:
             transaction, error = self._queue[0], None
             try:
@@ -222,26 +213,26 @@ class Writer:
                     self._note_fault(raised)
                     return False
                 logger.error("a transaction cannot be written: %s: %s", type(raised).__name__, raised)
-                error = raised  # it would fail again, and keep the file from being closed in order
+                error = raised  # it would fail again, and block all later transactions
             self._queue.popleft()
-            self._written += bool(transaction.statements)
+            self._flushed += bool(transaction.statements)
             if transaction.sync:
                 self._checkpoint()
-            transaction.tried(error)
+            transaction.note_attempt(error)
         if self.fault:
-            logger.info("the journal is written again")
+            logger.info("the catalog is written again")
             self.fault = None
         return True
 
     def _note_fault(self, error: Exception) -> None:
         if self.fault is None:
-            logger.error("the journal cannot be written, which a restart would suffer from: %s", error)
+            logger.error("the catalog cannot be written; a restart now would lose data: %s", error)
         self.fault = str(error) or type(error).__name__
 
     def _checkpoint(self) -> None:
-        with contextlib.suppress(sqlite3.OperationalError):  # the next transaction will say so
+        with contextlib.suppress(sqlite3.OperationalError):  # the next transaction reports the fault
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            self._synced = self._written
+            self._durable = self._flushed
 
 
 def _is_of_a_statement(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from broadcaster.catalog.records import SourceMemory
+from broadcaster.catalog.records import SourceSnapshot
 from broadcaster.doctor.report import (
     CheckFinding,
     bytes_text,
@@ -157,7 +157,7 @@ def _look(root: Path) -> Survey:
 
 def _listed(root: Path) -> tuple[VariantsListed, list[str]]:
     """The variants that the service would follow, and the reasons for which others are ignored."""
-    scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+    scanner = Scanner(root, lambda: datetime.now(UTC), SourceSnapshot())
     now = time.monotonic()
     # At the second look what was being written is read; at the third what is left out is told.
     events = [one for at in (0, TORN_FOR, LEFT_OUT_FOR) for one in scanner.scan(now + at)]

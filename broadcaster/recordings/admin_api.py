@@ -29,7 +29,7 @@ from pydantic import (
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.recordings import BIN
-from broadcaster.catalog.references import Clip, FileUpload, Part, Recording, Visibility, new_secret
+from broadcaster.catalog.records import Clip, FileUpload, Part, Recording, Visibility, new_secret
 from broadcaster.errors import BroadcasterError, NotPossible
 from broadcaster.printable import clean_title
 from broadcaster.recordings.file_uploads import LARGEST, Uploads

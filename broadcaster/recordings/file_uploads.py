@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Any, Protocol
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.references import FileUpload, Recording
+from broadcaster.catalog.records import FileUpload, Recording
 from broadcaster.errors import NotPossible
 from broadcaster.recordings.writer import file_of
 
@@ -129,7 +129,7 @@ class Uploads:
 
     async def give_up(self, recording: Recording) -> None:
         """Give up what is on its way; it is deleted by who looks for such."""
-        await self._files.give_up(recording.id)
+        await self._files.abandon(recording.id)
         self._tell()
 
     async def delete(self, recording: Recording, *, at_once: bool = False) -> None:

@@ -26,8 +26,7 @@ from broadcaster.aio import Retrying
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import DEADLINE, PICTURE_AGE, ConditionalStore, ConditionalWriter
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import Segment
-from broadcaster.catalog.references import ROUNDING, Clip, Part, Recorded, Recording
+from broadcaster.catalog.records import ROUNDING, Clip, Part, Recording, RecordingSegment, Segment
 from broadcaster.config import Settings
 from broadcaster.errors import BroadcasterError, CatalogError, OwncastError, PictureError, StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded
@@ -193,7 +192,7 @@ class RecordingPosters:
         needed = [(one.started, one.ended or end) for one in others]
         await asyncio.to_thread(self._frames.drop_until, end, needed)
 
-    async def _at_a_third(self, timeline: Sequence[Recorded]) -> bytes | None:
+    async def _at_a_third(self, timeline: Sequence[RecordingSegment]) -> bytes | None:
         """The kept frame of the recording that is nearest to a third of it, else a frame of that segment."""
         third = sum((segment.duration for segment in timeline), timedelta()) / 3
         passed = timedelta()
@@ -224,7 +223,7 @@ class RecordingPosters:
             await self._put(clip, f"{_folder(clip)}/{POSTER}", picture)
         await self._note(clip, poster=picture is not None)
 
-    async def _picture_of(self, one: Recorded, at: timedelta | None) -> bytes | None:
+    async def _picture_of(self, one: RecordingSegment, at: timedelta | None) -> bytes | None:
         """A frame of a segment in the bucket; None if ffmpeg cannot decode it."""
         if one.size > LARGEST:
             return None
@@ -235,9 +234,9 @@ class RecordingPosters:
                 return await self._ffmpeg.frame(media, moment)
         return None
 
-    async def _timeline(self, part: Part) -> list[Recorded]:
+    async def _timeline(self, part: Part) -> list[RecordingSegment]:
         """Segments of the part, of one variant."""
-        found: list[Recorded] = []
+        found: list[RecordingSegment] = []
         read: dict[str, int] = {}
         variant = variant_for_posters(part.described.variants)
         while more := await self._recordings.segments(part.number, read):

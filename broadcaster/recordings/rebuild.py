@@ -29,18 +29,17 @@ from pydantic import (
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.recordings import BIN
-from broadcaster.catalog.references import (
+from broadcaster.catalog.records import (
     ID,
     SECRET,
     Clip,
-    File,
     Part,
-    Recorded,
     Recording,
+    RecordingFile,
+    RecordingSegment,
     Visibility,
     new_secret,
 )
-from broadcaster.catalog.restore import note_sizes, restore_clip, restore_recording, write_anew
 from broadcaster.errors import CatalogError, PlaylistError, StorageUnavailable
 from broadcaster.hls import ByteRange, MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.hls.parser import byte_ranges
@@ -219,7 +218,7 @@ MOST_SEGMENTS, MOST_IN_ALL = 200_000, 1_000_000
 LONGEST_SEGMENT = timedelta(seconds=600)
 FOLDER = re.compile(rf"(?P<id>{ID})(-(?P<secret>{SECRET}))?")
 MAIN = re.compile(r"(part-(?P<part>[1-9]\d{0,3})/)?playlist\.m3u8")
-Parts = list[tuple[Part, list[Recorded]]]
+Parts = list[tuple[Part, list[RecordingSegment]]]
 
 
 class BucketReader(Protocol):
@@ -257,10 +256,10 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
         async for one in store.objects(f"{prefix}/", deadline=DEADLINE):
             sizes.append(one)
             if len(sizes) == BATCH:
-                await note_sizes(catalog, sizes)
+                await catalog.note_sizes(sizes)
                 sizes.clear()
-    await note_sizes(catalog, sizes)
-    await write_anew(catalog, back)
+    await catalog.note_sizes(sizes)
+    await catalog.write_again(back)
     return found
 
 
@@ -336,17 +335,17 @@ async def _restore_recording(
         deleted=told.deleted and now,
         bin=(secret or new_secret()) if told.deleted else "",
     )
-    if not await restore_recording(catalog, recording, parts):
+    if not await catalog.recordings.take_in(recording, parts):
         return None
     logger.info("recording %s is back", recording.id)
     return recording.id
 
 
-def _file(told: RecordingRecord, base: str) -> File | None:
+def _file(told: RecordingRecord, base: str) -> RecordingFile | None:
     if not (file := told.file):
         return None
     key = file_key(unquote(file.url), base, told.id)
-    return File(key, posixpath.relpath(key, base), file.size, file.type, 0, "")
+    return RecordingFile(key, posixpath.relpath(key, base), file.size, file.type, 0, "")
 
 
 async def _restore_clip(
@@ -373,7 +372,7 @@ async def _restore_clip(
         bin=(folder["secret"] or new_secret()) if told.deleted else "",
     )
     is_older = told.viewer and "keepUntil" not in told.model_fields_set
-    if not await restore_clip(catalog, clip, segments, is_older=is_older):
+    if not await catalog.clips.take_in(clip, segments, is_older=is_older):
         return None
     logger.info("clip %s is back", clip.id)
     return clip.id
@@ -395,12 +394,14 @@ async def _parts(store: BucketReader, folder: str, keys: set[str], prefix: str) 
     return parts
 
 
-async def _part(store: BucketReader, main: str, keys: set[str], prefix: str) -> tuple[Part, list[Recorded]]:
+async def _part(
+    store: BucketReader, main: str, keys: set[str], prefix: str
+) -> tuple[Part, list[RecordingSegment]]:
     playlist = await _read(store, main)
     if not isinstance(playlist, MultivariantPlaylist):
         raise PlaylistError(f"{main} is no multivariant playlist")
     told = described(playlist, PLAYLIST)
-    segments: list[Recorded] = []
+    segments: list[RecordingSegment] = []
     for variant in sorted(told.uris):
         base = f"{posixpath.dirname(main)}/{variant}"
         media = await _read(store, f"{base}/{PLAYLIST}") if f"{base}/{PLAYLIST}" in keys else None
@@ -428,7 +429,7 @@ async def _text(store: BucketReader, key: str) -> str:
 
 def _recorded(
     playlist: MediaPlaylist, folder: str, iframes: Mapping[str, ByteRange], prefix: str
-) -> Iterator[Recorded]:
+) -> Iterator[RecordingSegment]:
     variant = posixpath.basename(folder)
     check = media_key(prefix, variant)
     there = {segment.uri for segment in playlist.segments if not segment.gap}
@@ -437,7 +438,7 @@ def _recorded(
         discontinuity += segment.discontinuity
         # What stands for a run in which a variant brought nothing has the address of another one.
         if segment.program_date_time and not (segment.gap and segment.uri in there):
-            yield Recorded(
+            yield RecordingSegment(
                 position=0,
                 variant=variant,
                 key=check(_key(segment.uri, folder)),

@@ -20,8 +20,8 @@ from urllib.parse import quote
 from broadcaster.aio import Retrying
 from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.recordings import Recordings
-from broadcaster.catalog.references import Clip, Part, Recorded, Recording, Visibility, covering
+from broadcaster.catalog.recordings import RecordingTable
+from broadcaster.catalog.records import Clip, Part, Recording, RecordingSegment, Visibility, complete_variants
 from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import Event, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
@@ -254,7 +254,7 @@ class _Growing:
         """What is known of them."""
         return {name: one.playlist for name, one in self.variants.items()}
 
-    async def grow(self, book: Recordings, part: int, folder: str, *, ended: bool) -> None:
+    async def grow(self, book: RecordingTable, part: int, folder: str, *, ended: bool) -> None:
         """Read what is new. After a failure it is of no use any more."""
         for one in self.variants.values():
             one.ended = ended
@@ -272,7 +272,7 @@ class _Growing:
                 self.variants[name] = self.variants[name].again()
                 del self._read[name]
 
-    def _add(self, found: Sequence[Recorded], folder: str, *, ended: bool) -> None:
+    def _add(self, found: Sequence[RecordingSegment], folder: str, *, ended: bool) -> None:
         self._first = _first_of(found) if self._first is None else self._first
         for one in found:
             if one.variant not in self.variants:
@@ -482,7 +482,7 @@ class Recorder:
             await self._objects.put(key, text, VOD_AGE)
 
         segments = await self._clips.segments(clip)
-        whole = covering(segments, clip)
+        whole = complete_variants(segments, clip)
         segments = [one for one in segments if one.variant in whole]
         discontinuity = _first_of(segments)
         for one in segments:
@@ -511,12 +511,12 @@ def _lasting(recording: Recording) -> Recording:
     return replace(recording, duration=timedelta(), size=0, revision=0)
 
 
-def _first_of(segments: Sequence[Recorded]) -> int:
+def _first_of(segments: Sequence[RecordingSegment]) -> int:
     """The first discontinuity number: a variant may have begun in an earlier run than the one met first."""
     return min((one.discontinuity for one in segments), default=0)
 
 
-def _append(playlist: VodPlaylistBuilder, one: Recorded, folder: str) -> None:
+def _append(playlist: VodPlaylistBuilder, one: RecordingSegment, folder: str) -> None:
     """Add a segment to its playlist, which lies in this folder."""
     segment = MediaSegment(
         uri=_address(one.key, folder),

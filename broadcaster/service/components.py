@@ -21,7 +21,7 @@ from yarl import URL
 from broadcaster.aio import EventLoopLag
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.lease import PrefixLease, own_name
-from broadcaster.catalog import Catalog, Memory
+from broadcaster.catalog import Catalog, CatalogSnapshot
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
@@ -126,7 +126,7 @@ class Components:
             end_grace=settings.end_grace,
             disconnect_grace=settings.disconnect_grace,
         )
-        self.stream = Stream(limits, Instant(now(), time.monotonic()), memory.channel, memory.pending)
+        self.stream = Stream(limits, Instant(now(), time.monotonic()), memory.stream, memory.pending)
         self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
         self.pipeline = Pipeline(
             self.stream,
@@ -155,7 +155,7 @@ class Components:
         self.viewers_clips = ViewersClips(catalog.clips, self.recorder.tell)
         self.pictures = Posters(settings, store, catalog, self.spool, self.recorder, view=self._view)
 
-    def _resume(self, settings: Settings, catalog: Catalog) -> Memory:
+    def _resume(self, settings: Settings, catalog: Catalog) -> CatalogSnapshot:
         """Take up what an earlier process had in its spool."""
         memory = catalog.load()
         keys = {key for segment in memory.pending for key in (segment.key, segment.map_key) if key}
@@ -246,7 +246,7 @@ class Components:
                 spool=self.spool.size,
                 spool_limit=self.spool.limit,
                 free=self.spool.free,
-                journal=self.catalog.fault,
+                journal=self.catalog.writer.fault,
                 mirror=(self.mirror and self.mirror.fault) or self.recorder.fault,
                 owner=self.owner.warning,
                 failed=self._supervisor.warning,

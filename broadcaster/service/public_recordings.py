@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urljoin
 
-from broadcaster.catalog.clips import Clips
-from broadcaster.catalog.references import Bounds, Clip, Part, Recording, Visibility
+from broadcaster.catalog.clips import ClipTable
+from broadcaster.catalog.records import Clip, Part, Recording, ViewerClipLimits, Visibility
 from broadcaster.config import Settings
 from broadcaster.errors import CatalogError, NotPossible, TooMany
 from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, RecordingFile
@@ -91,7 +91,7 @@ def _clips(clips: Sequence[Clip], base: str) -> Iterator[PublicRecording]:
 logger = logging.getLogger(__name__)
 
 SHORTEST, LONGEST = timedelta(seconds=5), timedelta(seconds=90)
-BOUNDS = Bounds(of_a_stream=300, of_a_day=500, in_all=2000)
+BOUNDS = ViewerClipLimits(of_a_stream=300, of_a_day=500, in_all=2000)
 AT_ONCE = 20  # wishes that wait for their turn
 PATIENCE = 5.0  # seconds after which nobody waits for an answer: what is made then is never found
 
@@ -106,9 +106,9 @@ class ViewersClips:
 
     def __init__(
         self,
-        clips: Clips,
+        clips: ClipTable,
         tell: Callable[[], None],
-        bounds: Bounds = BOUNDS,
+        bounds: ViewerClipLimits = BOUNDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clips = clips

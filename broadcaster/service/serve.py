@@ -190,7 +190,7 @@ def metrics_of(components: Components) -> Iterator[Metric]:
     text = "Requests to the bucket by price class: a, b or free"
     yield Metric("bucket_operations", text, operations, labels=("class",), is_counter=True)
     yield Metric("deleted_objects", "Objects deleted", components.sweeper.deleted, is_counter=True)
-    yield Metric("journal_failing", "1 while the journal cannot be written", catalog.fault is not None)
+    yield Metric("journal_failing", "1 while the journal cannot be written", catalog.writer.fault is not None)
     text = "1 while another broadcaster writes under the same prefix"
     yield Metric("prefix_shared", text, components.owner.warning is not None)
     yield from components.pictures.metrics()
@@ -271,7 +271,7 @@ async def serve(
             ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
             shown = replace(dashboard, own=partial(told_to_operator, components, settings, variants))
             async with (
-                catalog,
+                catalog.writer,
                 _operator(settings, components, shown, registry, address_of(sockets)) as admin_address,
                 asyncio.TaskGroup() as group,
             ):

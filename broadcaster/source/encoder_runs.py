@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from broadcaster.catalog.records import Run, SourceMemory
+from broadcaster.catalog.records import Run, SourceSnapshot
 from broadcaster.hls import MediaSegment
 from broadcaster.source.owncast_names import encoder_id
 
@@ -80,7 +80,7 @@ class EncoderRunTracker:
     """
 
     def __init__(
-        self, clock: Callable[[], datetime], memory: SourceMemory, draw: Callable[[], str] = DRAW
+        self, clock: Callable[[], datetime], memory: SourceSnapshot, draw: Callable[[], str] = DRAW
     ) -> None:
         self._clock = clock
         self._since = clock() - SLOW_START

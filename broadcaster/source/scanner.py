@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broadcaster.aio import HoldTimer, LogLimiter
-from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.errors import is_final
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.own_files import open_beneath, status_beneath
@@ -209,7 +209,7 @@ class Playlists:
     """Those that are followed, one for each variant; ``folder`` tells what there is."""
 
     def __init__(
-        self, folder: Folder, runs: EncoderRunTracker, clock: Callable[[], datetime], memory: SourceMemory
+        self, folder: Folder, runs: EncoderRunTracker, clock: Callable[[], datetime], memory: SourceSnapshot
     ) -> None:
         self._folder = folder
         self._runs = runs
@@ -315,7 +315,7 @@ class Scanner:
     many seconds from now to look again, None when nothing is about to be finished.
     """
 
-    def __init__(self, root: Path, clock: Callable[[], datetime], memory: SourceMemory) -> None:
+    def __init__(self, root: Path, clock: Callable[[], datetime], memory: SourceSnapshot) -> None:
         self.pause: float | None = None
         self._root = root
         self._clock = clock

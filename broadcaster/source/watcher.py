@@ -21,7 +21,7 @@ from inotify_simple import INotify, flags, masks
 from watchfiles import awatch
 
 from broadcaster.aio import HoldTimer, OwnThread, wait_at_most
-from broadcaster.catalog.records import SourceMemory
+from broadcaster.catalog.records import SourceSnapshot
 from broadcaster.printable import printable
 from broadcaster.source.reports import SourceEvent
 from broadcaster.source.scanner import Scanner
@@ -125,12 +125,12 @@ class Source:
     """
 
     def __init__(
-        self, folder: Path, clock: Callable[[], datetime], memory: SourceMemory | None = None
+        self, folder: Path, clock: Callable[[], datetime], memory: SourceSnapshot | None = None
     ) -> None:
         self.last_look = self.looked_at = time.monotonic()
         self.looking = False
         self._folder = folder
-        self._scanner = Scanner(folder, clock, memory or SourceMemory())
+        self._scanner = Scanner(folder, clock, memory or SourceSnapshot())
         self._changed = asyncio.Event()
 
     async def run(self, handle: Callable[[SourceEvent], Awaitable[None]]) -> None:

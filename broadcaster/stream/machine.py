@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
+from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment, StreamSnapshot
 from broadcaster.events import SegmentDiscovered, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.ipc.messages import AnyVersion, State, Version, View
@@ -54,7 +54,7 @@ class Stream:
         self,
         limits: Limits,
         now: Instant,
-        memory: ChannelMemory | None = None,
+        memory: StreamSnapshot | None = None,
         pending: Iterable[Segment] = (),
     ) -> None:
         self.view = View()
@@ -276,7 +276,7 @@ class Stream:
         ended = StreamEnded(self._now.wall, going_on=trigger is Trigger.ROLLOVER)
         self._decide(retired=self._playlists.end(), event=ended)
 
-    def _list(self, segment: Segment, target_duration: int) -> Listing:
+    def _list(self, segment: Segment, target_duration: int) -> PlaylistUpdate:
         if segment.run.id not in self._runs:
             self._runs = (*self._runs, segment.run.id)[-REMEMBERED_RUNS:]
         listing = self._playlists.append(segment, target_duration, self._now.monotonic)
@@ -289,7 +289,7 @@ class Stream:
 
     def _decide(
         self,
-        listings: Sequence[Listing] = (),
+        listings: Sequence[PlaylistUpdate] = (),
         retired: Sequence[PlaylistState] = (),
         event: StreamStarted | StreamEnded | None = None,
         trimmed: Mapping[str, int] | None = None,
@@ -319,7 +319,7 @@ class Stream:
         before = self.view.main
         return before if before and before == replace(version, modified=before.modified) else version
 
-    def _restore(self, memory: ChannelMemory) -> None:
+    def _restore(self, memory: StreamSnapshot) -> None:
         self._described, self._runs = memory.described, tuple(memory.runs)
         ended = self._playlists.restore(memory, self._now.monotonic)
         if current := self._playlists.current:

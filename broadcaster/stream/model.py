@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
-from broadcaster.catalog.records import Listing, PlaylistState, Segment
+from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment
 from broadcaster.events import Event as Notification
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.ipc.messages import View
@@ -114,7 +114,7 @@ class WriteVariants:
 class WritePlaylists:
     """Write how the playlists are, in one transaction (``Catalog.listed``)."""
 
-    listings: Sequence[Listing] = ()
+    listings: Sequence[PlaylistUpdate] = ()
     retired: Sequence[PlaylistState] = ()
     availability: timedelta = timedelta()
     trimmed: Mapping[str, int] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from broadcaster.catalog.records import ChannelMemory, Listing, PlaylistState, Segment
+from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment, StreamSnapshot
 from broadcaster.hls import MediaPlaylist, bit_rate
 from broadcaster.hls.manifest import DvrBacklog, ManifestGenerator
 from broadcaster.ipc.messages import MaxViewerDelay, Version
@@ -99,7 +99,7 @@ class Playlists:
         self._positions: dict[str, tuple[int, int]] = {}  # next media sequence, newest discontinuity number
         self._timeline = Timeline({})
 
-    def restore(self, memory: ChannelMemory, now: float) -> bool:
+    def restore(self, memory: StreamSnapshot, now: float) -> bool:
         """Take up what an earlier process listed; returns whether that had ended."""
         self._timeline = recalled_timeline(memory)
         ended = all(state.ended for state, _ in memory.playlists if state.current)
@@ -162,7 +162,7 @@ class Playlists:
         longest = max(self._longest, self._replaced) if replaced else self._longest
         return longest + timedelta(seconds=self.target_duration or 0)
 
-    def append(self, segment: Segment, target_duration: int, now: float) -> Listing:
+    def append(self, segment: Segment, target_duration: int, now: float) -> PlaylistUpdate:
         """List a segment."""
         variant = segment.variant
         playlist = self.current.get(variant)
@@ -188,7 +188,7 @@ class Playlists:
         self._trim(playlist, now)
         added = generator.listed_from(first)
         number, last, _ = added[-1]
-        return Listing(
+        return PlaylistUpdate(
             segment=replace(
                 segment,
                 number=number,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from broadcaster.catalog.records import ChannelMemory
+from broadcaster.catalog.records import StreamSnapshot
 from broadcaster.hls import MediaSegment
 
 MAX_OVERLAP = timedelta(milliseconds=50)  # rounding between runs, not a clock that was set back
@@ -72,7 +72,7 @@ class Timeline:
                 del known[old]
 
 
-def recalled_timeline(memory: ChannelMemory) -> Timeline:
+def recalled_timeline(memory: StreamSnapshot) -> Timeline:
     """As it stood when all that is listed had been placed."""
     timeline = Timeline(memory.shifts)
     for state, listed in memory.playlists:

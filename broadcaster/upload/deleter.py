@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from broadcaster.aio import Retrying
 from broadcaster.bucket.conditional import BATCH, DEADLINE, ConditionalStore
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.references import FileUpload
+from broadcaster.catalog.records import FileUpload
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
 
 SWEEP_EVERY = 5.0  # seconds

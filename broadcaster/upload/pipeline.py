@@ -124,8 +124,8 @@ class Pipeline:
                 on_stop()
                 following.cancel()
                 await wait_at_most(drain, self._idle)
-                await self._catalog.write(sync=True)
-                self._spool.settle(self._catalog.settled)
+                await self._catalog.writer.write(sync=True)
+                self._spool.settle(self._catalog.writer.durable)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LAST_REMOVALS):
                         await self._spool.done()
@@ -194,8 +194,8 @@ class Pipeline:
 
     def _tick(self, now: float) -> None:
         self.last_tick = now
-        self._catalog.save()
-        self._spool.settle(self._catalog.settled)
+        self._catalog.writer.maintain()
+        self._spool.settle(self._catalog.writer.durable)
         self._spool.measure()
         encoder = self._encoder
         status = EncoderStatus(encoder.connected, encoder.disconnected_since) if encoder else None
@@ -233,7 +233,7 @@ class Pipeline:
                 self._group.create_task(self._upload(self._uploads[segment.key]), name=segment.key)
             case model.Release(segment):
                 if kept := self._uploads.pop(segment.key).kept:
-                    self._spool.let_go(kept, self._catalog.told)
+                    self._spool.let_go(kept, self._catalog.writer.queued)
                 self._handle(model.SegmentShown(segment.key))
             case model.AskEncoder() if self._encoder:
                 self._encoder.ask()

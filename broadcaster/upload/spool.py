@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from broadcaster.aio import OwnThread
-from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile, SourceMemory
+from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile, SourceSnapshot
 from broadcaster.own_files import PIECE, own_folder
 from broadcaster.source.media_clock import media_duration
 from broadcaster.source.owncast_names import encoder_id
@@ -158,7 +158,7 @@ def _take(file: SourceFile, kept: Path, *, copy: bool) -> int:
         kept.unlink(missing_ok=True)
         if copy or not _link(descriptor, kept):
             _copy(descriptor, kept)
-            if copy and not file.is_as(os.fstat(descriptor)):
+            if copy and not file.is_unchanged(os.fstat(descriptor)):
                 kept.unlink()
                 raise FileNotFoundError(errno.ENOENT, "it changed while it was copied", str(file.path))
         return kept.lstat().st_size
@@ -243,7 +243,7 @@ class _Place:
 
 
 def recover_spool_orphans(
-    keys: Iterable[str], folder: Path, prefix: str, memory: SourceMemory
+    keys: Iterable[str], folder: Path, prefix: str, memory: SourceSnapshot
 ) -> Iterator[Segment]:
     """The segments that these files below ``folder`` are, in order: their paths say what they are.
 
@@ -273,7 +273,7 @@ def recover_spool_orphans(
             yield segment
 
 
-def _place(variant: str, memory: SourceMemory) -> _Place | None:
+def _place(variant: str, memory: SourceSnapshot) -> _Place | None:
     position = memory.positions[variant]
     sequence = max(position.known)
     uri, time = position.known[sequence]

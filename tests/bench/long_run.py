@@ -152,7 +152,7 @@ async def _measure(folder: Path) -> list[Figure]:
     sweeper = RetentionDeleter(bucket, catalog, prefix="live")
     marathon = Marathon(folder, pipeline, sweeper)
     marathons.append(marathon)
-    async with catalog:
+    async with catalog.writer:
         await pipeline.run(marathon.run, marathon.finished, drain=10)
     size = sum(path.stat().st_size for path in (folder / "state").glob("journal.db*"))
     catalog.close()

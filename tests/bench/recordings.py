@@ -86,7 +86,7 @@ async def _start(folder: Path) -> list[Figure]:
     catalog = Catalog(folder, lambda: datetime.now(UTC), recordings=None)
     catalog.load()
     opened = time.perf_counter() - began
-    async with catalog:
+    async with catalog.writer:
         began = time.perf_counter()
         assert len(await catalog.recordings.all()) == RECORDINGS
         listed = time.perf_counter() - began

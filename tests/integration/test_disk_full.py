@@ -127,12 +127,12 @@ async def test_a_full_disk(tmp_path: Path, bucket: SeaweedBucket, disk: SmallDis
         health = await service.health()
         assert health["http"] == 200
         assert "the journal cannot be written: " in str(health["warning"])
-        assert show.said("the journal cannot be written") == 1
+        assert show.said("the catalog cannot be written") == 1
         assert show.said("cannot be spooled (No space left on device); it is read from the source")
 
         disk.make_room()
         await show.until_metric("broadcaster_journal_failing", 0)
-        assert show.said("the journal is written again") == 1
+        assert show.said("the catalog is written again") == 1
         spooled = show.said("cannot be spooled")
         show.write(3)
         await show.until_listed()

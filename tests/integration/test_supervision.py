@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broadcaster.catalog.records import SourceMemory
+from broadcaster.catalog.records import SourceSnapshot
 from broadcaster.cli import main
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
@@ -187,7 +187,7 @@ class HangingSource:
 
     hang: asyncio.Event
 
-    def __init__(self, _: Path, __: Callable[[], datetime], ___: SourceMemory) -> None:
+    def __init__(self, _: Path, __: Callable[[], datetime], ___: SourceSnapshot) -> None:
         self.last_look = self.looked_at = time.monotonic()
         self.looking = False
 

@@ -145,7 +145,7 @@ async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
     (found,) = await eventually(files.uploading)
     uploads = [one async for one in desk.store.uploads(f"live/files/{desk.recording}", deadline=60)]
     assert [(key, name) for key, name, _ in uploads] == [(found.key, found.upload)]
-    await files.give_up(desk.recording)
+    await files.abandon(desk.recording)
     for _ in range(2):
         await desk.store.abort(found.key, found.upload, deadline=60)
     assert await desk.store.parts(found.key, found.upload, deadline=60) is None

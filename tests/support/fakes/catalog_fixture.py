@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.references import Recorded, Recording
+from broadcaster.catalog.records import Recording, RecordingSegment
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange
 from broadcaster.ipc.messages import State
@@ -36,7 +36,7 @@ class CatalogFixture:
     def open(self, keep: timedelta | None) -> None:
         self.catalog = Catalog(self.folder, self.clock, recordings=keep, wall=self.look_at_wall)
         memory = self.catalog.load()
-        catalog, channel = self.catalog, memory.channel
+        catalog, channel = self.catalog, memory.stream
         self.channel = Channel(
             WINDOW,
             self.clock,
@@ -111,7 +111,7 @@ class CatalogFixture:
     async def recordings(self) -> list[Recording]:
         return await self.catalog.recordings.all()
 
-    async def segments(self) -> list[list[Recorded]]:
+    async def segments(self) -> list[list[RecordingSegment]]:
         """Those of each part of the newest recording."""
         book = self.catalog.recordings
         parts = (await book.parts())[(await book.all())[0].id]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import ChannelMemory, Segment
+from broadcaster.catalog.records import Segment, StreamSnapshot
 from broadcaster.events import Event, Observer, SegmentDiscovered, SegmentPublished, happened
 from broadcaster.ipc.messages import State, View
 from broadcaster.source.reports import SourceIdle, VariantsListed
@@ -33,7 +33,7 @@ class Channel:
         dvr: tuple[timedelta, int] = (timedelta(), 0),
         monotonic: Callable[[], float] | None = None,
         catalog: Catalog | None = None,
-        memory: ChannelMemory | None = None,
+        memory: StreamSnapshot | None = None,
         show: Callable[[View], None] = lambda _: None,
     ) -> None:
         self.clock = clock

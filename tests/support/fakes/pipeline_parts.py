@@ -153,4 +153,4 @@ def stored_segment(  # noqa: PLR0913 - a segment has that many properties
 def unlisted(catalog: Catalog) -> list[str]:
     """The keys of what is to be deleted, oldest first."""
     query = "SELECT key FROM segments WHERE step = 'unlisted' ORDER BY delete_at, position"
-    return [key for (key,) in map(tuple, catalog._connection.execute(query))]  # noqa: SLF001 - nobody else asks
+    return [key for (key,) in map(tuple, catalog.writer._connection.execute(query))]  # noqa: SLF001 - nobody else asks

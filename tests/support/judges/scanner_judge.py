@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from broadcaster.catalog.records import Segment, SourceMemory, SourcePosition
+from broadcaster.catalog.records import Segment, SourcePosition, SourceSnapshot
 from broadcaster.source.reports import SourceEvent, SourceIdle, VariantsListed
 from broadcaster.source.scanner import Scanner
 from tests.support.fakes.owncast_folder import AHEAD, START, Made, OwncastLife, Transcoder
@@ -50,7 +50,7 @@ class ScanWatcher:
 
     def start(self) -> None:
         runs = {one.run.number: one.run for one in self.reported}
-        memory = SourceMemory(tuple(runs[number] for number in sorted(runs)), positions(self.reported))
+        memory = SourceSnapshot(tuple(runs[number] for number in sorted(runs)), positions(self.reported))
         self.scanner = Scanner(self.life.root, self.life.now, memory)
         self.started = self.life.time
         self.idle_told = False

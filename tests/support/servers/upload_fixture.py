@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from broadcaster.admin import make_operator_app, own_token
 from broadcaster.admin.dashboard import Dashboard
 from broadcaster.bucket import Bucket, ObjectStore, open_store
-from broadcaster.catalog.references import File
+from broadcaster.catalog.records import RecordingFile
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, free_ports
 from broadcaster.http import listening
@@ -40,7 +40,7 @@ class UploadDesk:
     bucket: SeaweedBucket
     recording: str  # its id
 
-    async def file(self) -> File | None:
+    async def file(self) -> RecordingFile | None:
         """What the recording has."""
         (one,) = await self.studio.recordings()
         return one.file

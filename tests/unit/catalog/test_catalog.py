@@ -17,7 +17,7 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog import schema as database
 from broadcaster.catalog.catalog import MARGIN
-from broadcaster.catalog.records import Listing, PlaylistState, Run, Segment, SourceFile
+from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Run, Segment, SourceFile
 from broadcaster.catalog.rows import fact
 from broadcaster.catalog.schema import MIGRATIONS, SCHEMA, open_database
 from broadcaster.catalog.writer import Transaction
@@ -60,7 +60,7 @@ class Book:
 
     def limit(self, pages: int) -> int:
         """Let the file have so many pages more and no others, as on a disk that is full."""
-        connection = self.catalog.connection
+        connection = self.catalog.writer.connection
         (used,) = connection.execute("PRAGMA page_count").fetchone()
         (limit,) = connection.execute(f"PRAGMA max_page_count = {used + pages}").fetchone()
         assert isinstance(limit, int)
@@ -112,12 +112,12 @@ def state(variant: str = "0", first: int = 1, following: int = 2, *, current: bo
 
 def listing(
     number: int, variant: str = "0", *, first: int = 1, map_key: str | None = None, size: int = 0
-) -> Listing:
+) -> PlaylistUpdate:
     """What listing segment ``number`` did under that number, after which ``first`` is the first listed."""
     segment = replace(source_segment(number, variant), map_key=map_key, size=size, map_file=None)
     segment = replace(segment, url=f"https://b/{segment.key}")
     listed = MediaSegment(segment.url, 2 * SECOND, program_date_time=START + number * SECOND)
-    return Listing(
+    return PlaylistUpdate(
         segment=segment,
         playlist=state(variant, first, number + 1),
         added=[(number, listed, True)],
@@ -159,7 +159,7 @@ def test_playlists_come_back(book: Book) -> None:
     for made, entry in zip((first, second), entries, strict=True):
         book.catalog.listed([replace(made, added=[entry], playlist=state(first=7, following=9))])
     book.catalog.listed([listing(1, "1")])
-    channel = book.reopen().load().channel
+    channel = book.reopen().load().stream
     (one, listed), (other, _) = sorted(channel.playlists, key=lambda playlist: playlist[0].variant)
     assert one == state(first=7, following=9)
     assert [(number, one.uri, one.gap) for number, one, _ in listed] == [
@@ -180,15 +180,15 @@ def test_variants_come_back(book: Book) -> None:
     described = MultivariantPlaylist(variants, renditions=sound)
     book.catalog.described(MultivariantPlaylist())
     book.catalog.described(described)
-    assert book.reopen().load().channel.described == described
+    assert book.reopen().load().stream.described == described
 
 
 def test_an_empty_journal_recalls_nothing(book: Book) -> None:
     """At the first start there is nothing to go on from."""
     memory = book.catalog.load()
     assert memory.pending == []
-    assert memory.channel.playlists == []
-    assert memory.channel.described == MultivariantPlaylist()
+    assert memory.stream.playlists == []
+    assert memory.stream.described == MultivariantPlaylist()
     assert memory.source.runs == ()
 
 
@@ -233,7 +233,7 @@ def test_a_playlist_that_is_retired_lists_nothing(book: Book) -> None:
     """Of a variant that a new stream has not, all is deleted, and its numbers are remembered."""
     book.catalog.listed([listing(1)])
     book.catalog.listed([], [state(current=False)], SECOND)
-    ((playlist, listed),) = book.reopen().load().channel.playlists
+    ((playlist, listed),) = book.reopen().load().stream.playlists
     assert listed == []
     assert playlist == state(current=False)
     assert keys(book) == ["live/r/0/1.ts"]
@@ -250,10 +250,10 @@ def test_a_publication_is_remembered_whole_or_not_at_all(book: Book) -> None:
     twice = replace(listing(2), added=[*listing(2).added, *listing(2).added])
     with pytest.raises(sqlite3.IntegrityError):
         book.catalog.listed([listing(1), twice])
-    connection = book.catalog.connection
+    connection = book.catalog.writer.connection
     assert not connection.in_transaction
     memory = book.catalog.load()
-    assert memory.channel.playlists == []
+    assert memory.stream.playlists == []
     assert len(memory.pending) == 2
 
 
@@ -284,17 +284,17 @@ async def test_a_full_disk_stops_nothing(book: Book, caplog: pytest.LogCaptureFi
     for number in range(2, 200):
         book.catalog.noticed(source_segment(number))
         book.catalog.listed([listing(number, first=max(1, number - 5), size=10)])
-    assert book.catalog.fault == "database or disk is full"
+    assert book.catalog.writer.fault == "database or disk is full"
     assert await book.catalog.due(10) == []  # nobody could cross them out
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "cannot be written" in caplog.text
-    book.catalog.save()
-    assert book.catalog.fault
+    book.catalog.writer.maintain()
+    assert book.catalog.writer.fault
     book.limit(pages=limit + 10_000)
     with caplog.at_level(logging.INFO):
-        book.catalog.save()
-    assert book.catalog.fault is None
-    assert caplog.messages[-1] == "the journal is written again"
+        book.catalog.writer.maintain()
+    assert book.catalog.writer.fault is None
+    assert caplog.messages[-1] == "the catalog is written again"
     assert book.remembered("0") == ["live/r/0/0.ts", *(f"live/r/0/{number}.ts" for number in range(1, 200))]
     assert [one.key for one in book.catalog.load().pending] == ["live/r/0/0.ts"]
     assert len(keys(book)) == 193
@@ -306,7 +306,7 @@ def test_what_waits_is_written_at_the_end(book: Book) -> None:
     limit = book.limit(pages=0)
     for number in range(1, 100):
         book.catalog.noticed(source_segment(number))
-    assert book.catalog.fault
+    assert book.catalog.writer.fault
     book.limit(pages=limit + 10_000)
     assert len(book.reopen().load().pending) == 99
 
@@ -320,8 +320,8 @@ async def show(written: Transaction, then: Callable[[], None]) -> None:
 async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
     """A disk that hangs holds back what viewers would see, in order, and nothing else."""
     disk, shown = threading.Event(), list[int]()
-    async with book.catalog:
-        hanging = asyncio.create_task(book.catalog.ask(disk.wait))
+    async with book.catalog.writer:
+        hanging = asyncio.create_task(book.catalog.writer.read(disk.wait))
         await asyncio.sleep(0)
         showing = [
             asyncio.create_task(show(book.catalog.listed([listing(number)]), partial(shown.append, number)))
@@ -333,7 +333,7 @@ async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
         await asyncio.gather(*showing)
         assert shown == [1, 2, 3]
         await hanging
-    ((_, listed),) = book.reopen().load().channel.playlists
+    ((_, listed),) = book.reopen().load().stream.playlists
     assert [number for number, _, _ in listed] == [1, 2, 3]
 
 
@@ -341,8 +341,8 @@ async def test_what_is_decided_is_shown_once_it_is_written(book: Book) -> None:
 async def hanging_disk(book: Book) -> AsyncIterator[threading.Event]:
     """The catalog writes in a thread, and its disk hangs until the event is set, or at the end."""
     disk = threading.Event()
-    async with book.catalog:
-        hanging = asyncio.create_task(book.catalog.ask(disk.wait))
+    async with book.catalog.writer:
+        hanging = asyncio.create_task(book.catalog.writer.read(disk.wait))
         await asyncio.sleep(0)
         try:
             yield disk
@@ -351,7 +351,7 @@ async def hanging_disk(book: Book) -> AsyncIterator[threading.Event]:
             await hanging
 
 
-def twice(number: int) -> list[Listing]:
+def twice(number: int) -> list[PlaylistUpdate]:
     """What cannot be written: it has the same number of the playlist two times."""
     return [replace(listing(number), added=2 * list(listing(number).added))]
 
@@ -370,24 +370,24 @@ async def test_each_caller_is_told_of_its_own_transaction(book: Book) -> None:
         assert shown == [1, 3]
         with pytest.raises(sqlite3.IntegrityError):
             await second
-        await book.catalog.written()
-        book.catalog.save()
-    ((_, listed),) = book.reopen().load().channel.playlists
+        await book.catalog.writer.flush()
+        book.catalog.writer.maintain()
+    ((_, listed),) = book.reopen().load().stream.playlists
     assert [number for number, _, _ in listed] == [1, 3]
 
 
 async def test_a_full_disk_is_no_error_of_a_transaction(book: Book, caplog: pytest.LogCaptureFixture) -> None:
     """What waits in memory is shown, and raises nothing; what cannot be written later is said in the log."""
     limit, shown = book.limit(pages=0), list[int]()
-    async with book.catalog:
+    async with book.catalog.writer:
         for number in range(1, 40):
             await show(book.catalog.listed([listing(number)]), partial(shown.append, number))
         await show(book.catalog.listed(twice(40)), partial(shown.append, 40))
-        assert book.catalog.fault == "database or disk is full"
+        assert book.catalog.writer.fault == "database or disk is full"
         assert shown == list(range(1, 41))
     book.limit(pages=limit + 10_000)
-    book.catalog.save()
-    assert book.catalog.fault is None
+    book.catalog.writer.maintain()
+    assert book.catalog.writer.fault is None
     assert "a transaction cannot be written: IntegrityError" in caplog.text
 
 
@@ -402,7 +402,7 @@ async def test_a_waiter_that_leaves_takes_nothing_along(book: Book) -> None:
             await waiter
         disk.set()
         await written
-    ((_, listed),) = book.reopen().load().channel.playlists
+    ((_, listed),) = book.reopen().load().stream.playlists
     assert [number for number, _, _ in listed] == [1]
 
 
@@ -411,20 +411,20 @@ async def test_the_event_loop_never_has_the_connection(book: Book) -> None:
     assert book.catalog.prefixes("live") == ("live",)
     async with hanging_disk(book):
         with pytest.raises(RuntimeError, match="outside the thread"):
-            book.catalog.connection.execute("SELECT 1")
+            book.catalog.writer.connection.execute("SELECT 1")
         assert book.catalog.prefixes("other") == ("live", "other")
     assert book.reopen().prefixes("other") == ("live", "other")
 
 
 def test_an_id_that_is_taken_is_drawn_again(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two streams of one minute that draw the same letters are two recordings."""
-    monkeypatch.setattr("broadcaster.catalog.references.secrets.choice", lambda letters: letters[0])
+    monkeypatch.setattr("broadcaster.catalog.records.secrets.choice", lambda letters: letters[0])
     catalog = Catalog(book.folder / "recorded", lambda: book.now, recordings=None)
     with closing(catalog):
         for number in (1, 2, 3):
             catalog.listed([listing(number)])
             catalog.listed([], over=True)
-        found = catalog.connection.execute("SELECT count(DISTINCT id) FROM recordings").fetchone()[0]
+        found = catalog.writer.connection.execute("SELECT count(DISTINCT id) FROM recordings").fetchone()[0]
     assert found == 3
 
 
@@ -444,11 +444,11 @@ def test_numbers_after_a_power_cut(
     if in_order:
         catalog.close()
     else:
-        catalog._connection.close()  # noqa: SLF001 - a power cut
+        catalog.writer._connection.close()  # noqa: SLF001 - a power cut
     boot_id.write_text(f"{boot}\n")
     for _ in range(2):
         with closing(Catalog(tmp_path, lambda: START)) as catalog:
-            ((playlist, listed),) = catalog.load().channel.playlists
+            ((playlist, listed),) = catalog.load().stream.playlists
             assert playlist == state(first=1 + margin, following=3 + margin)
             assert [number for number, _, _ in listed] == [1 + margin, 2 + margin]
 
@@ -546,7 +546,7 @@ def test_a_journal_in_use_is_refused(book: Book) -> None:
     with pytest.raises(CatalogError, match="in use: another broadcaster runs on this state folder"):
         book.open()
     book.catalog.noticed(source_segment(1))
-    assert book.catalog.fault is None
+    assert book.catalog.writer.fault is None
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
@@ -635,7 +635,7 @@ def test_the_first_schema_is_still_migrated(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("INSERT INTO playlists VALUES ('0', 1, 4, 1, 2, 2, 3, 0)")
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
-        ((playlist, _),) = catalog.load().channel.playlists
+        ((playlist, _),) = catalog.load().stream.playlists
     assert playlist == replace(state(), peak_bandwidth=0)
 
 
@@ -674,15 +674,15 @@ def test_a_state_of_the_fourth_schema_goes_on(tmp_path: Path) -> None:
     assert (pending.key, pending.map_key) == ("p/run1/0/d.m4s", "p/run1/0/i.mp4")
     assert pending.run == Run(1, "run1", "abd#0")
     assert pending.file == SourceFile("d.m4s", Path("/h/d.m4s"), 376, 9)
-    ((playlist, listed),) = memory.channel.playlists
+    ((playlist, listed),) = memory.stream.playlists
     assert (playlist.media_sequence, playlist.next_media_sequence, playlist.ended) == (2, 5, False)
     assert [(number, one.uri, one.discontinuity, one.gap, one.map_uri) for number, one, _ in listed] == [
         (2, "u/b", False, False, "u/i"),
         (3, "u/c", True, True, "u/j"),
         (4, "u/c", False, True, "u/j"),
     ]
-    assert memory.channel.shifts == {0: timedelta(), 1: 2 * SECOND}
-    assert memory.channel.described.variants == (Variant("0", 1000),)
+    assert memory.stream.shifts == {0: timedelta(), 1: 2 * SECOND}
+    assert memory.stream.described.variants == (Variant("0", 1000),)
     assert sorted(memory.source.positions["0"].known) == [1, 2, 3, 4]
 
 
@@ -693,7 +693,7 @@ def test_variants_of_the_fourth_schema_are_migrated(tmp_path: Path) -> None:
         described = {"uri": "0", "bandwidth": 1000, "resolution": [640, 360]}
         connection.execute("INSERT INTO facts VALUES ('variants', ?)", (json.dumps([17, [described]]),))
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
-        assert catalog.load().channel.described.variants == (Variant("0", 1000, resolution=(640, 360)),)
+        assert catalog.load().stream.described.variants == (Variant("0", 1000, resolution=(640, 360)),)
 
 
 def test_removals_of_the_fifth_schema_are_migrated(tmp_path: Path) -> None:
@@ -711,6 +711,6 @@ async def test_what_no_row_can_hold(tmp_path: Path) -> None:
     """It is refused, and what comes after it is written."""
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
         with pytest.raises((sqlite3.Error, ValueError, OverflowError)):
-            catalog.write(fact("a", "\ud800"))
-        catalog.write(fact("b", "c"))
-        assert (catalog.fault, await catalog.read(lambda: "answer")) == (None, "answer")
+            catalog.writer.write(fact("a", "\ud800"))
+        catalog.writer.write(fact("b", "c"))
+        assert (catalog.writer.fault, await catalog.writer.read(lambda: "answer")) == (None, "answer")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.references import Bounds
+from broadcaster.catalog.records import ViewerClipLimits
 from broadcaster.errors import NotPossible, TooMany
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.pipeline_parts import START
@@ -45,7 +45,7 @@ async def test_nobody_sees_one_that_cannot_be(studio: CatalogFixture) -> None:
     """Who writes clips into the bucket meanwhile finds none."""
     studio.publish(count=3)
     clips = studio.catalog.clips
-    async with studio.catalog:
+    async with studio.catalog.writer:
         made, seen = await asyncio.gather(
             clips.make("", START, START + 60 * SECOND), clips.unwritten(), return_exceptions=True
         )
@@ -59,7 +59,7 @@ async def test_viewers_clips_are_bounded(tmp_path: Path, bound: str) -> None:
     studio = CatalogFixture(tmp_path)
     studio.restart(timedelta(days=30))
     studio.publish(count=6)
-    bounds, clips = replace(Bounds(9, 9, 9), **{bound: 2}), studio.catalog.clips
+    bounds, clips = replace(ViewerClipLimits(9, 9, 9), **{bound: 2}), studio.catalog.clips
     await clips.make("", START, START + 5 * SECOND)
     first = await clips.make("", START, START + 5 * SECOND, bounds)
     await clips.make("", START, START + 5 * SECOND, bounds)
@@ -88,7 +88,7 @@ async def test_viewers_have_clips_of_what_everybody_finds(tmp_path: Path, visibi
     studio = CatalogFixture(tmp_path)
     studio.restart(30 * DAY)
     studio.publish(count=20)
-    clips, recordings, bounds = studio.catalog.clips, studio.catalog.recordings, Bounds(9, 9, 9)
+    clips, recordings, bounds = studio.catalog.clips, studio.catalog.recordings, ViewerClipLimits(9, 9, 9)
     (one,) = await studio.recordings()
     await clips.make("", START, START + 5 * SECOND, bounds)
     recordings.change(one.id, visibility=visibility)
@@ -114,7 +114,7 @@ async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
     studio.publish(count=6)
     clips = studio.catalog.clips
     kept = await clips.make("", START, START + 5 * SECOND)
-    await clips.make("", START, START + 5 * SECOND, Bounds(1, 1, 1))
+    await clips.make("", START, START + 5 * SECOND, ViewerClipLimits(1, 1, 1))
     studio.now += 29 * DAY
     assert await clips.expired() == []
     studio.now += 2 * DAY
@@ -123,7 +123,7 @@ async def test_viewers_clips_go_when_recordings_go(tmp_path: Path) -> None:
     clips.release(over)
     assert await clips.all() == [kept]
     studio.restart()  # for ever
-    await studio.catalog.clips.make("", START, START + 5 * SECOND, Bounds(1, 1, 1))
+    await studio.catalog.clips.make("", START, START + 5 * SECOND, ViewerClipLimits(1, 1, 1))
     studio.now += 1000 * DAY
     assert await studio.catalog.clips.expired() == []
     studio.catalog.close()
@@ -145,9 +145,9 @@ async def test_what_is_already_on_its_way_out(studio: CatalogFixture) -> None:
     """What was found to be due, while the wish for a clip waited for its turn, is too late for that."""
     studio.publish(count=10)
     catalog, turn = studio.catalog, threading.Event()
-    async with catalog:
+    async with catalog.writer:
         asking = [
-            asyncio.create_task(catalog.read(turn.wait)),
+            asyncio.create_task(catalog.writer.read(turn.wait)),
             asyncio.create_task(catalog.due(100)),
             asyncio.create_task(catalog.clips.make("", START, START + 5 * SECOND)),
         ]
@@ -162,7 +162,7 @@ async def test_what_is_already_on_its_way_out(studio: CatalogFixture) -> None:
 
 async def test_an_id_that_is_drawn_twice(studio: CatalogFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips of one minute that draw the same letters are clips of their own."""
-    monkeypatch.setattr("broadcaster.catalog.references.secrets.choice", lambda letters: letters[0])
+    monkeypatch.setattr("broadcaster.catalog.records.secrets.choice", lambda letters: letters[0])
     studio.publish(count=6)
     made = [await studio.catalog.clips.make("", START, START + 5 * SECOND) for _ in range(4)]
     assert {one.id for one in await studio.catalog.clips.all()} == {one.id for one in made}

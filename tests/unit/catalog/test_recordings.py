@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.references import Bounds, Visibility
+from broadcaster.catalog.records import ViewerClipLimits, Visibility
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.old_catalog import old_journal
 from tests.support.fakes.pipeline_parts import START, unlisted
@@ -161,7 +161,7 @@ async def test_a_machine_that_starts_in_another_year(studio: CatalogFixture) -> 
     studio.restart(3 * DAY)
     studio.publish(count=2)
     studio.channel.end()
-    await studio.catalog.clips.make("", START, studio.newest, Bounds(1, 1, 1))
+    await studio.catalog.clips.make("", START, studio.newest, ViewerClipLimits(1, 1, 1))
     right = studio.now
     studio.now += 4000 * DAY
     studio.wall = lambda: studio.now
@@ -205,7 +205,7 @@ def test_a_state_of_the_seventh_schema_goes_on(tmp_path: Path) -> None:
             """
         )
     with closing(Catalog(tmp_path, lambda: START, recordings=None)) as catalog:
-        ((_, listed),) = catalog.load().channel.playlists
+        ((_, listed),) = catalog.load().stream.playlists
         assert [number for number, _, _ in listed] == [2]
         assert unlisted(catalog) == ["a"]
 

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.references import Bounds, Clip
+from broadcaster.catalog.records import Clip, ViewerClipLimits
 from broadcaster.catalog.schema import BIN, MIGRATIONS
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.service import public_recordings as showing
@@ -21,7 +21,7 @@ from tests.support.fakes.recorder_fixture import RecorderFixture
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
-MANY = Bounds(100, 100, 100)
+MANY = ViewerClipLimits(100, 100, 100)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ async def test_a_shorter_setting_deletes_no_clip_of_viewers(room: RecorderFixtur
         await room.studio.catalog.clips.make("", START, START + 5 * SECOND, MANY) for _ in range(2)
     ]
     room.studio.now += 10 * DAY
-    connection = room.studio.catalog._connection  # noqa: SLF001 - as a migration leaves it
+    connection = room.studio.catalog.writer._connection  # noqa: SLF001 - as a migration leaves it
     connection.execute("UPDATE clips SET keep_until = -1 WHERE id = ?", (older.id,))
     room.restart(DAY)
     room.studio.now += timedelta(hours=2)  # after which no clock is doubted
@@ -242,7 +242,7 @@ async def test_the_bin_is_read_by_the_thread_that_writes(room: RecorderFixture) 
     """While the service runs, the event loop never uses the journal's connection."""
     name, clip = await a_recording_and_a_clip(room)
     catalog = room.studio.catalog
-    async with catalog:
+    async with catalog.writer:
         await catalog.recordings.delete(name)
         await catalog.clips.delete(clip.id)
         assert len(await catalog.recordings.bin()) == len(await catalog.clips.bin()) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.references import Recording
+from broadcaster.catalog.records import Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.recordings.file_uploads import MIB, Uploads, etag_of, part_size
 from broadcaster.recordings.rebuild import rebuild

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.references import Recording
+from broadcaster.catalog.records import Recording
 from broadcaster.errors import StorageUnavailable
 from broadcaster.recordings.posters import KeptFrames, RecordingPosters
 from broadcaster.recordings.rebuild import rebuild

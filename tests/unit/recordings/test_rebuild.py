@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.references import Recording
+from broadcaster.catalog.records import Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.hls import MultivariantPlaylist, parse
 from broadcaster.recordings.rebuild import rebuild
@@ -185,9 +185,9 @@ async def test_asked_for_twice(room: RecorderFixture) -> None:
     await room.recorder.write()
     lose_the_state(room)
     catalog = room.studio.catalog
-    async with catalog:
+    async with catalog.writer:
         both = await asyncio.gather(*(rebuild(room.store, catalog, "live") for _ in range(2)))
-        await catalog.written()
+        await catalog.writer.flush()
     assert [sum(one[what] for one in both) for what in ("recordings", "clips", "failed")] == [1, 1, 0]
     assert len(await room.studio.recordings()) == 1
     assert len(await room.studio.segments()) == 1

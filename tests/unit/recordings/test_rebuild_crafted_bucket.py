@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from broadcaster.bucket import Bucket
 from broadcaster.bucket.client import LARGEST, ObjectStore
-from broadcaster.catalog.references import Recorded, Recording
+from broadcaster.catalog.records import Recording, RecordingSegment
 from broadcaster.errors import StorageRefused
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.service.public_recordings import public_recordings
@@ -46,7 +46,7 @@ class World:
     segments: dict[str, list[list[str]]]
 
 
-def keys(parts: list[list[Recorded]]) -> list[list[str]]:
+def keys(parts: list[list[RecordingSegment]]) -> list[list[str]]:
     return [[one.key for one in part] for part in parts]
 
 

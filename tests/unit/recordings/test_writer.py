@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.references import Clip, Part, Recording
+from broadcaster.catalog.records import Clip, Part, Recording
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.hls import ByteRange, MediaSegment, MultivariantPlaylist, parse
 from broadcaster.hls.manifest import VodPlaylistBuilder

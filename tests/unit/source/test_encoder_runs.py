@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.source.encoder_runs import EncoderRunTracker, TimelinePosition
 from broadcaster.source.scanner import Scanner
 from tests.support.fakes.hls_writer import HlsWriter
@@ -25,11 +25,11 @@ def spot(number: int, seconds: float) -> TimelinePosition:
 def test_two_broadcasters_share_no_run() -> None:
     """Started at one moment on one folder, they still give other ids, because a part is left to chance."""
     letters = iter(["k3f9", "a001"])
-    books = [EncoderRunTracker(lambda: NOW, SourceMemory(), lambda: next(letters)) for _ in range(2)]
+    books = [EncoderRunTracker(lambda: NOW, SourceSnapshot(), lambda: next(letters)) for _ in range(2)]
     ids = [book.place("0", "abc", spot(0, 0), breaks=False).id for book in books]
     assert ids == ["20261122T101010Z-0-k3f9-abc", "20261122T101010Z-0-a001-abc"]
     drawn = {
-        EncoderRunTracker(lambda: NOW, SourceMemory()).place("0", "", spot(0, 0), breaks=False).id
+        EncoderRunTracker(lambda: NOW, SourceSnapshot()).place("0", "", spot(0, 0), breaks=False).id
         for _ in "12345"
     }
     assert len(drawn) > 1
@@ -69,7 +69,7 @@ class Stream:
     def start_process(self) -> None:
         """Start anew, with what was written down of what was reported."""
         runs = {one.run.number: one.run for one in self.reported}
-        memory = SourceMemory(tuple(runs[number] for number in sorted(runs)), positions(self.reported))
+        memory = SourceSnapshot(tuple(runs[number] for number in sorted(runs)), positions(self.reported))
         self.scanner = Scanner(self.root, lambda: datetime.now(UTC), memory)
 
     def name(self, pattern: str, *, is_dated: bool = True) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.source.scanner import Scanner
 from tests.support.fakes.timed_media import mp4_fragment, mp4_init, transport_stream
 from tests.support.judges.scanner_judge import positions
@@ -142,7 +142,7 @@ class Reader:
             )
             for name, one in positions(self.reported).items()
         }
-        memory = SourceMemory(tuple(runs[number] for number in sorted(runs)), found)
+        memory = SourceSnapshot(tuple(runs[number] for number in sorted(runs)), found)
         self.scanner = Scanner(self.root, lambda: datetime.now(UTC), memory)
 
     def look(self, after: float = 0.2) -> None:

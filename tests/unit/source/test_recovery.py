@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.records import Run, Segment, SourceMemory, SourcePosition
+from broadcaster.catalog.records import Run, Segment, SourcePosition, SourceSnapshot
 from broadcaster.hls import MediaSegment
 from broadcaster.source.recovery import interpolate_missing, sibling, trailing_unlisted
 from broadcaster.source.scanner import Scanner
@@ -28,9 +28,9 @@ class Folder:
         self.root = root
         self.writer = HlsWriter(root / "0")
         self.now = 100.0
-        self.scanner = self.new_scanner(SourceMemory())
+        self.scanner = self.new_scanner(SourceSnapshot())
 
-    def new_scanner(self, memory: SourceMemory) -> Scanner:
+    def new_scanner(self, memory: SourceSnapshot) -> Scanner:
         return Scanner(self.root, lambda: datetime.now(UTC), memory)
 
     def segments(self, after: float = 0.2) -> list[Segment]:
@@ -139,7 +139,7 @@ def test_after_a_restart(folder: Folder) -> None:
     known = {number: (folder.writer.name(number), START + number * SECONDS) for number in range(3)}
     run = Run(0, "20260101T120000Z-0-abc", "abc#0")
     folder.scanner = folder.new_scanner(
-        SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+        SourceSnapshot((run,), {"0": SourcePosition(run, known, 2, independent=True)})
     )
     segments = folder.segments()
     assert names(segments) == [folder.writer.name(number) for number in range(3, 9)]
@@ -155,7 +155,7 @@ def test_after_a_restart_that_knows_another_time(folder: Folder) -> None:
     known = {number: (folder.writer.name(number), late + number * SECONDS) for number in range(3)}
     run = Run(0, "20260101T120000Z-0-abc", "abc#0")
     folder.scanner = folder.new_scanner(
-        SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+        SourceSnapshot((run,), {"0": SourcePosition(run, known, 2, independent=True)})
     )
     segments = folder.segments()
     assert names(segments) == [folder.writer.name(number) for number in range(3, 7)]
@@ -172,7 +172,7 @@ def test_after_a_restart_into_another_run(folder: Folder) -> None:
     known = {number: (f"stream-abc-{number}.ts", START + number * SECONDS) for number in range(3)}
     run = Run(0, "20260101T120000Z-0-abc", "abc#0")
     folder.scanner = folder.new_scanner(
-        SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+        SourceSnapshot((run,), {"0": SourcePosition(run, known, 2, independent=True)})
     )
     segments = folder.segments()
     assert [(segment.name, segment.run.number) for segment in segments] == [
@@ -216,7 +216,7 @@ def test_what_was_finished_just_before_us_is_taken_in(tmp_path: Path) -> None:
     for path in folder.writer.folder.iterdir():
         age(path, 30)
     folder.writer.playlist(range(2, 6))
-    folder.scanner = folder.new_scanner(SourceMemory())
+    folder.scanner = folder.new_scanner(SourceSnapshot())
     assert names(folder.segments()) == [folder.writer.name(number) for number in range(6)]
 
 
@@ -240,7 +240,7 @@ def test_a_variant_that_is_met_late_begins_with_the_others(folder: Folder) -> No
     known = {number: (folder.writer.name(number), START + number * SECONDS) for number in range(1, 3)}
     run = Run(0, "20260101T120000Z-0-abc", "abc#0")
     folder.scanner = folder.new_scanner(
-        SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+        SourceSnapshot((run,), {"0": SourcePosition(run, known, 2, independent=True)})
     )
     found = [segment for segment in folder.segments() if segment.variant == "1"]
     assert names(found) == [late.name(number) for number in range(1, 6)]

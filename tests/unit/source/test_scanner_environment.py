@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.errors import is_final
 from broadcaster.source.readiness import OWN_FAULT_AFTER
 from broadcaster.source.reports import SourceEvent, SourceFault, VariantsListed
@@ -40,7 +40,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.writers = [HlsWriter(root / name) for name in "01"]
-        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceSnapshot())
         self.now = 100.0
 
     def write(self, numbers: range) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.catalog.rows import described_of, described_row
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant, parse
 from broadcaster.source.reports import SourceEvent, SourceRefused, VariantsListed
@@ -329,7 +329,7 @@ class Reader:
         self.folder = root / "0"
         self.folder.mkdir(parents=True)
         self.now = 100.0
-        self.scanner = Scanner(root, lambda: NOW + timedelta(minutes=1), SourceMemory())
+        self.scanner = Scanner(root, lambda: NOW + timedelta(minutes=1), SourceSnapshot())
 
     def segments(self, *, waits: float = 12.0) -> list[Segment]:
         return [one for one in self.events(waits=waits) if isinstance(one, Segment)]
@@ -387,11 +387,11 @@ def _comes_back(folder: Path, segments: list[Segment]) -> None:
                     channel.publish(segment)
         channel.tick(0.0)
         channel.tick(1e6)
-        catalog.write(sync=True)
+        catalog.writer.write(sync=True)
     with closing(Catalog(folder, lambda: NOW)) as catalog:
         memory = catalog.load()
         assert len(memory.pending) == len(segments)
-        channel = Channel(6, lambda: NOW, lambda _: None, catalog=catalog, memory=memory.channel)
+        channel = Channel(6, lambda: NOW, lambda _: None, catalog=catalog, memory=memory.stream)
         assert channel.listed >= len(segments)
         for pending in memory.pending:
             channel.publish(pending)

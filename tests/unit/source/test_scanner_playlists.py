@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.catalog.records import Segment, SourceMemory
+from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.hls import MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.own_files import open_beneath
 from broadcaster.source.reports import VariantsListed
@@ -23,7 +23,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.writer = HlsWriter(root / "0")
-        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceSnapshot())
         self.now = 100.0
         self.listed_now = VariantsListed()
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from broadcaster.catalog.records import LARGEST, Segment, SourceMemory, SourcePosition
+from broadcaster.catalog.records import LARGEST, Segment, SourcePosition, SourceSnapshot
 from broadcaster.own_files import open_beneath
 from broadcaster.source import Source
 from broadcaster.source.file_checks import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
@@ -33,7 +33,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.writer = HlsWriter(root / "0")
-        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceMemory())
+        self.scanner = Scanner(root, lambda: datetime.now(UTC), SourceSnapshot())
         self.now = 100.0
 
     def scan(self, after: float = 0.2) -> list[SourceEvent]:
@@ -534,7 +534,7 @@ def test_hidden_when_an_earlier_process_ended(folder: Folder) -> None:
     folder.writer.write(range(1))
     (first,) = folder.segments()
     known = {0: (first.uri, first.program_date_time)}
-    memory = SourceMemory((first.run,), {"0": SourcePosition(first.run, known, 2, independent=True)})
+    memory = SourceSnapshot((first.run,), {"0": SourcePosition(first.run, known, 2, independent=True)})
     folder.scanner = Scanner(folder.root, lambda: datetime.now(UTC), memory)
     folder.writer.segment(1)
     (folder.writer.folder / "stream.m3u8").write_text(IDLE)
@@ -549,7 +549,7 @@ def test_an_old_stream_is_no_live_one_after_a_restart(folder: Folder) -> None:
     folder.writer.write(range(1))
     (first,) = folder.segments()
     known = {0: (first.uri, first.program_date_time)}
-    memory = SourceMemory((first.run,), {"0": SourcePosition(first.run, known, 2, independent=True)})
+    memory = SourceSnapshot((first.run,), {"0": SourcePosition(first.run, known, 2, independent=True)})
     for seconds, count in ((1000, 0), (1, 3)):
         folder.scanner = Scanner(folder.root, lambda: datetime.now(UTC), memory)
         folder.writer.encoder = "missed"
@@ -996,7 +996,7 @@ def test_goes_on_where_an_earlier_process_stood(folder: Folder) -> None:
     segments = folder.segments()
     known = {one.sequence: (one.uri, one.program_date_time) for one in segments[2:]}
     run = segments[0].run
-    memory = SourceMemory((run,), {"0": SourcePosition(run, known, 2, independent=True)})
+    memory = SourceSnapshot((run,), {"0": SourcePosition(run, known, 2, independent=True)})
     folder.scanner = Scanner(folder.root, lambda: datetime.now(UTC), memory)
     assert folder.scan() == []
     folder.writer.write(range(2, 7))

@@ -12,7 +12,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broadcaster.catalog.records import ChannelMemory, Listed, PlaylistState, Segment
+from broadcaster.catalog.records import NumberedSegment, PlaylistState, Segment, StreamSnapshot
 from broadcaster.events import StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from broadcaster.ipc.messages import State, View
@@ -35,7 +35,7 @@ class Book:
         self.pending: dict[str, Segment] = {}
         self.described = MultivariantPlaylist()
         self.states: dict[str, PlaylistState] = {}
-        self.listed: defaultdict[str, dict[int, Listed]] = defaultdict(dict)  # by variant
+        self.listed: defaultdict[str, dict[int, NumberedSegment]] = defaultdict(dict)  # by variant
         self.shifts: dict[int, timedelta] = {}
         self.runs: list[str] = []
 
@@ -59,14 +59,14 @@ class Book:
         for variant, first in rows.trimmed.items():
             self._unlist(variant, first)
 
-    def window(self, variant: str) -> list[Listed]:
+    def window(self, variant: str) -> list[NumberedSegment]:
         """The lines of the playlist itself."""
         first = self.states[variant].media_sequence
         return [line for number, line in sorted(self.listed[variant].items()) if number >= first]
 
-    def memory(self) -> ChannelMemory:
+    def memory(self) -> StreamSnapshot:
         """What another process finds."""
-        return ChannelMemory(
+        return StreamSnapshot(
             [(state, self.window(variant)) for variant, state in self.states.items()],
             self.described,
             dict(self.shifts),

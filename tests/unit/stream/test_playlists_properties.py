@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import ChannelMemory, Segment
+from broadcaster.catalog.records import Segment, StreamSnapshot
 from broadcaster.hls import MediaPlaylist, parse
 from broadcaster.ipc.messages import State
 from broadcaster.viewer_server.snapshots import Snapshot
@@ -53,7 +53,7 @@ class Broadcast(RuleBasedStateMachine):
         self.catalog = Catalog(self.folder, lambda: self.now)
         self.channel = self.new_channel(None)
 
-    def new_channel(self, memory: ChannelMemory | None) -> Channel:
+    def new_channel(self, memory: StreamSnapshot | None) -> Channel:
         channel = Channel(
             WINDOW,
             lambda: self.now,
@@ -150,7 +150,7 @@ class Broadcast(RuleBasedStateMachine):
         self.catalog.close()
         self.catalog = Catalog(self.folder, lambda: self.now)
         memory = self.catalog.load()
-        self.channel = self.new_channel(memory.channel)
+        self.channel = self.new_channel(memory.stream)
         for before, after in zip(served, map(self.shown.media, VARIANTS), strict=True):
             assert (before and before.full.body) == (after and after.full.body)
         assert names(main) == names(self.shown.main)

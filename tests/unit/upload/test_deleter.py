@@ -11,7 +11,7 @@ import pytest
 
 from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import Listing, PlaylistState
+from broadcaster.catalog.records import PlaylistState, PlaylistUpdate
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.hls import MediaSegment
 from broadcaster.service.components import steady
@@ -72,7 +72,9 @@ class House:
         state = PlaylistState("0", True, 2, self.number, self.number + 1, 0, 0, False, 0)
         listed = [(self.number, MediaSegment(f"https://b/{key}", timedelta(seconds=2)), True)]
         segment = stored_segment(key, number=self.number)
-        self.catalog.listed([Listing(segment, state, listed, self.number, self.availability, timedelta())])
+        self.catalog.listed(
+            [PlaylistUpdate(segment, state, listed, self.number, self.availability, timedelta())]
+        )
 
     async def sweep(self, after: float = 0) -> list[str]:
         """Let time pass (seconds), sweep, and return what was deleted by it."""

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from broadcaster.bucket.conditional import ConditionalStore
-from broadcaster.catalog.records import ChannelMemory, PlaylistState
+from broadcaster.catalog.records import PlaylistState, StreamSnapshot
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
 from broadcaster.hls import ByteRange, MediaPlaylist, MediaSegment, MultivariantPlaylist, parse
@@ -145,7 +145,7 @@ class FakeBucket:
 class Studio:
     """A channel with segments of 2 s, and its mirror."""
 
-    def __init__(self, memory: ChannelMemory | None = None) -> None:
+    def __init__(self, memory: StreamSnapshot | None = None) -> None:
         self.time = Time()
         self.bucket = FakeBucket(self.time)
         window = timedelta(minutes=3)
@@ -438,7 +438,7 @@ async def test_a_restart_takes_up_what_is_there() -> None:
         ended=False,
         peak_bandwidth=1000,
     )
-    studio = Studio(ChannelMemory([(state, [(7, segment, True)])]))
+    studio = Studio(StreamSnapshot([(state, [(7, segment, True)])]))
     studio.bucket.objects = {FIRST: b"older", MAIN: b"older"}
     async with working(studio) as bucket:
         await studio.time.goes_by(0)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import ChannelMemory, Memory, Segment, SourceMemory
+from broadcaster.catalog.records import CatalogSnapshot, Segment, SourceSnapshot, StreamSnapshot
 from broadcaster.catalog.rows import Statement
-from broadcaster.catalog.writer import Transaction
+from broadcaster.catalog.writer import Transaction, TransactionWriter
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
 from broadcaster.hls import ByteRange, MediaPlaylist, parse
@@ -33,8 +33,8 @@ from tests.support.faults.broken_files import CALLS, broken
 from tests.support.waiting import changes
 
 
-class CountingJournal(Catalog):
-    """Counts the pipeline's ticks, each of which saves; writes nothing while ``free`` is not set."""
+class CountingWriter(TransactionWriter):
+    """Counts the ticks, each of which maintains the catalog; writes nothing while ``free`` is not set."""
 
     saved = 0
     on_save: Callable[[], None]
@@ -45,8 +45,8 @@ class CountingJournal(Catalog):
         assert self.free.wait(60)
         super().transact(statements)
 
-    def save(self) -> None:
-        super().save()
+    def maintain(self) -> None:
+        super().maintain()
         self.saved += 1
         self.on_save()
 
@@ -72,13 +72,17 @@ class Line:
         self.store.on_arrival = self.changed.set
         self.uploader = Uploader(self.store, self.observe, self.clock)
         self.spool = Spool(folder / "spool", limit)
-        self.catalog = CountingJournal(folder / "state", self.clock)
-        self.catalog.on_save = self.changed.set
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("broadcaster.catalog.catalog.TransactionWriter", CountingWriter)
+            self.catalog = Catalog(folder / "state", self.clock)
+        assert isinstance(self.catalog.writer, CountingWriter)
+        self.writer = self.catalog.writer
+        self.writer.on_save = self.changed.set
         self.stop = asyncio.Event()
         self.encoder = FakeEncoder()
         limits = Limits(10, end_grace=end_grace, disconnect_grace=disconnect_grace)
-        memory = self.catalog.load() if recover else Memory(SourceMemory(), ChannelMemory(), ())
-        stream = Stream(limits, Instant(self.clock(), time.monotonic()), memory.channel, memory.pending)
+        memory = self.catalog.load() if recover else CatalogSnapshot(SourceSnapshot(), StreamSnapshot(), ())
+        stream = Stream(limits, Instant(self.clock(), time.monotonic()), memory.stream, memory.pending)
         self.pipeline = Pipeline(
             stream,
             self.uploader,
@@ -116,8 +120,8 @@ class Line:
 
     async def several_ticks(self, count: int = 5) -> None:
         """Wait until the pipeline has looked so often whether the stream is over."""
-        last = self.catalog.saved
-        await self.until(lambda: self.catalog.saved >= last + count)
+        last = self.writer.saved
+        await self.until(lambda: self.writer.saved >= last + count)
 
     def spooled(self) -> list[str]:
         return [path.name for path in (self.folder / "spool").rglob("*") if path.is_file()]
@@ -141,7 +145,7 @@ class Line:
 async def running(line: Line) -> AsyncIterator[Line]:
     line.know_variants("0")
     with closing(line.catalog):
-        async with line.catalog:
+        async with line.catalog.writer:
             task = asyncio.create_task(line.pipeline.run(line.source.run, line.stop, 5))
             try:
                 yield line
@@ -176,12 +180,12 @@ async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
 async def test_nothing_is_stored_that_the_journal_does_not_know(tmp_path: Path) -> None:
     """Killed in between, nobody would ever look for it in the bucket, which may have the only copy."""
     async with running(Line(tmp_path)) as line:
-        line.catalog.free = threading.Event()
+        line.writer.free = threading.Event()
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.pipeline.backlog)
         await line.several_ticks()
         stored = list(line.store.puts)
-        line.catalog.free.set()
+        line.writer.free.set()
         await line.until_published(1)
     assert stored == []
 
@@ -193,7 +197,7 @@ async def test_nothing_is_shown_that_was_not_written(tmp_path: Path, monkeypatch
     def fail(*_: object, **__: object) -> Transaction:
         failed.append("1.ts")
         line.changed.set()
-        return line.catalog.write(("INSERT INTO nothing", {}))
+        return line.catalog.writer.write(("INSERT INTO nothing", {}))
 
     with pytest.RaisesGroup(sqlite3.OperationalError, flatten_subgroups=True):
         async with running(line):
@@ -220,9 +224,9 @@ async def test_a_power_cut_takes_back_nothing_that_is_nowhere_else(
         await line.until(lambda: len(line.published()) == 2 and not line.pipeline.backlog)
         await line.several_ticks()
         spooled = line.spooled(), line.spool.size
-        line.catalog.fault = "the disk is full"
+        line.catalog.writer.fault = "the disk is full"
         await line.until(lambda: not line.spooled())
-        line.catalog.fault = None
+        line.catalog.writer.fault = None
         line.discover(line.file("b.ts"), number=2)
         await line.until(lambda: len(line.published()) == 3 and not line.pipeline.backlog)
         assert line.spooled() == ["b.ts"]

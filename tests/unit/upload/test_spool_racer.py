@@ -117,7 +117,7 @@ async def taken(encoder: Encoder, state: Path, vault: Path) -> tuple[dict[str, b
     )
     source = Source(encoder.folder.parent, now)
     with closing(catalog):
-        async with catalog:
+        async with catalog.writer:
             encoder.write_all(0)
             running = asyncio.create_task(pipeline.run(source.run, stop, 5))
             await changes(changed, lambda: published)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.catalog.references import Bounds
+from broadcaster.catalog.records import ViewerClipLimits
 from broadcaster.errors import CatalogError
 from broadcaster.ipc.messages import (
     LENGTH,
@@ -40,13 +40,15 @@ SECOND = timedelta(seconds=1)
 BEGIN = int(START.timestamp() * 1000)
 GOOD = {"begin": BEGIN, "end": BEGIN + 6000}
 PATH = "/live/clips"
-PLENTY = Bounds(100, 100, 100)
+PLENTY = ViewerClipLimits(100, 100, 100)
 
 
 class Ingest:
     """The other process: what it is told it takes as bytes, and so the answers come."""
 
-    def __init__(self, audience: ViewerServer, studio: CatalogFixture, bounds: Bounds = PLENTY) -> None:
+    def __init__(
+        self, audience: ViewerServer, studio: CatalogFixture, bounds: ViewerClipLimits = PLENTY
+    ) -> None:
         self.audience = audience
         self.studio = studio
         self.now = 0.0
@@ -96,7 +98,7 @@ def viewer_server_in(folder: Path, *, clips: bool = True) -> ViewerServer:
 
 @asynccontextmanager
 async def running(
-    folder: Path, make: AiohttpClient, bounds: Bounds = PLENTY
+    folder: Path, make: AiohttpClient, bounds: ViewerClipLimits = PLENTY
 ) -> AsyncIterator[tuple[Client, Ingest]]:
     """Both processes' parts, and a viewer."""
     audience, studio = viewer_server_in(folder), CatalogFixture(folder / "studio")
@@ -211,7 +213,7 @@ async def test_a_flood(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
 
 async def test_the_cap_of_a_stream(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """When there are as many as there may be, that is what is said, and nothing more is kept."""
-    async with running(tmp_path, aiohttp_client, Bounds(1, 9, 9)) as (client, ingest):
+    async with running(tmp_path, aiohttp_client, ViewerClipLimits(1, 9, 9)) as (client, ingest):
         assert [(await ask(client))[0] for _ in range(3)] == [201, 429, 429]
         assert (await ask(client))[1]["after"] == "3600"
         assert len(await ingest.studio.catalog.clips.all()) == 1

@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from broadcaster.catalog.references import covering
+from broadcaster.catalog.records import complete_variants
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.upload.deleter import RetentionDeleter
 from tests.support.fakes.catalog_fixture import CatalogFixture
@@ -177,7 +177,7 @@ class References(RuleBasedStateMachine):
                 assert not listed & self.bucket.deleted
         for clip in now(book.clips.all()):
             found = now(book.clips.segments(clip))
-            assert covering(found, clip)
+            assert complete_variants(found, clip)
             assert not {one.key for one in found} & self.bucket.deleted
 
     async def want_a_clip(self, keys: Sequence[str]) -> None:
@@ -192,7 +192,7 @@ class References(RuleBasedStateMachine):
         except NotPossible:
             assert await clips.all() == before
         else:
-            assert covering(await clips.segments(clip), clip)
+            assert complete_variants(await clips.segments(clip), clip)
 
     def in_window(self, *, kept: bool = False) -> set[str]:
         """What viewers are told of, or, with ``kept``, those who are behind."""

@@ -150,7 +150,7 @@ class _Sending:
         """See to it that the bucket has this part; returns its MD5."""
         pause, refusals = FIRST_PAUSE, 0
         while True:
-            async with self._link.turn(number):
+            async with self._link.slot(number):
                 body = await asyncio.to_thread(read_part, self._path, number, self._part_size)
                 md5 = await asyncio.to_thread(hashlib.md5, body, usedforsecurity=False)
                 if self._there.get(number) == md5.hexdigest():

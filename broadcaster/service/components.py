@@ -165,7 +165,7 @@ class Components:
             unknown = set[str]()
             for key in self.spool.resume(keys):
                 if catalog.knows(key):  # it was let go of when the process ended
-                    self.spool.drop(folder / key)
+                    self.spool.discard(folder / key)
                 else:
                     unknown.add(key)
             found = list(recover_spool_orphans(unknown, folder, settings.prefix, memory.source))
@@ -242,7 +242,7 @@ class Components:
                 delay=None if source.fault else self.pipeline.trouble,
                 losses=self.stream.gaps.trouble,
                 waiting=self.pipeline.backlog,
-                rate=self.pipeline.balance.needed,
+                rate=self.pipeline.uplink.needed,
                 spool=self.spool.size,
                 spool_limit=self.spool.limit,
                 free=self.spool.free,

@@ -15,44 +15,43 @@ from broadcaster.catalog.records import FileUpload
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
 
 SWEEP_EVERY = 5.0  # seconds
-DELETE_BATCH = 1000  # what one DeleteObjects takes
-DELETE_DEADLINE = 30.0  # seconds
-SET_ASIDE = timedelta(minutes=10)  # what the bucket does not delete is tried again after so long
+POSTPONED = timedelta(minutes=10)  # until objects are tried again that the bucket did not delete
+LONGEST_UPLOAD = timedelta(days=7)  # then R2 aborts it as well
 
 
 class Deleter(Protocol):
-    """Deletes objects."""
+    """A bucket that deletes objects."""
 
     async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
-        """Delete them all within ``deadline`` seconds; raises StorageError, ObjectsNotDeleted of some."""
+        """Delete up to 1000 objects; raises StorageError, ObjectsNotDeleted for some of them."""
 
 
 class RetentionDeleter:
-    """Deletes objects below ``prefix``, or one that it was before, and no others."""
+    """Deletes segments below ``prefix`` or an earlier prefix when their time has come."""
 
     def __init__(self, store: Deleter, catalog: Catalog, *, prefix: str) -> None:
         self.deleted = 0
         self._store = store
         self._catalog = catalog
-        self._prefixes = tuple(f"{one}/" for one in catalog.prefixes(prefix))
+        self._prefixes = tuple(f"{known}/" for known in catalog.prefixes(prefix))
         self._retrying = Retrying("deletions")
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Delete until cancelled."""
         while True:
             await self.sweep()
             await self._retrying.pause(SWEEP_EVERY)
 
     async def sweep(self) -> None:
-        """Delete all that is due. What fails is tried again: a request at the next sweep, an object later."""
+        """Delete all that is due. A failed request is retried at the next call, a refused object later."""
         before = self.deleted
         failure: StorageError | None = None
-        while keys := await self._catalog.due(DELETE_BATCH):
+        while keys := await self._catalog.due(BATCH):
             ours = [key for key in keys if key.startswith(self._prefixes)]
             refused: frozenset[str] = frozenset()
             try:
                 if ours:
-                    await self._store.delete(ours, deadline=DELETE_DEADLINE)
+                    await self._store.delete(ours, deadline=DEADLINE)
             except ObjectsNotDeleted as error:
                 failure = error
                 refused = error.keys if error.keys <= set(ours) else frozenset(ours)
@@ -60,7 +59,7 @@ class RetentionDeleter:
                 failure = error
                 break
             self.deleted += len(ours) - len(refused)
-            await self._catalog.postponed([key for key in keys if key in refused], SET_ASIDE)
+            await self._catalog.postponed([key for key in keys if key in refused], POSTPONED)
             await self._catalog.deleted([key for key in keys if key not in refused])
         if failure:
             self._retrying.failed(failure)
@@ -68,18 +67,15 @@ class RetentionDeleter:
             self._retrying.worked()
 
 
-PATIENCE = timedelta(days=7)  # for an upload; then R2 gives it up as well
-
-
 class FileStore(Deleter, Protocol):
-    """Where they are."""
+    """A bucket with multipart uploads."""
 
     async def abort(self, key: str, upload: str, *, deadline: float) -> None:
-        """Give an upload up, with all its parts, within ``deadline`` seconds; raises StorageError."""
+        """Abort a multipart upload and delete its parts; raises StorageError."""
 
 
 class FileDeleter:
-    """Deletes below ``prefix``, or one that it was before, and nowhere else."""
+    """Deletes files of recordings below ``prefix`` or an earlier prefix, and aborts their uploads."""
 
     def __init__(
         self, store: FileStore, catalog: Catalog, clock: Callable[[], datetime], *, prefix: str
@@ -87,77 +83,78 @@ class FileDeleter:
         self._store = store
         self._files = catalog.files
         self._clock = clock
-        self._folders = tuple(f"{one}/files/" for one in catalog.prefixes(prefix))
+        self._folders = tuple(f"{known}/files/" for known in catalog.prefixes(prefix))
         self._retrying = Retrying("deletions of files")
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Delete until cancelled."""
         while True:
             try:
                 await self.sweep()
             except StorageError as error:
                 self._retrying.failed(error)
-            except CatalogError:  # the catalog says so itself
+            except CatalogError:  # the catalog reports it
                 pass
             else:
                 self._retrying.worked()
             await self._retrying.pause(SWEEP_EVERY)
 
     async def sweep(self) -> None:
-        """Delete all that is due; raises StorageError for what it was not, or CatalogError."""
+        """Delete all removed files; raises the latest StorageError, or CatalogError."""
         failure: StorageError | None = None
-        for one in await self._files.removed(self._clock() - PATIENCE):
+        for file in await self._files.removed(self._clock() - LONGEST_UPLOAD):
             try:
-                if one.key.startswith(self._folders):
-                    await self._delete(one)
-                await self._files.forget(one)
+                if file.key.startswith(self._folders):
+                    await self._delete(file)
+                await self._files.forget(file)
             except StorageError as error:
                 failure = error
         if failure:
             raise failure
 
-    async def _delete(self, one: FileUpload) -> None:
-        """First the upload, so that none of it can become an object after that was deleted."""
-        if one.upload:
-            await self._store.abort(one.key, one.upload, deadline=DELETE_DEADLINE)
-        await self._store.delete([one.key], deadline=DELETE_DEADLINE)
+    async def _delete(self, file: FileUpload) -> None:
+        """Abort the upload first, so that it cannot become an object after the deletion."""
+        if file.upload:
+            await self._store.abort(file.key, file.upload, deadline=DEADLINE)
+        await self._store.delete([file.key], deadline=DEADLINE)
 
 
-# The mirror's playlists, the live poster, and the index; those of recordings and clips by their folders.
+# The mirror's playlists, the live poster, and the index; playlists of recordings and clips are in folders.
 PLAYLIST = re.compile(r"([^/]+/)?(playlist|iframes)\.m3u8|poster\.jpg|recordings/index(-\d+)?\.json")
 OWNER = re.compile(r".+/owner\.json")  # of a prefix that begins with ours
-YOUNG = timedelta(hours=1)  # an upload that has begun just now may not be known yet
+YOUNG = timedelta(hours=1)  # for which the catalog may not know an upload yet
 VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")
 
 
 class GarbageStore(ConditionalStore, Protocol):
-    """Where they are. Everything raises StorageError; deadlines are in seconds."""
+    """A bucket that lists objects and uploads. All raise StorageError; deadlines are in seconds."""
 
     def uploads(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, str, datetime]]:
-        """Those under way whose keys begin so: key, what the bucket calls it, and when it was begun."""
+        """Unfinished multipart uploads with this prefix: key, upload ID and time of the beginning."""
 
     async def abort(self, key: str, upload: str, *, deadline: float) -> None:
-        """Give an upload up, with all its parts."""
+        """Abort a multipart upload and delete its parts."""
 
 
 async def sweep(
     store: GarbageStore, catalog: Catalog, prefix: str, keep: Collection[str], *, dry_run: bool
 ) -> dict[str, Any]:
-    """Find them, and delete them unless it is a ``dry_run``; returns which they are, and their bytes.
+    """Find objects and uploads without a reference, and delete them unless it is a ``dry_run``.
 
-    ``uploads`` of the result are those that were begun in parts, and that nobody completes.
-
-    Others need what is in ``keep``. Raises StorageError, and NotPossible where the bucket has recordings
-    that the catalog does not know, or another broadcaster works below the prefix.
+    Returns the number of ``objects`` and of multipart ``uploads``, the ``bytes``, and the first ``keys``.
+    Objects with keys in ``keep`` stay. Raises StorageError, and NotPossible if the bucket has recordings that
+    the catalog does not know, or another broadcaster works below the prefix.
     """
-    recordings, clips = await catalog.recordings.all(), await catalog.clips.all()
-    views = {one.folder for one in (*recordings, *await catalog.recordings.bin())}
-    views |= {one.folder for one in (*clips, *await catalog.clips.bin())}
+    known = {
+        view.folder
+        for table in (catalog.recordings, catalog.clips)
+        for view in (*await table.all(), *await table.bin())
+    }
     keys: list[str] = []
     total = 0
     page: dict[str, int] = {}
 
-    async def look() -> None:
+    async def check_page() -> None:
         nonlocal total
         found = await catalog.recordings.unwanted(list(page))
         keys.extend(found)
@@ -167,7 +164,7 @@ async def sweep(
     async for key, size in store.objects(f"{prefix}/", deadline=DEADLINE):
         name = key.removeprefix(f"{prefix}/")
         view = VIEW.match(name)
-        if view and view[1] not in views and name.endswith((".json", ".m3u8")):
+        if view and view[1] not in known and name.endswith((".json", ".m3u8")):
             raise NotPossible(
                 f"{prefix}/{view[0]} is not known here: 'broadcaster recordings rebuild' brings it back"
             )
@@ -177,20 +174,20 @@ async def sweep(
             continue
         page[key] = size
         if len(page) == BATCH:
-            await look()
-    await look()
+            await check_page()
+    await check_page()
+    uploads = await _abandoned_uploads(store, catalog, prefix)
     if not dry_run:
         for begin in range(0, len(keys), BATCH):
             await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
-    uploads = await _uploads(store, catalog, prefix)
-    for key, upload in () if dry_run else uploads:
-        await store.abort(key, upload, deadline=DEADLINE)
-    found = {"objects": len(keys), "bytes": total, "uploads": len(uploads)}
-    return {**found, "deleted": not dry_run, "keys": keys[:BATCH]}
+        for key, upload in uploads:
+            await store.abort(key, upload, deadline=DEADLINE)
+    counts = {"objects": len(keys), "bytes": total, "uploads": len(uploads)}
+    return {**counts, "deleted": not dry_run, "keys": keys[:BATCH]}
 
 
-async def _uploads(store: GarbageStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
-    found = [one async for one in store.uploads(f"{prefix}/", deadline=DEADLINE)]
-    known = {(one.key, one.upload) for one in await catalog.files.uploading()}
+async def _abandoned_uploads(store: GarbageStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
+    found = [upload async for upload in store.uploads(f"{prefix}/", deadline=DEADLINE)]
+    known = {(file.key, file.upload) for file in await catalog.files.uploading()}
     late = datetime.now(UTC) - YOUNG
     return [(key, upload) for key, upload, begun in found if begun < late and (key, upload) not in known]

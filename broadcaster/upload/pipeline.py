@@ -1,9 +1,9 @@
-"""The owner of the stream: it gives events to the machine, and executes what the machine decides.
+"""The owner of the stream: it gives events to the machine, and executes the machine's effects.
 
-``broadcaster.stream`` decides, at once; its effects wait here in one queue, and each is complete before the
-next begins: what viewers see is written before. Uploads run beside that, and answer with an event. The
-encoder cannot be slowed, so nothing here makes the source wait: what cannot be uploaded yet waits in the
-spool. When the spool is full, the oldest segments become gaps.
+``broadcaster.stream`` decides without waiting. Its effects wait here in one queue, and each is complete
+before the next begins: a view is written before viewers see it. Uploads run beside the queue and end with an
+event. The encoder cannot be slowed, so nothing here makes the source wait: segments wait in the spool. When
+the spool is full, the oldest segments become gaps.
 """
 
 from __future__ import annotations
@@ -34,33 +34,32 @@ Follow = Callable[[Callable[[SourceEvent], Awaitable[None]]], Coroutine[None, No
 
 TICK = 0.5  # seconds
 LAST_REMOVALS = 5.0  # seconds for the spool's disk when the service stops
-LATE = 10.0  # seconds on the way after which a segment does not get through
-LATE_TARGET_DURATIONS = 3
+LATE, LATE_TARGET_DURATIONS = 10.0, 3  # seconds, or target durations, after which a segment is late
 
 
 class Encoder(Protocol):
-    """What is known of the encoder from elsewhere."""
+    """What Owncast says of the encoder."""
 
     @property
     def connected(self) -> bool | None:
-        """Whether it is connected; None while that is not known."""
+        """Whether it is connected; None if unknown."""
 
     @property
     def disconnected_since(self) -> float | None:
-        """Since when it is known to have gone (monotonic); None while it is not."""
+        """Since when it has been disconnected (monotonic); None if it is connected, or unknown."""
 
     def ask(self) -> None:
-        """Find out soon whether it is still connected."""
+        """Ask soon whether it is still connected."""
 
 
 class Pipeline:
-    """Takes what the source reports to viewers, by way of the bucket.
+    """Takes segments from the source to viewers.
 
     ``prefix`` begins every object key, ``clock`` gives the wall time, ``show`` is called with each new view,
-    ``behind`` says how many seconds the most delayed viewer is behind live.
+    ``behind`` gives how many seconds the most delayed viewer is behind live.
     """
 
-    def __init__(  # noqa: PLR0913 - the seams to all its neighbours
+    def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
         stream: Stream,
         uploader: Uploader,
@@ -75,17 +74,17 @@ class Pipeline:
         behind: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.stream = stream
-        self.view = stream.view  # what viewers see
+        self.view = stream.view  # for viewers
         self.published = 0  # segments since the start
         self.last_tick = time.monotonic()
         self.draining = False
-        self.balance = UplinkMonitor()
+        self.uplink = UplinkMonitor()
         self._uploader = uploader
         self._spool = spool
         self._catalog = catalog
         self._observe = observe
         self._clock = clock
-        self._transfer = SegmentUploader(uploader, spool)
+        self._segment_uploader = SegmentUploader(uploader, spool)
         self._prefix = prefix
         self._show = show
         self._encoder = encoder
@@ -102,16 +101,16 @@ class Pipeline:
         drain: float,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
-        """Work until ``stop``, then say so and finish what is on its way, for at most ``drain`` seconds.
+        """Work until ``stop``, then call ``on_stop`` and finish uploads, for at most ``drain`` seconds.
 
-        ``follow`` gives every event of the source to what it is called with, until it is cancelled.
-        An exception here means that ingest is dead.
+        ``follow`` calls its argument with each event of the source until it is cancelled. An exception ends
+        ingest.
         """
         for segment in self.stream.on_the_way:
-            kept = self._spool.find(segment.key)
-            self._uploads[segment.key] = SegmentUpload(segment, kept, recovered=True)
+            path = self._spool.find(segment.key)
+            self._uploads[segment.key] = SegmentUpload(segment, path, recovered=True)
         if self._uploads:
-            logger.info("%d segments were on their way and go on", len(self._uploads))
+            logger.info("%d segments of the previous process go on", len(self._uploads))
         self._queue(self.stream.resume(self._now()))
         try:
             async with self._group as group:
@@ -125,7 +124,7 @@ class Pipeline:
                 following.cancel()
                 await wait_at_most(drain, self._idle)
                 await self._catalog.writer.write(sync=True)
-                self._spool.settle(self._catalog.writer.durable)
+                self._spool.release_durable(self._catalog.writer.durable)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LAST_REMOVALS):
                         await self._spool.done()
@@ -136,20 +135,17 @@ class Pipeline:
 
     @property
     def backlog(self) -> int:
-        """Segments that the source has finished and viewers cannot see yet."""
+        """Number of segments that the source has finished and viewers cannot see yet."""
         return len(self._uploads)
 
     @property
     def listed(self) -> int:
-        """How many segments all playlists list together."""
-        return sum(len(one.playlist.segments) for one in self.view.playlists.values())
+        """Number of segments in all playlists."""
+        return sum(len(version.playlist.segments) for version in self.view.playlists.values())
 
     @property
     def trouble(self) -> str | None:
-        """Why the stream that is on does not get through; None while it does, or while none is on.
-
-        While the folder cannot be read, nobody knows whether one is on.
-        """
+        """Why the running stream does not reach viewers, or the fault of the folder; else None."""
         if self.stream.source.fault:
             return self.stream.source.fault
         since = self.stream.waiting_since
@@ -161,9 +157,7 @@ class Pipeline:
         if fault and (late or fault.permanent):
             return f"since {fault.since:%Y-%m-%dT%H:%M:%SZ}: {fault.message}"
         on_its_way = f"a segment has been on its way for {waited:.0f} s"
-        return (self.balance.shortage or on_its_way) if late else None
-
-    # Events.
+        return (self.uplink.shortage or on_its_way) if late else None
 
     def _now(self) -> Instant:
         return Instant(self._clock(), time.monotonic())
@@ -177,37 +171,39 @@ class Pipeline:
             self._idle.clear()
 
     async def _accept(self, event: SourceEvent) -> None:
-        """Take an event of the source; a segment's file is in the spool before the source goes on."""
+        """Handle an event of the source; a segment's file is in the spool when this returns."""
         if not isinstance(event, Segment):
             self._handle(event)
             return
         segment = event.keyed(self._prefix)
         self._handle(model.SegmentFound(segment))
         size = segment.file.size if segment.file else 0
-        self.balance.add(segment.variant, size, segment.duration.total_seconds(), time.monotonic())
-        if segment.map_key and not self._transfer.has_map(segment) and not self._spool.find(segment.map_key):
-            await self._keep(segment, segment.map_file, segment.map_key)
-        kept = await self._keep(segment, segment.file, segment.key)
-        self._uploads[segment.key] = SegmentUpload(segment, kept)
+        self.uplink.add(segment.variant, size, segment.duration.total_seconds(), time.monotonic())
+        if (
+            segment.map_key
+            and not self._segment_uploader.has_map(segment)
+            and not self._spool.find(segment.map_key)
+        ):
+            await self._spool_file(segment, segment.map_file, segment.map_key)
+        path = await self._spool_file(segment, segment.file, segment.key)
+        self._uploads[segment.key] = SegmentUpload(segment, path)
         self._handle(model.SegmentKept(segment.key))
         self._make_room()
 
     def _tick(self, now: float) -> None:
         self.last_tick = now
         self._catalog.writer.maintain()
-        self._spool.settle(self._catalog.writer.durable)
+        self._spool.release_durable(self._catalog.writer.durable)
         self._spool.measure()
         encoder = self._encoder
         status = EncoderStatus(encoder.connected, encoder.disconnected_since) if encoder else None
         self._handle(Tick(status, self._behind()))
         if self._uploader.fault:
-            self.balance.forget()
-        self.balance.look(self._uploader.sent, now, in_use=self._uploader.is_busy)
-
-    # Effects.
+            self.uplink.forget()
+        self.uplink.measure(self._uploader.sent, now, in_use=self._uploader.is_busy)
 
     async def _execute(self) -> None:
-        """Execute all effects in their order; ingest ends where a row cannot be written."""
+        """Execute all effects in order; ingest ends if a row cannot be written."""
         while True:
             if self._effects.empty() and not self._uploads:
                 self._idle.set()
@@ -232,8 +228,8 @@ class Pipeline:
             case model.Upload(segment):
                 self._group.create_task(self._upload(self._uploads[segment.key]), name=segment.key)
             case model.Release(segment):
-                if kept := self._uploads.pop(segment.key).kept:
-                    self._spool.let_go(kept, self._catalog.writer.queued)
+                if path := self._uploads.pop(segment.key).path:
+                    self._spool.release(path, self._catalog.writer.queued)
                 self._handle(model.SegmentShown(segment.key))
             case model.AskEncoder() if self._encoder:
                 self._encoder.ask()
@@ -241,30 +237,30 @@ class Pipeline:
                 logger.log(logging.getLevelNamesMapping()[severity.value.upper()], "%s", message)
 
     async def _upload(self, upload: SegmentUpload) -> None:
-        self._handle(model.SegmentFinished(await self._transfer.finish(upload)))
+        self._handle(model.SegmentFinished(await self._segment_uploader.finish(upload)))
 
-    async def _keep(self, segment: Segment, file: SourceFile | None, key: str) -> Path | None:
-        """Spool a file; None when that cannot be done, and it has to be read from the source."""
+    async def _spool_file(self, segment: Segment, file: SourceFile | None, key: str) -> Path | None:
+        """Add a file to the spool; None if that fails, and the file has to be read from the source."""
         if file is None:
             return None
         try:
-            # A writer that uses its names again may write into the very file that a link would share.
-            return await self._spool.keep(file, key, copy=not segment.run.has_encoder_id)
+            # A writer that reuses its names may write into the file that a link would share.
+            return await self._spool.add(file, key, copy=not segment.run.has_encoder_id)
         except OSError as error:
             logger.warning("%s cannot be spooled (%s); it is read from the source", key, error.strerror)
             return None
 
     def _make_room(self) -> None:
-        """The spool has a limit: past it the oldest are given up, and become gaps in their places."""
+        """Abandon the oldest segments while the spool is larger than its limit: they become gaps."""
         for upload in self._uploads.values():
             if self._spool.size <= self._spool.limit:
                 return
-            if upload.kept and upload.abandoned is None:
+            if upload.path and upload.abandoned is None:
                 upload.abandoned = "was given up: the spool is full"
-                self._spool.drop(upload.kept)
+                self._spool.discard(upload.path)
                 if upload.task:
                     upload.task.cancel()
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: it ends the task group from inside
+class _Stopped(Exception):  # noqa: N818 - not an error: it ends the task group
     """The pipeline was asked to stop."""

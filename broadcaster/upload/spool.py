@@ -1,8 +1,7 @@
-"""Keeps a segment on disk until the bucket has it, and a power cut cannot make us forget that.
+"""The spool: keeps files of segments until the bucket and the catalog have the segments for good.
 
-A hard link costs nothing and outlives Owncast's cleanup; across file systems it has to be a copy.
-
-What the spool has and the catalog does not know: it was finished in the seconds before a power cut.
+A hard link costs no space and outlives Owncast's cleanup; across file systems the file is copied. Spool
+orphans are files that the catalog does not know: they were added in the last seconds before a power cut.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from broadcaster.source.media_clock import media_duration
 from broadcaster.source.owncast_names import encoder_id
 
 UNFINISHED = ".part"
-SHORT = 100_000_000  # bytes: more than is let go of at any time
+LITTLE_SPACE = 100_000_000  # bytes: more than the files that wait for their release at any time
 # ENOENT: its last name is gone, or there is no /proc.
 NOT_LINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOENT}
-ATTEMPTS = 3  # to copy a file that its writer was not done with
+ATTEMPTS = 3  # to copy a file that changes meanwhile
 
 
 class Spool:
-    """A folder of our own. ``size`` is how many bytes wait; ``limit``, in bytes, is for others to heed.
+    """A private folder of files, by object key. ``size`` is in bytes, without released files.
 
-    ``free`` is how many bytes were left on its file system when that was measured last; NaN where the system
-    will not tell. Once it has resumed, a thread of its own does all that waits for a disk, in order.
+    The owner keeps to ``limit``, in bytes. ``free`` is the free space in bytes at the latest measurement, NaN
+    if unknown. After ``resume``, all calls that wait for a disk run in a thread, in order.
     """
 
     free = math.nan
@@ -48,7 +47,7 @@ class Spool:
         self._folder = folder
         self.size = 0
         self._sizes: dict[Path, int] = {}
-        self._let_go: dict[Path, tuple[int, int]] = {}  # what the catalog was told by then, and the bytes
+        self._released: dict[Path, tuple[int, int]] = {}  # transactions that must be durable; bytes
         self._thread = OwnThread("spool")
         self._measuring = Future[None]()
         self._measuring.set_result(None)
@@ -56,7 +55,7 @@ class Spool:
         self._measure()
 
     def resume(self, keys: Iterable[str]) -> list[str]:
-        """Take over what an earlier process kept; returns the keys of what is there and not among these."""
+        """Take over the files of an earlier process; returns the keys of others than ``keys``."""
         known, others = set(keys), []
         for path in sorted(self._folder.rglob("*"), reverse=True):  # files before their folders
             if path.is_dir() and not path.is_symlink():
@@ -71,71 +70,72 @@ class Spool:
         return others
 
     def measure(self) -> None:
-        """Find out again how much is free."""
+        """Measure the free space."""
         if self._measuring.done():
             self._measuring = self._thread.submit(self._measure)
 
     def find(self, key: str) -> Path | None:
-        """Return what is kept under a key, None when there is nothing."""
+        """The file with this key, None without one."""
         path = self._folder / key
         return path if path in self._sizes else None
 
     def open(self, key: str) -> Future[BinaryIO] | None:
-        """What is kept under a key, opened before anything that is called later can remove it."""
-        kept = self.find(key)
-        return self._thread.submit(kept.open, "rb") if kept else None
+        """The file with this key, opened before any later call can remove it."""
+        path = self.find(key)
+        return self._thread.submit(path.open, "rb") if path else None
 
-    async def keep(self, file: SourceFile, key: str, *, copy: bool = False) -> Path:
-        """Link a file into the spool under its object key, or copy it; returns where it is.
+    async def add(self, file: SourceFile, key: str, *, copy: bool = False) -> Path:
+        """Link a file into the spool under its object key, or copy it; returns its path.
 
-        Raises FileNotFoundError when it is gone or another one has its name, OSError when there is no room. A
-        link has what a writer that was not done goes on to write; a copy is of the file as it was noticed.
+        Raises FileNotFoundError if the file is gone or replaced, OSError when there is no room. A link shares
+        later writes of a writer that had not finished; a copy is of the file as it was noticed.
         """
-        kept = self._folder / key
-        self._let_go.pop(kept, None)
-        self.size -= self._sizes.pop(kept, 0)
+        path = self._folder / key
+        self._released.pop(path, None)
+        self.size -= self._sizes.pop(path, 0)
         try:
-            size = await self._thread.call(_take, file, kept, copy=copy)
+            size = await self._thread.call(_add, file, path, copy=copy)
         except asyncio.CancelledError:
-            self._remove(kept)
+            self._remove(path)
             raise
-        self._note(kept, size)
-        return kept
+        self._note(path, size)
+        return path
 
-    def drop(self, kept: Path) -> None:
-        """Let go of a file: the bucket has it, or it is given up. What cannot be removed now is so later."""
-        self.size -= self._sizes.pop(kept, 0)  # its folder stays: the next one may just be on its way there
-        self._remove(kept)
+    def discard(self, path: Path) -> None:
+        """Remove a file."""
+        self.size -= self._sizes.pop(path, 0)  # its folder stays: another file may be added to it now
+        self._remove(path)
 
     async def done(self) -> None:
-        """Wait until all that was dropped is removed."""
+        """Wait until all discarded files are removed."""
         await self._thread.call(self._measure)
 
-    def let_go(self, kept: Path, told: int) -> None:
-        """Drop it once a power cut cannot take back what the catalog was ``told`` so far."""
-        size = self._sizes.pop(kept, 0)
+    def release(self, path: Path, queued: int) -> None:
+        """Discard a file once the ``queued`` transactions of the catalog are durable."""
+        size = self._sizes.pop(path, 0)
         self.size -= size
-        self._let_go[kept] = told, size
+        self._released[path] = queued, size
         self._make_room()
 
-    def settle(self, synced: float) -> None:
-        """A power cut can take back nothing of the first so many transactions."""
-        for kept in [one for one, (told, _) in self._let_go.items() if told <= synced]:
-            del self._let_go[kept]
-            self.drop(kept)
+    def release_durable(self, durable: float) -> None:
+        """Discard released files: so many transactions of the catalog are durable."""
+        for path in [path for path, (queued, _) in self._released.items() if queued <= durable]:
+            del self._released[path]
+            self.discard(path)
 
     def _make_room(self) -> None:
-        """What is let go of takes none from what waits; a disk that is nearly full is for the catalog."""
-        if self.free < SHORT or self.size + sum(size for _, size in self._let_go.values()) > self.limit:
-            self.settle(math.inf)
+        """Released files count toward the limit, and give way when the disk is nearly full."""
+        released = sum(size for _, size in self._released.values())
+        if self.free < LITTLE_SPACE or self.size + released > self.limit:
+            self.release_durable(math.inf)
 
-    def _note(self, kept: Path, size: int) -> None:
-        self._sizes[kept] = size
+    def _note(self, path: Path, size: int) -> None:
+        self._sizes[path] = size
         self.size += size
         self._make_room()
 
-    def _remove(self, kept: Path) -> None:
-        self._thread.submit(_unlink, kept)
+    def _remove(self, path: Path) -> None:
+        self._thread.submit(_unlink, path)
         self.measure()
 
     def _measure(self) -> None:
@@ -145,32 +145,32 @@ class Spool:
             self.free = math.nan
 
 
-def _unlink(kept: Path) -> None:
+def _unlink(path: Path) -> None:
     with contextlib.suppress(OSError):
-        kept.unlink()
+        path.unlink()
 
 
-def _take(file: SourceFile, kept: Path, *, copy: bool) -> int:
-    """Link or copy what was noticed, by its descriptor; returns its size."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
+def _add(file: SourceFile, path: Path, *, copy: bool) -> int:
+    """Link or copy the file that was noticed, by its descriptor; returns its size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = file.open(exact=copy)
     try:
-        kept.unlink(missing_ok=True)
-        if copy or not _link(descriptor, kept):
-            _copy(descriptor, kept)
+        path.unlink(missing_ok=True)
+        if copy or not _link(descriptor, path):
+            _copy(descriptor, path)
             if copy and not file.is_unchanged(os.fstat(descriptor)):
-                kept.unlink()
-                raise FileNotFoundError(errno.ENOENT, "it changed while it was copied", str(file.path))
-        return kept.lstat().st_size
+                path.unlink()
+                raise FileNotFoundError(errno.ENOENT, "the file changed while it was copied", str(file.path))
+        return path.lstat().st_size
     finally:
         os.close(descriptor)
 
 
-def _link(descriptor: int, kept: Path) -> bool:
-    """Give the open file a second name, where that can be done: its path may lead to another one by now."""
+def _link(descriptor: int, path: Path) -> bool:
+    """Link the open file if possible. Its path in the source may be another file's by now."""
     try:
         # With a folder's descriptor, which an absolute path does not use, Python calls linkat.
-        os.link(f"/proc/self/fd/{descriptor}", kept, src_dir_fd=descriptor, follow_symlinks=True)
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
     except OSError as error:
         if error.errno not in NOT_LINKABLE:
             raise
@@ -178,25 +178,29 @@ def _link(descriptor: int, kept: Path) -> bool:
     return True
 
 
-def _copy(descriptor: int, kept: Path) -> None:
-    """Copy under another name first: neither a killed process nor a power cut leaves half a segment."""
-    unfinished = kept.with_name(kept.name + UNFINISHED)
+def _copy(descriptor: int, path: Path) -> None:
+    """Copy and rename, so that neither a kill nor a power cut leaves a part of a segment."""
+    unfinished = path.with_name(path.name + UNFINISHED)
     unfinished.unlink(missing_ok=True)
     try:
         with unfinished.open("xb") as target:
-            before = _pour(descriptor, target)
+            before = _copy_content(descriptor, target)
             target.flush()
             os.utime(target.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
             os.fsync(target.fileno())
-        unfinished.replace(kept)
-        _sync(kept.parent, os.O_RDONLY | os.O_DIRECTORY)
+        unfinished.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
 
 
-def _pour(descriptor: int, target: BinaryIO) -> os.stat_result:
-    """Write all of a file that does not change meanwhile; returns what it was like."""
+def _copy_content(descriptor: int, target: BinaryIO) -> os.stat_result:
+    """Copy a file that does not change meanwhile; returns its status."""
     for _ in range(ATTEMPTS):
         before = os.fstat(descriptor)
         if before.st_size > LARGEST:
@@ -211,16 +215,8 @@ def _pour(descriptor: int, target: BinaryIO) -> os.stat_result:
     raise OSError(errno.EBUSY, "it goes on changing")
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# A run's id has its number in it, a segment's name ends with its own. What a fragment of MP4 begins with is
-# known by its playlist alone.
+# A run's ID has the run's number, and a segment's name ends with its number. Fragments of MP4 cannot be
+# recovered: only the playlist names their EXT-X-MAP.
 KEY = re.compile(
     r"(?P<run>\d{8}T\d{6}Z-(?P<count>\d+)\b[^/]*)/(?P<variant>[^/]+)/(?P<name>.*?(?P<number>\d+)\.ts)"
 )
@@ -228,10 +224,10 @@ LAST_NUMBER = re.compile(r".*?(\d+)\.\w+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a variant stands: its newest segment, and the number in its name.
+class _NewestSegment:
+    """The newest segment of a variant, and the number in its name.
 
-    A run has one numbering and one clock for all its variants (RFC 8216, 6.2.4).
+    A run has the same numbers and the same clock for all variants (RFC 8216, 6.2.4).
     """
 
     run: Run
@@ -243,26 +239,26 @@ class _Place:
 
 
 def recover_spool_orphans(
-    keys: Iterable[str], folder: Path, prefix: str, memory: SourceSnapshot
+    keys: Iterable[str], folder: Path, prefix: str, snapshot: SourceSnapshot
 ) -> Iterator[Segment]:
-    """The segments that these files below ``folder`` are, in order: their paths say what they are.
+    """The segments of spool orphans below ``folder``, in order, by their keys.
 
-    Those that are not after all that is known of their variant cannot be told.
+    A file is left out if it is not newer than the known segments of its variant.
     """
     found = [(match, key) for key in keys if (match := KEY.fullmatch(key.removeprefix(f"{prefix}/")))]
-    places = {variant: place for variant in memory.positions if (place := _place(variant, memory))}
-    for match, key in sorted(found, key=lambda one: (int(one[0]["count"]), int(one[0]["number"]))):
-        variant, place = match["variant"], places.get(match["variant"])
-        if place is None or place.run.id != match["run"]:
-            if place and int(match["count"]) <= place.run.number:
+    newest = {variant: known for variant in snapshot.positions if (known := _newest(variant, snapshot))}
+    for match, key in sorted(found, key=lambda file: (int(file[0]["count"]), int(file[0]["number"]))):
+        variant, known = match["variant"], newest.get(match["variant"])
+        if known is None or known.run.id != match["run"]:
+            if known and int(match["count"]) <= known.run.number:
                 continue
-            # Another variant may have met the run before.
-            place = next((one for one in places.values() if one.run.id == match["run"]), place)
-        elif int(match["number"]) <= place.number:
+            # Another variant may know the run.
+            known = next((other for other in newest.values() if other.run.id == match["run"]), known)
+        elif int(match["number"]) <= known.number:
             continue
-        segment = _segment(match, folder / key, place)
+        segment = _segment(match, folder / key, known)
         if segment:
-            places[variant] = _Place(
+            newest[variant] = _NewestSegment(
                 segment.run,
                 segment.sequence,
                 int(match["number"]),
@@ -273,24 +269,26 @@ def recover_spool_orphans(
             yield segment
 
 
-def _place(variant: str, memory: SourceSnapshot) -> _Place | None:
-    position = memory.positions[variant]
+def _newest(variant: str, snapshot: SourceSnapshot) -> _NewestSegment | None:
+    position = snapshot.positions[variant]
     sequence = max(position.known)
     uri, time = position.known[sequence]
     match = LAST_NUMBER.fullmatch(uri)
     if match is None:
         return None
     number = int(match[1])
-    return _Place(position.run, sequence, number, time, position.target_duration, position.independent)
+    return _NewestSegment(
+        position.run, sequence, number, time, position.target_duration, position.independent
+    )
 
 
-def _segment(match: re.Match[str], kept: Path, place: _Place | None) -> Segment | None:
-    number, name, status = int(match["number"]), match["name"], kept.stat()
+def _segment(match: re.Match[str], path: Path, known: _NewestSegment | None) -> Segment | None:
+    number, name, status = int(match["number"]), match["name"], path.stat()
     modified = datetime.fromtimestamp(status.st_mtime, UTC)
-    duration = media_duration(kept) or timedelta(seconds=place.target_duration if place else 1)
-    if place and place.run.id == match["run"]:
-        steps = number - place.number
-        run, sequence, time = place.run, place.sequence + steps, place.time + steps * duration
+    duration = media_duration(path) or timedelta(seconds=known.target_duration if known else 1)
+    if known and known.run.id == match["run"]:
+        steps = number - known.number
+        run, sequence, time = known.run, known.sequence + steps, known.time + steps * duration
         if not run.has_encoder_id:
             name = name.partition("-")[2]
     else:
@@ -307,8 +305,8 @@ def _segment(match: re.Match[str], kept: Path, place: _Place | None) -> Segment 
         name=name,
         duration=duration,
         program_date_time=time,
-        target_duration=place.target_duration if place else max(1, round(duration.total_seconds())),
-        independent=place.independent if place else True,
+        target_duration=known.target_duration if known else max(1, round(duration.total_seconds())),
+        independent=known.independent if known else True,
         noticed=modified,
-        file=SourceFile(name, kept, status.st_size, status.st_mtime_ns),
+        file=SourceFile(name, path, status.st_size, status.st_mtime_ns),
     )

@@ -1,4 +1,4 @@
-"""One file into the bucket, however long it takes."""
+"""Uploads segments: retries until the bucket has an object, or finds why a segment is a gap."""
 
 from __future__ import annotations
 
@@ -31,43 +31,37 @@ from broadcaster.upload.spool import Spool
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Read = Callable[[], Awaitable[bytes]]
 
 REFUSED_PAUSE = 15.0  # seconds
-REFUSALS = 3  # of one object, while others are taken: it is not going to be
-DEADLINE = 10.0  # seconds for a question to the bucket
+REFUSALS = 3  # of one object while others are accepted: it will never be accepted
+DEADLINE = 10.0  # seconds for a request without a body
+# Seconds for which a file cannot be read while others can: then the fault is the file's own.
+OWN_FAULT_AFTER = 60.0
 
 
 class Store(Protocol):
-    """Where segments go."""
+    """The bucket of the segments."""
 
     @property
     def sent(self) -> int:
-        """Bytes of objects that have left so far, failed attempts included."""
+        """Bytes sent so far, including failed attempts."""
 
     async def put(self, key: str, body: bytes) -> str:
-        """Store an object, however long it takes while bytes move; its SHA-256. Raises StorageError."""
+        """Store an object, without a time limit while bytes are sent; its SHA-256. Raises StorageError."""
 
     async def size(self, key: str, *, deadline: float) -> int | None:
         """The size in bytes of an object, None when there is none; raises StorageError."""
 
     async def url(self, key: str) -> str:
-        """Where viewers read the object, from now on for as long as they may want it."""
+        """The URL of an object for viewers."""
 
     async def lasting_url(self, key: str) -> str:
-        """The same of an object that many segments name, and mostly the one that was given before."""
-
-
-def _iframe_of(key: str, body: bytes) -> ByteRange | None:
-    """Where its key frame is, for those who seek; no segment is lost because that cannot be found."""
-    try:
-        return find_iframe(body)
-    except Exception:
-        logger.exception("%s has no I-frame index; please report this", key)
-        return None
+        """The URL of an object of many segments, mostly the same at each call."""
 
 
 class Uploader:
-    """Tries without end, a bounded number at a time."""
+    """Retries requests of many segments until they succeed, with a limited number at once."""
 
     def __init__(self, store: Store, observe: Observer, clock: Callable[[], datetime]) -> None:
         self.url, self.lasting_url = store.url, store.lasting_url
@@ -76,16 +70,16 @@ class Uploader:
         self._clock = clock
         self._scheduler = UploadScheduler()
         self._retrying = Retrying("uploads", clock)
-        self._taken = 0  # attempts that succeeded
+        self._succeeded = 0  # attempts
 
     @property
     def fault(self) -> Fault | None:
-        """What is wrong at the moment."""
+        """The current error of uploads."""
         return self._retrying.fault
 
     @property
     def sent(self) -> int:
-        """Bytes that have left so far."""
+        """Bytes sent so far."""
         return self._store.sent
 
     @property
@@ -93,14 +87,12 @@ class Uploader:
         """Whether the uplink is in use."""
         return self._scheduler.in_flight > 0
 
-    async def put(
-        self, segment: Segment, key: str, read: Callable[[], Awaitable[bytes]], *, look_first: bool = False
-    ) -> Segment:
-        """The segment with what the bucket has, once it has confirmed the bytes, in the segment's turn.
+    async def put(self, segment: Segment, key: str, read: Read, *, look_first: bool = False) -> Segment:
+        """The segment with the facts of its stored object.
 
-        ``read`` gives the bytes, for each attempt anew. ``look_first`` asks whether the bucket has them
-        already, whole, before they are sent. Raises OSError when they cannot be read, StorageRefused when the
-        bucket takes others but not this one; its other failures are tried again.
+        ``read`` gives the bytes for each attempt. ``look_first`` asks whether the bucket has the object
+        already. Raises OSError when the bytes cannot be read, StorageRefused when the bucket accepts other
+        objects but not this one; other failures of the bucket are retried.
         """
 
         async def attempt() -> Segment:
@@ -113,45 +105,43 @@ class Uploader:
                 seconds = time.perf_counter() - started
                 self._scheduler.succeeded(seconds)
                 self._observe(SegmentUploaded(segment.variant, key, len(body), seconds))
-            uploaded = self._clock()
-            return replace(
-                segment, size=len(body), uploaded=uploaded, sha256=sha256, iframe=_iframe_of(key, body)
-            )
+            uploaded, iframe = self._clock(), _iframe_of(key, body)
+            return replace(segment, size=len(body), uploaded=uploaded, sha256=sha256, iframe=iframe)
 
         return await self._retry_until_stored(segment, attempt)
 
-    async def holds(self, segment: Segment, key: str, size: int) -> bool:
-        """Whether the bucket has the object whole; asks until it gets an answer."""
+    async def has(self, segment: Segment, key: str, size: int) -> bool:
+        """Whether the bucket has an object of this size; retries until the bucket answers."""
 
         async def attempt() -> int | None:
             return await self._store.size(key, deadline=DEADLINE)
 
         return await self._retry_until_stored(segment, attempt) == size
 
-    async def wait_out(self, segment: Segment, error: OSError) -> bool:
-        """Wait for a fault of the machine to pass; returns whether others got through meanwhile."""
-        taken = self._taken
+    async def back_off(self, segment: Segment, error: OSError) -> bool:
+        """Pause after a fault of the machine; returns whether other attempts succeeded meanwhile."""
+        succeeded = self._succeeded
         self._note_failure(segment, error)
         await self._retrying.pause(MAX_PAUSE)
-        return self._taken > taken
+        return self._succeeded > succeeded
 
     async def _retry_until_stored(self, segment: Segment, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Make the attempt until the bucket does its part. A body is in memory only while it has its turn.
+        """Retry until the bucket answers. A body is in memory only while the scheduler admits its upload.
 
-        Raises StorageRefused when it goes on refusing this one, and takes others meanwhile.
+        Raises StorageRefused when the bucket refuses this attempt three times, and accepts others meanwhile.
         """
-        pause, refusals, taken = FIRST_PAUSE, 0, self._taken
+        pause, refusals, succeeded = FIRST_PAUSE, 0, self._succeeded
         while True:
-            async with self._scheduler.turn(segment):
+            async with self._scheduler.slot(segment):
                 try:
                     result = await attempt()
                 except StorageError as error:
                     fault = self._note_failure(segment, error)
                     refusals += fault.permanent
-                    if refusals >= REFUSALS and self._taken > taken:
+                    if refusals >= REFUSALS and self._succeeded > succeeded:
                         raise
                 else:
-                    self._taken += 1
+                    self._succeeded += 1
                     self._scheduler.probing = False
                     self._retrying.worked()
                     return result
@@ -166,20 +156,15 @@ class Uploader:
         return fault
 
 
-Read = Callable[[], Awaitable[bytes]]
-
-OWN_FAULT_AFTER = 60.0  # seconds for which a file cannot be read while others are: what is wrong is its own
-
-
 @dataclass(slots=True, eq=False)
 class SegmentUpload:
-    """A segment's file on its way. ``kept`` is where the spool has its bytes, None where it has not."""
+    """All attempts to upload a segment. ``path`` is its file in the spool, None if it is not spooled."""
 
     segment: Segment
-    kept: Path | None
-    recovered: bool = False  # from an earlier process: the bucket may have it already
-    task: asyncio.Task[object] | None = None  # once it has begun
-    abandoned: str | None = None  # why it was given up
+    path: Path | None
+    recovered: bool = False  # from an earlier process: the bucket may have the object already
+    task: asyncio.Task[object] | None = None  # while it can be cancelled
+    abandoned: str | None = None  # why it was cancelled
 
 
 @dataclass(slots=True)
@@ -191,44 +176,45 @@ class _Maps:
 
 
 class SegmentUploader:
-    """Takes segments from the spool to the bucket."""
+    """Uploads segments from the spool or the source."""
 
     def __init__(self, uploader: Uploader, spool: Spool) -> None:
         self._uploader = uploader
         self._spool = spool
         self._maps: defaultdict[str, _Maps] = defaultdict(_Maps)  # by variant
-        # One thread for each disk: with several, each keeps freed segments in a heap of its own (malloc's
-        # arenas). What the source does not answer is to hold up nothing that the spool has.
+        # One thread for each disk: with several, each thread keeps freed segments in a heap of its own
+        # (malloc's arenas). If the source's file system hangs, files of the spool can still be read.
         self._spool_reads = OwnThread("spool reads")
         self._source_reads = OwnThread("source reads")
 
     def has_map(self, segment: Segment) -> bool:
-        """Whether the segment has no EXT-X-MAP, or one whose upload has begun."""
+        """Whether the segment has no EXT-X-MAP, or an EXT-X-MAP whose upload has begun."""
         return segment.map_key is None or segment.map_key in self._maps[segment.variant].uploads
 
     async def finish(self, upload: SegmentUpload) -> Segment:
-        """A segment ends up stored or lost, never in an exception that would stop the others."""
+        """The segment as it is stored, or as a gap."""
         if upload.segment.url:
-            return upload.segment  # an earlier process came as far as that
-        # Only from here on may it be cancelled to give it up: before, it would end without an answer.
+            return upload.segment  # stored by an earlier process
+        # A task that is cancelled before its first step would end without a result.
         upload.task = asyncio.current_task()
         segment = await self._store(upload)
-        upload.task = None  # from here on it is too late to give it up
+        upload.task = None
         map_key, newest = segment.map_key, self._maps[segment.variant].newest
         return replace(
             segment,
-            # Signed after the upload: the life of a URL must not pass while the segment waits for the bucket.
+            # Signed after the upload: a URL must not expire while the segment waits for the bucket.
             url=await self._uploader.url(segment.key),
             map_url=await self._uploader.lasting_url(map_key) if map_key and not segment.gap else None,
-            # A gap names no map, but keeps the run's one from being deleted: who needs it may follow.
+            # A gap has no EXT-X-MAP, but must still reference the run's map so that it is not deleted before
+            # later segments.
             map_key=map_key or (newest[1] if newest and newest[0] == segment.run else None),
         )
 
     async def _store(self, upload: SegmentUpload) -> Segment:
-        """The segment with what the bucket has of it in the end, or with why that is nothing."""
+        """The segment with the facts of its object, or with the reason why it is a gap."""
         segment = upload.segment
         fault = upload.abandoned or segment.fault
-        alone_since = math.inf  # monotonic: others get through since then
+        alone_since = math.inf  # monotonic: since when only this segment fails
         try:
             while segment.file and not fault:
                 try:
@@ -237,7 +223,7 @@ class SegmentUploader:
                 except OSError as error:
                     if is_final(error) or time.monotonic() - alone_since > OWN_FAULT_AFTER:
                         fault = f"cannot be read: {error.strerror}"
-                    elif await self._uploader.wait_out(segment, error):
+                    elif await self._uploader.back_off(segment, error):
                         alone_since = min(alone_since, time.monotonic())
                     else:
                         alone_since = math.inf
@@ -259,56 +245,64 @@ class SegmentUploader:
         if key not in maps.uploads:
             maps.uploads[key] = asyncio.create_task(self._put_map(segment, key, file))
         try:
-            # One segment that is given up must not end the upload for the others.
+            # A segment that is abandoned must not end the upload for other segments.
             await asyncio.shield(maps.uploads[key])
         except (OSError, StorageRefused):
             maps.uploads.pop(key, None)  # the next segment tries again
             raise
 
     async def _put_map(self, segment: Segment, key: str, file: SourceFile) -> None:
-        kept = self._spool.find(key)
-        read = await self._reader_of(file, kept)
+        path = self._spool.find(key)
+        read = await self._reader_of(file, path)
         if read:
             await self._uploader.put(segment, key, read, look_first=True)
-        elif not await self._uploader.holds(segment, key, file.size):
+        elif not await self._uploader.has(segment, key, file.size):
             raise FileNotFoundError(errno.ENOENT, "its EXT-X-MAP is gone")
-        if kept:
-            self._spool.drop(kept)
+        if path:
+            self._spool.discard(path)
 
     async def _store_file(self, upload: SegmentUpload, file: SourceFile) -> Segment:
-        """Upload the bytes that were kept."""
-        segment, kept = upload.segment, upload.kept
+        segment, path = upload.segment, upload.path
         read: Read | None = None
-        if kept and not upload.recovered:
-            read = partial(self._spool_reads.call, _read, kept)
+        if path and not upload.recovered:
+            read = partial(self._spool_reads.call, _read, path)
         else:
-            read = await self._reader_of(file, kept)
-        if read is None:  # an earlier process may have let go of it, and not have listed it
-            if await self._uploader.holds(segment, segment.key, file.size):
+            read = await self._reader_of(file, path)
+        if read is None:  # an earlier process may have stored it and discarded the file, but not listed it
+            if await self._uploader.has(segment, segment.key, file.size):
                 return replace(segment, size=file.size, uploaded=segment.noticed)
-            raise FileNotFoundError(errno.ENOENT, "it is gone, or another one has its name")
+            raise FileNotFoundError(errno.ENOENT, "the file is gone or replaced")
         look_first, since = upload.recovered, time.monotonic()
         while True:
-            before = await self._version(kept)
+            before = await self._version(path)
             stored = await self._uploader.put(segment, segment.key, read, look_first=look_first)
-            if await self._version(kept) == before:
+            if await self._version(path) == before:
                 return stored
             if time.monotonic() - since > OWN_FAULT_AFTER:
                 raise FileNotFoundError(errno.ENOENT, "it goes on changing")
-            # A link shares its bytes with a writer that was not done, where no lease could tell.
+            # A hard link shares its bytes with a writer that had not finished, and that no lease showed.
             logger.warning("%s changed while it was uploaded; it is uploaded again", segment.key)
             look_first = False
 
-    async def _reader_of(self, file: SourceFile, kept: Path | None) -> Read | None:
-        """What reads its bytes, whole: from the spool, unless a power cut took them; else from the source."""
-        if kept and await self._spool_reads.call(_size, kept) == file.size:
-            return partial(self._spool_reads.call, _read, kept)
+    async def _reader_of(self, file: SourceFile, path: Path | None) -> Read | None:
+        """Reads the spooled file, unless a power cut truncated it; else the source's; None without both."""
+        if path and await self._spool_reads.call(_size, path) == file.size:
+            return partial(self._spool_reads.call, _read, path)
         there = await self._source_reads.call(_is_there, file)
         return partial(self._source_reads.call, file.read) if there else None
 
-    async def _version(self, kept: Path | None) -> tuple[int, int, int] | None:
-        """Which version the spool has. Of the source's file none but the one that was noticed is read."""
-        return await self._spool_reads.call(_version, kept) if kept else None
+    async def _version(self, path: Path | None) -> tuple[int, int, int] | None:
+        """The version of the spooled file. The source's file is read only in the version that was noticed."""
+        return await self._spool_reads.call(_version, path) if path else None
+
+
+def _iframe_of(key: str, body: bytes) -> ByteRange | None:
+    """The key frame of a segment. A fault in its search loses no segment."""
+    try:
+        return find_iframe(body)
+    except Exception:
+        logger.exception("%s has no I-frame index; please report this", key)
+        return None
 
 
 def _is_there(file: SourceFile) -> bool:
@@ -319,17 +313,17 @@ def _is_there(file: SourceFile) -> bool:
     return True
 
 
-def _size(kept: Path) -> int:
-    return kept.stat().st_size
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
-def _version(kept: Path) -> tuple[int, int, int]:
-    status = kept.stat()
+def _version(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _read(kept: Path) -> bytes:
-    with kept.open("rb", buffering=0) as file:
+def _read(path: Path) -> bytes:
+    with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST:
             raise FileNotFoundError(errno.ENOENT, f"it has grown past {LARGEST} bytes")

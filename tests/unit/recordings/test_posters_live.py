@@ -73,11 +73,11 @@ class Place:
         key = f"live/r0/{variant}/{second}.ts"
         file = self.folder / "segment.ts"
         file.write_bytes(bytes(second + 1))
-        kept = await self.spool.keep(file_of(file), key, copy=True) if in_spool else None
+        kept = await self.spool.add(file_of(file), key, copy=True) if in_spool else None
         self.now = float(second)
         self.pictures(published(key, second, variant))
         if kept:
-            self.spool.drop(kept)
+            self.spool.discard(kept)
         await self.pictures.work()
 
     @property
@@ -161,7 +161,7 @@ async def test_the_map_goes_before_it(place: Place) -> None:
     for second in (0, 10):
         key, file = f"live/r0/small/{second}.m4s", place.folder / "segment"
         file.write_bytes(b"x")
-        await place.spool.keep(file_of(file), key, copy=True)
+        await place.spool.add(file_of(file), key, copy=True)
         place.pictures(SegmentPublished(replace(published(key, second).segment, map_key="map"), START))
         await place.pictures.work()
         place.store.objects_.pop("map", None)
@@ -190,7 +190,7 @@ async def publish_and_wait(place: Place, second: int) -> None:
     """Let the task do it."""
     key, file = f"live/r0/small/{second}.ts", place.folder / "segment.ts"
     file.write_bytes(b"x")
-    await place.spool.keep(file_of(file), key, copy=True)
+    await place.spool.add(file_of(file), key, copy=True)
     place.now, before = float(second), place.ffmpeg.asked
     place.pictures(published(key, second))
     await eventually(lambda: place.ffmpeg.asked > before)

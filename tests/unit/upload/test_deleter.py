@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from broadcaster.bucket import Bucket, ObjectStore
+from broadcaster.bucket.conditional import BATCH
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import PlaylistState, PlaylistUpdate
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.hls import MediaSegment
 from broadcaster.service.components import steady
-from broadcaster.upload.deleter import DELETE_BATCH as BATCH
-from broadcaster.upload.deleter import SET_ASIDE, RetentionDeleter
+from broadcaster.upload.deleter import POSTPONED, RetentionDeleter
 from tests.support.fakes.pipeline_parts import START, stored_segment, unlisted
 
 HOUR = timedelta(hours=1)
@@ -208,7 +208,7 @@ async def test_one_that_cannot_be_deleted_blocks_no_other(
     assert await house.sweep(after=30) == []
     assert house.bucket.calls == 1
     house.bucket.locked.clear()
-    assert await house.sweep(after=SET_ASIDE.total_seconds()) == ["live/0"]
+    assert await house.sweep(after=POSTPONED.total_seconds()) == ["live/0"]
     (line,) = (record.getMessage() for record in caplog.records)
     assert re.fullmatch(r"deletions fail since \S+: AccessDenied", line)
     assert house.sweeper.deleted == 3

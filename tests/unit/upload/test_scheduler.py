@@ -22,7 +22,7 @@ async def take_all(turns: UploadScheduler, segments: list[Segment]) -> list[Segm
     order = []
 
     async def upload(one: Segment) -> None:
-        async with turns.turn(one):
+        async with turns.slot(one):
             order.append(one)
             await asyncio.sleep(0)
 
@@ -54,7 +54,7 @@ async def test_one_that_waits_may_be_given_up() -> None:
     turns.limit = 1
     one = segment(0, 1)
     async with AsyncExitStack() as held:
-        await held.enter_async_context(turns.turn(one))
+        await held.enter_async_context(turns.slot(one))
         uploads = [asyncio.create_task(take_all(turns, [segment(number, 1)])) for number in (1, 2, 3)]
         await asyncio.sleep(0)
         uploads[1].cancel()
@@ -72,7 +72,7 @@ async def test_few_while_the_bucket_fails() -> None:
     end = asyncio.Event()
 
     async def upload(number: int) -> None:
-        async with turns.turn(segment(number, 1)):
+        async with turns.slot(segment(number, 1)):
             await end.wait()
             turns.probing = False
 
@@ -107,7 +107,7 @@ def test_their_number_follows_the_link() -> None:
 def watch(balance: UplinkMonitor, megabits: float, *, looks: int = SAMPLES + 1, in_use: bool = True) -> None:
     """So much moves each second, seen twice a second."""
     for look in range(looks):
-        balance.look(int(look * 0.5 * megabits * 125_000), look * 0.5, in_use=in_use)
+        balance.measure(int(look * 0.5 * megabits * 125_000), look * 0.5, in_use=in_use)
 
 
 def test_an_uplink_that_does_not_carry_the_stream() -> None:

@@ -51,7 +51,7 @@ def contents(tmp_path: Path) -> dict[str, bytes]:
 
 async def test_a_file_is_linked(tmp_path: Path, spool: Spool, file: Path) -> None:
     """A kept file is the source's own, without a copy, and outlives its deletion there."""
-    kept = await spool.keep(file_of(file), "live/run/0/a.ts")
+    kept = await spool.add(file_of(file), "live/run/0/a.ts")
     assert kept.samefile(file)
     assert spool.size == 7
     file.unlink()
@@ -61,7 +61,7 @@ async def test_a_file_is_linked(tmp_path: Path, spool: Spool, file: Path) -> Non
 @pytest.mark.usefixtures("other_file_system")
 async def test_a_file_of_another_file_system_is_copied(tmp_path: Path, spool: Spool, file: Path) -> None:
     """Where it cannot be linked it is copied whole, with its time."""
-    kept = await spool.keep(file_of(file), "live/run/0/a.ts")
+    kept = await spool.add(file_of(file), "live/run/0/a.ts")
     assert not kept.samefile(file)
     assert kept.stat().st_mtime_ns == file.stat().st_mtime_ns
     assert contents(tmp_path) == {"live/run/0/a.ts": b"segment"}
@@ -71,7 +71,7 @@ async def test_a_copier_dates_a_file_after_it_has_written_it(spool: Spool, file:
     """A file whose time is set back to that of its original is the file that was noticed (rsync, scp -p)."""
     noticed = file_of(file)
     os.utime(file, ns=(0, noticed.modified_ns - 10**9))
-    kept = await spool.keep(noticed, "live/run/0/a.ts", copy=True)
+    kept = await spool.add(noticed, "live/run/0/a.ts", copy=True)
     assert kept.read_bytes() == noticed.read() == b"segment"
 
 
@@ -80,7 +80,7 @@ async def test_a_file_that_is_written_again_is_another(spool: Spool, file: Path)
     noticed = file_of(file)
     os.utime(file, ns=(0, noticed.modified_ns + 1))
     with pytest.raises(FileNotFoundError):
-        await spool.keep(noticed, "live/run/0/a.ts", copy=True)
+        await spool.add(noticed, "live/run/0/a.ts", copy=True)
 
 
 @pytest.mark.usefixtures("other_file_system")
@@ -101,7 +101,7 @@ async def test_a_copy_is_on_the_disk_before_it_counts(
 
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_replace)
-    await spool.keep(file_of(file), "live/run/0/a.ts")
+    await spool.add(file_of(file), "live/run/0/a.ts")
     assert steps == ["bytes", "name", "folder"]
 
 
@@ -110,8 +110,8 @@ async def test_the_last_of_a_folder_goes_while_the_next_one_comes(
     tmp_path: Path, spool: Spool, file: Path
 ) -> None:
     """A segment that is let go of takes nothing from under the one that is copied beside it."""
-    spool.drop(await spool.keep(file_of(file), "live/run/0/a.ts"))
-    assert (await spool.keep(file_of(file), "live/run/0/b.ts")).read_bytes() == b"segment"
+    spool.discard(await spool.add(file_of(file), "live/run/0/a.ts"))
+    assert (await spool.add(file_of(file), "live/run/0/b.ts")).read_bytes() == b"segment"
     assert contents(tmp_path) == {"live/run/0/b.ts": b"segment"}
 
 
@@ -126,7 +126,7 @@ async def test_a_full_disk_leaves_no_half_file(
 
     monkeypatch.setattr(os, "fsync", fill)
     with pytest.raises(OSError, match="No space left"):
-        await spool.keep(file_of(file), "live/run/0/a.ts")
+        await spool.add(file_of(file), "live/run/0/a.ts")
     assert contents(tmp_path) == {}
     assert spool.size == 0
 
@@ -134,29 +134,29 @@ async def test_a_full_disk_leaves_no_half_file(
 async def test_a_file_that_is_gone(tmp_path: Path, spool: Spool) -> None:
     """What is not there cannot be kept, and leaves nothing behind."""
     with pytest.raises(FileNotFoundError):
-        await spool.keep(SourceFile("gone.ts", tmp_path / "gone.ts", 7, 1), "live/run/0/gone.ts")
+        await spool.add(SourceFile("gone.ts", tmp_path / "gone.ts", 7, 1), "live/run/0/gone.ts")
     assert contents(tmp_path) == {}
     assert spool.size == 0
 
 
 async def test_kept_again(spool: Spool, tmp_path: Path, file: Path) -> None:
     """A file that was replaced takes the place of what was kept under its key, and is counted once."""
-    await spool.keep(file_of(file), "live/run/0/a.ts")
+    await spool.add(file_of(file), "live/run/0/a.ts")
     file.unlink()
     file.write_bytes(b"longer than before")
-    await spool.keep(file_of(file), "live/run/0/a.ts")
+    await spool.add(file_of(file), "live/run/0/a.ts")
     assert spool.size == 18
     assert contents(tmp_path) == {"live/run/0/a.ts": b"longer than before"}
 
 
 async def test_dropped(spool: Spool, tmp_path: Path, file: Path) -> None:
     """What is let go of frees its room, once."""
-    first = await spool.keep(file_of(file), "live/run/0/a.ts")
-    second = await spool.keep(file_of(file), "live/run/0/b.ts")
+    first = await spool.add(file_of(file), "live/run/0/a.ts")
+    second = await spool.add(file_of(file), "live/run/0/b.ts")
     for _ in range(2):
-        spool.drop(first)
+        spool.discard(first)
         assert spool.size == 7
-    spool.drop(second)
+    spool.discard(second)
     await spool.done()
     assert spool.size == 0
     assert contents(tmp_path) == {}
@@ -166,18 +166,18 @@ async def test_dropped(spool: Spool, tmp_path: Path, file: Path) -> None:
 async def test_let_go_of(spool: Spool, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stays until what tells of it is on the disk, unless it comes again, or room is short."""
     for number, name in enumerate("abc", 1):
-        spool.let_go(await spool.keep(file_of(file), f"live/run/0/{name}.ts"), number)
-    again = await spool.keep(file_of(file), "live/run/0/a.ts")
-    spool.settle(2)
+        spool.release(await spool.add(file_of(file), f"live/run/0/{name}.ts"), number)
+    again = await spool.add(file_of(file), "live/run/0/a.ts")
+    spool.release_durable(2)
     await spool.done()
     assert contents(tmp_path).keys() == {"live/run/0/a.ts", "live/run/0/c.ts"}
     assert (spool.size, spool.find("live/run/0/a.ts"), spool.find("live/run/0/c.ts")) == (7, again, None)
     spool.limit = 20
-    await spool.keep(file_of(file), "live/run/0/b.ts")
+    await spool.add(file_of(file), "live/run/0/b.ts")
     await spool.done()
     assert contents(tmp_path).keys() == {"live/run/0/a.ts", "live/run/0/b.ts"}
-    monkeypatch.setattr("broadcaster.upload.spool.SHORT", 2**60)
-    spool.let_go(again, 9)
+    monkeypatch.setattr("broadcaster.upload.spool.LITTLE_SPACE", 2**60)
+    spool.release(again, 9)
     await spool.done()
     assert contents(tmp_path).keys() == {"live/run/0/b.ts"}
     assert spool.size == 7
@@ -185,15 +185,15 @@ async def test_let_go_of(spool: Spool, tmp_path: Path, file: Path, monkeypatch: 
 
 async def test_resumed(tmp_path: Path, spool: Spool, file: Path) -> None:
     """The next process takes over what is on its way; half copies and empty folders go, others are told."""
-    await spool.keep(file_of(file), "live/run/0/a.ts")
-    await spool.keep(file_of(file), "live/run/1/listed-already.ts")
+    await spool.add(file_of(file), "live/run/0/a.ts")
+    await spool.add(file_of(file), "live/run/1/listed-already.ts")
     (tmp_path / "spool/live/run/2").mkdir()
     (tmp_path / "spool/live/run/0/empty.ts").touch()
     (tmp_path / "spool/live/run/0/b.ts.part").write_bytes(b"half")
     (tmp_path / "spool/link").symlink_to(tmp_path)
     again = Spool(tmp_path / "spool", 1000)
     assert again.resume(["live/run/0/a.ts", "live/run/0/gone.ts"]) == ["live/run/1/listed-already.ts"]
-    again.drop(tmp_path / "spool/live/run/1/listed-already.ts")
+    again.discard(tmp_path / "spool/live/run/1/listed-already.ts")
     await again.done()
     kept = again.find("live/run/0/a.ts")
     assert kept == tmp_path / "spool/live/run/0/a.ts"
@@ -203,7 +203,7 @@ async def test_resumed(tmp_path: Path, spool: Spool, file: Path) -> None:
     assert not (tmp_path / "spool/live/run/2").exists()
     assert not (tmp_path / "spool/link").is_symlink()
     assert file.exists()
-    again.drop(kept)
+    again.discard(kept)
     assert again.size == 0
 
 

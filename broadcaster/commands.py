@@ -105,7 +105,7 @@ def _run(_options: argparse.Namespace, form: str) -> int:
 
 def _add_demo_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--source", type=Path, metavar="DIR", help="follow this HLS folder, not a simulated Owncast"
+        "--source", type=Path, metavar="DIR", help="follow this HLS folder, not a test picture"
     )
     parser.add_argument("--port", type=int, default=3000, help="where the page is served (default: 3000)")
 

@@ -1,1 +1,1 @@
-"""Stand-ins for the outside world, so that the whole service can run on one machine."""
+"""``broadcaster demo``: an embedded bucket and encoder, so that the service runs on one machine."""

@@ -31,14 +31,13 @@ TAIL = 5  # lines of a log shown when its child died
 # before the prctl, the signal would never come: hence the look at the parent's id afterwards. Python ignores
 # two signals, and exec would hand that on.
 _TIE_TO_PARENT = """
-import ctypes, os, signal, sys, time
+import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
 if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent is gone")
 for number in signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ:
     signal.signal(number, signal.SIG_DFL)
-time.sleep(float(sys.argv[2]))
-os.execv(sys.argv[3], sys.argv[3:])
+os.execv(sys.argv[2], sys.argv[2:])
 """
 
 T = TypeVar("T")
@@ -60,18 +59,16 @@ class Child:
         log: Path,
         *,
         env: Mapping[str, str] | None = None,
-        after: float = 0.0,
     ) -> Self:
         """Start ``command`` with its output appended to the file ``log``.
 
-        ``env`` is added to our environment. On Linux the child does nothing for its first ``after`` seconds.
-        Call it in a thread that lives as long as the child: the kernel
+        ``env`` is added to our environment. Call it in a thread that lives as long as the child: the kernel
         ties the child to the thread. Raises DemoError when the program is missing or cannot be run.
         """
         program = find_program(str(command[0]))
         line = [program, *map(str, command[1:])]
         if sys.platform == "linux":
-            line = [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), str(after), *line]
+            line = [sys.executable, "-I", "-S", "-c", _TIE_TO_PARENT, str(os.getpid()), *line]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""``broadcaster demo``: the bucket, a stream, the service and the page, all on this machine."""
+"""``broadcaster demo``: a bucket, a stream, the service and the page, all on this machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 
 from broadcaster.config import Settings, load
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.encoder import ffmpeg
-from broadcaster.demo.owncast import SimulatedOwncast
+from broadcaster.demo.encoder import ffmpeg, start_encoder
 from broadcaster.demo.processes import HOST, Child, require_free
 from broadcaster.events import Event, SegmentPublished, StreamStarted
 from broadcaster.printable import write
@@ -20,10 +19,10 @@ REPORT_EVERY = 10  # seconds
 
 
 async def run_demo(source: Path | None, port: int) -> None:
-    """Run until cancelled; nothing is left behind, neither processes nor files.
+    """Run until cancelled; no process and no file remains.
 
-    ``source`` is the HLS folder of a real Owncast, None for a simulated one. Raises DemoError when a part
-    cannot be started, ConfigError for a wrong setting; in a group, when either happens or a part dies later.
+    ``source`` is an HLS folder, None for a test picture. Raises DemoError if a part
+    cannot be started and ConfigError for a wrong setting; in an exception group later, or if a part dies.
     """
     require_free(port)
     async with AsyncExitStack() as stack:
@@ -34,12 +33,9 @@ async def run_demo(source: Path | None, port: int) -> None:
         if source is None:
             source = folder / "hls"
             _say("starting ffmpeg, in the place of Owncast, with two variants")
-            # Without the idle clip's transcoder beside the stream: it describes all variants alike.
-            owncast = await stack.enter_async_context(
-                SimulatedOwncast(source, folder / "owncast", idle_overlap=0)
-            )
-            await owncast.go_live()
-            parts.append(owncast.encoder)
+            encoder = await start_encoder(source, folder / "ffmpeg.log")
+            stack.push_async_callback(encoder.kill)
+            parts.append(encoder)
         await _serve(_settings(folder, source, port, bucket), parts)
 
 
@@ -85,7 +81,7 @@ class _DemoProgress:
 
 def _settings(folder: Path, source: Path, port: int, bucket: SeaweedBucket) -> Settings:
     return load(
-        _env_file=None,  # what is set up for a real bucket does not concern the demo
+        _env_file=None,  # is for a real bucket
         BROADCASTER_HOST=HOST,
         BROADCASTER_HLS_DIR=source,
         BROADCASTER_STATE_DIR=folder / "state",

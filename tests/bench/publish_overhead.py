@@ -16,9 +16,10 @@ from statistics import median
 import psutil
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import RENDITIONS, DemoRendition, SimulatedOwncast
+from broadcaster.demo.encoder import RENDITIONS, DemoRendition
 from broadcaster.demo.processes import Child, poll
 from tests.bench.report import Figure, percentile, progress
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.servers.service import Service
 
 ROUNDS = 5

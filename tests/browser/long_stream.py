@@ -6,7 +6,8 @@ from pathlib import Path
 
 from broadcaster.demo.encoder import FfmpegEncoder, ffmpeg
 from broadcaster.demo.processes import Child
-from broadcaster.demo.receiver import Receiver
+from tests.support.fakes.owncast_transcoder import PUT
+from tests.support.servers.owncast_receiver import Receiver
 from tests.support.servers.small_owncast import FPS, SMALL
 
 RUN = "long"
@@ -25,10 +26,8 @@ async def long_stream(
     receiver = Receiver(hls_dir, 0)
     receiver.start()
     segments = 2 * head_start // segment_seconds  # none leaves the source's playlist before it is followed
-    options = FfmpegEncoder(receiver.url, SMALL, segment_seconds, segments, FPS, "", burst=head_start).live(
-        RUN
-    )
-    command = [*ffmpeg(), "-readrate_catchup", "1", *options]
+    owncast = FfmpegEncoder(receiver.url, SMALL, segment_seconds, segments, FPS, "", PUT, head_start)
+    command = [*ffmpeg(), "-readrate_catchup", "1", *owncast.live(RUN)]
     encoder = await Child.start("ffmpeg", command, work_dir / "ffmpeg.log")
     try:
         yield encoder

@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import SimulatedOwncast
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.judges.page import Traffic, is_, no_complaints, seen, until
 from tests.support.length import SOAK, seconds

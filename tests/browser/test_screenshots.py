@@ -10,7 +10,7 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.encoder import DemoRendition
-from broadcaster.demo.owncast import SimulatedOwncast
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import is_played, until
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.waiting import eventually

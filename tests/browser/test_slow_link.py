@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from playwright.async_api import CDPSession, expect
 
-from broadcaster.demo.owncast import RENDITIONS, DemoRendition, SimulatedOwncast
+from broadcaster.demo.encoder import RENDITIONS, DemoRendition
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import no_complaints, until
 from tests.support.length import SOAK
 from tests.support.servers.end_to_end import EndToEnd, end_to_end

@@ -18,9 +18,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from broadcaster.demo.owncast import SegmentKey
 from tests.support.judges.watcher import Availability
 from tests.support.servers.end_to_end import EndToEnd, object_keys, url_key
+from tests.support.servers.owncast_receiver import SegmentKey
 from tests.support.waiting import eventually
 
 Disaster = Callable[[random.Random], Coroutine[Any, Any, None]]

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.encoder import NOTHING_BUT_THE_CLIP
 from tests.conformance import delta, rules
 from tests.conformance.checks import name_of, run_all
 from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome
 from tests.support.fakes import mpegts as packets
 from tests.support.fakes.hls_writer import START, HlsWriter
+from tests.support.fakes.owncast_transcoder import NOTHING_BUT_THE_CLIP
 from tests.support.servers.service import Service, running_service
 
 LISTED = 10  # segments, by the encoder

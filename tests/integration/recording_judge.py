@@ -13,7 +13,6 @@ from urllib.parse import urljoin
 import aiohttp
 
 from broadcaster.demo.encoder import ffmpeg
-from broadcaster.demo.owncast import SegmentKey
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from tests.conformance import rules
 from tests.conformance.checks import ALWAYS
@@ -21,6 +20,7 @@ from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import NotApplicable
 from tests.support.judges.playlist_rules import violations
 from tests.support.servers.end_to_end import url_key
+from tests.support.servers.owncast_receiver import SegmentKey
 
 HLS_PARSER = Path(__file__).with_name("hls-parser.mjs")
 

@@ -22,9 +22,9 @@ from botocore.exceptions import ClientError
 
 from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.processes import HOST, Child, free_ports, is_free
 from broadcaster.errors import DemoError
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

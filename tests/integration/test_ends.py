@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import RENDITIONS, SimulatedOwncast
+from broadcaster.demo.encoder import RENDITIONS
 from broadcaster.hls import MediaPlaylist
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.length import SOAK
 from tests.support.servers.end_to_end import VARIANTS, EndToEnd, end_to_end
 

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import SegmentKey
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.judges.watcher import watching
 from tests.support.length import seconds
 from tests.support.servers.end_to_end import EndToEnd, end_to_end, take_inventory
+from tests.support.servers.owncast_receiver import SegmentKey
 from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually
 

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.hls import MediaPlaylist, parse
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.watcher import Watcher, watching
 from tests.support.servers.end_to_end import VARIANTS, taken_in
 from tests.support.servers.service import Service, running_service

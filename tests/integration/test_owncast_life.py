@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.demo.owncast import LATENCY_LEVELS, RENDITIONS, SimulatedOwncast
+from broadcaster.demo.encoder import RENDITIONS
 from tests.integration.owncast_folder_text import CLOSED, IDLE, NOTHING, HlsFolder, Seen
+from tests.support.fakes.owncast_transcoder import LATENCY_LEVELS
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.waiting import eventually
 
 OVERLAP = 8.0  # seconds, so that a segment is surely finished before the idle clip comes, at 5 of them

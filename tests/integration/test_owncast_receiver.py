@@ -7,8 +7,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from broadcaster.demo.owncast import SimulatedOwncast
-from broadcaster.demo.receiver import Receiver
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
+from tests.support.servers.owncast_receiver import Receiver
 from tests.support.waiting import eventually
 
 

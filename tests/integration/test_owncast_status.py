@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 from aiohttp import web
 
-from broadcaster.demo.owncast import SimulatedStatus
 from broadcaster.demo.processes import HOST, free_ports
+from tests.support.fakes.simulated_owncast import SimulatedStatus
 from tests.support.waiting import eventually
 
 

@@ -17,8 +17,9 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import LATENCY_LEVELS, LatencyLevel, SimulatedOwncast
 from broadcaster.hls import MediaPlaylist, parse
+from tests.support.fakes.owncast_transcoder import LATENCY_LEVELS, LatencyLevel
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.length import SOAK
 from tests.support.servers.end_to_end import VARIANTS, EndToEnd, end_to_end
 

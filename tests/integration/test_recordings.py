@@ -20,7 +20,6 @@ import pytest
 from broadcaster.config import VIEWER
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.encoder import ffmpeg
-from broadcaster.demo.owncast import SimulatedOwncast
 from broadcaster.demo.processes import find_program
 from broadcaster.hls import MediaPlaylist, parse
 from tests.browser.conftest import running_chromium
@@ -35,6 +34,7 @@ from tests.integration.recording_judge import (
     read,
 )
 from tests.support.fakes.hls_writer import HlsWriter
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.page import is_, no_complaints, until
 from tests.support.judges.watcher import Availability
 from tests.support.length import SOAK, seconds

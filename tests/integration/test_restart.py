@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import SimulatedOwncast
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.servers.end_to_end import end_to_end
 
 ROOMY = "60"  # segments: a backlog that is listed at once does not roll off before the watcher looks

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from broadcaster.demo.tcp import TcpConnection, TcpServer, connected
 from tests.support.faults.forwarding import pass_on
+from tests.support.servers.tcp import TcpConnection, TcpServer, connected
 
 CHUNK = 4096  # bytes
 SEGMENT = 1400  # bytes: as on a real link; the loopback's of 64 KiB do not fit the buffer

@@ -10,7 +10,8 @@ from typing import Protocol
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import DemoRendition, SimulatedOwncast
+from broadcaster.demo.encoder import DemoRendition
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.length import seconds
 from tests.support.servers.service import Service, running_service
 from tests.support.waiting import eventually

@@ -15,11 +15,11 @@ from aiohttp import web
 from broadcaster.catalog.records import Segment
 from broadcaster.config import Settings, load
 from broadcaster.demo.processes import HOST, free_ports
-from broadcaster.demo.tcp import TcpConnection, TcpServer
 from broadcaster.events import SegmentPublished
 from broadcaster.guest import EVERY, EVERY_IN_FAULT, GuestCheck, told_page, warn_of_address, why_not_public
 from tests.support.fakes.pipeline_parts import stored_segment
 from tests.support.servers.fake_origin import serve
+from tests.support.servers.tcp import TcpConnection, TcpServer
 from tests.support.waiting import eventually
 
 BODY = bytes(range(256)) * 1000

@@ -8,8 +8,8 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
 
-from broadcaster.demo.tcp import TcpConnection, TcpServer, connected
 from tests.support.faults.forwarding import pass_on
+from tests.support.servers.tcp import TcpConnection, TcpServer, connected
 
 CHUNK = 2**18  # bytes
 

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from broadcaster.demo.processes import HOST
-from broadcaster.demo.tcp import CHUNK, TcpConnection, TcpServer, connected
 from tests.support.faults.forwarding import Copy, copy, pass_on
+from tests.support.servers.tcp import CHUNK, TcpConnection, TcpServer, connected
 
 CUT_AFTER = 5_000  # bytes of a request's body
 SLOW_BYTES, SLOW_PAUSE = 800, 0.1  # 64 kbit/s, of all connections together

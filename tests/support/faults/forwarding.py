@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from broadcaster.demo.tcp import TcpConnection
+from tests.support.servers.tcp import TcpConnection
 
 Copy = Callable[[TcpConnection, TcpConnection], Awaitable[None]]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import aiohttp
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.demo.owncast import SegmentKey, SimulatedOwncast
 from broadcaster.demo.processes import poll
 from broadcaster.hls import MediaPlaylist, parse
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 from tests.support.judges.watcher import Availability, Watcher, watching
+from tests.support.servers.owncast_receiver import SegmentKey
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.shared_bucket import client_of
 from tests.support.servers.small_owncast import small_owncast

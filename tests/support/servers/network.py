@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from broadcaster.demo.tcp import TcpConnection, TcpServer, connected
 from tests.support.faults.forwarding import pass_on
+from tests.support.servers.tcp import TcpConnection, TcpServer, connected
 
 CLONE_NEWNET = 0x40000000
 LINKS = (

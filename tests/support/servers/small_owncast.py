@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from broadcaster.demo.encoder import DemoRendition
-from broadcaster.demo.owncast import SimulatedOwncast
+from tests.support.fakes.simulated_owncast import SimulatedOwncast
 
 SMALL = (DemoRendition(320, 180, 200), DemoRendition(160, 90, 100))
 FPS = 10

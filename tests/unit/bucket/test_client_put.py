@@ -18,8 +18,8 @@ from botocore.parsers import ResponseParserError
 from broadcaster.bucket import Bucket, ObjectStore, open_store
 from broadcaster.bucket.client import classify_error
 from broadcaster.bucket.session import session
-from broadcaster.demo.tcp import Handler, TcpConnection, TcpServer
 from broadcaster.errors import StorageUnavailable
+from tests.support.servers.tcp import Handler, TcpConnection, TcpServer
 
 BODY = bytes(range(256)) * 16_384  # 4 MiB: more than the kernel takes for a server that does not read
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from broadcaster.demo.tcp import TcpConnection, TcpServer
+from tests.support.servers.tcp import TcpConnection, TcpServer
 
 REASONS = {200: "OK", 206: "Partial Content"}
 

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from broadcaster.demo.processes import HOST, free_ports
-from broadcaster.demo.tcp import TcpConnection, TcpServer, connected
 from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.faults.forwarding import pass_on
+from tests.support.servers.tcp import TcpConnection, TcpServer, connected
 
 BODY = bytes(range(256)) * 4096
 

@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable
 from io import FileIO
 from pathlib import Path
 
-from broadcaster.demo.encoder import FILE_MODE, IDLE, PLAYLIST
-from broadcaster.demo.tcp import TcpConnection, TcpServer, connected
+from tests.support.fakes.owncast_transcoder import FILE_MODE, IDLE, PLAYLIST
+from tests.support.servers.tcp import TcpConnection, TcpServer, connected
 
 REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")
 SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")
@@ -100,7 +100,7 @@ class Receiver:
 
     async def _serve(self, client: TcpConnection) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker
+        assert task is not None
         self._requests[task] = ""
         try:
             request = REQUEST.match(await client.read_until(b"\r\n\r\n"))

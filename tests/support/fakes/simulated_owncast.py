@@ -1,7 +1,7 @@
 """A simulated Owncast: the HLS folder in all its states, ``/api/status``, and webhooks.
 
-The behaviour was observed on real Owncast servers. ``encoder`` has the ffmpeg command line, the handling of
-the folder and the offline clip; ``receiver`` has the HTTP receiver of ffmpeg's PUT requests.
+The behaviour was observed on real Owncast servers. ``owncast_transcoder`` handles the folder and the offline
+clip, ``owncast_receiver`` receives ffmpeg's PUT requests.
 """
 
 from __future__ import annotations
@@ -20,20 +20,18 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from broadcaster.demo.encoder import (
-    LATENCY_LEVELS,
-    RENDITIONS,
+from broadcaster.demo.encoder import RENDITIONS, DemoRendition, FfmpegEncoder, ffmpeg, find_clock
+from broadcaster.demo.processes import HOST, Child, free_ports
+from broadcaster.errors import DemoError
+from tests.support.fakes.owncast_transcoder import (
+    PUT,
     STEP_WITHIN,
-    DemoRendition,
-    FfmpegEncoder,
-    HlsFolder,
     IdleClip,
     LatencyLevel,
-    ffmpeg,
+    OwncastFolder,
+    key_frame_options,
 )
-from broadcaster.demo.processes import HOST, Child, free_ports
-from broadcaster.demo.receiver import Receiver, SegmentKey
-from broadcaster.errors import DemoError
+from tests.support.servers.owncast_receiver import Receiver, SegmentKey
 
 VERSION = "0.1.3"
 NAME = "New Owncast Server"
@@ -167,8 +165,6 @@ def _to_the_second(time: datetime | None) -> str | None:
     return None if time is None else _rfc3339(time.replace(microsecond=0))
 
 
-__all__ = ["LATENCY_LEVELS", "RENDITIONS", "DemoRendition", "LatencyLevel", "SegmentKey", "SimulatedOwncast"]
-
 HANDSHAKE = 0.14  # seconds that an encoder takes to connect, seen from a closing playlist to the next start
 LOOKS_FOR = 1.2  # seconds that Owncast's ffmpeg looks at a stream before it begins
 LAST_GRACE = 2.0  # seconds that an encoder has after its receiver is gone
@@ -215,11 +211,11 @@ class SimulatedOwncast:
         self._fps = fps
         self._cleanup_interval = cleanup_interval
         self._cleanup: asyncio.Task[None] | None = None
-        self._folder = HlsFolder(hls_dir, older=older)
+        self._folder = OwncastFolder(hls_dir, older=older)
         self._idle = IdleClip(work_dir, idle_overlap)
         self._receiver = Receiver(hls_dir, slow_writes)
         self._clock: str | None = None
-        self._key_frames = key_frames or ()
+        self._key_frames = key_frames
         self._multivariant_first = multivariant_first
         self._runs = 0
 
@@ -302,7 +298,7 @@ class SimulatedOwncast:
         if self.encoder is not None:
             raise DemoError("the simulated Owncast is live already")
         await asyncio.sleep(HANDSHAKE)
-        await self._idle.go_on(self._options)
+        await self._idle.go_on(self._encoder)
         self.variants = variants or self.variants
         self._level = self._level.changed(segment_seconds, playlist_size)
         self.run_id = run_id or secrets.token_urlsafe(7)
@@ -313,9 +309,8 @@ class SimulatedOwncast:
         self._folder.prepare(len(self.variants))
         self.encoder = await Child.start(
             "ffmpeg",
-            [*ffmpeg(), *self._options.live(self.run_id)],
+            ["sh", "-c", f'sleep {LOOKS_FOR}; exec "$@"', "sh", *ffmpeg(), *self._encoder.live(self.run_id)],
             self._work_dir / f"ffmpeg-{self.run_id}.log",
-            after=LOOKS_FOR,
         )
         self._cleanup = asyncio.create_task(self._clean_up_for_ever())
         return self.run_id
@@ -345,16 +340,16 @@ class SimulatedOwncast:
         self._folder.prepare(len(self.variants))
         self._idle.begin()
         if at_once or not self._idle.takes:
-            await self._idle.show(self._options)
+            await self._idle.show(self._encoder)
             await self._receiver.drain()
         else:
-            await self._idle.go_on(self._options)
+            await self._idle.go_on(self._encoder)
 
     @property
-    def _options(self) -> FfmpegEncoder:
-        clock = self._clock or ""
+    def _encoder(self) -> FfmpegEncoder:
+        extra = key_frame_options(self._key_frames, len(self.variants)) if self._key_frames else ()
         return FfmpegEncoder(
-            self._receiver.url, self.variants, *self._level, self._fps, clock, self._key_frames
+            self._receiver.url, self.variants, *self._level, self._fps, self._clock or "", (*PUT, *extra)
         )
 
     async def _come_up(self) -> None:
@@ -363,7 +358,7 @@ class SimulatedOwncast:
         try:
             await self.status.start()
             if self._clock is None:
-                self._clock = await self._idle.find_clock()
+                self._clock = await find_clock(self._work_dir / "ffmpeg.log")
             await self._idle.make()
         except BaseException:
             await self.close()

@@ -150,7 +150,7 @@ class TcpServer:
 
     def _accept(self) -> None:
         """Accept and register in one step: nothing else runs between."""
-        assert self._listener is not None  # noqa: S101 - for the type checker
+        assert self._listener is not None
         try:
             raw, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError):

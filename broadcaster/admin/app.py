@@ -1,4 +1,4 @@
-"""The operator's HTTP application, on a listener of its own so that a public tunnel cannot expose it.
+"""The operator's HTTP application and its dashboard, on a listener that no public tunnel exposes.
 
 The operator's token is a file in the state folder.
 """
@@ -9,30 +9,63 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from broadcaster.admin.dashboard import Dashboard, add_dashboard
-from broadcaster.errors import ConfigError
+from broadcaster.admin.history import STEP, Row
+from broadcaster.errors import ConfigError, OwncastError
 from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.http.server import ADMIN_HEADERS, HEALTH, Health, allow_hosts, health
+from broadcaster.http.static import StaticFiles
+from broadcaster.ipc.messages import HealthPart
 from broadcaster.own_files import LARGEST, OTHERS, READ, read_own, write_own
 from broadcaster.recordings.admin_api import RecordingsAdmin, add_recordings
 
 MAX_CONNECTIONS = 100
 MAX_BODY_BYTES = 65_536
+REFRESHED = {"metrics", "health", "dashboard_data"}  # routes whose metrics are fetched for each request
+NO_STORE = {hdrs.CACHE_CONTROL: "no-store"}
+# Dollars; egress is free (developers.cloudflare.com/r2/pricing).
+R2_PRICES = {"storagePerGbMonth": 0.015, "classAPerMillion": 4.5, "classBPerMillion": 0.36}
+TOKEN_FILE = "operator-token"  # noqa: S105 - the name of a file
 
-FIGURES = {"metrics", "health", "dashboard_data"}  # routes
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """The sources of the dashboard.
+
+    ``folder`` has its page, ``vendor`` the npm packages. ``rows`` returns the rows that are newer than a time
+    in milliseconds since the epoch. ``egress_price`` is in dollars for a gigabyte that the server itself
+    sends. ``picture`` returns the latest picture as a JPEG or raises OwncastError. ``own`` returns further
+    fields of data.json.
+    """
+
+    folder: Path
+    vendor: Path
+    rows: Callable[[float], list[Row]]
+    egress_price: float
+    picture: Callable[[], Awaitable[bytes]] | None = None
+    own: Callable[[], dict[str, Any]] = dict
+
+    @property
+    def prices(self) -> dict[str, float]:
+        """Prices in dollars, for the dashboard and the viewers' page."""
+        return {**R2_PRICES, "compareEgressPerGb": self.egress_price}
+
 
 REGISTRY = web.AppKey("REGISTRY", CollectorRegistry)
 ASK_OWNCAST: web.AppKey[Callable[[], None]] = web.AppKey("ASK_OWNCAST")
+DASHBOARD = web.AppKey("DASHBOARD", Dashboard)
 
 
-def make_operator_app(  # noqa: PLR0913 - what differs between the service and its tests
+def make_operator_app(  # noqa: PLR0913 - the parts that the service has and tests leave out
     report: Health,
     registry: CollectorRegistry,
     dashboard: Dashboard | None = None,
@@ -42,13 +75,12 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     refresh: Callable[[], Awaitable[None]] | None = None,
     recordings: RecordingsAdmin | None = None,
 ) -> web.Application:
-    """``/metrics`` for Prometheus, ``/health``, the dashboard, and ``/owncast/webhook`` for Owncast.
+    """The application: ``/metrics``, ``/health``, the dashboard, the recordings' API, Owncast's webhook.
 
-    ``ask_owncast`` has Owncast asked how it is; without it there is no webhook. ``names`` are those of hosts
-    under which it may be asked, besides its address and this machine's own. ``refresh`` brings figures up to
-    date before they are told. ``recordings`` does what an operator with the token wants done.
+    ``ask_owncast`` queries Owncast at once; without it there is no webhook. ``names`` are further host names
+    that requests may have. ``refresh`` fetches the viewer server's metrics.
     """
-    middlewares = [allow_hosts(names), *([_up_to_date(refresh)] if refresh else [])]
+    middlewares = [allow_hosts(names), *([_refreshing(refresh)] if refresh else [])]
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=middlewares)
     app[CONNECTIONS] = Connections(MAX_CONNECTIONS)
     app.on_response_prepare.append(_on_answer)
@@ -56,7 +88,7 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     app.router.add_get("/metrics", _metrics, name="metrics")
     app.router.add_get("/health", health, name="health")
     if dashboard:
-        add_dashboard(app, dashboard)
+        _add_dashboard(app, dashboard)
     if ask_owncast:
         app[ASK_OWNCAST] = ask_owncast
         app.router.add_post("/owncast/webhook", _webhook, name="owncast_webhook")
@@ -65,16 +97,24 @@ def make_operator_app(  # noqa: PLR0913 - what differs between the service and i
     return app
 
 
-def _up_to_date(refresh: Callable[[], Awaitable[None]]) -> Middleware:
-    """What is told is true at that moment."""
+def _add_dashboard(app: web.Application, dashboard: Dashboard) -> None:
+    app[DASHBOARD] = dashboard
+    app.router.add_get("/dashboard", _redirect, name="dashboard")
+    app.router.add_get("/dashboard/data.json", _data, name="dashboard_data")
+    if dashboard.picture:
+        app.router.add_get("/dashboard/picture.jpg", _picture, name="dashboard_picture")
+    files = StaticFiles(("", dashboard.folder), ("vendor/", dashboard.vendor))
+    app.router.add_get("/dashboard/{path:.*}", files.answer, name="dashboard_files")
 
+
+def _refreshing(refresh: Callable[[], Awaitable[None]]) -> Middleware:
     @web.middleware
-    async def ask_first(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.match_info.route.name in FIGURES:
+    async def refresh_first(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.match_info.route.name in REFRESHED:
             await refresh()
         return await handler(request)
 
-    return ask_first
+    return refresh_first
 
 
 async def _on_answer(request: web.Request, response: web.StreamResponse) -> None:
@@ -85,41 +125,77 @@ async def _on_answer(request: web.Request, response: web.StreamResponse) -> None
 
 async def _metrics(request: web.Request) -> web.Response:
     body = generate_latest(request.app[REGISTRY])
-    return web.Response(
-        body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST, hdrs.CACHE_CONTROL: "no-store"}
-    )
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST, **NO_STORE})
 
 
 async def _webhook(request: web.Request) -> web.Response:
-    """Have Owncast asked at once: 204; 413 for more than 64 KiB.
+    """Query Owncast at once: 204; 413 for more than 64 KiB.
 
-    What is sent is not believed, so nobody can do more with a forged one than have Owncast asked.
+    The body is not used, so a forged request can only cause a query.
     """
     await request.read()
     request.app[ASK_OWNCAST]()
-    return web.Response(status=204, headers={hdrs.CACHE_CONTROL: "no-store"})
+    return web.Response(status=204, headers=NO_STORE)
 
 
-FILE = "operator-token"
+async def _redirect(_: web.Request) -> web.Response:
+    return web.Response(status=308, headers={hdrs.LOCATION: "/dashboard/"})
+
+
+async def _data(request: web.Request) -> web.Response:
+    """The rows newer than ``since`` (milliseconds since the epoch) and the present state."""
+    dashboard, report = request.app[DASHBOARD], request.app[HEALTH]()
+    try:
+        since = float(request.query.get("since", "0"))
+    except ValueError:
+        return web.Response(status=400, text="since must be a number of milliseconds.\n")
+    body = {
+        "now": time.time() * 1000,
+        "step": STEP,
+        "rows": dashboard.rows(since),
+        "health": asdict(report),
+        "verdict": {
+            "severity": report.severity,
+            "sentence": report.sentence,
+            "parts": {part: report.parts.get(part, "ok") for part in get_args(HealthPart)},
+        },
+        "variants": report.qualities or report.variants,
+        "targetDuration": report.target_duration,
+        "listed": report.listed,
+        "prices": dashboard.prices,
+        "picture": dashboard.picture is not None,
+        **dashboard.own(),
+    }
+    return web.json_response(body, headers=NO_STORE)
+
+
+async def _picture(request: web.Request) -> web.Response:
+    """Owncast's latest picture of the stream; 502 with the reason when there is none."""
+    picture = request.app[DASHBOARD].picture
+    try:
+        body = await picture() if picture else b""
+    except OwncastError as error:
+        return web.Response(status=502, text=f"Owncast: {error}.\n")
+    return web.Response(body=body, content_type="image/jpeg", headers=NO_STORE)
 
 
 def token_file(folder: Path) -> Path:
-    """Where the token is."""
-    return folder / FILE
+    """The path of the token in the state folder."""
+    return folder / TOKEN_FILE
 
 
 def own_token(folder: Path) -> str:
-    """The token of the service with this state folder, made at its first start; raises OSError."""
+    """The token of the service with this state folder, made at its first start. Raises OSError."""
     path = token_file(folder)
     token = read_own(path, OTHERS)
-    if not token:  # or it is another user's, or others may know it
+    if not token:  # or the file is another user's, or open to other users
         token = secrets.token_urlsafe(32)
         write_own(path, token)
     return token
 
 
 def stored_token(folder: Path) -> str:
-    """The same, for who asks the service; raises ConfigError."""
+    """The token of a running service, for its clients. Raises ConfigError."""
     try:
         descriptor = os.open(token_file(folder), READ)
         try:

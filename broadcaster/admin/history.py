@@ -1,4 +1,4 @@
-"""Data of the operator's dashboard: the last hour, percentiles, state of each variant."""
+"""Data of the dashboard: the metrics of the last hour, percentiles, and the state of each variant."""
 
 from __future__ import annotations
 
@@ -12,51 +12,53 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Metric
 
-from broadcaster.admin.dashboard import ROWS, STEP, Row
 from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded
 
-HALF, MOST = 0.5, 0.95
-Pair = tuple[float | None, float | None]  # the median and the 95th percentile; None of nothing
+Row = dict[str, float | None]  # values at a time, by name of the series
+STEP = 5.0  # seconds from a row to the next row
+ROWS = 720  # an hour
+Pair = tuple[float | None, float | None]  # the median and the 95th percentile; None without values
+SHARES = 0.5, 0.95
 
 
 def percentiles(values: Iterable[float]) -> Pair:
-    """Of values as they are."""
+    """The median and the 95th percentile of values."""
     ordered = sorted(values)
     if not ordered:
         return None, None
-    half, most = (ordered[math.ceil(share * len(ordered)) - 1] for share in (HALF, MOST))
+    half, most = (ordered[math.ceil(share * len(ordered)) - 1] for share in SHARES)
     return half, most
 
 
-class Buckets:
-    """Those of a histogram that only rises, looked at again and again: what came in the last ``looks``."""
+class RecentBuckets:
+    """The observations of a Prometheus histogram during the last ``reads`` reads."""
 
-    def __init__(self, looks: int) -> None:
-        self._seen: deque[Mapping[float, float]] = deque(maxlen=looks + 1)
+    def __init__(self, reads: int) -> None:
+        self._reads: deque[Mapping[float, float]] = deque(maxlen=reads + 1)
 
-    def look(self, counts: Mapping[float, float]) -> Pair:
-        """Percentiles by interpolation; ``counts`` are how many values were at most each upper bound."""
-        self._seen.append(counts)
-        before = self._seen[0] if len(self._seen) > 1 else {}
+    def read(self, counts: Mapping[float, float]) -> Pair:
+        """Percentiles by interpolation; ``counts`` are the cumulated counts by upper bound."""
+        self._reads.append(counts)
+        before = self._reads[0] if len(self._reads) > 1 else {}
         bounds = sorted(counts)
-        came = [counts[bound] - before.get(bound, 0.0) for bound in bounds]
-        if not came or came[-1] <= 0:
+        recent = [counts[bound] - before.get(bound, 0.0) for bound in bounds]
+        if not recent or recent[-1] <= 0:
             return None, None
-        half, most = (_reached(bounds, came, share * came[-1]) for share in (HALF, MOST))
+        half, most = (_interpolated(bounds, recent, share * recent[-1]) for share in SHARES)
         return half, most
 
 
-def _reached(bounds: list[float], came: list[float], wanted: float) -> float:
-    """Where so many are reached; the last bound that is finite stands for all above it."""
-    at = bisect_left(came, wanted)
-    low, under = (bounds[at - 1], came[at - 1]) if at else (0.0, 0.0)
+def _interpolated(bounds: list[float], counts: list[float], count: float) -> float:
+    """The value below which ``count`` observations lie; the last finite bound for all above it."""
+    at = bisect_left(counts, count)
+    low, under = (bounds[at - 1], counts[at - 1]) if at else (0.0, 0.0)
     if math.isinf(bounds[at]):
         return low
-    return low + (bounds[at] - low) * (wanted - under) / (came[at] - under)
+    return low + (bounds[at] - low) * (count - under) / (counts[at] - under)
 
 
-# What a row has of the metrics: a name of its own, the metric, and the labels that count (none: all).
-# What has the same name is added up.
+# Each series of a row: its name, the metric, and the labels that samples must have.
+# Series of one name are added up.
 SERIES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("live", "broadcaster_live", {}),
     ("failing", "broadcaster_failing", {}),
@@ -97,22 +99,23 @@ HISTOGRAMS = {
     "latency": ("broadcaster_viewer_latency_seconds_bucket", MINUTE),
     "startup": ("broadcaster_viewer_startup_seconds_bucket", 10 * MINUTE),
 }
-RECENT = 60.0  # seconds whose segments count for the percentiles of their times
+RECENT = 60.0  # seconds of segments in the percentiles of publishDelay and uploadTime
+RATED = 10  # segments of which a variant's bit rate is computed
 
 
 class History:
-    """Looks at the metrics in ``registry`` every few seconds; and at events, for how long they take."""
+    """An observer that also samples the metrics in ``registry`` every few seconds."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], datetime]) -> None:
         self._registry = registry
         self._clock = clock
         self._rows: deque[Row] = deque(maxlen=ROWS)
-        self._took: dict[str, deque[tuple[float, float]]] = {"publishDelay": deque(), "uploadTime": deque()}
-        self._buckets = {series: Buckets(looks) for series, (_, looks) in HISTOGRAMS.items()}
+        self._times: dict[str, deque[tuple[float, float]]] = {"publishDelay": deque(), "uploadTime": deque()}
+        self._buckets = {series: RecentBuckets(reads) for series, (_, reads) in HISTOGRAMS.items()}
         self._stored = 0.0  # byte-seconds
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
+        """Note the times of an event."""
         match event:
             case SegmentPublished() if event.delay is not None:
                 self._note("publishDelay", event.delay)
@@ -120,28 +123,28 @@ class History:
                 self._note("uploadTime", seconds)
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Sample until cancelled."""
         while True:
-            self.look()
+            self.sample()
             await asyncio.sleep(STEP)
 
-    def look(self) -> None:
-        """Add a row: counters as they stand, and percentiles of the last minute's times."""
+    def sample(self) -> None:
+        """Add a row: the counters, and the percentiles of the last minute's times."""
         families = list(self._registry.collect())
         now = self._clock().timestamp()
         totals = _totals(families)
         self._stored += totals["storedBytes"] * STEP
         row: Row = {"time": now * 1000, **totals, "storedByteSeconds": self._stored}
-        for series, took in self._took.items():
-            while took and took[0][0] < now - RECENT:
-                took.popleft()
-            row[f"{series}50"], row[f"{series}95"] = percentiles(seconds for _, seconds in took)
+        for series, times in self._times.items():
+            while times and times[0][0] < now - RECENT:
+                times.popleft()
+            row[f"{series}50"], row[f"{series}95"] = percentiles(seconds for _, seconds in times)
         for series, (name, _) in HISTOGRAMS.items():
-            row[f"{series}50"], row[f"{series}95"] = self._buckets[series].look(_counts(families, name))
+            row[f"{series}50"], row[f"{series}95"] = self._buckets[series].read(_counts(families, name))
         self._rows.append(row)
 
     def _note(self, series: str, seconds: float) -> None:
-        self._took[series].append((self._clock().timestamp(), max(seconds, 0.0)))
+        self._times[series].append((self._clock().timestamp(), max(seconds, 0.0)))
 
     def since(self, milliseconds: float) -> list[Row]:
         """The rows that are newer than a time."""
@@ -150,64 +153,53 @@ class History:
 
 def _totals(families: Iterable[Metric]) -> dict[str, float]:
     totals = dict.fromkeys((series for series, _, _ in SERIES), 0.0)
-    for family in families:
-        for sample in family.samples:
-            if sample.name not in NAMES:
-                continue
-            for series, name, labels in SERIES:
-                if name == sample.name and labels.items() <= sample.labels.items():
-                    totals[series] += sample.value
+    for sample in (sample for family in families for sample in family.samples if sample.name in NAMES):
+        for series, name, labels in SERIES:
+            if name == sample.name and labels.items() <= sample.labels.items():
+                totals[series] += sample.value
     return totals
 
 
 def _counts(families: Iterable[Metric], name: str) -> Mapping[float, float]:
-    """Of a histogram, of all its labels: how many values were at most each upper bound."""
+    """The cumulated counts of a histogram by upper bound, over all labels."""
     counts: defaultdict[float, float] = defaultdict(float)
-    for family in families:
-        for sample in family.samples:
-            if sample.name == name:
-                counts[float(sample.labels["le"])] += sample.value
+    for sample in (sample for family in families for sample in family.samples if sample.name == name):
+        counts[float(sample.labels["le"])] += sample.value
     return counts
 
 
-SEGMENTS = 10  # whose bit rate is told
-
-
 @dataclass(slots=True)
-class _Variant:
+class _VariantRow:
     gaps: int = 0
     published: datetime | None = None
-    recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=SEGMENTS))  # bytes, seconds
+    recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RATED))  # bytes, seconds
 
 
 class VariantTable:
-    """Call it with each event; ``clock`` gives the wall time."""
+    """An observer that keeps the bit rate, the age and the gaps of each variant. ``clock``: the wall time."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._variants: dict[str, _Variant] = {}
+        self._variants: defaultdict[str, _VariantRow] = defaultdict(_VariantRow)
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
+        """Note a listed or lost segment."""
         match event:
             case SegmentLost(variant=name):
-                self._of(name).gaps += 1
+                self._variants[name].gaps += 1
             case SegmentPublished(segment=segment, published=published):
-                variant = self._of(segment.variant)
+                variant = self._variants[segment.variant]
                 variant.published = published
                 if segment.size:
                     variant.recent.append((segment.size, segment.duration.total_seconds()))
 
     def row(self, name: str) -> dict[str, object]:
-        """Of one: bits per second, seconds since a segment was listed, and what was lost."""
-        variant = self._variants.get(name, _Variant())
-        size, seconds = (sum(one[column] for one in variant.recent) for column in (0, 1))
+        """A variant's bits per second, seconds since a segment was listed, and gaps."""
+        variant = self._variants.get(name, _VariantRow())
+        size, seconds = (sum(pair[column] for pair in variant.recent) for column in (0, 1))
         published = variant.published
         return {
             "bitrate": 8 * size / seconds if seconds else None,
             "age": (self._clock() - published).total_seconds() if published else None,
             "gaps": variant.gaps,
         }
-
-    def _of(self, name: str) -> _Variant:
-        return self._variants.setdefault(name, _Variant())

@@ -22,8 +22,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from broadcaster.admin import History, VariantTable, make_operator_app, own_token, token_file
-from broadcaster.admin.dashboard import Dashboard
+from broadcaster.admin import Dashboard, History, VariantTable, make_operator_app, own_token, token_file
 from broadcaster.bucket import ObjectStore, open_store
 from broadcaster.bucket.lease import owner_key
 from broadcaster.bucket.session import Signer

@@ -11,8 +11,7 @@ import yaml
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from broadcaster.admin import History, make_operator_app
-from broadcaster.admin.dashboard import Dashboard
+from broadcaster.admin import Dashboard, History, make_operator_app
 from broadcaster.bucket import CONTENT_TYPES
 from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
 from broadcaster.http.server import KEEPALIVE_TIMEOUT

@@ -12,8 +12,7 @@ from typing import Any
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from broadcaster.admin import make_operator_app, own_token
-from broadcaster.admin.dashboard import Dashboard
+from broadcaster.admin import Dashboard, make_operator_app, own_token
 from broadcaster.bucket import Bucket, ObjectStore, open_store
 from broadcaster.catalog.records import RecordingFile
 from broadcaster.demo.bucket import SeaweedBucket

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from broadcaster.admin.history import Buckets, Pair, percentiles
+from broadcaster.admin.history import Pair, RecentBuckets, percentiles
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,11 @@ def test_values(values: list[float], expected: Pair) -> None:
 
 
 def test_buckets() -> None:
-    """Of what came in the last looks, in proportion between bounds; what is beyond them all is the last."""
-    buckets = Buckets(looks=2)
-    assert buckets.look({}) == (None, None)
-    assert buckets.look({1.0: 0, 2.0: 100, math.inf: 100}) == (1.5, 1.95)
-    assert buckets.look({1.0: 0, 2.0: 100, math.inf: 200}) == (2.0, 2.0)
-    assert buckets.look({1.0: 50, 2.0: 150, math.inf: 250}) == (2.0, 2.0)
-    assert buckets.look({1.0: 50, 2.0: 150, math.inf: 250}) == (0.5, 0.95)
-    assert buckets.look({1.0: 50, 2.0: 150, math.inf: 250}) == (None, None)
+    """Percentiles of the last reads are interpolated; above all finite bounds the last of these counts."""
+    buckets = RecentBuckets(reads=2)
+    assert buckets.read({}) == (None, None)
+    assert buckets.read({1.0: 0, 2.0: 100, math.inf: 100}) == (1.5, 1.95)
+    assert buckets.read({1.0: 0, 2.0: 100, math.inf: 200}) == (2.0, 2.0)
+    assert buckets.read({1.0: 50, 2.0: 150, math.inf: 250}) == (2.0, 2.0)
+    assert buckets.read({1.0: 50, 2.0: 150, math.inf: 250}) == (0.5, 0.95)
+    assert buckets.read({1.0: 50, 2.0: 150, math.inf: 250}) == (None, None)

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.admin import History, VariantTable, make_operator_app
-from broadcaster.admin.dashboard import ROWS, Dashboard
+from broadcaster.admin import Dashboard, History, VariantTable, make_operator_app
+from broadcaster.admin.history import ROWS
 from broadcaster.errors import OwncastError
 from broadcaster.events import SegmentLost, SegmentPublished, SegmentUploaded
 from broadcaster.hls import MultivariantPlaylist, Variant
@@ -21,8 +21,8 @@ from tests.support.fakes.pipeline_parts import START, stored_segment
 from tests.support.fakes.viewer_app import ViewerApp
 
 
-class Desk:
-    """A site, its history, and the operator's application with a dashboard."""
+class DashboardFixture:
+    """A viewer server, its history, and the admin application with a dashboard."""
 
     def __init__(self, folder: Path) -> None:
         self.site = ViewerApp(folder)
@@ -36,25 +36,25 @@ class Desk:
             Dashboard(page, folder / "vendor", self.history.since, 0.09),
         )
 
-    def look(self, later: float = 5) -> None:
+    def sample(self, later: float = 5) -> None:
         self.site.now += timedelta(seconds=later)
-        self.history.look()
+        self.history.sample()
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def fixture(tmp_path: Path) -> DashboardFixture:
+    return DashboardFixture(tmp_path)
 
 
-async def test_rows(desk: Desk, aiohttp_client: AiohttpClient) -> None:
+async def test_rows(fixture: DashboardFixture, aiohttp_client: AiohttpClient) -> None:
     """Each row has the metrics as they stood and the last minute's times; none comes twice."""
-    client = await aiohttp_client(desk.app)
-    desk.look()
-    desk.site.go_live("0")
+    client = await aiohttp_client(fixture.app)
+    fixture.sample()
+    fixture.site.go_live("0")
     for seconds in (0.2, 0.4, 0.3):
-        desk.history(SegmentUploaded("0", "key", 1000, seconds))
-    desk.look()
-    desk.look(61)
+        fixture.history(SegmentUploaded("0", "key", 1000, seconds))
+    fixture.sample()
+    fixture.sample(61)
     answer = await client.get("/dashboard/data.json")
     assert answer.headers["Cache-Control"] == "no-store"
     body = await answer.json()
@@ -101,17 +101,17 @@ async def test_what_the_operator_alone_is_told(tmp_path: Path, aiohttp_client: A
     assert (await (await aiohttp_client(public)).get(path)).status == 404
 
 
-async def test_the_page(desk: Desk, aiohttp_client: AiohttpClient) -> None:
+async def test_the_page(fixture: DashboardFixture, aiohttp_client: AiohttpClient) -> None:
     """It is served below its own address, and a wrong question gets a clear answer."""
-    client = await aiohttp_client(desk.app)
+    client = await aiohttp_client(fixture.app)
     assert "dashboard" in await (await client.get("/dashboard")).text()
     assert (await client.get("/dashboard/data.json?since=x")).status == 400
     assert (await client.get("/dashboard/data.json?since=nan")).status == 200
 
 
-async def test_the_picture(desk: Desk, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+async def test_the_picture(fixture: DashboardFixture, tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """What the encoder sends is there where Owncast is known, and why not where that does not answer."""
-    client = await aiohttp_client(desk.app)
+    client = await aiohttp_client(fixture.app)
     assert (await (await client.get("/dashboard/data.json")).json())["picture"] is False
     assert (await client.get("/dashboard/picture.jpg")).status == 404
     pictures = [b"jpeg"]
@@ -121,8 +121,8 @@ async def test_the_picture(desk: Desk, tmp_path: Path, aiohttp_client: AiohttpCl
             raise OwncastError("it refuses connections")
         return pictures.pop()
 
-    dashboard = Dashboard(tmp_path, tmp_path, desk.history.since, 0.09, newest)
-    client = await aiohttp_client(make_operator_app(desk.site.reported, desk.site.registry, dashboard))
+    dashboard = Dashboard(tmp_path, tmp_path, fixture.history.since, 0.09, newest)
+    client = await aiohttp_client(make_operator_app(fixture.site.reported, fixture.site.registry, dashboard))
     assert (await (await client.get("/dashboard/data.json")).json())["picture"] is True
     answer = await client.get("/dashboard/picture.jpg")
     assert (answer.content_type, await answer.read()) == ("image/jpeg", b"jpeg")
@@ -130,9 +130,9 @@ async def test_the_picture(desk: Desk, tmp_path: Path, aiohttp_client: AiohttpCl
     assert (answer.status, await answer.text()) == (502, "Owncast: it refuses connections.\n")
 
 
-async def test_it_is_the_operators_alone(desk: Desk, aiohttp_client: AiohttpClient) -> None:
+async def test_it_is_the_operators_alone(fixture: DashboardFixture, aiohttp_client: AiohttpClient) -> None:
     """The viewers' listener has no dashboard."""
-    client = await aiohttp_client(desk.site.app)
+    client = await aiohttp_client(fixture.site.app)
     assert (await client.get("/dashboard")).status == 404
 
 
@@ -146,13 +146,13 @@ async def test_the_world_is_not_told_why(tmp_path: Path, aiohttp_client: Aiohttp
     assert (answer.status, body["reason"], body["warning"]) == (503, NOT_PUBLIC, NOT_PUBLIC)
 
 
-def test_the_history_is_bounded(desk: Desk) -> None:
+def test_the_history_is_bounded(fixture: DashboardFixture) -> None:
     """The last hour is kept, and nothing older."""
     for _ in range(ROWS + 5):
-        desk.look()
-    rows = desk.history.since(0)
+        fixture.sample()
+    rows = fixture.history.since(0)
     assert len(rows) == ROWS
-    assert rows[0]["time"] == (desk.site.now.timestamp() - 5 * (ROWS - 1)) * 1000
+    assert rows[0]["time"] == (fixture.site.now.timestamp() - 5 * (ROWS - 1)) * 1000
 
 
 def test_variants_are_called_as_people_do() -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
@@ -30,40 +30,8 @@ from broadcaster.bucket.body import STALL, MonitoredPayload, Pace
 from broadcaster.bucket.client import code_in
 from broadcaster.config import Settings, load
 from broadcaster.errors import ConfigError, ManageError, StorageRefused, StorageUnavailable
-from broadcaster.printable import printable, printable_json, write
+from broadcaster.printable import ProgressLine, printable, printable_json, write
 from broadcaster.upload.scheduler import AdaptiveLimit
-
-LOOK = 0.25  # seconds between two versions of a line that tells how far it is
-
-
-class UploadProgress:
-    """A line of the terminal that tells how far it is; nothing where there is no terminal."""
-
-    def __init__(self, size: int) -> None:
-        self._is_shown = sys.stderr.isatty()
-        self._size = size
-        self._first: tuple[float, int] | None = None  # monotonic, bytes
-        self._shown = 0.0  # monotonic
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.stderr.write("\n" if self._shown else "")
-
-    def __call__(self, there: int) -> None:
-        """So many bytes are there."""
-        now = time.monotonic()
-        self._first = self._first or (now, there)
-        if not self._is_shown or (now - self._shown < LOOK and there < self._size):
-            return
-        self._shown = now
-        rate = (there - self._first[1]) / max(now - self._first[0], LOOK)
-        left = f", {(self._size - there) / rate / 60:.0f} min left" if rate else ""
-        text = f"{there / self._size:4.0%} of {self._size / 1e6:,.0f} MB, {rate * 8 / 1e6:.1f} Mbit/s{left}"
-        sys.stderr.write(f"\r{text:<60}")
-        sys.stderr.flush()
-
 
 MOST, IN_MEMORY = 4, 64 * 2**20  # parts at once, and their bytes
 PACED = 2  # parts at once where a rate is kept
@@ -116,7 +84,7 @@ class _Sending:
         upload: dict[str, Any],
         *,
         pace: Pace | None,
-        progress: Callable[[int], None],
+        progress: Callable[[float, float], None],
     ) -> None:
         self._service, self._bucket, self._path, self._pace = service, bucket, path, pace
         self._key, self._size, self._part_size = upload["key"], upload["size"], upload["partSize"]
@@ -198,7 +166,8 @@ class _Sending:
 
     def _note(self, number: int, size: int) -> None:
         self._moved[number] = self._moved.get(number, 0) + size
-        self._progress(sum(self._moved.values()))
+        there = sum(self._moved.values())
+        self._progress(there / self._size, there)
 
 
 async def upload_recording_file(  # noqa: PLR0913 - from where, to where, and how
@@ -208,7 +177,7 @@ async def upload_recording_file(  # noqa: PLR0913 - from where, to where, and ho
     path: Path,
     *,
     rate: float | None = None,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[float, float], None] = lambda *_: None,
 ) -> None:
     """Make it the recording's file, in the place of any other; again after an interruption, it goes on.
 
@@ -229,7 +198,7 @@ async def upload_recording_file(  # noqa: PLR0913 - from where, to where, and ho
         try:
             known = (await service.ask("GET"))["file"]
             if known and await asyncio.to_thread(is_the_same, path, known):
-                progress(before.st_size)
+                progress(1, before.st_size)
                 return
             upload = await service.ask("POST", "/upload", name=path.name, size=before.st_size)
         except StorageUnavailable as error:
@@ -383,8 +352,10 @@ async def _upload(address: str, token: str, options: argparse.Namespace, *, is_h
     if is_here and not rate and await _is_on(address):
         raise ManageError("a stream is on, which needs the uplink: give --rate, or wait until it is over")
     try:
-        with UploadProgress(options.file.stat().st_size) as show:
-            await upload_recording_file(address, token, options.id, options.file, rate=rate, progress=show)
+        with ProgressLine() as progress:
+            await upload_recording_file(
+                address, token, options.id, options.file, rate=rate, progress=progress.update
+            )
     except OSError as error:
         raise ManageError(f"{options.file}: {error.strerror}") from None
     except asyncio.CancelledError:

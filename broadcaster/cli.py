@@ -1,55 +1,59 @@
-"""The command line: ``broadcaster run | demo | check | recordings | export | relay``."""
+"""The command line: ``broadcaster run | demo | check | recordings | export | relay``.
+
+Each command imports the packages that it needs inside its functions, so that it loads nothing of the others.
+An expected failure is raised as a BroadcasterError.
+"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import logging
+import os
+import re
+import signal
 import sys
 import traceback
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from broadcaster import __version__, logs
-from broadcaster.errors import BroadcasterError, CatalogError, ConfigError
+from broadcaster.errors import BroadcasterError, CatalogError, ConfigError, first_error
 from broadcaster.printable import printable, show_exceptions, write
 
-if TYPE_CHECKING:
-    from broadcaster.commands import Command
-
 EXIT_FAILED, EXIT_CONFIG = 1, 2
-COMMANDS = {  # names and help texts; broadcaster.commands, which runs them, is loaded for a command alone
-    "run": "follow the folder and serve it; settings from the environment and .env",
-    "demo": "everything on embedded stand-ins, on this machine",
-    "check": "find out what is wrong with settings, folders and bucket",
-    "recordings": "what was recorded; asks the running service",
-    "relay": "serve another broadcaster's stream: each byte comes once",
-    "export": "a recording, a clip or the live window as one file",
-}
+MIN_UPLOAD_RATE = 64  # kbit/s
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 1 when something failed, 2 for a wrong setting."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run a command; returns the exit status: 0, 1 for a failure, 2 for a wrong setting."""
     show_exceptions()
-    options = parse(arguments)
-    form = options.log_format or logs.usual_form()
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    log_format = options.log_format or logs.default_format()
     try:
-        return _command(options.command).run(options, form)
-    except (ConfigError, CatalogError) as error:
-        return _complain(error, EXIT_CONFIG, form)
+        return COMMANDS[options.command].run(options, log_format)
     except BroadcasterError as error:
-        return _complain(error, EXIT_FAILED, form)
+        return _report(error, log_format)
     except KeyboardInterrupt:
         return 0
     except BaseExceptionGroup as group:
-        first = _first(group)
-        status = EXIT_CONFIG if isinstance(first, ConfigError | CatalogError) else EXIT_FAILED
-        return _complain(first, status, form)
+        return _report(first_error(group), log_format)
 
 
-def _command(name: str) -> Command:
-    from broadcaster.commands import COMMANDS  # noqa: PLC0415 - ``--help`` and ``--version`` do without
-
-    return COMMANDS[name]
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse a command line. Only the named command's options are added."""
+    parser = _Parser(prog="broadcaster", description="An Owncast stream, out of Cloudflare R2.")
+    parser.add_argument("--version", action="version", version=f"broadcaster {__version__}")
+    parser.set_defaults(log_format=None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.help)
+        if name in arguments[:1]:
+            command.add_options(subparser)
+    return parser.parse_args(arguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,34 +63,283 @@ class _Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse a command line. Only the named command's modules are loaded."""
-    parser = _Parser(prog="broadcaster", description="An Owncast stream, out of Cloudflare R2.")
-    parser.add_argument("--version", action="version", version=f"broadcaster {__version__}")
-    parser.set_defaults(log_format=None)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in COMMANDS.items():
-        subparser = commands.add_parser(name, help=text)
-        if name in arguments[:1]:
-            _command(name).add_options(subparser)
-    return parser.parse_args(arguments)
-
-
-def _complain(error: BaseException, status: int, form: str) -> int:
+def _report(error: BaseException, log_format: str) -> int:
+    """Write the error as one line; returns the exit status."""
     if isinstance(error, BroadcasterError):
         text = str(error)
-    else:  # a bug: say where
+    else:  # a bug: name its place
         frames = traceback.extract_tb(error.__traceback__)
         where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
         text = f"{type(error).__name__}: {error}{where}"
-    write(logs.last_line(" ".join(text.split()), form), sys.stderr)  # one line, whatever it was
-    return status
+    write(logs.last_line(" ".join(text.split()), log_format), sys.stderr)
+    return EXIT_CONFIG if isinstance(error, ConfigError | CatalogError) else EXIT_FAILED
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first failure inside nested groups."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+class Command(NamedTuple):
+    """A command: ``add_options`` fills its parser, ``run`` returns the exit status.
+
+    ``run`` takes the options and the format of log lines.
+    """
+
+    help: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, str], int]
+
+
+def origin(url: str) -> str:
+    """The origin of a page's address (RFC 6454), in the form of the Origin header. Raises ValueError."""
+    match = re.fullmatch(r"(https?://[^\s/?#@]+)(/\S*)?", url.strip().lower())
+    if match is None:
+        raise ValueError("an http(s) URL is needed")
+    return match[1]
+
+
+async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run ``work``, whose event is set by SIGTERM, SIGINT or SIGHUP. A second signal cancels it."""
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(work(stop))
+
+    def on_signal() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+
+
+def _add_log_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-format", choices=logs.FORMATS, help="default: journal where systemd keeps the log, else text"
+    )
+
+
+def _add_upload_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rate", type=_rate, metavar="KBIT/S", help="leave the rest of the uplink to others")
+    parser.add_argument(
+        "--service",
+        metavar="URL",
+        help="from another machine: the operator's listener, as ssh -L brings it here",
+    )
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="with --service: the operator's token"
+    )
+
+
+def _rate(text: str) -> int:
+    if not text.isdecimal() or int(text) < MIN_UPLOAD_RATE:
+        raise argparse.ArgumentTypeError(f"a number of kbit/s, {MIN_UPLOAD_RATE} at least")
+    return int(text)
+
+
+def _run(_options: argparse.Namespace, log_format: str) -> int:
+    """Run the service until a signal stops it. All its options are settings."""
+    from broadcaster.config import load
+    from broadcaster.doctor import startup_warnings
+    from broadcaster.service import serve
+    from broadcaster.viewer_server.sandbox import keep_memory_private
+
+    settings = load()
+    logs.set_up(settings.log_level, log_format)
+    for remark in startup_warnings(settings):
+        logger.warning("%s", remark)
+    keep_memory_private()
+    os.umask(0o077)  # only this user may read the spool and the catalog
+    asyncio.run(until_stopped(lambda stop: serve(settings, stop, log_format=log_format)))
+    return 0
+
+
+def _add_demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", type=Path, metavar="DIR", help="follow this HLS folder, not a test picture"
+    )
+    parser.add_argument("--port", type=int, default=3000, help="where the page is served (default: 3000)")
+
+
+def _demo(options: argparse.Namespace, log_format: str) -> int:
+    """Run the demo until a signal stops it."""
+    from broadcaster.demo.show import run_demo
+
+    logs.set_up("warning", log_format)
+
+    async def demo(stop: asyncio.Event) -> None:
+        """The demo is cancelled at once: it has no work that is worth finishing."""
+        running = asyncio.create_task(run_demo(options.source, options.port))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        running.cancel()
+        await running
+
+    asyncio.run(until_stopped(demo))
+    return 0
+
+
+def _add_check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fix", action="store_true", help="set the bucket's CORS policy and lifecycle rules")
+    parser.add_argument("--json", action="store_true", help="the report for programs")
+    parser.add_argument(
+        "--origin", type=origin, metavar="URL", help="where viewers open the page: https://watch.example.com"
+    )
+    parser.add_argument(
+        "--public",
+        type=origin,
+        metavar="URL",
+        help="ask the service through its tunnel or proxy, too: https://live.example.com",
+    )
+    parser.add_argument(
+        "--uploads",
+        type=origin,
+        metavar="URL",
+        help="where you open the dashboard, if you upload files there: http://127.0.0.1:3001",
+    )
+
+
+def _check(options: argparse.Namespace, log_format: str) -> int:
+    """Run the doctor's checks once."""
+    from broadcaster.doctor import check
+
+    logs.set_up("error", log_format)
+    return check(
+        fix=options.fix,
+        as_json=options.json,
+        origin=options.origin,
+        public=options.public,
+        uploads=options.uploads,
+    )
+
+
+def _add_recordings_options(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True)
+    commands.add_parser("list", help="all of them, newest first")
+    texts = {
+        "show": "all that is known of one",
+        "title": "give it a title; an empty one is the stream's again",
+        "keep": "keep it for so many days from now, or for ever",
+        "hide": "let nobody find it",
+        "delete": "put a recording or a clip into the bin; it goes after a day",
+        "restore": "take a recording, a clip or a file out of the bin",
+    }
+    parsers = {name: commands.add_parser(name, help=text) for name, text in texts.items()}
+    for subparser in parsers.values():
+        subparser.add_argument("id")
+    parsers["title"].add_argument("title")
+    parsers["keep"].add_argument("days", type=_days, metavar="DAYS|forever")
+    _add_now(parsers["delete"])
+    parsers["delete"].add_argument("--yes", action="store_true", help="ask no question on a terminal")
+    commands.add_parser("bin", help="what was deleted, and when it goes")
+    how = parsers["hide"].add_mutually_exclusive_group()
+    how.add_argument("--unlisted", action="store_true", help="let those find it who have its address")
+    how.add_argument("--undo", action="store_true", help="let everybody find it")
+    sweep = commands.add_parser("sweep", help="delete objects under the prefix that nothing needs")
+    sweep.add_argument("--dry-run", action="store_true", help="only say which they are")
+    _add_upload(commands.add_parser("upload", help="make a file the recording's own, to be downloaded"))
+    commands.add_parser("rebuild", help="bring back what the bucket has, after the state folder was lost")
+
+
+def _add_now(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--now", action="store_true", help="for good, and at once; also of what is in the bin"
+    )
+
+
+def _add_upload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", type=Path, nargs="?")
+    what.add_argument("--cancel", action="store_true", help="give up an upload that is on its way")
+    what.add_argument("--remove", action="store_true", help="put its file into the bin")
+    _add_now(parser)
+    _add_upload_options(parser)
+
+
+def _days(text: str) -> int | None:
+    if text == "forever":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a number of days, 1 or more, or forever")
+    return int(text)
+
+
+def _recordings(options: argparse.Namespace, _log_format: str) -> int:
+    """Send the command to the running service."""
+    from broadcaster.admin_client import manage
+
+    manage(options)
+    return 0
+
+
+def _add_relay_options(parser: argparse.ArgumentParser) -> None:
+    from broadcaster.relay import add_options
+
+    parser.add_argument("origin", type=origin, metavar="URL", help="https://live.example.com")
+    add_options(parser)
+    _add_log_format(parser)
+
+
+def _relay(options: argparse.Namespace, log_format: str) -> int:
+    """Run the relay until a signal stops it."""
+    from broadcaster.own_files import NotOursError
+    from broadcaster.relay import options_of, relay
+
+    logs.set_up("info", log_format)
+    os.umask(0o077)  # only this user may read the cached segments of a private bucket
+    try:
+        asyncio.run(until_stopped(lambda stop: relay(options_of(options), stop)))
+    except NotOursError as error:
+        raise ConfigError(f"--cache: {error.filename} {error.strerror}") from None
+    return 0
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    from broadcaster.export.plan import add_options
+
+    add_options(parser)
+    parser.add_argument("--upload", action="store_true", help="then make the file the recording's own")
+    _add_upload_options(parser)
+
+
+def _export(options: argparse.Namespace, log_format: str) -> int:
+    """Write the file, unless it exists and only its upload is left."""
+    from broadcaster.export.job import export
+    from broadcaster.export.plan import request_of
+
+    logs.set_up("warning", log_format)
+    if "://" in options.address and not options.upload:
+        export(request_of(options, options.address), options.file)
+        return 0
+    # Loading the settings and the uploader takes longer than exporting a short clip.
+    from broadcaster.admin_client import address_of, manage, upload_of
+    from broadcaster.config import load
+
+    upload = upload_of(options) if options.upload else None
+    if not (upload and options.file.exists()):
+        is_address = "://" in options.address
+        address = options.address if is_address else address_of(load(), options.address, options.part)
+        export(request_of(options, address), options.file)
+    if upload:
+        manage(upload)
+    return 0
+
+
+COMMANDS = {
+    "run": Command(
+        "follow the folder and serve it; settings from the environment and .env", _add_log_format, _run
+    ),
+    "demo": Command("everything on embedded stand-ins, on this machine", _add_demo_options, _demo),
+    "check": Command("find out what is wrong with settings, folders and bucket", _add_check_options, _check),
+    "recordings": Command(
+        "what was recorded; asks the running service", _add_recordings_options, _recordings
+    ),
+    "relay": Command("serve another broadcaster's stream from a cache", _add_relay_options, _relay),
+    "export": Command("a recording, a clip or the live window as one file", _add_export_options, _export),
+}
 
 
 if __name__ == "__main__":

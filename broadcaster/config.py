@@ -1,44 +1,167 @@
-"""The settings: the only reader of the environment, of ``.env`` and of systemd's credentials."""
+"""The settings, their types and their error lines: the only reader of the environment and of ``.env``.
+
+An error line names the variable and the rule for its value. It never shows the value, which may be a secret.
+"""
 
 from __future__ import annotations
 
 import codecs
 import os
+import re
 import stat
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broadcaster.aio import PATH_TIMEOUT, OwnThread, real_path
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
-from broadcaster.setting_types import (
-    MAX_SPOOL,
-    Folder,
-    HttpUrl,
-    Prefix,
-    Seconds,
-    SocketUrl,
-    SpoolLimit,
-    Window,
-    describe_error,
-    keep_time,
-    misspelt_names,
-)
 
 MAX_WINDOW = timedelta(days=7)
 LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
 MAX_CLIENTS = 1_000_000
 MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
+MAX_WAIT = 7 * 24 * 3600.0  # seconds
+MAX_RETENTION = timedelta(days=36_525)  # dates end with the year 9999
+MIN_SPOOL, MAX_SPOOL = ByteSize(2**18), ByteSize(2**50)  # the least holds a short segment
 ENV_FILE = Path(".env")
 R2_HOST = ".r2.cloudflarestorage.com"
 VIEWER = Path(__file__).resolve().parent.parent / "viewer"
 VIEWER_DIR, DASHBOARD_DIR = VIEWER / "dist", VIEWER / "dashboard"
+
+
+def _matching(pattern: str, rule: str) -> AfterValidator:
+    """A validator of texts that match as a whole."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
+
+
+def _url(pattern: str, rule: str) -> AfterValidator:
+    """A validator of URLs with a possible host and port."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(rule)
+        try:
+            is_valid = bool(urlsplit(value).hostname) and urlsplit(value).port != 0
+        except ValueError:  # unmatched brackets, or a port that is no number or too large
+            is_valid = False
+        if not is_valid:
+            raise ValueError("has an impossible host or port")
+        return value
+
+    return AfterValidator(check)
+
+
+def _seconds(value: object) -> object:
+    """A number of seconds of any size as a timedelta; pydantic itself reads ISO 8601 only."""
+    if not (isinstance(value, str) and value.isdecimal()):
+        return value
+    try:
+        return timedelta(seconds=int(value))
+    except (OverflowError, ValueError):  # more than a timedelta holds, or more digits than int reads
+        return timedelta.max
+
+
+def _keep_time(least: str, unit: str) -> BeforeValidator:
+    """A validator of a retention time: ``least`` is zero, ``keep`` is None, a number counts units."""
+    length = timedelta(**{unit: 1})
+    most = MAX_RETENTION // length
+
+    def read(value: object) -> object:
+        if not isinstance(value, str) or value in (least, "keep"):
+            return timedelta() if value == least else None if value == "keep" else value
+        if not value.isdecimal():
+            raise ValueError(f"must be {least}, keep, or a number of {unit}")
+        if (number := int(value.lstrip("0")[:15] or 0)) > most:
+            raise ValueError(f"must be at most {most} {unit}, or keep")
+        return number * length
+
+    return BeforeValidator(read)
+
+
+def _spool_limit(value: ByteSize) -> ByteSize:
+    if not MIN_SPOOL <= value <= MAX_SPOOL:
+        raise ValueError("must be between 256KiB, to hold a segment, and 1PiB")
+    return value
+
+
+def _folder(value: Path) -> Path:
+    """The folder, with ``~`` replaced by the home folder."""
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, and there is no such home folder") from None
+
+
+Folder = Annotated[Path, AfterValidator(_folder)]
+Seconds = Annotated[float, Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)]
+HttpUrl = Annotated[
+    str,
+    _url(r"https?://[^\s/?#@]+(/[^\s?#]*)?", "must be an http(s) URL without a query"),
+    AfterValidator(lambda url: url.rstrip("/")),
+]
+SocketUrl = Annotated[str, _url(r"wss?://[^\s/?#@]+(/[^\s#]*)?", "must be a ws(s) URL")]
+AccountId = Annotated[
+    str,
+    _matching("[0-9a-f]{32}", "must be the account's id alone, 32 characters of 0-9 and a-f, and no address"),
+]
+BucketName = Annotated[
+    str,
+    _matching(
+        "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "must be a bucket's name alone: 3 to 63 lower-case letters, digits, - and .",
+    ),
+]
+Prefix = Annotated[
+    str,
+    Field(max_length=MAX_PREFIX),
+    _matching(
+        "[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", "must be made of letters, digits, - and _, with / between folders"
+    ),
+]
+HostNames = Annotated[
+    str, _matching("[A-Za-z0-9._:, -]*", "must be names of hosts, with commas between them")
+]
+LogLevel = Annotated[str, _matching("(?i)debug|info|warning|error", "must be debug, info, warning or error")]
+
+UNITS = {"_SECONDS": " of seconds", "_MINUTES": " of minutes", "_SEGMENTS": " of segments"}
+# The rule for a value by the first letters of the type of pydantic's error.
+RULES = {
+    "int": "must be a whole number{unit}, in digits alone",
+    "float": "must be a number{unit}, in digits alone",
+    "finite": "must be a number{unit}, in digits alone",
+    "time_delta": "must be a number of seconds, in digits alone",
+    "byte_size": "must be a number of bytes, or one with a unit, such as 512MiB or 20GiB",
+    "bool": "must be true or false",
+    "literal": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+}
+UNKNOWN = "has an impossible value; .env.example describes the setting"
 
 
 class Settings(BaseSettings):
@@ -62,7 +185,7 @@ class Settings(BaseSettings):
         " of the HLS folder: the spool then links segments instead of copying them. It must not be"
         " inside the HLS folder, nor contain it. The service closes it to other users.",
     )
-    spool_limit: SpoolLimit = Field(
+    spool_limit: Annotated[ByteSize, AfterValidator(_spool_limit)] = Field(
         default=ByteSize(20 * 2**30),
         alias="BROADCASTER_SPOOL_LIMIT",
         description="Size of the spool, which holds the segments that wait for the bucket; at least 256KiB."
@@ -74,9 +197,8 @@ class Settings(BaseSettings):
         description="Seconds for which SIGTERM waits for uploads. The rest is uploaded after the next start.",
     )
 
-    account_id: str | None = Field(
+    account_id: AccountId | None = Field(
         default=None,
-        pattern="^[0-9a-f]{32}$",
         alias="R2_ACCOUNT_ID",
         description="The id of the Cloudflare account. Required, unless `R2_ENDPOINT_URL` is set.",
     )
@@ -90,8 +212,7 @@ class Settings(BaseSettings):
         alias="R2_ENDPOINT_URL",
         description="The address of another S3 server, without the name of the bucket.",
     )
-    bucket: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+    bucket: BucketName = Field(
         alias="R2_BUCKET",
         description="The name of the bucket.",
     )
@@ -113,7 +234,6 @@ class Settings(BaseSettings):
     )
     prefix: Prefix = Field(
         default="live",
-        max_length=MAX_PREFIX,
         alias="R2_PREFIX",
         description="The prefix of all object keys. Each broadcaster needs a prefix of its own.",
     )
@@ -136,7 +256,7 @@ class Settings(BaseSettings):
         alias="BROADCASTER_WINDOW_SEGMENTS",
         description="Number of segments that a live playlist lists; at least 6.",
     )
-    window: Window = Field(
+    window: Annotated[timedelta, BeforeValidator(_seconds)] = Field(
         default=timedelta(),
         ge=timedelta(),
         le=MAX_WINDOW,
@@ -171,7 +291,7 @@ class Settings(BaseSettings):
         " ends no stream before `BROADCASTER_END_GRACE_SECONDS`.",
     )
 
-    retention: Annotated[timedelta | None, keep_time("window", "seconds")] = Field(
+    retention: Annotated[timedelta | None, _keep_time("window", "seconds")] = Field(
         default=timedelta(),
         alias="BROADCASTER_RETENTION",
         description="When objects that left the playlists are deleted: `window` as soon as no player can need"
@@ -193,7 +313,7 @@ class Settings(BaseSettings):
         " pages can make the service keep; a stream that ended can keep as much again until it can"
         " have been played. `0` switches this off.",
     )
-    recordings: Annotated[timedelta | None, keep_time("off", "days")] = Field(
+    recordings: Annotated[timedelta | None, _keep_time("off", "days")] = Field(
         default=timedelta(),
         alias="BROADCASTER_RECORDINGS",
         description="`off`, or record each stream: a number keeps recordings for so many days after the end,"
@@ -282,9 +402,8 @@ class Settings(BaseSettings):
         alias="BROADCASTER_ADMIN_PORT",
         description="The port of the operator's listener: dashboard, metrics, health and API.",
     )
-    admin_names: str = Field(
+    admin_names: HostNames = Field(
         default="",
-        pattern=r"^[A-Za-z0-9._:, -]*$",
         alias="BROADCASTER_ADMIN_NAMES",
         description="Host names, separated by commas, under which the operator's listener answers besides its"
         " address and this machine's names; e.g. the name that Prometheus in another container"
@@ -309,22 +428,17 @@ class Settings(BaseSettings):
         description="Dollars for one gigabyte of egress, with which the dashboard and the page's statistics"
         " compare the costs of the bucket.",
     )
-    log_level: str = Field(
+    log_level: LogLevel = Field(
         default="info",
-        pattern="(?i)^(debug|info|warning|error)$",
         alias="BROADCASTER_LOG_LEVEL",
         description="The least severe log lines that are written: `debug`, `info`, `warning` or `error`.",
     )
 
     @model_validator(mode="after")
-    def _need_endpoint(self) -> Settings:
+    def _check_endpoint(self) -> Settings:
+        """The client adds the bucket's name; an endpoint that has it too would change the object keys."""
         if not self.account_id and not self.endpoint_url:
             raise ValueError("R2_ACCOUNT_ID is missing (or R2_ENDPOINT_URL, for another S3 server)")
-        return self
-
-    @model_validator(mode="after")
-    def _need_the_endpoint_alone(self) -> Settings:
-        """The client adds the bucket's name. An endpoint that has it too would give objects other keys."""
         parts = urlsplit(self.endpoint_url or "")
         host, path = parts.hostname or "", parts.path.strip("/")
         is_r2 = host.endswith(R2_HOST)
@@ -335,16 +449,22 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _need_a_folder(self) -> Settings:
-        """A folder that does not exist may be made later, but a file is an error."""
+    def _check_folders(self) -> Settings:
+        """Owncast empties its folder when it starts; the spool deletes files that it does not know.
+
+        An HLS folder that does not exist may be made later, but a file is an error.
+        """
         with OwnThread("HLS folder") as thread, suppress(OSError, TimeoutError):
             status = thread.submit(self.hls_dir.stat).result(PATH_TIMEOUT)
             if not stat.S_ISDIR(status.st_mode):
                 raise ValueError(f"BROADCASTER_HLS_DIR is no folder: {self.hls_dir} is a file")
+        hls, state = (real_path(folder) for folder in (self.hls_dir, self.state_dir))
+        if hls.is_relative_to(state) or state.is_relative_to(hls):
+            raise ValueError("BROADCASTER_STATE_DIR and BROADCASTER_HLS_DIR must not lie inside each other")
         return self
 
     @model_validator(mode="after")
-    def _need_addresses_that_last(self) -> Settings:
+    def _check_public_urls(self) -> Settings:
         if self.urls == "public" and not self.public_url:
             raise ValueError("R2_PUBLIC_URL is missing (or BROADCASTER_URLS=presigned, for a private bucket)")
         window = max(self.window, self.window_segments * timedelta(seconds=self.target_duration or 1))
@@ -358,15 +478,7 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _need_two_folders(self) -> Settings:
-        """Owncast empties its folder when it starts; the spool deletes files that it does not know."""
-        hls, state = (real_path(folder) for folder in (self.hls_dir, self.state_dir))
-        if hls.is_relative_to(state) or state.is_relative_to(hls):
-            raise ValueError("BROADCASTER_STATE_DIR and BROADCASTER_HLS_DIR must not lie inside each other")
-        return self
-
-    @model_validator(mode="after")
-    def _need_what_they_build_on(self) -> Settings:
+    def _check_required_settings(self) -> Settings:
         if self.disconnect_grace is not None and not self.owncast_url:
             raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
         if self.viewer_clips and not self.has_pages:
@@ -379,8 +491,8 @@ class Settings(BaseSettings):
         return self.recordings != timedelta()
 
     @property
-    def keeps_for_those_behind(self) -> bool:
-        """Whether segments are kept for viewers who paused for longer than the window."""
+    def has_dvr_playlist(self) -> bool:
+        """Whether segments stay listed for viewers who paused for longer than the window."""
         return bool(self.retention_max_minutes and self.retention_max_size)
 
     @property
@@ -405,18 +517,67 @@ def load(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting, by the na
     try:
         return Settings(**{**own, **overrides})
     except ValidationError as error:
-        complaints = [describe_error(dict(item)) for item in error.errors()]
-        raise ConfigError("; ".join(complaints + unknown_names())) from None
+        lines = [_error_line(dict(item)) for item in error.errors()]
+        raise ConfigError("; ".join(lines + unknown_names())) from None
+
+
+def _error_line(error: Mapping[str, Any]) -> str:
+    """An item of pydantic's ``errors()`` as one line."""
+    name = str(error["loc"][0]) if error["loc"] else ""
+    kind = str(error["type"])
+    if kind == "missing":
+        return f"{name} is missing"
+    if kind == "value_error":  # raised by a validator of this module
+        message = str(error["msg"]).removeprefix("Value error, ")
+    else:
+        unit = next((text for ending, text in UNITS.items() if name.endswith(ending)), "")
+        context = {key: _limit_text(value) for key, value in error.get("ctx", {}).items()}
+        rule = next((text for begin, text in RULES.items() if kind.startswith(begin)), UNKNOWN)
+        message = rule.format_map(context | {"unit": unit})
+    return f"{name}: {message}" if name else message
+
+
+def _limit_text(value: object) -> str:
+    return (
+        f"{value.total_seconds():.0f} seconds"
+        if isinstance(value, timedelta)
+        else str(value).replace("'", "")
+    )
+
+
+OWN_PREFIX = "BROADCASTER_"  # of all settings but the bucket's
+BUCKET_PREFIX = "R2_"  # other programs have such variables too
+FOREIGN_PREFIXES = ("AWS_",)  # names of other programs that resemble the bucket's
+# Least similarity (difflib) to a setting's name: of names with each prefix, and of all others.
+OWN_CUTOFF, BUCKET_CUTOFF, OTHER_CUTOFF = 0.6, 0.7, 0.88
 
 
 def unknown_names() -> list[str]:
     """Unknown names in the environment and ``.env``, one line each, with the setting that may be meant."""
-    names = {str(field.alias) for field in Settings.model_fields.values()}
-    return misspelt_names(names, ENV_FILE, _encoding(ENV_FILE))
+    names = {*os.environ, *dotenv_values(ENV_FILE, interpolate=False, encoding=_encoding(ENV_FILE))}
+    settings = {str(field.alias) for field in Settings.model_fields.values()}
+    unknown = ((name, _nearest_setting(name.upper(), settings)) for name in sorted(names))
+    return [
+        f"{name} is not a setting{f' (perhaps {nearest} is meant)' if nearest else ''}"
+        for name, nearest in unknown
+        if name.upper() not in settings and (nearest or name.upper().startswith(OWN_PREFIX))
+    ]
+
+
+def _nearest_setting(name: str, settings: Iterable[str]) -> str | None:
+    """The most similar setting, if any is similar enough. The prefix that most settings share is ignored."""
+    if name.startswith(FOREIGN_PREFIXES):
+        return None
+    prefix, cutoff = "", BUCKET_CUTOFF if name.startswith(BUCKET_PREFIX) else OTHER_CUTOFF
+    if name.startswith(OWN_PREFIX):
+        prefix, cutoff = OWN_PREFIX, OWN_CUTOFF
+    names = {setting.removeprefix(prefix): setting for setting in settings}
+    nearest = get_close_matches(name.removeprefix(prefix), names, n=1, cutoff=cutoff)
+    return names[nearest[0]] if nearest else None
 
 
 def _encoding(file: Path) -> str:
-    """The encoding of a settings file: UTF-8, or UTF-16 as Windows' tools write. Raises ConfigError."""
+    """The encoding of a settings file: UTF-8, or UTF-16 as written by Windows' tools. Raises ConfigError."""
     try:
         data = file.read_bytes() if file.is_file() else b""
     except OSError as error:

@@ -128,3 +128,10 @@ class ObjectNotFound(StorageRefused):
     """There is no such object, or no longer."""
 
     status: ClassVar[int] = 404
+
+
+def first_error(error: BaseException) -> BaseException:
+    """The first exception of nested groups; the exception itself if it is no group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -6,7 +6,7 @@ the viewers' addresses (with ``--public`` the service behind its proxy too), ``r
 ``--uploads``.
 """
 
-from broadcaster.doctor.machine import remarks
+from broadcaster.doctor.machine import startup_warnings
 from broadcaster.doctor.terminal import check
 
-__all__ = ["check", "remarks"]
+__all__ = ["check", "startup_warnings"]

@@ -1,4 +1,4 @@
-"""The checks of the bucket (access, owner, PUT, HEAD, GET, DELETE) and of the uplink's upload rate.
+"""The checks of the bucket (access, lease, PUT, HEAD, GET, DELETE) and of the uplink's upload rate.
 
 ``ProbeObjects`` are the objects that the checks store for some seconds. ``SettingsClient`` makes the requests
 that the service itself never makes: ranges, CORS policy, lifecycle rules.
@@ -88,7 +88,7 @@ class ProbeObjects:
     async def put(self, name: str, size: int, *, deadline: float = PUT_DEADLINE) -> bytes:
         """Store ``size`` incompressible bytes and return them. Raises StorageError."""
         body = os.urandom(size)
-        self._keys.append(self.key(name))  # even when no answer comes, the bucket may have it
+        self._keys.append(self.key(name))  # the bucket may have the object even without an answer
         try:
             async with asyncio.timeout(deadline):
                 await self._store.put(self.key(name), body)
@@ -111,7 +111,7 @@ async def probing(store: ObjectStore, prefix: str) -> AsyncIterator[ProbeObjects
     try:
         yield objects
     finally:
-        with contextlib.suppress(StorageError):  # said by the last check, or nobody waits for an answer
+        with contextlib.suppress(StorageError):  # the last check has reported it
             await objects.remove()
 
 
@@ -143,7 +143,7 @@ class SettingsClient:
         """The time when the oldest of the first 1000 objects was stored; keys begin with the run's time."""
         async with _failures("LIST"):
             answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
-        return min((one["LastModified"] for one in answer.get("Contents", [])), default=None)
+        return min((entry["LastModified"] for entry in answer.get("Contents", [])), default=None)
 
     async def cors(self) -> list[Rule]:
         """Return the rules of the bucket's CORS policy."""
@@ -185,13 +185,13 @@ def _none_set(error: ClientError) -> list[Rule]:
 
 @asynccontextmanager
 async def _failures(operation: str) -> AsyncIterator[None]:
-    """Convert the client's errors: their texts may contain the key or the signature."""
+    """Convert the client's errors, whose texts may contain the key or the signature."""
     try:
         async with asyncio.timeout(DEADLINE):
             yield
     except StorageError:
         raise
-    except Exception as error:  # noqa: BLE001 - an answer can be wrong in ways that no list foresees
+    except Exception as error:  # noqa: BLE001 - malformed answers raise many types
         raise classify_error(operation, error, DEADLINE) from None
 
 
@@ -217,15 +217,15 @@ async def open_settings(bucket: Bucket) -> AsyncIterator[SettingsClient]:
 
 
 REFUSED_SKEW = 900.0  # seconds: beyond it S3 refuses a signature (RequestTimeTooSkewed)
-SKEW = 30.0  # seconds that players and logs would notice; a Date header has whole ones
+SKEW = 30.0  # seconds that players and logs would notice
 SIZE = 1880  # bytes of a probe object
-PART = (188, 375)  # of it, read as a range
+PART = (188, 375)  # first and last byte of the range that is read
 ENDPOINT_SETTING = "R2_ACCOUNT_ID or R2_ENDPOINT_URL"
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """The clients and addresses with which the checks work."""
+class Clients:
+    """The clients that the checks use."""
 
     browser: Browser
     store: ObjectStore
@@ -236,26 +236,26 @@ class Means:
 class BucketChecks:
     """The checks of one bucket. ``put_seconds`` is the duration of a tiny PUT, ``body`` its bytes."""
 
-    def __init__(self, means: Means, endpoint: str, prefix: str) -> None:
+    def __init__(self, clients: Clients, endpoint: str, prefix: str) -> None:
         self.put_seconds = 0.0
         self.body = b""
-        self._browser = means.browser
-        self._objects = means.objects
-        self._store = means.store
-        self._settings = means.settings
+        self._browser = clients.browser
+        self._objects = clients.objects
+        self._store = clients.store
+        self._settings = clients.settings
         self._endpoint = endpoint
         self._prefix = prefix
         self._greeting: Answer | None = None
-        self._asked = 0.0  # seconds since the epoch, half way through the request
+        self._requested = 0.0  # seconds since the epoch, half way through the request
 
     async def endpoint(self) -> CheckFinding:
         """The endpoint answers; it may refuse an unsigned request."""
-        asked = time.time()
+        started = time.time()
         try:
             self._greeting = await self._browser.fetch(self._endpoint + "/")
         except (aiohttp.ClientError, OSError) as error:
             return no_answer(error, self._endpoint, ENDPOINT_SETTING)
-        self._asked = (asked + time.time()) / 2
+        self._requested = (started + time.time()) / 2
         return ok(f"{self._endpoint} answers in {self._greeting.seconds * 1000:.0f} ms")
 
     async def clock(self) -> CheckFinding:
@@ -264,9 +264,9 @@ class BucketChecks:
         try:
             theirs = parsedate_to_datetime(date).timestamp()
         except ValueError:
-            return skipped("the endpoint does not say what time it is")
-        skew = self._asked - theirs - 0.5  # the header leaves out half a second on average
-        return judge_clock(skew)
+            return skipped("the endpoint sends no Date header")
+        skew = self._requested - theirs - 0.5  # the header leaves out half a second on average
+        return clock_finding(skew)
 
     async def access(self) -> CheckFinding:
         """The key pair is valid and may use the bucket."""
@@ -276,19 +276,19 @@ class BucketChecks:
             return from_storage(error)
         return ok("the key opens the bucket")
 
-    async def owner(self, name: str | None, now: datetime) -> CheckFinding:
+    async def lease(self, name: str | None, now: datetime) -> CheckFinding:
         """No other broadcaster uses the prefix. ``name`` is our owner name, None before the first start."""
         key = owner_key(self._prefix)
         try:
             size = await self._store.size(key, deadline=DEADLINE)
-            claim = LeaseRecord.parse(await self._settings.read(key, 0, size - 1)) if size else None
+            lease = LeaseRecord.parse(await self._settings.read(key, 0, size - 1)) if size else None
         except StorageError as error:
             return from_storage(error)
         except ValueError as error:
             return warning(f"{key} is {error}", "see what else writes under R2_PREFIX")
-        if claim is None or claim.owner == name:
+        if lease is None or lease.owner == name:
             return ok("no other broadcaster writes under this prefix")
-        age = abs((now - claim.at).total_seconds())
+        age = abs((now - lease.at).total_seconds())
         if age > ALIVE:
             return ok(f"another broadcaster wrote under this prefix {time_text(age)} ago, and does no more")
         return warning(
@@ -318,7 +318,7 @@ class BucketChecks:
             return failed(
                 f"the object stored just now has {size} bytes, not {SIZE}", "do not use this bucket"
             )
-        return ok("it has the size that it should have")
+        return ok("the size is right")
 
     async def get(self) -> CheckFinding:
         """A range of the object can be read."""
@@ -329,7 +329,7 @@ class BucketChecks:
             return from_storage(error)
         if part != self.body[first : last + 1]:
             return failed(f"the bytes {first} to {last} are not those stored", "do not use this bucket")
-        return ok("a range of it is what was stored")
+        return ok("a range of the object has the stored bytes")
 
     async def delete(self) -> CheckFinding:
         """All objects that the checks stored can be deleted."""
@@ -342,7 +342,7 @@ class BucketChecks:
         return ok(f"{count} probe object(s) deleted") if count else skipped("there is nothing to delete")
 
 
-def judge_clock(skew: float) -> CheckFinding:
+def clock_finding(skew: float) -> CheckFinding:
     """The finding for a clock that is ``skew`` seconds ahead of the endpoint's."""
     ahead = (
         f"this machine's clock is {time_text(abs(skew))} {'ahead of' if skew > 0 else 'behind'} the bucket's"
@@ -365,14 +365,14 @@ def from_storage(error: StorageError, remedy: str = "") -> CheckFinding:
 
 
 SIZES = tuple(16_384 * 4**step for step in range(5))  # bytes: 16 KiB to 4 MiB
-LONG_ENOUGH = 0.5  # seconds: what takes longer is measured well enough
-PATIENCE = 4.0  # seconds for all of it
+LONG_ENOUGH = 0.5  # seconds of an upload for a good measurement
+PATIENCE = 4.0  # seconds for the whole measurement
 MARGIN = 2.0  # times the stream's own rate, to make up for an outage and for scenes with much motion
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """An upload of ``size`` bytes took ``seconds``; if not ``finished``, it was aborted after them."""
+    """An upload of ``size`` bytes that took ``seconds``, or was aborted after them (not ``finished``)."""
 
     size: int
     seconds: float
@@ -384,14 +384,14 @@ class Measurement:
         return self.size / self.seconds
 
 
-class Target(Protocol):
-    """Protocol of a place to which objects can be uploaded."""
+class ProbeStore(Protocol):
+    """Protocol of the store to which ``measure`` uploads."""
 
     async def put(self, name: str, size: int, *, deadline: float) -> bytes:
         """Store ``size`` bytes within ``deadline`` seconds. Raises StorageError."""
 
 
-async def measure(objects: Target) -> Measurement:
+async def measure(objects: ProbeStore) -> Measurement:
     """Upload larger and larger objects until an upload takes long enough to measure. Raises StorageError."""
     end = time.monotonic() + PATIENCE
     best = None
@@ -400,12 +400,12 @@ async def measure(objects: Target) -> Measurement:
         try:
             await objects.put(f"uplink-{size}", size, deadline=end - started)
         except StorageError:
-            given_up = time.monotonic()
+            aborted = time.monotonic()
             if best:
                 return best
-            if given_up < end:
+            if aborted < end:
                 raise
-            return Measurement(size, given_up - started, finished=False)
+            return Measurement(size, aborted - started, finished=False)
         best = Measurement(size, time.monotonic() - started)
         if best.seconds > LONG_ENOUGH or time.monotonic() + 2 * best.seconds > end:
             break
@@ -413,15 +413,15 @@ async def measure(objects: Target) -> Measurement:
     return best
 
 
-def judge(measured: Measurement, found: Survey | None, overhead: float) -> CheckFinding:
+def uplink_finding(measured: Measurement, found: Survey, overhead: float) -> CheckFinding:
     """The finding for an uplink's rate against that of the stream. ``overhead``: seconds of a tiny PUT."""
     how = f"{bytes_text(measured.size)} in {time_text(measured.seconds)}"
     speed = f"{'' if measured.finished else 'less than '}{rate_text(measured.rate)} ({how})"
-    if not found or not found.rate:
+    if not found.rate:
         if not measured.finished:
             return failed(f"the uplink carries {speed}", SLOW)
         return ok(f"the uplink carries {speed}; check again during a stream to compare")
-    largest = max(found.streamed, key=lambda one: one.largest)
+    largest = max(found.streamed, key=lambda variant: variant.largest)
     put = overhead + largest.largest / measured.rate
     stream = f"the stream makes {rate_text(found.rate)} in {len(found.streamed)} variant(s)"
     segment = (

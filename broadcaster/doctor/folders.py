@@ -31,7 +31,7 @@ from broadcaster.source.owncast_names import is_offline_clip, local_name, varian
 from broadcaster.source.reports import SourceRefused, VariantsListed
 from broadcaster.source.scanner import LEFT_OUT_FOR, MEDIA_SUFFIXES, Folder, Scanner
 
-LOOKS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: one may be met torn. Seconds between looks
+READS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: a read may be torn. Seconds between reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class SurveyedVariant:
     ended: bool  # EXT-X-ENDLIST
     idle: bool  # nothing but Owncast's offline clip
     listed: int  # segments
-    missing: int  # of them not there; the newest may come after its playlist and does not count
-    size: int  # bytes of those that are there
-    duration: float  # seconds of those that are there
+    missing: int  # listed segments without a file, except the newest: its file may come after the playlist
+    size: int  # bytes of the files
+    duration: float  # seconds of the files
     largest: int  # bytes
-    sample: Path | None  # the newest that is there
+    sample: Path | None  # the newest file
 
     @property
     def rate(self) -> float:
@@ -61,47 +61,47 @@ class Survey:
     """The variants in the HLS folder at one moment."""
 
     variants: tuple[SurveyedVariant, ...] = ()
-    closing: tuple[str, ...] = ()  # variants whose playlist is Owncast's closing one, its user's alone
+    closing: tuple[str, ...] = ()  # variants with Owncast's closing playlist, which only its user may read
     refused: tuple[str, ...] = ()  # playlists that this user may not read for another reason
-    absent: tuple[str, ...] = ()  # variants that the multivariant playlist names and that are not there
-    faults: tuple[str, ...] = ()  # playlists that cannot be used, and why
-    entries: int = 0  # files and folders in it
+    absent: tuple[str, ...] = ()  # variants of the multivariant playlist without a playlist of their own
+    faults: tuple[str, ...] = ()  # unusable playlists with the reason
+    entries: int = 0  # files and folders in the folder
 
     @property
     def live(self) -> tuple[SurveyedVariant, ...]:
         """The variants of a live stream."""
-        return tuple(one for one in self.variants if not one.ended and not one.idle)
+        return tuple(variant for variant in self.variants if not variant.ended and not variant.idle)
 
     @property
     def streamed(self) -> tuple[SurveyedVariant, ...]:
-        """The variants whose segments are a stream's, whether it is live or has ended."""
-        return tuple(one for one in self.variants if not one.idle and one.size)
+        """The variants of a stream, live or ended."""
+        return tuple(variant for variant in self.variants if not variant.idle and variant.size)
 
     @property
     def rate(self) -> float:
         """Bytes per second of all variants of the stream."""
-        return sum(one.rate for one in self.streamed)
+        return sum(variant.rate for variant in self.streamed)
 
     @property
     def sample(self) -> Path | None:
         """The path of a segment that exists, or None."""
-        return next((one.sample for one in self.variants if one.sample), None)
+        return next((variant.sample for variant in self.variants if variant.sample), None)
 
 
 def survey(root: Path) -> Survey:
-    """Look at the folder, again where a playlist may just be torn or the folder just be made anew.
+    """The state of the folder, read again while a playlist may be torn or the folder is being recreated.
 
-    One that is not there holds nothing. Raises OSError when it cannot be read.
+    A folder that does not exist is empty. Raises OSError when the folder cannot be read.
     """
-    for _ in range(LOOKS - 1):
-        found = _look(root)
+    for _ in range(READS - 1):
+        found = _survey_once(root)
         if not found.faults and not found.absent:
             return found
         time.sleep(PAUSE)
-    return _look(root)
+    return _survey_once(root)
 
 
-def _look(root: Path) -> Survey:
+def _survey_once(root: Path) -> Survey:
     try:
         entries = len(list(root.iterdir()))
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def _look(root: Path) -> Survey:
     folder = Folder(root)
     folder.look(time.monotonic())
     variants: dict[str, SurveyedVariant] = {}
-    unread: set[str] = set()  # variants whose playlist is there all the same
+    unread: set[str] = set()  # variants whose playlist exists but cannot be read
     closing, refused, faults = [], [], []
     for path in folder.playlists:
         relative = path.relative_to(root).as_posix()
@@ -117,7 +117,7 @@ def _look(root: Path) -> Survey:
         try:
             playlist, modified = _read(root, path)
         except FileNotFoundError:
-            continue  # a wipe, just now
+            continue  # deleted just now
         except PermissionError:
             if name and _is_closing(path):
                 closing.append(name)
@@ -137,13 +137,13 @@ def _look(root: Path) -> Survey:
         else:
             variants[name] = _variant(name, path.parent, playlist, modified)
     listed, not_followed = _listed(root)
-    named = {one.uri for one in listed.playlist.variants}
+    named = {variant.uri for variant in listed.playlist.variants}
     faults += not_followed
-    variants = {name: one for name, one in variants.items() if name in listed.present or not not_followed}
+    variants = {name: found for name, found in variants.items() if name in listed.present or not not_followed}
     absent = named - set(variants) - unread
-    if named & {*variants, *closing}:  # the others are left over from earlier streams
+    if named & {*variants, *closing}:  # all other variants are left over from earlier streams
         followed = named | listed.present
-        variants = {name: one for name, one in variants.items() if name in followed}
+        variants = {name: found for name, found in variants.items() if name in followed}
         closing = [name for name in closing if name in followed]
     return Survey(
         variants=tuple(variants.values()),
@@ -159,11 +159,13 @@ def _listed(root: Path) -> tuple[VariantsListed, list[str]]:
     """The variants that the service would follow, and the reasons for which others are ignored."""
     scanner = Scanner(root, lambda: datetime.now(UTC), SourceSnapshot())
     now = time.monotonic()
-    # At the second look what was being written is read; at the third what is left out is told.
-    events = [one for at in (0, TORN_FOR, LEFT_OUT_FOR) for one in scanner.scan(now + at)]
-    listed = next((one for one in reversed(events) if isinstance(one, VariantsListed)), VariantsListed())
-    told = [one.message for one in events if isinstance(one, SourceRefused) and one.message]
-    return listed, [] if listed.playlist.variants else told[-1:]  # beside named ones they are leftovers
+    # The second scan reads files that were being written; the third reports files that are left out.
+    events = [event for at in (0, TORN_FOR, LEFT_OUT_FOR) for event in scanner.scan(now + at)]
+    lists = [event for event in events if isinstance(event, VariantsListed)]
+    reasons = [event.message for event in events if isinstance(event, SourceRefused) and event.message]
+    listed = lists[-1] if lists else VariantsListed()
+    # Beside a multivariant playlist, playlists that are not followed are leftovers.
+    return listed, [] if listed.playlist.variants else reasons[-1:]
 
 
 def _read(root: Path, path: Path) -> tuple[MediaPlaylist | MultivariantPlaylist, float]:
@@ -175,14 +177,14 @@ def _read(root: Path, path: Path) -> tuple[MediaPlaylist | MultivariantPlaylist,
 
 
 def _is_closing(path: Path) -> bool:
-    """Whether a playlist that may not be read is the one that Owncast ends a stream with.
+    """Whether an unreadable playlist is the one with which Owncast ends a stream.
 
-    It is made as a temporary file, for its user alone, and moved: the segments beside it can be read.
+    Owncast makes it as a temporary file, private to its user, and moves it: the segments beside are readable.
     """
     try:
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             return False
-        return any(_is_readable(one) for one in path.parent.iterdir() if one.suffix in MEDIA_SUFFIXES)
+        return any(_is_readable(file) for file in path.parent.iterdir() if file.suffix in MEDIA_SUFFIXES)
     except OSError:
         return False
 
@@ -196,14 +198,14 @@ def _is_readable(path: Path) -> bool:
 
 
 def _variant(name: str, folder: Path, playlist: MediaPlaylist, modified: float) -> SurveyedVariant:
-    there: list[tuple[Path, int, float]] = []
+    files: list[tuple[Path, int, float]] = []
     missing = 0
     for segment in playlist.segments:
         local = local_name(segment.uri)
         path = folder / local if local else None
         size = _size(path) if path else 0
         if path and size:
-            there.append((path, size, segment.duration.total_seconds()))
+            files.append((path, size, segment.duration.total_seconds()))
         elif segment is not playlist.segments[-1]:
             missing += 1
     return SurveyedVariant(
@@ -214,10 +216,10 @@ def _variant(name: str, folder: Path, playlist: MediaPlaylist, modified: float) 
         idle=all(is_offline_clip(segment) for segment in playlist.segments),
         listed=len(playlist.segments),
         missing=missing,
-        size=sum(size for _, size, _ in there),
-        duration=sum(duration for _, _, duration in there),
-        largest=max((size for _, size, _ in there), default=0),
-        sample=there[-1][0] if there else None,
+        size=sum(size for _, size, _ in files),
+        duration=sum(duration for _, _, duration in files),
+        largest=max((size for _, size, _ in files), default=0),
+        sample=files[-1][0] if files else None,
     )
 
 
@@ -229,11 +231,9 @@ def _size(path: Path) -> int:
 
 
 MIN_ROOM = 64 * 2**20  # bytes: the journal and a few segments
-WRITTEN = 65_536  # bytes of a file that is tried
-STALE_TARGET_DURATIONS, STALE = 3, 15.0  # without a new playlist a stream is not on; seconds, at least
-STARTING = (
-    60.0  # seconds that a transcoder may take; with passthrough and long key frame distances 10 and more
-)
+WRITTEN = 65_536  # bytes of the file that tests whether the folder is writable
+STALE_TARGET_DURATIONS, STALE = 3, 15.0  # age of the playlists of a stream that is not on: the longer of both
+STARTING = 60.0  # seconds for the start of a transcoder; long key frame distances take 10 and more
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OWNCAST = "owncast.db"  # beside the HLS folder in Owncast's data folder
 WHERE = "BROADCASTER_HLS_DIR has to be Owncast's data/hls"
@@ -259,15 +259,15 @@ def env_file(path: Path) -> CheckFinding:
 
 def hls_folder(folder: Path) -> CheckFinding:
     """The HLS folder exists and can be read. Retried: Owncast removes the folder and makes it again."""
-    for _ in range(LOOKS - 1):
-        if _is_there(folder):
+    for _ in range(READS - 1):
+        if _exists(folder):
             break
         time.sleep(PAUSE)
     try:
         with os.scandir(folder) as entries:
             count = sum(1 for _ in entries)
     except FileNotFoundError:
-        if _is_there(folder.parent / OWNCAST):
+        if _exists(folder.parent / OWNCAST):
             return skipped(
                 f"{folder} is not there now: Owncast is between two streams, or does not run",
                 "check again with Owncast running; it makes the folder anew each time its transcoder starts",
@@ -289,17 +289,17 @@ def hls_folder(folder: Path) -> CheckFinding:
     return ok(f"{folder} is there, {count} files and folders")
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except PermissionError:  # of a folder above it; that is told when it is read
+    except PermissionError:  # of a parent folder; reading the folder reports it
         return True
 
 
 def _closed(folder: Path) -> Path | None:
     """The first parent folder that may not be entered."""
-    above = reversed(folder.absolute().parents)
-    return next((one for one in above if not os.access(one, os.X_OK, effective_ids=True)), None)
+    parents = reversed(folder.absolute().parents)
+    return next((path for path in parents if not os.access(path, os.X_OK, effective_ids=True)), None)
 
 
 def playlists(folder: Path, found: Survey) -> CheckFinding:
@@ -314,7 +314,7 @@ def playlists(folder: Path, found: Survey) -> CheckFinding:
             f"the stream is over: Owncast's closing playlist can be read by its user alone ({names}), as "
             "after every end; the service takes the last segment by its file, and nothing is lost"
         )
-    seconds = max(one.target_duration for one in found.variants)
+    seconds = max(variant.target_duration for variant in found.variants)
     rate = f", {rate_text(found.rate)} together" if found.rate else ""
     return ok(f"{len(found.variants)} variant(s), segments of up to {seconds} s{rate}")
 
@@ -327,17 +327,15 @@ def _fault(found: Survey) -> CheckFinding | None:
         )
     if found.absent:
         names = ", ".join(found.absent)
-        return failed(f"the multivariant playlist names what is not there: {names}", WHERE)
-    missing = sum(one.missing for one in found.variants)
+        return failed(f"the multivariant playlist names variants that do not exist: {names}", WHERE)
+    missing = sum(variant.missing for variant in found.variants)
     if missing:
         return warning(
-            f"{missing} of {sum(one.listed for one in found.variants)} listed segments are not there",
+            f"{missing} of {sum(variant.listed for variant in found.variants)} listed segments are not there",
             "switch Owncast's own S3 storage off; its files have to stay in the folder",
         )
     if found.faults:
-        return warning(
-            f"one playlist cannot be used: {found.faults[0]}", "see that its writer is the only one"
-        )
+        return warning(f"a playlist cannot be used: {found.faults[0]}", "see that its writer is the only one")
     return None
 
 
@@ -351,8 +349,8 @@ def _no_playlists(folder: Path, found: Survey) -> CheckFinding:
         )
     if not found.entries:
         return warning(f"{folder} is empty", "start Owncast; if it runs, it writes elsewhere")
-    inside = next((one for one in (folder / "hls", folder / "data/hls") if one.is_dir()), None)
-    hint = f"{WHERE}; perhaps it is {inside}" if inside else WHERE
+    likely = next((path for path in (folder / "hls", folder / "data/hls") if path.is_dir()), None)
+    hint = f"{WHERE}; perhaps it is {likely}" if likely else WHERE
     return failed(f"{folder} has no playlist (.m3u8) in it: it is not an HLS folder", hint)
 
 
@@ -360,20 +358,20 @@ def _is_starting(folder: Path) -> bool:
     """Whether Owncast has just prepared the folder for a transcoder: variants without playlists."""
     try:
         variants = list(folder.iterdir())
-        newest = max(one.stat().st_mtime for one in (folder, *variants))
-        files = [one for variant in variants for one in variant.iterdir()]
+        newest = max(path.stat().st_mtime for path in (folder, *variants))
+        files = [file for variant in variants for file in variant.iterdir()]
     except FileNotFoundError:
-        return True  # it goes away and comes back
+        return True  # Owncast is recreating the folder
     except OSError:  # a file in a folder's place
         return False
-    return time.time() - newest < STARTING and all(one.suffix in MEDIA_SUFFIXES for one in files)
+    return time.time() - newest < STARTING and all(file.suffix in MEDIA_SUFFIXES for file in files)
 
 
 def writing(found: Survey, now: float) -> CheckFinding:
     """The stream's playlists are being updated; ``now`` in seconds since the epoch."""
     if not found.live:
         return skipped("no stream is on; check again during one")
-    newest = max(found.live, key=lambda one: one.modified)
+    newest = max(found.live, key=lambda variant: variant.modified)
     age = max(0.0, now - newest.modified)
     if age > max(STALE, STALE_TARGET_DURATIONS * newest.target_duration):
         return warning(
@@ -384,7 +382,7 @@ def writing(found: Survey, now: float) -> CheckFinding:
 
 
 def state_folder(folder: Path) -> CheckFinding:
-    """The state folder can be written. The service makes it at its first start, this check does not."""
+    """The state folder can be written, or made by the service at its first start."""
     try:
         with tempfile.TemporaryFile(prefix=".check-", dir=existing(folder)) as file:
             file.write(bytes(WRITTEN))
@@ -420,14 +418,14 @@ def links(folder: Path, hls: Path, sample: Path | None) -> CheckFinding:
                 return ok("the same file system; there is no segment yet to try a link with")
             os.link(sample, Path(probe, "link"))
     except FileNotFoundError:
-        return skipped("the segment went away meanwhile")
+        return skipped("the segment was deleted meanwhile")
     except OSError as error:
         usual = (f"no links ({error.strerror}): every segment is copied", "choose another file system")
         return warning(*NO_LINK.get(error.errno or 0, usual))
     return ok("segments are kept as links, not copies")
 
 
-def room(folder: Path, limit: int, rate: float) -> CheckFinding:
+def disk_space(folder: Path, limit: int, rate: float) -> CheckFinding:
     """The disk has room for the spool: ``limit`` in bytes, ``rate`` in bytes per second, 0 if unknown."""
     free = shutil.disk_usage(existing(folder)).free
     lasts = f", {time_text(free / rate)} of this stream" if rate else ""
@@ -444,4 +442,4 @@ def room(folder: Path, limit: int, rate: float) -> CheckFinding:
 
 def existing(folder: Path) -> Path:
     """The folder, or its nearest parent that exists."""
-    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

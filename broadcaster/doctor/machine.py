@@ -25,20 +25,21 @@ from broadcaster.printable import printable
 from broadcaster.recordings.posters import is_wanted, program_of
 
 PAGE_FILES = ("index.html", "vendor")
-MISSING = "BROADCASTER_HLS_DIR: there is no folder {} now; it is followed once it is there"
-HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # of /health, which other services have too
+MISSING = "BROADCASTER_HLS_DIR: the folder {} does not exist yet; the service waits for it"
+HEALTH_KEYS = {"status", "chunks", "manifestChunks"}  # distinguish our /health from that of other services
+HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 every network that it is in"
+OWNCAST = "look at BROADCASTER_OWNCAST_URL: it is Owncast's own address, such as http://127.0.0.1:8080"
 
 
-def remarks(settings: Settings) -> list[str]:
+def startup_warnings(settings: Settings) -> list[str]:
     """The warnings that the service logs about its settings when it starts."""
-    findings = [operator(settings.admin_host), page(settings.viewer_dir)]
-    said = unknown_names() + [f"{one.message}: {one.remedy}" for one in findings if one.remedy]
-    if not _is_there(settings.hls_dir):
-        said.append(MISSING.format(settings.hls_dir))
-    return said
+    findings = [admin_listener(settings.admin_host), page(settings.viewer_dir)]
+    warnings = [f"{finding.message}: {finding.remedy}" for finding in findings if finding.remedy]
+    missing = [] if _exists(settings.hls_dir) else [MISSING.format(settings.hls_dir)]
+    return unknown_names() + warnings + missing
 
 
-def _is_there(folder: Path) -> bool:
+def _exists(folder: Path) -> bool:
     """Whether the folder exists. True also if the check is denied or the file system hangs."""
     with OwnThread("HLS folder") as thread:
         try:
@@ -57,21 +58,18 @@ def names() -> CheckFinding:
     return ok("every BROADCASTER_ name is known")
 
 
-def operator(host: str) -> CheckFinding:
-    """The operator's listener, which has no login, can be reached only from this machine."""
+def admin_listener(host: str) -> CheckFinding:
+    """The admin listener, which has no login, can be reached only from this machine."""
     try:
         addresses = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError as error:
         return failed(f"BROADCASTER_ADMIN_HOST={host} is no address of this machine: {error.strerror}", HOSTS)
-    if all(ip_address(one.partition("%")[0]).is_loopback for one in addresses):
+    if all(ip_address(address.partition("%")[0]).is_loopback for address in addresses):
         return ok("only this machine reaches dashboard and metrics")
     return warning(
         f"BROADCASTER_ADMIN_HOST={host} opens dashboard and metrics, which have no login, to other machines",
         "set it to 127.0.0.1 and reach it by ssh -L, or let a firewall keep others away",
     )
-
-
-HOSTS = "127.0.0.1 is this machine alone, 0.0.0.0 every network that it is in"
 
 
 def page(folder: Path) -> CheckFinding:
@@ -86,11 +84,11 @@ def page(folder: Path) -> CheckFinding:
     return ok(f"{folder} is there")
 
 
-async def addresses(browser: Browser, public: tuple[str, int], operators: tuple[str, int]) -> CheckFinding:
+async def addresses(browser: Browser, public: tuple[str, int], admin: tuple[str, int]) -> CheckFinding:
     """Both listeners' addresses are free, or the running service has them."""
-    wanted = {"BROADCASTER_": public, "BROADCASTER_ADMIN_": operators}
-    for kind, error in _taken(wanted).items():
-        host, port = wanted[kind]
+    listeners = {"BROADCASTER_": public, "BROADCASTER_ADMIN_": admin}
+    for kind, error in _taken(listeners).items():
+        host, port = listeners[kind]
         at = f"{host}:{port}"
         if error.errno == errno.EADDRINUSE and await _is_ours(browser, host, port):
             return ok(f"a broadcaster runs at {at}; it is the one with these settings, unless there are two")
@@ -101,11 +99,11 @@ async def addresses(browser: Browser, public: tuple[str, int], operators: tuple[
     return ok("the addresses for viewers and operator can be had")
 
 
-def _taken(wanted: dict[str, tuple[str, int]]) -> dict[str, OSError]:
+def _taken(listeners: dict[str, tuple[str, int]]) -> dict[str, OSError]:
     """The errors of the addresses that cannot be bound, when all are bound at once."""
     found: dict[str, OSError] = {}
     with ExitStack() as sockets:
-        for kind, (host, port) in wanted.items():
+        for kind, (host, port) in listeners.items():
             try:
                 for family, address in listening_addresses(host, port):
                     sockets.enter_context(_bound(family, (address, port)))
@@ -115,7 +113,7 @@ def _taken(wanted: dict[str, tuple[str, int]]) -> dict[str, OSError]:
 
 
 def _bound(family: int, address: Sequence[object]) -> socket.socket:
-    """A listening socket with the options of the service's, so that TIME_WAIT does not matter."""
+    """A listening socket with the service's options, so that TIME_WAIT does not matter."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,12 +131,12 @@ async def _is_ours(browser: Browser, host: str, port: int) -> bool:
     try:
         answer = await browser.fetch(f"http://{f'[{host}]' if ':' in host else host}:{port}/health")
         return set(json.loads(answer.body)) >= HEALTH_KEYS
-    except (aiohttp.ClientError, OSError, ValueError, TypeError):  # of something else
+    except (aiohttp.ClientError, OSError, ValueError, TypeError):  # another program answers
         return False
 
 
-def pictures(settings: Settings) -> CheckFinding:
-    """The ffmpeg for pictures is there. Its absence is no failure."""
+def ffmpeg(settings: Settings) -> CheckFinding:
+    """The ffmpeg for pictures exists. Its absence is no failure."""
     if not is_wanted(settings):
         return ok("none are made, as the settings say")
     if program := program_of(settings):
@@ -163,15 +161,12 @@ def open_files(wanted: int) -> CheckFinding:
     return ok(message)
 
 
-REMEDY = "look at BROADCASTER_OWNCAST_URL: it is Owncast's own address, such as http://127.0.0.1:8080"
-
-
-async def answers(url: str) -> CheckFinding:
+async def owncast(url: str) -> CheckFinding:
     """Owncast answers at ``url``; the finding names its version. Streaming works without it."""
     async with open_session() as session:
         try:
             status = await fetch(session, url)
         except OwncastError as error:
-            return warning(f"it does not say whether an encoder is connected: {error}", REMEDY)
+            return warning(f"it does not say whether an encoder is connected: {error}", OWNCAST)
     encoder = "an encoder is connected" if status.connected else "no encoder is connected"
     return ok(f"version {printable(status.version or 'unknown')} answers; {encoder}")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from broadcaster.bucket import CACHE_CONTROL, content_type
-from broadcaster.doctor.bucket import PART, SIZE, Means, from_storage, negotiated, no_answer
+from broadcaster.doctor.bucket import PART, SIZE, Clients, from_storage, negotiated, no_answer
 from broadcaster.doctor.report import CheckFinding, failed, ok, skipped, time_text, warning
 from broadcaster.errors import StorageError
 from broadcaster.guest import (
@@ -28,16 +28,16 @@ from broadcaster.guest import (
 )
 from broadcaster.printable import printable
 
-CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Cache-Status of what is cached
+CACHED = {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED"}  # CF-Cache-Status of cached answers
 
 
 class PublicChecks:
     """The checks of the bucket's public address, on an object whose bytes are ``body``."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, clients: Clients) -> None:
         self.body = b""
-        self._browser = means.browser
-        self._objects = means.objects
+        self._browser = clients.browser
+        self._objects = clients.objects
         self._whole: Answer | None = None
         self._part: Answer | None = None
 
@@ -48,7 +48,7 @@ class PublicChecks:
             answer = await self._browser.fetch(url)
         except (aiohttp.ClientError, OSError) as error:
             return no_answer(error, url, SETTING)
-        return judge_address(url, answer)
+        return address_finding(url, answer)
 
     async def protocol(self) -> CheckFinding:
         """The server offers HTTP/2 or HTTP/3, for many requests over one connection."""
@@ -57,8 +57,8 @@ class PublicChecks:
             return warning("plain http: a page on https may not read it", "use the https address")
         try:
             chosen = await negotiated(url)
-        except OSError as error:  # a proxy, perhaps: the address itself did answer
-            return skipped(f"it cannot be found out ({type(error).__name__})")
+        except OSError as error:  # a proxy, perhaps: the address itself has answered
+            return skipped(f"the protocol cannot be determined ({type(error).__name__})")
         if chosen != "h2":
             return warning("HTTP/1.1 only", "switch HTTP/2 on: Cloudflare, Speed, Protocol optimization")
         return ok("HTTP/2")
@@ -81,11 +81,10 @@ class PublicChecks:
             return skipped("there was no answer")
         expected = {"Content-Type": content_type(self._objects.key("probe")), "Cache-Control": CACHE_CONTROL}
         found = {name: self._whole.headers.get(name, "none") for name in expected}
-        wrong = [f"{name} is {found[name]!r}, not {expected[name]!r}" for name in expected]
-        wrong = [text for text, name in zip(wrong, expected, strict=True) if found[name] != expected[name]]
+        wrong = [name for name in expected if found[name] != expected[name]]
         if wrong:
             return warning(
-                "; ".join(wrong),
+                "; ".join(f"{name} is {found[name]!r}, not {expected[name]!r}" for name in wrong),
                 "let Cloudflare respect existing headers: Caching, Browser Cache TTL; no rule may set them",
             )
         return ok("Content-Type and Cache-Control as stored")
@@ -121,15 +120,15 @@ class PublicChecks:
     async def preflight(self) -> CheckFinding:
         """A CORS preflight request for the Range header is allowed (Fetch, CORS-preflight fetch)."""
         url = await self._objects.url("probe")
-        asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
+        headers = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
         try:
-            answer = await self._browser.fetch(url, "OPTIONS", asked)
+            answer = await self._browser.fetch(url, "OPTIONS", headers)
         except (aiohttp.ClientError, OSError) as error:
             return no_answer(error, url, SETTING)
-        return judge_preflight(answer, self._browser.origin)
+        return preflight_finding(answer, self._browser.origin)
 
     async def absent(self) -> CheckFinding:
-        """A 404 is not cached: an object is found as soon as it is stored."""
+        """No cache keeps a 404 for an object that is stored later."""
         try:
             await self._objects.put("early", SIZE)
         except StorageError as error:
@@ -141,12 +140,12 @@ class PublicChecks:
             return no_answer(error, url, SETTING)
         if answer.status == HTTPStatus.NOT_FOUND:
             return warning(
-                "an edge keeps a 404 for an object that has come meanwhile",
+                "an edge keeps a 404 for an object that was stored meanwhile",
                 "in Cloudflare's cache rule for the segments, set the edge TTL of status 404 to no-store",
             )
         if answer.status != HTTPStatus.OK:
             return failed(f"reading an object is answered {answer.status}", PRIVATE)
-        return ok("a 404 is not kept")
+        return ok("a 404 is not cached")
 
     async def edge(self) -> CheckFinding:
         """Cloudflare's edge caches segments, so that not every viewer's request reaches the bucket."""
@@ -162,13 +161,15 @@ class PublicChecks:
         return ok(f"Cloudflare caches segments ({status})")
 
 
-def judge_address(url: str, answer: Answer) -> CheckFinding:
+def address_finding(url: str, answer: Answer) -> CheckFinding:
     """The finding for the answer to ``url``, an object that does not exist yet."""
     where, named = host_of(url), why_not_public(url)
     if named and named.certain:
         return failed(named.message, named.remedy)
     if answer.status in range(200, 300):
-        return failed(f"{where} answers {answer.status} to what is not there: not a bucket", ELSEWHERE)
+        return failed(
+            f"{where} answers {answer.status} for an object that does not exist: not a bucket", ELSEWHERE
+        )
     if answer.status in range(300, 400):
         target = printable(urlsplit(answer.headers.get("Location", "")).netloc) or "elsewhere"
         return failed(f"{where} redirects to {target}", "name the final address in R2_PUBLIC_URL, with https")
@@ -179,7 +180,7 @@ def judge_address(url: str, answer: Answer) -> CheckFinding:
     return ok(f"{where} answers in {answer.seconds * 1000:.0f} ms")
 
 
-def judge_preflight(answer: Answer, origin: str) -> CheckFinding:
+def preflight_finding(answer: Answer, origin: str) -> CheckFinding:
     """Whether the answer allows a page of ``origin`` to send GET with a Range header."""
     if answer.status not in range(200, 300):
         refused = f"it is answered {answer.status}"
@@ -193,11 +194,11 @@ def judge_preflight(answer: Answer, origin: str) -> CheckFinding:
 
 
 OPTION = "--public"
-KEPT = {"HIT", "STALE", "UPDATING", "REVALIDATED"}  # answers that the cache already had
-LONGEST = 60  # seconds, the longest target duration: the service never says more
-NOT_ELIGIBLE = "DYNAMIC"  # Cloudflare's word where no rule says that it may be cached
+HITS = {"HIT", "STALE", "UPDATING", "REVALIDATED"}  # answers from the cache
+LONGEST = 60  # seconds, the longest target duration: the service's longest max-age
+NOT_ELIGIBLE = "DYNAMIC"  # CF-Cache-Status without a rule that allows caching
 RULES = "deploy/cloudflare has the rule, deploy/nginx the same for nginx"
-ADDRESS = "X-Client-Address"  # of the service's /health: for which address a viewer counts
+ADDRESS = "X-Client-Address"  # header of /health: the address that the service uses for the viewer
 FORGEABLE, FORGED = ("CF-Connecting-IP", "X-Forwarded-For"), "192.0.2.77"  # an address for documentation
 TRUSTED = (
     "BROADCASTER_TRUSTED_HEADER names the header of what stands in front; deploy/nginx sets it for nginx"
@@ -215,7 +216,7 @@ class TunnelChecks:
 
     async def page(self) -> CheckFinding:
         """The public address serves the page."""
-        answer = await self._ask("/")
+        answer = await self._fetch("/")
         if isinstance(answer, CheckFinding):
             return answer
         if answer.status in range(300, 400):
@@ -228,19 +229,19 @@ class TunnelChecks:
 
     async def playlist(self) -> CheckFinding:
         """A shared cache keeps playlists for as long as the service allows, and with the right headers."""
-        first = await self._ask("/live/playlist.m3u8")
-        second = await self._ask("/live/playlist.m3u8")
+        first = await self._fetch("/live/playlist.m3u8")
+        second = await self._fetch("/live/playlist.m3u8")
         for answer in (first, second):
             if isinstance(answer, CheckFinding):
                 return answer
-            if fault := judge_playlist(answer):
+            if fault := playlist_fault(answer):
                 return fault
-        return judge_cache(second) if isinstance(second, Answer) else second
+        return cache_finding(second) if isinstance(second, Answer) else second
 
     async def closed(self) -> CheckFinding:
         """The operator's routes are not public."""
         for path in CLOSED:
-            answer = await self._ask(path)
+            answer = await self._fetch(path)
             if isinstance(answer, CheckFinding):
                 return answer
             if answer.status in range(200, 300):
@@ -251,64 +252,65 @@ class TunnelChecks:
         return ok(f"closed: {', '.join(CLOSED)}")
 
     async def addresses(self) -> CheckFinding:
-        """The service tells viewers' addresses apart, and a viewer cannot forge another's address."""
-        answer = await self._ask("/health")
+        """The service distinguishes viewers' addresses, and a viewer cannot forge an address."""
+        answer = await self._fetch("/health")
         if isinstance(answer, CheckFinding):
             return answer
-        ours = answer.headers.get(ADDRESS)
-        if ours is None:
-            return skipped("/health does not tell which address a viewer has")
+        address = answer.headers.get(ADDRESS)
+        if address is None:
+            return skipped("/health does not show the viewer's address")
         for header in FORGEABLE:
-            forged = await self._ask("/health", {header: FORGED})
+            forged = await self._fetch("/health", {header: FORGED})
             if isinstance(forged, Answer) and forged.headers.get(ADDRESS) == FORGED:
-                return failed(f"a viewer can choose the address that it counts for, by {header}", TRUSTED)
-        if not _is_global(ours):
-            told = "is not told" if ours == "unknown" else f"seems to be {printable(ours)}"
-            return warning(f"a viewer's address {told}: no bound of an address holds", TRUSTED)
-        return ok(f"a viewer counts for the own address, here {printable(ours)}")
+                return failed(f"a viewer can choose its address by the header {header}", TRUSTED)
+        if not _is_global(address):
+            is_known = address != "unknown"
+            state = f"seems to be {printable(address)}" if is_known else "is unknown"
+            return warning(f"a viewer's address {state}: limits per address do not work", TRUSTED)
+        return ok(f"each viewer has an address, here {printable(address)}")
 
-    async def _ask(self, path: str, headers: Mapping[str, str] | None = None) -> Answer | CheckFinding:
+    async def _fetch(self, path: str, headers: Mapping[str, str] | None = None) -> Answer | CheckFinding:
         try:
             return await self._browser.fetch(self._url + path, headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             return no_answer(error, self._url, OPTION)
 
 
-def _is_global(site: str) -> bool:
+def _is_global(address: str) -> bool:
     try:
-        return ip_network(site).is_global
+        return ip_network(address).is_global
     except ValueError:
         return False
 
 
-def judge_playlist(answer: Answer) -> CheckFinding | None:
-    """The fault of a playlist's response; None if it is as the service sends it."""
+def playlist_fault(answer: Answer) -> CheckFinding | None:
+    """The fault of a playlist's response; None if the service has sent it."""
     if answer.status not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
         return failed(f"the playlist is answered {answer.status}", INGRESS)
     if answer.status == HTTPStatus.OK and not answer.body.startswith(b"#EXTM3U"):
-        return failed("something else comes in the playlist's place", INGRESS)
-    if answer.headers.get("Access-Control-Allow-Origin") != "*":  # which the service always says
-        return failed("it is not the service that answers for the playlist", INGRESS)
+        return failed("the answer is not a playlist", INGRESS)
+    if answer.headers.get("Access-Control-Allow-Origin") != "*":  # the service always sends it
+        return failed("the playlist does not come from the service", INGRESS)
     return None
 
 
-def judge_cache(answer: Answer) -> CheckFinding:
+def cache_finding(answer: Answer) -> CheckFinding:
     """Whether the cache obeyed the Cache-Control header, judged by a second response a moment later."""
     age = re.search(r"max-age=([0-9]+)", answer.headers.get("Cache-Control", ""))
     if age and int(age[1]) > LONGEST:
         return warning(
-            f"browsers are told to keep a playlist for {time_text(int(age[1]))}",
+            f"browsers keep a playlist for {time_text(int(age[1]))}",
             f"Cloudflare, Caching, Browser Cache TTL: respect existing headers; {RULES}",
         )
     status = answer.headers.get("CF-Cache-Status", answer.headers.get("X-Cache", "")).upper()
     if not status:
-        return skipped("no cache in front that tells what it does")
+        return skipped("no cache in front that reports its hits")
     if status not in CACHED and (answer.status == HTTPStatus.OK or status == NOT_ELIGIBLE):
         return warning(
             f"playlists are not cached ({status}): each viewer's request reaches the service", RULES
         )
-    if answer.status != HTTPStatus.OK and status in KEPT and "no-store" in answer.words("Cache-Control"):
-        return warning(f"a {answer.status} is kept ({status}): viewers learn late that a stream is on", RULES)
+    if answer.status != HTTPStatus.OK and status in HITS and "no-store" in answer.words("Cache-Control"):
+        return warning(f"a {answer.status} is cached ({status}): viewers see late that a stream is on", RULES)
     if answer.status != HTTPStatus.OK:
-        return ok(f"a {answer.status} is kept no longer than it should ({status}); check during a stream")
+        return ok(f"a {answer.status} is cached no longer than it should ({status}); check during a stream")
     return ok(f"playlists are cached ({status})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from broadcaster.guest import Answer, Browser
 OURS, ABORT, EXPIRE = "broadcaster", "broadcaster-abort", "broadcaster-expire"  # the rules' IDs
 EXPOSED = ["Content-Length", "Content-Range", "Date", "ETag", "Age"]
 BACKSTOP_DAYS = 30  # a finished stream's playlist names its segments until the next stream begins
-ABORT_DAYS = 7  # as long as an upload may be gone on with (delivery.files)
+ABORT_DAYS = 7  # as long as an upload may be resumed (recordings/file_uploads.py)
 NEED = (
     "--fix needs a token with Admin Read & Write (the service does not: change it back afterwards), "
     "or do it in the dashboard, under the bucket's Settings: "
@@ -46,7 +46,7 @@ class BucketSettings(Protocol):
 
 
 def cors_rule(origin: str) -> dict[str, Any]:
-    """A CORS rule by which pages of ``origin`` can read, with ranges. ``range`` is in the browsers' case."""
+    """A CORS rule by which pages of ``origin`` can read, with ranges; ``range`` as browsers write it."""
     return {
         "ID": OURS,
         "AllowedMethods": ["GET", "HEAD"],
@@ -76,16 +76,24 @@ def allows(rules: Sequence[Rule], origin: str) -> bool:
 
 async def fix_cors(store: BucketSettings, origin: str, allowed: str) -> CheckFinding:
     """Add a rule for ``allowed`` (an origin or ``*``) if ``origin`` cannot read. Other rules stay."""
-    rule = cors_rule(allowed)
+    if finding := await _add_cors_rule(store, cors_rule(allowed), lambda rules: allows(rules, origin)):
+        return finding
+    return ok(f"set: pages of {allowed} may read; R2 may take 30 s to act on it")
+
+
+async def _add_cors_rule(
+    store: BucketSettings, rule: Rule, is_enough: Callable[[Sequence[Rule]], bool]
+) -> CheckFinding | None:
+    """Add a rule in place of an earlier rule of this ID; returns why no rule was added."""
     try:
         rules = await store.cors()
-        if allows(rules, origin):
-            return ok("the policy lets pages read; nothing to do")
-        await store.set_cors([rule, *(one for one in rules if one.get("ID") != OURS)])
+        if is_enough(rules):
+            return ok("the policy already allows it; nothing to do")
+        await store.set_cors([rule, *(other for other in rules if other.get("ID") != rule["ID"])])
     except StorageError as error:
-        pasted = {name: value for name, value in rule.items() if name != "ID"}
-        return refused(error, "CORS policy " + json.dumps([pasted]))
-    return ok(f"set: pages of {allowed} may read; R2 may take 30 s to act on it")
+        text = json.dumps([{name: value for name, value in rule.items() if name != "ID"}])
+        return refused(error, f"CORS policy, beside other rules: {text}")
+    return None
 
 
 def backstop_days(retention: timedelta | None, window: timedelta) -> int | None:
@@ -97,11 +105,11 @@ def backstop_days(retention: timedelta | None, window: timedelta) -> int | None:
 
 def lifecycle(rules: Sequence[Rule], prefix: str, days: int | None) -> list[Rule]:
     """The bucket's rules with ours, which replace those of an earlier check."""
-    kept = [one for one in rules if one.get("ID") not in (ABORT, EXPIRE)]
+    foreign = [rule for rule in rules if rule.get("ID") not in (ABORT, EXPIRE)]
     ours: dict[str, Any] = {"Status": "Enabled", "Filter": {"Prefix": f"{prefix}/"}}
     abort = {"ID": ABORT, **ours, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS}}
     expire = {"ID": EXPIRE, **ours, "Expiration": {"Days": days}}
-    return [*kept, abort, expire] if days else [*kept, abort]
+    return [*foreign, abort, expire] if days else [*foreign, abort]
 
 
 def expiring(rules: Sequence[Rule], prefix: str) -> list[str]:
@@ -121,8 +129,8 @@ def _prefix(rule: Rule) -> str:
     return str(chosen.get("Prefix") or chosen.get("And", {}).get("Prefix") or rule.get("Prefix") or "")
 
 
-def _overlap(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)
+def _overlap(first: str, second: str) -> bool:
+    return first.startswith(second) or second.startswith(first)
 
 
 async def fix_lifecycle(store: BucketSettings, prefix: str, days: int | None) -> CheckFinding:
@@ -135,16 +143,16 @@ async def fix_lifecycle(store: BucketSettings, prefix: str, days: int | None) ->
         rules = await store.lifecycle()
         oldest = await store.oldest(f"{prefix}/")
         at_risk = kept_for is not None and oldest is not None and datetime.now(UTC) - oldest > kept_for
-        wanted = lifecycle(rules, prefix, None if at_risk else days)
-        if wanted != rules:
-            await store.set_lifecycle(wanted)
+        new = lifecycle(rules, prefix, None if at_risk else days)
+        if new != rules:
+            await store.set_lifecycle(new)
     except StorageError as error:
         return refused(error, f"a lifecycle rule that aborts multipart uploads after {ABORT_DAYS} days")
-    done = f"uploads that were never finished go after {ABORT_DAYS} days"
+    done = f"unfinished uploads are deleted after {ABORT_DAYS} days"
     if at_risk and oldest:
         return warning(
-            f"{done}; objects of {oldest:%Y-%m-%d} are there, which a limit of {days} days would delete",
-            f"move or delete what is old under {prefix}/, then --fix again",
+            f"{done}; the bucket has objects of {oldest:%Y-%m-%d}, which a limit of {days} days would delete",
+            f"move or delete old objects under {prefix}/, then --fix again",
         )
     foreign = expiring(rules, prefix)
     if days is None and foreign:
@@ -183,40 +191,33 @@ def lets_put(rules: Sequence[Rule], origin: str) -> bool:
         if "PUT" in rule.get("AllowedMethods", []) and any(
             fnmatchcase(origin, pattern) for pattern in rule.get("AllowedOrigins", [])
         ):
-            return not {"*", "etag"}.isdisjoint(one.lower() for one in rule.get("ExposeHeaders", []))
+            return not {"*", "etag"}.isdisjoint(header.lower() for header in rule.get("ExposeHeaders", []))
     return False
 
 
 async def fix_uploads(store: BucketSettings, origin: str) -> CheckFinding:
     """Add a rule if ``origin`` cannot PUT; it replaces an earlier rule of ours. Other rules stay."""
-    rule = upload_rule(origin)
-    try:
-        rules = await store.cors()
-        if lets_put(rules, origin):
-            return ok("the policy lets that page upload; nothing to do")
-        await store.set_cors([rule, *(one for one in rules if one.get("ID") != UPLOADS_OURS)])
-    except StorageError as error:
-        pasted = {name: value for name, value in rule.items() if name != "ID"}
-        return refused(error, "CORS policy, beside what is there: " + json.dumps([pasted]))
+    if finding := await _add_cors_rule(store, upload_rule(origin), lambda rules: lets_put(rules, origin)):
+        return finding
     return ok(f"set: pages of {origin} may upload; R2 may take 30 s to act on it")
 
 
 async def may_upload(browser: Browser, address: str, origin: str) -> CheckFinding:
     """A CORS preflight request for PUT to ``address`` is allowed (Fetch, CORS-preflight fetch)."""
-    asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    headers = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
     try:
-        return judge(await browser.fetch(address, "OPTIONS", asked), origin)
+        return upload_finding(await browser.fetch(address, "OPTIONS", headers), origin)
     except (aiohttp.ClientError, OSError) as error:
         return no_answer(error, address, ENDPOINT_SETTING)
 
 
-def judge(answer: Answer, origin: str) -> CheckFinding:
+def upload_finding(answer: Answer, origin: str) -> CheckFinding:
     """Whether the answer to the preflight request allows PUT from a page of ``origin``."""
     allowed = answer.headers.get("Access-Control-Allow-Origin") in ("*", origin)
     may_put = not answer.words("Access-Control-Allow-Methods").isdisjoint({"*", "put"})
     if answer.status in range(200, 300) and allowed and may_put:
         return ok(f"pages of {origin} may upload")
     return warning(
-        f"pages of {origin} may not upload: the bucket's CORS policy does not let them put",
+        f"pages of {origin} may not upload: the bucket's CORS policy does not allow PUT",
         f"broadcaster check --fix --uploads {origin}",
     )

@@ -1,7 +1,4 @@
-"""Verdicts, findings, checks and the report; ``examine`` runs checks in order, each with a time limit.
-
-A check that needs a failed check is skipped.
-"""
+"""Checks, their findings and the report; ``examine`` runs checks in order, each with a time limit."""
 
 from __future__ import annotations
 
@@ -16,30 +13,33 @@ from typing import ParamSpec, TypeVar
 from broadcaster.aio import OwnThread
 from broadcaster.printable import printable, printable_json
 
-WIDTH = 8  # characters of the longest verdict, and a blank
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WIDTH = 8  # characters of the longest outcome, and a blank
 
 
-class CheckVerdict(StrEnum):
+class Outcome(StrEnum):
     """The outcome of a check."""
 
     OK = "ok"
     WARNING = "warning"  # it works, but not as well as it should
-    FAILED = "failed"  # a stream would not get through
-    SKIPPED = "skipped"  # not to be known now
+    FAILED = "failed"  # a stream would not reach viewers
+    SKIPPED = "skipped"  # the check could not be made
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFinding:
-    """A verdict with its reason and a remedy. Never contains a key or a signature."""
+    """An outcome with its reason and a remedy. Never contains a key or a signature."""
 
-    verdict: CheckVerdict
+    outcome: Outcome
     message: str
     remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The finding of a check; ``name`` is the check's name in JSON, ``title`` its name for people."""
+    """The finding of a check; ``name`` is the check's name in JSON, ``title`` its name on a terminal."""
 
     name: str
     title: str
@@ -49,15 +49,15 @@ class Result:
     @property
     def text(self) -> str:
         """The result as a line, with the remedy in a second line."""
-        verdict = self.finding.verdict
-        word = verdict.upper() if verdict is CheckVerdict.FAILED else verdict
+        outcome = self.finding.outcome
+        word = outcome.upper() if outcome is Outcome.FAILED else outcome
         line = printable(f"{word:<{WIDTH}} {self.title}: {self.finding.message}")
         return f"{line}\n{'':<{WIDTH}} → {printable(self.finding.remedy)}" if self.finding.remedy else line
 
 
 @dataclass(slots=True)
 class Report:
-    """All results in order, and the duration."""
+    """All results in order, and the duration in seconds."""
 
     results: list[Result] = field(default_factory=list)
     seconds: float = 0.0
@@ -65,49 +65,49 @@ class Report:
     @property
     def is_good(self) -> bool:
         """Whether no check failed."""
-        return not any(one.finding.verdict is CheckVerdict.FAILED for one in self.results)
+        return not any(result.finding.outcome is Outcome.FAILED for result in self.results)
 
     def summary(self) -> str:
-        """The number of checks per verdict."""
-        verdicts = [one.finding.verdict for one in self.results]
-        counts = ", ".join(f"{verdicts.count(one)} {one}" for one in CheckVerdict if one in verdicts)
+        """The number of checks per outcome."""
+        outcomes = [result.finding.outcome for result in self.results]
+        counts = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in Outcome if kind in outcomes)
         return f"{counts}, in {self.seconds:.1f} s"
 
     def as_json(self) -> str:
         """The report as JSON."""
         checks = [
             {
-                "name": one.name,
-                "title": one.title,
-                "verdict": one.finding.verdict,
-                "message": one.finding.message,
-                "remedy": one.finding.remedy,
-                "seconds": round(one.seconds, 3),
+                "name": result.name,
+                "title": result.title,
+                "verdict": result.finding.outcome,
+                "message": result.finding.message,
+                "remedy": result.finding.remedy,
+                "seconds": round(result.seconds, 3),
             }
-            for one in self.results
+            for result in self.results
         ]
-        found = {"ok": self.is_good, "seconds": round(self.seconds, 3), "checks": checks}
-        return printable_json(json.dumps(found, indent=2))
+        report = {"ok": self.is_good, "seconds": round(self.seconds, 3), "checks": checks}
+        return printable_json(json.dumps(report, indent=2))
 
 
 def ok(message: str) -> CheckFinding:
     """A finding without fault."""
-    return CheckFinding(CheckVerdict.OK, message)
+    return CheckFinding(Outcome.OK, message)
 
 
 def warning(message: str, remedy: str) -> CheckFinding:
     """A finding for something that works, but not well."""
-    return CheckFinding(CheckVerdict.WARNING, message, remedy)
+    return CheckFinding(Outcome.WARNING, message, remedy)
 
 
 def failed(message: str, remedy: str) -> CheckFinding:
     """A finding for a fault with which a stream would not work."""
-    return CheckFinding(CheckVerdict.FAILED, message, remedy)
+    return CheckFinding(Outcome.FAILED, message, remedy)
 
 
 def skipped(message: str, remedy: str = "") -> CheckFinding:
     """A finding for a check that could not be made."""
-    return CheckFinding(CheckVerdict.SKIPPED, message, remedy)
+    return CheckFinding(Outcome.SKIPPED, message, remedy)
 
 
 def bytes_text(size: float) -> str:
@@ -132,16 +132,12 @@ def time_text(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check. ``needs`` names those that must not have failed, nor been skipped because others had.
+    """A check. It is skipped if a check that it ``needs`` has failed, or was skipped for that reason.
 
-    ``deadline`` is in seconds; ``on_timeout`` is the remedy when it is not kept. An ``always`` check is run
-    even when the time of the whole is used up.
+    ``deadline`` is in seconds; ``on_timeout`` is the remedy after a timeout. An ``always`` check ignores the
+    budget of the whole.
     """
 
     name: str
@@ -162,19 +158,19 @@ async def examine(
 ) -> Report:
     """Run the checks in order, within ``budget`` seconds.
 
-    ``on_start`` is told the title of each check that begins, ``on_result`` each result.
+    ``on_start`` is called with the title of each check that begins, ``on_result`` with each result.
     """
     report = Report()
     started = time.monotonic()
-    lost: dict[str, str] = {}  # names of checks that nothing can build on, and what became of them
+    unusable: dict[str, str] = {}  # checks that failed, or were skipped because of others, and which of both
     for check in checks:
         on_start(check.title)
         began = time.monotonic()
         left = check.deadline if check.always else min(check.deadline, budget - (began - started))
-        obstacle = _obstacle(check, lost, left)
-        finding = obstacle or await _bounded(check, left)
-        if obstacle or finding.verdict is CheckVerdict.FAILED:
-            lost[check.name] = "was skipped" if obstacle else "failed"
+        obstacle = _obstacle(check, unusable, left)
+        finding = obstacle or await _run_within(check, left)
+        if obstacle or finding.outcome is Outcome.FAILED:
+            unusable[check.name] = "was skipped" if obstacle else "failed"
         result = Result(check.name, check.title, finding, time.monotonic() - began)
         report.results.append(result)
         on_result(result)
@@ -182,24 +178,24 @@ async def examine(
     return report
 
 
-def _obstacle(check: Check, lost: dict[str, str], left: float) -> CheckFinding | None:
+def _obstacle(check: Check, unusable: dict[str, str], left: float) -> CheckFinding | None:
     for name in check.needs:
-        if name in lost:
-            return skipped(f"needs {name}, which {lost[name]}")
+        if name in unusable:
+            return skipped(f"needs {name}, which {unusable[name]}")
     return skipped("no time is left") if left <= 0 else None
 
 
-async def _bounded(check: Check, deadline: float) -> CheckFinding:
+async def _run_within(check: Check, deadline: float) -> CheckFinding:
     try:
         async with asyncio.timeout(deadline):
             return await check.run()
     except TimeoutError:
         return failed(f"no answer within {deadline:.0f} s", check.on_timeout)
-    except Exception as error:  # noqa: BLE001 - one check that fails must not hide the others
+    except Exception as error:  # noqa: BLE001 - a bug in one check must not hide the other checks
         return failed(f"the check itself failed ({type(error).__name__})", "please report this")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``function`` in a thread: calls of a network file system can hang for ever."""
+    """Call ``function`` in a thread of its own, because network file systems can hang."""
     with OwnThread("check") as thread:
         return await thread.call(function, *args, **kwargs)

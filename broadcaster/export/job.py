@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -29,7 +29,7 @@ from broadcaster.errors import ExportError, StorageError
 from broadcaster.export import playlists
 from broadcaster.export.plan import PLAN_FILE, ExportPlan, Item, Request
 from broadcaster.own_files import own_folder, own_lock
-from broadcaster.printable import printable, write
+from broadcaster.printable import ProgressLine, printable, write
 
 AT_ONCE = 48  # objects; with 50 ms for each answer, 8 would leave a fast link idle
 IN_FLIGHT = 12 * 2**20  # bytes
@@ -41,7 +41,6 @@ LARGEST = 256 * 2**20  # bytes of a segment, which may be on disk
 LONGEST = 32 * 2**20  # bytes of a playlist: two days of segments of one second
 UNFINISHED = "writing-"  # prefix of the folder in which the file is written
 LOCK_FILE = "export.lock"
-EXTRAS = ("av", "tqdm")
 RENDITIONS = 2  # at most: video, and audio with a playlist of its own
 SOCKET_BUFFER = 2**20  # bytes, as far as the system allows
 
@@ -106,9 +105,8 @@ def export(request: Request, target: Path) -> None:
 
     Raises ExportError and StorageError; the same call then resumes.
     """
-    for name in EXTRAS:
-        if not find_spec(name):
-            raise ExportError(f"exports need the package {name}: pip install {' '.join(EXTRAS)}")
+    if not find_spec("av"):
+        raise ExportError("exports need the package av: pip install av")
     if target.exists():
         raise ExportError(f"{target} is already there: remove it, or choose another name")
     folder = target.with_name(target.name + ".part")
@@ -167,9 +165,9 @@ async def _attempt(request: Request, folder: Path, target: Path, remuxer: RemuxP
                 patience=PATIENCE[1],
             )
         )
-        step = stack.enter_context(_progress(plan, target.name))
+        progress = stack.enter_context(ProgressLine())
         new = _folder_for_the_file(folder) / target.name
-        await _write(plan, fetcher, remuxer, new, step)
+        await _write(plan, fetcher, remuxer, new, progress)
     _put_in_place(new, target)
     return plan
 
@@ -209,42 +207,22 @@ def _read(file: Path) -> ExportPlan | None:
         return None
 
 
-@contextmanager
-def _progress(plan: ExportPlan, name: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal; call the function with the size of each object."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from tqdm import tqdm  # noqa: PLC0415 - only on a terminal
-
-    received = 0
-    with tqdm(
-        total=plan.count, desc=printable(name), unit=" segments", file=sys.stderr, dynamic_ncols=True
-    ) as bar:
-
-        def step(size: int) -> None:
-            nonlocal received
-            received += size
-            rate = received / max(bar.format_dict["elapsed"], 1e-3)
-            bar.set_postfix_str(f"{rate / 1e6:.1f} MB/s", refresh=False)
-            bar.update()
-
-        yield step
-
-
 async def _write(
-    plan: ExportPlan, fetcher: Fetcher, remuxer: RemuxProcess, path: Path, step: Callable[[int], None]
+    plan: ExportPlan, fetcher: Fetcher, remuxer: RemuxProcess, path: Path, progress: ProgressLine
 ) -> None:
     """Download and remux at the same time."""
+    done = size = 0
 
     async def fill(number: int, items: list[Item]) -> None:
+        nonlocal done, size
         stored = cast(
             AsyncGenerator[tuple[Wanted, Place], None], fetcher.store(item.wanted for item in items)
         )
         async with aclosing(stored):
             async for _, place in stored:
                 await remuxer.put(number, place)
-                step(place[2])
+                done, size = done + 1, size + place[2]
+                progress.update(done / plan.count, size)
 
     await remuxer.begin(path, plan, in_fragments=plan.seconds > LONG)
     try:

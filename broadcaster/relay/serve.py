@@ -25,8 +25,8 @@ from broadcaster.download import Fetcher, Wanted
 from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit, serving
 from broadcaster.http.server import HEALTH, LoopErrorHandler, public_health
 from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, view_delta
+from broadcaster.logs import feed_watchdog, notify
 from broadcaster.metrics import MetricsCollector, build_info
-from broadcaster.notify import keep_watchdog_quiet, notify
 from broadcaster.relay.events import OriginEvents
 from broadcaster.relay.follower import OriginFollower
 from broadcaster.relay.health import RelayHealth, make_admin_app
@@ -225,7 +225,7 @@ class _Relay:
                 self._prefetch.run(),
                 self._page.run(),
                 self._ping(),
-                keep_watchdog_quiet(lambda: True),
+                feed_watchdog(lambda: True),
             )
             tasks = [group.create_task(coroutine) for coroutine in work]
             gc.collect()

@@ -27,7 +27,7 @@ from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
 from broadcaster.guest import GuestCheck, told_page
 from broadcaster.ipc.messages import HealthReport, Pong, View
-from broadcaster.notify import keep_watchdog_quiet, notify
+from broadcaster.logs import feed_watchdog, notify
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
 from broadcaster.owncast import OwncastStatus
 from broadcaster.recordings.posters import Posters
@@ -181,7 +181,7 @@ class Components:
         if self.audience:
             await self.audience.ready.wait()
         notify("READY=1")
-        await keep_watchdog_quiet(self.is_alive)
+        await feed_watchdog(self.is_alive)
 
     def is_alive(self) -> bool:
         """Whether ingest gives signs of life; systemd's watchdog ends a process that does not.

@@ -43,9 +43,8 @@ from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit
 from broadcaster.http.server import LoopErrorHandler, public_health
 from broadcaster.ipc.messages import HealthReport, Setup, State, View
-from broadcaster.logs import usual_form
+from broadcaster.logs import default_format, notify_stopping
 from broadcaster.metrics import Metric, MetricsCollector, build_info
-from broadcaster.notify import notify_stopping
 from broadcaster.owncast import picture
 from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads
@@ -219,13 +218,13 @@ async def serve(
     settings: Settings,
     stop: asyncio.Event | None = None,
     *,
-    log_form: str | None = None,
+    log_format: str | None = None,
     on_ready: Callable[[str, str], None] = lambda *_: None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> None:
     """Run the service until ``stop``; then finish the uploads, within the time that is set for it.
 
-    ``log_form`` is how the log is written (``broadcaster.logs``). ``on_ready`` is told the public and the
+    ``log_format`` is how the log is written (``broadcaster.logs``). ``on_ready`` is told the public and the
     operator's address once one can connect there, ``on_event`` whatever happens. Raises ConfigError when an
     address cannot be had or the state folder cannot be written, JournalError for its journal.
     """
@@ -250,7 +249,7 @@ async def serve(
         async with open_store(bucket_of(settings)) as store:
             components = Components(settings, catalog, store, observe, supervisor)
             audience = components.audience = ViewerProcess(
-                _setup(settings, dashboard, log_form or usual_form()),
+                _setup(settings, dashboard, log_format or default_format()),
                 sockets,
                 components.pipeline.view,
                 supervisor.contained("health", public_health(components.health_of_ingest), UNKNOWN),
@@ -408,7 +407,7 @@ def _public_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
             one.close()
 
 
-def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
+def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
     places = raise_file_limit(settings.max_connections)
     if places < settings.max_connections:
         logger.warning("the limit of open files leaves room for %d connections", places)
@@ -420,7 +419,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
             "mode": settings.viewer_mode,
             "prices": dashboard.prices,
             "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
-            "keptUrl": "/live/kept.m3u8" if settings.keeps_for_those_behind else None,
+            "keptUrl": "/live/kept.m3u8" if settings.has_dvr_playlist else None,
             "recordings": OUR_PAGES if settings.has_pages else None,
             "clipsUrl": "/live/clips" if settings.viewer_clips else None,
         },
@@ -431,7 +430,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_form: str) -> Setup:
         max_connections=places,
         trusted_header=settings.trusted_header,
         tracker=settings.has_own_tracker,
-        log=(settings.log_level, log_form),
+        log=(settings.log_level, log_format),
     )
 
 

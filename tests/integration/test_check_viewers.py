@@ -128,7 +128,7 @@ async def test_an_address_of_something_else(tmp_path: Path, bucket: SeaweedBucke
             (
                 "everything",
                 "public-address",
-                "answers 200 to what is not there",
+                "answers 200 for a missing object",
                 "custom domain of this bucket",
             ),
             ("moved", "public-address", "redirects to elsewhere.example.com", "final address"),

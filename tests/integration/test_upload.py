@@ -17,7 +17,7 @@ from broadcaster.admin_client import MOST, upload_recording_file
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from broadcaster.doctor.repair import may_upload
-from broadcaster.doctor.report import CheckVerdict
+from broadcaster.doctor.report import Outcome
 from broadcaster.errors import ManageError
 from broadcaster.guest import open_browser
 from broadcaster.recordings.file_uploads import Uploads
@@ -90,11 +90,13 @@ async def test_faults_of_parts(
         5: [Fault.ERROR],
         0: [Fault.LOST],
     }
-    seen: list[int] = []
-    await upload_recording_file(desk.address, desk.token, desk.recording, path, progress=seen.append)
+    seen: list[tuple[float, float]] = []
+    await upload_recording_file(
+        desk.address, desk.token, desk.recording, path, progress=lambda *done: seen.append(done)
+    )
     assert not any(desk.front.faults.values())
     assert await desk.digest() == digest
-    assert (max(seen), seen[-1]) == (path.stat().st_size, path.stat().st_size)
+    assert max(seen) == seen[-1] == (1, path.stat().st_size)
     assert "X-Amz" not in caplog.text
     assert desk.token not in caplog.text
 
@@ -121,9 +123,9 @@ async def test_the_doctor_tells_whether_the_dashboard_may(desk: UploadDesk) -> N
     """It asks the bucket as the dashboard's browser does; where nobody is allowed, it says what to do."""
     address = f"{desk.front.url}/{desk.bucket.bucket}/live/files/a"
     async with open_browser("https://watch.example.com") as browser:
-        assert (await may_upload(browser, address, desk.address)).verdict is CheckVerdict.OK
+        assert (await may_upload(browser, address, desk.address)).outcome is Outcome.OK
         found = await may_upload(browser, f"{desk.address}/health", desk.address)
-    assert (found.verdict, "--uploads" in found.remedy) == (CheckVerdict.WARNING, True)
+    assert (found.outcome, "--uploads" in found.remedy) == (Outcome.WARNING, True)
 
 
 async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from broadcaster.cli import main
 from broadcaster.config import Settings, load, unknown_names
-from broadcaster.doctor import remarks
+from broadcaster.doctor import startup_warnings
 from broadcaster.errors import ConfigError
 from broadcaster.service.serve import log_admin_address
 
@@ -382,6 +382,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """It may come later, and is told of at the start."""
-    assert any(f"there is no folder {Path('hls')}" in one for one in remarks(load()))
+    assert any(f"the folder {Path('hls')} does not exist" in one for one in startup_warnings(load()))
     (tmp_path / "hls").mkdir()
-    assert not any("there is no folder" in one for one in remarks(load()))
+    assert not any("does not exist" in one for one in startup_warnings(load()))

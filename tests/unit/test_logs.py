@@ -15,7 +15,7 @@ from broadcaster.cli import main
 SAY = """
 import logging, sys
 from broadcaster import logs
-logs.set_up("info", sys.argv[1] if sys.argv[1:] else logs.usual_form())
+logs.set_up("info", sys.argv[1] if sys.argv[1:] else logs.default_format())
 log = logging.getLogger("broadcaster.some")
 log.debug("not shown")
 log.info("a %s", "segment")

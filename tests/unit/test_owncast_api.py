@@ -11,7 +11,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.admin import make_operator_app
 from broadcaster.demo.processes import free_ports
-from broadcaster.doctor.machine import answers
+from broadcaster.doctor import machine
 from broadcaster.errors import OwncastError
 from broadcaster.ipc.messages import HealthReport
 from broadcaster.owncast import OwncastStatus, fetch, open_session, picture
@@ -207,13 +207,13 @@ async def test_webhook(aiohttp_client: AiohttpClient) -> None:
 
 async def test_check(owncast: FakeOwncast) -> None:
     """The doctor says which version answers; that none does is a warning, which names the setting."""
-    found = await answers(owncast.url)
-    assert (found.verdict, found.message) == ("ok", f"version {VERSION} answers; no encoder is connected")
+    found = await machine.owncast(owncast.url)
+    assert (found.outcome, found.message) == ("ok", f"version {VERSION} answers; no encoder is connected")
     owncast.connect()
     owncast.status["versionNumber"] = "1\n\x1b[2J"
-    found = await answers(owncast.url)
+    found = await machine.owncast(owncast.url)
     assert found.message == "version 1\\n\\x1b[2J answers; an encoder is connected"
     owncast.status = {"status": "ok"}
-    found = await answers(owncast.url)
-    assert (found.verdict, "as Owncast does" in found.message) == ("warning", True)
+    found = await machine.owncast(owncast.url)
+    assert (found.outcome, "as Owncast does" in found.message) == ("warning", True)
     assert "BROADCASTER_OWNCAST_URL" in found.remedy

@@ -60,7 +60,7 @@ def test_each_way_to_the_terminal(text: str, capsys: pytest.CaptureFixture[str])
     result = Result("name", title, failed(title, title), 0.0)
     assert len(result.text.split("\n")) == 2
     for said in (
-        *(logs.last_line(title, form) for form in logs.FORMS),
+        *(logs.last_line(title, form) for form in logs.FORMATS),
         manage._line(row),  # noqa: SLF001 - as it is written
         result.text,
         Report([result]).as_json(),

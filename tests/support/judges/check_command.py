@@ -116,7 +116,7 @@ def _patience() -> Iterator[None]:
     with ExitStack() as stack:
         for name in LIMITS:
             stack.enter_context(patch(f"broadcaster.doctor.{name}", PATIENCE))
-        stack.enter_context(patch("broadcaster.doctor.report._bounded", without_deadline))
+        stack.enter_context(patch("broadcaster.doctor.report._run_within", without_deadline))
         stack.enter_context(patch.dict(ProbeObjects.put.__kwdefaults__, deadline=PATIENCE))
         yield
 

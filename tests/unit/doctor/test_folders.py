@@ -42,11 +42,11 @@ def test_a_live_stream(hls: Path) -> None:
     assert found.rate == 2 * 3 * len(PACKET) / 2.0
     assert found.sample
     finding = folders.playlists(hls, found)
-    assert finding.verdict == "ok"
+    assert finding.outcome == "ok"
     assert "2 variant(s), segments of up to 2 s" in finding.message
-    assert folders.writing(found, time.time()).verdict == "ok"
+    assert folders.writing(found, time.time()).outcome == "ok"
     stale = folders.writing(found, time.time() + 600)
-    assert stale.verdict == "warning"
+    assert stale.outcome == "warning"
     assert "10 min ago" in stale.message
 
 
@@ -73,7 +73,7 @@ def test_a_flat_layout(hls: Path, before: str) -> None:
     found = survey(hls)
     assert [one.name for one in found.variants] == ["video_360", "video_720"]
     assert found.absent == ()
-    assert folders.playlists(hls, found).verdict == "ok"
+    assert folders.playlists(hls, found).outcome == "ok"
 
 
 def test_owncast_idle_and_after_the_end(hls: Path) -> None:
@@ -83,12 +83,12 @@ def test_owncast_idle_and_after_the_end(hls: Path) -> None:
     writer.playlist(range(1), ended=True)
     found = survey(hls)
     assert found.rate == 0
-    assert folders.playlists(hls, found).verdict == "ok"
-    assert folders.writing(found, time.time()).verdict == "skipped"
+    assert folders.playlists(hls, found).outcome == "ok"
+    assert folders.writing(found, time.time()).outcome == "skipped"
     writer = HlsWriter(hls / "0", "abc")
     writer.write(range(3))
     writer.playlist(range(3), ended=True)
-    assert folders.writing(survey(hls), time.time()).verdict == "skipped"
+    assert folders.writing(survey(hls), time.time()).outcome == "skipped"
     assert survey(hls).rate > 0
 
 
@@ -97,10 +97,10 @@ def test_segments_that_are_not_there(hls: Path) -> None:
     writer = HlsWriter(hls / "0")
     writer.write(range(5))
     (hls / "0" / writer.name(4)).unlink()
-    assert folders.playlists(hls, survey(hls)).verdict == "ok"
+    assert folders.playlists(hls, survey(hls)).outcome == "ok"
     (hls / "0" / writer.name(1)).unlink()
     finding = folders.playlists(hls, survey(hls))
-    assert finding.verdict == "warning"
+    assert finding.outcome == "warning"
     assert "1 of 5 listed segments" in finding.message
 
 
@@ -108,17 +108,17 @@ def test_a_folder_too_high_up(tmp_path: Path, hls: Path) -> None:
     """Owncast's data folder, in the place of the one with the playlists, is told apart."""
     two_variants(hls)
     finding = folders.playlists(tmp_path, survey(tmp_path))
-    assert finding.verdict == "failed"
-    assert "names what is not there: 0, 1" in finding.message
+    assert finding.outcome == "failed"
+    assert "names variants that do not exist: 0, 1" in finding.message
 
 
 def test_foreign_and_empty_folders(hls: Path, tmp_path: Path) -> None:
     """A folder without playlists is not Owncast's; an empty one may become so."""
     age(hls, 600)
-    assert folders.playlists(hls, survey(hls)).verdict == "warning"
+    assert folders.playlists(hls, survey(hls)).outcome == "warning"
     (hls / "holiday.jpg").write_bytes(b"x")
     finding = folders.playlists(hls, survey(hls))
-    assert finding.verdict == "failed"
+    assert finding.outcome == "failed"
     assert "not an HLS folder" in finding.message
     finding = folders.playlists(tmp_path, survey(tmp_path))
     assert finding.remedy.endswith(f"perhaps it is {hls}")
@@ -128,10 +128,10 @@ def test_playlists_that_cannot_be_used(hls: Path) -> None:
     """A playlist that stays unreadable is named, with the reason."""
     (hls / "stream.m3u8").write_text("<html>")
     finding = folders.playlists(hls, survey(hls))
-    assert finding.verdict == "failed"
+    assert finding.outcome == "failed"
     assert "stream.m3u8 does not start with #EXTM3U" in finding.message
     HlsWriter(hls / "0").write(range(2))
-    assert folders.playlists(hls, survey(hls)).verdict == "warning"
+    assert folders.playlists(hls, survey(hls)).outcome == "warning"
 
 
 def test_two_streams_in_one_folder(hls: Path) -> None:
@@ -141,18 +141,18 @@ def test_two_streams_in_one_folder(hls: Path) -> None:
     found = survey(hls)
     assert [one.name for one in found.variants] == ["alice"]
     finding = folders.playlists(hls, found)
-    assert finding.verdict == "warning"
+    assert finding.outcome == "warning"
     assert "bob/stream.m3u8 is another stream than alice/stream.m3u8" in finding.message
 
 
 def test_hls_folder(hls: Path, tmp_path: Path) -> None:
     """There or not, and a folder; what is wrong names the setting."""
-    assert folders.hls_folder(hls).verdict == "ok"
+    assert folders.hls_folder(hls).outcome == "ok"
     file = tmp_path / "file"
     file.touch()
     for wrong in (tmp_path / "none", file):
         finding = folders.hls_folder(wrong)
-        assert finding.verdict == "failed"
+        assert finding.outcome == "failed"
         assert "BROADCASTER_HLS_DIR" in finding.remedy
 
 
@@ -164,11 +164,11 @@ def test_state_folder_is_left_as_it_was(tmp_path: Path) -> None:
     folder.mkdir(parents=True, mode=0o755)
     assert f"{folder} is open to other users (mode 755)" in folders.state_folder(folder).message
     folder.chmod(0o700)
-    assert folders.state_folder(folder).verdict == "ok"
+    assert folders.state_folder(folder).outcome == "ok"
     assert list(folder.iterdir()) == []
     (tmp_path / "file").touch()
     finding = folders.state_folder(tmp_path / "file" / "state")
-    assert finding.verdict == "failed"
+    assert finding.outcome == "failed"
     assert "BROADCASTER_STATE_DIR" in finding.remedy
 
 
@@ -179,22 +179,22 @@ def test_links(tmp_path: Path, hls: Path) -> None:
     assert sample
     state = tmp_path / "state"
     state.mkdir()
-    assert folders.links(state, hls, sample).verdict == "ok"
+    assert folders.links(state, hls, sample).outcome == "ok"
     assert sample.stat().st_nlink == 1
     assert list(state.iterdir()) == []
-    assert folders.links(state, hls, None).verdict == "ok"
+    assert folders.links(state, hls, None).outcome == "ok"
     sample.unlink()
-    assert folders.links(state, hls, sample).verdict == "skipped"
+    assert folders.links(state, hls, sample).outcome == "skipped"
     other = Path("/dev/shm")  # another file system, on most machines
     if other.is_dir() and other.stat().st_dev != tmp_path.stat().st_dev:
-        assert folders.links(other, hls, None).verdict == "warning"
+        assert folders.links(other, hls, None).outcome == "warning"
 
 
 def test_room(tmp_path: Path) -> None:
     """Less than what may wait is a warning; how long it lasts is told when the bit rate is known."""
-    assert folders.room(tmp_path, 0, 0).verdict == "ok"
-    finding = folders.room(tmp_path, 2**60, 1e6)
-    assert finding.verdict == "warning"
+    assert folders.disk_space(tmp_path, 0, 0).outcome == "ok"
+    finding = folders.disk_space(tmp_path, 2**60, 1e6)
+    assert finding.outcome == "warning"
     assert "of this stream" in finding.message
     assert "lower it" in finding.remedy
 
@@ -203,10 +203,10 @@ def test_env_file(tmp_path: Path) -> None:
     """A file with keys that others can read is told."""
     path = tmp_path / ".env"
     path.touch(mode=0o600)
-    assert folders.env_file(path).verdict == "ok"
+    assert folders.env_file(path).outcome == "ok"
     path.chmod(0o644)
     finding = folders.env_file(path)
-    assert finding.verdict == "warning"
+    assert finding.outcome == "warning"
     assert finding.remedy == f"chmod 600 {path}"
 
 

@@ -64,10 +64,10 @@ def test_owncasts_closing_playlist(hls: Path, closed: int) -> None:
         close(writer)
     with another_user(OWNCASTS_GROUP):
         finding = folders.playlists(hls, survey(hls))
-    assert finding.verdict == "ok"
+    assert finding.outcome == "ok"
     assert "Owncast's closing playlist can be read by its user alone" in finding.message
     assert "nothing is lost" in finding.message
-    assert folders.writing(survey(hls), time.time()).verdict != "failed"
+    assert folders.writing(survey(hls), time.time()).outcome != "failed"
 
 
 def test_the_closing_playlist_of_an_only_variant(hls: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_closing_playlist_of_an_only_variant(hls: Path) -> None:
     close(writer)
     with another_user(OWNCASTS_GROUP):
         finding = folders.playlists(hls, survey(hls))
-    assert finding.verdict == "ok"
+    assert finding.outcome == "ok"
     assert "can be read by its user alone" in finding.message
 
 
@@ -87,7 +87,7 @@ def test_files_that_are_owncasts_alone(hls: Path) -> None:
         give(path, 0o600)
     with another_user(OWNCASTS_GROUP):
         finding = folders.playlists(hls, survey(hls))
-    assert finding.verdict == "failed"
+    assert finding.outcome == "failed"
     assert "0/stream.m3u8 may not be read by this user" in finding.message
     assert "as Owncast's user" in finding.remedy
 
@@ -97,7 +97,7 @@ def test_a_playlist_that_is_torn_is_there(hls: Path) -> None:
     stream(hls, *BOTH)
     (hls / "0" / "stream.m3u8").write_text("<html>")
     finding = folders.playlists(hls, survey(hls))
-    assert finding.verdict == "warning"
+    assert finding.outcome == "warning"
     assert "0/stream.m3u8 does not start with #EXTM3U" in finding.message
 
 
@@ -107,11 +107,11 @@ def test_owncast_starts_its_transcoder(hls: Path, variants: tuple[str, ...]) -> 
     for name in variants:
         (hls / name).mkdir()
     finding = folders.playlists(hls, survey(hls))
-    assert finding.verdict == "skipped"
+    assert finding.outcome == "skipped"
     assert "Owncast starts its transcoder" in finding.message
     for path in (*hls.iterdir(), hls):
         age(path, 600)
-    assert folders.playlists(hls, survey(hls)).verdict in ("warning", "failed")
+    assert folders.playlists(hls, survey(hls)).outcome in ("warning", "failed")
 
 
 def test_the_folder_is_away_for_a_moment(data: Path, hls: Path) -> None:
@@ -119,16 +119,16 @@ def test_the_folder_is_away_for_a_moment(data: Path, hls: Path) -> None:
     hls.rmdir()
     (data / "owncast.db").touch()
     finding = folders.hls_folder(hls)
-    assert finding.verdict == "skipped"
+    assert finding.outcome == "skipped"
     assert "Owncast is between two streams" in finding.message
-    assert folders.playlists(hls, survey(hls)).verdict == "skipped"
+    assert folders.playlists(hls, survey(hls)).outcome == "skipped"
 
 
 def test_the_folder_comes_back(hls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mostly it is there at the next look."""
     hls.rmdir()
     monkeypatch.setattr(time, "sleep", lambda _: hls.mkdir())
-    assert folders.hls_folder(hls).verdict == "ok"
+    assert folders.hls_folder(hls).outcome == "ok"
 
 
 def test_a_data_folder_that_nobody_may_enter(data: Path, hls: Path) -> None:
@@ -136,6 +136,6 @@ def test_a_data_folder_that_nobody_may_enter(data: Path, hls: Path) -> None:
     give(data, 0o700)
     with another_user(OWNCASTS_GROUP):
         finding = folders.hls_folder(hls)
-    assert finding.verdict == "failed"
+    assert finding.outcome == "failed"
     assert f"{data} may not be entered by this user (id {os.geteuid() or 65534})" in finding.message
     assert finding.remedy.startswith(f"chmod g+x {data}")

@@ -28,8 +28,8 @@ from broadcaster.guest import open_browser
 )
 def test_operator(host: str, verdict: str) -> None:
     """The listener that has no login is this machine's alone."""
-    found = machine.operator(host)
-    assert found.verdict == verdict, found
+    found = machine.admin_listener(host)
+    assert found.outcome == verdict, found
     assert verdict == "ok" or f"BROADCASTER_ADMIN_HOST={host}" in found.message
 
 
@@ -41,10 +41,10 @@ async def test_both_listeners_at_one_address() -> None:
         alone = await machine.addresses(browser, ("127.0.0.1", port), ("127.0.0.1", 0))
         both = await machine.addresses(browser, ("127.0.0.1", port), ("127.0.0.1", port))
         foreign = await machine.addresses(browser, ("192.0.2.1", 0), ("127.0.0.1", 0))
-    assert alone.verdict == "ok", alone
-    assert both.verdict == "failed"
+    assert alone.outcome == "ok", alone
+    assert both.outcome == "failed"
     assert "BROADCASTER_ADMIN_PORT" in both.remedy
-    assert foreign.verdict == "failed"
+    assert foreign.outcome == "failed"
     assert "192.0.2.1:0 cannot be had: Cannot assign requested address" in foreign.message
 
 
@@ -52,16 +52,16 @@ def test_page_that_is_not_built(tmp_path: Path) -> None:
     """A source tree without the libraries that the page loads."""
     (tmp_path / "index.html").touch()
     found = machine.page(tmp_path)
-    assert found.verdict == "warning"
+    assert found.outcome == "warning"
     assert f"{tmp_path}/vendor is not there" in found.message
-    assert machine.page(VIEWER_DIR / "none").verdict == "warning"
+    assert machine.page(VIEWER_DIR / "none").outcome == "warning"
 
 
 def test_pictures(tmp_path: Path) -> None:
     """Whether there will be pictures; that there are none is no fault."""
 
     def said(program: str, **settings: str) -> CheckFinding:
-        return machine.pictures(
+        return machine.ffmpeg(
             load(
                 _env_file=None,
                 BROADCASTER_HLS_DIR=tmp_path,
@@ -79,7 +79,7 @@ def test_pictures(tmp_path: Path) -> None:
     assert "there is no /nowhere/ffmpeg here" in said("/nowhere/ffmpeg").message
     for none in (said("off"), said("/bin/sh", BROADCASTER_URLS="presigned")):
         assert none.message == "none are made, as the settings say"
-    assert said("/nowhere/ffmpeg").verdict == "ok"
+    assert said("/nowhere/ffmpeg").outcome == "ok"
 
 
 def test_the_log_at_the_start(tmp_path: Path) -> None:

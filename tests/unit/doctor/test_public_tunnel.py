@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from broadcaster.doctor.public import TunnelChecks, judge_cache, judge_playlist
-from broadcaster.doctor.report import CheckVerdict
+from broadcaster.doctor.public import TunnelChecks, cache_finding, playlist_fault
+from broadcaster.doctor.report import Outcome
 from broadcaster.guest import Answer, open_browser
 from tests.support.judges.check_command import listening
 
@@ -29,33 +29,33 @@ def answer(status: int, headers: Mapping[str, str], body: bytes = PLAYLIST) -> A
         (200, {"CF-Cache-Status": "DYNAMIC"}, "warning", "playlists are not cached (DYNAMIC)"),
         (200, {"CF-Cache-Status": "BYPASS"}, "warning", "playlists are not cached (BYPASS)"),
         (200, {"Cache-Control": "public, max-age=14400"}, "warning", "keep a playlist for 4 h"),
-        (404, {"CF-Cache-Status": "BYPASS"}, "ok", "a 404 is kept no longer than it should (BYPASS)"),
+        (404, {"CF-Cache-Status": "BYPASS"}, "ok", "a 404 is cached no longer than it should (BYPASS)"),
         (404, {"CF-Cache-Status": "DYNAMIC"}, "warning", "playlists are not cached (DYNAMIC)"),
-        (404, {"CF-Cache-Status": "HIT", "Cache-Control": "no-store"}, "warning", "a 404 is kept (HIT)"),
-        (404, {"CF-Cache-Status": "HIT", "Cache-Control": "max-age=2"}, "ok", "a 404 is kept no longer"),
+        (404, {"CF-Cache-Status": "HIT", "Cache-Control": "no-store"}, "warning", "a 404 is cached (HIT)"),
+        (404, {"CF-Cache-Status": "HIT", "Cache-Control": "max-age=2"}, "ok", "a 404 is cached no longer"),
     ],
 )
 def test_cache(status: int, headers: dict[str, str], verdict: str, message: str) -> None:
     """Playlists are kept as long as the service says, and a 404 that must not be kept is not."""
-    found = judge_cache(answer(status, headers))
-    assert found.verdict == verdict, found
+    found = cache_finding(answer(status, headers))
+    assert found.outcome == verdict, found
     assert message in found.message
-    assert bool(found.remedy) is (found.verdict is CheckVerdict.WARNING)
+    assert bool(found.remedy) is (found.outcome is Outcome.WARNING)
 
 
 def test_who_answers_for_the_playlist() -> None:
     """Neither an error of the tunnel nor another server's page counts as the service's answer."""
-    assert judge_playlist(answer(200, {})) is None
-    assert judge_playlist(answer(404, {}, b"There is no such stream")) is None
+    assert playlist_fault(answer(200, {})) is None
+    assert playlist_fault(answer(404, {}, b"There is no such stream")) is None
     wrong = [
         (answer(502, {}), "the playlist is answered 502"),
-        (answer(200, {}, b"<html>"), "something else comes"),
-        (answer(404, {"Access-Control-Allow-Origin": "x"}), "it is not the service"),
+        (answer(200, {}, b"<html>"), "the answer is not a playlist"),
+        (answer(404, {"Access-Control-Allow-Origin": "x"}), "does not come from the service"),
     ]
     for one, message in wrong:
-        found = judge_playlist(one)
+        found = playlist_fault(one)
         assert found
-        assert found.verdict == "failed"
+        assert found.outcome == "failed"
         assert message in found.message
 
 
@@ -70,10 +70,10 @@ async def test_pages(path: str) -> None:
 
     async with listening(handler) as address, open_browser(address) as browser:
         checks = TunnelChecks(browser, address)
-        assert (await checks.page()).verdict == "ok"
-        assert (await checks.playlist()).verdict == "skipped"
+        assert (await checks.page()).outcome == "ok"
+        assert (await checks.playlist()).outcome == "skipped"
         closed = await checks.closed()
-    assert closed.verdict == "failed"
+    assert closed.outcome == "failed"
     assert closed.message == f"anybody can read {address}{path}"
 
 
@@ -82,11 +82,11 @@ async def test_pages(path: str) -> None:
     [
         (lambda _: "8.8.8.8", "ok", "here 8.8.8.8"),
         (lambda _: "2606:4700:1:2::/64", "ok", "here 2606:4700:1:2::/64"),
-        (lambda _: "unknown", "warning", "a viewer's address is not told"),
+        (lambda _: "unknown", "warning", "a viewer's address is unknown"),
         (lambda _: "10.0.0.5", "warning", "seems to be 10.0.0.5"),
-        (lambda headers: headers.get("CF-Connecting-IP", "8.8.8.8"), "failed", "by CF-Connecting-IP"),
-        (lambda headers: headers.get("X-Forwarded-For", "8.8.8.8"), "failed", "by X-Forwarded-For"),
-        (lambda _: None, "skipped", "does not tell"),
+        (lambda headers: headers.get("CF-Connecting-IP", "8.8.8.8"), "failed", "the header CF-Connecting-IP"),
+        (lambda headers: headers.get("X-Forwarded-For", "8.8.8.8"), "failed", "the header X-Forwarded-For"),
+        (lambda _: None, "skipped", "does not show"),
     ],
 )
 async def test_addresses(told: Callable[[Mapping[str, str]], str | None], verdict: str, message: str) -> None:
@@ -98,7 +98,7 @@ async def test_addresses(told: Callable[[Mapping[str, str]], str | None], verdic
 
     async with listening(handler) as address, open_browser(address) as browser:
         found = await TunnelChecks(browser, address).addresses()
-    assert found.verdict == verdict, found
+    assert found.outcome == verdict, found
     assert message in found.message
     assert ("BROADCASTER_TRUSTED_HEADER" in found.remedy) is (verdict in {"warning", "failed"})
 
@@ -112,10 +112,10 @@ async def test_redirects_and_silence() -> None:
     async with listening(login) as address, open_browser(address) as browser:
         checks = TunnelChecks(browser, address)
         assert "redirects elsewhere" in (await checks.page()).message
-        assert (await checks.closed()).verdict == "ok"
+        assert (await checks.closed()).outcome == "ok"
     async with open_browser(address) as browser:
         checks = TunnelChecks(browser, address)
         for found in (await checks.page(), await checks.playlist(), await checks.closed()):
-            assert found.verdict == "failed"
+            assert found.outcome == "failed"
             assert "refuses connections" in found.message
             assert "--public" in found.remedy

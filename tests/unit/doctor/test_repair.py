@@ -18,7 +18,7 @@ from broadcaster.doctor.repair import (
     lifecycle,
     upload_rule,
 )
-from broadcaster.doctor.report import CheckVerdict
+from broadcaster.doctor.report import Outcome
 from broadcaster.errors import StorageRefused
 
 PAGE = "https://watch.example.com"
@@ -83,7 +83,7 @@ async def test_mending_cors() -> None:
     bucket = FakeBucket()
     other = {"ID": "upload", "AllowedMethods": ["PUT"], "AllowedOrigins": [PAGE]}
     bucket.cors_rules = [{**RULE, "AllowedOrigins": ["https://old.example.com"]}, other]
-    assert (await fix_cors(bucket, PAGE, PAGE)).verdict == "ok"
+    assert (await fix_cors(bucket, PAGE, PAGE)).outcome == "ok"
     assert bucket.cors_rules == [cors_rule(PAGE), other]
     before = list(bucket.cors_rules)
     assert "nothing to do" in (await fix_cors(bucket, PAGE, "*")).message
@@ -93,11 +93,11 @@ async def test_mending_cors() -> None:
 async def test_mending_without_the_rights() -> None:
     """The usual token may not change a bucket: the report says which may, and what to paste instead."""
     finding = await fix_cors(FakeBucket(refuses=True), PAGE, "*")
-    assert finding.verdict == "failed"
+    assert finding.outcome == "failed"
     assert "Admin Read & Write" in finding.remedy
     assert '"AllowedMethods": ["GET", "HEAD"]' in finding.remedy
     finding = await fix_lifecycle(FakeBucket(refuses=True), "live", 30)
-    assert finding.verdict == "failed"
+    assert finding.outcome == "failed"
     assert "Admin Read & Write" in finding.remedy
 
 
@@ -116,7 +116,7 @@ async def test_lifecycle_rules() -> None:
     bucket = FakeBucket(oldest=datetime.now(UTC) - timedelta(days=2))
     bucket.lifecycle_rules = [default]
     for _ in range(2):
-        assert (await fix_lifecycle(bucket, "live", 30)).verdict == "ok"
+        assert (await fix_lifecycle(bucket, "live", 30)).outcome == "ok"
         assert [rule["ID"] for rule in bucket.lifecycle_rules] == [
             "Default Multipart Abort Rule",
             "broadcaster-abort",
@@ -124,7 +124,7 @@ async def test_lifecycle_rules() -> None:
         ]
     assert bucket.lifecycle_rules[2]["Filter"] == {"Prefix": "live/"}
     assert bucket.lifecycle_rules[2]["Expiration"] == {"Days": 30}
-    assert (await fix_lifecycle(bucket, "live", None)).verdict == "ok"
+    assert (await fix_lifecycle(bucket, "live", None)).outcome == "ok"
     assert [rule["ID"] for rule in bucket.lifecycle_rules] == [default["ID"], "broadcaster-abort"]
 
 
@@ -132,7 +132,7 @@ async def test_the_backstop_deletes_no_recordings() -> None:
     """Objects older than the limit, from when they were kept, are not put at risk."""
     bucket = FakeBucket(oldest=datetime.now(UTC) - timedelta(days=31))
     finding = await fix_lifecycle(bucket, "live", 30)
-    assert finding.verdict == "warning"
+    assert finding.outcome == "warning"
     assert [rule["ID"] for rule in bucket.lifecycle_rules] == ["broadcaster-abort"]
 
 
@@ -143,7 +143,7 @@ async def test_a_rule_that_deletes_what_is_kept() -> None:
         {"ID": "tidy", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 7}}
     ]
     finding = await fix_lifecycle(bucket, "live", None)
-    assert finding.verdict == "warning"
+    assert finding.outcome == "warning"
     assert "tidy" in finding.message
     rules = [
         {"ID": "a", "Status": "Enabled", "Filter": {"Prefix": "live2/"}, "Expiration": {"Days": 7}},
@@ -178,9 +178,9 @@ async def test_letting_files_be_uploaded() -> None:
     """What lets pages read stays as it is, and so does a policy that will do."""
     bucket = FakeBucket()
     bucket.cors_rules = [RULE, upload_rule("http://localhost:3001")]
-    assert (await fix_uploads(bucket, DASHBOARD)).verdict is CheckVerdict.OK
+    assert (await fix_uploads(bucket, DASHBOARD)).outcome is Outcome.OK
     assert bucket.cors_rules == [PUTS, RULE]
     assert allows(bucket.cors_rules, PAGE)
     assert "nothing to do" in (await fix_uploads(bucket, DASHBOARD)).message
     found = await fix_uploads(FakeBucket(refuses=True), DASHBOARD)
-    assert (found.verdict, '"AllowedMethods": ["PUT"]' in found.remedy) == (CheckVerdict.FAILED, True)
+    assert (found.outcome, '"AllowedMethods": ["PUT"]' in found.remedy) == (Outcome.FAILED, True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from broadcaster.commands import origin
-from broadcaster.doctor.bucket import Measurement, from_storage, judge, judge_clock, measure
+from broadcaster.cli import origin
+from broadcaster.doctor.bucket import Measurement, clock_finding, from_storage, measure, uplink_finding
 from broadcaster.doctor.folders import Survey, SurveyedVariant
-from broadcaster.doctor.public import judge_address, judge_preflight
+from broadcaster.doctor.public import address_finding, preflight_finding
 from broadcaster.doctor.report import (
     Check,
     CheckFinding,
@@ -40,7 +40,7 @@ def check(name: str, finding: CheckFinding, *needs: str) -> Check:
 
 
 def verdicts(report: Report) -> dict[str, str]:
-    return {one.name: one.finding.verdict for one in report.results}
+    return {one.name: one.finding.outcome for one in report.results}
 
 
 async def test_what_needs_a_failed_check_is_skipped() -> None:
@@ -140,8 +140,8 @@ def test_report() -> None:
 )
 def test_clock(skew: float, verdict: str) -> None:
     """A clock may be off by seconds; beyond 15 minutes S3 refuses every signature."""
-    finding = judge_clock(skew)
-    assert finding.verdict == verdict
+    finding = clock_finding(skew)
+    assert finding.outcome == verdict
     if verdict != "ok":
         assert "timedatectl" in finding.remedy
         assert ("ahead of" if skew > 0 else "behind") in finding.message
@@ -168,20 +168,19 @@ def survey_of(rate: float, *, seconds: int = 2, variants: int = 1) -> Survey:
 )
 def test_uplink(uplink: int, verdict: str) -> None:
     """It has to carry all variants together, and twice that to make up for an outage; numbers are given."""
-    finding = judge(Measurement(uplink, 1.0), survey_of(100_000, variants=4), overhead=0.05)
-    assert finding.verdict == verdict
+    finding = uplink_finding(Measurement(uplink, 1.0), survey_of(100_000, variants=4), overhead=0.05)
+    assert finding.outcome == verdict
     assert "the stream makes 0.80 Mbit/s in 4 variant(s)" in finding.message
     assert f"{uplink * 8 / 1e6:.2f} Mbit/s" in finding.message
     assert "of its segment's 2.0 s" in finding.message
 
 
 def test_uplink_without_a_stream() -> None:
-    """Without segments to compare with the speed is told; one that did not get anything through fails."""
-    for nothing in (None, Survey()):
-        assert judge(Measurement(2**20, 1.0), nothing, 0.1).verdict == "ok"
-        given_up = judge(Measurement(16_384, 4.0, finished=False), nothing, 0.1)
-        assert given_up.verdict == "failed"
-        assert "less than 0.03 Mbit/s" in given_up.message
+    """Without segments the speed alone is reported; an uplink without a finished upload fails."""
+    assert uplink_finding(Measurement(2**20, 1.0), Survey(), 0.1).outcome == "ok"
+    aborted = uplink_finding(Measurement(16_384, 4.0, finished=False), Survey(), 0.1)
+    assert aborted.outcome == "failed"
+    assert "less than 0.03 Mbit/s" in aborted.message
 
 
 class Line:
@@ -249,7 +248,7 @@ def answer(status: int, **headers: str) -> Answer:
 )
 def test_preflight(given: Answer, verdict: str) -> None:
     """A browser needs a 2xx that allows its origin and the header."""
-    assert judge_preflight(given, PAGE).verdict == verdict
+    assert preflight_finding(given, PAGE).outcome == verdict
 
 
 @pytest.mark.parametrize(
@@ -270,8 +269,8 @@ def test_preflight(given: Answer, verdict: str) -> None:
 )
 def test_viewers_address(url: str, given: Answer, verdict: str, words: str) -> None:
     """Of the address itself it is asked that it answers, with a 404, and is meant for viewers."""
-    finding = judge_address(url, given)
-    assert finding.verdict == verdict
+    finding = address_finding(url, given)
+    assert finding.outcome == verdict
     assert words in finding.message
     assert "secret" not in finding.message
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.notify import keep_watchdog_quiet, notify
+from broadcaster.logs import feed_watchdog, notify
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_deaf_systemd_stops_nothing(systemd: socket.socket, caplog: pytest.Log
     systemd.close()
     notify("READY=1")
     assert len(caplog.messages) == 2
-    assert caplog.messages[1].startswith("systemd was not told READY=1: ")
+    assert caplog.messages[1].startswith("cannot report READY=1 to systemd: ")
 
 
 async def test_the_watchdog_hears_from_the_living_alone(
@@ -69,7 +69,7 @@ async def test_the_watchdog_hears_from_the_living_alone(
         looks.put_nowait(alive)
         return alive
 
-    task = asyncio.create_task(keep_watchdog_quiet(is_alive))
+    task = asyncio.create_task(feed_watchdog(is_alive))
     for _ in range(3):
         assert await heard(systemd) == "WATCHDOG=1"
     alive = False
@@ -93,6 +93,6 @@ async def test_the_watchdog_hears_from_the_living_alone(
 async def test_without_a_watchdog(systemd: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without WATCHDOG_USEC nothing is sent, and the task ends."""
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
-    await keep_watchdog_quiet(lambda: True)
+    await feed_watchdog(lambda: True)
     with pytest.raises(BlockingIOError):
         systemd.recv(100)

@@ -19,7 +19,14 @@ from pydantic.json_schema import models_json_schema
 
 from broadcaster import __version__
 from broadcaster.catalog.records import Visibility
-from broadcaster.recordings.admin_api import Change, ClipChange, NewClip, NewFile, OnePart, Whole
+from broadcaster.recordings.admin_api import (
+    ClipChange,
+    Completion,
+    NewClip,
+    NewFile,
+    PartRequest,
+    RecordingChange,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 OPENAPI, EVENTS = ROOT / "docs/openapi.json", ROOT / "docs/events.schema.json"
@@ -202,14 +209,21 @@ class Rebuilt(Answer):
 OPERATIONS: tuple[tuple[str, str, type[BaseModel] | None, int, type[BaseModel] | None, str], ...] = (
     ("get", "/api/recordings", None, 200, RecordingList, "List the recordings"),
     ("get", "/api/recordings/{id}", None, 200, Recording, "Show a recording"),
-    ("patch", "/api/recordings/{id}", Change, 200, Recording, "Change title, visibility or time to keep"),
+    (
+        "patch",
+        "/api/recordings/{id}",
+        RecordingChange,
+        200,
+        Recording,
+        "Change title, visibility or time to keep",
+    ),
     ("delete", "/api/recordings/{id}", None, 202, None, "Move a recording to the bin"),
     ("get", "/api/recordings/{id}/file", None, 200, FileStatus, "Show a recording's file"),
     ("delete", "/api/recordings/{id}/file", None, 200, Nothing, "Move a recording's file to the bin"),
     ("post", "/api/recordings/{id}/file/upload", NewFile, 200, Upload, "Begin or resume an upload"),
     ("delete", "/api/recordings/{id}/file/upload", None, 200, Nothing, "Give an upload up"),
-    ("post", "/api/recordings/{id}/file/upload/part", OnePart, 200, PartUrl, "Get a part's signed URL"),
-    ("post", "/api/recordings/{id}/file/upload/complete", Whole, 200, Completed, "Complete an upload"),
+    ("post", "/api/recordings/{id}/file/upload/part", PartRequest, 200, PartUrl, "Get a part's signed URL"),
+    ("post", "/api/recordings/{id}/file/upload/complete", Completion, 200, Completed, "Complete an upload"),
     ("post", "/api/recordings/sweep", None, 200, Swept, "Delete objects that nothing uses"),
     ("post", "/api/recordings/rebuild", None, 200, Rebuilt, "Restore recordings from the bucket"),
     ("get", "/api/clips", None, 200, ClipList, "List the clips"),

@@ -113,10 +113,10 @@ class ConditionalWriter:
         await self._store.delete([key], deadline=deadline)
         self._stored[key] = (None, b"")
 
-    async def clear(self, view: str, keep: Iterable[str] = (), album: str | None = None) -> None:
+    async def clear(self, view: str, keep: Iterable[str] = (), posters: str | None = None) -> None:
         """Delete the objects of a recording or a clip, under any of its secrets, except the keys in ``keep``.
 
-        With ``album``, a folder, its pictures are moved to that folder. Raises StorageError.
+        Pictures are moved to the folder ``posters``, if there is one. Raises StorageError.
         """
         kept = set(keep)
         found = [
@@ -124,10 +124,10 @@ class ConditionalWriter:
             async for key, _ in self._store.objects(view, deadline=DEADLINE)
             if key not in kept and OWN.match(key, len(view))
         ]
-        if album:
+        if posters:
             for key in found:
                 if picture := PICTURE.fullmatch(key, len(view)):
-                    kept.add(await self._move(key, f"{album}/{picture['name']}"))
+                    kept.add(await self._move(key, f"{posters}/{picture['name']}"))
             found = [key for key in found if key not in kept]
         await self.remove(found)
 

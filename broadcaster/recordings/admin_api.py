@@ -33,26 +33,27 @@ from broadcaster.catalog.records import Clip, FileUpload, Part, Recording, Visib
 from broadcaster.errors import BroadcasterError, NotPossible
 from broadcaster.printable import clean_title
 from broadcaster.recordings.file_uploads import LARGEST, Uploads
-from broadcaster.recordings.writer import full, of_clip
+from broadcaster.recordings.writer import clip_details, recording_details
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingsAdmin:
-    """Whom the operator asks; ``tell`` says that something was changed.
+    """The parts of the service that the API uses.
 
-    ``sweep`` and ``rebuild`` look into the bucket. ``newest`` is up to when there is something, as viewers
-    are told; ``page`` finds the address of the live page, None where recordings have no pages.
+    ``on_change`` is called after each change. ``sweep`` and ``rebuild`` read the bucket. ``newest`` gives the
+    end of the newest segment as viewers see it; ``page`` the address of the live page, None if recordings
+    have no pages.
     """
 
     token: str
     catalog: Catalog
-    tell: Callable[[], None]
+    on_change: Callable[[], None]
     sweep: Callable[[bool], Awaitable[dict[str, Any]]]
     rebuild: Callable[[], Awaitable[dict[str, Any]]]
     newest: Callable[[], datetime | None]
     page: Callable[[], Awaitable[str | None]]
     uploads: Uploads
-    folder: str | None = None  # the public address of that of all recordings; None in a private bucket
+    folder: str | None = None  # the public URL of the folder of all recordings; None for a private bucket
 
 
 ADMIN = web.AppKey("ADMIN", RecordingsAdmin)
@@ -62,7 +63,7 @@ Work = Callable[[Uploads, Recording, bytes], Awaitable[dict[str, Any]]]
 
 
 class NewFile(BaseModel):
-    """A file that is to be uploaded; ``size`` in bytes."""
+    """A file to upload; ``size`` is in bytes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,8 +71,8 @@ class NewFile(BaseModel):
     size: Annotated[int, Field(ge=1, le=LARGEST)]
 
 
-class OnePart(BaseModel):
-    """A part of the upload with this key."""
+class PartRequest(BaseModel):
+    """The number of a part of the upload with this key."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -79,8 +80,8 @@ class OnePart(BaseModel):
     number: int
 
 
-class Whole(BaseModel):
-    """All parts of the upload with this key, as they were sent, add up to this ETag."""
+class Completion(BaseModel):
+    """The ETag of all parts together, of the upload with this key."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -98,17 +99,17 @@ async def _begin(uploads: Uploads, recording: Recording, body: bytes) -> dict[st
 
 
 async def _part(uploads: Uploads, recording: Recording, body: bytes) -> dict[str, Any]:
-    wanted = OnePart.model_validate_json(body)
+    wanted = PartRequest.model_validate_json(body)
     return {"url": await uploads.part_url(recording, wanted.key, wanted.number)}
 
 
 async def _complete(uploads: Uploads, recording: Recording, body: bytes) -> dict[str, Any]:
-    wanted = Whole.model_validate_json(body)
+    wanted = Completion.model_validate_json(body)
     return await uploads.complete(recording, wanted.key, wanted.etag)
 
 
 async def _cancel(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
-    await uploads.give_up(recording)
+    await uploads.cancel(recording)
     return {}
 
 
@@ -127,8 +128,8 @@ MAX_DAYS = 36_525
 Title = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(clean_title)]
 
 
-class Change(BaseModel):
-    """What is to be changed of a recording; ``keepDays`` are from now, None is for ever."""
+class RecordingChange(BaseModel):
+    """Changes of a recording; ``keepDays`` are from now, None is for ever."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -138,7 +139,7 @@ class Change(BaseModel):
 
 
 class NewClip(BaseModel):
-    """A clip of what viewers were told has these times, or of the ``last`` seconds that there are."""
+    """A clip between two times as viewers see them, or of the ``last`` seconds of the stream."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -148,14 +149,14 @@ class NewClip(BaseModel):
     title: Title = ""
 
     @model_validator(mode="after")
-    def _need_one_of_them(self) -> NewClip:
+    def _has_one_range(self) -> NewClip:
         if (self.last is None) is (self.begin is None) or (self.begin is None) is not (self.end is None):
             raise ValueError("either last, or begin and end")
         return self
 
 
 class ClipChange(BaseModel):
-    """What is to be changed of a clip."""
+    """Changes of a clip."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -163,7 +164,7 @@ class ClipChange(BaseModel):
 
 
 def add_recordings(app: web.Application, admin: RecordingsAdmin) -> None:
-    """``/api/recordings`` and ``/api/clips``: 401 without the token, else JSON with what went wrong."""
+    """Add the routes below ``/api/``. Errors are JSON; without the token the status is 401."""
     app[ADMIN] = admin
     for method, path, handler in (
         ("GET", "recordings", _list),
@@ -189,7 +190,7 @@ def add_recordings(app: web.Application, admin: RecordingsAdmin) -> None:
 
 
 async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse:
-    """Who has the token; a page of another site has it not, whatever its browser sends along."""
+    """Call the handler if the request has the token. Browsers do not send it for pages of other sites."""
     given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
     if not hmac.compare_digest(given, f"Bearer {request.app[ADMIN].token}".encode()):
         return web.json_response(
@@ -198,7 +199,7 @@ async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse
     try:
         return await handler(request)
     except ValidationError as error:
-        where = ", ".join(".".join(map(str, one["loc"])) or "the body" for one in error.errors())
+        where = ", ".join(".".join(map(str, fault["loc"])) or "the body" for fault in error.errors())
         return web.json_response({"error": f"{where} makes no sense"}, status=400)
     except BroadcasterError as error:
         return web.json_response({"error": str(error)}, status=error.status)
@@ -206,25 +207,26 @@ async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse
 
 async def _list(request: web.Request) -> web.Response:
     admin, page = request.app[ADMIN], await request.app[ADMIN].page()
-    book = admin.catalog.recordings
-    parts = await book.parts()
-    return _json({"recordings": [_told(admin, page, one, parts.get(one.id, [])) for one in await book.all()]})
+    table = admin.catalog.recordings
+    parts = await table.parts()
+    found = [_with_address(admin, page, view, parts.get(view.id, [])) for view in await table.all()]
+    return _json({"recordings": found})
 
 
 async def _show(request: web.Request) -> web.Response:
     admin, recording = request.app[ADMIN], await _asked_for(request)
     parts = await admin.catalog.recordings.parts()
-    return _json(_told(admin, await admin.page(), recording, parts[recording.id]))
+    return _json(_with_address(admin, await admin.page(), recording, parts[recording.id]))
 
 
 async def _change(request: web.Request) -> web.Response:
-    """Give it a title, show or hide it, keep it."""
+    """Change the title, visibility or keeping time of a recording."""
     admin, recording = request.app[ADMIN], await _asked_for(request)
-    change = Change.model_validate_json(await request.read())
+    change = RecordingChange.model_validate_json(await request.read())
     values: dict[str, str | int | None] = {}
     if change.title is not None:
         values |= {"title": change.title, "titled": bool(change.title)}
-    # Asked for again, it stays where it is, unless it never had an address that nobody guesses.
+    # The same visibility keeps the address, unless the address can be guessed.
     if change.visibility is not None and (
         change.visibility is not recording.visibility or not recording.secret
     ):
@@ -236,56 +238,59 @@ async def _change(request: web.Request) -> web.Response:
     if values:
         await admin.catalog.recordings.change(recording.id, **values)
     if values or keeps:
-        admin.tell()
+        admin.on_change()
     return await _show(request)
 
 
 async def _delete(request: web.Request) -> web.Response:
-    """Put it into the bin, or with ``now=1``, delete it for good."""
+    """Move a recording into the bin, or with ``now=1``, delete it for good."""
     admin, recording = request.app[ADMIN], await _asked_for(request)
     _check_is_over(recording)
     await admin.catalog.recordings.delete(recording.id, at_once=_is_now(request))
-    admin.tell()
+    admin.on_change()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _bin(request: web.Request) -> web.Response:
-    """What was deleted, with when it goes for good."""
-    admin = request.app[ADMIN]
-    book = admin.catalog.recordings
-    parts = await book.parts()
-    recordings = [full(one, parts.get(one.id, [])) | _until(one) for one in await book.bin()]
-    clips = [of_clip(one) | _until(one) for one in await admin.catalog.clips.bin()]
+    """List the bin, with the time at which each entry is deleted for good."""
+    catalog = request.app[ADMIN].catalog
+    parts = await catalog.recordings.parts()
+    recordings = [
+        recording_details(view, parts.get(view.id, [])) | _until(view)
+        for view in await catalog.recordings.bin()
+    ]
+    clips = [clip_details(clip) | _until(clip) for clip in await catalog.clips.bin()]
     files = [
-        {"id": _file_id(one), "recording": one.recording, "size": one.size, "type": one.type} | _until(one)
-        for one in await admin.catalog.files.bin()
+        {"id": _file_id(file), "recording": file.recording, "size": file.size, "type": file.type}
+        | _until(file)
+        for file in await catalog.files.bin()
     ]
     return _json({"recordings": recordings, "clips": clips, "files": files})
 
 
 async def _restore(request: web.Request) -> web.Response:
-    """Take it out of the bin."""
-    admin, one = request.app[ADMIN], await _binned(request)
-    if isinstance(one, Recording):
-        await admin.catalog.recordings.restore(one.id)
-    elif isinstance(one, Clip):
-        await admin.catalog.clips.restore(one.id)
+    """Take an entry out of the bin."""
+    admin, entry = request.app[ADMIN], await _binned(request)
+    if isinstance(entry, FileUpload):
+        await admin.catalog.files.restore(entry)
+    elif isinstance(entry, Clip):
+        await admin.catalog.clips.restore(entry.id)
     else:
-        await admin.catalog.files.restore(one)
-    admin.tell()
+        await admin.catalog.recordings.restore(entry.id)
+    admin.on_change()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _empty(request: web.Request) -> web.Response:
-    """Delete for good what is in the bin."""
-    admin, one = request.app[ADMIN], await _binned(request)
-    if isinstance(one, Recording):
-        await admin.catalog.recordings.delete(one.id, at_once=True)
-    elif isinstance(one, Clip):
-        await admin.catalog.clips.delete(one.id, at_once=True)
+    """Delete an entry of the bin for good."""
+    admin, entry = request.app[ADMIN], await _binned(request)
+    if isinstance(entry, FileUpload):
+        await admin.catalog.files.empty(entry)
+    elif isinstance(entry, Clip):
+        await admin.catalog.clips.delete(entry.id, at_once=True)
     else:
-        await admin.catalog.files.empty(one)
-    admin.tell()
+        await admin.catalog.recordings.delete(entry.id, at_once=True)
+    admin.on_change()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
@@ -295,7 +300,7 @@ async def _sweep(request: web.Request) -> web.Response:
 
 async def _rebuild(request: web.Request) -> web.Response:
     found = await request.app[ADMIN].rebuild()
-    request.app[ADMIN].tell()
+    request.app[ADMIN].on_change()
     return _json(found)
 
 
@@ -311,7 +316,8 @@ async def _delete_file(request: web.Request) -> web.Response:
 
 async def _clips(request: web.Request) -> web.Response:
     admin, page = request.app[ADMIN], await request.app[ADMIN].page()
-    return _json({"clips": [_told_clip(admin, page, one) for one in await admin.catalog.clips.all()]})
+    clips = await admin.catalog.clips.all()
+    return _json({"clips": [_clip_with_address(admin, page, clip) for clip in clips]})
 
 
 async def _make_clip(request: web.Request) -> web.Response:
@@ -324,40 +330,40 @@ async def _make_clip(request: web.Request) -> web.Response:
     if not SHORTEST <= end - begin <= LONGEST:
         raise NotPossible("a clip lasts from 5 seconds to an hour")
     clip = await admin.catalog.clips.make(wanted.title, begin, end)
-    admin.tell()
-    return _json(_told_clip(admin, await admin.page(), clip), HTTPStatus.CREATED)
+    admin.on_change()
+    return _json(_clip_with_address(admin, await admin.page(), clip), HTTPStatus.CREATED)
 
 
 async def _change_clip(request: web.Request) -> web.Response:
-    """Give it a title."""
+    """Change the title of a clip."""
     admin, clip = request.app[ADMIN], await _clip_asked_for(request)
     change = ClipChange.model_validate_json(await request.read())
     await admin.catalog.clips.rename(clip.id, change.title)
-    admin.tell()
-    return _json(_told_clip(admin, await admin.page(), await _clip_asked_for(request)))
+    admin.on_change()
+    return _json(_clip_with_address(admin, await admin.page(), await _clip_asked_for(request)))
 
 
 async def _delete_clip(request: web.Request) -> web.Response:
     admin, clip = request.app[ADMIN], await _clip_asked_for(request)
     await admin.catalog.clips.delete(clip.id, at_once=_is_now(request))
-    admin.tell()
+    admin.on_change()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _asked_for(request: web.Request) -> Recording:
-    """By its id, or as its page's address has it."""
-    for one in await request.app[ADMIN].catalog.recordings.all():
-        if request.match_info["id"] in (one.id, one.folder):
-            return one
+    """The recording by its ID, or by the folder in its page's address."""
+    for recording in await request.app[ADMIN].catalog.recordings.all():
+        if request.match_info["id"] in (recording.id, recording.folder):
+            return recording
     raise web.HTTPNotFound
 
 
 async def _binned(request: web.Request) -> Recording | Clip | FileUpload:
     catalog, name = request.app[ADMIN].catalog, request.match_info["id"]
     known: dict[str, Recording | Clip | FileUpload] = {}
-    known |= {_file_id(one): one for one in await catalog.files.bin()}
-    known |= {one.id: one for one in await catalog.clips.bin()}
-    known |= {one.id: one for one in await catalog.recordings.bin()}
+    known |= {_file_id(file): file for file in await catalog.files.bin()}
+    known |= {clip.id: clip for clip in await catalog.clips.bin()}
+    known |= {recording.id: recording for recording in await catalog.recordings.bin()}
     if name not in known:
         raise web.HTTPNotFound
     return known[name]
@@ -371,34 +377,38 @@ def _file_id(file: FileUpload) -> str:
     return posixpath.basename(file.key)
 
 
-def _until(one: Recording | Clip | FileUpload) -> dict[str, str]:
-    """Since when it is in the bin, and when it goes for good."""
-    since = one.deleted
+def _until(entry: Recording | Clip | FileUpload) -> dict[str, str]:
+    """Since when it is in the bin, and when it is deleted for good."""
+    since = entry.deleted
     return {"deleted": since.isoformat(), "goes": (since + BIN).isoformat()} if since else {}
 
 
 async def _clip_asked_for(request: web.Request) -> Clip:
-    for one in await request.app[ADMIN].catalog.clips.all():
-        if one.id == request.match_info["id"]:
-            return one
+    for clip in await request.app[ADMIN].catalog.clips.all():
+        if clip.id == request.match_info["id"]:
+            return clip
     raise web.HTTPNotFound
 
 
-def _told(
+def _with_address(
     admin: RecordingsAdmin, page: str | None, recording: Recording, parts: Sequence[Part]
 ) -> dict[str, Any]:
     hidden = recording.visibility is Visibility.HIDDEN
-    return _addressed(admin, full(recording, parts), None if hidden else page, f"/watch/{recording.folder}")
+    return _addressed(
+        admin, recording_details(recording, parts), None if hidden else page, f"/watch/{recording.folder}"
+    )
 
 
-def _told_clip(admin: RecordingsAdmin, page: str | None, clip: Clip) -> dict[str, Any]:
-    return _addressed(admin, of_clip(clip), page, f"/c/{clip.id}")
+def _clip_with_address(admin: RecordingsAdmin, page: str | None, clip: Clip) -> dict[str, Any]:
+    return _addressed(admin, clip_details(clip), page, f"/c/{clip.id}")
 
 
-def _addressed(admin: RecordingsAdmin, told: dict[str, Any], page: str | None, path: str) -> dict[str, Any]:
-    """With where it is watched: at its page, else by its playlist."""
-    playlist = urljoin(admin.folder, told["playlist"]) if admin.folder else None
-    return told | {"address": urljoin(page, path) if page else playlist}
+def _addressed(
+    admin: RecordingsAdmin, details: dict[str, Any], page: str | None, path: str
+) -> dict[str, Any]:
+    """The details, with the address of the page, else of the playlist."""
+    playlist = urljoin(admin.folder, details["playlist"]) if admin.folder else None
+    return details | {"address": urljoin(page, path) if page else playlist}
 
 
 def _check_is_over(recording: Recording) -> None:

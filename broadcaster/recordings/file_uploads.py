@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import FileUpload, Recording
 from broadcaster.errors import NotPossible
-from broadcaster.recordings.writer import file_of
+from broadcaster.recordings.writer import file_summary
 
 MIB = 2**20
 PART = 16 * MIB  # bytes
@@ -37,51 +37,51 @@ TYPES = {
 
 
 class PartStore(Protocol):
-    """Where the parts go. Everything raises StorageError; deadlines are in seconds."""
+    """A bucket with multipart uploads. All raise StorageError; deadlines are in seconds."""
 
     async def begin(
         self, key: str, *, media_type: str, disposition: str, cache_control: str, deadline: float
     ) -> str:
-        """Begin an upload; returns what the bucket calls it."""
+        """Begin a multipart upload; returns its upload ID."""
 
     async def part_url(self, key: str, upload: str, number: int, size: int, *, valid: timedelta) -> str:
-        """Where this part is PUT, of exactly so many bytes, by whoever has the URL."""
+        """A presigned URL that accepts a PUT of this part, of exactly ``size`` bytes."""
 
     async def parts(self, key: str, upload: str, *, deadline: float) -> dict[int, tuple[str, int]] | None:
-        """MD5 (hexadecimal) and size of each part that is there; None when there is no such upload."""
+        """MD5 (hexadecimal) and size of each stored part; None when there is no such upload."""
 
     async def complete(self, key: str, upload: str, md5s: Sequence[str], *, deadline: float) -> bool:
-        """Make the object of these parts; False when there is no such upload, perhaps because it is done."""
+        """Complete an upload; False when there is no such upload, perhaps because it is complete."""
 
     async def etag(self, key: str, *, deadline: float) -> str | None:
         """The ETag of an object, None when there is none."""
 
 
 class Uploads:
-    """Uploads for recordings, one for each; ``tell`` says that something was changed.
+    """Uploads for recordings, one for each. ``on_change`` is called after each change of a file.
 
-    ``part`` is the size in bytes of parts, unless there would be too many of them.
+    ``part`` is the size of parts in bytes, unless there would be too many parts.
     """
 
     def __init__(
-        self, store: PartStore, catalog: Catalog, prefix: str, tell: Callable[[], None], part: int = PART
+        self, store: PartStore, catalog: Catalog, prefix: str, on_change: Callable[[], None], part: int = PART
     ) -> None:
         self._store = store
         self._files = catalog.files
         self._folder = f"{prefix}/files"
-        self._tell = tell
+        self._on_change = on_change
         self._part = part
-        self._beginning = asyncio.Lock()  # two that begin at once go on with the same
+        self._beginning = asyncio.Lock()  # two clients that begin at once share an upload
 
     async def status(self, recording: Recording) -> dict[str, Any]:
-        """What it has as one file, and what is on its way."""
+        """The file of the recording, and the upload under way."""
         found = await self._files.uploading(recording.id)
-        return {"file": _told(recording), "upload": await self._progress(found[0]) if found else None}
+        return {"file": _file_details(recording), "upload": await self._progress(found[0]) if found else None}
 
     async def begin(self, recording: Recording, name: str, size: int) -> dict[str, Any]:
-        """Begin, or go on with, an upload of a file of so many bytes; one of another size is given up.
+        """Begin or continue an upload of a file of ``size`` bytes, which replaces an upload of another file.
 
-        Raises NotPossible for a file that no player takes, or of a stream that is on.
+        Raises NotPossible for a file that players cannot play, and while the stream is on.
         """
         suffix = PurePath(name).suffix.lower()
         if suffix not in TYPES:
@@ -97,7 +97,7 @@ class Uploads:
         return await self._progress(upload) or {}
 
     async def part_url(self, recording: Recording, key: str, number: int) -> str:
-        """Where a part of it is PUT; raises NotPossible when it is over."""
+        """The presigned URL of a part; raises NotPossible when the upload is over."""
         upload = await self._uploading(recording, key)
         if not 1 <= number <= upload.parts:
             raise NotPossible(f"it has no part {number}")
@@ -105,37 +105,38 @@ class Uploads:
         return await self._store.part_url(upload.key, upload.upload, number, size, valid=VALID)
 
     async def complete(self, recording: Recording, key: str, etag: str) -> dict[str, Any]:
-        """Make the recording's file of the parts, which add up to this ETag; again, if no answer came before.
+        """Complete the upload, whose parts must have this ETag together. May be repeated.
 
-        Raises NotPossible when parts are missing or other ones, or when the upload is over.
+        Raises NotPossible when parts are missing or different, or when the upload is over.
         """
         if recording.file and (recording.file.key, recording.file.etag) == (key, etag):
-            return {"file": _told(recording)}
+            return {"file": _file_details(recording)}
         upload = await self._uploading(recording, key)
         parts = await self._store.parts(upload.key, upload.upload, deadline=DEADLINE)
         is_done = False
         if parts is not None:
-            if {one: size for one, (_, size) in parts.items()} != _sizes(upload) or etag_of(parts) != etag:
+            sizes = {number: _size(upload, number) for number in range(1, upload.parts + 1)}
+            if {number: size for number, (_, size) in parts.items()} != sizes or etag_of(parts) != etag:
                 raise NotPossible("parts are missing, or other ones than were sent: upload it again")
             md5s = [md5 for _, (md5, _) in sorted(parts.items())]
             is_done = await self._store.complete(upload.key, upload.upload, md5s, deadline=COMPLETE)
-        # Where an earlier request got no answer, only the object tells.
+        # An earlier request may have completed it without an answer.
         if not is_done and (await self._store.etag(upload.key, deadline=DEADLINE) or "").strip('"') != etag:
             raise NotPossible("the bucket knows nothing of this upload any more: upload it again")
         if not await self._files.store(upload, etag):
             raise NotPossible("it was given up meanwhile")
-        self._tell()
+        self._on_change()
         return {"file": {"size": upload.size, "type": upload.type, "etag": etag}}
 
-    async def give_up(self, recording: Recording) -> None:
-        """Give up what is on its way; it is deleted by who looks for such."""
+    async def cancel(self, recording: Recording) -> None:
+        """Cancel the upload; ``FileDeleter`` deletes its parts."""
         await self._files.abandon(recording.id)
-        self._tell()
+        self._on_change()
 
     async def delete(self, recording: Recording, *, at_once: bool = False) -> None:
-        """Put its file into the bin, or delete it ``at_once``."""
+        """Move the file into the bin, or delete it ``at_once``."""
         await self._files.delete(recording.id, at_once=at_once)
-        self._tell()
+        self._on_change()
 
     async def _new(self, recording: Recording, suffix: str, size: int) -> FileUpload:
         key = f"{self._folder}/{recording.id}-{secrets.token_hex(8)}{suffix}"
@@ -152,7 +153,7 @@ class Uploads:
         return upload
 
     async def _progress(self, upload: FileUpload) -> dict[str, Any] | None:
-        """None when the bucket has given it up."""
+        """The stored parts of an upload; None when the bucket has aborted it."""
         found = await self._store.parts(upload.key, upload.upload, deadline=DEADLINE)
         if found is None:
             return None
@@ -160,19 +161,19 @@ class Uploads:
         return {"key": upload.key, "size": upload.size, "partSize": upload.part_size, "parts": whole}
 
     async def _uploading(self, recording: Recording, key: str) -> FileUpload:
-        for one in await self._files.uploading(recording.id):
-            if one.key == key:
-                return one
+        for upload in await self._files.uploading(recording.id):
+            if upload.key == key:
+                return upload
         raise NotPossible("this upload is over: it was cancelled, or another one took its place")
 
 
 def part_size(size: int, least: int = PART) -> int:
-    """Bytes of each part but the last one, of an object of so many bytes."""
+    """Bytes of each part but the last, of an object of ``size`` bytes."""
     return max(least, MIB * -(-size // (MOST_PARTS * MIB)))
 
 
 def etag_of(parts: Mapping[int, tuple[str, int]]) -> str:
-    """The ETag of the object that these make, without quotes; empty where a part's is no MD5."""
+    """The ETag of the object of these parts, without quotes; empty if a part has no MD5."""
     try:
         whole = b"".join(bytes.fromhex(md5) for _, (md5, _) in sorted(parts.items()))
     except ValueError:
@@ -180,16 +181,12 @@ def etag_of(parts: Mapping[int, tuple[str, int]]) -> str:
     return f"{hashlib.md5(whole, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
-def _told(recording: Recording) -> dict[str, Any] | None:
-    """As viewers are told of it, and what a file on a disk is compared with."""
-    told, file = file_of(recording), recording.file
-    return {**told, "etag": file.etag, "partSize": file.part_size} if told and file else None
+def _file_details(recording: Recording) -> dict[str, Any] | None:
+    """The file as in the index, and what a local file is compared with."""
+    public, file = file_summary(recording), recording.file
+    return {**public, "etag": file.etag, "partSize": file.part_size} if public and file else None
 
 
 def _size(upload: FileUpload, number: int) -> int:
-    """Bytes of this part."""
+    """Bytes of a part."""
     return min(upload.part_size, upload.size - (number - 1) * upload.part_size)
-
-
-def _sizes(upload: FileUpload) -> dict[int, int]:
-    return {number: _size(upload, number) for number in range(1, upload.parts + 1)}

@@ -99,11 +99,11 @@ class _GoneError(BroadcasterError):
 class RecordingPosters:
     """Writes posters below ``recordings/`` and ``clips/`` of the ``prefix``.
 
-    ``lock`` is the recorder's: while it is held, no recording is removed or moved. ``tell`` makes the
-    recorder write the changed index.
+    ``lock`` is the recorder's: while it is held, no recording is removed or moved. ``on_change`` is called
+    after each change, so that the index is written.
     """
 
-    def __init__(  # noqa: PLR0913 - what it works with
+    def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
         store: ConditionalStore,
         catalog: Catalog,
@@ -112,7 +112,7 @@ class RecordingPosters:
         prefix: str,
         *,
         lock: asyncio.Lock,
-        tell: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -122,7 +122,7 @@ class RecordingPosters:
         self._frames = frames
         self._prefix = prefix
         self._lock = lock
-        self._tell = tell
+        self._on_change = on_change
         self._clock = clock
         self._sleep = sleep
         self._objects = ConditionalWriter(store)
@@ -135,7 +135,7 @@ class RecordingPosters:
             try:
                 await self.work()
             except CatalogError as error:
-                logger.warning("recordings get no pictures now: %s", error)
+                logger.warning("recordings get no posters now: %s", error)
 
     async def work(self) -> None:
         """Make the missing posters, of at most one ended recording a pass; raises CatalogError."""
@@ -143,16 +143,17 @@ class RecordingPosters:
         for recording in recordings:
             if not (recording.ended or recording.poster):
                 await self._try(recording, partial(self._begin, recording))
-        for recording in (one for one in recordings if one.ended and not one.pictured):
-            if await self._try(recording, partial(self._finish, recording)):
+        for recording in recordings:
+            is_due = recording.ended and not recording.pictured
+            if is_due and await self._try(recording, partial(self._finish, recording)):
                 break
         for clip in await self._clips.all():
             if not clip.pictured:
                 await self._try(clip, partial(self._of_clip, clip))
 
-    async def _try(self, one: Recording | Clip, work: Callable[[], Awaitable[None]]) -> bool:
+    async def _try(self, view: Recording | Clip, work: Callable[[], Awaitable[None]]) -> bool:
         """Do the work, unless it failed a short time ago. Returns whether it was tried."""
-        failures, again = self._failures.get(one.id, (0, 0.0))
+        failures, again = self._failures.get(view.id, (0, 0.0))
         if self._clock() < again:
             return False
         try:
@@ -161,10 +162,10 @@ class RecordingPosters:
             pass
         except (StorageError, OSError) as error:
             pause = min(PAUSE * 2**failures, MAX_PAUSE)
-            self._failures[one.id] = (min(failures + 1, MAX_DOUBLINGS), self._clock() + pause)
-            logger.warning("%s gets its pictures later: %s", one.id, error)
+            self._failures[view.id] = (min(failures + 1, MAX_DOUBLINGS), self._clock() + pause)
+            logger.warning("%s gets its poster later: %s", view.id, error)
         else:
-            self._failures.pop(one.id, None)
+            self._failures.pop(view.id, None)
         return True
 
     async def _begin(self, recording: Recording) -> None:
@@ -172,7 +173,7 @@ class RecordingPosters:
         for frame in await asyncio.to_thread(self._frames.times):
             if frame >= recording.started + INTO_IT:
                 (picture,) = await asyncio.to_thread(self._frames.read, [frame])
-                await self._put(recording, f"{_folder(recording)}/{POSTER}", picture)
+                await self._put(recording, picture)
                 await self._note(recording, poster=True)
                 return
 
@@ -182,14 +183,13 @@ class RecordingPosters:
         timeline = [segment for part in parts for segment in await self._timeline(part)]
         picture = await self._at_a_third(timeline)
         if picture:
-            await self._put(recording, f"{_folder(recording)}/{POSTER}", picture)
+            await self._put(recording, picture)
         self._objects.forget(f"{self._prefix}/{_folder(recording)}")
         poster = recording.poster or picture is not None
         await self._note(recording, poster=poster, pictured=True)
         end = recording.ended or recording.started
         every = (*await self._recordings.all(), *await self._recordings.bin())
-        others = [one for one in every if not one.pictured]
-        needed = [(one.started, one.ended or end) for one in others]
+        needed = [(other.started, other.ended or end) for other in every if not other.pictured]
         await asyncio.to_thread(self._frames.drop_until, end, needed)
 
     async def _at_a_third(self, timeline: Sequence[RecordingSegment]) -> bytes | None:
@@ -211,25 +211,24 @@ class RecordingPosters:
     async def _of_clip(self, clip: Clip) -> None:
         """Write the poster of a clip: its first frame."""
         variant = variant_for_posters(clip.described.variants)
-        segments = [one for one in await self._clips.segments(clip) if not one.gap]
-        ours = [one for one in segments if one.variant == variant] or segments
-        for one in ours:
-            if one.time + one.duration > clip.begin + ROUNDING:
-                picture = await self._picture_of(one, max(clip.begin - one.time, timedelta()))
+        segments = [segment for segment in await self._clips.segments(clip) if not segment.gap]
+        smallest = [segment for segment in segments if segment.variant == variant] or segments
+        picture = None
+        for segment in smallest:
+            if segment.time + segment.duration > clip.begin + ROUNDING:
+                picture = await self._picture_of(segment, max(clip.begin - segment.time, timedelta()))
                 break
-        else:
-            picture = None
         if picture:
-            await self._put(clip, f"{_folder(clip)}/{POSTER}", picture)
+            await self._put(clip, picture)
         await self._note(clip, poster=picture is not None)
 
-    async def _picture_of(self, one: RecordingSegment, at: timedelta | None) -> bytes | None:
+    async def _picture_of(self, segment: RecordingSegment, at: timedelta | None) -> bytes | None:
         """A frame of a segment in the bucket; None if ffmpeg cannot decode it."""
-        if one.size > LARGEST:
+        if segment.size > LARGEST:
             return None
-        keys = [key for key in (one.map_key, one.key) if key]
+        keys = [key for key in (segment.map_key, segment.key) if key]
         media = b"".join([await self._store.get(key, deadline=DEADLINE) for key in keys])
-        for moment in (at, None):  # there may be no frame so near to its end
+        for moment in (at, None):  # there may be no frame so close to the end
             with suppress(PictureError):
                 return await self._ffmpeg.frame(media, moment)
         return None
@@ -240,38 +239,38 @@ class RecordingPosters:
         read: dict[str, int] = {}
         variant = variant_for_posters(part.described.variants)
         while more := await self._recordings.segments(part.number, read):
-            read |= {one.variant: one.position for one in more}
+            read |= {segment.variant: segment.position for segment in more}
             variant = variant if variant in read else min(read)
-            found += [one for one in more if one.variant == variant]
+            found += [segment for segment in more if segment.variant == variant]
         return found
 
-    async def _put(self, one: Recording | Clip, name: str, content: bytes) -> None:
+    async def _put(self, view: Recording | Clip, content: bytes) -> None:
         """Write a poster; if its recording or clip is gone, delete the poster and raise _GoneError."""
-        key = f"{self._prefix}/{name}"
+        key = f"{self._prefix}/{_folder(view)}/{POSTER}"
         await self._objects.put(key, content, PICTURE_AGE)
         async with self._lock:
-            if not await self._is_there(one):
+            if not await self._is_there(view):
                 await self._objects.remove([key])
                 raise _GoneError
 
-    async def _note(self, one: Recording | Clip, *, poster: bool, pictured: bool = False) -> None:
+    async def _note(self, view: Recording | Clip, *, poster: bool, pictured: bool = False) -> None:
         async with self._lock:
-            if not await self._is_there(one):
+            if not await self._is_there(view):
                 raise _GoneError
-            if isinstance(one, Clip):
-                await self._clips.pictured(one.id, poster=poster)
+            if isinstance(view, Clip):
+                await self._clips.pictured(view.id, poster=poster)
             else:
-                await self._recordings.change(one.id, poster=poster, pictured=pictured)
-        self._tell()
+                await self._recordings.change(view.id, poster=poster, pictured=pictured)
+        self._on_change()
 
-    async def _is_there(self, one: Recording | Clip) -> bool:
+    async def _is_there(self, view: Recording | Clip) -> bool:
         """Whether the recording or clip still exists in the same folder."""
-        known = await (self._clips.all() if isinstance(one, Clip) else self._recordings.all())
-        return any(other.id == one.id and _folder(other) == _folder(one) for other in known)
+        known = await (self._clips.all() if isinstance(view, Clip) else self._recordings.all())
+        return any(other.id == view.id and other.folder == view.folder for other in known)
 
 
-def _folder(one: Recording | Clip) -> str:
-    return f"clips/{one.folder}" if isinstance(one, Clip) else f"recordings/{one.folder}"
+def _folder(view: Recording | Clip) -> str:
+    return f"clips/{view.folder}" if isinstance(view, Clip) else f"recordings/{view.folder}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,11 +286,11 @@ class LivePoster:
     """Writes the poster of the running stream. Call it with each event; ``run`` does the work.
 
     ``url`` is the public URL of the bucket, ``view`` returns the current playlists. Frames for recordings are
-    kept in ``frames``. ``theirs`` fetches Owncast's own preview, which is preferred; without ``ffmpeg`` it is
-    the only source.
+    kept in ``frames``. ``owncast_picture`` fetches Owncast's preview, which is preferred, and the only source
+    without ``ffmpeg``.
     """
 
-    def __init__(  # noqa: PLR0913 - what it works with
+    def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
         store: ConditionalStore,
         spool: Spool,
@@ -301,7 +300,7 @@ class LivePoster:
         prefix: str,
         url: str,
         view: Callable[[], View],
-        theirs: Callable[[], Awaitable[bytes]] | None = None,
+        owncast_picture: Callable[[], Awaitable[bytes]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.poster: str | None = None  # URL of the live poster, while there is one
@@ -311,13 +310,13 @@ class LivePoster:
         self._frames = frames
         self._key, self._url = f"{prefix}/{POSTER}", f"{url}/{prefix}/{POSTER}"
         self._view = view
-        self._theirs = theirs
+        self._owncast_picture = owncast_picture
         self._clock = clock
         self._objects = ConditionalWriter(store)
         self._retrying = Retrying("writes of the live poster")
         self._last: datetime | None = None  # the time of the latest segment that was taken
-        self._taken: _DueFrame | None = None
-        self._news = asyncio.Event()
+        self._due: _DueFrame | None = None
+        self._changed = asyncio.Event()
         self._renewed = float("-inf")  # by the clock
         self._is_on = False
         self._map: tuple[str | None, bytes] = (None, b"")  # the latest EXT-X-MAP
@@ -336,8 +335,8 @@ class LivePoster:
     async def run(self) -> None:
         """Work until cancelled. Failures are logged, not raised."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._changed.wait()
+            self._changed.clear()
             try:
                 await self.work()
             except StorageError as error:
@@ -349,14 +348,14 @@ class LivePoster:
 
     async def work(self) -> None:
         """Make the frame that is due; raises StorageError or OSError."""
-        taken, self._taken = self._taken, None
-        if taken is None:
+        due, self._due = self._due, None
+        if due is None:
             return
         is_turn = self._clock() - self._renewed >= RENEW
         picture = await self._from_owncast() if is_turn else None
-        media = await asyncio.to_thread(_head, taken.file) if taken.file else b""
+        media = await asyncio.to_thread(_head, due.file) if due.file else b""
         if media and self._ffmpeg and (self._frames or (is_turn and picture is None)):
-            made = await self._frame(self._ffmpeg, taken, media)
+            made = await self._frame(self._ffmpeg, due, media)
             picture = picture or made
         if is_turn and picture:
             self._renewed = self._clock()
@@ -371,34 +370,34 @@ class LivePoster:
         if wanted not in (None, segment.variant):
             return
         file = self._spool.open(segment.key) if self._ffmpeg else None
-        if file is None and self._theirs is None:
+        if file is None and self._owncast_picture is None:
             return
-        if self._taken and self._taken.file:
-            self._taken.file.add_done_callback(_close)
-        self._last, self._taken = when, _DueFrame(when, segment.map_key, file)
-        self._news.set()
+        if self._due and self._due.file:
+            self._due.file.add_done_callback(_close)
+        self._last, self._due = when, _DueFrame(when, segment.map_key, file)
+        self._changed.set()
 
     async def _from_owncast(self) -> bytes | None:
-        if self._theirs is None:
+        if self._owncast_picture is None:
             return None
         try:
-            picture = await self._theirs()
+            picture = await self._owncast_picture()
         except OwncastError:
             return None
         return picture if picture.startswith(b"\xff\xd8") else None
 
-    async def _map_of(self, taken: _DueFrame) -> bytes:
-        if taken.map_key and taken.map_key != self._map[0]:
-            self._map = taken.map_key, await self._store.get(taken.map_key, deadline=DEADLINE)
-        return self._map[1] if taken.map_key else b""
+    async def _map_of(self, due: _DueFrame) -> bytes:
+        if due.map_key and due.map_key != self._map[0]:
+            self._map = due.map_key, await self._store.get(due.map_key, deadline=DEADLINE)
+        return self._map[1] if due.map_key else b""
 
-    async def _frame(self, ffmpeg: Ffmpeg, taken: _DueFrame, media: bytes) -> bytes | None:
+    async def _frame(self, ffmpeg: Ffmpeg, due: _DueFrame, media: bytes) -> bytes | None:
         """Decode a frame, and keep it for recordings. Returns None if that fails."""
         made = None
         try:
-            made = await ffmpeg.frame(await self._map_of(taken) + media)
+            made = await ffmpeg.frame(await self._map_of(due) + media)
             if self._frames:
-                await asyncio.to_thread(self._frames.keep, taken.time, made)
+                await asyncio.to_thread(self._frames.keep, due.time, made)
         except (PictureError, OSError) as error:
             self._complain(error)
         return made
@@ -430,7 +429,7 @@ class Posters:
     Call it with each event; ``run`` does the work.
     """
 
-    def __init__(  # noqa: PLR0913 - what it works with
+    def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
         settings: Settings,
         store: ObjectStore,
@@ -457,7 +456,7 @@ class Posters:
             prefix=settings.prefix,
             url=str(settings.public_url),
             view=view,
-            theirs=partial(picture, settings.owncast_url) if settings.owncast_url else None,
+            owncast_picture=partial(picture, settings.owncast_url) if settings.owncast_url else None,
         )
         if self._ffmpeg:
             self._recordings = RecordingPosters(
@@ -467,7 +466,7 @@ class Posters:
                 frames,
                 settings.prefix,
                 lock=recorder.lock,
-                tell=recorder.tell,
+                on_change=recorder.write_soon,
             )
 
     def __call__(self, event: Event) -> None:

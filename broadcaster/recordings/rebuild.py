@@ -1,7 +1,7 @@
 """Restores recordings and clips from the bucket after the catalog was lost.
 
-Other programs may have written into the bucket. Each document is checked by a pydantic model with a range for
-every value; a document that fails the check is left alone and reported.
+Other programs may have written into the bucket. A pydantic model checks each document, with a range for every
+value; a document that fails the check is skipped and reported.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ from broadcaster.source.scanner import MEDIA_SUFFIXES
 from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST
 
 YEARS = range(1970, 2200)  # of encoders, whose clocks may be wrong
-LONGEST_RECORDING, LONGEST_CLIP = 10_000_000, timedelta(hours=2)  # seconds; more than we ever write
+LONGEST_RECORDING, LONGEST_CLIP = 10_000_000, timedelta(hours=2)  # seconds; longer than the recorder writes
 LARGEST_RECORDING, LARGEST_FILE = 2**44, 5 * 2**40  # bytes
 MOST_VARIANTS = 50
 LONGEST_KEY = 1024  # bytes (S3)
-FOLDERS = {"recordings", "clips", "files"}  # below the prefix, which are no runs of an encoder
+FOLDERS = {"recordings", "clips", "files"}  # below the prefix, beside the encoder runs
 RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 OWN_RUN = re.compile(r"\d{8}T\d{6}Z-\d{1,9}-[A-Za-z0-9_-]{1,60}")
 FILE_KEY = re.compile(rf"(?P<folder>.+)/files/(?P<id>{ID})-[0-9a-f]{{16,64}}\.[a-z0-9]{{1,5}}")
@@ -84,7 +84,7 @@ class _Model(BaseModel):
 
 
 class FileRecord(_Model):
-    """A recording as one file: where it is, relative to the folder of all recordings."""
+    """A recording as one file; its URL is relative to the folder of all recordings."""
 
     url: Path
     size: int = Field(ge=0, le=LARGEST_FILE)
@@ -128,7 +128,7 @@ class ClipRecord(_Model):
         return self
 
 
-class _Variant(_Model):
+class _VariantRecord(_Model):
     uri: Name
     bandwidth: Bits
     average_bandwidth: Bits | None
@@ -138,7 +138,7 @@ class _Variant(_Model):
     audio: Attribute | None
 
 
-class _Rendition(_Model):
+class _RenditionRecord(_Model):
     group_id: Attribute
     name: Attribute
     uri: Name | None
@@ -148,62 +148,65 @@ class _Rendition(_Model):
     channels: Attribute | None
 
 
-class _Described(_Model):
-    variants: Annotated[tuple[_Variant, ...], Field(min_length=1, max_length=MOST_VARIANTS)]
-    renditions: Annotated[tuple[_Rendition, ...], Field(max_length=MOST_VARIANTS)]
+class _MultivariantRecord(_Model):
+    variants: Annotated[tuple[_VariantRecord, ...], Field(min_length=1, max_length=MOST_VARIANTS)]
+    renditions: Annotated[tuple[_RenditionRecord, ...], Field(max_length=MOST_VARIANTS)]
 
 
 def described(playlist: MultivariantPlaylist, playlist_name: str) -> MultivariantPlaylist:
-    """What is told of variants, by their names, where each has its playlist in a folder of its own."""
+    """The variants of a multivariant playlist, by the names of their folders; raises ValueError."""
 
     def name(uri: str) -> str:
         folder, _, last = uri.rpartition("/")
         if last != playlist_name:
-            raise ValueError(f"{uri!r} is no playlist of ours")
+            raise ValueError(f"{uri!r} is not a playlist of the recorder")
         return folder
 
-    found = _Described.model_validate(playlist.renamed(name))
-    variants = tuple(Variant(**one.model_dump()) for one in found.variants)
-    renditions = tuple(Rendition(**one.model_dump()) for one in found.renditions)
+    found = _MultivariantRecord.model_validate(playlist.renamed(name))
+    variants = tuple(Variant(**variant.model_dump()) for variant in found.variants)
+    renditions = tuple(Rendition(**rendition.model_dump()) for rendition in found.renditions)
     named = MultivariantPlaylist(variants, renditions=renditions)
     if FOLDERS & named.uris:
-        raise ValueError("a variant with the name of a folder of ours")
+        raise ValueError("a variant has the name of a folder of the recorder")
     return named
 
 
 def media_key(prefix: str, variant: str) -> Callable[[str], str]:
-    """Returns a check of the keys of a variant's segments and maps, which raises ValueError.
+    """A function that checks keys of a variant's segments and maps, and raises ValueError.
 
-    Below the ``prefix`` nothing but media of an encoder's run is ours to list, and to delete one day.
+    Below the ``prefix``, only media of an encoder run may be listed, because it may be deleted later.
     """
 
     def check(key: str) -> str:
         own = key.startswith(f"{prefix}/")
         parts = key.removeprefix(f"{prefix}/").split("/") if own else key.split("/")
         if len(key.encode()) > LONGEST_KEY or not key.isprintable() or not key.endswith(MEDIA_SUFFIXES):
-            raise ValueError(f"{key[:100]!r} is no media of ours")
+            raise ValueError(f"{key[:100]!r} is not a media key")
         if {"", ".", ".."} & set(parts) or "\\" in key:
-            raise ValueError(f"{key[:100]!r} is no path")
+            raise ValueError(f"{key[:100]!r} is not a path")
         if own:
             run, *rest = parts
-            # Another broadcaster may have a prefix that begins with ours: only a run's own name is sure.
-            is_sure = len(rest) == 2 or OWN_RUN.fullmatch(run) is not None  # noqa: PLR2004 - variant and name
+            # Another broadcaster's prefix may begin with this prefix. Only the name of a run is certain.
+            is_certain = len(rest) == 2 or OWN_RUN.fullmatch(run) is not None  # noqa: PLR2004 - variant and name
             fits = RUN.fullmatch(run) and run not in FOLDERS and rest[:1] == [variant] and len(rest) > 1
-            if not (fits and is_sure):
-                raise ValueError(f"{key[:100]!r} is no segment of ours")
+            if not (fits and is_certain):
+                raise ValueError(f"{key[:100]!r} is not a segment of this broadcaster")
         elif variant not in parts[1:-1]:
-            raise ValueError(f"{key[:100]!r} is no segment of this variant")
+            raise ValueError(f"{key[:100]!r} is not a segment of this variant")
         return key
 
     return check
 
 
 def file_key(address: str, folder: str, name: str) -> str:
-    """The key of the file of the recording called ``name``, relative to ``folder``; raises ValueError."""
+    """The key of the file of the recording ``name``, whose address is relative to ``folder``.
+
+    Raises ValueError.
+    """
     key = posixpath.normpath(posixpath.join(folder, address))
     found = FILE_KEY.fullmatch(key)
     if not found or found["id"] != name or len(key.encode()) > LONGEST_KEY or not key.isprintable():
-        raise ValueError(f"{key[:100]!r} is no file of this recording")
+        raise ValueError(f"{key[:100]!r} is not a file of this recording")
     return key
 
 
@@ -213,7 +216,7 @@ DEADLINE = 30.0  # seconds for one request
 BATCH = 1000  # objects
 LARGEST_RECORD, LARGEST_PLAYLIST = 2**20, 2**25  # bytes
 MOST_KEYS, MOST_PARTS = 50_000, 500  # of one recording
-# Segments of one playlist, and of a recording in all: a day of them in every variant, and some more.
+# Segments of a playlist, and of a recording: more than those of a day in every variant.
 MOST_SEGMENTS, MOST_IN_ALL = 200_000, 1_000_000
 LONGEST_SEGMENT = timedelta(seconds=600)
 FOLDER = re.compile(rf"(?P<id>{ID})(-(?P<secret>{SECRET}))?")
@@ -222,57 +225,63 @@ Parts = list[tuple[Part, list[RecordingSegment]]]
 
 
 class BucketReader(Protocol):
-    """Who looks into the bucket. Everything raises StorageError; deadlines are in seconds."""
+    """A bucket that is read. All raise StorageError; deadlines are in seconds."""
 
     async def get(self, key: str, *, deadline: float) -> bytes:
-        """An object."""
+        """The body of an object, decompressed."""
 
     def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
-        """The keys that begin so, in order, and the sizes of their objects in bytes."""
+        """Keys with this prefix, in order, and the sizes of their objects in bytes."""
 
 
 async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[str, Any]:
-    """Take them in; returns what was found. Raises StorageUnavailable, and CatalogError.
+    """Restore all recordings and clips that the catalog does not know; returns their numbers.
 
-    What is known is left alone. One that cannot be brought back is named in the log, and left alone too.
+    A recording or clip that fails the checks is logged and skipped. Raises StorageUnavailable and
+    CatalogError.
     """
     found = {"recordings": 0, "clips": 0, "failed": 0}
-    back: list[str] = []
+    restored: list[str] = []
     for kind in ("recordings", "clips"):
         for folder in await _unknown(store, catalog, f"{prefix}/{kind}"):
             try:
                 name = await _take_in(store, catalog, prefix, kind, folder)
             except (StorageUnavailable, CatalogError):
                 raise
-            except Exception as error:  # noqa: BLE001 - hostile text is met with whatever code happens to raise
-                told = " ".join(str(error).split())[:300]
-                logger.warning("%s/%r cannot be brought back: %s", kind, folder[:100], told)
+            except Exception as error:  # noqa: BLE001 - a forged document may cause any exception
+                message = " ".join(str(error).split())[:300]
+                logger.warning("%s/%r cannot be restored: %s", kind, folder[:100], message)
                 found["failed"] += 1
             else:
                 found[kind] += name is not None
-                back += [name] if name else []
+                restored += [name] if name else []
     sizes: list[tuple[str, int]] = []
-    if back:
-        async for one in store.objects(f"{prefix}/", deadline=DEADLINE):
-            sizes.append(one)
+    if restored:
+        async for entry in store.objects(f"{prefix}/", deadline=DEADLINE):
+            sizes.append(entry)
             if len(sizes) == BATCH:
                 await catalog.note_sizes(sizes)
                 sizes.clear()
     await catalog.note_sizes(sizes)
-    await catalog.write_again(back)
+    await catalog.write_again(restored)
     return found
 
 
 async def _unknown(store: BucketReader, catalog: Catalog, base: str) -> list[str]:
-    """The folders with the record of what the catalog does not know."""
+    """The folders of recordings or clips that the catalog does not know."""
     record = _record(base)
     keys = [
         key async for key, _ in store.objects(f"{base}/", deadline=DEADLINE) if key.endswith(f"/{record}")
     ]
     folders = [posixpath.dirname(key).removeprefix(f"{base}/") for key in keys]
-    known = {one.id for one in (*await catalog.recordings.all(), *await catalog.recordings.bin())}
-    known |= {one.id for one in (*await catalog.clips.all(), *await catalog.clips.bin())}
-    return [one for one in folders if not ((match := FOLDER.fullmatch(one)) and match["id"] in known)]
+    known = {
+        view.id
+        for table in (catalog.recordings, catalog.clips)
+        for view in (*await table.all(), *await table.bin())
+    }
+    return [
+        folder for folder in folders if not ((match := FOLDER.fullmatch(folder)) and match["id"] in known)
+    ]
 
 
 def _record(base: str) -> str:
@@ -280,10 +289,10 @@ def _record(base: str) -> str:
 
 
 async def _take_in(store: BucketReader, catalog: Catalog, prefix: str, kind: str, folder: str) -> str | None:
-    """Take in what is in the folder; returns its id, None where it was taken in meanwhile."""
+    """Restore the recording or clip in a folder; returns its ID, None if it is known meanwhile."""
     match = FOLDER.fullmatch(folder)
     if match is None:
-        raise ValueError("this is no name of ours")
+        raise ValueError("this is not the name of a recording or clip")
     base = f"{prefix}/{kind}"
     record = _record(base)
     keys, others = set[str](), Counter[str]()
@@ -296,92 +305,91 @@ async def _take_in(store: BucketReader, catalog: Catalog, prefix: str, kind: str
         if len(keys) > MOST_KEYS:
             raise ValueError("it has too many objects")
     if others[match["id"]]:
-        raise ValueError("there are others with its id: delete those that are wrong")
+        raise ValueError("other folders have the same ID: delete the wrong folders")
     text = await store.get(f"{base}/{folder}/{record}", deadline=DEADLINE)
     if len(text) > LARGEST_RECORD:
         raise ValueError("its record is too large")
     parts = await _parts(store, f"{base}/{folder}", keys, prefix)
     if kind == "clips":
         return await _restore_clip(catalog, ClipRecord.model_validate_json(text), match, parts)
-    told = RecordingRecord.model_validate_json(text)
-    return await _restore_recording(catalog, told, match, base, parts)
+    return await _restore_recording(catalog, RecordingRecord.model_validate_json(text), match, base, parts)
 
 
 async def _restore_recording(
-    catalog: Catalog, told: RecordingRecord, folder: re.Match[str], base: str, parts: Parts
+    catalog: Catalog, record: RecordingRecord, folder: re.Match[str], base: str, parts: Parts
 ) -> str | None:
-    if told.id != folder["id"]:
-        raise ValueError(f"it says that it is {told.id}")
-    end = max(one.time + one.duration for _, segments in parts for one in segments)
+    if record.id != folder["id"]:
+        raise ValueError(f"its record has the ID {record.id}")
+    end = max(segment.time + segment.duration for _, segments in parts for segment in segments)
     now, secret = catalog.now(), folder["secret"]
-    is_open = told.visibility is Visibility.UNLISTED and not secret  # unlisted by an older version
+    is_open = record.visibility is Visibility.UNLISTED and not secret  # unlisted by an older version
     recording = Recording(
-        id=told.id,
-        title=told.title,
-        visibility=told.visibility,
+        id=record.id,
+        title=record.title,
+        visibility=record.visibility,
         secret="" if is_open else secret or new_secret(),
-        started=told.started,
-        # It may have been on when the state was lost: it is over.
-        ended=told.ended or end,
-        # Nothing that comes back goes at once: the operator has a day to look at it.
-        keep_until=told.keepUntil and max(told.keepUntil, now + BIN),
-        duration=timedelta(seconds=told.duration),
-        size=told.size,
+        started=record.started,
+        # Its stream may have been on when the state was lost.
+        ended=record.ended or end,
+        # The operator has a day at least to look at a restored recording.
+        keep_until=record.keepUntil and max(record.keepUntil, now + BIN),
+        duration=timedelta(seconds=record.duration),
+        size=record.size,
         revision=1,
-        file=_file(told, base),
-        poster=bool(told.poster),
-        thumbnails=bool(told.thumbnails),
-        pictured=bool(told.ended and told.poster),
-        deleted=told.deleted and now,
-        bin=(secret or new_secret()) if told.deleted else "",
+        file=_file(record, base),
+        poster=bool(record.poster),
+        thumbnails=bool(record.thumbnails),
+        pictured=bool(record.ended and record.poster),
+        deleted=record.deleted and now,
+        bin=(secret or new_secret()) if record.deleted else "",
     )
     if not await catalog.recordings.take_in(recording, parts):
         return None
-    logger.info("recording %s is back", recording.id)
+    logger.info("recording %s is restored", recording.id)
     return recording.id
 
 
-def _file(told: RecordingRecord, base: str) -> RecordingFile | None:
-    if not (file := told.file):
+def _file(record: RecordingRecord, base: str) -> RecordingFile | None:
+    if not (file := record.file):
         return None
-    key = file_key(unquote(file.url), base, told.id)
+    key = file_key(unquote(file.url), base, record.id)
     return RecordingFile(key, posixpath.relpath(key, base), file.size, file.type, 0, "")
 
 
 async def _restore_clip(
-    catalog: Catalog, told: ClipRecord, folder: re.Match[str], parts: Parts
+    catalog: Catalog, record: ClipRecord, folder: re.Match[str], parts: Parts
 ) -> str | None:
-    if told.id != folder["id"]:
-        raise ValueError(f"it says that it is {told.id}")
+    if record.id != folder["id"]:
+        raise ValueError(f"its record has the ID {record.id}")
     ((part, segments),) = parts
-    if not all(told.begin - LONGEST_SEGMENT <= one.time <= told.end for one in segments):
+    if not all(record.begin - LONGEST_SEGMENT <= segment.time <= record.end for segment in segments):
         raise ValueError("it has segments of another time")
-    now, there = catalog.now(), bool(told.poster)
+    now, has_poster = catalog.now(), bool(record.poster)
     clip = Clip(
-        told.id,
-        told.title,
-        told.made,
-        told.begin,
-        told.end,
+        record.id,
+        record.title,
+        record.made,
+        record.begin,
+        record.end,
         part.described,
-        viewer=told.viewer,
-        poster=there,
-        pictured=there,
-        keep_until=told.keepUntil and max(told.keepUntil, now + BIN),
-        deleted=told.deleted and now,
-        bin=(folder["secret"] or new_secret()) if told.deleted else "",
+        viewer=record.viewer,
+        poster=has_poster,
+        pictured=has_poster,
+        keep_until=record.keepUntil and max(record.keepUntil, now + BIN),
+        deleted=record.deleted and now,
+        bin=(folder["secret"] or new_secret()) if record.deleted else "",
     )
-    is_older = told.viewer and "keepUntil" not in told.model_fields_set
+    is_older = record.viewer and "keepUntil" not in record.model_fields_set
     if not await catalog.clips.take_in(clip, segments, is_older=is_older):
         return None
-    logger.info("clip %s is back", clip.id)
+    logger.info("clip %s is restored", clip.id)
     return clip.id
 
 
 async def _parts(store: BucketReader, folder: str, keys: set[str], prefix: str) -> Parts:
-    """All parts, in order, of what is in a folder with these keys."""
+    """The parts of the recording or clip with these keys in its folder, in order."""
     found = (MAIN.fullmatch(key.removeprefix(f"{folder}/")) for key in keys)
-    mains = {int(one["part"] or 1): one[0] for one in found if one}
+    mains = {int(match["part"] or 1): match[0] for match in found if match}
     if not 1 <= len(mains) <= MOST_PARTS or set(mains) != set(range(1, len(mains) + 1)):
         raise ValueError("parts of it are missing")
     parts: Parts = []
@@ -399,25 +407,25 @@ async def _part(
 ) -> tuple[Part, list[RecordingSegment]]:
     playlist = await _read(store, main)
     if not isinstance(playlist, MultivariantPlaylist):
-        raise PlaylistError(f"{main} is no multivariant playlist")
-    told = described(playlist, PLAYLIST)
+        raise PlaylistError(f"{main} is not a multivariant playlist")
+    named = described(playlist, PLAYLIST)
     segments: list[RecordingSegment] = []
-    for variant in sorted(told.uris):
+    for variant in sorted(named.uris):
         base = f"{posixpath.dirname(main)}/{variant}"
         media = await _read(store, f"{base}/{PLAYLIST}") if f"{base}/{PLAYLIST}" in keys else None
         if not isinstance(media, MediaPlaylist):
-            raise PlaylistError(f"{base}/{PLAYLIST} is no media playlist")
+            raise PlaylistError(f"{base}/{PLAYLIST} is not a media playlist")
         frames = f"{base}/{IFRAMES}"
         text = await _text(store, frames) if frames in keys else ""
         segments += _recorded(media, base, byte_ranges(text), prefix)
         if len(segments) > MOST_IN_ALL:
             raise ValueError("it has too many segments")
-    return Part(0, "", told), sorted(segments, key=lambda one: (one.time, one.variant))
+    return Part(0, "", named), sorted(segments, key=lambda segment: (segment.time, segment.variant))
 
 
 async def _read(store: BucketReader, key: str) -> MediaPlaylist | MultivariantPlaylist:
     text = await _text(store, key)
-    return await asyncio.to_thread(parse, text)  # one of hours takes a while, and the stream is on
+    return await asyncio.to_thread(parse, text)  # parsing a playlist of hours takes long
 
 
 async def _text(store: BucketReader, key: str) -> str:
@@ -436,7 +444,7 @@ def _recorded(
     discontinuity = playlist.discontinuity_sequence
     for segment in playlist.segments:
         discontinuity += segment.discontinuity
-        # What stands for a run in which a variant brought nothing has the address of another one.
+        # The gap of a run without segments of this variant has the URI of another segment.
         if segment.program_date_time and not (segment.gap and segment.uri in there):
             yield RecordingSegment(
                 position=0,

@@ -21,70 +21,70 @@ from broadcaster.source.scanner import MEDIA_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-ROUND = timedelta(hours=1)  # in which a playlist has the same text: shared caches keep it for so long
-# Seconds for which one holds that grows, that is not there, that names others.
+ROUND = timedelta(hours=1)  # in which a playlist has the same text, so that shared caches can keep it
+# Seconds for which caches keep a playlist that grows, one that is missing, and a multivariant playlist.
 GROWING_AGE, MISSING_AGE, MAIN_AGE = 10, 5, 60
-MOST = 16  # that wait
-TOLD = 5.0  # seconds in which nobody asks again but who has not read the answer yet
+MOST = 16  # queued playlists
+ANSWERED = 5.0  # seconds after an answer, in which the viewer server may ask again before it reads the answer
 DEADLINE = 30.0  # seconds
 GZIP_LEVEL = 6
-# What the recorder writes: nothing else is ever signed.
+# The paths that the recorder writes: no others are signed.
 PLAYLIST = re.compile(
     r"(recordings|clips)/[\w-]{1,120}/((?!\.)[\w.-]{1,100}/){0,2}[\w-]{1,64}\.m3u8", re.ASCII
 )
 ATTRIBUTE = re.compile(r'(?<=URI=")[^"]+')
 
-Sign = Callable[[str], str]  # key → address
+Sign = Callable[[str], str]  # key → URL
 
 
-class PlaylistReader(Protocol):
-    """Where the playlists are."""
+class ObjectReader(Protocol):
+    """The bucket of the playlists."""
 
     async def get(self, key: str, *, deadline: float) -> bytes:
-        """An object; raises StorageError."""
+        """The body of an object; raises StorageError."""
 
 
 class Signing:
-    """Signs one playlist at a time, off the event loop; ``tell`` takes each.
+    """Signs playlists one after another, in a thread, and calls ``answer`` with each.
 
-    ``signer`` gives what signs keys as of a time; ``clock`` is the wall time.
+    ``signer`` returns a function that signs keys as of a time; ``clock`` gives the wall time.
     """
 
     def __init__(
         self,
-        store: PlaylistReader,
+        store: ObjectReader,
         signer: Callable[[datetime], Sign],
         prefix: str,
-        tell: Callable[[SignedPlaylist], None],
+        answer: Callable[[SignedPlaylist], None],
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._signer = signer
         self._prefix = prefix
-        self._tell = tell
+        self._answer = answer
         self._clock = clock
-        self._waiting: asyncio.Queue[str] = asyncio.Queue()
-        self._asked: dict[str, float] = {}  # what waits (infinite), or when it was told (monotonic)
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._requests: dict[str, float] = {}  # by path: the time of the answer (monotonic), infinite before
 
     def want(self, paths: Iterable[str]) -> None:
-        """Viewers ask for these, relative to the prefix."""
-        now = time.monotonic()
-        self._asked = {path: told for path, told in self._asked.items() if told > now - TOLD}
+        """Queue playlists, by their paths relative to the prefix."""
+        oldest = time.monotonic() - ANSWERED
+        self._requests = {path: answered for path, answered in self._requests.items() if answered > oldest}
         for path in paths:
             if not PLAYLIST.fullmatch(path):
-                self._tell(SignedPlaylist(path, None, MISSING_AGE))
-            elif path not in self._asked and len(self._asked) < MOST:
-                self._asked[path] = float("inf")
-                self._waiting.put_nowait(path)
+                self._answer(SignedPlaylist(path, None, MISSING_AGE))
+            elif path not in self._requests and len(self._requests) < MOST:
+                self._requests[path] = float("inf")
+                self._queue.put_nowait(path)
 
     async def run(self) -> None:
         """Sign until cancelled."""
         while True:
-            path = await self._waiting.get()
+            path = await self._queue.get()
             try:
-                self._tell(await self._playlist(path))
-            finally:  # else nobody could ask for it again
-                self._asked[path] = time.monotonic()
+                self._answer(await self._playlist(path))
+            finally:  # after an error, it can be requested again
+                self._requests[path] = time.monotonic()
 
     async def _playlist(self, path: str) -> SignedPlaylist:
         key = f"{self._prefix}/{path}"
@@ -97,30 +97,30 @@ class Signing:
         begin = datetime.fromtimestamp(now.timestamp() // ROUND.total_seconds() * ROUND.total_seconds(), UTC)
         left = int((begin + ROUND - now).total_seconds()) if "#EXT-X-ENDLIST" in text else GROWING_AGE
         if "#EXT-X-STREAM-INF" in text:
-            left = MAIN_AGE  # without a signature
+            left = MAIN_AGE  # it has no signatures
         body = await asyncio.to_thread(_packed, text, posixpath.dirname(key), self._signer(begin))
         return SignedPlaylist(path, body, max(1, left))
 
 
 def _packed(text: str, folder: str, sign: Sign) -> str:
-    """In a thread: one of hours has thousands of addresses, and nothing of the stream may wait for them."""
+    """The signed playlist, compressed. Called in a thread: a recording of hours has thousands of URLs."""
     signed = signed_playlist(text, folder, sign).encode()
     return base64.b64encode(gzip.compress(signed, GZIP_LEVEL, mtime=0)).decode()
 
 
 def signed_playlist(text: str, folder: str, sign: Sign) -> str:
-    """The same playlist with signed addresses in the place of relative ones of media; all others stay.
+    """The playlist with signed URLs in place of relative URIs of media.
 
-    Who has written into the bucket gets no address of what else a private one has.
+    Other URIs stay: a forged playlist in the bucket must not give access to other objects.
     """
 
     def signed(uri: str) -> str:
         key = posixpath.normpath(posixpath.join(folder, unquote(uri)))
         return sign(key) if key.endswith(MEDIA_SUFFIXES) else uri
 
-    def line(one: str) -> str:
-        if one.startswith("#"):
-            return ATTRIBUTE.sub(lambda found: signed(found[0]), one)
-        return signed(one) if one else one
+    def signed_line(line: str) -> str:
+        if line.startswith("#"):
+            return ATTRIBUTE.sub(lambda found: signed(found[0]), line)
+        return signed(line) if line else line
 
-    return "\n".join(map(line, text.split("\n")))
+    return "\n".join(map(signed_line, text.split("\n")))

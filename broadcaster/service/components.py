@@ -152,7 +152,7 @@ class Components:
             signed=settings.urls == "presigned",
             busy=lambda: self.pipeline.trouble is not None,
         )
-        self.viewers_clips = ViewersClips(catalog.clips, self.recorder.tell)
+        self.viewers_clips = ViewersClips(catalog.clips, self.recorder.write_soon)
         self.pictures = Posters(settings, store, catalog, self.spool, self.recorder, view=self._view)
 
     def _resume(self, settings: Settings, catalog: Catalog) -> CatalogSnapshot:

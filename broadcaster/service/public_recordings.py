@@ -15,7 +15,7 @@ from broadcaster.catalog.records import Clip, Part, Recording, ViewerClipLimits,
 from broadcaster.config import Settings
 from broadcaster.errors import CatalogError, NotPossible, TooMany
 from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, RecordingFile
-from broadcaster.recordings.writer import Show, of_clip, summary
+from broadcaster.recordings.writer import Show, clip_details, recording_summary
 from broadcaster.service.viewer_process import ViewerProcess
 
 SIGNED = "/recordings/"  # where the service itself has the playlists of a private bucket
@@ -53,7 +53,7 @@ def _recordings(
 ) -> Iterator[PublicRecording]:
     for one in recordings:
         if one.visibility is not Visibility.HIDDEN:
-            told = summary(one, parts.get(one.id, ()))
+            told = recording_summary(one, parts.get(one.id, ()))
             yield PublicRecording(
                 one.folder,
                 one.title,
@@ -79,7 +79,7 @@ def _poster(path: str | None, base: str) -> str | None:
 
 def _clips(clips: Sequence[Clip], base: str) -> Iterator[PublicRecording]:
     for one in clips:
-        told = of_clip(one)
+        told = clip_details(one)
         poster = _poster(told["poster"], base)
         playlist = urljoin(base, told["playlist"])
         length = (one.end - one.begin).total_seconds()

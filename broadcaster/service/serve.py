@@ -132,12 +132,12 @@ def recordings_admin(components: Components, settings: Settings, address: str) -
     return RecordingsAdmin(
         token,
         catalog,
-        components.recorder.tell,
+        components.recorder.write_soon,
         sweep=lambda dry_run: sweep(store, catalog, prefix, owners, dry_run=dry_run),
         rebuild=lambda: rebuild(store, catalog, prefix),
         newest=lambda: newest(components.pipeline.view),
         page=partial(asyncio.to_thread, page_address, settings, address),
-        uploads=Uploads(store, catalog, prefix, components.recorder.tell),
+        uploads=Uploads(store, catalog, prefix, components.recorder.write_soon),
         folder=f"{settings.public_url}/{prefix}/recordings/" if settings.urls == "public" else None,
     )
 

@@ -128,11 +128,11 @@ def test_text_that_grows_is_what_would_be_rendered(
             continue
         for ended in (False, True) if is_last else (False,):
             growing.ended = ended
-            if not growing.is_right:
-                growing = growing.again()
+            if not growing.has_right_head:
+                growing = growing.restarted()
                 for before, number, independent in given_so_far:
                     growing.playlist.append(before, discontinuity=number, independent=independent, size=1000)
-            assert growing.is_right
+            assert growing.has_right_head
             playlist = whole.playlist(ended=ended)
             expected = {
                 "0/playlist.m3u8": playlist.render(),

@@ -33,7 +33,7 @@ class Office(RecorderFixture):
 
     def open(self) -> None:
         catalog = self.studio.catalog
-        self.uploads = Uploads(self.store, catalog, "live", self.recorder.tell, part=MIB)
+        self.uploads = Uploads(self.store, catalog, "live", self.recorder.write_soon, part=MIB)
         self.sweeper = FileDeleter(self.store, catalog, lambda: self.now, prefix="live")
 
     async def recording(self) -> Recording:

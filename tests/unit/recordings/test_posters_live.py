@@ -59,7 +59,7 @@ class Place:
             prefix="live",
             url="https://v.example",
             view=lambda: self.view,
-            theirs=self.ask if owncast else None,
+            owncast_picture=self.ask if owncast else None,
             clock=lambda: self.now,
         )
 

@@ -234,12 +234,6 @@ class Connection:
     peers: dict[str, Peer] = field(default_factory=dict)  # by info hash
     pending: dict[tuple[Peer, str], float] = field(default_factory=dict)  # by offering peer and offer id
 
-    def owe_answer(self, offer: tuple[Peer, str], expires: float, most: int) -> None:
-        """Note an offer; the oldest of too many is dropped."""
-        if len(self.pending) >= most:
-            del self.pending[next(iter(self.pending))]
-        self.pending[offer] = expires
-
 
 class Swarm:
     """The peers that exchange segments of one variant."""
@@ -425,8 +419,10 @@ class Tracker:
         actions: list[Action] = [self._reply(member, announce.info_hash)]
         others = peer.swarm.others(peer, len(announce.offers), self._random)
         for other, offer in zip(others, announce.offers, strict=False):
-            expires = now + self.limits.pending_seconds
-            other.connection.owe_answer((peer, offer.offer_id), expires, self.limits.pending_offers)
+            pending = other.connection.pending
+            if len(pending) >= self.limits.pending_offers:
+                del pending[next(iter(pending))]
+            pending[peer, offer.offer_id] = now + self.limits.pending_seconds
             text = offer_to(announce.info_hash, announce.peer_id, offer)
             actions.append(Send(other.connection.number, text))
         return actions

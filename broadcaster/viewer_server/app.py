@@ -31,7 +31,7 @@ from broadcaster.ipc.messages import (
     ViewerProblem,
 )
 from broadcaster.metrics import Metric
-from broadcaster.tracker import Tracker, TrackerLimits
+from broadcaster.tracker.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server import playlists
 from broadcaster.viewer_server.admission import ADMISSION, AdmissionControl, RequestKind
 from broadcaster.viewer_server.clips import ClipRequests, SignedPlaylists
@@ -195,12 +195,12 @@ class ViewerServer:
         app.cleanup_ctx.append(self._run_tasks)
         app.on_response_prepare.append(_on_answer)
         app.on_shutdown.extend((room.close, self.event_stream.close))
-        app.router.add_get("/live/playlist.m3u8", playlists.main, name="main_playlist")
-        app.router.add_get("/live/{variant}/playlist.m3u8", playlists.media, name="media_playlist")
-        app.router.add_get("/live/iframes.m3u8", playlists.main_iframes, name="main_iframe_playlist")
+        app.router.add_get("/live/playlist.m3u8", playlists.playlist, name="main_playlist")
+        app.router.add_get("/live/{variant}/playlist.m3u8", playlists.playlist, name="media_playlist")
+        app.router.add_get("/live/iframes.m3u8", playlists.iframes, name="main_iframe_playlist")
         app.router.add_get("/live/{variant}/iframes.m3u8", playlists.iframes, name="iframe_playlist")
-        app.router.add_get("/live/kept.m3u8", playlists.kept_main, name="kept_main_playlist")
-        app.router.add_get("/live/{variant}/kept.m3u8", playlists.kept, name="kept_playlist")
+        app.router.add_get("/live/kept.m3u8", playlists.dvr_playlist, name="kept_main_playlist")
+        app.router.add_get("/live/{variant}/kept.m3u8", playlists.dvr_playlist, name="kept_playlist")
         app.router.add_get("/live/events", events, name="events", allow_head=False)
         app.router.add_post("/live/beacon", beacon, name="beacon")
         if self.signaling:

@@ -15,7 +15,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -27,13 +26,14 @@ from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, S
 from broadcaster.metrics import Metric
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
+from broadcaster.viewer_server.pages import missing_recording
 
 MAX_BYTES = 256  # of a request
 SHORTEST, LONGEST = 5_000, 90_000  # milliseconds
 # Many viewers request a clip of a goal; each clip costs some writes in the bucket.
 RATE, BURST = 0.5, 20  # clips per second, of all viewers
-SITE_RATE, SITE_BURST = 1 / 30, 3  # of a client network
-MAX_SITES = 10_000  # client networks that are remembered
+NETWORK_RATE, NETWORK_BURST = 1 / 30, 3  # of a client network
+MAX_NETWORKS = 10_000  # client networks that are remembered
 AT_ONCE = 20  # waiting requests
 ANSWER_WITHIN = 5.0  # seconds
 SHOWN_WITHIN = 5.0  # seconds: with a slow bucket, the page appears later
@@ -41,10 +41,7 @@ FULL_FOR, AWAY_FOR = 3600, 5  # seconds until another request is worthwhile
 TEXTS = {
     "cross-site": (403, "Only this site's own page can make clips."),
     "unreadable": (400, "A clip has a begin and an end, in milliseconds, 5 to 90 seconds apart."),
-    "gone": (
-        409,
-        "No clip can be made of that part: it is not there, or not for everybody.",
-    ),
+    "gone": (409, "No clip can be made of that part: it is not there, or not for everybody."),
     "often": (429, "That was a clip too many; please wait a moment."),
     "full": (429, "Viewers have made as many clips as they may."),
     "away": (503, "No clip can be made at the moment; please try again."),
@@ -152,10 +149,10 @@ class ClipRequests:
 
     def _bucket(self, name: str, times: int, now: float) -> TokenBucket:
         bucket = self._networks.pop(name, None) or TokenBucket.full(
-            times * SITE_RATE, times * SITE_BURST, now
+            times * NETWORK_RATE, times * NETWORK_BURST, now
         )
         self._networks[name] = bucket
-        if len(self._networks) > MAX_SITES:
+        if len(self._networks) > MAX_NETWORKS:
             self._networks.popitem(last=False)
         return bucket
 
@@ -204,7 +201,6 @@ MOST = 16  # playlists that are requested of ingest at a time
 SIGNED_MAX_BYTES, MAX_FILES = 2**26, 1000  # of all remembered playlists
 NAMED = re.compile(r'[^"\n]+\.m3u8')  # in a multivariant playlist
 PAGES = {"recordings": "watch", "clips": "c"}
-MISSING = partial(web.Response, status=404, text="There is no such recording.\n")
 
 
 class SignedPlaylists:
@@ -246,12 +242,12 @@ class SignedPlaylists:
         kind, name = request.match_info["kind"], request.match_info["id"]
         found = self._find(f"/{PAGES[kind]}/{name}")
         if found is None:
-            return MISSING()
+            return missing_recording()
         try:
             file = await self._file_of(request, found)
         except (NotAdmitted, TimeoutError):
             return web.Response(status=503, text="Come again.\n", headers={hdrs.RETRY_AFTER: "1"})
-        return await file.answer(request) if file else MISSING()
+        return await file.answer(request) if file else missing_recording()
 
     async def _file_of(self, request: web.Request, found: PublicRecording) -> ServedFile | None:
         """A playlist of the recording, or a playlist named by its multivariant playlist; no other."""

@@ -182,7 +182,7 @@ class RecordingPages:
         """The recordings before a recording."""
         ids = [recording.id for recording in self._listed]
         if (name := request.match_info["id"]) not in ids:
-            return _missing()
+            return missing_recording()
         return _json(self._slice(ids.index(name) + 1))
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
@@ -201,7 +201,7 @@ class RecordingPages:
     async def _missing_page(self) -> web.Response:
         """The page, which says that there is no such recording."""
         if not self._templates["index.html"]:
-            return _missing()
+            return missing_recording()
         html = with_settings({**await self._page.settings(), "recording": {}}, self._templates["index.html"])
         return web.Response(status=404, text=html, content_type="text/html")
 
@@ -269,5 +269,6 @@ def _json(body: Mapping[str, object]) -> web.Response:
     return web.json_response(body, headers=headers)
 
 
-def _missing() -> web.Response:
+def missing_recording() -> web.Response:
+    """404 for an unknown recording or clip."""
     return web.Response(status=404, text="There is no such recording.\n")

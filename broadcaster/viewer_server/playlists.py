@@ -218,38 +218,24 @@ CORS: dict[str, str] = {
 NO_STORE: dict[str, str] = {**CORS, hdrs.CACHE_CONTROL: "no-store"}
 
 
-async def main(request: web.Request) -> web.StreamResponse:
-    """The multivariant playlist, or the media playlist of a single variant."""
-    stream = request.app[STREAM]
-    return await _answer(request, lambda: stream.main)
+async def playlist(request: web.Request) -> web.StreamResponse:
+    """The main playlist, or the media playlist of a variant."""
+    stream, variant = request.app[STREAM], request.match_info.get("variant")
+    return await _answer(request, lambda: stream.snapshot(variant))
 
 
-async def media(request: web.Request) -> web.StreamResponse:
-    """The media playlist of one variant."""
-    stream, variant = request.app[STREAM], request.match_info["variant"]
-    return await _answer(request, lambda: stream.media(variant))
-
-
-async def main_iframes(request: web.Request) -> web.StreamResponse:
-    """The I-frame playlist of a single variant."""
-    return await _iframes(request, request.app[STREAM].main)
+async def dvr_playlist(request: web.Request) -> web.StreamResponse:
+    """The DVR playlist: as ``playlist``, with the segments that the most delayed viewer still needs."""
+    stream, variant = request.app[STREAM], request.match_info.get("variant")
+    return await _answer(request, lambda: stream.dvr_snapshot(variant))
 
 
 async def iframes(request: web.Request) -> web.StreamResponse:
-    """The I-frame playlist of one variant."""
-    return await _iframes(request, request.app[STREAM].media(request.match_info["variant"]))
-
-
-async def kept_main(request: web.Request) -> web.StreamResponse:
-    """The main playlist of the DVR playlists."""
-    stream = request.app[STREAM]
-    return await _answer(request, lambda: stream.kept_main)
-
-
-async def kept(request: web.Request) -> web.StreamResponse:
-    """The DVR playlist of one variant."""
-    stream, variant = request.app[STREAM], request.match_info["variant"]
-    return await _answer(request, lambda: stream.kept(variant))
+    """The I-frame playlist of a variant, or of a single variant."""
+    version = request.app[STREAM].snapshot(request.match_info.get("variant"))
+    if version is None or version.iframes is None:
+        return _missing(request)
+    return await _send(request, version, version.iframes, version.max_age(request.app[STREAM].clock()))
 
 
 async def preflight(_: web.Request) -> web.Response:
@@ -287,13 +273,6 @@ async def _answer(request: web.Request, current: Callable[[], Snapshot | None]) 
             except (NotAdmitted, BlockRefused) as reason:
                 return _refuse(503, str(reason), max_age=reason.max_age)
     return await _respond(request, version, skip=directives.skip, blocking=True)
-
-
-async def _iframes(request: web.Request, version: Snapshot | None) -> web.StreamResponse:
-    if version is None or version.iframes is None:
-        return _missing(request)
-    max_age = version.max_age(request.app[STREAM].clock())
-    return await _send(request, version, version.iframes, max_age)
 
 
 async def _respond(

@@ -157,13 +157,13 @@ class Stream:
         self.kept_main: Snapshot | None = None  # the main playlist of the DVR playlists
         self._kept: dict[str, Snapshot] = {}
 
-    def media(self, variant: str) -> Snapshot | None:
-        """The media playlist of one variant."""
-        return self._snapshots.get(variant)
+    def snapshot(self, variant: str | None) -> Snapshot | None:
+        """The media playlist of a variant; the main playlist for None."""
+        return self.main if variant is None else self._snapshots.get(variant)
 
-    def kept(self, variant: str) -> Snapshot | None:
-        """The DVR playlist of one variant."""
-        return self._kept.get(variant)
+    def dvr_snapshot(self, variant: str | None) -> Snapshot | None:
+        """The DVR playlist of a variant; the main playlist of the DVR playlists for None."""
+        return self.kept_main if variant is None else self._kept.get(variant)
 
     @property
     def state(self) -> State:

@@ -17,7 +17,8 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http.connections import CONNECTIONS
 from broadcaster.metrics import Metric
-from broadcaster.tracker import MAX_MESSAGE_BYTES, Action, Refusal, Refused, Send, Tracker
+from broadcaster.tracker.protocol import MAX_MESSAGE_BYTES
+from broadcaster.tracker.tracker import Action, Refusal, Refused, Send, Tracker
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 from broadcaster.viewer_server.snapshots import Stream
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from broadcaster.http import listening, raise_file_limit
 from broadcaster.ipc.messages import Setup, View, view_delta
-from broadcaster.tracker import Tracker, TrackerLimits
+from broadcaster.tracker.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server.app import ViewerServer
 from tests.bench.playlist_server import full_channel
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
-from broadcaster.tracker import info_hash, stream_index
+from broadcaster.tracker.protocol import info_hash, stream_index
 from tests.conformance.checks import run_all
 from tests.conformance.subject import State, subject_at
 from tests.conformance.verdicts import Outcome

@@ -10,7 +10,7 @@ import pytest
 from broadcaster.cli import parse
 from broadcaster.config import Settings
 from broadcaster.recordings.admin_api import NewClip
-from broadcaster.tracker import Tracker
+from broadcaster.tracker.tracker import Tracker
 from tests import settings_page
 from tests.conformance.test_faulty_server import FAULTS
 from tests.support.documents import PAGES, ROOT, RUN, commands

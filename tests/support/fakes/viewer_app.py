@@ -15,7 +15,7 @@ from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, view_delta
 from broadcaster.metrics import MetricsCollector
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import message_of
-from broadcaster.tracker import Tracker
+from broadcaster.tracker.tracker import Tracker
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed

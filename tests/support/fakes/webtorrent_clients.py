@@ -4,7 +4,8 @@ import json
 from random import Random
 from typing import Any
 
-from broadcaster.tracker import Action, Close, Send, Tracker, TrackerLimits, info_hash, stream_index
+from broadcaster.tracker.protocol import info_hash, stream_index
+from broadcaster.tracker.tracker import Action, Close, Send, Tracker, TrackerLimits
 
 RUN = "20260101T000000Z-0-abcdef"
 SWARM = info_hash(RUN, stream_index(None))

@@ -21,7 +21,7 @@ from broadcaster.http.connections import (
     Connections,
 )
 from broadcaster.metrics import MetricsCollector
-from broadcaster.tracker import Tracker
+from broadcaster.tracker.tracker import Tracker
 from tests.support.fakes.viewer_app import ViewerApp
 from tests.support.fakes.webtorrent_clients import announce
 from tests.support.waiting import eventually

@@ -54,7 +54,7 @@ class Stage:
         self.channel.expect(variant)
         self.channel.publish(segment)
         for name in ("0", "1"):
-            if self.shown.media(name):
+            if self.shown.snapshot(name):
                 playlist = self.media(name)
                 assert not violations(self.previous.get(name), playlist)
                 self.previous[name] = playlist
@@ -68,7 +68,7 @@ class Stage:
         self.channel.list_variants(VariantsListed(MultivariantPlaylist(variants), there))
 
     def media(self, variant: str) -> MediaPlaylist:
-        version = self.shown.media(variant)
+        version = self.shown.snapshot(variant)
         assert version
         assert gzip.decompress(version.full.gzipped) == version.full.body
         playlist = parse(version.full.body.decode())
@@ -177,7 +177,7 @@ def test_one_variant_is_served_as_its_media_playlist() -> None:
     stage.describe("0")
     for number in range(3):
         stage.publish("0", number)
-        assert stage.shown.main is stage.shown.media("0")
+        assert stage.shown.main is stage.shown.snapshot("0")
     assert len(stage.media("0").segments) == 3
 
 
@@ -275,7 +275,7 @@ def test_a_variant_that_is_no_longer_made_does_not_stay() -> None:
     assert stage.media("1").ended
     for now in (1000.0, 1003.0):
         stage.channel.tick(now)
-    assert stage.shown.media("1") is None
+    assert stage.shown.snapshot("1") is None
     assert isinstance(stage.main(), MediaPlaylist)
     assert [segment.discontinuity for segment in stage.media("0").segments] == [True]
 
@@ -537,9 +537,9 @@ def test_what_is_told_of_variants_is_no_news_of_their_playlists() -> None:
     stage.describe("0", "1")
     stage.publish("0", 0)
     stage.publish("1", 0)
-    before, main = stage.shown.media("0"), stage.shown.main
+    before, main = stage.shown.snapshot("0"), stage.shown.main
     stage.describe("1", "0")
-    assert stage.shown.media("0") is before
+    assert stage.shown.snapshot("0") is before
     assert before
     assert not before.superseded.is_set()
     assert stage.shown.main is not main

@@ -144,14 +144,14 @@ class Broadcast(RuleBasedStateMachine):
     def restart(self) -> None:
         """The process dies and another goes on where it stood, which no player notices."""
         starting = self.channel.state is State.STARTING
-        served = [self.shown.media(one) for one in VARIANTS]
+        served = [self.shown.snapshot(one) for one in VARIANTS]
         main = self.shown.main
         unpublished = {segment.key for queue in self.waiting.values() for segment in queue}
         self.catalog.close()
         self.catalog = Catalog(self.folder, lambda: self.now)
         memory = self.catalog.load()
         self.channel = self.new_channel(memory.stream)
-        for before, after in zip(served, map(self.shown.media, VARIANTS), strict=True):
+        for before, after in zip(served, map(self.shown.snapshot, VARIANTS), strict=True):
             assert (before and before.full.body) == (after and after.full.body)
         assert names(main) == names(self.shown.main)
         pending = {one.key for one in memory.pending}
@@ -173,7 +173,7 @@ class Broadcast(RuleBasedStateMachine):
     def look(self) -> None:
         """Players poll."""
         for player in self.players:
-            if version := self.shown.media(player.variant):
+            if version := self.shown.snapshot(player.variant):
                 playlist = parse(version.full.body.decode())
                 assert isinstance(playlist, MediaPlaylist)
                 player.look(playlist)
@@ -181,7 +181,7 @@ class Broadcast(RuleBasedStateMachine):
     @invariant()
     def variants_agree(self) -> None:
         """TARGETDURATION, and the discontinuity number of each run, are those of the other variant too."""
-        playlists = [player.playlist for player in self.players if self.shown.media(player.variant)]
+        playlists = [player.playlist for player in self.players if self.shown.snapshot(player.variant)]
         assert len({playlist.target_duration for playlist in playlists if playlist}) <= 1
         one, other = (player.runs for player in self.players)
         assert all(one[run] == other[run] for run in one.keys() & other.keys())

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from broadcaster.hls import Variant
-from broadcaster.tracker import Refusal, Refused, TrackerLimits, info_hash, stream_index
+from broadcaster.tracker.protocol import info_hash, stream_index
+from broadcaster.tracker.tracker import Refusal, Refused, TrackerLimits
 from tests.support.fakes.webtorrent_clients import (
     OTHER_SWARM,
     RUN,

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from broadcaster.tracker import Action, Close, Refused, Send, Tracker, TrackerLimits, info_hash, stream_index
+from broadcaster.tracker.protocol import info_hash, stream_index
+from broadcaster.tracker.tracker import Action, Close, Refused, Send, Tracker, TrackerLimits
 from tests.support.fakes.webtorrent_clients import SWARM, Crowd, announce, answer, identifier
 from tests.support.length import seconds
 

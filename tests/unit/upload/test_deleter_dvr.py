@@ -219,7 +219,7 @@ def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -
     assert sent.updates["0"].kept
     assert len(sent.updates["0"].kept.playlist.segments) == 1
     for one in (stream, new):
-        shown = one.kept("0")
+        shown = one.dvr_snapshot("0")
         assert shown
         assert shown.playlist == kept(studio)
         assert "EXT-X-SKIP" in shown.delta.body.decode()

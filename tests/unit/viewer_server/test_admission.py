@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from broadcaster.aio import FOR_LONG, TOO_LATE, EventLoopLag
 from broadcaster.http import listening
 from broadcaster.http.connections import CONNECTIONS, Connections
-from broadcaster.tracker import Tracker, TrackerLimits
+from broadcaster.tracker.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server.admission import (
     FEW,
     OF_A_SITE,

@@ -30,7 +30,7 @@ from broadcaster.ipc.messages import (
 from broadcaster.service.public_recordings import AT_ONCE as QUEUE
 from broadcaster.service.public_recordings import PATIENCE, ViewersClips
 from broadcaster.viewer_server.app import ViewerServer
-from broadcaster.viewer_server.clips import AT_ONCE, BURST, MAX_SITES, SITE_BURST, ClipRequests
+from broadcaster.viewer_server.clips import AT_ONCE, BURST, MAX_NETWORKS, NETWORK_BURST, ClipRequests
 from tests.support.fakes.catalog_fixture import CatalogFixture
 from tests.support.fakes.pipeline_parts import START
 from tests.support.fakes.viewer_app import Client
@@ -163,7 +163,7 @@ async def test_what_makes_no_sense(tmp_path: Path, aiohttp_client: AiohttpClient
     """Each is a clear 400, costs nobody a clip, and ingest hears nothing of it."""
     audience = viewer_server_in(tmp_path)
     client = await aiohttp_client(audience.app)
-    for _ in range(2 * SITE_BURST):
+    for _ in range(2 * NETWORK_BURST):
         assert (await ask(client, body))[0] == 400
     assert await sent(audience) == ()
 
@@ -198,8 +198,8 @@ async def test_what_is_not_there(tmp_path: Path, aiohttp_client: AiohttpClient) 
 async def test_a_flood(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """An address gets a few, all together some more; everybody else is told when to come again."""
     async with running(tmp_path, aiohttp_client) as (client, ingest):
-        one = [await ask(client, **{"CF-Connecting-IP": "192.0.2.1"}) for _ in range(SITE_BURST + 2)]
-        assert [status for status, _ in one] == [201] * SITE_BURST + [429] * 2
+        one = [await ask(client, **{"CF-Connecting-IP": "192.0.2.1"}) for _ in range(NETWORK_BURST + 2)]
+        assert [status for status, _ in one] == [201] * NETWORK_BURST + [429] * 2
         assert 0 < int(one[-1][1]["after"]) <= 30
         assert (await ask(client, **{"CF-Connecting-IP": "192.0.2.2"}))[0] == 201
         many = await asyncio.gather(
@@ -207,8 +207,8 @@ async def test_a_flood(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
         )
         made = sum(status == 201 for status, _ in many)
         assert {status for status, _ in many} == {201, 429}
-        assert made + SITE_BURST + 1 <= BURST + 2
-        assert len(await ingest.studio.catalog.clips.all()) == made + SITE_BURST + 1
+        assert made + NETWORK_BURST + 1 <= BURST + 2
+        assert len(await ingest.studio.catalog.clips.all()) == made + NETWORK_BURST + 1
 
 
 async def test_the_cap_of_a_stream(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
@@ -264,9 +264,9 @@ async def test_nothing_waits_without_bounds(
     studio.catalog.close()
 
     clipping = ClipRequests(lambda _: True, lambda: 0.0)
-    for number in range(MAX_SITES + 1):
+    for number in range(MAX_NETWORKS + 1):
         clipping._bucket(str(number), 1, 0.0)  # noqa: SLF001 - a stranger needs many addresses for it
-    assert len(clipping._networks) == MAX_SITES  # noqa: SLF001
+    assert len(clipping._networks) == MAX_NETWORKS  # noqa: SLF001
 
 
 async def test_a_restart_in_between(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:

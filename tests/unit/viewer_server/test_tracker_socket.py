@@ -14,7 +14,8 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from broadcaster.http import listening
-from broadcaster.tracker import Refusal, Tracker, TrackerLimits, info_hash, stream_index
+from broadcaster.tracker.protocol import info_hash, stream_index
+from broadcaster.tracker.tracker import Refusal, Tracker, TrackerLimits
 from broadcaster.viewer_server.admission import client_network
 from broadcaster.viewer_server.tracker_socket import MAX_UNSENT
 from tests.support.fakes.viewer_app import ViewerApp

@@ -65,29 +65,25 @@ class Connections:
 
     def complete(self, request: web.Request) -> None:
         """Note that a request has arrived: its time no longer counts against the client."""
-        connection = self._open.get(request.protocol)
-        if connection:
+        if connection := self._open.get(request.protocol):
             self._finished(connection)
             if not connection.held:
                 self._idle[connection] = None  # when the answer is sent
 
     def hold(self, request: web.Request) -> None:
         """Note that a long request begins: the connection is not idle until its release."""
-        connection = self._open.get(request.protocol)
-        if connection:
+        if connection := self._open.get(request.protocol):
             connection.held = True
             self._idle.pop(connection, None)
 
     def release(self, request: web.Request) -> None:
         """Note the end of a long request."""
-        connection = self._open.get(request.protocol)
-        if connection:
+        if connection := self._open.get(request.protocol):
             connection.held = False
 
     def upgrade(self, request: web.Request) -> None:
         """Note that the connection is a WebSocket: it has no requests that must be finished in time."""
-        connection = self._open.get(request.protocol)
-        if connection:
+        if connection := self._open.get(request.protocol):
             self._finished(connection)
             connection.upgraded = True
 
@@ -96,9 +92,8 @@ class Connections:
 
         The loss of the connection cancels its handler.
         """
-        connection = self._open.get(request.protocol)
-        if connection:
-            await connection.drained()
+        if connection := self._open.get(request.protocol):
+            await connection.writable.wait()
 
     def in_turn(self, handle: Handle) -> Handle:
         """``handle``, called when the client has read the earlier answers.
@@ -107,8 +102,7 @@ class Connections:
         """
 
         async def begin(request: web.BaseRequest) -> web.StreamResponse:
-            connection = self._open.get(request.protocol)
-            if connection:
+            if connection := self._open.get(request.protocol):
                 await connection.next_request()
             if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
                 refusal = web.Response(status=431, text="The header fields are too large.\n")
@@ -178,8 +172,7 @@ class Connections:
         if slow and _longer(slow.unfinished_since, time.monotonic(), SLOW):
             self.end(slow, "unfinished")
             return True
-        idle = next((connection for connection in self._idle if connection.is_quiet), None)
-        if idle:
+        if idle := next((connection for connection in self._idle if connection.is_quiet), None):
             self.end(idle, "idle")
         return idle is not None
 
@@ -207,8 +200,8 @@ class _Connection(asyncio.Protocol):
         self._unsent = 0  # bytes, when it stalled
         self._unanswered = 0  # bytes received since the last request was begun
         self._is_fresh = True  # data has arrived since the last request was begun
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self.writable = asyncio.Event()
+        self.writable.set()
 
     @property
     def is_quiet(self) -> bool:
@@ -229,15 +222,11 @@ class _Connection(asyncio.Protocol):
                 self.stalled_since, self._unsent = now, unsent
             self._unsent = max(self._unsent, unsent)
 
-    async def drained(self) -> None:
-        """Wait until little is left to be sent."""
-        await self._writable.wait()
-
     async def next_request(self) -> None:
         """Wait until the next request may be answered."""
         if not self._is_fresh:
             await asyncio.sleep(0)
-        await self._writable.wait()
+        await self.writable.wait()
         self._is_fresh, self._unanswered = False, 0
 
     def end(self) -> None:
@@ -281,13 +270,13 @@ class _Connection(asyncio.Protocol):
             self.handler.eof_received()
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self.writable.clear()
         self.stalled_since = time.monotonic()
         self._unsent = self.transport.get_write_buffer_size() if self.transport else 0
         self.handler.pause_writing()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self.writable.set()
         self.stalled_since = None
         self.handler.resume_writing()
 

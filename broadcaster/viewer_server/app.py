@@ -179,10 +179,10 @@ class ViewerServer:
             self.refresh_status()
 
     def _make_app(self, setup: Setup) -> web.Application:
-        traffic = RequestMetrics()
-        room = BlockingReloadQueue(setup.max_waiters, traffic.woke_up, self.stream.clock)
+        request_metrics = RequestMetrics()
+        reloads = BlockingReloadQueue(setup.max_waiters, request_metrics.woke_up, self.stream.clock)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app[STREAM], app[REQUEST_METRICS], app[BLOCKING_RELOADS] = self.stream, traffic, room
+        app[STREAM], app[REQUEST_METRICS], app[BLOCKING_RELOADS] = self.stream, request_metrics, reloads
         app[HEALTH] = self._health
         app[EVENT_STREAM] = self.event_stream
         app[CONNECTIONS] = Connections(setup.max_connections)
@@ -194,7 +194,7 @@ class ViewerServer:
         )
         app.cleanup_ctx.append(self._run_tasks)
         app.on_response_prepare.append(_on_answer)
-        app.on_shutdown.extend((room.close, self.event_stream.close))
+        app.on_shutdown.extend((reloads.close, self.event_stream.close))
         app.router.add_get("/live/playlist.m3u8", playlists.playlist, name="main_playlist")
         app.router.add_get("/live/{variant}/playlist.m3u8", playlists.playlist, name="media_playlist")
         app.router.add_get("/live/iframes.m3u8", playlists.iframes, name="main_iframe_playlist")

@@ -1,4 +1,4 @@
-"""Which connections are ended, and which are left alone, by a clock that the tests turn."""
+"""Which connections are closed and which stay open, with a clock that the tests set."""
 
 import asyncio
 import contextlib
@@ -121,10 +121,10 @@ async def house(tmp_path: Path, clock: Clock) -> AsyncIterator[House]:
 
 
 @pytest.mark.parametrize(("path", "patience"), [("/file", FILE_TIMEOUT), ("/body", STALL_TIMEOUT)])
-async def test_who_does_not_read_loses_the_place(
+async def test_a_client_that_does_not_read_is_closed(
     house: House, path: str, patience: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also when the kernel sends a file; whoever connects next is served, and nothing is logged."""
+    """Also while the kernel sends a file; the next connection is served, and nothing is logged."""
     with caplog.at_level(logging.INFO), contextlib.closing(await house.ask(path)):
         assert await house.until_cut("stalled") > patience
         await house.clock.looks()  # its descriptor is given back, and to the next
@@ -136,7 +136,7 @@ async def test_who_does_not_read_loses_the_place(
     assert not caplog.records
 
 
-async def test_who_reads_slowly_is_left_alone(house: House) -> None:
+async def test_a_slow_reader_stays_connected(house: House) -> None:
     """A large answer takes longer than a client may stall, while the buffer is full all the time."""
     loop = asyncio.get_running_loop()
     with contextlib.closing(await house.ask("/body")) as client:
@@ -153,15 +153,15 @@ async def test_who_reads_slowly_is_left_alone(house: House) -> None:
         assert house.open == 1
 
 
-async def test_who_does_not_finish_a_request_loses_the_place(house: House) -> None:
-    """Half a request keeps a place for so long and no longer."""
+async def test_an_unfinished_request_is_closed(house: House) -> None:
+    """Half a request keeps its connection for a limited time."""
     with contextlib.closing(await house.ask("/small", end="")):
         await eventually(house.is_entered)
         assert await house.until_cut("unfinished") > REQUEST_TIMEOUT
 
 
-async def test_a_websocket_is_no_request_that_has_to_be_finished(tmp_path: Path, clock: Clock) -> None:
-    """A viewer at the tracker of whom nothing is heard for hours keeps the connection."""
+async def test_a_silent_websocket_stays_connected(tmp_path: Path, clock: Clock) -> None:
+    """A viewer that sends the tracker nothing for hours keeps the connection."""
     site = ViewerApp(tmp_path, tracker=Tracker())
     site.go_live("0")
     async with (
@@ -179,7 +179,7 @@ async def test_a_websocket_is_no_request_that_has_to_be_finished(tmp_path: Path,
 
 
 async def test_requests_at_once(house: House) -> None:
-    """Who sends many requests before it reads the first answer gets all of them, once it reads."""
+    """A client that sends many requests before it reads an answer gets all answers once it reads."""
     count, loop = 200, asyncio.get_running_loop()
     client = await house.ask("/body")
     with contextlib.closing(client):
@@ -193,8 +193,8 @@ async def test_requests_at_once(house: House) -> None:
         assert read > SIZE
 
 
-async def test_header_fields_without_measure(house: House) -> None:
-    """Header fields that are large together are refused, and what is sent behind them is not read."""
+async def test_large_header_fields(house: House) -> None:
+    """Header fields that are large together are refused, and later data is not read."""
     fields = "".join(f"X-{number}: {'x' * 4000}\r\n" for number in range(10))
     client = await house.ask("/small", fields + "\r\nGET /small HTTP/1.1\r\nHost: x\r\n\r\n")
     with contextlib.closing(client):

@@ -1,4 +1,4 @@
-"""Sockets that listen."""
+"""Listening sockets."""
 
 import errno
 import socket
@@ -11,7 +11,7 @@ from broadcaster.http import address_of, listening_sockets
 
 
 def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every address is one of IPv4 there; who asks for another one is told."""
+    """The listener has IPv4 addresses only; an IPv6 address is an error."""
     create = socket.create_server
 
     def without(address: tuple[str, int], *, family: int, backlog: int) -> socket.socket:
@@ -30,7 +30,7 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
 @pytest.mark.parametrize("host", ["::", ""])
 def test_every_address(host: str) -> None:
-    """``::`` is that of both families, at the same port, with IPv4 addresses that look like themselves."""
+    """``::`` is both families at one port, and IPv4 clients have IPv4 addresses."""
     with ExitStack() as stack:
         for one in listening_sockets(host, 0, "BROADCASTER_HOST"):
             stack.enter_context(one)
@@ -42,8 +42,8 @@ def test_every_address(host: str) -> None:
             listening_sockets("127.0.0.1", port, "BROADCASTER_HOST")
 
 
-def test_addresses_as_they_are_shown() -> None:
-    """One of IPv6 has its brackets."""
+def test_the_url_of_a_listener() -> None:
+    """An IPv6 address has brackets."""
     (one,) = listening_sockets("::1", 0, "--listen")
     with one:
         assert address_of([one]) == f"http://[::1]:{one.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""What one process tells the other, and that nothing is lost or believed on the way."""
+"""Messages between ingest and the viewer server: nothing is lost, and nothing malformed is accepted."""
 
 import asyncio
 from dataclasses import replace
@@ -67,8 +67,8 @@ def playlists(draw: st.DrawFn) -> list[MediaPlaylist]:
 
 
 @given(st.dictionaries(st.sampled_from("abc"), playlists()), st.booleans())
-def test_changes_make_the_view(stories: dict[str, list[MediaPlaylist]], several: bool) -> None:  # noqa: FBT001
-    """Whatever becomes of the view, the other process has it, by bytes that tell only what has changed."""
+def test_deltas_make_the_view(stories: dict[str, list[MediaPlaylist]], several: bool) -> None:  # noqa: FBT001
+    """The viewer server has each new view from deltas alone."""
     ours, told = View(), View()
     for step in range(6):
         versions = {name: story[step] for name, story in stories.items() if step < len(story)}
@@ -85,16 +85,16 @@ def test_changes_make_the_view(stories: dict[str, list[MediaPlaylist]], several:
         assert told == now
 
 
-def test_only_what_is_new_is_told() -> None:
-    """Of a window of hours, one segment."""
+def test_a_delta_has_new_segments_only() -> None:
+    """A new segment in a window of hours is sent without the others."""
     every = tuple(MediaSegment(f"{number}.ts", timedelta(seconds=2)) for number in range(1001))
     before = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every[:-1]), START, 2)})
     now = View(playlists={"0": Version(MediaPlaylist(2, 2, segments=every[1:]), START, 2)})
     assert view_delta(before, now).updates["0"].playlist.playlist.segments == every[-1:]
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    """A change of another view would make a playlist that lies."""
+def test_a_delta_of_another_view_is_refused() -> None:
+    """A delta of another view would make a wrong playlist."""
     every = tuple(MediaSegment(f"{number}.ts", timedelta(seconds=2)) for number in range(4))
     before = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every[:3]), START, 2)})
     now = View(playlists={"0": Version(MediaPlaylist(2, 1, segments=every), START, 2)})
@@ -113,8 +113,8 @@ async def answered(*answers: bytes) -> Pong:
     return await receive_pong(reader)
 
 
-async def test_an_answer() -> None:
-    """Metrics come as they were sent, whatever their labels are."""
+async def test_a_pong() -> None:
+    """Metrics arrive as they were sent, whatever their labels are."""
     metric = SentMetric("requests", "text", ("a", "b"), ((("x", "y,z"), 1.5),), is_counter=True, total=None)
     pong = Pong((metric,), peers=2, torrents=1)
     assert await answered(encode_pong(pong)) == pong
@@ -130,8 +130,8 @@ async def test_an_answer() -> None:
         encode(Ping(HealthReport("live", 0, None))),
     ],
 )
-async def test_no_answer_is_believed(answer: bytes) -> None:
-    """The process that strangers talk to may send anything: it costs no memory, and is refused."""
+async def test_a_malformed_pong_is_refused(answer: bytes) -> None:
+    """Any bytes of the viewer server are refused without taking memory."""
     with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
         await answered(answer)
     with pytest.raises(EOFError):

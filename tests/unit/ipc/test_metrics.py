@@ -1,4 +1,4 @@
-"""What ingest takes of the metrics that the process sends to which strangers talk."""
+"""The metrics that ingest accepts from the viewer server."""
 
 import asyncio
 import math
@@ -26,8 +26,8 @@ HISTOGRAM = SentMetric(
 )
 
 
-async def test_all_that_there_are(tmp_path: Path) -> None:
-    """Each metric of the process is in the list, as it sends it, and no other is."""
+async def test_all_metrics_are_accepted(tmp_path: Path) -> None:
+    """Each metric of the viewer server is in the list with its shape, and the list has no others."""
     (tmp_path / "index.html").write_text("<html><head></head></html>")
     audience = ViewerServer(Setup(tmp_path, tracker=True, clips=True, recordings=True, signed=True))
     sent = audience.pong().metrics
@@ -67,8 +67,8 @@ async def test_all_that_there_are(tmp_path: Path) -> None:
         replace(HISTOGRAM, total=((("0",), math.inf),)),
     ],
 )
-def test_what_is_invented(metric: SentMetric) -> None:
-    """Other names, kinds, labels and values than there are, and too many of them, are left out."""
+def test_unknown_metrics_are_refused(metric: SentMetric) -> None:
+    """Unknown names, kinds, labels and values, and too many of them, are refused."""
     assert accepted([metric, COUNTER if metric.name != COUNTER.name else GAUGE])[0] != ()
     assert metric not in accepted([metric])[0]
 
@@ -85,10 +85,10 @@ def test_what_is_invented(metric: SentMetric) -> None:
         Pong((GAUGE,) * 1000),
     ],
 )
-async def test_a_process_that_does_not_speak_as_it_should(
+async def test_impossible_numbers(
     pong: Pong, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An answer whose numbers cannot be is no answer: another process takes the place of its sender."""
+    """A pong with impossible numbers is malformed: its sender is replaced."""
     async with heard(pong, monkeypatch) as process:
         await eventually(lambda: process.restarts)
     assert process.pong == Pong(())
@@ -98,7 +98,7 @@ async def test_a_process_that_does_not_speak_as_it_should(
 async def test_metrics_are_never_broken(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of an answer with invented metrics the others are shown, and its names harm no terminal."""
+    """The valid metrics of a pong with unknown metrics are shown, and the unknown names harm no terminal."""
     invented = [replace(GAUGE, name="\x1b[31m"), replace(HISTOGRAM, samples=()), GAUGE, COUNTER]
     async with heard(Pong((*invented, COUNTER)), monkeypatch) as process:
         await process.ready.wait()
@@ -114,7 +114,7 @@ async def test_metrics_are_never_broken(
 
 @asynccontextmanager
 async def heard(pong: Pong, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ViewerProcess]:
-    """Ingest's end of a feed on whose other end somebody sends this answer, whatever is asked."""
+    """Ingest's end of a channel whose other end always sends this answer."""
     others: list[socket.socket] = []
 
     async def start(_: object) -> tuple[asyncio.subprocess.Process, socket.socket]:

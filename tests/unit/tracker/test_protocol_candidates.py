@@ -1,4 +1,4 @@
-"""A peer's addresses, of which the tracker passes on a few: who is told of them tries them all."""
+"""Candidates of a peer: the tracker passes on 16, because other peers try all of them."""
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def description(lines: list[str], end: str = "\r\n") -> str:
 
 
 def offered(sdp: str) -> str:
-    """What another is told of this offer."""
+    """The offer as another peer gets it."""
     crowd = Crowd()
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
@@ -51,20 +51,20 @@ def offered(sdp: str) -> str:
 
 
 @pytest.mark.parametrize("count", [0, 1, MOST])
-def test_as_many_as_a_viewer_has(count: int) -> None:
-    """The description of a viewer with many addresses is passed on to the letter."""
+def test_few_candidates(count: int) -> None:
+    """The description of a viewer with a usual number of addresses is passed on unchanged."""
     sdp = description(candidates(count))
     assert offered(sdp) == sdp
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
 def test_no_more_than_sixteen(end: str) -> None:
-    """Of more the first are passed on, and all that is no candidate."""
+    """Of more candidates the first 16 are passed on, with all other lines."""
     assert offered(description(candidates(60), end)) == description(candidates(MOST), end)
 
 
 def test_in_an_answer() -> None:
-    """An answer is cut as an offer is."""
+    """Answers are cut like offers."""
     crowd = Crowd()
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
@@ -79,8 +79,8 @@ PRINTED = st.text(st.characters(exclude_categories=["Cc", "Zl", "Zp"]), max_size
 
 
 @given(st.lists(st.sampled_from(LINES) | PRINTED), st.sampled_from(["\r\n", "\n", "\r"]))
-def test_however_it_is_written(lines: list[str], end: str) -> None:
-    """However a browser may read it, no more than sixteen lines are candidates, and no other is lost."""
+def test_any_spelling(lines: list[str], end: str) -> None:
+    """However a browser may read it, 16 lines at most are candidates, and no other line is lost."""
     sdp = end.join(lines)
     kept = offered(sdp)
     assert kept.lower().count("candidate") <= MOST

@@ -1,4 +1,4 @@
-"""The tracker's rules: who meets whom, and how much of everything there may be."""
+"""The tracker's rules: which peers get which offers, and all limits."""
 
 import json
 from typing import Any
@@ -56,7 +56,7 @@ def test_swarm_of_a_variant(variant: Variant | None, index: str, swarm: str) -> 
 
 
 def test_announce() -> None:
-    """The reply says when to announce again, and how many there are."""
+    """The reply has the interval and the number of peers."""
     crowd = Crowd()
     crowd.connect("a", "b")
     assert crowd.say("a", announce("a", 5)) == {
@@ -68,7 +68,7 @@ def test_announce() -> None:
 
 
 def test_offers_go_to_others() -> None:
-    """Each offer goes to another peer, never to the one that made it, and nobody gets two."""
+    """Each offer goes to another peer, never to its sender, and no peer gets two."""
     crowd = Crowd()
     names = [f"peer{number}" for number in range(8)]
     crowd.connect(*names)
@@ -88,7 +88,7 @@ def test_offers_go_to_others() -> None:
 
 
 def test_offers_are_spread() -> None:
-    """Over time everybody gets offers, whoever came first."""
+    """Over time each peer gets offers, in whatever order the peers came."""
     crowd = Crowd()
     names = [f"peer{number}" for number in range(10)]
     crowd.connect(*names)
@@ -102,7 +102,7 @@ def test_offers_are_spread() -> None:
 
 
 def test_no_more_than_ten_offers() -> None:
-    """Of one announce, ten offers are handed on."""
+    """Ten offers of an announce are passed on."""
     crowd = Crowd()
     names = [f"peer{number}" for number in range(20)]
     crowd.connect(*names)
@@ -112,7 +112,7 @@ def test_no_more_than_ten_offers() -> None:
 
 
 def test_answer() -> None:
-    """The answer to an offer goes to the peer that made it, once, and the answering one gets no reply."""
+    """The answer goes to the offering peer, once, and the answering peer gets no reply."""
     crowd = Crowd()
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
@@ -143,7 +143,7 @@ def test_answer() -> None:
     ],
 )
 def test_unasked_answer(message: str) -> None:
-    """An answer to what this peer was not offered goes nowhere."""
+    """An answer without an offer to this peer goes nowhere."""
     crowd = Crowd()
     crowd.connect("a", "b", "c")
     crowd.say("b", announce("b"))
@@ -153,8 +153,8 @@ def test_unasked_answer(message: str) -> None:
     assert crowd.say("b", answer("b", "a", "a-0")).keys() == {"a"}
 
 
-def test_answer_of_somebody_else() -> None:
-    """Who was not handed an offer cannot answer it, even in the name of the one who was."""
+def test_answer_of_another_peer() -> None:
+    """A peer cannot answer an offer to another peer, even under its id."""
     crowd = Crowd()
     crowd.connect("a", "b", "c")
     crowd.say("b", announce("b"))
@@ -165,7 +165,7 @@ def test_answer_of_somebody_else() -> None:
 
 
 def test_late_answer() -> None:
-    """An answer comes too late when the offering client waits no longer, or another has its id now."""
+    """An answer is too late when the offering client no longer waits, or another client has its id."""
     crowd = Crowd(TrackerLimits(pending_seconds=10))
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
@@ -179,8 +179,8 @@ def test_late_answer() -> None:
     assert crowd.say("b", answer("b", "a", "new")) == {}
 
 
-def test_pending_offers_are_bounded() -> None:
-    """Who does not answer is owed the latest offers alone."""
+def test_pending_offers_are_limited() -> None:
+    """Of unanswered offers only the latest are remembered."""
     crowd = Crowd(TrackerLimits(pending_offers=3))
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
@@ -191,7 +191,7 @@ def test_pending_offers_are_bounded() -> None:
 
 
 def test_foreign_swarm() -> None:
-    """Only swarms of the runs that are served are admitted; the client is told so, and stays."""
+    """Only swarms of served encoder runs are admitted; the client gets an error and stays connected."""
     crowd = Crowd()
     crowd.connect("a")
     reason = failure_of(crowd.say("a", announce("a", 5, swarm=OTHER_SWARM)), "a")
@@ -201,8 +201,8 @@ def test_foreign_swarm() -> None:
     assert not crowd.gone
 
 
-def test_swarms_follow_the_channel() -> None:
-    """A new run and other variants are admitted; who came for earlier variants stays; an old run goes."""
+def test_swarms_follow_the_stream() -> None:
+    """New runs and variants are admitted, peers of earlier variants stay, peers of old runs are removed."""
     crowd = Crowd()
     crowd.connect("a", "b")
     crowd.say("a", announce("a"))
@@ -218,7 +218,7 @@ def test_swarms_follow_the_channel() -> None:
     assert crowd.say("b", still)["b"][0]["incomplete"] == 1
 
 
-def test_admitted_swarms_are_bounded() -> None:
+def test_admitted_swarms_are_limited() -> None:
     """However often runs and variants change, only the latest are remembered."""
     crowd = Crowd()
     for number in range(200):
@@ -231,7 +231,7 @@ def test_admitted_swarms_are_bounded() -> None:
 
 
 def test_one_owner_of_a_peer_id() -> None:
-    """Nobody can announce in the name of a peer that is there; once it has left, its id is free."""
+    """A peer id cannot be used by two connections; it is free once its peer has left."""
     crowd = Crowd()
     crowd.connect("a", "thief", "b")
     crowd.say("a", announce("a"))
@@ -242,7 +242,7 @@ def test_one_owner_of_a_peer_id() -> None:
 
 
 def test_one_peer_of_a_connection_in_a_swarm() -> None:
-    """A page that comes back with another peer id over the same socket is still one peer."""
+    """A page that returns with another peer id over the same socket is still one peer."""
     crowd = Crowd()
     crowd.connect("a")
     crowd.say("a", announce("a"))
@@ -264,8 +264,8 @@ def test_leaving() -> None:
     assert crowd.say("c", announce("c")) == {}
 
 
-def test_those_who_stay() -> None:
-    """In whatever order others leave, those who stay can be reached."""
+def test_remaining_peers() -> None:
+    """In whatever order peers leave, the remaining peers can be reached."""
     crowd = Crowd()
     crowd.connect(*"abcdef")
     for name in "abcdef":
@@ -275,8 +275,8 @@ def test_those_who_stay() -> None:
     assert crowd.say("a", announce("a", 5)).keys() == set("acd")
 
 
-def test_stopping_for_somebody_else() -> None:
-    """Nobody can make another peer leave."""
+def test_stopping_another_peer() -> None:
+    """A peer cannot make another peer leave."""
     crowd = Crowd()
     crowd.connect("a", "b")
     crowd.say("a", announce("a"))
@@ -286,7 +286,7 @@ def test_stopping_for_somebody_else() -> None:
 
 
 def test_peer_falls_silent() -> None:
-    """After two intervals without an announce a peer is gone; one that goes on announcing stays."""
+    """A peer is removed after two intervals without an announce; announcing peers stay."""
     crowd = Crowd(TrackerLimits(interval=20))
     crowd.connect("a", "b")
     crowd.say("a", announce("a"))
@@ -302,7 +302,7 @@ def test_peer_falls_silent() -> None:
 
 
 def test_idle_connection() -> None:
-    """A connection that announces nothing has to go, whatever else it says."""
+    """A connection without announces is closed, whatever else it sends."""
     crowd = Crowd(TrackerLimits(idle=60))
     crowd.connect("idle", "active", "foreign")
     for _ in range(3):
@@ -313,8 +313,8 @@ def test_idle_connection() -> None:
     assert crowd.tracker.sockets == 1
 
 
-def test_swarms_of_a_connection_are_bounded() -> None:
-    """A connection can be in so many swarms; when it leaves one, there is room for another."""
+def test_swarms_of_a_connection_are_limited() -> None:
+    """A connection can be in a limited number of swarms; leaving a swarm makes room."""
     crowd = Crowd(TrackerLimits(swarms_per_connection=2))
     swarms = [info_hash(run, stream_index(None)) for run in ("r0", "r1", "r2")]
     crowd.tracker.admit(["r0", "r1", "r2"], [])
@@ -326,8 +326,8 @@ def test_swarms_of_a_connection_are_bounded() -> None:
     assert crowd.say("a", announce("a", swarm=swarms[2]))["a"][0]["incomplete"] == 1
 
 
-def test_peers_of_a_swarm_are_bounded() -> None:
-    """A full swarm takes nobody in, and goes on for those who are there."""
+def test_peers_of_a_swarm_are_limited() -> None:
+    """A full swarm admits no peer, and works for its peers."""
     crowd = Crowd(TrackerLimits(peers_per_swarm=2))
     crowd.connect("a", "b", "c")
     crowd.say("a", announce("a"))
@@ -336,8 +336,8 @@ def test_peers_of_a_swarm_are_bounded() -> None:
     assert crowd.say("a", announce("a", 5, event=None)).keys() == {"a", "b"}
 
 
-def test_connections_are_bounded() -> None:
-    """The tracker refuses a connection too many, and one too many from the same address."""
+def test_connections_are_limited() -> None:
+    """Too many connections are refused, in all and from one address."""
     crowd = Crowd(TrackerLimits(connections=4, connections_per_address=2))
     crowd.connect("a", "b", address="192.0.2.1")
     with pytest.raises(Refused, match="this address") as refused:
@@ -351,8 +351,8 @@ def test_connections_are_bounded() -> None:
     assert crowd.tracker.sockets == 4
 
 
-def test_networks_of_one_subscriber_are_bounded_together() -> None:
-    """Whoever has all networks of an IPv6 /48 has four times as much as one of them, and no more."""
+def test_networks_of_one_subscriber_are_limited_together() -> None:
+    """All networks of an IPv6 /48 together have four times the limit of a network."""
     crowd = Crowd(TrackerLimits(connections_per_address=2))
     for network in range(4):
         site = f"2001:db8:1:{network}::/64"
@@ -364,8 +364,8 @@ def test_networks_of_one_subscriber_are_bounded_together() -> None:
     crowd.connect("d", address="2001:db8:2::/64")
 
 
-def test_addresses_are_bounded_and_forgotten() -> None:
-    """An address is remembered while it is connected, or has just been so often; never too many of them."""
+def test_addresses_are_limited_and_forgotten() -> None:
+    """An address is remembered while it is connected and shortly after, and their number is limited."""
     crowd = Crowd(TrackerLimits(connections=5, address_burst=3, address_rate=0.1))
     for number in range(10):
         crowd.connect("a", address=f"192.0.2.{number}")
@@ -381,7 +381,7 @@ def test_addresses_are_bounded_and_forgotten() -> None:
 
 
 def test_addresses_are_not_forgotten_too_soon() -> None:
-    """Neither leaving and coming back nor sitting still makes room for more from the same address."""
+    """Neither reconnecting nor waiting gives an address more than its limit."""
     crowd = Crowd(TrackerLimits(connections_per_address=2, address_burst=4, address_rate=0.1, idle=1e6))
     crowd.connect("a", "b", address="192.0.2.1")
     crowd.pass_time(100)
@@ -397,8 +397,8 @@ def test_addresses_are_not_forgotten_too_soon() -> None:
         crowd.connect("d", address="192.0.2.2")
 
 
-def test_announces_of_an_address_are_bounded() -> None:
-    """Many connections from one address share a rate of announces; others do not suffer."""
+def test_announces_of_an_address_are_limited() -> None:
+    """Connections from one address share a rate of announces; other addresses are not affected."""
     crowd = Crowd(TrackerLimits(address_burst=6, address_rate=1))
     crowd.connect("a", "b", "c", address="192.0.2.1")
     for name in "abc":
@@ -411,8 +411,8 @@ def test_announces_of_an_address_are_bounded() -> None:
     assert not crowd.gone
 
 
-def test_messages_of_a_connection_are_bounded() -> None:
-    """Who says too much is closed; answers that were asked for do not count."""
+def test_messages_of_a_connection_are_limited() -> None:
+    """A connection with too many messages is closed; answers to offers do not count."""
     crowd = Crowd(TrackerLimits(message_burst=21, message_rate=0.1))
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
@@ -475,7 +475,7 @@ def test_messages_of_a_connection_are_bounded() -> None:
     ids=range(33),
 )
 def test_malformed(message: str | bytes) -> None:
-    """Who does not speak the protocol is closed, and nobody else hears of it."""
+    """A malformed message closes the connection, and other peers get nothing."""
     crowd = Crowd()
     crowd.connect("a", "b")
     crowd.say("a", announce("a"))
@@ -485,8 +485,8 @@ def test_malformed(message: str | bytes) -> None:
     assert crowd.tracker.peers == 1
 
 
-def test_what_is_passed_on() -> None:
-    """Other peers get what the protocol has, and nothing that a client may have added to it."""
+def test_unknown_fields_are_not_passed_on() -> None:
+    """Other peers get fields of the protocol only."""
     crowd = Crowd()
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
@@ -500,8 +500,8 @@ def test_what_is_passed_on() -> None:
     assert message["offer_id"] == "\xff" * 20
 
 
-def test_refused_networks_take_no_room_of_others() -> None:
-    """Whoever has a /48 and tries all networks of it is refused, and nobody else is for that."""
+def test_refused_networks_take_no_room() -> None:
+    """A /48 that tries all its networks is refused, and no other address is."""
     crowd = Crowd(TrackerLimits(connections=20, connections_per_address=1))
     for network in range(4):
         crowd.connect(f"own {network}", address=f"2001:db8:1:{network:x}::/64")
@@ -511,8 +511,8 @@ def test_refused_networks_take_no_room_of_others() -> None:
     crowd.connect("b", address="2001:db8:2::/64")
 
 
-def test_as_many_ipv6_addresses_are_remembered_as_ipv4_ones() -> None:
-    """Those that have left shortly before keep nobody out, whichever protocol they had."""
+def test_departed_addresses_keep_nobody_out() -> None:
+    """Addresses that left shortly before take no connections, in IPv4 and in IPv6."""
     for address in ("10.0.0.{}", "2001:db8:{}::/64"):
         crowd = Crowd(TrackerLimits(connections=20))
         for number in range(20):

@@ -71,7 +71,7 @@ def test_noise(crowd: Crowd, message: str | bytes) -> None:
 @given(changes=st.dictionaries(fields, anything, min_size=1), answers=st.booleans())
 @settings(max_examples=seconds(500, 100))
 def test_near_misses(crowd: Crowd, changes: dict[str, Any], *, answers: bool) -> None:
-    """A valid message with some of its fields changed is taken for a valid one, or closes the connection."""
+    """A valid message with changed fields is handled as valid, or closes the connection."""
     crowd.connect("a", "b")
     crowd.say("b", announce("b"))
     valid = json.loads(answer("a", "b", "b-0") if answers else announce("a", 2))
@@ -86,7 +86,7 @@ def test_near_misses(crowd: Crowd, changes: dict[str, Any], *, answers: bool) ->
 
 
 class Offer(NamedTuple):
-    """An offer that was handed to connection ``to``, made by ``peer`` of connection ``by``."""
+    """An offer of ``peer`` of connection ``by`` that was sent to connection ``to``."""
 
     swarm: str
     to: int
@@ -96,7 +96,7 @@ class Offer(NamedTuple):
 
 
 class Traffic(RuleBasedStateMachine):
-    """The tracker between clients of all kinds, and what is known of them from outside."""
+    """The tracker with clients of all kinds, and a model of its peers."""
 
     @initialize(seed=st.integers(0, 9))
     def begin(self, seed: int) -> None:

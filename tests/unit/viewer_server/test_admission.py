@@ -1,4 +1,4 @@
-"""Who finds a place when there are few."""
+"""Which requests are admitted when connections are scarce."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ def asks(
     remote: str = "127.0.0.1",
     end: Callable[[], None] = lambda: None,
 ) -> web.Request:
-    """A request of somebody behind our tunnel."""
+    """A request that came through the tunnel."""
     request = SimpleNamespace(
         remote=remote,
         headers=CIMultiDict({"CF-Connecting-IP": address, **(headers or {})}),
@@ -53,7 +53,7 @@ def asks(
 def taken(
     places: AdmissionControl, stack: contextlib.ExitStack, kind: RequestKind, count: int, address: str = ""
 ) -> int:
-    """How many of so many find a place."""
+    """How many of ``count`` requests are admitted."""
     found = 0
     for _ in range(count):
         with contextlib.suppress(NotAdmitted):
@@ -62,8 +62,8 @@ def taken(
     return found
 
 
-def test_what_lasts_leaves_room() -> None:
-    """Of all kinds together there are four fifths of the places, and what ends makes room."""
+def test_long_requests_leave_room() -> None:
+    """Long requests of all kinds get four fifths of the connections, and ended requests make room."""
     places = AdmissionControl(100, EventLoopLag())
     with contextlib.ExitStack() as stack:
         assert taken(places, stack, RequestKind.EVENTS, 30) == 30
@@ -74,13 +74,13 @@ def test_what_lasts_leaves_room() -> None:
 
 
 def of_a_site(places: int) -> int:
-    """What one address may have, over all kinds."""
+    """The limit of an address, over all kinds."""
     return min(REQUESTS_PER_VIEWER * OF_A_SITE, int(0.8 * places) // 2)
 
 
 @pytest.mark.parametrize("number", [100, 2000, 10_000])
-def test_a_site_takes_so_many_of_all_kinds(number: int) -> None:
-    """Who is alone behind an address cannot take all places, by no mixture of kinds; others find theirs."""
+def test_an_address_is_limited_over_all_kinds(number: int) -> None:
+    """An address cannot take all connections by any mixture of kinds; other addresses are admitted."""
     places = AdmissionControl(number, EventLoopLag())
     with contextlib.ExitStack() as stack:
         assert taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9") == 1
@@ -93,8 +93,8 @@ def test_a_site_takes_so_many_of_all_kinds(number: int) -> None:
     assert places.count(RequestKind.MEDIA, "9.9.9.9") == 0
 
 
-def test_segments_have_places_of_their_own() -> None:
-    """A relay's segments take no place of what pages need, nor the other way round; none has all of them."""
+def test_segments_have_connections_of_their_own() -> None:
+    """Segments of a relay and other long requests have separate shares."""
     places = AdmissionControl(1000, EventLoopLag(), media=True)
     with contextlib.ExitStack() as stack:
         assert taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9") == 1
@@ -108,8 +108,8 @@ def test_segments_have_places_of_their_own() -> None:
         )
 
 
-def test_an_organisation_takes_so_many() -> None:
-    """All the networks of one IPv6 subscriber have a bound together; the next one has its own."""
+def test_an_organisation_is_limited() -> None:
+    """All networks of an IPv6 subscriber have a common limit; the next subscriber has its own."""
     places = AdmissionControl(10_000, EventLoopLag())
     with contextlib.ExitStack() as stack:
         taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9")
@@ -121,8 +121,8 @@ def test_an_organisation_takes_so_many() -> None:
         assert taken(places, stack, RequestKind.EVENTS, 10, "2606:4700:2::1") == 10
 
 
-def test_where_all_viewers_are_one(caplog: pytest.LogCaptureFixture) -> None:
-    """A proxy that does not tell whom it serves makes all viewers one: none is refused; it is told."""
+def test_all_viewers_from_one_address(caplog: pytest.LogCaptureFixture) -> None:
+    """Behind a proxy without addresses all viewers share one: none is refused, and a line is logged."""
     places = AdmissionControl(5000, EventLoopLag())
     with contextlib.ExitStack() as stack:
         assert taken(places, stack, RequestKind.EVENTS, 3000, "8.8.8.8") == 3000
@@ -134,8 +134,8 @@ def test_where_all_viewers_are_one(caplog: pytest.LogCaptureFixture) -> None:
         assert places.site(asks("8.8.8.8")) == "8.8.8.8"
 
 
-def test_who_came_alone_makes_room() -> None:
-    """Where one address has taken all places before anybody else came, others find theirs."""
+def test_an_address_that_came_alone_makes_room() -> None:
+    """After one address has taken all connections, other addresses are admitted in its place."""
     places, ended = AdmissionControl(1000, EventLoopLag()), list[int]()
     with contextlib.ExitStack() as stack:
         for number in range(800):
@@ -150,10 +150,8 @@ def test_who_came_alone_makes_room() -> None:
     ("trusted", "site"),
     [(None, "1.1.1.1"), ("cf-connecting-ip", "1.1.1.1"), ("x-forwarded-for", "9.9.9.9"), ("none", None)],
 )
-def test_the_header_that_is_trusted(
-    trusted: str | None, site: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The header that is named tells the address; where none is named, that two differ is told once."""
+def test_the_trusted_header(trusted: str | None, site: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    """The trusted header has the address; without a setting, a contradiction is logged once."""
     places = AdmissionControl(PLACES, EventLoopLag(), trusted)
     headers = {"X-Forwarded-For": "2.2.2.2, 9.9.9.9", "none": "3.3.3.3"}
     for _ in range(2):
@@ -162,8 +160,8 @@ def test_the_header_that_is_trusted(
     assert "1.1.1.1" not in caplog.text
 
 
-def test_headers_of_strangers_are_no_matter(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever connects from elsewhere is believed nothing, whichever header is trusted."""
+def test_headers_of_strangers_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    """Headers from other machines are ignored, whichever header is trusted."""
     for trusted in (None, "cf-connecting-ip", "x-forwarded-for"):
         request = asks("1.1.1.1", {"X-Forwarded-For": "9.9.9.9"}, remote="8.8.8.8")
         assert AdmissionControl(PLACES, EventLoopLag(), trusted).site(request) == "8.8.8.8"
@@ -173,15 +171,15 @@ def test_headers_of_strangers_are_no_matter(caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize("trusted", [None, "x-forwarded-for"])
-def test_a_proxy_that_adds_a_line_of_its_own(trusted: str | None) -> None:
-    """HAProxy leaves the header of a viewer as it is, and adds another one: the last line is the proxy's."""
+def test_a_proxy_that_adds_a_line(trusted: str | None) -> None:
+    """HAProxy leaves the header of a viewer and adds another: the last line is the proxy's."""
     lines = CIMultiDict([("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "9.9.9.9")])
     request = cast("web.Request", SimpleNamespace(remote="127.0.0.1", headers=lines))
     assert AdmissionControl(PLACES, EventLoopLag(), trusted).site(request) == "9.9.9.9"
 
 
 def test_a_moment_is_no_overload() -> None:
-    """Thousands that wake up together make it late once; it turns nobody away for that."""
+    """A single late wake-up, as of thousands of requests together, refuses no request."""
     lag = EventLoopLag()
     lag.note(0.9)
     assert not lag.is_overloaded
@@ -191,8 +189,8 @@ def test_a_moment_is_no_overload() -> None:
     assert lag.seconds > TOO_LATE  # it is told all the same
 
 
-def test_a_process_that_is_late_takes_nobody_in() -> None:
-    """Those who are there come first; when it has caught up, others may come."""
+def test_an_overloaded_process_admits_no_request() -> None:
+    """Admitted requests go on; new requests are admitted when the lag has ended."""
     lag = EventLoopLag()
     places = AdmissionControl(1000, lag)
     with contextlib.ExitStack() as stack:
@@ -204,8 +202,8 @@ def test_a_process_that_is_late_takes_nobody_in() -> None:
     assert samples["lag",] == 3
 
 
-async def test_lag_is_seen() -> None:
-    """A loop that was held up is late, and says so for a while."""
+async def test_lag_is_measured() -> None:
+    """A blocked event loop has a lag, which fades."""
     lag = EventLoopLag()
     measuring = asyncio.create_task(lag.run())
     await asyncio.sleep(0)
@@ -216,7 +214,7 @@ async def test_lag_is_seen() -> None:
 
 @pytest.fixture
 async def crowded(tmp_path: Path) -> AsyncIterator[tuple[ViewerApp, str]]:
-    """A site with ten places."""
+    """A server with ten connections."""
     site = ViewerApp(tmp_path, places=PLACES, tracker=Tracker(TrackerLimits()))
     site.go_live("0")
     async with listening(site.app, "127.0.0.1", 0, "TEST") as address:
@@ -224,7 +222,7 @@ async def crowded(tmp_path: Path) -> AsyncIterator[tuple[ViewerApp, str]]:
 
 
 async def connected(address: str, request: str) -> socket.socket:
-    """A client that has asked, and waits."""
+    """A client that has sent a request and waits."""
     client = socket.socket()
     client.setblocking(False)
     loop = asyncio.get_running_loop()
@@ -234,8 +232,8 @@ async def connected(address: str, request: str) -> socket.socket:
     return client
 
 
-async def test_who_is_idle_makes_room(crowded: tuple[ViewerApp, str]) -> None:
-    """When all places are taken by connections that wait for nothing, a viewer is served all the same."""
+async def test_idle_connections_make_room(crowded: tuple[ViewerApp, str]) -> None:
+    """When idle connections take all room, a viewer is still served."""
     site, address = crowded
     request = f"GET {MEDIA} HTTP/1.1\r\nHost: x\r\n\r\n"
     clients = [await connected(address, request) for _ in range(PLACES)]
@@ -250,8 +248,8 @@ async def test_who_is_idle_makes_room(crowded: tuple[ViewerApp, str]) -> None:
         client.close()
 
 
-async def test_all_long_places_taken(crowded: tuple[ViewerApp, str]) -> None:
-    """Readers, sockets and waiters as many as may be, and more: playlists are answered at once."""
+async def test_all_long_requests_taken(crowded: tuple[ViewerApp, str]) -> None:
+    """With as many readers, sockets and waiters as allowed, playlists are answered at once."""
     site, address = crowded
     events = "GET /live/events HTTP/1.1\r\nHost: x\r\n\r\n"
     clients = [await connected(address, events) for _ in range(PLACES + 5)]

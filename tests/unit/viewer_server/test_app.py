@@ -1,4 +1,4 @@
-"""What players, browsers and monitors get over HTTP."""
+"""HTTP answers for players, browsers and monitors."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from tests.support.fakes.viewer_app import MEDIA, Client, ViewerApp
 
 @pytest.mark.parametrize("path", ["/live/playlist.m3u8", MEDIA, "/live/9/playlist.m3u8"])
 async def test_before_a_stream(client: Client, path: str) -> None:
-    """A playlist that does not exist yet is a 404 that no cache keeps and any page may read."""
+    """A playlist that does not exist yet is a 404 that is not cached and readable by any page."""
     response = await client.get(path)
     assert response.status == 404
     assert response.headers["Cache-Control"] == "no-store"
@@ -24,7 +24,7 @@ async def test_before_a_stream(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/live/playlist.m3u8", MEDIA])
 async def test_playlist_headers(site: ViewerApp, client: Client, path: str) -> None:
-    """A playlist has its media type, may be read and aged by a page of any origin, and is cached shortly."""
+    """A playlist has its media type, CORS headers for any page, and a short cache time."""
     site.go_live("0", "1")
     response = await client.get(path, params={"cache-buster": "1"})
     assert response.status == 200
@@ -42,7 +42,7 @@ async def test_playlist_headers(site: ViewerApp, client: Client, path: str) -> N
 
 
 async def test_one_variant_is_the_main_playlist(site: ViewerApp, client: Client) -> None:
-    """With one variant, the main address answers with its media playlist."""
+    """With one variant, the main address has its media playlist."""
     site.go_live("0")
     main = await (await client.get("/live/playlist.m3u8")).text()
     assert main == await (await client.get(MEDIA)).text()
@@ -51,7 +51,7 @@ async def test_one_variant_is_the_main_playlist(site: ViewerApp, client: Client)
 
 @pytest.mark.parametrize("variants", ["0", "01"])
 async def test_i_frame_playlists(site: ViewerApp, client: Client, variants: str) -> None:
-    """Beside each media playlist is that of its key frames, kept as shortly; without any there is none."""
+    """Each media playlist has an I-frame playlist with the same cache time, unless no key frame is known."""
     site.go_live(*variants)
     beside, main = "/live/0/iframes.m3u8", "/live/iframes.m3u8"
     assert [(await client.get(path)).status for path in (beside, main)] == [404, 404]
@@ -95,7 +95,7 @@ async def test_gzip(site: ViewerApp, client: Client, accept: str, *, gzipped: bo
 
 
 async def test_conditional_requests(site: ViewerApp, client: Client) -> None:
-    """A client that has the current version gets 304 without a body, and the next version in full."""
+    """A client with the current version gets 304 without a body, and the next version in full."""
     site.go_live("0")
     etag = (await client.get(MEDIA)).headers["ETag"]
     for condition in (etag, f'"x", W/{etag}', "*"):
@@ -109,7 +109,7 @@ async def test_conditional_requests(site: ViewerApp, client: Client) -> None:
 
 
 async def test_preflight(client: Client) -> None:
-    """A browser's preflight is allowed on every playlist address."""
+    """A preflight is allowed on each playlist address."""
     response = await client.options(
         MEDIA, headers={"Origin": "https://a", "Access-Control-Request-Method": "GET"}
     )
@@ -124,7 +124,7 @@ async def test_preflight(client: Client) -> None:
 async def test_health(
     site: ViewerApp, aiohttp_client: AiohttpClient, reason: str | None, status: int, word: str
 ) -> None:
-    """Health keeps the known keys and is 503 while a stream does not get through; operators learn why."""
+    """Health keeps its keys, and is 503 while a stream does not get through; operators get the reason."""
     site.go_live("0", "1")
     site.report(HealthReport("live", 3, reason, published=2, listed=2))
     public, operator = await aiohttp_client(site.app), await aiohttp_client(site.operator_app)
@@ -150,7 +150,7 @@ async def test_health(
 
 
 async def test_metrics(site: ViewerApp, client: Client, aiohttp_client: AiohttpClient) -> None:
-    """The operator's listener shows what was published, for Prometheus; the public one does not."""
+    """The operator's listener has metrics for Prometheus; the viewers' listener has none."""
     site.go_live("0")
     assert (await client.get("/metrics")).status == 404
     operator = await aiohttp_client(site.operator_app)
@@ -165,7 +165,7 @@ async def test_metrics(site: ViewerApp, client: Client, aiohttp_client: AiohttpC
 
 
 async def test_viewer(client: Client) -> None:
-    """The page and its modules are served, and nothing beside them."""
+    """The page and its modules are served, and no other files."""
     index = await client.get("/")
     assert index.status == 200
     assert "<title>Live</title>" in await index.text()
@@ -176,13 +176,13 @@ async def test_viewer(client: Client) -> None:
 
 
 async def test_other_methods_are_refused(client: Client) -> None:
-    """Nothing can be written."""
+    """Methods that write are refused."""
     for method in ("POST", "PUT", "DELETE"):
         assert (await client.request(method, MEDIA)).status == 405
 
 
 async def test_the_page_has_its_settings_inside(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """No request of its own for them; nothing that the operator wrote ends the block; a change is seen."""
+    """The page needs no request for its settings, no value ends their element, and a change is served."""
     block = '<script id="config" type="application/json">'
     (tmp_path / "index.html").write_text(f"<!doctype html>{block}</script><p>page")
     config = tmp_path / "config.json"
@@ -204,10 +204,10 @@ async def test_the_page_has_its_settings_inside(tmp_path: Path, aiohttp_client: 
 @pytest.mark.parametrize(
     ("accept", "coding"), [("gzip, deflate, br, zstd", "br"), ("gzip", "gzip"), ("", None), ("br;q=0", None)]
 )
-async def test_built_files_are_kept_for_ever(
+async def test_built_files_are_immutable(
     tmp_path: Path, aiohttp_client: AiohttpClient, accept: str, coding: str | None
 ) -> None:
-    """As they were compressed when they were built, each coding under a validator of its own."""
+    """Files of the build are served as they were compressed, each coding with its own validator."""
     (tmp_path / "assets").mkdir()
     for suffix, body in (("", b"plain"), (".br", b"as br"), (".gz", b"as gzip")):
         (tmp_path / f"assets/main-0123456789.js{suffix}").write_bytes(body)

@@ -1,4 +1,4 @@
-"""Clips that viewers make: what comes of a wish, and what strangers cannot do with it."""
+"""Clips that viewers make: the answers to requests, and all limits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PLENTY = ViewerClipLimits(100, 100, 100)
 
 
 class Ingest:
-    """The other process: what it is told it takes as bytes, and so the answers come."""
+    """Ingest, with messages as bytes in both directions."""
 
     def __init__(
         self, audience: ViewerServer, studio: CatalogFixture, bounds: ViewerClipLimits = PLENTY
@@ -60,7 +60,7 @@ class Ingest:
         self.told += 1
 
     async def run(self) -> None:
-        """Ping, show what was made, and take what was wished for, again and again."""
+        """Ping, show new clips, and take requests, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.makes.run())
             while True:
@@ -81,7 +81,7 @@ class Ingest:
 
 
 async def sent(audience: ViewerServer) -> tuple[ClipRequest, ...]:
-    """What a sign of life tells of wishes, over the wire."""
+    """The clip requests of a pong, as bytes."""
     reader = asyncio.StreamReader()
     reader.feed_data(encode_pong(audience.pong()))
     return (await receive_pong(reader)).clip_requests
@@ -100,7 +100,7 @@ def viewer_server_in(folder: Path, *, clips: bool = True) -> ViewerServer:
 async def running(
     folder: Path, make: AiohttpClient, bounds: ViewerClipLimits = PLENTY
 ) -> AsyncIterator[tuple[Client, Ingest]]:
-    """Both processes' parts, and a viewer."""
+    """Ingest, the viewer server, and a viewer."""
     audience, studio = viewer_server_in(folder), CatalogFixture(folder / "studio")
     studio.restart(timedelta(days=1))
     studio.publish(count=10)
@@ -120,7 +120,7 @@ async def ask(client: Client, body: Any = GOOD, **headers: str) -> tuple[int, di
 
 
 async def test_a_clip_is_made_and_has_a_page(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """The wish goes to ingest and comes back as the address of a page that is there; nobody lists it."""
+    """A request gets the address of an existing page, which no list has."""
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         status, found = await ask(client, **{"Sec-Fetch-Site": "same-origin"})
         (clip,) = await ingest.studio.catalog.clips.all()
@@ -131,8 +131,8 @@ async def test_a_clip_is_made_and_has_a_page(tmp_path: Path, aiohttp_client: Aio
         assert counted(ingest.audience)["made"] == 1
 
 
-async def test_it_is_off_unless_it_is_wanted(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Without the setting there is no such route."""
+async def test_off_by_default(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Without the setting there is no route."""
     client = await aiohttp_client(viewer_server_in(tmp_path, clips=False).app)
     assert (await ask(client))[0] == 405
 
@@ -159,8 +159,8 @@ async def test_it_is_off_unless_it_is_wanted(tmp_path: Path, aiohttp_client: Aio
         {"begin": float("nan"), "end": float("inf")},
     ],
 )
-async def test_what_makes_no_sense(tmp_path: Path, aiohttp_client: AiohttpClient, body: Any) -> None:  # noqa: ANN401
-    """Each is a clear 400, costs nobody a clip, and ingest hears nothing of it."""
+async def test_malformed_requests(tmp_path: Path, aiohttp_client: AiohttpClient, body: Any) -> None:  # noqa: ANN401
+    """A malformed request is a 400, counts toward no limit, and is not sent to ingest."""
     audience = viewer_server_in(tmp_path)
     client = await aiohttp_client(audience.app)
     for _ in range(2 * NETWORK_BURST):
@@ -183,20 +183,20 @@ async def test_what_makes_no_sense(tmp_path: Path, aiohttp_client: AiohttpClient
 async def test_pages_of_other_sites(
     tmp_path: Path, aiohttp_client: AiohttpClient, headers: dict[str, str], status: int
 ) -> None:
-    """They cannot make their visitors' browsers ask, with whatever headers those send."""
+    """Pages of other sites cannot make browsers send requests, whatever headers these have."""
     client = await aiohttp_client(viewer_server_in(tmp_path).app)
     assert (await ask(client, b"", **headers))[0] == status
 
 
-async def test_what_is_not_there(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """What nobody was told of yet, or what is gone, is 409."""
+async def test_unknown_times(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Times that are not listed yet, or no longer exist, are 409."""
     async with running(tmp_path, aiohttp_client) as (client, _):
         status, found = await ask(client, {"begin": BEGIN + 60_000, "end": BEGIN + 66_000})
         assert (status, found["error"].partition(":")[0]) == (409, "No clip can be made of that part")
 
 
 async def test_a_flood(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """An address gets a few, all together some more; everybody else is told when to come again."""
+    """The requests of an address and of all viewers are limited; refusals have Retry-After."""
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         one = [await ask(client, **{"CF-Connecting-IP": "192.0.2.1"}) for _ in range(NETWORK_BURST + 2)]
         assert [status for status, _ in one] == [201] * NETWORK_BURST + [429] * 2
@@ -211,8 +211,8 @@ async def test_a_flood(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
         assert len(await ingest.studio.catalog.clips.all()) == made + NETWORK_BURST + 1
 
 
-async def test_the_cap_of_a_stream(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """When there are as many as there may be, that is what is said, and nothing more is kept."""
+async def test_the_limit_of_a_stream(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """When a stream has its number of clips, requests are refused, and no clip is made."""
     async with running(tmp_path, aiohttp_client, ViewerClipLimits(1, 9, 9)) as (client, ingest):
         assert [(await ask(client))[0] for _ in range(3)] == [201, 429, 429]
         assert (await ask(client))[1]["after"] == "3600"
@@ -222,7 +222,7 @@ async def test_the_cap_of_a_stream(tmp_path: Path, aiohttp_client: AiohttpClient
 async def test_ingest_does_not_answer(
     tmp_path: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits is told so after a while; what ingest hears of too late is not made."""
+    """A request without an answer is refused after a while, and a late request makes no clip."""
     monkeypatch.setattr("broadcaster.viewer_server.clips.ANSWER_WITHIN", 0.2)
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         ingest.is_up = False
@@ -240,10 +240,10 @@ async def test_ingest_does_not_answer(
         assert len(await ingest.studio.catalog.clips.all()) == 1
 
 
-async def test_nothing_waits_without_bounds(
+async def test_waiting_requests_are_limited(
     tmp_path: Path, aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither requests here nor wishes there, and no address is remembered for ever."""
+    """Waiting requests are limited in both processes, and so are remembered addresses."""
     monkeypatch.setattr("broadcaster.viewer_server.clips.BURST", 1000)
     audience, studio = viewer_server_in(tmp_path), CatalogFixture(tmp_path / "studio")
     client = await aiohttp_client(audience.app)
@@ -270,7 +270,7 @@ async def test_nothing_waits_without_bounds(
 
 
 async def test_a_restart_in_between(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """What the process before was asked is answered to nobody; the next wish is one of its own."""
+    """Answers to requests of an earlier process are ignored."""
     async with running(tmp_path, aiohttp_client) as (client, ingest):
         for nonsense in (ClipAnswer("of another", "2026-01-01-1200-abcd"), ClipAnswer("", refusal="gone")):
             ingest.answer(nonsense)
@@ -284,8 +284,8 @@ async def test_a_restart_in_between(tmp_path: Path, aiohttp_client: AiohttpClien
         assert len(await ingest.studio.catalog.clips.all()) == 1
 
 
-async def test_a_journal_that_cannot_be_read(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Ingest lives on, and the viewer is told to try again."""
+async def test_an_unreadable_catalog(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Ingest goes on, and the viewer gets 503."""
 
     class Broken:
         async def make(self, *_: object) -> None:
@@ -298,8 +298,8 @@ async def test_a_journal_that_cannot_be_read(tmp_path: Path, aiohttp_client: Aio
         assert (await ask(client))[0] == 201
 
 
-async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> None:
-    """Ingest keeps its own bounds, whatever it is asked, and takes no time without a zone."""
+async def test_a_hostile_viewer_server(tmp_path: Path) -> None:
+    """Ingest checks the times of each request, and accepts none without a time zone."""
     studio = CatalogFixture(tmp_path)
     studio.publish(count=60)
     answers: list[ClipAnswer] = []
@@ -320,7 +320,7 @@ async def test_what_a_process_that_was_taken_over_may_say(tmp_path: Path) -> Non
 
 
 def counted(audience: ViewerServer) -> dict[str, float]:
-    """Clips by what became of them, and how many requests wait for one."""
+    """Requests by outcome, and the number of waiting requests."""
     metrics = {metric.name: metric.samples for metric in audience.metrics()}
     found = {labels[0]: value for labels, value in metrics["viewers_clips"].items()}
     return found | {"taken": metrics["long_requests"][("clips",)]}

@@ -8,7 +8,7 @@ from tests.support.fakes.viewer_app import Client, ViewerApp
 
 
 async def test_page_config(client: Client, tmp_path: Path) -> None:
-    """The page learns the service's settings; what the operator wrote beside it wins."""
+    """The page gets the service's settings; the operator's file overrides them."""
     assert (await (await client.get("/config.json")).json())["eventsUrl"] == "/live/events"
     (tmp_path / "viewer" / "config.json").write_text('{"title": "Our evening", "eventsUrl": null}')
     config = await (await client.get("/config.json")).json()
@@ -18,10 +18,8 @@ async def test_page_config(client: Client, tmp_path: Path) -> None:
     assert (await (await client.get("/config.json")).json())["title"] == "Live"
 
 
-async def test_the_page_is_described_before_anything_runs(
-    site: ViewerApp, client: Client, tmp_path: Path
-) -> None:
-    """Its title and the tags of link previews: Owncast's word, then the operator's, nothing unescaped."""
+async def test_title_and_link_preview(site: ViewerApp, client: Client, tmp_path: Path) -> None:
+    """Title and link preview are Owncast's, then the operator's, and everything is escaped."""
 
     async def page() -> str:
         return await (await client.get("/")).text()

@@ -1,4 +1,4 @@
-"""The pages of recordings and clips: who finds which, and what link previews are told."""
+"""The pages of recordings and clips, and their link previews."""
 
 import json
 import re
@@ -33,7 +33,7 @@ BLOCK = '<script id="config" type="application/json">'
 
 
 def recording(number: int = 0, **other: Any) -> PublicRecording:  # noqa: ANN401 - any field
-    """One of an hour, so many days after the first."""
+    """A recording of an hour, ``number`` days after the first."""
     started = START + timedelta(days=number)
     name = f"{started:%Y-%m-%d}-0912-abcd"
     ended = started + timedelta(hours=1)
@@ -42,7 +42,7 @@ def recording(number: int = 0, **other: Any) -> PublicRecording:  # noqa: ANN401
 
 
 class Site:
-    """The service, as viewers meet it."""
+    """The viewer server and a client."""
 
     def __init__(self, client: Client, audience: ViewerServer) -> None:
         self.client = client
@@ -54,7 +54,7 @@ class Site:
         return await response.text()
 
     async def told(self, path: str) -> Any:  # noqa: ANN401 - JSON
-        """What is in the page's block."""
+        """The settings inside the page."""
         inside = (await self.text(path)).partition(BLOCK)[2]
         return json.loads(inside.partition("<")[0])
 
@@ -65,7 +65,7 @@ class Site:
 async def site(
     folder: Path, client: AiohttpClient, found: Sequence[PublicRecording] = (), *, on: bool = True
 ) -> Site:
-    """A service that was told of these."""
+    """A viewer server with these recordings."""
     for name in ("index.html", "recordings.html"):
         (folder / name).write_text(f"{HEAD}{BLOCK}</script><p>page")
     audience = ViewerServer(Setup(folder, {"mode": "sharing"}, recordings=on))
@@ -77,8 +77,8 @@ def tags(html: str) -> dict[str, str]:
     return dict(re.findall(r'<meta property="(og:\w+)" content="([^"]*)">', html))
 
 
-async def test_without_recordings_there_is_nothing(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Where none are made, every route is 404, whatever was made before."""
+async def test_without_recordings(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """With recordings off, each route is 404, whatever was recorded before."""
     one = recording()
     off = await site(tmp_path, aiohttp_client, [one], on=False)
     paths = ("/recordings", "/recordings/newest.json", one.path, f"/c/{one.id}", f"/recordings/{one.id}.json")
@@ -86,7 +86,7 @@ async def test_without_recordings_there_is_nothing(tmp_path: Path, aiohttp_clien
 
 
 async def test_a_file_to_download(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """The page of a recording that has one is told where it is; others are told that there is none."""
+    """The page of a recording has the URL of its file, if there is a file."""
     file = RecordingFile("https://video.example.com/live/files/a.mp4", 5, "video/mp4")
     found = [recording(0, file=file), recording(1)]
     message = recordings_delta({}, {one.path: one for one in found})
@@ -96,8 +96,8 @@ async def test_a_file_to_download(tmp_path: Path, aiohttp_client: AiohttpClient)
     assert told == [{"url": file.url, "size": 5, "type": "video/mp4"}, None]
 
 
-async def test_what_link_previews_show(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Title, length and picture, by whole addresses where the operator has told the page's own."""
+async def test_link_previews(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Title, length and picture, with absolute URLs if the page's address is known."""
     one = recording(poster="https://video.example.com/poster.jpg")
     on = await site(tmp_path, aiohttp_client, [one])
     html = await on.text(one.path)
@@ -117,7 +117,7 @@ async def test_what_link_previews_show(tmp_path: Path, aiohttp_client: AiohttpCl
 
 
 async def test_nothing_of_a_title_is_html(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Whatever a stream was called, it ends neither a tag nor the block with the settings."""
+    """No title of a stream ends a tag or the element with the settings."""
     one = recording(title=EVIL)
     on = await site(tmp_path, aiohttp_client, [one])
     for path in (one.path, "/recordings"):
@@ -129,15 +129,15 @@ async def test_nothing_of_a_title_is_html(tmp_path: Path, aiohttp_client: Aiohtt
 
 
 async def test_files_are_found_from_another_folder(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """The page lies beside its files; seen as /watch/… their addresses begin at the root."""
+    """The page under /watch/… names its files from the root."""
     on = await site(tmp_path, aiohttp_client, [recording()])
     html = await on.text(recording().path)
     assert 'href="/style.css"' in html
     assert 'src="/assets/a.js"' in html
 
 
-async def test_who_finds_what(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Unlisted ones and clips only by their addresses, each by its own; what is gone, not at all."""
+async def test_which_recordings_are_found(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """Unlisted recordings and clips are found by their own addresses only, removed recordings not at all."""
     listed, unlisted = recording(0), recording(1, listed=False, title="")
     clip = recording(2, listed=False, clip=True, title="")
     on = await site(tmp_path, aiohttp_client, [listed, unlisted, clip])
@@ -156,7 +156,7 @@ async def test_who_finds_what(tmp_path: Path, aiohttp_client: AiohttpClient) -> 
 
 
 async def test_a_changed_title_is_shown(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """A page that was rendered before is rendered again, and only then."""
+    """A page is rendered again after a change, and only then."""
     one = recording()
     on = await site(tmp_path, aiohttp_client, [one])
     first = await on.client.get(one.path)
@@ -166,10 +166,8 @@ async def test_a_changed_title_is_shown(tmp_path: Path, aiohttp_client: AiohttpC
     assert "<title>Opening night</title>" in await on.text(one.path)
 
 
-async def test_what_is_not_there_has_a_page_that_says_so(
-    tmp_path: Path, aiohttp_client: AiohttpClient
-) -> None:
-    """An address of no recording is answered by the page, whose settings name no recording, with 404."""
+async def test_an_unknown_recording(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """The address of an unknown recording is 404 with the page, whose settings have no recording."""
     on = await site(tmp_path, aiohttp_client)
     for path in ("/watch/nope", "/c/nope"):
         response = await on.client.get(path)
@@ -179,7 +177,7 @@ async def test_what_is_not_there_has_a_page_that_says_so(
 
 
 async def test_a_long_list_has_pages(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """Of a thousand recordings each is in the list once, newest first, some dozens at a time."""
+    """Each of a thousand recordings is in the list once, newest first, some dozens at a time."""
     found = [recording(number) for number in range(1000)]
     on = await site(tmp_path, aiohttp_client, found)
     page = (await on.told("/recordings"))["page"]
@@ -195,8 +193,8 @@ async def test_a_long_list_has_pages(tmp_path: Path, aiohttp_client: AiohttpClie
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_only_what_is_new_is_told(count: int) -> None:
-    """The other process has what we have, by bytes that tell of changes alone."""
+def test_a_delta_has_changes_only(count: int) -> None:
+    """The viewer server has the same list as ingest, by bytes with changes only."""
     before = {one.path: one for one in map(recording, range(count))}
     now = {one.path: one for one in [recording(1, title="Other"), *map(recording, range(2, count + 1))]}
     message = decode(encode(recordings_delta(before, now))[LENGTH.size :])

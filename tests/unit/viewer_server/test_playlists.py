@@ -25,7 +25,7 @@ def site(tmp_path: Path) -> ViewerApp:
 async def asked(
     site: ViewerApp, client: Client, *numbers: int, path: str = MEDIA
 ) -> list[asyncio.Task[ClientResponse]]:
-    """Ask for these numbers and wait until all of them wait."""
+    """Request these numbers and wait until all requests are blocked."""
     before = waiters(site)
     tasks = [asyncio.create_task(client.get(path, params={"_HLS_msn": number})) for number in numbers]
     await until_waiters(site, before + len(numbers))
@@ -43,8 +43,8 @@ async def until_waiters(site: ViewerApp, count: int) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-async def test_what_is_there_is_answered_at_once(client: Client, number: int) -> None:
-    """A number that is listed, or was, gets the current playlist; caches keep it for six target durations."""
+async def test_a_listed_number_is_answered_at_once(client: Client, number: int) -> None:
+    """A number that is or was listed gets the current playlist, cached for six target durations."""
     response = await client.get(MEDIA, params={"_HLS_msn": number})
     assert response.status == 200
     assert (await response.text()).count("#EXTINF") == 2
@@ -52,10 +52,8 @@ async def test_what_is_there_is_answered_at_once(client: Client, number: int) ->
 
 
 @pytest.mark.parametrize("path", [MEDIA, "/live/playlist.m3u8"])
-async def test_the_next_segment_wakes_those_that_wait_for_it(
-    site: ViewerApp, client: Client, path: str
-) -> None:
-    """Who waits for the next number gets it as it is published; who waits for the one after waits on."""
+async def test_the_next_segment_wakes_its_requests(site: ViewerApp, client: Client, path: str) -> None:
+    """Requests for the next number are answered at its publication; later numbers go on waiting."""
     (next_one, one_after) = await asked(site, client, 3, 4, path=path)
     site.publish()
     response = await next_one
@@ -82,7 +80,7 @@ async def test_the_next_segment_wakes_those_that_wait_for_it(
     ],
 )
 async def test_bad_requests(client: Client, query: str, cache: str) -> None:
-    """What nobody can wait for is a 400 at once; no cache keeps the one that time will make right."""
+    """An impossible number is a 400 at once, not cached if the number will be valid later."""
     response = await client.get(f"{MEDIA}?{query}")
     assert response.status == 400
     assert response.headers["Cache-Control"] == cache
@@ -90,13 +88,13 @@ async def test_bad_requests(client: Client, query: str, cache: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["x=_HLS_msn", "_HLS_push=1", "_HLS_skip=MAYBE", "_HLS_msn=2&_HLS_part=7"])
-async def test_what_needs_no_waiting(client: Client, query: str) -> None:
-    """Unknown parameters are ignored, and each part of a segment that is there is there."""
+async def test_ignored_parameters(client: Client, query: str) -> None:
+    """Unknown parameters are ignored, and each part of a listed segment is there."""
     assert (await client.get(f"{MEDIA}?{query}")).status == 200
 
 
-async def test_the_end_lets_everybody_go(site: ViewerApp, client: Client) -> None:
-    """The end of the stream answers those that wait; after it, parameters are ignored and nothing blocks."""
+async def test_the_end_answers_all_requests(site: ViewerApp, client: Client) -> None:
+    """The end of the stream answers blocked requests; after it, directives are ignored."""
     (waiting,) = await asked(site, client, 3)
     site.channel.end()
     response = await waiting
@@ -108,8 +106,8 @@ async def test_the_end_lets_everybody_go(site: ViewerApp, client: Client) -> Non
         assert response.headers["Cache-Control"] == "public, max-age=2"
 
 
-async def test_a_full_house(site: ViewerApp, client: Client) -> None:
-    """Past the limit a request is turned away until later; those that wait are served."""
+async def test_a_full_queue(site: ViewerApp, client: Client) -> None:
+    """Past the limit a request is refused, and blocked requests are still answered."""
     waiting = await asked(site, client, 3, 3)
     refused = await client.get(MEDIA, params={"_HLS_msn": 3})
     assert refused.status == 503
@@ -121,15 +119,15 @@ async def test_a_full_house(site: ViewerApp, client: Client) -> None:
     assert [(await one).status for one in waiting] == [200, 200]
 
 
-async def test_a_client_that_leaves_frees_its_place(site: ViewerApp, client: Client) -> None:
-    """A connection that is closed waits no longer."""
+async def test_a_client_that_leaves(site: ViewerApp, client: Client) -> None:
+    """A closed connection ends its blocked request."""
     (waiting,) = await asked(site, client, 3)
     waiting.cancel()
     await until_waiters(site, 0)
 
 
 async def test_waiting_has_an_end(site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nothing comes for some target durations, the answer is a 503, kept for a second."""
+    """Without a new segment for some target durations the answer is a 503, cached for a second."""
     monkeypatch.setattr("broadcaster.viewer_server.playlists.PATIENCE_TARGET_DURATIONS", 0.3)
     site.channel.end()
     site.publish(seconds=1)
@@ -144,14 +142,14 @@ async def test_waiting_has_an_end(site: ViewerApp, client: Client, monkeypatch: 
 
 
 async def test_the_service_stops(site: ViewerApp, client: Client) -> None:
-    """Those that wait are told at once."""
+    """Blocked requests are answered at once."""
     (waiting,) = await asked(site, client, 3)
     await site.app.shutdown()
     assert (await waiting).status == 503
 
 
 async def test_delta_update(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
-    """In a long window, who has the rest already gets the end of it; the address without skip stays whole."""
+    """In a long window a delta update has the end only; the address without skip has the whole playlist."""
     site = ViewerApp(tmp_path, window=timedelta(seconds=120))
     site.go_live("0")
     for _ in range(29):
@@ -171,7 +169,7 @@ async def test_delta_update(tmp_path: Path, aiohttp_client: AiohttpClient) -> No
 
 
 async def test_short_windows_have_no_delta(client: Client) -> None:
-    """Where a delta update would save nothing, none is announced or made."""
+    """Where a delta update would save nothing, it is neither announced nor made."""
     text = await (await client.get(MEDIA, params={"_HLS_skip": "YES"})).text()
     assert "CAN-SKIP-UNTIL" not in text
     assert "CAN-BLOCK-RELOAD=YES,HOLD-BACK=12.000" in text
@@ -185,13 +183,13 @@ async def test_short_windows_have_no_delta(client: Client) -> None:
 async def test_a_plain_playlist_is_cached_until_the_next_is_due(
     site: ViewerApp, client: Client, seconds: float, age: int
 ) -> None:
-    """The whole seconds up to then; overdue, the longer the longer; never more, whatever the clock does."""
+    """The cache time is the time to the next version, or grows when it is overdue, and has limits."""
     site.now += timedelta(seconds=seconds)
     assert (await client.get(MEDIA)).headers["Cache-Control"] == f"public, max-age={age}"
 
 
 async def test_an_unknown_variant(client: Client) -> None:
-    """While a stream is on, a variant that it has not is a 404 that caches keep for a target duration."""
+    """While a stream is on, an unknown variant is a 404 that is cached for a target duration."""
     response = await client.get("/live/9/playlist.m3u8")
     assert response.status == 404
     assert response.headers["Cache-Control"] == "public, max-age=4"

@@ -1,4 +1,4 @@
-"""What the process that serves viewers can still do when somebody else has taken it over."""
+"""The access of a hostile viewer server."""
 
 import json
 import os
@@ -50,8 +50,8 @@ print(json.dumps(found))
 
 
 @pytest.mark.skipif(landlock() < 1, reason="the kernel has no Landlock")
-def test_a_process_that_was_taken_over(tmp_path: Path) -> None:
-    """It reaches no listener, no abstract socket and no other process; what it has goes on."""
+def test_a_hostile_process(tmp_path: Path) -> None:
+    """It reaches no listener, no abstract socket and no other process; its open sockets work."""
     secret = tmp_path / "secret"
     secret.write_text("secret")
     name = f"broadcaster-test-{os.getpid()}"
@@ -81,7 +81,7 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs another user")
-def test_ingest_keeps_its_memory_to_itself() -> None:
+def test_the_memory_of_ingest_is_private() -> None:
     """Another process of the same user cannot read its environment; it reads its own files."""
     modules = {"PYTHONPATH": os.pathsep.join(sys.path), "SECRET": "swordfish"}
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]

@@ -1,12 +1,12 @@
-"""A crowd that wakes in waves."""
+"""Staggered events."""
 
 import asyncio
 
 from broadcaster.viewer_server.snapshots import GROUPS, StaggeredEvent
 
 
-async def test_others_get_their_turn_between() -> None:
-    """Nobody is forgotten, and what is short is done while some still sleep."""
+async def test_other_tasks_run_between_groups() -> None:
+    """All waiting tasks wake, and a short task runs while some still sleep."""
     waves, woken = StaggeredEvent(), 0
 
     async def sleep() -> None:
@@ -28,8 +28,8 @@ async def test_others_get_their_turn_between() -> None:
     assert woken == 10 * GROUPS + 3
 
 
-def test_without_anybody() -> None:
-    """It is set at once, also where no loop runs."""
+def test_without_waiting_tasks() -> None:
+    """The event is set at once, also without an event loop."""
     waves = StaggeredEvent()
     assert not waves.is_set()
     waves.set()

@@ -1,4 +1,4 @@
-"""The tracker's WebSocket: clients of all kinds on real sockets."""
+"""The tracker's WebSocket, with real sockets."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ GENEROUS = TrackerLimits(message_rate=1e6, message_burst=10**6)
 
 
 class Place:
-    """A site with a tracker that listens, and clients of it."""
+    """A viewer server with a tracker, and its clients."""
 
     def __init__(
         self, site: ViewerApp, tracker: Tracker, address: str, session: aiohttp.ClientSession
@@ -49,7 +49,7 @@ class Place:
 
 @asynccontextmanager
 async def place(folder: Path, limits: TrackerLimits | None = None) -> AsyncIterator[Place]:
-    """A site that is live with one variant."""
+    """A live stream with one variant."""
     tracker = Tracker(limits)
     site = ViewerApp(folder, tracker=tracker)
     site.go_live("0")
@@ -61,7 +61,7 @@ async def place(folder: Path, limits: TrackerLimits | None = None) -> AsyncItera
 
 
 async def say(client: ClientWebSocketResponse, message: str) -> dict[str, Any]:
-    """Send, and return what comes next."""
+    """Send a message and return the next message."""
     await client.send_str(message)
     return await hear(client)
 
@@ -72,14 +72,14 @@ async def hear(client: ClientWebSocketResponse) -> dict[str, Any]:
 
 
 async def closed(client: ClientWebSocketResponse) -> int:
-    """Wait until the other side closes; returns the code that it gives, 0 for none."""
+    """Wait for the close frame and return its code, 0 without a frame."""
     while (message := await client.receive(timeout=DEADLINE)).type not in (WSMsgType.CLOSE, WSMsgType.CLOSED):
         pass
     return int(message.data or 0)
 
 
 async def test_viewers_meet(tmp_path: Path) -> None:
-    """An offer and its answer go from one viewer to another; one that leaves is gone at once."""
+    """An offer and its answer go from one viewer to another; a viewer that leaves is removed at once."""
     async with place(tmp_path) as here:
         ada, bob = await here.connect(), await here.connect()
         reply = await say(bob, announce("bob", 5, swarm=SWARM))
@@ -95,8 +95,8 @@ async def test_viewers_meet(tmp_path: Path) -> None:
         assert here.tracker.peers == 1
 
 
-async def test_swarms_of_the_channel(tmp_path: Path) -> None:
-    """What the channel serves is admitted from then on, without anybody telling the tracker."""
+async def test_swarms_of_the_stream(tmp_path: Path) -> None:
+    """The swarms of the served playlists are admitted."""
     async with place(tmp_path) as here:
         client = await here.connect()
         for swarm in (info_hash("other", stream_index(None)), info_hash("r0", "index")):
@@ -110,7 +110,7 @@ async def test_swarms_of_the_channel(tmp_path: Path) -> None:
 
 
 async def test_metrics(tmp_path: Path) -> None:
-    """Everything is counted, under labels that no client can make more of."""
+    """Everything is counted, with a fixed set of labels."""
     async with place(tmp_path) as here:
         ada, eve = await here.connect(), await here.connect()
         await say(ada, announce("ada", swarm=SWARM))
@@ -130,7 +130,7 @@ async def test_metrics(tmp_path: Path) -> None:
 
 
 async def test_off(tmp_path: Path) -> None:
-    """Without a tracker there is no such address."""
+    """Without a tracker there is no route."""
     site = ViewerApp(tmp_path)
     async with listening(site.app, "127.0.0.1", 0, "port") as address, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -140,7 +140,7 @@ async def test_off(tmp_path: Path) -> None:
 
 
 async def test_no_websocket(tmp_path: Path) -> None:
-    """A plain request is told that this is a WebSocket, as is a client that wants a subprotocol."""
+    """Other requests, and clients that request a subprotocol, get 426."""
     async with place(tmp_path) as here:
         upgrade = {"Upgrade": "websocket"}
         for headers, status in (({}, 426), ({**upgrade, "Sec-WebSocket-Protocol": "a"}, 426), (upgrade, 400)):
@@ -151,7 +151,7 @@ async def test_no_websocket(tmp_path: Path) -> None:
 
 
 async def test_full(tmp_path: Path) -> None:
-    """A connection too many gets 503 and when to try again; when one leaves, there is a place."""
+    """A connection too many gets 503 with Retry-After; after another has left, it is admitted."""
     async with place(tmp_path, TrackerLimits(connections=2)) as here:
         first, _ = await here.connect(), await here.connect()
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -176,7 +176,7 @@ async def test_full(tmp_path: Path) -> None:
     ],
 )
 async def test_bad_messages(tmp_path: Path, data: bytes, kind: WSMsgType, code: int) -> None:
-    """Who does not speak the protocol is hung up on; the others do not notice."""
+    """A malformed message closes its socket; other sockets are not affected."""
     async with place(tmp_path) as here:
         good, bad = await here.connect(), await here.connect()
         await say(good, announce("good", swarm=SWARM))
@@ -188,7 +188,7 @@ async def test_bad_messages(tmp_path: Path, data: bytes, kind: WSMsgType, code: 
 
 
 async def test_flood(tmp_path: Path) -> None:
-    """Who says too much too quickly is hung up on."""
+    """Too many messages close the socket."""
     async with place(tmp_path, TrackerLimits(message_burst=10, message_rate=0.001)) as here:
         client = await here.connect()
         for _ in range(11):
@@ -210,7 +210,7 @@ async def test_ping(tmp_path: Path) -> None:
 
 
 async def test_slow_client(tmp_path: Path) -> None:
-    """Who does not read what others offer is cut off before it takes much memory; they do not wait for it."""
+    """A client that does not read is cut off before it takes much memory, and delays no other client."""
     async with place(tmp_path, GENEROUS) as here, AsyncExitStack() as stack:
         host, port = here.address.removeprefix("http://").split(":")
         slow = stack.enter_context(socket.socket())
@@ -235,7 +235,7 @@ async def test_slow_client(tmp_path: Path) -> None:
 
 
 async def test_shutdown(tmp_path: Path) -> None:
-    """When the service stops, clients are told that it goes away, and it does not wait for them."""
+    """At the end of the service clients get a close frame, and the end does not wait for them."""
     async with asyncio.timeout(DEADLINE), aiohttp.ClientSession() as session:
         site = ViewerApp(tmp_path, tracker=Tracker())
         async with listening(site.app, "127.0.0.1", 0, "port") as address:
@@ -244,7 +244,7 @@ async def test_shutdown(tmp_path: Path) -> None:
 
 
 async def test_addresses_stay_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither logs nor metrics nor other viewers learn where a viewer comes from."""
+    """Neither logs nor metrics nor other viewers have a viewer's address."""
     caplog.set_level(logging.DEBUG)
     async with place(tmp_path, TrackerLimits(address_burst=3, address_rate=0.001)) as here:
         client = await here.connect(X_Forwarded_For="10.1.1.1, 203.0.113.77")
@@ -274,6 +274,6 @@ async def test_addresses_stay_secret(tmp_path: Path, caplog: pytest.LogCaptureFi
         ("", {}, None),
     ],
 )
-def test_where_a_viewer_comes_from(remote: str | None, headers: dict[str, str], site: str | None) -> None:
-    """A proxy or tunnel on this machine says whom it serves; nobody else is believed."""
+def test_client_network(remote: str | None, headers: dict[str, str], site: str | None) -> None:
+    """A proxy or tunnel on this machine sends the viewer's address; other senders are ignored."""
     assert client_network(remote, headers) == site

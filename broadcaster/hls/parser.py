@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TypeVar
 
 import m3u8
@@ -25,6 +26,7 @@ T = TypeVar("T")
 # No live stream comes near these; beyond them numbers and times overflow somewhere further on.
 MAX_SECONDS = 600
 MAX_NUMBER = 2**53 - 1
+MAX_SEQUENCE = 2**64 - 1  # a decimal-integer (§4.2)
 MAX_OFFSET = 10**9  # seconds, of what is no duration of a segment
 YEARS = range(1971, 2200)
 MARGIN = 0.001  # seconds: by which rounding makes a segment longer than what its encoder meant
@@ -35,6 +37,8 @@ BEFORE_FIRST = re.compile(r"(?:[\s\ufeff\u200b]|#(?!EXT).*\n)*+(?=#EXTM3U)", re.
 INVISIBLE = "\ufeff\u200b"  # where files are joined
 # Encoders in a locale with a decimal comma write ``0,500000,``; a title is rarely made of digits alone.
 DECIMAL_COMMA = re.compile(r"\s*(\d+),(\d{3,9})\s*(?:,.*)?|\s*(\d+),(\d{1,9})\s*,.*")
+# Without another comma ``3,96`` can be 3 s with a title, too.
+SHORT_COMMA = re.compile(r"^#EXTINF:\s*(\d+),(\d{1,2})\s*$", re.IGNORECASE | re.MULTILINE)
 NUMBER = re.compile(r"\s*\"?\s*([+-]?[0-9.,]+(?:[eE][+-]?\d{1,3})?)\s*\"?\s*,?\s*")
 ATTRIBUTE = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*(?:\"([^\"]*)\"|([^,]*))\s*(?:,|$)")
 DATE_TIME = re.compile(
@@ -104,6 +108,8 @@ def canonical(text: str) -> str:
 
 
 def _media_lines(lines: list[str]) -> Iterator[str]:
+    if _short_commas_are_decimal(lines):
+        lines = [SHORT_COMMA.sub(r"#EXTINF:\1.\2,", line) for line in lines]
     said = (duration_of(line[8:]) for line in lines if line.upper().startswith("#EXTINF:"))
     durations = [seconds for seconds in said if seconds]
     target = _target_duration(lines, durations)
@@ -126,6 +132,30 @@ def _media_lines(lines: list[str]) -> Iterator[str]:
             yield from kept(value)
 
 
+def _short_commas_are_decimal(lines: list[str]) -> bool:
+    """Whether ``3,96`` is a duration of 3.96 s in this playlist, and not one of 3 s with the title 96."""
+    values = [line for line in lines if line.upper().startswith("#EXTINF:")]
+    found = [match.groups() for line in values if (match := SHORT_COMMA.fullmatch(line))]
+    others = (line[8:] for line in values if not SHORT_COMMA.fullmatch(line))
+    if not found or not all(value.isdecimal() or DECIMAL_COMMA.fullmatch(value) for value in others):
+        return False
+    longest = max(float(f"{whole}.{digits}") for whole, digits in found)
+    if target := _announced_target(lines):
+        # "The EXTINF duration of each Media Segment ..., when rounded to the nearest integer, MUST be less
+        # than or equal to the Target Duration" (§4.4.3.1), and most writers announce no more than needed.
+        if target < int(longest + 0.5):
+            return False
+        if target <= math.ceil(longest) and target > max(int(whole) for whole, _ in found):
+            return True
+    steps = {int(later) - int(earlier) for (_, earlier), (_, later) in pairwise(found)}
+    return bool(steps) and steps != {1} and len({len(digits) for _, digits in found}) == 1
+
+
+def _announced_target(lines: list[str]) -> float | None:
+    said = (line.partition(":")[2] for line in lines if line.upper().startswith("#EXT-X-TARGETDURATION"))
+    return number_of(next(said, ""))
+
+
 def duration_of(value: str) -> float | None:
     """The duration in the value of an EXTINF, in seconds; None where there is none."""
     if comma := DECIMAL_COMMA.fullmatch(value):
@@ -140,13 +170,15 @@ def _target_duration(lines: list[str], durations: list[float]) -> int:
 
     Who writes a fraction may have longer segments than its whole part.
     """
-    said = [line.partition(":")[2] for line in lines if line.upper().startswith("#EXT-X-TARGETDURATION")]
-    value = number_of(said[0]) if said else None
+    value = _announced_target(lines)
     longest = max(durations, default=0.0)
     # A recording may need more, as its longest segment does.
     if value is not None and 0 < value <= max(LONGEST_TARGET, 2 * longest):
         return math.ceil(value)
-    if said or any(MEDIA_NAME.fullmatch(line) for line in lines):
+    is_media = any(
+        line.upper().startswith("#EXT-X-TARGETDURATION") or MEDIA_NAME.fullmatch(line) for line in lines
+    )
+    if is_media:
         usual = (one for one in durations if one <= LONGEST_TARGET)
         return math.ceil(max(max(usual, default=longest) - MARGIN, 1))
     return 0
@@ -154,10 +186,13 @@ def _target_duration(lines: list[str], durations: list[float]) -> int:
 
 def _sequence(value: str) -> Iterator[str]:
     number = number_of(value)
-    if number is None or not 0 <= number <= MAX_NUMBER or number % 1:
-        raise PlaylistError(f"has a media sequence number out of range: {value[:40]!r}")
-    digits = value.strip().strip('"')
-    yield f"#EXT-X-MEDIA-SEQUENCE:{int(digits) if digits.isdecimal() else int(number)}"
+    if number is not None and not number % 1:
+        digits = value.strip().strip('"')
+        exact = int(digits) if digits.isdecimal() else int(number)
+        if 0 <= exact <= MAX_SEQUENCE:
+            yield f"#EXT-X-MEDIA-SEQUENCE:{exact}"
+            return
+    raise PlaylistError(f"has a media sequence number out of range: {value[:40]!r}")
 
 
 def _discontinuity_sequence(value: str) -> Iterator[str]:
@@ -284,7 +319,7 @@ SEGMENT_TAG = re.compile(
 PLAYLIST_TAG = re.compile(
     r"^#EXT(M3U|-X-(VERSION|TARGETDURATION|SERVER|DISCONTINUITY-|MEDIA|INDEP|STREAM|DEFINE))", re.MULTILINE
 )
-SEQUENCE = re.compile(r"^#EXT-X-MEDIA-SEQUENCE:(\d{1,16})\s*$", re.MULTILINE)
+SEQUENCE = re.compile(r"^#EXT-X-MEDIA-SEQUENCE:(\d{1,20})\s*$", re.MULTILINE)
 BYTE_RANGE = re.compile(
     r"^#EXT-X-BYTERANGE:(?P<length>\d{1,12})@(?P<offset>\d{1,12})\n(?P<uri>[^#\s].*)$", re.MULTILINE
 )
@@ -345,6 +380,8 @@ class PlaylistReader:
         sequence, maps = SEQUENCE.search(head), MAP.findall(head)
         first = int(sequence[1]) if sequence else 0
         begin, known, ends = self._known(first, maps, body) if PLAIN_TARGET.search(head) else (0, (), [])
+        if SHORT_COMMA.search(body, begin):  # all durations together tell what the comma means
+            begin, known, ends = 0, (), []
         tail = body[begin:]
         playlist = _parse(head + _carried(known) + tail)
         if isinstance(playlist, MultivariantPlaylist):

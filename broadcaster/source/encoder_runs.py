@@ -27,6 +27,7 @@ DRAW = partial(secrets.token_hex, 3)
 SAME_TIME = timedelta(milliseconds=500)  # a restarted encoder cannot be back within this
 MAX_STEP_TARGET_DURATIONS = 3  # a longer time per segment is a pause
 NEAR_TARGET_DURATIONS = 6
+FAR_APART = 100  # segments of two variants at the same time
 REMEMBERED_SPOTS = 8
 SLOW_START = timedelta(minutes=1)  # for which this service may have been down, or slow to start
 
@@ -44,7 +45,7 @@ class TimelinePosition:
         steps, gap = self.number - other.number, self.time - other.time
         if steps < 0:
             steps, gap = -steps, -gap
-        return -self.target / 2 <= gap <= (steps * MAX_STEP_TARGET_DURATIONS + 0.5) * self.target
+        return gap >= -self.target / 2 and gap / self.target <= steps * MAX_STEP_TARGET_DURATIONS + 0.5
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class _Known:
     run: Run
     began: datetime | None = None
     last: TimelinePosition | None = None
+    last_variant: str = ""
 
     @property
     def encoder(self) -> str:
@@ -67,10 +69,10 @@ class _Known:
     def is_near(self, spot: TimelinePosition) -> bool:
         return self.last is not None and abs(spot.time - self.last.time) < NEAR_TARGET_DURATIONS * spot.target
 
-    def note(self, spot: TimelinePosition) -> None:
+    def note(self, variant: str, spot: TimelinePosition) -> None:
         self.began = min(self.began or spot.time, spot.time)
         if self.last is None or spot.time >= self.last.time:
-            self.last = spot
+            self.last, self.last_variant = spot, variant
 
 
 class EncoderRunTracker:
@@ -91,10 +93,12 @@ class EncoderRunTracker:
             lambda: deque(maxlen=REMEMBERED_SPOTS)
         )
         self._no_ids: set[str] = set()  # what looked like an encoder's id, and is none
+        self._far_apart: set[frozenset[str]] = set()  # pairs of variants with numbers of their own
         for variant, position in memory.positions.items():
             known = self._current[variant] = next(one for one in self._runs if one.run == position.run)
             for number, (uri, time) in position.known.items():
-                known.note(TimelinePosition(number, time, timedelta(seconds=position.target_duration)))
+                target = timedelta(seconds=position.target_duration)
+                known.note(variant, TimelinePosition(number, time, target))
                 if number == max(position.known) and encoder_id(uri) != known.encoder:
                     self._no_ids |= {encoder_id(uri), known.encoder} - {""}
 
@@ -111,13 +115,22 @@ class EncoderRunTracker:
         self._no_ids |= {*encoders} - {""}
 
     def compare(self, variant: str, segment: MediaSegment, spot: TimelinePosition) -> None:
-        """Learn from a variant's newest segment: what differs between variants at one time is no id."""
+        """Learn from a variant's newest segment what it has in common with other variants at the same time.
+
+        An id that differs between variants is no id, and numbers that are far apart cannot be compared.
+        """
         encoder = self.encoder(variant, segment)
         for other, spots in self._spots.items():
             for theirs, there in spots:
-                same = spot.number == there.number and abs(spot.time - there.time) < SAME_TIME
-                if other != variant and same and encoder != theirs:
+                if other == variant or abs(spot.time - there.time) >= SAME_TIME:
+                    continue
+                if spot.number == there.number and encoder != theirs:
                     self._no_ids |= {encoder, theirs} - {""}
+                pair = {frozenset((variant, other))}
+                if abs(spot.number - there.number) > FAR_APART:
+                    self._far_apart |= pair
+                else:
+                    self._far_apart -= pair
         self._spots[variant].append((encoder, spot))
 
     def has_passed(self, variant: str, encoder: str) -> bool:
@@ -164,7 +177,15 @@ class EncoderRunTracker:
             for one in self._runs
             if (current is None or one.run.number > current.run.number) and self._id_of(one) == encoder
         ]
-        found = [one for one in later if one.has(spot)]
+        found = [
+            one
+            for one in later
+            if (
+                one.is_near(spot)
+                if frozenset((variant, one.last_variant)) in self._far_apart
+                else one.has(spot)
+            )
+        ]
         if not found and changed:
             # An id is enough; without one, what was never met before is likely beside what is on.
             found = [one for one in later if encoder or (current is None and one.is_near(spot))]
@@ -172,7 +193,7 @@ class EncoderRunTracker:
             current = found[-1]
         elif current is None or changed or breaks:
             current = self._begin(encoder)
-        current.note(spot)
+        current.note(variant, spot)
         self._current[variant] = current
         return current.run
 

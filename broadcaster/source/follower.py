@@ -30,6 +30,9 @@ from broadcaster.source.reports import SourceEnded, SourceEvent
 FAR = timedelta(days=1)  # from other times; clocks that are set back or forth differ by less, or come right
 REWRITTEN_AFTER = 500_000_000  # ns for each second of the target duration
 BESIDE = 3  # segments by which two playlists are compared
+# A media sequence number can have 64 bits (§4.2). Numbers beyond these are folded: SQLite's have 63 bits,
+# and numbers in JSON 53.
+NUMBERS = 4 * 10**15
 COMPARED = 64  # files of listed segments that are looked at to find out what is new
 
 
@@ -549,7 +552,7 @@ class Follower:
 def _numbered(playlist: MediaPlaylist) -> dict[int, MediaSegment]:
     """The segments of a stream by their numbers; what is listed twice in one version counts once."""
     listed: dict[int, MediaSegment] = {}
-    names, number = set[str](), playlist.media_sequence
+    names, number = set[str](), playlist.media_sequence % NUMBERS
     for segment in playlist.segments:
         name = local_name(segment.uri) or segment.uri
         if name in names and not (segment.gap or segment.discontinuity):

@@ -20,7 +20,7 @@ from broadcaster.source.file_checks import OutsideError, identity, open_inside
 from broadcaster.source.media_clock import media_duration
 from broadcaster.source.owncast_names import encoder_id, is_offline_clip, local_name
 
-NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,15})(?P<suffix>\.\w+)")
+NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,20})(?P<suffix>\.\w+)")
 MAX_RESCUED = 1000
 
 

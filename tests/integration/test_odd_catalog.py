@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 DISCOVERED = re.compile(r'^broadcaster_segments_discovered_total\{variant="(\d+)"\}', re.MULTILINE)
 AT_ONCE = 15  # inputs, each as a quality of one stream
 CASES = [name for name, (_, expected) in TABLE.items() if expected]  # those that leave something
-# Qualities of one stream have numbers that belong together: a playlist with odd ones is a stream of its own.
-ALONE = [name for name in CASES if name.startswith("sequence ")]
-OTHERS = [name for name in CASES if name not in ALONE]
-GROUPS = [[name] for name in ALONE] + [OTHERS[n : n + AT_ONCE] for n in range(0, len(OTHERS), AT_ONCE)]
-FEW = [[name for name in OTHERS if name.startswith("duration ")][:AT_ONCE]]
+GROUPS = [CASES[n : n + AT_ONCE] for n in range(0, len(CASES), AT_ONCE)]
+FEW = [[name for name in CASES if name.startswith(kind)][:AT_ONCE] for kind in ("duration ", "sequence ")]
 
 
 @pytest.mark.takes(10)

@@ -11,7 +11,7 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.catalog.rows import described_of, described_row
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Variant, parse
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader, Variant, parse
 from broadcaster.source.reports import SourceEvent, SourceRefused, VariantsListed
 from broadcaster.source.scanner import Scanner
 from tests.support.fakes.channel import Channel
@@ -41,6 +41,11 @@ def second(old: str, new: str) -> str:
 
 def extinf(value: str) -> str:
     return second("#EXTINF:4.000000,", f"#EXTINF:{value}")
+
+
+def all_extinf(*values: str) -> str:
+    listed = zip(entries(), values, strict=True)
+    return HEAD + "".join(entry.replace("4.000000,", value) for entry, value in listed)
 
 
 def head(old: str, new: str) -> str:
@@ -104,6 +109,16 @@ TABLE: dict[str, tuple[str | bytes, tuple[float | None, ...]]] = {
     "duration with decimal comma and title": (extinf("3,960000,title"), second_lasts(3.96)),
     "duration with decimal comma alone": (extinf("3,960000"), second_lasts(3.96)),
     "duration with short decimal comma": (extinf("3,5,"), second_lasts(3.5)),
+    "duration with decimal comma or title": (extinf("3,96"), second_lasts(3.0)),
+    "durations with decimal comma": (all_extinf("3,96", "4,04", "3,98", "4,02"), (3.96, 4.04, 3.98, 4.02)),
+    "durations with one decimal": (all_extinf("3,9", "4,1", "3,8", "4,2"), (3.9, 4.1, 3.8, 4.2)),
+    "durations with as many decimals as needed": (
+        all_extinf("3,96", "4", "3,5", "3,125"),
+        (3.96, 4.0, 3.5, 3.125),
+    ),
+    "durations with a title of digits": (all_extinf("4,96", "4,96", "4,96", "4,96"), FINE),
+    "durations with the hour as title": (all_extinf("4,21", "4,21", "4,title", "4,22"), FINE),
+    "durations with a count as title": (all_extinf("4,17", "4,18", "4,19", "4,20"), FINE),
     "duration 0 with decimal comma": (extinf("0,000000,"), second_lasts(0.001)),
     "duration with a title": (extinf("4,a title, with a comma"), FINE),
     "duration in exponents": (extinf("4e0,"), FINE),
@@ -138,6 +153,9 @@ TABLE: dict[str, tuple[str | bytes, tuple[float | None, ...]]] = {
     "sequence epoch": (sequence("1700000000"), FINE),
     "sequence in microseconds": (sequence("1700000000000000"), FINE),
     "sequence 2**53 - 1": (sequence(str(2**53 - 1)), FINE),
+    "sequence 2**53": (sequence(str(2**53)), FINE),
+    "sequence 2**63 - 1": (sequence(str(2**63 - 1)), FINE),
+    "sequence 2**64 - 1": (sequence(str(2**64 - 1)), FINE),
     "sequence 2**64": (sequence(str(2**64)), NOTHING),
     "sequence negative": (sequence("-1"), NOTHING),
     "sequence 7.5": (sequence("7.5"), NOTHING),
@@ -542,3 +560,69 @@ def test_one_that_never_comes_is_waited_for_no_longer_than_before(arrivals: Arri
     arrivals.list(0, 10)
     arrivals.until(begun + 3)
     assert arrivals.outcome == "+" * 8 + "-+"
+
+
+def test_a_decimal_comma_is_known_in_each_version() -> None:
+    """The durations of a growing playlist with decimal commas stay as they were read first."""
+    reader, lasts = PlaylistReader(), ["3,96", "4,04", "4,00", "3,98"]
+    for count in range(1, 5):
+        read = reader.read(
+            HEAD + "".join(f"#EXTINF:{text}\ns{n}.ts\n" for n, text in enumerate(lasts[:count]))
+        )
+        assert isinstance(read, MediaPlaylist)
+        assert [one.duration.total_seconds() for one in read.segments] == [3.96, 4.04, 4.0, 3.98][:count]
+
+
+FAR_APART = [7, 0, 1_700_000_000_000_000, 2**53 - 1, 2**53, 2**62 + 5, 2**63 - 1, 2**63, 2**64 - 8]
+
+
+class FarApart(Reader):
+    """Variants of one encoder whose media sequence numbers have nothing to do with each other."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.time = NOW
+        self.found: dict[str, list[Segment]] = {}
+        self.scanner = Scanner(root, lambda: self.time, SourceMemory())
+        lines = (f"#EXT-X-STREAM-INF:BANDWIDTH={1000 + n}\n{n}/stream.m3u8\n" for n in range(len(FAR_APART)))
+        (root / "stream.m3u8").write_text("#EXTM3U\n" + "".join(lines))
+
+    def encode(self, count: int, *, dated: bool) -> None:
+        """A run of the encoder: each variant lists its segments one after the other, beside the others."""
+        self.found, began = {}, self.time
+        for newest in range(count):
+            self.time = began + timedelta(seconds=4 * newest)
+            for variant, first in enumerate(FAR_APART):
+                self._list(variant, first, range(max(0, newest - 2), newest + 1), began if dated else None)
+                for event in self.events(waits=0.2):
+                    if isinstance(event, Segment):
+                        self.found.setdefault(event.variant, []).append(event)
+
+    def _list(self, variant: int, first: int, listed: range, began: datetime | None) -> None:
+        folder = self.root / str(variant)
+        folder.mkdir(exist_ok=True)
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{first + listed.start}\n"
+        for number in listed:
+            name = f"{self.time.timestamp() - 4 * (listed[-1] - number):.0f}.ts"
+            if not (folder / name).exists():
+                (folder / name).write_bytes(PACKET * 3)
+            date = PDT.format(began + timedelta(seconds=4 * number)) if began else ""
+            text += f"#EXTINF:4.000000,\n{date}{name}\n"
+        (folder / "stream.m3u8").write_text(text)
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_numbers_of_variants_are_far_apart(tmp_path: Path, *, dated: bool) -> None:
+    """Variants whose numbers are far apart, or larger than any computer's, are followed as one stream."""
+    reader = FarApart(tmp_path / "hls")
+    numbers = set[int]()
+    for run in range(3):
+        reader.encode(4, dated=dated)
+        for variant in map(str, range(len(FAR_APART))):
+            segments = reader.found[variant]
+            assert [one.fault for one in segments] == [None] * 4
+            assert [one.run.number for one in segments] == [run] * 4
+            assert len({one.sequence for one in segments}) == 4
+            numbers |= {one.sequence for one in segments}
+        reader.time += timedelta(seconds=30)
+    assert max(numbers) < 2**53

@@ -1,4 +1,6 @@
-"""The time stamps in a segment's media (ISO 13818-1), and whether those of the next segment continue them.
+"""The times in a segment's media: how long it lasts, and whether those of the next segment continue them.
+
+In transport streams these are time stamps (ISO 13818-1), in fragments of MP4 decode times (ISO 14496-12).
 
 Players follow time stamps, not names or dates. Where time stamps go back, or skip more than rounding
 explains, the encoder has restarted, whatever the playlist says.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,11 +28,11 @@ VIDEO, SOUND = range(0xE0, 0xF0), {0xBD, *range(0xC0, 0xE0)}  # stream ids (tabl
 HAS_PTS = 0x80
 
 
-def media_duration(file: Path | int) -> timedelta | None:
+def media_duration(file: Path | int, map_file: SourceFile | None = None) -> timedelta | None:
     """The time from the first picture of a file, or of an open descriptor, to the end of the last one.
 
-    Of sound, where there is no picture. None where there are no two of them, where their time stamps have
-    jumped, or where the file is gone.
+    Without pictures, of sound; for fragments of MP4 with the header ``map_file``, of their first track. None
+    if there are fewer than two time stamps, if these jump, or if the file is gone.
     """
     try:
         descriptor = os.dup(file) if isinstance(file, int) else os.open(file, READ)
@@ -37,8 +40,15 @@ def media_duration(file: Path | int) -> timedelta | None:
             data = read_all(descriptor, LARGEST)
         finally:
             os.close(descriptor)
+        header = map_file.read(LARGEST_BOX) if map_file else b""
     except OSError:
         return None
+    duration = _stamps_duration(data) or _fragments_duration(data, header)
+    return duration if duration and duration < LONGEST else None
+
+
+def _stamps_duration(data: bytes) -> timedelta | None:
+    """What the packets of a transport stream last."""
     pictures, sound = list[int](), list[int]()
     for start in range(0, len(data) - PACKET + 1, PACKET):
         # Only where a unit starts is a PES header, with a time stamp.
@@ -52,8 +62,7 @@ def media_duration(file: Path | int) -> timedelta | None:
     steps = sorted(later - earlier for earlier, later in pairwise(sorted(stamps)))
     if not steps:
         return None
-    duration = timedelta(seconds=(max(stamps) - min(stamps) + steps[len(steps) // 2]) / CLOCK)
-    return duration if duration < LONGEST else None
+    return timedelta(seconds=(max(stamps) - min(stamps) + steps[len(steps) // 2]) / CLOCK)
 
 
 def first_stamp(data: bytes) -> tuple[int, str] | None:
@@ -208,13 +217,13 @@ def _inside(data: bytes, path: tuple[bytes, ...], begin: int, end: int) -> Itera
 
 
 def _time_scales(data: bytes) -> Iterator[tuple[int, int]]:
-    """By track: the time stamps' units in a second (8.4.2)."""
+    """By track: the units of its times in a second (8.4.2)."""
     for first, last in _inside(data, (b"moov", b"trak"), 0, len(data)):
         try:
             header = next(_inside(data, (b"tkhd",), first, last))[0]
             media = next(_inside(data, (b"mdia", b"mdhd"), first, last))[0]
-            track = struct.unpack_from(">I", data, header + (20 if data[header] else 12))[0]
-            yield track, struct.unpack_from(">I", data, media + (20 if data[media] else 12))[0]
+            track = _integer(data, header + (20 if data[header] else 12))
+            yield track, _integer(data, media + (20 if data[media] else 12))
         except (StopIteration, struct.error, IndexError):
             continue
 
@@ -226,8 +235,44 @@ def _fragment_time(data: bytes, scales: dict[int, int]) -> Stamp | None:
         decode = next(_inside(data, (b"tfdt",), first, last), None)
         if header is None or decode is None:
             continue
-        track = struct.unpack_from(">I", data, header[0] + 4)[0]
+        track = _integer(data, header[0] + 4)
         time = struct.unpack_from(">Q" if data[decode[0]] else ">I", data, decode[0] + 4)[0]
         if (scale := scales.get(track)) and time // scale < FARTHEST:
             return Stamp(timedelta(seconds=time / scale), f"track {track}")
     return None
+
+
+def _fragments_duration(data: bytes, header: bytes) -> timedelta | None:
+    """What all samples of the first track last; None where that is not to be seen."""
+    try:
+        scales, lasts = dict(_time_scales(header)), Counter[int]()
+        defaults = {  # of each track's samples (8.8.3)
+            _integer(header, at + 4): _integer(header, at + 12)
+            for at, _ in _inside(header, (b"moov", b"mvex", b"trex"), 0, len(header))
+        }
+        for first, last in _inside(data, (b"moof", b"traf"), 0, len(data)):
+            at = next(_inside(data, (b"tfhd",), first, last))[0]
+            flags, track = _integer(data, at), _integer(data, at + 4)
+            default = defaults.get(track, 0)
+            if flags & 0x08:  # after a data offset and a description's index, where these are there (8.8.7)
+                default = _integer(data, at + 8 + (8 if flags & 0x01 else 0) + (4 if flags & 0x02 else 0))
+            runs = (at for at, _ in _inside(data, (b"trun",), first, last))
+            lasts[track] += sum(_run_duration(data, at, default) for at in runs)
+        track = next(iter(lasts))
+        return timedelta(seconds=lasts[track] / scales[track])
+    except (struct.error, StopIteration, KeyError, OverflowError, ZeroDivisionError):
+        return None
+
+
+def _run_duration(data: bytes, at: int, default: int) -> int:
+    """What the samples of a track run last (8.8.8), in the track's units."""
+    flags, count = _integer(data, at), _integer(data, at + 4)
+    if not flags & 0x100:
+        return count * default
+    size = 4 * (flags & 0xF00).bit_count()
+    begin = at + 8 + 4 * (flags & 0x05).bit_count()
+    return sum(_integer(data, begin + number * size) for number in range(count))
+
+
+def _integer(data: bytes, at: int) -> int:
+    return int(struct.unpack_from(">I", data, at)[0])

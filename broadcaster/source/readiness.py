@@ -185,7 +185,8 @@ class PendingSegments:
         self._has_begun = False  # a segment was reported
         self._media = MediaClock()
         self._media_run: Run | None = None
-        self._read_last: SourceFile | None = None  # where the media's clock was read last
+        # Where the media's clock was read last, with its map.
+        self._read_last: tuple[SourceFile, SourceFile | None] | None = None
         self._recalled: Reported | None = None
         self._told: dict[FileIdentity, str] = {}  # names of the files reported, the latest last
         self._identities: dict[str, FileIdentity] = {}  # by their names
@@ -279,7 +280,7 @@ class PendingSegments:
             listed = (one.duration for one in head.playlist.segments if local_name(one.uri) == name)
             self._media.begin(stamp, next(listed, before.segment.duration))
             self._media_run = before.run
-            self._read_last = last if stamp else None
+            self._read_last = (last, head.map.file) if stamp else None
 
     def _judge_guesses(self, after: Pending) -> None:
         """Keep gaps that only numbers tell of if the media's clock has left them out, or tells nothing."""
@@ -308,7 +309,8 @@ class PendingSegments:
                     one.run = head.run
             logger.info("%s: the media's clock begins anew at %s", self._variant, printable(head.name))
         self._media_run = head.run
-        self._read_last = head.file.file if stamp else self._read_last
+        if stamp and head.file.file:
+            self._read_last = head.file.file, head.map.file
 
     def _checked_stamp(self, one: Pending) -> Stamp | None:
         """Where its media begins; where that is not expected, the segment before it is measured.
@@ -318,7 +320,7 @@ class PendingSegments:
         stamp, before = _stamp(one), self._read_last
         if before and one.run == self._media_run and self._media.is_broken(stamp):
             self._read_last = None
-            if lasts := _duration(before):
+            if lasts := _duration(*before):
                 self._media.correct(lasts)
         return stamp
 
@@ -374,7 +376,7 @@ class PendingSegments:
         segment, file = what.segment, what.file.file
         duration, measured = segment.duration, None
         if file and (what.unlisted or segment.fault or not PLAUSIBLE[0] <= duration <= PLAUSIBLE[1]):
-            measured = _duration(file)
+            measured = _duration(file, what.map.file)
         fault = what.fault or ("" if measured else segment.fault) or None
         if fault:
             logger.warning("%s/%s %s; it is listed as a gap", self._variant, printable(what.name), fault)
@@ -410,12 +412,12 @@ def _stamp(one: Pending) -> Stamp | None:
     return None if one.fault or file is None else first_time(file, map_file)
 
 
-def _duration(file: SourceFile) -> timedelta | None:
+def _duration(file: SourceFile, map_file: SourceFile | None) -> timedelta | None:
     try:
         descriptor = file.open()
     except OSError:
         return None
     try:
-        return media_duration(descriptor)
+        return media_duration(descriptor, map_file)
     finally:
         os.close(descriptor)

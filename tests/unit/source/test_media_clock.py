@@ -1,13 +1,15 @@
-"""How long a segment lasts that no playlist has listed."""
+"""How long the media of a segment lasts, whatever a playlist says."""
 
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
 
+from broadcaster.catalog.records import Segment, SourceFile, SourceSnapshot
 from broadcaster.source.media_clock import media_duration
+from broadcaster.source.scanner import Scanner
 
 
 @pytest.mark.parametrize("options", [[], ["-bf", "2"], ["-output_ts_offset", "95442.5"]])
@@ -19,6 +21,61 @@ def test_duration_of_real_segments(tmp_path: Path, options: list[str]) -> None:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, *encoding]
     subprocess.run(command, check=True)
     assert media_duration(path) == timedelta(seconds=1.2)
+
+
+def encode_fragments(folder: Path, *options: str) -> None:
+    """Three segments of fragmented MP4 with a playlist: two of 1.2 s, and the rest."""
+    inputs = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=25", "-f", "lavfi", "-i", "sine"]
+    encoding = [
+        "-t",
+        "3",
+        "-c:v",
+        "libx264",
+        "-g",
+        "30",
+        *options,
+        "-c:a",
+        "aac",
+        "-f",
+        "hls",
+        "-hls_time",
+        "1",
+    ]
+    fragments = ["-hls_segment_type", "fmp4", "-hls_list_size", "0", str(folder / "stream.m3u8")]
+    folder.mkdir(parents=True)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, *encoding, *fragments]
+    subprocess.run(command, check=True)
+
+
+@pytest.mark.parametrize("options", [[], ["-bf", "2"]])
+def test_duration_of_real_fragments(tmp_path: Path, options: list[str]) -> None:
+    """Fragments of MP4 last as long as the samples of their first track."""
+    folder = tmp_path / "hls"
+    encode_fragments(folder, *options)
+    status = (folder / "init.mp4").stat()
+    header = SourceFile("init.mp4", folder / "init.mp4", status.st_size, status.st_mtime_ns)
+    found = [media_duration(folder / f"stream{number}.m4s", header) for number in range(3)]
+    assert found == [timedelta(seconds=1.2), timedelta(seconds=1.2), timedelta(seconds=0.6)]
+    assert media_duration(folder / "stream0.m4s") is None
+    assert media_duration(folder / "init.mp4", header) is None
+
+
+def test_fragments_with_a_wrong_duration_are_measured(tmp_path: Path) -> None:
+    """A segment of fragmented MP4 whose EXTINF makes no sense is listed with the duration of its media."""
+    folder = tmp_path / "hls" / "0"
+    encode_fragments(folder)
+    playlist = folder / "stream.m3u8"
+    lines = (
+        "#EXTINF:nan," if line.startswith("#EXTINF") else line for line in playlist.read_text().splitlines()
+    )
+    playlist.write_text("\n".join(line for line in lines if line != "#EXT-X-ENDLIST") + "\n")
+    scanner = Scanner(tmp_path / "hls", lambda: datetime.now(UTC), SourceSnapshot())
+    found = [event for time in (1.0, 1.5, 9.0) for event in scanner.scan(time) if isinstance(event, Segment)]
+    assert [(one.fault, one.duration.total_seconds()) for one in found] == [
+        (None, 1.2),
+        (None, 1.2),
+        (None, 0.6),
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x47" * 188, b"\x47\x40\x00\x3f" + b"\xff" * 184, bytes(1000)])

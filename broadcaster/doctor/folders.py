@@ -24,11 +24,11 @@ from broadcaster.doctor.report import (
     warning,
 )
 from broadcaster.errors import PlaylistError
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
+from broadcaster.events import SourceRefused, VariantsListed
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser
 from broadcaster.printable import printable
 from broadcaster.source.file_checks import MAX_BYTES, TORN_FOR, OutsideError, decoded, open_inside
 from broadcaster.source.owncast_names import is_offline_clip, local_name, variant_name
-from broadcaster.source.reports import SourceRefused, VariantsListed
 from broadcaster.source.scanner import LEFT_OUT_FOR, MEDIA_SUFFIXES, Folder, Scanner
 
 READS, PAUSE = 5, 0.2  # Owncast rewrites playlists in place: a read may be torn. Seconds between reads
@@ -173,7 +173,7 @@ def _read(root: Path, path: Path) -> tuple[MediaPlaylist | MultivariantPlaylist,
     with os.fdopen(open_inside(root, path), "rb") as file:
         modified = os.fstat(file.fileno()).st_mtime
         text = decoded(file.read(MAX_BYTES))
-    return PlaylistReader().read(text, closed=True), modified
+    return PlaylistParser().read(text, closed=True), modified
 
 
 def _is_closing(path: Path) -> bool:

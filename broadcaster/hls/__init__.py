@@ -18,7 +18,7 @@ from broadcaster.hls.media_playlist import (
     rounded_seconds,
 )
 from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Variant
-from broadcaster.hls.parser import PlaylistReader, parse
+from broadcaster.hls.parser import PlaylistParser, parse
 
 __all__ = [
     "MEDIA_TYPE",
@@ -27,7 +27,7 @@ __all__ = [
     "MediaPlaylist",
     "MediaSegment",
     "MultivariantPlaylist",
-    "PlaylistReader",
+    "PlaylistParser",
     "Rendition",
     "ServerControl",
     "Variant",

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
-from itertools import islice
+from itertools import count, islice
 
 from broadcaster.hls import MediaPlaylist, MediaSegment, ServerControl, bit_rate, rounded_seconds
 from broadcaster.hls.media_playlist import lowest_version
@@ -19,24 +19,21 @@ MIN_WINDOW_SEGMENTS = 6  # Apple's authoring specification, 8.11
 MIN_WINDOW_TARGET_DURATIONS = 3  # §6.2.2
 HOLD_BACK_TARGET_DURATIONS = 3  # at least (§4.4.3.8)
 SKIP_TARGET_DURATIONS = 6  # at least (§4.4.3.8)
-# Below this, a delta update saves less than its additional address costs the caches in between.
+# Below this, a delta update saves less than its own address costs caches.
 DELTA_WINDOW = timedelta(minutes=2)
-MIN_FILLER = timedelta(milliseconds=100)  # in the place of a run that took no time
+MIN_FILLER = timedelta(milliseconds=100)  # gap in the place of a run without segments
 
 
 class ManifestGenerator:
-    """Grows one media playlist segment by segment and lets the oldest roll off.
+    """Grows one media playlist segment by segment and removes the oldest segments.
 
-    ``target_duration`` is in seconds and never changes (§6.2.1). ``window_segments`` and ``window`` are how
-    many segments are listed, and for how long: whichever is more, and more yet where the specification
-    asks for it. ``media_sequence`` is the number of the first segment to come: numbering starts at 1,
-    because hls.js does not block on a last number of 0. ``discontinuity_sequence`` is the discontinuity
-    number that players already know. ``on_leave`` takes each segment that leaves the window: its number, the
-    discontinuity number before it, the segment, and whether it is independent.
+    ``target_duration`` is in seconds and never changes (§6.2.1). The window has ``window_segments`` segments
+    or lasts ``window``, whichever is more, and more if the specification asks for it. ``media_sequence`` is
+    the number of the next segment, 1 at the start: hls.js does not block on a last number of 0.
+    ``discontinuity_sequence`` is the latest discontinuity number. ``on_leave`` takes each segment that leaves
+    the window: its number, the discontinuity number before it, the segment, and whether it is independent.
 
-    It then has ``media_sequence`` and ``discontinuity_sequence`` as the playlist's tags have them,
-    ``current_discontinuity``, the number of the newest segment, ``duration``, that of the playlist, and
-    ``longest``, that of the longest there has been.
+    ``longest`` is the longest duration that the playlist has had.
     """
 
     def __init__(  # noqa: PLR0913 - what it begins with
@@ -75,21 +72,18 @@ class ManifestGenerator:
     def restore(
         self, segments: Iterable[tuple[MediaSegment, bool]], *, current_discontinuity: int, ended: bool
     ) -> None:
-        """Take up what an earlier process had listed, each segment with whether it was independent."""
+        """Restore the segments of an earlier process, each with whether it was independent."""
         for segment, independent in segments:
             self._push(segment, independent=independent)
         self.current_discontinuity = current_discontinuity
         self.ended = ended
 
     def append(self, segment: MediaSegment, *, discontinuity: int, independent: bool) -> None:
-        """Add the newest segment.
+        """Add the newest segment; ``independent``: it starts with a key frame.
 
-        ``discontinuity`` is the segment's discontinuity number, the same in every variant (§6.2.4);
-        the tag is derived from it. ``independent`` says whether the segment starts with a key frame.
-        Raises ValueError after ``end()``, or when the discontinuity number falls.
-
-        A segment longer than the target duration cannot be listed, because TARGETDURATION never
-        changes (§6.2.1): it becomes as many EXT-X-GAP segments as its duration fills.
+        ``discontinuity`` is the segment's discontinuity number, the same in every variant (§6.2.4). A segment
+        longer than TARGETDURATION, which never changes (§6.2.1), becomes several EXT-X-GAP segments. Raises
+        ValueError after ``end()``, or when the discontinuity number falls.
         """
         if self.ended:
             raise ValueError("the playlist has ended")
@@ -115,12 +109,8 @@ class ManifestGenerator:
 
     def listed_from(self, media_sequence: int) -> list[tuple[int, MediaSegment, bool]]:
         """The segments from a number on: number, segment, whether it is independent."""
-        first = max(media_sequence, self.media_sequence)
-        skipped = first - self.media_sequence
-        tail = zip(
-            islice(self._segments, skipped, None), islice(self._independent, skipped, None), strict=True
-        )
-        return [(number, segment, independent) for number, (segment, independent) in enumerate(tail, first)]
+        rows = zip(count(self.media_sequence), self._segments, self._independent, strict=False)
+        return list(islice(rows, max(media_sequence - self.media_sequence, 0), None))
 
     @property
     def segment_count(self) -> int:
@@ -134,7 +124,7 @@ class ManifestGenerator:
 
     @property
     def playlist(self) -> MediaPlaylist:
-        """What a player is told now."""
+        """The playlist for players now."""
         return MediaPlaylist(
             target_duration=self.target_duration,
             media_sequence=self.media_sequence,
@@ -146,17 +136,17 @@ class ManifestGenerator:
         )
 
     def _skip_runs(self, missed: int, segment: MediaSegment) -> None:
-        """Account for encoder runs in which this variant brought nothing, but another one did."""
+        """Add gaps for encoder runs in which only other variants had segments."""
         if missed <= 0:
             return
         if not self._segments:
             self.discontinuity_sequence += missed
             return
         before, time = self._segments[-1], segment.program_date_time
-        longest = step = timedelta(seconds=self.target_duration)
+        step = timedelta(seconds=self.target_duration)
         if time and before.program_date_time:
             room = time - before.program_date_time - before.duration
-            step = min(longest, max(room, timedelta()) / missed)
+            step = min(step, max(room, timedelta()) / missed)
         duration = max(step, MIN_FILLER)
         for number in range(missed, 0, -1):
             begin = time and time - number * step
@@ -185,8 +175,8 @@ class ManifestGenerator:
 
 
 def _gaps(segment: MediaSegment, target_duration: int) -> list[MediaSegment]:
-    count = math.ceil(segment.duration / timedelta(seconds=target_duration))
-    step = segment.duration / count
+    pieces = math.ceil(segment.duration / timedelta(seconds=target_duration))
+    step = segment.duration / pieces
     return [
         replace(
             segment,
@@ -194,12 +184,12 @@ def _gaps(segment: MediaSegment, target_duration: int) -> list[MediaSegment]:
             gap=True,
             program_date_time=segment.program_date_time and segment.program_date_time + number * step,
         )
-        for number in range(count)
+        for number in range(pieces)
     ]
 
 
 class DvrBacklog:
-    """The segments before a window, which follows them without a hole."""
+    """The segments before a window, without a hole between."""
 
     def __init__(self) -> None:
         self._segments: deque[tuple[MediaSegment, bool]] = deque()  # each with whether it is independent
@@ -207,16 +197,16 @@ class DvrBacklog:
         self.duration = timedelta()  # of all of them
 
     def add(self, number: int, discontinuity_sequence: int, segment: MediaSegment, independent: bool) -> None:  # noqa: FBT001
-        """Take what has just left the window; ``discontinuity_sequence`` is the number before it."""
+        """Add the segment that has just left the window; ``discontinuity_sequence`` applies before it."""
         if not self._segments:
             self._media_sequence, self._discontinuity_sequence = number, discontinuity_sequence
         self._segments.append((segment, independent))
         self.duration += segment.duration
 
     def trim(self, window: timedelta, *, need: timedelta, most: timedelta) -> bool:
-        """Let go of what is not needed, or too much, with a window of this duration; whether there was any.
+        """Drop segments that are not needed, or too much, before a window of this duration; whether any were.
 
-        Who plays it needs all that ends less than ``need`` before the newest segment does.
+        Needed are segments that end less than ``need`` before the newest segment does.
         """
         before = len(self._segments)
         while self._segments:
@@ -230,23 +220,23 @@ class DvrBacklog:
         return len(self._segments) < before
 
     def first(self, window: int) -> int:
-        """The first media sequence number that is listed at all; ``window`` is that of the window."""
+        """The first media sequence number of backlog and window; ``window`` is the window's."""
         return self._media_sequence if self._segments else window
 
     def playlist(self, window: MediaPlaylist) -> MediaPlaylist:
-        """The longer playlist; its delta updates leave out what is the same as before (§6.2.5.1)."""
+        """The playlist of backlog and window; delta updates leave out older segments (§6.2.5.1)."""
         control = window.server_control or ServerControl()
         skip = timedelta(seconds=SKIP_TARGET_DURATIONS * window.target_duration)
         whole = replace(window, server_control=replace(control, can_skip_until=skip))
         if not self._segments:
             return whole
-        independent = window.independent_segments and all(one for _, one in self._segments)
+        independent = window.independent_segments and all(whether for _, whether in self._segments)
         return replace(
             whole,
             media_sequence=self._media_sequence,
             discontinuity_sequence=self._discontinuity_sequence,
             independent_segments=independent,
-            segments=(*(one for one, _ in self._segments), *window.segments),
+            segments=(*(segment for segment, _ in self._segments), *window.segments),
         )
 
 
@@ -256,10 +246,9 @@ ALL = 10**8  # segments: no stream has more
 class VodPlaylistBuilder:
     """Grows one media playlist of a recording or a clip.
 
-    ``target_duration`` is what the encoder announced, in seconds, ``first`` the first discontinuity number
-    of all variants. With ``on_settled`` it keeps the latest segments alone; the others are given to that
-    function, in order. ``peak_bandwidth`` is the highest of any segment, in bits per second, and
-    ``iframe_bandwidth`` that of any key frame, 0 where none are known.
+    ``target_duration`` is the encoder's, seconds; ``first`` is the discontinuity number before the recording.
+    With ``on_settled`` only the latest segments are kept; that function takes the others, in order.
+    ``peak_bandwidth`` and ``iframe_bandwidth`` are the peaks of segments and key frames, bits per second.
     """
 
     def __init__(
@@ -271,16 +260,15 @@ class VodPlaylistBuilder:
         self._on_settled = on_settled
         kept = MIN_WINDOW_SEGMENTS if on_settled else ALL
         self._generator = ManifestGenerator(target_duration, kept, on_leave=self._settle)
-        # Of what is not kept: the discontinuity number before it, and what the beginning tells of it.
+        # Of segments that are not kept: the discontinuity number before them, and what the head needs.
         self._begin: int | None = None
         self._gaps = self._maps = self._dependent = self._frameless = False
 
     def append(self, segment: MediaSegment, *, discontinuity: int, independent: bool, size: int) -> None:
-        """Add the newest segment, of so many bytes; its discontinuity number is the same in every variant.
+        """Add the newest segment, of ``size`` bytes; its discontinuity number is the same in every variant.
 
-        TARGETDURATION is the recording's own, and never less than its longest segment. While a stream is on
-        it rises with a longer one, which §6.2.1 does not foresee; what is listed, and its number, never
-        change.
+        TARGETDURATION is the recording's own, and rises with a longer segment while the stream is on, which
+        §6.2.1 does not foresee. Listed segments and their numbers never change.
         """
         generator = self._generator
         generator.target_duration = max(generator.target_duration, rounded_seconds(segment.duration))
@@ -301,7 +289,7 @@ class VodPlaylistBuilder:
         return self._generator.playlist.segments
 
     def heads(self, *, ended: bool) -> tuple[str, str]:
-        """What the playlist, and the I-frame playlist, begin with."""
+        """The heads of the playlist and of the I-frame playlist."""
         generator, kept = self._generator, self.latest
         begin = generator.discontinuity_sequence if self._begin is None else self._begin
         playlist = replace(
@@ -311,14 +299,14 @@ class VodPlaylistBuilder:
             independent_segments=self.independent_segments,
         )
         version = lowest_version(
-            gaps=self._gaps or any(one.gap for one in kept),
-            maps=self._maps or any(one.map_uri for one in kept),
+            gaps=self._gaps or any(segment.gap for segment in kept),
+            maps=self._maps or any(segment.map_uri for segment in kept),
         )
-        whole = not self._frameless and all(one.iframe and not one.gap for one in kept)
+        whole = not self._frameless and all(segment.iframe and not segment.gap for segment in kept)
         return "".join(playlist.head(version)), "".join(playlist.iframe_head(whole=whole))
 
     def playlist(self, *, ended: bool, start: timedelta | None = None) -> MediaPlaylist:
-        """As it is now: an EVENT, to which segments are added, or, once it has ended, VOD (§4.4.3.5)."""
+        """The playlist now: an EVENT, to which segments are added, or VOD once it has ended (§4.4.3.5)."""
         kind = "VOD" if ended else "EVENT"
         playlist = self._generator.playlist
         return replace(playlist, playlist_type=kind, server_control=None, start=start, ended=ended)

@@ -352,10 +352,10 @@ def parse(text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPla
     ``fault``: those around it keep their numbers and times. Raises PlaylistError for what is not a playlist,
     has a media sequence number that is none, or lists nothing that can be carried.
     """
-    return PlaylistReader().read(text, closed=closed)
+    return PlaylistParser().read(text, closed=closed)
 
 
-class PlaylistReader:
+class PlaylistParser:
     """Reads the versions of one playlist, each as ``parse`` does, but what was there before only once.
 
     A playlist of hours has 14,400 segments, and a version for each. It is kept as text and as segments; what

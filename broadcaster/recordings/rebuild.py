@@ -46,7 +46,7 @@ from broadcaster.hls.parser import byte_ranges
 from broadcaster.printable import clean_title
 from broadcaster.source.owncast_names import VARIANT_NAME
 from broadcaster.source.scanner import MEDIA_SUFFIXES
-from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST
+from broadcaster.stream.playlists import IFRAMES, PLAYLIST
 
 YEARS = range(1970, 2200)  # of encoders, whose clocks may be wrong
 LONGEST_RECORDING, LONGEST_CLIP = 10_000_000, timedelta(hours=2)  # seconds; longer than the recorder writes

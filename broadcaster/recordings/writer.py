@@ -27,7 +27,7 @@ from broadcaster.events import Event, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
 from broadcaster.hls.manifest import VodPlaylistBuilder
 from broadcaster.hls.media_playlist import ENDLIST, lines_of
-from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST, MeasuredBandwidth, multivariant
+from broadcaster.stream.playlists import IFRAMES, PLAYLIST, MeasuredBandwidth, multivariant
 
 PAGE = 200  # recordings
 INDEX = "index.json"

@@ -21,7 +21,7 @@ from yarl import URL
 
 from broadcaster.aio import LogLimiter, Signal, wait_at_most
 from broadcaster.errors import OriginError, PlaylistError
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser
 from broadcaster.ipc.messages import State, Version, View
 from broadcaster.relay.origin import WITHIN, Origin, OriginResponse
 from broadcaster.relay.url_map import MappedObject, UrlMap
@@ -54,7 +54,7 @@ class PlaylistPoller:
         self._take = take
         self._pause = pause
         self._report = report
-        self._reader = PlaylistReader()
+        self._reader = PlaylistParser()
         self._playlist: MediaPlaylist | None = None  # the latest
         self._etag: str | None = None
         self._plain = True  # request the current version, not the next one
@@ -146,7 +146,7 @@ class OriginFollower:
         self._main: Version[MultivariantPlaylist] | None = None
         self._etag: str | None = None  # of the main playlist
         self._missing_since: float | None = None  # since when it is missing (monotonic)
-        self._reader = PlaylistReader()  # of the main playlist
+        self._reader = PlaylistParser()  # of the main playlist
         self._only = "0"  # name of an only variant, as in the latest event
         self._urls: dict[str, URL] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

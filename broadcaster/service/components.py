@@ -37,7 +37,7 @@ from broadcaster.service.public_recordings import ViewersClips, showing
 from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.source import Source
-from broadcaster.stream import Instant, Limits, Stream
+from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.upload.mirror import Mirror
@@ -117,7 +117,7 @@ class Components:
         self.lag = EventLoopLag()
         self.audience: ViewerProcess | None = None
         self.source = Source(settings.hls_dir, now, memory.source)
-        limits = Limits(
+        limits = StreamLimits(
             settings.window_segments,
             settings.window,
             settings.target_duration,
@@ -126,7 +126,7 @@ class Components:
             end_grace=settings.end_grace,
             disconnect_grace=settings.disconnect_grace,
         )
-        self.stream = Stream(limits, Instant(now(), time.monotonic()), memory.stream, memory.pending)
+        self.stream = StreamMachine(limits, Instant(now(), time.monotonic()), memory.stream, memory.pending)
         self.owncast = OwncastStatus(settings.owncast_url) if settings.owncast_url else None
         self.pipeline = Pipeline(
             self.stream,

@@ -22,7 +22,7 @@ from pathlib import Path
 from broadcaster.aio import HoldTimer
 from broadcaster.catalog.records import LARGEST, FileIdentity, SourceFile
 from broadcaster.errors import PlaylistError, is_final
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser
 from broadcaster.hls.mpegts import PACKET
 from broadcaster.own_files import FOLDER, open_beneath, status_beneath
 from broadcaster.printable import printable
@@ -221,7 +221,7 @@ class PlaylistFile:
         self._read: tuple[int, int, int] | None = None
         self._read_at = 0.0
         self._torn_since: float | None = None
-        self._reader = PlaylistReader()
+        self._reader = PlaylistParser()
         self._fault = ""
         self._wrong = HoldTimer(REPORT_AFTER)
 

@@ -21,17 +21,17 @@ from broadcaster.source.media_clock import media_duration
 from broadcaster.source.owncast_names import encoder_id, is_offline_clip, local_name
 
 NUMBERED = re.compile(r"(?P<stem>.*?)(?P<number>\d{1,20})(?P<suffix>\.\w+)")
-MAX_RESCUED = 1000
+MOST = 1000  # segments
 
 
 def interpolate_missing(
     folder: Path, before: MediaSegment, after: MediaSegment, steps: int, target_duration: int
 ) -> list[MediaSegment] | None:
-    """Return the ``steps - 1`` segments between two that are known; those without a file are gaps.
+    """Return the ``steps - 1`` segments between two known segments; segments without a file are gaps.
 
-    None when the two do not belong together: the break between them is a discontinuity then.
+    None when the two do not belong together: there is a discontinuity between them.
     """
-    if steps > MAX_RESCUED or before.program_date_time is None or after.program_date_time is None:
+    if steps > MOST or before.program_date_time is None or after.program_date_time is None:
         return None
     step = (after.program_date_time - before.program_date_time) / steps
     if not timedelta() < step <= timedelta(seconds=MAX_STEP_TARGET_DURATIONS * target_duration):
@@ -39,26 +39,17 @@ def interpolate_missing(
     missed = []
     for number in range(1, steps):
         uri = sibling(after.uri, number - steps)
+        segment = MediaSegment(uri or after.uri, step, map_uri=after.map_uri)
         time = before.program_date_time + number * step
         gap = uri is None or modified_ns(folder, uri) is None
-        missed.append(
-            replace(
-                after,
-                uri=uri or after.uri,
-                duration=step,
-                program_date_time=time,
-                gap=gap,
-                fault="",
-                discontinuity=False,
-            )
-        )
+        missed.append(replace(segment, program_date_time=time, gap=gap))
     return missed
 
 
 def trailing_unlisted(folder: Path, last: MediaSegment, duration: timedelta) -> list[MediaSegment]:
-    """Return what an earlier run had finished after the last segment known: as long as there are files."""
+    """Return the segments of an earlier run after the last known segment, as far as there are files."""
     found: list[MediaSegment] = []
-    for uri in _finished(folder, last.uri, 1):
+    for uri in _files_beside(folder, last.uri, 1):
         time = last.program_date_time and last.program_date_time + (len(found) + 1) * duration
         found.append(MediaSegment(uri, duration, program_date_time=time, map_uri=last.map_uri))
     return found
@@ -67,12 +58,12 @@ def trailing_unlisted(folder: Path, last: MediaSegment, duration: timedelta) -> 
 def leading_unlisted(
     folder: Path, first: MediaSegment, wanted: Callable[[datetime | None, datetime], bool] = lambda *_: True
 ) -> list[MediaSegment]:
-    """Return what a run had finished before the first segment that is listed: as long as there are files.
+    """Return the segments of a run before its first listed segment, as far as there are files.
 
-    And as long as they are ``wanted``, by the time of a segment and that at which its file was finished.
+    And as far as they are ``wanted``, by the times of the segment and of its file.
     """
     found = [first]
-    for uri in _finished(folder, first.uri, -1):
+    for uri in _files_beside(folder, first.uri, -1):
         duration = _duration(folder, uri) or first.duration
         time = found[-1].program_date_time and found[-1].program_date_time - duration
         if not wanted(time, datetime.fromtimestamp((modified_ns(folder, uri) or 0) / 1e9, UTC)):
@@ -81,9 +72,9 @@ def leading_unlisted(
     return found[:0:-1]
 
 
-def _finished(folder: Path, uri: str, direction: int) -> Iterator[str]:
-    """The names next to one, up or down, as long as there are files."""
-    for steps in range(1, MAX_RESCUED + 1):
+def _files_beside(folder: Path, uri: str, direction: int) -> Iterator[str]:
+    """The names with the next higher or lower numbers, as far as there are files."""
+    for steps in range(1, MOST + 1):
         name = sibling(uri, direction * steps)
         if name is None or modified_ns(folder, name) is None:
             break
@@ -91,7 +82,7 @@ def _finished(folder: Path, uri: str, direction: int) -> Iterator[str]:
 
 
 def unseen_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict[str, dict[int, str]]:
-    """Return the names that encoders used which no playlist was seen of, by encoder and number, in order.
+    """Return the files of encoders whose playlists were not seen: names by encoder and number, in order.
 
     They were finished after the segment ``known`` and before ``listed``.
     """
@@ -108,13 +99,13 @@ def unseen_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict
 
 
 def modified_ns(folder: Path, uri: str) -> int | None:
-    """Return when the file that a URI means was last changed, None where there is none."""
+    """Return when the file of a URI was last changed, None without a file."""
     file = file_identity(folder, uri)
     return file.modified_ns if file else None
 
 
 def file_identity(folder: Path, uri: str) -> FileIdentity | None:
-    """Return which file a URI means, None where there is none."""
+    """Return the identity of the file of a URI, None without a file."""
     name = local_name(uri)
     return identity(folder, folder / name) if name else None
 
@@ -131,7 +122,7 @@ def _duration(folder: Path, uri: str) -> timedelta | None:
 
 
 def sibling(name: str, steps: int) -> str | None:
-    """Return the name whose number, the last one in it, is ``steps`` higher."""
+    """Return the name whose last number is ``steps`` higher."""
     match = NUMBERED.fullmatch(name)
     if match is None or int(match["number"]) + steps < 0:
         return None

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from broadcaster.aio import HoldTimer, LogLimiter
 from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.errors import is_final
+from broadcaster.events import SourceEvent, SourceFault, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.own_files import open_beneath, status_beneath
 from broadcaster.printable import printable
@@ -23,7 +24,6 @@ from broadcaster.source.encoder_runs import EncoderRunTracker
 from broadcaster.source.file_checks import PlaylistFile
 from broadcaster.source.follower import Follower
 from broadcaster.source.owncast_names import VARIANT_NAME, named, variant_name, what_it_holds
-from broadcaster.source.reports import SourceEvent, SourceFault, SourceIdle, SourceRefused, VariantsListed
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ MAX_PLAYLISTS = 64  # keeps metrics labels and work bounded
 
 
 @dataclass(slots=True)
-class Followed:
+class FollowedPlaylist:
     """A playlist that is followed, or a multivariant one that is read."""
 
     file: PlaylistFile
@@ -205,7 +205,7 @@ class Followed:
         return min((pause for pause in pauses if pause is not None), default=None)
 
 
-class Playlists:
+class FollowedPlaylists:
     """Those that are followed, one for each variant; ``folder`` tells what there is."""
 
     def __init__(
@@ -215,12 +215,12 @@ class Playlists:
         self._runs = runs
         self._clock = clock
         self._positions = dict(memory.positions)
-        self._followed: dict[Path, Followed] = {}
+        self._followed: dict[Path, FollowedPlaylist] = {}
         self._finished: dict[Path, float] = {}  # gave way; when last modified, in seconds since the epoch
         self._refused: dict[Path, bool] = {}  # and whether that was said
         self.refused: dict[str, str] = {}  # by name: why, of those that are not followed at all
 
-    def __iter__(self) -> Iterator[Followed]:
+    def __iter__(self) -> Iterator[FollowedPlaylist]:
         return iter(self._followed.values())
 
     @property
@@ -228,7 +228,7 @@ class Playlists:
         """Whether one was refused that may have its turn at the next look."""
         return not all(self._refused.values())
 
-    def is_there(self, one: Followed) -> bool:
+    def is_there(self, one: FollowedPlaylist) -> bool:
         """Whether its file was there at the latest look."""
         return one.file.path in self._folder.playlists
 
@@ -269,7 +269,7 @@ class Playlists:
             return "has a name that is not fit for a URL"
         media = (one for one in self if one.media is not False)
         same = next((one for one in media if one.follower.variant == variant), None)
-        if same and same.file.path in present and not same.follower.over:
+        if same and same.file.path in present and not same.follower.is_stale_or_vod:
             return f"stands beside {same.file.name}, which is variant {variant} already"
         if same:
             del self._followed[same.file.path]
@@ -281,7 +281,7 @@ class Playlists:
             follower = Follower(self._folder.root, path.parent, variant, self._runs, self._clock)
         if variant in self._positions:
             follower.restore(self._positions.pop(variant))
-        self._followed[path] = Followed(PlaylistFile(self._folder.root, path), follower)
+        self._followed[path] = FollowedPlaylist(PlaylistFile(self._folder.root, path), follower)
         return None
 
     def _has_room(self, present: set[Path]) -> bool:
@@ -292,7 +292,11 @@ class Playlists:
         """
         if len(self._followed) < MAX_PLAYLISTS:
             return True
-        spare = [path for path, one in self._followed.items() if path not in present or one.follower.over]
+        spare = [
+            path
+            for path, one in self._followed.items()
+            if path not in present or one.follower.is_stale_or_vod
+        ]
         if spare:
             gone = min(spare, key=lambda path: (self._followed[path].follower.following, path in present))
             self._finished[gone] = self._followed.pop(gone).file.modified
@@ -323,7 +327,7 @@ class Scanner:
         self._listed = MultivariantPlaylist()  # names of variants in the place of their URIs
         self._clips = MultivariantPlaylist()  # the idle clip's: it is written over a stream's too
         self._folder = Folder(root)
-        self._playlists = Playlists(self._folder, self._runs, clock, memory)
+        self._playlists = FollowedPlaylists(self._folder, self._runs, clock, memory)
         self._told = VariantsListed()
         self._idle = HoldTimer(IDLE_FOR)  # the clip alone
         self._fault = HoldTimer(FAULT_AFTER)
@@ -382,7 +386,7 @@ class Scanner:
         alone = self._idle.since is not None and now - self._idle.since > CLIP_ALONE
         followers = [one.follower for one in self._playlists]
         is_clips = alone or not any(follower.following for follower in followers)
-        if is_clips and any(follower.hidden for follower in followers):
+        if is_clips and any(follower.overwritten for follower in followers):
             self._clips = self._listed
 
     def _present(self) -> frozenset[str]:
@@ -393,11 +397,11 @@ class Scanner:
             if self._folder.has(one.file.path.parent)
             # In the root there is no folder to tell that it is of a variant.
             and (one.file.path.parent != self._root or one.media)
-            and not (one.media is False or one.follower.over or one.left_out.since is not None)
+            and not (one.media is False or one.follower.is_stale_or_vod or one.left_out.since is not None)
         }
         return frozenset(self._folder.places | followed)
 
-    def _stranger(self, followed: Followed, playlist: MediaPlaylist) -> str:
+    def _stranger(self, followed: FollowedPlaylist, playlist: MediaPlaylist) -> str:
         """Why the playlist is no part of the stream, as one that the multivariant playlist leaves out, if so.
 
         One of the same run as those that are followed is: then that multivariant playlist is of another run,
@@ -418,14 +422,14 @@ class Scanner:
         if not listed:
             return self._other_stream(followed, playlist)
         # Where the idle clip hides all that it names, it is the clip's as well.
-        of_clip = all(follower.hidden for follower in listed)
+        of_clip = all(follower.overwritten for follower in listed)
         last = playlist.segments[-1] if playlist.segments else None
         encoder = self._runs.encoder(followed.follower.variant, last) if last else ""
         if encoder and (of_clip or encoder in {follower.encoder for follower in followers}):
             return ""
         return "is not listed in the multivariant playlist"
 
-    def _other_stream(self, followed: Followed, playlist: MediaPlaylist) -> str:
+    def _other_stream(self, followed: FollowedPlaylist, playlist: MediaPlaylist) -> str:
         """Why it is another stream than the one that is on, where no multivariant playlist says what belongs.
 
         What was refused for that reason stays so: it does not take the place of the other one later on.
@@ -438,7 +442,7 @@ class Scanner:
             for one in self._playlists
             if one is not followed
             and one.follower.following
-            and not (one.follower.closed or one.follower.hidden)
+            and not (one.follower.closed or one.follower.overwritten)
             and one.file.modified > since
             and self._playlists.is_there(one)
         ]
@@ -454,7 +458,7 @@ class Scanner:
         )
         return followed.other_stream
 
-    def _guarded_look(self, followed: Followed, now: float) -> Iterator[SourceEvent]:
+    def _guarded_look(self, followed: FollowedPlaylist, now: float) -> Iterator[SourceEvent]:
         """One playlist that makes us fail must not stop the others, nor come back after every restart."""
         try:
             yield from self._look(followed, now)
@@ -465,7 +469,7 @@ class Scanner:
         else:
             followed.failure = ""
 
-    def _look(self, followed: Followed, now: float) -> Iterator[SourceEvent]:
+    def _look(self, followed: FollowedPlaylist, now: float) -> Iterator[SourceEvent]:
         file, follower, followed.fault = followed.file, followed.follower, ""
         try:
             playlist = file.read(now)
@@ -485,7 +489,9 @@ class Scanner:
                 if not why:
                     follower.update(followed.waiting, file.modified, now, whole=not file.unsettled)
                     followed.waiting = None
-            if file.unreadable or follower.hidden or follower.closed:  # it may not list all that is finished
+            if (
+                file.unreadable or follower.overwritten or follower.closed
+            ):  # it may not list all that is finished
                 follower.take_unlisted(now)
         except OSError as error:
             file.read_again()

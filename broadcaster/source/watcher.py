@@ -1,7 +1,7 @@
 """Waits for changes in the folder, scans it, and passes new events on.
 
-On Linux the kernel wakes the event loop (inotify). watchfiles polls its own buffer instead: often enough for
-live video, this takes 2 % of a core all the time.
+On Linux the kernel wakes the event loop (inotify). watchfiles, used elsewhere, polls its own buffer: often
+enough for live video, this takes 2 % of a core all the time.
 """
 
 from __future__ import annotations
@@ -22,48 +22,53 @@ from watchfiles import awatch
 
 from broadcaster.aio import HoldTimer, OwnThread, wait_at_most
 from broadcaster.catalog.records import SourceSnapshot
+from broadcaster.events import SourceEvent
 from broadcaster.printable import printable
-from broadcaster.source.reports import SourceEvent
 from broadcaster.source.scanner import Scanner
 
-# What is there is another or is whole. Not each write: a segment has dozens of them.
+logger = logging.getLogger(__name__)
+
+# Not each write: a segment has dozens of them.
 CHANGES = flags.CLOSE_WRITE | flags.CREATE | flags.DELETE | flags.DELETE_SELF | flags.MOVE_SELF | masks.MOVE
 NEW_FOLDERS = flags.ISDIR | flags.Q_OVERFLOW
 LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 STEP_MS = 1  # by default watchfiles holds a notification back for 60 to 100 ms
+POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
+ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long between two runs
 
 
 async def by_inotify(folder: Path, thread: OwnThread, seconds: float) -> AsyncGenerator[bool, None]:
-    """Yield True when something has changed, and False when nothing has for so many seconds.
+    """Yield True after changes, and False after ``seconds`` without any; raises OSError.
 
-    Whatever may hang with the folder is done in ``thread``. Raises OSError.
+    Calls that may hang with the folder run in ``thread``.
     """
-    loop, told, new_folders = asyncio.get_running_loop(), asyncio.Event(), True
+    loop, notified, new_folders = asyncio.get_running_loop(), asyncio.Event(), True
 
     def take() -> None:
         nonlocal new_folders
         new_folders |= any(event.mask & NEW_FOLDERS for event in inotify.read(timeout=0))
-        told.set()
+        notified.set()
 
-    with await thread.call(_notifications_open) as inotify:  # to find the C library may take a process
+    with await thread.call(_open_inotify) as inotify:  # finding the C library may start a process
         loop.add_reader(inotify.fileno(), take)
         try:
             while True:
                 if new_folders:
                     new_folders = False
                     await thread.call(_watch, inotify, folder)
-                    told.set()  # nobody has told of what came before
-                await wait_at_most(seconds, told)
-                changed = told.is_set()
-                told.clear()
+                    notified.set()  # of changes before the watch there is no notification
+                await wait_at_most(seconds, notified)
+                changed = notified.is_set()
+                notified.clear()
                 yield changed
         finally:
             loop.remove_reader(inotify.fileno())
 
 
 async def by_watchfiles(folder: Path, thread: OwnThread, seconds: float) -> AsyncGenerator[bool, None]:
-    """The same, where there is no inotify."""
-    await thread.call(_go_through, folder)
+    """The same without inotify."""
+    # If the file system hangs, it hangs here: watchfiles would stop every thread.
+    await thread.call(lambda: [None for _ in os.walk(folder)])
     async for found in awatch(
         folder,
         watch_filter=None,
@@ -75,13 +80,7 @@ async def by_watchfiles(folder: Path, thread: OwnThread, seconds: float) -> Asyn
         yield bool(found)
 
 
-def _go_through(folder: Path) -> None:
-    """Have all in it answered once: watchfiles would stop every thread where something does not."""
-    for _ in os.walk(folder):
-        pass
-
-
-def _notifications_open() -> INotify:
+def _open_inotify() -> INotify:
     try:
         return INotify(nonblocking=True)
     except OSError as error:
@@ -89,9 +88,9 @@ def _notifications_open() -> INotify:
 
 
 def _watch(inotify: INotify, folder: Path) -> None:
-    """Have changes told of the folder and of all in it; what was watched before still is."""
+    """Watch the folder and all folders in it; earlier watches stay."""
     try:
-        inotify.add_watch(folder, CHANGES)  # first: of a folder that comes now it will be told
+        inotify.add_watch(folder, CHANGES)  # first: it then notifies of new folders
         with os.scandir(folder) as entries:
             inside = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         for path in inside:
@@ -109,19 +108,12 @@ def _explained(error: OSError) -> OSError:
 notifications = by_inotify if sys.platform == "linux" else by_watchfiles
 
 
-logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 0.25  # without notifications (network file systems), and to notice a folder that was replaced
-ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long between two runs
-
-
 class Source:
-    """A folder that somebody writes HLS into. It need not exist yet, and may vanish and come back.
+    """A folder of HLS output. It need not exist yet, and may vanish and come back.
 
-    ``memory`` is where an earlier process stood. ``last_look`` (monotonic, seconds) is when the latest look
-    at the folder began: the sign of life of the whole ingest. ``looking`` says that it is not over, for long
-    where the file system hangs; for that reason the folder is touched in a thread of its own.
-    ``looked_at`` is when the latest look began that is over.
+    ``memory`` is from an earlier process. ``last_look`` and ``looked_at`` (monotonic, seconds) are when the
+    latest scan, and the latest scan that is over, began: the sign of life of ingest. ``looking`` is true
+    during a scan, for long where the file system hangs: scans run in a thread of their own.
     """
 
     def __init__(
@@ -169,9 +161,9 @@ class Source:
                 logger.info("the folder %s is there", self._folder)
             absent.note(time.monotonic(), on=False)
             try:
-                await self._watch_one(thread, folder)
+                await self._watch_descriptor(thread, folder)
             except* Exception as group:  # noqa: BLE001 - looking four times a second needs no notifications
-                # It vanished just now, or there are no more watches; watchfiles wants names in UTF-8.
+                # The folder has vanished, or there are no more watches; watchfiles needs names in UTF-8.
                 error_text = str(group.exceptions[0])
                 if error_text != reported and await thread.call(_is_same, self._folder, folder):
                     reported = error_text
@@ -183,15 +175,15 @@ class Source:
             finally:
                 thread.submit(os.close, folder)
 
-    async def _watch_one(self, thread: OwnThread, folder: int) -> None:
-        """Pass on notifications until the folder is replaced or gone, of which the kernel would not tell."""
-        looked_at = time.monotonic()
+    async def _watch_descriptor(self, thread: OwnThread, folder: int) -> None:
+        """Pass on notifications until the folder is replaced or gone, which the kernel does not notify."""
+        compared_at = time.monotonic()
         async with aclosing(notifications(self._folder, thread, POLL_SECONDS)) as found:
             async for changed in found:
                 if changed:
                     self._changed.set()
-                if time.monotonic() - looked_at >= POLL_SECONDS:
-                    looked_at = time.monotonic()
+                if time.monotonic() - compared_at >= POLL_SECONDS:
+                    compared_at = time.monotonic()
                     if not await thread.call(_is_same, self._folder, folder):
                         return
 
@@ -201,7 +193,7 @@ def _open(folder: Path) -> int:
 
 
 def _is_same(folder: Path, descriptor: int) -> bool:
-    """Whether the path still leads to that folder. While it is held open, no other can have its number."""
+    """Whether the path still leads to the open folder, whose number no other folder can have meanwhile."""
     try:
         return os.path.samestat(folder.stat(), os.fstat(descriptor))
     except OSError:

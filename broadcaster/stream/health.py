@@ -1,4 +1,4 @@
-"""What is known of the source, and of what reaches viewers, for ``/health``."""
+"""The state of the source, and the gaps that viewers see, for ``/health``."""
 
 from __future__ import annotations
 
@@ -6,25 +6,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 FLUSH = 1.5  # seconds in which the last segments are found after their encoder has gone
-MANY = 3  # segments of one variant in a row that are lost, and none of another one listed meanwhile
+MANY = 3  # lost segments of a variant while no segment of any variant is listed
 
 
 @dataclass(slots=True)
 class SourceHealth:
-    """What the source brought last. Times are monotonic, in seconds.
-
-    ``ended`` says that the source itself called its stream over, and brought no segment since; ``idle`` that
-    Owncast's idle clip has been alone for so long that no transcoder can be beside it. ``fault`` is why
-    nothing can be read in its folder, ``refused`` which of its playlists cannot be followed, and why.
-    """
+    """The state of the source; times are monotonic, in seconds."""
 
     start: float
     last_segment: float
     last_of: dict[str, float] = field(default_factory=dict)  # the same, by variant
-    ended: bool = False
-    idle: bool = False
-    fault: str | None = None
-    refused: str | None = None
+    ended: bool = False  # the source says that its stream has ended, and has brought no segment since
+    idle: bool = False  # Owncast shows its idle clip, and no transcoder can be running
+    fault: str | None = None  # why the folder cannot be read
+    refused: str | None = None  # which playlists cannot be followed, and why
 
     def brought(self, variant: str, now: float) -> None:
         """The source has finished a segment."""
@@ -38,10 +33,10 @@ class SourceHealth:
 
 
 class GapMonitor:
-    """Counts the segments that were lost, and the time, since a segment was listed whole."""
+    """Counts lost segments since the last listed segment that can be played."""
 
     def __init__(self, now: float) -> None:
-        self.since = now  # monotonic: viewers got a segment that can be played, or a stream began
+        self.since = now  # monotonic: a segment that can be played was listed, or a stream began
         self._lost: Counter[str] = Counter()  # by variant
         self._reason = ""
 
@@ -65,19 +60,17 @@ class GapMonitor:
 
     @property
     def trouble(self) -> str | None:
-        """What the operator has to know; None while segments are listed."""
+        """The fault for the operator; None while segments are listed."""
         if max(self._lost.values(), default=0) < MANY:
             return None
         return f"the last {self._lost.total()} segments were lost: {self._reason}"
 
 
 def encoder_gone(since: float | None, grace: float | None, last_segment: float, now: float) -> bool:
-    """Whether the encoder has been gone for ``grace`` seconds, and for 1.5 at least.
+    """Whether the encoder has been disconnected, since ``since``, for ``grace`` seconds and 1.5 s at least.
 
-    ``since`` is when it is known to have gone; never where that, or the grace time, is None. An encoder whose
-    segments go on has not gone, whatever is said of it: what is known may be of another encoder.
+    An encoder whose segments go on is not gone: the report may be about another encoder.
     """
-    # Some of the last segments may be found after it has gone, but none that late.
     if since is None or grace is None or last_segment > since + 2 * FLUSH:
         return False
     return now - max(since, last_segment) > max(grace, FLUSH)

@@ -1,4 +1,4 @@
-"""The machine: it takes an event and the time, and returns what is to be done, in order."""
+"""The machine: takes an event and the time, and returns effects, in order."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment, StreamSnapshot
-from broadcaster.events import SegmentDiscovered, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.events import (
+    SegmentDiscovered,
+    SegmentLost,
+    SegmentPublished,
+    SourceEnded,
+    SourceFault,
+    SourceIdle,
+    SourceRefused,
+    StreamEnded,
+    StreamStarted,
+    VariantsListed,
+)
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.ipc.messages import AnyVersion, State, Version, View
-from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.stream import health, model
-from broadcaster.stream.model import Effect, Event, Instant, Limits, Log, Notify, Severity
-from broadcaster.stream.multivariant_builder import multivariant
-from broadcaster.stream.playlists import DvrDepth, Playlists
+from broadcaster.stream.model import Effect, Event, Instant, Log, Notify, Severity, StreamLimits
+from broadcaster.stream.playlists import DvrDepth, Playlists, multivariant
 from broadcaster.stream.rollover import (
     SEEN_SECONDS,
     SEEN_TARGET_DURATIONS,
@@ -24,7 +33,7 @@ from broadcaster.stream.rollover import (
     rollover_reason,
     stalled_variants,
 )
-from broadcaster.stream.state import SEGMENT, STREAM, Progress, Step, Trigger
+from broadcaster.stream.state import SEGMENT, STREAM, Progress, SegmentState, Trigger
 
 AHEAD = 12  # segments of a variant whose uploads may have begun before the first of them is listed
 GRACE_TARGET_DURATIONS = 3  # without a segment, at least, until a stream is over
@@ -37,22 +46,22 @@ class Tracked:
 
     segment: Segment
     since: float  # monotonic
-    step: Step = Step.EXPECTED
+    step: SegmentState = SegmentState.EXPECTED
 
     def move(self, progress: Progress) -> None:
-        """Go on to the next step."""
+        """Go to the next step."""
         self.step = SEGMENT[self.step, progress]
 
 
-class Stream:
-    """All that is on: segments on the way, the playlists, and the view of them that viewers get.
+class StreamMachine:
+    """The stream: segments on the way, the playlists, and the view that viewers get.
 
-    ``memory`` is what an earlier process listed, ``pending`` are the segments that it had on the way.
+    ``memory`` and ``pending``: what an earlier process had listed, and had on the way.
     """
 
     def __init__(
         self,
-        limits: Limits,
+        limits: StreamLimits,
         now: Instant,
         memory: StreamSnapshot | None = None,
         pending: Iterable[Segment] = (),
@@ -67,7 +76,7 @@ class Stream:
         self._segments: dict[str, Tracked] = {}  # by object key, oldest first
         self._queues: defaultdict[str, deque[Tracked]] = defaultdict(deque)  # by variant: before their turn
         self._listed_by_source = VariantsListed()
-        self._described = MultivariantPlaylist()  # what players are told of the variants, by their names
+        self._described = MultivariantPlaylist()  # of the variants as viewers see them, by names
         self._playlists = Playlists(
             limits.window_segments, limits.window, DvrDepth(limits.dvr, limits.dvr_size)
         )
@@ -76,10 +85,10 @@ class Stream:
         if memory:
             self._restore(memory)
         for segment in pending:
-            self._track(Tracked(segment, now.monotonic, Step.FOUND))
+            self._track(Tracked(segment, now.monotonic, SegmentState.FOUND))
 
     def handle(self, event: Event, now: Instant) -> tuple[Effect, ...]:
-        """Return what is to be done after an event, in order."""
+        """Return the effects of an event, in order."""
         self._now = now
         match event:
             case model.SegmentFound(segment):
@@ -102,7 +111,7 @@ class Stream:
         return self._decided()
 
     def resume(self, now: Instant) -> tuple[Effect, ...]:
-        """Return what is to be done first: the uploads that an earlier process did not finish."""
+        """Return the first effects: uploads that an earlier process did not finish."""
         self._now = now
         for variant in list(self._queues):
             self._begin_uploads(variant)
@@ -116,19 +125,20 @@ class Stream:
     @property
     def on_the_way(self) -> list[Segment]:
         """Segments that the spool has taken and viewers cannot see yet, oldest first."""
-        return [one.segment for one in self._segments.values() if one.step is not Step.EXPECTED]
+        tracked = self._segments.values()
+        return [known.segment for known in tracked if known.step is not SegmentState.EXPECTED]
 
     @property
     def waiting(self) -> Counter[str]:
         """By variant: the segments that the source has finished and viewers cannot see yet."""
         held = Counter({name: len(segments) for name, segments in self._barrier.held.items()})
-        on_the_way = (one for one in self._segments.values() if one.step is not Step.HELD)
-        return held + Counter(one.segment.variant for one in on_the_way)
+        tracked = (known for known in self._segments.values() if known.step is not SegmentState.HELD)
+        return held + Counter(known.segment.variant for known in tracked)
 
     @property
     def waiting_since(self) -> float | None:
-        """When the oldest of those was found (monotonic)."""
-        return next((one.since for one in self._segments.values()), None)
+        """When the oldest of these segments was found (monotonic)."""
+        return next((tracked.since for tracked in self._segments.values()), None)
 
     def _decided(self) -> tuple[Effect, ...]:
         effects, self._effects = tuple(self._effects), []
@@ -139,8 +149,7 @@ class Stream:
             case VariantsListed():
                 self._list_variants(report)
             case SourceEnded(variant):
-                # Provisional: Owncast takes the same stream up again within five minutes. The grace time
-                # counts from the last segment.
+                # Owncast can go on with the stream for five minutes; grace counts from the last segment.
                 self.source.ended = True
                 self._do(Log(Severity.INFO, f"variant {variant} says that it has ended"), model.AskEncoder())
             case SourceIdle():
@@ -157,10 +166,10 @@ class Stream:
         self._queues[tracked.segment.variant].append(tracked)
 
     def _begin_uploads(self, variant: str) -> None:
-        for one in islice(self._queues[variant], AHEAD):
-            if one.step is Step.FOUND:
-                one.move(Progress.BEGUN)
-                self._do(model.Upload(one.segment))
+        for tracked in islice(self._queues[variant], AHEAD):
+            if tracked.step is SegmentState.FOUND:
+                tracked.move(Progress.BEGUN)
+                self._do(model.Upload(tracked.segment))
 
     def _finish_upload(self, segment: Segment) -> None:
         tracked = self._segments[segment.key]
@@ -169,10 +178,10 @@ class Stream:
         if segment.fault and not known.url:
             self._lose(segment, segment.name, segment.fault, "it is listed as a gap")
         queue, place = self._queues[segment.variant], len(self._effects)
-        while queue and queue[0].step in (Step.STORED, Step.GAP):
+        while queue and queue[0].step in (SegmentState.STORED, SegmentState.GAP):
             self._take_turn(queue.popleft())
-        # A segment that is listed at once is written with that; one with a URL was by an earlier process.
-        if not known.url and tracked.step is not Step.LISTED:
+        # A listing writes its segment, too. A segment that had a URL was written by an earlier process.
+        if not known.url and tracked.step is not SegmentState.LISTED:
             self._effects.insert(place, model.WriteStored(segment))
         self._begin_uploads(segment.variant)
 
@@ -208,8 +217,8 @@ class Stream:
         self._listed_by_source = listed
         described, known = listed.playlist, self._described
         if not described.uris >= listed.present:
-            # It is of another run, or of the idle clip: what was known is better.
-            variants = {one.uri: one for one in (*described.variants, *known.variants)}
+            # It is of another run, or of the idle clip: the known description is better.
+            variants = {variant.uri: variant for variant in (*described.variants, *known.variants)}
             renditions = known.renditions or described.renditions
             described = MultivariantPlaylist(tuple(variants.values()), renditions=renditions)
         if described.variants and described != known:
@@ -227,7 +236,7 @@ class Stream:
             self._decide(trimmed=trimmed)
         if self._segments or self._barrier.rest or self.state not in (State.STARTING, State.LIVE):
             return
-        # A grace time shorter than it takes to see the next segment would end the stream after each.
+        # A shorter grace time would end the stream after each segment.
         grace = max(self._limits.end_grace, GRACE_TARGET_DURATIONS * (self.target_duration or 0))
         last, encoder = self.source.last_segment, tick.encoder
         since = encoder.disconnected_since if encoder and encoder.connected is False else None
@@ -262,7 +271,7 @@ class Stream:
         target_duration = self._barrier.target_duration(self._limits.target_duration)
         self._barrier = StartupBarrier()
         previous = self._playlists.begin(held)
-        # In one piece: half of it would be neither the old stream nor the new one.
+        # All at once: a part of them is neither the old stream nor the new stream.
         listings = [self._list(segment, target_duration) for segment in held]
         self.state = STREAM[self.state, Trigger.COMPLETE]
         self.gaps.began(self._now.monotonic)
@@ -294,9 +303,10 @@ class Stream:
         event: StreamStarted | StreamEnded | None = None,
         trimmed: Mapping[str, int] | None = None,
     ) -> None:
-        """Write how the playlists are now; then show that, and tell of the event, which changes all."""
+        """Write the playlists, then show them, then notify; an event changes all playlists."""
         current, wall, trimmed = self._playlists.current, self._now.wall, trimmed or {}
-        changed = set(current) if event else {*trimmed, *(one.segment.variant for one in listings)}
+        listed = [listing.segment for listing in listings]
+        changed = set(current) if event else {*trimmed, *(segment.variant for segment in listed)}
         versions = self._playlists.versions(changed, wall)
         playlists = versions if event else {**self.view.playlists, **versions}
         main = next(iter(playlists.values())) if len(current) == 1 else self._multivariant()
@@ -304,7 +314,7 @@ class Stream:
         over = self.state is State.ENDED
         self._do(model.WritePlaylists(listings, retired, availability, trimmed, over))
         self._see(View(self.state, self.target_duration, self._runs, playlists, main))
-        self._do(*(Notify(SegmentPublished(one.segment, wall)) for one in listings))
+        self._do(*(Notify(SegmentPublished(segment, wall)) for segment in listed))
         if event:
             self._do(Notify(event))
 
@@ -313,7 +323,7 @@ class Stream:
         self._do(model.ShowView(view))
 
     def _multivariant(self) -> AnyVersion:
-        measured = {name: one.measured for name, one in self._playlists.current.items()}
+        measured = {name: playlist.measured for name, playlist in self._playlists.current.items()}
         playlist = multivariant(self._described, measured)
         version = Version(playlist, self._now.wall, self.target_duration or 1)
         before = self.view.main

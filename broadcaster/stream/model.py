@@ -1,4 +1,4 @@
-"""What the machine takes and returns: events, effects, and the limits that it keeps to."""
+"""Events and effects of the machine, and its limits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from enum import Enum
 
 from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment
 from broadcaster.events import Event as Notification
+from broadcaster.events import SourceEnded, SourceFault, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.ipc.messages import View
-from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle, SourceRefused, VariantsListed
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Instant:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the operator has set. ``dvr`` and ``dvr_size`` bound what is listed for viewers who are behind."""
+class StreamLimits:
+    """Limits set by the operator; ``dvr`` and ``dvr_size`` bound the DVR playlist."""
 
     window_segments: int
     window: timedelta = timedelta()
@@ -32,10 +32,10 @@ class Limits:
     dvr: timedelta = timedelta()
     dvr_size: int = 0  # bytes
     end_grace: float = 300.0  # seconds without a segment that end the stream
-    disconnect_grace: float | None = None  # seconds since the encoder has gone; None: that ends nothing
+    disconnect_grace: float | None = None  # seconds after which a disconnect ends the stream; None: never
 
 
-# Events. Those of the source are its reports.
+# Events, beside the reports of the source.
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +61,17 @@ class SegmentFinished:
 
 @dataclass(frozen=True, slots=True)
 class SegmentShown:
-    """The spool was told to release a segment, after the writes before that."""
+    """The spool was asked to release a segment, after all earlier writes."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderStatus:
-    """What is known of the encoder from elsewhere (Owncast's API)."""
+    """The status of the encoder by Owncast's API; None where unknown."""
 
-    connected: bool | None = None  # None while that is not known
-    disconnected_since: float | None = None  # monotonic; None while it is not known to have gone
+    connected: bool | None = None
+    disconnected_since: float | None = None  # monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +98,21 @@ class WriteFound:
 
 @dataclass(frozen=True, slots=True)
 class WriteStored:
-    """Write that the bucket has a segment, or never will, which is not listed yet."""
+    """Write that a segment that is not listed yet is in the bucket, or is a gap."""
 
     segment: Segment
 
 
 @dataclass(frozen=True, slots=True)
 class WriteVariants:
-    """Write what the source says of its variants."""
+    """Write the source's description of its variants."""
 
     described: MultivariantPlaylist
 
 
 @dataclass(frozen=True, slots=True)
 class WritePlaylists:
-    """Write how the playlists are, in one transaction (``Catalog.listed``)."""
+    """Write the state of the playlists in one transaction (``Catalog.listed``)."""
 
     listings: Sequence[PlaylistUpdate] = ()
     retired: Sequence[PlaylistState] = ()
@@ -123,21 +123,21 @@ class WritePlaylists:
 
 @dataclass(frozen=True, slots=True)
 class ShowView:
-    """Show this to viewers, in the place of what they saw before."""
+    """Show viewers this view instead of the previous view."""
 
     view: View
 
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Tell the observers; the times in it are those of the decision, until the owner sets its own."""
+    """Notify the observers; the owner replaces the times of the decision by its own."""
 
     event: Notification
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Begin to bring a segment into the bucket; ``SegmentFinished`` is the answer."""
+    """Begin the upload of a segment; ``SegmentFinished`` is the answer."""
 
     segment: Segment
 
@@ -151,11 +151,11 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class AskEncoder:
-    """Find out soon whether the encoder is still connected."""
+    """Ask soon whether the encoder is still connected."""
 
 
 class Severity(Enum):
-    """How bad a line of the log is."""
+    """Severity of a log line."""
 
     INFO = "info"
     WARNING = "warning"

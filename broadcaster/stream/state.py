@@ -30,7 +30,7 @@ STREAM = {
 }
 
 
-class Step(Enum):
+class SegmentState(Enum):
     """Where a segment is between the source and the playlist."""
 
     EXPECTED = auto()  # the source has finished it; the spool takes its file
@@ -54,12 +54,12 @@ class Progress(Enum):
 
 
 SEGMENT = {
-    (Step.EXPECTED, Progress.KEPT): Step.FOUND,
-    (Step.FOUND, Progress.BEGUN): Step.UPLOADING,
-    (Step.UPLOADING, Progress.CONFIRMED): Step.STORED,
-    (Step.UPLOADING, Progress.LOST): Step.GAP,
-    (Step.STORED, Progress.HELD): Step.HELD,
-    (Step.GAP, Progress.HELD): Step.HELD,
-    (Step.STORED, Progress.LISTED): Step.LISTED,
-    (Step.GAP, Progress.LISTED): Step.LISTED,
+    (SegmentState.EXPECTED, Progress.KEPT): SegmentState.FOUND,
+    (SegmentState.FOUND, Progress.BEGUN): SegmentState.UPLOADING,
+    (SegmentState.UPLOADING, Progress.CONFIRMED): SegmentState.STORED,
+    (SegmentState.UPLOADING, Progress.LOST): SegmentState.GAP,
+    (SegmentState.STORED, Progress.HELD): SegmentState.HELD,
+    (SegmentState.GAP, Progress.HELD): SegmentState.HELD,
+    (SegmentState.STORED, Progress.LISTED): SegmentState.LISTED,
+    (SegmentState.GAP, Progress.LISTED): SegmentState.LISTED,
 }

@@ -20,7 +20,7 @@ from broadcaster.errors import StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
 from broadcaster.ipc.messages import AnyVersion, View
-from broadcaster.stream.multivariant_builder import IFRAMES, PLAYLIST
+from broadcaster.stream.playlists import IFRAMES, PLAYLIST
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,9 @@ from typing import Protocol
 from broadcaster.aio import wait_at_most
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
-from broadcaster.events import Observer, SegmentPublished, happened
+from broadcaster.events import Observer, SegmentPublished, SourceEvent, happened
 from broadcaster.ipc.messages import View
-from broadcaster.source.reports import SourceEvent
-from broadcaster.stream import Effect, EncoderStatus, Event, Instant, Stream, Tick, model
+from broadcaster.stream import Effect, EncoderStatus, Event, Instant, StreamMachine, Tick, model
 from broadcaster.upload.scheduler import UplinkMonitor
 from broadcaster.upload.spool import Spool
 from broadcaster.upload.uploader import SegmentUpload, SegmentUploader, Uploader
@@ -61,7 +60,7 @@ class Pipeline:
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
-        stream: Stream,
+        stream: StreamMachine,
         uploader: Uploader,
         spool: Spool,
         catalog: Catalog,

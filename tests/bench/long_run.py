@@ -19,10 +19,9 @@ import psutil
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment
-from broadcaster.events import Event, SegmentPublished
+from broadcaster.events import Event, SegmentPublished, SourceEvent
 from broadcaster.service.serve import Metrics, process_registry
-from broadcaster.source.reports import SourceEvent
-from broadcaster.stream import Instant, Limits, Stream
+from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.deleter import RetentionDeleter
 from broadcaster.upload.spool import Spool
@@ -141,7 +140,7 @@ async def _measure(folder: Path) -> list[Figure]:
     catalog = Catalog(folder / "state", clock)
     bucket = Hole()
     pipeline = Pipeline(
-        Stream(Limits(10), Instant(clock(), time.monotonic())),
+        StreamMachine(StreamLimits(10), Instant(clock(), time.monotonic())),
         Uploader(bucket, observe, clock),
         Spool(folder / "spool", 2**30),
         catalog,

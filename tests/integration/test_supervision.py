@@ -14,8 +14,8 @@ from broadcaster.cli import main
 from broadcaster.config import load
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import Child
+from broadcaster.events import SourceEvent
 from broadcaster.service import serve
-from broadcaster.source.reports import SourceEvent
 from tests.support.fakes.hls_writer import PACKET, HlsWriter
 from tests.support.fakes.systemd import Ears
 from tests.support.faults.hanging_mount import hanging_mount

@@ -19,7 +19,7 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.events import Event, SegmentLost, SegmentPublished, SegmentUploaded, UploadFailed
-from broadcaster.stream import Instant, Limits, Stream
+from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
 from tests.integration.throttled_link import ThrottledLink
@@ -99,7 +99,7 @@ class Room:
         self.changed = asyncio.Event()
         self.catalog = Catalog(folder / "state", now)
         self.pipeline = Pipeline(
-            Stream(Limits(10), Instant(now(), time.monotonic())),
+            StreamMachine(StreamLimits(10), Instant(now(), time.monotonic())),
             Uploader(store, self.observe, now),
             Spool(folder / "spool", 10**10),
             self.catalog,

@@ -8,10 +8,17 @@ from datetime import datetime, timedelta
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, StreamSnapshot
-from broadcaster.events import Event, Observer, SegmentDiscovered, SegmentPublished, happened
+from broadcaster.events import (
+    Event,
+    Observer,
+    SegmentDiscovered,
+    SegmentPublished,
+    SourceIdle,
+    VariantsListed,
+    happened,
+)
 from broadcaster.ipc.messages import State, View
-from broadcaster.source.reports import SourceIdle, VariantsListed
-from broadcaster.stream import Effect, Instant, Limits, Stream, Tick, model
+from broadcaster.stream import Effect, Instant, StreamLimits, StreamMachine, Tick, model
 from tests.support.fakes.pipeline_parts import stored_segment
 
 
@@ -44,8 +51,8 @@ class Channel:
         self._on_view = show
         self._monotonic = monotonic
         self._elapsed = 0.0
-        limits = Limits(window_segments, window, target_duration, *dvr, end_grace=math.inf)
-        self.stream = Stream(limits, self._now(), memory)
+        limits = StreamLimits(window_segments, window, target_duration, *dvr, end_grace=math.inf)
+        self.stream = StreamMachine(limits, self._now(), memory)
         self.view = self.stream.view
         self._expected: defaultdict[str, deque[str]] = defaultdict(deque)  # keys that stand for segments
         self._count = 0

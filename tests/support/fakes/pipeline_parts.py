@@ -9,8 +9,8 @@ from pathlib import Path
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment, SourceFile
 from broadcaster.errors import StorageError
+from broadcaster.events import SourceEvent, VariantsListed
 from broadcaster.hls import ByteRange, MultivariantPlaylist, Variant
-from broadcaster.source.reports import SourceEvent, VariantsListed
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -14,8 +14,8 @@ import pytest
 
 from broadcaster import own_files as descriptors
 from broadcaster.catalog.records import Segment
+from broadcaster.events import SourceEvent, SourceFault
 from broadcaster.source import Source, scanner
-from broadcaster.source.reports import SourceEvent, SourceFault
 
 CALLS = ("open", "stat", "lstat", "scandir", "link", "unlink")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 
 from broadcaster.catalog.records import Segment, SourcePosition, SourceSnapshot
-from broadcaster.source.reports import SourceEvent, SourceIdle, VariantsListed
+from broadcaster.events import SourceEvent, SourceIdle, VariantsListed
 from broadcaster.source.scanner import Scanner
 from tests.support.fakes.owncast_folder import AHEAD, START, Made, OwncastLife, Transcoder
 

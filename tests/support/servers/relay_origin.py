@@ -12,12 +12,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-from broadcaster.events import Event
+from broadcaster.events import Event, VariantsListed
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.http import listening_sockets, serving
 from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, ViewerProblem, view_delta
 from broadcaster.service.viewer_process import message_of
-from broadcaster.source.reports import VariantsListed
 from broadcaster.viewer_server.app import ViewerServer
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import stored_segment

@@ -14,7 +14,7 @@ from broadcaster.hls import (
     MediaPlaylist,
     MediaSegment,
     MultivariantPlaylist,
-    PlaylistReader,
+    PlaylistParser,
     ServerControl,
     Variant,
     parse,
@@ -159,7 +159,7 @@ def test_versions_read_as_each_by_itself(
 ) -> None:
     """Whatever windows follow each other, and wherever they are torn: each reads as it does by itself."""
     listed = [replace(one, program_date_time=START + number * TWO) for number, one in enumerate(listed)]
-    reader = PlaylistReader()
+    reader = PlaylistParser()
     for first, last, torn in sorted(versions):
         playlist = MediaPlaylist(2, first, segments=tuple(listed[first : last + 1]), ended=last == first)
         text = playlist.render()
@@ -170,7 +170,7 @@ def test_versions_read_as_each_by_itself(
 def test_only_what_is_new_is_parsed() -> None:
     """One version more of a playlist of hours costs one segment, while it grows and while it slides."""
     many = tuple(MediaSegment(f"{n}.m4s", TWO, map_uri="i.mp4", program_date_time=START) for n in range(1003))
-    reader = PlaylistReader()
+    reader = PlaylistParser()
     counts = []
     for first, last in [(0, 1000), (0, 1001), (0, 1001), (1, 1002), (2, 1003)]:
         playlist = MediaPlaylist(2, first, segments=many[first:last])
@@ -261,7 +261,7 @@ def test_rounding(seconds: float, rounded: int) -> None:
 
 def test_what_stands_in_the_head_is_not_taken_for_what_is_known() -> None:
     """A version whose first segment has no tag of its own has the numbers that a first reading finds."""
-    reader = PlaylistReader()
+    reader = PlaylistParser()
     head = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE: {}\n"
     body = "#EXTINF:4.0,\ns2.ts\ns3\n#EXTINF:4.0,\ns4.ts\n"
     for text in (head.format(1) + "s1.ts\n" + body, head.format(2) + body):

@@ -13,8 +13,8 @@ import pytest
 
 from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.errors import is_final
+from broadcaster.events import SourceEvent, SourceFault, VariantsListed
 from broadcaster.source.readiness import OWN_FAULT_AFTER
-from broadcaster.source.reports import SourceEvent, SourceFault, VariantsListed
 from broadcaster.source.scanner import FAULT_AFTER, Scanner
 from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.faults.broken_files import broken

@@ -11,8 +11,8 @@ import pytest
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceSnapshot
 from broadcaster.catalog.rows import described_of, described_row
-from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistReader, Variant, parse
-from broadcaster.source.reports import SourceEvent, SourceRefused, VariantsListed
+from broadcaster.events import SourceEvent, SourceRefused, VariantsListed
+from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser, Variant, parse
 from broadcaster.source.scanner import Scanner
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.hls_writer import PACKET
@@ -564,7 +564,7 @@ def test_one_that_never_comes_is_waited_for_no_longer_than_before(arrivals: Arri
 
 def test_a_decimal_comma_is_known_in_each_version() -> None:
     """The durations of a growing playlist with decimal commas stay as they were read first."""
-    reader, lasts = PlaylistReader(), ["3,96", "4,04", "4,00", "3,98"]
+    reader, lasts = PlaylistParser(), ["3,96", "4,04", "4,00", "3,98"]
     for count in range(1, 5):
         read = reader.read(
             HEAD + "".join(f"#EXTINF:{text}\ns{n}.ts\n" for n, text in enumerate(lasts[:count]))
@@ -583,7 +583,7 @@ class FarApart(Reader):
         super().__init__(root)
         self.time = NOW
         self.found: dict[str, list[Segment]] = {}
-        self.scanner = Scanner(root, lambda: self.time, SourceMemory())
+        self.scanner = Scanner(root, lambda: self.time, SourceSnapshot())
         lines = (f"#EXT-X-STREAM-INF:BANDWIDTH={1000 + n}\n{n}/stream.m3u8\n" for n in range(len(FAR_APART)))
         (root / "stream.m3u8").write_text("#EXTM3U\n" + "".join(lines))
 

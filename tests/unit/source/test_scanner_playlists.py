@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from broadcaster.catalog.records import Segment, SourceSnapshot
+from broadcaster.events import VariantsListed
 from broadcaster.hls import MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.own_files import open_beneath
-from broadcaster.source.reports import VariantsListed
 from broadcaster.source.scanner import MAX_PLAYLISTS, Scanner
 from tests.support.fakes.hls_writer import HlsWriter, age
 

@@ -17,12 +17,12 @@ from typing import Any, BinaryIO
 import pytest
 
 from broadcaster.catalog.records import LARGEST, Segment, SourcePosition, SourceSnapshot
+from broadcaster.events import SourceEnded, SourceEvent, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.own_files import open_beneath
 from broadcaster.source import Source
 from broadcaster.source.file_checks import LONGEST_PAUSE, SHORTEST_PAUSE, is_open_for_writing, open_inside
 from broadcaster.source.follower import Follower
 from broadcaster.source.owncast_names import variant_name
-from broadcaster.source.reports import SourceEnded, SourceEvent, SourceIdle, SourceRefused, VariantsListed
 from broadcaster.source.scanner import IDLE_FOR, MAX_PLAYLISTS, Scanner
 from tests.support.fakes.hls_writer import START, HlsWriter, age
 
@@ -103,7 +103,7 @@ def test_the_folder_may_come_later_and_vanish(folder: Folder) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs file leases")
 def test_a_file_open_for_writing_is_not_complete(folder: Folder) -> None:
-    """Listed is not enough: a segment counts the moment its writer closes it."""
+    """NumberedSegment is not enough: a segment counts the moment its writer closes it."""
     with folder.half_written() as file:
         folder.writer.playlist(range(2))
         assert folder.names() == []

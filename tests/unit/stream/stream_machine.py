@@ -13,18 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broadcaster.catalog.records import NumberedSegment, PlaylistState, Segment, StreamSnapshot
-from broadcaster.events import StreamEnded, StreamStarted
+from broadcaster.events import SourceIdle, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, parse
 from broadcaster.ipc.messages import State, View
-from broadcaster.source.reports import SourceIdle
-from broadcaster.stream import Effect, Event, Instant, Limits, Stream, Tick, model
+from broadcaster.stream import Effect, Event, Instant, StreamLimits, StreamMachine, Tick, model
 from tests.support.fakes.encoder_and_players import Encoder, Player
 from tests.support.fakes.pipeline_parts import START, variants_listed
 
 VARIANTS = ("0", "1")
 WINDOW = 6
 HOUR = timedelta(hours=1)
-LIMITS = Limits(WINDOW, dvr=timedelta(minutes=1), dvr_size=2**40, end_grace=30)
+LIMITS = StreamLimits(WINDOW, dvr=timedelta(minutes=1), dvr_size=2**40, end_grace=30)
 LONGEST = timedelta(seconds=60)  # a segment above that is listed as gaps
 
 
@@ -105,7 +104,7 @@ class Broadcast(RuleBasedStateMachine):
         """A process starts, with what is written."""
         self.todo: deque[Effect] = deque()
         self.uploading: dict[str, Segment] = {}
-        self.stream = Stream(LIMITS, self.now, self.book.memory(), pending)
+        self.stream = StreamMachine(LIMITS, self.now, self.book.memory(), pending)
         self.todo += self.stream.resume(self.now)
 
     def hear(self, event: Event) -> None:

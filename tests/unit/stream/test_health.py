@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broadcaster.catalog.records import Segment
+from broadcaster.events import SourceEnded, SourceFault, SourceIdle, SourceRefused
 from broadcaster.ipc.messages import State
-from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle, SourceRefused
-from broadcaster.stream import Effect, EncoderStatus, Event, Instant, Limits, Stream, Tick, model
+from broadcaster.stream import Effect, EncoderStatus, Event, Instant, StreamLimits, StreamMachine, Tick, model
 from broadcaster.stream.health import FLUSH, MANY
 from tests.support.fakes.pipeline_parts import stored_segment, variants_listed
 
@@ -21,7 +21,7 @@ class Case:
 
     def __init__(self, disconnect_grace: float | None = None) -> None:
         self.now = 100.0
-        self.stream = Stream(Limits(6, disconnect_grace=disconnect_grace), self._instant())
+        self.stream = StreamMachine(StreamLimits(6, disconnect_grace=disconnect_grace), self._instant())
         self._count = 0
 
     def _instant(self) -> Instant:
@@ -178,7 +178,7 @@ def test_what_waits_of_each_variant() -> None:
     """On the way, or held until the stream is complete; also what an earlier process had found."""
     case = Case()
     recovered = replace(case.find("1"), key="earlier.ts")
-    case.stream = Stream(Limits(6), Instant(ZERO, case.now), pending=[recovered])
+    case.stream = StreamMachine(StreamLimits(6), Instant(ZERO, case.now), pending=[recovered])
     case.stream.resume(Instant(ZERO, case.now))
     case.hear(variants_listed("0", "1"))
     case.list("0")

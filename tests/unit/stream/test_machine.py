@@ -5,10 +5,16 @@ from datetime import timedelta
 
 import pytest
 
-from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, StreamStarted
+from broadcaster.events import (
+    Event,
+    SegmentLost,
+    SegmentPublished,
+    StreamEnded,
+    StreamStarted,
+    VariantsListed,
+)
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, Rendition, Variant, parse
 from broadcaster.ipc.messages import State
-from broadcaster.source.reports import VariantsListed
 from broadcaster.stream.rollover import LONGEST_ROOM, ROOM
 from tests.support.fakes.channel import Channel
 from tests.support.fakes.pipeline_parts import START, stored_segment

@@ -11,8 +11,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from broadcaster.catalog.records import Segment
 from broadcaster.hls.manifest import ManifestGenerator
 from broadcaster.stream import machine, model, playlists, rollover
+from broadcaster.stream.playlists import Timeline
 from broadcaster.stream.state import Progress
-from broadcaster.stream.timeline import Timeline
 from tests.support.length import seconds
 from tests.unit.stream.stream_machine import Broadcast
 
@@ -34,7 +34,7 @@ class Defect:
     without: Callable[..., Any]
 
 
-def shown_first(self: machine.Stream, *effects: model.Effect) -> None:
+def shown_first(self: machine.StreamMachine, *effects: model.Effect) -> None:
     """A view goes before what was to be written for it."""
     for effect in effects:
         before = self._effects[-1:]
@@ -42,7 +42,7 @@ def shown_first(self: machine.Stream, *effects: model.Effect) -> None:
         self._effects.insert(len(self._effects) - bool(swap), effect)
 
 
-def out_of_turn(self: machine.Stream, segment: Segment) -> None:
+def out_of_turn(self: machine.StreamMachine, segment: Segment) -> None:
     """Whatever the bucket has first is listed first."""
     tracked = self._segments[segment.key]
     tracked.move(Progress.LOST if segment.gap else Progress.CONFIRMED)
@@ -60,8 +60,8 @@ def numbers_from_one(self: playlists.Playlists, target_duration: int, *_: int) -
 
 NEW_PLAYLIST = playlists.Playlists._new_playlist  # noqa: SLF001 - the rule itself
 DEFECTS = {
-    "written before shown": Defect(machine.Stream, "_do", shown_first),
-    "listed in order": Defect(machine.Stream, "_finish_upload", out_of_turn),
+    "written before shown": Defect(machine.StreamMachine, "_do", shown_first),
+    "listed in order": Defect(machine.StreamMachine, "_finish_upload", out_of_turn),
     "numbers never fall": Defect(playlists.Playlists, "_new_playlist", numbers_from_one),
     "TARGETDURATION is constant": Defect(rollover, "is_too_long", lambda *_: False),
     "a stream begins with all variants": Defect(rollover.StartupBarrier, "opens", lambda *_: True),
@@ -72,7 +72,7 @@ DEFECTS = {
 
 SAME = settings(
     TestBroadcast.settings,
-    max_examples=50,
+    max_examples=200,  # which these are depends on the constants in the code
     phases=[Phase.generate],
     derandomize=True,
     report_multiple_bugs=False,

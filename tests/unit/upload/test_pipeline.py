@@ -19,11 +19,19 @@ from broadcaster.catalog.records import CatalogSnapshot, Segment, SourceSnapshot
 from broadcaster.catalog.rows import Statement
 from broadcaster.catalog.writer import Transaction, TransactionWriter
 from broadcaster.errors import StorageRefused, StorageUnavailable
-from broadcaster.events import Event, SegmentLost, SegmentPublished, StreamEnded, UploadFailed
+from broadcaster.events import (
+    Event,
+    SegmentLost,
+    SegmentPublished,
+    SourceEnded,
+    SourceFault,
+    SourceIdle,
+    StreamEnded,
+    UploadFailed,
+)
 from broadcaster.hls import ByteRange, MediaPlaylist, parse
 from broadcaster.ipc.messages import State
-from broadcaster.source.reports import SourceEnded, SourceFault, SourceIdle
-from broadcaster.stream import Instant, Limits, Stream
+from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
 from tests.support.fakes import mpegts as packets
@@ -80,9 +88,9 @@ class Line:
         self.writer.on_save = self.changed.set
         self.stop = asyncio.Event()
         self.encoder = FakeEncoder()
-        limits = Limits(10, end_grace=end_grace, disconnect_grace=disconnect_grace)
+        limits = StreamLimits(10, end_grace=end_grace, disconnect_grace=disconnect_grace)
         memory = self.catalog.load() if recover else CatalogSnapshot(SourceSnapshot(), StreamSnapshot(), ())
-        stream = Stream(limits, Instant(self.clock(), time.monotonic()), memory.stream, memory.pending)
+        stream = StreamMachine(limits, Instant(self.clock(), time.monotonic()), memory.stream, memory.pending)
         self.pipeline = Pipeline(
             stream,
             self.uploader,

@@ -14,9 +14,8 @@ import pytest
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import SourceFile
-from broadcaster.events import Event, SegmentLost, SegmentPublished
-from broadcaster.source.reports import SourceEvent
-from broadcaster.stream import Instant, Limits, Stream
+from broadcaster.events import Event, SegmentLost, SegmentPublished, SourceEvent
+from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
 from tests.support.fakes.pipeline_parts import START, FakeStore, file_of, segment_of, variants_listed
@@ -238,7 +237,7 @@ async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
             done.set()
 
     catalog = Catalog(tmp_path / "state", lambda: START)
-    stream = Stream(Limits(20), Instant(START, time.monotonic()))
+    stream = StreamMachine(StreamLimits(20), Instant(START, time.monotonic()))
     pipeline = Pipeline(
         stream,
         Uploader(store, observe, lambda: START),

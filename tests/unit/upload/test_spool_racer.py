@@ -20,7 +20,7 @@ from broadcaster import own_files as descriptors
 from broadcaster.catalog import Catalog
 from broadcaster.events import Event, SegmentPublished
 from broadcaster.source import Source
-from broadcaster.stream import Instant, Limits, Stream
+from broadcaster.stream import Instant, StreamLimits, StreamMachine
 from broadcaster.upload import Pipeline, Uploader
 from broadcaster.upload.spool import Spool
 from tests.support.fakes.hls_writer import PACKET, HlsWriter
@@ -110,7 +110,7 @@ async def taken(encoder: Encoder, state: Path, vault: Path) -> tuple[dict[str, b
 
     store = FakeStore()
     catalog = Catalog(state, now)
-    stream = Stream(Limits(SEGMENTS), Instant(now(), time.monotonic()))
+    stream = StreamMachine(StreamLimits(SEGMENTS), Instant(now(), time.monotonic()))
     spool = Spool(state / "spool", 10**9)
     pipeline = Pipeline(
         stream, Uploader(store, observe, now), spool, catalog, observe, clock=now, prefix="live"

@@ -15,7 +15,8 @@ import json
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -25,131 +26,159 @@ import aiohttp
 from yarl import URL
 
 from broadcaster.admin import stored_token
-from broadcaster.aio import Retrying
+from broadcaster.aio import Backoff, Retrying
 from broadcaster.bucket.body import STALL, MonitoredPayload, Pace
 from broadcaster.bucket.client import code_in
 from broadcaster.config import Settings, load
-from broadcaster.errors import ConfigError, ManageError, StorageRefused, StorageUnavailable
+from broadcaster.errors import AdminError, ConfigError, StorageRefused, StorageUnavailable, first_error
 from broadcaster.printable import ProgressLine, printable, printable_json, write
 from broadcaster.upload.scheduler import AdaptiveLimit
 
-MOST, IN_MEMORY = 4, 64 * 2**20  # parts at once, and their bytes
-PACED = 2  # parts at once where a rate is kept
-SEGMENT = 1_200_000  # bytes: by uploads of this size a link is judged (delivery.turns)
+MOST, IN_MEMORY = 4, 64 * 2**20  # parallel parts, and their bytes
+PACED = 2  # parallel parts with a limited rate
+SEGMENT = 1_200_000  # bytes to which upload times are scaled for AdaptiveLimit
 FIRST_PAUSE, MAX_PAUSE = 0.5, 10.0  # seconds between attempts at a part
 REFUSALS = 3  # of one part
-GIVE_UP = 600.0  # seconds in which no part gets through
-ASKING = 180.0  # seconds for an answer of the service: it may wait for the bucket
+GIVE_UP = 600.0  # seconds without a stored part
+TIMEOUT = 3600.0  # seconds for an answer of the service: sweeping a large bucket takes long
+UPLOAD_TIMEOUT = 180.0  # seconds for an answer of the service during an upload
 CONNECT = 10.0  # seconds
-PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-LATER = "; the same command goes on where it stood"
+TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+RESUMES = "; the same command resumes the upload"
+ON = {"starting", "live"}
+ID, PAGE = re.compile(r"([\w-]+)"), re.compile(r"/watch/([\w-]+)/?(?:[?#].*)?$")
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - and the address at which a client asks
 
 
-class _Service:
-    """Answers about one recording's file; raises ManageError, StorageUnavailable when there is none."""
+class NoSuchRecordingError(AdminError):
+    """The service knows no recording, clip or file of this name."""
 
-    def __init__(self, session: aiohttp.ClientSession, address: str, recording: str) -> None:
+
+class AdminApi:
+    """The operator's API at ``address``; ``session`` sends the token."""
+
+    def __init__(self, session: aiohttp.ClientSession, address: str) -> None:
+        self.address = address
         self._session = session
-        self._address = address
-        self._path = f"{address}/api/recordings/{recording}/file"
 
-    async def ask(self, method: str, path: str = "", **body: object) -> dict[str, Any]:
-        """What it answers."""
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The JSON answer to a request. Raises AdminError; StorageUnavailable if a retry can succeed."""
         try:
-            request = self._session.request(method, self._path + path, json=body or None)
-            async with request as response:
+            async with self._session.request(method, f"{self.address}/api/{path}", json=body) as response:
                 text = await response.text()
-                if response.ok:
-                    return dict(await response.json())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            where = f"the service does not answer at {self._address}"
+            where = f"the service does not answer at {self.address}: is it running?"
             raise StorageUnavailable(f"{where} ({type(error).__name__})") from None
-        if response.status == HTTPStatus.NOT_FOUND:
-            raise ManageError("there is no such recording")
+        if response.ok:
+            return dict(json.loads(text)) if text else {}
+        message = f"the service answers {response.status}"
         with contextlib.suppress(ValueError, LookupError, TypeError):
-            text = str((await response.json())["error"])
+            message = str(json.loads(text)["error"])
+        if response.status == HTTPStatus.NOT_FOUND:
+            raise NoSuchRecordingError("there is no such recording")
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise StorageUnavailable(text)
-        raise ManageError(text)
+            raise StorageUnavailable(message)
+        raise AdminError(message)
+
+    async def is_stream_on(self) -> bool:
+        """Whether a stream is on; False if the service does not answer."""
+        with contextlib.suppress(aiohttp.ClientError):  # the next request reports it
+            async with self._session.get(f"{self.address}/health") as response:
+                return (await response.json())["stream"] in ON
+        return False
 
 
-class _Sending:
-    """One file on its way, as the service has it in ``upload``; ``progress`` is told of its bytes."""
+@asynccontextmanager
+async def open_api(address: str, token: str, seconds: float = TIMEOUT) -> AsyncIterator[AdminApi]:
+    """A context with the API. A StorageUnavailable that leaves the context becomes an AdminError."""
+    limits = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(timeout=limits, headers=headers) as session:
+        try:
+            yield AdminApi(session, address)
+        except StorageUnavailable as error:
+            raise AdminError(str(error)) from None
 
-    def __init__(  # noqa: PLR0913 - from where, to where, and how
+
+class FileUpload:
+    """The upload of a file's parts. ``upload`` is the service's answer, ``path`` the API's path of the file.
+
+    ``progress`` is called with the share of the file that is stored, and its bytes.
+    """
+
+    def __init__(  # noqa: PLR0913 - the two ends, the file and the pace
         self,
-        service: _Service,
+        api: AdminApi,
+        path: str,
         bucket: aiohttp.ClientSession,
-        path: Path,
+        file: Path,
         upload: dict[str, Any],
         *,
         pace: Pace | None,
         progress: Callable[[float, float], None],
     ) -> None:
-        self._service, self._bucket, self._path, self._pace = service, bucket, path, pace
+        self._api, self._path, self._bucket, self._file, self._pace = api, path, bucket, file, pace
         self._key, self._size, self._part_size = upload["key"], upload["size"], upload["partSize"]
-        self._there = {int(number): md5 for number, md5 in upload["parts"].items()}
+        self._stored = {int(number): md5 for number, md5 in upload["parts"].items()}
         self._progress = progress
         self._retrying = Retrying("parts")
-        most = PACED if pace else max(2, min(MOST, IN_MEMORY // self._part_size))
-        self._link: AdaptiveLimit[int] = AdaptiveLimit(most)
-        self._moved: dict[int, int] = {}  # by part: bytes
-        self._latest = time.monotonic()  # when a part was there
-        self._workers = most
+        self._workers = PACED if pace else max(2, min(MOST, IN_MEMORY // self._part_size))
+        self._limit: AdaptiveLimit[int] = AdaptiveLimit(self._workers)
+        self._sent: dict[int, int] = {}  # bytes by part
+        self._latest = time.monotonic()  # time of the latest stored part
 
-    async def send(self) -> str:
-        """All parts; returns the ETag that they make together. Raises ManageError, OSError."""
+    async def run(self) -> str:
+        """Upload all parts; returns the ETag of the whole. Raises AdminError, OSError."""
         md5s: dict[int, bytes] = {}
         numbers = iter(range(1, -(-self._size // self._part_size) + 1))
 
         async def work() -> None:
             for number in numbers:
-                md5s[number] = await self._bring(number)
+                md5s[number] = await self._upload_part(number)
 
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._workers):
                     group.create_task(work())
-        except* (ManageError, OSError) as failures:
-            raise _first(failures) from None
+        except* (AdminError, OSError) as failures:
+            raise first_error(failures) from None
         return multipart_etag([md5 for _, md5 in sorted(md5s.items())])
 
-    async def _bring(self, number: int) -> bytes:
-        """See to it that the bucket has this part; returns its MD5."""
-        pause, refusals = FIRST_PAUSE, 0
+    async def _upload_part(self, number: int) -> bytes:
+        """Upload a part unless the bucket has it; returns its MD5."""
+        backoff, refusals = Backoff(FIRST_PAUSE, MAX_PAUSE), 0
         while True:
-            async with self._link.slot(number):
-                body = await asyncio.to_thread(read_part, self._path, number, self._part_size)
+            async with self._limit.slot(number):
+                body = await asyncio.to_thread(read_part, self._file, number, self._part_size)
                 md5 = await asyncio.to_thread(hashlib.md5, body, usedforsecurity=False)
-                if self._there.get(number) == md5.hexdigest():
-                    self._note(number, len(body))
+                if self._stored.get(number) == md5.hexdigest():
+                    self._count(number, len(body))
                     self._latest = time.monotonic()
                     return md5.digest()
                 try:
                     await self._put(number, body, md5.hexdigest())
                 except (StorageUnavailable, StorageRefused) as error:
-                    self._moved.pop(number, None)
+                    self._sent.pop(number, None)
                     fault = self._retrying.failed(error)
-                    self._link.failed(transient=not fault.permanent)
+                    self._limit.failed(transient=not fault.permanent)
                     refusals += fault.permanent
-                    waited = time.monotonic() - self._latest
-                    if refusals == REFUSALS or waited > GIVE_UP:
-                        raise ManageError(f"{error}{LATER}") from None
+                    if refusals == REFUSALS or time.monotonic() - self._latest > GIVE_UP:
+                        raise AdminError(f"{error}{RESUMES}") from None
                 else:
                     self._latest = time.monotonic()
-                    self._link.probing = False
+                    self._limit.probing = False
                     self._retrying.worked()
                     return md5.digest()
             del body
-            await self._retrying.pause(pause)
-            pause = min(2 * pause, MAX_PAUSE)
+            await self._retrying.pause(backoff.next())
 
     async def _put(self, number: int, body: bytes, md5: str) -> None:
-        url = (await self._service.ask("POST", "/upload/part", key=self._key, number=number))["url"]
+        part = {"key": self._key, "number": number}
+        url = (await self._api.ask("POST", f"{self._path}/upload/part", part))["url"]
         payload, started = MonitoredPayload(body, self._pace), time.monotonic()
         try:
             async with asyncio.timeout(STALL) as limit:
-                with payload.watched(limit, lambda size: self._note(number, size)):
+                with payload.watched(limit, lambda size: self._count(number, size)):
                     request = self._bucket.put(URL(url, encoded=True), data=payload, allow_redirects=False)
                     async with request as response:
                         text = await response.text(errors="replace")
@@ -157,80 +186,78 @@ class _Sending:
             why = "no bytes get through" if isinstance(error, TimeoutError) else type(error).__name__
             raise StorageUnavailable(f"part {number}: {why}") from None
         if response.status != HTTPStatus.OK:
-            what = f"part {number}: the bucket answers {response.status} {code_in(text)}".rstrip()
-            permanent = response.status < HTTPStatus.INTERNAL_SERVER_ERROR and response.status not in PASSING
-            raise (StorageRefused if permanent else StorageUnavailable)(what)
+            message = f"part {number}: the bucket answers {response.status} {code_in(text)}".rstrip()
+            permanent = (
+                response.status < HTTPStatus.INTERNAL_SERVER_ERROR and response.status not in TRANSIENT
+            )
+            raise (StorageRefused if permanent else StorageUnavailable)(message)
         if response.headers.get("ETag", "").strip('"') != md5:
             raise StorageUnavailable(f"part {number}: the bucket has other bytes than were sent")
-        self._link.succeeded((time.monotonic() - started) * SEGMENT / len(body))
+        self._limit.succeeded((time.monotonic() - started) * SEGMENT / len(body))
 
-    def _note(self, number: int, size: int) -> None:
-        self._moved[number] = self._moved.get(number, 0) + size
-        there = sum(self._moved.values())
-        self._progress(there / self._size, there)
+    def _count(self, number: int, size: int) -> None:
+        self._sent[number] = self._sent.get(number, 0) + size
+        sent = sum(self._sent.values())
+        self._progress(sent / self._size, sent)
 
 
-async def upload_recording_file(  # noqa: PLR0913 - from where, to where, and how
+async def upload_recording_file(  # noqa: PLR0913 - the two ends, the file and the pace
     address: str,
     token: str,
     recording: str,
-    path: Path,
+    file: Path,
     *,
     rate: float | None = None,
     progress: Callable[[float, float], None] = lambda *_: None,
 ) -> None:
-    """Make it the recording's file, in the place of any other; again after an interruption, it goes on.
+    """Make ``file`` the recording's file, in place of an earlier file. A later call resumes the upload.
 
-    ``address`` is the operator's listener, ``rate`` bytes a second, at least 8,000; ``progress`` is told how
-    many bytes are there. Raises ManageError with what to do, OSError when the file cannot be read.
+    ``address`` is the admin listener, ``rate`` bytes a second, at least 8,000. ``progress`` is called with
+    the share of the file that is stored, and its bytes. Raises AdminError, OSError.
     """
-    before = await asyncio.to_thread(path.stat)
-    timeout = aiohttp.ClientTimeout(total=ASKING, sock_connect=CONNECT)
-    headers = {"Authorization": f"Bearer {token}"}
+    before = await asyncio.to_thread(file.stat)
+    path = f"recordings/{recording}/file"
     async with (
-        aiohttp.ClientSession(timeout=timeout, headers=headers) as asking,
-        # The token is nothing for the bucket.
+        open_api(address, token, UPLOAD_TIMEOUT) as api,
+        # A session without the token.
         aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT), trust_env=True
         ) as bucket,
     ):
-        service = _Service(asking, address, recording)
-        try:
-            known = (await service.ask("GET"))["file"]
-            if known and await asyncio.to_thread(is_the_same, path, known):
-                progress(1, before.st_size)
-                return
-            upload = await service.ask("POST", "/upload", name=path.name, size=before.st_size)
-        except StorageUnavailable as error:
-            raise ManageError(str(error)) from None
+        known = (await api.ask("GET", path))["file"]
+        if known and await asyncio.to_thread(is_the_same, file, known):
+            progress(1, before.st_size)
+            return
+        new = {"name": file.name, "size": before.st_size}
+        upload = await api.ask("POST", f"{path}/upload", new)
         pace = Pace(rate) if rate else None
-        etag = await _Sending(service, bucket, path, upload, pace=pace, progress=progress).send()
-        after = await asyncio.to_thread(path.stat)
+        etag = await FileUpload(api, path, bucket, file, upload, pace=pace, progress=progress).run()
+        after = await asyncio.to_thread(file.stat)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise ManageError(f"{path} changed while it was uploaded: upload it again")
-        await _insist(lambda: service.ask("POST", "/upload/complete", key=upload["key"], etag=etag))
+            raise AdminError(f"{file} changed while it was uploaded: upload it again")
+        await _complete(api, path, {"key": upload["key"], "etag": etag})
 
 
-async def _insist(ask: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-    """Whether it was done when there is no answer, the next one tells."""
+async def _complete(api: AdminApi, path: str, upload: dict[str, Any]) -> None:
+    """Complete the upload. It is asked again if no answer comes, because the answer alone may be lost."""
     started, retrying = time.monotonic(), Retrying("completions")
     while True:
         try:
-            await ask()
+            await api.ask("POST", f"{path}/upload/complete", upload)
         except StorageUnavailable as error:
             retrying.failed(error)
             if time.monotonic() - started > GIVE_UP:
-                raise ManageError(f"{error}{LATER}") from None
+                raise AdminError(f"{error}{RESUMES}") from None
             await retrying.pause(MAX_PAUSE / 2)
         else:
             return
 
 
-def is_the_same(path: Path, known: dict[str, Any]) -> bool:
-    """Whether what the bucket has are the bytes of this file; raises OSError."""
-    if not known["partSize"] or known["size"] != path.stat().st_size:
+def is_the_same(file: Path, known: dict[str, Any]) -> bool:
+    """Whether the bucket's object has the bytes of this file. Raises OSError."""
+    if not known["partSize"] or known["size"] != file.stat().st_size:
         return False
-    md5s = (hashlib.md5(part, usedforsecurity=False).digest() for part in _parts(path, known["partSize"]))
+    md5s = (hashlib.md5(part, usedforsecurity=False).digest() for part in _parts(file, known["partSize"]))
     return multipart_etag(list(md5s)) == str(known["etag"])
 
 
@@ -239,221 +266,189 @@ def multipart_etag(md5s: list[bytes]) -> str:
     return f"{hashlib.md5(b''.join(md5s), usedforsecurity=False).hexdigest()}-{len(md5s)}"
 
 
-def read_part(path: Path, number: int, size: int) -> bytes:
-    """Its bytes; raises OSError."""
-    with path.open("rb") as file:
-        file.seek((number - 1) * size)
-        return file.read(size)
+def read_part(file: Path, number: int, size: int) -> bytes:
+    """The bytes of a part. Raises OSError."""
+    with file.open("rb") as opened:
+        opened.seek((number - 1) * size)
+        return opened.read(size)
 
 
-def _parts(path: Path, size: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while part := file.read(size):
+def _parts(file: Path, size: int) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while part := opened.read(size):
             yield part
 
 
-def _first(group: BaseExceptionGroup[ManageError | OSError]) -> ManageError | OSError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
-TIMEOUT = 3600.0  # seconds; to look through a large bucket takes a while
-ON = {"starting", "live"}
-ID, PAGE = re.compile(r"([\w-]+)"), re.compile(r"/watch/([\w-]+)/?(?:[?#].*)?$")
-NOT_FOUND = 404
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody can be asked
-
-
-class NoSuchRecordingError(ManageError):
-    """The service knows nothing by this name."""
-
-
 def upload_of(options: argparse.Namespace) -> argparse.Namespace:
-    """The options that make an export's file its recording's; raises ManageError where it is of none."""
-    found = PAGE.search(options.address) or (
-        None if "://" in options.address else ID.fullmatch(options.address)
-    )
+    """The options of ``recordings upload`` for an export's file. Raises AdminError without a recording."""
+    found = PAGE.search(options.address)
+    if not found and "://" not in options.address:
+        found = ID.fullmatch(options.address)
     if not found:
-        raise ManageError("--upload needs a recording: its id, or the address of its page (/watch/...)")
+        raise AdminError("--upload needs a recording: its id, or the address of its page (/watch/...)")
     return argparse.Namespace(**{**vars(options), "what": "upload", "id": found[1], "cancel": False})
 
 
-def manage(options: argparse.Namespace) -> None:
-    """Do what the options say; raises ConfigError without a token, ManageError when it cannot be done.
+def run_command(options: argparse.Namespace) -> None:
+    """Run a command of ``broadcaster recordings``. Raises ConfigError without a token, AdminError.
 
-    Unless they say where the service is, it is this machine's, and the settings say where.
+    Without ``--service`` the service is that of this machine's settings.
     """
-    elsewhere = getattr(options, "service", None)
-    address, token = _elsewhere(options) if elsewhere else _own(load())
-    if options.what == "upload" and options.file:
-        asyncio.run(_upload(address, token, options, is_here=not elsewhere))
-        return
-    if options.what == "delete":
-        asyncio.run(_delete(address, token, options))
-        return
-    found = asyncio.run(_ask(address, token, *_request(options)))
+    asyncio.run(_run_command(options))
+
+
+async def _run_command(options: argparse.Namespace) -> None:
+    is_remote = bool(getattr(options, "service", None))
+    address, token = _remote_service(options) if is_remote else _local_service(load())
+    async with open_api(address, token) as api:
+        if options.what == "upload" and options.file:
+            await _upload(api, token, options, is_remote=is_remote)
+        elif options.what == "delete":
+            await _delete(api, options)
+        else:
+            await _ask_and_show(api, options)
+
+
+async def _ask_and_show(api: AdminApi, options: argparse.Namespace) -> None:
+    found = await api.ask(*_request(options))
     if options.what == "list":
-        binned = asyncio.run(_ask(address, token, "GET", "bin"))["recordings"]
-        for one in (*found["recordings"], *(one | {"visibility": "bin"} for one in binned)):
-            write(_line(one))
+        binned = (await api.ask("GET", "bin"))["recordings"]
+        for recording in (*found["recordings"], *(entry | {"visibility": "bin"} for entry in binned)):
+            write(_line(recording))
     elif options.what == "bin":
-        for kind, ones in found.items():
-            for one in ones:
-                title = one.get("title") or one.get("recording", "")
-                line = f"{one['id']}  {kind[:-1]:<9}  until {one['goes'][:16]}  {title}"
+        for kind, entries in found.items():
+            for entry in entries:
+                title = entry.get("title") or entry.get("recording", "")
+                line = f"{entry['id']}  {kind[:-1]:<9}  until {entry['goes'][:16]}  {title}"
                 write(line.rstrip())
     elif found:
         write(printable_json(json.dumps(found, indent=2, ensure_ascii=False)))
 
 
 def address_of(settings: Settings, name: str, part: int) -> str:
-    """Where the playlist of a recording's part is, or that of a clip, by its id.
+    """The URL of the playlist of a recording's part, or of a clip, by its id.
 
-    Raises ConfigError without a token or a public bucket, ManageError when there is none.
+    Raises ConfigError without a token or a public bucket, AdminError if there is none.
     """
     if not settings.public_url:
-        raise ConfigError("R2_PUBLIC_URL is not set: what is in a private bucket cannot be read by its id")
-    address, token = _own(settings)
-    found = asyncio.run(_ask(address, token, "GET", "recordings"))["recordings"]
-    for one in found:
-        if one["id"] == name:
-            if part > len(one["parts"]):
-                raise ManageError(f"the recording has {len(one['parts'])} parts")
-            path = str(one["parts"][part - 1])
-            break
-    else:
-        clips = asyncio.run(_ask(address, token, "GET", "clips"))["clips"]
-        path = next((str(one["playlist"]) for one in clips if one["id"] == name), "")
-    if not path:
-        raise ManageError(f"there is no recording or clip {name!r}; `broadcaster recordings list` names them")
+        raise ConfigError("R2_PUBLIC_URL is not set: a recording of a private bucket has no URL by its id")
+    path = asyncio.run(_playlist_path(settings, name, part))
     return urljoin(f"{settings.public_url}/{settings.prefix}/recordings/", path)
 
 
-def _elsewhere(options: argparse.Namespace) -> tuple[str, str]:
-    """Where the service is, and the token."""
+async def _playlist_path(settings: Settings, name: str, part: int) -> str:
+    async with open_api(*_local_service(settings)) as api:
+        recordings = (await api.ask("GET", "recordings"))["recordings"]
+        for recording in recordings:
+            if recording["id"] == name:
+                if part > len(recording["parts"]):
+                    raise AdminError(f"the recording has {len(recording['parts'])} parts")
+                return str(recording["parts"][part - 1])
+        for clip in (await api.ask("GET", "clips"))["clips"]:
+            if clip["id"] == name:
+                return str(clip["playlist"])
+    raise AdminError(f"there is no recording or clip {name!r}; `broadcaster recordings list` names them")
+
+
+def _remote_service(options: argparse.Namespace) -> tuple[str, str]:
+    """The address of the service that the options name, and its token."""
     if not options.token_file:
-        raise ManageError("--service needs --token-file: operator-token of the service's state folder")
+        raise AdminError("--service needs --token-file: operator-token of the service's state folder")
     try:
         return options.service.rstrip("/"), options.token_file.read_text().strip()
     except OSError as error:
-        raise ManageError(f"{options.token_file}: {error.strerror}") from None
+        raise AdminError(f"{options.token_file}: {error.strerror}") from None
 
 
-def _own(settings: Settings) -> tuple[str, str]:
-    """Where this machine's service is, and its token."""
-    host = EVERYWHERE.get(settings.admin_host, settings.admin_host)
+def _local_service(settings: Settings) -> tuple[str, str]:
+    """The address of this machine's service, and its token."""
+    host = ANY_ADDRESS.get(settings.admin_host, settings.admin_host)
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{settings.admin_port}", stored_token(settings.state_dir)
 
 
-async def _upload(address: str, token: str, options: argparse.Namespace, *, is_here: bool) -> None:
-    """Beside a stream that is on, only at a rate: the uplink is the stream's."""
+async def _upload(api: AdminApi, token: str, options: argparse.Namespace, *, is_remote: bool) -> None:
+    """Upload a file; while a stream is on only at a given rate, because the stream needs the uplink."""
     rate = options.rate and options.rate * 1000 / 8
-    if is_here and not rate and await _is_on(address):
-        raise ManageError("a stream is on, which needs the uplink: give --rate, or wait until it is over")
+    if not is_remote and not rate and await api.is_stream_on():
+        raise AdminError("a stream is on, which needs the uplink: give --rate, or wait until it is over")
     try:
-        with ProgressLine() as progress:
+        with ProgressLine() as line:
             await upload_recording_file(
-                address, token, options.id, options.file, rate=rate, progress=progress.update
+                api.address, token, options.id, options.file, rate=rate, progress=line.update
             )
     except OSError as error:
-        raise ManageError(f"{options.file}: {error.strerror}") from None
+        raise AdminError(f"{options.file}: {error.strerror}") from None
     except asyncio.CancelledError:
-        write("interrupted; the same command goes on where it stood", sys.stderr)
+        write(f"interrupted{RESUMES}", sys.stderr)
         raise
 
 
-async def _delete(address: str, token: str, options: argparse.Namespace) -> None:
-    """A recording or a clip, or with ``--now`` what is in the bin as well; on a terminal after a question."""
+async def _delete(api: AdminApi, options: argparse.Namespace) -> None:
+    """Delete a recording or a clip, with ``--now`` also from the bin; on a terminal after a question."""
     name, query = options.id, "?now=1" if options.now else ""
     if sys.stdin.isatty() and not options.yes:
-        known = [one async for one in _named(address, token, name)]
-        if known and not _agrees(known[0], now=options.now):
+        found = await _find(api, name)
+        if found and not _confirm(found, now=options.now):
             return
     paths = [f"recordings/{name}{query}", f"clips/{name}{query}", *([f"bin/{name}"] if options.now else [])]
     for path in paths:
         with contextlib.suppress(NoSuchRecordingError):
-            await _ask(address, token, "DELETE", path)
+            await api.ask("DELETE", path)
             return
     raise NoSuchRecordingError("there is no such recording or clip")
 
 
-async def _named(address: str, token: str, name: str) -> AsyncIterator[dict[str, Any]]:
-    """The recordings and clips of that name, in the bin or not."""
+async def _find(api: AdminApi, name: str) -> dict[str, Any] | None:
+    """The recording or clip of that name, in the bin or not."""
     for path in ("recordings", "clips", "bin"):
-        for ones in (await _ask(address, token, "GET", path)).values():
-            for one in ones:
-                if one["id"] == name:
-                    yield one
+        for entries in (await api.ask("GET", path)).values():
+            for entry in entries:
+                if entry["id"] == name:
+                    return dict(entry)
+    return None
 
 
-def _agrees(one: dict[str, Any], *, now: bool) -> bool:
-    """Whether the operator means it."""
-    when = str(one.get("started") or one.get("begin") or one.get("deleted"))[:16].replace("T", " ")
+def _confirm(entry: dict[str, Any], *, now: bool) -> bool:
+    """Ask the operator whether to delete."""
+    when = str(entry.get("started") or entry.get("begin") or entry.get("deleted"))[:16].replace("T", " ")
     fate = "for good" if now else "into the bin, for a day"
-    sys.stderr.write(f"{one.get('title') or one['id']!r}, {when} UTC: delete it {fate}? [y/N] ")
+    sys.stderr.write(f"{entry.get('title') or entry['id']!r}, {when} UTC: delete it {fate}? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-async def _is_on(address: str) -> bool:
-    with contextlib.suppress(aiohttp.ClientError):  # the upload says so itself
-        async with aiohttp.ClientSession() as session, session.get(f"{address}/health") as response:
-            return (await response.json())["stream"] in ON
-    return False
-
-
-async def _ask(
-    address: str, token: str, method: str, path: str, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {token}"}
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT), headers=headers) as session,
-            session.request(method, f"{address}/api/{path}", json=body) as response,
-        ):
-            text = await response.text()
-            if not response.ok:
-                kind = NoSuchRecordingError if response.status == NOT_FOUND else ManageError
-                raise kind(_complaint(response.status, text))
-            return dict(json.loads(text)) if text else {}
-    except aiohttp.ClientConnectionError:
-        raise ManageError(f"the service does not answer at {address}: is it running?") from None
-
-
 def _request(options: argparse.Namespace) -> tuple[str, str, dict[str, Any] | None]:
-    """Method, path and body."""
-    what, one = options.what, f"recordings/{getattr(options, 'id', '')}"
-    if what in {"sweep", "rebuild"}:
-        query = "?dry-run=1" if what == "sweep" and options.dry_run else ""
-        return "POST", f"recordings/{what}{query}", None
-    if what == "upload":
-        file = "/upload" if options.cancel else "?now=1" if options.now else ""
-        return "DELETE", f"{one}/file{file}", None
-    if what in {"bin", "restore"}:
-        return ("GET", "bin", None) if what == "bin" else ("POST", f"bin/{options.id}/restore", None)
-    changes: dict[str, Callable[[], dict[str, Any]]] = {
-        "title": lambda: {"title": options.title},
-        "keep": lambda: {"keepDays": options.days},
-        "hide": lambda: {
-            "visibility": "unlisted" if options.unlisted else "listed" if options.undo else "hidden"
-        },
-    }
-    if what in changes:
-        return "PATCH", one, changes[what]()
-    return "GET", "recordings" if what == "list" else one, None
+    """Method, path and body of a command's request."""
+    path = f"recordings/{getattr(options, 'id', '')}"
+    method, body = "GET", None
+    match options.what:
+        case "list":
+            path = "recordings"
+        case "bin":
+            path = "bin"
+        case "restore":
+            method, path = "POST", f"bin/{options.id}/restore"
+        case "sweep":
+            method, path = "POST", f"recordings/sweep{'?dry-run=1' if options.dry_run else ''}"
+        case "rebuild":
+            method, path = "POST", "recordings/rebuild"
+        case "upload":
+            what = "/upload" if options.cancel else "?now=1" if options.now else ""
+            method, path = "DELETE", f"{path}/file{what}"
+        case "title":
+            method, body = "PATCH", {"title": options.title}
+        case "keep":
+            method, body = "PATCH", {"keepDays": options.days}
+        case "hide":
+            visibility = "unlisted" if options.unlisted else "listed" if options.undo else "hidden"
+            method, body = "PATCH", {"visibility": visibility}
+    return method, path, body
 
 
-def _line(one: dict[str, Any]) -> str:
-    minutes, seconds = divmod(round(one["duration"]), 60)
+def _line(recording: dict[str, Any]) -> str:
+    minutes, seconds = divmod(round(recording["duration"]), 60)
     length = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-    state = one["visibility"] if one["ended"] else "on"
-    line = f"{one['id']}  {length:>9}  {one['size'] / 1e6:>9,.1f} MB  {state:<8}  {one['title']}"
-    return printable(line.rstrip())
-
-
-def _complaint(status: int, text: str) -> str:
-    try:
-        return str(json.loads(text)["error"])
-    except (ValueError, LookupError, TypeError):
-        return "there is no such recording" if status == NOT_FOUND else f"the service answers {status}"
+    state = recording["visibility"] if recording["ended"] else "on"
+    size = f"{recording['size'] / 1e6:>9,.1f} MB"
+    return printable(f"{recording['id']}  {length:>9}  {size}  {state:<8}  {recording['title']}".rstrip())

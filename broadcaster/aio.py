@@ -34,6 +34,23 @@ class Fault:
     since: datetime
 
 
+class Backoff:
+    """Pauses that double with each failure, from ``first`` to ``longest`` seconds."""
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._first = self._next = first
+        self._longest = longest
+
+    def next(self) -> float:
+        """The pause after another failure."""
+        pause, self._next = self._next, min(2 * self._next, self._longest)
+        return pause
+
+    def reset(self) -> None:
+        """Begin with the first pause again."""
+        self._next = self._first
+
+
 class Signal:
     """Wakes all tasks that wait at the moment of a notification."""
 
@@ -51,15 +68,16 @@ class Signal:
 
 
 class LogLimiter:
-    """Allows one log line per key in ``seconds``."""
+    """Allows one log line per key in ``seconds``. ``clock`` is monotonic."""
 
-    def __init__(self, seconds: float = LOG_INTERVAL) -> None:
+    def __init__(self, seconds: float = LOG_INTERVAL, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._logged: dict[str, float] = {}  # by key: time of the latest line (monotonic)
 
     def allows(self, key: str, *, new: bool = False) -> bool:
         """Whether to log a line with this key now; always for a ``new`` cause."""
-        now = time.monotonic()
+        now = self._clock()
         if not new and now - self._logged.get(key, -self._seconds) < self._seconds:
             return False
         self._logged[key] = now

@@ -269,9 +269,9 @@ def _days(text: str) -> int | None:
 
 def _recordings(options: argparse.Namespace, _log_format: str) -> int:
     """Send the command to the running service."""
-    from broadcaster.admin_client import manage
+    from broadcaster.admin_client import run_command
 
-    manage(options)
+    run_command(options)
     return 0
 
 
@@ -315,7 +315,7 @@ def _export(options: argparse.Namespace, log_format: str) -> int:
         export(request_of(options, options.address), options.file)
         return 0
     # Loading the settings and the uploader takes longer than exporting a short clip.
-    from broadcaster.admin_client import address_of, manage, upload_of
+    from broadcaster.admin_client import address_of, run_command, upload_of
     from broadcaster.config import load
 
     upload = upload_of(options) if options.upload else None
@@ -324,7 +324,7 @@ def _export(options: argparse.Namespace, log_format: str) -> int:
         address = options.address if is_address else address_of(load(), options.address, options.part)
         export(request_of(options, address), options.file)
     if upload:
-        manage(upload)
+        run_command(upload)
     return 0
 
 

@@ -7,7 +7,7 @@
     ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
     ├── DemoError               500  a part of the demo cannot be started or has died
     ├── ExportError             500  a recording cannot be made one file
-    ├── ManageError             500  the running service does not do what the command line asked of it
+    ├── AdminError             500  the running service does not do what the command line asked of it
     ├── NotPossible             409  what was asked for cannot be done as things are
     │   └── TooMany             429  there are as many of it as there may be
     ├── OriginError             502  the origin of a relay gives no answer, or none that can be read
@@ -64,7 +64,7 @@ class ExportError(BroadcasterError):
     """A recording cannot be made one file. The message is one line and says what to do, if that is known."""
 
 
-class ManageError(BroadcasterError):
+class AdminError(BroadcasterError):
     """The running service does not do what the command line asked of it. The message is one line."""
 
 

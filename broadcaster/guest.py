@@ -212,7 +212,7 @@ class GuestCheck:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fault: Fault | None = None
-        self.unsure = False
+        self.uncertain = False
         self._page = page
         self._default = default
         self._signed = signed
@@ -288,7 +288,7 @@ class GuestCheck:
                 except (aiohttp.ClientError, OSError) as error:
                     fault = why_no_answer(error, url, setting)
                 if fault:
-                    self.unsure = page is None and not fault.certain
+                    self.uncertain = page is None and not fault.certain
                     return fault._replace(remedy=SIGNED) if self._signed and fault.certain else fault
         return None
 
@@ -315,7 +315,7 @@ def warn_of_address(settings: Settings) -> None:
         logger.log(level, "%s: %s; %s", SETTING, fault.message, fault.remedy)
 
 
-def told_page(settings: Settings) -> str | None:
+def configured_page(settings: Settings) -> str | None:
     """Where viewers open the live page, as the operator has told it."""
     try:
         told = json.loads((settings.viewer_dir / "config.json").read_text())

@@ -1,8 +1,4 @@
-"""Builds the parts of the service from the settings and the catalog.
-
-Includes the clocks of these parts and the private state folder: the folder holds segments that are not
-public yet.
-"""
+"""Builds the parts of the service from the settings and the catalog, with the private state folder."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ from broadcaster.catalog import Catalog, CatalogSnapshot
 from broadcaster.config import LONGEST_SIGNATURE, Settings
 from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
-from broadcaster.guest import GuestCheck, told_page
+from broadcaster.guest import GuestCheck, configured_page
 from broadcaster.ipc.messages import HealthReport, Pong, View
 from broadcaster.logs import feed_watchdog, notify
 from broadcaster.own_files import OTHERS, OTHERS_WRITE, PRIVATE, NotOursError, mode_of_own
@@ -33,7 +29,7 @@ from broadcaster.owncast import OwncastStatus
 from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.health import HealthInputs, evaluate_health
-from broadcaster.service.public_recordings import ViewersClips, showing
+from broadcaster.service.public_recordings import ViewerClips, publisher
 from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.source import Source
@@ -49,12 +45,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def steady(
+def jump_free_clock(
     wall: Callable[[], datetime] = now, monotonic: Callable[[], float] = time.monotonic
 ) -> Callable[[], datetime]:
-    """A clock that begins with the wall time and then does not jump, whatever becomes of that."""
-    begin, since = wall(), monotonic()
-    return lambda: begin + timedelta(seconds=monotonic() - since)
+    """A clock that begins with the wall time and does not follow later changes of it."""
+    offset = wall() - timedelta(seconds=monotonic())
+    return lambda: offset + timedelta(seconds=monotonic())
 
 
 logger = logging.getLogger(__name__)
@@ -63,42 +59,42 @@ JOURNAL = "journal.db"
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder, or close the one that is there to others. Raises OSError where it cannot be made.
+    """Make the folder, or close an existing folder to other users. Raises OSError.
 
-    One with other things in it is not ours alone, and is left as it is. Raises NotOursError where it is
-    another user's, or others can go on writing into it.
+    A folder that holds other things is left as it is. Raises NotOursError if the folder is another user's, or
+    if it is left as it is and other users can write into it.
     """
     mode = mode_of_own(Path(os.path.realpath(folder)))
     if not mode & OTHERS:
         return
     if (folder / JOURNAL).exists() or not any(folder.iterdir()):
         folder.chmod(PRIVATE)
-        logger.warning("%s was open to other users (mode %o); now it is not", folder, mode)
+        logger.warning("%s was open to other users (mode %o); it is closed now", folder, mode)
         return
     if mode & OTHERS_WRITE:
         raise NotOursError(
             folder,
-            f"other users can write into it (mode {mode:o}), and it has other things in it: choose another",
+            f"other users can write into it (mode {mode:o}), and it holds other things: choose another",
         )
-    logger.warning("%s is open to other users (mode %o), and not ours alone: it stays so", folder, mode)
+    logger.warning("%s stays open to other users (mode %o), because it holds other things", folder, mode)
 
 
 @contextmanager
 def state_folder(settings: Settings) -> Iterator[None]:
-    """Inside, what cannot be done with it is a ConfigError."""
+    """A context in which an OSError becomes a ConfigError that names BROADCASTER_STATE_DIR."""
     try:
         yield
     except OSError as error:
         raise ConfigError(f"BROADCASTER_STATE_DIR: {settings.state_dir}: {error.strerror}") from None
 
 
-STUCK = 5.0  # seconds without a sign of life of ingest; it looks several times a second
+STUCK = 5.0  # seconds without a scan of the folder or a tick of the pipeline
 
 
 class Components:
-    """Everything that works on the stream, as it stood when the last process ended.
+    """The parts of the service, in the state in which the last process ended.
 
-    Raises ConfigError when the state folder cannot be written, JournalError for its journal.
+    Raises ConfigError if the state folder cannot be written, CatalogError if the catalog cannot be read.
     """
 
     def __init__(
@@ -115,7 +111,7 @@ class Components:
         self.catalog = catalog
         self.store = store
         self.lag = EventLoopLag()
-        self.audience: ViewerProcess | None = None
+        self.viewer_server: ViewerProcess | None = None
         self.source = Source(settings.hls_dir, now, memory.source)
         limits = StreamLimits(
             settings.window_segments,
@@ -138,25 +134,29 @@ class Components:
             prefix=settings.prefix,
             show=supervisor.contained("audience", self._show, None),
             encoder=self.owncast,
-            behind=lambda: self.audience.pong.max_viewer_delay if self.audience else 0.0,
+            behind=lambda: self.viewer_server.pong.max_viewer_delay if self.viewer_server else 0.0,
         )
-        self.owner = PrefixLease(store, settings.prefix, own_name(settings.state_dir), now)
-        self.sweeper = RetentionDeleter(store, catalog, prefix=settings.prefix)
+        self.lease = PrefixLease(store, settings.prefix, own_name(settings.state_dir), now)
+        self.deleter = RetentionDeleter(store, catalog, prefix=settings.prefix)
         self.mirror = Mirror(store, self._view, settings.prefix, wall=now) if settings.mirror else None
         self.recorder = Recorder(
-            store, catalog, settings.prefix, title=self._title, show=showing(settings, lambda: self.audience)
+            store,
+            catalog,
+            settings.prefix,
+            title=self._title,
+            show=publisher(settings, lambda: self.viewer_server),
         )
         self.guest_check = GuestCheck(
-            partial(told_page, settings),
+            partial(configured_page, settings),
             str(URL.build(scheme="http", host=settings.host, port=settings.port)),
             signed=settings.urls == "presigned",
             busy=lambda: self.pipeline.trouble is not None,
         )
-        self.viewers_clips = ViewersClips(catalog.clips, self.recorder.write_soon)
-        self.pictures = Posters(settings, store, catalog, self.spool, self.recorder, view=self._view)
+        self.viewer_clips = ViewerClips(catalog.clips, self.recorder.write_soon)
+        self.posters = Posters(settings, store, catalog, self.spool, self.recorder, view=self._view)
 
     def _resume(self, settings: Settings, catalog: Catalog) -> CatalogSnapshot:
-        """Take up what an earlier process had in its spool."""
+        """Restore the spool; returns the state of the stream in the catalog."""
         memory = catalog.load()
         keys = {key for segment in memory.pending for key in (segment.key, segment.map_key) if key}
         folder = settings.state_dir / "spool"
@@ -164,7 +164,7 @@ class Components:
             self.spool = Spool(folder, settings.spool_limit)
             unknown = set[str]()
             for key in self.spool.resume(keys):
-                if catalog.knows(key):  # it was let go of when the process ended
+                if catalog.knows(key):  # the last process ended before it released the file
                     self.spool.discard(folder / key)
                 else:
                     unknown.add(key)
@@ -172,58 +172,52 @@ class Components:
         for segment in found:
             catalog.noticed(segment.keyed(settings.prefix))
         if unknown:
-            left = len(unknown) - len(found)
-            logger.warning("%d segments of the spool were forgotten, and %d cannot be told", len(found), left)
+            text = "recovered %d spool files unknown to the catalog; %d could not be identified"
+            logger.warning(text, len(found), len(unknown) - len(found))
         return catalog.load() if found else memory
 
-    async def tell_systemd(self) -> None:
-        """Say that all is ready once viewers are served, which nothing else waits for; then that it lives."""
-        if self.audience:
-            await self.audience.ready.wait()
+    async def report_to_systemd(self) -> None:
+        """Report READY once viewers are served, then feed the watchdog."""
+        if self.viewer_server:
+            await self.viewer_server.ready.wait()
         notify("READY=1")
         await feed_watchdog(self.is_alive)
 
     def is_alive(self) -> bool:
-        """Whether ingest gives signs of life; systemd's watchdog ends a process that does not.
+        """Whether ingest is not stuck; systemd's watchdog ends a stuck process.
 
-        A folder that hangs is not its fault, and would hold up the next process as well.
+        A hanging HLS folder does not count: it would hang in the next process as well.
         """
         now = time.monotonic()
-        look = now if self.source.looking else self.source.last_look
-        return self.pipeline.draining or now - min(look, self.pipeline.last_tick) < STUCK
+        scanned = now if self.source.looking else self.source.last_look
+        return self.pipeline.draining or now - min(scanned, self.pipeline.last_tick) < STUCK
 
     def health(self) -> HealthReport:
-        """How the service is now."""
-        if self.audience is None:
+        """The health of the service."""
+        if self.viewer_server is None:
             return self.health_of_ingest()
-        pong = self.audience.pong
-        report = self._report(serving=self.audience.is_answering)
+        pong = self.viewer_server.pong
+        report = self._report(serving=self.viewer_server.is_answering)
         return replace(report, viewers=pong.viewers, peers=pong.peers, torrents=pong.torrents)
 
     def health_of_ingest(self) -> HealthReport:
-        """How it is, apart from the process that serves viewers."""
+        """The health of the service without that of the viewer server."""
         return self._report(serving=True)
 
     @property
     def source_ended(self) -> bool:
-        """Whether the source itself said that its stream is over, by its playlists or by Owncast's word."""
+        """Whether the source says that its stream is over, by its playlists or by Owncast's status."""
         return self.stream.source.ended or self._encoder_gone
 
     @property
     def _encoder_gone(self) -> bool:
-        """Whether the encoder has gone by Owncast's word."""
         return self.owncast is not None and self.owncast.disconnected_since is not None
-
-    @property
-    def _is_paused(self) -> bool:
-        """The encoder has gone by Owncast's word, and does not have the whole grace time to come back."""
-        return self._encoder_gone and self._settings.disconnect_grace is not None
 
     def _report(self, *, serving: bool) -> HealthReport:
         view, source, unread = self.pipeline.view, self.stream.source, self.guest_check.fault
         looked_at = self.source.looked_at
         silence = source.silence(looked_at)
-        pong = self.audience.pong if self.audience else Pong(())
+        pong = self.viewer_server.pong if self.viewer_server else Pong(())
         hangs = self.source.looking and time.monotonic() - self.source.last_look > STUCK
         found = evaluate_health(
             HealthInputs(
@@ -233,14 +227,14 @@ class Components:
                 silences={name: source.silence(looked_at, name) for name in view.playlists},
                 frozen=time.monotonic() - self.stream.gaps.since,
                 ended=self.source_ended,
-                paused=self._is_paused,
+                paused=self._encoder_gone and self._settings.disconnect_grace is not None,
                 alive=self.is_alive(),
                 folder=not hangs,
                 serving=serving,
                 source=source.fault,
                 refused=source.refused,
                 delay=None if source.fault else self.pipeline.trouble,
-                losses=self.stream.gaps.trouble,
+                gaps=self.stream.gaps.trouble,
                 waiting=self.pipeline.backlog,
                 rate=self.pipeline.uplink.needed,
                 spool=self.spool.size,
@@ -248,12 +242,12 @@ class Components:
                 free=self.spool.free,
                 journal=self.catalog.writer.fault,
                 mirror=(self.mirror and self.mirror.fault) or self.recorder.fault,
-                owner=self.owner.warning,
+                owner=self.lease.warning,
                 failed=self._supervisor.warning,
-                unread=unread and f"{unread.message}; {unread.remedy}",
-                unsure=self.guest_check.unsure,
-                lit=pong.pages_with_picture,
-                blind=pong.pages_without_picture,
+                unreadable=unread and f"{unread.message}; {unread.remedy}",
+                uncertain=self.guest_check.uncertain,
+                playing_pages=pong.pages_with_picture,
+                failing_pages=pong.pages_without_picture,
             )
         )
         return HealthReport(
@@ -271,7 +265,7 @@ class Components:
             trouble=found.trouble,
             parts=found.parts,
             title=self.owncast.title if self.owncast else None,
-            poster=self.pictures.poster,
+            poster=self.posters.poster,
         )
 
     def _title(self) -> str | None:
@@ -281,12 +275,12 @@ class Components:
         return self.pipeline.view
 
     def _show(self, view: View) -> None:
-        if self.audience:
-            self.audience.show(view)
+        if self.viewer_server:
+            self.viewer_server.show(view)
 
 
 def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> Bucket:
-    """The bucket that the settings name; where they ask for signed URLs, those are valid for so long."""
+    """The bucket of the settings. Signed URLs, if the settings want these, are valid for ``signed_for``."""
     return Bucket(
         endpoint_url=settings.s3_endpoint,
         name=settings.bucket,
@@ -299,10 +293,10 @@ def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> 
 
 @contextmanager
 def open_catalog(settings: Settings) -> Iterator[Catalog]:
-    """The journal in the state folder; raises ConfigError or JournalError when it cannot be used."""
+    """The catalog in the state folder. Raises ConfigError or CatalogError."""
     with state_folder(settings):
         make_private(settings.state_dir)
-        catalog = Catalog(settings.state_dir, steady(), settings.retention, settings.recordings, now)
+        catalog = Catalog(settings.state_dir, jump_free_clock(), settings.retention, settings.recordings, now)
     try:
         yield catalog
     finally:

@@ -10,12 +10,12 @@ from typing import NamedTuple, get_args
 from broadcaster.ipc.messages import HealthPart, Severity, State, ViewerProblem
 
 SILENT_TARGET_DURATIONS, SILENT_SECONDS = 2.5, 5.0  # without a new segment: the longer of the two
-# Without one that viewers get, though segments come: late enough for a bucket that is away to be named first.
+# Without a new listed segment, though segments come: long enough that a failing bucket is named first.
 STILL_TARGET_DURATIONS, STILL_SECONDS = 4, 12.0
-LEAST_FREE = 2 * 2**30  # bytes of the disk; the alert BroadcasterDiskFull says the same
-FULL = 0.5  # of the spool; BroadcasterSpoolFills
+LEAST_FREE = 2 * 2**30  # bytes of the disk; the alert BroadcasterDiskFull has the same limit
+FULL = 0.5  # of the spool; the alert BroadcasterSpoolFills has the same limit
 GIGABYTE = 1e9
-LONG = 120  # minutes; what is longer is told in hours
+LONG = 120  # minutes; longer spans are shown in hours
 ON = {State.STARTING, State.LIVE}
 
 
@@ -26,30 +26,30 @@ class HealthInputs:
     state: State
     target_duration: int | None = None
     silence: float = 0.0  # since the source brought a segment
-    silences: Mapping[str, float] = field(default_factory=dict)  # the same of each variant that is listed
-    frozen: float = 0.0  # since viewers got one that can be played
+    silences: Mapping[str, float] = field(default_factory=dict)  # the same for each listed variant
+    frozen: float = 0.0  # since a playable segment was listed
     ended: bool = False  # the source itself says that its stream is over
-    paused: bool = False  # the encoder has disconnected, and the time it has to come back is short
-    alive: bool = True  # ingest gives signs of life
+    paused: bool = False  # the encoder has disconnected, and its grace time is short
+    alive: bool = True  # ingest is not stuck
     folder: bool = True  # the HLS folder answers
-    serving: bool = True  # viewers are answered
-    source: str | None = None  # why it cannot be read
-    refused: str | None = None  # which playlists are written and cannot be followed, and why
-    delay: str | None = None  # why finished segments do not get through
-    losses: str | None = None  # why nothing but gaps is listed
-    waiting: int = 0  # segments on their way
+    serving: bool = True  # the viewer server answers
+    source: str | None = None  # why the source cannot be read
+    refused: str | None = None  # which playlists cannot be followed, and why
+    delay: str | None = None  # why segments do not reach the bucket
+    gaps: str | None = None  # why only gaps are listed
+    waiting: int = 0  # segments not yet in the bucket
     rate: float = 0.0  # bytes a second, of all variants
     spool: int = 0
     spool_limit: int = 0
-    free: float = math.inf  # on the disk of the spool; NaN where that is not known
+    free: float = math.inf  # on the disk of the spool; NaN if unknown
     journal: str | None = None
     mirror: str | None = None
     owner: str | None = None
-    failed: str | None = None  # which parts, that the stream can do without, have failed
-    unread: str | None = None  # why a segment that is listed cannot be read as viewers do, and what to do
-    unsure: bool = False  # pages of another origin perhaps can, and nobody has said where the page is
-    lit: int = 0  # pages that have a picture
-    blind: int = 0  # pages that report errors, and have none
+    failed: str | None = None  # which optional parts have failed
+    unreadable: str | None = None  # why viewers cannot read a listed segment, and what to do
+    uncertain: bool = False  # the page's origin is unknown, and pages of another origin may read the segment
+    playing_pages: int = 0  # pages that have a picture
+    failing_pages: int = 0  # pages that report errors and have no picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +76,29 @@ class Finding(NamedTuple):
 
 
 def evaluate_health(inputs: HealthInputs) -> Health:
-    """The health of the service. The first cause of several failures is reported, and every warning."""
+    """The health of the service: the first cause of a failure, and every warning."""
     findings = list(_findings(inputs))
-    failures = [one.sentence for one in findings if one.severity == "failing"]
-    warnings = [one.sentence for one in findings if one.severity == "warning"]
-    parts = {one.part: one.severity for one in reversed(findings)}  # a failure comes last, and counts
-    troubles = {one.trouble: one.severity for one in reversed(findings) if one.trouble}
-    # What does not get through is told before an encoder that is silent as well.
-    trouble = next((one for one in get_args(ViewerProblem) if one in troubles), None)
-    if trouble:  # whatever is not well before them, it is they who have nothing to see
+    failures = [finding.sentence for finding in findings if finding.severity == "failing"]
+    warnings = [finding.sentence for finding in findings if finding.severity == "warning"]
+    # Failures come before warnings, so that reversed they win.
+    parts = {finding.part: finding.severity for finding in reversed(findings)}
+    troubles = {finding.trouble: finding.severity for finding in reversed(findings)}
+    # A failing delivery is shown before a silent encoder.
+    trouble = next((problem for problem in get_args(ViewerProblem) if problem in troubles), None)
+    if trouble:
         parts.setdefault("viewers", troubles[trouble])
     reason = _frozen(inputs) + failures[0] if failures else None
     return Health(reason, "; besides, ".join(warnings) or None, parts, trouble)
 
 
 def _findings(now: HealthInputs) -> Iterator[Finding]:
-    """All findings, causes before their effects."""
+    """All findings, failures before warnings and causes before their effects."""
     failures = list(_failures(now))
+    yield from failures
     if not failures and _is_still(now):
         act = "restart the service, and keep its log"
         sentence = f"segments come, and viewers get none of them; {act}"
-        failures.append(Finding("service", "failing", sentence, "delivery"))
-    yield from failures
+        yield Finding("service", "failing", sentence, "delivery")
     if now.refused and now.state in ON and not _is_silent(now):
         sentence = f"a playlist beside those that are served is not followed: {now.refused}"
         yield Finding("encoder", "warning", sentence)
@@ -117,31 +118,31 @@ def _failures(now: HealthInputs) -> Iterator[Finding]:
         act = "look at the rights of the HLS folder, and at the limits of this machine"
         yield Finding("service", "failing", f"the source is out of reach ({now.source}): {act}", delivery)
     if now.refused and (now.state not in ON or _is_silent(now)):
-        act = "change the encoder's settings; broadcaster check tells more"
+        act = "change the encoder's settings; broadcaster check says more"
         sentence = f"what the encoder writes cannot be followed ({now.refused}): {act}"
         yield Finding("encoder", "failing", sentence, "encoder" if now.state in ON else None)
+    yield from _delivery_failures(now, delivery)
+    if _is_silent(now) and (now.paused or not now.ended):
+        yield Finding("encoder", "failing", _silence(now), "encoder")
+    if silent := _silent_variants(now):
+        act = "look at the encoder, and at the log: viewers of that quality see nothing new"
+        yield Finding("encoder", "failing", f"{silent} while others have: {act}")
+
+
+def _delivery_failures(now: HealthInputs, delivery: ViewerProblem | None) -> Iterator[Finding]:
     if now.delay:
         act = "check the provider's status, its keys, and the uplink"
         sentence = f"the bucket does not get the segments ({now.delay}); {_safe(now)}; {act}"
         yield Finding("bucket", "failing", sentence, delivery)
-    if now.losses:
+    if now.gaps:
         act = "look at the encoder, and the disk it writes to"
-        yield Finding("encoder", "failing", f"nothing but gaps can be listed ({now.losses}): {act}", delivery)
-    if _is_unread(now) and not now.lit and not (now.unsure and not now.blind):
-        yield Finding("viewers", "failing", f"viewers cannot read the segments: {now.unread}", delivery)
+        yield Finding("encoder", "failing", f"nothing but gaps can be listed ({now.gaps}): {act}", delivery)
+    if _is_unreadable(now) and not now.playing_pages and (now.failing_pages or not now.uncertain):
+        sentence = f"viewers cannot read the segments: {now.unreadable}"
+        yield Finding("viewers", "failing", sentence, delivery)
     if not now.serving:
         act = "the process that serves them is being replaced; see the log"
         yield Finding("viewers", "failing", f"viewers are not answered: {act}")
-    yield from _silences(now)
-
-
-def _silences(now: HealthInputs) -> Iterator[Finding]:
-    if _is_silent(now) and not (now.ended and not now.paused):
-        yield Finding("encoder", "failing", _silence(now), "encoder")
-    if silent := _silent_variants(now):
-        act = "look at the encoder, and at the log: viewers of that quality see nothing new"
-        sentence = f"{silent} while others have: {act}"
-        yield Finding("encoder", "failing", sentence)
 
 
 def _silence(now: HealthInputs) -> str:
@@ -154,7 +155,7 @@ def _silence(now: HealthInputs) -> str:
 def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
     if _is_silent(now) and now.ended and not now.paused:
         over = f"the source says that its stream is over, and has brought nothing for {now.silence:.0f} s"
-        act = "viewers are told when the grace time has passed; if it was to go on, start the encoder again"
+        act = "the stream ends after the grace time; if it was to go on, start the encoder again"
         yield "encoder", f"{over}: {act}"
     if now.journal:
         act = "make room on the disk of the state folder"
@@ -167,36 +168,46 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
         yield "service", f"{share} of the spool is used: when it is full, the oldest segments become gaps"
     if now.mirror:
         yield "bucket", f"playlists cannot be written into the bucket: {now.mirror}"
-    told: tuple[tuple[HealthPart, str | None], ...] = (("bucket", now.owner), ("service", now.failed))
-    yield from ((part, sentence) for part, sentence in told if sentence)
-    if _is_unread(now) and now.unsure and not (now.lit or now.blind):
+    if now.owner:
+        yield "bucket", now.owner
+    if now.failed:
+        yield "service", now.failed
+    if sentence := _page_warning(now):
+        yield "viewers", sentence
+
+
+def _page_warning(now: HealthInputs) -> str | None:
+    """A warning about segments that pages may not be able to read."""
+    if _is_unreadable(now) and now.uncertain and not (now.playing_pages or now.failing_pages):
         act = "if viewers open the page elsewhere, name it in the page's config.json, as pageUrl"
-        yield "viewers", f"viewers perhaps cannot read the segments: {now.unread}; {act}"
-    elif _is_unread(now) and now.lit and not now.unsure:
-        pages = _pages(now.lit, "has", "have")
-        yield "viewers", f"a segment cannot be read as viewers do, though {pages} a picture: {now.unread}"
-    elif now.state in ON and now.blind >= max(now.lit, 1) and not _is_unread(now):
-        failing, playing = _pages(now.blind, "reports", "report"), _pages(now.lit, "has", "have")
+        return f"viewers perhaps cannot read the segments: {now.unreadable}; {act}"
+    if _is_unreadable(now) and now.playing_pages and not now.uncertain:
+        pages = _pages(now.playing_pages, "has", "have")
+        return f"a segment cannot be read as viewers do, though {pages} a picture: {now.unreadable}"
+    if now.state in ON and now.failing_pages >= max(now.playing_pages, 1) and not _is_unreadable(now):
+        failing = _pages(now.failing_pages, "reports", "report")
+        playing = _pages(now.playing_pages, "has", "have")
         act = "open the page, and look at its browser's console and network"
-        yield "viewers", f"{failing} errors and no picture, {playing} one: {act}"
+        return f"{failing} errors and no picture, {playing} one: {act}"
+    return None
 
 
-def _is_unread(now: HealthInputs) -> bool:
-    return now.unread is not None and now.state in ON
+def _is_unreadable(now: HealthInputs) -> bool:
+    return now.unreadable is not None and now.state in ON
 
 
-def _pages(count: int, one: str, many: str) -> str:
-    return f"{count} page {one}" if count == 1 else f"{count} pages {many}"
+def _pages(count: int, singular: str, plural: str) -> str:
+    return f"{count} page {singular}" if count == 1 else f"{count} pages {plural}"
 
 
 def _is_silent(now: HealthInputs) -> bool:
-    return now.state is State.LIVE and now.silence > _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
+    return now.state is State.LIVE and now.silence > _silent_after(now)
 
 
 def _silent_variants(now: HealthInputs) -> str:
     """Which variants are silent while others are not, and for how long."""
-    longest = _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
-    silent = {one: seconds for one, seconds in now.silences.items() if seconds - now.silence > longest}
+    longest = now.silence + _silent_after(now)
+    silent = {name: seconds for name, seconds in now.silences.items() if seconds > longest}
     if not silent or now.state is not State.LIVE:
         return ""
     names = ", ".join(sorted(silent))
@@ -205,27 +216,26 @@ def _silent_variants(now: HealthInputs) -> str:
 
 
 def _is_still(now: HealthInputs) -> bool:
-    """The window does not move, though the source brings segments."""
-    longest = _longest(now, STILL_TARGET_DURATIONS, STILL_SECONDS)
+    """Whether the window does not move although the source brings segments."""
+    longest = max(STILL_TARGET_DURATIONS * (now.target_duration or 0), STILL_SECONDS)
     return now.state is State.LIVE and now.frozen > longest and not _is_silent(now)
 
 
-def _longest(now: HealthInputs, target_durations: float, seconds: float) -> float:
-    return max(target_durations * (now.target_duration or 0), seconds)
+def _silent_after(now: HealthInputs) -> float:
+    return max(SILENT_TARGET_DURATIONS * (now.target_duration or 0), SILENT_SECONDS)
 
 
 def _frozen(now: HealthInputs) -> str:
-    """How long viewers have looked at the same picture, where they do."""
-    longest = _longest(now, SILENT_TARGET_DURATIONS, SILENT_SECONDS)
-    is_frozen = now.state is State.LIVE and now.frozen > longest
+    """How long viewers have seen a still picture; empty if they do not."""
+    is_frozen = now.state is State.LIVE and now.frozen > _silent_after(now)
     return f"VIEWERS FROZEN for {now.frozen:.0f} s: " if is_frozen else ""
 
 
 def _safe(now: HealthInputs) -> str:
-    """What waits, and for how long there is room: on the disk, and in what may be used of it."""
-    kept = f"{now.waiting} segments ({_size(now.spool)}) are safe"
+    """What waits in the spool, and for how long the disk and the spool's limit leave room."""
+    safe = f"{now.waiting} segments ({_size(now.spool)}) are safe"
     room = min(now.spool_limit - now.spool, math.inf if math.isnan(now.free) else now.free)
-    return f"{kept}, the disk lasts {_span(max(room, 0) / now.rate)}" if now.rate else kept
+    return f"{safe}, the disk lasts {_span(max(room, 0) / now.rate)}" if now.rate else safe
 
 
 def _span(seconds: float) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urljoin
 
 from broadcaster.catalog.clips import ClipTable
@@ -18,139 +17,137 @@ from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, R
 from broadcaster.recordings.writer import Show, clip_details, recording_summary
 from broadcaster.service.viewer_process import ViewerProcess
 
-SIGNED = "/recordings/"  # where the service itself has the playlists of a private bucket
-# The newest of each kind: the process that serves viewers has them in its memory.
-MOST = 2000
+logger = logging.getLogger(__name__)
+
+SIGNED = "/recordings/"  # address of the playlists of a private bucket, which the service itself has
+MOST = 2000  # of recordings, of clips, and of viewers' clips: the viewer server has them in memory
+SHORTEST, LONGEST = timedelta(seconds=5), timedelta(seconds=90)
+BOUNDS = ViewerClipLimits(of_a_stream=300, of_a_day=500, in_all=2000)
+MAX_REQUESTS = 20  # in the queue
+PATIENCE = 5.0  # seconds for which a viewer waits: a clip that is made later would never be found
 
 
-def showing(settings: Settings, audience: Callable[[], ViewerProcess | None]) -> Show | None:
-    """What the recorder tells of all that the bucket has; None where viewers are shown nothing of it."""
+def publisher(settings: Settings, viewer_server: Callable[[], ViewerProcess | None]) -> Show | None:
+    """A function that sends all public recordings to the viewer server; None if recordings have no pages."""
     is_public = settings.urls == "public"
     base = f"{settings.public_url}/{settings.prefix}/recordings/" if is_public else SIGNED
 
-    def show(
+    def publish(
         recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]
     ) -> None:
-        if process := audience():
+        if process := viewer_server():
             process.show_recordings(public_recordings(recordings, parts, clips, base))
 
-    return show if settings.has_pages else None
+    return publish if settings.has_pages else None
 
 
 def public_recordings(
     recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip], base: str
 ) -> dict[str, PublicRecording]:
-    """All but the hidden ones, by their paths; ``base`` is the public address of the folder of recordings."""
-    # What viewers make has a bound of its own, and takes no place from what the operator has made.
-    ours, theirs = ([one for one in clips if one.viewer is viewer] for viewer in (False, True))
-    kinds = (_recordings(recordings, parts, base), _clips(ours, base), _clips(theirs, base))
-    newest = (sorted(kind, key=lambda one: one.started, reverse=True)[:MOST] for kind in kinds)
-    return {one.path: one for kind in newest for one in kind}
+    """The recordings and clips that are not hidden, by path; ``base`` is the address of their folder."""
+    visible = (recording for recording in recordings if recording.visibility is not Visibility.HIDDEN)
+    kinds = (
+        (_public_recording(recording, parts.get(recording.id, ()), base) for recording in visible),
+        (_public_clip(clip, base) for clip in clips if not clip.viewer),
+        (_public_clip(clip, base) for clip in clips if clip.viewer),
+    )
+    newest = (sorted(kind, key=lambda item: item.started, reverse=True)[:MOST] for kind in kinds)
+    return {item.path: item for kind in newest for item in kind}
 
 
-def _recordings(
-    recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], base: str
-) -> Iterator[PublicRecording]:
-    for one in recordings:
-        if one.visibility is not Visibility.HIDDEN:
-            told = recording_summary(one, parts.get(one.id, ()))
-            yield PublicRecording(
-                one.folder,
-                one.title,
-                one.started,
-                one.ended,
-                one.duration.total_seconds(),
-                tuple(urljoin(base, part) for part in told["parts"]),
-                poster=_poster(told["poster"], base),
-                listed=one.visibility is Visibility.LISTED,
-                file=_file(told["file"], base),
-            )
+def _public_recording(recording: Recording, parts: Sequence[Part], base: str) -> PublicRecording:
+    index = recording_summary(recording, parts)
+    file = index["file"]
+    return PublicRecording(
+        recording.folder,
+        recording.title,
+        recording.started,
+        recording.ended,
+        recording.duration.total_seconds(),
+        tuple(urljoin(base, path) for path in index["parts"]),
+        poster=_unsigned(index["poster"], base),
+        listed=recording.visibility is Visibility.LISTED,
+        file=RecordingFile(urljoin(base, file["url"]), file["size"], file["type"])
+        if file and base != SIGNED
+        else None,
+    )
 
 
-def _file(told: Mapping[str, Any] | None, base: str) -> RecordingFile | None:
-    if not told or base == SIGNED:  # nobody signs it, nor a poster
-        return None
-    return RecordingFile(urljoin(base, told["url"]), told["size"], told["type"])
+def _public_clip(clip: Clip, base: str) -> PublicRecording:
+    index = clip_details(clip)
+    return PublicRecording(
+        clip.id,
+        clip.title,
+        clip.begin,
+        clip.end,
+        (clip.end - clip.begin).total_seconds(),
+        (urljoin(base, index["playlist"]),),
+        _unsigned(index["poster"], base),
+        listed=False,
+        clip=True,
+    )
 
 
-def _poster(path: str | None, base: str) -> str | None:
+def _unsigned(path: str | None, base: str) -> str | None:
+    """The URL of an object that is not signed; None in a private bucket."""
     return urljoin(base, path) if path and base != SIGNED else None
 
 
-def _clips(clips: Sequence[Clip], base: str) -> Iterator[PublicRecording]:
-    for one in clips:
-        told = clip_details(one)
-        poster = _poster(told["poster"], base)
-        playlist = urljoin(base, told["playlist"])
-        length = (one.end - one.begin).total_seconds()
-        yield PublicRecording(
-            one.id, one.title, one.begin, one.end, length, (playlist,), poster, listed=False, clip=True
-        )
+class ViewerClips:
+    """Makes the clips that viewers request; call it with a request and the function that takes the answer.
 
-
-logger = logging.getLogger(__name__)
-
-SHORTEST, LONGEST = timedelta(seconds=5), timedelta(seconds=90)
-BOUNDS = ViewerClipLimits(of_a_stream=300, of_a_day=500, in_all=2000)
-AT_ONCE = 20  # wishes that wait for their turn
-PATIENCE = 5.0  # seconds after which nobody waits for an answer: what is made then is never found
-
-Answer = Callable[[ClipAnswer], None]
-
-
-class ViewersClips:
-    """Call it with each wish, and with whom to answer; let ``run`` make them. ``tell`` says that one is made.
-
-    What it is asked comes from a process that strangers talk to: its bounds hold whatever that lets through.
+    Requests come through the viewer server, which may be compromised: ``bounds`` hold for all its requests.
+    ``on_clip`` is called after each new clip.
     """
 
     def __init__(
         self,
         clips: ClipTable,
-        tell: Callable[[], None],
+        on_clip: Callable[[], None],
         bounds: ViewerClipLimits = BOUNDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clips = clips
-        self._tell = tell
+        self._on_clip = on_clip
         self._bounds = bounds
         self._clock = clock
-        self._full = False  # as was said
-        self._wishes: asyncio.Queue[tuple[float, ClipRequest, Answer]] = asyncio.Queue(AT_ONCE)
+        self._is_full = False  # the bounds are reached, and the log has said so
+        self._queue: asyncio.Queue[tuple[float, ClipRequest, Callable[[ClipAnswer], None]]]
+        self._queue = asyncio.Queue(MAX_REQUESTS)
 
-    def __call__(self, wish: ClipRequest, answer: Answer) -> None:
-        """Take note of a wish; past what may wait it is refused."""
+    def __call__(self, request: ClipRequest, answer: Callable[[ClipAnswer], None]) -> None:
+        """Queue a request, or refuse it if the queue is full."""
         try:
-            self._wishes.put_nowait((self._clock(), wish, answer))
+            self._queue.put_nowait((self._clock(), request, answer))
         except asyncio.QueueFull:
-            answer(ClipAnswer(wish.id, refusal="away"))
+            answer(ClipAnswer(request.id, refusal="away"))
 
     async def run(self) -> None:
-        """Make them, until cancelled."""
+        """Make clips until cancelled."""
         while True:
-            asked, wish, answer = await self._wishes.get()
-            if self._clock() - asked < PATIENCE:
+            requested, request, answer = await self._queue.get()
+            if self._clock() - requested < PATIENCE:
                 try:
-                    made = await self._make(wish)
+                    made = await self._make(request)
                 except Exception:
-                    answer(ClipAnswer(wish.id, refusal="away"))
+                    answer(ClipAnswer(request.id, refusal="away"))
                     raise
                 answer(made)
 
-    async def _make(self, wish: ClipRequest) -> ClipAnswer:
-        if not SHORTEST <= wish.end - wish.begin <= LONGEST:
-            return ClipAnswer(wish.id, refusal="gone")
+    async def _make(self, request: ClipRequest) -> ClipAnswer:
+        if not SHORTEST <= request.end - request.begin <= LONGEST:
+            return ClipAnswer(request.id, refusal="gone")
         try:
-            clip = await self._clips.make("", wish.begin, wish.end, self._bounds)
+            clip = await self._clips.make("", request.begin, request.end, self._bounds)
         except TooMany as error:
-            if not self._full:  # once, and not for each who asks
+            if not self._is_full:
                 logger.warning("a viewer gets no clip: %s", error)
-            self._full = True
-            return ClipAnswer(wish.id, refusal="full")
+            self._is_full = True
+            return ClipAnswer(request.id, refusal="full")
         except NotPossible:
-            return ClipAnswer(wish.id, refusal="gone")
-        except CatalogError:  # which the log tells of anyway
-            return ClipAnswer(wish.id, refusal="away")
-        self._full = False
-        self._tell()
-        return ClipAnswer(wish.id, clip.id)
+            return ClipAnswer(request.id, refusal="gone")
+        except CatalogError:  # the catalog logs it
+            return ClipAnswer(request.id, refusal="away")
+        self._is_full = False
+        self._on_clip()
+        return ClipAnswer(request.id, clip.id)

@@ -38,7 +38,7 @@ from broadcaster.events import (
     StreamStarted,
     UploadFailed,
 )
-from broadcaster.guest import told_page, warn_of_address
+from broadcaster.guest import configured_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit
 from broadcaster.http.server import LoopErrorHandler, public_health
@@ -52,18 +52,18 @@ from broadcaster.recordings.rebuild import rebuild
 from broadcaster.recordings.signer import Signing
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.components import Components, bucket_of, now, open_catalog, state_folder
-from broadcaster.service.supervisor import Run, Supervisor
+from broadcaster.service.supervisor import Part, Supervisor
 from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.upload.deleter import FileDeleter, sweep
 from broadcaster.upload.pipeline import Pipeline
 
 SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
 
-PASSING, PERMANENT = "passing", "permanent"  # kinds of failure
+TRANSIENT, PERMANENT = "passing", "permanent"  # values of the label kind
 
 
 class Metrics:
-    """Registers the service's metrics in ``registry``; call it with each event."""
+    """An observer that counts events in the metrics of ``registry``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -88,13 +88,13 @@ class Metrics:
         )
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
+        """Count an event."""
         match event:
             case SegmentDiscovered(variant=variant):
                 self._discovered.labels(variant).inc()
                 self._start_at_zero(variant)
             case UploadFailed(variant=variant, permanent=permanent):
-                self._failures.labels(variant, PERMANENT if permanent else PASSING).inc()
+                self._failures.labels(variant, PERMANENT if permanent else TRANSIENT).inc()
             case SegmentUploaded(variant=variant, size=size, seconds=seconds):
                 self._bytes.labels(variant).inc(size)
                 self._upload.labels(variant).observe(seconds)
@@ -108,9 +108,9 @@ class Metrics:
                 self._streams.inc()
 
     def _start_at_zero(self, variant: str) -> None:
-        """Prometheus takes no notice of a first failure whose counter was not there before."""
+        """Create the counters of failures, so that Prometheus sees the first failure as an increase."""
         self._lost.labels(variant)
-        for kind in (PASSING, PERMANENT):
+        for kind in (TRANSIENT, PERMANENT):
             self._failures.labels(variant, kind)
 
 
@@ -124,11 +124,11 @@ def process_registry() -> CollectorRegistry:
 
 
 def recordings_admin(components: Components, settings: Settings, address: str) -> RecordingsAdmin:
-    """For who has the token; ``address`` is where viewers are served. Raises ConfigError."""
+    """The operator's API of recordings; ``address`` is the viewers' listener. Raises ConfigError."""
     store, catalog, prefix = components.store, components.catalog, settings.prefix
     with state_folder(settings):
         token = own_token(settings.state_dir)
-    owners = {owner_key(one) for one in catalog.prefixes(prefix)}  # we were each of them
+    owners = {owner_key(earlier) for earlier in catalog.prefixes(prefix)}
     return RecordingsAdmin(
         token,
         catalog,
@@ -142,56 +142,60 @@ def recordings_admin(components: Components, settings: Settings, address: str) -
     )
 
 
-def told_to_operator(components: Components, settings: Settings, variants: VariantTable) -> dict[str, Any]:
-    """What the dashboard has on the operator's own listener alone; ``newest`` in milliseconds."""
+def dashboard_fields(components: Components, settings: Settings, variants: VariantTable) -> dict[str, Any]:
+    """Further fields of the dashboard's data.json; ``newest`` in milliseconds."""
     view, waiting = components.pipeline.view, components.stream.waiting
     end = newest(view)
     main = view.main.playlist if view.main else None
     described = main.variants if isinstance(main, MultivariantPlaylist) else ()
-    named = {one.uri.partition("/")[0]: name for one, name in zip(described, view.qualities, strict=True)}
+    qualities = {
+        variant.uri.partition("/")[0]: name for variant, name in zip(described, view.qualities, strict=True)
+    }
     return {
         "tokenFile": str(token_file(settings.state_dir.absolute())),
         "newest": end and 1000 * end.timestamp(),
         "table": [
-            variants.row(name) | {"quality": named.get(name, name), "waiting": waiting[name]}
+            variants.row(name) | {"quality": qualities.get(name, name), "waiting": waiting[name]}
             for name in view.playlists
         ],
     }
 
 
 def newest(view: View) -> datetime | None:
-    """Up to when all variants have come, as viewers are told; None before a stream."""
-    last = [one.playlist.segments[-1] for one in view.playlists.values() if one.playlist.segments]
-    return min((one.program_date_time + one.duration for one in last if one.program_date_time), default=None)
+    """The program date-time up to which all variants are listed; None before a stream."""
+    playlists = [version.playlist for version in view.playlists.values()]
+    last = [playlist.segments[-1] for playlist in playlists if playlist.segments]
+    ends = (segment.program_date_time + segment.duration for segment in last if segment.program_date_time)
+    return min(ends, default=None)
 
 
 def page_address(settings: Settings, address: str) -> str | None:
-    """The live page's own, as the operator has told it, else ``address``; None where there are no pages."""
-    return (told_page(settings) or address) if settings.has_pages else None
+    """The configured address of the live page, or ``address``; None if recordings have no pages."""
+    return (configured_page(settings) or address) if settings.has_pages else None
 
 
 def metrics_of(components: Components) -> Iterator[Metric]:
-    """What is read when it is scraped."""
+    """Metrics that are read when Prometheus scrapes."""
     yield from build_info()
-    yield Metric("lag_seconds", "How late the process is that takes the stream in", components.lag.seconds)
+    yield Metric("lag_seconds", "Delay of the event loop of ingest", components.lag.seconds)
     spool, catalog = components.spool, components.catalog
     yield Metric("live", "1 while a stream is live", components.pipeline.view.state is State.LIVE)
-    text = "1 while the source itself says that its stream is over"
+    text = "1 while the source says that its stream is over"
     yield Metric("source_ended", text, components.source_ended)
-    yield Metric("failing", "1 while /health says 503", components.health().reason is not None)
+    yield Metric("failing", "1 while /health answers 503", components.health().reason is not None)
     yield Metric("backlog_segments", "Segments finished and not yet listed", components.pipeline.backlog)
-    yield Metric("spool_bytes", "Bytes that wait in the spool", spool.size)
-    yield Metric("spool_limit_bytes", "Bytes that may wait in the spool", spool.limit)
+    yield Metric("spool_bytes", "Bytes in the spool", spool.size)
+    yield Metric("spool_limit_bytes", "Limit of the spool in bytes", spool.limit)
     yield Metric("spool_free_bytes", "Bytes free on the disk of the spool", spool.free)
     yield Metric("stored_bytes", "Bytes of segments in the bucket", catalog.stored_bytes)
     operations = components.store.operations
     text = "Requests to the bucket by price class: a, b or free"
     yield Metric("bucket_operations", text, operations, labels=("class",), is_counter=True)
-    yield Metric("deleted_objects", "Objects deleted", components.sweeper.deleted, is_counter=True)
+    yield Metric("deleted_objects", "Objects deleted", components.deleter.deleted, is_counter=True)
     yield Metric("journal_failing", "1 while the journal cannot be written", catalog.writer.fault is not None)
     text = "1 while another broadcaster writes under the same prefix"
-    yield Metric("prefix_shared", text, components.owner.warning is not None)
-    yield from components.pictures.metrics()
+    yield Metric("prefix_shared", text, components.lease.warning is not None)
+    yield from components.posters.metrics()
     yield from components.guest_check.metrics()
     if mirror := components.mirror:
         text = "Attempts to put a playlist into the bucket by outcome: done or failed"
@@ -200,17 +204,19 @@ def metrics_of(components: Components) -> Iterator[Metric]:
         yield Metric("mirror_behind", "Playlists not up to date in the bucket", mirror.behind)
     if owncast := components.owncast:
         connected = math.nan if owncast.connected is None else owncast.connected
-        text = "1 while Owncast says that the encoder is connected, 0 while it says that it is not, else NaN"
+        text = (
+            "1 while Owncast says that an encoder is connected, 0 while it says that none is, NaN if unknown"
+        )
         yield Metric("owncast_connected", text, connected)
 
 
 logger = logging.getLogger(__name__)
 
 PROBE_DEADLINE = 10.0  # seconds
-LAST_WRITE = 5.0  # seconds for what recordings do not tell yet when the service stops
-UNKNOWN = HealthReport(State.OFFLINE, 0, "how the service is cannot be told: see its log")
-LAST_STEPS = 20.0  # seconds for all that follows on draining
-# Where the page finds the newest recording, all of them, each of them, and itself.
+LAST_WRITE = 5.0  # seconds for the last version of recordings when the service stops
+UNKNOWN = HealthReport(State.OFFLINE, 0, "the health of the service is unknown: see its log")
+LAST_STEPS = 20.0  # seconds from the end of draining to the end of the process
+# Paths for the page: the newest recording, the list, a recording, the live page.
 OUR_PAGES = {"newest": "/recordings/newest.json", "list": "/recordings", "watch": "/watch/", "live": "/"}
 
 
@@ -222,11 +228,11 @@ async def serve(
     on_ready: Callable[[str, str], None] = lambda *_: None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> None:
-    """Run the service until ``stop``; then finish the uploads, within the time that is set for it.
+    """Run the service until ``stop``, then finish the uploads within BROADCASTER_DRAIN_SECONDS.
 
-    ``log_format`` is how the log is written (``broadcaster.logs``). ``on_ready`` is told the public and the
-    operator's address once one can connect there, ``on_event`` whatever happens. Raises ConfigError when an
-    address cannot be had or the state folder cannot be written, JournalError for its journal.
+    ``log_format`` is the format of the viewer server's log. ``on_ready`` is called with the public and the
+    admin address, ``on_event`` with each event. Raises ConfigError if an address cannot be bound or the state
+    folder cannot be written, CatalogError if the catalog cannot be read.
     """
     asyncio.get_running_loop().set_exception_handler(LoopErrorHandler())
     registry = process_registry()
@@ -248,12 +254,12 @@ async def serve(
     with open_catalog(settings) as catalog, _public_sockets(settings) as sockets:
         async with open_store(bucket_of(settings)) as store:
             components = Components(settings, catalog, store, observe, supervisor)
-            audience = components.audience = ViewerProcess(
+            viewer_server = components.viewer_server = ViewerProcess(
                 _setup(settings, dashboard, log_format or default_format()),
                 sockets,
                 components.pipeline.view,
                 supervisor.contained("health", public_health(components.health_of_ingest), UNKNOWN),
-                supervisor.contained("viewers' clips", components.viewers_clips, None),
+                supervisor.contained("viewers' clips", components.viewer_clips, None),
             )
             own: dict[str, Observer] = {
                 "metrics": Metrics(registry),
@@ -261,27 +267,29 @@ async def serve(
                 "variant table": variants,
                 "events": on_event,
             }
-            for name, observer in (_observers(components, audience) | own).items():
+            for name, observer in (_observers(components, viewer_server) | own).items():
                 observers.append(supervisor.contained(name, observer, None))
             registry.register(
-                MetricsCollector(partial(metrics_of, components), audience.metrics, supervisor.metrics)
+                MetricsCollector(partial(metrics_of, components), viewer_server.metrics, supervisor.metrics)
             )
-            ProcessCollector("broadcaster_audience", audience.pid, registry=registry)
-            shown = replace(dashboard, own=partial(told_to_operator, components, settings, variants))
+            ProcessCollector("broadcaster_audience", viewer_server.pid, registry=registry)
+            dashboard = replace(dashboard, own=partial(dashboard_fields, components, settings, variants))
             async with (
                 catalog.writer,
-                _operator(settings, components, shown, registry, address_of(sockets)) as admin_address,
+                _admin_listener(
+                    settings, components, dashboard, registry, address_of(sockets)
+                ) as admin_address,
                 asyncio.TaskGroup() as group,
             ):
-                parts = _parts(components, settings) | {"history": history.run, "audience": audience.run}
+                parts = _parts(components, settings) | {"history": history.run, "audience": viewer_server.run}
                 if settings.urls == "presigned":
-                    signing = _signing(settings, store, audience)
+                    signing = _signing(settings, store, viewer_server)
                     parts["signing"] = signing.run
-                    audience.on_wanted = supervisor.contained("signing", signing.want, None)
+                    viewer_server.on_wanted = supervisor.contained("signing", signing.want, None)
                 for name, run in parts.items():
                     supervisor.start(group, name, run)
-                # What is there now stays, 100,000 objects of the S3 client above all: to look through them
-                # again and again would hold everything up for 50 ms each time.
+                # The 100,000 objects that exist now stay, most for the S3 client: a garbage collection of all
+                # would stop everything for 50 ms.
                 gc.collect()
                 gc.freeze()
                 logger.info("following %s, serving %s", settings.hls_dir, address_of(sockets))
@@ -301,12 +309,12 @@ async def serve(
 
 
 def _stopping(pipeline: Pipeline, drain: float) -> None:
-    logger.info("stopping; %d segments are on their way, for at most %g s", pipeline.backlog, drain)
+    logger.info("stopping; uploading %d segments, for at most %g s", pipeline.backlog, drain)
     notify_stopping(drain + LAST_STEPS)
 
 
 async def _write_last(recorder: Recorder) -> None:
-    """What recordings do not tell yet, if the bucket takes it soon; else the next start writes it."""
+    """Write the last version of recordings, if the bucket answers soon; else the next start writes it."""
     if recorder.fault:
         return
     try:
@@ -318,41 +326,41 @@ async def _write_last(recorder: Recorder) -> None:
         logger.exception("recordings in the bucket are out of date until the next start; please report this")
 
 
-def _signing(settings: Settings, store: ObjectStore, audience: ViewerProcess) -> Signing:
+def _signing(settings: Settings, store: ObjectStore, viewer_server: ViewerProcess) -> Signing:
     bucket = bucket_of(settings)
     return Signing(
         store,
         lambda when: Signer(bucket, when, LONGEST_SIGNATURE).url,
         settings.prefix,
-        audience.tell,
+        viewer_server.send,
         now,
     )
 
 
-def _observers(components: Components, audience: ViewerProcess) -> dict[str, Observer]:
-    """Who is told of each event, in this order."""
+def _observers(components: Components, viewer_server: ViewerProcess) -> dict[str, Observer]:
+    """The observers of events, in the order in which they are called."""
     found: dict[str, Observer] = {
-        "audience": audience,
+        "audience": viewer_server,
         "recorder": components.recorder,
-        "pictures": components.pictures,
+        "pictures": components.posters,
         "guest check": components.guest_check,
     }
     return found | ({"mirror": components.mirror} if components.mirror else {})
 
 
-def _parts(components: Components, settings: Settings) -> dict[str, Run]:
-    """The parts that the stream can do without."""
-    parts: dict[str, Run] = {
+def _parts(components: Components, settings: Settings) -> dict[str, Part]:
+    """The optional parts, which run under the supervisor."""
+    parts: dict[str, Part] = {
         "lag": components.lag.run,
         "probe": partial(_probe, components.store, settings),
-        "sweeper": components.sweeper.run,
+        "sweeper": components.deleter.run,
         "files": FileDeleter(components.store, components.catalog, now, prefix=settings.prefix).run,
         "recorder": components.recorder.run,
-        "viewers' clips": components.viewers_clips.run,
-        "pictures": components.pictures.run,
+        "viewers' clips": components.viewer_clips.run,
+        "pictures": components.posters.run,
         "guest check": components.guest_check.run,
-        "owner": components.owner.run,
-        "systemd": components.tell_systemd,
+        "owner": components.lease.run,
+        "systemd": components.report_to_systemd,
     }
     if components.mirror:
         parts["mirror"] = components.mirror.run
@@ -362,14 +370,14 @@ def _parts(components: Components, settings: Settings) -> dict[str, Run]:
 
 
 @asynccontextmanager
-async def _operator(
+async def _admin_listener(
     settings: Settings,
     components: Components,
     dashboard: Dashboard,
     registry: CollectorRegistry,
     public_address: str,
 ) -> AsyncIterator[str]:
-    """Serve the operator while inside; yields the address."""
+    """A context in which the admin listener serves; yields its address."""
     ask_owncast = components.owncast.ask if components.owncast else None
     app = make_operator_app(
         components.health,
@@ -377,7 +385,7 @@ async def _operator(
         dashboard,
         ask_owncast=ask_owncast,
         names=settings.admin_names.replace(",", " ").split(),
-        refresh=components.audience.refresh if components.audience else None,
+        refresh=components.viewer_server.refresh if components.viewer_server else None,
         recordings=recordings_admin(components, settings, public_address),
     )
     names = "BROADCASTER_ADMIN_HOST, BROADCASTER_ADMIN_PORT"
@@ -386,7 +394,7 @@ async def _operator(
 
 
 def log_admin_address(settings: Settings, address: str) -> None:
-    """Log where the dashboard and the metrics are."""
+    """Log the addresses of the dashboard and the metrics."""
     logger.info("dashboard at %s/dashboard, metrics at %s/metrics", address, address)
     if settings.public_dashboard:
         logger.warning(
@@ -398,19 +406,19 @@ def log_admin_address(settings: Settings, address: str) -> None:
 
 @contextmanager
 def _public_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
-    """Where viewers connect; whoever serves them comes and goes, these stay."""
+    """The listening sockets of viewers, which outlive each process of the viewer server."""
     sockets = listening_sockets(settings.host, settings.port, "BROADCASTER_HOST, BROADCASTER_PORT")
     try:
         yield sockets
     finally:
-        for one in sockets:
-            one.close()
+        for sock in sockets:
+            sock.close()
 
 
 def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
-    places = raise_file_limit(settings.max_connections)
-    if places < settings.max_connections:
-        logger.warning("the limit of open files leaves room for %d connections", places)
+    connections = raise_file_limit(settings.max_connections)
+    if connections < settings.max_connections:
+        logger.warning("the limit of open files leaves room for %d connections", connections)
     return Setup(
         settings.viewer_dir.absolute(),
         page={
@@ -427,7 +435,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
         clips=settings.viewer_clips,
         signed=settings.urls == "presigned",
         max_waiters=settings.max_waiters,
-        max_connections=places,
+        max_connections=connections,
         trusted_header=settings.trusted_header,
         tracker=settings.has_own_tracker,
         log=(settings.log_level, log_format),
@@ -435,9 +443,9 @@ def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
 
 
 async def _probe(store: ObjectStore, settings: Settings) -> None:
-    """Say at once what is wrong with the bucket. It is no reason to stop: it may be mended meanwhile."""
+    """Log a fault of the bucket at once. The service goes on, because the fault may be repaired."""
     warn_of_address(settings)
     try:
         await store.check(settings.prefix, deadline=PROBE_DEADLINE)
     except StorageError as error:
-        logger.error("the bucket cannot be used now, uploads will be tried again: %s", error)
+        logger.error("the bucket cannot be used now, uploads are retried: %s", error)

@@ -1,7 +1,4 @@
-"""Starts and restarts the viewers' process, and sends it the view over IPC.
-
-The process inherits only the sockets that it needs.
-"""
+"""Starts and restarts the process of the viewer server, and sends it the view over IPC."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from broadcaster.aio import Backoff, Signal
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.ipc.messages import (
     ClipAnswer,
@@ -41,7 +39,7 @@ from broadcaster.metrics import Metric
 
 
 def message_of(event: Event) -> Listed | Started | Ended | None:
-    """For the audience process, if they are told anything."""
+    """The message about an event for the viewer server; None if there is none."""
     match event:
         case SegmentPublished(segment=segment, published=published):
             return Listed(
@@ -67,20 +65,20 @@ def message_of(event: Event) -> Listed | Started | Ended | None:
     return None
 
 
-# The very program that runs, whatever became of its path since: an upgrade, or rights that were dropped.
+# This very program, even if its path has changed since or may not be executed any more.
 OURSELVES = "/proc/self/exe"
-# What Python needs to find itself and to speak a language; no keys, and nothing that leads to them.
+# The variables that Python needs; no keys.
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 
 async def start_viewer_process(
     listening: Sequence[socket.socket],
 ) -> tuple[asyncio.subprocess.Process, socket.socket]:
-    """It, on sockets that listen already, and our end of its feed; raises OSError."""
+    """The process, on listening sockets, and our end of its IPC socket. Raises OSError."""
     ours, theirs = socket.socketpair()
     with theirs, ExitStack() as stack:
         stack.callback(ours.close)
-        descriptors = [theirs.fileno(), *(one.fileno() for one in listening)]
+        descriptors = [theirs.fileno(), *(sock.fileno() for sock in listening)]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "broadcaster.viewer_server", *map(str, descriptors)),
             executable=OURSELVES if sys.platform == "linux" else None,
@@ -94,30 +92,29 @@ async def start_viewer_process(
 
 
 def _environment() -> dict[str, str]:
-    known = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    # The same modules as here, wherever they come from.
+    inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     modules = os.pathsep.join(path for path in sys.path if Path(path).is_absolute())
-    # It asks nobody: to read all certificate authorities, as aiohttp does at once, is a sixth of its start.
-    # Its address space is bounded: glibc would reserve 64 MiB of it for each thread.
-    return {**known, "PYTHONPATH": modules, "SSL_CERT_FILE": os.devnull, "MALLOC_ARENA_MAX": "1"}
+    # The viewer server makes no TLS connections, and aiohttp would spend a sixth of the start on reading all
+    # certificate authorities. Its address space is bounded; glibc would reserve 64 MiB for each thread.
+    return {**inherited, "PYTHONPATH": modules, "SSL_CERT_FILE": os.devnull, "MALLOC_ARENA_MAX": "1"}
 
 
 logger = logging.getLogger(__name__)
 
 PING_EVERY = 0.5  # seconds
 PONG_WITHIN = 5.0  # seconds
-START_WITHIN = 30.0  # seconds to the first answer: a busy machine takes its time to start Python
-# Pings are counted, not seconds: when ingest itself was held up, that is not the other's fault.
+START_WITHIN = 30.0  # seconds to the first answer, on a busy machine
+# Pings are counted, not seconds: a pause of ingest itself must not count.
 UNANSWERED, UNANSWERED_AT_START = int(PONG_WITHIN / PING_EVERY), int(START_WITHIN / PING_EVERY)
-FIGURES_WITHIN = 0.5  # seconds
-END_WITHIN = 5.0  # seconds for its clients to be let go of
-SHORT_LIFE, LONGEST_PAUSE = 5.0, 5.0  # seconds: what dies at once is not started again at full speed
+REFRESH_WITHIN = 0.5  # seconds for fresh metrics
+END_WITHIN = 5.0  # seconds for a graceful end
+SHORT_LIFE, FIRST_PAUSE, LONGEST_PAUSE = 5.0, 0.1, 5.0  # seconds: after a short life, a restart waits
 MOST_REFUSED = 10  # metrics that are named in the log
-REMEMBERED_SEGMENTS = 60  # for pages that come after it was replaced
+RECENT_SEGMENTS = 60  # are sent to a new process, for the events of new pages
 
 
 class ViewerProcess:
-    """Starts it on sockets that listen already, and again whenever it dies, hangs, or does not read.
+    """The process of the viewer server, which is replaced when it dies, hangs, or does not read.
 
     ``report`` returns the health of ingest as the public may see it. ``clip`` is called with each clip
     request of a viewer and the function that takes the answer.
@@ -142,34 +139,34 @@ class ViewerProcess:
         self._clip = clip
         self._view = view
         self._recordings: Mapping[str, PublicRecording] = {}
-        self._recent: deque[Listed] = deque(maxlen=REMEMBERED_SEGMENTS)
+        self._recent: deque[Listed] = deque(maxlen=RECENT_SEGMENTS)
         self._last: Started | Ended | None = None
         self._writer: asyncio.StreamWriter | None = None
-        # Monotonic. Nobody is alarmed before it had time to start.
+        # Monotonic time of the latest answer; the start has more time.
         self._answered = time.monotonic() + START_WITHIN - PONG_WITHIN
-        self._unanswered, self._patience = 0, 0  # pings; and how many more may be
-        self._heard = asyncio.Event()
-        # What processes before this one had counted, by name; and the sums of what they observed.
+        self._unanswered, self._patience = 0, 0  # unanswered pings, and how many more are allowed
+        self._pong_received = Signal()
+        # Counters of earlier processes, by name, and the sums of their histograms.
         self._before: dict[str, Counter[tuple[str, ...]]] = {}
         self._totals: dict[str, Counter[tuple[str, ...]]] = {}
         self._refused: set[str] = set()  # names of metrics
 
     def show(self, view: View) -> None:
-        """Viewers see this from now on."""
+        """Send a new view."""
         before, self._view = self._view, view
         with self._in_step():
-            self.tell(view_delta(before, view))
+            self.send(view_delta(before, view))
 
     def show_recordings(self, found: Mapping[str, PublicRecording]) -> None:
-        """There are these to be watched, by their paths."""
+        """Send the public recordings, by their paths."""
         before, self._recordings = self._recordings, found
         if found != before:
             with self._in_step():
-                self.tell(recordings_delta(before, found))
+                self.send(recordings_delta(before, found))
 
     @contextmanager
     def _in_step(self) -> Iterator[None]:
-        """Who has not been told a change can make nothing of the next: another process is told the whole."""
+        """Replace the process if a delta cannot be sent, because it could not apply the next delta."""
         try:
             yield
         except BaseException:
@@ -177,13 +174,13 @@ class ViewerProcess:
                 self._writer.transport.abort()
             raise
 
-    def tell(self, message: Message) -> None:
-        """Never waits: who does not read does not answer either, and is replaced."""
+    def send(self, message: Message) -> None:
+        """Send a message without waiting; a process that does not read does not answer, and is replaced."""
         if self._writer and not self._writer.is_closing():
             self._writer.write(encode(message))
 
     def __call__(self, event: Event) -> None:
-        """Tell of an event."""
+        """Send an event."""
         message = message_of(event)
         if message is None:
             return
@@ -191,41 +188,42 @@ class ViewerProcess:
             self._recent.append(message)
         else:
             self._last = message
-        self.tell(message)
+        self.send(message)
 
     def pid(self) -> int:
-        """Its number; 0 while there is none."""
+        """The process id; 0 while there is no process."""
         return self.process.pid if self.process else 0
 
     @property
     def is_answering(self) -> bool:
-        """Whether viewers are served."""
+        """Whether the process answers."""
         return time.monotonic() - self._answered < PONG_WITHIN
 
     async def refresh(self) -> None:
-        """Ask for its metrics as they are now, and wait for them, but not long."""
+        """Request fresh metrics and wait for them, but not long."""
         if not self._writer or not self.is_answering:
             return
-        self._ask()
+        self._send_ping()
         with suppress(TimeoutError):
-            async with asyncio.timeout(FIGURES_WITHIN):
+            async with asyncio.timeout(REFRESH_WITHIN):
                 while self._unanswered > 0:
-                    await self._heard.wait()
+                    await self._pong_received.next().wait()
 
     async def run(self) -> None:
-        """Keep one running, until cancelled."""
-        pause = 0.0
+        """Keep a process running until cancelled."""
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             began = time.monotonic()
-            reason = await self._live()
+            reason = await self._run_once()
             self.restarts += 1
-            lived = time.monotonic() - began
-            pause = 0.0 if lived > SHORT_LIFE else min(max(2 * pause, 0.1), LONGEST_PAUSE)
-            logger.error("the process that serves viewers %s; another one takes its place", reason)
-            await asyncio.sleep(pause)
+            logger.error("the viewer server %s; another process takes its place", reason)
+            if time.monotonic() - began > SHORT_LIFE:
+                backoff.reset()
+            else:
+                await asyncio.sleep(backoff.next())
 
     def metrics(self) -> Iterator[Metric]:
-        """Those of the process, counted on over its successors; and how many of these there were."""
+        """The metrics of the process, counted on from its predecessors, and the number of restarts."""
         for sent in self.pong.metrics:
             samples = Counter(dict(sent.samples))
             if sent.is_counter:
@@ -234,23 +232,23 @@ class ViewerProcess:
             total.update(dict(sent.total or ()))
             totals = None if sent.total is None else dict(total)
             yield Metric(sent.name, sent.text, dict(samples), sent.labels, sent.is_counter, totals)
-        text = "Processes that serve viewers, started in the place of one that died or hung"
+        text = "Restarts of the viewer server after it died or hung"
         yield Metric("audience_restarts", text, self.restarts, is_counter=True)
         yield Metric("audience_serving", "1 while viewers are answered", self.is_answering)
 
-    async def _live(self) -> str:
-        """The life of one process; returns how it ended."""
+    async def _run_once(self) -> str:
+        """Run one process to its end; returns how it ended."""
         try:
-            process, feed = await start_viewer_process(self._listening)
-        except OSError as error:  # there is no memory, or no descriptor left: that passes
-            return _not_started(error)
+            process, sock = await start_viewer_process(self._listening)
+        except OSError as error:  # no memory or no descriptor left
+            return f"cannot be started ({error.strerror})"
         try:
-            reader, writer = await asyncio.open_connection(sock=feed)
+            reader, writer = await asyncio.open_connection(sock=sock)
         except OSError as error:
-            return _not_started(error)
+            return f"cannot be started ({error.strerror})"
         else:
             return await self._serve(process, reader, writer)
-        finally:  # whatever has failed: it would go on beside the next one
+        finally:  # two processes must not serve at the same time
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -258,7 +256,7 @@ class ViewerProcess:
     async def _serve(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> str:
-        """The same, from when it can be told what there is."""
+        """Send everything, then exchange pings; returns how the process ended."""
         tasks: list[asyncio.Task[str]] = []
         self.process, self._writer = process, writer
         self._unanswered, self._patience = 0, UNANSWERED_AT_START
@@ -272,18 +270,18 @@ class ViewerProcess:
                 self._last,
             ):
                 if message:
-                    self.tell(message)
-            tasks += (asyncio.create_task(one) for one in (self._listen(reader, process), self._ping()))
+                    self.send(message)
+            tasks += map(asyncio.create_task, (self._listen(reader, process), self._ping()))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
         except asyncio.CancelledError:
-            writer.close()  # it says goodbye to its clients then
+            writer.close()  # the process then closes its connections
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), END_WITHIN)
             raise
         finally:
-            for one in tasks:
-                one.cancel()
+            for task in tasks:
+                task.cancel()
             writer.transport.abort()
             self._writer = None
             self._keep_counts()
@@ -296,32 +294,31 @@ class ViewerProcess:
                 self._unanswered -= 1
                 self.on_wanted(self.pong.playlists_to_sign)
                 self.ready.set()
-                heard, self._heard = self._heard, asyncio.Event()
-                heard.set()
+                self._pong_received.notify()
                 if self._clip:
-                    for wish in self.pong.clip_requests:
-                        self._clip(wish, self.tell)
+                    for request in self.pong.clip_requests:
+                        self._clip(request, self.send)
         except ValueError as error:
-            return f"does not speak as it should ({type(error).__name__})"
+            return f"sends invalid messages ({type(error).__name__})"
         except (EOFError, OSError):
             return f"has died (status {await process.wait()})"
 
     async def _ping(self) -> str:
         while self._patience:
             self._patience -= 1
-            self._ask()
+            self._send_ping()
             await asyncio.sleep(PING_EVERY)
         return "does not answer"
 
-    def _ask(self) -> None:
+    def _send_ping(self) -> None:
         self._unanswered += 1
-        self.tell(Ping(self._report()))
+        self.send(Ping(self._report()))
 
     def _checked(self, pong: Pong) -> Pong:
-        """The answer with only such metrics as there are."""
+        """The answer without unknown metrics."""
         metrics, refused = accepted(pong.metrics)
         for name in sorted(refused - self._refused)[: MOST_REFUSED - len(self._refused)]:
-            logger.warning("the process that serves viewers sends a metric that is not taken: %s", name)
+            logger.warning("the viewer server sends an unknown metric: %s", name)
             self._refused.add(name)
         return replace(pong, metrics=metrics)
 
@@ -331,7 +328,3 @@ class ViewerProcess:
                 add_bounded(self._before.setdefault(sent.name, Counter()), sent.name, dict(sent.samples))
                 add_bounded(self._totals.setdefault(sent.name, Counter()), sent.name, dict(sent.total or ()))
         self.pong = Pong(())
-
-
-def _not_started(error: OSError) -> str:
-    return f"cannot be started ({error.strerror})"

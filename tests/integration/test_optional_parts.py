@@ -26,7 +26,7 @@ from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service import serve
 from broadcaster.service.components import Components
-from broadcaster.service.public_recordings import ViewersClips
+from broadcaster.service.public_recordings import ViewerClips
 from broadcaster.service.serve import Metrics
 from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.upload.deleter import FileDeleter, RetentionDeleter
@@ -48,8 +48,8 @@ PARTS = [
     ("pictures", Posters, "run"),
     ("recorder", Recorder, "_write_all"),
     ("sweeper", RetentionDeleter, "sweep"),
-    ("systemd", Components, "tell_systemd"),
-    ("viewers' clips", ViewersClips, "run"),
+    ("systemd", Components, "report_to_systemd"),
+    ("viewers' clips", ViewerClips, "run"),
 ]
 OBSERVERS = [
     ("audience", ViewerProcess, "__call__"),

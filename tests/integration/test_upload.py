@@ -18,7 +18,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import find_program
 from broadcaster.doctor.repair import may_upload
 from broadcaster.doctor.report import Outcome
-from broadcaster.errors import ManageError
+from broadcaster.errors import AdminError
 from broadcaster.guest import open_browser
 from broadcaster.recordings.file_uploads import Uploads
 from tests.support.length import seconds
@@ -137,7 +137,7 @@ async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
         (desk.address, desk.token, "x", "there is no such recording"),
         ("http://127.0.0.1:9", desk.token, desk.recording, "does not answer at http://127.0.0.1:9"),
     ):
-        with pytest.raises(ManageError, match=told):
+        with pytest.raises(AdminError, match=told):
             await upload_recording_file(address, token, recording, path)
     desk.front.faults[1] = [Fault.ERROR] * 100
     sending = asyncio.create_task(
@@ -151,5 +151,5 @@ async def test_what_ends_it(desk: UploadDesk, tmp_path: Path) -> None:
     for _ in range(2):
         await desk.store.abort(found.key, found.upload, deadline=60)
     assert await desk.store.parts(found.key, found.upload, deadline=60) is None
-    with pytest.raises(ManageError, match="this upload is over"):
+    with pytest.raises(AdminError, match="this upload is over"):
         await sending

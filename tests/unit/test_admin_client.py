@@ -16,7 +16,7 @@ from broadcaster.admin import make_operator_app, own_token
 from broadcaster.admin_client import address_of
 from broadcaster.cli import main
 from broadcaster.config import load
-from broadcaster.errors import ManageError
+from broadcaster.errors import AdminError
 from broadcaster.ipc.messages import HealthReport
 from broadcaster.recordings.admin_api import RecordingsAdmin
 from broadcaster.recordings.file_uploads import Uploads, etag_of
@@ -384,7 +384,7 @@ async def test_the_command_line(
     base, settings = "https://video.example.com/live/recordings", load()
     assert await asyncio.to_thread(address_of, settings, one.id, 1) == f"{base}/{one.id}/playlist.m3u8"
     for name, part, complaint in ((one.id, 2, "has 1 parts"), ("none", 1, "no recording or clip 'none'")):
-        with pytest.raises(ManageError, match=complaint):
+        with pytest.raises(AdminError, match=complaint):
             await asyncio.to_thread(address_of, settings, name, part)
     await check_the_bin(run, one.id)
     await server.close()

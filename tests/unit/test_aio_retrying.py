@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from broadcaster.aio import Fault, Retrying
+from broadcaster.aio import Backoff, Fault, Retrying
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
 
@@ -81,3 +81,11 @@ async def test_a_fault_that_goes_on(
     for _ in range(3):
         retrying.failed(StorageUnavailable("busy"))
     assert len(caplog.records) == 3
+
+
+def test_pauses_double() -> None:
+    """Pauses double up to the longest, and a success begins with the first again."""
+    backoff = Backoff(1, 5)
+    assert [backoff.next() for _ in range(5)] == [1, 2, 4, 5, 5]
+    backoff.reset()
+    assert backoff.next() == 1

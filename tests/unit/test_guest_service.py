@@ -16,7 +16,14 @@ from broadcaster.catalog.records import Segment
 from broadcaster.config import Settings, load
 from broadcaster.demo.processes import HOST, free_ports
 from broadcaster.events import SegmentPublished
-from broadcaster.guest import EVERY, EVERY_IN_FAULT, GuestCheck, told_page, warn_of_address, why_not_public
+from broadcaster.guest import (
+    EVERY,
+    EVERY_IN_FAULT,
+    GuestCheck,
+    configured_page,
+    warn_of_address,
+    why_not_public,
+)
 from tests.support.fakes.pipeline_parts import stored_segment
 from tests.support.servers.fake_origin import serve
 from tests.support.servers.tcp import TcpConnection, TcpServer
@@ -37,7 +44,7 @@ class Room:
         self.answer: Callable[[], web.Response] = lambda: web.Response(body=BODY, headers=OPEN)
         self.page: Callable[[], str | None] = lambda: PAGE
         self.check = GuestCheck(
-            self._told_page,
+            self._configured_page,
             "http://127.0.0.1:3000",
             signed=signed,
             busy=lambda: busy,
@@ -53,7 +60,7 @@ class Room:
         for one in segments:
             self.check(SegmentPublished(one, datetime.now(UTC)))
 
-    def _told_page(self) -> str | None:
+    def _configured_page(self) -> str | None:
         return self.page()
 
     @property
@@ -204,10 +211,10 @@ async def test_whose_origin(monkeypatch: pytest.MonkeyPatch) -> None:
         on.answer = lambda: web.Response(body=BODY)
         told = await on.checked(on.segment())
         assert told == "pages of http://127.0.0.1:3000 may not read: no Access-Control-Allow-Origin"
-        assert on.check.unsure
+        assert on.check.uncertain
         on.answer = lambda: web.Response(status=404)
         await on.checked(on.segment(0, run=1))
-        assert not on.check.unsure
+        assert not on.check.uncertain
 
 
 @pytest.fixture
@@ -230,7 +237,7 @@ def test_where_the_page_is(tmp_path: Path, settings: Settings) -> None:
         (f'{{"pageUrl": "{PAGE}/"}}', PAGE),
     ):
         (tmp_path / "config.json").write_text(text)
-        assert told_page(settings) == (told and f"{told}/")
+        assert configured_page(settings) == (told and f"{told}/")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster import admin_client as manage
-from broadcaster import logs
+from broadcaster import admin_client, logs
 from broadcaster.doctor.report import Report, Result, failed
 from broadcaster.owncast import parse
 from broadcaster.printable import clean_title, printable, printable_json, write
@@ -61,7 +60,7 @@ def test_each_way_to_the_terminal(text: str, capsys: pytest.CaptureFixture[str])
     assert len(result.text.split("\n")) == 2
     for said in (
         *(logs.last_line(title, form) for form in logs.FORMATS),
-        manage._line(row),  # noqa: SLF001 - as it is written
+        admin_client._line(row),  # noqa: SLF001 - as it is written
         result.text,
         Report([result]).as_json(),
         printable_json(json.dumps({"title": title}, ensure_ascii=False)),

@@ -31,7 +31,7 @@ def test_one_that_is_open(tmp_path: Path, caplog: pytest.LogCaptureFixture, hold
         (tmp_path / holds).touch()
     make_private(tmp_path)
     assert mode(tmp_path) == 0o700
-    assert caplog.messages == [f"{tmp_path} was open to other users (mode 755); now it is not"]
+    assert caplog.messages == [f"{tmp_path} was open to other users (mode 755); it is closed now"]
 
 
 def test_one_that_is_not_ours_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -40,7 +40,7 @@ def test_one_that_is_not_ours_alone(tmp_path: Path, caplog: pytest.LogCaptureFix
     (tmp_path / "holiday.jpg").touch()
     make_private(tmp_path)
     assert mode(tmp_path) == 0o755
-    assert "not ours alone: it stays so" in caplog.text
+    assert "because it holds other things" in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user can be only by root's rights")

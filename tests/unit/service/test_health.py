@@ -74,8 +74,8 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(DELAY, rate=3e4, spool_limit=972_048_000_000), "failing", "delivery", "the disk lasts 9000 h"),
     (replace(DELAY, state=State.OFFLINE, frozen=900), "failing", "delivery", "the bucket does not get"),
     (replace(DELAY, silence=60), "failing", "delivery", "the bucket does not get"),
-    (replace(LIVE, losses="all 9 were lost"), "failing", "delivery", "nothing but gaps can be listed (all 9"),
-    (replace(LIVE, losses="9 were lost", delay="late"), "failing", "delivery", "the segments (late)"),
+    (replace(LIVE, gaps="all 9 were lost"), "failing", "delivery", "nothing but gaps can be listed (all 9"),
+    (replace(LIVE, gaps="9 were lost", delay="late"), "failing", "delivery", "the segments (late)"),
     (replace(LIVE, alive=False), "failing", "delivery", "ingest is stuck: restart the service"),
     (replace(LIVE, folder=False), "failing", "delivery", "the HLS folder does not answer; look at its disk"),
     (replace(LIVE, source="no rights"), "failing", "delivery", "(no rights): look at the rights of the HLS"),
@@ -93,41 +93,56 @@ TABLE: list[tuple[HealthInputs, str, str | None, str]] = [
     (replace(LIVE, spool=501), "warning", None, "50 % of the spool is used"),
     (replace(LIVE, mirror="denied"), "warning", None, "playlists cannot be written into the bucket: denied"),
     (replace(LIVE, owner="another one is there"), "warning", None, "another one is there"),
-    (replace(LIVE, unread="404"), "failing", "delivery", "viewers cannot read the segments: 404"),
-    (replace(LIVE, unread="404", blind=3), "failing", "delivery", "viewers cannot read the segments: 404"),
-    (replace(LIVE, unread="404", lit=1), "warning", None, "though 1 page has a picture: 404"),
+    (replace(LIVE, unreadable="404"), "failing", "delivery", "viewers cannot read the segments: 404"),
     (
-        replace(LIVE, unread="no CORS", unsure=True),
+        replace(LIVE, unreadable="404", failing_pages=3),
+        "failing",
+        "delivery",
+        "viewers cannot read the segments: 404",
+    ),
+    (replace(LIVE, unreadable="404", playing_pages=1), "warning", None, "though 1 page has a picture: 404"),
+    (
+        replace(LIVE, unreadable="no CORS", uncertain=True),
         "warning",
         None,
         "viewers perhaps cannot read the segments",
     ),
-    (replace(LIVE, unread="no CORS", unsure=True), "warning", None, "config.json, as pageUrl"),
+    (replace(LIVE, unreadable="no CORS", uncertain=True), "warning", None, "config.json, as pageUrl"),
     (
-        replace(LIVE, unread="no CORS", unsure=True, blind=1),
+        replace(LIVE, unreadable="no CORS", uncertain=True, failing_pages=1),
         "failing",
         "delivery",
         "cannot read the segments",
     ),
-    (replace(LIVE, unread="no CORS", unsure=True, lit=5), "ok", None, "LIVE: 412 viewers"),
-    (replace(LIVE, state=State.ENDED, unread="404", blind=3), "ok", None, "the stream has ended"),
-    (replace(DELAY, unread="404"), "failing", "delivery", "the bucket does not get"),
-    (replace(LIVE, blind=1), "warning", None, "1 page reports errors and no picture, 0 pages have one"),
-    (replace(LIVE, blind=4, lit=4), "warning", None, "4 pages report errors and no picture, 4 pages have"),
-    (replace(LIVE, blind=4, lit=5), "ok", None, "LIVE: 412 viewers"),
+    (replace(LIVE, unreadable="no CORS", uncertain=True, playing_pages=5), "ok", None, "LIVE: 412 viewers"),
+    (replace(LIVE, state=State.ENDED, unreadable="404", failing_pages=3), "ok", None, "the stream has ended"),
+    (replace(DELAY, unreadable="404"), "failing", "delivery", "the bucket does not get"),
+    (
+        replace(LIVE, failing_pages=1),
+        "warning",
+        None,
+        "1 page reports errors and no picture, 0 pages have one",
+    ),
+    (
+        replace(LIVE, failing_pages=4, playing_pages=4),
+        "warning",
+        None,
+        "4 pages report errors and no picture, 4 pages have",
+    ),
+    (replace(LIVE, failing_pages=4, playing_pages=5), "ok", None, "LIVE: 412 viewers"),
 ]
 
 
-@pytest.mark.parametrize(("standing", "severity", "trouble", "text"), TABLE)
-def test_the_table(standing: HealthInputs, severity: str, trouble: str | None, text: str) -> None:
+@pytest.mark.parametrize(("inputs", "severity", "trouble", "text"), TABLE)
+def test_the_table(inputs: HealthInputs, severity: str, trouble: str | None, text: str) -> None:
     """Each has its severity, its sentence, and the word for viewers."""
-    found = evaluate_health(standing)
+    found = evaluate_health(inputs)
     report = HealthReport(
-        standing.state,
+        inputs.state,
         0,
         found.reason,
         found.warning,
-        silence=standing.silence,
+        silence=inputs.silence,
         viewers=412,
         trouble=found.trouble,
     )
@@ -151,8 +166,8 @@ def test_the_part_that_is_not_well() -> None:
     over = replace(LIVE, silence=60, ended=True)
     assert evaluate_health(over).parts == {"encoder": "warning", "viewers": "warning"}
     assert evaluate_health(replace(LIVE, serving=False)).parts == {"viewers": "failing"}
-    assert evaluate_health(replace(LIVE, unread="404")).parts == {"viewers": "failing"}
-    assert evaluate_health(replace(LIVE, blind=1)).parts == {"viewers": "warning"}
+    assert evaluate_health(replace(LIVE, unreadable="404")).parts == {"viewers": "failing"}
+    assert evaluate_health(replace(LIVE, failing_pages=1)).parts == {"viewers": "warning"}
     both = evaluate_health(replace(DELAY, owner="another one is there", journal="disk full"))
     assert both.parts == {"bucket": "failing", "service": "warning", "viewers": "failing"}
 

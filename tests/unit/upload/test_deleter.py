@@ -15,7 +15,7 @@ from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import PlaylistState, PlaylistUpdate
 from broadcaster.errors import ObjectsNotDeleted, StorageError, StorageUnavailable
 from broadcaster.hls import MediaSegment
-from broadcaster.service.components import steady
+from broadcaster.service.components import jump_free_clock
 from broadcaster.upload.deleter import POSTPONED, RetentionDeleter
 from tests.support.fakes.pipeline_parts import START, stored_segment, unlisted
 
@@ -126,7 +126,7 @@ async def test_nothing_goes_before_its_availability_time(house: House) -> None:
 def test_a_jumping_clock_changes_nothing() -> None:
     """What tells when to delete begins with the wall time, and then goes on by what has really passed."""
     walls, seconds = [START], [1000.0]
-    clock = steady(lambda: walls[-1], lambda: seconds[-1])
+    clock = jump_free_clock(lambda: walls[-1], lambda: seconds[-1])
     assert clock() == START
     walls.append(START + 24 * HOUR)
     assert clock() == START

@@ -27,8 +27,8 @@ from broadcaster.ipc.messages import (
     encode_pong,
     receive_pong,
 )
-from broadcaster.service.public_recordings import AT_ONCE as QUEUE
-from broadcaster.service.public_recordings import PATIENCE, ViewersClips
+from broadcaster.service.public_recordings import MAX_REQUESTS as QUEUE
+from broadcaster.service.public_recordings import PATIENCE, ViewerClips
 from broadcaster.viewer_server.app import ViewerServer
 from broadcaster.viewer_server.clips import AT_ONCE, BURST, MAX_NETWORKS, NETWORK_BURST, ClipRequests
 from tests.support.fakes.catalog_fixture import CatalogFixture
@@ -54,7 +54,7 @@ class Ingest:
         self.now = 0.0
         self.told = 0
         self.is_up = True
-        self.makes = ViewersClips(studio.catalog.clips, self._tell, bounds, lambda: self.now)
+        self.makes = ViewerClips(studio.catalog.clips, self._tell, bounds, lambda: self.now)
 
     def _tell(self) -> None:
         self.told += 1
@@ -255,7 +255,7 @@ async def test_waiting_requests_are_limited(
     assert len(wishes) == AT_ONCE
 
     answers: list[ClipAnswer] = []
-    ingest = ViewersClips(studio.catalog.clips, lambda: None)
+    ingest = ViewerClips(studio.catalog.clips, lambda: None)
     for wish in [*wishes, wishes[0]]:
         ingest(wish, answers.append)
     assert [answer.refusal for answer in answers] == ["away"] * (AT_ONCE + 1 - QUEUE)
@@ -303,7 +303,7 @@ async def test_a_hostile_viewer_server(tmp_path: Path) -> None:
     studio = CatalogFixture(tmp_path)
     studio.publish(count=60)
     answers: list[ClipAnswer] = []
-    ingest = ViewersClips(studio.catalog.clips, lambda: None)
+    ingest = ViewerClips(studio.catalog.clips, lambda: None)
     for seconds in (-5, 4, 91):
         ingest(ClipRequest("1", START, START + seconds * SECOND), answers.append)
     running = asyncio.create_task(ingest.run())

@@ -1,7 +1,4 @@
-"""The objects read last, in a folder: after a restart they are still there.
-
-The objects read last, in memory.
-"""
+"""Caches of fetched objects: on disk, where they survive a restart, and in memory."""
 
 from __future__ import annotations
 
@@ -10,28 +7,29 @@ import contextlib
 import errno
 import hashlib
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import TypeVar
 
 from broadcaster.aio import OwnThread, Retrying
 from broadcaster.download.download import Content
-from broadcaster.download.packs import Packs
+from broadcaster.download.packs import PackFiles
 from broadcaster.errors import StorageUnavailable
 from broadcaster.own_files import NotOursError
 
-ANSWER = 5.0  # seconds for the disk to give an object; a fetch takes less
-REST = 60.0  # seconds for which a disk that failed is left alone
+ANSWER = 5.0  # seconds for a disk operation; a fetch takes less
+REST = 60.0  # seconds without disk operations after a failure
 WAITING = 16 * 2**20  # bytes that may wait to be written
 
-
-Place = tuple[Path, int, int]  # a file, where an object begins in it, and its bytes
+T = TypeVar("T")
+StoredObject = tuple[Path, int, int]  # file, offset and size
 
 
 class DiskCache:
-    """Keeps so many bytes of them in a folder, which is its own alone. A disk that fails is done without."""
+    """A cache of at most ``limit`` bytes in a folder of its own. It is not used while the disk fails."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        self._packs = Packs(folder, limit)
+        self._packs = PackFiles(folder, limit)
         self._thread = OwnThread("disk cache")
         self._waiting = 0  # bytes to be written
         self._bodies: list[tuple[bytes, bytes]] = []
@@ -41,11 +39,11 @@ class DiskCache:
 
     @property
     def size(self) -> int:
-        """Bytes that it has."""
+        """Bytes of all objects."""
         return self._packs.size
 
     async def open(self) -> None:
-        """Find out what is there. Raises NotOursError where the folder is not ours alone."""
+        """Lock and index the folder. Raises NotOursError if others can write into the folder."""
         self._thread.__enter__()
         try:
             async with asyncio.timeout(ANSWER):
@@ -56,7 +54,7 @@ class DiskCache:
             self._failed(error)
 
     async def close(self) -> None:
-        """Write what waits, for a while, and let others have the folder."""
+        """Write waiting objects, within a time limit, and unlock the folder."""
         with contextlib.suppress(OSError):
             async with asyncio.timeout(ANSWER):
                 if self._writing:
@@ -65,53 +63,43 @@ class DiskCache:
         self._thread.__exit__()
 
     async def get(self, key: Hashable) -> bytes | None:
-        """One of them, if it is whole."""
-        name = _name(key)
-        if name not in self._packs or self._is_away:
-            return None
-        try:
-            async with asyncio.timeout(ANSWER):
-                return await self._thread.call(self._packs.read, name)
-        except OSError as error:
-            self._failed(error)
-            return None
+        """An undamaged object, or None."""
+        return await self._call(self._packs.read, _name(key), default=None)
 
     async def has(self, key: Hashable) -> bool:
-        """Whether one is there, and whole; it is not read into memory."""
-        name = _name(key)
+        """Whether the object is there and undamaged; does not load the object."""
+        return await self._call(self._packs.check, _name(key), default=False)
+
+    async def _call(self, function: Callable[[bytes], T], name: bytes, *, default: T) -> T:
+        """Call a function with the name of a known object; ``default`` if the disk fails."""
         if name not in self._packs or self._is_away:
-            return False
+            return default
         try:
             async with asyncio.timeout(ANSWER):
-                return await self._thread.call(self._packs.check, name)
+                return await self._thread.call(function, name)
         except OSError as error:
             self._failed(error)
-            return False
+            return default
 
-    def place(self, key: Hashable) -> Place | None:
-        """Where one is, if it is."""
-        return self._packs.place(_name(key))
-
-    async def find(self, key: Hashable) -> Place | None:
-        """Where one is, if it is, and whole; raises OSError. It is not read into memory."""
+    async def find(self, key: Hashable) -> StoredObject | None:
+        """Where an undamaged object is stored, or None; raises OSError. Does not load the object."""
         if _name(key) in self._packs:
             await self._thread.call(self._packs.check, _name(key))
-        return self.place(key)
+        return self._packs.find(_name(key))
 
-    async def store(self, key: Hashable, content: Content) -> Place:
-        """Keep what was fetched, and wait until it is there; raises OSError."""
+    async def store(self, key: Hashable, content: Content) -> StoredObject:
+        """Write an object and return where it is stored; raises OSError."""
         if content.path:
             sha256 = bytes.fromhex(await content.sha256())
-            call = self._thread.call(self._packs.adopt, _name(key), content.path, sha256, len(content))
+            await self._thread.call(self._packs.adopt, _name(key), content.path, sha256, len(content))
         else:
-            call = self._thread.call(self._packs.write, _name(key), content.joined())
-        await call
-        if (place := self.place(key)) is None:
+            await self._thread.call(self._packs.write, _name(key), content.joined())
+        if (stored := self._packs.find(_name(key))) is None:
             raise OSError(errno.ENOSPC, "the cache is too small for an object")
-        return place
+        return stored
 
     def put(self, key: Hashable, body: bytes) -> None:
-        """Keep it, if the disk keeps up."""
+        """Write an object in the background; skipped while the disk is too slow."""
         if self._is_away or self._waiting + len(body) > WAITING:
             return
         self._waiting += len(body)
@@ -120,7 +108,7 @@ class DiskCache:
             self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
-        """All that waits at a time: to hand one over takes longer than to write it."""
+        """Write waiting objects, in batches: a call of the thread takes longer than writing an object."""
         while self._bodies:
             bodies, self._bodies = self._bodies, []
             try:
@@ -135,24 +123,24 @@ class DiskCache:
     def _is_away(self) -> bool:
         return asyncio.get_running_loop().time() < self._away_until
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: OSError) -> None:
         self._away_until = asyncio.get_running_loop().time() + REST
-        reason = getattr(error, "strerror", None) or f"no answer within {ANSWER:.0f} s"
-        self._retrying.failed(StorageUnavailable(f"{reason}; it goes on without"))
+        reason = error.strerror or f"no answer within {ANSWER:.0f} s"
+        self._retrying.failed(StorageUnavailable(f"{reason}; continuing without the cache on disk"))
 
 
-def _write(packs: Packs, bodies: list[tuple[bytes, bytes]]) -> None:
+def _write(packs: PackFiles, bodies: list[tuple[bytes, bytes]]) -> None:
     for name, body in bodies:
         packs.write(name, body)
 
 
 def _name(key: Hashable) -> bytes:
-    """Not the address: that would show a signature."""
+    """A hash: the URL itself may be signed."""
     return hashlib.sha256(repr(key).encode()).digest()
 
 
 class MemoryCache:
-    """Keeps so many bytes of them; what was asked for longest ago goes first."""
+    """A cache of at most ``limit`` bytes; the least recently used object is dropped first."""
 
     def __init__(self, limit: int) -> None:
         self.size = 0  # bytes
@@ -160,18 +148,18 @@ class MemoryCache:
         self._bodies: OrderedDict[Hashable, bytes] = OrderedDict()
 
     def get(self, key: Hashable) -> bytes | None:
-        """One of them."""
+        """The object, or None."""
         body = self._bodies.get(key)
         if body is not None:
             self._bodies.move_to_end(key)
         return body
 
     def drop(self, key: Hashable) -> None:
-        """Forget one of them."""
+        """Remove the object."""
         self.size -= len(self._bodies.pop(key, b""))
 
     def put(self, key: Hashable, body: bytes) -> None:
-        """Keep it, unless it is larger than all may be."""
+        """Add an object, unless it is larger than the limit."""
         if len(body) > self._limit:
             return
         self.size += len(body) - len(self._bodies.pop(key, b""))

@@ -1,9 +1,4 @@
-"""One object, over as many attempts as it takes.
-
-What is to be read.
-
-A bound on bytes: who wants more than there is waits, the eldest first.
-"""
+"""Downloads of single objects, each over as many attempts as necessary, with a limit on received bytes."""
 
 from __future__ import annotations
 
@@ -21,84 +16,83 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import hdrs
 
+from broadcaster.aio import Signal
 from broadcaster.download.packs import HEADER, UNFINISHED
 from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailable
 
+CONNECT, STALL = 10.0, 10.0  # seconds for a connection, and without a byte
+BUFFER = 2**18  # received bytes of a connection that may wait to be read
+WRONG = 3  # bodies with a wrong size or SHA-256; a cache on the way may have a damaged object
+OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
+TRANSIENT = {408, 425, 429}  # like all from 500 on
+PAGE = "text/html"
+MISSING = {404, 410}
+FORBIDDEN = {401, 403}
+# RFC 9110, 14.4
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
-class Room:
-    """Room for so many bytes, which shares of it take as the bytes come.
 
-    ``taken`` is how many are. The eldest share never waits, as all others wait for what it brings: one object
-    more than there is room for can be there. A share that brings nothing for now steps back.
+class ByteSemaphore:
+    """Limits received bytes to ``limit``; each download takes a share.
+
+    The eldest share never waits, because all others wait for its bytes: the limit can be exceeded by one
+    object. A download without progress moves its share back.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.taken = 0
-        self._shares: dict[Share, None] = {}  # the eldest first
-        self._changed = asyncio.Event()
+        self.shares: dict[ByteShare, None] = {}  # the eldest first
+        self.changed = Signal()
 
     @contextmanager
-    def share(self) -> Iterator[Share]:
-        """A share that has nothing yet; what it takes is given back at the end."""
-        share = Share(self)
-        self._shares[share] = None
+    def share(self) -> Iterator[ByteShare]:
+        """An empty share, released on exit."""
+        share = ByteShare(self)
+        self.shares[share] = None
         try:
             yield share
         finally:
-            del self._shares[share]
+            del self.shares[share]
             self.taken -= share.size
-            self._notify()
-
-    def step_back(self, share: Share) -> None:
-        """Make it the youngest; what it has it keeps."""
-        self._shares[share] = self._shares.pop(share)
-        self._notify()
-
-    def step_forward(self, share: Share) -> None:
-        """Make it the eldest."""
-        self._shares = {share: None, **self._shares}
-        self._notify()
-
-    async def take(self, share: Share, size: int) -> None:
-        """Wait for so many bytes more."""
-        while self.taken + size > self._size and share is not next(iter(self._shares)):
-            await self._changed.wait()
-        self.taken += size
-        share.size += size
-
-    def _notify(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+            self.changed.notify()
 
 
-class Share:
-    """What one object has of a room: ``size`` bytes."""
+class ByteShare:
+    """The ``size`` bytes that a download has taken of a ``semaphore``."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, semaphore: ByteSemaphore) -> None:
         self.size = 0
-        self.room = room
+        self.semaphore = semaphore
 
     async def need(self, size: int) -> None:
-        """Wait until it has so many bytes in all."""
-        if size > self.size:
-            await self.room.take(self, size - self.size)
+        """Wait until the share has at least ``size`` bytes."""
+        missing, semaphore = size - self.size, self.semaphore
+        if missing <= 0:
+            return
+        while semaphore.taken + missing > semaphore.limit and self is not next(iter(semaphore.shares)):
+            await semaphore.changed.next().wait()
+        semaphore.taken += missing
+        self.size += missing
 
-    def step_back(self) -> None:
-        """Let others be the eldest: nothing comes until they have had their turn."""
-        self.room.step_back(self)
+    def move_back(self) -> None:
+        """Become the youngest share."""
+        shares = self.semaphore.shares
+        shares[self] = shares.pop(self)
+        self.semaphore.changed.notify()
 
-    def step_forward(self) -> None:
-        """Wait for no other: they wait for this one."""
-        self.room.step_forward(self)
+    def move_to_front(self) -> None:
+        """Become the eldest share."""
+        self.semaphore.shares = {self: None, **self.semaphore.shares}
+        self.semaphore.changed.notify()
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """An object, or the ``length`` bytes of it from ``offset`` on (to its end, where there is no length).
+class FetchRequest:
+    """A request for an object, or for ``length`` bytes of it from ``offset`` (to its end without a length).
 
-    ``size`` in bytes and ``sha256`` in hexadecimal are of what is wanted, where they are known. Two that have
-    the same ``name`` are the same object; it is the URL's unless given: one that is signed anew needs one.
+    ``size`` in bytes and hexadecimal ``sha256`` describe the requested bytes, as far as known. Requests with
+    the same ``name`` are for the same object; the default is the URL. Signed URLs need a name.
     """
 
     url: str
@@ -110,70 +104,58 @@ class Wanted:
 
     @property
     def key(self) -> tuple[str, int, int | None, int | None, str | None]:
-        """What makes it another one; what was checked against one sum is not taken for another's."""
+        """The key in caches; it contains the SHA-256 that the bytes were checked against."""
         return self.name or self.url, self.offset, self.length, self.size, self.sha256
 
     @property
-    def unchecked(self) -> Wanted:
-        """The same, where neither its size nor its sum are known."""
+    def unchecked(self) -> FetchRequest:
+        """The same request without size and SHA-256."""
         return replace(self, size=None, sha256=None)
 
     @property
     def known_size(self) -> int | None:
-        """Bytes, as far as that can be said before."""
+        """The number of bytes, if known."""
         return self.length if self.size is None else self.size
 
     @property
-    def where(self) -> str:
-        """The address as it may be shown: without a signature or a password."""
+    def shown_url(self) -> str:
+        """The URL without a signature or a password, for messages."""
         try:
             parts = urlsplit(self.url)
         except ValueError:
-            return "what is no address"
+            return "an invalid URL"
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-CONNECT, STALL = 10.0, 10.0  # seconds for a connection, and in which no byte comes
-BUFFER = 2**18  # bytes that a connection may be ahead of whoever reads it
-WRONG = 3  # bodies that are not what they should be; a cache on the way may have a broken one
-OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
-PASSING = {408, 425, 429}  # as all from 500 on
-PAGE = "text/html"
-MISSING = {404, 410}
-FORBIDDEN = {401, 403}
-# RFC 9110, 14.4
-CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
 @dataclass(slots=True)
 class Spill:
-    """Where bytes go that are not to be kept in memory: a folder, and how many bytes memory has left."""
+    """A folder for bytes beyond the ``left`` bytes of memory."""
 
     folder: Path
     left: int
 
 
 class Content:
-    """The bytes of an object that have come.
+    """The received bytes of an object.
 
-    With a ``spill`` they move into a file as soon as memory has no bytes left; the file begins with room for
-    the header of a pack (``fetching.packs``).
+    With a ``spill`` they move into a file when no memory is left; the file begins with space for the header
+    of a pack file.
     """
 
     def __init__(self, spill: Spill | None = None) -> None:
         self.path: Path | None = None  # of the file
-        self.fault: OSError | None = None  # why it could not be written
+        self.fault: OSError | None = None  # of the latest write
         self._spill = spill
         self._pieces: list[bytes] = []
         self._length = 0
         self._file: int | None = None
-        self._sum = hashlib.sha256()  # of what is in the file
+        self._sum = hashlib.sha256()  # of the bytes in the file
 
     def __len__(self) -> int:
         return self._length
 
     def add(self, piece: bytes) -> None:
-        """Append bytes; raises OSError, which ``fault`` is from then on."""
+        """Append bytes; raises OSError and sets ``fault``."""
         try:
             self._add(piece)
         except OSError as error:
@@ -186,8 +168,8 @@ class Content:
             self._file, name = tempfile.mkstemp(UNFINISHED, dir=spill.folder)
             self.path = Path(name)
             self._write(bytes(HEADER.size), is_header=True)
-            for one in self._pieces:
-                self._write(one)
+            for earlier in self._pieces:
+                self._write(earlier)
             self._release()
         self._length += len(piece)
         if self._file is not None:
@@ -198,7 +180,7 @@ class Content:
         self._pieces.append(piece)
 
     def clear(self) -> None:
-        """Forget all of it, and remove the file."""
+        """Discard all bytes, and remove the file."""
         self._release()
         self._length = 0
         if self._file is not None:
@@ -206,23 +188,23 @@ class Content:
             self._file = None
             self._sum = hashlib.sha256()
         if self.path:
-            with suppress(FileNotFoundError):  # it has become a pack
+            with suppress(FileNotFoundError):  # it has become a pack file
                 self.path.unlink()
             self.path = None
 
     def joined(self) -> bytes:
-        """What is in memory, as one piece."""
+        """The bytes in memory."""
         self._pieces = [b"".join(self._pieces)]
         return self._pieces[0]
 
     async def sha256(self) -> str:
-        """The sum of all of it, hexadecimal."""
+        """The SHA-256 of all bytes, in hexadecimal."""
         if self.path:
             return self._sum.hexdigest()
         return (await asyncio.to_thread(hashlib.sha256, self.joined())).hexdigest()
 
     def _write(self, piece: bytes, *, is_header: bool = False) -> None:
-        assert self._file is not None  # noqa: S101 - it is open
+        assert self._file is not None  # noqa: S101 - for the type checker
         view = memoryview(piece)
         while view:
             view = view[os.write(self._file, view) :]
@@ -236,63 +218,65 @@ class Content:
 
 
 class Download:
-    """Reads an object into ``content``; ``received`` counts the bytes of all attempts, failed ones included.
+    """Reads an object of at most ``largest`` bytes into ``content``.
 
-    What is larger than ``largest`` bytes is refused. What comes takes its room of ``share``, if there is one.
+    ``received`` counts the bytes of all attempts, including failed attempts. Received bytes are taken of
+    ``share``, if given.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        wanted: Wanted,
+        request: FetchRequest,
         largest: int,
         content: Content,
-        share: Share | None = None,
+        share: ByteShare | None = None,
     ) -> None:
         self.share = share
         self.received = 0
         self.content = content
         self._session = session
-        self._wanted = wanted
+        self._request = request
         self._largest = largest
-        self._validator: str | None = None  # by which the server tells that the object is still the same
-        self._wrong = 0
+        self._validator: str | None = None  # for If-Range: the server says whether the object has changed
+        self._wrong = 0  # bodies with a wrong size or SHA-256
 
     async def attempt(self) -> None:
-        """Go on where the last attempt ended; raises StorageUnavailable, StorageRefused, ObjectNotFound."""
-        wanted = self._wanted
+        """Resume the previous attempt; raises StorageUnavailable, StorageRefused, ObjectNotFound."""
+        request = self._request
         if not self._validator:
             self.content.clear()
-        begin = wanted.offset + len(self.content)
+        begin = request.offset + len(self.content)
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT, sock_read=STALL)
         try:
             async with self._session.get(
-                wanted.url, headers=self._headers(begin), timeout=timeout, read_bufsize=BUFFER
+                request.url, headers=self._headers(begin), timeout=timeout, read_bufsize=BUFFER
             ) as response:
                 self._check(response.status)
                 if response.content_type == PAGE:
-                    raise StorageUnavailable(f"{wanted.where}: a page comes in its place, as of a portal")
+                    raise StorageUnavailable(f"{request.shown_url}: got a web page, such as a login")
                 await self._take(response, begin)
         except (ValueError, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
-            # A name that cannot be looked up is a UnicodeError: one of an address that we are led to, too.
-            raise StorageRefused(f"{wanted.where} cannot be asked for ({type(error).__name__})") from None
+            # ValueError: a host name that cannot be encoded, also of a redirect.
+            raise StorageRefused(
+                f"{request.shown_url} cannot be requested ({type(error).__name__})"
+            ) from None
         except TimeoutError:
-            raise StorageUnavailable(f"{wanted.where}: no bytes come for {STALL:.0f} s") from None
+            raise StorageUnavailable(f"{request.shown_url}: no bytes received for {STALL:.0f} s") from None
         except aiohttp.ClientConnectorError as error:
-            raise StorageUnavailable(f"{wanted.where} cannot be reached ({error.strerror})") from None
+            raise StorageUnavailable(f"{request.shown_url} cannot be reached ({error.strerror})") from None
         except (aiohttp.ClientError, OSError) as error:
             if self.content.fault:
                 raise
-            raise StorageUnavailable(f"{wanted.where}: cut ({type(error).__name__})") from None
+            raise StorageUnavailable(f"{request.shown_url}: interrupted ({type(error).__name__})") from None
         await self._verify()
 
     def _headers(self, begin: int) -> dict[str, str]:
-        headers: dict[str, str] = {
-            hdrs.ACCEPT_ENCODING: "identity"
-        }  # what is compressed cannot be gone on with
-        length = self._wanted.length
+        # A compressed body cannot be resumed.
+        headers: dict[str, str] = {hdrs.ACCEPT_ENCODING: "identity"}
+        length = self._request.length
         if begin or length is not None:
-            end = "" if length is None else self._wanted.offset + length - 1
+            end = "" if length is None else self._request.offset + length - 1
             headers[hdrs.RANGE] = f"bytes={begin}-{end}"
         if len(self.content) and self._validator:
             headers[hdrs.IF_RANGE] = self._validator
@@ -301,59 +285,59 @@ class Download:
     def _check(self, status: int) -> None:
         if status in (OK, PARTIAL):
             return
-        where = self._wanted.where
+        url = self._request.shown_url
         if status in MISSING:
-            raise ObjectNotFound(f"{where}: there is no such object (HTTP {status})")
+            raise ObjectNotFound(f"{url}: there is no such object (HTTP {status})")
         if status in FORBIDDEN:
             raise StorageRefused(
-                f"{where} may not be read (HTTP {status}): is the bucket public, or is a signed address over?"
+                f"{url} may not be read (HTTP {status}): is the bucket public, or has a signed URL expired?"
             )
         if status == UNSATISFIABLE and len(self.content):
             self._validator = None
-            raise StorageUnavailable(f"{where} became shorter while it was read")
-        if status >= 500 or status in PASSING:  # noqa: PLR2004 - RFC 9110, 15.6
-            raise StorageUnavailable(f"{where}: HTTP {status}")
-        raise StorageRefused(f"{where}: HTTP {status}")
+            raise StorageUnavailable(f"{url} became shorter while it was read")
+        if status >= 500 or status in TRANSIENT:  # noqa: PLR2004 - RFC 9110, 15.6
+            raise StorageUnavailable(f"{url}: HTTP {status}")
+        raise StorageRefused(f"{url}: HTTP {status}")
 
     async def _take(self, response: aiohttp.ClientResponse, begin: int) -> None:
-        """Take what the answer has of it; raises StorageUnavailable where that is not what was asked for."""
-        wanted, validator = self._wanted, _validator(response)
+        """Receive the body; raises StorageUnavailable if the object has changed or the body is incomplete."""
+        request, validator = self._request, _validator(response)
         skip, total = 0, response.content_length
         if response.status == PARTIAL:
             match = CONTENT_RANGE.fullmatch(response.headers.get(hdrs.CONTENT_RANGE, ""))
             if not match or int(match[1]) != begin or (self.content and validator != self._validator):
                 self._validator = None
-                raise StorageUnavailable(f"{wanted.where} changed while it was read")
+                raise StorageUnavailable(f"{request.shown_url} changed while it was read")
             total = None if match[2] == "*" else int(match[2])
-        else:  # all of it: the server knows no ranges, or the object is another one by now
+        else:  # the whole object: the server ignores ranges, or the object has changed
             self.content.clear()
-            skip = wanted.offset
+            skip = request.offset
         self._validator = validator
-        if self.share and response.content_length is not None and wanted.length is None:
+        if self.share and response.content_length is not None and request.length is None:
             await self.share.need(min(len(self.content) + response.content_length, self._largest))
         async for piece in response.content.iter_any():
             self.received += len(piece)
             size = len(self.content)
             if self.share:
                 await self.share.need(size + len(piece))
-            most = None if wanted.length is None else skip + wanted.length - size
+            most = None if request.length is None else skip + request.length - size
             self.content.add(piece[skip:most])
             skip -= min(skip, len(piece))
             size = len(self.content)
             if size > self._largest:
-                raise StorageRefused(f"{wanted.where} is larger than the {self._largest} bytes that may be")
-            if wanted.length is not None and size >= wanted.length:
+                raise StorageRefused(f"{request.shown_url} is larger than {self._largest} bytes")
+            if request.length is not None and size >= request.length:
                 return
-        if response.status == PARTIAL and total is not None and wanted.offset + len(self.content) < total:
-            raise StorageUnavailable(f"{wanted.where}: cut after {len(self.content)} bytes")
+        if response.status == PARTIAL and total is not None and request.offset + len(self.content) < total:
+            raise StorageUnavailable(f"{request.shown_url}: interrupted after {len(self.content)} bytes")
 
     async def _verify(self) -> None:
-        wanted, size = self._wanted, len(self.content)
+        request, size = self._request, len(self.content)
         fault = None
-        if wanted.known_size not in (None, size):
-            fault = f"{wanted.where} has {size} bytes, not {wanted.known_size}"
-        elif wanted.sha256 and await self.content.sha256() != wanted.sha256.lower():
-            fault = f"{wanted.where} has not the SHA-256 that it should have"
+        if request.known_size not in (None, size):
+            fault = f"{request.shown_url} has {size} bytes, not {request.known_size}"
+        elif request.sha256 and await self.content.sha256() != request.sha256.lower():
+            fault = f"{request.shown_url} has a wrong SHA-256"
         if fault is None:
             return
         self._validator = None
@@ -361,19 +345,19 @@ class Download:
         raise (StorageRefused if self._wrong >= WRONG else StorageUnavailable)(fault)
 
 
-async def is_right(body: bytes, wanted: Wanted) -> bool:
-    """Whether this is what is wanted, as far as that was told."""
-    if wanted.known_size not in (None, len(body)):
+async def is_right(body: bytes, request: FetchRequest) -> bool:
+    """Whether the body has the size and SHA-256 of the request, as far as known."""
+    if request.known_size not in (None, len(body)):
         return False
-    content = Content()
-    content.add(body)
-    return wanted.sha256 is None or await content.sha256() == wanted.sha256.lower()
+    if request.sha256 is None:
+        return True
+    return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest() == request.sha256.lower()
 
 
 def _validator(response: aiohttp.ClientResponse) -> str | None:
-    """What If-Range may ask with (RFC 9110, 13.1.5): a strong ETag, else the time of the last change."""
+    """The value for If-Range (RFC 9110, 13.1.5): a strong ETag, or the time of the last change."""
     if response.headers.get(hdrs.CONTENT_ENCODING):
-        return None  # the bytes that we have are not those of the answer
+        return None  # the received bytes are decoded
     etag = response.headers.get(hdrs.ETAG, "")
     if etag.startswith('"'):
         return etag

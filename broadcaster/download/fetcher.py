@@ -1,4 +1,4 @@
-"""Reads objects: several at once, each once, in order where that is wanted."""
+"""Reads objects: several at once, each once, in order if necessary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,22 +18,30 @@ from typing import Any, Self, TypeVar
 import aiohttp
 
 from broadcaster.aio import FIRST_PAUSE, MAX_PAUSE, Fault, Retrying
-from broadcaster.download.cache import DiskCache, MemoryCache, Place
-from broadcaster.download.download import Content, Download, Room, Share, Spill, Wanted, is_right
+from broadcaster.download.cache import DiskCache, MemoryCache, StoredObject
+from broadcaster.download.download import (
+    ByteSemaphore,
+    ByteShare,
+    Content,
+    Download,
+    FetchRequest,
+    Spill,
+    is_right,
+)
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.metrics import Metric
 
 MIB = 2**20
-AHEAD = 4  # times as many are asked for in advance as are fetched at once: one that is slow holds up no other
-RECENT = 1000  # fetches, of which the mean time and the 95th percentile are
-TYPICAL = 32  # fetches, the largest of which tells what the next one may need
-MOST = 0.95
+AHEAD = 4  # times ``at_once`` objects are requested in advance: a slow object does not stop the others
+RECENT = 1000  # fetches for the mean time and the 95th percentile
+TYPICAL = 32  # fetches; the largest object of them is the expected size of the next object
+P95 = 0.95
 T = TypeVar("T")
 
 
 @dataclass(eq=False, slots=True)
-class _Flight:
-    """One object on its way, and how many wait for it."""
+class _SharedFetch:
+    """The fetch of an object, for ``waiting`` requests."""
 
     task: asyncio.Task[Any] = field(init=False)
     waiting: int = 0
@@ -41,21 +49,20 @@ class _Flight:
 
 
 class Fetcher:
-    """Reads through ``session``, ``at_once`` objects at a time, and ends what is on its way when it is left.
+    """Reads ``at_once`` objects at a time through ``session``; cancels unfinished fetches on exit.
 
-    At most ``bytes_in_flight`` are on their way, counted as they come, and one object besides; as much again
-    is read in advance by each ``fetch``. An object of more than ``largest`` bytes (those in flight, unless
-    given) is refused.
+    At most ``bytes_in_flight`` received bytes are in memory, plus one object, and as many again in advance
+    for each ``fetch``. An object of more than ``largest`` bytes (default: ``bytes_in_flight``) is refused.
 
-    What is urgent has ``reserved`` bytes of those to itself, and goes first: all else waits while something
-    urgent is on its way, and pauses for it, and no more than ``patient`` others are asked for at once.
+    Urgent fetches have ``reserved`` bytes of these for themselves. Other fetches wait and are interrupted
+    while a fetch is urgent, and at most ``background_at_once`` of them run at a time.
 
-    What was read last is kept: ``memory`` bytes of it, and ``disk_bytes`` in the folder ``disk``, which is
-    this fetcher's alone; what has no SHA-256 only for ``unchecked_for`` seconds, and not on the disk, if that
-    is given. ``patience`` is in seconds.
+    The cache has ``memory`` bytes in memory, and ``disk_bytes`` in the folder ``disk``, which only this
+    fetcher uses. With ``unchecked_for``, objects without a SHA-256 are cached for so many seconds, and only
+    in memory. ``patience`` is in seconds.
     """
 
-    def __init__(  # noqa: PLR0913 - each of these bounds is another one
+    def __init__(  # noqa: PLR0913 - independent limits
         self,
         session: aiohttp.ClientSession,
         *,
@@ -63,7 +70,7 @@ class Fetcher:
         bytes_in_flight: int = 64 * MIB,
         largest: int | None = None,
         reserved: int = 0,
-        patient: int | None = None,
+        background_at_once: int | None = None,
         memory: int = 64 * MIB,
         disk: Path | None = None,
         disk_bytes: int = 1024 * MIB,
@@ -76,18 +83,18 @@ class Fetcher:
         self._largest = largest or bytes_in_flight
         self._patience = patience
         self._slots = asyncio.Semaphore(at_once)
-        self._room = Room(bytes_in_flight - reserved)
-        self._urgent_room = Room(reserved) if reserved else self._room
-        self._patient = asyncio.Semaphore(patient or at_once)
-        self._urgent = 0  # attempts of what is urgent, on their way or waiting for a slot
-        self._hurry, self._calm = asyncio.Event(), asyncio.Event()  # there are some; there are none
-        self._calm.set()
+        self._bytes = ByteSemaphore(bytes_in_flight - reserved)
+        self._urgent_bytes = ByteSemaphore(reserved) if reserved else self._bytes
+        self._background = asyncio.Semaphore(background_at_once or at_once)
+        self._urgent = 0  # urgent attempts, running or waiting for a slot
+        self._some_urgent, self._none_urgent = asyncio.Event(), asyncio.Event()
+        self._none_urgent.set()
         self._unchecked_for = unchecked_for
-        self._doubtful: dict[Hashable, float] = {}  # until when it is kept (monotonic), the first first
+        self._unchecked: dict[Hashable, float] = {}  # expiry in memory (monotonic), in order
         self._memory = MemoryCache(memory)
         self._spill = Spill(disk, bytes_in_flight) if disk else None
         self._disk = DiskCache(disk, disk_bytes) if disk else None
-        self._flights: dict[Hashable, _Flight] = {}
+        self._fetches: dict[Hashable, _SharedFetch] = {}
         self._retrying = Retrying("fetches")
         self._failing: set[Download] = set()
         self._sizes: deque[int] = deque(maxlen=TYPICAL)
@@ -103,7 +110,7 @@ class Fetcher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = [flight.task for flight in self._flights.values()]
+        tasks = [shared.task for shared in self._fetches.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -112,75 +119,76 @@ class Fetcher:
 
     @property
     def fault(self) -> Fault | None:
-        """What keeps objects from being read just now."""
+        """Why fetches fail at present, or None."""
         return self._retrying.fault
 
-    async def has(self, wanted: Wanted) -> bool:
-        """Whether it is there, so that nothing has to be fetched for it."""
-        if self._memory.get(wanted.key) is not None:
+    async def has(self, request: FetchRequest) -> bool:
+        """Whether the object is cached."""
+        if self._memory.get(request.key) is not None:
             return True
-        return self._disk is not None and await self._disk.has(wanted.key)
+        return self._disk is not None and await self._disk.has(request.key)
 
-    async def get(self, wanted: Wanted, *, urgent: bool = False) -> bytes:
-        """The object. Raises StorageUnavailable, StorageRefused, ObjectNotFound; each names its address."""
-        self._doubt()
-        found = self._memory.get(wanted.key)
+    async def get(self, request: FetchRequest, *, urgent: bool = False) -> bytes:
+        """The object. Raises StorageUnavailable, StorageRefused, ObjectNotFound, which name the URL."""
+        self._drop_unchecked()
+        found = self._memory.get(request.key)
         if found is not None:
             self._hits["memory"] += 1
         else:
-            found = await self._once(wanted, self._bring, urgent=urgent)
+            found = await self._share(request, self._fetch_bytes, urgent=urgent)
         self._given += len(found)
         return found
 
-    async def _once(
+    async def _share(
         self,
-        wanted: Wanted,
-        bring: Callable[[Wanted, _Flight], Coroutine[Any, Any, T]],
+        request: FetchRequest,
+        fetch: Callable[[FetchRequest, _SharedFetch], Coroutine[Any, Any, T]],
         *,
         urgent: bool = False,
     ) -> T:
-        """Bring it, or wait for the flight that already does."""
-        key = wanted.key
-        flight = self._flights.get(key)
-        if flight:
+        """Fetch the object, or wait for a fetch that has begun."""
+        key = request.key
+        shared = self._fetches.get(key)
+        if shared:
             self._hits["flight"] += 1
         else:
-            flight = self._flights[key] = _Flight()
-            flight.task = asyncio.create_task(bring(wanted, flight))
-            flight.task.add_done_callback(_look_at)
+            shared = self._fetches[key] = _SharedFetch()
+            shared.task = asyncio.create_task(fetch(request, shared))
+            shared.task.add_done_callback(_ignore_error)
         if urgent:
-            flight.urgent.set()
-        flight.waiting += 1
+            shared.urgent.set()
+        shared.waiting += 1
         try:
-            # One that waits no longer ends nothing for the others.
-            found: T = await asyncio.shield(flight.task)
+            found: T = await asyncio.shield(shared.task)  # others may wait for the fetch
         finally:
-            flight.waiting -= 1
-            if not flight.waiting:
-                flight.task.cancel()
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
+            shared.waiting -= 1
+            if not shared.waiting:
+                shared.task.cancel()
+                if self._fetches.get(key) is shared:
+                    del self._fetches[key]
         return found
 
-    def fetch(self, wanted: Iterable[Wanted]) -> AsyncIterator[tuple[Wanted, bytes]]:
-        """All of them, in order; raises what ``get`` does when the turn of such a one has come.
+    def fetch(self, requests: Iterable[FetchRequest]) -> AsyncGenerator[tuple[FetchRequest, bytes], None]:
+        """All objects in order. Raises as ``get``, at the object that failed.
 
-        Whoever leaves it before its end closes it (``contextlib.aclosing``).
+        Close the iterator with ``contextlib.aclosing``.
         """
-        return self._in_order(wanted, self.get)
+        return self._in_order(requests, self.get)
 
-    def store(self, wanted: Iterable[Wanted]) -> AsyncIterator[tuple[Wanted, Place]]:
-        """All of them, in order, as places in the folder ``disk``: ``bytes_in_flight`` bounds the memory.
+    def store(
+        self, requests: Iterable[FetchRequest]
+    ) -> AsyncGenerator[tuple[FetchRequest, StoredObject], None]:
+        """All objects in order, stored in the folder ``disk``.
 
-        However large objects turn out to be, what has no room in memory is written to the disk as it comes.
-        Raises what ``get`` does, and OSError. Nothing else may be asked of this fetcher.
+        Bytes beyond ``bytes_in_flight`` are written to disk as they are received. Raises as ``get``, and
+        OSError. Do not call other methods of this fetcher.
         """
-        return self._in_order(wanted, lambda one: self._once(one, self._store))
+        return self._in_order(requests, lambda request: self._share(request, self._fetch_to_disk))
 
     async def _in_order(
-        self, wanted: Iterable[Wanted], get: Callable[[Wanted], Awaitable[T]]
-    ) -> AsyncIterator[tuple[Wanted, T]]:
-        rest, begun = iter(wanted), deque[tuple[Wanted, asyncio.Future[T], int]]()
+        self, requests: Iterable[FetchRequest], get: Callable[[FetchRequest], Awaitable[T]]
+    ) -> AsyncGenerator[tuple[FetchRequest, T], None]:
+        rest, begun = iter(requests), deque[tuple[FetchRequest, asyncio.Future[T], int]]()
         following, ahead = next(rest, None), 0
         try:
             while begun or following:
@@ -201,79 +209,81 @@ class Fetcher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _expected(self, wanted: Wanted) -> int:
-        """Bytes that it needs; of the first ones, which nobody knows, only two are fetched at once."""
-        known = wanted.known_size
+    def _expected(self, request: FetchRequest) -> int:
+        """The expected size; before any object is known, two are fetched at once."""
+        known = request.known_size
         return known if known is not None else max(self._sizes, default=self._in_flight // 2)
 
-    async def _bring(self, wanted: Wanted, flight: _Flight) -> bytes:
-        body = await self._disk.get(wanted.key) if self._disk else None
+    async def _fetch_bytes(self, request: FetchRequest, shared: _SharedFetch) -> bytes:
+        body = await self._disk.get(request.key) if self._disk else None
         if body is not None:
             self._hits["disk"] += 1
         else:
-            body = await self._confirmed(wanted)
+            body = await self._check_earlier_body(request)
             if body is None:
                 self._misses += 1
-                with (self._urgent_room if flight.urgent.is_set() else self._room).share() as share:
-                    await share.need(wanted.known_size or 0)
-                    body = (await self._insist(wanted, Content(), flight, share)).joined()
-            if self._disk and (wanted.sha256 or self._unchecked_for is None):
-                self._disk.put(wanted.key, body)
-        self._memory.put(wanted.key, body)
-        if wanted.sha256 is None and self._unchecked_for is not None:
-            self._doubtful[wanted.key] = time.monotonic() + self._unchecked_for
+                with (self._urgent_bytes if shared.urgent.is_set() else self._bytes).share() as share:
+                    await share.need(request.known_size or 0)
+                    body = (await self._retry_until_fetched(request, Content(), shared, share)).joined()
+            if self._disk and (request.sha256 or self._unchecked_for is None):
+                self._disk.put(request.key, body)
+        self._memory.put(request.key, body)
+        if request.sha256 is None and self._unchecked_for is not None:
+            self._unchecked[request.key] = time.monotonic() + self._unchecked_for
         return body
 
-    def _doubt(self) -> None:
-        """Forget what was not checked and has been there for long: it may be wrong."""
+    def _drop_unchecked(self) -> None:
+        """Remove expired unchecked objects, which may be wrong."""
         now = time.monotonic()
-        while self._doubtful and (first := next(iter(self._doubtful.items())))[1] < now:
-            del self._doubtful[first[0]]
+        while self._unchecked and (first := next(iter(self._unchecked.items())))[1] < now:
+            del self._unchecked[first[0]]
             self._memory.drop(first[0])
 
-    async def _confirmed(self, wanted: Wanted) -> bytes | None:
-        """What came, or comes, before its sum was known, if it has that sum: it is not fetched again."""
-        unchecked = wanted.unchecked
-        if wanted.sha256 is None:
+    async def _check_earlier_body(self, request: FetchRequest) -> bytes | None:
+        """The body that was fetched before its SHA-256 was known, or is being fetched, if it is right."""
+        unchecked = request.unchecked
+        if request.sha256 is None:
             return None
         body = self._memory.get(unchecked.key)
-        if body is None and unchecked.key in self._flights:
+        if body is None and unchecked.key in self._fetches:
             body = await self.get(unchecked, urgent=True)
-        return body if body is not None and await is_right(body, wanted) else None
+        return body if body is not None and await is_right(body, request) else None
 
-    async def _store(self, wanted: Wanted, flight: _Flight) -> Place:
+    async def _fetch_to_disk(self, request: FetchRequest, shared: _SharedFetch) -> StoredObject:
         if self._disk is None:
             raise OSError(errno.ENOENT, "there is no folder to store objects in")
-        if place := await self._disk.find(wanted.key):
+        if stored := await self._disk.find(request.key):
             self._hits["disk"] += 1
-            return place
+            return stored
         self._misses += 1
         content = Content(self._spill)
         try:
-            with self._room.share() as share:
-                await share.need(self._expected(wanted))
-                return await self._disk.store(wanted.key, await self._insist(wanted, content, flight))
+            with self._bytes.share() as share:
+                await share.need(self._expected(request))
+                return await self._disk.store(
+                    request.key, await self._retry_until_fetched(request, content, shared)
+                )
         finally:
             content.clear()
 
-    async def _insist(
-        self, wanted: Wanted, content: Content, flight: _Flight, share: Share | None = None
+    async def _retry_until_fetched(
+        self, request: FetchRequest, content: Content, shared: _SharedFetch, share: ByteShare | None = None
     ) -> Content:
-        """Make attempts until it is there, or no byte of it has come for too long."""
-        download = Download(self._session, wanted, self._largest, content, share)
+        """Retry until the object is complete, or no byte has been received for ``patience``."""
+        download = Download(self._session, request, self._largest, content, share)
         try:
-            await self._attempts(download, flight)
+            await self._attempts(download, shared)
         finally:
             self._failing.discard(download)
         self._sizes.append(len(content))
         return content
 
-    async def _attempts(self, download: Download, flight: _Flight) -> None:
+    async def _attempts(self, download: Download, shared: _SharedFetch) -> None:
         pause, since, began = FIRST_PAUSE, time.monotonic(), time.perf_counter()
         while True:
             before = download.received
             try:
-                await self._in_turn(download, flight)
+                await self._attempt_by_urgency(download, shared)
             except StorageUnavailable as error:
                 self._failures += 1
                 self._retrying.failed(error)
@@ -289,55 +299,55 @@ class Fetcher:
                 self._note_success(download)
                 self._seconds.append(time.perf_counter() - began)
                 return
-            if download.share:  # others may hold the slot that the next attempt needs, and wait for its room
-                download.share.step_back()
+            if download.share:  # a download that holds a slot may wait for these bytes
+                download.share.move_back()
             await self._retrying.pause(random.uniform(0, pause))  # noqa: S311
             pause = min(2 * pause, MAX_PAUSE)
 
-    async def _in_turn(self, download: Download, flight: _Flight) -> None:
-        """One attempt: what is not urgent waits for what is, and is interrupted by it."""
-        if self._urgent_room is self._room:  # nothing is
+    async def _attempt_by_urgency(self, download: Download, shared: _SharedFetch) -> None:
+        """One attempt, urgent or not; urgent attempts interrupt the others."""
+        if self._urgent_bytes is self._bytes:  # without priorities
             async with self._slots:
                 await self._attempt(download)
             return
-        async with self._patience_of(flight):
-            while not flight.urgent.is_set():
-                await _first(self._calm.wait(), flight.urgent.wait())
+        async with self._background_slot(shared):
+            while not shared.urgent.is_set():
+                await _first_of(self._none_urgent.wait(), shared.urgent.wait())
                 async with self._slots:
-                    if not self._urgent and await self._uninterrupted(download, flight):
+                    if not self._urgent and await self._attempt_in_background(download, shared):
                         return
         self._urgent += 1
-        self._calm.clear()
-        self._hurry.set()
+        self._none_urgent.clear()
+        self._some_urgent.set()
         try:
             async with self._slots:
-                if download.share and download.share.room is self._room:  # of those that wait for this one
-                    download.share.step_forward()
+                if download.share and download.share.semaphore is self._bytes:
+                    download.share.move_to_front()
                 await self._attempt(download)
         finally:
             self._urgent -= 1
             if not self._urgent:
-                self._hurry.clear()
-                self._calm.set()
+                self._some_urgent.clear()
+                self._none_urgent.set()
 
     @asynccontextmanager
-    async def _patience_of(self, flight: _Flight) -> AsyncIterator[None]:
-        """A place among those that are not urgent; none as soon as it is."""
-        place = asyncio.create_task(self._patient.acquire())
+    async def _background_slot(self, shared: _SharedFetch) -> AsyncIterator[None]:
+        """One of the background slots, unless the fetch is or becomes urgent."""
+        slot = asyncio.create_task(self._background.acquire())
         try:
-            await _first(_ended(place), flight.urgent.wait())
+            await _first_of(_ended(slot), shared.urgent.wait())
             yield
         finally:
-            place.cancel()
-            await asyncio.wait([place])
-            if not place.cancelled():
-                self._patient.release()
+            slot.cancel()
+            await asyncio.wait([slot])
+            if not slot.cancelled():
+                self._background.release()
 
-    async def _uninterrupted(self, download: Download, flight: _Flight) -> bool:
-        """Whether an attempt came to its end before anything urgent; what has come of it stays."""
+    async def _attempt_in_background(self, download: Download, shared: _SharedFetch) -> bool:
+        """Make an attempt until a fetch is urgent; returns whether it ended. Received bytes are kept."""
         attempt = asyncio.create_task(self._attempt(download))
         try:
-            await _first(_ended(attempt), self._hurry.wait(), flight.urgent.wait())
+            await _first_of(_ended(attempt), self._some_urgent.wait(), shared.urgent.wait())
             if not attempt.done():
                 return False
             attempt.result()
@@ -347,7 +357,7 @@ class Fetcher:
             await asyncio.wait([attempt])
 
     def _note_success(self, download: Download) -> None:
-        """One that had failed tells the others that it is over; what has failed alone wakes nobody."""
+        """End the pauses of other downloads if this download had failed, or if no download is failing."""
         failed = download in self._failing
         self._failing.discard(download)
         if failed or not self._failing:
@@ -364,27 +374,31 @@ class Fetcher:
             self._received += download.received - before
 
     def metrics(self) -> Iterable[Metric]:
-        """What came from where, how fast, and how many at once."""
+        """Hits, failures, bytes and times of fetches."""
         hits = sum(self._hits.values())
         yield Metric(
-            "fetch_hits", "Objects that were there, or on their way", self._hits, ("place",), is_counter=True
+            "fetch_hits", "Objects that were cached or being fetched", self._hits, ("place",), is_counter=True
         )
         yield Metric("fetch_misses", "Objects that had to be fetched", self._misses, is_counter=True)
         yield Metric("fetch_hit_ratio", "Share of hits", hits / max(hits + self._misses, 1))
         yield Metric("fetch_failures", "Attempts that failed", self._failures, is_counter=True)
-        yield Metric("fetch_received_bytes", "Bytes that came", self._received, is_counter=True)
-        yield Metric("fetch_given_bytes", "Bytes that were asked for", self._given, is_counter=True)
+        yield Metric("fetch_received_bytes", "Bytes received", self._received, is_counter=True)
+        yield Metric("fetch_given_bytes", "Bytes of requested objects", self._given, is_counter=True)
         ordered = sorted(self._seconds) or [0.0]
-        yield Metric("fetch_seconds_mean", "Of the last fetches", sum(ordered) / len(ordered))
-        yield Metric("fetch_seconds_p95", "Of the last fetches", ordered[math.ceil(MOST * len(ordered)) - 1])
-        yield Metric("fetch_most_in_flight", "Objects on their way at once, at most so far", self._most)
+        yield Metric("fetch_seconds_mean", "Mean time of the last fetches", sum(ordered) / len(ordered))
+        yield Metric(
+            "fetch_seconds_p95",
+            "95th percentile of the last fetches",
+            ordered[math.ceil(P95 * len(ordered)) - 1],
+        )
+        yield Metric("fetch_most_in_flight", "Largest number of parallel fetches so far", self._most)
         kept = {"memory": self._memory.size, "disk": self._disk.size if self._disk else 0}
-        yield Metric("fetch_kept_bytes", "Bytes that are kept", kept, ("place",))
+        yield Metric("fetch_kept_bytes", "Bytes in the cache", kept, ("place",))
 
 
-async def _first(*awaited: Coroutine[Any, Any, object]) -> None:
-    """Wait until one of them is over; the others are given up."""
-    tasks = [asyncio.create_task(one) for one in awaited]
+async def _first_of(*awaited: Coroutine[Any, Any, object]) -> None:
+    """Wait until one has ended, and cancel the others."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in awaited]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -396,7 +410,7 @@ async def _ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait([task])
 
 
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """What nobody waits for any more may fail without a word."""
+def _ignore_error(task: asyncio.Task[Any]) -> None:
+    """Suppress asyncio's message about the error of a fetch for which no request waits."""
     if not task.cancelled():
         task.exception()

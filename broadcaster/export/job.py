@@ -15,16 +15,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager, suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
 
 import aiohttp
 
-from broadcaster.download import Fetcher, Place, Wanted
+from broadcaster.download import Fetcher, FetchRequest, StoredObject
 from broadcaster.errors import ExportError, StorageError
 from broadcaster.export import playlists
 from broadcaster.export.plan import PLAN_FILE, ExportPlan, Item, Request
@@ -56,9 +55,9 @@ class RemuxProcess:
         """Start to write the file of the plan."""
         await self._send(0, (path, plan, in_fragments))
 
-    async def put(self, number: int, place: Place) -> None:
+    async def put(self, number: int, stored: StoredObject) -> None:
         """Pass the next object of a rendition; waits until the process reads on."""
-        await self._send(number, place)
+        await self._send(number, stored)
 
     async def ended(self) -> None:
         """Wait until the file is written. Raises ExportError."""
@@ -181,7 +180,7 @@ async def _plan(request: Request, folder: Path, session: aiohttp.ClientSession) 
     async with Fetcher(session, memory=0, bytes_in_flight=LONGEST, patience=PATIENCE[0]) as fetcher:
 
         async def get(url: str) -> str:
-            return (await fetcher.get(Wanted(url))).decode(errors="replace")
+            return (await fetcher.get(FetchRequest(url))).decode(errors="replace")
 
         try:
             plan = await playlists.plan(request, get)
@@ -215,13 +214,10 @@ async def _write(
 
     async def fill(number: int, items: list[Item]) -> None:
         nonlocal done, size
-        stored = cast(
-            AsyncGenerator[tuple[Wanted, Place], None], fetcher.store(item.wanted for item in items)
-        )
-        async with aclosing(stored):
-            async for _, place in stored:
-                await remuxer.put(number, place)
-                done, size = done + 1, size + place[2]
+        async with aclosing(fetcher.store(item.request for item in items)) as objects:
+            async for _, stored in objects:
+                await remuxer.put(number, stored)
+                done, size = done + 1, size + stored[2]
                 progress.update(done / plan.count, size)
 
     await remuxer.begin(path, plan, in_fragments=plan.seconds > LONG)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 if TYPE_CHECKING:
-    from broadcaster.download import Wanted
+    from broadcaster.download import FetchRequest
 
 Kind = Literal["mp4", "m4a", "ts"]
 PLAN_FILE = "plan.json"  # in the folder beside the file
@@ -45,11 +45,11 @@ class Item:
         return address if "X-Amz-Signature=" in query else self.url
 
     @property
-    def wanted(self) -> Wanted:
+    def request(self) -> FetchRequest:
         """The request to fetch the item."""
-        from broadcaster.download import Wanted  # noqa: PLC0415 - the process that writes the file fetches nothing
+        from broadcaster.download import FetchRequest  # noqa: PLC0415 - the process that writes the file fetches nothing
 
-        return Wanted(self.url, offset=self.offset, length=self.length, name=self.name)
+        return FetchRequest(self.url, offset=self.offset, length=self.length, name=self.name)
 
 
 @dataclass(frozen=True, slots=True)

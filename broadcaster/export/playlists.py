@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 
 import m3u8
 
-from broadcaster.download import Wanted
+from broadcaster.download import FetchRequest
 from broadcaster.errors import ExportError, PlaylistError
 from broadcaster.export.plan import ExportPlan, ExportRendition, ExportRun, Item, Request
 from broadcaster.hls.media_playlist import NO_DURATION
@@ -183,4 +183,4 @@ def _since(limit: float | str, segment: PlaylistSegment, at: float, seconds: flo
 
 
 def _shown(url: str) -> str:
-    return Wanted(url).where
+    return FetchRequest(url).shown_url

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from av.packet import Packet as AnyPacket
     from av.stream import Stream
 
-    from broadcaster.download import Place
+    from broadcaster.download import StoredObject
 
     Packet = AnyPacket[Stream]
 
@@ -52,7 +52,7 @@ SEGMENTS = {
     "protocol_whitelist": "none",
 }
 
-Pull = Callable[[int], "Place"]  # returns the next object of a rendition
+Pull = Callable[[int], "StoredObject"]  # returns the next object of a rendition
 Timed = tuple[float, int, Fraction, "Packet"]  # the encoder's time in seconds, the track and its tick
 
 
@@ -129,7 +129,7 @@ class FileTimeline:
 class Feed(io.RawIOBase):
     """The bytes of a piece, one object after the other. Raises ExportError if an object has changed."""
 
-    def __init__(self, items: tuple[Item, ...], pull: Callable[[], Place]) -> None:
+    def __init__(self, items: tuple[Item, ...], pull: Callable[[], StoredObject]) -> None:
         super().__init__()
         self._left = len(items)
         self._pull = pull
@@ -265,8 +265,8 @@ class Remuxer:
                 continue
             if difference := self._difference(track, stream):
                 raise ExportError(
-                    f"from {piece[-1].wanted.where} on {difference}, which cannot go on in the same file:"
-                    " export it by itself, with --from and --to"
+                    f"{difference} from {piece[-1].request.shown_url} on, and cannot change within a file:"
+                    " export each part by itself, with --from and --to"
                 )
             found[stream] = track
         return found

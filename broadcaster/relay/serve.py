@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from broadcaster.download import Fetcher, Wanted
+from broadcaster.download import Fetcher, FetchRequest
 from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit, serving
 from broadcaster.http.server import HEALTH, LoopErrorHandler, public_health
 from broadcaster.ipc.messages import HealthReport, Ping, Setup, View, view_delta
@@ -157,7 +157,7 @@ async def relay(
             bytes_in_flight=IN_FLIGHT,
             largest=IN_FLIGHT // 2,
             reserved=IN_FLIGHT // 2,
-            patient=OLD_AT_ONCE,
+            background_at_once=OLD_AT_ONCE,
             unchecked_for=UNCHECKED_FOR,
             memory=options.memory,
             disk=options.cache and options.cache.absolute(),
@@ -270,8 +270,8 @@ class _Relay:
         )
 
 
-def _fetch_request(target: MappedObject) -> Wanted:
-    return Wanted(target.url, size=target.size, sha256=target.sha256, name=target.token)
+def _fetch_request(target: MappedObject) -> FetchRequest:
+    return FetchRequest(target.url, size=target.size, sha256=target.sha256, name=target.token)
 
 
 def _unless_unknown(origin: Origin) -> Middleware:

@@ -19,7 +19,7 @@ import aiohttp
 import psutil
 
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.download import Fetcher, Wanted
+from broadcaster.download import Fetcher, FetchRequest
 from tests.bench.report import Figure, progress
 from tests.support.fakes.encoded_recording import EncodedRecording, encoded_recording, times
 from tests.support.servers.shared_bucket import client_of
@@ -98,7 +98,7 @@ async def _best(work: Callable[[], Awaitable[None]]) -> float:
 
 async def _fetched(urls: list[str], at_once: int) -> None:
     async with aiohttp.ClientSession() as session, Fetcher(session, at_once=at_once, memory=0) as fetcher:
-        async for _, body in fetcher.fetch(Wanted(url) for url in urls):
+        async for _, body in fetcher.fetch(FetchRequest(url) for url in urls):
             assert len(body) == OBJECT
 
 
@@ -116,7 +116,7 @@ def _by_threads(urls: list[str]) -> None:
 
 async def _cached(urls: list[str]) -> Figure:
     async with aiohttp.ClientSession() as session, Fetcher(session) as fetcher:
-        wanted = [Wanted(url) for url in urls]
+        wanted = [FetchRequest(url) for url in urls]
         for one in wanted:
             await fetcher.get(one)
         began = time.perf_counter()

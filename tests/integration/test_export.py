@@ -20,7 +20,7 @@ import pytest
 from broadcaster.bucket import Bucket
 from broadcaster.bucket.session import Signer
 from broadcaster.demo.bucket import SeaweedBucket
-from broadcaster.download.packs import Packs
+from broadcaster.download.packs import PackFiles
 from broadcaster.errors import ExportError, ObjectNotFound, StorageRefused
 from broadcaster.export.job import LOCK_FILE, export, remuxing
 from broadcaster.export.plan import PLAN_FILE, ExportPlan, ExportRendition, ExportRun, Item, Kind, Request
@@ -126,7 +126,7 @@ def kept(folder: Path) -> int:
     """How many objects an export has there."""
     if not folder.exists():
         return 0
-    packs = Packs(folder, sys.maxsize)
+    packs = PackFiles(folder, sys.maxsize)
     packs.open()
     packs.close()
     return len(packs)

@@ -8,7 +8,7 @@ import pytest
 
 from broadcaster.admin import own_token
 from broadcaster.bucket.lease import own_name, stored_name
-from broadcaster.download.packs import Packs
+from broadcaster.download.packs import PackFiles
 from broadcaster.export.job import LOCK_FILE, own_while_working
 from broadcaster.own_files import NotOursError, own_folder, own_lock, read_own
 from tests.support.faults.other_user import NOBODY
@@ -96,7 +96,7 @@ def test_a_lock_keeps_what_is_in_it(tmp_path: Path) -> None:
 
 def use_as_cache(folder: Path) -> None:
     """As a relay keeps what it has fetched."""
-    packs = Packs(folder, 2**20)
+    packs = PackFiles(folder, 2**20)
     packs.open()
     packs.close()
 

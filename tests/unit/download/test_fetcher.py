@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import aiohttp
 import pytest
 
-from broadcaster.download import Fetcher, Wanted
-from broadcaster.download.packs import Packs
+from broadcaster.download import Fetcher, FetchRequest
+from broadcaster.download.packs import PackFiles
 from broadcaster.errors import ObjectNotFound, StorageRefused, StorageUnavailable
 from tests.support.faults.small_disk import small_disk
 from tests.support.waiting import changes
@@ -48,7 +48,7 @@ async def test_in_order_and_no_more_at_once_than_may_be(server: ScriptedServer) 
     gates = [asyncio.Event() for _ in range(6)]
     server.answers = {f"/{n}": [Answer(b"%d" % n, gate=gate)] for n, gate in enumerate(gates)}
     async with fetching(at_once=3, bytes_in_flight=1000) as fetcher:
-        wanted = [Wanted(f"{server.url}/{n}", size=1) for n in range(6)]
+        wanted = [FetchRequest(f"{server.url}/{n}", size=1) for n in range(6)]
         got: list[bytes] = []
 
         async def read() -> None:
@@ -73,12 +73,12 @@ async def test_bytes_in_flight(server: ScriptedServer) -> None:
     """Objects as large as all that may be on its way come one after the other; a larger one never does."""
     server.answers = {f"/{n}": [Answer(BODY)] for n in range(4)}
     async with fetching(bytes_in_flight=len(BODY)) as fetcher:
-        wanted = [Wanted(f"{server.url}/{n}", size=len(BODY)) for n in range(4)]
+        wanted = [FetchRequest(f"{server.url}/{n}", size=len(BODY)) for n in range(4)]
         assert [body async for _, body in fetcher.fetch(wanted)] == [BODY] * 4
         assert server.most == 1
     async with fetching(bytes_in_flight=len(BODY) - 1) as fetcher:
         with pytest.raises(StorageRefused, match="larger than"):
-            await fetcher.get(Wanted(f"{server.url}/0"))
+            await fetcher.get(FetchRequest(f"{server.url}/0"))
     async with fetching(bytes_in_flight=10, largest=len(BODY)) as fetcher:
         assert [body async for _, body in fetcher.fetch(wanted)] == [BODY] * 4
     assert server.most == 1
@@ -89,7 +89,9 @@ async def test_one_flight(server: ScriptedServer) -> None:
     gate = asyncio.Event()
     server.answers = {"/a": [Answer(BODY, gate=gate)], "/b": [Answer(gate=asyncio.Event()), Answer(b"b")]}
     async with fetching(memory=0) as fetcher:
-        one, two, three = (asyncio.create_task(fetcher.get(Wanted(f"{server.url}/a"))) for _ in range(3))
+        one, two, three = (
+            asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/a"))) for _ in range(3)
+        )
         await server.came.wait()
         one.cancel()
         await asyncio.wait([one])
@@ -98,11 +100,11 @@ async def test_one_flight(server: ScriptedServer) -> None:
         assert len(server.asked["/a"]) == 1
         assert (figure(fetcher, "misses"), figure(fetcher, "hits", "flight")) == (1, 2)
         server.came.clear()
-        alone = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/b")))
+        alone = asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/b")))
         await server.came.wait()
         alone.cancel()
         await asyncio.wait([alone])
-        assert await fetcher.get(Wanted(f"{server.url}/b")) == b"b"
+        assert await fetcher.get(FetchRequest(f"{server.url}/b")) == b"b"
 
 
 async def test_a_cut(server: ScriptedServer) -> None:
@@ -111,7 +113,7 @@ async def test_a_cut(server: ScriptedServer) -> None:
     rest = {**ETAG, "Content-Range": f"bytes 1000-{total - 1}/{total}"}
     server.answers["/a"] = [Answer(BODY, headers=ETAG, cut=1000), Answer(BODY[1000:], 206, rest)]
     async with fetching() as fetcher:
-        wanted = Wanted(f"{server.url}/a", total, hashlib.sha256(BODY).hexdigest())
+        wanted = FetchRequest(f"{server.url}/a", total, hashlib.sha256(BODY).hexdigest())
         assert await fetcher.get(wanted) == BODY
         assert [head.get("range") for head in server.asked["/a"]] == [None, "bytes=1000-"]
         assert server.asked["/a"][1]["if-range"] == '"one"'
@@ -131,7 +133,7 @@ async def test_another_object_after_a_cut(server: ScriptedServer, again: Answer,
     """Nobody gets the beginning of one with the end of another."""
     server.answers["/a"] = [Answer(BODY, headers=ETAG, cut=1000), again, Answer(b"new")]
     async with fetching() as fetcher:
-        assert await fetcher.get(Wanted(f"{server.url}/a")) == b"new"
+        assert await fetcher.get(FetchRequest(f"{server.url}/a")) == b"new"
     assert len(server.asked["/a"]) == requests
 
 
@@ -139,7 +141,7 @@ async def test_a_cut_without_a_validator(server: ScriptedServer) -> None:
     """Where nothing tells one version from another, all of it is asked for again."""
     server.answers["/a"] = [Answer(BODY, headers={"ETag": 'W/"one"'}, cut=1000), Answer(BODY)]
     async with fetching() as fetcher:
-        assert await fetcher.get(Wanted(f"{server.url}/a")) == BODY
+        assert await fetcher.get(FetchRequest(f"{server.url}/a")) == BODY
     assert "range" not in server.asked["/a"][1]
 
 
@@ -151,7 +153,7 @@ async def test_ranges(server: ScriptedServer) -> None:
     server.answers["/b"] = [Answer(BODY)]
     async with fetching() as fetcher:
         for path in ("/a", "/b"):
-            assert await fetcher.get(Wanted(server.url + path, offset=100, length=200)) == BODY[100:300]
+            assert await fetcher.get(FetchRequest(server.url + path, offset=100, length=200)) == BODY[100:300]
         assert [head["range"] for head in server.asked["/a"]] == ["bytes=100-299", "bytes=150-299"]
 
 
@@ -169,7 +171,7 @@ async def test_what_is_final(
     """It is raised at once, names the address, shows no signature, and what follows is not waited for."""
     server.answers = {"/a": [Answer(status=status)], "/b": [Answer(gate=asyncio.Event())]}
     async with fetching() as fetcher:
-        wanted = [Wanted(f"{server.url}/a?X-Amz-Signature=secret"), Wanted(f"{server.url}/b")]
+        wanted = [FetchRequest(f"{server.url}/a?X-Amz-Signature=secret"), FetchRequest(f"{server.url}/b")]
         with pytest.raises(kind, match=text) as raised:
             _ = [body async for _, body in fetcher.fetch(wanted)]
     assert f"{server.url}/a" in str(raised.value)
@@ -184,7 +186,7 @@ async def test_what_is_no_address(url: str) -> None:
     """It is refused as such."""
     async with fetching(patience=0) as fetcher:
         with pytest.raises(StorageRefused):
-            await fetcher.get(Wanted(url))
+            await fetcher.get(FetchRequest(url))
 
 
 async def test_a_server_that_leads_to_what_is_no_address(server: ScriptedServer) -> None:
@@ -192,7 +194,7 @@ async def test_a_server_that_leads_to_what_is_no_address(server: ScriptedServer)
     server.answers["/a"] = [Answer(status=302, headers={"Location": "http://a..b/c"})]
     async with fetching(patience=0) as fetcher:
         with pytest.raises(StorageRefused):
-            await fetcher.get(Wanted(f"{server.url}/a"))
+            await fetcher.get(FetchRequest(f"{server.url}/a"))
 
 
 async def test_what_passes(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,12 +204,12 @@ async def test_what_passes(server: ScriptedServer, monkeypatch: pytest.MonkeyPat
     server.answers["/a"] = [Answer(status=503), Answer(status=429), Answer(BODY, cut=0), silent, Answer(BODY)]
     server.answers["/b"] = [Answer(status=500)]
     async with fetching() as fetcher:
-        assert await fetcher.get(Wanted(f"{server.url}/a")) == BODY
+        assert await fetcher.get(FetchRequest(f"{server.url}/a")) == BODY
         assert fetcher.fault is None
         assert len(server.asked["/a"]) == 5
     async with fetching(patience=0) as fetcher:
         with pytest.raises(StorageUnavailable, match="HTTP 500"):
-            await fetcher.get(Wanted(f"{server.url}/b"))
+            await fetcher.get(FetchRequest(f"{server.url}/b"))
         assert fetcher.fault
 
 
@@ -216,9 +218,9 @@ async def test_what_is_not_what_it_should_be(server: ScriptedServer) -> None:
     sha256 = hashlib.sha256(BODY).hexdigest()
     server.answers = {"/a": [Answer(b"x"), Answer(BODY[::-1]), Answer(BODY)], "/b": [Answer(BODY[::-1])]}
     async with fetching() as fetcher:
-        assert await fetcher.get(Wanted(f"{server.url}/a", len(BODY), sha256)) == BODY
+        assert await fetcher.get(FetchRequest(f"{server.url}/a", len(BODY), sha256)) == BODY
         with pytest.raises(StorageRefused, match="SHA-256"):
-            await fetcher.get(Wanted(f"{server.url}/b", len(BODY), sha256))
+            await fetcher.get(FetchRequest(f"{server.url}/b", len(BODY), sha256))
         assert len(server.asked["/b"]) == 3
 
 
@@ -227,19 +229,19 @@ async def test_memory(server: ScriptedServer) -> None:
     server.answers = {f"/{n}": [Answer(BODY)] for n in range(3)}
     async with fetching(memory=2 * len(BODY)) as fetcher:
         for n in (0, 1, 0, 2, 0):
-            await fetcher.get(Wanted(f"{server.url}/{n}"))
+            await fetcher.get(FetchRequest(f"{server.url}/{n}"))
         assert (figure(fetcher, "misses"), figure(fetcher, "hits", "memory")) == (3, 2)
         assert figure(fetcher, "hit_ratio") == pytest.approx(0.4)
         assert figure(fetcher, "kept_bytes", "memory") == 2 * len(BODY)
-        await fetcher.get(Wanted(f"{server.url}/1", name="one"))
-        await fetcher.get(Wanted(f"{server.url}/1?signature=new", name="one"))
+        await fetcher.get(FetchRequest(f"{server.url}/1", name="one"))
+        await fetcher.get(FetchRequest(f"{server.url}/1?signature=new", name="one"))
         assert len(server.asked["/1"]) == 2
 
 
 async def test_disk(server: ScriptedServer, tmp_path: Path) -> None:
     """What it has survives a restart and is checked; what is broken or unfinished is fetched again."""
     server.answers = {f"/{n}": [Answer(b"%d" % n + BODY)] for n in range(4)}
-    wanted = [Wanted(f"{server.url}/{n}") for n in range(4)]
+    wanted = [FetchRequest(f"{server.url}/{n}") for n in range(4)]
     options = {"memory": 0, "disk": tmp_path / "cache", "disk_bytes": 3 * (len(BODY) + 73)}
     async with fetching(**options) as fetcher:
         for one in wanted:
@@ -256,7 +258,7 @@ async def test_disk(server: ScriptedServer, tmp_path: Path) -> None:
 async def all_of_them(fetcher: Fetcher, server: ScriptedServer) -> None:
     server.answers = {f"/{n}": [Answer(BODY)] for n in range(3)}
     for n in range(3):
-        assert await fetcher.get(Wanted(f"{server.url}/{n}")) == BODY
+        assert await fetcher.get(FetchRequest(f"{server.url}/{n}")) == BODY
 
 
 async def test_without_a_disk(
@@ -270,8 +272,8 @@ async def test_without_a_disk(
         shutil.rmtree(tmp_path / "two")
         await all_of_them(fetcher, server)
     first, second_told = (record.getMessage() for record in caplog.records)
-    assert first.endswith(": another process has it; it goes on without")
-    assert second_told.endswith(": No such file or directory; it goes on without")
+    assert first.endswith(": another process uses the folder; continuing without the cache on disk")
+    assert second_told.endswith(": No such file or directory; continuing without the cache on disk")
 
 
 async def test_a_disk_that_cannot_be_read(
@@ -283,13 +285,13 @@ async def test_a_disk_that_cannot_be_read(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     server.answers = {"/0": [Answer(BODY)]}
-    wanted = Wanted(f"{server.url}/0")
+    wanted = FetchRequest(f"{server.url}/0")
     async with fetching(memory=0, disk=tmp_path / "cache") as fetcher:
         await fetcher.get(wanted)
     async with fetching(memory=0, disk=tmp_path / "cache") as fetcher:
         assert await fetcher.has(wanted)
-        monkeypatch.setattr(Packs, "check", fail)
-        monkeypatch.setattr(Packs, "read", fail)
+        monkeypatch.setattr(PackFiles, "check", fail)
+        monkeypatch.setattr(PackFiles, "read", fail)
         assert not await fetcher.has(wanted)
         assert await fetcher.get(wanted) == BODY
 
@@ -304,7 +306,7 @@ async def test_a_full_disk(server: ScriptedServer, tmp_path: Path, caplog: pytes
             await all_of_them(fetcher, server)
         assert not list(disk.folder.glob("*.pack"))
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
-        "No space left on device; it goes on without"
+        "No space left on device; continuing without the cache on disk"
     ]
 
 
@@ -313,10 +315,10 @@ async def test_what_is_urgent_goes_first(server: ScriptedServer) -> None:
     gate = asyncio.Event()
     server.answers = {f"/{n}": [Answer(gate=asyncio.Event()), Answer(b"%d" % n)] for n in range(20)}
     server.answers["/live"] = [Answer(b"live", gate=gate)]
-    async with fetching(at_once=8, reserved=32 * 2**20, patient=2) as fetcher:
-        old = [asyncio.create_task(fetcher.get(Wanted(f"{server.url}/{n}"))) for n in range(20)]
+    async with fetching(at_once=8, reserved=32 * 2**20, background_at_once=2) as fetcher:
+        old = [asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/{n}"))) for n in range(20)]
         await changes(server.came, lambda: server.open == 2)
-        live = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/live"), urgent=True))
+        live = asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/live"), urgent=True))
         await changes(server.came, lambda: "/live" in server.asked)
         assert len(server.asked) == 3
         gate.set()
@@ -332,14 +334,14 @@ async def test_what_is_urgent_goes_first(server: ScriptedServer) -> None:
 async def test_what_becomes_urgent(server: ScriptedServer) -> None:
     """An object that waits because it is old is fetched at once when somebody needs it for the live edge."""
     server.answers = {"/busy": [Answer(gate=asyncio.Event())], "/a": [Answer(b"a")]}
-    async with fetching(reserved=2**20, patient=1) as fetcher:
-        busy = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/busy")))
+    async with fetching(reserved=2**20, background_at_once=1) as fetcher:
+        busy = asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/busy")))
         await changes(server.came, lambda: server.open == 1)
-        waits = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/a")))
+        waits = asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/a")))
         for _ in range(20):  # until it waits
             await asyncio.sleep(0)
         async with asyncio.timeout(30):
-            assert await fetcher.get(Wanted(f"{server.url}/a"), urgent=True) == b"a"
+            assert await fetcher.get(FetchRequest(f"{server.url}/a"), urgent=True) == b"a"
         assert await waits == b"a"
         busy.cancel()
 
@@ -350,8 +352,8 @@ async def test_a_sum_that_is_told_later(server: ScriptedServer) -> None:
     server.answers = {"/a": [Answer(BODY)], "/b": [Answer(b"wrong"), Answer(BODY)]}
     async with fetching(unchecked_for=60.0) as fetcher:
         for path, times in (("/a", 1), ("/b", 2)):
-            await fetcher.get(Wanted(server.url + path))
-            assert await fetcher.get(Wanted(server.url + path, sha256=right)) == BODY
+            await fetcher.get(FetchRequest(server.url + path))
+            assert await fetcher.get(FetchRequest(server.url + path, sha256=right)) == BODY
             assert len(server.asked[path]) == times
 
 
@@ -363,12 +365,12 @@ async def test_room_is_taken_as_bytes_come(server: ScriptedServer) -> None:
     server.answers |= {f"/{n}": [Answer(large, gate=gate)] for n, gate in enumerate(gates)}
     async with fetching(at_once=8, bytes_in_flight=2 * len(large), memory=0) as fetcher:
         for number in range(40):
-            await fetcher.get(Wanted(f"{server.url}/small{number}"))
-        room, most = fetcher._room, 0  # noqa: SLF001 - nobody else knows
+            await fetcher.get(FetchRequest(f"{server.url}/small{number}"))
+        room, most = fetcher._bytes, 0  # noqa: SLF001 - nobody else knows
 
         async def get(number: int) -> None:
             nonlocal most
-            await fetcher.get(Wanted(f"{server.url}/{number}"))
+            await fetcher.get(FetchRequest(f"{server.url}/{number}"))
             most = max(most, room.taken)
 
         for gate in gates:
@@ -383,9 +385,9 @@ async def test_one_that_failed_and_waits_for_its_next_attempt(server: ScriptedSe
     gate = asyncio.Event()
     server.answers = {"/0": [Answer(b"", 503, gate=gate), Answer(BODY)], "/1": [Answer(BODY)]}
     async with fetching(at_once=1, bytes_in_flight=len(BODY) + 1) as fetcher:
-        first = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/0", size=len(BODY))))
+        first = asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/0", size=len(BODY))))
         await changes(server.came, lambda: server.open == 1)
-        second = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/1")))
+        second = asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/1")))
         await asyncio.sleep(0)
         gate.set()
         async with asyncio.timeout(30):
@@ -396,9 +398,9 @@ async def test_what_becomes_urgent_waits_for_no_room_of_what_waits_for_it(server
     """An old object that holds all room pauses for what is urgent, so that does not wait for this room."""
     server.answers = {f"/{n}": [Answer(gate=asyncio.Event()), Answer(BODY)] for n in range(2)}
     room = len(BODY) + 1
-    async with fetching(bytes_in_flight=2 * room, reserved=room, patient=2) as fetcher:
-        old = asyncio.create_task(fetcher.get(Wanted(f"{server.url}/0", size=len(BODY))))
-        wanted = Wanted(f"{server.url}/1")
+    async with fetching(bytes_in_flight=2 * room, reserved=room, background_at_once=2) as fetcher:
+        old = asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/0", size=len(BODY))))
+        wanted = FetchRequest(f"{server.url}/1")
         waits = asyncio.create_task(fetcher.get(wanted))
         await changes(server.came, lambda: server.open == 2)
         async with asyncio.timeout(10):

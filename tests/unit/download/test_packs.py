@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster.download.packs import HEADER, Packs
+from broadcaster.download.packs import HEADER, PackFiles
 
 MIB = 2**20
 BODY = b"segment" * 1000
@@ -18,8 +18,8 @@ def name(number: int) -> bytes:
 
 
 @contextmanager
-def packs(folder: Path, limit: int = MIB) -> Iterator[Packs]:
-    opened = Packs(folder, limit)
+def packs(folder: Path, limit: int = MIB) -> Iterator[PackFiles]:
+    opened = PackFiles(folder, limit)
     opened.open()
     try:
         yield opened
@@ -103,15 +103,15 @@ def test_a_place_is_told_of_what_is_whole(tmp_path: Path) -> None:
     with packs(tmp_path) as first:
         for number in range(2):
             first.write(name(number), BODY)
-        assert first.place(name(1)) == (tmp_path / "1.pack", SIZE + HEADER.size, len(BODY))
+        assert first.find(name(1)) == (tmp_path / "1.pack", SIZE + HEADER.size, len(BODY))
     changed = bytearray((tmp_path / "1.pack").read_bytes())
     changed[-1] ^= 1
     (tmp_path / "1.pack").write_bytes(changed)
     with packs(tmp_path) as again:
-        assert [again.place(name(number)) for number in range(2)] == [None, None]
+        assert [again.find(name(number)) for number in range(2)] == [None, None]
         assert [again.read(name(number)) for number in range(2)] == [BODY, None]
-        assert again.place(name(0)) == (tmp_path / "1.pack", HEADER.size, len(BODY))
-        assert again.place(name(1)) is None
+        assert again.find(name(0)) == (tmp_path / "1.pack", HEADER.size, len(BODY))
+        assert again.find(name(1)) is None
 
 
 def test_no_place_is_told_in_a_pack_that_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_no_place_is_told_in_a_pack_that_goes(tmp_path: Path, monkeypatch: pytes
     with packs(tmp_path, 8 * SIZE) as first:
         first.write(name(0), BODY)
         found = []
-        monkeypatch.setattr(Path, "unlink", lambda _: found.append(first.place(name(0))))
+        monkeypatch.setattr(Path, "unlink", lambda _: found.append(first.find(name(0))))
         for number in range(1, 9):
             first.write(name(number), BODY)
         assert found == [None]

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import CORSConfigurationTypeDef
 
 START_WITHIN = 60.0  # seconds; 3 is usual
-PROBE_TIMEOUT = 1.0  # seconds for one request while it starts
+PROBE_TIMEOUT = 1.0  # seconds for a request while the server starts
 PROBE_KEY = ".ready"
-SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its sockets, whatever TMPDIR says
+SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS makes its sockets, also with another TMPDIR
 CORS: CORSConfigurationTypeDef = {
     "CORSRules": [
         {
-            "AllowedMethods": ["GET", "HEAD", "PUT"],  # the dashboard puts files, with signed addresses
+            "AllowedMethods": ["GET", "HEAD", "PUT"],  # the dashboard uploads files to signed URLs
             "AllowedOrigins": ["*"],
             "AllowedHeaders": ["*"],
             "ExposeHeaders": ["ETag", "Content-Length", "Content-Range", "Date", "Age"],
@@ -37,11 +37,10 @@ CORS: CORSConfigurationTypeDef = {
 
 
 class SeaweedBucket:
-    """One bucket of a SeaweedFS server that keeps everything under ``folder``.
+    """A bucket of a SeaweedFS server with its data in ``folder``; runs while it is entered.
 
-    As an async context manager it starts on entry and is gone, its data excepted, on exit. The port of the
-    S3 service is ``port``, or any free one, and stays the same over a restart. Without ``anonymous`` only
-    signed requests are answered. ``access_key_id`` and ``secret_access_key`` are those of the service.
+    The S3 service has the port ``port``, or a free port, also after a restart. Without ``anonymous``, only
+    signed requests are answered. ``access_key_id`` and ``secret_access_key`` are the service's keys.
     """
 
     def __init__(
@@ -54,17 +53,17 @@ class SeaweedBucket:
         self._folder = folder.absolute()
         self._anonymous = anonymous
         given = {port, port + GRPC_OFFSET, port - GRPC_OFFSET} if port else set()
-        inner = [one for one in free_ports(4 + len(given)) if one not in given]
+        inner = [free for free in free_ports(4 + len(given)) if free not in given]
         self._ports = (port or inner[3], *inner[:3])
 
     @property
     def endpoint_url(self) -> str:
-        """Where the S3 service is, without a slash at the end."""
+        """The URL of the S3 service, without a slash at the end."""
         return f"http://{HOST}:{self._ports[0]}"
 
     @property
     def public_url(self) -> str:
-        """Where viewers get the objects, without a slash at the end."""
+        """The URL of the objects for viewers, without a slash at the end."""
         return f"{self.endpoint_url}/{self.bucket}"
 
     async def __aenter__(self) -> Self:
@@ -77,9 +76,9 @@ class SeaweedBucket:
         await self.kill()
 
     async def start(self) -> None:
-        """Start it, on what a predecessor left, and return once the bucket takes writes.
+        """Start the server with the data in the folder; returns when the bucket accepts writes.
 
-        Raises DemoError when the program is missing, a port is taken, or the server dies or is not ready.
+        Raises DemoError if the program is missing, a port is taken, or the server dies or is not ready.
         """
         for port in self._ports:
             require_free(port)
@@ -96,30 +95,20 @@ class SeaweedBucket:
             raise
 
     async def kill(self) -> None:
-        """End it at once, as a crash would; ``start`` then serves the same data on the same port.
+        """Kill the server; ``start`` then serves the same data on the same port.
 
-        This is how it always ends: asked kindly it takes from 15 s to for ever, and its store does not mind.
+        After SIGTERM it takes 15 s or more to end, and its store survives SIGKILL.
         """
         if self.child is not None:
             await self.child.kill()
             self.child = None
             self._remove_sockets()
 
-    def suspend(self) -> None:
-        """Freeze it: connections are accepted by the kernel and nothing answers."""
-        if self.child is not None:
-            self.child.suspend()
-
-    def resume(self) -> None:
-        """Let it go on after ``suspend``."""
-        if self.child is not None:
-            self.child.resume()
-
     def _remove_sockets(self) -> None:
         for port in self._ports:
             for number in (port, port + GRPC_OFFSET):
-                for left_over in SOCKETS.glob(f"seaweedfs-*-{number}.sock"):
-                    left_over.unlink(missing_ok=True)
+                for path in SOCKETS.glob(f"seaweedfs-*-{number}.sock"):
+                    path.unlink(missing_ok=True)
 
     def _prepare(self) -> Path:
         for name in ("data", "master", "tmp"):
@@ -145,8 +134,8 @@ class SeaweedBucket:
             f"-dir={self._folder / 'data'}",
             f"-master.dir={self._folder / 'master'}",
             f"-master.port={master}",
-            "-master.peers=none",  # no search for other masters, which can take 20 s after a crash
-            "-master.telemetry=false",  # it would report to its makers
+            "-master.peers=none",  # looking for other masters can take 20 s after a crash
+            "-master.telemetry=false",  # no reports to its developers
             f"-volume.port={volume}",
             "-filer",
             f"-filer.port={filer}",
@@ -181,7 +170,7 @@ class SeaweedBucket:
             with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
                 await client.create_bucket(Bucket=self.bucket)
             await client.put_bucket_cors(Bucket=self.bucket, CORSConfiguration=CORS)
-            # The first write makes the server lay out its store, which it can do only once all parts are up.
+            # The first write succeeds only when all parts of the server are up.
             await client.put_object(Bucket=self.bucket, Key=PROBE_KEY, Body=b"ready")
             await client.delete_object(Bucket=self.bucket, Key=PROBE_KEY)
         except (BotoCoreError, ClientError, TimeoutError):

@@ -1,10 +1,10 @@
 """Child processes that end with this process, and free loopback ports.
 
 Each child leads its own session, so that Ctrl-C in the terminal reaches only this process, which then ends
-the children in order. If this process is killed, the kernel ends the child (PR_SET_PDEATHSIG, Linux only).
-A tiny interpreter makes the request and becomes the child by exec: ``preexec_fn`` would run Python
-between fork and exec, where another thread's lock can block for ever, and ``setpriv --pdeathsig`` is missing
-on systems without a recent util-linux. The child must not fork, which holds for ffmpeg and SeaweedFS.
+the children in order. If this process is killed, the kernel ends the child (PR_SET_PDEATHSIG, Linux only). A
+Python script sets that and becomes the child by exec: ``preexec_fn`` runs between fork and exec, where
+another thread's lock can block for ever, and ``setpriv --pdeathsig`` needs a recent util-linux. The child
+must not fork, which holds for ffmpeg and SeaweedFS.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from typing import NoReturn, Self, TypeVar
 
 from broadcaster.errors import DemoError
 
-POLL = 0.05  # seconds between two looks at something that gives no sign of its own
+POLL = 0.05  # seconds
 TAIL = 5  # lines of a log shown when its child died
 
-# -I and -S: no environment, no site packages, so that it starts in a few milliseconds. When the parent died
-# before the prctl, the signal would never come: hence the look at the parent's id afterwards. Python ignores
-# two signals, and exec would hand that on.
+# With -I and -S (no environment, no site packages) it starts in a few milliseconds. If the parent died before
+# the prctl, no signal comes: the script compares the parent's id. Python ignores two signals, and exec would
+# keep that.
 _TIE_TO_PARENT = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Child:
-    """One running child process; made by ``start``. ``name`` appears in errors."""
+    """A child process, made by ``start``. ``name`` appears in errors."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
@@ -60,10 +60,9 @@ class Child:
         *,
         env: Mapping[str, str] | None = None,
     ) -> Self:
-        """Start ``command`` with its output appended to the file ``log``.
+        """Start ``command`` with its output appended to the file ``log``; ``env`` extends the environment.
 
-        ``env`` is added to our environment. Call it in a thread that lives as long as the child: the kernel
-        ties the child to the thread. Raises DemoError when the program is missing or cannot be run.
+        The calling thread has to live as long as the child. Raises DemoError if the program cannot be run.
         """
         program = find_program(str(command[0]))
         line = [program, *map(str, command[1:])]
@@ -96,9 +95,9 @@ class Child:
         return await self._process.wait()
 
     async def stop(self, with_signal: signal.Signals = signal.SIGTERM, *, grace: float = 10.0) -> int:
-        """Ask it to end, wait ``grace`` seconds, then kill its group; returns its exit status.
+        """Send a signal, wait ``grace`` seconds, then kill the group; returns the exit status.
 
-        A suspended child is woken, and a cancelled ``stop`` still kills.
+        A suspended child is resumed. A cancelled ``stop`` kills the group as well.
         """
         self._signal(with_signal)
         self._signal(signal.SIGCONT)
@@ -112,29 +111,19 @@ class Child:
         return await self.wait()
 
     async def kill(self) -> None:
-        """Kill the process group, as a crash would, and wait for its end."""
+        """Kill the process group, and wait for the end of the process."""
         self._signal(signal.SIGKILL)
         await self.wait()
 
-    def suspend(self) -> None:
-        """Stop the process (SIGSTOP): connections stay open without answers."""
-        self._signal(signal.SIGSTOP)
-        with contextlib.suppress(ChildProcessError):  # its threads stop one after another; or it has ended
-            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-
-    def resume(self) -> None:
-        """Continue a suspended process."""
-        self._signal(signal.SIGCONT)
-
     def log_tail(self, lines: int = TAIL) -> str:
-        """Return the last lines of its log."""
+        """The last lines of the log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.rstrip().splitlines()[-lines:])
 
     async def until(self, ready: Awaitable[T], *, within: float) -> T:
         """Await ``ready`` for up to ``within`` seconds; returns its result.
 
-        Raises DemoError with the end of its log when the child dies first, or when the time is up.
+        Raises DemoError with the end of the log if the child dies first, or if the time is up.
         """
         waiting = asyncio.ensure_future(ready)
         death = asyncio.ensure_future(self.wait())
@@ -157,16 +146,16 @@ class Child:
         raise DemoError(f"{self.name} {how}" + (f"; the last line of its log: {last}" if last else ""))
 
     def _signal(self, number: signal.Signals) -> None:
-        # Only while it has not been waited for: later its id may be another's.
+        # Later, its id may be that of another process.
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
 
 async def run(name: str, command: Sequence[str | Path], log: Path, *, within: float) -> None:
-    """Run a program to its end, its output appended to the file ``log``.
+    """Run a program to its end, with its output appended to the file ``log``.
 
-    Raises DemoError when it is missing, fails, or takes more than ``within`` seconds; it is killed then.
+    Raises DemoError if it is missing or fails, or if it takes more than ``within`` seconds and is killed.
     """
     child = await Child.start(name, command, log)
     try:
@@ -179,15 +168,12 @@ async def run(name: str, command: Sequence[str | Path], log: Path, *, within: fl
 
 async def poll(probe: Callable[[], Awaitable[bool]]) -> None:
     """Call ``probe`` repeatedly until it returns True."""
-    while not await probe():  # noqa: ASYNC110 - what another process does sets no event here
+    while not await probe():  # noqa: ASYNC110 - another process sets no event
         await asyncio.sleep(POLL)
 
 
 def find_program(name: str) -> str:
-    """Return a program's path: from beside our interpreter, where pip installs programs, or from PATH.
-
-    Raises DemoError when there is none.
-    """
+    """The path of a program, beside the Python interpreter or in PATH. Raises DemoError if it is missing."""
     scripts = sysconfig.get_path("scripts")
     found = shutil.which(name, path=scripts) or shutil.which(name)
     if found is None:
@@ -197,17 +183,14 @@ def find_program(name: str) -> str:
 
 HOST = "127.0.0.1"
 GRPC_OFFSET = 10_000  # SeaweedFS also listens on each of its ports plus this
-# Below 22768 a port and its companion 10000 above it both lie under Linux's range of ephemeral ports, so no
-# outgoing connection can take one between our look and the child's bind. No companion is in the range itself.
+# Ports below 22768, plus 10000, are below Linux's ephemeral ports: no outgoing connection takes such a port
+# between ``is_free`` and the child's bind. No port of the range is another one plus 10000.
 PORTS = range(12_000, 22_000)
 _CLAIMS: list[socket.socket] = []
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many different loopback ports, each free, and free 10000 above it too.
-
-    Raises DemoError when there are not enough.
-    """
+    """So many loopback ports that are free, as are the ports 10000 above. Raises DemoError."""
     candidates = random.sample(PORTS, k=len(PORTS))
     found: list[int] = []
     for port in candidates:
@@ -221,12 +204,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def _claim(port: int) -> bool:
-    """Whether no other process of ours has chosen the port and not bound it yet; held until we end."""
+    """Claim the port among processes of this program until this process ends; whether that succeeded."""
     if sys.platform != "linux":
         return True
     claim = socket.socket(socket.AF_UNIX)
     try:
-        claim.bind(f"\0broadcaster-demo-port-{port}")  # an abstract name, which goes with its process
+        claim.bind(f"\0broadcaster-demo-port-{port}")  # an abstract name, released with the process
     except OSError:
         claim.close()
         return False
@@ -245,7 +228,7 @@ def require_free(port: int) -> None:
 def is_free(port: int) -> bool:
     """Whether no process listens on the loopback port."""
     with socket.socket() as attempt:
-        # As servers do: connections of a predecessor that still linger in the kernel are no obstacle.
+        # As servers do: connections in TIME_WAIT are no obstacle.
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             attempt.bind((HOST, port))

@@ -25,10 +25,7 @@ logger = logging.getLogger(__name__)
 PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds before a reconnection
 SHOWN_WITHIN = 3.0  # seconds in which a playlist has to list an announced segment
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-FIRST_WITHIN, METADATA_WITHIN = (
-    2.0,
-    0.25,
-)  # seconds to wait for the first event, for that of the newest segment
+FIRST_WITHIN, METADATA_WITHIN = 2.0, 0.25  # seconds to wait for the first event, and for a newest segment's
 REMEMBERED = 120  # events that wait, and segments whose event is not repeated
 
 Word = Annotated[str, StringConstraints(max_length=200)]

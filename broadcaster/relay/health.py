@@ -122,8 +122,7 @@ class RelayHealth:
             return f"{self.uplink}; cached segments are still served"
         if self._media.fault:
             return f"segments cannot be fetched: {self._media.fault}"
-        # Requests may be answered without new segments. A problem that the origin reports is not one of
-        # this relay.
+        # Requests may be answered without new segments. A problem of the origin is not this relay's.
         silence = self._follower.silence
         if silence <= self._patience or self._trouble():
             return None
@@ -138,8 +137,7 @@ class RelayHealth:
             "Seconds since the latest answer of the origin",
             self._origin.silence,
         )
-        text = "Share of answers that needed no fetch"
-        yield Metric("relay_hit_ratio", text, savings.hit_rate)
+        yield Metric("relay_hit_ratio", "Share of answers that needed no fetch", savings.hit_rate)
         yield Metric("relay_saved_bytes", "Bytes sent without being fetched again", savings.bytes)
         yield Metric("relay_live", "1 while a stream is live", self._follower.view.state is State.LIVE)
         text = "1 while a stream is live and does not reach viewers"

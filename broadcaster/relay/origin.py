@@ -83,12 +83,7 @@ class Origin:
             async with asyncio.timeout(within), self._session.get(url, headers=headers) as response:
                 body = await _whole(response)
                 text = body.decode(errors="replace")
-        except (
-            aiohttp.ClientError,
-            OSError,
-            TimeoutError,
-            ValueError,
-        ) as error:  # ValueError: a redirect to an invalid URL
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a redirect to a bad URL
             raise self._failed(error) from None
         if response.status > UNAVAILABLE or response.status in (500, 501, 502):
             raise self._failed(OriginError(f"it answers {response.status}"))
@@ -106,7 +101,7 @@ class Origin:
                 async with aclosing(_events(response.content)) as events:
                     async for name, data in events:
                         yield name, data
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             raise OriginError(f"{self.address}: {_why(error)}") from None
 
     def _note_answer(self) -> None:
@@ -197,9 +192,7 @@ class PageSettings:
             if isinstance(value := settings.get(name), str):
                 settings[name] = _absolute(self._origin.address, value)
         tracker = settings.get("trackerUrl")
-        if (
-            isinstance(tracker, str) and not urlsplit(tracker).netloc
-        ):  # the origin's tracker: this relay has its own
+        if isinstance(tracker, str) and not urlsplit(tracker).netloc:  # of the origin: this relay has its own
             settings["trackerUrl"] = "/live/tracker"
         self.now.clear()
         self.now.update({"trackerUrl": None, **settings, **OWN})

@@ -308,9 +308,7 @@ class SegmentHandler:
         headers = _headers(target)
         etag = headers.get(hdrs.ETAG)
         range_header = request.headers.get(hdrs.RANGE, "") if request.method == hdrs.METH_GET else ""
-        if (
-            request.headers.get(hdrs.IF_RANGE, etag) != etag
-        ):  # the client has another object: send all of this one
+        if request.headers.get(hdrs.IF_RANGE, etag) != etag:  # the client has another object: send this whole
             range_header = ""
         try:
             part = parse_range(range_header, len(body))

@@ -1,6 +1,6 @@
 """Wires and runs the relay, and reads its command-line options.
 
-It is one process: it has no keys that the part which talks to viewers must not have.
+A relay is a single process, because it has no keys.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import aiohttp
@@ -57,8 +57,8 @@ class RelayOptions:
     memory: int = 2**29
     disk: int = 10 * 2**30
     viewer: Path = VIEWER_DIR
-    places: int = 2000  # connections
-    waiters: int = 1000
+    connections: int = 2000
+    waiters: int = 1000  # blocked requests
     trusted_header: str | None = None  # has the viewer's address
 
 
@@ -100,16 +100,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def options_of(parsed: argparse.Namespace) -> RelayOptions:
     """The options on the command line."""
-    return RelayOptions(
-        origin=parsed.origin,
-        listen=parsed.listen,
-        admin=parsed.admin,
-        cache=parsed.cache,
-        memory=parsed.memory,
-        disk=parsed.disk,
-        viewer=parsed.viewer,
-        trusted_header=parsed.trusted_header,
-    )
+    names = {field.name for field in fields(RelayOptions)}
+    return RelayOptions(**{name: value for name, value in vars(parsed).items() if name in names})
 
 
 def _address(text: str) -> Address:
@@ -175,13 +167,13 @@ class _Relay:
         self._origin = origin = Origin(session, options.origin)
         self._fetcher = fetcher
         self._page = PageSettings(origin)
-        places = raise_file_limit(options.places)
+        connections = raise_file_limit(options.connections)
         viewer = options.viewer.absolute()
         setup = Setup(
             viewer,
             self._page.now,
             max_waiters=options.waiters,
-            max_connections=places,
+            max_connections=connections,
             tracker=True,
             media=True,
             trusted_header=options.trusted_header,

@@ -18,6 +18,7 @@ from tests.support.judges.page import barriers, no_complaints
 from tests.support.length import seconds
 from tests.support.servers.end_to_end import VARIANTS, end_to_end
 from tests.support.servers.service import Service
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import PATIENCE
 
 RIGHT_WITHIN = seconds(15, int(PATIENCE))
@@ -105,17 +106,17 @@ async def test_the_verdict(tmp_path: Path, bucket: SeaweedBucket, page: Page) ->
             await desk.open()
             await desk.is_well()
 
-            encoder.encoder.suspend()
+            suspend(encoder.encoder)
             await desk.says("failing", "s: the encoder has brought nothing new for", "Encoder", "Viewers")
             await trouble_of(service, "encoder")
-            encoder.encoder.resume()
+            resume(encoder.encoder)
             await desk.is_well()
 
-            bucket.suspend()
+            suspend(bucket.child)
             await desk.says("failing", "s: the bucket does not get the segments (", "Bucket", "Viewers")
             assert (await page.title()).startswith("✕ Failing")
             await trouble_of(service, "delivery")
-            bucket.resume()
+            resume(bucket.child)
             await desk.is_well()
 
             os.kill(service.child.pid, signal.SIGSTOP)  # and not the process that serves viewers

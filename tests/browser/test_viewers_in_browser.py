@@ -17,6 +17,7 @@ from tests.support.length import SOAK, seconds
 from tests.support.servers.end_to_end import end_to_end
 from tests.support.servers.service import Service
 from tests.support.servers.viewer_process import metrics
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import PATIENCE, eventually
 
 CROWD, TABS = 50, 3
@@ -64,11 +65,11 @@ async def test_viewers_now(
             await expect(page.locator("#viewers")).to_have_text(f"{CROWD + TABS} watching")
             assert await total(on.service, "viewer_startup_seconds_count") == TABS
             before = await total(on.service, "viewer_stalls_total")
-            bucket.suspend()
+            suspend(bucket.child)
             for tab in tabs[1:]:
                 await until(tab, lambda s: s["stalls"] > 0)
                 await tab.goto("about:blank")  # what is left tells the last at once
-            bucket.resume()
+            resume(bucket.child)
             await counted(on.service, CROWD + 1)
             assert await total(on.service, "viewer_stalls_total") > before
             assert await total(on.service, "viewer_stalled_seconds_total") > 0

@@ -13,6 +13,7 @@ from tests.support.judges.page import no_complaints, seen, until
 from tests.support.length import seconds
 from tests.support.servers.end_to_end import EndToEnd, end_to_end
 from tests.support.servers.small_owncast import small_owncast
+from tests.support.suspending import resume, suspend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,17 +79,17 @@ async def check_start(page: Page, on: EndToEnd) -> None:
 async def check_frozen_encoder(page: Page, on: EndToEnd) -> None:
     """The encoder stands still, and is still connected."""
     assert on.owncast.encoder
-    on.owncast.encoder.suspend()
+    suspend(on.owncast.encoder)
     await goes_on_saying(page, "Paused", "The encoder has paused")
-    on.owncast.encoder.resume()
+    resume(on.owncast.encoder)
     await plays_on(page)
 
 
 async def check_bucket_away(page: Page, bucket: SeaweedBucket) -> None:
     """The bucket takes connections and answers nothing."""
-    bucket.suspend()
+    suspend(bucket.child)
     await goes_on_saying(page, "Interrupted", "The video cannot be delivered at the moment")
-    bucket.resume()
+    resume(bucket.child)
     await plays_on(page)
 
 

@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.support.judges.watcher import Availability
 from tests.support.servers.end_to_end import EndToEnd, object_keys, url_key
 from tests.support.servers.owncast_receiver import SegmentKey
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 Disaster = Callable[[random.Random], Coroutine[Any, Any, None]]
@@ -113,9 +114,9 @@ class Chaos:
         seconds = chance.uniform(self._plan.longest_freeze / 2, self._plan.longest_freeze)
         self.say(f"bucket frozen for {seconds:.1f} s")
         with self._availability.disturbed():
-            self._on.bucket.suspend()
+            suspend(self._on.bucket.child)
             await asyncio.sleep(seconds)
-            self._on.bucket.resume()
+            resume(self._on.bucket.child)
         self.done["bucket frozen"] += 1
 
     async def _kill_bucket(self, chance: random.Random) -> None:

@@ -19,6 +19,7 @@ from tests.support.faults.fault_proxy import Fault, FaultProxy
 from tests.support.faults.hanging_mount import hanging_mount
 from tests.support.judges.check_command import PACKETS, examine, listening, settings_of, small_disk
 from tests.support.servers.end_to_end import object_keys
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 # SeaweedFS speaks HTTP, without a Cloudflare in front.
@@ -183,11 +184,11 @@ async def test_network_faults(  # noqa: PLR0913, PLR0917 - a table's columns
 
 async def test_everything_hangs(tmp_path: Path, bucket: SeaweedBucket) -> None:
     """With neither the endpoint nor the viewers' address ever answering, it still ends."""
-    bucket.suspend()
+    suspend(bucket.child)
     try:
         found = await examine(tmp_path, settings_of(tmp_path, bucket), "--json", patient=False)
     finally:
-        bucket.resume()
+        resume(bucket.child)
     found.says("endpoint", "failed", "does not answer within 3 s", "firewall")
     found.says("public-address", "failed", "does not answer within 3 s", "R2_PUBLIC_URL")
 

@@ -25,6 +25,7 @@ from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, Child, free_ports, is_free
 from broadcaster.errors import DemoError
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -98,11 +99,11 @@ async def test_bucket_without_anonymous_reading_and_suspended(tmp_path: Path) ->
         await service.put_object(Bucket=bucket.bucket, Key="a", Body=b"media")
         async with aiohttp.ClientSession() as viewer, viewer.get(f"{bucket.public_url}/a") as answer:
             assert answer.status == 403
-        bucket.suspend()
+        suspend(bucket.child)
         reading = asyncio.create_task(service.get_object(Bucket=bucket.bucket, Key="a"))
         done, _ = await asyncio.wait({reading}, timeout=0.3)
         assert not done
-        bucket.resume()
+        resume(bucket.child)
         assert await (await reading)["Body"].read() == b"media"
         with pytest.raises(ClientError):
             await service.get_object(Bucket=bucket.bucket, Key="b")
@@ -216,7 +217,7 @@ async def test_stubborn_child_is_killed_and_a_suspended_one_stops(tmp_path: Path
         "it", ["sh", "-c", "trap 'exit 7' TERM; echo again; while :; do sleep .05; done"], log
     )
     await kind.until(says(log, "again"), within=10)
-    kind.suspend()
+    suspend(kind)
     assert await kind.stop() == 7
 
 

@@ -18,6 +18,7 @@ from tests.support.faults.small_disk import SmallDisk, small_disk
 from tests.support.judges.playlist_rules import violations
 from tests.support.servers.end_to_end import object_keys
 from tests.support.servers.service import Service, running_service
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 SMALL = 8  # MiB; the journal's write-ahead log alone may take 4
@@ -172,12 +173,12 @@ async def test_past_the_limit_of_the_spool(tmp_path: Path, bucket: SeaweedBucket
         show = Show(tmp_path / "hls", service)
         show.write(2)
         await show.until_listed()
-        bucket.suspend()
+        suspend(bucket.child)
         show.write(9)
         await show.until_metric("broadcaster_segments_lost_total", 6)
         assert await show.metric("broadcaster_spool_bytes") <= 3 * SEGMENT
         assert len([name for _, _, names in os.walk(tmp_path / "state/spool") for name in names]) == 3
-        bucket.resume()
+        resume(bucket.child)
         playlist = await show.until_listed()
         assert [segment.gap for segment in playlist.segments] == [False] + [True] * 6 + [False] * 3
         assert show.said("was given up: the spool is full; it is listed as a gap") == 6

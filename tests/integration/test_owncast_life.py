@@ -15,6 +15,7 @@ from broadcaster.demo.encoder import RENDITIONS
 from tests.integration.owncast_folder_text import CLOSED, IDLE, NOTHING, HlsFolder, Seen
 from tests.support.fakes.owncast_transcoder import LATENCY_LEVELS
 from tests.support.fakes.simulated_owncast import SimulatedOwncast
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 OVERLAP = 8.0  # seconds, so that a segment is surely finished before the idle clip comes, at 5 of them
@@ -65,13 +66,13 @@ class Steps:
     async def idle_clip(self) -> None:
         """The encoder is frozen, so that what is written over its playlists can be looked at."""
         assert self.owncast.encoder
-        self.owncast.encoder.suspend()
+        suspend(self.owncast.encoder)
         self._numbers = self.folder.numbers(self.owncast.run_id)
         await self.until(OVERLAID)
 
     async def next_segment(self) -> None:
         assert self.owncast.encoder
-        self.owncast.encoder.resume()
+        resume(self.owncast.encoder)
         await eventually(lambda: self.folder.numbers(self.owncast.run_id) > self._numbers)
         await self.owncast.wait_for_segments(self._numbers[-1] + 2)
         assert self.folder.numbers(self.owncast.run_id)[0] == 0, "the same run goes on"

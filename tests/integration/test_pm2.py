@@ -15,6 +15,7 @@ from tests.support.fakes.hls_writer import HlsWriter
 from tests.support.fakes.systemd import Ears
 from tests.support.servers.end_to_end import object_keys
 from tests.support.servers.service import Service
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 FOLDER = Path(__file__).parents[2] / "deploy/pm2"
@@ -84,13 +85,13 @@ async def test_pm2_starts_restarts_and_stops(
     assert (app["pid"] != first, app["status"], app["restart_time"]) == (True, "online", 1)
     assert app["kill_timeout"] > DRAIN * 1000
 
-    bucket.suspend()
+    suspend(bucket.child)
     writer = HlsWriter(tmp_path / "hls/0")
     writer.write(range(3))
     await service.until_health(backlog=3)
     stopping = asyncio.create_task(pm2.order("stop", "broadcaster"))
     assert await systemd.hear() == "STOPPING=1"
-    bucket.resume()
+    resume(bucket.child)
     await stopping
     app = await pm2.app()
     assert (app["status"], app["exit_code"], app["restart_time"]) == ("stopped", 0, 1)

@@ -43,6 +43,7 @@ from tests.support.servers.clips import clip_of
 from tests.support.servers.end_to_end import EndToEnd, end_to_end, taken_in
 from tests.support.servers.service import Service, running_service
 from tests.support.servers.small_owncast import FPS, SMALL
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 LISTED = 3  # segments, by the encoder
@@ -82,9 +83,9 @@ async def the_stream(
     live_poster = await picture_of_the_stream(on)
     await downtime(on, seconds(20, LISTED + 2))
     with availability.disturbed():
-        bucket.suspend()
+        suspend(bucket.child)
         await on.owncast.wait_for_segments(on.owncast_segments() + seconds(60, 3), within=WITHIN)
-        bucket.resume()
+        resume(bucket.child)
     await on.owncast.stop_streaming()
     await live_with(on, seconds(20, 2), segment_seconds=3)  # longer than TARGETDURATION
     if SOAK:

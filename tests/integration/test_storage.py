@@ -16,6 +16,7 @@ from broadcaster.demo.processes import free_ports
 from broadcaster.errors import StorageRefused, StorageUnavailable
 from broadcaster.hls.media_playlist import ENDLIST
 from broadcaster.recordings.writer import GrowingText
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 KEY = "live/run/0/stream-ä b-1.ts"
@@ -162,8 +163,8 @@ async def test_passing_faults(bucket: SeaweedBucket, monkeypatch: pytest.MonkeyP
         with pytest.raises(StorageUnavailable, match="cannot be reached"):
             await store.put("live/x.ts", b"x")
     async with open_store(bucket_of(bucket)) as store:
-        bucket.suspend()
+        suspend(bucket.child)
         with pytest.raises(StorageUnavailable, match="no answer within"):
             await store.put("live/x.ts", b"x")
-        bucket.resume()
+        resume(bucket.child)
         await store.put("live/x.ts", b"x")

@@ -21,6 +21,7 @@ from tests.support.fakes.systemd import Ears
 from tests.support.faults.hanging_mount import hanging_mount
 from tests.support.servers.end_to_end import object_keys
 from tests.support.servers.service import Service, running_service
+from tests.support.suspending import resume, suspend
 from tests.support.waiting import eventually
 
 STUCK = 3.0  # seconds, in the place of a minute: a busy machine may pause
@@ -44,7 +45,7 @@ async def test_sigterm_during_an_outage(tmp_path: Path, bucket: SeaweedBucket) -
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
         write(writer, range(3))
         await service.until_health(manifestChunks=3)
-        bucket.suspend()
+        suspend(bucket.child)
         write(writer, range(6))
         await service.until_health(backlog=3)
         started = time.monotonic()
@@ -55,7 +56,7 @@ async def test_sigterm_during_an_outage(tmp_path: Path, bucket: SeaweedBucket) -
         assert "Traceback" not in log
         for number in range(6):
             (writer.folder / writer.name(number)).unlink()
-        bucket.resume()
+        resume(bucket.child)
         await service.start()
         await service.until_health(backlog=0)
         await service.until_health(manifestChunks=6)
@@ -73,12 +74,12 @@ async def test_sigterm_waits_for_uploads(tmp_path: Path, bucket: SeaweedBucket) 
     writer = HlsWriter(tmp_path / "hls/0")
     settings = {"BROADCASTER_DRAIN_SECONDS": "25", "BROADCASTER_RETENTION": "keep"}
     async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
-        bucket.suspend()
+        suspend(bucket.child)
         write(writer, range(3))
         await service.until_health(backlog=3)
         stopping = asyncio.create_task(service.stop())
         await eventually(lambda: "stopping; 3 segments" in service.log.read_text())
-        bucket.resume()
+        resume(bucket.child)
         assert await stopping == 0
         assert "wait in the spool" not in service.log.read_text()
         assert len(await object_keys(bucket)) == 3

@@ -11,6 +11,7 @@ from aiobotocore.config import AioConfig
 
 from broadcaster.bucket.session import session
 from broadcaster.demo.bucket import SeaweedBucket
+from tests.support.suspending import resume
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -52,7 +53,7 @@ class OneBucket:
         try:
             yield self._server
         finally:
-            self._server.resume()
+            resume(self._server.child)
 
     async def _empty(self) -> None:
         name = self._server.bucket

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import re
@@ -140,6 +141,7 @@ def _rate(text: str) -> int:
 
 def _run(_options: argparse.Namespace, log_format: str) -> int:
     """Run the service until a signal stops it. All its options are settings."""
+    gc.disable()  # until the service is ready: what is imported stays, and to look through it takes time
     from broadcaster.config import load
     from broadcaster.doctor import startup_warnings
     from broadcaster.service import serve

@@ -291,6 +291,7 @@ async def serve(
                 # The 100,000 objects that exist now stay, most for the S3 client: a garbage collection of all
                 # would stop everything for 50 ms.
                 gc.collect()
+                gc.enable()
                 gc.freeze()
                 logger.info("following %s, serving %s", settings.hls_dir, address_of(sockets))
                 log_admin_address(settings, admin_address)

@@ -96,7 +96,14 @@ def _environment() -> dict[str, str]:
     modules = os.pathsep.join(path for path in sys.path if Path(path).is_absolute())
     # The viewer server makes no TLS connections, and aiohttp would spend a sixth of the start on reading all
     # certificate authorities. Its address space is bounded; glibc would reserve 64 MiB for each thread.
-    return {**inherited, "PYTHONPATH": modules, "SSL_CERT_FILE": os.devnull, "MALLOC_ARENA_MAX": "1"}
+    # pydantic has no plugins; to look for some, it reads the lists of all packages.
+    return {
+        **inherited,
+        "PYTHONPATH": modules,
+        "SSL_CERT_FILE": os.devnull,
+        "MALLOC_ARENA_MAX": "1",
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
+    }
 
 
 logger = logging.getLogger(__name__)

@@ -334,7 +334,7 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingFile:
+class PublicFile:
     """A whole recording as one file."""
 
     url: str
@@ -355,7 +355,7 @@ class PublicRecording:
     poster: str | None = None
     listed: bool = True  # False: only viewers with its address find it
     clip: bool = False
-    file: RecordingFile | None = None
+    file: PublicFile | None = None
 
     @property
     def path(self) -> str:

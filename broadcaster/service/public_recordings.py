@@ -13,7 +13,7 @@ from broadcaster.catalog.clips import ClipTable
 from broadcaster.catalog.records import Clip, Part, Recording, ViewerClipLimits, Visibility
 from broadcaster.config import Settings
 from broadcaster.errors import CatalogError, NotPossible, TooMany
-from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, RecordingFile
+from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, PublicFile
 from broadcaster.recordings.writer import Show, clip_details, recording_summary
 from broadcaster.service.viewer_process import ViewerProcess
 
@@ -67,7 +67,7 @@ def _public_recording(recording: Recording, parts: Sequence[Part], base: str) ->
         tuple(urljoin(base, path) for path in index["parts"]),
         poster=_unsigned(index["poster"], base),
         listed=recording.visibility is Visibility.LISTED,
-        file=RecordingFile(urljoin(base, file["url"]), file["size"], file["type"])
+        file=PublicFile(urljoin(base, file["url"]), file["size"], file["type"])
         if file and base != SIGNED
         else None,
     )

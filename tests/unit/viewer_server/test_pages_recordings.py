@@ -13,8 +13,8 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from broadcaster.ipc.messages import (
     LENGTH,
+    PublicFile,
     PublicRecording,
-    RecordingFile,
     RecordingsDelta,
     Setup,
     decode,
@@ -87,7 +87,7 @@ async def test_without_recordings(tmp_path: Path, aiohttp_client: AiohttpClient)
 
 async def test_a_file_to_download(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
     """The page of a recording has the URL of its file, if there is a file."""
-    file = RecordingFile("https://video.example.com/live/files/a.mp4", 5, "video/mp4")
+    file = PublicFile("https://video.example.com/live/files/a.mp4", 5, "video/mp4")
     found = [recording(0, file=file), recording(1)]
     message = recordings_delta({}, {one.path: one for one in found})
     assert decode(encode(message)[LENGTH.size :]) == message

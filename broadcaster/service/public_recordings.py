@@ -13,7 +13,7 @@ from broadcaster.catalog.clips import ClipTable
 from broadcaster.catalog.records import Clip, Part, Recording, ViewerClipLimits, Visibility
 from broadcaster.config import Settings
 from broadcaster.errors import CatalogError, NotPossible, TooMany
-from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicRecording, PublicFile
+from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicFile, PublicRecording
 from broadcaster.recordings.writer import Show, clip_details, recording_summary
 from broadcaster.service.viewer_process import ViewerProcess
 

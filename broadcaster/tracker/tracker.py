@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Network
 from itertools import count
 from random import Random
 
@@ -124,15 +124,11 @@ def limited_networks(network: str) -> tuple[tuple[str, int], ...]:
     The organisation is the /48 around an IPv6 network. Without it a subscriber with 65,536 networks would
     have 65,536 times the limit.
     """
-    if ":" not in network:
-        return ((network, 1),)
     try:
-        found = ip_network(network, strict=False)
-    except ValueError:
+        organisation = IPv6Network(network, strict=False).supernet(new_prefix=ORGANISATION_BITS)
+    except ValueError:  # an IPv4 address
         return ((network, 1),)
-    if not isinstance(found, IPv6Network):
-        return ((network, 1),)
-    return (network, 1), (str(found.supernet(new_prefix=ORGANISATION_BITS)), ORGANISATION_FACTOR)
+    return (network, 1), (str(organisation), ORGANISATION_FACTOR)
 
 
 @dataclass(slots=True)

@@ -181,7 +181,7 @@ class AdmissionControl:
         for name, requests in self._requests.items():
             if name not in own and len(requests) > self._limit(ORGANISATION_FACTOR):
                 newest = next(reversed(requests.values()))
-                for other in tuple(self._requests):
+                for other, _ in limited_networks(self._network(newest) or name):
                     self._remove(other, newest)
                 if newest.transport:
                     newest.transport.abort()

@@ -11,7 +11,7 @@ ONE_BY_ONE := --dist load --maxschedchunk 1
 
 # They make thousands of small files: in memory, where there is some and programs may run, it takes a quarter less.
 IN_MEMORY := $(shell findmnt -bno OPTIONS,AVAIL /dev/shm 2>/dev/null | awk '!/noexec/ && $$2 > 2^30 { print "TMPDIR=/dev/shm"; exit }')
-UNIT_TESTS := $(IN_MEMORY) $(BIN)/pytest -n 3 tests/unit
+UNIT_TESTS := $(BIN)/pytest tests/unit
 
 # Python's and npm's packages are fetched at the same time.
 MAKEFLAGS += --jobs=3
@@ -19,7 +19,7 @@ MAKEFLAGS += --jobs=3
 # What is imported is compiled once, and not again by each of the hundreds of processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo viewer-tests test unit lint docs screenshots bench soak chaos clean
+.PHONY: setup demo viewer-tests packages test unit-tests server-tests unit lint docs screenshots bench soak chaos clean
 
 setup: .venv/ready $(PAGE)/index.html
 
@@ -42,6 +42,11 @@ $(PM2)/ready: deploy/pm2/package.json deploy/pm2/package-lock.json
 	cd deploy/pm2 && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# Else each worker of pytest compiles all modules that it imports, at the same time as the others.
+.venv/compiled: .venv/ready $(shell find broadcaster tests -name '*.py')
+	@$(BIN)/pytest --collect-only -qq tests >/dev/null || true # the tests say what is wrong
+	@touch $@
+
 demo: setup
 	$(BIN)/broadcaster demo $(ARGS)
 
@@ -49,15 +54,23 @@ demo: setup
 viewer-tests: $(PAGE)/index.html
 	cd viewer && npm test --silent
 
-test: setup viewer-tests $(PM2)/ready
+packages:
 	@tests/ensure-packages faketime chromium nginx prometheus systemd-analyze=systemd
 	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
 	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
-	$(UNIT_TESTS) $(ARGS)
-	$(BIN)/pytest -n 8 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
 
-unit: setup
-	$(UNIT_TESTS) $(ARGS)
+READY := setup viewer-tests packages .venv/compiled $(PM2)/ready
+test: $(READY) unit-tests server-tests
+
+# While tests with servers and browsers wait; what unit tests say is shown when they are done.
+unit-tests: $(READY)
+	@$(IN_MEMORY) nice $(UNIT_TESTS) -n 2 $(ARGS) >.venv/$@ 2>&1; status=$$?; cat .venv/$@; exit $$status
+
+server-tests: $(READY)
+	$(BIN)/pytest -n 10 $(ONE_BY_ONE) tests/integration tests/conformance tests/chaos tests/browser tests/players $(ARGS)
+
+unit: setup .venv/compiled
+	$(IN_MEMORY) $(UNIT_TESTS) -n 3 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -88,7 +88,7 @@ class Command(NamedTuple):
 
 
 def origin(url: str) -> str:
-    """The origin of a page's address (RFC 6454), in the form of the Origin header. Raises ValueError."""
+    """The origin of a URL (RFC 6454), as in the Origin header. Raises ValueError."""
     match = re.fullmatch(r"(https?://[^\s/?#@]+)(/\S*)?", url.strip().lower())
     if match is None:
         raise ValueError("an http(s) URL is needed")
@@ -122,11 +122,11 @@ def _add_log_format(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_upload_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rate", type=_rate, metavar="KBIT/S", help="leave the rest of the uplink to others")
+    parser.add_argument("--rate", type=_rate, metavar="KBIT/S", help="limit of the upload's bit rate")
     parser.add_argument(
         "--service",
         metavar="URL",
-        help="from another machine: the operator's listener, as ssh -L brings it here",
+        help="address of the admin listener of another machine, e.g. through ssh -L",
     )
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --service: the operator's token"
@@ -171,7 +171,7 @@ def _demo(options: argparse.Namespace, log_format: str) -> int:
     logs.set_up("warning", log_format)
 
     async def demo(stop: asyncio.Event) -> None:
-        """The demo is cancelled at once: it has no work that is worth finishing."""
+        """Run the demo, which a signal cancels at once."""
         running = asyncio.create_task(run_demo(options.source, options.port))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -219,13 +219,13 @@ def _check(options: argparse.Namespace, log_format: str) -> int:
 
 def _add_recordings_options(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True)
-    commands.add_parser("list", help="all of them, newest first")
+    commands.add_parser("list", help="list the recordings, newest first")
     texts = {
-        "show": "all that is known of one",
-        "title": "give it a title; an empty one is the stream's again",
-        "keep": "keep it for so many days from now, or for ever",
-        "hide": "let nobody find it",
-        "delete": "put a recording or a clip into the bin; it goes after a day",
+        "show": "show a recording with all its fields",
+        "title": "set the title; an empty title restores the stream's title",
+        "keep": "keep a recording for so many days from now, or for ever",
+        "hide": "hide a recording from viewers",
+        "delete": "put a recording or a clip into the bin, which deletes it after a day",
         "restore": "take a recording, a clip or a file out of the bin",
     }
     parsers = {name: commands.add_parser(name, help=text) for name, text in texts.items()}
@@ -234,29 +234,29 @@ def _add_recordings_options(parser: argparse.ArgumentParser) -> None:
     parsers["title"].add_argument("title")
     parsers["keep"].add_argument("days", type=_days, metavar="DAYS|forever")
     _add_now(parsers["delete"])
-    parsers["delete"].add_argument("--yes", action="store_true", help="ask no question on a terminal")
-    commands.add_parser("bin", help="what was deleted, and when it goes")
+    parsers["delete"].add_argument("--yes", action="store_true", help="do not ask on a terminal")
+    commands.add_parser("bin", help="list the bin, with the time of deletion")
     how = parsers["hide"].add_mutually_exclusive_group()
-    how.add_argument("--unlisted", action="store_true", help="let those find it who have its address")
-    how.add_argument("--undo", action="store_true", help="let everybody find it")
-    sweep = commands.add_parser("sweep", help="delete objects under the prefix that nothing needs")
-    sweep.add_argument("--dry-run", action="store_true", help="only say which they are")
-    _add_upload(commands.add_parser("upload", help="make a file the recording's own, to be downloaded"))
-    commands.add_parser("rebuild", help="bring back what the bucket has, after the state folder was lost")
+    how.add_argument(
+        "--unlisted", action="store_true", help="hide it from the list, not from viewers with its address"
+    )
+    how.add_argument("--undo", action="store_true", help="show it to all viewers again")
+    sweep = commands.add_parser("sweep", help="delete unused objects under the prefix")
+    sweep.add_argument("--dry-run", action="store_true", help="only list the objects")
+    _add_upload(commands.add_parser("upload", help="upload a file that viewers can download"))
+    commands.add_parser("rebuild", help="restore recordings from the bucket after the state folder was lost")
 
 
 def _add_now(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--now", action="store_true", help="for good, and at once; also of what is in the bin"
-    )
+    parser.add_argument("--now", action="store_true", help="delete at once, also from the bin")
 
 
 def _add_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("file", type=Path, nargs="?")
-    what.add_argument("--cancel", action="store_true", help="give up an upload that is on its way")
-    what.add_argument("--remove", action="store_true", help="put its file into the bin")
+    what.add_argument("--cancel", action="store_true", help="cancel an unfinished upload")
+    what.add_argument("--remove", action="store_true", help="put the recording's file into the bin")
     _add_now(parser)
     _add_upload_options(parser)
 
@@ -303,7 +303,7 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
     from broadcaster.export.plan import add_options
 
     add_options(parser)
-    parser.add_argument("--upload", action="store_true", help="then make the file the recording's own")
+    parser.add_argument("--upload", action="store_true", help="then upload the file to the recording")
     _add_upload_options(parser)
 
 
@@ -331,16 +331,20 @@ def _export(options: argparse.Namespace, log_format: str) -> int:
 
 
 COMMANDS = {
-    "run": Command(
-        "follow the folder and serve it; settings from the environment and .env", _add_log_format, _run
-    ),
-    "demo": Command("everything on embedded stand-ins, on this machine", _add_demo_options, _demo),
-    "check": Command("find out what is wrong with settings, folders and bucket", _add_check_options, _check),
-    "recordings": Command(
-        "what was recorded; asks the running service", _add_recordings_options, _recordings
-    ),
-    "relay": Command("serve another broadcaster's stream from a cache", _add_relay_options, _relay),
-    "export": Command("a recording, a clip or the live window as one file", _add_export_options, _export),
+    name: Command(text, add_options, run)
+    for name, text, add_options, run in (
+        (
+            "run",
+            "follow the folder and serve it; all options are settings",
+            _add_log_format,
+            _run,
+        ),
+        ("demo", "run everything here, with an embedded bucket and encoder", _add_demo_options, _demo),
+        ("check", "check settings, machine, folders, bucket and addresses", _add_check_options, _check),
+        ("recordings", "list and change recordings", _add_recordings_options, _recordings),
+        ("relay", "serve another broadcaster's stream from a cache", _add_relay_options, _relay),
+        ("export", "write a recording, clip or live window into a file", _add_export_options, _export),
+    )
 }
 
 

@@ -12,7 +12,7 @@ from broadcaster.hls import MultivariantPlaylist
 
 @dataclass(frozen=True, slots=True)
 class SegmentDiscovered:
-    """The source listed a segment; it now has to reach the bucket."""
+    """The source listed a segment."""
 
     variant: str
     name: str
@@ -20,7 +20,7 @@ class SegmentDiscovered:
 
 @dataclass(frozen=True, slots=True)
 class UploadFailed:
-    """One attempt failed and will be made again. ``permanent`` means that someone must act."""
+    """An attempt failed and is retried. ``permanent``: an operator must act."""
 
     variant: str
     permanent: bool
@@ -28,7 +28,7 @@ class UploadFailed:
 
 @dataclass(frozen=True, slots=True)
 class SegmentUploaded:
-    """The bucket has confirmed an object. ``seconds`` is the last attempt alone, ``size`` bytes."""
+    """The bucket has confirmed an object of ``size`` bytes. ``seconds`` is the time of the last attempt."""
 
     variant: str
     key: str
@@ -47,21 +47,21 @@ class SegmentLost:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPublished:
-    """A segment is listed, as its record says."""
+    """A segment is listed."""
 
     segment: Segment
     published: datetime
 
     @property
     def delay(self) -> float | None:
-        """Seconds since it was complete on disk, None for a gap."""
+        """Seconds since the segment was complete on disk, None for a gap."""
         completed = self.segment.completed
         return (self.published - completed).total_seconds() if completed else None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStarted:
-    """Playlists are served from now on. ``run`` is the id of the newest encoder run."""
+    """Playlists are served. ``run`` is the id of the newest encoder run."""
 
     variants: tuple[str, ...]
     target_duration: int  # seconds
@@ -71,7 +71,7 @@ class StreamStarted:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """The playlists now carry EXT-X-ENDLIST. ``going_on``: new ones follow at the same address at once."""
+    """The playlists have EXT-X-ENDLIST. ``going_on``: new playlists follow at the same address at once."""
 
     at: datetime
     going_on: bool = False

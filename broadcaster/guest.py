@@ -1,6 +1,6 @@
 """Reads the bucket as a viewer's browser does, and explains why viewers cannot read it.
 
-The doctor and the service use it: segments may be unreadable for viewers although every upload succeeds.
+Segments may be unreadable for viewers although every upload succeeds.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ CORS = (
 )
 
 
-class Fault(NamedTuple):
-    """Why viewers cannot read, and what to do; if it is not ``certain``, some perhaps can."""
+class ViewerFault(NamedTuple):
+    """Why viewers cannot read, and what to do; if it is not ``certain``, some viewers may be able to."""
 
     message: str
     remedy: str
@@ -53,8 +53,8 @@ class Fault(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer and how long it took; of a body that was measured, size and digest alone."""
+class BrowserResponse:
+    """An answer and its duration; a body that was measured has size and digest alone."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -63,21 +63,22 @@ class Answer:
     size: int = 0  # bytes of the whole body
     sha256: str = ""  # hexadecimal
 
-    def words(self, header: str) -> set[str]:
-        """A header's list of words, in lower case."""
-        return {
-            word.strip().lower() for value in self.headers.getall(header, []) for word in value.split(",")
-        } - {""}
+    def tokens(self, header: str) -> set[str]:
+        """The tokens of a header's list, in lower case."""
+        lists = self.headers.getall(header, [])
+        return {token.strip().lower() for value in lists for token in value.split(",")} - {""}
 
 
 class Browser:
-    """Asks as a page of ``origin`` would."""
+    """Makes requests as a page of ``origin`` does."""
 
     def __init__(self, session: aiohttp.ClientSession, origin: str) -> None:
         self.origin = origin
         self._session = session
 
-    async def fetch(self, url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
+    async def fetch(
+        self, url: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> BrowserResponse:
         """Make one request; redirects are not followed.
 
         Raises aiohttp.ClientError, OSError or TimeoutError.
@@ -88,13 +89,10 @@ class Browser:
             body = await response.content.read(MAX_BODY)
             while not response.content.at_eof() and len(body) < MAX_BODY:
                 body += await response.content.read(MAX_BODY - len(body))
-            return Answer(response.status, response.headers, body, time.perf_counter() - started)
+            return BrowserResponse(response.status, response.headers, body, time.perf_counter() - started)
 
-    async def measure(self, url: str, most: int) -> Answer:
-        """Read an object of ``most`` bytes at most, and keep none of it; it may take long while bytes come.
-
-        Raises as ``fetch`` does.
-        """
+    async def measure(self, url: str, most: int) -> BrowserResponse:
+        """Read an object of ``most`` bytes at most for its size and digest. Raises as ``fetch`` does."""
         started, digest, size = time.perf_counter(), hashlib.sha256(), 0
         timeout = aiohttp.ClientTimeout(total=20 * TIMEOUT, connect=TIMEOUT, sock_read=TIMEOUT)
         async with self._session.get(
@@ -106,79 +104,85 @@ class Browser:
                 if size > most:
                     break
             seconds = time.perf_counter() - started
-            return Answer(response.status, response.headers, b"", seconds, size, digest.hexdigest())
+            return BrowserResponse(response.status, response.headers, b"", seconds, size, digest.hexdigest())
 
 
 @asynccontextmanager
 async def open_browser(page: str, name: str = "check") -> AsyncIterator[Browser]:
-    """A browser with connections of its own, for a page of that origin."""
+    """A browser with connections of its own, for a page of the origin ``page``."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     headers = {"User-Agent": f"Mozilla/5.0 (compatible; broadcaster-{name})"}
-    # The S3 client heeds HTTPS_PROXY and its like, and so do we.
+    # trust_env: HTTPS_PROXY and similar variables, as for the S3 client.
     async with aiohttp.ClientSession(timeout=timeout, headers=headers, trust_env=True) as session:
         yield Browser(session, page)
 
 
 def host_of(url: str) -> str:
-    """Scheme and host of a URL: what may be shown of it."""
+    """Scheme and host of a URL, without a signature in its query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def why_no_answer(error: Exception, url: str, setting: str) -> Fault:
+def why_no_answer(error: Exception, url: str, setting: str) -> ViewerFault:
     """Why there was no answer from ``url``, which comes from ``setting``; only its host is shown."""
     where = host_of(url)
     if isinstance(error, TimeoutError):
-        return Fault(
+        return ViewerFault(
             f"{where} does not answer within {TIMEOUT:.0f} s",
             f"check {setting}, and that no firewall stands between",
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Fault(f"{where}: the name is not known", f"check {setting} and this machine's DNS")
+        return ViewerFault(f"{where}: the name is not known", f"check {setting} and this machine's DNS")
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return Fault(
+        return ViewerFault(
             f"{where}: its certificate is not accepted, or it does not speak TLS",
             f"check {setting}; a new custom domain takes some minutes to get its certificate",
         )
     if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
-        return Fault(f"{where} refuses connections", f"check {setting}: nothing listens there")
-    return Fault(f"{where} cannot be reached ({type(error).__name__})", f"check {setting} and the network")
+        return ViewerFault(f"{where} refuses connections", f"check {setting}: nothing listens there")
+    return ViewerFault(
+        f"{where} cannot be reached ({type(error).__name__})", f"check {setting} and the network"
+    )
 
 
-def why_not_read(answer: Answer, *, same: bool) -> Fault | None:
-    """Why an object that the bucket has is not read; ``same``: the bytes are those that were stored."""
+def why_not_read(answer: BrowserResponse, *, same: bool) -> ViewerFault | None:
+    """Why a stored object cannot be read; ``same`` is whether the bytes are right."""
     if answer.status == HTTPStatus.NOT_FOUND:
-        return Fault("the object stored just now is not found there (404)", ELSEWHERE)
+        return ViewerFault("the object stored just now is not found there (404)", ELSEWHERE)
     if answer.status != HTTPStatus.OK:
-        return Fault(f"reading an object is answered {answer.status}", PRIVATE)
+        return ViewerFault(f"reading an object is answered {answer.status}", PRIVATE)
     if not same:
-        return Fault("other bytes come than were stored: something else is served", ELSEWHERE)
+        return ViewerFault("other bytes come than were stored: something else is served", ELSEWHERE)
     return None
 
 
-def why_not_allowed(answer: Answer, origin: str) -> Fault | None:
+def why_not_allowed(answer: BrowserResponse, origin: str) -> ViewerFault | None:
     """Why a page of ``origin`` may not read the bytes (CORS)."""
     allowed = answer.headers.getall("Access-Control-Allow-Origin", [])
     if len(allowed) > 1:
-        return Fault(
+        return ViewerFault(
             "Access-Control-Allow-Origin comes twice, which browsers refuse",
             "set it in the bucket's CORS policy alone, not in a Transform Rule as well",
         )
     if not allowed:
-        return Fault(f"pages of {origin} may not read: no Access-Control-Allow-Origin", CORS, certain=False)
+        return ViewerFault(
+            f"pages of {origin} may not read: no Access-Control-Allow-Origin", CORS, certain=False
+        )
     if allowed[0] not in ("*", origin):
-        told = f"Access-Control-Allow-Origin is {allowed[0]!r}"
-        return Fault(f"pages of {origin} may not read: {told}", CORS, certain=False)
+        header = f"Access-Control-Allow-Origin is {allowed[0]!r}"
+        return ViewerFault(f"pages of {origin} may not read: {header}", CORS, certain=False)
     return None
 
 
-def why_not_public(url: str) -> Fault | None:
-    """What is wrong with a public address by its name alone."""
+def why_not_public(url: str) -> ViewerFault | None:
+    """The fault of a public address that its name alone shows."""
     host = urlsplit(url).hostname or ""
     if host.endswith(S3_API):
-        return Fault(f"{host_of(url)} is the S3 endpoint, which answers nobody without a key", CUSTOM_DOMAIN)
+        return ViewerFault(
+            f"{host_of(url)} is the S3 endpoint, which answers nobody without a key", CUSTOM_DOMAIN
+        )
     if host.endswith(DEVELOPMENT):
-        return Fault(
+        return ViewerFault(
             f"{host_of(url)} is for development: Cloudflare slows it down", CUSTOM_DOMAIN, certain=False
         )
     return None
@@ -187,19 +191,19 @@ def why_not_public(url: str) -> Fault | None:
 logger = logging.getLogger(__name__)
 
 EVERY, EVERY_IN_FAULT = 60.0, 5.0  # seconds from one check to the next
-CONFIRM = 1.0  # seconds after which a first failure is tried again: it may have been one lost packet
-PATIENCE = 30.0  # seconds for a segment of the variant that has its turn
+CONFIRM = 1.0  # seconds after which a first failure is confirmed
+PATIENCE = 30.0  # seconds to wait for a segment of the next variant
 DEADLINE = 90.0  # seconds for one check
-MOST_UNKNOWN = 2**30  # bytes of an object whose size is not known
+MOST_UNKNOWN = 2**30  # bytes of an object of unknown size
 SIGNED = "check R2_ENDPOINT_URL, the rights of the key, and this machine's clock"
 
 
 class GuestCheck:
-    """Reads the first segment of each run, and one a minute, at the address that viewers get, with an Origin.
+    """Reads the first segment of each encoder run, and a segment a minute, as a page does.
 
-    An observer of events. ``page`` is where viewers open the page, if that is known, else ``default``. While
-    the stream is ``busy``, it leaves the network alone. ``fault`` is why viewers cannot read; None while they
-    can, or nobody knows. It is ``unsure`` where pages of another origin perhaps can.
+    An observer of events. ``page`` returns the configured address of the page; ``default`` is used for None.
+    Nothing is read while the stream is ``busy``. ``fault`` is why viewers cannot read, ``uncertain`` whether
+    pages of another origin may be able to.
     """
 
     def __init__(
@@ -211,7 +215,7 @@ class GuestCheck:
         busy: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.fault: Fault | None = None
+        self.fault: ViewerFault | None = None
         self.uncertain = False
         self._page = page
         self._default = default
@@ -219,15 +223,15 @@ class GuestCheck:
         self._busy = busy
         self._clock = clock
         self._run: str | None = None
-        self._next: Segment | None = None  # to be read
-        self._is_first = False  # of its run
+        self._next: Segment | None = None  # the segment to read next
+        self._is_first = False  # whether it is the first of its run
         self._due = clock()
-        self._checked: dict[str, float] = {}  # by variant of this run: when
-        self._news = asyncio.Event()
+        self._checked: dict[str, float] = {}  # time of the latest check, by variant of this run
+        self._ready = asyncio.Event()
         self._outcomes = Counter({"done": 0, "failed": 0})
 
     def __call__(self, event: Event) -> None:
-        """Take note of what is listed."""
+        """Choose the segment to read next."""
         if not isinstance(event, SegmentPublished) or event.segment.gap or not event.segment.url:
             return
         segment = event.segment
@@ -236,35 +240,35 @@ class GuestCheck:
         elif self._clock() < self._due:
             self._checked.setdefault(segment.variant, 0.0)
             return
-        elif self._next or not self._has_turn(segment.variant):
+        elif self._next or not self._is_next(segment.variant):
             return
         self._next = segment
-        self._news.set()
+        self._ready.set()
 
     async def run(self) -> None:
         """Check until cancelled."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._ready.wait()
+            self._ready.clear()
             segment, self._next = self._next, None
             is_first, self._is_first = self._is_first, False
             if segment and (is_first or not self._busy()):
                 await self._check(segment)
 
-    def _has_turn(self, variant: str) -> bool:
-        """The variant that was read longest ago has its turn, unless nothing comes of it."""
+    def _is_next(self, variant: str) -> bool:
+        """Whether the variant was read longest ago, or the variant that was read longest ago is silent."""
         oldest = min(self._checked.values(), default=0.0)
         return self._checked.get(variant, 0.0) <= oldest or self._clock() > self._due + PATIENCE
 
     def metrics(self) -> Iterator[Metric]:
-        """How the checks went, and whether viewers can read as far as they tell."""
+        """The outcomes of the checks, and whether the latest check failed."""
         text = "Segments read as viewers do by outcome: done or failed"
         yield Metric("guest_checks", text, dict(self._outcomes), labels=("outcome",), is_counter=True)
         text = "1 while a segment that is listed cannot be read as viewers do"
         yield Metric("guest_check_failing", text, self.fault is not None)
 
     async def _check(self, segment: Segment) -> None:
-        self._due = float("inf")  # one at a time, but for a new run
+        self._due = float("inf")  # only a new run interrupts
         try:
             fault = await self._read(segment)
             if fault and not self.fault:
@@ -275,8 +279,8 @@ class GuestCheck:
             self._checked[segment.variant] = self._clock()
             self._due = self._clock() + (EVERY_IN_FAULT if self.fault else EVERY)
 
-    async def _read(self, segment: Segment) -> Fault | None:
-        """Why viewers cannot read this one, or its EXT-X-MAP."""
+    async def _read(self, segment: Segment) -> ViewerFault | None:
+        """Why viewers cannot read the segment or its EXT-X-MAP."""
         page = await asyncio.to_thread(self._page)
         async with open_browser(_origin(page or self._default), "guest") as browser:
             for url in filter(None, (segment.map_url, segment.url)):
@@ -292,7 +296,7 @@ class GuestCheck:
                     return fault._replace(remedy=SIGNED) if self._signed and fault.certain else fault
         return None
 
-    def _note(self, fault: Fault | None) -> None:
+    def _note(self, fault: ViewerFault | None) -> None:
         self._outcomes["failed" if fault else "done"] += 1
         if fault and (self.fault is None or self.fault.message != fault.message):
             logger.error("viewers cannot read what is listed: %s; %s", fault.message, fault.remedy)
@@ -301,14 +305,14 @@ class GuestCheck:
         self.fault = fault
 
 
-async def _read(browser: Browser, url: str, size: int, sha256: str | None) -> Fault | None:
+async def _read(browser: Browser, url: str, size: int, sha256: str | None) -> ViewerFault | None:
     answer = await browser.measure(url, size or MOST_UNKNOWN)
     same = size in (0, answer.size) and sha256 in (None, answer.sha256)
     return why_not_read(answer, same=same) or why_not_allowed(answer, browser.origin)
 
 
 def warn_of_address(settings: Settings) -> None:
-    """Log what is wrong with the public address of the bucket by its name alone."""
+    """Log the fault of the bucket's public address that its name alone shows."""
     url = settings.public_url if settings.urls == "public" else None
     if url and (fault := why_not_public(url)):
         level = logging.ERROR if fault.certain else logging.WARNING
@@ -316,16 +320,16 @@ def warn_of_address(settings: Settings) -> None:
 
 
 def configured_page(settings: Settings) -> str | None:
-    """Where viewers open the live page, as the operator has told it."""
+    """The address of the live page in the page's config.json."""
     try:
-        told = json.loads((settings.viewer_dir / "config.json").read_text())
+        config = json.loads((settings.viewer_dir / "config.json").read_text())
     except (OSError, ValueError):
         return None
-    url = told.get("pageUrl") if isinstance(told, dict) else None
+    url = config.get("pageUrl") if isinstance(config, dict) else None
     return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None
 
 
 def _origin(url: str) -> str:
-    """As the Origin header has it (RFC 6454)."""
+    """The origin of a URL as the Origin header has it (RFC 6454)."""
     parts = urlsplit(url.lower())
     return f"{parts.scheme}://{parts.netloc}"

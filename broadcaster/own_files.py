@@ -1,7 +1,6 @@
-"""Creates and opens private folders, locks and files safely in places where other users can write.
+"""Creates and opens private folders, locks and files safely where other users can write.
 
-No symbolic link is followed, and checks are made on the open descriptor: a path can be replaced at any time,
-a descriptor cannot.
+No symbolic link is followed. The open descriptor is checked, because a path can be replaced at any time.
 """
 
 from __future__ import annotations
@@ -16,21 +15,20 @@ from pathlib import Path
 
 PRIVATE, OTHERS, OTHERS_WRITE = 0o700, 0o077, 0o022
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-LARGEST = 4096  # bytes of a file that holds one word
+LARGEST = 4096  # bytes of a file that holds a word
 
 
 class NotOursError(PermissionError):
-    """Something in our place is another user's, or may be. ``strerror`` says what to do."""
+    """A file or folder is, or may be, another user's. ``strerror`` says what to do."""
 
     def __init__(self, path: Path, message: str) -> None:
         super().__init__(errno.EPERM, message, str(path))
 
 
 def own_folder(folder: Path) -> None:
-    """Make the folder for our user alone, or close the one that is there to others; links are not followed.
+    """Make a folder for our user alone, or close an existing folder to other users.
 
-    Raises NotOursError where it is another user's, or others could have put something into it; OSError where
-    it cannot be made.
+    Raises NotOursError if the folder is another user's, or other users may have written into it; OSError.
     """
     mode = mode_of_own(folder)
     foreign = mode & OTHERS_WRITE and any(folder.iterdir())
@@ -38,11 +36,13 @@ def own_folder(folder: Path) -> None:
         folder.chmod(PRIVATE)
         foreign = mode & OTHERS_WRITE and any(folder.iterdir())
     if foreign:
-        raise NotOursError(folder, f"others could write into it (mode {mode:o}): remove it, or take another")
+        raise NotOursError(
+            folder, f"other users could write into it (mode {mode:o}): remove it, or choose another"
+        )
 
 
 def mode_of_own(folder: Path) -> int:
-    """The mode of a folder, which is made where there is none. Raises NotOursError where it is not ours."""
+    """The mode of a folder, which is made if it does not exist. Raises NotOursError, OSError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=PRIVATE)
@@ -51,7 +51,7 @@ def mode_of_own(folder: Path) -> int:
             raise
     status = folder.lstat()
     if stat.S_ISLNK(status.st_mode):
-        raise NotOursError(folder, "is a link, and somebody may change where it leads: remove it")
+        raise NotOursError(folder, "is a symbolic link, whose target may be changed: remove it")
     if status.st_uid != os.geteuid():
         raise NotOursError(
             folder,
@@ -62,9 +62,9 @@ def mode_of_own(folder: Path) -> int:
 
 
 def own_lock(path: Path) -> int:
-    """The descriptor of a lock that we hold; what is in the file stays as it is.
+    """The descriptor of a locked file, whose content stays as it is.
 
-    Raises BlockingIOError while another process holds it, NotOursError where it is another user's.
+    Raises BlockingIOError while another process has the lock, NotOursError if the file is another user's.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | SAFE, 0o600)
     try:
@@ -78,9 +78,9 @@ def own_lock(path: Path) -> int:
 
 
 def read_own(path: Path, closed_to: int = OTHERS_WRITE) -> str:
-    """What is in a small file of our own; nothing where there is none, or where it is not ours alone.
+    """The text of a small private file; empty if there is no such file, or it may be another user's.
 
-    ``closed_to`` are bits that its mode may not have. Raises OSError.
+    ``closed_to`` are bits that its mode must not have. Raises OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | SAFE)
@@ -96,7 +96,7 @@ def read_own(path: Path, closed_to: int = OTHERS_WRITE) -> str:
 
 
 def write_own(path: Path, text: str) -> None:
-    """Put a file of our own in the place of whatever is there; a killed process leaves no half of it."""
+    """Replace a file by a new private file, as a whole even if the process is killed."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
@@ -106,7 +106,7 @@ def write_own(path: Path, text: str) -> None:
 
 
 def _is_ours(status: os.stat_result, closed_to: int) -> bool:
-    """Whether nobody else has made it, has a name of it, or may do with it what the bits of the mode tell."""
+    """Whether this is a regular file of our user with a single name and without the bits ``closed_to``."""
     ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
     return ours and not status.st_mode & closed_to
 
@@ -118,7 +118,7 @@ HOW = struct.Struct("=QQQ")  # struct open_how: flags, mode, resolve
 LACKS_OPENAT2 = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EAGAIN, errno.EINTR})
 NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | NO_LINK  # a FIFO without a writer does not block
-LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | NO_LINK  # opens nothing, not even a device
+LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | NO_LINK  # does not open the file itself
 FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 PIECE = 2**20  # bytes
 
@@ -126,9 +126,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_beneath(root: Path, path: Path, flags: int = READ) -> int:
-    """A descriptor of ``path``, which no link below ``root`` leads to. The root itself may be a link.
+    """A descriptor of ``path``, opened without links below ``root``. The root itself may be a link.
 
-    Raises OSError: ELOOP where a link is on the way, EXDEV where the path leads out of the root.
+    Raises OSError: ELOOP for a link, EXDEV for a path that leads out of the root.
     """
     if not path.is_relative_to(root) or ".." in (parts := path.relative_to(root).parts):
         raise OSError(errno.EXDEV, "leads out of the folder", str(path))
@@ -140,7 +140,7 @@ def open_beneath(root: Path, path: Path, flags: int = READ) -> int:
 
 
 def status_beneath(root: Path, path: Path) -> os.stat_result:
-    """What is at ``path``, as ``open_beneath`` finds it; raises OSError."""
+    """The status of ``path``, found as by ``open_beneath``. Raises OSError."""
     descriptor = open_beneath(root, path, LOOK)
     try:
         return os.fstat(descriptor)
@@ -149,7 +149,7 @@ def status_beneath(root: Path, path: Path) -> os.stat_result:
 
 
 def read_all(descriptor: int, size: int) -> bytes:
-    """The first ``size`` bytes of the file, or all where it has fewer."""
+    """The first ``size`` bytes of the file, or all if it has fewer."""
     body = bytearray()
     while len(body) < size and (piece := os.pread(descriptor, min(PIECE, size - len(body)), len(body))):
         body += piece
@@ -157,7 +157,7 @@ def read_all(descriptor: int, size: int) -> bytes:
 
 
 def open_at(base: int, name: str, flags: int) -> int:
-    """A descriptor of what is below the folder that ``base`` is of; raises OSError."""
+    """A descriptor of a path below the open folder ``base``. Raises OSError."""
     try:
         return _openat2(base, name, flags)
     except OSError as error:
@@ -180,7 +180,7 @@ def _openat2(base: int, name: str, flags: int) -> int:
 
 
 def _open_by_components(base: int, name: str, flags: int) -> int:
-    """The same, where the kernel lacks the call: each folder on the way is opened by itself."""
+    """Open each folder of the path by itself, for kernels without openat2."""
     *folders, last = name.split("/")
     above = os.dup(base)
     try:

@@ -1,4 +1,4 @@
-"""Client of Owncast's status API: tells whether an encoder is connected.
+"""Client of Owncast's status API: whether an encoder is connected.
 
 The rules follow Owncast's source (``core/stats.go``, ``core/streamState.go``, ``controllers/status.go``):
 ``lastConnectTime`` is set when an encoder connects and null after it has disconnected. ``online`` stays false
@@ -28,13 +28,13 @@ from broadcaster.printable import clean_title
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 1.0  # seconds between two looks
-MIN_INTERVAL = 0.5  # seconds, however often we are asked to look
+INTERVAL = 1.0  # seconds between two queries
+MIN_INTERVAL = 0.5  # seconds, also after webhooks
 TIMEOUT = 2.0  # seconds for an answer, its body included
-MAX_BYTES = 65_536  # of an answer; the usual one has 300
-MAX_PICTURE = 2**20  # bytes; the usual one has 50,000
-PATIENCE = 30.0  # seconds without an answer until that is said
-RETURN = 10.0  # seconds that an encoder has to come back to an Owncast that may just have been started
+MAX_BYTES = 65_536  # of an answer; usually 300
+MAX_PICTURE = 2**20  # bytes; usually 50,000
+PATIENCE = 30.0  # seconds without an answer until the log says so
+RETURN = 10.0  # seconds for an encoder to reconnect to an Owncast that may have been restarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +43,21 @@ class Status:
 
     connected: bool
     connected_at: datetime | None  # None while no encoder is connected
-    disconnected_at: datetime | None  # None while one is connected, and before any ever was
+    disconnected_at: datetime | None  # None while an encoder is connected, and before the first encoder
     title: str | None
     version: str | None
 
 
 class OwncastStatus:
-    """What the Owncast at ``url`` says, as far as it can be known now; ``run`` keeps it up to date.
+    """The status of the Owncast at ``url``, which ``run`` keeps up to date.
 
-    ``connected`` is whether an encoder is connected, None while that is not known: there is no answer, or one
-    that cannot be read. ``disconnected_since`` (monotonic) is when Owncast was first seen to say that the
-    encoder has gone, None while its word does not count. ``title`` is the stream's, the latest known;
-    ``fault`` is why the latest look gave no answer.
+    ``connected`` is whether an encoder is connected, None while that is unknown. ``disconnected_since``
+    (monotonic) is when Owncast first reported that the encoder has disconnected, None while there is no
+    report that counts. ``title`` is the latest known title; ``fault`` is why the latest query failed.
 
-    An Owncast that does not answer may be starting again, and no encoder can come back to it meanwhile. So
-    after a look without an answer the time begins anew. A fresh Owncast has no encoder until one comes back,
-    so its word counts only when it has lasted for 10 s; at once where ``lastDisconnectTime`` shows that it
-    saw the encoder leave that we knew. An end may be told later for all this, but never one that was none.
-    How long to wait for an Owncast that never answers again is the business of whoever asks.
+    A report counts at once if ``lastDisconnectTime`` shows that Owncast saw the known encoder disconnect.
+    Otherwise Owncast may have been restarted, and the encoder may still reconnect: the report counts after
+    10 s, and a query without an answer begins this time anew.
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,17 +69,17 @@ class OwncastStatus:
         self._clock = clock
         self._asked = asyncio.Event()
         self._connected_at: datetime | None = None
-        self._absent_since: float | None = None  # the first answer in a row without an encoder
-        self._silent_since: float | None = None  # the first look in a row without an answer
+        self._absent_since: float | None = None  # first of the latest answers without an encoder
+        self._silent_since: float | None = None  # first of the latest queries without an answer
         self._warned = False
-        self._told = False  # what the log says of the encoder
+        self._logged = False  # ``connected`` in the latest log line
 
     def ask(self) -> None:
-        """Look at once, or as soon as half a second has passed since the last look."""
+        """Query at once, or half a second after the latest query."""
         self._asked.set()
 
     async def run(self) -> None:
-        """Look every two seconds, until cancelled."""
+        """Query every second until cancelled."""
         async with open_session() as session:
             while True:
                 self._asked.clear()
@@ -99,7 +96,7 @@ class OwncastStatus:
                 await wait_at_most(INTERVAL - MIN_INTERVAL, self._asked)
 
     def heard(self, status: Status, now: float) -> None:
-        """Take note of an answer."""
+        """Note an answer."""
         if self._warned:
             logger.info("Owncast answers again")
         self._warned, self._silent_since, self.fault = False, None, None
@@ -109,17 +106,17 @@ class OwncastStatus:
         else:
             if self._absent_since is None:
                 self._absent_since = now
-            if self._saw_it_leave(status) or now - self._absent_since >= RETURN:
+            if self._saw_disconnect(status) or now - self._absent_since >= RETURN:
                 self.disconnected_since = self._absent_since
         self.connected, self.title = status.connected, status.title
-        if status.connected is not self._told:
-            self._told = status.connected
+        if status.connected is not self._logged:
+            self._logged = status.connected
             logger.info(
                 "Owncast says that the encoder has %s", "connected" if status.connected else "disconnected"
             )
 
     def silent(self, fault: str, now: float) -> None:
-        """Take note of a look without an answer, and why there was none."""
+        """Note a query without an answer, and the reason."""
         self.connected = self.disconnected_since = self._absent_since = None
         self.fault = fault
         if self._silent_since is None:
@@ -133,16 +130,16 @@ class OwncastStatus:
                 fault,
             )
 
-    def _saw_it_leave(self, status: Status) -> bool:
-        """Whether Owncast itself saw the encoder leave whose connection was the last that we knew."""
+    def _saw_disconnect(self, status: Status) -> bool:
+        """Whether Owncast itself saw the known encoder disconnect. Times are in whole seconds."""
         if self._connected_at is None or status.disconnected_at is None:
             return False
-        return status.disconnected_at >= self._connected_at  # in whole seconds, so that they may be the same
+        return status.disconnected_at >= self._connected_at
 
 
 @asynccontextmanager
 async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """What Owncast is asked with. Nothing is kept or unpacked: an answer is small, or it is not Owncast's."""
+    """An HTTP session without cookies and compression: answers of Owncast are small."""
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=TIMEOUT),
         headers={"Accept-Encoding": "identity"},
@@ -153,18 +150,18 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> Status:
-    """Ask the Owncast at ``url`` how it is, once, within the session's time; raises OwncastError."""
+    """The status of the Owncast at ``url``. Raises OwncastError."""
     return parse(await read(session, url, "/api/status", MAX_BYTES))
 
 
 async def picture(url: str) -> bytes:
-    """The latest picture of the stream, a JPEG of some seconds ago; raises OwncastError."""
+    """The latest picture of the stream as a JPEG. Raises OwncastError."""
     async with open_session() as session:
         return await read(session, url, "/thumbnail.jpg", MAX_PICTURE)
 
 
 async def read(session: aiohttp.ClientSession, url: str, path: str, most: int) -> bytes:
-    """What is there, of at most so many bytes; redirects are not followed. Raises OwncastError."""
+    """The body of an answer of at most ``most`` bytes. Redirects are not followed. Raises OwncastError."""
     try:
         async with session.get(f"{url}{path}", allow_redirects=False) as response:
             if response.status != HTTPStatus.OK:
@@ -186,7 +183,7 @@ async def read(session: aiohttp.ClientSession, url: str, path: str, most: int) -
 
 
 def parse(body: bytes) -> Status:
-    """Read an answer of ``/api/status``; raises OwncastError for what is none."""
+    """Read an answer of ``/api/status``. Raises OwncastError."""
     try:
         found = json.loads(body)
         online, connected_at = found["online"], _time(found["lastConnectTime"])
@@ -205,7 +202,7 @@ def parse(body: bytes) -> Status:
 
 
 def _time(value: object) -> datetime | None:
-    """A time of Owncast's (RFC 3339), which has a time zone."""
+    """A time of Owncast's (RFC 3339) with a time zone."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -217,5 +214,5 @@ def _time(value: object) -> datetime | None:
 
 
 def _text(value: object) -> str | None:
-    """JSON can have halves of characters, which nothing else can write down."""
+    """A text without the lone surrogates that JSON allows."""
     return value.encode(errors="replace").decode() if isinstance(value, str) and value else None

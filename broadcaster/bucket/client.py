@@ -33,7 +33,7 @@ from botocore.parsers import ResponseParserError
 
 from broadcaster.aio import LogLimiter
 from broadcaster.bucket.body import ANSWER, STALL, MonitoredPayload
-from broadcaster.bucket.session import REGION, Bucket, session
+from broadcaster.bucket.session import REGION, Bucket, create_client
 from broadcaster.errors import (
     ObjectNotFound,
     ObjectsNotDeleted,
@@ -465,13 +465,7 @@ async def open_store(bucket: Bucket, clock: Callable[[], datetime] = _now) -> As
         read_timeout=READ_TIMEOUT,
         connector_args={"keepalive_timeout": KEEPALIVE},
     )
-    async with session().create_client(
-        "s3",
-        endpoint_url=bucket.endpoint_url,
-        aws_access_key_id=bucket.access_key_id,
-        aws_secret_access_key=bucket.secret_access_key,
-        config=config,
-    ) as client:
+    async with create_client(bucket, config) as client:
         # Expect: 100-continue costs a round trip per segment, and R2 does not answer it.
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
         yield ObjectStore(client, bucket, clock)

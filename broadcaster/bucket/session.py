@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from aiobotocore.session import AioSession
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, ClientCreatorContext
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
 from botocore.credentials import Credentials
 from botocore.loaders import Loader
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
 
 
 class _Session(AioSession):
@@ -54,6 +58,17 @@ def session() -> AioSession:
         settings.set_config_provider(name, ConstantProvider(None))
     made.register_component("data_loader", _Models())
     return made
+
+
+def create_client(bucket: Bucket, config: AioConfig) -> ClientCreatorContext[S3Client]:
+    """An S3 client with the keys of the bucket, as a context."""
+    return session().create_client(
+        "s3",
+        endpoint_url=bucket.endpoint_url,
+        aws_access_key_id=bucket.access_key_id,
+        aws_secret_access_key=bucket.secret_access_key,
+        config=config,
+    )
 
 
 REGION = "auto"

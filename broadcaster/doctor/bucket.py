@@ -12,34 +12,35 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from broadcaster.bucket import Bucket, ObjectStore, classify_error
 from broadcaster.bucket.lease import ALIVE, LeaseRecord, owner_key
-from broadcaster.bucket.session import session
+from broadcaster.bucket.session import create_client
 from broadcaster.doctor.folders import Survey
 from broadcaster.doctor.report import (
     CheckFinding,
     bytes_text,
     failed,
+    from_storage,
     ok,
     rate_text,
+    reading,
     skipped,
     time_text,
     warning,
 )
-from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
-from broadcaster.guest import TIMEOUT, Answer, Browser, why_no_answer
+from broadcaster.errors import StorageError, StorageUnavailable
+from broadcaster.guest import TIMEOUT, Browser, BrowserResponse
 
 
 async def negotiated(url: str) -> str | None:
@@ -57,12 +58,6 @@ async def negotiated(url: str) -> str | None:
     finally:
         writer.close()
     return chosen
-
-
-def no_answer(error: Exception, url: str, setting: str) -> CheckFinding:
-    """The finding for a request to ``url`` that failed. It names the setting and shows only the host."""
-    fault = why_no_answer(error, url, setting)
-    return failed(fault.message, fault.remedy)
 
 
 PUT_DEADLINE = 3.0  # seconds
@@ -148,10 +143,7 @@ class SettingsClient:
     async def cors(self) -> list[Rule]:
         """Return the rules of the bucket's CORS policy."""
         async with _failures("GET of the CORS policy"):
-            try:
-                return list((await self._client.get_bucket_cors(Bucket=self._bucket)).get("CORSRules", []))
-            except ClientError as error:
-                return _none_set(error)
+            return await _rules(self._client.get_bucket_cors(Bucket=self._bucket), "CORSRules")
 
     async def set_cors(self, rules: Sequence[Rule]) -> None:
         """Replace the bucket's CORS policy."""
@@ -162,11 +154,8 @@ class SettingsClient:
     async def lifecycle(self) -> list[Rule]:
         """Return the bucket's lifecycle rules."""
         async with _failures("GET of the lifecycle rules"):
-            try:
-                answer = await self._client.get_bucket_lifecycle_configuration(Bucket=self._bucket)
-                return list(answer.get("Rules", []))
-            except ClientError as error:
-                return _none_set(error)
+            request = self._client.get_bucket_lifecycle_configuration(Bucket=self._bucket)
+            return await _rules(request, "Rules")
 
     async def set_lifecycle(self, rules: Sequence[Rule]) -> None:
         """Replace the bucket's lifecycle rules."""
@@ -177,10 +166,14 @@ class SettingsClient:
             )
 
 
-def _none_set(error: ClientError) -> list[Rule]:
-    if error.response.get("Error", {}).get("Code") in NONE_SET:
-        return []
-    raise error
+async def _rules(request: Awaitable[Mapping[str, Any]], field: str) -> list[Rule]:
+    """The rules in the answer; an empty list where the bucket has no configuration."""
+    try:
+        return list((await request).get(field, []))
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in NONE_SET:
+            return []
+        raise
 
 
 @asynccontextmanager
@@ -206,13 +199,7 @@ async def open_settings(bucket: Bucket) -> AsyncIterator[SettingsClient]:
         retries={"total_max_attempts": 1},
         connect_timeout=DEADLINE,
     )
-    async with session().create_client(
-        "s3",
-        endpoint_url=bucket.endpoint_url,
-        aws_access_key_id=bucket.access_key_id,
-        aws_secret_access_key=bucket.secret_access_key,
-        config=config,
-    ) as client:
+    async with create_client(bucket, config) as client:
         yield SettingsClient(client, bucket.name)
 
 
@@ -245,16 +232,14 @@ class BucketChecks:
         self._settings = clients.settings
         self._endpoint = endpoint
         self._prefix = prefix
-        self._greeting: Answer | None = None
+        self._greeting: BrowserResponse | None = None
         self._requested = 0.0  # seconds since the epoch, half way through the request
 
     async def endpoint(self) -> CheckFinding:
         """The endpoint answers; it may refuse an unsigned request."""
         started = time.time()
-        try:
+        with reading(self._endpoint, ENDPOINT_SETTING):
             self._greeting = await self._browser.fetch(self._endpoint + "/")
-        except (aiohttp.ClientError, OSError) as error:
-            return no_answer(error, self._endpoint, ENDPOINT_SETTING)
         self._requested = (started + time.time()) / 2
         return ok(f"{self._endpoint} answers in {self._greeting.seconds * 1000:.0f} ms")
 
@@ -270,10 +255,7 @@ class BucketChecks:
 
     async def access(self) -> CheckFinding:
         """The key pair is valid and may use the bucket."""
-        try:
-            await self._store.check(self._prefix, deadline=DEADLINE)
-        except StorageError as error:
-            return from_storage(error)
+        await self._store.check(self._prefix, deadline=DEADLINE)
         return ok("the key opens the bucket")
 
     async def lease(self, name: str | None, now: datetime) -> CheckFinding:
@@ -282,8 +264,6 @@ class BucketChecks:
         try:
             size = await self._store.size(key, deadline=DEADLINE)
             lease = LeaseRecord.parse(await self._settings.read(key, 0, size - 1)) if size else None
-        except StorageError as error:
-            return from_storage(error)
         except ValueError as error:
             return warning(f"{key} is {error}", "see what else writes under R2_PREFIX")
         if lease is None or lease.owner == name:
@@ -310,10 +290,7 @@ class BucketChecks:
 
     async def head(self) -> CheckFinding:
         """HEAD returns the object's size."""
-        try:
-            size = await self._store.size(self._objects.key("probe"), deadline=DEADLINE)
-        except StorageError as error:
-            return from_storage(error)
+        size = await self._store.size(self._objects.key("probe"), deadline=DEADLINE)
         if size != SIZE:
             return failed(
                 f"the object stored just now has {size} bytes, not {SIZE}", "do not use this bucket"
@@ -323,10 +300,7 @@ class BucketChecks:
     async def get(self) -> CheckFinding:
         """A range of the object can be read."""
         first, last = PART
-        try:
-            part = await self._settings.read(self._objects.key("probe"), first, last)
-        except StorageError as error:
-            return from_storage(error)
+        part = await self._settings.read(self._objects.key("probe"), first, last)
         if part != self.body[first : last + 1]:
             return failed(f"the bytes {first} to {last} are not those stored", "do not use this bucket")
         return ok("a range of the object has the stored bytes")
@@ -355,15 +329,6 @@ def clock_finding(skew: float) -> CheckFinding:
     return ok(f"within {SKEW:.0f} s of the bucket's")
 
 
-def from_storage(error: StorageError, remedy: str = "") -> CheckFinding:
-    """The finding for a StorageError, with the remedy of the error if it has one."""
-    message, separator, named = str(error).rpartition("; ")
-    if separator:
-        return failed(message, f"{named}; {remedy}" if remedy and named not in remedy else named)
-    usual = "check the R2_ settings" if isinstance(error, StorageRefused) else "see whether it lasts"
-    return failed(str(error), remedy or usual)
-
-
 SIZES = tuple(16_384 * 4**step for step in range(5))  # bytes: 16 KiB to 4 MiB
 LONG_ENOUGH = 0.5  # seconds of an upload for a good measurement
 PATIENCE = 4.0  # seconds for the whole measurement
@@ -384,14 +349,7 @@ class Measurement:
         return self.size / self.seconds
 
 
-class ProbeStore(Protocol):
-    """Protocol of the store to which ``measure`` uploads."""
-
-    async def put(self, name: str, size: int, *, deadline: float) -> bytes:
-        """Store ``size`` bytes within ``deadline`` seconds. Raises StorageError."""
-
-
-async def measure(objects: ProbeStore) -> Measurement:
+async def measure(objects: ProbeObjects) -> Measurement:
     """Upload larger and larger objects until an upload takes long enough to measure. Raises StorageError."""
     end = time.monotonic() + PATIENCE
     best = None

@@ -8,19 +8,16 @@ from http import HTTPStatus
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from broadcaster.bucket import CACHE_CONTROL, content_type
-from broadcaster.doctor.bucket import PART, SIZE, Clients, from_storage, negotiated, no_answer
-from broadcaster.doctor.report import CheckFinding, failed, ok, skipped, time_text, warning
-from broadcaster.errors import StorageError
+from broadcaster.doctor.bucket import PART, SIZE, Clients, negotiated
+from broadcaster.doctor.report import CheckFinding, failed, ok, reading, skipped, time_text, warning
 from broadcaster.guest import (
     CORS,
     ELSEWHERE,
     PRIVATE,
     SETTING,
-    Answer,
     Browser,
+    BrowserResponse,
     host_of,
     why_not_allowed,
     why_not_public,
@@ -38,16 +35,14 @@ class PublicChecks:
         self.body = b""
         self._browser = clients.browser
         self._objects = clients.objects
-        self._whole: Answer | None = None
-        self._part: Answer | None = None
+        self._whole: BrowserResponse | None = None
+        self._part: BrowserResponse | None = None
 
     async def address(self) -> CheckFinding:
         """The address answers, with 404 for an object that does not exist."""
         url = await self._objects.url("early")
-        try:
+        with reading(url, SETTING):
             answer = await self._browser.fetch(url)
-        except (aiohttp.ClientError, OSError) as error:
-            return no_answer(error, url, SETTING)
         return address_finding(url, answer)
 
     async def protocol(self) -> CheckFinding:
@@ -66,10 +61,8 @@ class PublicChecks:
     async def object(self) -> CheckFinding:
         """Viewers get the bytes that were stored."""
         url = await self._objects.url("probe")
-        try:
+        with reading(url, SETTING):
             self._whole = answer = await self._browser.fetch(url)
-        except (aiohttp.ClientError, OSError) as error:
-            return no_answer(error, url, SETTING)
         if fault := why_not_read(answer, same=answer.body == self.body):
             return failed(fault.message, fault.remedy)
         http3 = "; HTTP/3 offered" if "h3=" in answer.headers.get("Alt-Svc", "") else ""
@@ -102,10 +95,8 @@ class PublicChecks:
         """Range requests work, and CORS exposes Content-Range; sharing players need both."""
         first, last = PART
         url = await self._objects.url("probe")
-        try:
+        with reading(url, SETTING):
             self._part = answer = await self._browser.fetch(url, headers={"Range": f"bytes={first}-{last}"})
-        except (aiohttp.ClientError, OSError) as error:
-            return no_answer(error, url, SETTING)
         expected = f"bytes {first}-{last}/{SIZE}"
         is_part = answer.status == HTTPStatus.PARTIAL_CONTENT and answer.body == self.body[first : last + 1]
         if not is_part or answer.headers.get("Content-Range") != expected:
@@ -113,7 +104,7 @@ class PublicChecks:
                 f"a range is answered {answer.status} with {len(answer.body)} bytes",
                 "whatever stands in front of the bucket has to pass the Range header on",
             )
-        if answer.words("Access-Control-Expose-Headers").isdisjoint({"content-range", "*"}):
+        if answer.tokens("Access-Control-Expose-Headers").isdisjoint({"content-range", "*"}):
             return warning("pages do not see Content-Range: it is not exposed", CORS)
         return ok("ranges work, and pages see Content-Range")
 
@@ -121,23 +112,16 @@ class PublicChecks:
         """A CORS preflight request for the Range header is allowed (Fetch, CORS-preflight fetch)."""
         url = await self._objects.url("probe")
         headers = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
-        try:
+        with reading(url, SETTING):
             answer = await self._browser.fetch(url, "OPTIONS", headers)
-        except (aiohttp.ClientError, OSError) as error:
-            return no_answer(error, url, SETTING)
         return preflight_finding(answer, self._browser.origin)
 
     async def absent(self) -> CheckFinding:
         """No cache keeps a 404 for an object that is stored later."""
-        try:
-            await self._objects.put("early", SIZE)
-        except StorageError as error:
-            return from_storage(error)
+        await self._objects.put("early", SIZE)
         url = await self._objects.url("early")
-        try:
+        with reading(url, SETTING):
             answer = await self._browser.fetch(url)
-        except (aiohttp.ClientError, OSError) as error:
-            return no_answer(error, url, SETTING)
         if answer.status == HTTPStatus.NOT_FOUND:
             return warning(
                 "an edge keeps a 404 for an object that was stored meanwhile",
@@ -161,7 +145,7 @@ class PublicChecks:
         return ok(f"Cloudflare caches segments ({status})")
 
 
-def address_finding(url: str, answer: Answer) -> CheckFinding:
+def address_finding(url: str, answer: BrowserResponse) -> CheckFinding:
     """The finding for the answer to ``url``, an object that does not exist yet."""
     where, named = host_of(url), why_not_public(url)
     if named and named.certain:
@@ -180,13 +164,13 @@ def address_finding(url: str, answer: Answer) -> CheckFinding:
     return ok(f"{where} answers in {answer.seconds * 1000:.0f} ms")
 
 
-def preflight_finding(answer: Answer, origin: str) -> CheckFinding:
+def preflight_finding(answer: BrowserResponse, origin: str) -> CheckFinding:
     """Whether the answer allows a page of ``origin`` to send GET with a Range header."""
     if answer.status not in range(200, 300):
         refused = f"it is answered {answer.status}"
     elif answer.headers.get("Access-Control-Allow-Origin") not in ("*", origin):
         refused = "it does not allow the origin"
-    elif answer.words("Access-Control-Allow-Headers").isdisjoint({"*", "range"}):
+    elif answer.tokens("Access-Control-Allow-Headers").isdisjoint({"*", "range"}):
         refused = "it does not allow the header"
     else:
         return ok("a Range header is allowed")
@@ -217,8 +201,6 @@ class TunnelChecks:
     async def page(self) -> CheckFinding:
         """The public address serves the page."""
         answer = await self._fetch("/")
-        if isinstance(answer, CheckFinding):
-            return answer
         if answer.status in range(300, 400):
             return failed(
                 f"{self._url}/ redirects elsewhere", "viewers must pass: no login, and https at once"
@@ -229,21 +211,16 @@ class TunnelChecks:
 
     async def playlist(self) -> CheckFinding:
         """A shared cache keeps playlists for as long as the service allows, and with the right headers."""
-        first = await self._fetch("/live/playlist.m3u8")
-        second = await self._fetch("/live/playlist.m3u8")
-        for answer in (first, second):
-            if isinstance(answer, CheckFinding):
-                return answer
+        for _ in range(2):
+            answer = await self._fetch("/live/playlist.m3u8")
             if fault := playlist_fault(answer):
                 return fault
-        return cache_finding(second) if isinstance(second, Answer) else second
+        return cache_finding(answer)
 
     async def closed(self) -> CheckFinding:
         """The operator's routes are not public."""
         for path in CLOSED:
             answer = await self._fetch(path)
-            if isinstance(answer, CheckFinding):
-                return answer
             if answer.status in range(200, 300):
                 return failed(
                     f"anybody can read {self._url}{path}",
@@ -253,15 +230,12 @@ class TunnelChecks:
 
     async def addresses(self) -> CheckFinding:
         """The service distinguishes viewers' addresses, and a viewer cannot forge an address."""
-        answer = await self._fetch("/health")
-        if isinstance(answer, CheckFinding):
-            return answer
-        address = answer.headers.get(ADDRESS)
+        address = (await self._fetch("/health")).headers.get(ADDRESS)
         if address is None:
             return skipped("/health does not show the viewer's address")
         for header in FORGEABLE:
             forged = await self._fetch("/health", {header: FORGED})
-            if isinstance(forged, Answer) and forged.headers.get(ADDRESS) == FORGED:
+            if forged.headers.get(ADDRESS) == FORGED:
                 return failed(f"a viewer can choose its address by the header {header}", TRUSTED)
         if not _is_global(address):
             is_known = address != "unknown"
@@ -269,11 +243,9 @@ class TunnelChecks:
             return warning(f"a viewer's address {state}: limits per address do not work", TRUSTED)
         return ok(f"each viewer has an address, here {printable(address)}")
 
-    async def _fetch(self, path: str, headers: Mapping[str, str] | None = None) -> Answer | CheckFinding:
-        try:
+    async def _fetch(self, path: str, headers: Mapping[str, str] | None = None) -> BrowserResponse:
+        with reading(self._url, OPTION):
             return await self._browser.fetch(self._url + path, headers=headers)
-        except (aiohttp.ClientError, OSError) as error:
-            return no_answer(error, self._url, OPTION)
 
 
 def _is_global(address: str) -> bool:
@@ -283,7 +255,7 @@ def _is_global(address: str) -> bool:
         return False
 
 
-def playlist_fault(answer: Answer) -> CheckFinding | None:
+def playlist_fault(answer: BrowserResponse) -> CheckFinding | None:
     """The fault of a playlist's response; None if the service has sent it."""
     if answer.status not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
         return failed(f"the playlist is answered {answer.status}", INGRESS)
@@ -294,7 +266,7 @@ def playlist_fault(answer: Answer) -> CheckFinding | None:
     return None
 
 
-def cache_finding(answer: Answer) -> CheckFinding:
+def cache_finding(answer: BrowserResponse) -> CheckFinding:
     """Whether the cache obeyed the Cache-Control header, judged by a second response a moment later."""
     age = re.search(r"max-age=([0-9]+)", answer.headers.get("Cache-Control", ""))
     if age and int(age[1]) > LONGEST:
@@ -309,7 +281,7 @@ def cache_finding(answer: Answer) -> CheckFinding:
         return warning(
             f"playlists are not cached ({status}): each viewer's request reaches the service", RULES
         )
-    if answer.status != HTTPStatus.OK and status in HITS and "no-store" in answer.words("Cache-Control"):
+    if answer.status != HTTPStatus.OK and status in HITS and "no-store" in answer.tokens("Cache-Control"):
         return warning(f"a {answer.status} is cached ({status}): viewers see late that a stream is on", RULES)
     if answer.status != HTTPStatus.OK:
         return ok(f"a {answer.status} is cached no longer than it should ({status}); check during a stream")

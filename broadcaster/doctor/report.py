@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ParamSpec, TypeVar
 
+import aiohttp
+
 from broadcaster.aio import OwnThread
+from broadcaster.errors import StorageError, StorageRefused
+from broadcaster.guest import why_no_answer
 from broadcaster.printable import printable, printable_json
 
 P = ParamSpec("P")
@@ -110,6 +115,33 @@ def skipped(message: str, remedy: str = "") -> CheckFinding:
     return CheckFinding(Outcome.SKIPPED, message, remedy)
 
 
+def from_storage(error: StorageError, remedy: str = "") -> CheckFinding:
+    """The finding for a StorageError, with the remedy of the error if it has one."""
+    message, separator, named = str(error).rpartition("; ")
+    if separator:
+        return failed(message, f"{named}; {remedy}" if remedy and named not in remedy else named)
+    usual = "check the R2_ settings" if isinstance(error, StorageRefused) else "see whether it lasts"
+    return failed(str(error), remedy or usual)
+
+
+class CheckError(Exception):
+    """Ends a check with a finding."""
+
+    def __init__(self, finding: CheckFinding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+@contextmanager
+def reading(url: str, setting: str) -> Iterator[None]:
+    """A context for requests to ``url``. Without an answer the check ends; only the host is shown."""
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:
+        fault = why_no_answer(error, url, setting)
+        raise CheckError(failed(fault.message, fault.remedy)) from None
+
+
 def bytes_text(size: float) -> str:
     """A size with its unit."""
     for unit in ("bytes", "KiB", "MiB"):
@@ -189,6 +221,10 @@ async def _run_within(check: Check, deadline: float) -> CheckFinding:
     try:
         async with asyncio.timeout(deadline):
             return await check.run()
+    except CheckError as error:
+        return error.finding
+    except StorageError as error:
+        return from_storage(error)
     except TimeoutError:
         return failed(f"no answer within {deadline:.0f} s", check.on_timeout)
     except Exception as error:  # noqa: BLE001 - a bug in one check must not hide the other checks

@@ -14,7 +14,7 @@ from broadcaster.bucket import open_store
 from broadcaster.bucket.lease import stored_name
 from broadcaster.config import ENV_FILE, Settings, load
 from broadcaster.doctor import bucket, folders, machine, repair
-from broadcaster.doctor.bucket import BucketChecks, Clients, from_storage, open_settings, probing
+from broadcaster.doctor.bucket import BucketChecks, Clients, open_settings, probing
 from broadcaster.doctor.folders import Survey
 from broadcaster.doctor.public import PublicChecks, TunnelChecks
 from broadcaster.doctor.report import (
@@ -28,7 +28,7 @@ from broadcaster.doctor.report import (
     ok,
     skipped,
 )
-from broadcaster.errors import ConfigError, StorageError
+from broadcaster.errors import ConfigError
 from broadcaster.guest import open_browser
 from broadcaster.printable import ProgressLine, write
 from broadcaster.service import bucket_of
@@ -59,56 +59,44 @@ class CheckList:
 
     def checks(self, allowed: str | None) -> list[Check]:
         """All checks in order. ``allowed`` is the origin, or ``*``, of --fix; None without --fix."""
+        uploads = self._uploads() if self._dashboard else []
+        repairs = self._repairs(allowed) if allowed else []
         return [
-            *self._of_settings(),
-            *self._of_machine(),
-            *self._of_folders(),
-            *self._of_owncast(),
+            *self._local(),
             *self._of_bucket(),
-            *(self._repairs(allowed) if allowed else []),
-            *self._of_uploads(),
+            *repairs,
+            *uploads,
             *self._of_public(),
             *self._of_tunnel(),
         ]
 
-    def _of_settings(self) -> list[Check]:
-        checks = [
-            Check("settings", "settings", self._complete),
-            Check("names", "names of settings", partial(in_thread, machine.names)),
-        ]
-        if ENV_FILE.exists():
-            checks.append(Check("env-file", "keys on disk", partial(in_thread, folders.env_file, ENV_FILE)))
-        return checks
-
-    def _of_machine(self) -> list[Check]:
+    def _local(self) -> list[Check]:
+        """The checks of settings, machine, folders and Owncast."""
         settings = self._settings
+        hls, state, url = settings.hls_dir, settings.state_dir, settings.owncast_url
         public, admin = (settings.host, settings.port), (settings.admin_host, settings.admin_port)
+        env_file = Check("env-file", "keys on disk", partial(in_thread, folders.env_file, ENV_FILE))
         addresses = partial(machine.addresses, self._clients.browser, public, admin)
         files = partial(in_thread, machine.open_files, settings.max_connections)
+        readable = partial(in_thread, folders.hls_folder, hls)
+        writable = partial(in_thread, folders.state_folder, state)
         return [
+            Check("settings", "settings", self._complete),
+            Check("names", "names of settings", partial(in_thread, machine.names)),
+            *([env_file] if ENV_FILE.exists() else []),
             Check("operator", "operator's listener", partial(in_thread, machine.admin_listener, admin[0])),
             Check("addresses", "addresses", addresses),
             Check("page", "page", partial(in_thread, machine.page, settings.viewer_dir)),
             Check("open-files", "open files", files),
             Check("pictures", "pictures", partial(in_thread, machine.ffmpeg, settings)),
-        ]
-
-    def _of_folders(self) -> list[Check]:
-        hls, state = self._settings.hls_dir, self._settings.state_dir
-        readable = partial(in_thread, folders.hls_folder, hls)
-        writable = partial(in_thread, folders.state_folder, state)
-        return [
             Check("hls-folder", "HLS folder", readable, on_timeout=HANGS),
             Check("hls-playlists", "HLS playlists", self._playlists, ("hls-folder",), on_timeout=HANGS),
             Check("hls-live", "stream being written", self._writing, ("hls-playlists",)),
             Check("state-folder", "state folder", writable, on_timeout=HANGS),
             Check("state-links", "links, not copies", self._links, ("hls-folder", "state-folder")),
             Check("state-room", "room for the spool", self._disk_space, ("state-folder",)),
+            *([Check("owncast", "Owncast", partial(machine.owncast, url))] if url else []),
         ]
-
-    def _of_owncast(self) -> list[Check]:
-        url = self._settings.owncast_url
-        return [Check("owncast", "Owncast", partial(machine.owncast, url))] if url else []
 
     def _of_bucket(self) -> list[Check]:
         checks = self._bucket
@@ -128,38 +116,35 @@ class CheckList:
         days = repair.backstop_days(settings.retention, settings.window)
         cors = partial(repair.fix_cors, client, self._clients.browser.origin, allowed)
         lifecycle = partial(repair.fix_lifecycle, client, settings.prefix, days)
+        uploads = partial(repair.fix_uploads, client, self._dashboard or "")
         checks = [
             Check("fix-cors", "CORS policy", cors, ("access",)),
             Check("fix-lifecycle", "lifecycle rules", lifecycle, ("access",)),
+            Check("fix-uploads", "CORS policy for uploads", uploads, ("access",)),
         ]
-        if self._dashboard:
-            uploads = partial(repair.fix_uploads, client, self._dashboard)
-            checks.append(Check("fix-uploads", "CORS policy for uploads", uploads, ("access",)))
-        return checks
+        return checks if self._dashboard else checks[:2]
 
-    def _of_uploads(self) -> list[Check]:
-        if not self._dashboard:
-            return []
+    def _uploads(self) -> list[Check]:
         settings = self._settings
         address = f"{settings.s3_endpoint}/{settings.bucket}/{settings.prefix}/files/a"
-        run = partial(repair.may_upload, self._clients.browser, address, self._dashboard)
+        run = partial(repair.may_upload, self._clients.browser, address, self._dashboard or "")
         return [Check("uploads", "uploads from the dashboard", run, ("endpoint",))]
 
     def _of_public(self) -> list[Check]:
-        public = self._public
+        public, needs = self._public, ("public-object",)
         # Signed URLs are the endpoint's own.
-        needs = ("access",) if self._settings.urls == "presigned" else ()
+        endpoint = ("access",) if self._settings.urls == "presigned" else ()
         delete, deadline = self._bucket.delete, bucket.CLEANUP + 0.5
         return [
-            Check("public-address", "viewers' address", public.address, needs),
+            Check("public-address", "viewers' address", public.address, endpoint),
             Check("public-protocol", "viewers' protocol", public.protocol, ("public-address",)),
             Check("public-object", "viewers read", self._read, ("put", "public-address")),
-            Check("public-headers", "headers", public.headers, ("public-object",)),
-            Check("public-cors", "CORS", public.cors, ("public-object",)),
-            Check("public-ranges", "ranges", public.ranges, ("public-object",)),
-            Check("public-preflight", "CORS preflight", public.preflight, ("public-object",)),
-            Check("public-404", "404 and then there", public.absent, ("public-object",)),
-            Check("public-cache", "edge cache", public.edge, ("public-object",)),
+            Check("public-headers", "headers", public.headers, needs),
+            Check("public-cors", "CORS", public.cors, needs),
+            Check("public-ranges", "ranges", public.ranges, needs),
+            Check("public-preflight", "CORS preflight", public.preflight, needs),
+            Check("public-404", "404 and then there", public.absent, needs),
+            Check("public-cache", "edge cache", public.edge, needs),
             Check("delete", "DELETE", delete, ("access",), deadline=deadline, always=True),
         ]
 
@@ -200,10 +185,7 @@ class CheckList:
         return await self._bucket.lease(name, datetime.now(UTC))
 
     async def _uplink(self) -> CheckFinding:
-        try:
-            measured = await bucket.measure(self._clients.objects)
-        except StorageError as error:
-            return from_storage(error)
+        measured = await bucket.measure(self._clients.objects)
         return bucket.uplink_finding(measured, self._survey, self._bucket.put_seconds)
 
     async def _read(self) -> CheckFinding:

@@ -126,7 +126,7 @@ def test_a_folder_that_others_fill(tmp_path: Path, use: Callable[[Path], None]) 
     folder.mkdir()
     (folder / LOCK_FILE).touch()
     folder.chmod(0o777)
-    with pytest.raises(NotOursError, match="others could write into it"):
+    with pytest.raises(NotOursError, match="users could write into it"):
         use(folder)
     (folder / LOCK_FILE).unlink()
     use(folder)  # nothing is in it yet
@@ -137,7 +137,7 @@ def test_a_link_in_its_place(tmp_path: Path, use: Callable[[Path], None]) -> Non
     """What it leads to is left alone."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "folder").symlink_to("elsewhere")
-    with pytest.raises(NotOursError, match="is a link"):
+    with pytest.raises(NotOursError, match="is a symbolic link"):
         use(tmp_path / "folder")
     assert list((tmp_path / "elsewhere").iterdir()) == []
 

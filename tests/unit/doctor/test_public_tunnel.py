@@ -7,16 +7,16 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from broadcaster.doctor.public import TunnelChecks, cache_finding, playlist_fault
-from broadcaster.doctor.report import Outcome
-from broadcaster.guest import Answer, open_browser
+from broadcaster.doctor.report import Check, Outcome, examine
+from broadcaster.guest import BrowserResponse, open_browser
 from tests.support.judges.check_command import listening
 
 SERVICE = {"Access-Control-Allow-Origin": "*"}
 PLAYLIST = b"#EXTM3U\n"
 
 
-def answer(status: int, headers: Mapping[str, str], body: bytes = PLAYLIST) -> Answer:
-    return Answer(status, CIMultiDictProxy(CIMultiDict({**SERVICE, **headers})), body, 0.01)
+def answer(status: int, headers: Mapping[str, str], body: bytes = PLAYLIST) -> BrowserResponse:
+    return BrowserResponse(status, CIMultiDictProxy(CIMultiDict({**SERVICE, **headers})), body, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,9 @@ async def test_redirects_and_silence() -> None:
         assert (await checks.closed()).outcome == "ok"
     async with open_browser(address) as browser:
         checks = TunnelChecks(browser, address)
-        for found in (await checks.page(), await checks.playlist(), await checks.closed()):
+        runs = (checks.page, checks.playlist, checks.closed)
+        report = await examine([Check("tunnel", "tunnel", run) for run in runs], budget=60)
+        for found in (result.finding for result in report.results):
             assert found.outcome == "failed"
             assert "refuses connections" in found.message
             assert "--public" in found.remedy

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broadcaster.doctor.bucket import Rule
+from broadcaster.doctor.bucket import Rule, SettingsClient
 from broadcaster.doctor.repair import (
     allows,
     backstop_days,
@@ -46,7 +46,7 @@ def test_which_cors_policies_will_do(rules: list[Rule], allowed: bool) -> None: 
     assert allows(rules, PAGE) is allowed
 
 
-class FakeBucket:
+class FakeBucket(SettingsClient):
     """A bucket's settings; ``refuses`` them to whoever asks."""
 
     def __init__(self, *, refuses: bool = False, oldest: datetime | None = None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from broadcaster.cli import origin
-from broadcaster.doctor.bucket import Measurement, clock_finding, from_storage, measure, uplink_finding
+from broadcaster.doctor.bucket import Measurement, ProbeObjects, clock_finding, measure, uplink_finding
 from broadcaster.doctor.folders import Survey, SurveyedVariant
 from broadcaster.doctor.public import address_finding, preflight_finding
 from broadcaster.doctor.report import (
@@ -21,13 +21,14 @@ from broadcaster.doctor.report import (
     bytes_text,
     examine,
     failed,
+    from_storage,
     in_thread,
     ok,
     skipped,
     warning,
 )
 from broadcaster.errors import StorageRefused, StorageUnavailable
-from broadcaster.guest import Answer
+from broadcaster.guest import BrowserResponse
 
 PAGE = "https://watch.example.com"
 
@@ -183,7 +184,7 @@ def test_uplink_without_a_stream() -> None:
     assert "less than 0.03 Mbit/s" in aborted.message
 
 
-class Line:
+class Line(ProbeObjects):
     """Takes so many bytes per second, until it breaks at a size."""
 
     def __init__(self, rate: float, breaks_at: int = 2**40) -> None:
@@ -191,7 +192,7 @@ class Line:
         self._rate = rate
         self._breaks_at = breaks_at
 
-    async def put(self, name: str, size: int, *, deadline: float) -> bytes:
+    async def put(self, name: str, size: int, *, deadline: float = 1.0) -> bytes:
         self.sizes[name] = size
         if size >= self._breaks_at:
             raise StorageUnavailable("broken")
@@ -231,9 +232,9 @@ async def test_a_line_that_gets_nothing_through(monkeypatch: pytest.MonkeyPatch)
     assert measured.rate <= 16_384 / 0.1
 
 
-def answer(status: int, **headers: str) -> Answer:
+def answer(status: int, **headers: str) -> BrowserResponse:
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return Answer(status, CIMultiDictProxy(named), b"", 0.0)
+    return BrowserResponse(status, CIMultiDictProxy(named), b"", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def answer(status: int, **headers: str) -> Answer:
         (answer(200, Access_Control_Allow_Origin="*", Access_Control_Allow_Headers="etag"), "warning"),
     ],
 )
-def test_preflight(given: Answer, verdict: str) -> None:
+def test_preflight(given: BrowserResponse, verdict: str) -> None:
     """A browser needs a 2xx that allows its origin and the header."""
     assert preflight_finding(given, PAGE).outcome == verdict
 
@@ -267,7 +268,7 @@ def test_preflight(given: Answer, verdict: str) -> None:
         ("https://video.example.com/x.ts", answer(530), "failed", "530"),
     ],
 )
-def test_viewers_address(url: str, given: Answer, verdict: str, words: str) -> None:
+def test_viewers_address(url: str, given: BrowserResponse, verdict: str, words: str) -> None:
     """Of the address itself it is asked that it answers, with a 404, and is meant for viewers."""
     finding = address_finding(url, given)
     assert finding.outcome == verdict

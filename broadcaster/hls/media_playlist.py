@@ -15,10 +15,8 @@ MAX_AHEAD = 2  # segments that a blocking reload may ask for beyond the last (§
 IFRAMES_VERSION, GAP_VERSION = 4, 8
 SKIP_VERSION = 9  # EXT-X-VERSION of a playlist with EXT-X-SKIP (§8)
 ENDLIST = "#EXT-X-ENDLIST\n"
-SHORTEST = timedelta(
-    milliseconds=1
-)  # what no segment is shorter than: rates and places are found by division
-# Why a segment of somebody else's playlist is a gap; its file may tell the duration.
+SHORTEST = timedelta(milliseconds=1)  # of a segment: bit rates are divided by durations
+# A fault of a segment in a foreign playlist; its file may have the duration.
 NO_DURATION = "has no valid EXTINF"
 
 
@@ -40,30 +38,30 @@ class MediaSegment:
     map_uri: str | None = None  # EXT-X-MAP that applies to this segment
     program_date_time: datetime | None = None  # EXT-X-PROGRAM-DATE-TIME
     gap: bool = False  # EXT-X-GAP
-    iframe: ByteRange | None = None  # EXT-X-BYTERANGE of its key frame, where that is known
-    fault: str = ""  # why a gap of somebody else's playlist is a gap, where the playlist has no EXT-X-GAP
+    iframe: ByteRange | None = None  # EXT-X-BYTERANGE of its key frame, if known
+    fault: str = ""  # why a segment of a foreign playlist without EXT-X-GAP is a gap
 
     @property
     def iframe_bandwidth(self) -> int:
-        """What its key frame takes for its time, bits per second; 0 where that is not known."""
+        """The bit rate of its key frame, bits per second; 0 if unknown."""
         if self.gap or self.iframe is None or not self.duration:
             return 0
         return int(8 * self.iframe.length / self.duration.total_seconds())
 
     @cached_property
     def text(self) -> str:
-        """Its lines, apart from EXT-X-MAP. Made once: a window of hours is rendered with every version."""
+        """Its lines without EXT-X-MAP. Cached: a window of hours is rendered with every version."""
         return self._text(None if self.gap else "")
 
     @cached_property
     def iframe_text(self) -> str:
-        """Its lines in the I-frame playlist: without a key frame that is known, a gap."""
+        """Its lines in the I-frame playlist: a gap without a known key frame."""
         if self.gap or self.iframe is None:
             return self._text(None)
         return self._text(f"#EXT-X-BYTERANGE:{self.iframe.length}@{self.iframe.offset}\n")
 
     def _text(self, part: str | None) -> str:
-        """With a line that says which part of the resource it is; None for a gap."""
+        """The lines with a line before the URI; ``part`` is None for a gap."""
         lines = ["#EXT-X-DISCONTINUITY"] if self.discontinuity else []
         if self.program_date_time:
             utc = self.program_date_time.astimezone(UTC)
@@ -75,16 +73,16 @@ class MediaSegment:
 
 
 class BlockingReloadResult(Enum):
-    """What a blocking playlist reload has to wait for (§6.2.5.2)."""
+    """The result of a blocking playlist reload (§6.2.5.2)."""
 
-    READY = auto()  # nothing: this version is the answer
-    PENDING = auto()  # a later version
-    TOO_FAR_AHEAD = auto()  # more than a server has to wait for: 400
+    READY = auto()  # this version is the answer
+    PENDING = auto()  # the request waits for a later version
+    TOO_FAR_AHEAD = auto()  # 400
 
 
 @dataclass(frozen=True, slots=True)
 class ServerControl:
-    """EXT-X-SERVER-CONTROL (§4.4.3.8): what the server can do for a client."""
+    """EXT-X-SERVER-CONTROL (§4.4.3.8)."""
 
     can_block_reload: bool = False  # CAN-BLOCK-RELOAD
     hold_back: timedelta | None = None  # HOLD-BACK, at least 3 target durations
@@ -131,26 +129,20 @@ class MediaPlaylist:
         return lowest_version(gaps=gaps, maps=any(segment.map_uri for segment in self.segments))
 
     def reload(self, media_sequence: int) -> BlockingReloadResult:
-        """What a client has to wait for that wants a version with this number, or a later one.
+        """Whether a client that wants a version with this number has to wait.
 
         "If the client requests a Media Sequence Number greater than the Media Sequence Number of the last
         Media Segment in the current Playlist plus two, the server SHOULD immediately return Bad Request"
-        (§6.2.5.2). Once the playlist has ended, nothing more will come.
+        (§6.2.5.2).
         """
         if self.ended or media_sequence <= self.last:
             return BlockingReloadResult.READY
-        return (
-            BlockingReloadResult.PENDING
-            if media_sequence <= self.last + MAX_AHEAD
-            else BlockingReloadResult.TOO_FAR_AHEAD
-        )
+        is_near = media_sequence <= self.last + MAX_AHEAD
+        return BlockingReloadResult.PENDING if is_near else BlockingReloadResult.TOO_FAR_AHEAD
 
     @property
     def skippable(self) -> int:
-        """How many of the oldest segments a delta update leaves out.
-
-        Those that lie before the skip boundary, CAN-SKIP-UNTIL seconds from the end (§6.2.5.1).
-        """
+        """How many segments lie before the skip boundary, CAN-SKIP-UNTIL seconds from the end (§6.2.5.1)."""
         boundary = self.server_control.can_skip_until if self.server_control else None
         if boundary is None:
             return 0
@@ -171,21 +163,21 @@ class MediaPlaylist:
 
     @property
     def iframe_bandwidth(self) -> int:
-        """The most that any key frame takes for the time of its segment, bits per second; 0 without any."""
+        """The peak bit rate of key frames, bits per second; 0 without any."""
         return max((segment.iframe_bandwidth for segment in self.segments), default=0)
 
     def render_iframes(self) -> str:
-        """The I-frame playlist (§4.4.3.6): of each segment the key frame that it begins with, and no more.
+        """The I-frame playlist (§4.4.3.6): of each segment the key frame at its beginning.
 
-        Numbers, times and discontinuities are those of the segments. One whose key frame is not known is a
-        gap: the others keep their durations, which go "to the presentation time of the next I-frame".
+        A segment without a known key frame is a gap: the others keep their durations, which go "to the
+        presentation time of the next I-frame".
         """
         whole = all(segment.iframe and not segment.gap for segment in self.segments)
         lines = (segment.iframe_text for segment in self.segments)
         return "".join((*self.iframe_head(whole=whole), *lines, ENDLIST if self.ended else ""))
 
     def render_delta(self) -> str:
-        """A delta update (§6.2.5.1): EXT-X-SKIP in the place of the oldest segments, where that may be."""
+        """A delta update (§6.2.5.1): EXT-X-SKIP in the place of the oldest segments, if allowed."""
         skipped = self.skippable
         if not skipped:
             return self.render()
@@ -193,12 +185,12 @@ class MediaPlaylist:
         return "".join((*self.head(SKIP_VERSION, self.server_control), skip, *self._tail(skipped)))
 
     def iframe_head(self, *, whole: bool) -> Iterator[str]:
-        """What comes before the segments of the I-frame playlist; ``whole``: every key frame is known."""
+        """The head of the I-frame playlist; ``whole``: every key frame is known."""
         yield from self.head(IFRAMES_VERSION if whole else GAP_VERSION)
         yield "#EXT-X-I-FRAMES-ONLY\n"
 
     def head(self, version: int, control: ServerControl | None = None) -> Iterator[str]:
-        """What comes before the segments."""
+        """The lines before the segments."""
         yield f"#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{self.target_duration}\n"
         if control:
             yield control.line() + "\n"
@@ -218,10 +210,10 @@ class MediaPlaylist:
 
 
 def lines_of(segments: Iterable[MediaSegment], map_uri: str | None = None) -> Iterator[str]:
-    """The lines of these segments, after one with this EXT-X-MAP.
+    """The lines of these segments, after a segment with this EXT-X-MAP.
 
     "It applies to every Media Segment that appears after it in the Playlist until the next EXT-X-MAP tag or
-    until the end of the Playlist" (§4.4.4.5): so it is repeated only where it changes.
+    until the end of the Playlist" (§4.4.4.5).
     """
     for segment in segments:
         if segment.map_uri != map_uri:
@@ -237,10 +229,7 @@ def lowest_version(*, gaps: bool, maps: bool) -> int:
 
 
 def bit_rate(size: int, duration: timedelta, target_duration: int) -> int:
-    """What so many bytes take, in bits per second; 0 of none.
-
-    The peak is of at least half a target duration (§4.4.6.2): the last segment of a run may be one picture.
-    """
+    """Bits per second, of at least half a target duration (§4.4.6.2): a last segment may be one picture."""
     return int(size * 8 / max(duration.total_seconds(), target_duration / 2))
 
 
@@ -250,5 +239,5 @@ def rounded_seconds(duration: timedelta) -> int:
 
 
 def tag(name: str, *attributes: object) -> str:
-    """A tag with those of the attributes that there are."""
-    return f"#{name}:{','.join(str(one) for one in attributes if one)}"
+    """A tag with its attributes, without empty ones."""
+    return f"#{name}:{','.join(str(attribute) for attribute in attributes if attribute)}"

@@ -1,8 +1,6 @@
-"""The packets of an MPEG transport stream (ISO 13818-1, 2.4.3).
+"""Packets of MPEG transport streams (ISO 13818-1, 2.4.3), and the key frame that a segment begins with.
 
-The I-frame index: where the picture is that an MPEG transport stream segment begins with (ISO 13818-1).
-
-Pure, and cheap: it reads the heads of packets up to the second picture, and decodes nothing.
+The heads of packets up to the second picture are read, and nothing is decoded.
 """
 
 from __future__ import annotations
@@ -18,18 +16,18 @@ UNIT_START = 0x40  # payload_unit_start_indicator, in the second byte (2.4.3.2)
 
 
 def payload(data: bytes, at: int) -> bytes:
-    """What the packet that begins there carries (2.4.3.3)."""
+    """The payload of the packet at this offset (2.4.3.3)."""
     flags, end = data[at + 3], at + PACKET
     begin = at + 5 + data[at + 4] if flags & 0x20 else at + 4  # adaptation_field_control
     return data[begin:end] if flags & 0x10 else b""
 
 
-MOST = 8192 * PACKET  # bytes that are looked at: nobody who seeks waits for a larger picture
-HEAD = 16_384  # bytes of a picture, of which one is the beginning of its first slice
+MOST = 8192 * PACKET  # bytes that are read: a larger picture is too slow for seeking
+HEAD = 16_384  # bytes of a picture in which its first slice begins
 SECTION_HEAD, CRC = 8, 4  # bytes
-# Stream types (table 2-34) with what the first slice of a picture begins with, and the last byte of that in a
-# key frame: of H.264 NAL unit types 1 to 5, where 5 is IDR (table 7-1 there); of HEVC 0 to 31, where 16 to
-# 21 are IRAP (table 7-1 there). Within a unit there is no start code: such bytes are escaped.
+# Stream types (table 2-34) with the beginning of a picture's first slice, and its last byte in a key frame:
+# in H.264 NAL unit types 1 to 5, where 5 is IDR (table 7-1 there); in HEVC 0 to 31, where 16 to 21 are IRAP
+# (table 7-1 there). Within a unit there is no start code: such bytes are escaped.
 CODECS = {
     0x1B: (re.compile(rb"\x00\x00\x01[\x01-\x05!-%A-Ea-e]"), frozenset(b"\x05%Ee")),
     0x24: (re.compile(rb"\x00\x00\x01[\x00-?]"), frozenset(range(2 * 16, 2 * 22))),
@@ -39,11 +37,10 @@ Packet = tuple[int, int, bool]  # where it begins, its PID, and whether a unit b
 
 
 def find_iframe(data: bytes) -> ByteRange | None:
-    """The bytes of the segment's first picture, which is a key frame; None where that is not to be seen.
+    """The bytes of the segment's first picture if it is a key frame; None if unknown.
 
-    From the packet in which it begins to the one before the next picture, with what lies between of other
-    streams. The tables lie before: "the byte range of an I-frame segment ... MUST NOT include its Media
-    Initialization Section" (§4.4.3.6).
+    They go to the packet before the next picture. The tables lie before: "the byte range of an I-frame
+    segment ... MUST NOT include its Media Initialization Section" (§4.4.3.6).
     """
     packets = _packets(data)
     pid, codec = _video(data, packets)
@@ -58,7 +55,7 @@ def find_iframe(data: bytes) -> ByteRange | None:
 
 
 def _packets(data: bytes, begin: int = 0) -> Iterator[Packet]:
-    """The heads of the packets (2.4.3.2), up to the first that is none."""
+    """The heads of the packets (2.4.3.2)."""
     for at in range(begin, min(len(data), MOST) - PACKET + 1, PACKET):
         if data[at] != SYNC:
             return
@@ -66,7 +63,7 @@ def _packets(data: bytes, begin: int = 0) -> Iterator[Packet]:
 
 
 def _is_key(data: bytes, begin: int, pid: int, codec: Codec) -> bool:
-    """Whether the picture that begins there can be decoded without another one."""
+    """Whether the picture that begins there can be decoded alone."""
     first_slice, keys = codec
     head = b""
     for at, one, starts in _packets(data, begin):
@@ -81,7 +78,7 @@ def _is_key(data: bytes, begin: int, pid: int, codec: Codec) -> bool:
 
 
 def _video(data: bytes, packets: Iterator[Packet]) -> tuple[int, Codec | None]:
-    """The PID of the first program's video (2.4.4.3, 2.4.4.8), and what it is coded with; None for none."""
+    """The PID of the first program's video (2.4.4.3, 2.4.4.8), and its codec; None without video."""
     table = 0
     for at, pid, starts in packets:
         if pid != table or not starts:
@@ -104,7 +101,7 @@ def _stream(body: bytes) -> tuple[int, Codec | None]:
 
 
 def _section(data: bytes) -> bytes:
-    """The body of the section that begins in a payload (2.4.4), as far as it goes there."""
+    """The body of the section that begins in a payload (2.4.4), as far as it is in the payload."""
     section = data[1 + data[0] :] if data else b""
     length = int.from_bytes(section[1:3]) & 0xFFF
     return section[SECTION_HEAD : max(3 + length - CRC, 0)]

@@ -83,7 +83,7 @@ class MultivariantPlaylist:
     independent_segments: bool = False
     renditions: tuple[Rendition, ...] = ()
     iframes: Variant | None = None  # of which there is an I-frame playlist
-    not_carried: tuple[tuple[str, str], ...] = ()  # playlists of another kind: URI, and why it is not carried
+    not_carried: tuple[tuple[str, str], ...] = ()  # other playlists: URI, and why it is not carried
 
     @property
     def uris(self) -> set[str]:
@@ -92,12 +92,10 @@ class MultivariantPlaylist:
         return {variant.uri for variant in self.variants} | renditions
 
     def renamed(self, name: Callable[[str], str]) -> MultivariantPlaylist:
-        """The same with other URIs of its media playlists, ``name`` of each; that of I-frames stays."""
-        return replace(
-            self,
-            variants=tuple(replace(one, uri=name(one.uri)) for one in self.variants),
-            renditions=tuple(replace(one, uri=one.uri and name(one.uri)) for one in self.renditions),
-        )
+        """The same with the URIs of its media playlists replaced by ``name`` of each."""
+        variants = (replace(variant, uri=name(variant.uri)) for variant in self.variants)
+        renditions = (replace(known, uri=known.uri and name(known.uri)) for known in self.renditions)
+        return replace(self, variants=tuple(variants), renditions=tuple(renditions))
 
     def render(self) -> str:
         """The playlist as text."""
@@ -105,8 +103,7 @@ class MultivariantPlaylist:
         if self.independent_segments:
             lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
         lines += [rendition.line() for rendition in self.renditions]
-        for variant in self.variants:
-            lines += [variant.line(), variant.uri]
+        lines += [f"{variant.line()}\n{variant.uri}" for variant in self.variants]
         if self.iframes:
             lines.append(self.iframes.iframe_line())
         return "\n".join(lines) + "\n"

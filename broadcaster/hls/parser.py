@@ -1,8 +1,7 @@
-"""Reading playlists that others wrote, through the ``m3u8`` package, into our types.
+"""Reads foreign playlists through the ``m3u8`` package.
 
-Rewrites the playlists of others so that a strict parser can read them: a bad tag costs that tag alone.
-
-Only tags that are used are kept, each in its canonical form. A tag whose value makes no sense is left out.
+Playlists are first rewritten for that strict parser: tags that are used in canonical form, without tags whose
+values make no sense.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from broadcaster.hls.multivariant import MultivariantPlaylist, Rendition, Varian
 
 T = TypeVar("T")
 
-# No live stream comes near these; beyond them numbers and times overflow somewhere further on.
+# No live stream comes near these limits; larger numbers and times overflow later.
 MAX_SECONDS = 600
 MAX_NUMBER = 2**53 - 1
 MAX_SEQUENCE = 2**64 - 1  # a decimal-integer (§4.2)
-MAX_OFFSET = 10**9  # seconds, of what is no duration of a segment
+MAX_OFFSET = 10**9  # seconds
 YEARS = range(1971, 2200)
-MARGIN = 0.001  # seconds: by which rounding makes a segment longer than what its encoder meant
+MARGIN = 0.001  # seconds, by which rounding makes a segment longer
 LONGEST_TARGET = 60  # seconds; no player waits so long for a new version of a live playlist
 STREAM_INF = re.compile(r"^\s*#EXT-X-STREAM-INF\b", re.MULTILINE | re.IGNORECASE)
-# What tools put before the first line: marks of the byte order, blanks of all kinds, comments.
+# Tools put byte order marks, blanks and comments before the first line.
 BEFORE_FIRST = re.compile(r"(?:[\s\ufeff\u200b]|#(?!EXT).*\n)*+(?=#EXTM3U)", re.IGNORECASE)
 INVISIBLE = "\ufeff\u200b"  # where files are joined
 # Encoders in a locale with a decimal comma write ``0,500000,``; a title is rarely made of digits alone.
@@ -55,7 +54,7 @@ LEAP_SECOND = 60
 
 
 def plain_lines(text: str) -> str:
-    """The text with plain line ends, and without what stands before its first line."""
+    """The text with plain line ends, and without anything before its first line."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text[match.end() :] if (match := BEFORE_FIRST.match(text)) else text
@@ -67,7 +66,7 @@ def is_multivariant(text: str) -> bool:
 
 
 def number_of(text: str) -> float | None:
-    """A finite number, with a point or a comma; None where it is none."""
+    """A finite number, with a point or a comma; None without one."""
     match = NUMBER.fullmatch(text)
     try:
         value = float(match[1].replace(",", ".")) if match else math.nan
@@ -77,13 +76,13 @@ def number_of(text: str) -> float | None:
 
 
 def attributes_of(text: str) -> dict[str, str]:
-    """The attributes of a tag (§4.2), by their names; those that cannot be read are left out."""
+    """The attributes of a tag (§4.2), by their names, without attributes that cannot be read."""
     found = {name.upper(): quoted or plain.strip() for name, quoted, plain in ATTRIBUTE.findall(text)}
     return {name: value for name, value in found.items() if '"' not in value and value.isprintable()}
 
 
 def date_time_of(text: str) -> datetime | None:
-    """A date and time of ISO 8601, as encoders write it; None where it is none, or out of range."""
+    """A date and time of ISO 8601, as encoders write it; None without one, or if it is out of range."""
     match = DATE_TIME.fullmatch(text.strip().strip("\"'").strip().upper())
     if match is None:
         return None
@@ -100,11 +99,10 @@ def date_time_of(text: str) -> datetime | None:
 
 
 def canonical(text: str) -> str:
-    """The playlist with the tags that are used; raises PlaylistError where segments cannot be numbered."""
+    """The playlist with the tags that are used; raises PlaylistError if segments cannot be numbered."""
     lines = [line.strip().strip(INVISIBLE) for line in text.split("\n")]
-    if is_multivariant(text):
-        return "\n".join(("#EXTM3U", *_multivariant_lines(lines))) + "\n"
-    return "\n".join(("#EXTM3U", *_media_lines(lines))) + "\n"
+    kept = _multivariant_lines(lines) if is_multivariant(text) else _media_lines(lines)
+    return "\n".join(("#EXTM3U", *kept)) + "\n"
 
 
 def _media_lines(lines: list[str]) -> Iterator[str]:
@@ -157,7 +155,7 @@ def _announced_target(lines: list[str]) -> float | None:
 
 
 def duration_of(value: str) -> float | None:
-    """The duration in the value of an EXTINF, in seconds; None where there is none."""
+    """The duration in the value of an EXTINF, in seconds; None without one."""
     if comma := DECIMAL_COMMA.fullmatch(value):
         whole, fraction = (comma[1], comma[2]) if comma[1] else (comma[3], comma[4])
         value = f"{whole}.{fraction}"
@@ -166,20 +164,17 @@ def duration_of(value: str) -> float | None:
 
 
 def _target_duration(lines: list[str], durations: list[float]) -> int:
-    """Seconds: what the playlist says if that makes sense, else what its segments need; 0 without any.
-
-    Who writes a fraction may have longer segments than its whole part.
-    """
+    """Seconds: a plausible EXT-X-TARGETDURATION, rounded up, else what the segments need; 0 without any."""
     value = _announced_target(lines)
     longest = max(durations, default=0.0)
-    # A recording may need more, as its longest segment does.
+    # A recording with a longer segment may need more.
     if value is not None and 0 < value <= max(LONGEST_TARGET, 2 * longest):
         return math.ceil(value)
     is_media = any(
         line.upper().startswith("#EXT-X-TARGETDURATION") or MEDIA_NAME.fullmatch(line) for line in lines
     )
     if is_media:
-        usual = (one for one in durations if one <= LONGEST_TARGET)
+        usual = (seconds for seconds in durations if seconds <= LONGEST_TARGET)
         return math.ceil(max(max(usual, default=longest) - MARGIN, 1))
     return 0
 
@@ -234,9 +229,11 @@ def _start(value: str) -> Iterator[str]:
 
 def _server_control(value: str) -> Iterator[str]:
     found = attributes_of(value)
-    said = {name: number_of(found.get(name, "")) for name in ("HOLD-BACK", "CAN-SKIP-UNTIL")}
-    seconds = {name: one for name, one in said.items() if one is not None and 0 <= one <= MAX_OFFSET}
-    kept = [f"{name}={one:.6f}" for name, one in seconds.items()]
+    kept = list[str]()
+    for name in ("HOLD-BACK", "CAN-SKIP-UNTIL"):
+        seconds = number_of(found.get(name, ""))
+        if seconds is not None and 0 <= seconds <= MAX_OFFSET:
+            kept.append(f"{name}={seconds:.6f}")
     if found.get("CAN-BLOCK-RELOAD") == "YES":
         kept.append("CAN-BLOCK-RELOAD=YES")
     yield f"#EXT-X-SERVER-CONTROL:{','.join(kept) or 'CAN-BLOCK-RELOAD=NO'}"
@@ -312,7 +309,7 @@ def _integer(text: str | None) -> int | None:
     return int(number) if number is not None and 0 <= number <= MAX_NUMBER else None
 
 
-# What belongs to a segment; EXT-X-MAP does too, and stays in front of all of them while the first ones leave.
+# Tags of a segment, without EXT-X-MAP, which stays in front of all segments while the first are removed.
 SEGMENT_TAG = re.compile(
     r"^#EXT(INF|-X-(BITRATE|BYTERANGE|CUE|DATERANGE|DISCONTINUITY\s|GAP|KEY|PROGRAM-DATE-TIME))", re.MULTILINE
 )
@@ -327,10 +324,10 @@ MAP = re.compile(r"^#EXT-X-MAP:.*", re.MULTILINE)
 URI_LINE = re.compile(r"^[^#\s].*\n", re.MULTILINE)
 ENCRYPTED = "is encrypted with {} (EXT-X-KEY), and encrypted segments are not carried"
 ENCRYPTED_WITH = re.compile("is encrypted with ([A-Z0-9-]+) ")
-# What the gaps of a version last, and what it announces, follows from all of its durations without this.
+# Without such a tag, the target duration and the durations of gaps follow from all segments of a version.
 PLAIN_TARGET = re.compile(r"^#EXT-X-TARGETDURATION:([1-9]|[1-5]\d)\s*$", re.MULTILINE)
 KINDS = {"SUBTITLES": "subtitles", "VIDEO": "other views"}  # of EXT-X-MEDIA
-# A writer that was killed closes its file as well: a line without its break counts where nothing can lack.
+# The kernel closes the file of a killed writer, too: a last line without its break counts if it looks whole.
 WHOLE_LINE = re.compile(
     r"#EXT-X-ENDLIST|[^#].*\.(m3u8|ts|m2ts|mts|m4s|mp4|m4a|m4v|cmf[vat]|aac|e?ac3|mp3)([?#].*)?",
     re.IGNORECASE,
@@ -338,28 +335,29 @@ WHOLE_LINE = re.compile(
 
 
 def byte_ranges(text: str) -> dict[str, ByteRange]:
-    """Where the key frames are that an I-frame playlist of ours lists, by URI."""
-    found = ((one["uri"], int(one["length"]), int(one["offset"])) for one in BYTE_RANGE.finditer(text))
-    return {uri: ByteRange(length, offset) for uri, length, offset in found}
+    """The byte ranges in an I-frame playlist of ours, by URI."""
+    return {
+        found["uri"]: ByteRange(int(found["length"]), int(found["offset"]))
+        for found in BYTE_RANGE.finditer(text)
+    }
 
 
 def parse(text: str, *, closed: bool = False) -> MediaPlaylist | MultivariantPlaylist:
     """Read a playlist.
 
-    A last line without its line break is taken for the torn end of a file that is being written, and
-    left out, unless the file is ``closed`` and the line looks whole. A tag that makes no sense is left out.
-    A segment that cannot be carried (without a valid EXTINF, encrypted, a byte range) is a gap, with its
-    ``fault``: those around it keep their numbers and times. Raises PlaylistError for what is not a playlist,
-    has a media sequence number that is none, or lists nothing that can be carried.
+    A last line without its line break is left out as torn, unless the file is ``closed`` and the line looks
+    whole. A segment that cannot be carried (without a valid EXTINF, encrypted, a byte range) is a gap with a
+    ``fault``. Raises PlaylistError if the text is no playlist, has no valid media sequence number, or lists
+    nothing that can be carried.
     """
     return PlaylistParser().read(text, closed=closed)
 
 
 class PlaylistParser:
-    """Reads the versions of one playlist, each as ``parse`` does, but what was there before only once.
+    """Reads the versions of one playlist as ``parse`` does, and known segments only once.
 
-    A playlist of hours has 14,400 segments, and a version for each. It is kept as text and as segments; what
-    a version has in common with the one before is found by its bytes. ``parsed`` counts segments.
+    A playlist of four hours can have 14,400 segments, and a version for each. Text that the version before
+    had as well is not parsed again. ``parsed`` counts segments.
     """
 
     def __init__(self) -> None:
@@ -389,7 +387,7 @@ class PlaylistParser:
         self.parsed += len(playlist.segments)
         ends += [begin + line.end() for line in URI_LINE.finditer(tail)]
         playlist = replace(playlist, segments=known + playlist.segments)
-        # Where a tag for the whole playlist stands among the segments, each version is read as a whole.
+        # With a tag for the whole playlist among the segments, each version is read as a whole.
         all_in_body = len(ends) == len(playlist.segments) and not URI_LINE.search(head)
         if all_in_body and not PLAYLIST_TAG.search(tail) and not playlist.ended:
             self._maps, self._first, self._ends, self._segments = maps, first, ends, playlist.segments
@@ -402,7 +400,7 @@ class PlaylistParser:
     def _known(
         self, first: int, maps: list[str], body: str
     ) -> tuple[int, tuple[MediaSegment, ...], list[int]]:
-        """How much of the body is known, as characters, segments, and where those end."""
+        """The known part of the body: its length, its segments, and where these end."""
         dropped = first - self._first
         if maps == self._maps and 0 <= dropped < len(self._ends):
             begin = self._ends[dropped - 1] if dropped else 0
@@ -413,7 +411,7 @@ class PlaylistParser:
 
 
 def _carried(known: tuple[MediaSegment, ...]) -> str:
-    """The tags that say of the next segment what follows from those before it."""
+    """The tags for what the next segment takes over from the known segments."""
     if not known:
         return ""
     last = known[-1]

@@ -1,8 +1,7 @@
 """Identifies encoder runs: one ID and one number for all variants.
 
-Most writers do not announce a restart, and a variant may have been absent during it. A follower therefore
-reports only the position of its segment and whether the playlist broke off; the run is decided here from all
-variants.
+Most writers do not announce a restart, and a variant may be absent during it: a follower reports positions
+of segments and breaks of its playlist, and the run is decided here from all variants.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ SLOW_START = timedelta(minutes=1)  # for which this service may have been down, 
 
 @dataclass(frozen=True, slots=True)
 class TimelinePosition:
-    """Where a segment lies: its number in the source playlist, and its time."""
+    """The position of a segment: its number in the source playlist, and its time."""
 
     number: int
     time: datetime
     target: timedelta  # the playlist's target duration
 
     def agrees_with(self, other: TimelinePosition) -> bool:
-        """Whether one numbering may have both: numbers and times rise together, and at a likely pace."""
+        """Whether one numbering may have both: numbers and times rise together, at a likely pace."""
         steps, gap = self.number - other.number, self.time - other.time
         if steps < 0:
             steps, gap = -steps, -gap
@@ -50,7 +49,7 @@ class TimelinePosition:
 
 @dataclass(slots=True)
 class _Known:
-    """A run, with its beginning and the latest of its segments, as far as they are known."""
+    """A run with its beginning and latest segment, as far as these are known."""
 
     run: Run
     began: datetime | None = None
@@ -76,9 +75,9 @@ class _Known:
 
 
 class EncoderRunTracker:
-    """Gives each encoder run its number and its id, the same for all variants; goes on after ``memory``.
+    """Gives each encoder run its number and its ID, the same for all variants.
 
-    ``draw`` gives the part of an id that is left to chance, so that no two broadcasters give one id.
+    ``draw`` returns the random part of an ID, so that IDs of several broadcasters differ.
     """
 
     def __init__(
@@ -92,8 +91,8 @@ class EncoderRunTracker:
         self._spots: dict[str, deque[tuple[str, TimelinePosition]]] = defaultdict(
             lambda: deque(maxlen=REMEMBERED_SPOTS)
         )
-        self._no_ids: set[str] = set()  # what looked like an encoder's id, and is none
-        self._far_apart: set[frozenset[str]] = set()  # pairs of variants with numbers of their own
+        self._no_ids: set[str] = set()  # texts that looked like encoders' IDs
+        self._far_apart: set[frozenset[str]] = set()  # pairs of variants with separate numbers
         for variant, position in memory.positions.items():
             known = self._current[variant] = next(one for one in self._runs if one.run == position.run)
             for number, (uri, time) in position.known.items():
@@ -103,21 +102,21 @@ class EncoderRunTracker:
                     self._no_ids |= {encoder_id(uri), known.encoder} - {""}
 
     def encoder(self, variant: str, segment: MediaSegment) -> str:
-        """The id that tells the encoder run of this segment from others; empty for a writer without ids.
+        """The ID of the encoder in the segment's name; empty for a writer without IDs.
 
-        With ffmpeg's ``stream-%v-%d.ts`` the variant's name stands in the place of an id.
+        ffmpeg's ``stream-%v-%d.ts`` has the variant's name in that place.
         """
         encoder = encoder_id(segment.uri)
         return "" if encoder in self._no_ids or variant.endswith(encoder) else encoder
 
     def disprove(self, *encoders: str) -> None:
-        """Learn that these are no ids of encoders, as names with them go on, or start over."""
+        """Note that these are no IDs of encoders."""
         self._no_ids |= {*encoders} - {""}
 
     def compare(self, variant: str, segment: MediaSegment, spot: TimelinePosition) -> None:
-        """Learn from a variant's newest segment what it has in common with other variants at the same time.
+        """Compare a variant's newest segment with segments of other variants at the same time.
 
-        An id that differs between variants is no id, and numbers that are far apart cannot be compared.
+        An ID that differs between variants is no ID, and numbers that are far apart mean nothing together.
         """
         encoder = self.encoder(variant, segment)
         for other, spots in self._spots.items():
@@ -140,10 +139,10 @@ class EncoderRunTracker:
         return current is not None and bool(numbers) and numbers[0] <= current.run.number
 
     def is_ours(self, encoder: str, time: datetime | None, finished: datetime) -> bool:
-        """Whether a segment of a run that was just met came while this service has been in charge.
+        """Whether a segment of a new run is not older than this service.
 
-        Viewers may have seen it long ago where the run was on before: unless another encoder was followed,
-        it was finished since we look or just before, or another variant was taken in from there on.
+        It is not if another encoder was followed before, if it was finished since just before the start of
+        this service, or if another variant begins no later.
         """
         began = next((one.began for one in self._runs if one.encoder == encoder), None)
         followed = any(one.encoder != encoder for one in self._runs)
@@ -151,12 +150,12 @@ class EncoderRunTracker:
         return followed or beside or finished >= self._since
 
     def has_turn(self, encoder: str, following: str) -> bool:
-        """Whether a run of ``encoder`` comes, or can still come, before the latest one of ``following``."""
+        """Whether a run of ``encoder`` comes, or can still come, before the latest of ``following``."""
         numbers = {one.encoder: one.run.number for one in self._runs}
         return following not in numbers or numbers.get(encoder, math.inf) < numbers[following]
 
     def current(self, variant: str) -> Run | None:
-        """The run that the variant's latest segment is of."""
+        """The run of the variant's latest segment."""
         known = self._current.get(variant)
         return known.run if known else None
 
@@ -166,29 +165,18 @@ class EncoderRunTracker:
         return current is not None and current.number > run.number
 
     def place(self, variant: str, encoder: str, spot: TimelinePosition, *, breaks: bool) -> Run:
-        """The run of a variant's next segment; ``breaks`` says that it does not go on from the one before.
+        """The run of a variant's next segment; ``breaks``: it does not follow the segment before.
 
-        That is the latest run that has it, in the numbers and times of whichever variant saw it first.
+        It is the latest run that has this position, in the numbers and times of any variant.
         """
         current = self._current.get(variant)
         changed = current is None or self._id_of(current) != encoder
-        later = [
-            one
-            for one in self._runs
-            if (current is None or one.run.number > current.run.number) and self._id_of(one) == encoder
-        ]
-        found = [
-            one
-            for one in later
-            if (
-                one.is_near(spot)
-                if frozenset((variant, one.last_variant)) in self._far_apart
-                else one.has(spot)
-            )
-        ]
+        number = current.run.number if current else -1
+        later = [run for run in self._runs if run.run.number > number and self._id_of(run) == encoder]
+        found = [run for run in later if self._has(run, variant, spot)]
         if not found and changed:
-            # An id is enough; without one, what was never met before is likely beside what is on.
-            found = [one for one in later if encoder or (current is None and one.is_near(spot))]
+            # An ID is enough; without one, a new variant is likely beside a known variant.
+            found = [run for run in later if encoder or (current is None and run.is_near(spot))]
         if found:
             current = found[-1]
         elif current is None or changed or breaks:
@@ -196,6 +184,10 @@ class EncoderRunTracker:
         current.note(variant, spot)
         self._current[variant] = current
         return current.run
+
+    def _has(self, known: _Known, variant: str, spot: TimelinePosition) -> bool:
+        has_own_numbers = frozenset((variant, known.last_variant)) in self._far_apart
+        return known.is_near(spot) if has_own_numbers else known.has(spot)
 
     def _id_of(self, known: _Known) -> str:
         return "" if known.encoder in self._no_ids else known.encoder

@@ -1,9 +1,8 @@
 """Checks whether a segment file is finished, and reads playlist files that are rewritten in place.
 
-Owncast creates a file under its final name and then copies into it, so the name alone says nothing. A read
-lease is certain: the kernel refuses it while a process has the file open for writing (fcntl(2), "Leases"). It
-needs Linux, and the file's owner, root or CAP_LEASE. Elsewhere a file counts as finished after a time without
-changes.
+Owncast creates a file under its final name and then copies into it. A read lease is certain: the kernel
+refuses it while a process has the file open for writing (fcntl(2), "Leases"). It needs Linux, and the file's
+owner, root or CAP_LEASE. Elsewhere a file is finished after a time without changes.
 """
 
 from __future__ import annotations
@@ -27,31 +26,51 @@ from broadcaster.hls.mpegts import PACKET
 from broadcaster.own_files import FOLDER, open_beneath, status_beneath
 from broadcaster.printable import printable
 
-QUIET = 0.05  # seconds without a change, where leases are not to be had
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 32 * 1024 * 1024  # a day of segments of one second
+TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
+REPORT_AFTER = 6.0  # seconds until that is logged: two transcoders of Owncast may write at once
+# By the beginning of a playlist; UTF-32 first, whose mark begins as UTF-16's does.
+WIDE_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    "#E".encode("utf-16-le"): "utf-16-le",
+    "#E".encode("utf-16-be"): "utf-16-be",
+}
+FORBIDDEN = (
+    "cannot be read: permission denied. Owncast makes its closing playlist readable by its own user alone: "
+    "what it finished is taken by its files. If this is said in the middle of a stream, run the service as "
+    "Owncast's user, or as one of its group with files of mode 0640 or more"
+)
+
+QUIET = 0.05  # seconds without a change, where there are no leases
 NOT_THERE, WRITTEN = "is not there", "is still being written"
-# Seconds until the next look at what changed last so many times as long ago: closing a file brings no
-# notification, creating one does.
+# The next look at a file comes after this part of the time since its latest change: closing a file brings no
+# notification.
 LOOK_AFTER_PART = 10
 SHORTEST_PAUSE, LONGEST_PAUSE, MISSING_PAUSE = 0.001, 0.05, 0.25
 
 
 class OutsideError(Exception):
-    """The path leads out of the folder, or to what is not a regular file."""
+    """The path leads out of the folder, or to no regular file."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """One look at a file: the file if it is finished, else what is wrong with it."""
+    """One look at a file: the file if it is finished, else its fault."""
 
     file: SourceFile | None
     fault: str = ""
-    permanent: bool = False  # no later look will be better
-    transient: bool = False  # a fault of the machine, and not of the file
-    changed: float = -math.inf  # when the file was first seen as it is, monotonic
+    permanent: bool = False  # the fault will stay
+    transient: bool = False  # a fault of the machine, not of the file
+    changed: float = -math.inf  # when the file was first seen in this state, monotonic
 
 
 class CompletenessCheck:
-    """Looks at one file again and again until it is finished."""
+    """Checks one file until it is finished."""
 
     def __init__(self, root: Path, path: Path, name: str) -> None:
         self._root = root
@@ -63,7 +82,7 @@ class CompletenessCheck:
     def look(self, now: float, let_go: float = math.inf) -> FileCheck:
         """Look once; ``now`` is monotonic, in seconds.
 
-        A file that is still open is taken for finished when it has not changed for ``let_go`` seconds.
+        An open file counts as finished when it has not changed for ``let_go`` seconds.
         """
         try:
             descriptor = open_inside(self._root, self.path)
@@ -84,35 +103,34 @@ class CompletenessCheck:
         if state != self._seen:
             self._seen, self._seen_since = state, now
         quiet = {True: let_go, None: QUIET, False: 0.0}[writing]
-        fault = WRITTEN if now - self._seen_since < quiet else self._fault(status.st_size)
+        fault = ""
+        if now - self._seen_since < quiet:
+            fault = WRITTEN
+        elif status.st_size == 0:
+            fault = "is empty"
+        elif self._name.endswith(".ts") and status.st_size % PACKET:
+            fault = f"has {status.st_size} bytes, not whole transport packets of {PACKET}"
         file = None if fault else SourceFile(self._name, real, *state, status.st_ino)
         return FileCheck(file, fault, changed=self._seen_since)
 
     def is_there(self) -> bool:
-        """Whether there is such a file; no, if it cannot be told."""
+        """Whether the file exists; False if that is unknown now."""
         try:
             return identity(self._root, self.path) is not None
         except OSError:
             return False
 
-    def _fault(self, size: int) -> str:
-        if size == 0:
-            return "is empty"
-        if self._name.endswith(".ts") and size % PACKET:
-            return f"has {size} bytes, not whole transport packets of {PACKET}"
-        return ""
-
 
 def pause(age: float, longest: float = LONGEST_PAUSE) -> float:
-    """How many seconds to wait before the next look at what has not changed for ``age`` seconds."""
+    """Seconds until the next look at a file that has not changed for ``age`` seconds."""
     return min(max(SHORTEST_PAUSE, age / LOOK_AFTER_PART), longest)
 
 
 def open_inside(root: Path, path: Path) -> int:
-    """Open a file below ``root`` for reading; returns the descriptor, of which all else is to be told.
+    """Open a file below ``root`` for reading; returns the descriptor.
 
-    Raises OutsideError when it lies outside ``root`` or behind a link, is not a regular file, or is not
-    theirs who write there; OSError when it cannot be opened.
+    Raises OutsideError if it lies outside ``root`` or behind a link, is no regular file, or is a private file
+    of this service's user; OSError if it cannot be opened.
     """
     try:
         descriptor = open_beneath(root, path)
@@ -133,7 +151,7 @@ def open_inside(root: Path, path: Path) -> int:
 
 
 def identity(root: Path, path: Path) -> FileIdentity | None:
-    """Which file is at a path below ``root``, None where there is none; raises OSError."""
+    """The identity of the file at a path below ``root``, None without a file; raises OSError."""
     try:
         status = status_beneath(root, path)
     except OSError as error:
@@ -146,9 +164,9 @@ def identity(root: Path, path: Path) -> FileIdentity | None:
 
 
 def _is_ours_alone(status: os.stat_result) -> bool:
-    """Whether others may not read it, and it has a second name, which they may have given it.
+    """Whether it is private, and has a second name.
 
-    Where the kernel does not forbid that (fs.protected_hardlinks), whoever can reach a file can link it.
+    Without fs.protected_hardlinks, other users can link files that they cannot read.
     """
     return status.st_nlink > 1 and status.st_uid == os.geteuid() and not status.st_mode & stat.S_IROTH
 
@@ -162,15 +180,12 @@ def _owner(root: Path, folder: Path) -> int:
 
 
 def is_open_for_writing(descriptor: int) -> bool | None:
-    """Whether anybody has the file open for writing; None where the kernel never tells.
-
-    Raises OSError when it cannot tell now.
-    """
+    """Whether a process has the file open for writing; None without leases. Raises OSError."""
     if not hasattr(fcntl, "F_SETLEASE"):
         return None
     try:
-        # A writer that comes while we hold the lease makes the kernel send a signal, SIGIO by default,
-        # which would end the process. SIGURG is ignored by default.
+        # If a writer opens the file meanwhile, the kernel sends a signal. SIGIO, the default, would end the
+        # process; SIGURG is ignored by default.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
@@ -181,42 +196,16 @@ def is_open_for_writing(descriptor: int) -> bool | None:
     return False
 
 
-logger = logging.getLogger(__name__)
-
-MAX_BYTES = 32 * 1024 * 1024  # a day of segments of one second, and a bound for what is kept of it
-TORN_FOR = 1.0  # seconds after which an unreadable playlist is not torn, but wrong
-# Seconds after which that is said: two transcoders of Owncast may write it at once, until one writes again.
-REPORT_AFTER = 6.0
-# By what a playlist begins with in them; with UTF-32 first, whose mark begins as UTF-16's does.
-WIDE_ENCODINGS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-    "#E".encode("utf-16-le"): "utf-16-le",
-    "#E".encode("utf-16-be"): "utf-16-be",
-}
-FORBIDDEN = (
-    "cannot be read: permission denied. Owncast makes its closing playlist readable by its own user alone: "
-    "what it finished is taken by its files. If this is said in the middle of a stream, run the service as "
-    "Owncast's user, or as one of its group with files of mode 0640 or more"
-)
-
-
 class PlaylistFile:
-    """One playlist on disk.
-
-    ``unsettled`` asks for another look soon; ``unreadable`` says that its latest version cannot be read,
-    because it may not or because it stays torn.
-    """
+    """One playlist on disk."""
 
     def __init__(self, root: Path, path: Path) -> None:
         self.path = path
         self.name = path.relative_to(root).as_posix().encode(errors="backslashreplace").decode()
-        self.modified = 0.0  # seconds since the epoch, of what was read last
-        self.written = 0.0  # the same, of the file as it was at the latest look
-        self.unsettled = False
-        self.unreadable = False
+        self.modified = 0.0  # seconds since the epoch, of the version that was read last
+        self.written = 0.0  # the same, of the file at the latest look
+        self.unsettled = False  # another look has to follow soon
+        self.unreadable = False  # the latest version is forbidden, or stays torn
         self._root = root
         self._read: tuple[int, int, int] | None = None
         self._read_at = 0.0
@@ -226,9 +215,9 @@ class PlaylistFile:
         self._wrong = HoldTimer(REPORT_AFTER)
 
     def read(self, now: float) -> MediaPlaylist | MultivariantPlaylist | None:
-        """The playlist if it changed since it was read last, else None; ``now`` is monotonic, in seconds.
+        """The playlist if it has changed, else None; ``now`` is monotonic, in seconds.
 
-        Raises OSError when the file is gone, and when it cannot be read now: then it is as it was.
+        Raises OSError if the file is gone, or cannot be read now.
         """
         status = status_beneath(self._root, self.path)
         self.written = status.st_mtime
@@ -253,11 +242,11 @@ class PlaylistFile:
             self.read_again()
             raise
         except (PlaylistError, OutsideError) as error:
-            # Owncast may read a playlist at the moment when it is rewritten, and close an empty one.
+            # If Owncast reads its playlist while ffmpeg rewrites it, Owncast closes an empty playlist.
             self.unreadable = text.rstrip().endswith("#EXT-X-ENDLIST")
             if self.unreadable:
                 self._read, self.unsettled, self._fault = signature, False, ""
-                logger.info("%s is closed without what it has listed", self.name)
+                logger.info("%s is closed without its segments", self.name)
             else:
                 self._torn(error, signature, now)
             return None
@@ -265,7 +254,7 @@ class PlaylistFile:
         self._report(now)
         if signature != self._read:
             self._read_at = now
-        # What is there of a playlist still being written is a prefix of the new one: true, but not all.
+        # A playlist that is still being written is a prefix of the new version.
         quiet = QUIET if writing is None else TORN_FOR
         self.unsettled = writing is not False and now - self._read_at < quiet
         self._read, self._torn_since, self.modified = signature, None, status.st_mtime
@@ -273,19 +262,19 @@ class PlaylistFile:
 
     @property
     def refusal(self) -> str:
-        """Why it cannot be followed, once that has lasted; empty while it can, or may not be read."""
+        """Why it cannot be followed, for some time already; empty if it can, or if it is forbidden."""
         return self._fault if self._wrong.counts and self._fault != FORBIDDEN else ""
 
     def read_again(self) -> None:
-        """The next look is at the same version once more."""
+        """Read the same version again at the next look."""
         self._read, self.unsettled = None, False
 
     def pause(self, now: float) -> float | None:
-        """How many seconds from ``now`` to look again, None when it is settled."""
+        """Seconds from ``now`` until the next look, None if it is settled."""
         return pause(now - self._read_at) if self.unsettled else None
 
     def _load(self) -> tuple[str, bool | None, os.stat_result]:
-        """The text; whether it is still being written, None where that cannot be known; the file's status."""
+        """The text, the result of ``is_open_for_writing``, and the file's status."""
         descriptor = open_inside(self._root, self.path)
         with os.fdopen(descriptor, "rb") as file:
             writing, status = is_open_for_writing(descriptor), os.fstat(descriptor)
@@ -304,13 +293,13 @@ class PlaylistFile:
         self._report(now)  # it may change before each look
 
     def _report(self, now: float) -> None:
-        """Say what is wrong, once, when it has lasted."""
+        """Log a fault that lasts, once."""
         if self._wrong.note(now, on=bool(self._fault)):
             logger.warning("%s %s", self.name, self._fault)
 
 
 def decoded(data: bytes) -> str:
-    """The text of a playlist; what Windows' tools write may be UTF-16."""
+    """The text of a playlist; tools of Windows write UTF-16."""
     for mark, encoding in WIDE_ENCODINGS.items():
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")

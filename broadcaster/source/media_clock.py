@@ -1,9 +1,7 @@
-"""The times in a segment's media: how long it lasts, and whether those of the next segment continue them.
+"""The times in a segment's media: its duration, and whether the next segment continues it.
 
-In transport streams these are time stamps (ISO 13818-1), in fragments of MP4 decode times (ISO 14496-12).
-
-Players follow time stamps, not names or dates. Where time stamps go back, or skip more than rounding
-explains, the encoder has restarted, whatever the playlist says.
+Transport streams have time stamps (ISO 13818-1), fragments of MP4 decode times (ISO 14496-12). Players follow
+these, not names or dates: if they go back, or skip more than rounding explains, the encoder has restarted.
 """
 
 from __future__ import annotations
@@ -48,10 +46,8 @@ def media_duration(file: Path | int, map_file: SourceFile | None = None) -> time
 
 
 def _stamps_duration(data: bytes) -> timedelta | None:
-    """What the packets of a transport stream last."""
     pictures, sound = list[int](), list[int]()
     for start in range(0, len(data) - PACKET + 1, PACKET):
-        # Only where a unit starts is a PES header, with a time stamp.
         if data[start] == SYNC and data[start + 1] & UNIT_START:
             found = _stamp(payload(data, start))
             if found:
@@ -66,7 +62,7 @@ def _stamps_duration(data: bytes) -> timedelta | None:
 
 
 def first_stamp(data: bytes) -> tuple[int, str] | None:
-    """The first time stamp of the pictures, else that of the sound, and which of them it is."""
+    """The first time stamp of pictures, else of sound, and the word for which."""
     sound: tuple[int, str] | None = None
     for start in range(0, len(data) - PACKET + 1, PACKET):
         if data[start] != SYNC:
@@ -92,19 +88,19 @@ def _stamp(pes: bytes) -> tuple[int, int] | None:
 
 
 HEAD = 512 * 1024  # bytes of a segment in which its first time stamp is
-LARGEST_BOX = 1024 * 1024  # bytes, of those that are looked into
+LARGEST_BOX = 1024 * 1024  # bytes of a map that are read
 SAME_PLACE = timedelta(milliseconds=200)  # sound and pictures do not begin together in each segment
 FARTHEST = 10**12  # seconds
 TOLERANCE = timedelta(milliseconds=900)  # durations in whole seconds, pictures out of order, a lost picture
-ROUNDED = timedelta(milliseconds=500)  # more for each segment that is not there to be read
+ROUNDED = timedelta(milliseconds=500)  # more for each segment that could not be read
 MOST_ROUNDED = 4
-TS_PERIOD = timedelta(seconds=WRAP / CLOCK)  # after which time stamps of a transport stream begin anew
-DISTRUSTED_AFTER = 2  # breaks in a row: its writer begins the clock anew with each segment
+TS_PERIOD = timedelta(seconds=WRAP / CLOCK)  # after which time stamps of a transport stream wrap around
+DISTRUSTED_AFTER = 2  # breaks in a row: its writer resets the clock at each segment
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Where the media of a segment begins, by its own clock; ``kind`` is what may be compared."""
+    """Where the media of a segment begins; stamps of one ``kind`` may be compared."""
 
     time: timedelta
     kind: str
@@ -112,7 +108,7 @@ class Stamp:
 
 
 def first_time(file: SourceFile, map_file: SourceFile | None) -> Stamp | None:
-    """Where the media of a finished file begins; None where that cannot be told."""
+    """Where the media of a finished file begins; None if unknown."""
     try:
         head = file.read(HEAD)
         if found := first_stamp(head):
@@ -145,9 +141,9 @@ class MediaClock:
         self._take(stamp, duration)
 
     def is_broken(self, stamp: Stamp | None) -> bool:
-        """Whether the next segment, which begins there, cannot go on from those before it.
+        """Whether the next segment, which begins at this stamp, cannot continue the segments before.
 
-        One that begins where the last one did tells nothing: it is the same media.
+        A stamp at the same place as the last is of the same media, and shows nothing.
         """
         last = self._last
         if stamp is None or last is None or stamp.kind != last.kind or self._is_same_place(stamp):
@@ -158,7 +154,7 @@ class MediaClock:
         return abs(ahead) > TOLERANCE + min(self._unread, MOST_ROUNDED) * ROUNDED
 
     def correct(self, lasts: timedelta) -> None:
-        """The segment that begins at the latest stamp lasts so long in truth, whatever its playlist says."""
+        """Set the real duration of the segment that begins at the latest stamp."""
         self._next += lasts - self._lasts
         self._lasts = lasts
 
@@ -166,7 +162,7 @@ class MediaClock:
         return self._last is not None and abs(stamp.time - self._last.time) < SAME_PLACE
 
     def has_missed(self, stamp: Stamp | None, missed: timedelta, count: int) -> bool:
-        """Whether so many segments may be missing before the next one; True where that cannot be told."""
+        """Whether ``count`` segments may be missing before the next; True if unknown."""
         if stamp is None or self._last is None or not self.is_broken(stamp):
             return stamp is None or self._last is None or self._is_same_place(stamp)
         before = self._next, self._unread
@@ -176,7 +172,7 @@ class MediaClock:
         return not is_broken
 
     def goes_on(self, stamp: Stamp | None, duration: timedelta) -> bool:
-        """Take the next segment of a run; returns whether it is to be believed that the run goes on."""
+        """Take the next segment of a run; returns whether the run goes on."""
         is_broken = self.is_broken(stamp)
         believed = self._breaks < DISTRUSTED_AFTER
         if stamp is not None and not self._is_same_place(stamp):
@@ -194,7 +190,7 @@ class MediaClock:
 
 
 def _boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes there (ISO 14496-12, 4.2): kind, and where their content begins and ends."""
+    """The boxes (ISO 14496-12, 4.2): kind, and where their content begins and ends."""
     while begin + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, begin)
         head = 8
@@ -243,7 +239,7 @@ def _fragment_time(data: bytes, scales: dict[int, int]) -> Stamp | None:
 
 
 def _fragments_duration(data: bytes, header: bytes) -> timedelta | None:
-    """What all samples of the first track last; None where that is not to be seen."""
+    """The duration of all samples of the first track; None if unknown."""
     try:
         scales, lasts = dict(_time_scales(header)), Counter[int]()
         defaults = {  # of each track's samples (8.8.3)
@@ -265,7 +261,7 @@ def _fragments_duration(data: bytes, header: bytes) -> timedelta | None:
 
 
 def _run_duration(data: bytes, at: int, default: int) -> int:
-    """What the samples of a track run last (8.8.8), in the track's units."""
+    """The duration of a track run's samples (8.8.8), in the track's units."""
     flags, count = _integer(data, at), _integer(data, at + 4)
     if not flags & 0x100:
         return count * default

@@ -14,14 +14,12 @@ from broadcaster.hls import MediaPlaylist, MediaSegment, MultivariantPlaylist
 VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAIN_STEMS = {"stream", "index", "playlist", "prog_index", "media", "main", "chunklist"}
 NAME_MAX, MAX_NAME = 255, 600  # bytes of one part, and of all
-# The end of a URI's path. Owncast's idle clip is stream-offline-N.ts; offline.ts or offline-v2.ts is what it
-# appends at the end. The id of an encoder may itself contain - or _.
+# Owncast's idle clip is stream-offline-N.ts; at an end it appends offline.ts or offline-v2.ts. The ID of an
+# encoder may contain - or _.
 IDLE_CLIP = re.compile(r"([^?#]*/)?stream-offline-\d+\.\w+([?#].*)?")
 OFFLINE_CLIP = re.compile(r"([^?#]*/)?(stream-)?offline(-\w+)?\.\w+([?#].*)?")
 OWNCAST_NAME = re.compile(r"([^?#]*/)?stream-(?P<id>[^/?#]+)-\d+\.\w+([?#].*)?")
-
-
-NEWEST = 3  # segments by which it is told what a playlist holds
+NEWEST = 3  # segments that show the content of a playlist
 NOT_CARRIED = {
     "text": "holds subtitles (WebVTT), which are not carried",
     "pictures": "holds pictures, which are not carried",
@@ -35,43 +33,43 @@ KINDS = {
 
 
 def is_offline_clip(segment: MediaSegment) -> bool:
-    """Whether it is one of Owncast's clips that stand in for a stream."""
-    # Most are told by a glance: a playlist of hours is looked through at each of its versions.
+    """Whether it is of one of Owncast's clips that replace a stream."""
+    # The first test is fast: each version of a playlist of hours goes through it.
     return "offline" in segment.uri and bool(OFFLINE_CLIP.fullmatch(segment.uri))
 
 
 def is_idle_clip(segment: MediaSegment) -> bool:
-    """Whether it is one of the clip that Owncast shows while nobody is live, not of the one at an end."""
+    """Whether it is of the clip that Owncast shows without a stream, not of the clip at an end."""
     return "offline" in segment.uri and bool(IDLE_CLIP.fullmatch(segment.uri))
 
 
 def what_it_holds(playlist: MediaPlaylist) -> str:
-    """Why the segments of a playlist are not carried, if they are no sound and no pictures that move."""
+    """Why a playlist's segments are not carried; empty for video and sound."""
     kinds = {media_kind(segment) for segment in playlist.segments[-NEWEST:]}
     return next((why for kind, why in NOT_CARRIED.items() if kind in kinds), "")
 
 
 def media_kind(segment: MediaSegment) -> str:
-    """What the name of its file says that it is."""
+    """The kind of media, by the suffix of the file."""
     suffix = PurePosixPath(local_name(segment.uri) or "").suffix.lower()
     return KINDS.get(suffix, suffix)
 
 
 def encoder_id(uri: str) -> str:
-    """The id of Owncast's encoder run in a segment's name, empty for other writers."""
+    """The ID of Owncast's encoder run in a segment's name, empty for other writers."""
     match = OWNCAST_NAME.fullmatch(local_name(uri) or uri)
     return match["id"] if match else ""
 
 
 @lru_cache(maxsize=1 << 16)
 def local_name(uri: str) -> str | None:
-    """The path below the playlist's folder that a URI means, or None when it is not to be followed."""
+    """The path of a URI below the playlist's folder, None if it leads elsewhere."""
     try:
         parts = urlsplit(uri)
         path = PurePosixPath(unquote(parts.path, errors="strict"))
     except ValueError:
         return None
-    # A whole address, or a path from a web server's root (ffmpeg's -hls_base_url), names the file beside it.
+    # An absolute address (ffmpeg's -hls_base_url) means the file beside the playlist.
     if parts.scheme or parts.netloc or path.is_absolute():
         path = PurePosixPath(path.name)
     name = path.as_posix()
@@ -94,10 +92,7 @@ def variant_name(path: str) -> str | None:
 
 
 def named(root: Path, path: Path, playlist: MultivariantPlaylist) -> MultivariantPlaylist:
-    """The playlist of the file at ``path``, names of variants in the place of their URIs.
-
-    Raises OSError while the folder ``root`` cannot be looked at.
-    """
+    """The playlist of the file at ``path`` with names of variants as URIs; raises OSError."""
     names = {uri: variant_name(_local_path(root, uri, path)) for uri in playlist.uris}
     variants = ((one, names.get(one.uri)) for one in playlist.variants)
     renditions = ((one, names[one.uri] if one.uri else None) for one in playlist.renditions)
@@ -113,7 +108,7 @@ def named(root: Path, path: Path, playlist: MultivariantPlaylist) -> Multivarian
 
 
 def _local_path(root: Path, uri: str, multivariant: Path) -> str:
-    """The path below the root that a variant's URI means."""
+    """The path below the root of a variant's URI."""
     try:
         parts = urlsplit(uri)
     except ValueError:
@@ -129,5 +124,5 @@ def _local_path(root: Path, uri: str, multivariant: Path) -> str:
     except OSError as error:
         if not is_final(error):
             raise
-        flat_is_meant = False  # no name of a file
+        flat_is_meant = False  # not a file name
     return flat if flat_is_meant else nested.as_posix()

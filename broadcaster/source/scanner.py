@@ -27,23 +27,17 @@ from broadcaster.source.owncast_names import VARIANT_NAME, named, variant_name, 
 
 logger = logging.getLogger(__name__)
 
-# Seconds that cover a tick of the kernel, by which it dates folders: what comes later in the same tick as a
-# change that was seen leaves the folder's time as it was.
-TICK = 0.02
-COARSE, COARSE_TICK = (
-    10_000_000,
-    2.0,
-)  # ns: file systems that date by whole seconds, or by two (FAT, ext3, HFS+)
-# A folder that takes long to list is listed no more often than makes this share of a core: some writers never
-# remove a segment, and each new one changes the folder.
-LONG, SHARE = 0.01, 0.02  # seconds
+# Seconds of a tick of the kernel's clock: a second change in one tick leaves the folder's time as it is. File
+# systems whose times are multiples of so many ns (FAT, ext3, HFS+) have ticks of up to two seconds.
+TICK, COARSE_TICK, COARSE = 0.02, 2.0, 10_000_000
+# A folder that takes LONG seconds to list may take this share of a core: some writers never remove a segment,
+# and each new segment changes the folder.
+LONG, SHARE = 0.01, 0.02
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MEDIA_SUFFIXES = (".ts", ".m4s", ".mp4")
 
 
 class _Contents(NamedTuple):
-    """What a folder holds, as far as it matters here."""
-
     playlists: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()  # of the root alone
     is_empty: bool = True
@@ -51,11 +45,10 @@ class _Contents(NamedTuple):
 
 
 class Folder:
-    """The folder ``root`` and those in it, as they were when they were looked at last.
+    """The contents of the folder ``root`` and of the folders in it; only changed folders are listed again.
 
-    ``playlists`` are the root's first; ``places`` are the names of folders that may be variants and have no
-    playlist yet. ``fault`` is why they could not be looked at now: then all is as it was. Only what has
-    changed is listed.
+    ``places`` are the names of folders that may be variants and have no playlist yet. ``fault`` is why a
+    folder could not be read now: its contents are those of the look before.
     """
 
     def __init__(self, root: Path) -> None:
@@ -65,12 +58,12 @@ class Folder:
         self.fault = ""
         self._contents: dict[Path, _Contents] = {}
         self._states: dict[Path, tuple[int, int]] = {}  # inode, and when it last changed
-        self._changed: dict[Path, float] = {}  # monotonic: since when something may have come unseen
-        self._not_before: dict[Path, float] = {}  # monotonic: when one that takes long may be listed again
+        self._changed: dict[Path, float] = {}  # monotonic: since when there may be unseen changes
+        self._not_before: dict[Path, float] = {}  # monotonic: when a slow folder may be listed again
         self._forbidden: set[Path] = set()
 
     def look(self, now: float) -> bool:
-        """Look at ``now`` (monotonic, seconds); returns whether anything may have come or gone."""
+        """Look at ``now`` (monotonic, seconds); returns whether anything may have changed."""
         self.fault = ""
         try:
             changed = self._look_at(self.root, now)
@@ -78,33 +71,28 @@ class Folder:
             self.fault = f"the folder cannot be read: {error.strerror}"
             return False
         inside = [self.root / name for name in self._contents.get(self.root, _Contents()).folders]
-        for folder in [one for one in self._states if one != self.root and one not in inside]:
+        for folder in self._states.keys() - {self.root, *inside}:
             self._forget(folder)
             changed = True
         for folder in inside:
             try:
                 changed |= self._look_at(folder, now)
-            except PermissionError:
-                self._changed[folder] = now
-                self._say_forbidden(folder)
-                changed = True
             except OSError as error:
-                self._changed[folder] = now
-                self.fault = f"the folder {printable(folder.name)} cannot be read: {error.strerror}"
-                changed = True
+                self._changed[folder], changed = now, True
+                if isinstance(error, PermissionError):
+                    self._warn_forbidden(folder)
+                else:
+                    self.fault = f"the folder {printable(folder.name)} cannot be read: {error.strerror}"
         if changed:
             self._sum_up()
         return changed
 
     def has(self, folder: Path) -> bool:
-        """Whether that is the root or one of the folders in it."""
+        """Whether this is the root or a folder in it."""
         return folder == self.root or folder in self._states
 
     def _look_at(self, folder: Path, now: float) -> bool:
-        """List it where it has changed; returns whether that was done, or it has gone.
-
-        Raises OSError where it cannot be looked at now.
-        """
+        """List the folder if it has changed; returns whether it was listed, or is gone. Raises OSError."""
         try:
             status = status_beneath(self.root, folder)
             state = status.st_ino, status.st_mtime_ns
@@ -112,7 +100,7 @@ class Folder:
             if state != before:
                 self._changed[folder] = now
                 if before is None or before[0] != state[0]:
-                    self._not_before.pop(folder, None)  # it is another folder
+                    self._not_before.pop(folder, None)  # another folder
             since = self._changed.get(folder)
             if since is None or now < self._not_before.get(folder, -math.inf):
                 self._states[folder] = state
@@ -142,7 +130,7 @@ class Folder:
                         has_media = True
                     elif entry.name.endswith(".m3u8"):
                         playlists.append(entry.name)
-                    # What a link leads to is not of this folder.
+                    # A link may lead out of the folder.
                     if folder == self.root and entry.is_dir(follow_symlinks=False):
                         folders.append(entry.name)
         finally:
@@ -166,7 +154,7 @@ class Folder:
             if is_place and VARIANT_NAME.fullmatch(folder.name):
                 self.places.add(folder.name)
 
-    def _say_forbidden(self, path: Path) -> None:
+    def _warn_forbidden(self, path: Path) -> None:
         if path not in self._forbidden:
             self._forbidden.add(path)
             logger.warning(
@@ -182,31 +170,31 @@ MAX_PLAYLISTS = 64  # keeps metrics labels and work bounded
 
 @dataclass(slots=True)
 class FollowedPlaylist:
-    """A playlist that is followed, or a multivariant one that is read."""
+    """A media playlist that is followed, or a multivariant playlist."""
 
     file: PlaylistFile
     follower: Follower
-    waiting: MediaPlaylist | None = None  # the latest version, while it is not known to belong to the stream
-    media: bool | None = None  # a media playlist, not a multivariant one; None as long as it was not read
+    waiting: MediaPlaylist | None = None  # the latest version, until it is known to belong to the stream
+    media: bool | None = None  # whether it is a media playlist; None before it was read
     left_out: HoldTimer = field(default_factory=partial(HoldTimer, LEFT_OUT_FOR))
     why: str = ""  # it is left out
-    other_stream: str = ""  # why it was found to be another stream
-    failure: str = ""  # what our own code raised at the latest look
-    fault: str = ""  # of the machine: why it could not be looked at now
+    other_stream: str = ""  # why it is another stream
+    failure: str = ""  # exception of our own code at the latest look
+    fault: str = ""  # of the machine: why it cannot be read now
 
     @property
     def refusal(self) -> str:
-        """Why it is not followed, once that has lasted; empty while it is."""
+        """Why it is not followed, for some time already; empty while it is."""
         return self.file.refusal or self.failure or (printable(self.why) if self.left_out.counts else "")
 
     def pause(self, now: float) -> float | None:
-        """How many seconds from ``now`` to look again, None when nothing is about to be finished."""
+        """Seconds from ``now`` until the next look, None if nothing is pending."""
         pauses = [self.follower.pending.pause, self.file.pause(now)]
         return min((pause for pause in pauses if pause is not None), default=None)
 
 
 class FollowedPlaylists:
-    """Those that are followed, one for each variant; ``folder`` tells what there is."""
+    """The playlists that are followed, one for each variant."""
 
     def __init__(
         self, folder: Folder, runs: EncoderRunTracker, clock: Callable[[], datetime], memory: SourceSnapshot
@@ -216,24 +204,24 @@ class FollowedPlaylists:
         self._clock = clock
         self._positions = dict(memory.positions)
         self._followed: dict[Path, FollowedPlaylist] = {}
-        self._finished: dict[Path, float] = {}  # gave way; when last modified, in seconds since the epoch
-        self._refused: dict[Path, bool] = {}  # and whether that was said
-        self.refused: dict[str, str] = {}  # by name: why, of those that are not followed at all
+        self._finished: dict[Path, float] = {}  # dropped for others; when modified, seconds since the epoch
+        self._refused: dict[Path, bool] = {}  # and whether that was logged
+        self.refused: dict[str, str] = {}  # by name: why a playlist is not followed at all
 
     def __iter__(self) -> Iterator[FollowedPlaylist]:
         return iter(self._followed.values())
 
     @property
     def unsettled(self) -> bool:
-        """Whether one was refused that may have its turn at the next look."""
+        """Whether a refused playlist may be followed at the next look."""
         return not all(self._refused.values())
 
-    def is_there(self, one: FollowedPlaylist) -> bool:
+    def is_there(self, followed: FollowedPlaylist) -> bool:
         """Whether its file was there at the latest look."""
-        return one.file.path in self._folder.playlists
+        return followed.file.path in self._folder.playlists
 
     def discover(self) -> None:
-        """Follow what is new in the folder."""
+        """Follow new playlists of the folder."""
         present = set(self._folder.playlists)
         self._finished = {path: modified for path, modified in self._finished.items() if path in present}
         refused, self._refused, self.refused = self._refused, {}, {}
@@ -242,19 +230,19 @@ class FollowedPlaylists:
                 continue
             why = self._follow(path, present)
             if why:
-                # Before it is said, those that are in its way have been looked at.
+                # It is logged after the playlists in its way were looked at.
                 self._refused[path] = path in refused
                 if path in refused:
                     self.refused[printable(path.relative_to(self._folder.root).as_posix())] = why
                 if refused.get(path) is False:
-                    self.say(path, f"{why}; it is not followed")
+                    self.warn(path, f"{why}; it is not followed")
 
-    def say(self, path: Path, what: str) -> None:
-        """Log what is wrong with a playlist."""
-        logger.warning("%s %s", printable(path.relative_to(self._folder.root).as_posix()), what)
+    def warn(self, path: Path, fault: str) -> None:
+        """Log the fault of a playlist."""
+        logger.warning("%s %s", printable(path.relative_to(self._folder.root).as_posix()), fault)
 
     def _is_finished(self, path: Path) -> bool:
-        """Whether it was finished when it had to give way, and is as it was then."""
+        """Whether it was dropped for others, and has not changed since."""
         if path not in self._finished:
             return False
         try:
@@ -263,7 +251,7 @@ class FollowedPlaylists:
             return not is_final(error)
 
     def _follow(self, path: Path, present: set[Path]) -> str | None:
-        """Follow one more playlist; returns why not, if so."""
+        """Follow another playlist; returns why it is refused, if it is."""
         variant = variant_name(path.relative_to(self._folder.root).as_posix())
         if variant is None:
             return "has a name that is not fit for a URL"
@@ -285,10 +273,9 @@ class FollowedPlaylists:
         return None
 
     def _has_room(self, present: set[Path]) -> bool:
-        """Whether another playlist can be followed; one that is away or finished gives way.
+        """Whether another playlist can be followed; a missing or finished playlist is dropped if necessary.
 
-        First of all those that brought nothing. As long as there is room, one that is away is remembered: its
-        run may go on, or the next one begin.
+        Playlists without segments are dropped first.
         """
         if len(self._followed) < MAX_PLAYLISTS:
             return True
@@ -304,19 +291,18 @@ class FollowedPlaylists:
 
 
 # Seconds of the idle clip alone after which Owncast has no stream. A stream that starts beside the clip's
-# transcoder, which goes on for up to 12 s, may need another 10 for its first segment.
+# transcoder, which goes on for up to 12 s, may need another 10 s for its first segment.
 IDLE_FOR = 30.0
-FAULT_AFTER = 5.0  # seconds of a fault of the machine after which it is told
-LEFT_OVER = 60.0  # seconds after which a playlist that nobody writes is one of an earlier stream
-TOLD = 3  # playlists that cannot be followed
-CLIP_ALONE = 15.0  # seconds of it after which no stream's playlists are there
+FAULT_AFTER = 5.0  # seconds after which a fault of the machine is reported
+LEFT_OVER = 60.0  # seconds without a write after which a playlist is of an earlier stream
+REPORTED = 3  # playlists that cannot be followed
+CLIP_ALONE = 15.0  # seconds of the idle clip after which there are no playlists of a stream
 
 
 class Scanner:
-    """Looks at the folder ``root``: which playlists are there, and what is new in them.
+    """Finds the playlists of the folder ``root``, and what is new in them.
 
-    ``clock`` gives the wall time, ``memory`` is where an earlier process stood. ``pause`` is how
-    many seconds from now to look again, None when nothing is about to be finished.
+    ``memory`` is from an earlier process. ``pause``: seconds until the next scan, None if nothing is pending.
     """
 
     def __init__(self, root: Path, clock: Callable[[], datetime], memory: SourceSnapshot) -> None:
@@ -324,18 +310,18 @@ class Scanner:
         self._root = root
         self._clock = clock
         self._runs = EncoderRunTracker(clock, memory)
-        self._listed = MultivariantPlaylist()  # names of variants in the place of their URIs
-        self._clips = MultivariantPlaylist()  # the idle clip's: it is written over a stream's too
+        self._listed = MultivariantPlaylist()  # with names of variants as URIs
+        self._clips = MultivariantPlaylist()  # the idle clip's, which may overwrite a stream's
         self._folder = Folder(root)
         self._playlists = FollowedPlaylists(self._folder, self._runs, clock, memory)
-        self._told = VariantsListed()
+        self._reported = VariantsListed()
         self._idle = HoldTimer(IDLE_FOR)  # the clip alone
         self._fault = HoldTimer(FAULT_AFTER)
         self._tracebacks = LogLimiter()  # by name of the playlist
         self._refused: str | None = None
 
     def scan(self, now: float) -> list[SourceEvent]:
-        """All that is new at ``now`` (monotonic, seconds). Does not raise for anything in the folder."""
+        """The new events at ``now`` (monotonic, seconds). Nothing in the folder makes it raise."""
         if self._folder.look(now) or self._playlists.unsettled:
             self._playlists.discover()
             if not any(one.media is False and self._playlists.is_there(one) for one in self._playlists):
@@ -347,8 +333,8 @@ class Scanner:
         self.pause = min((pause for pause in pauses if pause is not None), default=None)
         self._know_clip(now)
         listed = VariantsListed(self._listed, self._present())
-        if listed != self._told:
-            self._told = listed
+        if listed != self._reported:
+            self._reported = listed
             events.insert(0, listed)
         busy = any(isinstance(event, Segment) for event in events)
         if self._idle.note(now, on=not busy and any(one.follower.idle for one in self._playlists)):
@@ -357,32 +343,32 @@ class Scanner:
         return events + self._faults(now) + self._refusals()
 
     def _faults(self, now: float) -> list[SourceEvent]:
-        """What is wrong with the machine, once that has lasted, and that it is over."""
+        """A fault of the machine that lasts, or its end."""
         faults = [self._folder.fault, *(one.fault or one.follower.pending.fault for one in self._playlists)]
         fault = next(filter(None, faults), None)
-        was_told = self._fault.counts
+        was_reported = self._fault.counts
         if self._fault.note(now, on=fault is not None):
             logger.error("%s; nothing is given up, it is tried again", fault)
             return [SourceFault(fault)]
-        if was_told and fault is None:
+        if was_reported and fault is None:
             logger.info("the HLS folder is no longer out of reach")
             return [SourceFault(None)]
         return []
 
     def _refusals(self) -> list[SourceEvent]:
-        """Which playlists are being written and cannot be followed, when that has changed."""
+        """The playlists that are written and cannot be followed, if these have changed."""
         since = self._clock().timestamp() - LEFT_OVER
         written = [one for one in self._playlists if one.file.written > since]
         found = {one.file.name: one.refusal for one in written if one.refusal}
         found |= self._playlists.refused
-        message = "; ".join(f"{name} {why}" for name, why in list(found.items())[:TOLD]) or None
+        message = "; ".join(f"{name} {why}" for name, why in list(found.items())[:REPORTED]) or None
         if message == self._refused:
             return []
         self._refused = message
         return [SourceRefused(message)]
 
     def _know_clip(self, now: float) -> None:
-        """Note how the idle clip's multivariant playlist looks."""
+        """Note the idle clip's multivariant playlist."""
         alone = self._idle.since is not None and now - self._idle.since > CLIP_ALONE
         followers = [one.follower for one in self._playlists]
         is_clips = alone or not any(follower.following for follower in followers)
@@ -390,22 +376,22 @@ class Scanner:
             self._clips = self._listed
 
     def _present(self) -> frozenset[str]:
-        """The variants that there is a place for: Owncast makes their folders before anything else."""
+        """The variants with a place in the folder: Owncast makes their folders first."""
         followed = {
             one.follower.variant
             for one in self._playlists
             if self._folder.has(one.file.path.parent)
-            # In the root there is no folder to tell that it is of a variant.
+            # In the root no folder shows that it is a variant.
             and (one.file.path.parent != self._root or one.media)
             and not (one.media is False or one.follower.is_stale_or_vod or one.left_out.since is not None)
         }
         return frozenset(self._folder.places | followed)
 
     def _stranger(self, followed: FollowedPlaylist, playlist: MediaPlaylist) -> str:
-        """Why the playlist is no part of the stream, as one that the multivariant playlist leaves out, if so.
+        """Why the playlist is no part of the stream, such as a playlist that no multivariant playlist names.
 
-        One of the same run as those that are followed is: then that multivariant playlist is of another run,
-        or of the idle clip, whose transcoder goes on for a while beside a stream's.
+        A playlist of a followed encoder run is: the multivariant playlist is of another run, then, or of the
+        idle clip, whose transcoder goes on for a while beside a stream's.
         """
         not_carried = dict(self._listed.not_carried).get(followed.follower.variant) or what_it_holds(playlist)
         if not_carried or followed.follower.following:
@@ -421,7 +407,7 @@ class Scanner:
             return ""
         if not listed:
             return self._other_stream(followed, playlist)
-        # Where the idle clip hides all that it names, it is the clip's as well.
+        # If all named playlists are overwritten by the idle clip, the multivariant playlist is, too.
         of_clip = all(follower.overwritten for follower in listed)
         last = playlist.segments[-1] if playlist.segments else None
         encoder = self._runs.encoder(followed.follower.variant, last) if last else ""
@@ -430,9 +416,9 @@ class Scanner:
         return "is not listed in the multivariant playlist"
 
     def _other_stream(self, followed: FollowedPlaylist, playlist: MediaPlaylist) -> str:
-        """Why it is another stream than the one that is on, where no multivariant playlist says what belongs.
+        """Why it is another stream than the followed stream, without a multivariant playlist.
 
-        What was refused for that reason stays so: it does not take the place of the other one later on.
+        A playlist that was refused for that reason stays refused.
         """
         if followed.other_stream and followed.left_out.counts:
             return followed.other_stream
@@ -459,7 +445,7 @@ class Scanner:
         return followed.other_stream
 
     def _guarded_look(self, followed: FollowedPlaylist, now: float) -> Iterator[SourceEvent]:
-        """One playlist that makes us fail must not stop the others, nor come back after every restart."""
+        """Events of a playlist; an exception must not stop other playlists, nor recur at each restart."""
         try:
             yield from self._look(followed, now)
         except Exception as error:
@@ -476,7 +462,7 @@ class Scanner:
             if isinstance(playlist, MultivariantPlaylist):
                 followed.media = False
                 now_listed = named(self._root, file.path, playlist)
-                # While it is written it may lack variants; the clip's tells nothing of a stream's.
+                # An unfinished version may lack variants; the idle clip's is not the stream's.
                 if not (file.unsettled or (self._listed.variants and now_listed == self._clips)):
                     self._listed = now_listed
             elif playlist:
@@ -485,7 +471,7 @@ class Scanner:
                 why = self._stranger(followed, followed.waiting)
                 followed.why = why
                 if followed.left_out.note(now, on=bool(why)):
-                    self._playlists.say(file.path, f"{why}; it is not followed")
+                    self._playlists.warn(file.path, f"{why}; it is not followed")
                 if not why:
                     follower.update(followed.waiting, file.modified, now, whole=not file.unsettled)
                     followed.waiting = None

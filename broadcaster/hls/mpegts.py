@@ -46,7 +46,7 @@ def find_iframe(data: bytes) -> ByteRange | None:
     pid, codec = _video(data, packets)
     if codec is None:
         return None
-    pictures = (at for at, one, starts in packets if one == pid and starts)
+    pictures = (at for at, packet_pid, starts in packets if packet_pid == pid and starts)
     begin = next(pictures, None)
     if begin is None or not _is_key(data, begin, pid, codec):
         return None
@@ -55,7 +55,6 @@ def find_iframe(data: bytes) -> ByteRange | None:
 
 
 def _packets(data: bytes, begin: int = 0) -> Iterator[Packet]:
-    """The heads of the packets (2.4.3.2)."""
     for at in range(begin, min(len(data), MOST) - PACKET + 1, PACKET):
         if data[at] != SYNC:
             return
@@ -63,11 +62,10 @@ def _packets(data: bytes, begin: int = 0) -> Iterator[Packet]:
 
 
 def _is_key(data: bytes, begin: int, pid: int, codec: Codec) -> bool:
-    """Whether the picture that begins there can be decoded alone."""
     first_slice, keys = codec
     head = b""
-    for at, one, starts in _packets(data, begin):
-        if one != pid:
+    for at, packet_pid, starts in _packets(data, begin):
+        if packet_pid != pid:
             continue
         if (starts and head) or len(head) > HEAD:
             return False
@@ -86,8 +84,8 @@ def _video(data: bytes, packets: Iterator[Packet]) -> tuple[int, Codec | None]:
         body = _section(payload(data, at))
         if table:
             return _stream(body)
-        programs = (body[one : one + 4] for one in range(0, len(body) - 3, 4))
-        table = next((int.from_bytes(one[2:]) & 0x1FFF for one in programs if any(one[:2])), 0)
+        programs = (body[begin : begin + 4] for begin in range(0, len(body) - 3, 4))
+        table = next((int.from_bytes(entry[2:]) & 0x1FFF for entry in programs if any(entry[:2])), 0)
     return 0, None
 
 

@@ -378,7 +378,7 @@ class PlaylistParser:
         sequence, maps = SEQUENCE.search(head), MAP.findall(head)
         first = int(sequence[1]) if sequence else 0
         begin, known, ends = self._known(first, maps, body) if PLAIN_TARGET.search(head) else (0, (), [])
-        if SHORT_COMMA.search(body, begin):  # all durations together tell what the comma means
+        if SHORT_COMMA.search(body, begin):  # all durations decide what the comma means
             begin, known, ends = 0, (), []
         tail = body[begin:]
         playlist = _parse(head + _carried(known) + tail)
@@ -392,7 +392,7 @@ class PlaylistParser:
         if all_in_body and not PLAYLIST_TAG.search(tail) and not playlist.ended:
             self._maps, self._first, self._ends, self._segments = maps, first, ends, playlist.segments
             self._body = body[: ends[-1]] if ends else ""
-        faults = [one.fault for one in playlist.segments]
+        faults = [segment.fault for segment in playlist.segments]
         if faults and all(fault and fault != NO_DURATION for fault in faults):
             raise PlaylistError(f"lists nothing that can be carried: each segment {faults[-1]}")
         return playlist

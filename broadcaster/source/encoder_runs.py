@@ -94,7 +94,7 @@ class EncoderRunTracker:
         self._no_ids: set[str] = set()  # texts that looked like encoders' IDs
         self._far_apart: set[frozenset[str]] = set()  # pairs of variants with separate numbers
         for variant, position in memory.positions.items():
-            known = self._current[variant] = next(one for one in self._runs if one.run == position.run)
+            known = self._current[variant] = next(run for run in self._runs if run.run == position.run)
             for number, (uri, time) in position.known.items():
                 target = timedelta(seconds=position.target_duration)
                 known.note(variant, TimelinePosition(number, time, target))
@@ -135,7 +135,7 @@ class EncoderRunTracker:
     def has_passed(self, variant: str, encoder: str) -> bool:
         """Whether a run of that encoder is the variant's, or lies before it."""
         current = self._current.get(variant)
-        numbers = [one.run.number for one in self._runs if one.encoder == encoder]
+        numbers = [known.run.number for known in self._runs if known.encoder == encoder]
         return current is not None and bool(numbers) and numbers[0] <= current.run.number
 
     def is_ours(self, encoder: str, time: datetime | None, finished: datetime) -> bool:
@@ -144,25 +144,19 @@ class EncoderRunTracker:
         It is not if another encoder was followed before, if it was finished since just before the start of
         this service, or if another variant begins no later.
         """
-        began = next((one.began for one in self._runs if one.encoder == encoder), None)
-        followed = any(one.encoder != encoder for one in self._runs)
+        began = next((known.began for known in self._runs if known.encoder == encoder), None)
+        followed = any(known.encoder != encoder for known in self._runs)
         beside = time is not None and began is not None and time >= began - SAME_TIME
         return followed or beside or finished >= self._since
 
     def has_turn(self, encoder: str, following: str) -> bool:
         """Whether a run of ``encoder`` comes, or can still come, before the latest of ``following``."""
-        numbers = {one.encoder: one.run.number for one in self._runs}
+        numbers = {known.encoder: known.run.number for known in self._runs}
         return following not in numbers or numbers.get(encoder, math.inf) < numbers[following]
 
     def current(self, variant: str) -> Run | None:
         """The run of the variant's latest segment."""
-        known = self._current.get(variant)
-        return known.run if known else None
-
-    def is_closed(self, variant: str, run: Run) -> bool:
-        """Whether the variant has gone on to a later run."""
-        current = self.current(variant)
-        return current is not None and current.number > run.number
+        return self._current[variant].run if variant in self._current else None
 
     def place(self, variant: str, encoder: str, spot: TimelinePosition, *, breaks: bool) -> Run:
         """The run of a variant's next segment; ``breaks``: it does not follow the segment before.
@@ -193,8 +187,10 @@ class EncoderRunTracker:
         return "" if known.encoder in self._no_ids else known.encoder
 
     def _begin(self, encoder: str) -> _Known:
-        number = max((one.run.number for one in self._runs), default=-1) + 1
-        counts = [int(one.run.identity.rpartition("#")[2]) for one in self._runs if one.encoder == encoder]
+        number = max((known.run.number for known in self._runs), default=-1) + 1
+        counts = [
+            int(known.run.identity.rpartition("#")[2]) for known in self._runs if known.encoder == encoder
+        ]
         run_id = f"{self._clock():%Y%m%dT%H%M%SZ}-{number}-{self._draw()}"
         if encoder:
             run_id += "-" + re.sub(r"[^A-Za-z0-9_-]", "-", encoder)[:40]

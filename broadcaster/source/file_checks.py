@@ -293,7 +293,6 @@ class PlaylistFile:
         self._report(now)  # it may change before each look
 
     def _report(self, now: float) -> None:
-        """Log a fault that lasts, once."""
         if self._wrong.note(now, on=bool(self._fault)):
             logger.warning("%s %s", self.name, self._fault)
 

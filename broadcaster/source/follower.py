@@ -294,12 +294,9 @@ class Follower:
         self.is_stale_or_vod = self._is_stale_or_vod(playlist, modified, listed[newest])
         if self.is_stale_or_vod:
             return
-        self._restored = False
-        if self.known.last is not None and newest < self.known.last and not whole:
-            return
-        self._now = now
-        placed = self._placed(listed, whole=whole)
-        if placed is None:
+        self._restored, self._now = False, now
+        is_torn = self.known.last is not None and newest < self.known.last and not whole
+        if is_torn or (placed := self._placed(listed, whole=whole)) is None:
             return
         self._left_out = ""
         listed, restarted = placed
@@ -435,7 +432,7 @@ class Follower:
         time = following.program_date_time
         return (
             listed[last].uri == known.uri
-            and not any(one.discontinuity for number, one in listed.items() if number > last)
+            and not any(listed[number].discontinuity for number in listed if number > last)
             and (time is None or ends is None or abs(time - ends) < SAME_TIME)
         )
 
@@ -450,9 +447,9 @@ class Follower:
                 has_id = self._runs.encoder(self.variant, segment)
                 missed = leading_unlisted(self._folder, segment)[1 - steps :] if has_id else []
             logger.warning("%s: %d segments are no longer listed", self.variant, steps - 1)
-            guessed = all(one.gap for one in missed)  # without any file: the numbers may have jumped
-            for number, one in enumerate(missed, sequence - len(missed)):
-                self._accept(number, one, breaks=begins, guessed=guessed, passed_by=True)
+            guessed = all(segment.gap for segment in missed)  # without any file: the numbers may have jumped
+            for number, between in enumerate(missed, sequence - len(missed)):
+                self._accept(number, between, breaks=begins, guessed=guessed, passed_by=True)
                 begins = False
             breaks = breaks or begins
         self._accept(sequence, segment, breaks=breaks, first=first)
@@ -462,8 +459,9 @@ class Follower:
         if self.known.last is None or last is None or run is None or not self.encoder:
             return  # a file without an id in its name may be another run's
         duration = last.duration or timedelta(seconds=self._playlist.target_duration)
-        for number, one in enumerate(trailing_unlisted(self._folder, last, duration), self.known.last + 1):
-            self._accept(number, one, run=run, unlisted=True)
+        found = trailing_unlisted(self._folder, last, duration)
+        for number, segment in enumerate(found, self.known.last + 1):
+            self._accept(number, segment, run=run, unlisted=True)
 
     def _take_missed_runs(self, listed: MediaSegment) -> None:
         """Take segments of encoders that came and went unseen, before the listed segment."""

@@ -94,21 +94,20 @@ def variant_name(path: str) -> str | None:
 def named(root: Path, path: Path, playlist: MultivariantPlaylist) -> MultivariantPlaylist:
     """The playlist of the file at ``path`` with names of variants as URIs; raises OSError."""
     names = {uri: variant_name(_local_path(root, uri, path)) for uri in playlist.uris}
-    variants = ((one, names.get(one.uri)) for one in playlist.variants)
-    renditions = ((one, names[one.uri] if one.uri else None) for one in playlist.renditions)
+    variants = ((variant, names.get(variant.uri)) for variant in playlist.variants)
+    renditions = ((sound, names[sound.uri] if sound.uri else None) for sound in playlist.renditions)
     return MultivariantPlaylist(
-        tuple(replace(one, uri=name) for one, name in variants if name),
+        tuple(replace(variant, uri=name) for variant, name in variants if name),
         not_carried=tuple(
             (name, why)
             for uri, why in playlist.not_carried
             if (name := variant_name(_local_path(root, uri, path)))
         ),
-        renditions=tuple(replace(one, uri=name) for one, name in renditions if name or not one.uri),
+        renditions=tuple(replace(sound, uri=name) for sound, name in renditions if name or not sound.uri),
     )
 
 
 def _local_path(root: Path, uri: str, multivariant: Path) -> str:
-    """The path below the root of a variant's URI."""
     try:
         parts = urlsplit(uri)
     except ValueError:

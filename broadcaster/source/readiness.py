@@ -337,7 +337,6 @@ class PendingSegments:
         pending.look(now, math.inf if goes_on else LET_GO_TARGET_DURATIONS * pending.playlist.target_duration)
 
     def _is_decided(self, head: Pending, now: float) -> bool:
-        """Whether the next segment is finished, or never will be."""
         if not head.fault or head.file.permanent or head.map.permanent:
             return True
         if head.transient or head.has_fault(WRITTEN):
@@ -358,7 +357,8 @@ class PendingSegments:
             together = (pending for pending in self._waiting if pending.since == head.since)
             waited = not any(now - pending.arrived < target for pending in together)
         # The folder is removed when the next run starts: its files do not come back.
-        wiped = head.has_fault(NOT_THERE) and self._runs.is_closed(self._variant, head.run)
+        current = self._runs.current(self._variant)
+        wiped = head.has_fault(NOT_THERE) and current is not None and current.number > head.run.number
         if self._is_gone(head):
             checks = (pending.check for pending in islice(self._waiting, 1, None) if pending.check)
             if any(check.is_there() for check in checks):

@@ -255,8 +255,8 @@ class FollowedPlaylists:
         variant = variant_name(path.relative_to(self._folder.root).as_posix())
         if variant is None:
             return "has a name that is not fit for a URL"
-        media = (one for one in self if one.media is not False)
-        same = next((one for one in media if one.follower.variant == variant), None)
+        media = (followed for followed in self if followed.media is not False)
+        same = next((followed for followed in media if followed.follower.variant == variant), None)
         if same and same.file.path in present and not same.follower.is_stale_or_vod:
             return f"stands beside {same.file.name}, which is variant {variant} already"
         if same:
@@ -281,8 +281,8 @@ class FollowedPlaylists:
             return True
         spare = [
             path
-            for path, one in self._followed.items()
-            if path not in present or one.follower.is_stale_or_vod
+            for path, followed in self._followed.items()
+            if path not in present or followed.follower.is_stale_or_vod
         ]
         if spare:
             gone = min(spare, key=lambda path: (self._followed[path].follower.following, path in present))
@@ -324,12 +324,14 @@ class Scanner:
         """The new events at ``now`` (monotonic, seconds). Nothing in the folder makes it raise."""
         if self._folder.look(now) or self._playlists.unsettled:
             self._playlists.discover()
-            if not any(one.media is False and self._playlists.is_there(one) for one in self._playlists):
+            if not any(
+                followed.media is False and self._playlists.is_there(followed) for followed in self._playlists
+            ):
                 self._listed = MultivariantPlaylist()
         events: list[SourceEvent] = []
         for followed in self._playlists:
             events += self._guarded_look(followed, now)
-        pauses = [one.pause(now) for one in self._playlists]
+        pauses = [followed.pause(now) for followed in self._playlists]
         self.pause = min((pause for pause in pauses if pause is not None), default=None)
         self._know_clip(now)
         listed = VariantsListed(self._listed, self._present())
@@ -337,14 +339,17 @@ class Scanner:
             self._reported = listed
             events.insert(0, listed)
         busy = any(isinstance(event, Segment) for event in events)
-        if self._idle.note(now, on=not busy and any(one.follower.idle for one in self._playlists)):
+        if self._idle.note(now, on=not busy and any(followed.follower.idle for followed in self._playlists)):
             logger.info("Owncast shows its idle clip alone: there is no stream")
             events.append(SourceIdle())
         return events + self._faults(now) + self._refusals()
 
     def _faults(self, now: float) -> list[SourceEvent]:
         """A fault of the machine that lasts, or its end."""
-        faults = [self._folder.fault, *(one.fault or one.follower.pending.fault for one in self._playlists)]
+        faults = [
+            self._folder.fault,
+            *(followed.fault or followed.follower.pending.fault for followed in self._playlists),
+        ]
         fault = next(filter(None, faults), None)
         was_reported = self._fault.counts
         if self._fault.note(now, on=fault is not None):
@@ -356,10 +361,9 @@ class Scanner:
         return []
 
     def _refusals(self) -> list[SourceEvent]:
-        """The playlists that are written and cannot be followed, if these have changed."""
         since = self._clock().timestamp() - LEFT_OVER
-        written = [one for one in self._playlists if one.file.written > since]
-        found = {one.file.name: one.refusal for one in written if one.refusal}
+        written = [followed for followed in self._playlists if followed.file.written > since]
+        found = {followed.file.name: followed.refusal for followed in written if followed.refusal}
         found |= self._playlists.refused
         message = "; ".join(f"{name} {why}" for name, why in list(found.items())[:REPORTED]) or None
         if message == self._refused:
@@ -368,9 +372,8 @@ class Scanner:
         return [SourceRefused(message)]
 
     def _know_clip(self, now: float) -> None:
-        """Note the idle clip's multivariant playlist."""
         alone = self._idle.since is not None and now - self._idle.since > CLIP_ALONE
-        followers = [one.follower for one in self._playlists]
+        followers = [followed.follower for followed in self._playlists]
         is_clips = alone or not any(follower.following for follower in followers)
         if is_clips and any(follower.overwritten for follower in followers):
             self._clips = self._listed
@@ -378,12 +381,16 @@ class Scanner:
     def _present(self) -> frozenset[str]:
         """The variants with a place in the folder: Owncast makes their folders first."""
         followed = {
-            one.follower.variant
-            for one in self._playlists
-            if self._folder.has(one.file.path.parent)
+            followed.follower.variant
+            for followed in self._playlists
+            if self._folder.has(followed.file.path.parent)
             # In the root no folder shows that it is a variant.
-            and (one.file.path.parent != self._root or one.media)
-            and not (one.media is False or one.follower.is_stale_or_vod or one.left_out.since is not None)
+            and (followed.file.path.parent != self._root or followed.media)
+            and not (
+                followed.media is False
+                or followed.follower.is_stale_or_vod
+                or followed.left_out.since is not None
+            )
         }
         return frozenset(self._folder.places | followed)
 
@@ -397,11 +404,11 @@ class Scanner:
         if not_carried or followed.follower.following:
             return not_carried
         uris = {segment.uri for segment in playlist.segments}
-        for one in self._playlists:
-            beside = one is not followed and one.file.path.parent == followed.file.path.parent
-            if beside and one.follower.known.has_any(uris) and self._playlists.is_there(one):
-                return f"lists the same segments as {one.file.name}"
-        followers = [one.follower for one in self._playlists]
+        for other in self._playlists:
+            beside = other is not followed and other.file.path.parent == followed.file.path.parent
+            if beside and other.follower.known.has_any(uris) and self._playlists.is_there(other):
+                return f"lists the same segments as {other.file.name}"
+        followers = [other.follower for other in self._playlists]
         listed = [follower for follower in followers if follower.variant in self._listed.uris]
         if followed.follower in listed:
             return ""
@@ -424,19 +431,19 @@ class Scanner:
             return followed.other_stream
         since = self._clock().timestamp() - LEFT_OVER
         on = [
-            one
-            for one in self._playlists
-            if one is not followed
-            and one.follower.following
-            and not (one.follower.closed or one.follower.overwritten)
-            and one.file.modified > since
-            and self._playlists.is_there(one)
+            other
+            for other in self._playlists
+            if other is not followed
+            and other.follower.following
+            and not (other.follower.closed or other.follower.overwritten)
+            and other.file.modified > since
+            and self._playlists.is_there(other)
         ]
         last = playlist.segments[-1] if playlist.segments else None
         if last is None or not on:
             return ""
         encoder = self._runs.encoder(followed.follower.variant, last)
-        if any(one.follower.is_beside(playlist, encoder, followed.file.path.parent) for one in on):
+        if any(other.follower.is_beside(playlist, encoder, followed.file.path.parent) for other in on):
             return ""
         followed.other_stream = (
             f"is another stream than {on[0].file.name}: its segments have other numbers, times or media, and"

@@ -113,11 +113,6 @@ class ManifestGenerator:
         return list(islice(rows, max(media_sequence - self.media_sequence, 0), None))
 
     @property
-    def segment_count(self) -> int:
-        """How many segments are listed."""
-        return len(self._segments)
-
-    @property
     def independent_segments(self) -> bool:
         """Whether every segment listed can be decoded on its own (§4.4.2.1)."""
         return bool(self._segments) and not self._dependent

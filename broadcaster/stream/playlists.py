@@ -54,7 +54,7 @@ class VariantPlaylist:
     """The playlist of one variant, and what is known of the variant."""
 
     generator: ManifestGenerator
-    kept: DvrBacklog
+    backlog: DvrBacklog
     newest_run: int = -1
     end: datetime | None = None  # of the newest segment, by the encoder's clock
     others: Counter[str] = field(default_factory=Counter)  # segments of other variants since its newest
@@ -70,12 +70,12 @@ class VariantPlaylist:
     @property
     def duration(self) -> timedelta:
         """Of window and DVR backlog."""
-        return self.kept.duration + self.generator.duration
+        return self.backlog.duration + self.generator.duration
 
     @property
     def first(self) -> int:
         """The first media sequence number of the DVR backlog, or of the window."""
-        return self.kept.first(self.generator.media_sequence)
+        return self.backlog.first(self.generator.media_sequence)
 
 
 class Playlists:
@@ -110,7 +110,7 @@ class Playlists:
             generator, older = playlist.generator, memory.kept.get(state.variant, ())
             discontinuity = state.discontinuity_sequence - sum(media.discontinuity for _, media, _ in older)
             for number, segment, independent in older:
-                playlist.kept.add(number, discontinuity, segment, independent)
+                playlist.backlog.add(number, discontinuity, segment, independent)
             generator.restore(
                 ((segment, independent) for _, segment, independent in listed),
                 current_discontinuity=state.current_discontinuity,
@@ -201,7 +201,7 @@ class Playlists:
         for name in self.current:
             if name in names:
                 playlist = self.current[name].generator.playlist
-                whole = self.current[name].kept.playlist(playlist) if self.dvr.is_on else None
+                whole = self.current[name].backlog.playlist(playlist) if self.dvr.is_on else None
                 versions[name] = Version(playlist, now, playlist.target_duration, whole)
         return versions
 
@@ -227,21 +227,21 @@ class Playlists:
         self._positions[segment.variant] = (sequence, discontinuity)
 
     def _new_playlist(self, target_duration: int, sequence: int, discontinuity: int) -> VariantPlaylist:
-        kept = DvrBacklog()
+        backlog = DvrBacklog()
         generator = ManifestGenerator(
             target_duration,
             self._window_segments,
             self._window,
             media_sequence=sequence,
             discontinuity_sequence=discontinuity,
-            on_leave=kept.add,
+            on_leave=backlog.add,
         )
-        return VariantPlaylist(generator, kept)
+        return VariantPlaylist(generator, backlog)
 
     def _trim(self, playlist: VariantPlaylist, now: float) -> bool:
         need = self.dvr.need(playlist.generator.target_duration, now)
         bandwidth = sum(current.peak_bandwidth for current in self.current.values())
-        return playlist.kept.trim(playlist.generator.duration, need=need, most=self.dvr.cap(bandwidth))
+        return playlist.backlog.trim(playlist.generator.duration, need=need, most=self.dvr.cap(bandwidth))
 
     def _state(self, variant: str, playlist: VariantPlaylist) -> PlaylistState:
         generator = playlist.generator

@@ -30,14 +30,14 @@ def test_numbering_starts_at_one_and_counts_what_rolled_off() -> None:
     fill(generator, [2.0] * 3)
     assert generator.playlist.media_sequence == 4
     assert generator.next_media_sequence == 10
-    assert generator.segment_count == 6
+    assert len(generator.playlist.segments) == 6
 
 
 def test_window_is_never_below_the_minimum() -> None:
     """Short segments are kept until three target durations are listed, whatever the window."""
     generator = ManifestGenerator(4, 2)
     fill(generator, [1.0] * 30)
-    assert generator.segment_count == 12
+    assert len(generator.playlist.segments) == 12
     assert generator.playlist.duration == timedelta(seconds=12)
 
 

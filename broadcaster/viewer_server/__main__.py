@@ -1,4 +1,4 @@
-"""The process: ``python -m broadcaster.viewer_server FEED LISTENING...``, the numbers of its open sockets."""
+"""``python -m broadcaster.viewer_server CHANNEL LISTENER...``, with descriptors of open sockets."""
 
 import gc
 import sys
@@ -7,7 +7,7 @@ from broadcaster.printable import show_exceptions
 
 if __name__ == "__main__":
     show_exceptions()
-    gc.disable()  # until the server is ready: what is imported stays, and to look through it takes time
+    gc.disable()  # until the server is ready: a collection has to traverse all imported modules
     from broadcaster.viewer_server.process import main
 
     main(sys.argv[1:])

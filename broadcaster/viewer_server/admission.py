@@ -142,7 +142,7 @@ class AdmissionControl:
 
     def _refusal(self, kind: RequestKind, network: str | None) -> NotAdmitted | None:
         if self._is_full(kind) and not self._make_room(network):
-            return NotAdmitted("full", "All places are taken")
+            return NotAdmitted("full", "All connections are taken")
         if network and self._has_too_many(kind, network):
             return NotAdmitted("site", "Too many from one address")
         if self._lag.is_overloaded and self._count.total() >= FEW:

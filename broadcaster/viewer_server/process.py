@@ -1,4 +1,4 @@
-"""The life of the viewer server's process.
+"""The process of the viewer server.
 
 Ingest sends setup, view and changes through the socket; at its end the process ends. It may be killed at any
 time.
@@ -88,8 +88,8 @@ async def _with_memory(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def main(descriptors: list[str]) -> None:
-    """Serve viewers. ``descriptors``: the numbers of the feed's socket and of the listening sockets."""
+    """Serve viewers; ``descriptors`` are the channel to ingest and the listening sockets."""
     enter_sandbox()
-    feed_socket, *listening_sockets = (socket.socket(fileno=int(number)) for number in descriptors)
-    with suppress(EOFError, ConnectionError):  # ingest went before it had said anything
-        asyncio.run(run(feed_socket, listening_sockets))
+    channel, *listeners = (socket.socket(fileno=int(number)) for number in descriptors)
+    with suppress(EOFError, ConnectionError):  # ingest ended before the first message
+        asyncio.run(run(channel, listeners))

@@ -367,6 +367,16 @@ class Settings(BaseSettings):
         alias="BROADCASTER_MAX_WAITERS",
         description="Most blocked playlist requests, and most readers of `/live/events`, each.",
     )
+    reports_per_second: float = Field(
+        default=5,
+        ge=0,
+        le=1000,
+        allow_inf_nan=False,
+        alias="BROADCASTER_REPORTS_PER_SECOND",
+        description="Most reports of pages per second. Of a large audience a sample reports, and the numbers"
+        " of viewers, stalls and bytes are estimates. Pages that are behind live always report. With 0 no"
+        " page reports: viewers are not counted, and nothing is kept for viewers who paused.",
+    )
     viewer_dir: Folder = Field(
         default=VIEWER_DIR,
         alias="BROADCASTER_VIEWER_DIR",
@@ -493,7 +503,7 @@ class Settings(BaseSettings):
     @property
     def has_dvr_playlist(self) -> bool:
         """Whether segments stay listed for viewers who paused for longer than the window."""
-        return bool(self.retention_max_minutes and self.retention_max_size)
+        return bool(self.retention_max_minutes and self.retention_max_size and self.reports_per_second)
 
     @property
     def has_own_tracker(self) -> bool:

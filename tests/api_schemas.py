@@ -320,6 +320,13 @@ class ViewersChanged(Answer):
     viewers: int
 
 
+class Reports(Answer):
+    """``reports``: the share of pages that report how they watch, and the seconds between two reports."""
+
+    share: float
+    every: float
+
+
 class Time(Answer):
     """``time``: the service's clock, when nothing else is sent."""
 
@@ -334,6 +341,7 @@ MESSAGES: dict[str, type[BaseModel]] = {
     "ended": Ended,
     "trouble": TroubleChanged,
     "viewers": ViewersChanged,
+    "reports": Reports,
     "time": Time,
 }
 

@@ -124,6 +124,7 @@ class Setup:
     media: bool = False  # segments are served, too
     trusted_header: str | None = None  # with the viewer's address; "none" to trust no header
     signed: bool = False  # ask for signed playlists of recordings, as the bucket is private
+    reports_per_second: float = 5.0  # of pages; 0: pages send no reports
     kind: Literal["setup"] = "setup"
 
 
@@ -276,7 +277,8 @@ class HealthReport:
     qualities: tuple[str, ...] = ()  # ``View.qualities``
     target_duration: int | None = None  # seconds
     silence: float = 0.0  # seconds since the last segment of the source
-    viewers: int = 0  # pages
+    viewers: int = 0  # pages; an estimate where reports are sampled
+    viewers_error: int = 0  # of that estimate: two standard deviations
     trouble: ViewerProblem | None = None
     parts: Mapping[HealthPart, Severity] = field(default_factory=dict)  # without parts that are "ok"
     title: str | None = None  # the stream's title in Owncast
@@ -331,6 +333,7 @@ class Pong:
     playlists_to_sign: Annotated[tuple[PlaylistPath, ...], Field(max_length=100)] = ()
     pages_with_picture: Amount = 0
     pages_without_picture: Amount = 0  # that report errors
+    viewers_error: Amount = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Components:
             settings.window_segments,
             settings.window,
             settings.target_duration,
-            dvr=timedelta(minutes=settings.retention_max_minutes),
+            dvr=timedelta(minutes=settings.retention_max_minutes * settings.has_dvr_playlist),
             dvr_size=settings.retention_max_size,
             end_grace=settings.end_grace,
             disconnect_grace=settings.disconnect_grace,
@@ -198,7 +198,13 @@ class Components:
             return self.health_of_ingest()
         pong = self.viewer_server.pong
         report = self._report(serving=self.viewer_server.is_answering)
-        return replace(report, viewers=pong.viewers, peers=pong.peers, torrents=pong.torrents)
+        return replace(
+            report,
+            viewers=pong.viewers,
+            viewers_error=pong.viewers_error,
+            peers=pong.peers,
+            torrents=pong.torrents,
+        )
 
     def health_of_ingest(self) -> HealthReport:
         """The health of the service without that of the viewer server."""

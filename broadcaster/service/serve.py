@@ -424,7 +424,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
         settings.viewer_dir.absolute(),
         page={
             "eventsUrl": "/live/events",
-            "beaconUrl": "/live/beacon",
+            "beaconUrl": "/live/beacon" if settings.reports_per_second else None,
             "mode": settings.viewer_mode,
             "prices": dashboard.prices,
             "trackerUrl": "/live/tracker" if settings.has_own_tracker else settings.tracker_url,
@@ -438,6 +438,7 @@ def _setup(settings: Settings, dashboard: Dashboard, log_format: str) -> Setup:
         max_waiters=settings.max_waiters,
         max_connections=connections,
         trusted_header=settings.trusted_header,
+        reports_per_second=settings.reports_per_second,
         tracker=settings.has_own_tracker,
         log=(settings.log_level, log_format),
     )

@@ -118,10 +118,6 @@ class AdmissionControl:
                     del self._by_network[kind, name]
                 self._remove(name, request)
 
-    def count(self, kind: RequestKind, network: str | None) -> int:
-        """The number of requests of a kind and a network; of all networks if it is unknown."""
-        return self._by_network[kind, network] if network else self._count[kind]
-
     def metrics(self) -> Iterator[Metric]:
         """Admitted and refused requests."""
         counts = {str(kind): float(self._count[kind]) for kind in RequestKind}
@@ -163,14 +159,20 @@ class AdmissionControl:
         """Whether all viewers, and not few, come from this network: a proxy may not send their addresses."""
         count = len(self._requests.get(network, ()))
         shared = count >= FEW and count == self._with_network
-        if shared and not self._shared:
-            self._shared = True
-            logger.warning(
-                "all viewers come from one address, so its limits are not applied: unless they are all in one"
-                " place, the proxy in front does not send their addresses (BROADCASTER_TRUSTED_HEADER;"
-                " relay: --trusted-header)"
-            )
+        if shared:
+            self.warn_of_shared_address()
         return shared
+
+    def warn_of_shared_address(self) -> None:
+        """Log once that all viewers come from one address."""
+        if self._shared:
+            return
+        self._shared = True
+        logger.warning(
+            "all viewers come from one address, so its limits are not applied: unless they are all in one"
+            " place, the proxy in front does not send their addresses (BROADCASTER_TRUSTED_HEADER;"
+            " relay: --trusted-header)"
+        )
 
     def _limit(self, times: int) -> int:
         return min(times * self._most_per_network, self._most // 2 or 1)

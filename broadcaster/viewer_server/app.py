@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -33,7 +32,7 @@ from broadcaster.ipc.messages import (
 from broadcaster.metrics import Metric
 from broadcaster.tracker.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server import playlists
-from broadcaster.viewer_server.admission import ADMISSION, AdmissionControl, RequestKind
+from broadcaster.viewer_server.admission import ADMISSION, AdmissionControl
 from broadcaster.viewer_server.clips import ClipRequests, SignedPlaylists
 from broadcaster.viewer_server.events import EVENT_STREAM, EventStream, events
 from broadcaster.viewer_server.pages import Page, RecordingPages
@@ -51,6 +50,7 @@ from broadcaster.viewer_server.reports import (
     ViewerCounter,
     beacon,
 )
+from broadcaster.viewer_server.sampling import ReportSampling
 from broadcaster.viewer_server.snapshots import STREAM, Stream, now
 from broadcaster.viewer_server.tracker_socket import TrackerSockets
 
@@ -67,14 +67,15 @@ class ViewerServer:
         self, setup: Setup, clock: Callable[[], datetime] = now, tracker: Tracker | None = None
     ) -> None:
         self.stream = Stream(clock)
-        self.event_stream = EventStream(setup.max_waiters)
+        sampling = ReportSampling(setup.reports_per_second)
+        self.event_stream = EventStream(setup.max_waiters, self.stream, sampling)
         self.report = HealthReport("offline", 0, None)
         self.signaling: TrackerSockets | None = None
         if setup.tracker:  # with half of the connections at most
             limits = TrackerLimits(connections=max(1, setup.max_connections // 2))
             self.signaling = TrackerSockets(self.stream, tracker or Tracker(limits))
         self.lag = EventLoopLag()
-        self._viewers = ViewerCounter()
+        self._viewers = ViewerCounter(sampling)
         self._qoe = QoEMetrics(lambda: self.stream.view.playlists)
         self._pinged = time.monotonic()
         self._recordings: RecordingPages | None = None
@@ -138,6 +139,7 @@ class ViewerServer:
             playlists_to_sign=self._signed.to_sign if self._signed else (),
             pages_with_picture=screens.lit,
             pages_without_picture=screens.blind,
+            viewers_error=report.viewers_error,
         )
 
     def metrics(self) -> Iterator[Metric]:
@@ -146,7 +148,7 @@ class ViewerServer:
             yield from source()
 
     def _health(self) -> HealthReport:
-        report = replace(self.report, viewers=len(self._viewers))
+        report = replace(self.report, viewers=len(self._viewers), viewers_error=self._viewers.error)
         if time.monotonic() - self._pinged > SILENT:
             on = self.stream.state in (State.STARTING, State.LIVE)
             problem: ViewerProblem | None = "delivery" if on else None
@@ -186,12 +188,10 @@ class ViewerServer:
         app[HEALTH] = self._health
         app[EVENT_STREAM] = self.event_stream
         app[CONNECTIONS] = Connections(setup.max_connections)
-        app[ADMISSION] = places = AdmissionControl(
+        app[ADMISSION] = AdmissionControl(
             setup.max_connections, self.lag, setup.trusted_header, media=setup.media
         )
-        app[PLAYBACK_REPORTS] = PlaybackReports(
-            self._bandwidth, partial(places.count, RequestKind.EVENTS), self._viewers, self._qoe
-        )
+        app[PLAYBACK_REPORTS] = PlaybackReports(self._bandwidth, self._viewers, self._qoe)
         app.cleanup_ctx.append(self._run_tasks)
         app.on_response_prepare.append(_on_answer)
         app.on_shutdown.extend((reloads.close, self.event_stream.close))
@@ -202,7 +202,12 @@ class ViewerServer:
         app.router.add_get("/live/kept.m3u8", playlists.dvr_playlist, name="kept_main_playlist")
         app.router.add_get("/live/{variant}/kept.m3u8", playlists.dvr_playlist, name="kept_playlist")
         app.router.add_get("/live/events", events, name="events", allow_head=False)
-        app.router.add_post("/live/beacon", beacon, name="beacon")
+        held, segments = self.event_stream.held, self.event_stream.held_segments
+        serial = "{serial:now|[0-9]{1,16}}"
+        app.router.add_get(f"/live/events/{serial}", held.answer, name="held_events")
+        app.router.add_get(f"/live/segments/{serial}", segments.answer, name="held_segments")
+        if setup.reports_per_second:
+            app.router.add_post("/live/beacon", beacon, name="beacon")
         if self.signaling:
             app.on_shutdown.append(self.signaling.close)
             app.router.add_get("/live/tracker", self.signaling.handle, name="tracker", allow_head=False)

@@ -1,4 +1,4 @@
-"""Tells pages what happens, as it happens: server-sent events at ``/live/events``.
+"""Tells pages what happens, as it happens: held events, and server-sent events at ``/live/events``.
 
 How far a playlist's times are ahead of the clock, so that pages can tell the true latency.
 
@@ -27,6 +27,8 @@ from broadcaster.http.connections import CONNECTIONS
 from broadcaster.ipc.messages import Ended, Listed, Started, ViewerProblem
 from broadcaster.metrics import Metric
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
+from broadcaster.viewer_server.held import HeldLog
+from broadcaster.viewer_server.sampling import REPORT_SECONDS, ReportSampling
 from broadcaster.viewer_server.snapshots import STREAM, StaggeredEvent, Stream
 
 # Of a run, all its variants together: enough that a few which came late do not count.
@@ -61,7 +63,7 @@ class EncoderClockOffset:
 
 HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
 SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
-VIEWERS_EVERY = 10.0  # seconds, at most so often pages are told how many watch
+VIEWERS_EVERY = 20.0  # seconds, at most so often pages are told how many watch
 RETRY = 2000  # ms until a page connects again
 REMEMBERED_SEGMENTS = 60
 REMEMBERED_MESSAGES = 60  # who is further behind gets the newest state instead
@@ -80,13 +82,19 @@ class EventStream:
     """Remembers the latest events; any number of pages read them at their own pace.
 
     There is no queue for a client: each only knows how far it has read. ``places`` is how many there may be.
+    ``held`` and ``held_segments`` answer those that wait for the next event; new segments are apart, because
+    only pages that share ask for them: the others read the playlist.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, stream: Stream, sampling: ReportSampling) -> None:
         self.readers = 0
         self.refused = 0
         self.places = places
         self.closing = False
+        self.held = HeldLog("events", self._whole, self._after, self._beat)
+        self.held_segments = HeldLog("segments", self._all_segments, self._segments_after, remembered=240)
+        self._stream = stream
+        self._sampling = sampling
         # Serials of two processes must differ: a page that comes back says which one it read last.
         self._serial = int(time.time()) * 1000
         self._messages: deque[Message] = deque(maxlen=REMEMBERED_MESSAGES)
@@ -94,8 +102,8 @@ class EventStream:
         self._offsets = EncoderClockOffset()
         self._going_on = False  # the playlists have ended, and new ones are about to follow
         self._trouble: ViewerProblem | None = None
-        self._viewers = 0
-        self._viewers_told = -math.inf  # monotonic
+        self._viewers = self._watching = 0  # as pages know it, and as it is
+        self._last_event = -math.inf  # monotonic
         self._changed = StaggeredEvent()
 
     def __call__(self, event: Listed | Started | Ended) -> None:
@@ -104,7 +112,8 @@ class EventStream:
             case Listed():
                 segment = _segment(event, self._offsets.note(event))
                 self._segments.append(segment)
-                self._add("segment", segment)
+                self._send("segment", segment)
+                self.held_segments.add_soon(_json(segment))
             case Started(variants=variants, target_duration=target_duration, run=run, at=at):
                 started = {"run": run, "variants": variants, "targetDuration": target_duration}
                 self._going_on = False
@@ -120,11 +129,15 @@ class EventStream:
             self._add("trouble", {"now": _milliseconds(now), "trouble": trouble})
 
     def tell_viewers(self, count: int) -> None:
-        """How many watch: told when it changes, but not too often, as it wakes everybody up."""
-        now = time.monotonic()
-        if count != self._viewers and now - self._viewers_told >= VIEWERS_EVERY:
-            self._viewers, self._viewers_told = count, now
-            self._add("viewers", {"viewers": count})
+        """How many watch: told when it changes, and nothing else is, as each event wakes all pages.
+
+        What it means for their reports is told at once where that is much.
+        """
+        self._watching = count
+        if self._sampling.adapt(count):
+            self._add("reports", self.reports())
+        elif count != self._viewers and time.monotonic() - self._last_event >= VIEWERS_EVERY:
+            self._beat()
 
     def tell_starting(self, now: datetime) -> None:
         """The first segments have come ``now``: pages that wait may say so before there is a playlist."""
@@ -148,10 +161,17 @@ class EventStream:
             return None
         return list(self._messages)[len(self._messages) - missed :]
 
-    def state(self, stream: Stream) -> dict[str, Any]:
+    @property
+    def is_sampled(self) -> bool:
+        """Whether pages have to know how they report."""
+        return self._sampling.share < 1 or self._sampling.every > REPORT_SECONDS
+
+    def state(self) -> dict[str, Any]:
         """How everything stands, for a page that has just come."""
-        view = stream.view
-        first = {name: version.playlist.media_sequence for name, version in view.playlists.items()}
+        return {**self._state(), "segments": self._listed()}
+
+    def _state(self) -> dict[str, Any]:
+        view = self._stream.view
         return {
             "state": view.state,
             "goingOn": self._going_on,
@@ -159,13 +179,49 @@ class EventStream:
             "viewers": self._viewers,
             "run": view.runs[-1] if view.runs else None,
             "targetDuration": view.target_duration,
-            "now": _milliseconds(stream.clock()),
-            "segments": [
-                segment
-                for segment in self._segments
-                if segment["variant"] in first and segment["sequence"] >= first[segment["variant"]]
-            ],
+            "now": self._now,
         }
+
+    def _listed(self) -> list[dict[str, Any]]:
+        playlists = self._stream.view.playlists
+        first = {name: version.playlist.media_sequence for name, version in playlists.items()}
+        return [
+            segment
+            for segment in self._segments
+            if segment["variant"] in first and segment["sequence"] >= first[segment["variant"]]
+        ]
+
+    def reports(self) -> dict[str, float]:
+        """Which pages report, and how often: the data of the event ``reports``."""
+        return {"share": round(self._sampling.share, 6), "every": round(self._sampling.every)}
+
+    @property
+    def _now(self) -> float | None:
+        return _milliseconds(self._stream.clock())
+
+    def _head(self, serial: int) -> dict[str, Any]:
+        offset = self._segments[-1]["encoderOffset"] if self._segments else None
+        return {"serial": serial, **self.reports(), "encoderOffset": offset, "now": self._now}
+
+    def _whole(self, serial: int) -> str:
+        return _json({**self._head(serial), "state": self._state(), "events": []})
+
+    def _after(self, serial: int, entries: list[str]) -> str:
+        return f'{_json(self._head(serial))[:-1]},"events":[{",".join(entries)}]}}'
+
+    def _all_segments(self, serial: int) -> str:
+        return self._segments_after(serial, [_json(segment) for segment in self._listed()])
+
+    def _segments_after(self, serial: int, entries: list[str]) -> str:
+        return f'{{"serial":{serial},"now":{self._now},"segments":[{",".join(entries)}]}}'
+
+    def _beat(self) -> None:
+        """Tell how many watch if that has changed, else those who wait for an event what time it is."""
+        if self._watching != self._viewers:
+            self._viewers = self._watching
+            self._add("viewers", {"viewers": self._viewers})
+        else:
+            self._hold("time", {"now": self._now})
 
     async def wait(self, seconds: float) -> bool:
         """Wait for the next event; whether it came in time."""
@@ -192,15 +248,27 @@ class EventStream:
         """Let all readers go: the service stops."""
         self.closing = True
         self._changed.set()
+        self.held.close()
+        self.held_segments.close()
 
     def metrics(self) -> Iterator[Metric]:
         """How many read."""
         yield Metric("event_readers", "Pages that are told of events", self.readers)
         yield Metric("event_readers_refused", "Pages that found no place", self.refused, is_counter=True)
+        yield from self.held.metrics()
+        yield from self.held_segments.metrics()
 
     def _add(self, name: str, data: dict[str, Any]) -> None:
+        self._send(name, data)
+        self._hold(name, data)
+
+    def _hold(self, name: str, data: dict[str, Any]) -> None:
+        self._last_event = time.monotonic()
+        self.held.add(_json([name, data]))
+
+    def _send(self, name: str, data: dict[str, Any]) -> None:
         self._serial += 1
-        self._messages.append(Message(self._serial, name, json.dumps(data, separators=(",", ":"))))
+        self._messages.append(Message(self._serial, name, _json(data)))
         changed, self._changed = self._changed, StaggeredEvent()
         changed.set()
 
@@ -208,12 +276,9 @@ class EventStream:
 class Reader:
     """One page that is told of events, until it leaves."""
 
-    def __init__(
-        self, event_stream: EventStream, response: EventSourceResponse, state: Callable[[], str]
-    ) -> None:
+    def __init__(self, event_stream: EventStream, response: EventSourceResponse) -> None:
         self._event_stream = event_stream
         self._response = response
-        self._state = state
 
     async def run(self, clock: Callable[[], datetime]) -> None:
         """Send until the service stops. Cancelled when the page leaves."""
@@ -231,8 +296,11 @@ class Reader:
                 seen = one.serial
 
     async def _send_state(self) -> int:
-        serial = self._event_stream.serial
-        await self._response.send(self._state(), id=str(serial), event="state", retry=RETRY)
+        stream = self._event_stream
+        serial, reports = stream.serial, stream.reports() if stream.is_sampled else None
+        await self._response.send(json.dumps(stream.state()), id=str(serial), event="state", retry=RETRY)
+        if reports:
+            await self._response.send(_json(reports), event="reports")
         return serial
 
 
@@ -262,12 +330,15 @@ async def events(request: web.Request) -> web.StreamResponse:
             await response.prepare(request)
             with suppress(ConnectionResetError, TimeoutError):  # the page has left, or does not read
                 async with response:
-                    state = event_stream.state
-                    await Reader(event_stream, response, lambda: json.dumps(state(stream))).run(stream.clock)
+                    await Reader(event_stream, response).run(stream.clock)
             return response
     except NotAdmitted as reason:
         headers = {**cors, hdrs.CACHE_CONTROL: "no-store", hdrs.RETRY_AFTER: "10"}
         return web.Response(status=503, text=f"{reason}.\n", headers=headers)
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, separators=(",", ":"))
 
 
 def _segment(segment: Listed, offset: timedelta | None) -> dict[str, Any]:

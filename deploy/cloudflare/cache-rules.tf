@@ -105,8 +105,33 @@ resource "cloudflare_ruleset" "broadcaster" {
       }
     },
     {
+      ref         = "broadcaster_held_events"
+      description = "Held events: all pages wait for the same serial, whatever the query says"
+      expression  = "(http.host eq \"${var.page_host}\" and (starts_with(http.request.uri.path, \"/live/events/\") or starts_with(http.request.uri.path, \"/live/segments/\")))"
+      action      = "set_cache_settings"
+      action_parameters = {
+        cache = true
+        # 404 and 503 say that they may be kept for a second.
+        edge_ttl = {
+          mode = "bypass_by_default"
+        }
+        browser_ttl = {
+          mode = "respect_origin"
+        }
+        cache_key = {
+          custom_key = {
+            query_string = {
+              exclude = {
+                all = true
+              }
+            }
+          }
+        }
+      }
+    },
+    {
       ref         = "broadcaster_live"
-      description = "Events, tracker, reports, clips and health are for one reader each"
+      description = "Server-sent events, tracker, reports, clips and health are for one reader each"
       expression  = "(http.host eq \"${var.page_host}\" and http.request.uri.path in {\"/live/events\" \"/live/tracker\" \"/live/beacon\" \"/live/clips\" \"/health\"})"
       action      = "set_cache_settings"
       action_parameters = {
@@ -114,4 +139,10 @@ resource "cloudflare_ruleset" "broadcaster" {
       }
     },
   ]
+}
+
+# One data centre asks for all others: without it each of them makes its own request of the service.
+resource "cloudflare_tiered_cache" "broadcaster" {
+  zone_id = var.zone_id
+  value   = "on"
 }

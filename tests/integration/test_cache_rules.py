@@ -80,6 +80,18 @@ def test_directives_are_part_of_the_key(query: str) -> None:
     assert key(f"{SEGMENT}?{query}") == SEGMENT
 
 
+@pytest.mark.parametrize("path", ["/live/events/now", "/live/events/1795601840002", "/live/segments/7"])
+def test_all_pages_wait_for_the_same_serial(path: str) -> None:
+    """Whatever a page adds to the address, one request of all reaches the service."""
+    url = f"https://live.example.com{path}"
+    assert key(url) == key(f"{url}?x=1") == url
+
+
+def test_one_data_centre_asks_for_all() -> None:
+    """Tiered Cache is switched on with the rules."""
+    assert re.search(r'cloudflare_tiered_cache".*?value += "on"', TERRAFORM.read_text(), re.DOTALL)
+
+
 @pytest.mark.parametrize(
     "path",
     [

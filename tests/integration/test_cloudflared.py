@@ -53,6 +53,8 @@ def paths(app: web.Application) -> Iterator[str]:
             yield info["path"]
         elif "{variant}" in info["formatter"]:
             yield from (info["formatter"].replace("{variant}", name) for name in VARIANTS)
+        elif "{serial}" in info["formatter"]:
+            yield from (info["formatter"].replace("{serial}", name) for name in ("now", "1795601840002"))
         elif "{id}" in info["formatter"]:
             yield info["formatter"].replace("{id}", "2026-11-22-0912-k3f9")
         elif resource.name in FOLDERS:

@@ -8,13 +8,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from broadcaster.metrics import MetricsCollector
 from broadcaster.viewer_server.reports import ImplausibleReport, PlaybackReports, QoEMetrics, ViewerCounter
+from broadcaster.viewer_server.sampling import ReportSampling
 
 
-def beacon_of(
-    bandwidth: Callable[[], float], pages: Callable[[str | None], int], clock: Callable[[], float]
-) -> PlaybackReports:
-    """One that does not count who watches."""
-    return PlaybackReports(bandwidth, pages, ViewerCounter(clock), QoEMetrics(tuple), clock)
+def beacon_of(bandwidth: Callable[[], float], clock: Callable[[], float]) -> PlaybackReports:
+    """Reports of an audience of which all pages report."""
+    viewers = ViewerCounter(ReportSampling(1000, clock), clock)
+    return PlaybackReports(bandwidth, viewers, QoEMetrics(tuple), clock)
 
 
 def name_of(number: int) -> str:
@@ -25,14 +25,13 @@ def name_of(number: int) -> str:
 class Gate:
     """The beacon with all that it counts, on a clock that stands still: ``now``."""
 
-    def __init__(self, *variants: str) -> None:
+    def __init__(self, *variants: str, per_second: float = 1000) -> None:
         self.now = 1000.0
+        self.sampling = ReportSampling(per_second, lambda: self.now)
         self.served: Collection[str] = variants
-        self.viewers = ViewerCounter(lambda: self.now)
+        self.viewers = ViewerCounter(self.sampling, lambda: self.now)
         self.experience = QoEMetrics(lambda: self.served)
-        self.beacon = PlaybackReports(
-            lambda: 8e6, lambda _: 10_000, self.viewers, self.experience, lambda: self.now
-        )
+        self.beacon = PlaybackReports(lambda: 8e6, self.viewers, self.experience, lambda: self.now)
         self._registry = CollectorRegistry()
         sources = (self.beacon.metrics, self.viewers.metrics, self.experience.metrics)
         self._registry.register(MetricsCollector(*sources))

@@ -21,6 +21,7 @@ class Front:
     site: ViewerApp
     edge: Edge
     session: aiohttp.ClientSession
+    origin: str = ""  # the address of the site itself
 
     async def get(self, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
         """Status, body as it came, and headers."""

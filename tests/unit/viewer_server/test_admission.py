@@ -78,6 +78,11 @@ def of_a_site(places: int) -> int:
     return min(REQUESTS_PER_VIEWER * OF_A_SITE, int(0.8 * places) // 2)
 
 
+def media_taken(places: AdmissionControl) -> float:
+    """Requests for segments that last now."""
+    return next(one for one in places.metrics() if one.name == "long_requests").samples["media",]
+
+
 @pytest.mark.parametrize("number", [100, 2000, 10_000])
 def test_an_address_is_limited_over_all_kinds(number: int) -> None:
     """An address cannot take all connections by any mixture of kinds; other addresses are admitted."""
@@ -89,8 +94,8 @@ def test_an_address_is_limited_over_all_kinds(number: int) -> None:
         )
         assert found == of_a_site(number)
         assert taken(places, stack, RequestKind.MEDIA, 30, "9.9.9.9") == 30
-        assert places.count(RequestKind.MEDIA, "9.9.9.9") == 30
-    assert places.count(RequestKind.MEDIA, "9.9.9.9") == 0
+        assert media_taken(places) >= 30
+    assert media_taken(places) == 0
 
 
 def test_segments_have_connections_of_their_own() -> None:

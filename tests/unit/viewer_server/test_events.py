@@ -14,7 +14,7 @@ from broadcaster.ipc.messages import Ended, HealthReport, Started
 from broadcaster.viewer_server.events import HEARTBEAT, REMEMBERED_MESSAGES, Reader
 from broadcaster.viewer_server.reports import MAX_SECONDS, MAX_SITES, ImplausibleReport, PlaybackReports
 from tests.api_schemas import check_event
-from tests.support.fakes.playback_reports import beacon_of
+from tests.support.fakes.playback_reports import beacon_of, name_of
 from tests.support.fakes.viewer_app import Client, ViewerApp
 from tests.support.waiting import eventually
 
@@ -78,7 +78,7 @@ async def test_new_playlists_follow_at_once(site: ViewerApp, client: Client) -> 
     assert (await next_event(stream))[1]["goingOn"] is True
     site.audience.handle(Started(("0",), 4, "s", site.now))
     await next_event(stream)
-    assert site.audience.event_stream.state(site.audience.stream)["goingOn"] is False
+    assert site.audience.event_stream.state()["goingOn"] is False
 
 
 async def test_trouble_is_told_when_it_changes(site: ViewerApp, client: Client) -> None:
@@ -91,7 +91,7 @@ async def test_trouble_is_told_when_it_changes(site: ViewerApp, client: Client) 
     fields, told = await next_event(stream)
     assert fields["event"] == "trouble"
     assert told == {"now": site.now.timestamp() * 1000, "trouble": "delivery"}
-    assert site.audience.event_stream.state(site.audience.stream)["trouble"] == "delivery"
+    assert site.audience.event_stream.state()["trouble"] == "delivery"
     site.report(HealthReport("live", 0, None, trouble="encoder"))
     assert (await next_event(stream))[1]["trouble"] == "encoder"
     site.report(HealthReport("live", 0, None))
@@ -108,7 +108,7 @@ def test_a_silent_ingest_is_trouble(
     site.report(HealthReport("live", 0, None))
     monkeypatch.setattr("broadcaster.viewer_server.app.SILENT", -1.0)
     site.audience.refresh_status()
-    assert site.audience.event_stream.state(site.audience.stream)["trouble"] == trouble
+    assert site.audience.event_stream.state()["trouble"] == trouble
 
 
 class Busy(EventSourceResponse):
@@ -136,7 +136,7 @@ class Busy(EventSourceResponse):
 async def test_nothing_waits_for_the_next_event(site: ViewerApp) -> None:
     """What happens while a page is still being told of something else is told right after."""
     busy = Busy()
-    reader = Reader(site.audience.event_stream, busy, lambda: "{}")
+    reader = Reader(site.audience.event_stream, busy)
     reading = asyncio.create_task(reader.run(site.channel.clock))
     await asyncio.sleep(0)  # it is being sent the state
     site.go_live("0")
@@ -228,8 +228,12 @@ async def test_reports_that_cannot_be_true(site: ViewerApp, client: Client, body
 
 def test_no_more_than_pages_can_play() -> None:
     """However many reports a site sends, in sum they are what its pages can have played meanwhile."""
-    now, pages, bandwidth = 0.0, {"a": 1, "b": 3}, 8e6  # a megabyte in a second
-    beacon = beacon_of(lambda: bandwidth, lambda site: pages.get(site or "", 0), lambda: now)
+    now, bandwidth = 0.0, 8e6  # a megabyte in a second
+    beacon = beacon_of(lambda: bandwidth, lambda: now)
+
+    def open_pages(site: str, numbers: range) -> None:
+        for number in numbers:
+            beacon.add(json.dumps({"seconds": 0, "viewer": name_of(number)}), site)
 
     def reported(site: str | None, seconds: float, megabytes: float) -> float:
         before = sums(beacon)
@@ -238,14 +242,15 @@ def test_no_more_than_pages_can_play() -> None:
                 beacon.add(json.dumps({"seconds": seconds, "httpBytes": megabytes * 1e6}), site)
         return sums(beacon) - before
 
+    open_pages("b", range(3))
     assert reported("a", 10, 10) == MAX_SECONDS
     assert reported("b", 10, 10) == 3 * MAX_SECONDS
     assert reported("c", 0, 10) == MAX_SECONDS
-    assert reported(None, 0, 10) == MAX_SECONDS
+    assert reported(None, 0, 10) == 3 * MAX_SECONDS  # as all pages that there are
     now += 60
     assert reported("a", 10, 10) == 60
     assert reported("b", 1, 1) == 180
-    pages["a"] = 2  # a second viewer has come
+    open_pages("a", range(10, 12))  # a second viewer has come
     assert reported("a", 1, 1) == MAX_SECONDS
     refused = next(one for one in beacon.metrics() if one.name == "viewer_reports_refused")
     assert refused.samples[()] > 1000
@@ -259,7 +264,7 @@ def sums(beacon: PlaybackReports) -> float:
 
 def test_sites_are_forgotten() -> None:
     """Whoever has many addresses takes no more memory than there is for them."""
-    beacon = beacon_of(lambda: 1e6, lambda _: 1, lambda: 0.0)
+    beacon = beacon_of(lambda: 1e6, lambda: 0.0)
     for number in range(MAX_SITES + 100):
         beacon.add('{"seconds": 1}', str(number))
     assert len(vars(beacon)["_sites"]) == MAX_SITES

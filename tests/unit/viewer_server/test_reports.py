@@ -17,6 +17,7 @@ from broadcaster.viewer_server.reports import (
     MOST_VARIANTS,
     ViewerCounter,
 )
+from broadcaster.viewer_server.sampling import ReportSampling
 from tests.support.fakes.playback_reports import Gate, name_of
 from tests.support.fakes.viewer_app import Client, ViewerApp
 
@@ -112,7 +113,7 @@ def test_a_site_leaves_room_to_the_others() -> None:
 def test_many_addresses_take_no_more_than_there_is() -> None:
     """A botnet fills the count up to its bound; who is in it stays in it."""
     now = 0.0
-    viewers = ViewerCounter(lambda: now)
+    viewers = ViewerCounter(ReportSampling(1000, lambda: now), lambda: now)
     assert viewers.heard(name_of(0), "honest", "0")
     for number in range(1, MOST + 1000):
         viewers.heard(name_of(number), f"site {number}", "0")
@@ -189,5 +190,5 @@ async def test_pages_are_told_how_many_watch(
     site.audience.refresh_status()
     site.audience.refresh_status()
     assert [one.data for one in stream.since(first) or []] == ['{"viewers":1}', '{"viewers":3}']
-    assert stream.state(site.audience.stream)["viewers"] == 3
+    assert stream.state()["viewers"] == 3
     assert site.audience.pong().viewers == 3

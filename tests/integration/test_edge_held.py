@@ -1,0 +1,121 @@
+"""Held events through the shipped nginx configuration: one request of all reaches the service."""
+
+import asyncio
+import json
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.processes import free_ports
+from tests.support.fakes.viewer_app import MEDIA, ViewerApp
+from tests.support.servers.edge import running_edge
+from tests.support.servers.edge_fixture import Front, serving
+from tests.support.waiting import eventually
+
+WAITERS = 1000
+
+
+@asynccontextmanager
+async def many(tmp_path: Path, site: ViewerApp) -> AsyncIterator[Front]:
+    """An edge before a service, and any number of clients."""
+    (port,) = free_ports(1)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        serving(site, port),
+        running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120)) as session,
+    ):
+        yield Front(site, edge, session, f"http://127.0.0.1:{port}")
+
+
+async def read(front: Front, path: str) -> dict[str, Any]:
+    """An answer of the edge."""
+    status, body, _ = await front.get(path)
+    assert status == 200
+    answer = json.loads(body)
+    assert isinstance(answer, dict)
+    return answer
+
+
+@pytest.mark.takes(20)
+async def test_a_thousand_wait_and_one_request_reaches_the_service(tmp_path: Path) -> None:
+    """All that wait for one serial, or for one segment, are answered; the service has seen one of them."""
+    site = ViewerApp(tmp_path)
+    site.go_live("0")
+    async with many(tmp_path, site) as front:
+        serial = (await read(front, "/live/events/now"))["serial"]
+        paths = (f"/live/events/{serial}", f"{MEDIA}?_HLS_msn=2")
+        waiting = [asyncio.create_task(front.get(path)) for path in paths for _ in range(WAITERS)]
+        log = site.audience.event_stream.held
+        await eventually(lambda: log.waiting and site.registry.get_sample_value("broadcaster_waiters"))
+        await eventually(lambda: connected(front), lambda found: found >= 2 * WAITERS, within=60)
+        site.audience.event_stream.tell_starting(site.now)
+        site.publish()
+        answers = await asyncio.gather(*waiting)
+        await front.edge.stop()
+    assert {status for status, _, _ in answers} == {200}
+    assert {json.loads(body)["serial"] for _, body, _ in answers[:WAITERS]} == {serial + 1}
+    reached = [one.uri for one in front.edge.log() if one.from_origin]
+    assert [reached.count(path) for path in paths] == [1, 1]
+
+
+def connected(front: Front) -> int:
+    """Connections to the edge that are open, by the kernel's table."""
+    port = int(front.edge.address.rpartition(":")[2])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+async def test_events_come_through_the_edge_soon(tmp_path: Path) -> None:
+    """Directly within a tenth of a second, through nginx within that in which it looks again (medians)."""
+    site, times = ViewerApp(tmp_path), dict[str, list[float]]()
+    async with many(tmp_path, site) as front:
+        loop, log = asyncio.get_running_loop(), site.audience.event_stream.held
+        direct = str(front.origin)
+        for address in (direct, front.edge.address):
+            times[address] = []
+            for number in range(8):
+                path = f"{address}/live/events/{log.serial}"
+
+                async def ask(path: str = path) -> float:
+                    async with front.session.get(path) as response:
+                        assert response.status == 200
+                        return loop.time()
+
+                waiting = [asyncio.create_task(ask()) for _ in range(20)]
+                await eventually(lambda: log.waiting)
+                await asyncio.sleep(0.1 + 0.07 * number)  # nginx looks every half second
+                told = loop.time()
+                site.audience.event_stream.tell_starting(site.now)
+                times[address] += [at - told for at in await asyncio.gather(*waiting)]
+    medians = {address: statistics.median(found) for address, found in times.items()}
+    print(medians)
+    assert medians[direct] <= 0.1
+    assert medians[front.edge.address] <= 0.8
+
+
+async def test_a_service_that_dies_is_told_to_all_that_wait(tmp_path: Path) -> None:
+    """They hear of it together; what comes after a serial is there as soon as the service is back."""
+    site, (port,) = ViewerApp(tmp_path), free_ports(1)
+    async with (
+        running_edge(tmp_path, f"http://127.0.0.1:{port}") as edge,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        front = Front(site, edge, session)
+        async with serving(site, port):
+            serial = (await read(front, "/live/events/now"))["serial"]
+            waiting = [asyncio.create_task(front.get(f"/live/events/{serial}")) for _ in range(100)]
+            await eventually(lambda: site.audience.event_stream.held.waiting == 1)
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*waiting)
+        assert {status for status, _, _ in answers} <= {502, 503}
+        async with asyncio.timeout(10):
+            again = await asyncio.gather(*(front.get(f"/live/events/{serial}") for _ in range(100)))
+        assert {status for status, _, _ in again} <= {502, 503}
+        await edge.stop()
+    assert sum(one.from_origin for one in edge.log() if one.uri.endswith(str(serial))) <= 10

@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 
 from broadcaster.demo.processes import free_ports
+from broadcaster.viewer_server import held
+from tests.support.fakes.pipeline_parts import variants_listed
 from tests.support.fakes.viewer_app import MEDIA, ViewerApp
 from tests.support.servers.edge import running_edge
 from tests.support.servers.edge_fixture import Front, serving
@@ -43,25 +45,28 @@ async def read(front: Front, path: str) -> dict[str, Any]:
 
 
 @pytest.mark.takes(20)
-async def test_a_thousand_wait_and_one_request_reaches_the_service(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["event", "segment"])
+async def test_a_thousand_wait_and_one_request_reaches_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     """All that wait for one serial, or for one segment, are answered; the service has seen one of them."""
+    monkeypatch.setattr(held, "HOLD", 35.0)  # a busy machine takes its time to connect so many
     site = ViewerApp(tmp_path)
-    site.go_live("0")
+    site.channel.list_variants(variants_listed("0"))
+    site.publish(seconds=12)
     async with many(tmp_path, site) as front:
         serial = (await read(front, "/live/events/now"))["serial"]
-        paths = (f"/live/events/{serial}", f"{MEDIA}?_HLS_msn=2")
-        waiting = [asyncio.create_task(front.get(path)) for path in paths for _ in range(WAITERS)]
-        log = site.audience.event_stream.held
-        await eventually(lambda: log.waiting and site.registry.get_sample_value("broadcaster_waiters"))
-        await eventually(lambda: connected(front), lambda found: found >= 2 * WAITERS, within=60)
+        path = f"/live/events/{serial}" if what == "event" else f"{MEDIA}?_HLS_msn=2"
+        waiting = [asyncio.create_task(front.get(path)) for _ in range(WAITERS)]
+        await eventually(lambda: connected(front), lambda found: found >= WAITERS, within=30)
+        await eventually(front.somebody_waits)
         site.audience.event_stream.tell_starting(site.now)
-        site.publish()
+        site.publish(seconds=12)
         answers = await asyncio.gather(*waiting)
         await front.edge.stop()
     assert {status for status, _, _ in answers} == {200}
-    assert {json.loads(body)["serial"] for _, body, _ in answers[:WAITERS]} == {serial + 1}
-    reached = [one.uri for one in front.edge.log() if one.from_origin]
-    assert [reached.count(path) for path in paths] == [1, 1]
+    assert len({body for _, body, _ in answers}) == 1
+    assert [one.uri for one in front.edge.log() if one.from_origin].count(path) == 1
 
 
 def connected(front: Front) -> int:

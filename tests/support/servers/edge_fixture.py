@@ -37,7 +37,8 @@ class Front:
         return value or 0
 
     async def somebody_waits(self) -> bool:
-        return bool(self.site.registry.get_sample_value("broadcaster_waiters"))
+        names = ("broadcaster_waiters", "broadcaster_held_events")
+        return any(self.site.registry.get_sample_value(name) for name in names)
 
 
 @asynccontextmanager

@@ -367,15 +367,11 @@ class Settings(BaseSettings):
         alias="BROADCASTER_MAX_WAITERS",
         description="Most blocked playlist requests, and most readers of `/live/events`, each.",
     )
-    reports_per_second: float = Field(
+    reports_per_second: Annotated[float, Field(ge=0, le=1000)] = Field(
         default=5,
-        ge=0,
-        le=1000,
-        allow_inf_nan=False,
         alias="BROADCASTER_REPORTS_PER_SECOND",
-        description="Most reports of pages per second. Of a large audience a sample reports, and the numbers"
-        " of viewers, stalls and bytes are estimates. Pages that are behind live always report. With 0 no"
-        " page reports: viewers are not counted, and nothing is kept for viewers who paused.",
+        description="Most reports of pages per second. Of a large audience a sample reports: viewers, stalls"
+        " and bytes are estimates then. `0`: no reports, no count of viewers, nothing kept for paused ones.",
     )
     viewer_dir: Folder = Field(
         default=VIEWER_DIR,

@@ -62,6 +62,7 @@ async def negotiated(url: str) -> str | None:
 
 PUT_DEADLINE = 3.0  # seconds
 CLEANUP = 2.0  # seconds
+SETTLE = 1.0  # seconds in which the bucket may still store an object whose upload was given up
 
 
 class ProbeObjects:
@@ -71,6 +72,7 @@ class ProbeObjects:
         self.folder = f"{prefix}/check-{secrets.token_hex(8)}/0"
         self._store = store
         self._keys: list[str] = []
+        self._unanswered: list[str] = []
 
     def key(self, name: str) -> str:
         """The key of a test object. It ends as a segment's does, so that a CDN treats it as a segment."""
@@ -82,20 +84,28 @@ class ProbeObjects:
 
     async def put(self, name: str, size: int, *, deadline: float = PUT_DEADLINE) -> bytes:
         """Store ``size`` incompressible bytes and return them. Raises StorageError."""
-        body = os.urandom(size)
-        self._keys.append(self.key(name))  # the bucket may have the object even without an answer
+        body, key = os.urandom(size), self.key(name)
+        self._keys.append(key)  # the bucket may have the object even without an answer
+        self._unanswered.append(key)
         try:
             async with asyncio.timeout(deadline):
-                await self._store.put(self.key(name), body)
+                await self._store.put(key, body)
         except TimeoutError:
             raise StorageUnavailable(f"PUT: no answer within {deadline:.0f} s") from None
+        self._unanswered.remove(key)
         return body
 
     async def remove(self) -> int:
-        """Delete all test objects once and return their number. Raises StorageError."""
-        keys, self._keys = self._keys, []
+        """Delete all test objects and return their number. Raises StorageError.
+
+        Objects whose upload had no answer are deleted twice: the bucket may store them after the first time.
+        """
+        keys, unanswered, self._keys, self._unanswered = self._keys, self._unanswered, [], []
         if keys:
             await self._store.delete(keys, deadline=CLEANUP)
+        if unanswered:
+            await asyncio.sleep(SETTLE)
+            await self._store.delete(unanswered, deadline=CLEANUP)
         return len(keys)
 
 

@@ -134,7 +134,7 @@ class CheckList:
         public, needs = self._public, ("public-object",)
         # Signed URLs are the endpoint's own.
         endpoint = ("access",) if self._settings.urls == "presigned" else ()
-        delete, deadline = self._bucket.delete, bucket.CLEANUP + 0.5
+        delete, deadline = self._bucket.delete, 2 * bucket.CLEANUP + bucket.SETTLE + 0.5
         return [
             Check("public-address", "viewers' address", public.address, endpoint),
             Check("public-protocol", "viewers' protocol", public.protocol, ("public-address",)),

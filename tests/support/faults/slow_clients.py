@@ -40,6 +40,17 @@ class SlowClients:
                 client.send(request)
             (self._readers if reading else self._others).append(client)
 
+    async def until_answered(self) -> None:
+        """Wait until the first byte of each answer is there; no more is read."""
+        loop = asyncio.get_running_loop()
+        for client in self._readers:
+            assert await loop.sock_recv(client, 1)
+
+    def leave(self, count: int) -> None:
+        """Close so many of those that wait for answers."""
+        for _ in range(count):
+            self._readers.pop().close()
+
     async def read_slowly(self) -> None:
         """One byte a second from each, until cancelled."""
         while True:

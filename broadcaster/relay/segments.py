@@ -233,7 +233,7 @@ class SegmentHandler:
         try:
             with await self._admit(request):
                 request.app[CONNECTIONS].complete(request)
-                fetch = partial(self._fetched_for, request.app[ADMISSION].site(request))
+                fetch = partial(self._fetched_for, request.app[ADMISSION].network(request))
                 async with self._budget.body(request, target, fetch) as body:
                     return await self._send(request, target, body)
         except (NotAdmitted, StorageError, TimeoutError) as error:

@@ -20,7 +20,7 @@ from broadcaster.tracker.tracker import NETWORK_BITS, ORGANISATION_FACTOR, limit
 logger = logging.getLogger(__name__)
 
 SHARE = 0.8  # of all connections: the rest is for playlists and the page
-OF_A_SITE = 500  # many viewers can share an address
+VIEWERS_PER_NETWORK = 500  # many viewers can share an address
 REQUESTS_PER_VIEWER = 3  # events, the tracker, and a blocked request
 FEW = 100  # long requests: below, overload has another cause, so none is refused
 CLOUDFLARE, FORWARDED = "CF-Connecting-IP", "X-Forwarded-For"
@@ -58,7 +58,7 @@ class AdmissionControl:
         self, connections: int, lag: EventLoopLag, trusted: str | None = None, *, media: bool = False
     ) -> None:
         self._most = max(1, int(SHARE * connections))
-        self._most_per_network = max(1, min(REQUESTS_PER_VIEWER * OF_A_SITE, self._most // 2))
+        self._most_per_network = max(1, min(REQUESTS_PER_VIEWER * VIEWERS_PER_NETWORK, self._most // 2))
         self._most_media = self._most // 4 if media else self._most
         self._most_others = self._most - self._most // 4 if media else self._most
         self._lag = lag
@@ -71,7 +71,7 @@ class AdmissionControl:
         self._shared = False  # whether all viewers have come from one network
         self._contradiction = False  # whether headers have contradicted each other
 
-    def site(self, request: web.BaseRequest) -> str | None:
+    def network(self, request: web.BaseRequest) -> str | None:
         """The client network of a request; None if it is unknown, or if all viewers share it."""
         network = self._network(request)
         return None if network and self._is_shared(network) else network

@@ -51,7 +51,7 @@ from broadcaster.viewer_server.reports import (
     beacon,
 )
 from broadcaster.viewer_server.sampling import ReportSampling
-from broadcaster.viewer_server.snapshots import STREAM, Stream, now
+from broadcaster.viewer_server.snapshots import STREAM, ServedStream, now
 from broadcaster.viewer_server.tracker_socket import TrackerSockets
 
 MAX_BODY_BYTES = 65_536  # requests of players are small
@@ -66,7 +66,7 @@ class ViewerServer:
     def __init__(
         self, setup: Setup, clock: Callable[[], datetime] = now, tracker: Tracker | None = None
     ) -> None:
-        self.stream = Stream(clock)
+        self.stream = ServedStream(clock)
         sampling = ReportSampling(setup.reports_per_second)
         self.event_stream = EventStream(setup.max_waiters, self.stream, sampling)
         self.report = HealthReport("offline", 0, None)
@@ -101,7 +101,7 @@ class ViewerServer:
                 before = self.stream.state
                 self.stream.apply(message)
                 if self.stream.state is State.STARTING is not before:
-                    self.event_stream.tell_starting(self.stream.clock())
+                    self.event_stream.send_starting(self.stream.clock())
             case Ping():
                 self._pinged, self.report = time.monotonic(), message.report
                 self.refresh_status()
@@ -122,23 +122,23 @@ class ViewerServer:
     def refresh_status(self) -> None:
         """Send pages the number of viewers and the viewer problem, if these have changed."""
         report = self._health()
-        self.event_stream.tell_trouble(report.trouble, self.stream.clock())
-        self.event_stream.tell_viewers(report.viewers)
+        self.event_stream.send_problem(report.trouble, self.stream.clock())
+        self.event_stream.send_viewers(report.viewers)
 
     def pong(self) -> Pong:
         """The answer to a ping."""
         report = self._health()
-        screens = self._viewers.screens
+        pictures = self._viewers.pictures
         return Pong(
             tuple(map(_sent, self.metrics())),
             report.viewers,
             report.peers,
             report.torrents,
             clip_requests=self._clips.take_unsent() if self._clips else (),
-            max_viewer_delay=self._viewers.behind,
+            max_viewer_delay=self._viewers.delay,
             playlists_to_sign=self._signed.to_sign if self._signed else (),
-            pages_with_picture=screens.lit,
-            pages_without_picture=screens.blind,
+            pages_with_picture=pictures.with_picture,
+            pages_without_picture=pictures.without_picture,
             viewers_error=report.viewers_error,
         )
 

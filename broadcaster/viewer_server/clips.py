@@ -123,7 +123,7 @@ class ClipRequests:
             clip = _clip_request(await request.text())
         except (ValueError, LookupError, TypeError, OverflowError, OSError):
             raise _Refused("unreadable") from None
-        self._allow(request.app[ADMISSION].site(request))
+        self._allow(request.app[ADMISSION].network(request))
         try:
             with request.app[ADMISSION].take(request, RequestKind.CLIPS), self._waiting_for(clip) as answer:
                 request.app[CONNECTIONS].complete(request)

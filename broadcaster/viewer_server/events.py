@@ -1,9 +1,8 @@
-"""Tells pages what happens, as it happens: held events, and server-sent events at ``/live/events``.
-
-How far a playlist's times are ahead of the clock, so that pages can tell the true latency.
+"""Events for pages: held requests, server-sent events at ``/live/events``, and the encoder's clock offset.
 
 PROGRAM-DATE-TIME is the encoder's own count. Owncast's ffmpeg begins it too late: the end of a segment by
-PROGRAM-DATE-TIME and EXTINF is 1.6 s or so after the moment when its file is complete.
+PROGRAM-DATE-TIME and EXTINF is 1.6 s or so after its file is complete. Pages subtract this offset from the
+latency.
 """
 
 from __future__ import annotations
@@ -29,24 +28,23 @@ from broadcaster.metrics import Metric
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 from broadcaster.viewer_server.held import HeldLog
 from broadcaster.viewer_server.sampling import REPORT_SECONDS, ReportSampling
-from broadcaster.viewer_server.snapshots import STREAM, StaggeredEvent, Stream
+from broadcaster.viewer_server.snapshots import STREAM, ServedStream, StaggeredEvent
 
-# Of a run, all its variants together: enough that a few which came late do not count.
-OFFSETS_REMEMBERED_SEGMENTS = 15
+OFFSETS_REMEMBERED_SEGMENTS = 15  # of a run, over all variants: enough that a few late segments do not count
 REMEMBERED_RUNS = 4
 
 
 class EncoderClockOffset:
-    """Measures each encoder run by itself: its times may have been moved, and its encoder begun anew."""
+    """The clock offset of each encoder run: runs can differ."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, deque[float]] = {}  # by run, oldest first
 
     def note(self, segment: Listed) -> timedelta | None:
-        """Take note of a segment; returns how far its run is ahead of the clock, None if nothing has told.
+        """Note a segment, and return the offset of its run; None while it is unknown.
 
-        It is the median over the run's latest segments of PROGRAM-DATE-TIME + EXTINF less the time when the
-        file was complete; when it could be listed is the bucket's doing and does not matter.
+        The offset is the median of PROGRAM-DATE-TIME + EXTINF minus the time when the file was complete, over
+        the run's latest segments.
         """
         if segment.completed and segment.time:
             ahead = segment.time + segment.duration - segment.completed
@@ -61,17 +59,17 @@ class EncoderClockOffset:
         return known
 
 
-HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts what is silent for 100
+HEARTBEAT = 10.0  # seconds; Cloudflare's tunnel cuts a connection that is silent for 100
 SEND_TIMEOUT = 20.0  # seconds, for a client that does not read
-VIEWERS_EVERY = 20.0  # seconds, at most so often pages are told how many watch
-RETRY = 2000  # ms until a page connects again
+VIEWERS_EVERY = 20.0  # seconds between two events with the number of viewers
+RETRY = 2000  # ms until a page reconnects
 REMEMBERED_SEGMENTS = 60
-REMEMBERED_MESSAGES = 60  # who is further behind gets the newest state instead
+REMEMBERED_MESSAGES = 60  # a page that is further behind gets the present state
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One event, ready to be sent."""
+class ServerEvent:
+    """An event, ready to be sent."""
 
     serial: int
     name: str
@@ -79,35 +77,34 @@ class Message:
 
 
 class EventStream:
-    """Remembers the latest events; any number of pages read them at their own pace.
+    """The latest events, which ``most`` pages at most read at their own pace, without a queue for each.
 
-    There is no queue for a client: each only knows how far it has read. ``places`` is how many there may be.
-    ``held`` and ``held_segments`` answer those that wait for the next event; new segments are apart, because
-    only pages that share ask for them: the others read the playlist.
+    ``held`` and ``held_segments`` answer held requests. New segments are separate, because only pages that
+    share video request them: other pages read the playlist.
     """
 
-    def __init__(self, places: int, stream: Stream, sampling: ReportSampling) -> None:
+    def __init__(self, most: int, stream: ServedStream, sampling: ReportSampling) -> None:
         self.readers = 0
         self.refused = 0
-        self.places = places
+        self.most = most
         self.closing = False
         self.held = HeldLog("events", self._whole, self._after, self._beat)
         self.held_segments = HeldLog("segments", self._all_segments, self._segments_after, remembered=240)
         self._stream = stream
         self._sampling = sampling
-        # Serials of two processes must differ: a page that comes back says which one it read last.
+        # Serials of two processes must differ: a page that reconnects sends the last serial.
         self._serial = int(time.time()) * 1000
-        self._messages: deque[Message] = deque(maxlen=REMEMBERED_MESSAGES)
+        self._messages: deque[ServerEvent] = deque(maxlen=REMEMBERED_MESSAGES)
         self._segments: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_SEGMENTS)
         self._offsets = EncoderClockOffset()
         self._going_on = False  # the playlists have ended, and new ones are about to follow
         self._trouble: ViewerProblem | None = None
-        self._viewers = self._watching = 0  # as pages know it, and as it is
+        self._viewers = self._watching = 0  # as sent to pages, and the present number
         self._last_event = -math.inf  # monotonic
         self._changed = StaggeredEvent()
 
     def __call__(self, event: Listed | Started | Ended) -> None:
-        """Take note of an event."""
+        """Handle an event of ingest."""
         match event:
             case Listed():
                 segment = _segment(event, self._offsets.note(event))
@@ -122,16 +119,16 @@ class EventStream:
                 self._going_on = going_on
                 self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
 
-    def tell_trouble(self, trouble: ViewerProblem | None, now: datetime) -> None:
-        """What keeps the stream from viewers, as known ``now``: told when it changes."""
+    def send_problem(self, trouble: ViewerProblem | None, now: datetime) -> None:
+        """Send the viewer problem, if it has changed."""
         if trouble != self._trouble:
             self._trouble = trouble
             self._add("trouble", {"now": _milliseconds(now), "trouble": trouble})
 
-    def tell_viewers(self, count: int) -> None:
-        """How many watch: told when it changes, and nothing else is, as each event wakes all pages.
+    def send_viewers(self, count: int) -> None:
+        """Send the number of viewers if it has changed, but seldom, as each event wakes all pages.
 
-        What it means for their reports is told at once where that is much.
+        A large change of the sample of reports is sent at once.
         """
         self._watching = count
         if self._sampling.adapt(count):
@@ -139,23 +136,23 @@ class EventStream:
         elif count != self._viewers and time.monotonic() - self._last_event >= VIEWERS_EVERY:
             self._beat()
 
-    def tell_starting(self, now: datetime) -> None:
-        """The first segments have come ``now``: pages that wait may say so before there is a playlist."""
+    def send_starting(self, now: datetime) -> None:
+        """Send that the first segments have come, before there is a playlist."""
         self._add("starting", {"now": _milliseconds(now)})
 
     @property
     def bandwidth(self) -> float:
-        """Bits per second of the heaviest of the latest segments."""
-        rates = (8 * (one["size"] or 0) / one["duration"] for one in self._segments if one["duration"])
-        return max(rates, default=0.0)
+        """The highest bit rate of the latest segments."""
+        segments = (segment for segment in self._segments if segment["duration"])
+        return max((8 * (segment["size"] or 0) / segment["duration"] for segment in segments), default=0.0)
 
     @property
     def serial(self) -> int:
         """The number of the latest event."""
         return self._serial
 
-    def since(self, serial: int) -> list[Message] | None:
-        """What came after an event; None when that is too long ago to tell."""
+    def since(self, serial: int) -> list[ServerEvent] | None:
+        """The events after a serial; None if some of them are no longer remembered."""
         missed = self._serial - serial
         if not 0 <= missed <= len(self._messages):
             return None
@@ -163,11 +160,11 @@ class EventStream:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether pages have to know how they report."""
+        """Whether pages need the event ``reports``."""
         return self._sampling.share < 1 or self._sampling.every > REPORT_SECONDS
 
     def state(self) -> dict[str, Any]:
-        """How everything stands, for a page that has just come."""
+        """The data of the event ``state``, for a new page."""
         return {**self._state(), "segments": self._listed()}
 
     def _state(self) -> dict[str, Any]:
@@ -216,7 +213,7 @@ class EventStream:
         return f'{{"serial":{serial},"now":{self._now},"segments":[{",".join(entries)}]}}'
 
     def _beat(self) -> None:
-        """Tell how many watch if that has changed, else those who wait for an event what time it is."""
+        """Send the number of viewers if it has changed, else the time to held requests."""
         if self._watching != self._viewers:
             self._viewers = self._watching
             self._add("viewers", {"viewers": self._viewers})
@@ -224,7 +221,7 @@ class EventStream:
             self._hold("time", {"now": self._now})
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for the next event; whether it came in time."""
+        """Wait for the next event; returns whether it came in time."""
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
@@ -234,8 +231,8 @@ class EventStream:
 
     @contextmanager
     def reader(self) -> Iterator[None]:
-        """Be one reader more while inside; raises NotAdmitted."""
-        if self.closing or self.readers >= self.places:
+        """Count a reader while inside; raises NotAdmitted."""
+        if self.closing or self.readers >= self.most:
             self.refused += 1
             raise NotAdmitted("full", "The service stops" if self.closing else "Too many are listening")
         self.readers += 1
@@ -245,16 +242,16 @@ class EventStream:
             self.readers -= 1
 
     async def close(self, _: web.Application | None = None) -> None:
-        """Let all readers go: the service stops."""
+        """End all readers: the service stops."""
         self.closing = True
         self._changed.set()
         self.held.close()
         self.held_segments.close()
 
     def metrics(self) -> Iterator[Metric]:
-        """How many read."""
-        yield Metric("event_readers", "Pages that are told of events", self.readers)
-        yield Metric("event_readers_refused", "Pages that found no place", self.refused, is_counter=True)
+        """Counts of readers and held requests."""
+        yield Metric("event_readers", "Pages that read server-sent events", self.readers)
+        yield Metric("event_readers_refused", "Pages that were refused", self.refused, is_counter=True)
         yield from self.held.metrics()
         yield from self.held_segments.metrics()
 
@@ -268,13 +265,13 @@ class EventStream:
 
     def _send(self, name: str, data: dict[str, Any]) -> None:
         self._serial += 1
-        self._messages.append(Message(self._serial, name, _json(data)))
+        self._messages.append(ServerEvent(self._serial, name, _json(data)))
         changed, self._changed = self._changed, StaggeredEvent()
         changed.set()
 
 
 class Reader:
-    """One page that is told of events, until it leaves."""
+    """Sends events to a page until it leaves."""
 
     def __init__(self, event_stream: EventStream, response: EventSourceResponse) -> None:
         self._event_stream = event_stream
@@ -284,16 +281,16 @@ class Reader:
         """Send until the service stops. Cancelled when the page leaves."""
         seen = await self._send_state()
         while not self._event_stream.closing:
-            # What came while the last was sent has woken nobody.
+            # Events that came during the last send did not wake this task.
             if seen == self._event_stream.serial and not await self._event_stream.wait(HEARTBEAT):
                 await self._response.send(json.dumps({"now": _milliseconds(clock())}), event="time")
-            news = self._event_stream.since(seen)
-            if news is None:
+            new = self._event_stream.since(seen)
+            if new is None:
                 seen = await self._send_state()
                 continue
-            for one in news:
-                await self._response.send(one.data, id=str(one.serial), event=one.name)
-                seen = one.serial
+            for event in new:
+                await self._response.send(event.data, id=str(event.serial), event=event.name)
+                seen = event.serial
 
     async def _send_state(self) -> int:
         stream = self._event_stream
@@ -305,7 +302,7 @@ class Reader:
 
 
 class _Response(EventSourceResponse):
-    """Sends no more before the client has read what it was sent, within ``SEND_TIMEOUT``."""
+    """Waits before each event until the client has read the earlier events, for ``SEND_TIMEOUT`` at most."""
 
     def __init__(self, request: web.Request) -> None:
         cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
@@ -321,7 +318,7 @@ EVENT_STREAM = web.AppKey("EVENT_STREAM", EventStream)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """The stream of events (WHATWG HTML, 9.2), one reader more."""
+    """Server-sent events (WHATWG HTML, 9.2)."""
     event_stream, stream = request.app[EVENT_STREAM], request.app[STREAM]
     cors: dict[str, str] = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"}
     try:
@@ -350,7 +347,7 @@ def _segment(segment: Listed, offset: timedelta | None) -> dict[str, Any]:
         "mapUrl": segment.map_url,
         "duration": segment.duration.total_seconds(),
         "programDateTime": _milliseconds(segment.time),
-        # By how much the encoder's times are ahead of ours, in milliseconds.
+        # Milliseconds.
         "encoderOffset": None if offset is None else round(offset.total_seconds() * 1000, 1),
         "size": segment.size,
         "sha256": segment.sha256,

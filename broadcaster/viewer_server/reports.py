@@ -1,10 +1,7 @@
-"""What pages report of how they watch and of where their video came from: added up, and nothing else kept.
+"""Playback reports of pages: traffic, QoE metrics by variant, and the number of viewers.
 
-Of a large audience only a sample reports (``sampling.py``): sums and counts are then estimates.
-
-How viewers fare, as their pages say: added up by variant. Nothing that is said can bend it far.
-
-Who watches now: pages, by a random name that each has while it is open, and that nobody keeps.
+Only sums and counts are stored, and limits keep the effect of forged reports small. Of a large audience a
+sample reports (``sampling.py``): sums and counts are then estimates.
 """
 
 from __future__ import annotations
@@ -22,21 +19,21 @@ from aiohttp import hdrs, web
 from broadcaster.ipc.messages import MaxViewerDelay
 from broadcaster.metrics import Histogram, Metric
 from broadcaster.tracker.tracker import TokenBucket, limited_networks
-from broadcaster.viewer_server.admission import ADMISSION, FEW, OF_A_SITE
+from broadcaster.viewer_server.admission import ADMISSION, FEW, VIEWERS_PER_NETWORK
 from broadcaster.viewer_server.sampling import REPORT_SECONDS, ReportSampling, draw_of
 
 STARTUP_SECONDS = (0.5, 1, 1.5, 2, 3, 4, 6, 10, 20, 60)
 LATENCY_SECONDS = (1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 60, 300)
-# What a report is taken to say at most: more is said by who has been away, or is not true.
+# Larger values in a report are cut: the page was in the background, or the value is forged.
 LONGEST_STARTUP, LONGEST_LATENCY = 120.0, 3600.0  # seconds
 MOST_STALLS, LONGEST_STALLS, MOST_ERRORS = 10.0, 60.0, 50.0  # in ``REPORT_SECONDS``
-MOST_VARIANTS = 50  # that there are labels for
+MOST_VARIANTS = 50  # labels
 UNKNOWN = "unknown"
 ESTIMATED = "; an estimate while viewer_report_share is below 1"
 
 
 class QoEMetrics:
-    """``variants`` are those that are served now: no other name becomes a label."""
+    """Start-up time, latency, stalls and errors by variant; ``variants`` returns the served names."""
 
     def __init__(self, variants: Callable[[], Collection[str]]) -> None:
         self._variants = variants
@@ -50,15 +47,15 @@ class QoEMetrics:
         self._latency = Histogram("viewer_latency_seconds", text, LATENCY_SECONDS, ("variant",))
 
     def label(self, variant: object) -> str:
-        """The variant, where it is one."""
+        """The label of a variant; ``UNKNOWN`` for a name that was not served."""
         if isinstance(variant, str) and variant in self._variants() and len(self._known) < MOST_VARIANTS:
             self._known.add(variant)
         return variant if isinstance(variant, str) and variant in self._known else UNKNOWN
 
     def add(self, variant: str, report: Mapping[str, float], weight: float = 1, times: float = 1) -> None:
-        """Add what a page has said, for ``weight`` pages; ``variant`` is a label.
+        """Add a report for ``weight`` pages; ``variant`` is a label.
 
-        ``times`` is how much longer pages wait between reports than where all report.
+        ``times`` is the interval of reports, in multiples of the interval without sampling.
         """
         self._stalls[variant] += weight * min(report.get("stalls", 0), times * MOST_STALLS)
         self._stalled[variant] += weight * min(report.get("stalled", 0), times * LONGEST_STALLS)
@@ -69,92 +66,98 @@ class QoEMetrics:
             self._latency.observe(min(report["latency"], LONGEST_LATENCY), variant)
 
     def metrics(self) -> Iterator[Metric]:
-        """All that was said."""
+        """The metrics of all reports."""
         yield self._startup.metric
         yield self._latency.metric
-        text = f"Times that the picture stood still at viewers' for want of video{ESTIMATED}"
+        text = f"Stalls of viewers' players for lack of video{ESTIMATED}"
         yield Metric("viewer_stalls", text, self._stalls, labels=("variant",), is_counter=True)
-        text = f"Seconds that it stood still{ESTIMATED}"
+        text = f"Seconds of these stalls{ESTIMATED}"
         yield Metric("viewer_stalled_seconds", text, self._stalled, labels=("variant",), is_counter=True)
-        text = f"Errors in viewers' players, those they got over by themselves included{ESTIMATED}"
+        text = f"Errors in viewers' players, with errors that players recovered from{ESTIMATED}"
         yield Metric("viewer_errors", text, self._errors, labels=("variant",), is_counter=True)
 
 
-MOST = 25_000  # pages that are remembered: as many as can report so often
-BLIND_OF_A_SITE = 20  # pages without a picture that count: one address may have a network of its own
-EARLIEST = 5.0  # seconds after which a page's word counts again
+MOST = 25_000  # pages that are remembered: as many as MAX_REPORTS_PER_SECOND allows
+MOST_WITHOUT_PICTURE = 20  # pages of a client network that count: its own network may be at fault
+EARLIEST = 5.0  # seconds between two reports of a page that count
 
 
 class WatchingPage(NamedTuple):
-    """One that watches."""
+    """A page that watches."""
 
-    site: str | None
+    network: str | None
     draw: float
     variant: str
     heard: float  # monotonic
 
 
 class PictureReport(NamedTuple):
-    """What a page has last said of its picture."""
+    """The latest report of a page about its picture."""
 
-    site: str | None
+    network: str | None
     draw: float
-    lit: bool
+    with_picture: bool
     heard: float  # monotonic
 
 
 class PictureReports:
-    """Counts pages by their latest report: those that have played something, and those with errors alone."""
+    """Counts pages by their latest report: pages that have played, and pages with errors only."""
 
     def __init__(self, sampling: ReportSampling, clock: Callable[[], float]) -> None:
         self._sampling = sampling
         self._clock = clock
-        self._pages: OrderedDict[str, PictureReport] = OrderedDict()  # the latest heard of last
-        self._blind_of_sites = Counter[str]()
+        self._pages: OrderedDict[str, PictureReport] = OrderedDict()  # the latest last
+        self._without_picture = Counter[str]()
 
-    def heard(self, name: str, site: str | None, *, played: bool, errors: bool) -> None:
-        """Take note of the report of a page of the sample."""
+    def heard(self, name: str, network: str | None, *, played: bool, errors: bool) -> None:
+        """Note the report of a page of the sample."""
         self._remove(name)
         if not (played or errors) or len(self._pages) >= MOST:
             return
-        if not played and site and self._blind_of_sites[site] >= self._sampling.part(BLIND_OF_A_SITE):
+        if (
+            not played
+            and network
+            and self._without_picture[network] >= self._sampling.part(MOST_WITHOUT_PICTURE)
+        ):
             return
-        self._pages[name] = PictureReport(site, draw_of(name), played, self._clock())
-        if not played and site:
-            self._blind_of_sites[site] += 1
+        self._pages[name] = PictureReport(network, draw_of(name), played, self._clock())
+        if not played and network:
+            self._without_picture[network] += 1
 
     @property
-    def lit(self) -> int:
-        """Pages that have a picture."""
-        return self._count(lit=True)
+    def with_picture(self) -> int:
+        """The number of pages with a picture."""
+        return self._count(with_picture=True)
 
     @property
-    def blind(self) -> int:
-        """Pages that report errors and have no picture."""
-        return self._count(lit=False)
+    def without_picture(self) -> int:
+        """The number of pages that report errors and have no picture."""
+        return self._count(with_picture=False)
 
-    def _count(self, *, lit: bool) -> int:
+    def _count(self, *, with_picture: bool) -> int:
         for name in self._sampling.gone(self._pages):
             self._remove(name)
-        return self._sampling.estimate(page.draw for page in self._pages.values() if page.lit is lit)
+        return self._sampling.estimate(
+            page.draw for page in self._pages.values() if page.with_picture is with_picture
+        )
 
     def _remove(self, name: str) -> None:
-        if (screen := self._pages.pop(name, None)) and not screen.lit and screen.site:
-            self._blind_of_sites[screen.site] -= 1
-            if not self._blind_of_sites[screen.site]:
-                del self._blind_of_sites[screen.site]
+        if (page := self._pages.pop(name, None)) and not page.with_picture and page.network:
+            self._without_picture[page.network] -= 1
+            if not self._without_picture[page.network]:
+                del self._without_picture[page.network]
 
 
 class ViewerCounter:
-    """Counts pages that watch; those of one site only as far as so many can share an address."""
+    """Counts pages that watch, up to a limit for each client network."""
 
     def __init__(self, sampling: ReportSampling, clock: Callable[[], float] = time.monotonic) -> None:
-        self.furthest = MaxViewerDelay()
-        self.screens = PictureReports(sampling, clock)
+        self.max_delay = MaxViewerDelay()
+        self.pictures = PictureReports(sampling, clock)
         self.sampling = sampling
         self._clock = clock
-        self._pages: OrderedDict[str, WatchingPage] = OrderedDict()  # the latest heard of last
-        self._of_sites: Counter[str] = Counter()
+        self._pages: OrderedDict[str, WatchingPage] = OrderedDict()  # the latest last
+        self._by_network: Counter[str] = Counter()
 
     def __len__(self) -> int:
         self._forget()
@@ -162,63 +165,63 @@ class ViewerCounter:
 
     @property
     def error(self) -> int:
-        """By how many their number may be wrong: two standard deviations."""
+        """Two standard deviations of the estimated number."""
         self._forget()
         return self.sampling.error(page.draw for page in self._pages.values())
 
     @property
-    def behind(self) -> float:
+    def delay(self) -> float:
         """Seconds that the most delayed viewer is behind live."""
-        return self.furthest.seconds(self._clock())
+        return self.max_delay.seconds(self._clock())
 
-    def of_site(self, site: str | None) -> int:
-        """Pages of a site that report; all pages where the site is not known."""
-        return self._of_sites[site] if site else len(self._pages)
+    def of_network(self, network: str | None) -> int:
+        """The number of reporting pages of a client network; of all if it is unknown."""
+        return self._by_network[network] if network else len(self._pages)
 
-    def is_all(self, site: str | None) -> bool:
-        """Whether all pages come from one site, and there are many: a proxy does not say whom it serves."""
-        return site is not None and FEW <= self._of_sites[site] == len(self._pages)
+    def is_all(self, network: str | None) -> bool:
+        """Whether all pages, and not few, come from this network: a proxy may not send their addresses."""
+        return network is not None and FEW <= self._by_network[network] == len(self._pages)
 
-    def heard(self, name: str, site: str | None, variant: str, *, leaves: bool = False) -> float:
-        """A page says that it watches, or did and ``leaves``; returns for how many pages its report counts.
+    def heard(self, name: str, network: str | None, variant: str, *, leaves: bool = False) -> float:
+        """Note that a page watches, or ``leaves``; returns the number of pages that its report stands for.
 
-        Not too often, unless it is the last one, nor from too many.
+        A report too soon after another, or of too many pages of a network, stands for 0.
         """
         now, draw = self._clock(), draw_of(name)
         before = self._remove(name)
         if draw >= self.sampling.share or (
-            before is None and (len(self._pages) >= MOST or self._has_too_many(site))
+            before is None and (len(self._pages) >= MOST or self._has_too_many(network))
         ):
             return 0.0
         if not leaves:
-            self._pages[name] = WatchingPage(site, draw, variant, now)
-            for one, _ in limited_networks(site) if site else []:
-                self._of_sites[one] += 1
+            self._pages[name] = WatchingPage(network, draw, variant, now)
+            for limited, _ in limited_networks(network) if network else []:
+                self._by_network[limited] += 1
         counts = leaves or before is None or now - before.heard >= EARLIEST
         return self.sampling.weight(draw) if counts else 0.0
 
     def metrics(self) -> Iterator[Metric]:
-        """How many there are."""
+        """The numbers of pages."""
         self._forget()
         draws = defaultdict[str, list[float]](list)
         for page in self._pages.values():
             draws[page.variant].append(page.draw)
         counts = {variant: float(self.sampling.estimate(found)) for variant, found in draws.items()}
-        text = f"Pages that watch now, by the variant that they say they play{ESTIMATED}"
+        text = f"Pages that watch now, by the reported variant{ESTIMATED}"
         yield Metric("viewers", text, counts or {UNKNOWN: 0.0}, labels=("variant",))
-        text = "By how many the number of viewers may be wrong (two standard deviations); 0 where all report"
+        text = "Two standard deviations of the number of viewers; 0 if all pages report"
         yield Metric("viewers_error", text, self.error)
-        text = "The share of pages that report how they watch; BROADCASTER_REPORTS_PER_SECOND bounds it"
+        text = "The share of pages that report, limited by BROADCASTER_REPORTS_PER_SECOND"
         yield Metric("viewer_report_share", text, self.sampling.share)
         text = f"Pages that report errors and have no picture{ESTIMATED}"
-        yield Metric("viewers_without_picture", text, self.screens.blind)
-        text = "Seconds that the viewer who is furthest behind live is behind, as pages say"
-        yield Metric("viewer_furthest_seconds", text, self.behind)
+        yield Metric("viewers_without_picture", text, self.pictures.without_picture)
+        text = "How far the most delayed viewer is behind live, in seconds, as pages report"
+        yield Metric("viewer_furthest_seconds", text, self.delay)
 
-    def _has_too_many(self, site: str | None) -> bool:
-        return site is not None and any(
-            self._of_sites[one] >= self.sampling.part(times * OF_A_SITE)
-            for one, times in limited_networks(site)
+    def _has_too_many(self, network: str | None) -> bool:
+        return network is not None and any(
+            self._by_network[limited] >= self.sampling.part(times * VIEWERS_PER_NETWORK)
+            for limited, times in limited_networks(network)
         )
 
     def _forget(self) -> None:
@@ -227,79 +230,79 @@ class ViewerCounter:
 
     def _remove(self, name: str) -> WatchingPage | None:
         page = self._pages.pop(name, None)
-        for one, _ in limited_networks(page.site) if page and page.site else []:
-            self._of_sites[one] -= 1
-            if not self._of_sites[one]:
-                del self._of_sites[one]
+        for limited, _ in limited_networks(page.network) if page and page.network else []:
+            self._by_network[limited] -= 1
+            if not self._by_network[limited]:
+                del self._by_network[limited]
         return page
 
 
 MAX_BYTES = 1024  # of a report
-MAX_SECONDS = 900.0  # that a report tells of, and that a page may be ahead: it fills its buffer first
-# A page that plays uploads to several others, and what it says of that costs nobody anything.
-UPLOADS = 4.0
+MAX_SECONDS = 900.0  # of a report, and of the buffer that a page fills first
+UPLOADS = 4.0  # times the played bytes: a page can upload to several others
 LONGEST_BEHIND = 7 * 86_400.0  # seconds
-MAX_SITES = 10_000  # that are remembered
+MAX_NETWORKS = 10_000  # client networks that are remembered
 MAX_REPORTS_PER_SECOND = 1000
-SITE_REPORTS_PER_SECOND = OF_A_SITE / 20  # a page sends one in 25 s or less; all of a site may come at once
+# A page sends a report every 25 s or less often; all pages of a network may report at once.
+NETWORK_REPORTS_PER_SECOND = VIEWERS_PER_NETWORK / 20
 VIEWER = re.compile(r"[0-9a-f]{16}")  # the name of a page
-SAID = ("startup", "stalls", "stalled", "latency", "errors")  # of how it watches
+QOE_FIELDS = ("startup", "stalls", "stalled", "latency", "errors")
 FIELDS = {"httpBytes": "bucket", "p2pBytes": "peers", "uploadedBytes": "uploaded"}
 
 
 class ImplausibleReport(ValueError):  # noqa: N818 - no error: an answer
-    """More than all pages of a site can have watched."""
+    """More than all pages of a client network can have watched."""
 
 
 @dataclass(slots=True)
 class ReportBudget:
-    """What a site may still say: seconds of video, and reports."""
+    """What a client network may still report: seconds of video, and reports."""
 
     seconds: TokenBucket
     reports: TokenBucket
 
 
 class PlaybackReports:
-    """Counts the bytes that viewers say they got from the bucket and from each other, and who they are.
+    """Adds up reported bytes and seconds, and passes reports to the counters.
 
-    Nobody can say more than the pages of a site that report can have played since the last report at so many
-    bits per second (``bandwidth``).
+    A client network cannot report more than its reporting pages can have played since the last report at
+    ``bandwidth`` (bits per second).
     """
 
     def __init__(
         self,
         bandwidth: Callable[[], float],
         viewers: ViewerCounter,
-        experience: QoEMetrics,
+        qoe: QoEMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bandwidth = bandwidth
         self._viewers = viewers
-        self._experience = experience
+        self._qoe = qoe
         self._clock = clock
-        self._sites: OrderedDict[str | None, ReportBudget] = OrderedDict()  # the latest heard of last
+        self._budgets: OrderedDict[str | None, ReportBudget] = OrderedDict()  # the latest last
         self._bytes = dict.fromkeys(FIELDS.values(), 0.0)
         self._watched = 0.0
         self._refused = 0
         self._second, self._reports = 0, 0
 
     def metrics(self) -> Iterator[Metric]:
-        """What has been reported."""
+        """The sums."""
         text = f"Bytes that viewers report: from the bucket, from peers, uploaded to peers{ESTIMATED}"
         yield Metric("viewer_bytes", text, self._bytes, labels=("source",), is_counter=True)
         text = f"Seconds that viewers report to have watched{ESTIMATED}"
         yield Metric("viewer_seconds", text, self._watched, is_counter=True)
-        text = "Reports that could not be true"
+        text = "Implausible reports"
         yield Metric("viewer_reports_refused", text, self._refused, is_counter=True)
 
-    def comes_from_all(self, site: str | None) -> bool:
-        """Whether a site is the address of all viewers, which has no bounds of its own."""
-        return self._viewers.is_all(site)
+    def comes_from_all(self, network: str | None) -> bool:
+        """Whether a client network is that of all viewers, which has no limits of its own."""
+        return self._viewers.is_all(network)
 
-    def has_room(self, site: str | None = None) -> bool:
-        """Whether another report of a site may be taken now: one site leaves room to the others."""
-        for name, times in limited_networks(site) if site else []:
-            if not self._allowance(name, times).reports.take(self._clock()):
+    def has_room(self, network: str | None = None) -> bool:
+        """Whether another report of a client network is accepted now."""
+        for name, times in limited_networks(network) if network else []:
+            if not self._budget(name, times).reports.take(self._clock()):
                 return False
         second = int(self._clock())
         if second != self._second:
@@ -307,75 +310,76 @@ class PlaybackReports:
         self._reports += 1
         return self._reports <= MAX_REPORTS_PER_SECOND
 
-    def add(self, text: str, site: str | None = None) -> None:
-        """Add the report of a page; raises ValueError if malformed, ImplausibleReport if untrue."""
+    def add(self, text: str, network: str | None = None) -> None:
+        """Add the report of a page; raises ValueError if it is malformed, and ImplausibleReport."""
         report = json.loads(text)
         if not isinstance(report, dict):
             raise ValueError("not an object")  # noqa: TRY004 - one error for all that is wrong
         seconds = _number(report.get("seconds"), MAX_SECONDS)
         counts = {source: _number(report.get(name, 0)) for name, source in FIELDS.items()}
         behind = _number(report.get("behind", 0), LONGEST_BEHIND)
-        weight = self._watched_by(report, site)
+        weight = self._count_page(report, network)
         played = 8 * (counts["bucket"] + counts["peers"]) / self._bandwidth()
         uploaded = 8 * counts["uploaded"] / self._bandwidth() / UPLOADS
-        if not self._allowance(site).seconds.take(self._clock(), max(seconds, played, uploaded)):
+        if not self._budget(network).seconds.take(self._clock(), max(seconds, played, uploaded)):
             self._refused += 1
             raise ImplausibleReport("more than can be")
         self._watched += weight * seconds
-        self._viewers.furthest.note(behind, self._clock())
+        self._viewers.max_delay.note(behind, self._clock())
         for source, count in counts.items():
             self._bytes[source] += weight * count
 
-    def _watched_by(self, report: dict[str, object], site: str | None) -> float:
-        """Count the page, if it has a name, and add up how it fares; returns how many pages it is for."""
+    def _count_page(self, report: dict[str, object], network: str | None) -> float:
+        """Count the page, if it has a name, and add its QoE; returns the number of pages it stands for."""
         name = report.get("viewer")
         if name is None:
             return 1.0
         if not isinstance(name, str) or not VIEWER.fullmatch(name):
             raise ValueError("a viewer has a name of 16 hexadecimal digits")
-        said = {key: _number(report[key]) for key in SAID if key in report}
-        variant = self._experience.label(report.get("variant"))
+        qoe = {key: _number(report[key]) for key in QOE_FIELDS if key in report}
+        variant = self._qoe.label(report.get("variant"))
         seconds = _number(report.get("seconds"), MAX_SECONDS)
         weight = self._viewers.sampling.weight(draw_of(name))
         if weight:
-            self._viewers.screens.heard(name, site, played=seconds > 0, errors=said.get("errors", 0) > 0)
-        counts = self._viewers.heard(name, site, variant, leaves=report.get("over") is True)
+            self._viewers.pictures.heard(name, network, played=seconds > 0, errors=qoe.get("errors", 0) > 0)
+        counts = self._viewers.heard(name, network, variant, leaves=report.get("over") is True)
         if counts:
-            self._experience.add(variant, said, counts, self._viewers.sampling.longest / REPORT_SECONDS)
+            self._qoe.add(variant, qoe, counts, self._viewers.sampling.longest / REPORT_SECONDS)
         return weight
 
-    def _allowance(self, site: str | None, times: int = 1) -> ReportBudget:
-        """What the pages of a site may still report; those of an organisation, so many ``times`` as much."""
-        now, pages = self._clock(), max(1, self._viewers.of_site(site))
-        allowance = self._sites.pop(site, None)
-        if allowance is None:
+    def _budget(self, network: str | None, times: int = 1) -> ReportBudget:
+        """The budget of a client network; of an organisation, ``times`` as much."""
+        now, pages = self._clock(), max(1, self._viewers.of_network(network))
+        budget = self._budgets.pop(network, None)
+        if budget is None:
             seconds = TokenBucket.full(pages, MAX_SECONDS * pages, now)
-            allowance = ReportBudget(
-                seconds, TokenBucket.full(times * SITE_REPORTS_PER_SECOND, times * OF_A_SITE, now)
+            budget = ReportBudget(
+                seconds,
+                TokenBucket.full(times * NETWORK_REPORTS_PER_SECOND, times * VIEWERS_PER_NETWORK, now),
             )
-        self._sites[site] = allowance
-        if len(self._sites) > MAX_SITES:
-            self._sites.popitem(last=False)
-        allowance.seconds.resize(pages, MAX_SECONDS * pages, now)
-        return allowance
+        self._budgets[network] = budget
+        if len(self._budgets) > MAX_NETWORKS:
+            self._budgets.popitem(last=False)
+        budget.seconds.resize(pages, MAX_SECONDS * pages, now)
+        return budget
 
 
 PLAYBACK_REPORTS = web.AppKey("PLAYBACK_REPORTS", PlaybackReports)
 
 
 async def beacon(request: web.Request) -> web.Response:
-    """Take a page's report (``navigator.sendBeacon``): 204; 400 for what is none, 429 when it is too much."""
+    """Accept a report (``navigator.sendBeacon``): 204, 400 if it is malformed, 429 if it is too much."""
     headers = {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*", hdrs.CACHE_CONTROL: "no-store"}
-    site = request.app[ADMISSION].site(request)
-    if request.app[PLAYBACK_REPORTS].comes_from_all(site):
+    network = request.app[ADMISSION].network(request)
+    if request.app[PLAYBACK_REPORTS].comes_from_all(network):
         request.app[ADMISSION].warn_of_shared_address()
-        site = None
-    if not request.app[PLAYBACK_REPORTS].has_room(site):
+        network = None
+    if not request.app[PLAYBACK_REPORTS].has_room(network):
         return web.Response(status=429, headers={**headers, hdrs.RETRY_AFTER: "30"})
     if (request.content_length or MAX_BYTES + 1) > MAX_BYTES:
         return web.Response(status=413, headers=headers)
     try:
-        request.app[PLAYBACK_REPORTS].add(await request.text(), site)
+        request.app[PLAYBACK_REPORTS].add(await request.text(), network)
     except ImplausibleReport:
         return web.Response(status=429, headers={**headers, hdrs.RETRY_AFTER: "30"})
     except (ValueError, LookupError, RecursionError):

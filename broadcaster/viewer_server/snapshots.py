@@ -146,7 +146,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Stream:
+class ServedStream:
     """The current snapshot of each playlist. ``clock`` gives the wall time."""
 
     def __init__(self, clock: Callable[[], datetime] = now) -> None:
@@ -199,7 +199,7 @@ class Stream:
                     snapshot.superseded.set()
 
 
-STREAM = web.AppKey("STREAM", Stream)
+STREAM = web.AppKey("STREAM", ServedStream)
 
 
 def _same(before: Snapshot | None, version: AnyVersion, playlist: AnyPlaylist | None = None) -> Snapshot:

@@ -20,7 +20,7 @@ from broadcaster.metrics import Metric
 from broadcaster.tracker.protocol import MAX_MESSAGE_BYTES
 from broadcaster.tracker.tracker import Action, Refusal, Refused, Send, Tracker
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
-from broadcaster.viewer_server.snapshots import Stream
+from broadcaster.viewer_server.snapshots import ServedStream
 
 HEARTBEAT = 30.0  # seconds; Cloudflare's tunnel cuts a connection that is silent for 100
 CLOSE_TIMEOUT = 2.0  # seconds for the client's close frame
@@ -34,7 +34,10 @@ class TrackerSockets:
     """Connects the tracker with sockets and with the served playlists."""
 
     def __init__(
-        self, stream: Stream, tracker: Tracker | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        stream: ServedStream,
+        tracker: Tracker | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tracker = tracker or Tracker()
         self._stream = stream
@@ -69,7 +72,7 @@ class TrackerSockets:
             return web.Response(status=503, text=f"Not now: {refused}.\n", headers=headers)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        number = self.tracker.connect(request.app[ADMISSION].site(request), self._update_tracker())
+        number = self.tracker.connect(request.app[ADMISSION].network(request), self._update_tracker())
         socket = web.WebSocketResponse(
             timeout=CLOSE_TIMEOUT,
             autoping=False,  # pongs count toward MAX_UNSENT

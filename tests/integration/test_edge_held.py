@@ -60,7 +60,7 @@ async def test_a_thousand_wait_and_one_request_reaches_the_service(
         waiting = [asyncio.create_task(front.get(path)) for _ in range(WAITERS)]
         await eventually(lambda: connected(front), lambda found: found >= WAITERS, within=30)
         await eventually(front.somebody_waits)
-        site.audience.event_stream.tell_starting(site.now)
+        site.audience.event_stream.send_starting(site.now)
         site.publish(seconds=12)
         answers = await asyncio.gather(*waiting)
         await front.edge.stop()
@@ -96,7 +96,7 @@ async def test_events_come_through_the_edge_soon(tmp_path: Path) -> None:
                 await eventually(lambda: log.waiting)
                 await asyncio.sleep(0.1 + 0.07 * number)  # nginx looks every half second
                 told = loop.time()
-                site.audience.event_stream.tell_starting(site.now)
+                site.audience.event_stream.send_starting(site.now)
                 times[address] += [at - told for at in await asyncio.gather(*waiting)]
     medians = {address: statistics.median(found) for address, found in times.items()}
     print(medians)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from broadcaster.ipc.messages import View, ViewDelta, decode, encode, view_delta
-from broadcaster.viewer_server.snapshots import Stream
+from broadcaster.viewer_server.snapshots import ServedStream
 from broadcaster.viewer_server.snapshots import now as wall_time
 
 
-class ViewersChannel(Stream):
+class ViewersChannel(ServedStream):
     """A stream that takes each new view of a channel: ``Channel(..., show=shown.follow)``."""
 
     def __init__(self, view: View | None = None, clock: Callable[[], datetime] = wall_time) -> None:

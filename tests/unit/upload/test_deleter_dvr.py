@@ -14,7 +14,7 @@ from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.hls.parser import parse
 from broadcaster.ipc.messages import DELAY_MEMORY, LENGTH, MaxViewerDelay, View, decode, encode, view_delta
 from broadcaster.upload.deleter import RetentionDeleter
-from broadcaster.viewer_server.snapshots import Stream
+from broadcaster.viewer_server.snapshots import ServedStream
 from tests.support.fakes.catalog_fixture import WINDOW, CatalogFixture
 from tests.support.fakes.playback_reports import Gate
 
@@ -206,7 +206,7 @@ def test_where_it_is_off_nothing_is_kept(tmp_path: Path) -> None:
 def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -> None:
     """Step by step, or all at once to a new one; its multivariant playlist leads to its own."""
     studio.furthest = 60
-    stream, before = Stream(studio.clock), View()
+    stream, before = ServedStream(studio.clock), View()
     for _ in range(30):
         studio.publish()
         sent = view_delta(before, studio.channel.view)
@@ -214,7 +214,7 @@ def test_it_is_told_to_the_process_that_serves_viewers(studio: CatalogFixture) -
         assert message == sent
         stream.apply(sent)
         before = studio.channel.view
-    new = Stream(studio.clock)
+    new = ServedStream(studio.clock)
     new.apply(view_delta(View(), before))
     assert sent.updates["0"].kept
     assert len(sent.updates["0"].kept.playlist.segments) == 1
@@ -251,7 +251,7 @@ def test_what_is_no_distance_is_no_report(said: object) -> None:
     gate = Gate("0")
     with pytest.raises(ValueError, match="number"):
         gate.send(1, behind=said)
-    assert gate.viewers.behind == 0
+    assert gate.viewers.delay == 0
     assert gate.send(1, behind=600.5, over=True)
-    assert gate.viewers.behind == 600.5
+    assert gate.viewers.delay == 600.5
     assert len(gate.viewers) == 0

@@ -21,8 +21,8 @@ from broadcaster.http.connections import CONNECTIONS, Connections
 from broadcaster.tracker.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server.admission import (
     FEW,
-    OF_A_SITE,
     REQUESTS_PER_VIEWER,
+    VIEWERS_PER_NETWORK,
     AdmissionControl,
     NotAdmitted,
     RequestKind,
@@ -75,7 +75,7 @@ def test_long_requests_leave_room() -> None:
 
 def of_a_site(places: int) -> int:
     """The limit of an address, over all kinds."""
-    return min(REQUESTS_PER_VIEWER * OF_A_SITE, int(0.8 * places) // 2)
+    return min(REQUESTS_PER_VIEWER * VIEWERS_PER_NETWORK, int(0.8 * places) // 2)
 
 
 def media_taken(places: AdmissionControl) -> float:
@@ -133,10 +133,10 @@ def test_all_viewers_from_one_address(caplog: pytest.LogCaptureFixture) -> None:
         assert taken(places, stack, RequestKind.EVENTS, 3000, "8.8.8.8") == 3000
         assert caplog.text.count("all viewers come from one address") == 1
         assert "8.8.8.8" not in caplog.text
-        assert places.site(asks("8.8.8.8")) is None  # other bounds do not hold either
+        assert places.network(asks("8.8.8.8")) is None  # other bounds do not hold either
         assert taken(places, stack, RequestKind.EVENTS, 1, "9.9.9.9") == 1
         assert taken(places, stack, RequestKind.EVENTS, 10, "8.8.8.8") == 0  # now it is one of two
-        assert places.site(asks("8.8.8.8")) == "8.8.8.8"
+        assert places.network(asks("8.8.8.8")) == "8.8.8.8"
 
 
 def test_an_address_that_came_alone_makes_room() -> None:
@@ -160,7 +160,7 @@ def test_the_trusted_header(trusted: str | None, site: str | None, caplog: pytes
     places = AdmissionControl(PLACES, EventLoopLag(), trusted)
     headers = {"X-Forwarded-For": "2.2.2.2, 9.9.9.9", "none": "3.3.3.3"}
     for _ in range(2):
-        assert places.site(asks("1.1.1.1", headers)) == site
+        assert places.network(asks("1.1.1.1", headers)) == site
     assert caplog.text.count("with different addresses") == (trusted is None)
     assert "1.1.1.1" not in caplog.text
 
@@ -169,9 +169,9 @@ def test_headers_of_strangers_are_ignored(caplog: pytest.LogCaptureFixture) -> N
     """Headers from other machines are ignored, whichever header is trusted."""
     for trusted in (None, "cf-connecting-ip", "x-forwarded-for"):
         request = asks("1.1.1.1", {"X-Forwarded-For": "9.9.9.9"}, remote="8.8.8.8")
-        assert AdmissionControl(PLACES, EventLoopLag(), trusted).site(request) == "8.8.8.8"
+        assert AdmissionControl(PLACES, EventLoopLag(), trusted).network(request) == "8.8.8.8"
     places = AdmissionControl(PLACES, EventLoopLag())
-    assert places.site(asks("1.1.1.1", {"X-Forwarded-For": "2.2.2.2, 1.1.1.1"})) == "1.1.1.1"
+    assert places.network(asks("1.1.1.1", {"X-Forwarded-For": "2.2.2.2, 1.1.1.1"})) == "1.1.1.1"
     assert not caplog.text
 
 
@@ -180,7 +180,7 @@ def test_a_proxy_that_adds_a_line(trusted: str | None) -> None:
     """HAProxy leaves the header of a viewer and adds another: the last line is the proxy's."""
     lines = CIMultiDict([("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "9.9.9.9")])
     request = cast("web.Request", SimpleNamespace(remote="127.0.0.1", headers=lines))
-    assert AdmissionControl(PLACES, EventLoopLag(), trusted).site(request) == "9.9.9.9"
+    assert AdmissionControl(PLACES, EventLoopLag(), trusted).network(request) == "9.9.9.9"
 
 
 def test_a_moment_is_no_overload() -> None:

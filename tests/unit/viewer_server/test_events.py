@@ -12,7 +12,7 @@ from aiohttp_sse import EventSourceResponse
 
 from broadcaster.ipc.messages import Ended, HealthReport, Started
 from broadcaster.viewer_server.events import HEARTBEAT, REMEMBERED_MESSAGES, Reader
-from broadcaster.viewer_server.reports import MAX_SECONDS, MAX_SITES, ImplausibleReport, PlaybackReports
+from broadcaster.viewer_server.reports import MAX_NETWORKS, MAX_SECONDS, ImplausibleReport, PlaybackReports
 from tests.api_schemas import check_event
 from tests.support.fakes.playback_reports import beacon_of, name_of
 from tests.support.fakes.viewer_app import Client, ViewerApp
@@ -73,7 +73,7 @@ async def test_new_playlists_follow_at_once(site: ViewerApp, client: Client) -> 
     site.audience.handle(Ended(site.now, going_on=True))
     assert (await next_event(stream))[1]["goingOn"] is True
     stream.close()
-    site.audience.event_stream.places += 1
+    site.audience.event_stream.most += 1
     stream = await client.get("/live/events")
     assert (await next_event(stream))[1]["goingOn"] is True
     site.audience.handle(Started(("0",), 4, "s", site.now))
@@ -265,6 +265,6 @@ def sums(beacon: PlaybackReports) -> float:
 def test_sites_are_forgotten() -> None:
     """Whoever has many addresses takes no more memory than there is for them."""
     beacon = beacon_of(lambda: 1e6, lambda: 0.0)
-    for number in range(MAX_SITES + 100):
+    for number in range(MAX_NETWORKS + 100):
         beacon.add('{"seconds": 1}', str(number))
-    assert len(vars(beacon)["_sites"]) == MAX_SITES
+    assert len(vars(beacon)["_budgets"]) == MAX_NETWORKS

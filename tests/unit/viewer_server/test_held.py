@@ -146,7 +146,7 @@ async def test_the_number_of_viewers_comes_with_the_time(
     site: ViewerApp, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages are woken once in 20 s for both, and at once for a share of reports that has changed by much."""
-    site.audience.event_stream.tell_starting(site.now)
+    site.audience.event_stream.send_starting(site.now)
     serial = site.audience.event_stream.held.serial
     for number in range(40):
         report = json.dumps({"seconds": 0, "viewer": name_of(number)})
@@ -155,7 +155,7 @@ async def test_the_number_of_viewers_comes_with_the_time(
     assert site.audience.event_stream.held.serial == serial
     monkeypatch.setattr(held, "HOLD", 0.05)
     assert (await read(client, f"/live/events/{serial}"))["events"] == [["viewers", {"viewers": 40}]]
-    site.audience.event_stream.tell_viewers(10_000)
+    site.audience.event_stream.send_viewers(10_000)
     answer = await read(client, f"/live/events/{serial + 1}")
     assert answer["events"] == [["reports", {"share": 0.064, "every": 400}]]
     assert (answer["share"], answer["every"]) == (0.064, 400)

@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from broadcaster.viewer_server import events as event_stream
-from broadcaster.viewer_server.admission import OF_A_SITE
+from broadcaster.viewer_server.admission import VIEWERS_PER_NETWORK
 from broadcaster.viewer_server.reports import (
-    BLIND_OF_A_SITE,
     LONGEST_LATENCY,
     MAX_REPORTS_PER_SECOND,
     MOST,
     MOST_STALLS,
     MOST_VARIANTS,
+    MOST_WITHOUT_PICTURE,
     ViewerCounter,
 )
 from broadcaster.viewer_server.sampling import ReportSampling
@@ -46,23 +46,23 @@ def test_who_watches_now() -> None:
 def test_who_has_a_picture() -> None:
     """By the latest report of the last minute: errors and nothing played are no picture."""
     gate = Gate("0")
-    screens = gate.viewers.screens
+    pictures = gate.viewers.pictures
     gate.send(1, errors=3, over=True)  # a page that has never played
     gate.send(2, errors=1, seconds=25)
     gate.send(3, seconds=25)
     gate.send(4, over=True)
-    assert (screens.lit, screens.blind) == (2, 1)
+    assert (pictures.with_picture, pictures.without_picture) == (2, 1)
     gate.now += 25
     gate.send(1, seconds=20)
     gate.send(2, errors=2)
     gate.send(3, over=True)
-    assert (screens.lit, screens.blind) == (1, 1)
+    assert (pictures.with_picture, pictures.without_picture) == (1, 1)
     assert gate.metrics["broadcaster_viewers_without_picture"] == 1
     gate.now += 61
-    assert (screens.lit, screens.blind) == (0, 0)
+    assert (pictures.with_picture, pictures.without_picture) == (0, 0)
     for number in range(1000):
         gate.send(number, "hostile", errors=1, over=True)
-    assert screens.blind == BLIND_OF_A_SITE
+    assert pictures.without_picture == MOST_WITHOUT_PICTURE
 
 
 def test_how_they_fare() -> None:
@@ -90,13 +90,16 @@ def test_ten_thousand_hostile_reports() -> None:
         gate.now += 0.001
         said = {"variant": f"v{number}", "stalls": 1e15, "errors": 1e15, "latency": 1e15, "startup": 1e15}
         taken += gate.send(number, "hostile", seconds=300, httpBytes=1e15, **said)
-    assert len(gate.viewers) == 100 + OF_A_SITE
-    assert taken <= OF_A_SITE + 10 * OF_A_SITE / 20 + 1  # at once, and in ten seconds
+    assert len(gate.viewers) == 100 + VIEWERS_PER_NETWORK
+    assert taken <= VIEWERS_PER_NETWORK + 10 * VIEWERS_PER_NETWORK / 20 + 1  # at once, and in ten seconds
     figures = gate.metrics
     assert all(math.isfinite(value) for value in figures.values())
     assert {name for name in figures if "v1" in name} == set()
-    assert figures['broadcaster_viewer_stalls_total{variant="unknown"}'] == OF_A_SITE * MOST_STALLS
-    assert figures['broadcaster_viewer_latency_seconds_sum{variant="unknown"}'] == OF_A_SITE * LONGEST_LATENCY
+    assert figures['broadcaster_viewer_stalls_total{variant="unknown"}'] == VIEWERS_PER_NETWORK * MOST_STALLS
+    assert (
+        figures['broadcaster_viewer_latency_seconds_sum{variant="unknown"}']
+        == VIEWERS_PER_NETWORK * LONGEST_LATENCY
+    )
     assert figures['broadcaster_viewer_latency_seconds_sum{variant="0"}'] == 300
     assert figures['broadcaster_viewer_bytes_total{source="bucket"}'] == 0
     assert sum(sys.getsizeof(one) for one in vars(gate.viewers).values()) < 200_000

@@ -6,18 +6,15 @@ these, not names or dates: if they go back, or skip more than rounding explains,
 
 from __future__ import annotations
 
-import os
 import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 
-from broadcaster.catalog.records import LARGEST, SourceFile
+from broadcaster.catalog.records import SourceFile
 from broadcaster.hls.mpegts import PACKET, SYNC, UNIT_START, payload
-from broadcaster.own_files import READ, read_all
 
 LONGEST = timedelta(seconds=60)
 CLOCK = 90_000  # Hz, of the time stamps
@@ -26,21 +23,12 @@ VIDEO, SOUND = range(0xE0, 0xF0), {0xBD, *range(0xC0, 0xE0)}  # stream ids (tabl
 HAS_PTS = 0x80
 
 
-def media_duration(file: Path | int, map_file: SourceFile | None = None) -> timedelta | None:
-    """The time from the first picture of a file, or of an open descriptor, to the end of the last one.
+def media_duration(data: bytes, header: bytes = b"") -> timedelta | None:
+    """The time from the first picture of a segment to the end of the last, or of sound without pictures.
 
-    Without pictures, of sound; for fragments of MP4 with the header ``map_file``, of their first track. None
-    if there are fewer than two time stamps, if these jump, or if the file is gone.
+    For fragments of MP4 with this header, of their first track. None if there are fewer than two time stamps,
+    or if these jump.
     """
-    try:
-        descriptor = os.dup(file) if isinstance(file, int) else os.open(file, READ)
-        try:
-            data = read_all(descriptor, LARGEST)
-        finally:
-            os.close(descriptor)
-        header = map_file.read(LARGEST_BOX) if map_file else b""
-    except OSError:
-        return None
     duration = _stamps_duration(data) or _fragments_duration(data, header)
     return duration if duration and duration < LONGEST else None
 

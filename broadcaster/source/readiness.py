@@ -27,7 +27,7 @@ from broadcaster.source.file_checks import (
     identity,
     pause,
 )
-from broadcaster.source.media_clock import MediaClock, Stamp, first_time, media_duration
+from broadcaster.source.media_clock import LARGEST_BOX, MediaClock, Stamp, first_time, media_duration
 from broadcaster.source.owncast_names import local_name
 from broadcaster.source.recovery import file_identity
 
@@ -405,10 +405,6 @@ class PendingSegments:
 
 def _duration(file: SourceFile, map_file: SourceFile | None) -> timedelta | None:
     try:
-        descriptor = file.open()
+        return media_duration(file.read(), map_file.read(LARGEST_BOX) if map_file else b"")
     except OSError:
         return None
-    try:
-        return media_duration(descriptor, map_file)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broadcaster.catalog.records import FileIdentity
+from broadcaster.catalog.records import LARGEST, FileIdentity
 from broadcaster.hls import MediaSegment
 from broadcaster.source.encoder_runs import MAX_STEP_TARGET_DURATIONS
 from broadcaster.source.file_checks import OutsideError, identity, open_inside
@@ -112,13 +112,10 @@ def file_identity(folder: Path, uri: str) -> FileIdentity | None:
 
 def _duration(folder: Path, uri: str) -> timedelta | None:
     try:
-        descriptor = open_inside(folder, folder / (local_name(uri) or ""))
+        with os.fdopen(open_inside(folder, folder / (local_name(uri) or "")), "rb") as file:
+            return media_duration(file.read(LARGEST))
     except (OSError, OutsideError):
         return None
-    try:
-        return media_duration(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sibling(name: str, steps: int) -> str | None:

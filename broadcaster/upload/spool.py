@@ -285,7 +285,7 @@ def _newest(variant: str, snapshot: SourceSnapshot) -> _NewestSegment | None:
 def _segment(match: re.Match[str], path: Path, known: _NewestSegment | None) -> Segment | None:
     number, name, status = int(match["number"]), match["name"], path.stat()
     modified = datetime.fromtimestamp(status.st_mtime, UTC)
-    duration = media_duration(path) or timedelta(seconds=known.target_duration if known else 1)
+    duration = media_duration(path.read_bytes()) or timedelta(seconds=known.target_duration if known else 1)
     if known and known.run.id == match["run"]:
         steps = number - known.number
         run, sequence, time = known.run, known.sequence + steps, known.time + steps * duration

@@ -23,7 +23,7 @@ from broadcaster.events import (
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.ipc.messages import AnyVersion, State, Version, View
 from broadcaster.stream import health, model
-from broadcaster.stream.model import Effect, Event, Instant, Log, Notify, Severity, StreamLimits
+from broadcaster.stream.model import Effect, Event, Instant, Log, Notify, StreamLimits
 from broadcaster.stream.playlists import DvrDepth, Playlists, multivariant
 from broadcaster.stream.rollover import (
     SEEN_SECONDS,
@@ -151,7 +151,7 @@ class StreamMachine:
             case SourceEnded(variant):
                 # Owncast can go on with the stream for five minutes; grace counts from the last segment.
                 self.source.ended = True
-                self._do(Log(Severity.INFO, f"variant {variant} says that it has ended"), model.AskEncoder())
+                self._do(Log("info", f"variant {variant} says that it has ended"), model.AskEncoder())
             case SourceIdle():
                 self.source.ended = self.source.idle = True
             case SourceFault(message):
@@ -188,7 +188,7 @@ class StreamMachine:
     def _take_turn(self, tracked: Tracked) -> None:
         segment = tracked.segment
         if self.state is State.LIVE and (reason := self._rollover_reason(segment)):
-            self._do(Log(Severity.WARNING, f"the playlists end and new ones begin at once: {reason}"))
+            self._do(Log("warning", f"the playlists end and new ones begin at once: {reason}"))
             target_duration = self.target_duration or 0
             self._barrier.room = next_target_duration(segment, target_duration, self._playlists.newest_run)
             self._barrier.rest = max(SEEN_TARGET_DURATIONS * target_duration, SEEN_SECONDS)
@@ -208,7 +208,7 @@ class StreamMachine:
 
     def _lose(self, segment: Segment, name: str, fault: str, listed: str) -> None:
         self.gaps.lost(segment.variant, fault)
-        self._do(Log(Severity.ERROR, f"{segment.key} {fault}; {listed}"))
+        self._do(Log("error", f"{segment.key} {fault}; {listed}"))
         self._do(Notify(SegmentLost(segment.variant, name, fault)))
 
     # The stream.

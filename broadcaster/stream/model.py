@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
+from typing import Literal
 
 from broadcaster.catalog.records import PlaylistState, PlaylistUpdate, Segment
 from broadcaster.events import Event as Notification
@@ -154,19 +154,11 @@ class AskEncoder:
     """Ask soon whether the encoder is still connected."""
 
 
-class Severity(Enum):
-    """Severity of a log line."""
-
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
 @dataclass(frozen=True, slots=True)
 class Log:
     """Write a line into the log."""
 
-    severity: Severity
+    level: Literal["info", "warning", "error"]
     message: str
 
 

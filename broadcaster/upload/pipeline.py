@@ -232,8 +232,8 @@ class Pipeline:
                 self._handle(model.SegmentShown(segment.key))
             case model.AskEncoder() if self._encoder:
                 self._encoder.ask()
-            case model.Log(severity, message):
-                logger.log(logging.getLevelNamesMapping()[severity.value.upper()], "%s", message)
+            case model.Log(level, message):
+                logger.log(logging.getLevelNamesMapping()[level.upper()], "%s", message)
 
     async def _upload(self, upload: SegmentUpload) -> None:
         self._handle(model.SegmentFinished(await self._segment_uploader.finish(upload)))

@@ -199,10 +199,7 @@ class DvrBacklog:
         self.duration += segment.duration
 
     def trim(self, window: timedelta, *, need: timedelta, most: timedelta) -> bool:
-        """Drop segments that are not needed, or too much, before a window of this duration; whether any were.
-
-        Needed are segments that end less than ``need`` before the newest segment does.
-        """
+        """Drop segments before the last ``need``, or beyond ``most``; returns whether there were any."""
         before = len(self._segments)
         while self._segments:
             whole, oldest = self.duration + window, self._segments[0][0]
@@ -241,7 +238,7 @@ ALL = 10**8  # segments: no stream has more
 class VodPlaylistBuilder:
     """Grows one media playlist of a recording or a clip.
 
-    ``target_duration`` is the encoder's, seconds; ``first`` is the discontinuity number before the recording.
+    ``target_duration`` is the encoder's, seconds; ``first`` is the first discontinuity number.
     With ``on_settled`` only the latest segments are kept; that function takes the others, in order.
     ``peak_bandwidth`` and ``iframe_bandwidth`` are the peaks of segments and key frames, bits per second.
     """

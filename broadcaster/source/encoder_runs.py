@@ -75,10 +75,7 @@ class _Known:
 
 
 class EncoderRunTracker:
-    """Gives each encoder run its number and its ID, the same for all variants.
-
-    ``draw`` returns the random part of an ID, so that IDs of several broadcasters differ.
-    """
+    """Gives each encoder run its number and its ID, whose random part is of ``draw``, for all variants."""
 
     def __init__(
         self, clock: Callable[[], datetime], memory: SourceSnapshot, draw: Callable[[], str] = DRAW
@@ -102,11 +99,8 @@ class EncoderRunTracker:
                     self._no_ids |= {encoder_id(uri), known.encoder} - {""}
 
     def encoder(self, variant: str, segment: MediaSegment) -> str:
-        """The ID of the encoder in the segment's name; empty for a writer without IDs.
-
-        ffmpeg's ``stream-%v-%d.ts`` has the variant's name in that place.
-        """
-        encoder = encoder_id(segment.uri)
+        """The ID of the encoder in the segment's name; empty for a writer without IDs."""
+        encoder = encoder_id(segment.uri)  # for ffmpeg's stream-%v-%d.ts that is the variant's name
         return "" if encoder in self._no_ids or variant.endswith(encoder) else encoder
 
     def disprove(self, *encoders: str) -> None:

@@ -80,10 +80,7 @@ class CompletenessCheck:
         self._seen_since = 0.0
 
     def look(self, now: float, let_go: float = math.inf) -> FileCheck:
-        """Look once; ``now`` is monotonic, in seconds.
-
-        An open file counts as finished when it has not changed for ``let_go`` seconds.
-        """
+        """Look once; an open file is finished after ``let_go`` seconds without a change."""
         try:
             descriptor = open_inside(self._root, self.path)
             try:
@@ -164,10 +161,7 @@ def identity(root: Path, path: Path) -> FileIdentity | None:
 
 
 def _is_ours_alone(status: os.stat_result) -> bool:
-    """Whether it is private, and has a second name.
-
-    Without fs.protected_hardlinks, other users can link files that they cannot read.
-    """
+    """Whether it is private, and has a second name, perhaps by others (without fs.protected_hardlinks)."""
     return status.st_nlink > 1 and status.st_uid == os.geteuid() and not status.st_mode & stat.S_IROTH
 
 

@@ -249,10 +249,7 @@ def _name(segment: MediaSegment) -> str:
 
 
 class Follower:
-    """Follows the media playlist of one variant, which may be missing, or show the idle clip, at any time.
-
-    ``runs`` is shared by all variants. ``known`` has the listed segments, ``pending`` those not reported yet.
-    """
+    """Follows the media playlist of one variant, which may be missing, or show the idle clip, at any time."""
 
     def __init__(
         self, root: Path, folder: Path, variant: str, runs: EncoderRunTracker, clock: Callable[[], datetime]
@@ -265,7 +262,7 @@ class Follower:
         self._folder = folder
         self._runs = runs
         self._clock = clock
-        self.pending = PendingSegments(root, folder, variant, runs)
+        self.pending = PendingSegments(root, folder, variant, runs)  # listed, and not reported yet
         self.known = SourcePlaylistHistory(folder, clock)
         self._playlist = MediaPlaylist(target_duration=0)  # the latest with segments of a stream
         self._first_newest = ""  # the newest segment of the first version

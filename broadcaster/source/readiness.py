@@ -167,13 +167,10 @@ class _Lag:
 
 
 class PendingSegments:
-    """The listed segments of one variant that are not reported yet, in order.
-
-    ``pause``: seconds until the next check, None if nothing is pending.
-    """
+    """The listed segments of one variant that are not reported yet, in order."""
 
     def __init__(self, root: Path, folder: Path, variant: str, runs: EncoderRunTracker) -> None:
-        self.pause: float | None = None
+        self.pause: float | None = None  # seconds until the next check, None if nothing is pending
         self._root = root
         self._folder = folder
         self._variant = variant
@@ -204,10 +201,7 @@ class PendingSegments:
         return f"{self._variant}/{printable(self._waiting[0].name)} {self._waiting[0].fault}"
 
     def collect_ready(self, now: float, *, ended: bool) -> list[Segment]:
-        """The segments that are finished or lost at ``now`` (monotonic, seconds).
-
-        ``ended``: the playlist will list nothing more.
-        """
+        """The segments that are finished or lost; ``ended``: the playlist will list nothing more."""
         segments: list[Segment] = []
         # All of them, so that files after a broken file are known to be unchanged later.
         for pending in islice(self._waiting, LOOKED_AT_ONCE):
@@ -311,10 +305,7 @@ class PendingSegments:
             self._read_last = head.file.file, head.map.file
 
     def _checked_stamp(self, pending: Pending) -> Stamp | None:
-        """Where its media begins; if that is unexpected, the segment before is measured.
-
-        Some writers give all segments one duration, or round it up.
-        """
+        """Where its media begins; if unexpected, the segment before is measured: its EXTINF may be wrong."""
         file, before = pending.file.file, self._read_last
         stamp = None if pending.fault or file is None else first_time(file, pending.map.file)
         if before and pending.run == self._media_run and self._media.is_broken(stamp):

@@ -273,10 +273,7 @@ class FollowedPlaylists:
         return None
 
     def _has_room(self, present: set[Path]) -> bool:
-        """Whether another playlist can be followed; a missing or finished playlist is dropped if necessary.
-
-        Playlists without segments are dropped first.
-        """
+        """Whether another playlist can be followed, for which a missing or finished one is dropped."""
         if len(self._followed) < MAX_PLAYLISTS:
             return True
         spare = [
@@ -300,13 +297,10 @@ CLIP_ALONE = 15.0  # seconds of the idle clip after which there are no playlists
 
 
 class Scanner:
-    """Finds the playlists of the folder ``root``, and what is new in them.
-
-    ``memory`` is from an earlier process. ``pause``: seconds until the next scan, None if nothing is pending.
-    """
+    """Finds the playlists of the folder ``root``, and what is new in them."""
 
     def __init__(self, root: Path, clock: Callable[[], datetime], memory: SourceSnapshot) -> None:
-        self.pause: float | None = None
+        self.pause: float | None = None  # seconds until the next scan, None if nothing is pending
         self._root = root
         self._clock = clock
         self._runs = EncoderRunTracker(clock, memory)
@@ -423,10 +417,7 @@ class Scanner:
         return "is not listed in the multivariant playlist"
 
     def _other_stream(self, followed: FollowedPlaylist, playlist: MediaPlaylist) -> str:
-        """Why it is another stream than the followed stream, without a multivariant playlist.
-
-        A playlist that was refused for that reason stays refused.
-        """
+        """Why it is another stream than the followed stream, for ever, without a multivariant playlist."""
         if followed.other_stream and followed.left_out.counts:
             return followed.other_stream
         since = self._clock().timestamp() - LEFT_OVER

@@ -38,10 +38,7 @@ ABSENT_FOR = 15.0  # seconds; with key frames far apart Owncast takes so long be
 
 
 async def by_inotify(folder: Path, thread: OwnThread, seconds: float) -> AsyncGenerator[bool, None]:
-    """Yield True after changes, and False after ``seconds`` without any; raises OSError.
-
-    Calls that may hang with the folder run in ``thread``.
-    """
+    """Yield True after changes, and False after ``seconds`` without any; raises OSError."""
     loop, notified, new_folders = asyncio.get_running_loop(), asyncio.Event(), True
 
     def take() -> None:

@@ -54,10 +54,7 @@ class Tracked:
 
 
 class StreamMachine:
-    """The stream: segments on the way, the playlists, and the view that viewers get.
-
-    ``memory`` and ``pending``: what an earlier process had listed, and had on the way.
-    """
+    """The stream: segments on the way, the playlists, and the view that viewers get."""
 
     def __init__(
         self,

@@ -79,10 +79,7 @@ class VariantPlaylist:
 
 
 class Playlists:
-    """The playlists of a stream by variant, and their numbers, which never fall.
-
-    ``window_segments`` and ``window``: see ManifestGenerator.
-    """
+    """The playlists of a stream by variant, and their numbers, which never fall."""
 
     def __init__(self, window_segments: int, window: timedelta, dvr: DvrDepth) -> None:
         self.current: dict[str, VariantPlaylist] = {}
@@ -404,10 +401,7 @@ def _attributed(
 
 
 def _rounded(bandwidth: int) -> int:
-    """The next higher of few values: BANDWIDTH is the peak (§4.4.6.2), and peers meet by it.
-
-    Viewers who come after a change do not share with viewers who came before.
-    """
+    """The next higher of few values: BANDWIDTH is the peak (§4.4.6.2), and peers meet by its value."""
     return ceil(2 ** (ceil(log2(bandwidth) * STEPS) / STEPS)) if bandwidth else 0
 
 

@@ -133,11 +133,7 @@ class EncoderRunTracker:
         return current is not None and bool(numbers) and numbers[0] <= current.run.number
 
     def is_ours(self, encoder: str, time: datetime | None, finished: datetime) -> bool:
-        """Whether a segment of a new run is not older than this service.
-
-        It is not if another encoder was followed before, if it was finished since just before the start of
-        this service, or if another variant begins no later.
-        """
+        """Whether a segment of a new run is as new as this service, or as the run in other variants."""
         began = next((known.began for known in self._runs if known.encoder == encoder), None)
         followed = any(known.encoder != encoder for known in self._runs)
         beside = time is not None and began is not None and time >= began - SAME_TIME
@@ -153,10 +149,7 @@ class EncoderRunTracker:
         return self._current[variant].run if variant in self._current else None
 
     def place(self, variant: str, encoder: str, spot: TimelinePosition, *, breaks: bool) -> Run:
-        """The run of a variant's next segment; ``breaks``: it does not follow the segment before.
-
-        It is the latest run that has this position, in the numbers and times of any variant.
-        """
+        """The latest run that has a segment's position; ``breaks``: it does not follow the segment before."""
         current = self._current.get(variant)
         changed = current is None or self._id_of(current) != encoder
         number = current.run.number if current else -1

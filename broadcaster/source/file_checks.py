@@ -209,10 +209,7 @@ class PlaylistFile:
         self._wrong = HoldTimer(REPORT_AFTER)
 
     def read(self, now: float) -> MediaPlaylist | MultivariantPlaylist | None:
-        """The playlist if it has changed, else None; ``now`` is monotonic, in seconds.
-
-        Raises OSError if the file is gone, or cannot be read now.
-        """
+        """The playlist if it has changed, else None; raises OSError if it is gone, or cannot be read now."""
         status = status_beneath(self._root, self.path)
         self.written = status.st_mtime
         signature = _signature(status)

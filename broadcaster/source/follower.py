@@ -377,10 +377,7 @@ class Follower:
     def _placed(
         self, listed: dict[int, MediaSegment], *, whole: bool
     ) -> tuple[dict[int, MediaSegment], bool] | None:
-        """The listed segments by known numbers, and whether the encoder has restarted.
-
-        If numbers and names disagree with known segments, files and times decide. None for an old version.
-        """
+        """The segments by known numbers, and whether the encoder has restarted; None for an old version."""
         newest = max(listed)
         if self.known.last is None:
             return listed, False

@@ -24,11 +24,7 @@ HAS_PTS = 0x80
 
 
 def media_duration(data: bytes, header: bytes = b"") -> timedelta | None:
-    """The time from the first picture of a segment to the end of the last, or of sound without pictures.
-
-    For fragments of MP4 with this header, of their first track. None if there are fewer than two time stamps,
-    or if these jump.
-    """
+    """The time from the first picture, or sound, to the end of the last; ``header`` is that of fragments."""
     duration = _stamps_duration(data) or _fragments_duration(data, header)
     return duration if duration and duration < LONGEST else None
 

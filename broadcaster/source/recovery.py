@@ -27,10 +27,7 @@ MOST = 1000  # segments
 def interpolate_missing(
     folder: Path, before: MediaSegment, after: MediaSegment, steps: int, target_duration: int
 ) -> list[MediaSegment] | None:
-    """Return the ``steps - 1`` segments between two known segments; segments without a file are gaps.
-
-    None when the two do not belong together: there is a discontinuity between them.
-    """
+    """Return the segments between two known segments, ``steps`` apart; None if these are unrelated."""
     if steps > MOST or before.program_date_time is None or after.program_date_time is None:
         return None
     step = (after.program_date_time - before.program_date_time) / steps
@@ -58,10 +55,7 @@ def trailing_unlisted(folder: Path, last: MediaSegment, duration: timedelta) -> 
 def leading_unlisted(
     folder: Path, first: MediaSegment, wanted: Callable[[datetime | None, datetime], bool] = lambda *_: True
 ) -> list[MediaSegment]:
-    """Return the segments of a run before its first listed segment, as far as there are files.
-
-    And as far as they are ``wanted``, by the times of the segment and of its file.
-    """
+    """Return the segments before a run's first listed segment, as far as there are ``wanted`` files."""
     found = [first]
     for uri in _files_beside(folder, first.uri, -1):
         duration = _duration(folder, uri) or first.duration
@@ -82,10 +76,7 @@ def _files_beside(folder: Path, uri: str, direction: int) -> Iterator[str]:
 
 
 def unseen_runs(folder: Path, known: MediaSegment, listed: MediaSegment) -> dict[str, dict[int, str]]:
-    """Return the files of encoders whose playlists were not seen: names by encoder and number, in order.
-
-    They were finished after the segment ``known`` and before ``listed``.
-    """
+    """Return the names of files finished between the two segments, by encoder and number, in order."""
     began = known.program_date_time.timestamp() * 1e9 if known.program_date_time else 0
     first, last = modified_ns(folder, known.uri) or began, modified_ns(folder, listed.uri) or 0
     names = [entry.name for entry in os.scandir(folder)]

@@ -145,10 +145,7 @@ class Playlists:
         return [replace(self._state(name, previous[name]), current=False) for name in sorted(ended)]
 
     def availability(self, *, replaced: bool) -> timedelta:
-        """How long segments stay readable after they were removed from a playlist (§6.2.2).
-
-        Players do not reload a playlist that has ended and was ``replaced``: they play all of it.
-        """
+        """How long segments stay readable after removal (§6.2.2), or after playlists were ``replaced``."""
         longest = max(self._longest, self._replaced) if replaced else self._longest
         return longest + timedelta(seconds=self.target_duration or 0)
 
@@ -203,10 +200,8 @@ class Playlists:
         return versions
 
     def trim(self, now: float) -> dict[str, int]:
-        """Drop segments that no viewer needs; returns, by changed variant, the first number that is listed.
-
-        Playlists that have ended stay: players do not reload them, and play all of them.
-        """
+        """Drop segments that no viewer needs; returns the first listed numbers of changed variants."""
+        # Players do not reload a playlist that has ended, and play all of it.
         live = (name for name, playlist in self.current.items() if not playlist.generator.ended)
         trimmed = [name for name in live if self._trim(self.current[name], now)]
         return {name: self.current[name].first for name in trimmed}
@@ -348,13 +343,11 @@ class MeasuredBandwidth:
 def multivariant(
     source: MultivariantPlaylist, playlists: Mapping[str, MeasuredBandwidth]
 ) -> MultivariantPlaylist:
-    """The multivariant playlist of these playlists, with the source's attributes.
-
-    It names one I-frame playlist, the smallest variant's: pictures for seeking are small, and come fast.
-    """
+    """The multivariant playlist of these playlists, with the source's attributes."""
     variants, sound = _attributed(source, {name: known.bandwidth for name, known in playlists.items()})
     names = {_address(name): name for name in playlists if playlists[name].iframe_bandwidth}
     with_frames = (variant for variant in variants if variant.uri in names)
+    # One I-frame playlist, of the smallest variant: pictures for seeking have to come fast.
     if iframes := min(with_frames, key=lambda variant: variant.bandwidth, default=None):
         name = names[iframes.uri]
         codecs = [codec for codec in (iframes.codecs or "").split(",") if codec.strip().startswith(VIDEO)]

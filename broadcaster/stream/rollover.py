@@ -34,13 +34,10 @@ def is_too_long(segment: Segment, target_duration: int) -> bool:
 
 
 def next_target_duration(segment: Segment, target_duration: int, newest_run: int) -> int:
-    """The TARGETDURATION that the next playlists need, seconds.
-
-    The first segment of a run shows the length of all (Owncast's latency level); a longer segment later in
-    the run shows that lengths vary.
-    """
+    """The TARGETDURATION that the next playlists need, seconds."""
     if not is_too_long(segment, target_duration):
         return target_duration
+    # The first segment of a run shows the length of all (Owncast's latency level), unless lengths vary.
     varies = segment.run.number <= newest_run
     return max(rounded_seconds(segment.duration), ROOM if varies else 0)
 

@@ -25,8 +25,8 @@ def draw_of(viewer: str) -> float:
     return int(viewer[:8], 16) / 2**32
 
 
-class Reported(Protocol):
-    """What is known of a page by its latest report."""
+class SampledPage(Protocol):
+    """A page that has reported."""
 
     @property
     def draw(self) -> float:
@@ -57,7 +57,7 @@ class ReportSampling:
         """Seconds between two reports: the longest time that pages may still go by."""
         return max(self.every, *(every for _, _, every in self._in_force()), 0.0)
 
-    def gone(self, pages: Mapping[str, Reported]) -> list[str]:
+    def gone(self, pages: Mapping[str, SampledPage]) -> list[str]:
         """The names of pages that are silent, or that are in the sample no more."""
         oldest = self._clock() - FORGOTTEN * self.longest
         return [name for name, page in pages.items() if page.draw >= self.share or page.heard < oldest]

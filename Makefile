@@ -5,6 +5,7 @@ VENDOR := viewer/public/vendor
 VIEWER := viewer/node_modules
 PAGE := viewer/dist
 PM2 := deploy/pm2/node_modules
+EDGE := deploy/cloudflare/worker/node_modules
 GSTREAMER := "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav"
 # Whoever is done takes the next test; the longest come first. Most of them wait rather than compute.
 ONE_BY_ONE := --dist load --maxschedchunk 1
@@ -42,6 +43,11 @@ $(PM2)/ready: deploy/pm2/package.json deploy/pm2/package-lock.json
 	cd deploy/pm2 && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# miniflare, which runs the edge's Worker in tests, and wrangler, which deploys it.
+$(EDGE)/ready: deploy/cloudflare/worker/package.json deploy/cloudflare/worker/package-lock.json
+	cd deploy/cloudflare/worker && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 # Else each worker of pytest compiles all modules that it imports, at the same time as the others.
 .venv/compiled: .venv/ready $(shell find broadcaster tests -name '*.py')
 	@$(BIN)/pytest --collect-only -qq tests >/dev/null || true # the tests say what is wrong
@@ -59,7 +65,7 @@ packages:
 	@tests/ensure-packages mpv gst-launch-1.0=$(GSTREAMER)
 	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
 
-READY := setup viewer-tests packages .venv/compiled $(PM2)/ready
+READY := setup viewer-tests packages .venv/compiled $(PM2)/ready $(EDGE)/ready
 test: $(READY) unit-tests server-tests
 
 # While tests with servers and browsers wait; what unit tests say is shown when they are done.
@@ -94,13 +100,13 @@ bench: setup
 	$(BIN)/python -m tests.bench $(ARGS)
 
 # What `make test` does in a short form, at its full length.
-soak: setup $(PM2)/ready
+soak: setup $(PM2)/ready $(EDGE)/ready
 	@tests/ensure-packages chromium nginx gst-launch-1.0=$(GSTREAMER)
 	@tests/ensure-packages WebKitWebDriver=webkit2gtk-driver Xvfb=xvfb firefox-esr
 	SOAK=1 $(BIN)/pytest -s tests/integration/test_stream.py tests/integration/test_odd_catalog.py tests/integration/test_ends.py tests/integration/test_slow_clients.py tests/integration/test_readme_commands.py tests/integration/test_recordings.py tests/integration/test_relay.py tests/integration/test_upload.py tests/integration/test_export.py tests/integration/test_install.py tests/integration/test_systemd.py tests/integration/test_unread.py tests/integration/test_relay_segments.py tests/unit/recordings/test_rebuild_crafted_bucket.py tests/unit/upload/test_spool_racer.py tests/unit/recordings/test_writer_long.py tests/unit/catalog/test_references.py tests/unit/stream/test_playlists_properties.py tests/unit/stream/test_machine_properties.py tests/unit/tracker/test_tracker_fuzz.py tests/browser tests/players $(ARGS)
 
-chaos: setup
+chaos: setup $(EDGE)/ready
 	CHAOS_SECONDS=180 $(BIN)/pytest -s tests/chaos $(ARGS)
 
 clean:
-	rm -rf .venv $(VIEWER) $(VENDOR) $(PAGE) $(PM2) build *.egg-info
+	rm -rf .venv $(VIEWER) $(VENDOR) $(PAGE) $(PM2) $(EDGE) build *.egg-info

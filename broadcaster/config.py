@@ -5,7 +5,6 @@ An error line names the variable and the rule for its value. It never shows the 
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import stat
@@ -32,9 +31,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from broadcaster.aio import PATH_TIMEOUT, OwnThread, real_path
 from broadcaster.errors import ConfigError
 from broadcaster.hls.manifest import MIN_WINDOW_SEGMENTS
+from broadcaster.own_files import text_encoding
 
-MAX_WINDOW = timedelta(days=7)
-LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
+MAX_WINDOW = LONGEST_SIGNATURE = timedelta(days=7)  # of a presigned URL: what SigV4 allows, and R2
 MAX_CLIENTS = 1_000_000
 MAX_PREFIX = 200  # bytes: with run, variant and name a key has 1024 at most
 MAX_WAIT = 7 * 24 * 3600.0  # seconds
@@ -159,6 +158,7 @@ RULES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must not be empty",
+    "too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
 }
 UNKNOWN = "has an impossible value; .env.example describes the setting"
@@ -396,6 +396,16 @@ class Settings(BaseSettings):
         description="Another WebTorrent tracker (`wss://...`), used in place of the service's own.",
     )
 
+    edge_url: HttpUrl | None = Field(
+        default=None, alias="BROADCASTER_EDGE_URL", description="Address of the edge's [Worker](scaling.md)."
+    )
+    edge_key: SecretStr | None = Field(
+        default=None,
+        min_length=43,
+        alias="BROADCASTER_EDGE_KEY",
+        description="The Worker's secret `EDGE_KEY`: 256 random bits, in at least 43 characters.",
+    )
+
     admin_host: str = Field(
         default="127.0.0.1",
         alias="BROADCASTER_ADMIN_HOST",
@@ -487,6 +497,8 @@ class Settings(BaseSettings):
     def _check_required_settings(self) -> Settings:
         if self.disconnect_grace is not None and not self.owncast_url:
             raise ValueError("BROADCASTER_DISCONNECT_GRACE_SECONDS needs BROADCASTER_OWNCAST_URL")
+        if (self.edge_url is None) is not (self.edge_key is None):
+            raise ValueError("BROADCASTER_EDGE_URL and BROADCASTER_EDGE_KEY need each other")
         if self.viewer_clips and not self.has_pages:
             raise ValueError("BROADCASTER_VIEWER_CLIPS needs BROADCASTER_RECORDINGS")
         return self
@@ -544,11 +556,9 @@ def _error_line(error: Mapping[str, Any]) -> str:
 
 
 def _limit_text(value: object) -> str:
-    return (
-        f"{value.total_seconds():.0f} seconds"
-        if isinstance(value, timedelta)
-        else str(value).replace("'", "")
-    )
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.0f} seconds"
+    return str(value).replace("'", "")
 
 
 OWN_PREFIX = "BROADCASTER_"  # of all settings but the bucket's
@@ -583,17 +593,10 @@ def _nearest_setting(name: str, settings: Iterable[str]) -> str | None:
 
 
 def _encoding(file: Path) -> str:
-    """The encoding of a settings file: UTF-8, or UTF-16 as written by Windows' tools. Raises ConfigError."""
     try:
-        data = file.read_bytes() if file.is_file() else b""
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    else:  # without a byte order mark, UTF-16 has a zero in the first two bytes
-        encoding = {1: "utf-16-le", 0: "utf-16-be"}.get(data[:2].find(0), "utf-8-sig")
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file} is not written as UTF-8: save it so") from None
-    return encoding
+        return text_encoding(file)
+    except (OSError, UnicodeDecodeError) as error:
+        fault = (
+            f": {error.strerror}" if isinstance(error, OSError) else " is not written as UTF-8: save it so"
+        )
+        raise ConfigError(f"{file}{fault}") from None

@@ -60,6 +60,12 @@ class CatalogError(BroadcasterError):
     """The catalog is foreign, broken, too new or in use. The message says what to do."""
 
 
+class EdgeError(BroadcasterError):
+    """The edge's Worker gives no answer, or none that can be read. The message is one line and says why."""
+
+    status: ClassVar[int] = 502
+
+
 class ExportError(BroadcasterError):
     """A recording cannot be exported. The message is one line and says what to do, if that is known."""
 

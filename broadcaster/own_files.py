@@ -5,6 +5,7 @@ No symbolic link is followed. The open descriptor is checked, because a path can
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import errno
 import fcntl
@@ -196,3 +197,17 @@ def _open_by_components(base: int, name: str, flags: int) -> int:
         return os.open(last, flags, dir_fd=above)
     finally:
         os.close(above)
+
+
+def text_encoding(file: Path) -> str:
+    """The encoding of a text file: UTF-8, or UTF-16 as written by Windows' tools; UTF-8 where there is none.
+
+    Raises OSError, or UnicodeDecodeError for a file in neither encoding.
+    """
+    data = file.read_bytes() if file.is_file() else b""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    else:  # without a byte order mark, UTF-16 has a zero in the first two bytes
+        encoding = {1: "utf-16-le", 0: "utf-16-be"}.get(data[:2].find(0), "utf-8-sig")
+    data.decode(encoding)
+    return encoding

@@ -23,6 +23,7 @@ SECTIONS = {
     "window_segments": "Stream and playlists",
     "retention": "What is kept",
     "host": "Viewers",
+    "edge_url": "Edge",
     "admin_host": "Operator",
 }
 # Defaults that do not read like the setting's own notation.

@@ -216,10 +216,9 @@ def public_health(report: Health) -> Health:
     return public
 
 
-async def health(request: web.Request) -> web.Response:
-    """503 while a running stream does not reach viewers, else 200."""
-    report = request.app[HEALTH]()
-    body = {
+def health_fields(report: HealthReport) -> dict[str, object]:
+    """The body of ``/health``."""
+    return {
         "status": "failing" if report.reason else "ok",
         "stream": report.stream,
         "reason": report.reason,
@@ -231,6 +230,11 @@ async def health(request: web.Request) -> web.Response:
         "torrents": report.torrents,
         "signaling": report.signaling,
     }
+
+
+async def health(request: web.Request) -> web.Response:
+    """503 while a running stream does not reach viewers, else 200."""
+    report = request.app[HEALTH]()
     return web.json_response(
-        body, status=503 if report.reason else 200, headers={"Cache-Control": "no-store"}
+        health_fields(report), status=503 if report.reason else 200, headers={"Cache-Control": "no-store"}
     )

@@ -306,6 +306,14 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgeReports:
+    """Reports of pages that an edge has collected: each page's address, and the text."""
+
+    reports: tuple[tuple[str, str], ...]
+    kind: Literal["edge_reports"] = "edge_reports"
+
+
+@dataclass(frozen=True, slots=True)
 class SentMetric:
     """A ``Metric`` of the viewer server as a message."""
 
@@ -334,6 +342,8 @@ class Pong:
     pages_with_picture: Amount = 0
     pages_without_picture: Amount = 0  # that report errors
     viewers_error: Amount = 0
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of pages that report
+    every: Annotated[float, Field(ge=1, le=3600)] = 25.0  # seconds between two reports of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +411,9 @@ class SignedPlaylist:
 LENGTH = struct.Struct("!I")
 MAX_PONG = 2**20  # bytes
 
-Update = ViewDelta | Listed | Started | Ended | RecordingsDelta | SignedPlaylist | ClipAnswer | Ping
+Update = (
+    ViewDelta | Listed | Started | Ended | RecordingsDelta | SignedPlaylist | ClipAnswer | EdgeReports | Ping
+)
 Message = Setup | Update
 
 _messages: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])

@@ -19,6 +19,7 @@ from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.lease import PrefixLease, own_name
 from broadcaster.catalog import Catalog, CatalogSnapshot
 from broadcaster.config import LONGEST_SIGNATURE, Settings
+from broadcaster.edge import EdgePublisher
 from broadcaster.errors import ConfigError
 from broadcaster.events import Observer
 from broadcaster.guest import GuestCheck, configured_page
@@ -29,7 +30,7 @@ from broadcaster.owncast import OwncastStatus
 from broadcaster.recordings.posters import Posters
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.health import HealthInputs, evaluate_health
-from broadcaster.service.public_recordings import ViewerClips, publisher
+from broadcaster.service.public_recordings import ShowsRecordings, ViewerClips, publisher
 from broadcaster.service.supervisor import Supervisor
 from broadcaster.service.viewer_process import ViewerProcess
 from broadcaster.source import Source
@@ -112,6 +113,7 @@ class Components:
         self.store = store
         self.lag = EventLoopLag()
         self.viewer_server: ViewerProcess | None = None
+        self.edge: EdgePublisher | None = None
         self.source = Source(settings.hls_dir, now, memory.source)
         limits = StreamLimits(
             settings.window_segments,
@@ -144,7 +146,7 @@ class Components:
             catalog,
             settings.prefix,
             title=self._title,
-            show=publisher(settings, lambda: self.viewer_server),
+            show=publisher(settings, self._audiences),
         )
         self.guest_check = GuestCheck(
             partial(configured_page, settings),
@@ -249,6 +251,7 @@ class Components:
                 journal=self.catalog.writer.fault,
                 mirror=(self.mirror and self.mirror.fault) or self.recorder.fault,
                 owner=self.lease.warning,
+                edge=self.edge.fault if self.edge else None,
                 failed=self._supervisor.warning,
                 unreadable=unread and f"{unread.message}; {unread.remedy}",
                 uncertain=self.guest_check.uncertain,
@@ -283,6 +286,15 @@ class Components:
     def _show(self, view: View) -> None:
         if self.viewer_server:
             self.viewer_server.show(view)
+        if self.edge:
+            self._supervisor.contained("edge", self.edge.show, None)(view)
+
+    def _audiences(self) -> Iterator[ShowsRecordings]:
+        """Who shows recordings to viewers; the edge cannot sign playlists."""
+        if self.viewer_server:
+            yield self.viewer_server
+        if self.edge and self._settings.urls == "public":
+            yield self.edge
 
 
 def bucket_of(settings: Settings, signed_for: timedelta = LONGEST_SIGNATURE) -> Bucket:

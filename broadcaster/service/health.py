@@ -45,6 +45,7 @@ class HealthInputs:
     journal: str | None = None
     mirror: str | None = None
     owner: str | None = None
+    edge: str | None = None  # why viewers at the edge do not see what they should, and what to do
     failed: str | None = None  # which optional parts have failed
     unreadable: str | None = None  # why viewers cannot read a listed segment, and what to do
     uncertain: bool = False  # the page's origin is unknown, and pages of another origin may read the segment
@@ -170,6 +171,8 @@ def _warnings(now: HealthInputs) -> Iterator[tuple[HealthPart, str]]:
         yield "bucket", f"playlists cannot be written into the bucket: {now.mirror}"
     if now.owner:
         yield "bucket", now.owner
+    if now.edge:
+        yield "viewers", now.edge
     if now.failed:
         yield "service", now.failed
     if sentence := _page_warning(now):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Protocol
 from urllib.parse import urljoin
 
 from broadcaster.catalog.clips import ClipTable
@@ -15,7 +16,6 @@ from broadcaster.config import Settings
 from broadcaster.errors import CatalogError, NotPossible, TooMany
 from broadcaster.ipc.messages import ClipAnswer, ClipRequest, PublicFile, PublicRecording
 from broadcaster.recordings.writer import Show, clip_details, recording_summary
-from broadcaster.service.viewer_process import ViewerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +27,24 @@ MAX_REQUESTS = 20  # in the queue
 PATIENCE = 5.0  # seconds for which a viewer waits: a clip that is made later would never be found
 
 
-def publisher(settings: Settings, viewer_server: Callable[[], ViewerProcess | None]) -> Show | None:
-    """A function that sends all public recordings to the viewer server; None if recordings have no pages."""
+class ShowsRecordings(Protocol):
+    """Shows recordings and clips to viewers: the viewer server, the edge."""
+
+    def show_recordings(self, found: Mapping[str, PublicRecording]) -> None:
+        """Show these from now on, by their paths."""
+
+
+def publisher(settings: Settings, audiences: Callable[[], Iterable[ShowsRecordings]]) -> Show | None:
+    """A function that sends all public recordings to ``audiences``; None if recordings have no pages."""
     is_public = settings.urls == "public"
     base = f"{settings.public_url}/{settings.prefix}/recordings/" if is_public else SIGNED
 
     def publish(
         recordings: Sequence[Recording], parts: Mapping[str, Sequence[Part]], clips: Sequence[Clip]
     ) -> None:
-        if process := viewer_server():
-            process.show_recordings(public_recordings(recordings, parts, clips, base))
+        found = public_recordings(recordings, parts, clips, base)
+        for audience in audiences():
+            audience.show_recordings(found)
 
     return publish if settings.has_pages else None
 

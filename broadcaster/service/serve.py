@@ -27,6 +27,7 @@ from broadcaster.bucket import ObjectStore, open_store
 from broadcaster.bucket.lease import owner_key
 from broadcaster.bucket.session import Signer
 from broadcaster.config import LONGEST_SIGNATURE, Settings
+from broadcaster.edge import EdgePublisher
 from broadcaster.errors import CatalogError, StorageError
 from broadcaster.events import (
     Event,
@@ -42,7 +43,7 @@ from broadcaster.guest import configured_page, warn_of_address
 from broadcaster.hls import MultivariantPlaylist
 from broadcaster.http import address_of, listening, listening_sockets, raise_file_limit
 from broadcaster.http.server import LoopErrorHandler, public_health
-from broadcaster.ipc.messages import HealthReport, Setup, State, View
+from broadcaster.ipc.messages import EdgeReports, HealthReport, Setup, State, View
 from broadcaster.logs import default_format, notify_stopping
 from broadcaster.metrics import Metric, MetricsCollector, build_info
 from broadcaster.owncast import picture
@@ -53,9 +54,10 @@ from broadcaster.recordings.signer import Signing
 from broadcaster.recordings.writer import Recorder
 from broadcaster.service.components import Components, bucket_of, now, open_catalog, state_folder
 from broadcaster.service.supervisor import Part, Supervisor
-from broadcaster.service.viewer_process import ViewerProcess
+from broadcaster.service.viewer_process import ViewerProcess, message_of
 from broadcaster.upload.deleter import FileDeleter, sweep
 from broadcaster.upload.pipeline import Pipeline
+from broadcaster.viewer_server.pages import PageTexts
 
 SECONDS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
 
@@ -202,6 +204,8 @@ def metrics_of(components: Components) -> Iterator[Metric]:
         writes = {"done": mirror.writes, "failed": mirror.failures}
         yield Metric("mirror_writes", text, writes, labels=("outcome",), is_counter=True)
         yield Metric("mirror_behind", "Playlists not up to date in the bucket", mirror.behind)
+    if components.edge:
+        yield from components.edge.metrics()
     if owncast := components.owncast:
         connected = math.nan if owncast.connected is None else owncast.connected
         text = (
@@ -269,6 +273,9 @@ async def serve(
             }
             for name, observer in (_observers(components, viewer_server) | own).items():
                 observers.append(supervisor.contained(name, observer, None))
+            if settings.edge_url:
+                components.edge = edge = _edge(settings, components, viewer_server, supervisor)
+                observers.append(supervisor.contained("edge", partial(_tell_edge, edge), None))
             registry.register(
                 MetricsCollector(partial(metrics_of, components), viewer_server.metrics, supervisor.metrics)
             )
@@ -338,6 +345,33 @@ def _signing(settings: Settings, store: ObjectStore, viewer_server: ViewerProces
     )
 
 
+def _edge(
+    settings: Settings, components: Components, viewer_server: ViewerProcess, supervisor: Supervisor
+) -> EdgePublisher:
+    """The publisher to the edge; raises ValueError without an address and a key."""
+    if not settings.edge_url or not settings.edge_key:
+        raise ValueError("there is no edge")
+    page = dict(viewer_server.setup.page) | {"clipsUrl": None}  # the edge cannot make clips
+    if settings.urls == "presigned":
+        page["recordings"] = None
+    edge = EdgePublisher(
+        settings.edge_url,
+        settings.edge_key.get_secret_value(),
+        PageTexts(page, viewer_server.setup.viewer_dir),
+        report=supervisor.contained("health", public_health(components.health), UNKNOWN),
+        pong=lambda: viewer_server.pong,
+        on_reports=lambda reports: viewer_server.send(EdgeReports(tuple(reports))),
+        wall=now,
+    )
+    edge.show(components.pipeline.view)
+    return edge
+
+
+def _tell_edge(edge: EdgePublisher, event: Event) -> None:
+    if message := message_of(event):
+        edge.tell(message)
+
+
 def _observers(components: Components, viewer_server: ViewerProcess) -> dict[str, Observer]:
     """The observers of events, in the order in which they are called."""
     found: dict[str, Observer] = {
@@ -365,6 +399,8 @@ def _parts(components: Components, settings: Settings) -> dict[str, Part]:
     }
     if components.mirror:
         parts["mirror"] = components.mirror.run
+    if components.edge:
+        parts["edge"] = components.edge.run
     if components.owncast:
         parts["owncast"] = components.owncast.run
     return parts

@@ -140,7 +140,7 @@ class ViewerProcess:
         self.pong = Pong(())
         self.restarts = 0
         self.process: asyncio.subprocess.Process | None = None
-        self._setup = setup
+        self.setup = setup
         self._listening = listening
         self._report = report
         self._clip = clip
@@ -270,7 +270,7 @@ class ViewerProcess:
         try:
             recordings = recordings_delta({}, self._recordings)
             for message in (
-                self._setup,
+                self.setup,
                 view_delta(View(), self._view),
                 recordings,
                 *self._recent,

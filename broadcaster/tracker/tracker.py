@@ -316,6 +316,11 @@ class Tracker:
         """Connections."""
         return len(self._connections)
 
+    @property
+    def admitted(self) -> frozenset[str]:
+        """The swarms that are served, by their info hashes."""
+        return self._admitted
+
     def admit(self, runs: Sequence[str], variants: Sequence[Variant]) -> None:
         """Admit only viewers of these encoder runs, newest last.
 

@@ -17,6 +17,7 @@ from broadcaster.http.server import HEALTH, health
 from broadcaster.http.static import StaticFiles
 from broadcaster.ipc.messages import (
     ClipAnswer,
+    EdgeReports,
     HealthReport,
     Ping,
     Pong,
@@ -32,7 +33,7 @@ from broadcaster.ipc.messages import (
 from broadcaster.metrics import Metric
 from broadcaster.tracker.tracker import Tracker, TrackerLimits
 from broadcaster.viewer_server import playlists
-from broadcaster.viewer_server.admission import ADMISSION, AdmissionControl
+from broadcaster.viewer_server.admission import ADMISSION, NO_HEADER, AdmissionControl, client_network
 from broadcaster.viewer_server.clips import ClipRequests, SignedPlaylists
 from broadcaster.viewer_server.events import EVENT_STREAM, EventStream, events
 from broadcaster.viewer_server.pages import Page, RecordingPages
@@ -106,18 +107,25 @@ class ViewerServer:
                 self._pinged, self.report = time.monotonic(), message.report
                 self.refresh_status()
             case RecordingsDelta():
-                if self._recordings:
-                    self._recordings.update(message)
-                if self._clips:
-                    self._clips.note_recordings()
+                self._update_recordings(message)
             case ClipAnswer() if self._clips:
                 self._clips.handle_answer(message)
             case SignedPlaylist() if self._signed:
                 self._signed.add(message)
+            case EdgeReports():
+                self.app[PLAYBACK_REPORTS].add_all(
+                    (text, client_network(address, {}, NO_HEADER)) for address, text in message.reports
+                )
             case ClipAnswer() | SignedPlaylist():
                 raise ValueError("an answer without a request")
             case _:
                 self.event_stream(message)
+
+    def _update_recordings(self, message: RecordingsDelta) -> None:
+        if self._recordings:
+            self._recordings.update(message)
+        if self._clips:
+            self._clips.note_recordings()
 
     def refresh_status(self) -> None:
         """Send pages the number of viewers and the viewer problem, if these have changed."""
@@ -140,6 +148,7 @@ class ViewerServer:
             pages_with_picture=pictures.with_picture,
             pages_without_picture=pictures.without_picture,
             viewers_error=report.viewers_error,
+            **self.event_stream.reports(),
         )
 
     def metrics(self) -> Iterator[Metric]:

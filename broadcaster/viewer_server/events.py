@@ -107,23 +107,23 @@ class EventStream:
         """Handle an event of ingest."""
         match event:
             case Listed():
-                segment = _segment(event, self._offsets.note(event))
+                segment = segment_fields(event, self._offsets.note(event))
                 self._segments.append(segment)
                 self._send("segment", segment)
                 self.held_segments.add_soon(_json(segment))
             case Started(variants=variants, target_duration=target_duration, run=run, at=at):
                 started = {"run": run, "variants": variants, "targetDuration": target_duration}
                 self._going_on = False
-                self._add("started", {**started, "now": _milliseconds(at)})
+                self._add("started", {**started, "now": milliseconds(at)})
             case Ended(at=at, going_on=going_on):
                 self._going_on = going_on
-                self._add("ended", {"now": _milliseconds(at), "goingOn": going_on})
+                self._add("ended", {"now": milliseconds(at), "goingOn": going_on})
 
     def send_problem(self, trouble: ViewerProblem | None, now: datetime) -> None:
         """Send the viewer problem, if it has changed."""
         if trouble != self._trouble:
             self._trouble = trouble
-            self._add("trouble", {"now": _milliseconds(now), "trouble": trouble})
+            self._add("trouble", {"now": milliseconds(now), "trouble": trouble})
 
     def send_viewers(self, count: int) -> None:
         """Send the number of viewers if it has changed, but seldom, as each event wakes all pages.
@@ -138,7 +138,7 @@ class EventStream:
 
     def send_starting(self, now: datetime) -> None:
         """Send that the first segments have come, before there is a playlist."""
-        self._add("starting", {"now": _milliseconds(now)})
+        self._add("starting", {"now": milliseconds(now)})
 
     @property
     def bandwidth(self) -> float:
@@ -194,7 +194,7 @@ class EventStream:
 
     @property
     def _now(self) -> float | None:
-        return _milliseconds(self._stream.clock())
+        return milliseconds(self._stream.clock())
 
     def _head(self, serial: int) -> dict[str, Any]:
         offset = self._segments[-1]["encoderOffset"] if self._segments else None
@@ -283,7 +283,7 @@ class Reader:
         while not self._event_stream.closing:
             # Events that came during the last send did not wake this task.
             if seen == self._event_stream.serial and not await self._event_stream.wait(HEARTBEAT):
-                await self._response.send(json.dumps({"now": _milliseconds(clock())}), event="time")
+                await self._response.send(json.dumps({"now": milliseconds(clock())}), event="time")
             new = self._event_stream.since(seen)
             if new is None:
                 seen = await self._send_state()
@@ -338,7 +338,8 @@ def _json(data: object) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-def _segment(segment: Listed, offset: timedelta | None) -> dict[str, Any]:
+def segment_fields(segment: Listed, offset: timedelta | None) -> dict[str, Any]:
+    """A segment as pages are told of it; ``offset`` is how far its run is ahead of the clock."""
     return {
         "variant": segment.variant,
         "sequence": segment.sequence,
@@ -346,17 +347,18 @@ def _segment(segment: Listed, offset: timedelta | None) -> dict[str, Any]:
         "url": segment.url,
         "mapUrl": segment.map_url,
         "duration": segment.duration.total_seconds(),
-        "programDateTime": _milliseconds(segment.time),
+        "programDateTime": milliseconds(segment.time),
         # Milliseconds.
         "encoderOffset": None if offset is None else round(offset.total_seconds() * 1000, 1),
         "size": segment.size,
         "sha256": segment.sha256,
         "gap": segment.gap,
-        "noticed": _milliseconds(segment.noticed),
-        "uploaded": _milliseconds(segment.uploaded),
-        "published": _milliseconds(segment.published),
+        "noticed": milliseconds(segment.noticed),
+        "uploaded": milliseconds(segment.uploaded),
+        "published": milliseconds(segment.published),
     }
 
 
-def _milliseconds(time: datetime | None) -> float | None:
+def milliseconds(time: datetime | None) -> float | None:
+    """A time as pages are told it; None where it is not known."""
     return None if time is None else round(time.timestamp() * 1000, 1)

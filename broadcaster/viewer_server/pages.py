@@ -75,7 +75,7 @@ class Page:
 
     def __init__(
         self,
-        known: Mapping[str, str | None],
+        known: Mapping[str, object],
         folder: Path,
         stream: Callable[[], Mapping[str, str | None]] = dict,
     ) -> None:
@@ -170,8 +170,7 @@ class RecordingPages:
 
     async def list(self, request: web.Request) -> web.StreamResponse:
         """The page with the newest recordings."""
-        title = f"Recordings: {(await self._page.settings()).get('title') or 'Live stream'}"
-        known = {"title": title, "description": "What was live, and can be watched now."}
+        known = _known_list(await self._page.settings())
         return await self._answer(request, "recordings.html", known, {"page": self._slice(0)})
 
     async def newest(self, _: web.Request) -> web.Response:
@@ -190,13 +189,7 @@ class RecordingPages:
         found = self._known.get(request.path)
         if found is None:
             return await self._missing_page()
-        when = f"{found.started:%d %B %Y}".lstrip("0")
-        known = {
-            "title": found.title or f"{'Clip' if found.clip else 'Recording'} of {when}",
-            "description": f"{_length(found.duration)}, {when}",
-            "poster": found.poster,
-        }
-        return await self._answer(request, "index.html", known, {"recording": _fields(found)})
+        return await self._answer(request, "index.html", _known(found), {"recording": _fields(found)})
 
     async def _missing_page(self) -> web.Response:
         """The page, which says that there is no such recording."""
@@ -228,6 +221,55 @@ class RecordingPages:
         if len(self._rendered) > RENDERED:
             self._rendered.popitem(last=False)
         return await file.answer(request)
+
+
+class PageTexts:
+    """What an edge has to know to make the pages itself: settings, and the tags that stand for each title.
+
+    ``known`` is as for ``Page``. Pages of recordings have the settings of every page.
+    """
+
+    def __init__(self, known: Mapping[str, object], folder: Path) -> None:
+        self._stream: Mapping[str, str | None] = {}
+        self._page = Page(known, folder, lambda: self._stream)
+        index = folder / "index.html"
+        title = TITLE.search(index.read_text()) if index.is_file() else None
+        self._title = title[0] if title else "<title></title>"
+        self._rendered: tuple[object, list[dict[str, object]]] | None = None  # recordings, and made of what
+
+    async def texts(
+        self, stream: Mapping[str, str | None], recordings: Mapping[str, PublicRecording]
+    ) -> tuple[dict[str, object], list[dict[str, object]]]:
+        """The page, and the recordings, the newest first, with their paths."""
+        self._stream = stream
+        settings = await self._page.settings()
+        if self._rendered is None or self._rendered[0] != (settings, recordings):
+            newest = sorted(recordings.values(), key=lambda one: one.started, reverse=True)
+            self._rendered = (settings, recordings), [self._recording(one, settings) for one in newest]
+        listed = self._tags(_preview("/recordings", settings, _known_list(settings)))
+        return {"settings": settings, "tags": self._tags(settings), "list": listed}, self._rendered[1]
+
+    def _recording(self, found: PublicRecording, settings: Mapping[str, object]) -> dict[str, object]:
+        tags = self._tags(_preview(found.path, settings, _known(found)))
+        return {"path": found.path, "listed": found.listed, "tags": tags, "told": _fields(found)}
+
+    def _tags(self, settings: Mapping[str, object]) -> str:
+        return with_preview(self._title, settings)
+
+
+def _known(found: PublicRecording) -> dict[str, str | None]:
+    """What is said of a recording besides the settings."""
+    when = f"{found.started:%d %B %Y}".lstrip("0")
+    return {
+        "title": found.title or f"{'Clip' if found.clip else 'Recording'} of {when}",
+        "description": f"{_length(found.duration)}, {when}",
+        "poster": found.poster,
+    }
+
+
+def _known_list(settings: Mapping[str, object]) -> dict[str, str | None]:
+    title = f"Recordings: {settings.get('title') or 'Live stream'}"
+    return {"title": title, "description": "What was live, and can be watched now."}
 
 
 def _preview(

@@ -10,7 +10,8 @@ import json
 import re
 import time
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -328,6 +329,13 @@ class PlaybackReports:
         self._viewers.max_delay.note(behind, self._clock())
         for source, count in counts.items():
             self._bytes[source] += weight * count
+
+    def add_all(self, reports: Iterable[tuple[str, str | None]]) -> None:
+        """Add plausible reports that came by an edge, each with its client network."""
+        for text, network in reports:
+            if self.has_room(network):
+                with suppress(ImplausibleReport, ValueError, LookupError, RecursionError):
+                    self.add(text, network)
 
     def _count_page(self, report: dict[str, object], network: str | None) -> float:
         """Count the page, if it has a name, and add its QoE; returns the number of pages it stands for."""

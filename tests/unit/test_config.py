@@ -385,3 +385,17 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert any(f"the folder {Path('hls')} does not exist" in one for one in startup_warnings(load()))
     (tmp_path / "hls").mkdir()
     assert not any("does not exist" in one for one in startup_warnings(load()))
+
+
+def test_the_edge_needs_address_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edge has an address and a key of 256 bits; what lacks is named, and the key never shown."""
+    monkeypatch.setenv("BROADCASTER_EDGE_URL", "https://live.example.com/")
+    with pytest.raises(ConfigError, match="BROADCASTER_EDGE_URL and BROADCASTER_EDGE_KEY need each other"):
+        load()
+    monkeypatch.setenv("BROADCASTER_EDGE_KEY", SECRET)
+    with pytest.raises(ConfigError, match="BROADCASTER_EDGE_KEY: must have at least 43 characters") as caught:
+        load()
+    assert SECRET not in str(caught.value)
+    monkeypatch.setenv("BROADCASTER_EDGE_KEY", "k" * 43)
+    assert load().edge_url == "https://live.example.com"
+    assert "kkk" not in repr(load())

@@ -1,0 +1,98 @@
+"""The edge's Worker in workerd, with the real service pushing to it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.bucket import SeaweedBucket
+from tests.conformance.test_conformance import Encoder
+from tests.support.judges.check_command import examine, settings_of
+from tests.support.servers.service import running_service
+from tests.support.servers.worker import WORKER, require_worker, running_worker
+from tests.support.waiting import eventually
+
+PATHS = ("live/playlist.m3u8", "live/0/playlist.m3u8", "live/1/playlist.m3u8", "live/1/kept.m3u8")
+
+
+async def text_at(address: str, path: str) -> tuple[int, str]:
+    """The status and the body that an address answers with."""
+    async with aiohttp.ClientSession() as session, session.get(f"{address}/{path}") as response:
+        return response.status, await response.text()
+
+
+@pytest.mark.takes(15)
+async def test_the_edge_shows_what_the_service_shows(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """Playlists at the edge are those of the service, text for text, until the stream has ended."""
+    encoder = Encoder(tmp_path / "hls", variants=2)
+    settings = {"BROADCASTER_END_GRACE_SECONDS": "1", "BROADCASTER_TARGET_DURATION": "2"}
+
+    async def same() -> bool:
+        ours = [await text_at(service.address, path) for path in PATHS]
+        return ours == [await text_at(worker.address, path) for path in PATHS]
+
+    async with (
+        running_worker(tmp_path) as worker,
+        running_service(tmp_path, tmp_path / "hls", bucket, **settings, **worker.settings) as service,
+    ):
+        assert await same()
+        encoder.start("first")
+        encoder.write(5)
+        await service.until_health(stream="live", chunks=10)
+        await eventually(same)
+        async with encoder.live():
+            await service.until_health(chunks=20)
+        await eventually(same)
+        encoder.idle()
+        await service.until_health(stream="ended")
+        await eventually(same)
+        assert (await text_at(worker.address, PATHS[1]))[1].endswith("#EXT-X-ENDLIST\n")
+
+
+@pytest.mark.takes(15)
+async def test_the_check_of_the_edge(tmp_path: Path, bucket: SeaweedBucket) -> None:
+    """``broadcaster check --edge`` is content with a Worker that works, and names a wrong key."""
+    (tmp_path / "hls").mkdir()
+    async with running_worker(tmp_path) as worker:
+        async with running_service(tmp_path, tmp_path / "hls", bucket, **worker.settings) as service:
+            admin = {"BROADCASTER_ADMIN_PORT": service.environment["BROADCASTER_ADMIN_PORT"]}
+            settings = {**settings_of(tmp_path, bucket), **worker.settings, **admin}
+            found = await examine(tmp_path, settings, "--edge", "--json")
+            edge = {name: one for name, one in found.checks.items() if name.startswith("edge-")}
+            assert {one["verdict"] for one in edge.values()} == {"ok"}, found.output
+            assert "woke" in edge["edge-trial"]["message"]
+            assert "no request" in edge["edge-requests"]["message"]
+            wrong = await examine(
+                tmp_path, {**settings, "BROADCASTER_EDGE_KEY": "x" * 43}, "--edge", "--json"
+            )
+            wrong.says("edge-address", "failed", "refuses the key", "wrangler secret put EDGE_KEY")
+            assert "x" * 43 not in wrong.output
+        none = {**settings_of(tmp_path, bucket)}
+        (await examine(tmp_path, none, "--edge", "--json")).says("edge-address", "failed", "not set", "set")
+
+
+def test_the_worker_is_small() -> None:
+    """The Worker has at most 400 lines, in at most four modules."""
+    modules = list(WORKER.glob("*.mjs"))
+    assert len(modules) <= 4
+    assert sum(len(module.read_text().splitlines()) for module in modules) <= 400
+
+
+def test_the_worker_can_be_deployed(tmp_path: Path) -> None:
+    """``wrangler deploy --dry-run`` bundles the Worker with its objects and the page, without a warning."""
+    require_worker()
+    wrangler = ("node", "node_modules/wrangler/bin/wrangler.js", "deploy", "--dry-run")
+    done = subprocess.run(
+        (*wrangler, f"--outdir={tmp_path}/out"),
+        cwd=WORKER,
+        env={**os.environ, "WRANGLER_SEND_METRICS": "false", "XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stdout + done.stderr
+    assert all(f"env.{name}" in done.stdout for name in ("STAGE", "TALLY", "SWARM", "ASSETS"))

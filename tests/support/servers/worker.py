@@ -1,0 +1,114 @@
+"""The edge's Worker in workerd, as miniflare runs it, in a process of its own."""
+
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from broadcaster.demo.processes import Child, free_ports, poll
+from broadcaster.edge import EdgeClient, open_edge
+
+ROOT = Path(__file__).parents[3]
+WORKER = ROOT / "deploy/cloudflare/worker"
+PAGE = ROOT / "viewer/dist"
+RIG = Path(__file__).with_name("worker_rig.mjs")
+
+
+class Worker:
+    """A Worker at ``address``, whose state is in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        (port,) = free_ports(1)
+        self.address = f"http://127.0.0.1:{port}"
+        self.key = secrets.token_urlsafe(32)
+        self._folder = folder
+        self._port = port
+        self._child: Child | None = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a service needs to push to it."""
+        return {"BROADCASTER_EDGE_URL": self.address, "BROADCASTER_EDGE_KEY": self.key}
+
+    async def start(self) -> None:
+        """Start it on what there is in its folder, and wait until it answers."""
+        require_worker()
+        command: list[str | Path] = [
+            "node",
+            RIG,
+            WORKER,
+            str(self._port),
+            self._folder / "state",
+            self.key,
+            PAGE,
+        ]
+        self._child = await Child.start("worker", command, self._folder / "worker.log")
+        await self._child.until(poll(self._answers), within=60)
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._child:
+            await self._child.stop()
+
+    async def kill(self) -> None:
+        """End it at once, with workerd."""
+        assert self._child
+        await self._child.kill()
+
+    def suspend(self) -> None:
+        """Let it hang: connections stay open without answers."""
+        assert self._child
+        os.killpg(self._child.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._child
+        os.killpg(self._child.pid, signal.SIGCONT)
+
+    async def evict(self) -> None:
+        """Throw the Stage out of memory, with all requests that it holds."""
+        async with aiohttp.ClientSession() as session, session.post(f"{self.address}/rig/evict") as response:
+            assert response.status == 204
+
+    @asynccontextmanager
+    async def client(self, key: str = "") -> AsyncIterator[EdgeClient]:
+        """A client with the Worker's key, or another."""
+        async with open_edge(self.address, key or self.key) as client:
+            yield client
+
+    async def _answers(self) -> bool:
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{self.address}/live/events/now") as response,
+            ):
+                return response.status == 200
+        except (aiohttp.ClientConnectionError, ConnectionError):
+            return False
+
+
+def require_worker() -> None:
+    """Skip the test where miniflare is missing, but never in CI."""
+    if (WORKER / "node_modules/miniflare").is_dir() and shutil.which("node"):
+        return
+    missing = "miniflare is missing: make test installs it"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@asynccontextmanager
+async def running_worker(folder: Path) -> AsyncIterator[Worker]:
+    """A Worker that runs, and is stopped at the end."""
+    worker = Worker(folder / "worker")
+    try:
+        await worker.start()
+        yield worker
+    finally:
+        await worker.stop()

@@ -1,0 +1,231 @@
+"""The publisher keeps the edge's texts equal to what viewers see, and says why it cannot."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.edge import publisher as module
+from broadcaster.edge.publisher import EdgePublisher, splice, texts_of
+from broadcaster.events import Event
+from broadcaster.ipc.messages import HealthReport, Pong
+from broadcaster.service.viewer_process import message_of
+from broadcaster.viewer_server.pages import PageTexts
+from broadcaster.viewer_server.snapshots import ServedStream
+from tests.support.fakes.channel import Channel
+from tests.support.fakes.edge_worker import KEY, EdgeWorker
+from tests.support.fakes.pipeline_parts import START, stored_segment, variants_listed
+from tests.support.waiting import changes, eventually
+
+LINES = st.lists(st.sampled_from(["a\n", "bc\n", "a\u00e4\n", "\U0001f600"]), max_size=8).map("".join)
+
+
+@given(LINES, LINES)
+def test_a_splice_makes_the_new_text(before: str, now: str) -> None:
+    """Whatever two texts are, the pieces make the second of the first."""
+    assert joined(before, now) == now
+
+
+def test_a_playlist_that_goes_on_costs_its_head_and_its_end() -> None:
+    """Of a playlist of a thousand segments, a new version sends the new lines alone."""
+    segments = [
+        f"#EXTINF:2.000000,\nhttps://video.example.com/live/{number:08}.ts\n" for number in range(1001)
+    ]
+    before = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:1\n" + "".join(segments[:-1])
+    now = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:2\n" + "".join(segments[1:])
+    assert joined(before, now) == now
+    assert len(json.dumps(splice(before, now))) < 200
+
+
+def joined(before: str, now: str) -> str:
+    return "".join(one if isinstance(one, str) else before[slice(*one)] for one in splice(before, now))
+
+
+class Fed:
+    """A publisher that a channel feeds; ``reports`` are those that it has passed on."""
+
+    def __init__(self, edge: EdgeWorker, folder: Path, key: str = KEY) -> None:
+        self.edge = edge
+        self.reports: list[tuple[str, str]] = []
+        self.report = HealthReport("offline", 0, None)
+        self.publisher = EdgePublisher(
+            edge.address,
+            key,
+            PageTexts({"eventsUrl": "/live/events"}, folder),
+            report=lambda: self.report,
+            pong=lambda: Pong(()),
+            on_reports=self.reports.extend,
+            wall=lambda: datetime.now(UTC),
+        )
+        self.channel = Channel(6, lambda: START, self.observe, show=self.publisher.show)
+        self.channel.list_variants(variants_listed("0"))
+        self.count = 0
+
+    def observe(self, event: Event) -> None:
+        if message := message_of(event):
+            self.publisher.tell(message)
+
+    def publish(self, count: int = 1) -> None:
+        for _ in range(count):
+            time = START + timedelta(seconds=2 * self.count)
+            self.channel.publish(stored_segment(f"https://a/{self.count:08}.ts", seconds=2, time=time))
+            self.count += 1
+
+    async def until_same(self) -> None:
+        """Wait until the edge has all playlists as they are."""
+        await changes(self.edge.changed, self.is_same)
+
+    def is_same(self) -> bool:
+        stream = ServedStream()
+        stream.show(self.channel.view)
+        wanted = {name: text.render() for name, text in texts_of(stream).items()}
+        return wanted == {name: text for name, text in self.edge.texts.items() if name.startswith("live/")}
+
+
+@asynccontextmanager
+async def pushing(folder: Path, key: str = KEY) -> AsyncIterator[Fed]:
+    """A publisher that runs, in front of a stand-in for the Worker."""
+    async with EdgeWorker().running() as edge:
+        fed = Fed(edge, folder, key)
+        running = asyncio.create_task(fed.publisher.run())
+        try:
+            yield fed
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(fed: Fed, *, fault: str) -> None:
+    """Wait until the publisher says so of its fault."""
+    await eventually(lambda: fed.publisher.fault or "", lambda found: fault in found)
+
+
+async def test_the_edge_has_every_version(tmp_path: Path) -> None:
+    """A whole view comes first, then what has changed, with events, segments and the page's settings."""
+    async with pushing(tmp_path) as fed:
+        await changes(fed.edge.changed, lambda: fed.edge.pushes)
+        assert fed.edge.pushes[0]["base"] is None
+        for _ in range(12):
+            fed.publish()
+            await fed.until_same()
+        pushes = fed.edge.pushes
+        assert [one["base"] for one in pushes[1:]] == [one["serial"] for one in pushes[:-1]]
+        assert [name for one in pushes for name, _ in one["events"]] == ["starting", "started"]
+        assert [one["sequence"] for push in pushes for one in push["segments"]] == list(range(1, 13))
+        assert pushes[-1]["state"]["state"] == "live"
+        assert json.loads(fed.edge.texts["page"])["settings"] == {"eventsUrl": "/live/events"}
+        await eventually(lambda: fed.publisher.fault is None)
+
+
+async def test_one_push_at_a_time(tmp_path: Path) -> None:
+    """While a push hangs nothing else is sent; what came meanwhile is in the next one."""
+    async with pushing(tmp_path) as fed:
+        fed.publish(3)
+        await fed.until_same()
+        before = len(fed.edge.pushes)
+        fed.edge.open.clear()
+        fed.publish()
+        await changes(fed.edge.changed, lambda: True)
+        fed.publish(20)
+        fed.edge.open.set()
+        await fed.until_same()
+        assert fed.edge.most_at_once == 1
+        assert len(fed.edge.pushes) <= before + 2
+
+
+async def test_a_base_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edge that has lost its view is told everything."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    async with pushing(tmp_path) as fed:
+        fed.publish(3)
+        await fed.until_same()
+        fed.edge.refusal = (409, {"reason": "base", "serial": 0})
+        fed.publish()
+        await changes(fed.edge.changed, lambda: fed.edge.refused)
+        fed.edge.texts, fed.edge.refusal = {}, None
+        await fed.until_same()
+        assert fed.edge.pushes[-1]["base"] is None
+        await eventually(lambda: fed.publisher.fault is None)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fault"),
+    [
+        (409, {"reason": "epoch", "epoch": 2**50, "silent": 0.0}, "another broadcaster"),
+        (400, {"reason": "version", "v": 7}, "version 7"),
+        (422, {"reason": "live/0/playlist.m3u8"}, "later segments"),
+        (413, {"reason": "size"}, "too large"),
+    ],
+)
+async def test_a_refusal_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, body: dict[str, object], fault: str
+) -> None:
+    """What the edge refuses is told with what to do, until the edge takes pushes again."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    async with pushing(tmp_path) as fed:
+        fed.edge.refusal = (status, body)
+        fed.publish(3)
+        await until(fed, fault=fault)
+        metrics = {one.name: one.samples.get(()) or 0.0 for one in fed.publisher.metrics()}
+        assert metrics["edge_refusing"] == 1
+        assert metrics["edge_behind_versions"] > 0
+        fed.edge.refusal = None
+        await fed.until_same()
+        await eventually(lambda: fed.publisher.fault is None)
+
+
+async def test_a_wrong_key(tmp_path: Path) -> None:
+    """A key that the edge does not know is told, and never shown."""
+    async with pushing(tmp_path, key="x" * 43) as fed:
+        await until(fed, fault="refuses the key")
+        assert "x" * 43 not in (fed.publisher.fault or "")
+
+
+async def test_a_later_epoch_that_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that went back locks nobody out: an epoch that nobody pushes in is taken over."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    async with pushing(tmp_path) as fed:
+        fed.edge.refusal = (409, {"reason": "epoch", "epoch": 2**50, "silent": 61_000.0})
+        fed.publish(3)
+        await changes(fed.edge.changed, lambda: fed.edge.refused)
+        fed.edge.refusal = None
+        await fed.until_same()
+        assert fed.edge.pushes[-1]["epoch"] == 2**50 + 1
+
+
+async def test_another_version_that_still_takes_pushes(tmp_path: Path) -> None:
+    """A Worker of another release is named while it works."""
+    async with pushing(tmp_path) as fed:
+        fed.edge.version = 2
+        fed.publish(3)
+        await fed.until_same()
+        await until(fed, fault="version 2")
+
+
+async def test_an_edge_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edge that gives no answer is told after a while, with how far behind it is; metrics count it."""
+    monkeypatch.setattr(module, "BEHIND", 0.05)
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    async with pushing(tmp_path) as fed:
+        fed.edge.refusal = (503, {})
+        fed.publish(3)
+        await until(fed, fault="behind")
+        metrics = {one.name: one.samples.get(()) or 0.0 for one in fed.publisher.metrics()}
+        assert metrics["edge_behind_seconds"] > 0
+        assert metrics["edge_refusing"] == 0
+
+
+async def test_reports_are_passed_on(tmp_path: Path) -> None:
+    """Reports that the edge has collected reach the service, each once."""
+    async with pushing(tmp_path) as fed:
+        fed.edge.reports = [("192.0.2.1", "{}")]
+        fed.publish(3)
+        await fed.until_same()
+        await eventually(lambda: fed.reports)
+        assert fed.reports == [("192.0.2.1", "{}")]

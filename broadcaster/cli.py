@@ -195,6 +195,7 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="ask the service through its tunnel or proxy, too: https://live.example.com",
     )
+    parser.add_argument("--edge", action="store_true", help="test the edge tier's Worker, too")
     parser.add_argument(
         "--uploads",
         type=origin,
@@ -214,6 +215,7 @@ def _check(options: argparse.Namespace, log_format: str) -> int:
         origin=options.origin,
         public=options.public,
         uploads=options.uploads,
+        edge=options.edge,
     )
 
 

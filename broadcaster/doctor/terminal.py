@@ -15,6 +15,7 @@ from broadcaster.bucket.lease import stored_name
 from broadcaster.config import ENV_FILE, Settings, load
 from broadcaster.doctor import bucket, folders, machine, repair
 from broadcaster.doctor.bucket import BucketChecks, Clients, open_settings, probing
+from broadcaster.doctor.edge import EdgeChecks
 from broadcaster.doctor.folders import Survey
 from broadcaster.doctor.public import PublicChecks, TunnelChecks
 from broadcaster.doctor.report import (
@@ -43,16 +44,23 @@ class CheckList:
     """All checks for these settings, and the values that checks pass to later checks.
 
     ``public`` is the public address of the service, ``dashboard`` the origin of the dashboard that uploads
-    files; checks of these are left out for None.
+    files; checks of these are left out for None. ``edge`` says whether to check the edge tier.
     """
 
     def __init__(
-        self, settings: Settings, clients: Clients, public: str | None, dashboard: str | None = None
+        self,
+        settings: Settings,
+        clients: Clients,
+        public: str | None,
+        dashboard: str | None = None,
+        *,
+        edge: bool = False,
     ) -> None:
         self._settings = settings
         self._clients = clients
         self._address = public
         self._dashboard = dashboard
+        self._edge = edge
         self._bucket = BucketChecks(clients, settings.s3_endpoint, settings.prefix)
         self._public = PublicChecks(clients)
         self._survey = Survey()
@@ -68,6 +76,7 @@ class CheckList:
             *uploads,
             *self._of_public(),
             *self._of_tunnel(),
+            *self._of_edge(),
         ]
 
     def _local(self) -> list[Check]:
@@ -159,6 +168,15 @@ class CheckList:
             Check("tunnel-address", "viewers' addresses through the tunnel", tunnel.addresses),
         ]
 
+    def _of_edge(self) -> list[Check]:
+        if not self._edge:
+            return []
+        settings = self._settings
+        key = settings.edge_key.get_secret_value() if settings.edge_key else None
+        host = f"[{settings.admin_host}]" if ":" in settings.admin_host else settings.admin_host
+        admin = f"http://{host}:{settings.admin_port}"
+        return EdgeChecks(self._clients.browser, settings.edge_url, key, admin, settings.viewer_dir).checks()
+
     async def _complete(self) -> CheckFinding:
         return ok(f"complete; bucket {self._settings.bucket!r}, keys begin with {self._settings.prefix}/")
 
@@ -193,14 +211,21 @@ class CheckList:
         return await self._public.object()
 
 
-def check(
-    *, fix: bool, as_json: bool, origin: str | None, public: str | None, uploads: str | None = None
+def check(  # noqa: PLR0913 - each is an option of the command
+    *,
+    fix: bool,
+    as_json: bool,
+    origin: str | None,
+    public: str | None,
+    uploads: str | None = None,
+    edge: bool = False,
 ) -> int:
     """Run the checks; returns the exit status: 0, 1 after a failed check, 2 for a wrong setting.
 
     ``fix`` sets the bucket's CORS policy and lifecycle rules. ``origin`` is the origin of the page,
     ``public`` the public address of the service, which is then checked there, ``uploads`` the origin of the
-    dashboard that uploads files. The output never shows a key or a signature.
+    dashboard that uploads files. ``edge`` adds the checks of the edge tier. The output never shows a key or
+    a signature.
     """
     try:
         settings = load()
@@ -223,8 +248,10 @@ def check(
 
     async def run() -> Report:
         async with _clients(settings, page) as clients:
-            checks = CheckList(settings, clients, public, uploads).checks((origin or "*") if fix else None)
-            budget = 2 * BUDGET if public else BUDGET
+            checks = CheckList(settings, clients, public, uploads, edge=edge).checks(
+                (origin or "*") if fix else None
+            )
+            budget = BUDGET * (1 + bool(public) + edge)
             return await examine(
                 checks,
                 budget=budget,

@@ -596,7 +596,5 @@ def _encoding(file: Path) -> str:
     try:
         return text_encoding(file)
     except (OSError, UnicodeDecodeError) as error:
-        fault = (
-            f": {error.strerror}" if isinstance(error, OSError) else " is not written as UTF-8: save it so"
-        )
-        raise ConfigError(f"{file}{fault}") from None
+        why = f": {error.strerror}" if isinstance(error, OSError) else " is not written as UTF-8: save it so"
+        raise ConfigError(f"{file}{why}") from None

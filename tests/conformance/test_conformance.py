@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.conformance import delta, rules
@@ -17,6 +19,8 @@ from tests.support.fakes import mpegts as packets
 from tests.support.fakes.hls_writer import START, HlsWriter
 from tests.support.fakes.owncast_transcoder import NOTHING_BUT_THE_CLIP
 from tests.support.servers.service import Service, running_service
+from tests.support.servers.worker import running_worker
+from tests.support.waiting import eventually
 
 LISTED = 10  # segments, by the encoder
 WITHIN = 120.0  # seconds, for what should take one or two
@@ -92,9 +96,33 @@ class Encoder:
             await asyncio.gather(writing, return_exceptions=True)
 
 
-async def not_ok(service: Service, state: State) -> dict[str, str]:
+@asynccontextmanager
+async def server(
+    through: str, folder: Path, bucket: SeaweedBucket, **settings: str
+) -> AsyncIterator[tuple[Service, str]]:
+    """A service that runs, and its playlist's address: at the service, or at the edge's Worker."""
+    async with AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(running_worker(folder)) if through == "edge" else None
+        settings |= worker.settings if worker else {}
+        service = await stack.enter_async_context(running_service(folder, folder / "hls", bucket, **settings))
+        yield service, f"{(worker or service).address}/live/playlist.m3u8"
+
+
+async def until(service: Service, url: str, **wanted: object) -> None:
+    """Wait until the service says so, and what stands at ``url`` as well."""
+
+    async def health() -> dict[str, object]:
+        async with aiohttp.ClientSession() as session, session.get(URL(url).join(URL("/health"))) as response:
+            found: dict[str, object] = await response.json()
+            return found
+
+    await eventually(service.health, lambda found: wanted.items() <= found.items())
+    await eventually(health, lambda found: wanted.items() <= found.items())
+
+
+async def not_ok(url: str, state: State) -> dict[str, str]:
     """The checks that were not ok, with what became of them."""
-    async with subject_at(f"{service.address}/live/playlist.m3u8", state, delay=DELAY) as subject:
+    async with subject_at(url, state, delay=DELAY) as subject:
         verdicts = await run_all(subject)
     failed = [str(verdict) for verdict in verdicts if verdict.outcome is Outcome.FAILED]
     assert failed == []
@@ -102,36 +130,38 @@ async def not_ok(service: Service, state: State) -> dict[str, str]:
 
 
 @pytest.mark.takes(50)
-async def test_a_stream_of_two_variants(tmp_path: Path, bucket: SeaweedBucket) -> None:
+@pytest.mark.parametrize("through", ["service", "edge"])
+async def test_a_stream_of_two_variants(tmp_path: Path, bucket: SeaweedBucket, through: str) -> None:
     """Before a stream, live with a short window across two encoder runs, paused, ended: no rule is broken."""
     encoder = Encoder(tmp_path / "hls", variants=2)
     settings = {"BROADCASTER_WINDOW_SEGMENTS": "6", "BROADCASTER_TARGET_DURATION": "2"}
-    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
-        assert await not_ok(service, State.OFFLINE) == {}
+    async with server(through, tmp_path, bucket, **settings) as (service, url):
+        assert await not_ok(url, State.OFFLINE) == {}
         encoder.start("first")
         encoder.write(5)
-        await service.until_health(chunks=10)
+        await until(service, url, chunks=10)
         encoder.start("second")
         encoder.write(5)
-        await service.until_health(chunks=20)
+        await until(service, url, chunks=20)
         async with encoder.live():
-            assert (await not_ok(service, State.LIVE)).keys() == DELTA_CHECKS
-        assert await not_ok(service, State.PAUSED) == {}
+            assert (await not_ok(url, State.LIVE)).keys() == DELTA_CHECKS
+        assert await not_ok(url, State.PAUSED) == {}
         encoder.idle()
-        await service.until_health(stream="ended")
-        assert await not_ok(service, State.ENDED) == {}
+        await until(service, url, stream="ended")
+        assert await not_ok(url, State.ENDED) == {}
 
 
-async def test_a_window_of_minutes(tmp_path: Path, bucket: SeaweedBucket) -> None:
+@pytest.mark.parametrize("through", ["service", "edge"])
+async def test_a_window_of_minutes(tmp_path: Path, bucket: SeaweedBucket, through: str) -> None:
     """With one variant and a window that pays for delta updates, no rule is broken either."""
     encoder = Encoder(tmp_path / "hls", variants=1)
     settings = {"BROADCASTER_WINDOW_SECONDS": "120", "BROADCASTER_TARGET_DURATION": "2"}
-    async with running_service(tmp_path, tmp_path / "hls", bucket, **settings) as service:
+    async with server(through, tmp_path, bucket, **settings) as (service, url):
         encoder.start("first")
         encoder.write(110)
-        await service.until_health(chunks=110)
+        await until(service, url, chunks=110)
         encoder.start("second")
         encoder.write(20)
-        await service.until_health(manifestChunks=120)
+        await until(service, url, manifestChunks=120)
         async with encoder.live():
-            assert (await not_ok(service, State.LIVE)).keys() == NEEDS_VARIANTS
+            assert (await not_ok(url, State.LIVE)).keys() == NEEDS_VARIANTS

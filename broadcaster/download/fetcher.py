@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 
-from broadcaster.aio import FIRST_PAUSE, MAX_PAUSE, Fault, Retrying
+from broadcaster.aio import FIRST_PAUSE, MAX_PAUSE, Backoff, Fault, Retrying
 from broadcaster.download.cache import DiskCache, MemoryCache, StoredObject
 from broadcaster.download.download import (
     ByteSemaphore,
@@ -279,7 +279,7 @@ class Fetcher:
         return content
 
     async def _attempts(self, download: Download, shared: _SharedFetch) -> None:
-        pause, since, began = FIRST_PAUSE, time.monotonic(), time.perf_counter()
+        backoff, since, began = Backoff(FIRST_PAUSE, MAX_PAUSE), time.monotonic(), time.perf_counter()
         while True:
             before = download.received
             try:
@@ -289,7 +289,8 @@ class Fetcher:
                 self._retrying.failed(error)
                 self._failing.add(download)
                 if download.received > before:
-                    pause, since = FIRST_PAUSE, time.monotonic()
+                    backoff.reset()
+                    since = time.monotonic()
                 if time.monotonic() - since > self._patience:
                     raise
             except StorageRefused:
@@ -301,8 +302,7 @@ class Fetcher:
                 return
             if download.share:  # a download that holds a slot may wait for these bytes
                 download.share.move_back()
-            await self._retrying.pause(random.uniform(0, pause))  # noqa: S311
-            pause = min(2 * pause, MAX_PAUSE)
+            await self._retrying.pause(random.uniform(0, backoff.next()))  # noqa: S311
 
     async def _attempt_by_urgency(self, download: Download, shared: _SharedFetch) -> None:
         """One attempt, urgent or not; urgent attempts interrupt the others."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from broadcaster.aio import Signal
+from broadcaster.aio import Backoff, Signal
 from broadcaster.errors import OriginError, PlaylistError
 from broadcaster.ipc.messages import Ended, Listed, Started, State, View, ViewerProblem
 from broadcaster.relay.follower import OriginFollower
@@ -108,19 +108,18 @@ class OriginEvents:
         """Receive events until cancelled; reconnect after failures."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send_deferred())
-            pause = PAUSE
+            backoff = Backoff(PAUSE, LONGEST_PAUSE)
             while True:
                 try:
                     async for name, data in self._origin.events():
-                        pause = PAUSE
+                        backoff.reset()
                         self.receive(name, data)
                 except OriginError as error:
                     logger.debug("no events: %s", error)
                 self.trouble = None  # unknown
                 if self._connected:
                     self._connected = False
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await asyncio.sleep(backoff.next())
 
     async def wait_for_metadata(self, target: MappedObject) -> None:
         """Wait a short time until an event has given the size and SHA-256 of an object.

@@ -19,7 +19,7 @@ from functools import partial
 
 from yarl import URL
 
-from broadcaster.aio import LogLimiter, Signal, wait_at_most
+from broadcaster.aio import Backoff, LogLimiter, Signal, wait_at_most
 from broadcaster.errors import OriginError, PlaylistError
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, PlaylistParser
 from broadcaster.ipc.messages import State, Version, View
@@ -61,16 +61,15 @@ class PlaylistPoller:
 
     async def run(self) -> None:
         """Reload until cancelled."""
-        failures = 0
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 pause = self._take_answer(await self._ask())
-                failures = 0
+                backoff.reset()
             except (OriginError, PlaylistError) as error:
                 self._report(error)
                 self._etag, self._plain = None, True
-                pause = min(FIRST_PAUSE * 2**failures, LONGEST_PAUSE)
-                failures = min(failures + 1, 10)
+                pause = backoff.next()
             if pause:
                 await self._pause(pause)
 

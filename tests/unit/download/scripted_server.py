@@ -1,4 +1,4 @@
-"""An HTTP server that answers as a test says, request by request, and cuts connections where it says so."""
+"""An HTTP server with scripted answers for each path, some of which end the connection early."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ REASONS = {200: "OK", 206: "Partial Content"}
 
 @dataclass
 class Answer:
-    """``cut`` bytes of the body are sent, then the connection ends; ``gate`` is waited for before."""
+    """An answer after ``gate``; with ``cut``, the connection ends after so many bytes of the body."""
 
     body: bytes = b""
     status: int = 200
@@ -23,7 +23,7 @@ class Answer:
 
 
 class ScriptedServer:
-    """``answers`` are those to each path, in their order; the last one is given again and again."""
+    """``answers`` are the answers to each path in order; the last answer is repeated."""
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}
@@ -68,7 +68,7 @@ class ScriptedServer:
 
 @contextlib.asynccontextmanager
 async def scripted_server() -> AsyncIterator[ScriptedServer]:
-    """One that runs."""
+    """A running server."""
     server = ScriptedServer()
     async with server.running():
         yield server

@@ -1,4 +1,4 @@
-"""Many objects at once: in order, each once, over cuts and faults."""
+"""The fetcher reads many objects at once: in order, each once, despite interruptions and faults."""
 
 import asyncio
 import contextlib
@@ -43,8 +43,8 @@ def figure(fetcher: Fetcher, name: str, *labels: str) -> float:
     return next(one.samples[labels] for one in fetcher.metrics() if one.name == f"fetch_{name}")
 
 
-async def test_in_order_and_no_more_at_once_than_may_be(server: ScriptedServer) -> None:
-    """What comes early waits for those before it, and as many are on their way as were allowed."""
+async def test_order_and_parallel_requests(server: ScriptedServer) -> None:
+    """Bodies come in order, however the answers arrive, with at most ``at_once`` requests at a time."""
     gates = [asyncio.Event() for _ in range(6)]
     server.answers = {f"/{n}": [Answer(b"%d" % n, gate=gate)] for n, gate in enumerate(gates)}
     async with fetching(at_once=3, bytes_in_flight=1000) as fetcher:
@@ -70,7 +70,7 @@ async def test_in_order_and_no_more_at_once_than_may_be(server: ScriptedServer) 
 
 
 async def test_bytes_in_flight(server: ScriptedServer) -> None:
-    """Objects as large as all that may be on its way come one after the other; a larger one never does."""
+    """Objects as large as ``bytes_in_flight`` are fetched one after the other; larger objects are refused."""
     server.answers = {f"/{n}": [Answer(BODY)] for n in range(4)}
     async with fetching(bytes_in_flight=len(BODY)) as fetcher:
         wanted = [FetchRequest(f"{server.url}/{n}", size=len(BODY)) for n in range(4)]
@@ -84,8 +84,8 @@ async def test_bytes_in_flight(server: ScriptedServer) -> None:
     assert server.most == 1
 
 
-async def test_one_flight(server: ScriptedServer) -> None:
-    """All who ask for the same wait for one request; who leaves ends it for nobody, the last one does."""
+async def test_a_shared_fetch(server: ScriptedServer) -> None:
+    """Equal requests share a fetch, which is cancelled only when all of them have been cancelled."""
     gate = asyncio.Event()
     server.answers = {"/a": [Answer(BODY, gate=gate)], "/b": [Answer(gate=asyncio.Event()), Answer(b"b")]}
     async with fetching(memory=0) as fetcher:
@@ -107,8 +107,8 @@ async def test_one_flight(server: ScriptedServer) -> None:
         assert await fetcher.get(FetchRequest(f"{server.url}/b")) == b"b"
 
 
-async def test_a_cut(server: ScriptedServer) -> None:
-    """The next attempt asks for the rest, of the same version of the object, and gets it."""
+async def test_an_interruption(server: ScriptedServer) -> None:
+    """The next attempt requests the remaining bytes of the same version of the object."""
     total = len(BODY)
     rest = {**ETAG, "Content-Range": f"bytes 1000-{total - 1}/{total}"}
     server.answers["/a"] = [Answer(BODY, headers=ETAG, cut=1000), Answer(BODY[1000:], 206, rest)]
@@ -129,16 +129,18 @@ async def test_a_cut(server: ScriptedServer) -> None:
         (Answer(b"", 416), 3),
     ],
 )
-async def test_another_object_after_a_cut(server: ScriptedServer, again: Answer, requests: int) -> None:
-    """Nobody gets the beginning of one with the end of another."""
+async def test_another_object_after_an_interruption(
+    server: ScriptedServer, again: Answer, requests: int
+) -> None:
+    """The bytes of two versions of an object are never mixed."""
     server.answers["/a"] = [Answer(BODY, headers=ETAG, cut=1000), again, Answer(b"new")]
     async with fetching() as fetcher:
         assert await fetcher.get(FetchRequest(f"{server.url}/a")) == b"new"
     assert len(server.asked["/a"]) == requests
 
 
-async def test_a_cut_without_a_validator(server: ScriptedServer) -> None:
-    """Where nothing tells one version from another, all of it is asked for again."""
+async def test_an_interruption_without_a_validator(server: ScriptedServer) -> None:
+    """Without an ETag or a date, the whole object is requested again."""
     server.answers["/a"] = [Answer(BODY, headers={"ETag": 'W/"one"'}, cut=1000), Answer(BODY)]
     async with fetching() as fetcher:
         assert await fetcher.get(FetchRequest(f"{server.url}/a")) == BODY
@@ -146,7 +148,7 @@ async def test_a_cut_without_a_validator(server: ScriptedServer) -> None:
 
 
 async def test_ranges(server: ScriptedServer) -> None:
-    """A part of an object, over a cut, and from a server that knows no ranges."""
+    """A range of an object is fetched despite an interruption, and from a server without ranges."""
     first = {**ETAG, "Content-Range": "bytes 100-299/102400"}
     rest = {**ETAG, "Content-Range": "bytes 150-299/102400"}
     server.answers["/a"] = [Answer(BODY[100:300], 206, first, cut=50), Answer(BODY[150:300], 206, rest)]
@@ -165,10 +167,10 @@ async def test_ranges(server: ScriptedServer) -> None:
         (400, StorageRefused, "HTTP 400"),
     ],
 )
-async def test_what_is_final(
+async def test_permanent_failures(
     server: ScriptedServer, status: int, kind: type[StorageRefused], text: str
 ) -> None:
-    """It is raised at once, names the address, shows no signature, and what follows is not waited for."""
+    """A permanent failure is raised at once, with the URL but without its signature."""
     server.answers = {"/a": [Answer(status=status)], "/b": [Answer(gate=asyncio.Event())]}
     async with fetching() as fetcher:
         wanted = [FetchRequest(f"{server.url}/a?X-Amz-Signature=secret"), FetchRequest(f"{server.url}/b")]
@@ -182,23 +184,23 @@ async def test_what_is_final(
 @pytest.mark.parametrize(
     "url", ["ftp://example.com/a", "nothing", "http://", "http://[::1/a", "http://a..b/c"]
 )
-async def test_what_is_no_address(url: str) -> None:
-    """It is refused as such."""
+async def test_invalid_urls(url: str) -> None:
+    """An invalid URL is refused."""
     async with fetching(patience=0) as fetcher:
         with pytest.raises(StorageRefused):
             await fetcher.get(FetchRequest(url))
 
 
-async def test_a_server_that_leads_to_what_is_no_address(server: ScriptedServer) -> None:
-    """It is refused like one that was asked for."""
+async def test_a_redirect_to_an_invalid_url(server: ScriptedServer) -> None:
+    """A redirect to an invalid URL is refused."""
     server.answers["/a"] = [Answer(status=302, headers={"Location": "http://a..b/c"})]
     async with fetching(patience=0) as fetcher:
         with pytest.raises(StorageRefused):
             await fetcher.get(FetchRequest(f"{server.url}/a"))
 
 
-async def test_what_passes(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refusals of the moment and silence are tried again; with no patience left it is an error."""
+async def test_transient_failures(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transient failures and silence are retried, and raised after ``patience``."""
     monkeypatch.setattr("broadcaster.download.download.STALL", 0.2)
     silent = Answer(gate=asyncio.Event())
     server.answers["/a"] = [Answer(status=503), Answer(status=429), Answer(BODY, cut=0), silent, Answer(BODY)]
@@ -213,8 +215,8 @@ async def test_what_passes(server: ScriptedServer, monkeypatch: pytest.MonkeyPat
         assert fetcher.fault
 
 
-async def test_what_is_not_what_it_should_be(server: ScriptedServer) -> None:
-    """Size and SHA-256 are checked: it is asked for again, as a cache may be broken, but not for ever."""
+async def test_wrong_bodies(server: ScriptedServer) -> None:
+    """A body with a wrong size or SHA-256 is requested again, three times at most."""
     sha256 = hashlib.sha256(BODY).hexdigest()
     server.answers = {"/a": [Answer(b"x"), Answer(BODY[::-1]), Answer(BODY)], "/b": [Answer(BODY[::-1])]}
     async with fetching() as fetcher:
@@ -225,7 +227,7 @@ async def test_what_is_not_what_it_should_be(server: ScriptedServer) -> None:
 
 
 async def test_memory(server: ScriptedServer) -> None:
-    """What was asked for last stays, as far as there is room; one that is signed anew is the same object."""
+    """The most recently used objects stay in memory, under their name if they have a name."""
     server.answers = {f"/{n}": [Answer(BODY)] for n in range(3)}
     async with fetching(memory=2 * len(BODY)) as fetcher:
         for n in (0, 1, 0, 2, 0):
@@ -239,7 +241,7 @@ async def test_memory(server: ScriptedServer) -> None:
 
 
 async def test_disk(server: ScriptedServer, tmp_path: Path) -> None:
-    """What it has survives a restart and is checked; what is broken or unfinished is fetched again."""
+    """Objects on disk survive a restart and are checked; damaged and incomplete objects are fetched again."""
     server.answers = {f"/{n}": [Answer(b"%d" % n + BODY)] for n in range(4)}
     wanted = [FetchRequest(f"{server.url}/{n}") for n in range(4)]
     options = {"memory": 0, "disk": tmp_path / "cache", "disk_bytes": 3 * (len(BODY) + 73)}
@@ -264,7 +266,7 @@ async def all_of_them(fetcher: Fetcher, server: ScriptedServer) -> None:
 async def test_without_a_disk(
     server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A disk that has gone, or is another's, is told of once and done without."""
+    """If the folder is gone or in use by another process, that is logged once, and the disk is not used."""
     caplog.set_level(logging.WARNING)
     async with fetching(disk=tmp_path / "one"), fetching(disk=tmp_path / "one") as second:
         await all_of_them(second, server)
@@ -279,7 +281,7 @@ async def test_without_a_disk(
 async def test_a_disk_that_cannot_be_read(
     server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it had is not there then, and is fetched again."""
+    """Objects that cannot be read from the disk are fetched again."""
 
     def fail(*_: object) -> NoReturn:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -297,7 +299,7 @@ async def test_a_disk_that_cannot_be_read(
 
 
 async def test_a_full_disk(server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told of once and done without, and nothing half written stays."""
+    """A full disk is logged once and not used, and no incomplete object stays."""
     with small_disk(tmp_path / "small", 1) as disk:
         if isinstance(disk, str):
             pytest.skip(disk)
@@ -310,8 +312,8 @@ async def test_a_full_disk(server: ScriptedServer, tmp_path: Path, caplog: pytes
     ]
 
 
-async def test_what_is_urgent_goes_first(server: ScriptedServer) -> None:
-    """Something urgent interrupts all else, which goes on after it; few others are asked for at once."""
+async def test_urgent_fetches_go_first(server: ScriptedServer) -> None:
+    """An urgent fetch interrupts the others, which are resumed after it, a few at a time."""
     gate = asyncio.Event()
     server.answers = {f"/{n}": [Answer(gate=asyncio.Event()), Answer(b"%d" % n)] for n in range(20)}
     server.answers["/live"] = [Answer(b"live", gate=gate)]
@@ -331,8 +333,8 @@ async def test_what_is_urgent_goes_first(server: ScriptedServer) -> None:
         assert server.most <= 4
 
 
-async def test_what_becomes_urgent(server: ScriptedServer) -> None:
-    """An object that waits because it is old is fetched at once when somebody needs it for the live edge."""
+async def test_a_fetch_that_becomes_urgent(server: ScriptedServer) -> None:
+    """A waiting background fetch runs at once when it becomes urgent."""
     server.answers = {"/busy": [Answer(gate=asyncio.Event())], "/a": [Answer(b"a")]}
     async with fetching(reserved=2**20, background_at_once=1) as fetcher:
         busy = asyncio.create_task(fetcher.get(FetchRequest(f"{server.url}/busy")))
@@ -346,8 +348,8 @@ async def test_what_becomes_urgent(server: ScriptedServer) -> None:
         busy.cancel()
 
 
-async def test_a_sum_that_is_told_later(server: ScriptedServer) -> None:
-    """What came before its sum was known is not fetched again, unless it has another sum."""
+async def test_a_sha256_that_is_known_later(server: ScriptedServer) -> None:
+    """An object that was fetched before its SHA-256 was known is fetched again only if it is wrong."""
     right = hashlib.sha256(BODY).hexdigest()
     server.answers = {"/a": [Answer(BODY)], "/b": [Answer(b"wrong"), Answer(BODY)]}
     async with fetching(unchecked_for=60.0) as fetcher:
@@ -357,8 +359,8 @@ async def test_a_sum_that_is_told_later(server: ScriptedServer) -> None:
             assert len(server.asked[path]) == times
 
 
-async def test_room_is_taken_as_bytes_come(server: ScriptedServer) -> None:
-    """However small objects were before, large ones do not come all at once: their bytes are counted."""
+async def test_received_bytes_are_counted(server: ScriptedServer) -> None:
+    """Large objects after small objects are not in memory all at once: received bytes are counted."""
     large = bytes(10 * len(BODY))
     gates = [asyncio.Event() for _ in range(8)]
     server.answers = {f"/small{n}": [Answer(b"x")] for n in range(40)}
@@ -380,8 +382,8 @@ async def test_room_is_taken_as_bytes_come(server: ScriptedServer) -> None:
         assert room.taken == 0
 
 
-async def test_one_that_failed_and_waits_for_its_next_attempt(server: ScriptedServer) -> None:
-    """It keeps the room that it has taken, and others get more: they have the slot that it waits for."""
+async def test_a_failed_download_that_pauses(server: ScriptedServer) -> None:
+    """A download that pauses keeps its bytes, but is no longer the eldest: others have its slot."""
     gate = asyncio.Event()
     server.answers = {"/0": [Answer(b"", 503, gate=gate), Answer(BODY)], "/1": [Answer(BODY)]}
     async with fetching(at_once=1, bytes_in_flight=len(BODY) + 1) as fetcher:
@@ -394,8 +396,8 @@ async def test_one_that_failed_and_waits_for_its_next_attempt(server: ScriptedSe
             assert [await first, await second] == [BODY, BODY]
 
 
-async def test_what_becomes_urgent_waits_for_no_room_of_what_waits_for_it(server: ScriptedServer) -> None:
-    """An old object that holds all room pauses for what is urgent, so that does not wait for this room."""
+async def test_an_urgent_fetch_needs_no_bytes_of_a_paused_fetch(server: ScriptedServer) -> None:
+    """An urgent fetch does not wait for the bytes of a background fetch that is paused for it."""
     server.answers = {f"/{n}": [Answer(gate=asyncio.Event()), Answer(BODY)] for n in range(2)}
     room = len(BODY) + 1
     async with fetching(bytes_in_flight=2 * room, reserved=room, background_at_once=2) as fetcher:

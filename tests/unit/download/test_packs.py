@@ -27,8 +27,8 @@ def packs(folder: Path, limit: int = MIB) -> Iterator[PackFiles]:
         opened.close()
 
 
-def test_they_are_there_again(tmp_path: Path) -> None:
-    """Many are in one file, and are found there at the next start, behind which new ones go into another."""
+def test_objects_survive_a_restart(tmp_path: Path) -> None:
+    """Many objects are in one file and are found after a restart; new objects go into another file."""
     with packs(tmp_path) as first:
         for number in range(10):
             first.write(name(number), BODY + name(number))
@@ -42,7 +42,7 @@ def test_they_are_there_again(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_leaves(tmp_path: Path) -> None:
-    """Wherever its last write ended, what is in front of that is there, and nothing else."""
+    """After an incomplete write, the objects before it are there, and no others."""
     with packs(tmp_path) as first:
         for number in range(3):
             first.write(name(number), BODY)
@@ -56,8 +56,8 @@ def test_what_a_killed_process_leaves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 40, 70, HEADER.size, SIZE - 1])
-def test_a_byte_is_another_one(tmp_path: Path, place: int) -> None:
-    """What is not as it was written is not there."""
+def test_a_damaged_byte(tmp_path: Path, place: int) -> None:
+    """A damaged object is treated as missing."""
     with packs(tmp_path) as first:
         first.write(name(1), BODY)
         changed = bytearray((tmp_path / "1.pack").read_bytes())
@@ -69,8 +69,8 @@ def test_a_byte_is_another_one(tmp_path: Path, place: int) -> None:
         assert again.read(name(1)) is None
 
 
-def test_there_is_never_more_than_may_be(tmp_path: Path) -> None:
-    """What was asked for longest ago goes with those beside it; this order outlives a restart."""
+def test_the_limit(tmp_path: Path) -> None:
+    """The least recently used file is deleted first, also after a restart."""
     limit = 16 * SIZE
     with packs(tmp_path, limit) as first:
         for number in range(16):
@@ -88,8 +88,8 @@ def test_there_is_never_more_than_may_be(tmp_path: Path) -> None:
         assert name(30) not in again
 
 
-def test_a_pack_that_somebody_has_deleted(tmp_path: Path) -> None:
-    """What was in it is not there, and others are written as before."""
+def test_a_deleted_file(tmp_path: Path) -> None:
+    """The objects of a deleted file are missing, and new objects are written."""
     with packs(tmp_path) as first:
         first.write(name(1), BODY)
         (tmp_path / "1.pack").unlink()
@@ -98,8 +98,8 @@ def test_a_pack_that_somebody_has_deleted(tmp_path: Path) -> None:
         assert first.read(name(2)) == BODY
 
 
-def test_a_place_is_told_of_what_is_whole(tmp_path: Path) -> None:
-    """After a restart that is what was read since: who reads there does not check it."""
+def test_only_checked_objects_are_found(tmp_path: Path) -> None:
+    """After a restart, an object is found only after it was checked."""
     with packs(tmp_path) as first:
         for number in range(2):
             first.write(name(number), BODY)
@@ -114,8 +114,10 @@ def test_a_place_is_told_of_what_is_whole(tmp_path: Path) -> None:
         assert again.find(name(1)) is None
 
 
-def test_no_place_is_told_in_a_pack_that_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another thread may ask while it is removed."""
+def test_no_object_is_found_in_a_file_that_is_being_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object is not found while another thread deletes its file."""
     with packs(tmp_path, 8 * SIZE) as first:
         first.write(name(0), BODY)
         found = []

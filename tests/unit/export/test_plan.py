@@ -1,4 +1,4 @@
-"""What an export reads of an address, and where it puts the runs."""
+"""The plan of an export, and the times of its runs in the file."""
 
 import argparse
 import json
@@ -49,7 +49,7 @@ def segments(*lines: str) -> str:
 
 
 async def test_runs_and_gaps() -> None:
-    """A discontinuity begins a run; a gap before one is time that passes, within one it is in its times."""
+    """A discontinuity begins a run; a gap before a run is added to its time, a gap within it is not."""
     text = segments(
         "a.ts", "#EXT-X-GAP", "b.ts", "c.ts", "#EXT-X-GAP", "d.ts", "#EXT-X-DISCONTINUITY", "e.ts"
     )
@@ -61,7 +61,7 @@ async def test_runs_and_gaps() -> None:
 
 
 async def test_maps_and_ranges() -> None:
-    """Each piece begins with its map; ranges without an offset follow the one before (§4.4.4.2)."""
+    """Each piece begins with its map; a range without an offset follows the preceding range (§4.4.4.2)."""
     text = segments(
         '#EXT-X-MAP:URI="all.mp4",BYTERANGE="100@0"',
         *("#EXT-X-BYTERANGE:50@100", "all.mp4", "#EXT-X-BYTERANGE:60", "all.mp4"),
@@ -91,8 +91,8 @@ async def test_playlists_of_lax_encoders() -> None:
         ("2026-11-22T20:00:04+00:00", "2026-11-22T21:00:08+01:00", "b"),
     ],
 )
-async def test_a_part_of_it(begin: float | str | None, end: float | str | None, expected: str) -> None:
-    """Seconds or times; what is touched is there as a whole segment."""
+async def test_a_time_range(begin: float | str | None, end: float | str | None, expected: str) -> None:
+    """A time range in seconds or wall times contains each overlapping segment as a whole."""
     text = segments("#EXT-X-PROGRAM-DATE-TIME:2026-11-22T20:00:00Z", "a", "b", "c", "d")
     (only,) = (await planned({AT: text}, begin=begin, end=end)).renditions
     assert names(only) == [[list(expected)]]
@@ -119,7 +119,7 @@ VARIANTS = """#EXTM3U
     ],
 )
 async def test_variants(variant: str, kind: str, expected: list[str]) -> None:
-    """By its place or height; sound with a playlist of its own comes along, for an .m4a alone."""
+    """A variant is chosen by position or height, with its audio playlist; an .m4a needs only the latter."""
     texts = {f"{HOST}/live/r/{name}.m3u8": segments(f"{name}.ts") for name in ("720", "360", "main")}
     found = await planned({AT: VARIANTS, **texts}, variant=variant, kind=kind)
     assert [name for one in found.renditions for name in names(one)[0][0]] == expected
@@ -128,7 +128,7 @@ async def test_variants(variant: str, kind: str, expected: list[str]) -> None:
 
 
 async def test_a_page() -> None:
-    """It says where the playlists of the recording are, one for each part."""
+    """A page names the playlists of the recording, one for each part."""
     parts = [f"{HOST}/live/r/playlist.m3u8", f"{HOST}/live/r/part-2/playlist.m3u8"]
     told = json.dumps({"recording": {"parts": parts}}).replace("<", "\\u003c")
     page = f'<html><script id="config" type="application/json">{told}</script>'
@@ -152,8 +152,8 @@ async def test_a_page() -> None:
         ("#EXTM3U\n#EXT-X-STREAM-INF:\n", "no variant|cannot be parsed|no segment"),
     ],
 )
-async def test_what_cannot_be_exported(text: str, complaint: str) -> None:
-    """It is told in one line that shows no signature."""
+async def test_refused_playlists(text: str, complaint: str) -> None:
+    """A playlist that cannot be exported is one line of error, without the URL's signature."""
     address = f"{AT}?X-Amz-Signature=secret"
     with pytest.raises(ExportError, match=complaint) as raised:
         await planned({address: text}, address=address)
@@ -164,7 +164,7 @@ TICK, TOCK = Fraction(1, 90_000), Fraction(1, 48_000)
 
 
 def test_runs_follow_each_other() -> None:
-    """The next run begins where the last track has ended, and all its tracks are moved by the same."""
+    """A run begins at the end of the longest track, and all its tracks are shifted by the same time."""
     line = FileTimeline()
     line.begin({0: First(TICK, 93_000, 90_000), 1: First(TOCK, 50_000, 50_000)}, 0)
     assert line.moved(0, 93_000, 90_000, 90_000) == (0, -3000)
@@ -176,7 +176,7 @@ def test_runs_follow_each_other() -> None:
 
 
 def test_decoding_times_rise() -> None:
-    """Whatever the encoder wrote."""
+    """Decoding times increase, whatever the encoder wrote."""
     line = FileTimeline()
     line.begin({0: First(TICK, 0, 0)}, 0)
     found = [line.moved(0, dts, dts, 3000)[1] for dts in (0, 3000, 3000, 1000, 6000)]
@@ -184,7 +184,7 @@ def test_decoding_times_rise() -> None:
 
 
 def test_the_command_line() -> None:
-    """Times as people write them; what makes no sense is told at once."""
+    """Times are accepted as people write them; other values are refused."""
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_options(parser)
     given = ["x", "out.m4a", "--from", "1:02:03.5", "--to", "2026-11-22T20:15:03Z", "--variant", "worst"]
@@ -200,15 +200,15 @@ def test_the_command_line() -> None:
 
 
 @pytest.mark.parametrize("line", ["#EXTINF:9999,\n", "#EXTINF:", "#EXT-X-MAP:URI="])
-async def test_no_signature_is_told(line: str) -> None:
-    """What is wrong with a segment is said without what its address is signed with."""
+async def test_errors_show_no_signature(line: str) -> None:
+    """An error about a segment does not show the signature of its URL."""
     with pytest.raises(ExportError) as raised:
         await planned({AT: f"{HEAD}{line}{HOST}/a.ts?X-Amz-Signature=secret\n#EXTINF:9999,\nb.ts\n"})
     assert "secret" not in str(raised.value)
 
 
 class Writer:
-    """Ends as it begins, with a file that is not whole."""
+    """Writes an incomplete file, and fails."""
 
     def __init__(self) -> None:
         self.paths: list[Path] = []
@@ -223,10 +223,7 @@ class Writer:
 
 
 def test_a_file_is_that_of_one_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever was told to write in the one before and is late has no folder to do it in.
-
-    Where the playlist cannot be had any more, the next attempt goes by the plan alone.
-    """
+    """Each attempt writes in a new folder, and without the playlist it uses the stored plan."""
     monkeypatch.setattr("broadcaster.export.job.PATIENCE", (0.1, 0.1))
     asked, writer = Request("http://127.0.0.1:9/playlist.m3u8", "mp4"), Writer()
     made = ExportPlan(asked, (ExportRendition((ExportRun(((Item("http://127.0.0.1:9/a.ts"),),)),)),))
@@ -241,6 +238,6 @@ def test_a_file_is_that_of_one_attempt(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
 async def test_a_playlist_without_end(end: str) -> None:
-    """What has more lines than a day of short segments is not taken apart: that would take memory."""
+    """A playlist with more lines than a day of short segments is refused before it is parsed."""
     with pytest.raises(ExportError, match="more than 600000 lines"):
         await planned({AT: HEAD + f"#{end}" * 1_300_000})

@@ -1,4 +1,4 @@
-"""What a relay makes of what its origin tells of events."""
+"""How a relay repeats the events of its origin."""
 
 import asyncio
 from datetime import timedelta
@@ -31,8 +31,8 @@ def made(url_map: UrlMap | None = None) -> tuple[OriginEvents, list[Any]]:
     ), fresh
 
 
-def test_a_segment_is_told_with_our_address_once() -> None:
-    """Whatever the state tells again after a reconnect; the encoder's offset is found again as it was."""
+def test_a_segment_is_announced_once_with_our_path() -> None:
+    """A segment is announced once, with the relay's paths and the origin's encoder offset."""
     words, fresh = made()
     told = {
         "variant": "0",
@@ -59,7 +59,7 @@ def test_a_segment_is_told_with_our_address_once() -> None:
 
 
 def test_a_segment_of_another_relay() -> None:
-    """Its addresses are of its own, without its name."""
+    """The paths of a segment of another relay are resolved against that relay."""
     words, fresh = made()
     told = {"variant": "0", "sequence": 7, "run": "r", "duration": 2.0, "published": 1e12}
     words.receive("segment", {**told, "url": "/segments/a/7.ts", "mapUrl": "/segments/b/init.mp4"})
@@ -69,8 +69,8 @@ def test_a_segment_of_another_relay() -> None:
     assert words.waiting.qsize() == 1
 
 
-def test_what_was_not_heard_is_told_by_the_state() -> None:
-    """An end and a start that came while the uplink was away, each once."""
+def test_missed_events() -> None:
+    """An end and a start during an interruption are announced once, after the reconnection."""
     words, _ = made()
     told: dict[str, object] = {"trouble": None, "segments": [], "run": "r", "targetDuration": 2, "now": 1e12}
     for state in ("live", "live", "ended", "ended", "live"):
@@ -94,16 +94,16 @@ def test_what_was_not_heard_is_told_by_the_state() -> None:
         ("unheard-of", 1),
     ],
 )
-def test_what_makes_no_sense_is_left_out(name: str, data: object) -> None:
-    """Nothing is told to pages of it, and nothing breaks."""
+def test_malformed_events(name: str, data: object) -> None:
+    """Malformed events are ignored."""
     words, fresh = made()
     words.receive(name, data)
     assert words.waiting.qsize() == 0
     assert fresh == []
 
 
-async def test_an_origin_whose_events_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something in front of it may keep them back: one viewer waits for the first word, and then nobody."""
+async def test_an_origin_without_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a proxy holds back the events, only the first request waits for them."""
     monkeypatch.setattr("broadcaster.relay.events.FIRST_WITHIN", 0.01)
     url_map = UrlMap()
     words, _ = made(url_map)

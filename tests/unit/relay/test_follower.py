@@ -1,4 +1,4 @@
-"""What a relay makes of its origin's playlists, also of those that are none."""
+"""How a relay follows the playlists of its origin, including responses that are not playlists."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,13 +20,13 @@ WITHIN = 20.0  # seconds
 
 
 def media(last: int) -> str:
-    """A playlist of one segment, which does not block."""
+    """A playlist of one segment, without blocking reload."""
     head = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{last}\n"
     return f"{head}#EXTINF:1,\nhttps://video.example.com/{last}.ts\n"
 
 
 class FakeOrigin:
-    """``answers`` are a status and a text by path, for as long as the test does not change them."""
+    """``answers`` has a status and a text for each path."""
 
     def __init__(self) -> None:
         self.fault: str | None = None
@@ -42,18 +42,18 @@ class FakeOrigin:
 
 
 def shows(last: int) -> Callable[[View], bool]:
-    """Whether that is the last segment."""
+    """A condition: the number of the last segment."""
     return lambda view: "0" in view.playlists and view.playlists["0"].playlist.last == last
 
 
 @pytest.fixture
 async def origin() -> FakeOrigin:
-    """With a stream that is on."""
+    """An origin with a live stream."""
     return FakeOrigin()
 
 
 class Clock:
-    """It stands still until the test moves it."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 22, tzinfo=UTC)
@@ -64,13 +64,13 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The wall time."""
+    """The clock of the follower."""
     return Clock()
 
 
 @pytest.fixture
 async def follower(origin: FakeOrigin, clock: Clock) -> AsyncIterator[OriginFollower]:
-    """It has seen the first segment."""
+    """A follower that has read the first segment."""
     follower = OriginFollower(cast("Origin", origin), UrlMap(), lambda _: None, lambda _: None, clock)
     running = asyncio.create_task(follower.run())
     assert await follower.until(shows(1), WITHIN)
@@ -81,10 +81,8 @@ async def follower(origin: FakeOrigin, clock: Clock) -> AsyncIterator[OriginFoll
 
 
 @pytest.mark.parametrize("text", ["<html>Please log in</html>\n", "", "#EXTM3U\n" + "\r" * (MAX_LINES + 1)])
-async def test_a_main_playlist_that_is_none_changes_nothing(
-    origin: FakeOrigin, follower: OriginFollower, text: str
-) -> None:
-    """As the page of a portal, or of a proxy that says 200 to everything: the variants are followed on."""
+async def test_a_web_page_as_main_playlist(origin: FakeOrigin, follower: OriginFollower, text: str) -> None:
+    """If the main playlist is a web page of a portal or proxy, the variants are still followed."""
     origin.answers |= {MAIN: (200, text), MEDIA: (200, media(2))}
     follower.poll_now()
     assert await follower.until(shows(2), WITHIN)
@@ -94,10 +92,10 @@ async def test_a_main_playlist_that_is_none_changes_nothing(
     assert follower.view.state is State.LIVE
 
 
-async def test_a_stream_that_the_origin_no_longer_has(
+async def test_a_stream_that_is_missing_at_the_origin(
     monkeypatch: pytest.MonkeyPatch, origin: FakeOrigin, follower: OriginFollower
 ) -> None:
-    """It stays for a while, as a proxy may be wrong; then there is none here, until there is one again."""
+    """A stream that is missing at the origin is removed after a while, because a proxy may be wrong."""
     origin.answers = {MAIN: (404, ""), MEDIA: (200, media(2))}
     follower.poll_now()
     assert await follower.until(shows(2), WITHIN)
@@ -111,14 +109,14 @@ async def test_a_stream_that_the_origin_no_longer_has(
     assert await follower.until(shows(2), WITHIN)
 
 
-async def test_a_playlist_that_stands_still(follower: OriginFollower, clock: Clock) -> None:
-    """It is counted for how long, though the origin answers."""
+async def test_a_playlist_without_news(follower: OriginFollower, clock: Clock) -> None:
+    """``silence`` grows while the origin answers with the same playlist."""
     clock.now += timedelta(seconds=9)
     assert follower.silence == 9
 
 
 def test_a_playlist_of_too_many_lines() -> None:
-    """It would take seconds to be read, in which nobody is served; whatever its lines end with."""
+    """A playlist with too many lines is refused, with any kind of line break: parsing takes seconds."""
     for line in ("a\n", "\r", "\u2028"):
         with pytest.raises(PlaylistError, match="lines"):
             _ = OriginResponse(200, URL(), None, line * (MAX_LINES + 1)).playlist

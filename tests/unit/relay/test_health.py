@@ -1,4 +1,4 @@
-"""When a relay is well, and what it says where it is not."""
+"""The health of a relay."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -24,7 +24,7 @@ BASE = URL("https://live.example.com/live/0/playlist.m3u8")
 def standing(
     origin: Origin, state: State, *, silence: float = 0, media: str | None = None, trouble: str | None = None
 ) -> RelayHealth:
-    """That of a relay whose parts are so."""
+    """The health of a relay with parts in these states."""
     follower = SimpleNamespace(view=View(state, target_duration=2), silence=silence)
     told = cast("ViewerProblem | None", trouble)
     return RelayHealth(
@@ -40,8 +40,8 @@ def standing(
     ("silence", "fault", "away"),
     [(10.9, None, False), (11.1, None, True), (2.9, "is refused", False), (3.1, "is refused", True)],
 )
-def test_when_an_origin_is_away(silence: float, fault: str | None, *, away: bool) -> None:
-    """Soon when it does not answer; when it only says nothing, once it would have answered who waits."""
+def test_an_unreachable_origin(silence: float, fault: str | None, *, away: bool) -> None:
+    """An origin is unreachable soon after a failure, or when a blocking request should have been answered."""
     clock = Clock()
     origin = Origin(cast("Any", None), "https://live.example.com", clock)
     origin.fault = fault
@@ -66,15 +66,15 @@ def test_when_an_origin_is_away(silence: float, fault: str | None, *, away: bool
 def test_an_origin_that_answers_is_not_enough(
     silence: float, media: str | None, trouble: str | None, severity: str
 ) -> None:
-    """Viewers have to get what is on: its playlists go on, and segments can be had."""
+    """A relay fails if a live stream's playlists have nothing new, or its segments cannot be fetched."""
     origin = Origin(cast("Any", None), "https://live.example.com", Clock())
     on = standing(origin, State.LIVE, silence=silence, media=media, trouble=trouble)
     assert on.report().severity == severity
     assert standing(origin, State.ENDED, silence=silence, media=media).report().severity == "ok"
 
 
-async def test_segments_that_nobody_can_have() -> None:
-    """It is a fault once it has lasted, until one comes, or nobody asks any more; not for what has left."""
+async def test_segments_that_cannot_be_fetched() -> None:
+    """Failing fetches of listed segments are a fault until a success, or until viewers stop requesting."""
     clock, away = Clock(), True
     url_map = UrlMap(clock)
     segments = tuple(MediaSegment(uri, timedelta(seconds=2)) for uri in ("1.ts", "2.ts"))
@@ -108,6 +108,6 @@ async def test_segments_that_nobody_can_have() -> None:
 
 @pytest.mark.parametrize(("answers", "fetched", "rate"), [(0, 3, 0.0), (100, 2, 0.98), (1, 5, 0.0)])
 def test_the_hit_rate(answers: int, fetched: int, rate: float) -> None:
-    """The share of answers that cost the uplink nothing; what was fetched for nobody is no gain."""
+    """The hit rate is the share of answers without a fetch, and never negative."""
     savings = Savings(answers, fetched, sent=100, received=250)
     assert (savings.hit_rate, savings.bytes) == (rate, 0)

@@ -1,4 +1,4 @@
-"""What a relay's page is told."""
+"""The page settings of a relay."""
 
 import asyncio
 from types import SimpleNamespace
@@ -10,8 +10,8 @@ from yarl import URL
 from broadcaster.relay.origin import Origin, OriginResponse, PageSettings
 
 
-def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
-    """But for addresses: those of the stream are ours, the others whole, and none leads past the relay."""
+def test_settings_of_the_origin() -> None:
+    """The origin's settings are passed on; the stream's URLs are the relay's, other URLs become absolute."""
     settings = PageSettings(Origin(cast("Any", None), "https://live.example.com"))
     settings.take(
         {
@@ -42,10 +42,10 @@ def test_the_page_is_told_what_the_origin_tells_its_own() -> None:
 
 
 @pytest.mark.parametrize(("status", "text"), [(503, "full"), (429, ""), (200, "<html>"), (200, "[]")])
-async def test_page_settings_that_cannot_be_had_change_nothing(
+async def test_settings_that_are_not_available(
     monkeypatch: pytest.MonkeyPatch, status: int, text: str
 ) -> None:
-    """An origin that has no place at the moment takes neither the title nor the tracker from the page."""
+    """If the origin refuses the settings, the earlier settings stay."""
     asked: list[URL] = []
     looked = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What a relay fetches before anybody asks for it."""
+"""Which segments a relay fetches in advance."""
 
 import asyncio
 
@@ -16,8 +16,8 @@ def held(number: int, variant: str = "0") -> MappedObject:
     return MappedObject(f"token{number}", f"{number}.ts", variant, f"{BUCKET}/{number}.ts")
 
 
-async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
-    """What is announced counts for half a minute after somebody asked for the variant, and once."""
+async def test_only_watched_variants_are_prefetched() -> None:
+    """Announced segments are prefetched once, for half a minute after a request for the variant."""
     clock, fetched, done = Clock(), [], asyncio.Event()
 
     async def fetch(one: MappedObject) -> None:
@@ -42,10 +42,10 @@ async def test_what_nobody_watches_is_not_fetched_ahead() -> None:
     working.cancel()
 
 
-async def test_what_comes_a_byte_at_a_time_is_not_waited_for_for_ever(
+async def test_a_fetch_that_does_not_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An object that does not end takes no worker from what is announced after it."""
+    """A fetch that does not end is cancelled, and later segments are prefetched."""
     monkeypatch.setattr("broadcaster.relay.segments.WITHIN", 0.01)
     done = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What a relay sends at once, and who gives way."""
+"""How a relay limits the memory of bodies, and which readers it ends."""
 
 import contextlib
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ SECONDS = 4.0  # that an object plays
 
 
 class Hall:
-    """Readers of objects, by a clock that a test turns; ``ended`` are those whose connections were closed."""
+    """Readers of objects with a clock that the test sets; ``ended`` has the aborted readers."""
 
     def __init__(self, most: int) -> None:
         self.now = 0.0
@@ -31,7 +31,7 @@ class Hall:
         )
 
     async def read(self, number: int, reader: str) -> None:
-        """Begin to read an object, and never end; raises NotAdmitted."""
+        """Begin to read an object; raises NotAdmitted."""
         transport = SimpleNamespace(abort=lambda: self.ended.append(reader))
         protocol = Protocol(transport)
         request = cast("web.Request", SimpleNamespace(protocol=protocol))
@@ -40,7 +40,7 @@ class Hall:
 
 
 class Protocol:
-    """In the place of a connection's."""
+    """The protocol of a connection."""
 
     def __init__(self, transport: object) -> None:
         self.transport = transport
@@ -50,8 +50,8 @@ async def fetch(_: MappedObject) -> bytes:
     return bytes(SIZE)
 
 
-async def test_slow_readers_give_way() -> None:
-    """120 that read slowly hold up no live segment; who is slower than a segment plays is ended for it."""
+async def test_slow_readers_are_aborted() -> None:
+    """Readers that are slower than the playing time are aborted to free memory."""
     hall = Hall(most=4 * SIZE)
     async with hall.stack:
         for number in range(120):
@@ -64,7 +64,7 @@ async def test_slow_readers_give_way() -> None:
 
 
 async def test_old_segments_leave_room_for_the_newest() -> None:
-    """What is old is refused past three quarters; the newest takes the rest, or the place of an old one."""
+    """Old segments get three quarters of the memory; the newest get the rest, or displace old segments."""
     hall = Hall(most=4 * SIZE)
     hall.newest = 100
     async with hall.stack:
@@ -79,8 +79,8 @@ async def test_old_segments_leave_room_for_the_newest() -> None:
         assert hall.sending.size == 4 * SIZE
 
 
-async def test_what_a_player_begins_with_takes_the_place_of_what_is_old() -> None:
-    """Where old segments have all that they may, a player that comes gets the live edge, to its bound."""
+async def test_the_live_edge_displaces_old_segments() -> None:
+    """Segments of the live edge displace old segments, up to the limit."""
     hall = Hall(most=4 * SIZE)
     hall.newest = 100
     async with hall.stack:

@@ -1,4 +1,4 @@
-"""The rules of a relay: what can be had through it, in which words."""
+"""Which objects a relay serves, under which paths; ranges and options."""
 
 import argparse
 from datetime import timedelta
@@ -26,14 +26,14 @@ def playlist(first: int, *uris: str, **more: Any) -> MediaPlaylist:  # noqa: ANN
 
 
 def address(uri: str) -> tuple[str, str]:
-    """Token and name of an address of ours."""
+    """Token and name in a path of the relay."""
     _, prefix, token, name = uri.split("/")
     assert prefix == "segments"
     return token, name
 
 
-def test_an_object_has_one_address_however_its_url_is_signed() -> None:
-    """The token is of all but the query; what is fetched is what was listed last."""
+def test_an_object_has_one_path_however_its_url_is_signed() -> None:
+    """The token ignores the query, and the latest URL is fetched."""
     url_map = UrlMap()
     first, _ = url_map.take("0", playlist(1, f"{BUCKET}/a%20b.ts?X-Amz-Signature=1"), BASE)
     second, new = url_map.take("0", playlist(1, f"{BUCKET}/a%20b.ts?X-Amz-Signature=2%2F"), BASE)
@@ -57,14 +57,14 @@ def test_an_object_has_one_address_however_its_url_is_signed() -> None:
         "https://a/" + 5000 * "x",
     ],
 )
-def test_only_addresses_of_the_web_are_taken(uri: str) -> None:
-    """A playlist that lists anything else is no version that is shown."""
+def test_only_http_urls(uri: str) -> None:
+    """A playlist with a URL that is not http(s) is refused."""
     with pytest.raises(PlaylistError):
         UrlMap().take("0", playlist(1, uri), BASE)
 
 
 async def test_an_origin_whose_name_cannot_be_looked_up() -> None:
-    """It does not answer, as any other that cannot be reached; nothing else breaks."""
+    """An origin whose name cannot be resolved is unreachable."""
     async with aiohttp.ClientSession() as session:
         origin = Origin(session, "http://a..b")
         with pytest.raises(OriginError):
@@ -74,14 +74,14 @@ async def test_an_origin_whose_name_cannot_be_looked_up() -> None:
     assert origin.fault
 
 
-def test_a_playlist_has_an_end() -> None:
-    """More segments than any window has are refused."""
+def test_too_many_segments() -> None:
+    """A playlist with too many segments is refused."""
     with pytest.raises(PlaylistError, match="more than"):
         UrlMap().take("0", playlist(1, *["a.ts"] * 20_001), BASE)
 
 
-def test_what_no_playlist_lists_goes_once_no_player_can_want_it() -> None:
-    """A playlist's duration after it has left, and a while; a name alone is not enough to have it."""
+def test_expiry_of_removed_objects() -> None:
+    """A removed object stays for the playlist's duration and a minute; both token and name are needed."""
     clock = Clock()
     url_map = UrlMap(clock)
     ours, _ = url_map.take("0", playlist(1, f"{BUCKET}/1.ts", "2.ts"), BASE)
@@ -101,8 +101,8 @@ def test_what_no_playlist_lists_goes_once_no_player_can_want_it() -> None:
     assert len(url_map) == 1
 
 
-def test_what_is_listed_long_after_it_was_told_of() -> None:
-    """As when playlists could not be had for minutes, and events could: it is there all the same."""
+def test_an_object_that_is_listed_long_after_its_event() -> None:
+    """An object that was announced minutes before it is listed is available once listed."""
     clock = Clock()
     url_map = UrlMap(clock)
     url_map.note("0", f"{BUCKET}/1.ts", BASE)
@@ -112,7 +112,7 @@ def test_what_is_listed_long_after_it_was_told_of() -> None:
 
 
 def test_the_live_edge() -> None:
-    """The newest segments are it, and what was only told of; what has left a playlist never is again."""
+    """The live edge has the newest and announced segments, never a segment that has left the playlist."""
     url_map = UrlMap()
     names = [f"{BUCKET}/{number}.ts" for number in range(20)]
     _, first = url_map.take("0", playlist(0, *names[:10]), BASE)
@@ -125,8 +125,8 @@ def test_the_live_edge() -> None:
     assert not any(url_map.is_at_the_edge(one) for one in [*first, coming])
 
 
-def test_what_a_refused_playlist_has_listed_goes() -> None:
-    """It is not shown, so nobody can want it for long."""
+def test_objects_of_a_refused_playlist() -> None:
+    """Objects of a refused playlist are soon removed."""
     clock = Clock()
     url_map = UrlMap(clock)
     for number in range(3):
@@ -138,8 +138,8 @@ def test_what_a_refused_playlist_has_listed_goes() -> None:
 
 
 @pytest.mark.parametrize(("bound", "most"), [("MAX_OBJECTS", 3), ("MAX_CHARACTERS", 3 * len(BUCKET) + 15)])
-def test_what_is_told_of_has_a_bound(monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
-    """More is refused until what is there has had its time; what is told again is no more than before."""
+def test_the_limit_of_announced_objects(monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
+    """Announced objects are limited; new objects are refused until old objects expire."""
     monkeypatch.setattr(f"broadcaster.relay.url_map.{bound}", most)
     clock, listed = Clock(), playlist(1, f"{BUCKET}/4.ts")
     url_map = UrlMap(clock)
@@ -152,8 +152,8 @@ def test_what_is_told_of_has_a_bound(monkeypatch: pytest.MonkeyPatch, bound: str
     assert len(url_map) == 1
 
 
-def test_a_gap_can_not_be_had_and_a_map_can() -> None:
-    """What is listed as a gap has an address that answers nothing; EXT-X-MAP is an object like others."""
+def test_gaps_and_maps() -> None:
+    """A gap cannot be fetched; its EXT-X-MAP can."""
     url_map = UrlMap()
     gap = MediaSegment("gap.ts", timedelta(seconds=2), gap=True)
     fragment = MediaSegment("1.m4s", timedelta(seconds=2), map_uri="init.mp4")
@@ -179,20 +179,20 @@ def test_a_gap_can_not_be_had_and_a_map_can() -> None:
         ("", None),
     ],
 )
-def test_one_range_is_answered_and_what_is_none_ignored(header: str, part: tuple[int, int] | None) -> None:
-    """RFC 9110, 14.2: a server may ignore a Range header that it does not like."""
+def test_ranges(header: str, part: tuple[int, int] | None) -> None:
+    """A single range is answered, and other Range headers are ignored (RFC 9110, 14.2)."""
     assert parse_range(header, 100) == part
 
 
 @pytest.mark.parametrize("header", ["bytes=100-", "bytes=100-200", "bytes=-0"])
-def test_a_range_past_the_end_cannot_be_had(header: str) -> None:
-    """RFC 9110, 15.5.17."""
+def test_a_range_after_the_end(header: str) -> None:
+    """A range after the end cannot be satisfied (RFC 9110, 15.5.17)."""
     with pytest.raises(Unsatisfiable):
         parse_range(header, 100)
 
 
-def test_the_command_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    """Addresses are [HOST]:PORT, sizes numbers of bytes with a unit."""
+def test_wrong_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong addresses and sizes are refused with the expected form."""
     parser = argparse.ArgumentParser()
     parser.add_argument("origin")
     add_options(parser)

@@ -28,8 +28,8 @@ SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 FIRST_WITHIN, METADATA_WITHIN = 2.0, 0.25  # seconds to wait for the first event, and for a newest segment's
 REMEMBERED = 120  # events that wait, and segments whose event is not repeated
 
-Word = Annotated[str, StringConstraints(max_length=200)]
-Address = Annotated[str, StringConstraints(max_length=4096)]
+ShortText = Annotated[str, StringConstraints(max_length=200)]
+EventUrl = Annotated[str, StringConstraints(max_length=4096)]
 Milliseconds = Annotated[float, Field(ge=0, le=7e12, allow_inf_nan=False)]  # since the epoch
 Seconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
 
@@ -37,16 +37,16 @@ Seconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
 class SegmentEvent(BaseModel):
     """A segment in the events ``segment`` and ``state`` (``viewer_server.events``)."""
 
-    variant: Word
+    variant: ShortText
     sequence: Annotated[int, Field(ge=0, lt=2**53)]
-    run: Word
-    url: Address | None = None
-    mapUrl: Address | None = None  # noqa: N815 - JSON
+    run: ShortText
+    url: EventUrl | None = None
+    mapUrl: EventUrl | None = None  # noqa: N815 - JSON
     duration: Seconds
     programDateTime: Milliseconds | None = None  # noqa: N815
     encoderOffset: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None  # noqa: N815 - milliseconds
     size: Annotated[int, Field(ge=0, lt=2**40)] | None = None
-    sha256: Word | None = None
+    sha256: ShortText | None = None
     gap: bool = False
     noticed: Milliseconds | None = None
     uploaded: Milliseconds | None = None
@@ -56,8 +56,8 @@ class SegmentEvent(BaseModel):
 class StartedEvent(BaseModel):
     """The data of the event ``started``."""
 
-    run: Word
-    variants: Annotated[tuple[Word, ...], Field(max_length=30)]
+    run: ShortText
+    variants: Annotated[tuple[ShortText, ...], Field(max_length=30)]
     targetDuration: Annotated[int, Field(ge=1, le=600)]  # noqa: N815
     now: Milliseconds
 

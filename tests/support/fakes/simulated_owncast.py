@@ -47,8 +47,8 @@ def _local_time() -> datetime:
 class SimulatedStatus:
     """A loopback server for ``/api/status``, on the same port each time it is started.
 
-    ``webhook_url`` is where what happens is posted, with no answer waited for. Who is online, and since when,
-    is as in Owncast's ``core/stats.go`` and ``core/streamState.go``.
+    Events are posted to ``webhook_url``, without waiting for an answer. ``online`` and its times are those of
+    Owncast's ``core/stats.go`` and ``core/streamState.go``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SimulatedStatus:
         self._posts: set[asyncio.Task[None]] = set()
         self._connected: datetime | None = None
         self._disconnected: datetime | None = None
-        self._saved: datetime | None = None  # the end of a stream, as Owncast's database knows it
+        self._saved: datetime | None = None  # the end of a stream in Owncast's database
         self._segment_seconds = 0
 
     @property
@@ -75,7 +75,7 @@ class SimulatedStatus:
         return f"http://{HOST}:{self._port}"
 
     async def start(self) -> None:
-        """Start to answer, as a new process that knows only what was saved."""
+        """Answer requests, as a new process that has only the database."""
         self._connected, self._disconnected = None, self._saved
         app = web.Application()
         app.router.add_get("/api/status", self._answer)
@@ -109,7 +109,7 @@ class SimulatedStatus:
 
     @property
     def online(self) -> bool:
-        """False also for the first three segments of a connection, or 7 seconds: it waits for HLS."""
+        """Whether a stream is on; false in the first three segments, or 7 seconds: Owncast waits for HLS."""
         if self._connected is None:
             return False
         return (self._clock() - self._connected).total_seconds() >= max(3 * self._segment_seconds, 7)
@@ -123,7 +123,7 @@ class SimulatedStatus:
         }
 
     async def _answer(self, _request: web.Request) -> web.Response:
-        # A viewerCount of 0 is left out, as there.
+        # Owncast leaves out a viewerCount of 0.
         answer = {"serverTime": _rfc3339(self._clock()), **self._times(), "online": self.online}
         headers = {"Cache-Control": "no-cache, no-store, must-revalidate"}
         return web.Response(text=_compact(answer) + "\n", content_type="application/json", headers=headers)
@@ -148,7 +148,7 @@ class SimulatedStatus:
     async def _send(url: str, event: dict[str, Any]) -> None:
         timeout = aiohttp.ClientTimeout(total=WEBHOOK_WITHIN)
         headers = {"Content-Type": "application/json"}
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # it is not tried again there either
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # Owncast does not retry either
             async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
                 await session.post(url, data=_compact(event))
 
@@ -165,26 +165,25 @@ def _to_the_second(time: datetime | None) -> str | None:
     return None if time is None else _rfc3339(time.replace(microsecond=0))
 
 
-HANDSHAKE = 0.14  # seconds that an encoder takes to connect, seen from a closing playlist to the next start
-LOOKS_FOR = 1.2  # seconds that Owncast's ffmpeg looks at a stream before it begins
-LAST_GRACE = 2.0  # seconds that an encoder has after its receiver is gone
+HANDSHAKE = 0.14  # seconds between a closed playlist and the next start of an encoder
+PROBES_FOR = 1.2  # seconds that Owncast's ffmpeg reads of a stream before it begins
+LAST_GRACE = 2.0  # seconds for an encoder to end after its receiver has ended
 
 
 class SimulatedOwncast:
     """Owncast's folder ``hls_dir`` in all its states; ``start`` first and ``close`` last, or ``async with``.
 
     ``work_dir``, on the same file system, holds logs and the offline clip. ``playlist_size`` is in segments,
-    ``cleanup_interval`` in seconds. ``slow_writes`` holds up every write by so many seconds: an HTTP chunk,
-    32 KiB at most, is two writes. For ``idle_overlap`` seconds from ``start``, ``wipe`` or ``restart`` the
-    transcoder of the idle clip goes on beside a stream that begins, and writes over its playlists.
-    ``multivariant_first`` says whether that playlist is dated a tick before the first segments; None is both
-    ways in turn. ``key_frames`` are those of a source that is passed through, in seconds from 0 to the end of
-    a period that is repeated. ``older`` is the way of versions that keep the folder when a stream begins and
-    close playlists in place. What happens is posted to ``webhook_url``. Methods raise DemoError when ffmpeg
-    cannot do its work.
+    ``cleanup_interval`` in seconds. ``slow_writes`` delays every write by so many seconds: an HTTP chunk,
+    32 KiB at most, is two writes. For ``idle_overlap`` seconds after ``start``, ``wipe`` or ``restart`` the
+    transcoder of the idle clip goes on beside a new stream, and overwrites its playlists.
+    ``multivariant_first`` is whether the multivariant playlist is dated a tick before the first segments;
+    None alternates. ``key_frames`` are the key frames of a source with passthrough, in seconds from 0 to the
+    end of a period that is repeated. ``older`` versions keep the folder when a stream begins, and close
+    playlists in place. Events are posted to ``webhook_url``. Methods raise DemoError when ffmpeg fails.
     """
 
-    def __init__(  # noqa: PLR0913 - a stand-in has as many knobs as tests need; all but two have defaults
+    def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         hls_dir: Path,
         work_dir: Path,
@@ -262,7 +261,7 @@ class SimulatedOwncast:
     async def shut_down(self, *, with_signal: signal.Signals = signal.SIGTERM) -> None:
         """End as Owncast does when it is stopped or killed: at once, and the folder stays as it is.
 
-        Nobody takes any more what the encoder, which gets the signal too, still has.
+        The encoder gets the signal as well; its last data is not received.
         """
         await self._receiver.abort()
         await self.status.close()
@@ -290,10 +289,10 @@ class SimulatedOwncast:
         playlist_size: int | None = None,
         variants: tuple[DemoRendition, ...] | None = None,
     ) -> str:
-        """Start a run of the encoder and return its id, at random unless given.
+        """Start an encoder run and return its id, which is random unless given.
 
-        The folder is made anew. What is given else holds from now on; to a length in seconds belongs the
-        playlist's size of its latency level, unless that is given too.
+        The folder is made anew. The other values hold from now on; ``segment_seconds`` alone sets the
+        playlist size of Owncast's latency level, too.
         """
         if self.encoder is not None:
             raise DemoError("the simulated Owncast is live already")
@@ -309,7 +308,7 @@ class SimulatedOwncast:
         self._folder.prepare(len(self.variants))
         self.encoder = await Child.start(
             "ffmpeg",
-            ["sh", "-c", f'sleep {LOOKS_FOR}; exec "$@"', "sh", *ffmpeg(), *self._encoder.live(self.run_id)],
+            ["sh", "-c", f'sleep {PROBES_FOR}; exec "$@"', "sh", *ffmpeg(), *self._encoder.live(self.run_id)],
             self._work_dir / f"ffmpeg-{self.run_id}.log",
         )
         self._cleanup = asyncio.create_task(self._clean_up_for_ever())
@@ -323,7 +322,7 @@ class SimulatedOwncast:
         await self.encoder.until(enough, within=within)
 
     async def stop_streaming(self) -> None:
-        """End the stream in order: the last segment is complete, the offline clip is appended."""
+        """End the stream regularly: the last segment is complete, the offline clip is appended."""
         await self._end_stream(signal.SIGINT)
 
     async def crash_encoder(self) -> None:
@@ -333,7 +332,7 @@ class SimulatedOwncast:
     async def wipe(self, *, at_once: bool = True) -> None:
         """Remove the whole folder and transcode the idle clip, as at the start and 5 minutes after an end.
 
-        Unless ``at_once`` the clip takes its time, ``idle_overlap``, as a real one's does.
+        Unless ``at_once``, transcoding the clip takes ``idle_overlap`` seconds.
         """
         await self._idle.end()
         self._folder.empty()

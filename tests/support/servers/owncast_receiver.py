@@ -16,21 +16,22 @@ from collections.abc import AsyncIterator, Callable
 from io import FileIO
 from pathlib import Path
 
+from broadcaster.aio import Signal
 from tests.support.fakes.owncast_transcoder import FILE_MODE, IDLE, PLAYLIST
 from tests.support.servers.tcp import TcpConnection, TcpServer, connected
 
 REQUEST = re.compile(rb"PUT /((?:\d+/)?[\w-]+\.(?:ts|m3u8)) ")
 SEGMENT = re.compile(r"stream-(?P<run>.+)-(?P<number>\d+)\.ts")
 TICK = 0.01  # seconds: two of the kernel's ticks at 250 Hz, by which files are dated
-PATIENCE = 2.0  # seconds that a file waits for another to be written before it
+PATIENCE = 2.0  # seconds that a file waits for another file
 
 SegmentKey = tuple[str, str, str]  # run's id, variant, file name
 
 
 class Receiver:
-    """Takes ffmpeg's PUTs, writes them below ``root``, and remembers what came whole.
+    """Receives ffmpeg's PUT requests, writes the files below ``root``, and notes complete files.
 
-    With ``pause`` (seconds) every write is held up that long, so that empty and half files can be seen.
+    Every write is delayed by ``pause`` seconds, so that empty and incomplete files can be observed.
     """
 
     def __init__(self, root: Path, pause: float) -> None:
@@ -43,7 +44,7 @@ class Receiver:
         self._pause = pause
         self._requests: dict[asyncio.Task[None], str] = {}  # the paths that are being written
         self._multivariant_due = False  # that of a run, not the idle clip's
-        self._changed = asyncio.Event()
+        self._changed = Signal()
         self._server = TcpServer(self._serve)
 
     @property
@@ -79,7 +80,7 @@ class Receiver:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until ``condition``, evaluated after each request, is true."""
         while not condition():
-            await self._changed.wait()
+            await self._changed.next().wait()
 
     async def until_finished(self, run_id: str, variants: int, count: int) -> None:
         """Wait until each of the run's variants has ``count`` finished segments."""
@@ -113,15 +114,14 @@ class Receiver:
             pass  # an ffmpeg that was killed leaves half a request; one that lives has often hung up already
         finally:
             del self._requests[task]
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._changed.notify()
 
     async def _put(self, name: str, client: TcpConnection) -> bytes:
         """Write one file; returns the status of the answer."""
         path = self._root / name
         try:
             file = _create(path)
-        except FileNotFoundError:  # the folder is gone, or has fewer variants than that ffmpeg thinks
+        except FileNotFoundError:  # the folder is gone, or has fewer variants than this ffmpeg
             async for _ in _body(client):
                 pass
             return b"500 Internal Server Error"
@@ -135,7 +135,7 @@ class Receiver:
                     last = part
             await self._take_turn(name)
             await self._write(file, last)
-            is_there = os.fstat(file.fileno()).st_nlink > 0  # not when the folder was made anew meanwhile
+            is_there = os.fstat(file.fileno()).st_nlink > 0  # unless the folder was made anew meanwhile
         self._multivariant_due &= name != PLAYLIST
         if is_there and path.suffix == ".ts":
             self._note_segment(path, digest.hexdigest())
@@ -150,7 +150,7 @@ class Receiver:
             file.write(part)
 
     async def _take_turn(self, name: str) -> None:
-        """Let the last of the first segments and the multivariant playlist be finished in the order set."""
+        """Complete the last of the first segments and the multivariant playlist in the set order."""
         segment = SEGMENT.fullmatch(name.rpartition("/")[2])
         if not self._multivariant_due:
             return

@@ -132,8 +132,7 @@ class Episode:
                 await self._write(watcher)
                 await self._settle(watcher)
                 supervisor.cancel()
-            stored = await objects(self._bucket, self._prefix)
-            evidence = Evidence(watcher, list(facts(self._record)), stored, self._finished, self._perished)
+            evidence = await self._evidence(watcher)
             forgot = bool(self._behind and Behind.LOG in self._behind)
             cut = self._behind is not None
             found = evidence.faults(deleted=self._mode.deleted, cut=cut, forgot=forgot)
@@ -209,6 +208,10 @@ class Episode:
         if not await _in_time(has_all):
             self._faults.append("not taken in before the next run")
 
+    async def _evidence(self, watcher: Watcher) -> Evidence:
+        stored = await objects(self._bucket, self._prefix)
+        return Evidence(watcher, list(facts(self._record)), stored, self._finished, self._perished)
+
     async def _backlog(self) -> object:
         """How many segments are on their way; None while the service does not answer."""
         with contextlib.suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
@@ -227,9 +230,11 @@ class Episode:
             busy = await self._backlog() != 0
             if busy or listed != seen:
                 seen, since = listed, loop.time()
-            shown = sum(len(list(watcher.segments(one))) for one in VARIANTS)
-            everything = shown >= len(self._finished) - len(self._perished)
-            return not busy and (everything or loop.time() - since > QUIET)
+            if busy:
+                return False
+            # Numbers do not tell: what perished on the disks may have been shown before the cut.
+            evidence = await self._evidence(watcher)
+            return loop.time() - since > QUIET or not evidence.lost(deleted=self._mode.deleted)
 
         async def only_listed_is_left() -> bool:
             stored = await objects(self._bucket, self._prefix)

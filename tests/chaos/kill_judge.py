@@ -39,7 +39,7 @@ class Evidence:
         found = [*self._renumbered(), *self._twice(self._versions())]
         found += [f"listed and not there: {one}" for one in self.watcher.missing]
         found += [f"other bytes: {self.stored[one]}" for one in self.stored.keys() - self.finished.keys()]
-        found += self._left_out() if deleted else self._lost()
+        found += self.lost(deleted=deleted)
         found += [one for one in self.watcher.violations if not (cut and one.endswith(BEGUN_AGAIN))]
         if forgot:
             return found
@@ -88,18 +88,18 @@ class Evidence:
             if breaks != 1 and not (cut and len(runs) == 1 and breaks == 0):
                 yield f"variant {variant} has {breaks} discontinuities"
 
-    def _lost(self) -> Iterator[str]:
-        shown = self._shown()
-        for digest in self.finished.keys() - self.perished:
-            if not shown.intersection(self.stored.get(digest, ())):
-                yield f"lost: {self.finished[digest]}"
+    def lost(self, *, deleted: bool) -> list[str]:
+        """Segments that viewers could never play, but that a disk still had.
 
-    def _left_out(self) -> Iterator[str]:
-        """Where objects are deleted their bytes cannot be asked for; names have to do."""
-        shown = {place(url) for url in self._shown()}
-        for digest in self.finished.keys() - self.perished:
-            if place(self.finished[digest]) not in shown:
-                yield f"never listed: {self.finished[digest]}"
+        They are found by their bytes; where objects are deleted, by their names.
+        """
+        required, shown = self.finished.keys() - self.perished, self._shown()
+        if deleted:
+            names = {place(url) for url in shown}
+            missing = [self.finished[one] for one in required if place(self.finished[one]) not in names]
+            return [f"never listed: {name}" for name in missing]
+        missing = [self.finished[one] for one in required if not shown.intersection(self.stored.get(one, ()))]
+        return [f"lost: {name}" for name in missing]
 
     def _undeleted(self) -> Iterator[str]:
         stored = {url for urls in self.stored.values() for url in urls}

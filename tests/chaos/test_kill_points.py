@@ -19,7 +19,9 @@ import pytest
 
 from broadcaster.demo.bucket import SeaweedBucket
 from tests.chaos.kill_episode import COPIED, DELETED, MEMORY, PLAIN, WITHOUT_IDS, Episode, Mode, Verdict
+from tests.chaos.kill_judge import Evidence
 from tests.chaos.power_cut import Behind
+from tests.support.judges.watcher import Watcher
 
 EVERY = bool(os.environ.get("CHAOS_SECONDS"))
 SEED = int(os.environ.get("CHAOS_SEED") or 1)  # the same in each run of the tests
@@ -45,6 +47,19 @@ SAMPLE = [
 ALL = [(mode, cut) for mode in (PLAIN, COPIED) for cut in CUTS]
 ALL += [(WITHOUT_IDS, "killed"), (WITHOUT_IDS, "all-behind"), (DELETED, "killed")]
 STREAMS = ALL if EVERY or AT else SAMPLE
+
+
+def test_a_segment_that_perished_stands_for_no_other() -> None:
+    """What was shown before a power cut took it is not counted for a segment that is still on its way."""
+    shown, on_its_way = "https://bucket/live/run0/0/seg-0.ts", "https://bucket/live/run1/0/seg-1.ts"
+    evidence = Evidence(
+        Watcher(""),
+        record=[{"listed": shown, "gap": False, "variant": "0", "number": 0}],
+        stored={"first": [shown], "second": [on_its_way]},
+        finished={"first": "run 0/0/seg-0.ts", "second": "run 1/0/seg-1.ts"},
+        perished={"first"},
+    )
+    assert evidence.lost(deleted=False) == ["lost: run 1/0/seg-1.ts"]
 
 
 @pytest.mark.takes(15)

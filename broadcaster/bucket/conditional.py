@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
+from broadcaster.bucket.client import ObjectStore
 from broadcaster.catalog.records import SECRET
 from broadcaster.errors import StorageUnavailable
 
@@ -23,41 +23,10 @@ OWN = re.compile(rf"(-{SECRET})?/")
 PICTURE = re.compile(rf"(-{SECRET})?/(?P<name>(part-\d+/)?((poster|sprite-\d+)\.jpg|thumbnails\.vtt))")
 
 
-class ConditionalStore(Protocol):
-    """The methods of ``ObjectStore`` that are used here. All raise StorageError; deadlines are in seconds."""
-
-    async def etag(self, key: str, *, deadline: float) -> str | None:
-        """The ETag of an object, None when there is none."""
-
-    async def replace(  # noqa: PLR0913 - the properties of an object
-        self,
-        key: str,
-        body: bytes,
-        *,
-        etag: str | None,
-        max_age: int,
-        deadline: float,
-        gzipped: bool = False,
-    ) -> str | None:
-        """Replace the version with this ETag (None: no object); the new ETag, or None if it is another one.
-
-        A ``gzipped`` body is stored with that content encoding.
-        """
-
-    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
-        """Delete up to 1000 objects."""
-
-    async def get(self, key: str, *, deadline: float) -> bytes:
-        """The body of an object, decompressed."""
-
-    def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
-        """Keys with this prefix, in order, and the sizes of their objects in bytes."""
-
-
 class ConditionalWriter:
     """Writes to ``store`` and remembers the ETag of each version that it stored or looked up."""
 
-    def __init__(self, store: ConditionalStore) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
         # By key: ETag (None: no object) and digest of the body, b"" if this writer did not store it.
         self._stored: dict[str, tuple[str | None, bytes]] = {}

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
+from broadcaster.bucket.client import ObjectStore
+from broadcaster.bucket.conditional import ConditionalWriter
 from broadcaster.errors import StorageError
 from broadcaster.own_files import read_own, write_own
 
@@ -77,7 +78,7 @@ class PrefixLease:
 
     def __init__(
         self,
-        store: ConditionalStore,
+        store: ObjectStore,
         prefix: str,
         name: str,
         clock: Callable[[], datetime],

@@ -270,27 +270,17 @@ async def _bin(request: web.Request) -> web.Response:
 
 async def _restore(request: web.Request) -> web.Response:
     """Take an entry out of the bin."""
-    admin, entry = request.app[ADMIN], await _binned(request)
-    if isinstance(entry, FileUpload):
-        await admin.catalog.files.restore(entry)
-    elif isinstance(entry, Clip):
-        await admin.catalog.clips.restore(entry.id)
-    else:
-        await admin.catalog.recordings.restore(entry.id)
-    admin.on_change()
+    restore, _ = await _binned(request)
+    await restore()
+    request.app[ADMIN].on_change()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 async def _empty(request: web.Request) -> web.Response:
     """Delete an entry of the bin for good."""
-    admin, entry = request.app[ADMIN], await _binned(request)
-    if isinstance(entry, FileUpload):
-        await admin.catalog.files.empty(entry)
-    elif isinstance(entry, Clip):
-        await admin.catalog.clips.delete(entry.id, at_once=True)
-    else:
-        await admin.catalog.recordings.delete(entry.id, at_once=True)
-    admin.on_change()
+    _, empty = await _binned(request)
+    await empty()
+    request.app[ADMIN].on_change()
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
@@ -358,15 +348,18 @@ async def _asked_for(request: web.Request) -> Recording:
     raise web.HTTPNotFound
 
 
-async def _binned(request: web.Request) -> Recording | Clip | FileUpload:
+async def _binned(
+    request: web.Request,
+) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
+    """Functions that restore an entry of the bin, and delete it for good."""
     catalog, name = request.app[ADMIN].catalog, request.match_info["id"]
-    known: dict[str, Recording | Clip | FileUpload] = {}
-    known |= {_file_id(file): file for file in await catalog.files.bin()}
-    known |= {clip.id: clip for clip in await catalog.clips.bin()}
-    known |= {recording.id: recording for recording in await catalog.recordings.bin()}
-    if name not in known:
-        raise web.HTTPNotFound
-    return known[name]
+    for table in (catalog.recordings, catalog.clips):
+        if name in {view.id for view in await table.bin()}:
+            return partial(table.restore, name), partial(table.delete, name, at_once=True)
+    for file in await catalog.files.bin():
+        if name == _file_id(file):
+            return partial(catalog.files.restore, file), partial(catalog.files.empty, file)
+    raise web.HTTPNotFound
 
 
 def _is_now(request: web.Request) -> bool:

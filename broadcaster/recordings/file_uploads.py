@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any
 
+from broadcaster.bucket import CACHE_CONTROL, ObjectStore
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import FileUpload, Recording
 from broadcaster.errors import NotPossible
@@ -25,7 +26,6 @@ MOST_PARTS, LARGEST = 10_000, 5 * 2**40  # of one object; bytes
 VALID = timedelta(minutes=15)  # for how long a part's URL is
 DEADLINE = 30.0  # seconds for one request
 COMPLETE = 120.0  # seconds: thousands of parts take the bucket a while
-CACHE_CONTROL = "public, max-age=31536000, immutable"  # keys are never used twice
 TYPES = {
     ".mp4": "video/mp4",
     ".m4a": "audio/mp4",
@@ -36,27 +36,6 @@ TYPES = {
 }
 
 
-class PartStore(Protocol):
-    """A bucket with multipart uploads. All raise StorageError; deadlines are in seconds."""
-
-    async def begin(
-        self, key: str, *, media_type: str, disposition: str, cache_control: str, deadline: float
-    ) -> str:
-        """Begin a multipart upload; returns its upload ID."""
-
-    async def part_url(self, key: str, upload: str, number: int, size: int, *, valid: timedelta) -> str:
-        """A presigned URL that accepts a PUT of this part, of exactly ``size`` bytes."""
-
-    async def parts(self, key: str, upload: str, *, deadline: float) -> dict[int, tuple[str, int]] | None:
-        """MD5 (hexadecimal) and size of each stored part; None when there is no such upload."""
-
-    async def complete(self, key: str, upload: str, md5s: Sequence[str], *, deadline: float) -> bool:
-        """Complete an upload; False when there is no such upload, perhaps because it is complete."""
-
-    async def etag(self, key: str, *, deadline: float) -> str | None:
-        """The ETag of an object, None when there is none."""
-
-
 class Uploads:
     """Uploads for recordings, one for each. ``on_change`` is called after each change of a file.
 
@@ -64,7 +43,12 @@ class Uploads:
     """
 
     def __init__(
-        self, store: PartStore, catalog: Catalog, prefix: str, on_change: Callable[[], None], part: int = PART
+        self,
+        store: ObjectStore,
+        catalog: Catalog,
+        prefix: str,
+        on_change: Callable[[], None],
+        part: int = PART,
     ) -> None:
         self._store = store
         self._files = catalog.files

@@ -24,7 +24,7 @@ from typing import BinaryIO
 
 from broadcaster.aio import Retrying
 from broadcaster.bucket import ObjectStore
-from broadcaster.bucket.conditional import DEADLINE, PICTURE_AGE, ConditionalStore, ConditionalWriter
+from broadcaster.bucket.conditional import DEADLINE, PICTURE_AGE, ConditionalWriter
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import ROUNDING, Clip, Part, Recording, RecordingSegment, Segment
 from broadcaster.config import Settings
@@ -105,7 +105,7 @@ class RecordingPosters:
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
-        store: ConditionalStore,
+        store: ObjectStore,
         catalog: Catalog,
         ffmpeg: Ffmpeg,
         frames: KeptFrames,
@@ -292,7 +292,7 @@ class LivePoster:
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
-        store: ConditionalStore,
+        store: ObjectStore,
         spool: Spool,
         ffmpeg: Ffmpeg | None,
         frames: KeptFrames | None,

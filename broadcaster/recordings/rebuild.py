@@ -11,9 +11,9 @@ import logging
 import posixpath
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 from pydantic import (
@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from broadcaster.bucket import ObjectStore
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.recordings import BIN
 from broadcaster.catalog.records import (
@@ -224,17 +225,7 @@ MAIN = re.compile(r"(part-(?P<part>[1-9]\d{0,3})/)?playlist\.m3u8")
 Parts = list[tuple[Part, list[RecordingSegment]]]
 
 
-class BucketReader(Protocol):
-    """A bucket that is read. All raise StorageError; deadlines are in seconds."""
-
-    async def get(self, key: str, *, deadline: float) -> bytes:
-        """The body of an object, decompressed."""
-
-    def objects(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, int]]:
-        """Keys with this prefix, in order, and the sizes of their objects in bytes."""
-
-
-async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[str, Any]:
+async def rebuild(store: ObjectStore, catalog: Catalog, prefix: str) -> dict[str, Any]:
     """Restore all recordings and clips that the catalog does not know; returns their numbers.
 
     A recording or clip that fails the checks is logged and skipped. Raises StorageUnavailable and
@@ -267,7 +258,7 @@ async def rebuild(store: BucketReader, catalog: Catalog, prefix: str) -> dict[st
     return found
 
 
-async def _unknown(store: BucketReader, catalog: Catalog, base: str) -> list[str]:
+async def _unknown(store: ObjectStore, catalog: Catalog, base: str) -> list[str]:
     """The folders of recordings or clips that the catalog does not know."""
     record = _record(base)
     keys = [
@@ -288,7 +279,7 @@ def _record(base: str) -> str:
     return "recording.json" if base.endswith("/recordings") else "clip.json"
 
 
-async def _take_in(store: BucketReader, catalog: Catalog, prefix: str, kind: str, folder: str) -> str | None:
+async def _take_in(store: ObjectStore, catalog: Catalog, prefix: str, kind: str, folder: str) -> str | None:
     """Restore the recording or clip in a folder; returns its ID, None if it is known meanwhile."""
     match = FOLDER.fullmatch(folder)
     if match is None:
@@ -386,7 +377,7 @@ async def _restore_clip(
     return clip.id
 
 
-async def _parts(store: BucketReader, folder: str, keys: set[str], prefix: str) -> Parts:
+async def _parts(store: ObjectStore, folder: str, keys: set[str], prefix: str) -> Parts:
     """The parts of the recording or clip with these keys in its folder, in order."""
     found = (MAIN.fullmatch(key.removeprefix(f"{folder}/")) for key in keys)
     mains = {int(match["part"] or 1): match[0] for match in found if match}
@@ -403,7 +394,7 @@ async def _parts(store: BucketReader, folder: str, keys: set[str], prefix: str) 
 
 
 async def _part(
-    store: BucketReader, main: str, keys: set[str], prefix: str
+    store: ObjectStore, main: str, keys: set[str], prefix: str
 ) -> tuple[Part, list[RecordingSegment]]:
     playlist = await _read(store, main)
     if not isinstance(playlist, MultivariantPlaylist):
@@ -423,12 +414,12 @@ async def _part(
     return Part(0, "", named), sorted(segments, key=lambda segment: (segment.time, segment.variant))
 
 
-async def _read(store: BucketReader, key: str) -> MediaPlaylist | MultivariantPlaylist:
+async def _read(store: ObjectStore, key: str) -> MediaPlaylist | MultivariantPlaylist:
     text = await _text(store, key)
     return await asyncio.to_thread(parse, text)  # parsing a playlist of hours takes long
 
 
-async def _text(store: BucketReader, key: str) -> str:
+async def _text(store: ObjectStore, key: str) -> str:
     body = await store.get(key, deadline=DEADLINE)
     if len(body) > LARGEST_PLAYLIST or body.count(b"#EXTINF") > MOST_SEGMENTS:
         raise ValueError(f"{key} is too long")

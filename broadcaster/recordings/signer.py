@@ -12,9 +12,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from urllib.parse import unquote
 
+from broadcaster.bucket import ObjectStore
 from broadcaster.errors import StorageError
 from broadcaster.ipc.messages import SignedPlaylist
 from broadcaster.source.scanner import MEDIA_SUFFIXES
@@ -37,13 +37,6 @@ ATTRIBUTE = re.compile(r'(?<=URI=")[^"]+')
 Sign = Callable[[str], str]  # key → URL
 
 
-class ObjectReader(Protocol):
-    """The bucket of the playlists."""
-
-    async def get(self, key: str, *, deadline: float) -> bytes:
-        """The body of an object; raises StorageError."""
-
-
 class Signing:
     """Signs playlists one after another, in a thread, and calls ``answer`` with each.
 
@@ -52,7 +45,7 @@ class Signing:
 
     def __init__(
         self,
-        store: ObjectReader,
+        store: ObjectStore,
         signer: Callable[[datetime], Sign],
         prefix: str,
         answer: Callable[[SignedPlaylist], None],

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from broadcaster.aio import Retrying
-from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
+from broadcaster.bucket import ObjectStore
+from broadcaster.bucket.conditional import ConditionalWriter
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.recordings import RecordingTable
 from broadcaster.catalog.records import Clip, Part, Recording, RecordingSegment, Visibility, complete_variants
@@ -299,7 +300,7 @@ class Recorder:
 
     def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
-        store: ConditionalStore,
+        store: ObjectStore,
         catalog: Catalog,
         prefix: str,
         *,

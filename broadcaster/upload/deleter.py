@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from broadcaster.aio import Retrying
-from broadcaster.bucket.conditional import BATCH, DEADLINE, ConditionalStore
+from broadcaster.bucket import ObjectStore
+from broadcaster.bucket.conditional import BATCH, DEADLINE
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import FileUpload
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
@@ -19,17 +20,10 @@ POSTPONED = timedelta(minutes=10)  # until objects are tried again that the buck
 LONGEST_UPLOAD = timedelta(days=7)  # then R2 aborts it as well
 
 
-class Deleter(Protocol):
-    """A bucket that deletes objects."""
-
-    async def delete(self, keys: Sequence[str], *, deadline: float) -> None:
-        """Delete up to 1000 objects; raises StorageError, ObjectsNotDeleted for some of them."""
-
-
 class RetentionDeleter:
     """Deletes segments below ``prefix`` or an earlier prefix when their time has come."""
 
-    def __init__(self, store: Deleter, catalog: Catalog, *, prefix: str) -> None:
+    def __init__(self, store: ObjectStore, catalog: Catalog, *, prefix: str) -> None:
         self.deleted = 0
         self._store = store
         self._catalog = catalog
@@ -67,18 +61,11 @@ class RetentionDeleter:
             self._retrying.worked()
 
 
-class FileStore(Deleter, Protocol):
-    """A bucket with multipart uploads."""
-
-    async def abort(self, key: str, upload: str, *, deadline: float) -> None:
-        """Abort a multipart upload and delete its parts; raises StorageError."""
-
-
 class FileDeleter:
     """Deletes files of recordings below ``prefix`` or an earlier prefix, and aborts their uploads."""
 
     def __init__(
-        self, store: FileStore, catalog: Catalog, clock: Callable[[], datetime], *, prefix: str
+        self, store: ObjectStore, catalog: Catalog, clock: Callable[[], datetime], *, prefix: str
     ) -> None:
         self._store = store
         self._files = catalog.files
@@ -126,18 +113,8 @@ YOUNG = timedelta(hours=1)  # for which the catalog may not know an upload yet
 VIEW = re.compile(r"(?:recordings|clips)/([^/]+)/")
 
 
-class GarbageStore(ConditionalStore, Protocol):
-    """A bucket that lists objects and uploads. All raise StorageError; deadlines are in seconds."""
-
-    def uploads(self, prefix: str, *, deadline: float) -> AsyncIterator[tuple[str, str, datetime]]:
-        """Unfinished multipart uploads with this prefix: key, upload ID and time of the beginning."""
-
-    async def abort(self, key: str, upload: str, *, deadline: float) -> None:
-        """Abort a multipart upload and delete its parts."""
-
-
 async def sweep(
-    store: GarbageStore, catalog: Catalog, prefix: str, keep: Collection[str], *, dry_run: bool
+    store: ObjectStore, catalog: Catalog, prefix: str, keep: Collection[str], *, dry_run: bool
 ) -> dict[str, Any]:
     """Find objects and uploads without a reference, and delete them unless it is a ``dry_run``.
 
@@ -186,7 +163,7 @@ async def sweep(
     return {**counts, "deleted": not dry_run, "keys": keys[:BATCH]}
 
 
-async def _abandoned_uploads(store: GarbageStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
+async def _abandoned_uploads(store: ObjectStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
     found = [upload async for upload in store.uploads(f"{prefix}/", deadline=DEADLINE)]
     known = {(file.key, file.upload) for file in await catalog.files.uploading()}
     late = datetime.now(UTC) - YOUNG

@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from broadcaster.aio import Retrying, Signal
-from broadcaster.bucket.conditional import ConditionalStore, ConditionalWriter
+from broadcaster.bucket import ObjectStore
+from broadcaster.bucket.conditional import ConditionalWriter
 from broadcaster.errors import StorageError
 from broadcaster.events import Event, SegmentPublished, StreamEnded, StreamStarted
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist, ServerControl
@@ -52,7 +53,7 @@ class Mirror:
 
     def __init__(  # noqa: PLR0913 - the seams to all its neighbours
         self,
-        store: ConditionalStore,
+        store: ObjectStore,
         view: Callable[[], View],
         prefix: str,
         *,

@@ -15,13 +15,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from broadcaster.aio import wait_at_most
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Segment, SourceFile
 from broadcaster.events import Observer, SegmentPublished, SourceEvent, happened
 from broadcaster.ipc.messages import View
+from broadcaster.owncast import OwncastStatus
 from broadcaster.stream import Effect, EncoderStatus, Event, Instant, StreamMachine, Tick, model
 from broadcaster.upload.scheduler import UplinkMonitor
 from broadcaster.upload.spool import Spool
@@ -34,21 +34,6 @@ Follow = Callable[[Callable[[SourceEvent], Awaitable[None]]], Coroutine[None, No
 TICK = 0.5  # seconds
 LAST_REMOVALS = 5.0  # seconds for the spool's disk when the service stops
 LATE, LATE_TARGET_DURATIONS = 10.0, 3  # seconds, or target durations, after which a segment is late
-
-
-class Encoder(Protocol):
-    """What Owncast says of the encoder."""
-
-    @property
-    def connected(self) -> bool | None:
-        """Whether it is connected; None if unknown."""
-
-    @property
-    def disconnected_since(self) -> float | None:
-        """Since when it has been disconnected (monotonic); None if it is connected, or unknown."""
-
-    def ask(self) -> None:
-        """Ask soon whether it is still connected."""
 
 
 class Pipeline:
@@ -69,7 +54,7 @@ class Pipeline:
         clock: Callable[[], datetime],
         prefix: str,
         show: Callable[[View], None] = lambda _: None,
-        encoder: Encoder | None = None,
+        encoder: OwncastStatus | None = None,
         behind: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.stream = stream

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from broadcaster.aio import FIRST_PAUSE, MAX_PAUSE, Fault, OwnThread, Retrying
+from broadcaster.bucket import ObjectStore
 from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile
 from broadcaster.errors import StorageError, StorageRefused, is_final
 from broadcaster.events import Observer, SegmentUploaded, UploadFailed
@@ -40,30 +41,10 @@ DEADLINE = 10.0  # seconds for a request without a body
 OWN_FAULT_AFTER = 60.0
 
 
-class Store(Protocol):
-    """The bucket of the segments."""
-
-    @property
-    def sent(self) -> int:
-        """Bytes sent so far, including failed attempts."""
-
-    async def put(self, key: str, body: bytes) -> str:
-        """Store an object, without a time limit while bytes are sent; its SHA-256. Raises StorageError."""
-
-    async def size(self, key: str, *, deadline: float) -> int | None:
-        """The size in bytes of an object, None when there is none; raises StorageError."""
-
-    async def url(self, key: str) -> str:
-        """The URL of an object for viewers."""
-
-    async def lasting_url(self, key: str) -> str:
-        """The URL of an object of many segments, mostly the same at each call."""
-
-
 class Uploader:
     """Retries requests of many segments until they succeed, with a limited number at once."""
 
-    def __init__(self, store: Store, observe: Observer, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: ObjectStore, observe: Observer, clock: Callable[[], datetime]) -> None:
         self.url, self.lasting_url = store.url, store.lasting_url
         self._store = store
         self._observe = observe

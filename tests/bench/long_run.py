@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from broadcaster.bucket import ObjectStore
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment
 from broadcaster.events import Event, SegmentPublished, SourceEvent
@@ -36,10 +37,11 @@ SEGMENT = timedelta(seconds=2)
 SWEEP_EVERY = 100  # rounds
 
 
-class Hole:
+class Hole(ObjectStore):
     """A bucket that takes everything and keeps nothing."""
 
-    sent = 0
+    def __init__(self) -> None:
+        self.sent = 0
 
     async def put(self, key: str, body: bytes) -> str:  # noqa: ARG002 - it keeps nothing
         """Store an object."""

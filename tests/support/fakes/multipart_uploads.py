@@ -5,11 +5,12 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from broadcaster.bucket import ObjectStore
 from broadcaster.errors import StorageUnavailable
 from broadcaster.recordings.file_uploads import etag_of
 
 
-class FakeParts:
+class FakeParts(ObjectStore):
     """``lost`` says that what is completed next gets no answer, though it is done."""
 
     def __init__(self) -> None:
@@ -33,7 +34,7 @@ class FakeParts:
         assert self.uploads_[upload][0] == key
         return f"https://bucket/{upload}/{number}?{size}&{valid // timedelta(seconds=1)}"
 
-    def put(self, upload: str, number: int, body: bytes) -> None:
+    def put_part(self, upload: str, number: int, body: bytes) -> None:
         """What somebody with the URL does."""
         self.uploads_[upload][1][number] = body
 

@@ -6,20 +6,22 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from broadcaster.bucket import ObjectStore
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.records import Run, Segment, SourceFile
 from broadcaster.errors import StorageError
 from broadcaster.events import SourceEvent, VariantsListed
 from broadcaster.hls import ByteRange, MultivariantPlaylist, Variant
+from broadcaster.owncast import OwncastStatus
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
-class FakeStore:
+class FakeStore(ObjectStore):
     """A bucket in memory. Its next failures are listed in ``failures``; ``gate`` holds uploads back."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
+        self.objects_: dict[str, bytes] = {}
         self.puts: list[str] = []
         self.sent = 0
         self.failures: list[StorageError] = []
@@ -35,13 +37,13 @@ class FakeStore:
         self.on_put(key)
         if self.failures:
             raise self.failures.pop(0)
-        self.objects[key] = body
+        self.objects_[key] = body
         self.sent += len(body)
         return hashlib.sha256(body).hexdigest()
 
     async def size(self, key: str, *, deadline: float) -> int | None:
         assert deadline > 0
-        return len(self.objects[key]) if key in self.objects else None
+        return len(self.objects_[key]) if key in self.objects_ else None
 
     async def url(self, key: str) -> str:
         return f"https://bucket.example/{key}"
@@ -61,7 +63,7 @@ class FakeSource:
             await handle(await self.events.get())
 
 
-class FakeEncoder:
+class FakeEncoder(OwncastStatus):
     """An encoder that is said to be connected, or to have gone."""
 
     def __init__(self) -> None:

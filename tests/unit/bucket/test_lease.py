@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from broadcaster.bucket.conditional import ConditionalStore
+from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.lease import ALIVE, EVERY, LeaseRecord, PrefixLease, own_name, stored_name
 from broadcaster.errors import StorageUnavailable
 from tests.support.fakes.pipeline_parts import START
@@ -55,7 +55,7 @@ class Bucket:
 
     def owner(self, name: str) -> PrefixLease:
         return PrefixLease(
-            cast("ConditionalStore", self),
+            cast("ObjectStore", self),
             "live",
             name,
             lambda: START + timedelta(seconds=self.seconds),

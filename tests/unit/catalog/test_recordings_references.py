@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from broadcaster.bucket import ObjectStore
 from broadcaster.catalog.records import complete_variants
 from broadcaster.errors import NotPossible, StorageUnavailable
 from broadcaster.upload.deleter import RetentionDeleter
@@ -34,7 +35,7 @@ def now(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-class Bucket:
+class Bucket(ObjectStore):
     """Remembers what was deleted; ``away``, it fails."""
 
     def __init__(self) -> None:

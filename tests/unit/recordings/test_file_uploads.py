@@ -49,7 +49,7 @@ class Office(RecorderFixture):
         (name,) = self.store.uploads_
         bodies = {1: letter.encode() * MIB, 2: letter.encode() * MIB, 3: letter.encode() * 5}
         for number in numbers or bodies:
-            self.store.put(name, number, bodies[number])
+            self.store.put_part(name, number, bodies[number])
         return etag_of({one: (hashlib.md5(body).hexdigest(), len(body)) for one, body in bodies.items()})
 
     async def bring(self, letter: str = "a") -> str:
@@ -134,7 +134,7 @@ async def test_it_goes_on(office: Office) -> None:
     """Who begins again with a file of the same size goes on, after a restart as well; others begin anew."""
     key = await office.begin()
     office.send("a", 1)
-    office.store.put(next(iter(office.store.uploads_)), 2, b"torn")
+    office.store.put_part(next(iter(office.store.uploads_)), 2, b"torn")
     office.restart()
     office.open()
     again = await office.uploads.begin(await office.recording(), "other name.MP4", SIZE)

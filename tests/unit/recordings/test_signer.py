@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
 
-from broadcaster.bucket import Bucket
+from broadcaster.bucket import Bucket, ObjectStore
 from broadcaster.bucket.session import Signer
 from broadcaster.errors import StorageRefused
 from broadcaster.ipc.messages import (
@@ -75,7 +75,7 @@ def test_an_address_is_the_same_at_the_same_time() -> None:
     assert Signer(bucket, START + timedelta(hours=1), timedelta(days=7)).url("live/r1/0/a b.ts") != one
 
 
-class Desk:
+class Desk(ObjectStore):
     """A bucket with one recording, and what was told of it."""
 
     def __init__(self) -> None:

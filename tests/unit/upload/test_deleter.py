@@ -24,7 +24,7 @@ AVAILABILITY = timedelta(seconds=30)
 WINDOW = timedelta()  # the policy: as long as players may want it
 
 
-class FakeDeleter:
+class FakeDeleter(ObjectStore):
     """Deletes nothing, and remembers what it was asked to delete; ``failure`` is raised instead."""
 
     def __init__(self) -> None:

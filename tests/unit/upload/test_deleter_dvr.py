@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from broadcaster.bucket import ObjectStore
 from broadcaster.hls import MediaPlaylist, MultivariantPlaylist
 from broadcaster.hls.parser import parse
 from broadcaster.ipc.messages import DELAY_MEMORY, LENGTH, MaxViewerDelay, View, decode, encode, view_delta
@@ -22,7 +23,7 @@ MOST = timedelta(minutes=2)
 SECONDS = 2.0  # of a segment, and the target duration
 
 
-class Bucket:
+class Bucket(ObjectStore):
     """Remembers what was deleted."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from broadcaster.bucket.conditional import ConditionalStore
+from broadcaster.bucket import ObjectStore
 from broadcaster.catalog.records import PlaylistState, StreamSnapshot
 from broadcaster.errors import StorageError, StorageRefused, StorageUnavailable
 from broadcaster.events import Event
@@ -151,7 +151,7 @@ class Studio:
         window = timedelta(minutes=3)
         self.channel = Channel(6, lambda: START, self.observe, window=window, memory=memory)
         self.mirror = Mirror(
-            cast("ConditionalStore", self.bucket),
+            cast("ObjectStore", self.bucket),
             lambda: self.channel.view,
             "live",
             wall=lambda: START,

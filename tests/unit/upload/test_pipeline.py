@@ -180,7 +180,7 @@ async def test_a_segment_is_stored_and_listed(tmp_path: Path) -> None:
         line.discover(line.file("a.ts", PACKET * 2))
         await line.until_published(1)
         await line.until(lambda: not line.spooled())
-    assert line.store.objects == {"live/run0/0/a.ts": PACKET * 2}
+    assert line.store.objects_ == {"live/run0/0/a.ts": PACKET * 2}
     assert line.playlist().segments[0].uri == "https://bucket.example/live/run0/0/a.ts"
     assert line.pipeline.backlog == 0
 
@@ -258,7 +258,7 @@ async def test_uploads_are_parallel_and_publication_is_in_order(tmp_path: Path) 
         gate = line.store.gates["0.ts"] = asyncio.Event()
         for number in range(4):
             line.discover(line.file(f"{number}.ts"), number=number)
-        await line.until(lambda: len(line.store.objects) == 3)
+        await line.until(lambda: len(line.store.objects_) == 3)
         assert line.published() == []
         assert line.pipeline.backlog == 4
         gate.set()
@@ -275,7 +275,7 @@ async def test_the_source_may_take_its_files_away(tmp_path: Path) -> None:
         line.discover(line.file("1.ts"), number=1)
         await line.until(lambda: line.pipeline.backlog == 1 and "live/run0/0/1.ts" in line.store.puts)
         line.discover(line.file("last.ts"), number=50)
-        await line.until(lambda: "live/run0/0/last.ts" in line.store.objects)
+        await line.until(lambda: "live/run0/0/last.ts" in line.store.objects_)
         (tmp_path / "last.ts").unlink()
         (tmp_path / "1.ts").unlink()
         gate.set()
@@ -296,7 +296,7 @@ async def test_failures_are_tried_again_without_end(tmp_path: Path) -> None:
     assert sum(isinstance(event, UploadFailed) for event in line.events) == 20
     assert [fault.permanent for fault in faults if fault] == [False, True] * 10
     assert line.uploader.fault is None
-    assert line.store.objects
+    assert line.store.objects_
 
 
 async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ async def test_a_file_that_changes_is_uploaded_again(tmp_path: Path) -> None:
     async with running(line):
         line.discover(line.file("a.ts", PACKET))
         await line.until_published(1)
-    assert line.store.objects["live/run0/0/a.ts"] == PACKET * 5
+    assert line.store.objects_["live/run0/0/a.ts"] == PACKET * 5
     assert len(line.store.puts) == 2
 
 
@@ -373,7 +373,7 @@ async def test_reused_names_get_keys_of_their_own(tmp_path: Path) -> None:
         for number in range(3):
             line.discover(line.file("same.ts", PACKET * (number + 1)), number=number, encoder="")
             await line.until_published(number + 1)
-    assert [len(body) // 188 for body in line.store.objects.values()] == [1, 2, 3]
+    assert [len(body) // 188 for body in line.store.objects_.values()] == [1, 2, 3]
 
 
 async def test_a_name_that_is_used_again_changes_nothing(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ async def test_a_name_that_is_used_again_changes_nothing(tmp_path: Path) -> None
         line.file("same.ts", PACKET * 3)
         gate.set()
         await line.until_published(1)
-    assert line.store.objects == {"live/run0/0/7-same.ts": PACKET}
+    assert line.store.objects_ == {"live/run0/0/7-same.ts": PACKET}
     assert len(line.store.puts) == 1
 
 
@@ -432,10 +432,10 @@ async def test_what_a_power_cut_emptied(tmp_path: Path, at_hand: str, *, stored:
     if at_hand != "source":
         path.write_bytes(b"of another run")
     if at_hand == "bucket":
-        store.objects[segment.key] = PACKET * 2
+        store.objects_[segment.key] = PACKET * 2
     line = await resumed(tmp_path, segment, store)
     assert [one.gap for one in line.playlist().segments] == [not stored]
-    assert store.objects.get(segment.key) == (PACKET * 2 if stored else None)
+    assert store.objects_.get(segment.key) == (PACKET * 2 if stored else None)
 
 
 async def test_a_recovered_run_keeps_its_own_map(tmp_path: Path) -> None:
@@ -448,9 +448,9 @@ async def test_a_recovered_run_keeps_its_own_map(tmp_path: Path) -> None:
     )
     init.write_bytes(b"of run 1, longer")
     store = FakeStore()
-    store.objects["live/run0/0/init.mp4"] = b"of run 0"
+    store.objects_["live/run0/0/init.mp4"] = b"of run 0"
     line = await resumed(tmp_path, segment, store)
-    assert store.objects["live/run0/0/init.mp4"] == b"of run 0"
+    assert store.objects_["live/run0/0/init.mp4"] == b"of run 0"
     assert [one.gap for one in line.playlist().segments] == [False]
 
 
@@ -624,7 +624,7 @@ async def test_killed_before_a_stream_went_live(tmp_path: Path) -> None:
     assert line.pipeline.view.state is State.STARTING
     (tmp_path / "a.ts").unlink()
     again = Line(tmp_path, recover=True)
-    again.store.objects = line.store.objects
+    again.store.objects_ = line.store.objects_
     async with running(again):
         await again.until_published(1)
     assert [segment.gap for segment in again.playlist().segments] == [False]

@@ -253,5 +253,5 @@ async def test_given_up_before_its_upload_began(tmp_path: Path) -> None:
     catalog.close()
     lost = [event.reason for event in events if isinstance(event, SegmentLost)]
     assert lost == ["was given up: the spool is full"] * 9
-    assert len(store.objects) == 10 - len(lost)
+    assert len(store.objects_) == 10 - len(lost)
     assert pipeline.backlog == 0

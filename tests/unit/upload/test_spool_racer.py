@@ -130,7 +130,7 @@ async def taken(encoder: Encoder, state: Path, vault: Path) -> tuple[dict[str, b
                 await changes(changed, lambda: len(published) > number)  # noqa: B023 - it is awaited here
             stop.set()
             await running
-    return store.objects, sum(published)
+    return store.objects_, sum(published)
 
 
 @pytest.mark.parametrize("kernel", ["new", "old"])

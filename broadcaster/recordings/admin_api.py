@@ -16,7 +16,6 @@ from typing import Annotated, Any
 from urllib.parse import urljoin
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -56,92 +55,48 @@ class RecordingsAdmin:
     folder: str | None = None  # the public URL of the folder of all recordings; None for a private bucket
 
 
-ADMIN = web.AppKey("ADMIN", RecordingsAdmin)
-
-
-Work = Callable[[Uploads, Recording, bytes], Awaitable[dict[str, Any]]]
-
-
-class NewFile(BaseModel):
-    """A file to upload; ``size`` is in bytes."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Annotated[str, Field(max_length=255)]
-    size: Annotated[int, Field(ge=1, le=LARGEST)]
-
-
-class PartRequest(BaseModel):
-    """The number of a part of the upload with this key."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    key: str
-    number: int
-
-
-class Completion(BaseModel):
-    """The ETag of all parts together, of the upload with this key."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    key: str
-    etag: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-\d{1,5}$")]
-
-
-async def _status(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
-    return await uploads.status(recording)
-
-
-async def _begin(uploads: Uploads, recording: Recording, body: bytes) -> dict[str, Any]:
-    wanted = NewFile.model_validate_json(body)
-    return await uploads.begin(recording, wanted.name, wanted.size)
-
-
-async def _part(uploads: Uploads, recording: Recording, body: bytes) -> dict[str, Any]:
-    wanted = PartRequest.model_validate_json(body)
-    return {"url": await uploads.part_url(recording, wanted.key, wanted.number)}
-
-
-async def _complete(uploads: Uploads, recording: Recording, body: bytes) -> dict[str, Any]:
-    wanted = Completion.model_validate_json(body)
-    return await uploads.complete(recording, wanted.key, wanted.etag)
-
-
-async def _cancel(uploads: Uploads, recording: Recording, _: bytes) -> dict[str, Any]:
-    await uploads.cancel(recording)
-    return {}
-
-
-FILE_ROUTES: tuple[tuple[str, str, Work], ...] = (
-    ("GET", "file", _status),
-    ("POST", "file/upload", _begin),
-    ("DELETE", "file/upload", _cancel),
-    ("POST", "file/upload/part", _part),
-    ("POST", "file/upload/complete", _complete),
-)
-
-
+Call = Callable[[RecordingsAdmin, web.Request], Awaitable[web.Response]]
 SHORTEST, LONGEST = timedelta(seconds=5), timedelta(hours=1)  # clips
 MAX_DAYS = 36_525
 
 Title = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(clean_title)]
 
 
-class RecordingChange(BaseModel):
-    """Changes of a recording; ``keepDays`` are from now, None is for ever."""
-
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class NewFile(_Body):
+    """A file to upload; ``size`` is in bytes."""
+
+    name: Annotated[str, Field(max_length=255)]
+    size: Annotated[int, Field(ge=1, le=LARGEST)]
+
+
+class PartRequest(_Body):
+    """The number of a part of the upload with this key."""
+
+    key: str
+    number: int
+
+
+class Completion(_Body):
+    """The ETag of all parts together, of the upload with this key."""
+
+    key: str
+    etag: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-\d{1,5}$")]
+
+
+class RecordingChange(_Body):
+    """Changes of a recording; ``keepDays`` are from now, None is for ever."""
 
     title: Title | None = None
     visibility: Visibility | None = None
     keepDays: int | None = Field(default=None, ge=1, le=MAX_DAYS)  # noqa: N815 - JSON
 
 
-class NewClip(BaseModel):
+class NewClip(_Body):
     """A clip between two times as viewers see them, or of the ``last`` seconds of the stream."""
-
-    model_config = ConfigDict(extra="forbid")
 
     begin: AwareDatetime | None = None
     end: AwareDatetime | None = None
@@ -155,25 +110,27 @@ class NewClip(BaseModel):
         return self
 
 
-class ClipChange(BaseModel):
+class ClipChange(_Body):
     """Changes of a clip."""
-
-    model_config = ConfigDict(extra="forbid")
 
     title: Title
 
 
 def add_recordings(app: web.Application, admin: RecordingsAdmin) -> None:
     """Add the routes below ``/api/``. Errors are JSON; without the token the status is 401."""
-    app[ADMIN] = admin
-    for method, path, handler in (
+    for method, path, call in (
         ("GET", "recordings", _list),
         ("POST", "recordings/sweep", _sweep),
         ("POST", "recordings/rebuild", _rebuild),
         ("GET", "recordings/{id}", _show),
         ("PATCH", "recordings/{id}", _change),
         ("DELETE", "recordings/{id}", _delete),
+        ("GET", "recordings/{id}/file", _show_file),
         ("DELETE", "recordings/{id}/file", _delete_file),
+        ("POST", "recordings/{id}/file/upload", _begin_upload),
+        ("DELETE", "recordings/{id}/file/upload", _cancel_upload),
+        ("POST", "recordings/{id}/file/upload/part", _part_url),
+        ("POST", "recordings/{id}/file/upload/complete", _complete_upload),
         ("GET", "clips", _clips),
         ("POST", "clips", _make_clip),
         ("PATCH", "clips/{id}", _change_clip),
@@ -182,22 +139,18 @@ def add_recordings(app: web.Application, admin: RecordingsAdmin) -> None:
         ("POST", "bin/{id}/restore", _restore),
         ("DELETE", "bin/{id}", _empty),
     ):
-        app.router.add_route(method, f"/api/{path}", partial(_allowed, handler))
-    for method, path, work in FILE_ROUTES:
-        app.router.add_route(
-            method, f"/api/recordings/{{id}}/{path}", partial(_allowed, partial(_file, work))
-        )
+        app.router.add_route(method, f"/api/{path}", partial(_allowed, call, admin))
 
 
-async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse:
-    """Call the handler if the request has the token. Browsers do not send it for pages of other sites."""
+async def _allowed(call: Call, admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    """Answer a request with the token. Browsers do not send it for pages of other sites."""
     given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
-    if not hmac.compare_digest(given, f"Bearer {request.app[ADMIN].token}".encode()):
+    if not hmac.compare_digest(given, f"Bearer {admin.token}".encode()):
         return web.json_response(
             {"error": "the operator's token is needed"}, status=401, headers={hdrs.WWW_AUTHENTICATE: "Bearer"}
         )
     try:
-        return await handler(request)
+        return await call(admin, request)
     except ValidationError as error:
         where = ", ".join(".".join(map(str, fault["loc"])) or "the body" for fault in error.errors())
         return web.json_response({"error": f"{where} makes no sense"}, status=400)
@@ -205,23 +158,22 @@ async def _allowed(handler: Handler, request: web.Request) -> web.StreamResponse
         return web.json_response({"error": str(error)}, status=error.status)
 
 
-async def _list(request: web.Request) -> web.Response:
-    admin, page = request.app[ADMIN], await request.app[ADMIN].page()
-    table = admin.catalog.recordings
-    parts = await table.parts()
-    found = [_with_address(admin, page, view, parts.get(view.id, [])) for view in await table.all()]
+async def _list(admin: RecordingsAdmin, _: web.Request) -> web.Response:
+    page, parts = await admin.page(), await admin.catalog.recordings.parts()
+    recordings = await admin.catalog.recordings.all()
+    found = [_with_address(admin, page, view, parts.get(view.id, [])) for view in recordings]
     return _json({"recordings": found})
 
 
-async def _show(request: web.Request) -> web.Response:
-    admin, recording = request.app[ADMIN], await _asked_for(request)
+async def _show(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    recording = await _recording(admin, request)
     parts = await admin.catalog.recordings.parts()
     return _json(_with_address(admin, await admin.page(), recording, parts[recording.id]))
 
 
-async def _change(request: web.Request) -> web.Response:
+async def _change(admin: RecordingsAdmin, request: web.Request) -> web.Response:
     """Change the title, visibility or keeping time of a recording."""
-    admin, recording = request.app[ADMIN], await _asked_for(request)
+    recording = await _recording(admin, request)
     change = RecordingChange.model_validate_json(await request.read())
     values: dict[str, str | int | None] = {}
     if change.title is not None:
@@ -239,22 +191,90 @@ async def _change(request: web.Request) -> web.Response:
         await admin.catalog.recordings.change(recording.id, **values)
     if values or keeps:
         admin.on_change()
-    return await _show(request)
+    return await _show(admin, request)
 
 
-async def _delete(request: web.Request) -> web.Response:
+async def _delete(admin: RecordingsAdmin, request: web.Request) -> web.Response:
     """Move a recording into the bin, or with ``now=1``, delete it for good."""
-    admin, recording = request.app[ADMIN], await _asked_for(request)
+    recording = await _recording(admin, request)
     _check_is_over(recording)
     await admin.catalog.recordings.delete(recording.id, at_once=_is_now(request))
+    return _changed(admin)
+
+
+async def _sweep(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    return _json(await admin.sweep(request.query.get("dry-run") == "1"))
+
+
+async def _rebuild(admin: RecordingsAdmin, _: web.Request) -> web.Response:
+    found = await admin.rebuild()
     admin.on_change()
-    return web.Response(status=HTTPStatus.ACCEPTED)
+    return _json(found)
 
 
-async def _bin(request: web.Request) -> web.Response:
+async def _show_file(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    return _json(await admin.uploads.status(await _recording(admin, request)))
+
+
+async def _delete_file(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    await admin.uploads.delete(await _recording(admin, request), at_once=_is_now(request))
+    return _json({})
+
+
+async def _begin_upload(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    recording, file = await _recording(admin, request), NewFile.model_validate_json(await request.read())
+    return _json(await admin.uploads.begin(recording, file.name, file.size))
+
+
+async def _cancel_upload(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    await admin.uploads.cancel(await _recording(admin, request))
+    return _json({})
+
+
+async def _part_url(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    recording, part = await _recording(admin, request), PartRequest.model_validate_json(await request.read())
+    return _json({"url": await admin.uploads.part_url(recording, part.key, part.number)})
+
+
+async def _complete_upload(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    recording, whole = await _recording(admin, request), Completion.model_validate_json(await request.read())
+    return _json(await admin.uploads.complete(recording, whole.key, whole.etag))
+
+
+async def _clips(admin: RecordingsAdmin, _: web.Request) -> web.Response:
+    page, clips = await admin.page(), await admin.catalog.clips.all()
+    return _json({"clips": [_clip_with_address(admin, page, clip) for clip in clips]})
+
+
+async def _make_clip(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    wanted = NewClip.model_validate_json(await request.read())
+    end = wanted.end or admin.newest()
+    if end is None:
+        raise NotPossible("there was no stream yet")
+    begin = wanted.begin or end - timedelta(seconds=wanted.last or 0)
+    if not SHORTEST <= end - begin <= LONGEST:
+        raise NotPossible("a clip lasts from 5 seconds to an hour")
+    clip = await admin.catalog.clips.make(wanted.title, begin, end)
+    admin.on_change()
+    return _json(_clip_with_address(admin, await admin.page(), clip), HTTPStatus.CREATED)
+
+
+async def _change_clip(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    clip, change = await _clip(admin, request), ClipChange.model_validate_json(await request.read())
+    await admin.catalog.clips.rename(clip.id, change.title)
+    admin.on_change()
+    return _json(_clip_with_address(admin, await admin.page(), await _clip(admin, request)))
+
+
+async def _delete_clip(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    clip = await _clip(admin, request)
+    await admin.catalog.clips.delete(clip.id, at_once=_is_now(request))
+    return _changed(admin)
+
+
+async def _bin(admin: RecordingsAdmin, _: web.Request) -> web.Response:
     """List the bin, with the time at which each entry is deleted for good."""
-    catalog = request.app[ADMIN].catalog
-    parts = await catalog.recordings.parts()
+    catalog, parts = admin.catalog, await admin.catalog.recordings.parts()
     recordings = [
         recording_details(view, parts.get(view.id, [])) | _until(view)
         for view in await catalog.recordings.bin()
@@ -268,91 +288,24 @@ async def _bin(request: web.Request) -> web.Response:
     return _json({"recordings": recordings, "clips": clips, "files": files})
 
 
-async def _restore(request: web.Request) -> web.Response:
-    """Take an entry out of the bin."""
-    restore, _ = await _binned(request)
+async def _restore(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    restore, _ = await _binned(admin, request)
     await restore()
-    request.app[ADMIN].on_change()
-    return web.Response(status=HTTPStatus.ACCEPTED)
+    return _changed(admin)
 
 
-async def _empty(request: web.Request) -> web.Response:
-    """Delete an entry of the bin for good."""
-    _, empty = await _binned(request)
-    await empty()
-    request.app[ADMIN].on_change()
-    return web.Response(status=HTTPStatus.ACCEPTED)
+async def _empty(admin: RecordingsAdmin, request: web.Request) -> web.Response:
+    _, delete = await _binned(admin, request)
+    await delete()
+    return _changed(admin)
 
 
-async def _sweep(request: web.Request) -> web.Response:
-    return _json(await request.app[ADMIN].sweep(request.query.get("dry-run") == "1"))
+Work = Callable[[], Awaitable[None]]
 
 
-async def _rebuild(request: web.Request) -> web.Response:
-    found = await request.app[ADMIN].rebuild()
-    request.app[ADMIN].on_change()
-    return _json(found)
-
-
-async def _file(work: Work, request: web.Request) -> web.Response:
-    return _json(await work(request.app[ADMIN].uploads, await _asked_for(request), await request.read()))
-
-
-async def _delete_file(request: web.Request) -> web.Response:
-    recording = await _asked_for(request)
-    await request.app[ADMIN].uploads.delete(recording, at_once=_is_now(request))
-    return _json({})
-
-
-async def _clips(request: web.Request) -> web.Response:
-    admin, page = request.app[ADMIN], await request.app[ADMIN].page()
-    clips = await admin.catalog.clips.all()
-    return _json({"clips": [_clip_with_address(admin, page, clip) for clip in clips]})
-
-
-async def _make_clip(request: web.Request) -> web.Response:
-    admin = request.app[ADMIN]
-    wanted = NewClip.model_validate_json(await request.read())
-    end = wanted.end or admin.newest()
-    if end is None:
-        raise NotPossible("there was no stream yet")
-    begin = wanted.begin or end - timedelta(seconds=wanted.last or 0)
-    if not SHORTEST <= end - begin <= LONGEST:
-        raise NotPossible("a clip lasts from 5 seconds to an hour")
-    clip = await admin.catalog.clips.make(wanted.title, begin, end)
-    admin.on_change()
-    return _json(_clip_with_address(admin, await admin.page(), clip), HTTPStatus.CREATED)
-
-
-async def _change_clip(request: web.Request) -> web.Response:
-    """Change the title of a clip."""
-    admin, clip = request.app[ADMIN], await _clip_asked_for(request)
-    change = ClipChange.model_validate_json(await request.read())
-    await admin.catalog.clips.rename(clip.id, change.title)
-    admin.on_change()
-    return _json(_clip_with_address(admin, await admin.page(), await _clip_asked_for(request)))
-
-
-async def _delete_clip(request: web.Request) -> web.Response:
-    admin, clip = request.app[ADMIN], await _clip_asked_for(request)
-    await admin.catalog.clips.delete(clip.id, at_once=_is_now(request))
-    admin.on_change()
-    return web.Response(status=HTTPStatus.ACCEPTED)
-
-
-async def _asked_for(request: web.Request) -> Recording:
-    """The recording by its ID, or by the folder in its page's address."""
-    for recording in await request.app[ADMIN].catalog.recordings.all():
-        if request.match_info["id"] in (recording.id, recording.folder):
-            return recording
-    raise web.HTTPNotFound
-
-
-async def _binned(
-    request: web.Request,
-) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
-    """Functions that restore an entry of the bin, and delete it for good."""
-    catalog, name = request.app[ADMIN].catalog, request.match_info["id"]
+async def _binned(admin: RecordingsAdmin, request: web.Request) -> tuple[Work, Work]:
+    """Functions that restore an entry of the bin, and that delete it for good."""
+    catalog, name = admin.catalog, request.match_info["id"]
     for table in (catalog.recordings, catalog.clips):
         if name in {view.id for view in await table.bin()}:
             return partial(table.restore, name), partial(table.delete, name, at_once=True)
@@ -362,8 +315,28 @@ async def _binned(
     raise web.HTTPNotFound
 
 
+async def _recording(admin: RecordingsAdmin, request: web.Request) -> Recording:
+    """The recording by its ID, or by the folder in its page's address."""
+    for recording in await admin.catalog.recordings.all():
+        if request.match_info["id"] in (recording.id, recording.folder):
+            return recording
+    raise web.HTTPNotFound
+
+
+async def _clip(admin: RecordingsAdmin, request: web.Request) -> Clip:
+    for clip in await admin.catalog.clips.all():
+        if request.match_info["id"] == clip.id:
+            return clip
+    raise web.HTTPNotFound
+
+
 def _is_now(request: web.Request) -> bool:
     return request.query.get("now") == "1"
+
+
+def _changed(admin: RecordingsAdmin) -> web.Response:
+    admin.on_change()
+    return web.Response(status=HTTPStatus.ACCEPTED)
 
 
 def _file_id(file: FileUpload) -> str:
@@ -374,13 +347,6 @@ def _until(entry: Recording | Clip | FileUpload) -> dict[str, str]:
     """Since when it is in the bin, and when it is deleted for good."""
     since = entry.deleted
     return {"deleted": since.isoformat(), "goes": (since + BIN).isoformat()} if since else {}
-
-
-async def _clip_asked_for(request: web.Request) -> Clip:
-    for clip in await request.app[ADMIN].catalog.clips.all():
-        if clip.id == request.match_info["id"]:
-            return clip
-    raise web.HTTPNotFound
 
 
 def _with_address(

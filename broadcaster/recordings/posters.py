@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from broadcaster.aio import Retrying
+from broadcaster.aio import LogLimiter, Retrying
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import DEADLINE, PICTURE_AGE, ConditionalWriter
 from broadcaster.catalog import Catalog
@@ -74,14 +75,14 @@ class KeptFrames:
         names = (path.stem for path in self._folder.glob("*.jpg"))
         return sorted(_EPOCH + int(name) * _MILLISECOND for name in names if name.isdecimal())
 
-    def read(self, times: Iterable[datetime]) -> list[bytes]:
-        """The frames of these times."""
-        return [self._path(time).read_bytes() for time in times]
+    def read(self, time: datetime) -> bytes:
+        """The frame of a time."""
+        return self._path(time).read_bytes()
 
     def drop(self, times: Iterable[datetime]) -> None:
         """Delete the frames of these times."""
-        for taken in times:
-            self._path(taken).unlink(missing_ok=True)
+        for moment in times:
+            self._path(moment).unlink(missing_ok=True)
 
     def drop_until(self, end: datetime, needed: Sequence[tuple[datetime, datetime]]) -> None:
         """Delete the frames up to ``end``, except those within a ``needed`` (begin, end) range."""
@@ -172,7 +173,7 @@ class RecordingPosters:
         """Write the poster of a recording that is still going on."""
         for frame in await asyncio.to_thread(self._frames.times):
             if frame >= recording.started + INTO_IT:
-                (picture,) = await asyncio.to_thread(self._frames.read, [frame])
+                picture = await asyncio.to_thread(self._frames.read, frame)
                 await self._put(recording, picture)
                 await self._note(recording, poster=True)
                 return
@@ -204,7 +205,7 @@ class RecordingPosters:
                 frames = [time for time in times if begin <= time < end]
                 if frames:
                     nearest = min(frames, key=lambda time: abs(time - segment.time))
-                    return (await asyncio.to_thread(self._frames.read, [nearest]))[0]
+                    return await asyncio.to_thread(self._frames.read, nearest)
                 return await self._picture_of(segment, None)
         return None
 
@@ -320,7 +321,7 @@ class LivePoster:
         self._renewed = float("-inf")  # by the clock
         self._is_on = False
         self._map: tuple[str | None, bytes] = (None, b"")  # the latest EXT-X-MAP
-        self._complained = False
+        self._log = LogLimiter(math.inf)  # later failures are only counted
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -342,7 +343,7 @@ class LivePoster:
             except StorageError as error:
                 self._retrying.failed(error)
             except OSError as error:
-                self._complain(error)
+                self._note_failure(error)
             else:
                 self._retrying.worked()
 
@@ -364,10 +365,8 @@ class LivePoster:
 
     def _take(self, segment: Segment, when: datetime) -> None:
         """Open the file of a segment. The spool keeps it until all observers have handled the event."""
-        wanted, main = None, self._view().main
-        if main:
-            wanted = poster_variant(main.playlist)
-        if wanted not in (None, segment.variant):
+        main = self._view().main
+        if main and poster_variant(main.playlist) not in (None, segment.variant):
             return
         file = self._spool.open(segment.key) if self._ffmpeg else None
         if file is None and self._owncast_picture is None:
@@ -386,27 +385,22 @@ class LivePoster:
             return None
         return picture if picture.startswith(b"\xff\xd8") else None
 
-    async def _map_of(self, due: _DueFrame) -> bytes:
-        if due.map_key and due.map_key != self._map[0]:
-            self._map = due.map_key, await self._store.get(due.map_key, deadline=DEADLINE)
-        return self._map[1] if due.map_key else b""
-
     async def _frame(self, ffmpeg: Ffmpeg, due: _DueFrame, media: bytes) -> bytes | None:
         """Decode a frame, and keep it for recordings. Returns None if that fails."""
         made = None
         try:
-            made = await ffmpeg.frame(await self._map_of(due) + media)
+            if due.map_key and due.map_key != self._map[0]:
+                self._map = due.map_key, await self._store.get(due.map_key, deadline=DEADLINE)
+            made = await ffmpeg.frame((self._map[1] if due.map_key else b"") + media)
             if self._frames:
                 await asyncio.to_thread(self._frames.keep, due.time, made)
         except (PictureError, OSError) as error:
-            self._complain(error)
+            self._note_failure(error)
         return made
 
-    def _complain(self, error: PictureError | OSError) -> None:
-        """Log the first failure. Later failures are only counted."""
-        if not self._complained:
-            logger.warning("the stream has no picture now, and goes on without: %s", error)
-        self._complained = True
+    def _note_failure(self, error: PictureError | OSError) -> None:
+        if self._log.allows("frame"):
+            logger.warning("the stream has no poster now, and goes on without: %s", error)
 
 
 def _head(opened: Future[BinaryIO]) -> bytes:

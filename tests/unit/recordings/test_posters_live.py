@@ -176,7 +176,7 @@ async def test_faults_are_said_once(place: Place, caplog: pytest.LogCaptureFixtu
     task = asyncio.create_task(place.pictures.run())
     for second in (20, 40):
         await publish_and_wait(place, second)
-    assert caplog.text.count("has no picture now") == 1
+    assert caplog.text.count("has no poster now") == 1
     place.ffmpeg.broken = False
     place.store.faults = [StorageUnavailable("away")]
     await publish_and_wait(place, 60)

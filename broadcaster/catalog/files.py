@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from broadcaster.catalog.recordings import RetentionPolicy
-from broadcaster.catalog.records import FileUpload
+from broadcaster.catalog.records import MultipartUpload
 from broadcaster.catalog.rows import BIN_OVER, Row, Statement, insert, to_microseconds, upload_of
 from broadcaster.catalog.writer import Transaction, TransactionWriter
 from broadcaster.errors import NotPossible
@@ -32,19 +32,19 @@ class FileTable:
     def __init__(self, writer: TransactionWriter, policy: RetentionPolicy) -> None:
         self._writer, self._policy = writer, policy
 
-    async def uploading(self, recording: str | None = None) -> list[FileUpload]:
+    async def uploading(self, recording: str | None = None) -> list[MultipartUpload]:
         """The uploads under way: one at most for a recording; of all recordings without an ID."""
         condition = "step = 'uploading' AND recording = ifnull(:recording, recording)"
         return await self._where(condition, {"recording": recording})
 
-    async def begin(self, upload: FileUpload) -> None:
+    async def begin(self, upload: MultipartUpload) -> None:
         """Begin an upload, which replaces any other; raises NotPossible when its recording is gone."""
         row: Row = {**asdict(upload), "begun": to_microseconds(upload.begun), "step": "uploading"}
         known = "SELECT 1 FROM recordings WHERE id = :recording"
         if not await self._write_if(known, row, (ABANDON, row), insert("files", row)):
             raise NotPossible("the recording is gone")
 
-    async def store(self, upload: FileUpload, etag: str) -> bool:
+    async def store(self, upload: MultipartUpload, etag: str) -> bool:
         """Note that the upload is complete; the former file goes into the bin. False if it was abandoned."""
         values: Row = {"recording": upload.recording, "key": upload.key, "etag": etag, "at": self._policy.now}
         known = "SELECT 1 FROM files WHERE key = :key AND step = 'uploading'"
@@ -59,25 +59,25 @@ class FileTable:
         values: Row = {"recording": recording, "at": 0 if at_once else self._policy.now}
         return self._writer.write((DELETE, values), (CHANGED, values))
 
-    async def bin(self) -> list[FileUpload]:
+    async def bin(self) -> list[MultipartUpload]:
         """The files in the bin, the latest first."""
         return await self._where(
             "deleted > 0 AND recording IN (SELECT id FROM recordings) ORDER BY deleted DESC"
         )
 
-    async def restore(self, file: FileUpload) -> None:
+    async def restore(self, file: MultipartUpload) -> None:
         """Take a file out of the bin; the recording's present file goes into it. Raises NotPossible."""
         values: Row = {"recording": file.recording, "key": file.key, "at": self._policy.now}
         known = "SELECT 1 FROM files WHERE key = :key AND deleted > 0"
         if not await self._write_if(known, values, (DELETE, values), (RESTORE, values), (CHANGED, values)):
             raise NotPossible("it is not in the bin any more")
 
-    def empty(self, file: FileUpload) -> Transaction:
+    def empty(self, file: MultipartUpload) -> Transaction:
         """Delete a file from the bin."""
         update = "UPDATE files SET deleted = 0 WHERE key = :key AND deleted > 0"
         return self._writer.write((update, {"key": file.key}))
 
-    async def removed(self, begun_before: datetime) -> list[FileUpload]:
+    async def removed(self, begun_before: datetime) -> list[MultipartUpload]:
         """The files to delete from the bucket; uploads begun before that time are abandoned.
 
         They leave the bin first: once the bucket has deleted a file, it cannot be restored.
@@ -88,12 +88,12 @@ class FileTable:
         await self._writer.write((late, {"before": to_microseconds(begun_before)}), (over, bounds))
         return await self._where(REMOVABLE, bounds)
 
-    def forget(self, upload: FileUpload) -> Transaction:
+    def forget(self, upload: MultipartUpload) -> Transaction:
         """Forget a file that the bucket has deleted."""
         delete = "DELETE FROM files WHERE key = :key AND step = 'removed'"
         return self._writer.write((delete, {"key": upload.key}))
 
-    async def _where(self, condition: str, values: Row | None = None) -> list[FileUpload]:
+    async def _where(self, condition: str, values: Row | None = None) -> list[MultipartUpload]:
         query = f"SELECT * FROM files WHERE {condition}"  # noqa: S608 - a constant
         return await self._writer.select(query, values or {}, upload_of)
 

@@ -268,7 +268,7 @@ class Visibility(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingFile:
+class StoredFile:
     """A recording as one file. ``address`` is relative to the folder of all recordings."""
 
     key: str
@@ -280,7 +280,7 @@ class RecordingFile:
 
 
 @dataclass(frozen=True, slots=True)
-class FileUpload:
+class MultipartUpload:
     """A recording's file from the beginning of its multipart upload to its deletion."""
 
     key: str
@@ -312,7 +312,7 @@ class Recording:
     duration: timedelta
     size: int  # bytes
     revision: int  # rises with each change that has to be written into the bucket
-    file: RecordingFile | None = None
+    file: StoredFile | None = None
     poster: bool = False  # the bucket has one
     thumbnails: bool = False  # recordings of version 0.1.0 have WebVTT thumbnails beside each part
     pictured: bool = False  # no more posters are to be made

@@ -13,16 +13,16 @@ from typing import Any
 
 from broadcaster.catalog.records import (
     Clip,
-    FileUpload,
+    MultipartUpload,
     Part,
     PlaylistState,
     Recording,
-    RecordingFile,
     RecordingSegment,
     Run,
     Segment,
     SegmentStep,
     SourceFile,
+    StoredFile,
     Visibility,
     new_secret,
 )
@@ -217,20 +217,20 @@ def recording_of(row: sqlite3.Row) -> Recording:
     )
 
 
-def _file_of(row: sqlite3.Row) -> RecordingFile:
+def _file_of(row: sqlite3.Row) -> StoredFile:
     """The file of a recording. Recordings are below the newest prefix."""
     key = row["file_key"]
     prefix = (row["prefixes"] or key.partition("/files/")[0]).split()[-1]
-    return RecordingFile(
+    return StoredFile(
         key=key,
         address=posixpath.relpath(key, f"{prefix}/recordings"),
         **{name: row[f"file_{name}"] for name in ("size", "type", "part_size", "etag")},
     )
 
 
-def upload_of(row: sqlite3.Row) -> FileUpload:
+def upload_of(row: sqlite3.Row) -> MultipartUpload:
     """The upload of a row."""
-    return FileUpload(**_fields(row, "key recording size type upload part_size", times="begun deleted"))
+    return MultipartUpload(**_fields(row, "key recording size type upload part_size", times="begun deleted"))
 
 
 def part_of(row: sqlite3.Row) -> Part:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from broadcaster.errors import CatalogError
 
-# Times are microseconds. One row for each segment; one without a key is a gap of its playlist.
+# Times are microseconds. One row for each segment; a row without a key is a gap of its playlist.
 SEGMENTS = """
 CREATE TABLE segments (
     position INTEGER PRIMARY KEY,
@@ -109,7 +109,7 @@ ALTER TABLE segments ADD COLUMN iframe_length INTEGER;
 """
 # Which clips viewers have made: they are bounded, and not kept for ever.
 VIEWERS_CLIPS = "ALTER TABLE clips ADD COLUMN viewer INTEGER NOT NULL DEFAULT 0;"
-# A recording as one file, which somebody uploads in parts, or has uploaded.
+# A recording as one file, which the operator uploads in parts.
 FILES = """
 CREATE TABLE files (
     key TEXT PRIMARY KEY,
@@ -184,7 +184,7 @@ CREATE TABLE facts (
 {PICTURES}
 {BIN}
 """
-# One script for each step from the first schema to this one, applied in order to whatever is older.
+# The scripts from the first schema to this schema, in order.
 MIGRATIONS = (
     "ALTER TABLE playlists ADD COLUMN peak_bandwidth INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE playlists ADD COLUMN end INTEGER;",
@@ -253,12 +253,12 @@ MIGRATIONS = (
 
 
 def copy_of(path: Path, version: int) -> Path:
-    """Where the copy of the journal at ``path`` is kept that has this version of the schema."""
+    """The path of the copy of the catalog at ``path`` with this version of the schema."""
     return path.with_name(f"{path.name}.schema{version}")
 
 
 def keep(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Copy the journal, whole or not at all. Raises sqlite3.Error or OSError."""
+    """Copy the catalog completely or not at all. Raises sqlite3.Error or OSError."""
     unfinished = path.with_name(f"{path.name}.part")
     unfinished.unlink(missing_ok=True)
     with closing(sqlite3.connect(unfinished)) as copy:
@@ -267,24 +267,24 @@ def keep(connection: sqlite3.Connection, path: Path, version: int) -> None:
 
 
 def forget_older(path: Path, version: int) -> None:
-    """Remove the copies of earlier migrations, whose releases nobody goes back to."""
+    """Remove the copies of earlier migrations."""
     for copy in path.parent.glob(f"{path.name}.schema*"):
         if copy != copy_of(path, version):
             copy.unlink()
 
 
 APPLICATION_ID = 0x42524344  # "BRCD", so that a foreign database is recognised
-BUSY_TIMEOUT = 2.0  # seconds: a predecessor that is just ending
-# Bytes. With years of recordings the table of segments is larger: to read it all would keep viewers waiting.
+BUSY_TIMEOUT = 2.0  # seconds: an earlier process may be about to end
+# Bytes. With years of recordings the table of segments is larger: a check of it would delay the start.
 LARGE = 2**28
 
 
 def open_database(
     path: Path, schema: str = SCHEMA, migrations: Sequence[str] = MIGRATIONS
 ) -> sqlite3.Connection:
-    """Open the journal, make it if it is not there, and bring an older schema up to date.
+    """Open or create the catalog, and migrate an older schema.
 
-    Raises CatalogError for a file that is not ours, is broken, is of a newer version, or is in use.
+    Raises CatalogError for a file that is foreign, broken, of a newer version, or in use.
     """
     try:
         connection = sqlite3.connect(
@@ -301,13 +301,13 @@ def open_database(
         raise CatalogError(f"{path} cannot be opened: {error}") from None
     except sqlite3.DatabaseError as error:
         raise CatalogError(
-            f"{path} is not a journal, or is broken ({error}); move it away to start with an empty one"
+            f"{path} is not a catalog, or is broken ({error}); move it away to start with an empty one"
         ) from None
     return connection
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, schema: str, migrations: Sequence[str]) -> None:
-    # Exclusive: the second process on a state folder is told at once, and there is no shared memory file.
+    # Exclusive: a second process on the state folder fails at once, and there is no shared memory file.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     version = _one(connection, "PRAGMA user_version")
     tables = _one(connection, "SELECT count(*) FROM sqlite_schema")
@@ -315,11 +315,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: str, migrations
         raise CatalogError(f"{path} is a database of something else; move it away to start with an empty one")
     if version > len(migrations) + 1:
         raise CatalogError(f"{path} was written by a newer version of the broadcaster; upgrade to use it")
-    _look_for_damage(connection)
-    # Nothing was written so far: what is not ours, or broken, stays as it is.
+    _check_integrity(connection)
+    # Nothing was written so far: a foreign or broken file stays as it is.
     connection.execute("PRAGMA journal_mode = WAL")
-    # In WAL mode NORMAL survives a killed process whole, and a power cut as of the last checkpoint, of which
-    # there is one every few seconds.
+    # In WAL mode, NORMAL loses nothing when the process is killed; a power cut takes back the transactions
+    # since the last checkpoint, a few seconds before.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("BEGIN EXCLUSIVE")
     if not tables:  # a start on a full disk must not need to write
@@ -330,14 +330,14 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: str, migrations
         return
     if tables:
         keep(connection, path, version)
-    # All at once: nobody ever finds, nor copies, what is between two versions.
+    # In one transaction: a kill leaves no state between two versions.
     scripts = "".join(migrations[version - 1 :]) if version else schema
     connection.executescript(f"BEGIN; {scripts} PRAGMA user_version = {newest}; COMMIT;")
     forget_older(path, version)
 
 
-def _look_for_damage(connection: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError if there is some; in a large file it may be found later, in segments."""
+def _check_integrity(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError if the file is damaged. Segments of a large file are not checked."""
     checks = ["PRAGMA quick_check(1)"]
     if _one(connection, "PRAGMA page_count") * _one(connection, "PRAGMA page_size") > LARGE:
         tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'segments'"

@@ -28,7 +28,7 @@ from pydantic import (
 
 from broadcaster.catalog import Catalog
 from broadcaster.catalog.recordings import BIN
-from broadcaster.catalog.records import Clip, FileUpload, Part, Recording, Visibility, new_secret
+from broadcaster.catalog.records import Clip, MultipartUpload, Part, Recording, Visibility, new_secret
 from broadcaster.errors import BroadcasterError, NotPossible
 from broadcaster.printable import clean_title
 from broadcaster.recordings.file_uploads import LARGEST, Uploads
@@ -339,11 +339,11 @@ def _changed(admin: RecordingsAdmin) -> web.Response:
     return web.Response(status=HTTPStatus.ACCEPTED)
 
 
-def _file_id(file: FileUpload) -> str:
+def _file_id(file: MultipartUpload) -> str:
     return posixpath.basename(file.key)
 
 
-def _until(entry: Recording | Clip | FileUpload) -> dict[str, str]:
+def _until(entry: Recording | Clip | MultipartUpload) -> dict[str, str]:
     """Since when it is in the bin, and when it is deleted for good."""
     since = entry.deleted
     return {"deleted": since.isoformat(), "goes": (since + BIN).isoformat()} if since else {}

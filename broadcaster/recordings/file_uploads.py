@@ -16,7 +16,7 @@ from typing import Any
 
 from broadcaster.bucket import CACHE_CONTROL, ObjectStore
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import FileUpload, Recording
+from broadcaster.catalog.records import MultipartUpload, Recording
 from broadcaster.errors import NotPossible
 from broadcaster.recordings.writer import file_summary
 
@@ -122,7 +122,7 @@ class Uploads:
         await self._files.delete(recording.id, at_once=at_once)
         self._on_change()
 
-    async def _new(self, recording: Recording, suffix: str, size: int) -> FileUpload:
+    async def _new(self, recording: Recording, suffix: str, size: int) -> MultipartUpload:
         key = f"{self._folder}/{recording.id}-{secrets.token_hex(8)}{suffix}"
         name = await self._store.begin(
             key,
@@ -132,11 +132,11 @@ class Uploads:
             deadline=DEADLINE,
         )
         part = part_size(size, self._part)
-        upload = FileUpload(key, recording.id, size, TYPES[suffix], datetime.now(UTC), name, part)
+        upload = MultipartUpload(key, recording.id, size, TYPES[suffix], datetime.now(UTC), name, part)
         await self._files.begin(upload)
         return upload
 
-    async def _progress(self, upload: FileUpload) -> dict[str, Any] | None:
+    async def _progress(self, upload: MultipartUpload) -> dict[str, Any] | None:
         """The stored parts of an upload; None when the bucket has aborted it."""
         found = await self._store.parts(upload.key, upload.upload, deadline=DEADLINE)
         if found is None:
@@ -144,7 +144,7 @@ class Uploads:
         whole = {number: md5 for number, (md5, size) in found.items() if size == _size(upload, number)}
         return {"key": upload.key, "size": upload.size, "partSize": upload.part_size, "parts": whole}
 
-    async def _uploading(self, recording: Recording, key: str) -> FileUpload:
+    async def _uploading(self, recording: Recording, key: str) -> MultipartUpload:
         for upload in await self._files.uploading(recording.id):
             if upload.key == key:
                 return upload
@@ -171,6 +171,6 @@ def _file_details(recording: Recording) -> dict[str, Any] | None:
     return {**public, "etag": file.etag, "partSize": file.part_size} if public and file else None
 
 
-def _size(upload: FileUpload, number: int) -> int:
+def _size(upload: MultipartUpload, number: int) -> int:
     """Bytes of a part."""
     return min(upload.part_size, upload.size - (number - 1) * upload.part_size)

@@ -36,8 +36,8 @@ from broadcaster.catalog.records import (
     Clip,
     Part,
     Recording,
-    RecordingFile,
     RecordingSegment,
+    StoredFile,
     Visibility,
     new_secret,
 )
@@ -340,11 +340,11 @@ async def _restore_recording(
     return recording.id
 
 
-def _file(record: RecordingRecord, base: str) -> RecordingFile | None:
+def _file(record: RecordingRecord, base: str) -> StoredFile | None:
     if not (file := record.file):
         return None
     key = file_key(unquote(file.url), base, record.id)
-    return RecordingFile(key, posixpath.relpath(key, base), file.size, file.type, 0, "")
+    return StoredFile(key, posixpath.relpath(key, base), file.size, file.type, 0, "")
 
 
 async def _restore_clip(

@@ -12,7 +12,7 @@ from broadcaster.aio import Retrying
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import BATCH, DEADLINE
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import FileUpload
+from broadcaster.catalog.records import MultipartUpload
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
 
 SWEEP_EVERY = 5.0  # seconds
@@ -99,7 +99,7 @@ class FileDeleter:
         if failure:
             raise failure
 
-    async def _delete(self, file: FileUpload) -> None:
+    async def _delete(self, file: MultipartUpload) -> None:
         """Abort the upload first, so that it cannot become an object after the deletion."""
         if file.upload:
             await self._store.abort(file.key, file.upload, deadline=DEADLINE)

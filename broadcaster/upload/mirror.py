@@ -25,7 +25,7 @@ from broadcaster.stream.playlists import IFRAMES, PLAYLIST
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 1.0  # seconds between two writes of one key: R2 takes no more (429)
+INTERVAL = 1.0  # seconds between two writes of the same key: R2 allows no more (429)
 MAX_PAUSE = 15.0  # seconds between two attempts
 MIN_DEADLINE, MAX_DEADLINE = 5.0, 30.0  # seconds for one attempt; grows, so that a slow link gets through
 MAX_DOUBLINGS = 8  # of the pause and of the deadline
@@ -51,7 +51,7 @@ class Mirror:
     conditional: a delayed request never overwrites a newer version.
     """
 
-    def __init__(  # noqa: PLR0913 - the seams to all its neighbours
+    def __init__(  # noqa: PLR0913 - all parts that it connects
         self,
         store: ObjectStore,
         view: Callable[[], View],
@@ -131,7 +131,7 @@ class Mirror:
             return self._is_current(self._copies[PLAYLIST])
         if isinstance(wanted.playlist, MultivariantPlaylist):
             names = _served(self._view()).keys() - {PLAYLIST}
-            return all(one and one.stored for one in map(self._copies.get, names))
+            return all(media and media.stored for media in map(self._copies.get, names))
         return True
 
     async def _keep_up(self, copy: _Copy) -> None:
@@ -157,7 +157,7 @@ class Mirror:
         else:
             if copy.failures:
                 copy.failures = 0
-                self._retrying.worked(over=not any(one.failures for one in self._copies.values()))
+                self._retrying.worked(over=not any(other.failures for other in self._copies.values()))
             self._changed.notify()  # the multivariant playlist may wait for this copy
         copy.not_before = self._clock() + INTERVAL
 
@@ -179,7 +179,9 @@ def _served(view: View) -> dict[str, AnyVersion]:
     """The playlists of the current stream by their names."""
     if view.main is None:
         return {}
-    served: dict[str, AnyVersion] = {f"{name}/{PLAYLIST}": one for name, one in view.playlists.items()}
+    served: dict[str, AnyVersion] = {
+        f"{name}/{PLAYLIST}": version for name, version in view.playlists.items()
+    }
     served[PLAYLIST] = view.main
     main = view.main.playlist
     if isinstance(main, MediaPlaylist):

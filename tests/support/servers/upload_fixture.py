@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from broadcaster.admin import Dashboard, make_operator_app, own_token
 from broadcaster.bucket import Bucket, ObjectStore, open_store
-from broadcaster.catalog.records import RecordingFile
+from broadcaster.catalog.records import StoredFile
 from broadcaster.demo.bucket import SeaweedBucket
 from broadcaster.demo.processes import HOST, free_ports
 from broadcaster.http import listening
@@ -39,7 +39,7 @@ class UploadDesk:
     bucket: SeaweedBucket
     recording: str  # its id
 
-    async def file(self) -> RecordingFile | None:
+    async def file(self) -> StoredFile | None:
         """What the recording has."""
         (one,) = await self.studio.recordings()
         return one.file

@@ -509,17 +509,17 @@ def headless(path: Path) -> None:
     ("spoil", "complaint"),
     [
         (foreign, "is a database of something else"),
-        (text, "is not a journal, or is broken"),
+        (text, "is not a catalog, or is broken"),
         (newer, "was written by a newer version"),
-        (truncated, "is not a journal, or is broken"),
-        (overwritten, "is not a journal, or is broken"),
-        (headless, "is not a journal, or is broken"),
+        (truncated, "is not a catalog, or is broken"),
+        (overwritten, "is not a catalog, or is broken"),
+        (headless, "is not a catalog, or is broken"),
     ],
 )
 def test_a_bad_file_is_refused_and_left_alone(
     tmp_path: Path, spoil: Callable[[Path], None], complaint: str
 ) -> None:
-    """A file that is not a journal of ours is named in one line, with what to do, and not touched."""
+    """A file that is not a catalog of ours is named in one line, with what to do, and not touched."""
     path = tmp_path / "journal.db"
     spoil(path)
     before = path.read_bytes()
@@ -537,7 +537,7 @@ def test_a_large_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.Monk
     with closing(Catalog(tmp_path, lambda: START)) as catalog:
         assert len(catalog.load().pending) == 299
     overwritten(tmp_path / "journal.db")
-    with pytest.raises(CatalogError, match="is not a journal, or is broken"):
+    with pytest.raises(CatalogError, match="is not a catalog, or is broken"):
         Catalog(tmp_path, lambda: START)
 
 

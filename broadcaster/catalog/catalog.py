@@ -16,10 +16,12 @@ from broadcaster.catalog.files import FileTable
 from broadcaster.catalog.recordings import RecordingTable, RetentionPolicy
 from broadcaster.catalog.records import (
     CatalogSnapshot,
+    Clip,
     FileIdentity,
     NumberedSegment,
     PlaylistState,
     PlaylistUpdate,
+    Recording,
     Run,
     Segment,
     SegmentStep,
@@ -326,6 +328,11 @@ class Catalog:
             self._prefixes = known
             self.writer.write(*statements)
         return known
+
+    async def views(self) -> list[Recording | Clip]:
+        """All recordings and clips, also in the bin."""
+        tables = self.recordings, self.clips
+        return [view for table in tables for view in (*await table.all(), *await table.bin())]
 
     async def due(self, most: int) -> list[str]:
         """Keys of objects to delete now, oldest first; none while the disk fails."""

@@ -213,14 +213,19 @@ class ClipTable:
 
     def _make(self, title: str, begin: datetime, end: datetime, viewers: ViewerClipLimits | None) -> Clip:
         connection, now = self._writer.connection, self._policy.time
-        row: Row = {"id": self._free_id(now), "title": title, "made": to_microseconds(now)}
+        known = "SELECT 1 FROM clips WHERE id = ?"
+        name = free_id(now, lambda name: connection.execute(known, (name,)).fetchone())
+        row: Row = {"id": name, "title": title, "made": to_microseconds(now)}
         row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "written": 0}
         row |= {"viewer": viewers is not None, "poster": 0, "pictured": 0, "deleted": None, "bin": ""}
         row["keep_until"] = row["made"] + self._keep if viewers and self._keep else None
         values = {**row, "now": row["made"]}
         if viewers:
-            self._check(viewers, values)
-        clip = Clip(row["id"], title, now, begin, end)
+            counts = connection.execute(OF_VIEWERS, {**values, "day": DAY}).fetchone()
+            for limit, message in FULL.items():
+                if counts[limit] >= getattr(viewers, limit):
+                    raise TooMany(message)
+        clip = Clip(name, title, now, begin, end)
         found = connection.execute(AVAILABLE_TO_VIEWERS if viewers else AVAILABLE, values)
         if not complete_variants([recording_segment_of(segment) for segment in found], clip):
             raise NotPossible("some of that time is not there any more, or not yet")
@@ -231,16 +236,6 @@ class ClipTable:
         row |= {name: described[name] for name in NOT_DESCRIBED}
         self._writer.transact([insert("clips", row), (KEEP, values)])
         return clip_of(row)
-
-    def _free_id(self, now: datetime) -> str:
-        execute = self._writer.connection.execute
-        return free_id(now, lambda name: execute("SELECT 1 FROM clips WHERE id = ?", (name,)).fetchone())
-
-    def _check(self, limits: ViewerClipLimits, values: Row) -> None:
-        found = self._writer.connection.execute(OF_VIEWERS, {**values, "day": DAY}).fetchone()
-        for name, message in FULL.items():
-            if found[name] >= getattr(limits, name):
-                raise TooMany(message)
 
     async def _where(self, condition: str) -> list[Clip]:
         query = f"SELECT * FROM clips WHERE {condition}"  # noqa: S608 - a constant

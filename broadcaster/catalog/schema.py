@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from broadcaster.errors import CatalogError
@@ -266,13 +266,6 @@ def keep(connection: sqlite3.Connection, path: Path, version: int) -> None:
     unfinished.replace(copy_of(path, version))
 
 
-def forget_older(path: Path, version: int) -> None:
-    """Remove the copies of earlier migrations."""
-    for copy in path.parent.glob(f"{path.name}.schema*"):
-        if copy != copy_of(path, version):
-            copy.unlink()
-
-
 APPLICATION_ID = 0x42524344  # "BRCD", so that a foreign database is recognised
 BUSY_TIMEOUT = 2.0  # seconds: an earlier process may be about to end
 # Bytes. With years of recordings the table of segments is larger: a check of it would delay the start.
@@ -287,14 +280,12 @@ def open_database(
     Raises CatalogError for a file that is foreign, broken, of a newer version, or in use.
     """
     try:
-        connection = sqlite3.connect(
-            path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
-        )
-        try:
+        with ExitStack() as stack:
+            connection = sqlite3.connect(path, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+            stack.callback(connection.close)
             _prepare(connection, path, schema, migrations)
-        except BaseException:
-            connection.close()
-            raise
+            stack.pop_all()
+            return connection
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise CatalogError(f"{path} is in use: another broadcaster runs on this state folder") from None
@@ -303,7 +294,6 @@ def open_database(
         raise CatalogError(
             f"{path} is not a catalog, or is broken ({error}); move it away to start with an empty one"
         ) from None
-    return connection
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, schema: str, migrations: Sequence[str]) -> None:
@@ -333,7 +323,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: str, migrations
     # In one transaction: a kill leaves no state between two versions.
     scripts = "".join(migrations[version - 1 :]) if version else schema
     connection.executescript(f"BEGIN; {scripts} PRAGMA user_version = {newest}; COMMIT;")
-    forget_older(path, version)
+    for copy in path.parent.glob(f"{path.name}.schema*"):
+        if copy != copy_of(path, version):  # of an earlier migration
+            copy.unlink()
 
 
 def _check_integrity(connection: sqlite3.Connection) -> None:

@@ -352,22 +352,19 @@ def _until(entry: Recording | Clip | MultipartUpload) -> dict[str, str]:
 def _with_address(
     admin: RecordingsAdmin, page: str | None, recording: Recording, parts: Sequence[Part]
 ) -> dict[str, Any]:
-    hidden = recording.visibility is Visibility.HIDDEN
-    return _addressed(
-        admin, recording_details(recording, parts), None if hidden else page, f"/watch/{recording.folder}"
-    )
+    page = page and urljoin(page, f"/watch/{recording.folder}")
+    is_hidden = recording.visibility is Visibility.HIDDEN
+    return _addressed(admin, recording_details(recording, parts), None if is_hidden else page)
+
+
+def _addressed(admin: RecordingsAdmin, details: dict[str, Any], page: str | None) -> dict[str, Any]:
+    """The details, with the address of the page, else of the playlist."""
+    playlist = urljoin(admin.folder, details["playlist"]) if admin.folder else None
+    return details | {"address": page or playlist}
 
 
 def _clip_with_address(admin: RecordingsAdmin, page: str | None, clip: Clip) -> dict[str, Any]:
-    return _addressed(admin, clip_details(clip), page, f"/c/{clip.id}")
-
-
-def _addressed(
-    admin: RecordingsAdmin, details: dict[str, Any], page: str | None, path: str
-) -> dict[str, Any]:
-    """The details, with the address of the page, else of the playlist."""
-    playlist = urljoin(admin.folder, details["playlist"]) if admin.folder else None
-    return details | {"address": urljoin(page, path) if page else playlist}
+    return _addressed(admin, clip_details(clip), page and urljoin(page, f"/c/{clip.id}"))
 
 
 def _check_is_over(recording: Recording) -> None:

@@ -17,7 +17,7 @@ from broadcaster.metrics import Metric
 
 WIDTH = 640  # pixels of a poster
 WITHIN = 20.0  # seconds for one picture
-END_WITHIN = 2.0  # seconds for one that was killed
+END_WITHIN = 2.0  # seconds until a killed process has ended
 MOST = 2**22  # bytes of a picture
 PIECE = 65_536  # bytes
 NICENESS = 19
@@ -55,21 +55,11 @@ class Ffmpeg:
         exact = () if at is None else ("-ss", f"{at.total_seconds():.3f}")
         only = ("-skip_frame", "nokey") if at is None else ()
         scale = ("-an", "-sn", "-dn", "-vf", f"scale={WIDTH}:-2")
-        return await self._ask((*only, *SEGMENTS, "-i", "pipe:0", *exact, *scale), media)
-
-    def metrics(self) -> Iterator[Metric]:
-        """Frames by outcome, and the CPU time of ffmpeg."""
-        text = "Pictures by outcome: made or failed"
-        yield Metric(
-            "pictures", text, {"made": self.made, "failed": self.failed}, labels=("outcome",), is_counter=True
-        )
-        yield Metric("pictures_cpu_seconds", "What pictures took of the CPU", self.cpu, is_counter=True)
-
-    async def _ask(self, arguments: Sequence[str], given: bytes) -> bytes:
+        command = (self._program, *QUIET, *only, *SEGMENTS, "-i", "pipe:0", *exact, *scale, *AS_JPEG)
         async with self._one_at_a_time:
             before = _used()
             try:
-                picture = await self._run((self._program, *QUIET, *arguments, *AS_JPEG), given)
+                picture = await self._run(command, media)
                 if not (picture.startswith(BEGINS) and picture.endswith(ENDS)):
                     raise PictureError("ffmpeg made no picture of it")
             except PictureError:
@@ -79,6 +69,12 @@ class Ffmpeg:
                 self.cpu += _used() - before
             self.made += 1
             return picture
+
+    def metrics(self) -> Iterator[Metric]:
+        """Frames by outcome, and the CPU time of ffmpeg."""
+        text, outcomes = "Pictures by outcome: made or failed", {"made": self.made, "failed": self.failed}
+        yield Metric("pictures", text, outcomes, labels=("outcome",), is_counter=True)
+        yield Metric("pictures_cpu_seconds", "What pictures took of the CPU", self.cpu, is_counter=True)
 
     async def _run(self, command: Sequence[str], given: bytes) -> bytes:
         try:

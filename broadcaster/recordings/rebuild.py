@@ -92,35 +92,33 @@ class FileRecord(_Model):
     type: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,20}/[a-z0-9.+-]{1,60}\z")]
 
 
-class RecordingRecord(_Model):
-    """``recording.json``."""
-
+class _ViewRecord(_Model):
     id: Id
     title: Title
-    visibility: Visibility
-    started: Time
-    ended: Time | None
     keepUntil: Time | None = None  # noqa: N815 - JSON
-    duration: float = Field(ge=0, le=LONGEST_RECORDING)
-    size: int = Field(ge=0, le=LARGEST_RECORDING)
-    file: FileRecord | None = None
     poster: Path | None = None
-    thumbnails: list[Path] | None = None
     deleted: Time | None = None
 
 
-class ClipRecord(_Model):
+class RecordingRecord(_ViewRecord):
+    """``recording.json``."""
+
+    visibility: Visibility
+    started: Time
+    ended: Time | None
+    duration: float = Field(ge=0, le=LONGEST_RECORDING)
+    size: int = Field(ge=0, le=LARGEST_RECORDING)
+    file: FileRecord | None = None
+    thumbnails: list[Path] | None = None
+
+
+class ClipRecord(_ViewRecord):
     """``clip.json``."""
 
-    id: Id
-    title: Title
     made: Time
     begin: Time
     end: Time
     viewer: bool = False
-    keepUntil: Time | None = None  # noqa: N815 - JSON
-    poster: Path | None = None
-    deleted: Time | None = None
 
     @model_validator(mode="after")
     def _has_a_length(self) -> ClipRecord:
@@ -244,8 +242,10 @@ async def rebuild(store: ObjectStore, catalog: Catalog, prefix: str) -> dict[str
                 logger.warning("%s/%r cannot be restored: %s", kind, folder[:100], message)
                 found["failed"] += 1
             else:
-                found[kind] += name is not None
-                restored += [name] if name else []
+                if name:
+                    logger.info("%s/%s is restored", kind, name)
+                    found[kind] += 1
+                    restored.append(name)
     sizes: list[tuple[str, int]] = []
     if restored:
         async for entry in store.objects(f"{prefix}/", deadline=DEADLINE):
@@ -265,14 +265,8 @@ async def _unknown(store: ObjectStore, catalog: Catalog, base: str) -> list[str]
         key async for key, _ in store.objects(f"{base}/", deadline=DEADLINE) if key.endswith(f"/{record}")
     ]
     folders = [posixpath.dirname(key).removeprefix(f"{base}/") for key in keys]
-    known = {
-        view.id
-        for table in (catalog.recordings, catalog.clips)
-        for view in (*await table.all(), *await table.bin())
-    }
-    return [
-        folder for folder in folders if not ((match := FOLDER.fullmatch(folder)) and match["id"] in known)
-    ]
+    known = {view.id for view in await catalog.views()}
+    return [name for name in folders if not ((match := FOLDER.fullmatch(name)) and match["id"] in known)]
 
 
 def _record(base: str) -> str:
@@ -334,10 +328,7 @@ async def _restore_recording(
         deleted=record.deleted and now,
         bin=(secret or new_secret()) if record.deleted else "",
     )
-    if not await catalog.recordings.take_in(recording, parts):
-        return None
-    logger.info("recording %s is restored", recording.id)
-    return recording.id
+    return recording.id if await catalog.recordings.take_in(recording, parts) else None
 
 
 def _file(record: RecordingRecord, base: str) -> StoredFile | None:
@@ -371,10 +362,7 @@ async def _restore_clip(
         bin=(folder["secret"] or new_secret()) if record.deleted else "",
     )
     is_older = record.viewer and "keepUntil" not in record.model_fields_set
-    if not await catalog.clips.take_in(clip, segments, is_older=is_older):
-        return None
-    logger.info("clip %s is restored", clip.id)
-    return clip.id
+    return clip.id if await catalog.clips.take_in(clip, segments, is_older=is_older) else None
 
 
 async def _parts(store: ObjectStore, folder: str, keys: set[str], prefix: str) -> Parts:

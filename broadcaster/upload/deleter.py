@@ -122,11 +122,7 @@ async def sweep(
     Objects with keys in ``keep`` stay. Raises StorageError, and NotPossible if the bucket has recordings that
     the catalog does not know, or another broadcaster works below the prefix.
     """
-    known = {
-        view.folder
-        for table in (catalog.recordings, catalog.clips)
-        for view in (*await table.all(), *await table.bin())
-    }
+    known = {view.folder for view in await catalog.views()}
     keys: list[str] = []
     total = 0
     page: dict[str, int] = {}

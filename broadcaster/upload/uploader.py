@@ -267,13 +267,13 @@ class SegmentUploader:
 
     async def _reader_of(self, file: SourceFile, path: Path | None) -> Read | None:
         """Reads the spooled file, unless a power cut truncated it; else the source's; None without both."""
-        if path and await self._spool_reads.call(_size, path) == file.size:
+        if path and (await self._spool_reads.call(_version, path))[1] == file.size:
             return partial(self._spool_reads.call, _read, path)
         there = await self._source_reads.call(_is_there, file)
         return partial(self._source_reads.call, file.read) if there else None
 
     async def _version(self, path: Path | None) -> tuple[int, int, int] | None:
-        """The version of the spooled file. The source's file is read only in the version that was noticed."""
+        # The source's file is read only in the version that was noticed.
         return await self._spool_reads.call(_version, path) if path else None
 
 
@@ -292,10 +292,6 @@ def _is_there(file: SourceFile) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
 
 
 def _version(path: Path) -> tuple[int, int, int]:

@@ -6,8 +6,6 @@ under load (429 TooManyRequests, ServiceUnavailable, 400 IncompleteBody).
 
 from broadcaster.bucket.client import (
     CACHE_CONTROL,
-    CONTENT_TYPES,
-    REMEDIES,
     ObjectStore,
     classify_error,
     content_type,
@@ -17,8 +15,6 @@ from broadcaster.bucket.session import Bucket
 
 __all__ = [
     "CACHE_CONTROL",
-    "CONTENT_TYPES",
-    "REMEDIES",
     "Bucket",
     "ObjectStore",
     "classify_error",

@@ -96,7 +96,10 @@ class ConditionalWriter:
         if posters:
             for key in found:
                 if picture := PICTURE.fullmatch(key, len(view)):
-                    kept.add(await self._move(key, f"{posters}/{picture['name']}"))
+                    target = f"{posters}/{picture['name']}"
+                    if key != target and await self._store.etag(target, deadline=DEADLINE) is None:
+                        await self.put(target, await self._store.get(key, deadline=DEADLINE), PICTURE_AGE)
+                    kept.add(target)
             found = [key for key in found if key not in kept]
         await self.remove(found)
 
@@ -106,12 +109,6 @@ class ConditionalWriter:
             await self._store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
         for key in keys:
             self._stored.pop(key, None)
-
-    async def _move(self, key: str, target: str) -> str:
-        """Copy the object to ``target`` unless that exists; the caller deletes the original."""
-        if key != target and await self._store.etag(target, deadline=DEADLINE) is None:
-            await self.put(target, await self._store.get(key, deadline=DEADLINE), PICTURE_AGE)
-        return target
 
     def forget(self, prefix: str) -> None:
         """Forget the versions of objects with this prefix, which will not be written again soon."""

@@ -118,14 +118,11 @@ class PrefixLease:
             return
         found = await self._objects.look_up(key, deadline=DEADLINE)
         if ours and found not in (ours, None):
-            self._note_other()
+            known, self._other_at = self.warning, self._monotonic()
+            if not known:
+                logger.error("%s", self.warning)
         await self._write(key)
 
     async def _write(self, key: str) -> bool:
         body = LeaseRecord(self._name, self._clock()).render()
         return await self._objects.replace(key, body, int(EVERY), deadline=DEADLINE)
-
-    def _note_other(self) -> None:
-        known, self._other_at = self.warning, self._monotonic()
-        if not known:
-            logger.error("%s", self.warning)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
+from broadcaster.catalog import rows
 from broadcaster.catalog.clips import ClipTable
 from broadcaster.catalog.files import FileTable
 from broadcaster.catalog.recordings import RecordingTable, RetentionPolicy
@@ -28,32 +29,6 @@ from broadcaster.catalog.records import (
     SourcePosition,
     SourceSnapshot,
     StreamSnapshot,
-)
-from broadcaster.catalog.rows import (
-    DUE,
-    DUE_MAPS,
-    FORGET,
-    MICROSECOND,
-    NOT_DESCRIBED,
-    STORED_BYTES,
-    UNLIST,
-    UNLIST_GAPS,
-    Statement,
-    described_of,
-    described_row,
-    fact,
-    insert,
-    insert_run,
-    listed_row,
-    listed_segment,
-    playlist_of,
-    playlist_row,
-    replace_in,
-    save,
-    segment_of,
-    segment_row,
-    time_of,
-    to_microseconds,
 )
 from broadcaster.catalog.schema import open_database
 from broadcaster.catalog.writer import Transaction, TransactionWriter
@@ -99,7 +74,7 @@ def load(connection: sqlite3.Connection) -> CatalogSnapshot:
     return CatalogSnapshot(
         source=SourceSnapshot(tuple(runs.values()), known),
         stream=_stream(connection),
-        pending=[segment_of(row, runs) for row in pending],
+        pending=[rows.segment_of(row, runs) for row in pending],
     )
 
 
@@ -133,7 +108,7 @@ def raise_numbers(connection: sqlite3.Connection) -> bool:
 
 def _position(connection: sqlite3.Connection, variant: str, runs: dict[int, Run]) -> SourcePosition | None:
     """The latest segments in the source's numbering, of all runs."""
-    rows = connection.execute(
+    found = connection.execute(
         """
         SELECT run, sequence, uri, program_date_time, target_duration, independent, inode, modified_ns,
             file_size FROM segments
@@ -143,21 +118,21 @@ def _position(connection: sqlite3.Connection, variant: str, runs: dict[int, Run]
     )
     position: SourcePosition | None = None
     oldest, files = 0, dict[int, FileIdentity]()
-    for row in rows:
+    for row in found:
         if position is None:
             run, target = runs[row["run"]], max(row["target_duration"], 1)
             position = SourcePosition(run, {}, target, bool(row["independent"]), files)
         elif row["sequence"] >= oldest:
             break  # an earlier numbering
         oldest = row["sequence"]
-        position.known[oldest] = (row["uri"], time_of(row["program_date_time"]))
+        position.known[oldest] = (row["uri"], rows.time_of(row["program_date_time"]))
         if row["inode"]:
             files[oldest] = FileIdentity(row["inode"], row["modified_ns"], row["file_size"])
     return position
 
 
 def _stream(connection: sqlite3.Connection) -> StreamSnapshot:
-    states = [playlist_of(row) for row in connection.execute("SELECT * FROM playlists")]
+    states = [rows.playlist_of(row) for row in connection.execute("SELECT * FROM playlists")]
     facts = {row["name"]: row["value"] for row in connection.execute("SELECT name, value FROM facts")}
     newest = connection.execute("SELECT number, id, shift FROM runs ORDER BY number DESC LIMIT 10").fetchall()
     playlists = list[tuple[PlaylistState, Sequence[NumberedSegment]]]()
@@ -170,14 +145,14 @@ def _stream(connection: sqlite3.Connection) -> StreamSnapshot:
     return StreamSnapshot(
         playlists=playlists,
         kept=kept,
-        described=described_of(NOT_DESCRIBED | facts),
-        shifts={row["number"]: row["shift"] * MICROSECOND for row in newest if row["shift"] is not None},
+        described=rows.described_of(rows.NOT_DESCRIBED | facts),
+        shifts={row["number"]: row["shift"] * rows.MICROSECOND for row in newest if row["shift"] is not None},
         runs=[row["id"] for row in reversed(newest)],
     )
 
 
 def _listed(connection: sqlite3.Connection, state: PlaylistState) -> list[NumberedSegment]:
-    rows = connection.execute(
+    found = connection.execute(
         """
         SELECT number, url, duration, discontinuity, map_url, time, fault, independent, iframe_offset,
             iframe_length FROM segments
@@ -186,10 +161,10 @@ def _listed(connection: sqlite3.Connection, state: PlaylistState) -> list[Number
         (state.variant,),
     )
     listed, discontinuity = list[NumberedSegment](), state.discontinuity_sequence
-    for row in rows:
+    for row in found:
         if not listed and row["number"] < state.media_sequence:
             discontinuity = row["discontinuity"]  # the first segment has no EXT-X-DISCONTINUITY
-        listed.append((row["number"], listed_segment(row, discontinuity), bool(row["independent"])))
+        listed.append((row["number"], rows.listed_segment(row, discontinuity), bool(row["independent"])))
         discontinuity = row["discontinuity"]
     return listed
 
@@ -228,7 +203,7 @@ class Catalog:
         if retention is None:
             keep = "UPDATE segments SET delete_at = NULL WHERE step = 'unlisted' AND delete_at > 0"
             self.writer.write((keep, {}))
-        self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
+        self.stored_bytes = int(self._connection.execute(rows.STORED_BYTES).fetchone()[0])
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -251,7 +226,7 @@ class Catalog:
             raise CatalogError(
                 f"{self._path} does not make sense ({error}); move it away to start with an empty one"
             ) from None
-        self.writer.write(fact("boot", boot_id()), sync=True)
+        self.writer.write(rows.fact("boot", boot_id()), sync=True)
         return snapshot
 
     def knows(self, key: str) -> bool:
@@ -267,13 +242,13 @@ class Catalog:
         """Write a segment that was found."""
         is_new = segment.run.id not in self._runs
         self._runs.add(segment.run.id)
-        noticed = insert("segments", segment_row(segment, SegmentStep.NOTICED), "INSERT OR IGNORE")
-        return self.writer.write(insert_run(segment.run), noticed, sync=is_new)
+        noticed = rows.insert("segments", rows.segment_row(segment, SegmentStep.NOTICED), "INSERT OR IGNORE")
+        return self.writer.write(rows.insert_run(segment.run), noticed, sync=is_new)
 
     def stored(self, segment: Segment) -> Transaction:
         """Write a segment that is in the bucket, or lost."""
         step = SegmentStep.LOST if segment.gap else SegmentStep.STORED
-        return self.writer.write(save(segment_row(segment, step)))
+        return self.writer.write(rows.save(rows.segment_row(segment, step)))
 
     def listed(
         self,
@@ -298,9 +273,9 @@ class Catalog:
             variant = update.segment.variant
             self._listings[variant] += 1
             if self._listings[variant] % FORGET_EVERY == 0:
-                statements.append((FORGET, {"variant": variant, "remembered": REMEMBERED}))
+                statements.append((rows.FORGET, {"variant": variant, "remembered": REMEMBERED}))
         for state in retired:
-            statements.append(replace_in("playlists", playlist_row(state)))
+            statements.append(rows.replace_in("playlists", rows.playlist_row(state)))
             if not state.current:
                 statements += self._unlist(state.variant, state.next_media_sequence, availability)
         for variant, below in trimmed.items():
@@ -311,7 +286,7 @@ class Catalog:
 
     def described(self, described: MultivariantPlaylist) -> Transaction:
         """Write the source's variants."""
-        facts = (fact(name, text) for name, text in described_row(described).items())
+        facts = (rows.fact(name, text) for name, text in rows.described_row(described).items())
         return self.writer.write(*facts, *self.recordings.describe(described))
 
     def prefixes(self, prefix: str) -> tuple[str, ...]:
@@ -321,10 +296,9 @@ class Catalog:
         """
         known = (*(other for other in self._prefixes if other != prefix), prefix)
         if known != self._prefixes:
-            statements = [fact("prefixes", " ".join(known))]
+            statements = [rows.fact("prefixes", " ".join(known))]
             if self._prefixes:
-                moved = "UPDATE recordings SET revision = revision + 1", "UPDATE clips SET written = 0"
-                statements += [(update, {}) for update in moved]
+                statements += [(rows.RECORDING_AGAIN, {}), (rows.CLIP_AGAIN, {})]
             self._prefixes = known
             self.writer.write(*statements)
         return known
@@ -349,7 +323,7 @@ class Catalog:
 
     async def postponed(self, keys: Iterable[str], by: timedelta) -> None:
         """Note that the bucket could not delete these objects: they are due again later."""
-        at = to_microseconds(self.now() + by)
+        at = rows.to_microseconds(self.now() + by)
         update = "UPDATE segments SET delete_at = :at WHERE key = :key OR map_key = :key AND step = 'deleted'"
         await self.writer.write(*((update, {"at": at, "key": key}) for key in keys))
 
@@ -359,55 +333,52 @@ class Catalog:
 
     def write_again(self, names: Iterable[str]) -> Transaction:
         """Have these recordings and clips written again: their sizes may have been unknown before."""
-        updates = (
-            "UPDATE recordings SET revision = revision + 1 WHERE id = :id",
-            "UPDATE clips SET written = 0 WHERE id = :id",
-        )
+        updates = f"{rows.RECORDING_AGAIN} WHERE id = :id", f"{rows.CLIP_AGAIN} WHERE id = :id"
         return self.writer.write(*((update, {"id": name}) for name in names for update in updates))
 
-    def _update(self, update: PlaylistUpdate) -> list[Statement]:
+    def _update(self, update: PlaylistUpdate) -> list[rows.Statement]:
         segment, playlist, added = update.segment, update.playlist, update.added
         statements = [
-            insert_run(segment.run),
+            rows.insert_run(segment.run),
             (
                 "UPDATE runs SET shift = :shift WHERE number = :number",
-                {"number": segment.run.number, "shift": to_microseconds(update.shift)},
+                {"number": segment.run.number, "shift": rows.to_microseconds(update.shift)},
             ),
-            replace_in("playlists", playlist_row(playlist)),
+            rows.replace_in("playlists", rows.playlist_row(playlist)),
         ]
         discontinuity = playlist.current_discontinuity - sum(entry.discontinuity for _, entry, _ in added)
-        row = segment_row(segment, SegmentStep.LISTED)
-        row |= {"availability": to_microseconds(update.availability), "part": self.recordings.part}
+        row = rows.segment_row(segment, SegmentStep.LISTED)
+        row |= {"availability": rows.to_microseconds(update.availability), "part": self.recordings.part}
         gap = {"variant": segment.variant, "fault": segment.fault or "nothing came"}
         is_too_long = bool(segment.size and added[-1][1].gap)
         for place, (number, entry, independent) in enumerate(added, 1):
             discontinuity += entry.discontinuity
-            columns = listed_row(number, entry, discontinuity) | {"independent": independent}
+            columns = rows.listed_row(number, entry, discontinuity) | {"independent": independent}
             is_own = place == len(added) and not is_too_long
-            statements.append(save(row | columns) if is_own else insert("segments", gap | columns))
+            statements.append(rows.save(row | columns) if is_own else rows.insert("segments", gap | columns))
         if is_too_long:  # below the window, which has gaps instead; in recordings and clips it is whole
             whole = replace(segment.media, gap=False, program_date_time=segment.time)
-            statements.append(save(row | listed_row(-1, whole, discontinuity) | {"fault": None}))
+            statements.append(rows.save(row | rows.listed_row(-1, whole, discontinuity) | {"fault": None}))
         return statements + self._unlist(segment.variant, update.first, update.availability)
 
-    def _unlist(self, variant: str, below: int, availability: timedelta) -> list[Statement]:
+    def _unlist(self, variant: str, below: int, availability: timedelta) -> list[rows.Statement]:
         values = {
             "variant": variant,
             "below": below,
             "now": self._policy.now,
-            "availability": to_microseconds(availability),
+            "availability": rows.to_microseconds(availability),
             "retention": self._policy.retention,  # None: DELETE_AT is NULL
         }
-        return [(UNLIST_GAPS, values), (UNLIST, values)]
+        return [(rows.UNLIST_GAPS, values), (rows.UNLIST, values)]
 
     def _due(self, most: int) -> list[str]:
-        self.stored_bytes = int(self._connection.execute(STORED_BYTES).fetchone()[0])
+        self.stored_bytes = int(self._connection.execute(rows.STORED_BYTES).fetchone()[0])
         now = self.now()
         values = {
-            "now": to_microseconds(now),
-            "opened": to_microseconds(self._opened),
-            "here": to_microseconds(now - self._opened),
+            "now": rows.to_microseconds(now),
+            "opened": rows.to_microseconds(self._opened),
+            "here": rows.to_microseconds(now - self._opened),
             "most": most,
         }
-        keys = [row[0] for row in self._connection.execute(DUE, values)]
-        return keys or [row[0] for row in self._connection.execute(DUE_MAPS, values)]
+        keys = [row[0] for row in self._connection.execute(rows.DUE, values)]
+        return keys or [row[0] for row in self._connection.execute(rows.DUE_MAPS, values)]

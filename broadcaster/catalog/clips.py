@@ -5,35 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from broadcaster.catalog.recordings import RetentionPolicy, take_in
+from broadcaster.catalog import rows
+from broadcaster.catalog.recordings import RetentionPolicy, ViewTable, take_in
 from broadcaster.catalog.records import (
     Clip,
     RecordingSegment,
     ViewerClipLimits,
     complete_variants,
     free_id,
-    new_secret,
-)
-from broadcaster.catalog.rows import (
-    DELETABLE,
-    DELETE,
-    DELETE_AT,
-    EXPIRED,
-    IN_A_CLIP,
-    MOST,
-    NOT_DESCRIBED,
-    RESTORE,
-    SEGMENT,
-    SHARED,
-    Row,
-    Statement,
-    clip_of,
-    described_row,
-    insert,
-    optional_microseconds,
-    recording_segment_of,
-    recording_segment_row,
-    to_microseconds,
 )
 from broadcaster.catalog.writer import Transaction, TransactionWriter
 from broadcaster.errors import NotPossible, TooMany
@@ -47,7 +26,7 @@ KEEP = f"""
 UPDATE segments SET delete_at = NULL WHERE {IN_RANGE} AND step = 'unlisted' AND delete_at > :now
 """  # noqa: S608 - a constant
 AVAILABLE = f"""
-SELECT {SEGMENT}, step, part, unlisted FROM segments WHERE {IN_RANGE} AND key IS NOT NULL
+SELECT {rows.SEGMENT}, step, part, unlisted FROM segments WHERE {IN_RANGE} AND key IS NOT NULL
     AND (step = 'listed' OR step = 'unlisted' AND (delete_at IS NULL OR delete_at > :now))
 {IN_ORDER}
 """  # noqa: S608 - a constant
@@ -64,15 +43,16 @@ SELECT * FROM ({AVAILABLE}) WHERE step = 'listed' OR part IN ({PUBLIC})
     OR unlisted > :now - {MOMENT} AND part IN ({ON}) {IN_ORDER}
 """  # noqa: S608 - a constant
 SEGMENTS = f"""
-SELECT {SEGMENT} FROM segments WHERE {IN_RANGE} AND key IS NOT NULL AND (time, position) > (:time, :after)
+SELECT {rows.SEGMENT} FROM segments
+WHERE {IN_RANGE} AND key IS NOT NULL AND (time, position) > (:time, :after)
     AND (step = 'listed' OR step = 'unlisted' AND delete_at IS NULL)
-{IN_ORDER} LIMIT {MOST}
+{IN_ORDER} LIMIT {rows.MOST}
 """  # noqa: S608 - a constant
 NEWEST_PART = f"""
 SELECT variants, renditions FROM parts WHERE number = (SELECT max(part) FROM segments WHERE {IN_RANGE})
 """  # noqa: S608 - a constant
 RELEASE = f"""
-UPDATE segments SET delete_at = iif({IN_A_CLIP} OR {SHARED}, NULL, {DELETE_AT})
+UPDATE segments SET delete_at = iif({rows.IN_A_CLIP} OR {rows.SHARED}, NULL, {rows.DELETE_AT})
 WHERE {IN_RANGE} AND step = 'unlisted' AND part IS NULL AND delete_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM clips WHERE id = :id)
 """  # noqa: S608 - a constant
@@ -83,7 +63,7 @@ SELECT count(*) AS in_all, count(*) FILTER (WHERE made > :now - :day) AS of_a_da
     AND "begin" < (SELECT coalesce(min(started), :end) FROM recordings WHERE started >= :end)
 ) AS of_a_stream FROM clips WHERE viewer AND deleted IS NULL
 """
-DAY = to_microseconds(timedelta(days=1))
+DAY = rows.to_microseconds(timedelta(days=1))
 FULL = {
     "of_a_stream": "viewers have made as many clips of this stream as they may",
     "of_a_day": "viewers have made as many clips today as they may",
@@ -96,14 +76,17 @@ ON CONFLICT (key) DO UPDATE SET delete_at = NULL
 """
 
 
-class ClipTable:
-    """The clips of the catalog. Reads raise CatalogError while the disk fails.
+class ClipTable(ViewTable[Clip]):
+    """The clips of the catalog. Clips of viewers are kept for as long as recordings."""
 
-    Clips of viewers are kept for as long as recordings.
-    """
+    _rows = "SELECT * FROM clips"
+    _record = staticmethod(rows.clip_of)
+    _newest = "made DESC, id"
+    _complete = "true"
+    _change = rows.CLIP_AGAIN
 
     def __init__(self, writer: TransactionWriter, policy: RetentionPolicy) -> None:
-        self._writer, self._policy = writer, policy
+        super().__init__(writer, policy)
         self._keep = policy.keep or None
         self._write_expiry()
 
@@ -116,70 +99,51 @@ class ClipTable:
         """
         return await self._writer.read(lambda: self._make(title, begin, end, viewers))
 
-    async def all(self) -> list[Clip]:
-        """The clips that are not in the bin, newest first."""
-        return await self._where("deleted IS NULL ORDER BY made DESC, id")
-
-    async def bin(self) -> list[Clip]:
-        """The clips in the bin, newest first."""
-        return await self._where("deleted > 0 ORDER BY made DESC, id")
-
     async def unwritten(self) -> list[Clip]:
         """The clips, also in the bin, that have changed since they were written."""
         return await self._where("NOT written AND deleted IS NOT 0")
 
-    async def expired(self) -> list[Clip]:
-        """The clips to remove."""
-        return await self._where(EXPIRED)
-
     async def segments(self, clip: Clip) -> list[RecordingSegment]:
         """All segments of the clip, in order."""
         found: list[RecordingSegment] = []
-        values = {"begin": to_microseconds(clip.begin), "end": to_microseconds(clip.end)}
+        values = {"begin": rows.to_microseconds(clip.begin), "end": rows.to_microseconds(clip.end)}
         values |= {"time": values["begin"] - LONGEST, "after": 0}
-        while more := await self._writer.select(SEGMENTS, values, recording_segment_of):
+        while more := await self._writer.select(SEGMENTS, values, rows.recording_segment_of):
             found += more
-            values |= {"time": to_microseconds(found[-1].time), "after": found[-1].position}
+            values |= {"time": rows.to_microseconds(found[-1].time), "after": found[-1].position}
         return found
 
     def written(self, clip: Clip) -> Transaction:
         """Note that the clip is in the bucket in this state."""
         update = "UPDATE clips SET written = 1 WHERE id = :id AND title = :title AND poster = :poster"
-        values: Row = {"id": clip.id, "title": clip.title, "poster": clip.poster}
-        values["deleted"] = optional_microseconds(clip.deleted)
+        values: rows.Row = {"id": clip.id, "title": clip.title, "poster": clip.poster}
+        values["deleted"] = rows.optional_microseconds(clip.deleted)
         return self._writer.write((f"{update} AND deleted IS :deleted", values))
 
     def rename(self, clip: str, title: str) -> Transaction:
         """Give the clip another title."""
-        return self._update(clip, "title = :title", title=title)
+        return self._update(clip, "title = :title", {"title": title})
 
     def pictured(self, clip: str, *, poster: bool) -> Transaction:
         """Note that its poster is in the bucket, or cannot be made."""
-        return self._update(clip, "pictured = 1, poster = :poster", poster=poster)
-
-    def delete(self, clip: str, *, at_once: bool = False) -> Transaction:
-        """Move it into the bin for a day; ``at_once`` deletes it, also from the bin."""
-        at = 0 if at_once else self._policy.now
-        return self._update(clip, DELETE, DELETABLE, at=at, bin=new_secret())
-
-    def restore(self, clip: str) -> Transaction:
-        """Take it out of the bin."""
-        return self._update(clip, RESTORE, "deleted > 0", **self._policy.bounds())
+        return self._update(clip, "pictured = 1, poster = :poster", {"poster": poster})
 
     def release(self, clip: Clip) -> Transaction:
         """Remove it; segments without another reference are deleted when players are done (§6.2.2).
 
         A clip that was restored meanwhile is written again, because the bucket has nothing of it.
         """
-        values: Row = {
+        values: rows.Row = {
             "id": clip.id,
-            "begin": to_microseconds(clip.begin),
-            "end": to_microseconds(clip.end),
+            "begin": rows.to_microseconds(clip.begin),
+            "end": rows.to_microseconds(clip.end),
             "now": self._policy.now,
-            "availability": to_microseconds(clip.end - clip.begin),
+            "availability": rows.to_microseconds(clip.end - clip.begin),
             "retention": self._policy.retention,
         }
-        values |= {name: optional_microseconds(getattr(clip, name)) for name in ("deleted", "keep_until")}
+        values |= {
+            name: rows.optional_microseconds(getattr(clip, name)) for name in ("deleted", "keep_until")
+        }
         over = "DELETE FROM clips WHERE id = :id AND deleted IS :deleted AND keep_until IS :keep_until"
         again = "UPDATE clips SET written = 0, poster = 0, pictured = 0 WHERE id = :id"
         return self._writer.write((over, values), (again, values), (RELEASE, values))
@@ -192,15 +156,15 @@ class ClipTable:
         ``is_older`` is for a viewer's clip of an older version, which has no ``keep_until``. Raises
         CatalogError, and ValueError for contradictory data.
         """
-        row: Row = {
+        row: rows.Row = {
             **{name: getattr(clip, name) for name in ("id", "title", "viewer", "poster", "pictured", "bin")},
-            **{name: to_microseconds(getattr(clip, name)) for name in ("made", "begin", "end")},
-            **described_row(clip.described),
+            **{name: rows.to_microseconds(getattr(clip, name)) for name in ("made", "begin", "end")},
+            **rows.described_row(clip.described),
             "written": 0,
-            "keep_until": -1 if is_older else optional_microseconds(clip.keep_until),
-            "deleted": optional_microseconds(clip.deleted),
+            "keep_until": -1 if is_older else rows.optional_microseconds(clip.keep_until),
+            "deleted": rows.optional_microseconds(clip.deleted),
         }
-        statements = [insert("clips", row), *(_segment(segment, row) for segment in segments)]
+        statements = [rows.insert("clips", row), *(_segment(segment, row) for segment in segments)]
         is_new = await take_in(self._writer, clip.id, statements, segments)
         await self._write_expiry()
         return is_new
@@ -215,8 +179,8 @@ class ClipTable:
         connection, now = self._writer.connection, self._policy.time
         known = "SELECT 1 FROM clips WHERE id = ?"
         name = free_id(now, lambda name: connection.execute(known, (name,)).fetchone())
-        row: Row = {"id": name, "title": title, "made": to_microseconds(now)}
-        row |= {"begin": to_microseconds(begin), "end": to_microseconds(end), "written": 0}
+        row: rows.Row = {"id": name, "title": title, "made": rows.to_microseconds(now)}
+        row |= {"begin": rows.to_microseconds(begin), "end": rows.to_microseconds(end), "written": 0}
         row |= {"viewer": viewers is not None, "poster": 0, "pictured": 0, "deleted": None, "bin": ""}
         row["keep_until"] = row["made"] + self._keep if viewers and self._keep else None
         values = {**row, "now": row["made"]}
@@ -227,28 +191,18 @@ class ClipTable:
                     raise TooMany(message)
         clip = Clip(name, title, now, begin, end)
         found = connection.execute(AVAILABLE_TO_VIEWERS if viewers else AVAILABLE, values)
-        if not complete_variants([recording_segment_of(segment) for segment in found], clip):
+        if not complete_variants([rows.recording_segment_of(segment) for segment in found], clip):
             raise NotPossible("some of that time is not there any more, or not yet")
         described = connection.execute(NEWEST_PART, row).fetchone()
         if described is None:
             facts = connection.execute("SELECT name, value FROM facts").fetchall()
-            described = NOT_DESCRIBED | dict(facts)
-        row |= {name: described[name] for name in NOT_DESCRIBED}
-        self._writer.transact([insert("clips", row), (KEEP, values)])
-        return clip_of(row)
-
-    async def _where(self, condition: str) -> list[Clip]:
-        query = f"SELECT * FROM clips WHERE {condition}"  # noqa: S608 - a constant
-        return await self._writer.select(query, self._policy.bounds(), clip_of)
-
-    def _update(
-        self, clip: str, columns: str, condition: str = "true", **values: str | int | None
-    ) -> Transaction:
-        update = f"UPDATE clips SET written = 0, {columns} WHERE id = :id AND {condition}"  # noqa: S608 - a constant
-        return self._writer.write((update, {**values, "id": clip}))
+            described = rows.NOT_DESCRIBED | dict(facts)
+        row |= {name: described[name] for name in rows.NOT_DESCRIBED}
+        self._writer.transact([rows.insert("clips", row), (KEEP, values)])
+        return rows.clip_of(row)
 
 
-def _segment(segment: RecordingSegment, clip: Row) -> Statement:
-    row = recording_segment_row(segment, None)
-    statement, _ = insert("segments", row, conflict=STAY)
+def _segment(segment: RecordingSegment, clip: rows.Row) -> rows.Statement:
+    row = rows.recording_segment_row(segment, None)
+    statement, _ = rows.insert("segments", row, conflict=STAY)
     return statement, {**row, "begin": clip["begin"], "end": clip["end"]}

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import ClassVar, Generic, TypeVar
 
-from broadcaster.catalog.records import Part, Recording, RecordingSegment, Segment, free_id, new_secret
-from broadcaster.catalog.rows import (
-    DELETABLE,
-    DELETE,
-    END,
-    EXPIRED,
-    KEEP,
-    MEASURE,
-    NOT_DESCRIBED,
-    RECORDINGS,
-    RELEASE,
-    RESTORE,
-    SEGMENTS,
-    TITLE,
-    WANTED,
-    Row,
-    Statement,
-    described_row,
-    insert,
-    new_recording,
-    optional_microseconds,
-    part_of,
-    recording_of,
-    recording_segment_of,
-    recording_segment_row,
-    time_of,
-    to_microseconds,
-)
+from broadcaster.catalog import rows
+from broadcaster.catalog.records import Clip, Part, Recording, RecordingSegment, Segment, free_id, new_secret
 from broadcaster.catalog.writer import Transaction, TransactionWriter
 from broadcaster.hls import MultivariantPlaylist
+
+T = TypeVar("T", Recording, Clip)
 
 BIN = timedelta(days=1)  # for which deleted recordings, clips and files can be restored
 DOUBT = timedelta(hours=1)  # after a start, in which the machine's clock may be corrected
@@ -61,8 +39,8 @@ class RetentionPolicy:
     ) -> None:
         self._clock, self._wall = clock, wall or clock
         self._opened = clock()
-        self.retention = None if retention is None else to_microseconds(retention)
-        self.keep = None if keep is None else to_microseconds(keep)
+        self.retention = None if retention is None else rows.to_microseconds(retention)
+        self.keep = None if keep is None else rows.to_microseconds(keep)
 
     @property
     def time(self) -> datetime:
@@ -72,7 +50,7 @@ class RetentionPolicy:
     @property
     def now(self) -> int:
         """The same time in microseconds."""
-        return to_microseconds(self._clock())
+        return rows.to_microseconds(self._clock())
 
     def bounds(self) -> dict[str, int]:
         """Expired is what ends after ``doubted``, and not after ``now``. ``day`` is the time in the bin.
@@ -82,90 +60,126 @@ class RetentionPolicy:
         """
         now = self._clock()
         return {
-            "now": to_microseconds(min(now, self._wall())),
-            "doubted": to_microseconds(self._opened) if now - self._opened < DOUBT else 0,
-            "day": to_microseconds(BIN),
+            "now": rows.to_microseconds(min(now, self._wall())),
+            "doubted": rows.to_microseconds(self._opened) if now - self._opened < DOUBT else 0,
+            "day": rows.to_microseconds(BIN),
         }
 
 
-class RecordingTable:
-    """The recordings of the catalog. Reads raise CatalogError while the disk fails.
+class ViewTable(Generic[T]):
+    """The recordings or the clips of the catalog. Reads raise CatalogError while the disk fails."""
+
+    _rows: ClassVar[str]  # a SELECT
+    _record: Callable[[sqlite3.Row], T]
+    _newest: ClassVar[str]  # the order of rows
+    _complete: ClassVar[str]  # a condition of what may be deleted
+    _change: ClassVar[str]  # an UPDATE that has the view written into the bucket again
+
+    def __init__(self, writer: TransactionWriter, policy: RetentionPolicy) -> None:
+        self._writer, self._policy = writer, policy
+
+    async def all(self) -> list[T]:
+        """The recordings or clips that are not in the bin, newest first."""
+        return await self._where(f"deleted IS NULL ORDER BY {self._newest}")
+
+    async def bin(self) -> list[T]:
+        """The recordings or clips in the bin, newest first."""
+        return await self._where(f"deleted > 0 ORDER BY {self._newest}")
+
+    async def expired(self) -> list[T]:
+        """The recordings or clips to remove."""
+        return await self._where(f"{self._complete} AND ({rows.EXPIRED})")
+
+    def delete(self, name: str, *, at_once: bool = False) -> Transaction:
+        """Move it into the bin for a day; ``at_once`` deletes it, also from the bin."""
+        values = {"at": 0 if at_once else self._policy.now, "bin": new_secret()}
+        return self._update(name, rows.DELETE, values, f"{self._complete} AND {rows.DELETABLE}")
+
+    def restore(self, name: str) -> Transaction:
+        """Take it out of the bin."""
+        return self._update(name, rows.RESTORE, {**self._policy.bounds()}, "deleted > 0")
+
+    async def _where(self, condition: str) -> list[T]:
+        query = f"{self._rows} WHERE {condition}"
+        return await self._writer.select(query, self._policy.bounds(), self._record)
+
+    def _update(self, name: str, columns: str, values: rows.Row, condition: str = "true") -> Transaction:
+        update = f"{self._change}, {columns} WHERE id = :id AND {condition}"
+        return self._writer.write((update, {**values, "id": name}))
+
+
+class RecordingTable(ViewTable[Recording]):
+    """The recordings of the catalog.
 
     With a ``keep`` of zero, streams are not recorded. ``part`` is the part of the segments that are listed
     now.
     """
 
+    _rows = rows.RECORDINGS
+    _record = staticmethod(rows.recording_of)
+    _newest = "started DESC, id"
+    _complete = "ended IS NOT NULL"
+    _change = rows.RECORDING_AGAIN
+
     def __init__(self, writer: TransactionWriter, policy: RetentionPolicy) -> None:
+        super().__init__(writer, policy)
         self.part: int | None = None
-        self._writer, self._policy = writer, policy
         self._on: str | None = None  # the recording of the stream that is on
         self._started = policy.time
         self._variants: AbstractSet[str] = frozenset()  # of the part
-        self._described = dict(NOT_DESCRIBED)
-        self._newest = 0  # part
+        self._described = dict(rows.NOT_DESCRIBED)
+        self._newest_part = 0
         self._ids: set[str] = set()
         self._resume()
 
-    def take(self, segments: Sequence[Segment], gone: AbstractSet[str]) -> list[Statement]:
+    def take(self, segments: Sequence[Segment], gone: AbstractSet[str]) -> list[rows.Statement]:
         """Begin a recording or a part if these segments need it; ``gone`` are variants that have ended."""
         if not segments or self._policy.keep == 0:
             return []
         started = min(segment.time or segment.program_date_time for segment in segments)
         coming = frozenset(segment.variant for segment in segments)
-        statements, variants = list[Statement](), self._variants
+        statements, variants = list[rows.Statement](), self._variants
         if self._on is not None and started - self._started > LONGEST:
             statements, self._variants = self.end(), variants  # which go on
         if self._on is None:
             self._on, self._started = free_id(started, self._ids.__contains__), started
             self._ids.add(self._on)
-            statements.append(insert("recordings", new_recording(self._on, started)))
+            statements.append(rows.insert("recordings", rows.new_recording(self._on, started)))
         if self.part is None or gone & self._variants or coming - self._variants:
             self._variants = self._variants - gone | coming
             self.part = self._next_part()
             row = {"number": self.part, "recording": self._on, **self._described}
-            statements.append(insert("parts", row))
+            statements.append(rows.insert("parts", row))
         return statements
 
-    def describe(self, described: MultivariantPlaylist) -> list[Statement]:
+    def describe(self, described: MultivariantPlaylist) -> list[rows.Statement]:
         """Write the source's variants, unless those of the part are not among them."""
-        self._described = described_row(described)
+        self._described = rows.described_row(described)
         if not described.uris >= self._variants:
             return []
         update = "UPDATE parts SET variants = :variants, renditions = :renditions WHERE number = :number"
         return [(update, {**self._described, "number": self.part})]
 
-    def end(self) -> list[Statement]:
+    def end(self) -> list[rows.Statement]:
         """End the recording. If streams are no longer recorded, it is kept for ever."""
         values = {"id": self._on, "keep": self._policy.keep or None, "now": self._policy.now}
         self.part, self._on, self._variants = None, None, frozenset()
-        return [(MEASURE, values), (END, values), (KEEP, values)]
+        return [(rows.MEASURE, values), (rows.END, values), (rows.KEEP, values)]
 
     async def measure(self, title: str | None) -> None:
         """Write the duration and size of the running recording, and its title if the operator gave none."""
         if self._on:
             values = {"id": self._on, "title": title}
-            await self._writer.write((MEASURE, values), (TITLE, values))
-
-    async def all(self) -> list[Recording]:
-        """The recordings that are not in the bin, newest first."""
-        return await self._where("deleted IS NULL ORDER BY started DESC, id")
-
-    async def bin(self) -> list[Recording]:
-        """The recordings in the bin, newest first."""
-        return await self._where("deleted > 0 ORDER BY started DESC, id")
+            await self._writer.write((rows.MEASURE, values), (rows.TITLE, values))
 
     async def unwritten(self) -> list[Recording]:
         """The recordings, also in the bin, that have changed since they were written, oldest first."""
         return await self._where("ended IS NULL OR written < revision ORDER BY started")
 
-    async def expired(self) -> list[Recording]:
-        """The recordings to remove."""
-        return await self._where(f"ended IS NOT NULL AND ({EXPIRED})")
-
     async def parts(self) -> dict[str, list[Part]]:
         """The parts of each recording, in order."""
         found: defaultdict[str, list[Part]] = defaultdict(list)
-        for part in await self._writer.select("SELECT * FROM parts ORDER BY number", {}, part_of):
+        for part in await self._writer.select("SELECT * FROM parts ORDER BY number", {}, rows.part_of):
             found[part.recording].append(part)
         return found
 
@@ -175,12 +189,12 @@ class RecordingTable:
         def question() -> list[RecordingSegment]:
             execute, read = self._writer.connection.execute, after or {}
             names = execute("SELECT DISTINCT variant FROM segments WHERE part = ?", (part,)).fetchall()
-            rows = (
+            found = (
                 row
                 for (name,) in names
-                for row in execute(SEGMENTS, {"part": part, "variant": name, "after": read.get(name, 0)})
+                for row in execute(rows.SEGMENTS, {"part": part, "variant": name, "after": read.get(name, 0)})
             )
-            return sorted(map(recording_segment_of, rows), key=lambda segment: segment.position)
+            return sorted(map(rows.recording_segment_of, found), key=lambda segment: segment.position)
 
         return await self._writer.read(question)
 
@@ -192,16 +206,7 @@ class RecordingTable:
     def keep(self, recording: str, days: int | None) -> Transaction:
         """Keep it for so many days from now, for ever if None. It is at least a day: no edit deletes."""
         until = None if days is None else self._policy.time + max(timedelta(days=days), BIN)
-        return self._update(recording, "keep_until = :until", {"until": optional_microseconds(until)})
-
-    def delete(self, recording: str, *, at_once: bool = False) -> Transaction:
-        """Move it into the bin for a day; ``at_once`` deletes it, also from the bin."""
-        values = {"at": 0 if at_once else self._policy.now, "bin": new_secret()}
-        return self._update(recording, DELETE, values, f"ended IS NOT NULL AND {DELETABLE}")
-
-    def restore(self, recording: str) -> Transaction:
-        """Take it out of the bin."""
-        return self._update(recording, RESTORE, {**self._policy.bounds()}, "deleted > 0")
+        return self._update(recording, "keep_until = :until", {"until": rows.optional_microseconds(until)})
 
     def change(self, recording: str, **values: str | int | None) -> Transaction:
         """Set columns of a recording, but none that delete it."""
@@ -215,23 +220,19 @@ class RecordingTable:
         "It SHOULD ensure that all Media Segments in the Playlist file remain available to clients for at
         least the duration of the Playlist file at the time of removal" (§6.2.2).
         """
-        values: Row = {
+        values: rows.Row = {
             "id": recording.id,
             "revision": recording.revision,
             "now": self._policy.now,
-            "availability": to_microseconds(recording.duration),
+            "availability": rows.to_microseconds(recording.duration),
             "retention": self._policy.retention,
         }
-        return self._writer.write(*((statement, values) for statement in RELEASE))
+        return self._writer.write(*((statement, values) for statement in rows.RELEASE))
 
     async def unwanted(self, keys: Sequence[str]) -> list[str]:
         """The keys without a reference."""
-
-        def question() -> list[str]:
-            execute = self._writer.connection.execute
-            return [key for key in keys if not execute(WANTED, {"key": key}).fetchone()[0]]
-
-        return await self._writer.read(question)
+        query = f"SELECT value FROM json_each(:keys) AS keys WHERE NOT ({rows.WANTED})"  # noqa: S608 - a constant
+        return await self._writer.select(query, {"keys": json.dumps(keys)}, lambda row: str(row[0]))
 
     async def take_in(
         self, recording: Recording, parts: Sequence[tuple[Part, Sequence[RecordingSegment]]]
@@ -240,25 +241,25 @@ class RecordingTable:
 
         Raises CatalogError, and ValueError for contradictory data.
         """
-        row: Row = asdict(recording) | {
-            "deleted": optional_microseconds(recording.deleted),
+        row: rows.Row = asdict(recording) | {
+            "deleted": rows.optional_microseconds(recording.deleted),
             "titled": bool(recording.title),
-            "started": to_microseconds(recording.started),
-            "ended": optional_microseconds(recording.ended),
-            "keep_until": optional_microseconds(recording.keep_until),
-            "duration": to_microseconds(recording.duration),
+            "started": rows.to_microseconds(recording.started),
+            "ended": rows.optional_microseconds(recording.ended),
+            "keep_until": rows.optional_microseconds(recording.keep_until),
+            "duration": rows.to_microseconds(recording.duration),
             "written": 0,
         }
         del row["file"]
-        statements = [insert("recordings", row)]
+        statements = [rows.insert("recordings", row)]
         if file := recording.file:
             columns = {"key": file.key, "size": file.size, "type": file.type, "begun": row["started"]}
             stored = {**columns, "recording": recording.id, "step": "stored"}
-            statements.append(insert("files", stored, "INSERT OR IGNORE"))
+            statements.append(rows.insert("files", stored, "INSERT OR IGNORE"))
         for part, segments in parts:
             number = self._next_part()
-            row = {"number": number, "recording": recording.id, **described_row(part.described)}
-            statements.append(insert("parts", row))
+            row = {"number": number, "recording": recording.id, **rows.described_row(part.described)}
+            statements.append(rows.insert("parts", row))
             statements += (_shared_segment(segment, number) for segment in segments)
         statements.append((STAY, {"id": recording.id}))
         self._ids.add(recording.id)
@@ -267,8 +268,8 @@ class RecordingTable:
 
     def _next_part(self) -> int:
         """A number that no part has yet."""
-        self._newest += 1
-        return self._newest
+        self._newest_part += 1
+        return self._newest_part
 
     def _resume(self) -> None:
         """Go on with the recording of an earlier process; if streams are no longer recorded, end it."""
@@ -276,7 +277,7 @@ class RecordingTable:
         for name, value in execute("SELECT name, value FROM facts WHERE name IN ('variants', 'renditions')"):
             self._described[name] = value
         self._ids.update(name for (name,) in execute("SELECT id FROM recordings"))
-        self._newest = execute("SELECT coalesce(max(number), 0) FROM parts").fetchone()[0]
+        self._newest_part = execute("SELECT coalesce(max(number), 0) FROM parts").fetchone()[0]
         newest = execute(
             """
             SELECT number, id, started FROM recordings JOIN parts ON recording = id WHERE ended IS NULL
@@ -284,7 +285,7 @@ class RecordingTable:
             """
         ).fetchone()
         if newest:
-            self.part, self._on, self._started = newest[0], newest[1], time_of(newest[2])
+            self.part, self._on, self._started = newest[0], newest[1], rows.time_of(newest[2])
         # All live variants go on, whichever of them comes first.
         live = """
             SELECT variant FROM playlists WHERE current AND NOT ended
@@ -293,14 +294,6 @@ class RecordingTable:
         self._variants = frozenset(variant for (variant,) in execute(live, (self.part,)))
         if self._on and self._policy.keep == 0:
             self._writer.write(*self.end())
-
-    async def _where(self, condition: str) -> list[Recording]:
-        query = f"{RECORDINGS} WHERE {condition}"
-        return await self._writer.select(query, self._policy.bounds(), recording_of)
-
-    def _update(self, recording: str, columns: str, values: Row, condition: str = "true") -> Transaction:
-        update = f"UPDATE recordings SET revision = revision + 1, {columns} WHERE id = :id AND {condition}"  # noqa: S608 - names
-        return self._writer.write((update, {**values, "id": recording}))
 
 
 # The object of a restored segment may belong to another recording already. That row stays, and its object is
@@ -318,7 +311,7 @@ IS_MAP, IS_SEGMENT = "SELECT EXISTS (SELECT 1 FROM segments WHERE map_key = :key
 async def take_in(
     writer: TransactionWriter,
     name: str,
-    statements: Sequence[Statement],
+    statements: Sequence[rows.Statement],
     segments: Sequence[RecordingSegment],
 ) -> bool:
     """Commit the statements of a restored recording or clip; False if its ID is known.
@@ -343,8 +336,8 @@ async def take_in(
     return await writer.read(question)
 
 
-def _shared_segment(segment: RecordingSegment, part: int) -> Statement:
-    row = recording_segment_row(segment, part)
+def _shared_segment(segment: RecordingSegment, part: int) -> rows.Statement:
+    row = rows.recording_segment_row(segment, part)
     names = ", ".join(name for name in row if name != "key")
     places = ", ".join(f":{name}" for name in row if name != "key")
     statement = f"""

@@ -242,8 +242,7 @@ class StreamSnapshot:
     """The playlists at the end of an earlier process."""
 
     playlists: Sequence[tuple[PlaylistState, Sequence[NumberedSegment]]] = ()
-    # The source's variants, by their names.
-    described: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)
+    described: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)  # the source's variants
     shifts: dict[int, timedelta] = field(default_factory=dict)  # by run number
     runs: Sequence[str] = ()  # IDs of the latest runs, newest last
     # By variant: segments that have left the window, and were in the DVR playlist.
@@ -346,8 +345,7 @@ class Clip:
     made: datetime
     begin: datetime
     end: datetime
-    # The source's variants, by their names.
-    described: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)
+    described: MultivariantPlaylist = field(default_factory=MultivariantPlaylist)  # the source's variants
     viewer: bool = False  # made by a viewer
     poster: bool = False  # the bucket has one
     pictured: bool = False  # no more posters are to be made

@@ -314,6 +314,8 @@ unlisted = :now, availability = max(availability, :availability),
 """
 OF_RECORDING = "part IN (SELECT number FROM parts WHERE recording = :id)"
 # A part lasts as long as its longest variant.
+# Have recordings and clips written into the bucket again.
+RECORDING_AGAIN, CLIP_AGAIN = "UPDATE recordings SET revision = revision + 1", "UPDATE clips SET written = 0"
 MEASURE = f"""
 UPDATE recordings SET revision = revision + 1,
     size = (SELECT coalesce(sum(size), 0) FROM segments WHERE {OF_RECORDING}),
@@ -384,10 +386,10 @@ SELECT {SEGMENT} FROM segments WHERE part = :part AND variant = :variant AND pos
 ORDER BY position LIMIT {MOST}
 """  # noqa: S608 - a constant
 WANTED = """
-SELECT EXISTS (SELECT 1 FROM segments WHERE key = :key AND step <> 'deleted')
-    OR EXISTS (SELECT 1 FROM segments WHERE map_key = :key)
-    OR EXISTS (SELECT 1 FROM segments WHERE shared_key = :key)
-    OR EXISTS (SELECT 1 FROM files WHERE key = :key)
+SELECT EXISTS (SELECT 1 FROM segments WHERE key = keys.value AND step <> 'deleted')
+    OR EXISTS (SELECT 1 FROM segments WHERE map_key = keys.value)
+    OR EXISTS (SELECT 1 FROM segments WHERE shared_key = keys.value)
+    OR EXISTS (SELECT 1 FROM files WHERE key = keys.value)
 """
 
 UNLIST = f"""

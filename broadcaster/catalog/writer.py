@@ -210,7 +210,11 @@ class TransactionWriter:
                     self.transact(transaction.statements)
             except Exception as raised:  # noqa: BLE001 - it is raised where the transaction is awaited
                 if not _is_of_a_statement(raised):
-                    self._note_fault(raised)
+                    if self.fault is None:
+                        logger.error(
+                            "the catalog cannot be written; a restart now would lose data: %s", raised
+                        )
+                    self.fault = str(raised) or type(raised).__name__
                     return False
                 logger.error("a transaction cannot be written: %s: %s", type(raised).__name__, raised)
                 error = raised  # it would fail again, and block all later transactions
@@ -223,11 +227,6 @@ class TransactionWriter:
             logger.info("the catalog is written again")
             self.fault = None
         return True
-
-    def _note_fault(self, error: Exception) -> None:
-        if self.fault is None:
-            logger.error("the catalog cannot be written; a restart now would lose data: %s", error)
-        self.fault = str(error) or type(error).__name__
 
     def _checkpoint(self) -> None:
         with contextlib.suppress(sqlite3.OperationalError):  # the next transaction reports the fault

@@ -377,13 +377,10 @@ class LivePoster:
         self._changed.set()
 
     async def _from_owncast(self) -> bytes | None:
-        if self._owncast_picture is None:
-            return None
-        try:
-            picture = await self._owncast_picture()
-        except OwncastError:
-            return None
-        return picture if picture.startswith(b"\xff\xd8") else None
+        with suppress(OwncastError):
+            picture = await self._owncast_picture() if self._owncast_picture else b""
+            return picture if picture.startswith(b"\xff\xd8") else None
+        return None
 
     async def _frame(self, ffmpeg: Ffmpeg, due: _DueFrame, media: bytes) -> bytes | None:
         """Decode a frame, and keep it for recordings. Returns None if that fails."""

@@ -12,7 +12,6 @@ from broadcaster.aio import Retrying
 from broadcaster.bucket import ObjectStore
 from broadcaster.bucket.conditional import BATCH, DEADLINE
 from broadcaster.catalog import Catalog
-from broadcaster.catalog.records import MultipartUpload
 from broadcaster.errors import CatalogError, NotPossible, ObjectsNotDeleted, StorageError
 
 SWEEP_EVERY = 5.0  # seconds
@@ -92,18 +91,14 @@ class FileDeleter:
         for file in await self._files.removed(self._clock() - LONGEST_UPLOAD):
             try:
                 if file.key.startswith(self._folders):
-                    await self._delete(file)
+                    if file.upload:  # first, so that it cannot become an object after the deletion
+                        await self._store.abort(file.key, file.upload, deadline=DEADLINE)
+                    await self._store.delete([file.key], deadline=DEADLINE)
                 await self._files.forget(file)
             except StorageError as error:
                 failure = error
         if failure:
             raise failure
-
-    async def _delete(self, file: MultipartUpload) -> None:
-        """Abort the upload first, so that it cannot become an object after the deletion."""
-        if file.upload:
-            await self._store.abort(file.key, file.upload, deadline=DEADLINE)
-        await self._store.delete([file.key], deadline=DEADLINE)
 
 
 # The mirror's playlists, the live poster, and the index; playlists of recordings and clips are in folders.
@@ -149,7 +144,13 @@ async def sweep(
         if len(page) == BATCH:
             await check_page()
     await check_page()
-    uploads = await _abandoned_uploads(store, catalog, prefix)
+    late, active = datetime.now(UTC) - YOUNG, await catalog.files.uploading()
+    in_catalog = {(file.key, file.upload) for file in active}
+    uploads = [
+        (key, upload)
+        async for key, upload, begun in store.uploads(f"{prefix}/", deadline=DEADLINE)
+        if begun < late and (key, upload) not in in_catalog
+    ]
     if not dry_run:
         for begin in range(0, len(keys), BATCH):
             await store.delete(keys[begin : begin + BATCH], deadline=DEADLINE)
@@ -157,10 +158,3 @@ async def sweep(
             await store.abort(key, upload, deadline=DEADLINE)
     counts = {"objects": len(keys), "bytes": total, "uploads": len(uploads)}
     return {**counts, "deleted": not dry_run, "keys": keys[:BATCH]}
-
-
-async def _abandoned_uploads(store: ObjectStore, catalog: Catalog, prefix: str) -> list[tuple[str, str]]:
-    found = [upload async for upload in store.uploads(f"{prefix}/", deadline=DEADLINE)]
-    known = {(file.key, file.upload) for file in await catalog.files.uploading()}
-    late = datetime.now(UTC) - YOUNG
-    return [(key, upload) for key, upload, begun in found if begun < late and (key, upload) not in known]

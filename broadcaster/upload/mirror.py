@@ -179,16 +179,14 @@ def _served(view: View) -> dict[str, AnyVersion]:
     """The playlists of the current stream by their names."""
     if view.main is None:
         return {}
-    served: dict[str, AnyVersion] = {
-        f"{name}/{PLAYLIST}": version for name, version in view.playlists.items()
-    }
-    served[PLAYLIST] = view.main
     main = view.main.playlist
+    served: dict[str, AnyVersion] = {f"{name}/{PLAYLIST}": media for name, media in view.playlists.items()}
+    served[PLAYLIST] = view.main
     if isinstance(main, MediaPlaylist):
         return served | ({IFRAMES: view.main} if main.has_iframes else {})
     name = main.iframes.uri if main.iframes else ""
-    of = view.playlists.get(name.removesuffix(f"/{IFRAMES}"))
-    return served | ({name: of} if of else {})
+    media = view.playlists.get(name.removesuffix(f"/{IFRAMES}"))
+    return served | ({name: media} if media else {})
 
 
 def _text(playlist: MediaPlaylist | MultivariantPlaylist, *, iframes: bool) -> bytes:

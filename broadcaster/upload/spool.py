@@ -15,13 +15,12 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from broadcaster.aio import OwnThread
-from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile, SourceSnapshot
+from broadcaster.catalog.records import LARGEST, Run, Segment, SourceFile, SourcePosition, SourceSnapshot
 from broadcaster.own_files import PIECE, own_folder
 from broadcaster.source.media_clock import media_duration
 from broadcaster.source.owncast_names import encoder_id
@@ -223,21 +222,6 @@ KEY = re.compile(
 LAST_NUMBER = re.compile(r".*?(\d+)\.\w+")
 
 
-@dataclass(frozen=True, slots=True)
-class _NewestSegment:
-    """The newest segment of a variant, and the number in its name.
-
-    A run has the same numbers and the same clock for all variants (RFC 8216, 6.2.4).
-    """
-
-    run: Run
-    sequence: int
-    number: int
-    time: datetime
-    target_duration: int
-    independent: bool
-
-
 def recover_spool_orphans(
     keys: Iterable[str], folder: Path, prefix: str, snapshot: SourceSnapshot
 ) -> Iterator[Segment]:
@@ -246,49 +230,46 @@ def recover_spool_orphans(
     A file is left out if it is not newer than the known segments of its variant.
     """
     found = [(match, key) for key in keys if (match := KEY.fullmatch(key.removeprefix(f"{prefix}/")))]
-    newest = {variant: known for variant in snapshot.positions if (known := _newest(variant, snapshot))}
+    positions = {
+        variant: position
+        for variant, position in snapshot.positions.items()
+        if LAST_NUMBER.fullmatch(position.known[max(position.known)][0])
+    }
     for match, key in sorted(found, key=lambda file: (int(file[0]["count"]), int(file[0]["number"]))):
-        variant, known = match["variant"], newest.get(match["variant"])
+        variant, known = match["variant"], positions.get(match["variant"])
         if known is None or known.run.id != match["run"]:
             if known and int(match["count"]) <= known.run.number:
                 continue
             # Another variant may know the run.
-            known = next((other for other in newest.values() if other.run.id == match["run"]), known)
-        elif int(match["number"]) <= known.number:
+            known = next((other for other in positions.values() if other.run.id == match["run"]), known)
+        elif int(match["number"]) <= _newest(known)[1]:
             continue
         segment = _segment(match, folder / key, known)
         if segment:
-            newest[variant] = _NewestSegment(
-                segment.run,
-                segment.sequence,
-                int(match["number"]),
-                segment.program_date_time,
-                segment.target_duration,
-                segment.independent,
+            newest = {segment.sequence: (segment.uri, segment.program_date_time)}
+            positions[variant] = SourcePosition(
+                segment.run, newest, segment.target_duration, segment.independent
             )
             yield segment
 
 
-def _newest(variant: str, snapshot: SourceSnapshot) -> _NewestSegment | None:
-    position = snapshot.positions[variant]
+def _newest(position: SourcePosition) -> tuple[int, int, datetime]:
+    """The sequence number of the newest segment, the number in its name, and its time.
+
+    A run has the same numbers and the same clock for all variants (RFC 8216, 6.2.4).
+    """
     sequence = max(position.known)
     uri, time = position.known[sequence]
-    match = LAST_NUMBER.fullmatch(uri)
-    if match is None:
-        return None
-    number = int(match[1])
-    return _NewestSegment(
-        position.run, sequence, number, time, position.target_duration, position.independent
-    )
+    return sequence, int(LAST_NUMBER.sub(r"\1", uri)), time
 
 
-def _segment(match: re.Match[str], path: Path, known: _NewestSegment | None) -> Segment | None:
+def _segment(match: re.Match[str], path: Path, known: SourcePosition | None) -> Segment | None:
     number, name, status = int(match["number"]), match["name"], path.stat()
     modified = datetime.fromtimestamp(status.st_mtime, UTC)
     duration = media_duration(path.read_bytes()) or timedelta(seconds=known.target_duration if known else 1)
     if known and known.run.id == match["run"]:
-        steps = number - known.number
-        run, sequence, time = known.run, known.sequence + steps, known.time + steps * duration
+        sequence, last, time = _newest(known)
+        run, sequence, time = known.run, sequence + number - last, time + (number - last) * duration
         if not run.has_encoder_id:
             name = name.partition("-")[2]
     else:

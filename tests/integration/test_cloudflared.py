@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from broadcaster.admin import Dashboard, History, make_operator_app
-from broadcaster.bucket import CONTENT_TYPES
+from broadcaster.bucket.client import CONTENT_TYPES
 from broadcaster.config import DASHBOARD_DIR, VIEWER_DIR
 from broadcaster.http.server import KEEPALIVE_TIMEOUT
 from broadcaster.http.static import PACKED

@@ -37,16 +37,16 @@ from tests.support.waiting import eventually
 
 FAILURES = 2  # of each
 PARTS = [
-    ("audience", ViewerProcess, "_live"),
+    ("audience", ViewerProcess, "_run_once"),
     ("files", FileDeleter, "sweep"),
     ("guest check", GuestCheck, "run"),
-    ("history", History, "look"),
+    ("history", History, "sample"),
     ("lag", EventLoopLag, "note"),
     ("mirror", Mirror, "_attempt"),
     ("owncast", OwncastStatus, "silent"),
     ("owner", PrefixLease, "renew"),
     ("pictures", Posters, "run"),
-    ("recorder", Recorder, "_write_all"),
+    ("recorder", Recorder, "write"),
     ("sweeper", RetentionDeleter, "sweep"),
     ("systemd", Components, "report_to_systemd"),
     ("viewers' clips", ViewerClips, "run"),

@@ -78,7 +78,7 @@ async def test_sigterm_waits_for_uploads(tmp_path: Path, bucket: SeaweedBucket) 
         write(writer, range(3))
         await service.until_health(backlog=3)
         stopping = asyncio.create_task(service.stop())
-        await eventually(lambda: "stopping; 3 segments" in service.log.read_text())
+        await eventually(lambda: "stopping; uploading 3 segments" in service.log.read_text())
         resume(bucket.child)
         assert await stopping == 0
         assert "wait in the spool" not in service.log.read_text()

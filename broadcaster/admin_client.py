@@ -100,7 +100,7 @@ async def open_api(address: str, token: str, seconds: float = TIMEOUT) -> AsyncI
             raise AdminError(str(error)) from None
 
 
-class FileUpload:
+class PartsUpload:
     """The upload of a file's parts. ``upload`` is the service's answer, ``path`` the API's path of the file.
 
     ``progress`` is called with the share of the file that is stored, and its bytes.
@@ -231,7 +231,7 @@ async def upload_recording_file(  # noqa: PLR0913 - the two ends, the file and t
         new = {"name": file.name, "size": before.st_size}
         upload = await api.ask("POST", f"{path}/upload", new)
         pace = Pace(rate) if rate else None
-        etag = await FileUpload(api, path, bucket, file, upload, pace=pace, progress=progress).run()
+        etag = await PartsUpload(api, path, bucket, file, upload, pace=pace, progress=progress).run()
         after = await asyncio.to_thread(file.stat)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise AdminError(f"{file} changed while it was uploaded: upload it again")

@@ -273,7 +273,7 @@ class ObjectStore:
         seconds = int(life.total_seconds())
         return await self._client.generate_presigned_url("get_object", Params=where, ExpiresIn=seconds)
 
-    async def lasting_url(self, key: str) -> str:
+    async def long_lived_url(self, key: str) -> str:
         """The same for an object of many segments: one presigned URL is reused for half of its validity."""
         now, half = self._clock(), (self._bucket.signed_for or timedelta.max) / 2
         self._lasting = {name: known for name, known in self._lasting.items() if now - known[1] < half}

@@ -107,7 +107,7 @@ def _survey_once(root: Path) -> Survey:
     except FileNotFoundError:
         return Survey()
     folder = Folder(root)
-    folder.look(time.monotonic())
+    folder.scan(time.monotonic())
     variants: dict[str, SurveyedVariant] = {}
     unread: set[str] = set()  # variants whose playlist exists but cannot be read
     closing, refused, faults = [], [], []

@@ -22,7 +22,7 @@ from broadcaster.http import raise_file_limit
 from broadcaster.http.server import addresses as listening_addresses
 from broadcaster.owncast import fetch, open_session
 from broadcaster.printable import printable
-from broadcaster.recordings.posters import is_wanted, program_of
+from broadcaster.recordings.posters import is_enabled, program_of
 
 PAGE_FILES = ("index.html", "vendor")
 MISSING = "BROADCASTER_HLS_DIR: the folder {} does not exist yet; the service waits for it"
@@ -137,7 +137,7 @@ async def _is_ours(browser: Browser, host: str, port: int) -> bool:
 
 def ffmpeg(settings: Settings) -> CheckFinding:
     """The ffmpeg for pictures exists. Its absence is no failure."""
-    if not is_wanted(settings):
+    if not is_enabled(settings):
         return ok("none are made, as the settings say")
     if program := program_of(settings):
         return ok(f"{program} makes them")

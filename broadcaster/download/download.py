@@ -118,7 +118,7 @@ class FetchRequest:
         return self.length if self.size is None else self.size
 
     @property
-    def shown_url(self) -> str:
+    def safe_url(self) -> str:
         """The URL without a signature or a password, for messages."""
         try:
             parts = urlsplit(self.url)
@@ -254,21 +254,19 @@ class Download:
             ) as response:
                 self._check(response.status)
                 if response.content_type == PAGE:
-                    raise StorageUnavailable(f"{request.shown_url}: got a web page, such as a login")
+                    raise StorageUnavailable(f"{request.safe_url}: got a web page, such as a login")
                 await self._take(response, begin)
         except (ValueError, aiohttp.NonHttpUrlClientError, aiohttp.TooManyRedirects) as error:
             # ValueError: a host name that cannot be encoded, also of a redirect.
-            raise StorageRefused(
-                f"{request.shown_url} cannot be requested ({type(error).__name__})"
-            ) from None
+            raise StorageRefused(f"{request.safe_url} cannot be requested ({type(error).__name__})") from None
         except TimeoutError:
-            raise StorageUnavailable(f"{request.shown_url}: no bytes received for {STALL:.0f} s") from None
+            raise StorageUnavailable(f"{request.safe_url}: no bytes received for {STALL:.0f} s") from None
         except aiohttp.ClientConnectorError as error:
-            raise StorageUnavailable(f"{request.shown_url} cannot be reached ({error.strerror})") from None
+            raise StorageUnavailable(f"{request.safe_url} cannot be reached ({error.strerror})") from None
         except (aiohttp.ClientError, OSError) as error:
             if self.content.fault:
                 raise
-            raise StorageUnavailable(f"{request.shown_url}: interrupted ({type(error).__name__})") from None
+            raise StorageUnavailable(f"{request.safe_url}: interrupted ({type(error).__name__})") from None
         await self._verify()
 
     def _headers(self, begin: int) -> dict[str, str]:
@@ -285,7 +283,7 @@ class Download:
     def _check(self, status: int) -> None:
         if status in (OK, PARTIAL):
             return
-        url = self._request.shown_url
+        url = self._request.safe_url
         if status in MISSING:
             raise ObjectNotFound(f"{url}: there is no such object (HTTP {status})")
         if status in FORBIDDEN:
@@ -307,7 +305,7 @@ class Download:
             match = CONTENT_RANGE.fullmatch(response.headers.get(hdrs.CONTENT_RANGE, ""))
             if not match or int(match[1]) != begin or (self.content and validator != self._validator):
                 self._validator = None
-                raise StorageUnavailable(f"{request.shown_url} changed while it was read")
+                raise StorageUnavailable(f"{request.safe_url} changed while it was read")
             total = None if match[2] == "*" else int(match[2])
         else:  # the whole object: the server ignores ranges, or the object has changed
             self.content.clear()
@@ -325,19 +323,19 @@ class Download:
             skip -= min(skip, len(piece))
             size = len(self.content)
             if size > self._largest:
-                raise StorageRefused(f"{request.shown_url} is larger than {self._largest} bytes")
+                raise StorageRefused(f"{request.safe_url} is larger than {self._largest} bytes")
             if request.length is not None and size >= request.length:
                 return
         if response.status == PARTIAL and total is not None and request.offset + len(self.content) < total:
-            raise StorageUnavailable(f"{request.shown_url}: interrupted after {len(self.content)} bytes")
+            raise StorageUnavailable(f"{request.safe_url}: interrupted after {len(self.content)} bytes")
 
     async def _verify(self) -> None:
         request, size = self._request, len(self.content)
         fault = None
         if request.known_size not in (None, size):
-            fault = f"{request.shown_url} has {size} bytes, not {request.known_size}"
+            fault = f"{request.safe_url} has {size} bytes, not {request.known_size}"
         elif request.sha256 and await self.content.sha256() != request.sha256.lower():
-            fault = f"{request.shown_url} has a wrong SHA-256"
+            fault = f"{request.safe_url} has a wrong SHA-256"
         if fault is None:
             return
         self._validator = None

@@ -183,4 +183,4 @@ def _since(limit: float | str, segment: PlaylistSegment, at: float, seconds: flo
 
 
 def _shown(url: str) -> str:
-    return FetchRequest(url).shown_url
+    return FetchRequest(url).safe_url

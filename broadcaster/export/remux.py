@@ -126,7 +126,7 @@ class FileTimeline:
         return pts, dts
 
 
-class Feed(io.RawIOBase):
+class PieceReader(io.RawIOBase):
     """The bytes of a piece, one object after the other. Raises ExportError if an object has changed."""
 
     def __init__(self, items: tuple[Item, ...], pull: Callable[[], StoredObject]) -> None:
@@ -231,7 +231,7 @@ class Remuxer:
         """The packets of a rendition in a run."""
         for piece in run.pieces:
             with ExitStack() as stack:
-                feed = stack.enter_context(Feed(piece, lambda: self._pull(number)))
+                feed = stack.enter_context(PieceReader(piece, lambda: self._pull(number)))
                 try:
                     source = stack.enter_context(av.open(feed, "r", options=SEGMENTS, buffer_size=BUFFER))
                 except (av.error.InvalidDataError, av.error.ArgumentError):  # no media of these formats
@@ -265,7 +265,7 @@ class Remuxer:
                 continue
             if difference := self._difference(track, stream):
                 raise ExportError(
-                    f"{difference} from {piece[-1].request.shown_url} on, and cannot change within a file:"
+                    f"{difference} from {piece[-1].request.safe_url} on, and cannot change within a file:"
                     " export each part by itself, with --from and --to"
                 )
             found[stream] = track

@@ -56,7 +56,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-class KeptFrames:
+class KeyFrameFolder:
     """A folder of decoded frames (JPEG), by time. All methods read or write files and raise OSError."""
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +109,7 @@ class RecordingPosters:
         store: ObjectStore,
         catalog: Catalog,
         ffmpeg: Ffmpeg,
-        frames: KeptFrames,
+        frames: KeyFrameFolder,
         prefix: str,
         *,
         lock: asyncio.Lock,
@@ -296,7 +296,7 @@ class LivePoster:
         store: ObjectStore,
         spool: Spool,
         ffmpeg: Ffmpeg | None,
-        frames: KeptFrames | None,
+        frames: KeyFrameFolder | None,
         *,
         prefix: str,
         url: str,
@@ -434,11 +434,11 @@ class Posters:
         self._ffmpeg = Ffmpeg(program) if program else None
         self._recordings: RecordingPosters | None = None
         self._live: LivePoster | None = None
-        if not is_wanted(settings):
+        if not is_enabled(settings):
             return
         if program is None:
             logger.info("no pictures are made: there is no %s (BROADCASTER_PICTURES)", settings.pictures)
-        frames = KeptFrames(settings.state_dir / "pictures")
+        frames = KeyFrameFolder(settings.state_dir / "pictures")
         self._live = LivePoster(
             store,
             spool,
@@ -497,11 +497,11 @@ def poster_variant(playlist: MediaPlaylist | MultivariantPlaylist | None) -> str
     return uri and uri.rpartition("/")[0]
 
 
-def is_wanted(settings: Settings) -> bool:
+def is_enabled(settings: Settings) -> bool:
     """Whether posters are made. Not for a private bucket: viewers could not read them."""
     return settings.pictures != "off" and settings.urls == "public"
 
 
 def program_of(settings: Settings) -> str | None:
     """Path of ffmpeg; None if posters are off or there is no ffmpeg."""
-    return shutil.which(settings.pictures) if is_wanted(settings) else None
+    return shutil.which(settings.pictures) if is_enabled(settings) else None

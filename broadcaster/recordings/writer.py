@@ -125,7 +125,7 @@ COMPRESS_FROM = 16_384  # bytes of a playlist; players expect long playlists com
 GZIP_LEVEL, GZIP = 6, 31  # zlib's window bits for gzip's format
 
 
-class Body(NamedTuple):
+class PlaylistBody(NamedTuple):
     """A playlist as it is stored, and whether it is compressed."""
 
     content: bytes
@@ -152,13 +152,13 @@ class GrowingText:
         if len(self._plain) < COMPRESS_FROM:
             self._plain += data
 
-    def body(self, rest: str) -> Body:
+    def body(self, rest: str) -> PlaylistBody:
         """The text, followed by ``rest`` in this version."""
         data = rest.encode()
         if len(self._plain) + len(data) < COMPRESS_FROM:
-            return Body(bytes(self._plain) + data, gzipped=False)
+            return PlaylistBody(bytes(self._plain) + data, gzipped=False)
         ending = self._compressor.copy()
-        return Body(b"".join((self._compressed, ending.compress(data), ending.flush())), gzipped=True)
+        return PlaylistBody(b"".join((self._compressed, ending.compress(data), ending.flush())), gzipped=True)
 
 
 class GrowingVariant:
@@ -183,7 +183,7 @@ class GrowingVariant:
         fresh._heads = self.playlist.heads(ended=self.ended)
         return fresh
 
-    def bodies(self, variant: str, main: MultivariantPlaylist) -> dict[str, Body]:
+    def bodies(self, variant: str, main: MultivariantPlaylist) -> dict[str, PlaylistBody]:
         """The media playlist by its name, and the I-frame playlist if the multivariant playlist names it."""
         media, frames = self._growing_texts()
         latest, end = self.playlist.latest, ENDLIST if self.ended else ""

@@ -152,7 +152,7 @@ class Components:
             partial(configured_page, settings),
             str(URL.build(scheme="http", host=settings.host, port=settings.port)),
             signed=settings.urls == "presigned",
-            busy=lambda: self.pipeline.trouble is not None,
+            busy=lambda: self.pipeline.problem is not None,
         )
         self.viewer_clips = ViewerClips(catalog.clips, self.recorder.write_soon)
         self.posters = Posters(settings, store, catalog, self.spool, self.recorder, view=self._view)
@@ -241,8 +241,8 @@ class Components:
                 serving=serving,
                 source=source.fault,
                 refused=source.refused,
-                delay=None if source.fault else self.pipeline.trouble,
-                gaps=self.stream.gaps.trouble,
+                delay=None if source.fault else self.pipeline.problem,
+                gaps=self.stream.gaps.problem,
                 waiting=self.pipeline.backlog,
                 rate=self.pipeline.uplink.needed,
                 spool=self.spool.size,

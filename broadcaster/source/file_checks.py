@@ -79,7 +79,7 @@ class CompletenessCheck:
         self._seen: tuple[int, int] | None = None
         self._seen_since = 0.0
 
-    def look(self, now: float, let_go: float = math.inf) -> FileCheck:
+    def inspect(self, now: float, let_go: float = math.inf) -> FileCheck:
         """Look once; an open file is finished after ``let_go`` seconds without a change."""
         try:
             descriptor = open_inside(self._root, self.path)

@@ -101,20 +101,20 @@ class Pending:
             self.check = CompletenessCheck(root, folder / name, name)
         self.map_check = CompletenessCheck(root, folder / map_name, map_name) if map_name else None
 
-    def look(self, now: float, let_go: float) -> None:
+    def inspect(self, now: float, let_go: float) -> None:
         """Check the files of the segment and of its map, once for each ``now``."""
         if self.looked_at == now:
             return
         self.looked_at, self.looked_since = now, min(now, self.looked_since)
         was_there = self.file.fault not in {"", NOT_THERE} or self.file.file is not None
         if self.check:
-            self.file = self.check.look(now, let_go)
+            self.file = self.check.inspect(now, let_go)
             if self.taken and self.file.file and self.file.file.identity == self.taken:
                 self.file = replace(NOT_WRITTEN_AGAIN, permanent=self.passed_by)
             if self.file.fault != NOT_THERE and not was_there:
                 self.arrived = now
         if self.map_check:
-            self.map = self.map_check.look(now, let_go)
+            self.map = self.map_check.inspect(now, let_go)
 
     @property
     def fault(self) -> str:
@@ -136,7 +136,7 @@ class Pending:
         return max(self.since, self.file.changed, self.map.changed)
 
 
-class _Lag:
+class _FileDelay:
     """How long after listing a segment its writer brings the file."""
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class _Lag:
         elif segment.check and not (segment.first or segment.unlisted or segment.fault):
             self._seconds.append(max(0.0, min(now, segment.arrived) - segment.since))
 
-    def look_for_late(self, now: float) -> None:
+    def check_given_up(self, now: float) -> None:
         """Note missing files that have come since they were given up."""
         for segment in list(self._late):
             is_there = segment.check is not None and segment.check.is_there()
@@ -177,7 +177,7 @@ class PendingSegments:
         self._runs = runs
         self._waiting: deque[Pending] = deque()
         self._next_time: tuple[Run, datetime] | None = None
-        self._lag = _Lag()
+        self._file_delay = _FileDelay()
         self._has_begun = False  # a segment was reported
         self._media = MediaClock()
         self._media_run: Run | None = None
@@ -221,9 +221,9 @@ class PendingSegments:
             if self._is_gone(head) or self._is_reported(head):
                 continue
             self._has_begun = True
-            self._lag.note(head, now)
+            self._file_delay.note(head, now)
             segments.append(self._segment(head))
-        self._lag.look_for_late(now)
+        self._file_delay.check_given_up(now)
         return segments
 
     def restore(self, files: Iterable[tuple[FileIdentity, str]], newest: Reported | None) -> None:
@@ -325,7 +325,9 @@ class PendingSegments:
 
     def _look(self, pending: Pending, now: float, *, ended: bool) -> None:
         goes_on = not ended and pending is self._waiting[-1]
-        pending.look(now, math.inf if goes_on else LET_GO_TARGET_DURATIONS * pending.playlist.target_duration)
+        pending.inspect(
+            now, math.inf if goes_on else LET_GO_TARGET_DURATIONS * pending.playlist.target_duration
+        )
 
     def _is_decided(self, head: Pending, now: float) -> bool:
         if not head.fault or head.file.permanent or head.map.permanent:
@@ -341,7 +343,7 @@ class PendingSegments:
             if head.transient or is_long:
                 return is_long
         target = max(MIN_PATIENCE, float(head.playlist.target_duration))
-        patience = self._lag.patience(target) if head.has_fault(NOT_THERE) else target
+        patience = self._file_delay.patience(target) if head.has_fault(NOT_THERE) else target
         waited = now - head.changed > patience and now - head.looked_since > MIN_PATIENCE / 2
         if waited and head.has_fault(NOT_THERE) and now - head.changed < MOST_TARGET_DURATIONS * target:
             # Files of segments that were listed together may come in any order.

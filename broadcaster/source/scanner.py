@@ -62,7 +62,7 @@ class Folder:
         self._not_before: dict[Path, float] = {}  # monotonic: when a slow folder may be listed again
         self._forbidden: set[Path] = set()
 
-    def look(self, now: float) -> bool:
+    def scan(self, now: float) -> bool:
         """Look at ``now`` (monotonic, seconds); returns whether anything may have changed."""
         self.fault = ""
         try:
@@ -316,7 +316,7 @@ class Scanner:
 
     def scan(self, now: float) -> list[SourceEvent]:
         """The new events at ``now`` (monotonic, seconds). Nothing in the folder makes it raise."""
-        if self._folder.look(now) or self._playlists.unsettled:
+        if self._folder.scan(now) or self._playlists.unsettled:
             self._playlists.discover()
             if not any(
                 followed.media is False and self._playlists.is_there(followed) for followed in self._playlists

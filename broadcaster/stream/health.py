@@ -59,7 +59,7 @@ class GapMonitor:
         self._lost.clear()
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """The fault for the operator; None while segments are listed."""
         if max(self._lost.values(), default=0) < MANY:
             return None

@@ -92,14 +92,14 @@ class StreamMachine:
                 self.source.brought(segment.variant, now.monotonic)
                 self._track(Tracked(segment, now.monotonic))
                 self._do(Notify(SegmentDiscovered(segment.variant, segment.name)))
-            case model.SegmentKept(key):
+            case model.SegmentSpooled(key):
                 tracked = self._segments[key]
                 tracked.move(Progress.KEPT)
                 self._do(model.WriteFound(tracked.segment))
                 self._begin_uploads(tracked.segment.variant)
             case model.SegmentFinished(segment):
                 self._finish_upload(segment)
-            case model.SegmentShown(key):
+            case model.SegmentReleased(key):
                 del self._segments[key]
             case model.Tick():
                 self._tick(event)

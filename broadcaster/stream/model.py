@@ -46,7 +46,7 @@ class SegmentFound:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentKept:
+class SegmentSpooled:
     """The spool has the file of a segment, or cannot take it."""
 
     key: str
@@ -60,7 +60,7 @@ class SegmentFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentShown:
+class SegmentReleased:
     """The spool was asked to release a segment, after all earlier writes."""
 
     key: str
@@ -83,7 +83,7 @@ class Tick:
 
 
 SourceReport = VariantsListed | SourceEnded | SourceIdle | SourceFault | SourceRefused
-Event = SourceReport | SegmentFound | SegmentKept | SegmentFinished | SegmentShown | Tick
+Event = SourceReport | SegmentFound | SegmentSpooled | SegmentFinished | SegmentReleased | Tick
 
 
 # Effects. Each is complete before the next begins.
@@ -144,7 +144,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The spool may remove a segment's file; ``SegmentShown`` is the answer."""
+    """The spool may remove a segment's file; ``SegmentReleased`` is the answer."""
 
     segment: Segment
 

@@ -128,7 +128,7 @@ class Pipeline:
         return sum(len(version.playlist.segments) for version in self.view.playlists.values())
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why the running stream does not reach viewers, or the fault of the folder; else None."""
         if self.stream.source.fault:
             return self.stream.source.fault
@@ -171,7 +171,7 @@ class Pipeline:
             await self._spool_file(segment, segment.map_file, segment.map_key)
         path = await self._spool_file(segment, segment.file, segment.key)
         self._uploads[segment.key] = SegmentUpload(segment, path)
-        self._handle(model.SegmentKept(segment.key))
+        self._handle(model.SegmentSpooled(segment.key))
         self._make_room()
 
     def _tick(self, now: float) -> None:
@@ -214,7 +214,7 @@ class Pipeline:
             case model.Release(segment):
                 if path := self._uploads.pop(segment.key).path:
                     self._spool.release(path, self._catalog.writer.queued)
-                self._handle(model.SegmentShown(segment.key))
+                self._handle(model.SegmentReleased(segment.key))
             case model.AskEncoder() if self._encoder:
                 self._encoder.ask()
             case model.Log(level, message):

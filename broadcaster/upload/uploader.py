@@ -45,7 +45,7 @@ class Uploader:
     """Retries requests of many segments until they succeed, with a limited number at once."""
 
     def __init__(self, store: ObjectStore, observe: Observer, clock: Callable[[], datetime]) -> None:
-        self.url, self.lasting_url = store.url, store.lasting_url
+        self.url, self.long_lived_url = store.url, store.long_lived_url
         self._store = store
         self._observe = observe
         self._clock = clock
@@ -185,7 +185,7 @@ class SegmentUploader:
             segment,
             # Signed after the upload: a URL must not expire while the segment waits for the bucket.
             url=await self._uploader.url(segment.key),
-            map_url=await self._uploader.lasting_url(map_key) if map_key and not segment.gap else None,
+            map_url=await self._uploader.long_lived_url(map_key) if map_key and not segment.gap else None,
             # A gap has no EXT-X-MAP, but must still reference the run's map so that it is not deleted before
             # later segments.
             map_key=map_key or (newest[1] if newest and newest[0] == segment.run else None),

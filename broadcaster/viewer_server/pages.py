@@ -25,7 +25,7 @@ TITLE = re.compile(r"<title>(?P<text>.*?)</title>", re.DOTALL | re.IGNORECASE)
 LONGEST = 200  # characters of a text, as on the page
 
 
-def with_preview(html: str, settings: Mapping[str, object]) -> str:
+def with_opengraph(html: str, settings: Mapping[str, object]) -> str:
     """The page with the title and the link preview (ogp.me) of ``settings``.
 
     Without a title in ``settings`` the page's own title is used, if there is a poster. The URL of the picture
@@ -99,7 +99,7 @@ class Page:
             return web.Response(status=404, text="There is no page.\n")
         settings = await self.settings()
         if self._rendered is None or self._rendered[0] != settings:
-            html = with_settings(settings, with_preview(self._html, settings))
+            html = with_settings(settings, with_opengraph(self._html, settings))
             self._rendered = settings, ServedFile(html.encode(), "index.html")
         return await self._rendered[1].answer(request)
 
@@ -215,7 +215,7 @@ class RecordingPages:
         settings = {**await self._page.settings(), **more}
         before, file = self._rendered.pop(path, (None, None))
         if file is None or before != (settings, known):
-            html = with_preview(self._templates[template], _preview(path, settings, known))
+            html = with_opengraph(self._templates[template], _preview(path, settings, known))
             file = ServedFile(with_settings(settings, html).encode(), template)
         self._rendered[path] = ((settings, known), file)
         if len(self._rendered) > RENDERED:

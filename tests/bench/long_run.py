@@ -56,7 +56,7 @@ class Hole(ObjectStore):
     async def url(self, key: str) -> str:
         return f"https://video.example.com/{key}"
 
-    async def lasting_url(self, key: str) -> str:
+    async def long_lived_url(self, key: str) -> str:
         return await self.url(key)
 
 

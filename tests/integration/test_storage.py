@@ -108,16 +108,16 @@ async def test_an_object_that_many_segments_name_keeps_its_url(moto: Bucket) -> 
     """The URL is signed anew only after half of its life; a segment's is signed when it is asked for."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
     async with open_store(replace(moto, signed_for=timedelta(days=7)), lambda: now) as store:
-        first = await store.lasting_url("live/run/0/init.mp4")
-        assert first == await store.lasting_url("live/run/0/init.mp4")
+        first = await store.long_lived_url("live/run/0/init.mp4")
+        assert first == await store.long_lived_url("live/run/0/init.mp4")
         assert first.startswith(f"{moto.endpoint_url}/small/live/run/0/init.mp4?")
         assert "X-Amz-Expires=604800" in first
         # Signatures differ from second to second.
         await eventually(lambda: store.url("live/run/0/init.mp4"), lambda url: url != first)
         now += timedelta(days=3.4)
-        assert await store.lasting_url("live/run/0/init.mp4") == first
+        assert await store.long_lived_url("live/run/0/init.mp4") == first
         now += timedelta(days=0.2)
-        assert await store.lasting_url("live/run/0/init.mp4") != first
+        assert await store.long_lived_url("live/run/0/init.mp4") != first
 
 
 async def test_missing_bucket_on_put(moto: Bucket) -> None:

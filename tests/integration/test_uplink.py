@@ -229,8 +229,8 @@ async def test_a_link_too_thin_for_the_stream(
         ThrottledLink(port_of(bucket), case.link * MEGABIT) as link,
         encoding(case, tmp_path, bucket, link, OwnTime()) as room,
     ):
-        await room.until(lambda: (room.pipeline.trouble or "").startswith("the uplink"))
-        told = room.pipeline.trouble or ""
+        await room.until(lambda: (room.pipeline.problem or "").startswith("the uplink"))
+        told = room.pipeline.problem or ""
     carries, needs = map(float, re.findall(r"\d+\.\d", told))
     assert told == f"the uplink carries {carries} Mbit/s, the stream needs {needs}"
     assert 0.5 * case.link < carries < 1.3 * case.link

@@ -89,7 +89,7 @@ class Channel:
             segments[segment.key] = tracked
         else:
             self._handle(model.SegmentFound(segment))
-        self._handle(model.SegmentKept(segment.key))
+        self._handle(model.SegmentSpooled(segment.key))
         self._handle(model.SegmentFinished(segment))
 
     def tick(self, now: float | None = None) -> None:
@@ -121,7 +121,7 @@ class Channel:
             case model.Notify(event):
                 self._tell(event)
             case model.Release(segment):
-                self._handle(model.SegmentShown(segment.key))
+                self._handle(model.SegmentReleased(segment.key))
 
     def _tell(self, event: Event) -> None:
         self.published += isinstance(event, SegmentPublished)

@@ -48,7 +48,7 @@ class FakeStore(ObjectStore):
     async def url(self, key: str) -> str:
         return f"https://bucket.example/{key}"
 
-    async def lasting_url(self, key: str) -> str:
+    async def long_lived_url(self, key: str) -> str:
         return await self.url(key)
 
 

@@ -11,7 +11,7 @@ from broadcaster.errors import OwncastError, StorageUnavailable
 from broadcaster.events import SegmentPublished, StreamEnded
 from broadcaster.hls import MultivariantPlaylist, Variant
 from broadcaster.ipc.messages import Version, View
-from broadcaster.recordings.posters import KeptFrames, LivePoster
+from broadcaster.recordings.posters import KeyFrameFolder, LivePoster
 from broadcaster.upload.spool import Spool
 from tests.support.fakes.ffmpeg import FakeFfmpeg
 from tests.support.fakes.pipeline_parts import START, file_of, stored_segment
@@ -43,7 +43,7 @@ class Place:
         self.folder = folder
         self.store = FakeShelf()
         self.spool = Spool(folder / "spool", 10**9)
-        self.frames = KeptFrames(folder / "pictures")
+        self.frames = KeyFrameFolder(folder / "pictures")
         self.ffmpeg = FakeFfmpeg()
         self.theirs: bytes | None = None
         self.now = 0.0

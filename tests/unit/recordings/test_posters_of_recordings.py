@@ -10,7 +10,7 @@ import pytest
 
 from broadcaster.catalog.records import Recording
 from broadcaster.errors import StorageUnavailable
-from broadcaster.recordings.posters import KeptFrames, RecordingPosters
+from broadcaster.recordings.posters import KeyFrameFolder, RecordingPosters
 from broadcaster.recordings.rebuild import rebuild
 from broadcaster.service.public_recordings import SIGNED, public_recordings
 from tests.support.fakes.ffmpeg import FakeFfmpeg
@@ -26,7 +26,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.room = RecorderFixture(folder)
-        self.frames = KeptFrames(folder / "pictures")
+        self.frames = KeyFrameFolder(folder / "pictures")
         self.ffmpeg = FakeFfmpeg()
         self.now = 0.0
         self.new_album()
@@ -178,7 +178,7 @@ async def test_a_restart_in_the_middle(place: Place, tmp_path: Path) -> None:
     place.record()
     (tmp_path / "pictures" / "unfinished").write_bytes(b"half")
     place.room.restart(None)
-    place.frames = KeptFrames(tmp_path / "pictures")
+    place.frames = KeyFrameFolder(tmp_path / "pictures")
     place.new_album()
     place.record()
     place.room.studio.channel.end()
@@ -266,11 +266,11 @@ async def test_they_are_there_after_a_rebuild(place: Place, tmp_path: Path) -> N
 def test_frames_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording that never ends fills no disk."""
     monkeypatch.setattr("broadcaster.recordings.posters.MOST", 3)
-    frames = KeptFrames(tmp_path)
+    frames = KeyFrameFolder(tmp_path)
     for count in range(5):
         frames.keep(START + count * SECOND, b"")
     assert frames.times() == [START + count * SECOND for count in (2, 3, 4)]
-    assert KeptFrames(tmp_path / "nowhere").times() == []
+    assert KeyFrameFolder(tmp_path / "nowhere").times() == []
 
 
 async def test_those_of_before_one_by_one(place: Place) -> None:

@@ -134,7 +134,7 @@ class Broadcast(RuleBasedStateMachine):
                 assert segment.key in self.book.pending, "nobody would look for its object after a kill"
                 self.uploading[segment.key] = segment
             case model.Release(segment):
-                self.hear(model.SegmentShown(segment.key))
+                self.hear(model.SegmentReleased(segment.key))
             case model.Notify(StreamEnded()):
                 assert all(one.playlist.ended for one in self.shown.playlists.values()), "no ENDLIST"
 
@@ -203,7 +203,7 @@ class Broadcast(RuleBasedStateMachine):
             if segment.variant in lost:
                 self.lost.add(segment.key)
             self.hear(model.SegmentFound(segment))
-            self.hear(model.SegmentKept(segment.key))
+            self.hear(model.SegmentSpooled(segment.key))
         if crash:
             self.restart()
 

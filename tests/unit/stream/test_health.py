@@ -35,7 +35,7 @@ class Case:
         self._count += 1
         segment = stored_segment(f"{self._count}.ts", number=self._count, variant=variant, gap=gap)
         self.hear(model.SegmentFound(segment))
-        self.hear(model.SegmentKept(segment.key))
+        self.hear(model.SegmentSpooled(segment.key))
         return segment
 
     def list(self, variant: str = "0", *, gap: bool = False) -> None:
@@ -44,7 +44,7 @@ class Case:
         if gap:  # an earlier process would have told of it
             self.stream.gaps.lost(variant, segment.fault or "")
         self.hear(model.SegmentFinished(segment))
-        self.hear(model.SegmentShown(segment.key))
+        self.hear(model.SegmentReleased(segment.key))
 
     def go_live(self, *variants: str) -> None:
         self.hear(variants_listed(*variants))
@@ -94,17 +94,17 @@ def test_nothing_but_gaps(how: str) -> None:
     case.go_live("0", "1")
     for _ in range(MANY - 1):
         case.list(gap=True)
-    assert case.stream.gaps.trouble is None
+    assert case.stream.gaps.problem is None
     case.list(gap=True)
-    assert case.stream.gaps.trouble == f"the last {MANY} segments were lost: is lost"
+    assert case.stream.gaps.problem == f"the last {MANY} segments were lost: is lost"
     if how == "ended":
         case.hear(SourceIdle())
         case.hear(Tick())
     else:
         case.list(how)
-    assert case.stream.gaps.trouble is None
+    assert case.stream.gaps.problem is None
     case.stream.gaps.lost("0", "is lost")
-    assert case.stream.gaps.trouble is None
+    assert case.stream.gaps.problem is None
 
 
 def test_one_loss_of_each_variant_is_none_of_all() -> None:
@@ -113,7 +113,7 @@ def test_one_loss_of_each_variant_is_none_of_all() -> None:
     case.go_live("0", "1", "2")
     for variant in "012":
         case.list(variant, gap=True)
-    assert case.stream.gaps.trouble is None
+    assert case.stream.gaps.problem is None
 
 
 def test_how_long_viewers_look_at_the_same_picture() -> None:
@@ -185,7 +185,7 @@ def test_what_waits_of_each_variant() -> None:
     case.find("0")
     assert case.stream.waiting == {"0": 2, "1": 1}
     case.hear(model.SegmentFinished(recovered))
-    case.hear(model.SegmentShown(recovered.key))
+    case.hear(model.SegmentReleased(recovered.key))
     assert case.stream.waiting == {"0": 1}
 
 
@@ -198,6 +198,6 @@ def test_nothing_ends_while_a_segment_is_on_its_way() -> None:
     case.hear(Tick())
     assert case.stream.view.state is State.LIVE
     case.hear(model.SegmentFinished(segment))
-    case.hear(model.SegmentShown(segment.key))
+    case.hear(model.SegmentReleased(segment.key))
     case.hear(Tick())
     assert case.stream.state is State.ENDED

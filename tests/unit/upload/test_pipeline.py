@@ -303,11 +303,11 @@ async def test_trouble_is_told_while_a_permanent_fault_lasts(tmp_path: Path) -> 
     """With a stream on and a refusing bucket, the reason is known at once; without a stream there is none."""
     line = Line(tmp_path)
     async with running(line):
-        assert line.pipeline.trouble is None
+        assert line.pipeline.problem is None
         line.store.failures = [StorageRefused("there is no such bucket")] * 100_000
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.uploader.fault)
-        assert "there is no such bucket" in str(line.pipeline.trouble)
+        assert "there is no such bucket" in str(line.pipeline.problem)
         line.store.failures.clear()
 
 
@@ -320,12 +320,12 @@ async def test_trouble_names_what_the_uplink_carries(tmp_path: Path, monkeypatch
         gate = line.store.gates["a.ts"] = asyncio.Event()
         line.discover(line.file("a.ts"))
         await line.until(lambda: line.store.puts)
-        assert str(line.pipeline.trouble).startswith("a segment has been on its way")
+        assert str(line.pipeline.problem).startswith("a segment has been on its way")
         await line.several_ticks(12)
-        assert line.pipeline.trouble == "the uplink carries 0.0 Mbit/s, the stream needs 0.0"
+        assert line.pipeline.problem == "the uplink carries 0.0 Mbit/s, the stream needs 0.0"
         gate.set()
         await line.until(lambda: line.published() and not line.pipeline.backlog)
-        assert line.pipeline.trouble is None
+        assert line.pipeline.problem is None
 
 
 async def test_a_broken_segment_is_a_gap(tmp_path: Path) -> None:
@@ -480,7 +480,7 @@ class SigningStore(FakeStore):
         self.signed.append(key)
         return f"https://bucket.example/{key}?signature={len(self.signed)}"
 
-    async def lasting_url(self, key: str) -> str:
+    async def long_lived_url(self, key: str) -> str:
         return f"https://bucket.example/{key}?signature=lasting"
 
 
@@ -515,10 +515,10 @@ async def test_what_cannot_be_read_now_is_read_later(
         with broken(tmp_path, number, calls=calls) as failed:
             line.source.events.put_nowait(segment)
             await line.until(lambda: len(failed) > 20)
-            assert os.strerror(number) in str(line.pipeline.trouble)
+            assert os.strerror(number) in str(line.pipeline.problem)
         await line.until_published(1)
     assert [segment.gap for segment in line.playlist().segments] == [False]
-    assert line.pipeline.trouble is None
+    assert line.pipeline.problem is None
 
 
 async def test_what_can_never_be_read_holds_nobody_up(
@@ -555,9 +555,9 @@ async def test_a_folder_that_cannot_be_read_is_trouble(tmp_path: Path) -> None:
     """Whether a stream is on is not known then, so that nobody may take it for well."""
     async with running(Line(tmp_path)) as line:
         line.source.events.put_nowait(SourceFault("the folder cannot be read"))
-        await line.until(lambda: line.pipeline.trouble == "the folder cannot be read")
+        await line.until(lambda: line.pipeline.problem == "the folder cannot be read")
         line.source.events.put_nowait(SourceFault(None))
-        await line.until(lambda: line.pipeline.trouble is None)
+        await line.until(lambda: line.pipeline.problem is None)
 
 
 async def test_the_stream_ends_after_the_grace_time(tmp_path: Path) -> None:

@@ -140,7 +140,6 @@ def _rate(text: str) -> int:
 
 
 def _run(_options: argparse.Namespace, log_format: str) -> int:
-    """Run the service until a signal stops it. All its options are settings."""
     gc.disable()  # until the service is ready: what is imported stays, and to look through it takes time
     from broadcaster.config import load
     from broadcaster.doctor import startup_warnings
@@ -149,8 +148,8 @@ def _run(_options: argparse.Namespace, log_format: str) -> int:
 
     settings = load()
     logs.set_up(settings.log_level, log_format)
-    for remark in startup_warnings(settings):
-        logger.warning("%s", remark)
+    for text in startup_warnings(settings):
+        logger.warning("%s", text)
     keep_memory_private()
     os.umask(0o077)  # only this user may read the spool and the catalog
     asyncio.run(until_stopped(lambda stop: serve(settings, stop, log_format=log_format)))
@@ -165,7 +164,6 @@ def _add_demo_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace, log_format: str) -> int:
-    """Run the demo until a signal stops it."""
     from broadcaster.demo.show import run_demo
 
     logs.set_up("warning", log_format)
@@ -205,7 +203,6 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(options: argparse.Namespace, log_format: str) -> int:
-    """Run the doctor's checks once."""
     from broadcaster.doctor import check
 
     logs.set_up("error", log_format)
@@ -272,7 +269,6 @@ def _days(text: str) -> int | None:
 
 
 def _recordings(options: argparse.Namespace, _log_format: str) -> int:
-    """Send the command to the running service."""
     from broadcaster.admin_client import run_command
 
     run_command(options)
@@ -288,7 +284,6 @@ def _add_relay_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _relay(options: argparse.Namespace, log_format: str) -> int:
-    """Run the relay until a signal stops it."""
     from broadcaster.own_files import NotOursError
     from broadcaster.relay import options_of, relay
 

@@ -1,27 +1,4 @@
-"""All exceptions of the project, as one tree.
-
-::
-
-    BroadcasterError            500
-    ├── AdminError              500  the running service refuses a request, or does not answer
-    ├── CatalogError            500  the catalog cannot be used; the process ends with status 2
-    ├── ConfigError             500  a setting is missing or wrong; the process ends with status 2
-    ├── DemoError               500  a part of the demo cannot be started or has died
-    ├── ExportError             500  a recording cannot be exported
-    ├── NotPossible             409  the present state does not allow the request
-    │   └── TooMany             429  a limit is reached
-    ├── OriginError             502  the origin of a relay does not answer, or not readably
-    ├── OwncastError            502  Owncast does not answer, or not readably
-    ├── PictureError            500  a picture cannot be made
-    ├── PlaylistError           502  a text is not a playlist, or not a supported playlist
-    └── StorageError            503  a request to the bucket failed
-        ├── StorageUnavailable  503  a transient fault: retry
-        │   └── ObjectsNotDeleted  503  some objects of a request were not deleted
-        └── StorageRefused      503  a permanent fault (key, bucket, rights): an operator must act
-            └── ObjectNotFound  404  there is no such object
-
-``status`` is the HTTP status of an answer with the error.
-"""
+"""All exceptions of the project. ``status`` is the HTTP status of an answer with the error."""
 
 from __future__ import annotations
 

@@ -290,7 +290,14 @@ async def serve(
             ):
                 parts = _parts(components, settings) | {"history": history.run, "audience": viewer_server.run}
                 if settings.urls == "presigned":
-                    signing = _signing(settings, store, viewer_server)
+                    bucket = bucket_of(settings)
+                    signing = Signing(
+                        store,
+                        lambda when: Signer(bucket, when, LONGEST_SIGNATURE).url,
+                        settings.prefix,
+                        viewer_server.send,
+                        now,
+                    )
                     parts["signing"] = signing.run
                     viewer_server.on_wanted = supervisor.contained("signing", signing.want, None)
                 for name, run in parts.items():
@@ -332,17 +339,6 @@ async def _write_last(recorder: Recorder) -> None:
         logger.warning("recordings in the bucket are out of date until the next start: %s", error)
     except Exception:
         logger.exception("recordings in the bucket are out of date until the next start; please report this")
-
-
-def _signing(settings: Settings, store: ObjectStore, viewer_server: ViewerProcess) -> Signing:
-    bucket = bucket_of(settings)
-    return Signing(
-        store,
-        lambda when: Signer(bucket, when, LONGEST_SIGNATURE).url,
-        settings.prefix,
-        viewer_server.send,
-        now,
-    )
 
 
 def _edge(

@@ -6,7 +6,6 @@ import errno
 import json
 import resource
 import socket
-from collections.abc import Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,10 +15,9 @@ import aiohttp
 from broadcaster.aio import PATH_TIMEOUT, OwnThread
 from broadcaster.config import Settings, unknown_names
 from broadcaster.doctor.report import CheckFinding, failed, ok, warning
-from broadcaster.errors import OwncastError
+from broadcaster.errors import ConfigError, OwncastError
 from broadcaster.guest import Browser
-from broadcaster.http import raise_file_limit
-from broadcaster.http.server import addresses as listening_addresses
+from broadcaster.http import listening_sockets, raise_file_limit
 from broadcaster.owncast import fetch, open_session
 from broadcaster.printable import printable
 from broadcaster.recordings.posters import is_enabled, program_of
@@ -86,45 +84,23 @@ def page(folder: Path) -> CheckFinding:
 
 async def addresses(browser: Browser, public: tuple[str, int], admin: tuple[str, int]) -> CheckFinding:
     """Both listeners' addresses are free, or the running service has them."""
-    listeners = {"BROADCASTER_": public, "BROADCASTER_ADMIN_": admin}
-    for kind, error in _taken(listeners).items():
-        host, port = listeners[kind]
-        at = f"{host}:{port}"
-        if error.errno == errno.EADDRINUSE and await _is_ours(browser, host, port):
-            return ok(f"a broadcaster runs at {at}; it is the one with these settings, unless there are two")
-        return failed(
-            f"{at} cannot be had: {error.strerror}",
-            f"set {kind}HOST and {kind}PORT to an address of this machine and a port that is free",
-        )
-    return ok("the addresses for viewers and operator can be had")
-
-
-def _taken(listeners: dict[str, tuple[str, int]]) -> dict[str, OSError]:
-    """The errors of the addresses that cannot be bound, when all are bound at once."""
-    found: dict[str, OSError] = {}
-    with ExitStack() as sockets:
-        for kind, (host, port) in listeners.items():
+    with ExitStack() as stack:
+        for (host, port), kind in ((public, "BROADCASTER_"), (admin, "BROADCASTER_ADMIN_")):
             try:
-                for family, address in listening_addresses(host, port):
-                    sockets.enter_context(_bound(family, (address, port)))
-            except OSError as error:
-                found[kind] = error
-    return found
-
-
-def _bound(family: int, address: Sequence[object]) -> socket.socket:
-    """A listening socket with the service's options, so that TIME_WAIT does not matter."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(tuple(address))
-        sock.listen(1)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+                for sock in listening_sockets(host, port, f"{kind}HOST, {kind}PORT"):
+                    stack.callback(sock.close)
+            except ConfigError as error:
+                is_taken = (
+                    isinstance(error.__context__, OSError) and error.__context__.errno == errno.EADDRINUSE
+                )
+                if is_taken and await _is_ours(browser, host, port):
+                    message = f"a broadcaster runs at {host}:{port}"
+                    return ok(f"{message}; it is the one with these settings, unless there are two")
+                return failed(
+                    str(error),
+                    f"set {kind}HOST and {kind}PORT to an address of this machine and a port that is free",
+                )
+    return ok("the addresses for viewers and operator can be had")
 
 
 async def _is_ours(browser: Browser, host: str, port: int) -> bool:

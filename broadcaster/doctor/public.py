@@ -40,10 +40,7 @@ class PublicChecks:
 
     async def address(self) -> CheckFinding:
         """The address answers, with 404 for an object that does not exist."""
-        url = await self._objects.url("early")
-        with reading(url, SETTING):
-            answer = await self._browser.fetch(url)
-        return address_finding(url, answer)
+        return address_finding(await self._objects.url("early"), await self._fetch("early"))
 
     async def protocol(self) -> CheckFinding:
         """The server offers HTTP/2 or HTTP/3, for many requests over one connection."""
@@ -60,9 +57,7 @@ class PublicChecks:
 
     async def object(self) -> CheckFinding:
         """Viewers get the bytes that were stored."""
-        url = await self._objects.url("probe")
-        with reading(url, SETTING):
-            self._whole = answer = await self._browser.fetch(url)
+        self._whole = answer = await self._fetch("probe")
         if fault := why_not_read(answer, same=answer.body == self.body):
             return failed(fault.message, fault.remedy)
         http3 = "; HTTP/3 offered" if "h3=" in answer.headers.get("Alt-Svc", "") else ""
@@ -94,9 +89,7 @@ class PublicChecks:
     async def ranges(self) -> CheckFinding:
         """Range requests work, and CORS exposes Content-Range; sharing players need both."""
         first, last = PART
-        url = await self._objects.url("probe")
-        with reading(url, SETTING):
-            self._part = answer = await self._browser.fetch(url, headers={"Range": f"bytes={first}-{last}"})
+        self._part = answer = await self._fetch("probe", headers={"Range": f"bytes={first}-{last}"})
         expected = f"bytes {first}-{last}/{SIZE}"
         is_part = answer.status == HTTPStatus.PARTIAL_CONTENT and answer.body == self.body[first : last + 1]
         if not is_part or answer.headers.get("Content-Range") != expected:
@@ -110,18 +103,14 @@ class PublicChecks:
 
     async def preflight(self) -> CheckFinding:
         """A CORS preflight request for the Range header is allowed (Fetch, CORS-preflight fetch)."""
-        url = await self._objects.url("probe")
         headers = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
-        with reading(url, SETTING):
-            answer = await self._browser.fetch(url, "OPTIONS", headers)
+        answer = await self._fetch("probe", "OPTIONS", headers)
         return preflight_finding(answer, self._browser.origin)
 
     async def absent(self) -> CheckFinding:
         """No cache keeps a 404 for an object that is stored later."""
         await self._objects.put("early", SIZE)
-        url = await self._objects.url("early")
-        with reading(url, SETTING):
-            answer = await self._browser.fetch(url)
+        answer = await self._fetch("early")
         if answer.status == HTTPStatus.NOT_FOUND:
             return warning(
                 "an edge keeps a 404 for an object that was stored meanwhile",
@@ -143,6 +132,13 @@ class PublicChecks:
                 "make a cache rule for this host: eligible for cache, edge TTL from the origin's header",
             )
         return ok(f"Cloudflare caches segments ({status})")
+
+    async def _fetch(
+        self, name: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> BrowserResponse:
+        url = await self._objects.url(name)
+        with reading(url, SETTING):
+            return await self._browser.fetch(url, method, headers)
 
 
 def address_finding(url: str, answer: BrowserResponse) -> CheckFinding:

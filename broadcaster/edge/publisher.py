@@ -37,7 +37,7 @@ from broadcaster.ipc.messages import (
 )
 from broadcaster.metrics import Metric
 from broadcaster.tracker.tracker import Tracker
-from broadcaster.viewer_server.events import EncoderClockOffset, milliseconds, segment_fields
+from broadcaster.viewer_server.events import EncoderClockOffset, milliseconds, segment_fields, state_fields
 from broadcaster.viewer_server.pages import PageTexts
 from broadcaster.viewer_server.sampling import LEAP
 from broadcaster.viewer_server.snapshots import ServedStream, Snapshot
@@ -171,8 +171,8 @@ class EdgeEvents:
         """The first segments have come."""
         self.events.append(["starting", {"now": milliseconds(now)}])
 
-    def look(self, trouble: ViewerProblem | None, pong: Pong, now: datetime) -> None:
-        """Take note of what keeps the stream from viewers, of how many there are, and of how they report."""
+    def note(self, trouble: ViewerProblem | None, pong: Pong, now: datetime) -> None:
+        """Note the problem that viewers are shown, their number, and their share of reports."""
         viewers, share = pong.viewers, pong.share
         if trouble != self._trouble:
             self._trouble = trouble
@@ -187,14 +187,7 @@ class EdgeEvents:
 
     def state(self, view: View) -> dict[str, Any]:
         """The state; the Worker adds the time."""
-        return {
-            "state": view.state,
-            "goingOn": self._going_on,
-            "trouble": self._trouble,
-            "viewers": self._viewers,
-            "run": view.runs[-1] if view.runs else None,
-            "targetDuration": view.target_duration,
-        }
+        return state_fields(view, going_on=self._going_on, trouble=self._trouble, viewers=self._viewers)
 
     @property
     def encoder_offset(self) -> float | None:
@@ -280,8 +273,8 @@ class EdgePublisher:
             self._recordings = found
             self._change()
 
-    def tell(self, message: Listed | Started | Ended) -> None:
-        """Take note of an event for pages."""
+    def send(self, message: Listed | Started | Ended) -> None:
+        """Send an event to pages."""
         self._events(message)
         self._change()
 
@@ -335,7 +328,7 @@ class EdgePublisher:
 
     def _look(self) -> None:
         count = len(self._events.events)
-        self._events.look(self._report().trouble, self._pong(), self._wall())
+        self._events.note(self._report().trouble, self._pong(), self._wall())
         if len(self._events.events) > count:
             self._change()
 

@@ -62,32 +62,32 @@ MAX_DAYS = 36_525
 Title = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(clean_title)]
 
 
-class _Body(BaseModel):
+class _RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class NewFile(_Body):
+class NewFile(_RequestBody):
     """A file to upload; ``size`` is in bytes."""
 
     name: Annotated[str, Field(max_length=255)]
     size: Annotated[int, Field(ge=1, le=LARGEST)]
 
 
-class PartRequest(_Body):
+class PartRequest(_RequestBody):
     """The number of a part of the upload with this key."""
 
     key: str
     number: int
 
 
-class Completion(_Body):
+class Completion(_RequestBody):
     """The ETag of all parts together, of the upload with this key."""
 
     key: str
     etag: Annotated[str, Field(pattern=r"^[0-9a-f]{32}-\d{1,5}$")]
 
 
-class RecordingChange(_Body):
+class RecordingChange(_RequestBody):
     """Changes of a recording; ``keepDays`` are from now, None is for ever."""
 
     title: Title | None = None
@@ -95,7 +95,7 @@ class RecordingChange(_Body):
     keepDays: int | None = Field(default=None, ge=1, le=MAX_DAYS)  # noqa: N815 - JSON
 
 
-class NewClip(_Body):
+class NewClip(_RequestBody):
     """A clip between two times as viewers see them, or of the ``last`` seconds of the stream."""
 
     begin: AwareDatetime | None = None
@@ -110,7 +110,7 @@ class NewClip(_Body):
         return self
 
 
-class ClipChange(_Body):
+class ClipChange(_RequestBody):
     """Changes of a clip."""
 
     title: Title

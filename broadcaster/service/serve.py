@@ -275,7 +275,7 @@ async def serve(
                 observers.append(supervisor.contained(name, observer, None))
             if settings.edge_url:
                 components.edge = edge = _edge(settings, components, viewer_server, supervisor)
-                observers.append(supervisor.contained("edge", partial(_tell_edge, edge), None))
+                observers.append(supervisor.contained("edge", partial(_send_to_edge, edge), None))
             registry.register(
                 MetricsCollector(partial(metrics_of, components), viewer_server.metrics, supervisor.metrics)
             )
@@ -363,9 +363,9 @@ def _edge(
     return edge
 
 
-def _tell_edge(edge: EdgePublisher, event: Event) -> None:
+def _send_to_edge(edge: EdgePublisher, event: Event) -> None:
     if message := message_of(event):
-        edge.tell(message)
+        edge.send(message)
 
 
 def _observers(components: Components, viewer_server: ViewerProcess) -> dict[str, Observer]:

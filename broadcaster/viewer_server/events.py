@@ -23,7 +23,7 @@ from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse
 
 from broadcaster.http.connections import CONNECTIONS
-from broadcaster.ipc.messages import Ended, Listed, Started, ViewerProblem
+from broadcaster.ipc.messages import Ended, Listed, Started, View, ViewerProblem
 from broadcaster.metrics import Metric
 from broadcaster.viewer_server.admission import ADMISSION, NotAdmitted, RequestKind
 from broadcaster.viewer_server.held import HeldLog
@@ -168,16 +168,10 @@ class EventStream:
         return {**self._state(), "segments": self._listed()}
 
     def _state(self) -> dict[str, Any]:
-        view = self._stream.view
-        return {
-            "state": view.state,
-            "goingOn": self._going_on,
-            "trouble": self._trouble,
-            "viewers": self._viewers,
-            "run": view.runs[-1] if view.runs else None,
-            "targetDuration": view.target_duration,
-            "now": self._now,
-        }
+        fields = state_fields(
+            self._stream.view, going_on=self._going_on, trouble=self._trouble, viewers=self._viewers
+        )
+        return {**fields, "now": self._now}
 
     def _listed(self) -> list[dict[str, Any]]:
         playlists = self._stream.view.playlists
@@ -336,6 +330,20 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 def _json(data: object) -> str:
     return json.dumps(data, separators=(",", ":"))
+
+
+def state_fields(
+    view: View, *, going_on: bool, trouble: ViewerProblem | None, viewers: int
+) -> dict[str, Any]:
+    """The fields of the event ``state`` without the time."""
+    return {
+        "state": view.state,
+        "goingOn": going_on,
+        "trouble": trouble,
+        "viewers": viewers,
+        "run": view.runs[-1] if view.runs else None,
+        "targetDuration": view.target_duration,
+    }
 
 
 def segment_fields(segment: Listed, offset: timedelta | None) -> dict[str, Any]:

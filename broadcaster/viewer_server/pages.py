@@ -254,7 +254,7 @@ class PageTexts:
         return {"path": found.path, "listed": found.listed, "tags": tags, "told": _fields(found)}
 
     def _tags(self, settings: Mapping[str, object]) -> str:
-        return with_preview(self._title, settings)
+        return with_opengraph(self._title, settings)
 
 
 def _known(found: PublicRecording) -> dict[str, str | None]:

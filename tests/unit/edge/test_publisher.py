@@ -69,7 +69,7 @@ class Fed:
 
     def observe(self, event: Event) -> None:
         if message := message_of(event):
-            self.publisher.tell(message)
+            self.publisher.send(message)
 
     def publish(self, count: int = 1) -> None:
         for _ in range(count):

@@ -200,7 +200,7 @@ async def examine(
         began = time.monotonic()
         left = check.deadline if check.always else min(check.deadline, budget - (began - started))
         obstacle = _obstacle(check, unusable, left)
-        finding = obstacle or await _run_within(check, left)
+        finding = obstacle or await _finding_of(check, left)
         if obstacle or finding.outcome is Outcome.FAILED:
             unusable[check.name] = "was skipped" if obstacle else "failed"
         result = Result(check.name, check.title, finding, time.monotonic() - began)
@@ -217,10 +217,9 @@ def _obstacle(check: Check, unusable: dict[str, str], left: float) -> CheckFindi
     return skipped("no time is left") if left <= 0 else None
 
 
-async def _run_within(check: Check, deadline: float) -> CheckFinding:
+async def _finding_of(check: Check, deadline: float) -> CheckFinding:
     try:
-        async with asyncio.timeout(deadline):
-            return await check.run()
+        return await _run_within(check, deadline)
     except CheckError as error:
         return error.finding
     except StorageError as error:
@@ -229,6 +228,11 @@ async def _run_within(check: Check, deadline: float) -> CheckFinding:
         return failed(f"no answer within {deadline:.0f} s", check.on_timeout)
     except Exception as error:  # noqa: BLE001 - a bug in one check must not hide the other checks
         return failed(f"the check itself failed ({type(error).__name__})", "please report this")
+
+
+async def _run_within(check: Check, deadline: float) -> CheckFinding:
+    async with asyncio.timeout(deadline):
+        return await check.run()
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

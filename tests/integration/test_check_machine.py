@@ -60,5 +60,5 @@ async def test_through_the_tunnel(tmp_path: Path, bucket: SeaweedBucket) -> None
     async with listening(everything) as address:
         found = await examine(tmp_path, settings_of(tmp_path, bucket), "--json", "--public", f"{address}/x")
     found.says("tunnel-page", "failed", "there is no page", "cloudflared.yml.example")
-    found.says("tunnel-playlist", "failed", "something else comes", "cloudflared.yml.example")
+    found.says("tunnel-playlist", "failed", "the answer is not a playlist", "cloudflared.yml.example")
     found.says("tunnel-closed", "failed", f"anybody can read {address}/metrics", "BROADCASTER_ADMIN_PORT")

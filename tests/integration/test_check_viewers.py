@@ -128,7 +128,7 @@ async def test_an_address_of_something_else(tmp_path: Path, bucket: SeaweedBucke
             (
                 "everything",
                 "public-address",
-                "answers 200 for a missing object",
+                "answers 200 for an object that does not exist",
                 "custom domain of this bucket",
             ),
             ("moved", "public-address", "redirects to elsewhere.example.com", "final address"),
